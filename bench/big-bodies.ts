@@ -1,0 +1,82 @@
+/** A gigabyte each way through the gateway: throughput, and that memory stays where it was. */
+import { once } from "node:events";
+import { type ClientRequest, type IncomingMessage, request } from "node:http";
+import { setTimeout as delay } from "node:timers/promises";
+import { API_KEY, type RunningGateway } from "./gateway.ts";
+import { residentBytes } from "./process-accounting.ts";
+
+export const BIG_BODY_BYTES = 2 ** 30;
+const BLOCK = Buffer.alloc(64 * 1024, "x");
+const SAMPLE_MS = 50;
+
+export interface BigBody {
+  readonly bytesPerSecond: number;
+  /** Greatest resident memory while the body ran, above what it was just before, in bytes. */
+  readonly growthBytes: number;
+}
+
+/** Sends 1 GiB; the origin's count must agree. */
+export async function measureUpload(gateway: RunningGateway): Promise<BigBody> {
+  return sampled(gateway, async () => {
+    const req = ask(gateway, "POST", "/upload", { "content-length": BIG_BODY_BYTES });
+    const answered = once(req, "response");
+    // The write below fails by itself when the answer comes early; this failure is the one to report.
+    answered.catch(() => undefined);
+    for (let sent = 0; sent < BIG_BODY_BYTES; sent += BLOCK.length) {
+      if (!req.write(BLOCK)) await Promise.race([once(req, "drain"), answered]);
+    }
+    req.end();
+    const [res] = (await answered) as [IncomingMessage];
+    const text = (await res.toArray()).join("");
+    if (res.statusCode !== 200 || text !== JSON.stringify({ bytes: BIG_BODY_BYTES })) {
+      throw new Error(`upload: expected ${BIG_BODY_BYTES} bytes at the origin, got ${res.statusCode} ${text}`);
+    }
+  });
+}
+
+/** Receives 1 GiB and counts it. */
+export async function measureDownload(gateway: RunningGateway): Promise<BigBody> {
+  return sampled(gateway, async () => {
+    const req = ask(gateway, "GET", `/download/${BIG_BODY_BYTES}`, {});
+    req.end();
+    const [res] = (await once(req, "response")) as [IncomingMessage];
+    let bytes = 0;
+    res.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    await once(res, "end");
+    if (res.statusCode !== 200 || bytes !== BIG_BODY_BYTES) {
+      throw new Error(`download: expected ${BIG_BODY_BYTES} bytes, got ${res.statusCode} and ${bytes} bytes`);
+    }
+  });
+}
+
+function ask(gateway: RunningGateway, method: string, path: string, headers: Record<string, number>): ClientRequest {
+  return request({
+    host: "127.0.0.1",
+    port: gateway.port,
+    method,
+    path: `/proxy/origin${path}`,
+    headers: { ...headers, authorization: `Bearer ${API_KEY}` },
+    agent: false,
+  });
+}
+
+async function sampled(gateway: RunningGateway, transfer: () => Promise<void>): Promise<BigBody> {
+  await delay(1000);
+  const idle = residentBytes(gateway.pid);
+  let peak = idle;
+  const sample = () => {
+    peak = Math.max(peak, residentBytes(gateway.pid));
+  };
+  const timer = setInterval(sample, SAMPLE_MS);
+  const started = performance.now();
+  try {
+    await transfer();
+  } finally {
+    clearInterval(timer);
+  }
+  const seconds = (performance.now() - started) / 1000;
+  sample();
+  return { bytesPerSecond: BIG_BODY_BYTES / seconds, growthBytes: peak - idle };
+}

@@ -1,0 +1,15 @@
+/** http-proxy-3 with nothing but a keep-alive agent: without one it opens a connection a request. */
+import { Agent, createServer, ServerResponse } from "node:http";
+import httpProxy from "http-proxy-3";
+import { announce, originUrl } from "../announce.ts";
+
+const proxy = httpProxy.createProxyServer({
+  target: originUrl(),
+  changeOrigin: true,
+  agent: new Agent({ keepAlive: true, maxSockets: 1024, maxFreeSockets: 1024 }),
+});
+proxy.on("error", (_error, _req, res) => {
+  if (res instanceof ServerResponse && !res.headersSent) res.writeHead(502).end();
+  else res.destroy();
+});
+announce(createServer((req, res) => proxy.web(req, res)));

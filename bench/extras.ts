@@ -1,0 +1,57 @@
+/** What one number a request does not show: big bodies, open streams, start-up. Our gateway only, each on a fresh one. */
+import { type BigBody, measureDownload, measureUpload } from "./big-bodies.ts";
+import { API_KEY, type RunningGateway, startGateway } from "./gateway.ts";
+import { type Processes, stop } from "./processes.ts";
+import { measureSilentStreams, type SilentStreams } from "./silent-streams.ts";
+import { type Spread, spreadOf } from "./statistics.ts";
+
+const STARTS = 5;
+const FIRST_REQUESTS = 500;
+
+export interface Extras {
+  readonly upload: BigBody;
+  readonly download: BigBody;
+  readonly streams: SilentStreams;
+  /** From spawning node to the first 200 of /health, ms. */
+  readonly startUpMs: Spread;
+}
+
+export async function measureExtras(processes: Processes, root: string, originPort: number): Promise<Extras> {
+  const onFresh = async <T>(what: string, measureOn: (gateway: RunningGateway) => Promise<T>): Promise<T> => {
+    process.stderr.write(`${what}\n`);
+    const gateway = await startGateway(processes, root, originPort);
+    await firstRequests(gateway);
+    const result = await measureOn(gateway);
+    await stop(gateway.child);
+    return result;
+  };
+  return {
+    upload: await onFresh("1 GiB upload", measureUpload),
+    download: await onFresh("1 GiB download", measureDownload),
+    streams: await onFresh("silent streams", (gateway) => measureSilentStreams(gateway, originPort)),
+    startUpMs: await measureStartUp(processes, root, originPort),
+  };
+}
+
+/** Idle is a gateway that has loaded and compiled what a request needs, not one that was just born. */
+async function firstRequests(gateway: RunningGateway): Promise<void> {
+  for (let i = 0; i < FIRST_REQUESTS; i++) {
+    const answer = await fetch(`http://127.0.0.1:${gateway.port}/proxy/origin/items/42?x=1`, {
+      headers: { authorization: `Bearer ${API_KEY}` },
+    });
+    await answer.arrayBuffer();
+    if (answer.status !== 200) throw new Error(`the gateway answered ${answer.status}`);
+  }
+}
+
+async function measureStartUp(processes: Processes, root: string, originPort: number): Promise<Spread> {
+  process.stderr.write("start-up\n");
+  const times: number[] = [];
+  for (let i = 0; i < STARTS; i++) {
+    const started = performance.now();
+    const gateway = await startGateway(processes, root, originPort);
+    times.push(performance.now() - started);
+    await stop(gateway.child);
+  }
+  return spreadOf(times);
+}

@@ -1,0 +1,139 @@
+/**
+ * The load generator, a process of its own: keep-alive connections with one request in flight each.
+ * Raw sockets and one prepared request, because a real HTTP client would take the CPU that the measured one needs.
+ * Invariant: anything but a whole 200 answer of the expected size fails the round.
+ */
+import { connect, type Socket } from "node:net";
+import { exitWithParent } from "./announce.ts";
+import { cpuMicros } from "./process-accounting.ts";
+
+export interface LoadJob {
+  readonly port: number;
+  /** The whole request, head and all, as it goes on the wire. */
+  readonly request: string;
+  /** The Content-Length that every answer must have. */
+  readonly bodyBytes: number;
+  readonly connections: number;
+  /** Load before the window opens, not counted. */
+  readonly leadInMs: number;
+  readonly windowMs: number;
+  /** The measured process. */
+  readonly pid: number;
+  readonly ticksPerSecond: number;
+}
+
+export interface LoadResult {
+  readonly requests: number;
+  readonly cpuMicrosPerRequest: number;
+  readonly requestsPerSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+export type LoadAnswer =
+  | { readonly ok: true; readonly result: LoadResult }
+  | { readonly ok: false; readonly why: string };
+
+const END_OF_HEAD = Buffer.from("\r\n\r\n");
+const CONTENT_LENGTH = /\r\ncontent-length: *(\d+)/i;
+/** One bucket a 10 µs, up to 2 s; slower ones count in the last. */
+const BUCKET_MS = 0.01;
+const BUCKETS = 200_000;
+
+async function run(job: LoadJob): Promise<LoadResult> {
+  const latencies = new Uint32Array(BUCKETS);
+  let requests = 0;
+  let counting = false;
+  const onAnswer = (ms: number) => {
+    if (!counting) return;
+    requests++;
+    latencies[Math.min(BUCKETS - 1, Math.floor(ms / BUCKET_MS))]!++;
+  };
+  const sockets: Socket[] = [];
+  try {
+    return await new Promise<LoadResult>((resolve, reject) => {
+      for (let i = 0; i < job.connections; i++) sockets.push(openConnection(job, onAnswer, reject));
+      setTimeout(() => {
+        const cpuBefore = cpuMicros(job.pid, job.ticksPerSecond);
+        const timeBefore = performance.now();
+        counting = true;
+        setTimeout(() => {
+          counting = false;
+          const seconds = (performance.now() - timeBefore) / 1000;
+          const cpu = cpuMicros(job.pid, job.ticksPerSecond) - cpuBefore;
+          if (requests === 0) return reject(new Error("no answer at all in the window"));
+          resolve({
+            requests,
+            cpuMicrosPerRequest: cpu / requests,
+            requestsPerSecond: requests / seconds,
+            p50Ms: percentile(latencies, requests * 0.5),
+            p99Ms: percentile(latencies, requests * 0.99),
+          });
+        }, job.windowMs);
+      }, job.leadInMs);
+    });
+  } finally {
+    for (const socket of sockets) socket.removeAllListeners("close").destroy();
+  }
+}
+
+/** Asks, waits for the whole answer, asks again, until the socket is destroyed. */
+function openConnection(job: LoadJob, onAnswer: (ms: number) => void, fail: (error: Error) => void): Socket {
+  const request = Buffer.from(job.request, "latin1");
+  const socket = connect({ port: job.port, host: "127.0.0.1", noDelay: true });
+  let askedAt = 0;
+  let head: Buffer | undefined;
+  let bodyLeft = -1;
+  const ask = () => {
+    askedAt = performance.now();
+    bodyLeft = -1;
+    socket.write(request);
+  };
+  const onData = (chunk: Buffer) => {
+    let bodyBytes = chunk.length;
+    if (bodyLeft < 0) {
+      head = head === undefined ? chunk : Buffer.concat([head, chunk]);
+      const end = head.indexOf(END_OF_HEAD);
+      if (end < 0) return;
+      const problem = problemWith(head.toString("latin1", 0, end), job.bodyBytes);
+      if (problem !== undefined) return fail(new Error(problem));
+      bodyBytes = head.length - end - END_OF_HEAD.length;
+      bodyLeft = job.bodyBytes;
+      head = undefined;
+    }
+    bodyLeft -= bodyBytes;
+    if (bodyLeft > 0) return;
+    if (bodyLeft < 0) return fail(new Error("more bytes than the answer's Content-Length"));
+    onAnswer(performance.now() - askedAt);
+    ask();
+  };
+  socket.on("connect", ask);
+  socket.on("data", onData);
+  socket.on("error", fail);
+  socket.on("close", () => fail(new Error("the connection was closed under load")));
+  return socket;
+}
+
+function problemWith(head: string, bodyBytes: number): string | undefined {
+  if (!head.startsWith("HTTP/1.1 200 ")) return `expected 200, got:\n${head}`;
+  const length = CONTENT_LENGTH.exec(head)?.[1];
+  if (Number(length) !== bodyBytes) return `expected Content-Length ${bodyBytes}, got:\n${head}`;
+  return undefined;
+}
+
+function percentile(latencies: Uint32Array, rank: number): number {
+  let seen = 0;
+  for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    seen += latencies[bucket]!;
+    if (seen >= rank) return (bucket + 0.5) * BUCKET_MS;
+  }
+  return BUCKETS * BUCKET_MS;
+}
+
+process.on("message", (job: LoadJob) => {
+  run(job)
+    .then((result): LoadAnswer => ({ ok: true, result }))
+    .catch((error: unknown): LoadAnswer => ({ ok: false, why: error instanceof Error ? error.message : String(error) }))
+    .then((answer) => process.send?.(answer));
+});
+exitWithParent();

@@ -1,0 +1,90 @@
+/**
+ * The processes and the temporary folder of one bench, and their end.
+ * Invariant: whatever way the bench ends, what it started is ended by its process id and the folder is gone.
+ */
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Time a process has to end by itself after SIGTERM. */
+const GRACE_MS = 5000;
+const START_MS = 20_000;
+
+/** A server process that is measured, and where it listens. */
+export interface RunningServer {
+  readonly child: ChildProcess;
+  readonly pid: number;
+  readonly port: number;
+}
+
+export type Processes = ReturnType<typeof createProcesses>;
+
+/** Starts children and remembers them until `close`; Ctrl-C and SIGTERM close too. */
+export function createProcesses() {
+  const folder = mkdtempSync(join(tmpdir(), "byteproxy-bench-"));
+  const children = new Set<ChildProcess>();
+
+  function start(args: readonly string[], options: SpawnOptions): ChildProcess & { readonly pid: number } {
+    const child = spawn(process.execPath, args, options);
+    if (child.pid === undefined) throw new Error(`could not start node ${args.join(" ")}`);
+    children.add(child);
+    child.on("exit", () => children.delete(child));
+    return child as ChildProcess & { readonly pid: number };
+  }
+
+  /** Starts a program that prints its port (announce.ts). */
+  async function startServer(file: string, ...args: string[]): Promise<RunningServer> {
+    const child = start([file, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+    const deadline = AbortSignal.timeout(START_MS);
+    const printed = once(child.stdout!, "data", { signal: deadline });
+    const ended = once(child, "exit", { signal: deadline }).then(() => {
+      throw new Error(`${file} ended before it listened`);
+    });
+    const [line] = (await Promise.race([printed, ended])) as [Buffer];
+    ended.catch(() => undefined);
+    return { child, pid: child.pid, port: Number(line.toString()) };
+  }
+
+  async function close(): Promise<void> {
+    await Promise.all([...children].map(stop));
+    removeFolder();
+  }
+
+  function removeFolder(): void {
+    rmSync(folder, { recursive: true, force: true });
+  }
+
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      for (const child of children) child.kill("SIGKILL");
+      removeFolder();
+      process.exit(signal === "SIGINT" ? 130 : 143);
+    });
+  }
+
+  return { folder, start, startServer, close };
+}
+
+/** Ends one process: SIGTERM, then SIGKILL when it does not go. */
+export async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, "exit");
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), GRACE_MS);
+  await gone;
+  clearTimeout(timer);
+}
+
+/** A loopback port that nobody listened on a moment ago, for a server that cannot tell us which one it took. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("not listening on a port");
+  server.close();
+  await once(server, "close");
+  return address.port;
+}

@@ -1,0 +1,76 @@
+/**
+ * Who may call: turns a presented key into the plane that it opens.
+ * Invariant: only digests are kept and compared, in constant time, so that lengths never throw and nothing leaks.
+ */
+import { hash, timingSafeEqual } from "node:crypto";
+import type { Config } from "../config/load-config.ts";
+import type { PresentedKeys } from "./presented-keys.ts";
+
+export type Plane = "proxy" | "management";
+
+/** The authenticated identity behind a client. */
+export interface Caller {
+  /** For the log and for limits by caller; never a part of a key. */
+  readonly id: string;
+}
+
+const ANONYMOUS: Caller = { id: "anonymous" };
+
+export type Authentication =
+  | { readonly verdict: "known"; readonly caller: Caller }
+  | { readonly verdict: "missing"; readonly otherScheme: boolean }
+  /** `otherPlane`: it is a good key, but for the other plane. */
+  | { readonly verdict: "unknown"; readonly otherPlane: boolean };
+
+export interface Callers {
+  /** Decides for one plane: bearer before header before query, the first valid one wins. */
+  authenticate(plane: Plane, presented: PresentedKeys): Authentication;
+  /** True for any of the gateway's own keys: such a token must never travel on. */
+  isOwnKey(token: string): boolean;
+  isProtected(plane: Plane): boolean;
+}
+
+export function createCallers(config: Pick<Config, "proxyPlane" | "managementPlane">): Callers {
+  const planes = { proxy: config.proxyPlane, management: config.managementPlane };
+  const digests = {
+    proxy: digestOf(config.proxyPlane.key?.reveal()),
+    management: digestOf(config.managementPlane.key?.reveal()),
+  };
+  const callers: Record<Plane, Caller> = { proxy: { id: "proxy-key" }, management: { id: "management-key" } };
+
+  const opens = (plane: Plane, digest: Buffer) => {
+    const expected = digests[plane];
+    return expected !== undefined && timingSafeEqual(expected, digest);
+  };
+
+  return {
+    authenticate(plane, presented) {
+      if (!planes[plane].isProtected) return { verdict: "known", caller: ANONYMOUS };
+      const other: Plane = plane === "proxy" ? "management" : "proxy";
+      let seen = false;
+      let otherPlane = false;
+      for (const slot of [presented.bearer, presented.header, presented.query]) {
+        for (const key of slot) {
+          seen = true;
+          const digest = sha256(key);
+          if (opens(plane, digest)) return { verdict: "known", caller: callers[plane] };
+          otherPlane ||= opens(other, digest);
+        }
+      }
+      return seen ? { verdict: "unknown", otherPlane } : { verdict: "missing", otherScheme: presented.otherScheme };
+    },
+    isOwnKey(token) {
+      const digest = sha256(token);
+      return opens("proxy", digest) || opens("management", digest);
+    },
+    isProtected: (plane) => planes[plane].isProtected,
+  };
+}
+
+function sha256(text: string): Buffer {
+  return hash("sha256", text, "buffer");
+}
+
+function digestOf(key: string | undefined): Buffer | undefined {
+  return key === undefined ? undefined : sha256(key);
+}

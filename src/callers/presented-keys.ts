@@ -1,0 +1,77 @@
+/**
+ * Where a caller may put its key, read from one request: `Authorization: Bearer`, `x-api-key`, `?api_key=`.
+ * Invariant: every copy is found, in every spelling, because every copy must also be cut out again.
+ */
+
+/** Header values by slot, each with all its occurrences. */
+export interface PresentedKeys {
+  /** Tokens of `Authorization: Bearer`. */
+  readonly bearer: readonly string[];
+  readonly header: readonly string[];
+  readonly query: readonly string[];
+  /** An Authorization of another scheme was there. */
+  readonly otherScheme: boolean;
+}
+
+const BEARER = /^bearer[ \t]+(.*)$/i;
+
+/** @param query raw text behind `?`, or undefined. */
+export function readPresentedKeys(rawHeaders: readonly string[], query: string | undefined): PresentedKeys {
+  const bearer: string[] = [];
+  const header: string[] = [];
+  let otherScheme = false;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string;
+    // Both names are told by their length first: this runs for every header of every request.
+    if (name.length === 13 && name.toLowerCase() === "authorization") {
+      const token = BEARER.exec(rawHeaders[i + 1] as string)?.[1];
+      if (token === undefined) otherScheme = true;
+      else bearer.push(token.trim());
+    } else if (name.length === 9 && name.toLowerCase() === "x-api-key") {
+      header.push((rawHeaders[i + 1] as string).trim());
+    }
+  }
+  return { bearer, header, query: query === undefined ? [] : readKeyParameters(query), otherScheme };
+}
+
+/** True for an Authorization value that carries one of these keys as bearer token. */
+export function carriesBearer(value: string, isKey: (token: string) => boolean): boolean {
+  const token = BEARER.exec(value)?.[1];
+  return token !== undefined && isKey(token.trim());
+}
+
+/** `api_key` could also be spelt with percent-encoding, which every upstream would decode. */
+function mayHoldKeyParameter(query: string): boolean {
+  return query.includes("api_key") || query.includes("%");
+}
+
+function readKeyParameters(query: string): readonly string[] {
+  if (!mayHoldKeyParameter(query)) return [];
+  return query
+    .split("&")
+    .filter((parameter) => parameterName(parameter) === "api_key")
+    .map((parameter) => decode(parameter.includes("=") ? parameter.slice(parameter.indexOf("=") + 1) : ""));
+}
+
+/** The query without the named parameters, the rest untouched byte for byte; undefined when nothing is left. */
+export function cutParameters(query: string, names: readonly string[]): string | undefined {
+  if (!query.includes("%") && !names.some((name) => query.includes(name))) return query;
+  const parameters = query.split("&");
+  const kept = parameters.filter((parameter) => !names.includes(parameterName(parameter)));
+  if (kept.length === parameters.length) return query;
+  return kept.length === 0 ? undefined : kept.join("&");
+}
+
+function parameterName(parameter: string): string {
+  const equals = parameter.indexOf("=");
+  return decode(equals === -1 ? parameter : parameter.slice(0, equals));
+}
+
+function decode(text: string): string {
+  if (!/[%+]/.test(text)) return text;
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,24 @@
+/** The 401 of both planes: says which kind of key is needed and how to send it, and nothing an attacker could use. */
+import { GatewayError } from "../errors.ts";
+import type { Authentication, Caller, Plane } from "./callers.ts";
+
+const KEY_VARIABLE: Record<Plane, string> = { proxy: "PROXY_API_KEY", management: "MANAGEMENT_API_KEY" };
+const PLANE_PATH: Record<Plane, string> = { proxy: "/proxy", management: "/manage" };
+
+/** The caller, or the refusal. */
+export function callerOrRefusal(plane: Plane, authentication: Authentication): Caller | GatewayError {
+  if (authentication.verdict === "known") return authentication.caller;
+  const needed = `${PLANE_PATH[plane]} needs the ${plane} key (${KEY_VARIABLE[plane]})`;
+  const headers = ["WWW-Authenticate", "Bearer"];
+  if (authentication.verdict === "missing") {
+    const form = authentication.otherScheme ? " The Authorization header is not of the form `Bearer <key>`." : "";
+    return new GatewayError("MISSING_CREDENTIALS", { message: `${needed}.${form}`, headers });
+  }
+  const other: Plane = plane === "proxy" ? "management" : "proxy";
+  return new GatewayError("INVALID_API_KEY", {
+    message: authentication.otherPlane
+      ? `${needed}; the one sent is the ${other} key.`
+      : `${needed}; the one sent is not valid.`,
+    headers,
+  });
+}

@@ -1,0 +1,61 @@
+/** What a newcomer reads first: where it listens, what is there, what protects it, what to try. Under 15 lines. */
+import { relative } from "node:path";
+import type { Config } from "../config/load-config.ts";
+import type { Service } from "../config/schema.ts";
+import type { Gateway } from "../gateway.ts";
+import { credentialState } from "../registry/credential-state.ts";
+import { version } from "../version.ts";
+
+export function describeStart(config: Config, { url, logger }: Gateway): void {
+  for (const warning of config.warnings) logger.warn(warning);
+  for (const line of startLines(config, url)) logger.info(line);
+}
+
+export function startLines(config: Config, url: string): string[] {
+  const hasKey = config.proxyPlane.isProtected;
+  const header = hasKey ? ' -H "Authorization: Bearer $PROXY_API_KEY"' : "";
+  const local = url.replace("//0.0.0.0", "//127.0.0.1").replace("//[::]", "//[::1]");
+  const example = config.services.has("echo") ? "echo/hello?x=1" : `${config.services.keys().next().value ?? "echo"}/`;
+  return [
+    `ByteProxy ${version.version} listens on ${url}`,
+    `Read: ${filesRead(config)}`,
+    `Services: ${services(config)}`,
+    `/proxy/* ${protection(config.proxyPlane.isProtected, "PROXY_API_KEY", config)}`,
+    `/manage/* ${protection(config.managementPlane.isProtected, "MANAGEMENT_API_KEY", config)}`,
+    `Try: curl ${local}/health`,
+    `Try: curl${header} '${local}/proxy/${example}'`,
+    `Try: curl${header} ${local}/proxy/services`,
+  ];
+}
+
+/** More services than this are counted, not named. */
+const NAMED_LIMIT = 20;
+
+function services(config: Config): string {
+  const all = [...config.services.values()];
+  const more = all.length > NAMED_LIMIT ? `, and ${all.length - NAMED_LIMIT} more` : "";
+  return all.slice(0, NAMED_LIMIT).map(service).join(", ") + more;
+}
+
+function service(service: Service): string {
+  const source = service.credential?.source;
+  switch (credentialState(service)) {
+    case "none":
+      return `${service.key} (needs no credential)`;
+    case "present":
+      return `${service.key} (credential ready)`;
+    case "missing":
+      return service.auth?.required ? `${service.key} (off: set ${source})` : `${service.key} (without ${source})`;
+  }
+}
+
+function protection(isProtected: boolean, variable: string, config: Config): string {
+  if (isProtected) return `needs ${variable}`;
+  return config.isLoopback
+    ? `is open to this machine (set ${variable} to protect it)`
+    : `is OPEN TO EVERYONE who reaches this address (set ${variable})`;
+}
+
+function filesRead({ envFiles, configFile }: Config): string {
+  return [...envFiles, configFile].map(({ path, state }) => `${relative("", path)} (${state})`).join(", ");
+}

@@ -1,0 +1,36 @@
+/** What keeps a well-configured gateway from starting, in one line: what, why and the mend. */
+import { accessSync, constants, mkdirSync } from "node:fs";
+
+class StartFailure extends Error {}
+
+/** Makes the folder for run-time state, mode 0700. @throws an error that explainStartFailure knows. */
+export function checkDataDir(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new StartFailure(
+      `DATA_DIR ${path} cannot be written (${code}); make it writable for this user, or name another folder with DATA_DIR=.`,
+    );
+  }
+}
+
+/** Undefined for what is no fault of the machine or its operator: a mistake of ours, which keeps its stack trace. */
+export function explainStartFailure(error: unknown): string | undefined {
+  if (error instanceof StartFailure) return error.message;
+  const { code, syscall, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string };
+  if (syscall !== "listen" && syscall !== "getaddrinfo") return undefined;
+  switch (code) {
+    case "EADDRINUSE":
+      return `Port ${port} on ${address} is in use by another process; stop it, or choose another port with PORT=.`;
+    case "EACCES":
+      return `Port ${port} on ${address} may not be opened by this user; choose one above 1023 with PORT=.`;
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return `HOST is not an address of this machine (${code}); use 127.0.0.1, or 0.0.0.0 for all of them.`;
+    default:
+      return `Listening failed with ${code}; check HOST and PORT.`;
+  }
+}

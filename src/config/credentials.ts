@@ -1,0 +1,99 @@
+/**
+ * The credentials of services: found, read and checked once, at start.
+ * Invariant: problems and warnings name the variable or the file, never a part of the secret; and none of the
+ * gateway's own keys can become the credential of a service.
+ */
+import { realpathSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Variable } from "./env.ts";
+import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
+import type { AuthDefinition, CredentialSource } from "./schema.ts";
+import { Secret } from "./secret.ts";
+import type { DefinedService, ServicesFile } from "./services-file.ts";
+import { SETTINGS_WITH_FILE } from "./settings.ts";
+
+const OWN_VARIABLES: ReadonlySet<string> = new Set(SETTINGS_WITH_FILE.flatMap((name) => [name, `${name}_FILE`]));
+
+/** What a credential is found with. */
+export interface CredentialContext {
+  readonly variables: ReadonlyMap<string, Variable>;
+  readonly directory: string;
+  /** The gateway's own keys, to tell them apart. */
+  readonly ownKeys: readonly Secret[];
+  readonly place: ServicesFile["place"];
+  readonly problems: string[];
+  readonly warnings: string[];
+}
+
+/** The credential of a service; undefined for one without `auth`. */
+export function readCredential(service: DefinedService, context: CredentialContext): CredentialSource | undefined {
+  const { auth } = service.definition;
+  if (auth === undefined) return undefined;
+  const { tokenEnvVar, tokenFile } = auth;
+  const found =
+    tokenFile === undefined ? fromVariable(service, tokenEnvVar ?? "", context) : fromFile(service, tokenFile, context);
+  if (found.text === undefined) return { source: found.source, secret: undefined };
+  const allowed = unusableSecret(found.text, auth, context.ownKeys);
+  if (allowed !== undefined) context.problems.push(`${found.place}: found an unusable secret, allowed: ${allowed}`);
+  return { source: found.source, secret: new Secret(found.text) };
+}
+
+interface FoundSecret {
+  readonly source: string;
+  /** Start of a problem line. */
+  readonly place: string;
+  readonly text: string | undefined;
+}
+
+function fromVariable(service: DefinedService, name: string, context: CredentialContext): FoundSecret {
+  if (OWN_VARIABLES.has(name)) {
+    const place = context.place(["services", service.key, "auth", "tokenEnvVar"]);
+    context.problems.push(`${place}: found the gateway's own ${name}, allowed: a variable of its own`);
+    return { source: name, place, text: undefined };
+  }
+  const variable = context.variables.get(name);
+  const place = `${name} (${variable?.origin ?? "environment"}), the credential of ${service.key}`;
+  return { source: name, place, text: nonEmpty(variable?.value) };
+}
+
+function fromFile(service: DefinedService, tokenFile: string, context: CredentialContext): FoundSecret {
+  const place = context.place(["services", service.key, "auth", "tokenFile"]);
+  const source = `file:${tokenFile}`;
+  const path = resolve(context.directory, tokenFile);
+  if (ownKeyFiles(context).has(realPath(path))) {
+    context.problems.push(`${place}: found the file of a key of the gateway's own, allowed: a file of its own`);
+    return { source, place, text: undefined };
+  }
+  const reading = readTextFile(path);
+  const text = reading.state === "read" ? nonEmpty(withoutTrailingNewlines(reading.text)) : undefined;
+  if (text === undefined) {
+    const reason = { read: "it is empty", absent: "there is no such file" };
+    const why = reading.state === "unreadable" ? reading.reason : reason[reading.state];
+    context.warnings.push(`${place}: ${service.key} has no credential, because its file cannot be used: ${why}`);
+  }
+  return { source, place, text };
+}
+
+function ownKeyFiles({ variables, directory }: CredentialContext): ReadonlySet<string> {
+  const paths = SETTINGS_WITH_FILE.map((name) => variables.get(`${name}_FILE`)?.value);
+  return new Set(paths.flatMap((path) => (path === undefined ? [] : [realPath(resolve(directory, path))])));
+}
+
+/** What would have to be different for this text to be put on a request; undefined when it is fine. */
+function unusableSecret(text: string, auth: AuthDefinition, ownKeys: readonly Secret[]): string | undefined {
+  if (/[\x00-\x1f\x7f]/.test(text)) return "one line without control characters";
+  if (/[^\x00-\xff]/.test(text)) return "characters that a header can carry (Latin-1)";
+  if (auth.type === "basic" && !text.includes(":")) return "user:password";
+  if (ownKeys.some((key) => key.reveal() === text)) return "another secret than the gateway's own keys";
+  return undefined;
+}
+
+const nonEmpty = (text: string | undefined) => (text === undefined || text.trim() === "" ? undefined : text);
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}

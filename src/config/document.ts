@@ -1,0 +1,107 @@
+/**
+ * A JSON or YAML file as data, with the line and column of every value and name in it.
+ * Invariant: never throws and never quotes the text, which may hold secrets.
+ */
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+  type YAMLError,
+} from "yaml";
+
+export interface ParsedDocument {
+  /** Undefined when there are problems; null for an empty file. */
+  readonly data: unknown;
+  /** `line:column: what is wrong`. */
+  readonly problems: readonly string[];
+  /** `line:column` of the value at this path or of its name; of what encloses it, where it is not in the text. */
+  position(path: readonly PropertyKey[], at: "value" | "name"): string;
+}
+
+/** yaml's messages for these hold text of the file; the others are fixed sentences about syntax. */
+const OWN_WORDS: Readonly<Record<string, string>> = {
+  BAD_ALIAS: "an alias without its anchor",
+  BAD_COLLECTION_TYPE: "a tag that does not fit its value",
+  BAD_DIRECTIVE: "a directive that is not understood",
+  BAD_DQ_ESCAPE: "an escape sequence that does not exist",
+  BAD_PROP_ORDER: "an anchor or tag in the wrong place",
+  DUPLICATE_KEY: "the same key twice",
+  RESOURCE_EXHAUSTION: "nested too deep",
+  TAG_RESOLVE_FAILED: "a tag that is not known, or a value that does not fit it",
+  UNEXPECTED_TOKEN: "something that does not belong here",
+};
+
+export function parseText(text: string): ParsedDocument {
+  const lines = new LineCounter();
+  const place = (offset: number) => {
+    const { line, col } = lines.linePos(offset);
+    return `${Math.max(1, line)}:${Math.max(1, col)}`;
+  };
+  const failed = (problems: readonly string[]) => ({ data: undefined, problems, position: () => "1:1" });
+  try {
+    const document = parseDocument(text, {
+      lineCounter: lines,
+      prettyErrors: false,
+      version: "1.2",
+      schema: "core",
+      merge: false,
+    });
+    const errors = [...document.errors, ...document.warnings];
+    if (errors.length > 0) {
+      // Of several at one place the last is the plainest.
+      const byPlace = new Map(errors.map((error) => [place(error.pos[0]), syntaxProblem(error)]));
+      return failed([...byPlace].map(([position, problem]) => `${position}: ${problem}`));
+    }
+    const hidden = prototypeNames(document).map((offset) => `${place(offset)}: unknown key "__proto__"`);
+    if (hidden.length > 0) return failed(hidden);
+    const data: unknown = document.toJS();
+    return { data, problems: [], position: (path, at) => place(offsetOf(document, path, at)) };
+  } catch {
+    // Circles and floods of aliases, and nesting deeper than the stack, are thrown by the library.
+    return failed(["1:1: found text that cannot be read as JSON or YAML: nested too deep, or too many aliases"]);
+  }
+}
+
+function syntaxProblem(error: YAMLError): string {
+  return `found ${OWN_WORDS[error.code] ?? `a syntax error (${error.message})`}, allowed: JSON or YAML`;
+}
+
+/** zod leaves this name out without a word, and what is left out without a word is what nobody finds. */
+function prototypeNames(document: Document): number[] {
+  const offsets: number[] = [];
+  visit(document, {
+    Pair(_, { key }) {
+      if (isScalar(key) && key.value === "__proto__") offsets.push(key.range?.[0] ?? 0);
+    },
+  });
+  return offsets;
+}
+
+function offsetOf(document: Document, path: readonly PropertyKey[], at: "value" | "name"): number {
+  let node: unknown = document.contents;
+  let offset = start(node) ?? 0;
+  for (const [index, segment] of path.entries()) {
+    if (isAlias(node)) node = node.resolve(document);
+    if (isMap(node)) {
+      const pair = node.items.find(({ key }) => String(isScalar(key) ? key.value : key) === String(segment));
+      if (pair === undefined) return offset;
+      const isName = at === "name" && index === path.length - 1;
+      offset = (isName ? undefined : start(pair.value)) ?? start(pair.key) ?? offset;
+      node = pair.value;
+    } else if (isSeq(node)) {
+      node = node.items[Number(segment)];
+      offset = start(node) ?? offset;
+    } else {
+      return offset;
+    }
+  }
+  return offset;
+}
+
+const start = (node: unknown) => (node as Node | null | undefined)?.range?.[0];

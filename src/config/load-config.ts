@@ -1,0 +1,130 @@
+/**
+ * Puts the configuration together: variables, keys, services, from every source there is.
+ * Invariant: either one deeply frozen Config, or a ConfigProblems with every problem at once.
+ */
+import { relative, resolve } from "node:path";
+import { readCredential } from "./credentials.ts";
+import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
+import { isLoopbackHost } from "./hosts.ts";
+import { type PlaneConfig, protectPlanes } from "./planes.ts";
+import { ConfigProblems } from "./problems.ts";
+import { readSettings, variablePlace } from "./read-settings.ts";
+import { reviewService } from "./review-service.ts";
+import type { Service } from "./schema.ts";
+import type { Secret } from "./secret.ts";
+import { type DefinedService, readServicesFile, type ServicesFile } from "./services-file.ts";
+import type { Settings } from "./settings.ts";
+
+export { ConfigProblems };
+
+export interface EnvFile {
+  readonly path: string;
+  readonly state: "read" | "absent";
+}
+
+export interface Config {
+  /** DATA_DIR and CONFIG_FILE as absolute paths. */
+  readonly settings: Readonly<Settings>;
+  readonly proxyPlane: PlaneConfig;
+  readonly managementPlane: PlaneConfig;
+  /** HOST is a loopback address or name. */
+  readonly isLoopback: boolean;
+  /** Presets and the services of the file, by key. */
+  readonly services: ReadonlyMap<string, Service>;
+  readonly configFile: { readonly path: string; readonly state: "read" | "absent" };
+  readonly envFiles: readonly EnvFile[];
+  readonly warnings: readonly string[];
+}
+
+/** Reads everything; relative paths are taken from `directory`. Throws ConfigProblems. */
+export function loadConfig({ processEnv, directory = process.cwd() }: EnvironmentOptions = {}): Config {
+  const environment = readEnvironment({ processEnv, directory });
+  const problems = [...environment.problems];
+  const warnings = [...environment.warnings];
+
+  const { settings, refused } = readSettings(environment.variables, directory, problems);
+  const planes = protectPlanes({ settings, refused, variables: environment.variables, problems, warnings });
+  if (!settings.STRICT_TLS) warnings.push("STRICT_TLS is false: certificates of upstreams are not verified");
+
+  const isLoopback = isLoopbackHost(settings.HOST);
+  const configFile = environment.variables.get("CONFIG_FILE");
+  const file = readServicesFile({
+    path: settings.CONFIG_FILE,
+    shownPath: shownPath(directory, settings.CONFIG_FILE),
+    namedBy: configFile && variablePlace("CONFIG_FILE", configFile),
+    hasEcho: settings.ECHO_SERVICE ?? isLoopback,
+  });
+  problems.push(...file.problems);
+  const ownKeys = [planes.proxyPlane.key, planes.managementPlane.key].filter((key) => key !== undefined);
+  const context = { settings, environment, directory, file, ownKeys, problems, warnings };
+  const services = new Map(file.services.map((defined) => [defined.key, completeService(defined, context)]));
+
+  if (problems.length > 0) throw new ConfigProblems(problems);
+  return deepFreeze<Config>({
+    settings,
+    ...planes,
+    isLoopback,
+    services: frozenMap(services),
+    configFile: { path: settings.CONFIG_FILE, state: file.state },
+    envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
+    warnings,
+  });
+}
+
+interface CompletionContext {
+  readonly settings: Settings;
+  readonly environment: Environment;
+  readonly directory: string;
+  readonly file: ServicesFile;
+  readonly ownKeys: readonly Secret[];
+  readonly problems: string[];
+  readonly warnings: string[];
+}
+
+/** A service with the settings' defaults, absolute paths and its credential. */
+function completeService(defined: DefinedService, context: CompletionContext): Service {
+  const { settings, environment, directory, file, ownKeys, problems, warnings } = context;
+  const { key, definition, source, embedded } = defined;
+  const { variables } = environment;
+  const { place } = file;
+  const tls = { ...definition.tls };
+  for (const name of ["caFile", "certFile", "keyFile"] as const) {
+    if (tls[name] !== undefined) tls[name] = resolve(directory, tls[name]);
+  }
+  const service: Service = {
+    ...definition,
+    tls,
+    key,
+    source,
+    embedded,
+    name: definition.name ?? key,
+    timeoutMs: definition.timeoutMs ?? settings.NETWORK_TIMEOUT,
+    connectTimeoutMs: definition.connectTimeoutMs ?? settings.NETWORK_CONNECT_TIMEOUT,
+    retries: definition.retries ?? settings.NETWORK_RETRIES,
+    credential: readCredential(defined, { variables, directory, ownKeys, place, problems, warnings }),
+  };
+  reviewService(service, { place, problems, warnings });
+  return service;
+}
+
+/** As the operator would write it: from the working folder where it lies in there. */
+function shownPath(directory: string, path: string): string {
+  const fromHere = relative(directory, path);
+  return fromHere === "" || fromHere.startsWith("..") ? path : fromHere;
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  Object.freeze(value);
+  const members = value instanceof Map ? value.values() : Object.values(value);
+  for (const member of members) deepFreeze(member);
+  return value;
+}
+
+/** Object.freeze leaves the entries of a Map open. */
+function frozenMap<K, V>(map: Map<K, V>): ReadonlyMap<K, V> {
+  const refuse = () => {
+    throw new TypeError("The configuration is frozen.");
+  };
+  return Object.assign(map, { set: refuse, delete: refuse, clear: refuse });
+}

@@ -1,0 +1,87 @@
+/**
+ * The protection of the two planes: which key opens each, and whether one is demanded at all.
+ * Invariant: on an address that others reach, a plane is open only where ALLOW_UNAUTHENTICATED says so.
+ */
+import type { Variable } from "./env.ts";
+import { isLoopbackHost } from "./hosts.ts";
+import { showText } from "./problems.ts";
+import { variablePlace } from "./read-settings.ts";
+import type { Secret } from "./secret.ts";
+import type { Settings } from "./settings.ts";
+
+export interface PlaneConfig {
+  readonly key: Secret | undefined;
+  /** A key is demanded. */
+  readonly isProtected: boolean;
+}
+
+export interface PlaneSources {
+  readonly settings: Settings;
+  /** Settings whose value was refused: they are complained of already. */
+  readonly refused: ReadonlySet<string>;
+  readonly variables: ReadonlyMap<string, Variable>;
+  readonly problems: string[];
+  readonly warnings: string[];
+}
+
+const PLANES = [
+  { routes: "/proxy/*", key: "PROXY_API_KEY", required: "REQUIRE_AUTH_FOR_PROXY" },
+  { routes: "/manage/*", key: "MANAGEMENT_API_KEY", required: "REQUIRE_AUTH_FOR_MANAGEMENT" },
+] as const;
+
+type Plane = (typeof PLANES)[number];
+
+export function protectPlanes(sources: PlaneSources): { proxyPlane: PlaneConfig; managementPlane: PlaneConfig } {
+  const [proxy, management] = PLANES;
+  const proxyPlane = protectPlane(proxy, sources);
+  const managementPlane = protectPlane(management, sources);
+  if (proxyPlane.key !== undefined && proxyPlane.key.reveal() === managementPlane.key?.reveal()) {
+    sources.problems.push(
+      `${placeOf(management.key, sources)}: found the same key as ${proxy.key}, allowed: a key of its own for each plane`,
+    );
+  }
+  reviewExposure(
+    sources,
+    [proxyPlane.isProtected ? [] : [proxy], managementPlane.isProtected ? [] : [management]].flat(),
+  );
+  return { proxyPlane, managementPlane };
+}
+
+function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
+  const { settings, refused, problems, warnings } = sources;
+  const key = settings[plane.key];
+  const required = settings[plane.required];
+  if (required === true && key === undefined && !refused.has(plane.key)) {
+    problems.push(
+      `${placeOf(plane.required, sources)}: found "true" without a key, allowed: true with ${plane.key} set`,
+    );
+  }
+  if (required === false && key !== undefined) {
+    warnings.push(`${plane.required} is false: ${plane.routes} is open although ${plane.key} is set`);
+  }
+  return { key, isProtected: required ?? key !== undefined };
+}
+
+function reviewExposure(sources: PlaneSources, open: readonly Plane[]): void {
+  const { settings, refused, problems, warnings } = sources;
+  if (open.length === 0 || isLoopbackHost(settings.HOST)) return;
+  const routes = open.map((plane) => plane.routes).join(" and ");
+  if (settings.ALLOW_UNAUTHENTICATED) {
+    warnings.push(`ALLOW_UNAUTHENTICATED is true: ${routes} is open to whoever reaches ${settings.HOST}`);
+    return;
+  }
+  // A key or switch that is refused is complained of already, and would protect the plane once it is mended.
+  const bare = open.filter((plane) => !refused.has(plane.key) && !refused.has(plane.required));
+  if (bare.length === 0 || refused.has("ALLOW_UNAUTHENTICATED")) return;
+  const mend = bare.map((plane) => (settings[plane.key] === undefined ? plane.key : `${plane.required}=true`));
+  problems.push(
+    `${placeOf("HOST", sources)}: found ${showText(settings.HOST)} with ${bare.map((plane) => plane.routes).join(" and ")} unprotected, ` +
+      `allowed: a loopback address; or set ${mend.join(" and ")}, or ALLOW_UNAUTHENTICATED=true`,
+  );
+}
+
+function placeOf(name: string, { variables }: PlaneSources): string {
+  const used = [name, `${name}_FILE`].find((each) => variables.has(each)) ?? name;
+  const variable = variables.get(used);
+  return variable === undefined ? used : variablePlace(used, variable);
+}

@@ -1,0 +1,57 @@
+/**
+ * The services that are built in, as a services file would state them.
+ * Invariant: every default comes from the vendor's public documentation, linked beside it.
+ */
+import type { ServiceInput } from "./schema.ts";
+
+/** The embedded upstream. Its address is never dialled: requests go to a server inside the process. */
+export const ECHO_KEY = "echo";
+
+export const PRESETS: Readonly<Record<string, ServiceInput>> = {
+  [ECHO_KEY]: { name: "Echo (embedded)", baseUrl: "http://echo.localhost/" },
+
+  discord: {
+    name: "Discord API",
+    // Base URL and versions, of which 9 and 10 are available: https://docs.discord.com/developers/reference#api-versioning
+    baseUrl: "https://discord.com/api/v10/",
+    versionedBaseUrls: { v9: "https://discord.com/api/v9/", v10: "https://discord.com/api/v10/" },
+    // `Authorization: Bot <token>`: https://docs.discord.com/developers/reference#authentication
+    auth: { type: "bot", tokenEnvVar: "DISCORD_TOKEN" },
+  },
+
+  github: {
+    name: "GitHub API",
+    // https://docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api
+    baseUrl: "https://api.github.com/",
+    headers: {
+      Accept: "application/vnd.github+json",
+      // What GitHub assumes where the header is missing: https://docs.github.com/en/rest/about-the-rest-api/api-versions
+      "X-GitHub-Api-Version": "2022-11-28",
+      // Requests without one are rejected:
+      // https://docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent
+      "User-Agent": "ByteProxy/1",
+    },
+    // Public data needs no token: https://docs.github.com/en/rest/authentication/authenticating-to-the-rest-api
+    auth: { type: "bearer", tokenEnvVar: "GITHUB_TOKEN", required: false },
+  },
+
+  openai: {
+    name: "OpenAI API",
+    // https://platform.openai.com/docs/api-reference/introduction
+    baseUrl: "https://api.openai.com/v1/",
+    // So that a client that writes the version into its own paths gets it once, not twice.
+    versionedBaseUrls: { v1: "https://api.openai.com/v1/" },
+    // https://platform.openai.com/docs/api-reference/authentication
+    auth: { type: "bearer", tokenEnvVar: "OPENAI_API_KEY" },
+  },
+
+  anthropic: {
+    name: "Anthropic API",
+    // https://platform.claude.com/docs/en/api/overview
+    baseUrl: "https://api.anthropic.com/",
+    // Required on every request: https://platform.claude.com/docs/en/api/versioning
+    headers: { "anthropic-version": "2023-06-01" },
+    // https://platform.claude.com/docs/en/api/overview#authentication
+    auth: { type: "api-key", headerName: "x-api-key", tokenEnvVar: "ANTHROPIC_API_KEY" },
+  },
+};

@@ -1,0 +1,58 @@
+/**
+ * Reads the operator's files: the services file, env files, secrets.
+ * Invariant: never throws and never reads more than a bound, so that a wrong path costs neither the start nor the memory.
+ */
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+
+export const MAX_FILE_BYTES = 1024 * 1024;
+
+export type FileReading =
+  | { readonly state: "read"; readonly text: string }
+  | { readonly state: "absent" }
+  | { readonly state: "unreadable"; readonly reason: string };
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "the permissions do not allow reading it",
+  EPERM: "the permissions do not allow reading it",
+  EISDIR: "it is a directory",
+  ELOOP: "it is a circle of links",
+  ENAMETOOLONG: "the path is too long",
+  ENXIO: "it is not a file",
+  ERR_ENCODING_INVALID_ENCODED_DATA: "it is not UTF-8 text",
+};
+
+/** The text of a UTF-8 file of at most 1 MiB; `absent` only where nothing of that name exists. */
+export function readTextFile(path: string): FileReading {
+  try {
+    const bytes = readBounded(path);
+    if (bytes === undefined) return { state: "unreadable", reason: "it is larger than 1 MiB" };
+    return { state: "read", text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "unknown";
+    if (code === "ENOENT" || code === "ENOTDIR") return { state: "absent" };
+    return { state: "unreadable", reason: REASONS[code] ?? `the system says ${code}` };
+  }
+}
+
+/** Undefined for more than MAX_FILE_BYTES. Reads in pieces because a pipe or a device has no size to ask for. */
+function readBounded(path: string): Buffer | undefined {
+  const file = openSync(path, "r");
+  try {
+    if (fstatSync(file).isDirectory()) throw Object.assign(new Error("a directory"), { code: "EISDIR" });
+    const bytes = Buffer.allocUnsafe(MAX_FILE_BYTES + 1);
+    let length = 0;
+    while (length < bytes.length) {
+      const count = readSync(file, bytes, length, bytes.length - length, null);
+      if (count === 0) return bytes.subarray(0, length);
+      length += count;
+    }
+    return undefined;
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** The text without the line breaks at its end, which editors and `echo` add to secrets. */
+export function withoutTrailingNewlines(text: string): string {
+  return text.replace(/[\r\n]+$/, "");
+}

@@ -1,0 +1,235 @@
+/**
+ * The services file: its shape, defaults and words, described once.
+ * The types, the editor schema in config/ and docs/configuration.md all come from here.
+ */
+import { validateHeaderName, validateHeaderValue } from "node:http";
+import { z } from "zod";
+
+/** Segments after /proxy/ that belong to the gateway itself. */
+export const RESERVED_SERVICE_KEYS = ["services", "auth-test", "manage", "constructor", "prototype"] as const;
+
+/** setTimeout and the limiter's memory store overflow above this many ms (24.8 days) and would then never limit. */
+export const LONGEST_TIMER_MS = 2_147_483_647;
+
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
+
+/** Headers that the gateway alone writes: framing, routing and provenance are not for configuration. */
+const RESERVED_HEADERS = new Set([
+  "host",
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  "content-length",
+  "expect",
+  "via",
+]);
+
+function isHeaderName(name: string): boolean {
+  try {
+    validateHeaderName(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** True for text that can stand in a header as it is: no CR, LF, NUL or other control character (RFC 9110 section 5.5). */
+export function isHeaderValue(value: string): boolean {
+  try {
+    validateHeaderValue("x-value", value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const headerName = z
+  .string()
+  .refine(isHeaderName, "a header name of letters, digits and - (RFC 9110 section 5.1)")
+  .refine((name) => !RESERVED_HEADERS.has(name.toLowerCase()), "a header that the gateway does not write itself")
+  .meta({ allowed: "a header name" });
+
+const headerMap = z
+  .record(
+    headerName,
+    z.string().refine(isHeaderValue, "a header value without control characters (RFC 9110 section 5.5)"),
+  )
+  .meta({ allowed: "an object of header names and values" });
+
+const baseUrl = z
+  .string()
+  .superRefine((text, refinement) => {
+    const problem = baseUrlProblem(text);
+    if (problem !== undefined) refinement.addIssue({ code: "custom", message: problem });
+  })
+  .meta({ allowed: "an http:// or https:// URL" });
+
+function baseUrlProblem(text: string): string | undefined {
+  if (!/^https?:\/\//i.test(text)) return "an http:// or https:// URL";
+  if (!URL.canParse(text)) return "a well-formed URL";
+  const url = new URL(text);
+  if (url.username !== "" || url.password !== "") return "a URL without user info (the secret belongs in auth)";
+  if (text.includes("?") || text.includes("#")) return "a URL without query and fragment";
+  // Requests append to this text byte for byte, so it must already be what a URL parser makes of it.
+  const path = text.slice(text.indexOf("://") + 3).replace(/^[^/]*/, "") || "/";
+  if (path !== url.pathname) return `a path in its normal form, here ${url.pathname}`;
+  return undefined;
+}
+
+const milliseconds = z.int().min(1).max(LONGEST_TIMER_MS);
+
+const auth = z
+  .strictObject({
+    type: z
+      .enum(["bearer", "bot", "basic", "api-key"])
+      .describe("`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`) or `api-key`"),
+    tokenEnvVar: z
+      .string()
+      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
+      .meta({ allowed: "the name of an environment variable" })
+      .optional()
+      .describe("variable that holds the secret"),
+    tokenFile: z.string().min(1).optional().describe("file that holds the secret; trailing newlines are cut"),
+    headerName: headerName.optional().describe("`api-key`: the header that carries the secret"),
+    queryParam: z
+      .string()
+      .regex(/^[A-Za-z0-9_.~-]+$/, "a parameter name of letters, digits, `_`, `.`, `~` and `-`")
+      .optional()
+      .describe("`api-key`: the query parameter that carries the secret"),
+    required: z
+      .boolean()
+      .default(true)
+      .describe("without the secret, `true` answers 401 `UPSTREAM_CREDENTIAL_MISSING`; `false` sends without it"),
+  })
+  .superRefine((value, refinement) => {
+    const problem = (message: string) => refinement.addIssue({ code: "custom", message });
+    if ((value.tokenEnvVar === undefined) === (value.tokenFile === undefined)) {
+      problem("exactly one of tokenEnvVar and tokenFile");
+    }
+    if (value.type === "api-key" && (value.headerName === undefined) === (value.queryParam === undefined)) {
+      problem("exactly one of headerName and queryParam for type api-key");
+    }
+    if (value.type !== "api-key" && (value.headerName ?? value.queryParam) !== undefined) {
+      problem("headerName and queryParam only for type api-key");
+    }
+  });
+
+const rateLimit = z.strictObject({
+  maxRequests: z.int().min(1).max(1_000_000_000).describe("requests a window"),
+  windowMs: z.int().min(1000).max(LONGEST_TIMER_MS).describe("length of the fixed window, ms; at most 24.8 days"),
+  per: z.enum(["service", "caller", "ip"]).default("service").describe("what is counted together"),
+});
+
+const tls = z.strictObject({
+  strict: z.boolean().optional().describe("verify the certificate; default: `STRICT_TLS`"),
+  caFile: z.string().min(1).optional().describe("PEM file of the authority to trust, instead of the public ones"),
+  certFile: z.string().min(1).optional().describe("PEM file of the client certificate"),
+  keyFile: z.string().min(1).optional().describe("PEM file of the client certificate's key"),
+  servername: z.string().min(1).optional().describe("name to ask for and verify (SNI), instead of the URL's host"),
+});
+
+const pathHint = z.strictObject({
+  match: z
+    .string()
+    .refine(isRegExp, "a regular expression")
+    .describe("regular expression over the path behind the service key"),
+  message: z.string().min(1).describe("what is wrong"),
+  hint: z.string().min(1).optional().describe("what to ask for instead"),
+});
+
+function isRegExp(source: string): boolean {
+  try {
+    new RegExp(source);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** One service as the file may state it. */
+export const serviceSchema = z.strictObject({
+  name: z.string().min(1).max(200).optional().describe("name for people; default: the key"),
+  baseUrl: baseUrl.describe("where requests go: http or https, no user info, query or fragment"),
+  versionedBaseUrls: z
+    .record(
+      z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "a path segment of letters, digits, `.`, `_` and `-`"),
+      baseUrl,
+    )
+    .default({})
+    .describe("a first path segment equal to a key here selects that base and is dropped"),
+  headers: headerMap.default({}).describe("request headers sent when the caller sends none of that name"),
+  setHeaders: headerMap.default({}).describe("request headers that replace the caller's"),
+  removeHeaders: z.array(headerName).default([]).describe("request headers that are not forwarded"),
+  auth: auth.optional().describe("the credential that the gateway puts on each request"),
+  rateLimit: rateLimit.optional().describe("our own limit for this service"),
+  timeoutMs: milliseconds
+    .optional()
+    .describe("ms to the answer's headers, all attempts and back-off included; default: `NETWORK_TIMEOUT`"),
+  connectTimeoutMs: milliseconds.optional().describe("ms to connect; default: `NETWORK_CONNECT_TIMEOUT`"),
+  idleTimeoutMs: z
+    .int()
+    .min(0)
+    .max(LONGEST_TIMER_MS)
+    .optional()
+    .describe("ms of silence inside a body, 0 for no limit; default 300000, and none for `text/event-stream`"),
+  retries: z.int().min(0).max(10).optional().describe("retries of a replayable request; default: `NETWORK_RETRIES`"),
+  methods: z.array(z.enum(METHODS)).min(1).optional().describe("methods that callers may use; default: all"),
+  ws: z.literal(false).default(false).describe("WebSocket; `true` is not yet supported"),
+  cookies: z.boolean().default(false).describe("let `Cookie` and `Set-Cookie` pass, scoped to this service's path"),
+  forwardedHeaders: z
+    .boolean()
+    .default(false)
+    .describe("tell the upstream of the client (`X-Forwarded-*`, `Forwarded`)"),
+  rewriteLinks: z.boolean().default(true).describe("turn links to the upstream in headers into links to the gateway"),
+  pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` lets dot segments through (object stores)"),
+  maxBodyBytes: z.int().min(0).default(0).describe("largest request body, 0 for no limit"),
+  maxConcurrent: z.literal(0).default(0).describe("concurrent requests, 0 for no cap; a cap is not yet supported"),
+  tls: tls.default({}).describe("TLS towards the upstream"),
+  pathHints: z
+    .array(pathHint)
+    .default([])
+    .describe("answers 400 with a hint for paths that the upstream does not know"),
+});
+
+export const serviceKey = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, "a key of a-z, 0-9, `.`, `_` and `-`, at most 64 long")
+  .refine((key) => !(RESERVED_SERVICE_KEYS as readonly string[]).includes(key), "a key that is not reserved");
+
+/** The services file as a whole. */
+export const servicesFileSchema = z.strictObject({
+  $schema: z.string().optional().describe("for editors; not read"),
+  services: z.record(serviceKey, serviceSchema).default({}).describe("services by key"),
+});
+
+export type ServiceDefinition = z.output<typeof serviceSchema>;
+export type ServiceInput = z.input<typeof serviceSchema>;
+export type AuthDefinition = z.output<typeof auth>;
+export type RateLimitDefinition = z.output<typeof rateLimit>;
+export type TlsDefinition = z.output<typeof tls>;
+
+/** Where a service's credential comes from, and the secret itself where there is one. */
+export interface CredentialSource {
+  /** For people: `GITHUB_TOKEN` or `file:/run/secrets/token`. Never a part of the secret. */
+  readonly source: string;
+  readonly secret: import("./secret.ts").Secret | undefined;
+}
+
+/** A service with every default filled in: what the rest of the program works with. */
+export interface Service extends Omit<ServiceDefinition, "timeoutMs" | "connectTimeoutMs" | "retries" | "name"> {
+  readonly key: string;
+  readonly name: string;
+  readonly timeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly retries: number;
+  /** `preset`: built in and not named in the file. */
+  readonly source: "preset" | "file";
+  /** Undefined when the service has no `auth`. */
+  readonly credential: CredentialSource | undefined;
+  /** Answered by the embedded echo server rather than over the network. */
+  readonly embedded: boolean;
+}

@@ -1,0 +1,159 @@
+/**
+ * The services: those built in and those of the services file, checked one by one, with the place of each problem.
+ * Invariant: an entry with a `baseUrl` of its own takes nothing over from a preset, so that no preset's
+ * credential ever goes to another address.
+ */
+import { z } from "zod";
+import { servicesFileJsonSchema } from "./allowed-values.ts";
+import { type ParsedDocument, parseText } from "./document.ts";
+import { ECHO_KEY, PRESETS } from "./presets.ts";
+import { showPath, showText, showWord } from "./problems.ts";
+import { readTextFile } from "./read-file.ts";
+import { type ServiceDefinition, type ServiceInput, serviceKey, serviceSchema, servicesFileSchema } from "./schema.ts";
+import { type FoundProblem, type Path, translateIssues } from "./translate-issue.ts";
+
+export interface DefinedService {
+  readonly key: string;
+  readonly definition: ServiceDefinition;
+  readonly source: "preset" | "file";
+  readonly embedded: boolean;
+}
+
+export interface ServicesFile {
+  readonly state: "read" | "absent";
+  readonly services: readonly DefinedService[];
+  readonly problems: readonly string[];
+  /** `config/services.json:5:13 services.github.auth`, for a problem that is found later. */
+  place(path: Path, at?: "value" | "name"): string;
+}
+
+export interface ServicesFileOptions {
+  readonly path: string;
+  /** What the operator calls the file, in problems. */
+  readonly shownPath: string;
+  /** `CONFIG_FILE (.env)` where a variable names the file: then it has to exist. */
+  readonly namedBy: string | undefined;
+  readonly hasEcho: boolean;
+}
+
+type Entries = Readonly<Record<string, unknown>>;
+
+const fileSchema = servicesFileSchema.extend({ services: z.record(z.string(), z.unknown()).default({}) });
+
+export function readServicesFile({ path, shownPath, namedBy, hasEcho }: ServicesFileOptions): ServicesFile {
+  const reading = readTextFile(path);
+  if (reading.state === "absent" && namedBy === undefined)
+    return defined({}, parseText(""), "absent", shownPath, hasEcho);
+  if (reading.state !== "read") {
+    const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
+    const place = namedBy === undefined ? shownPath : `${namedBy}: found ${showText(shownPath)}`;
+    return failed(shownPath, [`${place}: cannot be read: ${reason}, allowed: a JSON or YAML file`]);
+  }
+  const document = parseText(reading.text);
+  if (document.problems.length > 0)
+    return failed(
+      shownPath,
+      document.problems.map((line) => `${shownPath}:${line}`),
+    );
+
+  const data = document.data ?? {};
+  const parsed = fileSchema.safeParse(data);
+  if (parsed.success) return defined(parsed.data.services, document, "read", shownPath, hasEcho);
+  const found = translateIssues(parsed.error.issues, data, servicesFileJsonSchema());
+  const lines = found.map(describe(document, shownPath));
+  // A misspelt name at the top is no reason to keep quiet about the services.
+  const rest = defined(entriesOf(data), document, "read", shownPath, hasEcho);
+  return { ...rest, problems: [...lines, ...rest.problems] };
+}
+
+function defined(
+  entries: Entries,
+  document: ParsedDocument,
+  state: "read" | "absent",
+  shownPath: string,
+  hasEcho: boolean,
+): ServicesFile {
+  const services: DefinedService[] = [];
+  const problems: FoundProblem[] = [];
+  for (const key of new Set([...Object.keys(PRESETS), ...Object.keys(entries)])) {
+    const isInFile = Object.hasOwn(entries, key);
+    const isOwn = isInFile && (hasBaseUrl(entries[key]) || !Object.hasOwn(PRESETS, key));
+    if (key === ECHO_KEY && !hasEcho && !isOwn) {
+      if (isInFile) problems.push({ path: ["services", key], at: "name", text: ECHO_IS_OFF });
+      continue;
+    }
+    const result = define(key, entries[key], isInFile, isOwn);
+    if ("problems" in result) problems.push(...result.problems);
+    else services.push(result);
+  }
+  const place = placeIn(document, shownPath);
+  return { state, services, place, problems: problems.map(describe(document, shownPath)) };
+}
+
+const ECHO_IS_OFF =
+  "found changes to the embedded service echo, which is off, allowed: with ECHO_SERVICE=true, or with a baseUrl of its own";
+
+function define(
+  key: string,
+  entry: unknown,
+  isInFile: boolean,
+  isOwn: boolean,
+): DefinedService | { problems: FoundProblem[] } {
+  const path = ["services", key];
+  const preset = isOwn ? undefined : PRESETS[key];
+  const input = preset === undefined || !isInFile ? (preset ?? entry) : overPreset(preset, entry);
+  const parsed = serviceSchema.safeParse(input);
+  const issues = (parsed.error?.issues ?? []).map((issue) => ({ ...issue, path: [...path, ...issue.path] }));
+  const problems = translateIssues(issues, { services: { [key]: input } }, servicesFileJsonSchema());
+  const allowedKey = serviceKey.safeParse(key).error?.issues[0]?.message;
+  if (allowedKey !== undefined) {
+    problems.unshift({ path, at: "name", text: `found ${showWord(key)}, allowed: ${allowedKey}` });
+  }
+  if (preset !== undefined && isInFile) problems.push(...foreignBaseUrls(key, preset, entry));
+  if (problems.length > 0 || !parsed.success) return { problems };
+  return { key, definition: parsed.data, source: isInFile ? "file" : "preset", embedded: key === ECHO_KEY && !isOwn };
+}
+
+/** The entry laid over the preset; a default header of the preset yields to one that the entry forces. */
+function overPreset(preset: ServiceInput, entry: unknown): unknown {
+  if (!isObject(entry)) return entry;
+  const forced = new Set(
+    Object.keys(isObject(entry.setHeaders) ? entry.setHeaders : {}).map((name) => name.toLowerCase()),
+  );
+  const headers = Object.entries(preset.headers ?? {}).filter(([name]) => !forced.has(name.toLowerCase()));
+  return { ...preset, ...(preset.headers && { headers: Object.fromEntries(headers) }), ...entry };
+}
+
+/** More bases under the preset's own credential would carry it to another address. */
+function foreignBaseUrls(key: string, preset: ServiceInput, entry: unknown): FoundProblem[] {
+  if (!isObject(entry) || !isObject(entry.versionedBaseUrls) || preset.auth === undefined || "auth" in entry) return [];
+  const { origin } = new URL(preset.baseUrl);
+  return Object.entries(entry.versionedBaseUrls)
+    .filter(([, url]) => typeof url === "string" && URL.canParse(url) && new URL(url).origin !== origin)
+    .map(([version]) => ({
+      path: ["services", key, "versionedBaseUrls", version],
+      at: "value" as const,
+      text: `found another address beside the preset's credential, allowed: ${origin}/…, or an entry with a baseUrl and auth of its own`,
+    }));
+}
+
+const isObject = (value: unknown): value is Entries =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const hasBaseUrl = (entry: unknown) => isObject(entry) && Object.hasOwn(entry, "baseUrl");
+
+function entriesOf(data: unknown): Entries {
+  return isObject(data) && isObject(data.services) ? data.services : {};
+}
+
+const placeIn =
+  (document: ParsedDocument, shownPath: string) =>
+  (path: Path, at: "value" | "name" = "value") =>
+    `${shownPath}:${document.position(path, at)} ${showPath(path)}`;
+
+const describe = (document: ParsedDocument, shownPath: string) => (problem: FoundProblem) =>
+  `${placeIn(document, shownPath)(problem.path, problem.at)}: ${problem.text}`;
+
+function failed(shownPath: string, problems: readonly string[]): ServicesFile {
+  return { state: "absent", services: [], problems, place: (path) => `${shownPath} ${showPath(path)}` };
+}

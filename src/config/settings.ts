@@ -1,0 +1,183 @@
+/**
+ * The environment variables: name, default, what is allowed, what it means, described once.
+ * Invariant: what cannot be done yet is refused at start, never ignored (NOT_YET below).
+ */
+import { isIP } from "node:net";
+import { z } from "zod";
+import { LONGEST_TIMER_MS } from "./schema.ts";
+import { Secret } from "./secret.ts";
+
+/** A variable's text turned into its value; `allowed` completes "allowed: …" when `read` finds no value. */
+function setting<T>(allowed: string, read: (text: string) => T | undefined) {
+  return z
+    .string()
+    .transform((text, refinement): T => {
+      const value = read(text);
+      if (value !== undefined) return value;
+      refinement.addIssue({ code: "custom", message: allowed });
+      return z.NEVER;
+    })
+    .meta({ allowed });
+}
+
+const integer = (min: number, max: number) =>
+  setting(`an integer from ${min} to ${max}`, (text) => {
+    const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+    return value >= min && value <= max ? value : undefined;
+  });
+
+const FLAGS = new Map([
+  ["true", true],
+  ["1", true],
+  ["false", false],
+  ["0", false],
+]);
+const flag = () => setting("true or false", (text) => FLAGS.get(text.toLowerCase()));
+
+const choice = <const T extends string>(...choices: T[]) =>
+  setting(choices.join(", "), (text) => choices.find((option) => option === text.toLowerCase()));
+
+const text = (allowed: string) => setting(allowed, (value) => value);
+
+const splitList = (value: string) =>
+  value
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+const list = (allowed: string, isAllowed: (item: string) => boolean = () => true) =>
+  setting(allowed, (value) => (splitList(value).every(isAllowed) ? splitList(value) : undefined));
+
+const milliseconds = (min: number) => integer(min, LONGEST_TIMER_MS);
+
+/** An inbound key; the length is all that is ever said of it. */
+const apiKey = (name: string) =>
+  setting("at least 16 printable characters without spaces", (value) =>
+    /^[\x21-\x7e]{16,}$/.test(value) ? new Secret(value) : undefined,
+  )
+    .optional()
+    .describe(`key for ${name}, at least 16 characters`)
+    .meta({ secret: true, default: "none" });
+
+/** `null` is what browsers send for sandboxed pages and files; URL gives no origin for schemes it does not know. */
+const isOrigin = (value: string) =>
+  value === "null" ||
+  (URL.canParse(value) && new URL(value).origin === value) ||
+  /^(?!https?:)[a-z][a-z0-9+.-]*:\/\/[^/?#@\s]+$/.test(value);
+const isBaseUrl = (value: string) =>
+  URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && !/[?#@]/.test(value);
+const isHost = (value: string) => isIP(value) !== 0 || /^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/i.test(value);
+
+/** As strict as proxy-addr, which would otherwise throw when the gateway is put together. */
+function isAddressOrCidr(value: string): boolean {
+  if (/^(loopback|linklocal|uniquelocal)$/.test(value)) return true;
+  const [address = "", bits = "1", ...rest] = value.split("/");
+  const most = isIP(address) === 4 ? 32 : 128;
+  return isIP(address) !== 0 && rest.length === 0 && /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= most;
+}
+
+export const settingsSchema = z.object({
+  PORT: integer(0, 65535).default(3420).describe("port to listen on; 0 takes a free one"),
+  HOST: setting("a host name or address", (value) => (isHost(value) ? value : undefined))
+    .default("127.0.0.1")
+    .describe("address to listen on; the image sets `0.0.0.0`"),
+  PUBLIC_URL: setting("an http or https URL without query", (value) =>
+    isBaseUrl(value) ? value.replace(/\/+$/, "") : undefined,
+  )
+    .optional()
+    .describe("base for rewritten links")
+    .meta({ default: "from the request's Host" }),
+  CONFIG_FILE: text("a path")
+    .default("config/services.json")
+    .describe("services file, JSON or YAML; named and missing is an error"),
+  DATA_DIR: text("a path").default("./data").describe("folder for run-time state, made with mode 0700"),
+  PROXY_API_KEY: apiKey("`/proxy/*`"),
+  MANAGEMENT_API_KEY: apiKey("`/manage/*`"),
+  REQUIRE_AUTH_FOR_PROXY: flag()
+    .optional()
+    .describe("`true` needs the key; `false` opens the plane with a warning")
+    .meta({ default: "on when the key is set" }),
+  REQUIRE_AUTH_FOR_MANAGEMENT: flag()
+    .optional()
+    .describe("the same for `/manage/*`")
+    .meta({ default: "on when the key is set" }),
+  ALLOW_UNAUTHENTICATED: flag().default(false).describe("lets a non-loopback `HOST` start with an unprotected plane"),
+  ALLOWED_HOSTS: list("comma-separated host names, or *")
+    .optional()
+    .describe("Host names accepted while a plane is unprotected (DNS rebinding); `*` accepts all")
+    .meta({ default: "loopback names" }),
+  TRUST_PROXY: list("comma-separated addresses or CIDRs", isAddressOrCidr)
+    .optional()
+    .describe("peers whose `X-Forwarded-*` is believed")
+    .meta({ default: "none" }),
+  CORS_ORIGINS: list("comma-separated exact origins, or *", (item) => item === "*" || isOrigin(item))
+    .prefault("")
+    .describe("origins that may use an open plane from a web page"),
+  NETWORK_TIMEOUT: milliseconds(1).default(30_000).describe("ms to the upstream's response headers, over all attempts"),
+  NETWORK_CONNECT_TIMEOUT: milliseconds(1).default(5_000).describe("ms to connect to an upstream"),
+  NETWORK_RETRIES: integer(0, 10).default(2).describe("retries of a replayable request"),
+  STRICT_TLS: flag().default(true).describe("verify upstream certificates; `false` warns at start"),
+  ECHO_SERVICE: flag()
+    .optional()
+    .describe("the embedded upstream `echo`")
+    .meta({ default: "on while `HOST` is loopback" }),
+  KEEP_ALIVE_TIMEOUT: milliseconds(1).default(75_000).describe("ms that an idle client connection is kept"),
+  LOG_LEVEL: choice("trace", "debug", "info", "warn", "error", "fatal", "silent")
+    .default("info")
+    .describe("least severe line to log; `LOGGING_LEVEL` is the same"),
+  LOGGING_ENABLED: flag().default(true).describe("`false` logs nothing"),
+  LOG_FORMAT: choice("json", "pretty")
+    .optional()
+    .describe("form of the log lines")
+    .meta({ default: "pretty on a terminal, else json" }),
+  ACCESS_LOG: flag().default(true).describe("one line a request"),
+  SHUTDOWN_DELAY: integer(0, 600_000).default(1_000).describe("ms still served after SIGTERM or SIGINT"),
+  SHUTDOWN_TIMEOUT: integer(0, 600_000).default(10_000).describe("ms that requests in flight then have to end"),
+  SKIP_UPDATE_CHECK: flag().default(false).describe("no update check"),
+});
+
+export type Settings = z.output<typeof settingsSchema>;
+export type SettingName = keyof Settings;
+
+/** The variables that may come from a file instead: the same name with `_FILE`. */
+export const SETTINGS_WITH_FILE = ["PROXY_API_KEY", "MANAGEMENT_API_KEY"] as const satisfies SettingName[];
+
+/** Second names: `[other name, name]`. */
+export const SETTING_ALIASES = [["LOGGING_LEVEL", "LOG_LEVEL"]] as const;
+
+/**
+ * Settings of later versions: any value but the neutral ones stops the start, so that nobody
+ * believes in a protection that is not there.
+ */
+export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
+  MANAGEMENT_PORT: [],
+  MANAGEMENT_HOST: [],
+  CORS_ENABLED: ["true", "false"],
+  CORS_METHODS: [],
+  CORS_HEADERS: [],
+  CORS_CREDENTIALS: ["false"],
+  CORS_MAX_AGE: [],
+  EGRESS_PROXY: [],
+  EGRESS_ALLOW_PRIVATE: ["true"],
+  MAX_CONNECTIONS: [],
+  MAX_IN_FLIGHT: ["0"],
+  PRESSURE_SAMPLE_INTERVAL: [],
+  PRESSURE_MAX_EVENT_LOOP_DELAY: ["0"],
+  PRESSURE_MAX_HEAP_USED_BYTES: ["0"],
+  PRESSURE_MAX_RSS_BYTES: ["0"],
+  PRESSURE_MAX_EVENT_LOOP_UTILIZATION: ["0"],
+  PRESSURE_RETRY_AFTER: [],
+  TLS_CERT_FILE: [],
+  TLS_KEY_FILE: [],
+  TLS_CLIENT_CA_FILE: [],
+  MIDDLEWARE_PATH: [],
+  REST_SECRETS: [],
+  WATCH_CONFIG: ["false"],
+  REDIS_URL: [],
+  WORKERS: ["1"],
+  UPDATE_CHECK_URL: [],
+  JWT_ISSUER: [],
+  JWT_AUDIENCE: [],
+  JWT_JWKS_URL: [],
+  JWT_SECRET: [],
+  JWT_PERMISSIONS_CLAIM: [],
+};

@@ -1,0 +1,119 @@
+/**
+ * One zod issue in the services file as problem lines: where, what was found, what is allowed.
+ * Invariant: nothing of zod's own wording reaches the operator, and no value of a header or of `auth` is shown.
+ */
+import { distance } from "fastest-levenshtein";
+import type { z } from "zod";
+import { allowedValues, type JsonSchema, knownNames, schemaAt } from "./allowed-values.ts";
+import { showValue, showWord } from "./problems.ts";
+
+export type Path = readonly PropertyKey[];
+
+export interface FoundProblem {
+  readonly path: Path;
+  /** What the line points at: the value there, or its name. */
+  readonly at: "value" | "name";
+  readonly text: string;
+}
+
+/** Names of a service that come in a later version, and values of present ones. */
+const LATER_NAMES: ReadonlySet<PropertyKey> = new Set([
+  "cache",
+  "idempotency",
+  "access",
+  "verify",
+  "breaker",
+  "quota",
+  "egressProxy",
+]);
+const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map([
+  ["type", (value: unknown) => value === "oauth2"],
+  ["ws", (value: unknown) => value === true || isObject(value)],
+  ["maxConcurrent", (value: unknown) => Number.isSafeInteger(value) && Number(value) > 0],
+]);
+
+/** Issues of one service, or of the file around the services, with paths from the top of the file. */
+export function translateIssues(
+  issues: readonly z.core.$ZodIssue[],
+  document: unknown,
+  root: JsonSchema,
+): FoundProblem[] {
+  const found = issues.flatMap((issue) => translate(issue, document, root));
+  // The other members of an object that is of a later version as a whole are not worth a line each.
+  const later = found.filter((problem) => problem.path.at(-1) === "type" && problem.text.endsWith(NOT_YET));
+  const isBeside = (path: Path) => later.some((other) => startsWith(path, other.path.slice(0, -1)));
+  return found.filter((problem) => later.includes(problem) || !isBeside(problem.path));
+}
+
+const NOT_YET = "not yet supported";
+
+function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema): FoundProblem[] {
+  const { path } = issue;
+  if (issue.code === "unrecognized_keys") {
+    const known = knownNames(schemaAt(root, path));
+    return issue.keys.map((name) => ({ path: [...path, name], at: "name", text: unknownName(name, known, path) }));
+  }
+  if (issue.code === "invalid_key") {
+    const allowed = issue.issues[0]?.message ?? "another name";
+    return [{ path, at: "name", text: `found ${showName(path.at(-1))}, allowed: ${allowed}` }];
+  }
+  const value = valueAt(document, path);
+  if (LATER_VALUES.get(path.at(-1) ?? "")?.(value)) {
+    return [{ path, at: "value", text: `found ${showValue(value, isSecretPlace(path))}, ${NOT_YET}` }];
+  }
+  const schema = schemaAt(root, path);
+  return [{ path, at: "value", text: `${found(value, path, schema)}, allowed: ${allowed(issue, schema)}` }];
+}
+
+function found(value: unknown, path: Path, schema: JsonSchema | undefined): string {
+  if (value === undefined) return "missing";
+  const names = knownNames(schema).filter((name) => isObject(value) && Object.hasOwn(value, name));
+  return `found ${showValue(value, isSecretPlace(path))}${names.length > 0 ? ` with ${names.join(", ")}` : ""}`;
+}
+
+/** Words of our own schema for what it checks by itself, the schema's bounds and choices for the rest. */
+function allowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined): string {
+  if (issue.code === "custom" || issue.code === "invalid_format") return issue.message;
+  if (schema === undefined) return "another value";
+  if (issue.code === "too_small" && schema.type === "string") return "a text that is not empty";
+  if (issue.code === "too_small" && schema.type === "array")
+    return `at least one of ${allowedValues(schema.items ?? {})}`;
+  if (issue.code === "too_big" && schema.type === "string") return `a text of at most ${issue.maximum} characters`;
+  return allowedValues(schema);
+}
+
+function unknownName(name: string, known: readonly string[], path: Path): string {
+  if (path.length === 2 && LATER_NAMES.has(name)) return NOT_YET;
+  const guess = nearest(name, known);
+  return `unknown key ${showName(name)}${guess === undefined ? `, allowed: ${known.join(", ")}` : `; did you mean "${guess}"?`}`;
+}
+
+/** The known name that a typing error away would be this one. */
+function nearest(name: string, known: readonly string[]): string | undefined {
+  if (name.length > 40) return undefined;
+  const far = (other: string) => distance(name.toLowerCase(), other.toLowerCase());
+  const [best] = [...known].sort((a, b) => far(a) - far(b));
+  return best !== undefined && far(best) <= Math.max(2, Math.floor(best.length / 3)) ? best : undefined;
+}
+
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
+
+const showName = (name: PropertyKey | undefined) => showWord(String(name));
+
+/** Where the operator writes, or may by mistake write, a secret. */
+function isSecretPlace(path: Path): boolean {
+  const [, , member, ...rest] = path;
+  if (member === "headers" || member === "setHeaders") return true;
+  return member === "auth" && rest[0] !== "type" && rest[0] !== "required";
+}
+
+function valueAt(document: unknown, path: Path): unknown {
+  let value = document;
+  for (const segment of path) {
+    if (!isObject(value) || !Object.hasOwn(value, segment)) return undefined;
+    value = (value as Record<PropertyKey, unknown>)[segment];
+  }
+  return value;
+}
+
+const startsWith = (path: Path, start: Path) => start.every((segment, index) => path[index] === segment);

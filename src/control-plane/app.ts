@@ -1,0 +1,97 @@
+/**
+ * The control plane: everything that is not `/proxy/<service>`, as one Hono app.
+ * Invariant: one guard, one error form; a handler only says what is true.
+ */
+import type { HttpBindings } from "@hono/node-server";
+import { type Context, Hono } from "hono";
+import { methodNotAllowed } from "hono/method-not-allowed";
+import type { Callers } from "../callers/callers.ts";
+import { GatewayError } from "../errors.ts";
+import type { Limiter } from "../limits/limiters.ts";
+import type { ClientView } from "../perimeter/client-view.ts";
+import { errorAnswer } from "../perimeter/error-answer.ts";
+import type { Instance } from "../perimeter/instance.ts";
+import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { addHealthRoutes } from "./health.ts";
+import { addManageRoutes } from "./manage/manage.ts";
+import { addProxyRoutes } from "./proxy-routes.ts";
+
+export interface ControlPlaneParts {
+  readonly instance: Instance;
+  readonly callers: Callers;
+  readonly clients: ClientView;
+  readonly registry: Registry;
+  readonly limiterOf: (key: string) => Limiter | undefined;
+  readonly logger: Logger;
+  readonly guardOpenProxyPlane: OpenPlaneGuard;
+  readonly guardOpenManagementPlane: OpenPlaneGuard;
+}
+
+export interface ControlEnv {
+  Bindings: HttpBindings;
+  Variables: { requestId: string };
+}
+
+export type ControlPlane = Hono<ControlEnv>;
+
+export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
+  const { instance } = parts;
+  const app: ControlPlane = new Hono<ControlEnv>();
+
+  app.use(async (context, next) => {
+    const { incoming } = context.env;
+    context.set("requestId", instance.requestId(incoming));
+    const loop = instance.findLoop(incoming.headers);
+    if (loop !== undefined) throw loop;
+    await next();
+    context.header("X-Proxy-Request-Id", context.get("requestId"));
+    context.header("X-Content-Type-Options", "nosniff");
+    if (instance.isDraining || incoming.headers.upgrade !== undefined) context.header("Connection", "close");
+  });
+  app.use(
+    methodNotAllowed({
+      app,
+      onMethodNotAllowed: (context, allowed) => {
+        // Hono copies the headers of the answer that is replaced, here those of a 404.
+        context.res = undefined;
+        return answer(context, refuseMethod(context.req.method, allowed));
+      },
+    }),
+  );
+
+  addHealthRoutes(app, parts);
+  addProxyRoutes(app, parts);
+  addManageRoutes(app, parts);
+
+  app.notFound((context) =>
+    answer(context, new GatewayError("NOT_FOUND", { message: "There is nothing at this path." })),
+  );
+  app.onError((thrown, context) => {
+    const error = GatewayError.from(thrown);
+    if (error.code === "INTERNAL_ERROR") {
+      parts.logger.error({ requestId: context.get("requestId"), err: error.cause }, "internal error");
+    }
+    return answer(context, error);
+  });
+  return app;
+}
+
+function refuseMethod(method: string, allowed: readonly string[]): GatewayError {
+  const list = allowed.join(", ");
+  return new GatewayError("METHOD_NOT_ALLOWED", {
+    message: `${method} is not offered here; ${list} is.`,
+    headers: ["Allow", list],
+  });
+}
+
+function answer(context: Context<ControlEnv>, error: GatewayError): Response {
+  const { status, headers, body } = errorAnswer(error, {
+    requestId: context.get("requestId"),
+    path: context.env.incoming.url?.split("?", 1)[0],
+  });
+  const pairs: [string, string][] = [];
+  for (let i = 0; i < headers.length; i += 2) pairs.push([headers[i] as string, headers[i + 1] as string]);
+  return new Response(context.req.method === "HEAD" ? null : body, { status, headers: pairs });
+}

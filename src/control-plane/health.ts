@@ -1,0 +1,38 @@
+/** Whether the process lives and may be given traffic, and what it is. Open to everyone: probes hold no keys. */
+import { version } from "../version.ts";
+import type { ControlPlane, ControlPlaneParts } from "./app.ts";
+
+export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlaneParts): void {
+  app.get("/", (context) =>
+    context.json({
+      name: "ByteProxy",
+      version: version.version,
+      links: {
+        health: "/health",
+        ready: "/health/ready",
+        version: "/version",
+        services: "/proxy/services",
+        authTest: "/proxy/auth-test",
+        proxy: "/proxy/{service}/{path}",
+      },
+    }),
+  );
+  for (const path of ["/health", "/health/live"]) {
+    app.get(path, (context) =>
+      context.json({
+        status: "ok",
+        uptime: Math.round(process.uptime()),
+        timestamp: new Date().toISOString(),
+        version: version.version,
+      }),
+    );
+  }
+  app.get("/health/ready", (context) => {
+    const reasons = instance.isDraining ? ["draining"] : [];
+    return context.json(
+      { status: reasons.length === 0 ? "ready" : "unready", reasons },
+      reasons.length === 0 ? 200 : 503,
+    );
+  });
+  for (const path of ["/health/version", "/version"]) app.get(path, (context) => context.json(version));
+}

@@ -1,0 +1,32 @@
+/** The key check of the control plane's routes: for callers under /proxy, for operators under /manage. */
+import type { MiddlewareHandler } from "hono";
+import type { Caller, Callers, Plane } from "../callers/callers.ts";
+import { readPresentedKeys } from "../callers/presented-keys.ts";
+import { callerOrRefusal } from "../callers/refuse-caller.ts";
+import { GatewayError } from "../errors.ts";
+import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
+import type { ControlEnv } from "./app.ts";
+
+export interface CallerEnv extends ControlEnv {
+  Variables: ControlEnv["Variables"] & { caller: Caller };
+}
+
+export function requireCaller(
+  plane: Plane,
+  callers: Callers,
+  guardOpenPlane: OpenPlaneGuard,
+): MiddlewareHandler<CallerEnv> {
+  return async (context, next) => {
+    const { incoming } = context.env;
+    if (!callers.isProtected(plane)) {
+      const refusal = guardOpenPlane(incoming.headers);
+      if (refusal !== undefined) throw refusal;
+    }
+    // The raw text, as the data plane reads it: both planes know the same forms of a key.
+    const query = incoming.url?.split("?").slice(1).join("?");
+    const caller = callerOrRefusal(plane, callers.authenticate(plane, readPresentedKeys(incoming.rawHeaders, query)));
+    if (caller instanceof GatewayError) throw caller;
+    context.set("caller", caller);
+    await next();
+  };
+}

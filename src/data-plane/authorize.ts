@@ -1,0 +1,32 @@
+/** What the caller may do with this service: methods, upgrades and body size, all known before anything is sent. */
+import { GatewayError } from "../errors.ts";
+import type { Exchange } from "./exchange.ts";
+import type { PreparedService } from "./prepared-service.ts";
+
+export function decideAuthorization(exchange: Exchange, prepared: PreparedService): GatewayError | undefined {
+  const { methods, service } = prepared;
+  if (methods !== undefined && !methods.has(exchange.method)) {
+    const allowed = [...methods].join(", ");
+    return new GatewayError("METHOD_NOT_ALLOWED", {
+      message: `${service.key} accepts ${allowed}.`,
+      headers: ["Allow", allowed],
+    });
+  }
+  if (isWebSocketUpgrade(exchange)) {
+    return new GatewayError("UPGRADE_NOT_ALLOWED", {
+      message: `${service.key} does not accept WebSocket connections.`,
+    });
+  }
+  const { announcedBytes } = exchange;
+  if (service.maxBodyBytes > 0 && announcedBytes !== undefined && announcedBytes > service.maxBodyBytes) {
+    return new GatewayError("PAYLOAD_TOO_LARGE", {
+      message: `${service.key} accepts bodies of at most ${service.maxBodyBytes} bytes.`,
+    });
+  }
+  return undefined;
+}
+
+/** Only WebSocket is an upgrade; any other is ignored and the request served as it is (RFC 9110 section 7.8). */
+function isWebSocketUpgrade({ req }: Exchange): boolean {
+  return req.headers.upgrade?.toLowerCase() === "websocket";
+}

@@ -1,0 +1,75 @@
+/**
+ * One request and what has been learned about it.
+ * Invariant: it owns the client's pair, `req` and `res`, and is the only place that knows whether the client is still there.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { LimitState } from "../limits/limiters.ts";
+
+export class Exchange {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly id: string;
+  readonly method: string;
+  readonly clientAddress: string;
+  /** performance.now() at arrival, ms. */
+  readonly startedAt: number;
+
+  serviceKey = "";
+  callerId = "";
+  attempts = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  /** performance.now() at the upstream's headers, 0 before. */
+  answeredAt = 0;
+  /** `relayed`, `refused:<code>`, `failed:<code>` or `client-left`. */
+  outcome = "";
+  limit: LimitState | undefined;
+  /** The connection cannot carry another request: the answer says so and the socket is closed behind it. */
+  closesConnection = false;
+
+  #hasClientLeft = false;
+  #onClose: (() => void) | undefined;
+
+  constructor(req: IncomingMessage, res: ServerResponse, id: string, clientAddress: string) {
+    this.req = req;
+    this.res = res;
+    this.id = id;
+    this.method = req.method as string;
+    this.clientAddress = clientAddress;
+    this.startedAt = performance.now();
+    res.once("close", () => {
+      this.#hasClientLeft = !res.writableFinished;
+      this.#onClose?.();
+    });
+  }
+
+  /** The answer was not handed over whole and never will be. */
+  get hasClientLeft(): boolean {
+    return this.#hasClientLeft;
+  }
+
+  /** Called once when the answer is handed over whole, or the client has left; at most one listener at a time. */
+  set onClose(listener: (() => void) | undefined) {
+    this.#onClose = listener;
+    if (listener !== undefined && this.res.closed) listener();
+  }
+
+  /** The client waits for `100 Continue` before it sends its body (RFC 9110 section 10.1.1). */
+  get expectsContinue(): boolean {
+    return this.req.headers.expect !== undefined;
+  }
+
+  /** A request body was announced. */
+  get hasBody(): boolean {
+    const { headers } = this.req;
+    if (headers["transfer-encoding"] !== undefined) return true;
+    const length = headers["content-length"];
+    return length !== undefined && length !== "0";
+  }
+
+  /** Bytes announced by Content-Length; undefined for a chunked body. */
+  get announcedBytes(): number | undefined {
+    const length = this.req.headers["content-length"];
+    return length === undefined ? undefined : Number(length);
+  }
+}

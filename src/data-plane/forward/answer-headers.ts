@@ -1,0 +1,87 @@
+/**
+ * The upstream's headers as the client will see them.
+ * Invariant: `X-Proxy-*` comes from this gateway only, so that nobody can forge where an answer came from.
+ */
+import { pushRateLimitFields } from "../../limits/rate-limit-fields.ts";
+import type { Exchange } from "../exchange.ts";
+import type { Route } from "../identify.ts";
+import { createLinkRewriter } from "./rewrite-links.ts";
+import { scopeCookie } from "./scope-cookie.ts";
+import { HOP_BY_HOP } from "./strip-plan.ts";
+import type { AnswerHeaders } from "./transport.ts";
+import { connectionOptions } from "./upstream-request.ts";
+
+/** `Alt-Svc` would lead clients around the gateway; CORS is the gateway's own to grant. */
+function isDropped(name: string): boolean {
+  switch (name.charCodeAt(0)) {
+    case 97 /* a */:
+      return name === "alt-svc" || name.startsWith("access-control-");
+    case 120 /* x */:
+      return name.startsWith("x-proxy-");
+    default:
+      return HOP_BY_HOP.has(name);
+  }
+}
+
+/** @returns a flat list for `writeHead`. @param publicBase asked only when there is a link to rewrite. */
+export function createAnswerHeaders(
+  exchange: Exchange,
+  route: Route,
+  upstreamHeaders: AnswerHeaders,
+  publicBase: () => string,
+): string[] {
+  const headers: string[] = [];
+  const named = connectionOptions(asOne(upstreamHeaders.connection));
+  for (const name in upstreamHeaders) {
+    const value = upstreamHeaders[name];
+    if (value === undefined || isDropped(name) || named?.has(name)) continue;
+    if (isTouched(name)) pushTouched(headers, name, value, route, publicBase);
+    else if (typeof value === "string") headers.push(name, value);
+    else for (const one of value) headers.push(name, one);
+  }
+  if (exchange.limit !== undefined) pushRateLimitFields(headers, exchange.limit);
+  headers.push(
+    "X-Proxy-Service",
+    route.prepared.service.key,
+    "X-Proxy-Duration",
+    `${Math.round(exchange.answeredAt - exchange.startedAt)}ms`,
+    "X-Proxy-Request-Id",
+    exchange.id,
+  );
+  if (upstreamHeaders["x-request-id"] === undefined) headers.push("X-Request-Id", exchange.id);
+  if (exchange.closesConnection) headers.push("Connection", "close");
+  return headers;
+}
+
+/** The few headers whose value is looked into. */
+function isTouched(name: string): boolean {
+  return name === "location" || name === "link" || name === "set-cookie" || name === "content-location";
+}
+
+function pushTouched(
+  headers: string[],
+  name: string,
+  value: string | string[],
+  route: Route,
+  publicBase: () => string,
+): void {
+  const { prepared, base } = route;
+  const values = typeof value === "string" ? [value] : value;
+  if (name === "set-cookie") {
+    if (!prepared.service.cookies) return;
+    for (const cookie of values) headers.push(name, scopeCookie(cookie, base, prepared.service.key));
+    return;
+  }
+  const rewriter = createLinkRewriter({
+    bases: prepared.service.rewriteLinks ? [prepared.base, ...prepared.versionedBases.values()] : [],
+    requestOrigin: base.origin,
+    publicBase: publicBase(),
+    secretParameter: prepared.credential.place === "query" ? prepared.credential.name : undefined,
+  });
+  const rewrite = name === "link" ? rewriter.link : rewriter.location;
+  for (const one of values) headers.push(name, rewrite(one));
+}
+
+function asOne(value: string | string[] | undefined): string | undefined {
+  return typeof value === "object" ? value.join(",") : value;
+}

@@ -1,0 +1,111 @@
+/**
+ * What went wrong on the way to the upstream, in the gateway's codes and in words.
+ * Invariant: no address, no credential and no text of the upstream's in the message; the error itself is the cause, for the log.
+ */
+import { GatewayError } from "../../errors.ts";
+
+interface Explanation {
+  readonly code: "UPSTREAM_UNREACHABLE" | "UPSTREAM_TLS_ERROR" | "UPSTREAM_PROTOCOL_ERROR" | "UPSTREAM_TIMEOUT";
+  /** Completes "<service>: …". */
+  readonly words: string;
+  readonly proxyStatus?: string;
+}
+
+const BY_CODE: Readonly<Record<string, Explanation>> = {
+  ENOTFOUND: { code: "UPSTREAM_UNREACHABLE", words: "its host name does not resolve (dns)", proxyStatus: "dns_error" },
+  EAI_AGAIN: { code: "UPSTREAM_UNREACHABLE", words: "no name server answered (dns)", proxyStatus: "dns_error" },
+  ECONNREFUSED: {
+    code: "UPSTREAM_UNREACHABLE",
+    words: "it refused the connection (connect)",
+    proxyStatus: "connection_refused",
+  },
+  EHOSTUNREACH: {
+    code: "UPSTREAM_UNREACHABLE",
+    words: "no route leads to it (connect)",
+    proxyStatus: "destination_ip_unroutable",
+  },
+  ENETUNREACH: {
+    code: "UPSTREAM_UNREACHABLE",
+    words: "no route leads to its network (connect)",
+    proxyStatus: "destination_ip_unroutable",
+  },
+  ETIMEDOUT: {
+    code: "UPSTREAM_TIMEOUT",
+    words: "the connection timed out (connect)",
+    proxyStatus: "connection_timeout",
+  },
+  ERESETBYPEER: closedEarly(),
+  ECONNRESET: closedEarly(),
+  EPIPE: closedEarly(),
+  UND_ERR_SOCKET: closedEarly(),
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: {
+    code: "UPSTREAM_PROTOCOL_ERROR",
+    words: "its answer was shorter or longer than it announced (http)",
+    proxyStatus: "http_response_incomplete",
+  },
+  UND_ERR_HEADERS_OVERFLOW: {
+    code: "UPSTREAM_PROTOCOL_ERROR",
+    words: "its answer's headers are too large (http)",
+    proxyStatus: "http_response_header_section_size",
+  },
+  CERT_HAS_EXPIRED: tls("its certificate has expired, or this machine's clock is wrong"),
+  CERT_NOT_YET_VALID: tls("its certificate is not valid yet, or this machine's clock is wrong"),
+  DEPTH_ZERO_SELF_SIGNED_CERT: tls("its certificate is self-signed"),
+  SELF_SIGNED_CERT_IN_CHAIN: tls("its certificate was issued by an authority that is not trusted here"),
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: tls("its certificate's issuer is not known here"),
+  UNABLE_TO_GET_ISSUER_CERT: tls("its certificate's issuer is not known here"),
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: tls("its certificate's issuer is not known here"),
+  CERT_REVOKED: tls("its certificate was revoked"),
+  ERR_TLS_CERT_ALTNAME_INVALID: tls("its certificate is for another name"),
+};
+
+function closedEarly(): Explanation {
+  return {
+    code: "UPSTREAM_UNREACHABLE",
+    words: "it closed the connection before it answered (http)",
+    proxyStatus: "connection_terminated",
+  };
+}
+
+function tls(reason: string): Explanation {
+  return { code: "UPSTREAM_TLS_ERROR", words: `${reason} (tls)` };
+}
+
+/** Any error of the transport as a GatewayError. @param error as undici or node:net raised it. */
+export function explainFailure(
+  error: Error,
+  service: { readonly key: string; readonly connectTimeoutMs: number },
+): GatewayError {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  const explanation = explain(code, error, service.connectTimeoutMs);
+  if (explanation === undefined) return new GatewayError("INTERNAL_ERROR", { cause: error });
+  return new GatewayError(explanation.code, {
+    message: `${service.key}: ${explanation.words}.`,
+    cause: error,
+    ...(explanation.proxyStatus === undefined ? {} : { proxyStatus: explanation.proxyStatus }),
+  });
+}
+
+function explain(code: string, error: Error, connectTimeoutMs: number): Explanation | undefined {
+  if (code === "UND_ERR_CONNECT_TIMEOUT") {
+    return {
+      code: "UPSTREAM_TIMEOUT",
+      words: `no connection within ${connectTimeoutMs} ms (connect); connectTimeoutMs or NETWORK_CONNECT_TIMEOUT raises it`,
+      proxyStatus: "connection_timeout",
+    };
+  }
+  // Raised by undici for answers that are HTTP in form but not in meaning: a 101 nobody asked for, a second answer.
+  if (code === "UND_ERR_SOCKET" && /^bad /.test(error.message)) return malformed();
+  const known = BY_CODE[code];
+  if (known !== undefined) return known;
+  if (code.startsWith("HPE_") || error.name === "HTTPParserError") return malformed();
+  if (/^(ERR_SSL_|ERR_TLS_|EPROTO$|CERT_|CRL_)/.test(code))
+    return tls("the TLS handshake failed; is it an https port?");
+  // Arguments that undici itself refuses are a mistake of ours; everything else is the operating system's word on connecting.
+  if (code.startsWith("UND_ERR_") || code === "") return undefined;
+  return { code: "UPSTREAM_UNREACHABLE", words: `connecting failed with ${code} (connect)` };
+}
+
+function malformed(): Explanation {
+  return { code: "UPSTREAM_PROTOCOL_ERROR", words: "its answer is not well-formed HTTP/1.1 (http)" };
+}

@@ -1,0 +1,71 @@
+/**
+ * Which request headers end at the gateway, worked out once a service.
+ * Invariant: strip first, add after. A name counts in any case and with `_` for `-`, because the servers behind us
+ * read `X_Api_Key` as `x-api-key`.
+ */
+import type { Service } from "../../config/schema.ts";
+import type { PreparedCredential } from "../inject-credential/inject-credential.ts";
+
+/** RFC 9110 section 7.6.1, and the older names that real peers still send. */
+export const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-authentication-info",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+]);
+
+/** Written by the gateway itself, or ending at it; `x-forwarded-*` is told by its prefix. */
+const ENDS_HERE = [
+  "host",
+  "content-length",
+  "expect",
+  "x-api-key",
+  "forwarded",
+  "x-real-ip",
+  "origin",
+  "referer",
+  "via",
+  "x-request-id",
+  "traceparent",
+] as const;
+
+export interface StripPlan {
+  /** True for a lower-case name that is not forwarded. */
+  drops(name: string): boolean;
+  /** Lower-case names and values that the caller's own value replaces. */
+  readonly defaults: readonly (readonly [lowerCaseName: string, name: string, value: string])[];
+  /** Flat list of the forced headers. */
+  readonly forced: readonly string[];
+}
+
+export function createStripPlan(service: Service, credential: PreparedCredential): StripPlan {
+  const dropped = new Set<string>([...HOP_BY_HOP, ...ENDS_HERE]);
+  if (!service.cookies) dropped.add("cookie");
+  if (credential.place === "header") dropped.add(credential.name.toLowerCase());
+  // A service with a credential of its own never sees the caller's Authorization, wherever its own one stands.
+  if (credential.place === "header" || credential.place === "query") dropped.add("authorization");
+  for (const name of service.removeHeaders) dropped.add(name.toLowerCase());
+  for (const name of Object.keys(service.setHeaders)) dropped.add(name.toLowerCase());
+
+  const isTwin = (name: string) => {
+    const dashed = name.replaceAll("_", "-").replace(/^-+|-+$/g, "");
+    return dropped.has(dashed) || dashed === "authorization" || dashed === "cookie" || isForwardedFor(dashed);
+  };
+  return {
+    drops: (name) => dropped.has(name) || isForwardedFor(name) || (name.includes("_") && isTwin(name)),
+    defaults: Object.entries(service.headers).map(([name, value]) => [name.toLowerCase(), name, value]),
+    forced: Object.entries(service.setHeaders).flat(),
+  };
+}
+
+/** All of `x-forwarded-*`. The first letters are compared first: this runs for every header of every request. */
+function isForwardedFor(name: string): boolean {
+  return name.charCodeAt(0) === 120 /* x */ && name.startsWith("x-forwarded-");
+}

@@ -1,0 +1,112 @@
+/**
+ * HTTP to one service's upstream: the only importer of undici.
+ * Invariant: connections, TLS settings and credentials of two services never mix, because each service has its own pools.
+ */
+import type { Socket } from "node:net";
+import { buildConnector, type Dispatcher, Pool } from "undici";
+import type { Service } from "../../config/schema.ts";
+
+/** Upstream answers may have larger headers than we accept from clients: CSP and Link lists are long. */
+const ANSWER_HEADER_BYTES_LIMIT = 65_536;
+
+/** Idle upstream connections are closed after this many ms, sooner than most servers would. */
+const IDLE_CONNECTION_MS = 4_000;
+
+/** What an attempt is told, in undici's own shape so that nothing is wrapped a second time on the hot path. */
+export interface AnswerListener {
+  onRequestStart(flow: Flow): void;
+  /** Also called for informational answers (1xx). Names are lower-case; a repeated header is an array. */
+  onResponseStart(flow: Flow, status: number, headers: AnswerHeaders, reason?: string): void;
+  onResponseData(flow: Flow, chunk: Buffer): void;
+  onResponseEnd(flow: Flow, trailers: AnswerHeaders): void;
+  onResponseError(flow: Flow | undefined, error: Error): void;
+}
+
+export type Flow = Pick<Dispatcher.DispatchController, "pause" | "resume" | "abort">;
+export type AnswerHeaders = Record<string, string | string[] | undefined>;
+
+export interface TransportRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: string[];
+  readonly body: Dispatcher.DispatchOptions["body"];
+}
+
+export interface Transport {
+  /** Sends one request; every outcome, errors included, goes to the listener. */
+  dispatch(origin: string, request: TransportRequest, listener: AnswerListener): void;
+  close(): Promise<void>;
+}
+
+export interface TransportOptions {
+  readonly service: Pick<Service, "connectTimeoutMs" | "tls">;
+  /** PEM texts named by `tls`, read at start. */
+  readonly pem: { readonly ca?: string; readonly cert?: string; readonly key?: string };
+  readonly isTlsStrict: boolean;
+  /** Unix socket that answers for every origin: the embedded echo server. */
+  readonly socketPath?: string | undefined;
+}
+
+export function createTransport({ service, pem, isTlsStrict, socketPath }: TransportOptions): Transport {
+  const { servername } = service.tls;
+  const connect = tellResets(
+    buildConnector({
+      timeout: service.connectTimeoutMs,
+      rejectUnauthorized: isTlsStrict,
+      ...pem,
+      ...(servername === undefined ? {} : { servername }),
+      ...(socketPath === undefined ? {} : { socketPath }),
+    }),
+  );
+  const pools = new Map<string, Pool>();
+
+  function poolOf(origin: string): Pool {
+    let pool = pools.get(origin);
+    if (pool === undefined) {
+      pool = new Pool(origin, {
+        connect,
+        keepAliveTimeout: IDLE_CONNECTION_MS,
+        maxHeaderSize: ANSWER_HEADER_BYTES_LIMIT,
+        // Deadlines are the exchange's own: undici cuts a silent body at 300 s and counts in coarse ticks.
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      });
+      pools.set(origin, pool);
+    }
+    return pool;
+  }
+
+  return {
+    dispatch(origin, request, listener) {
+      poolOf(origin).dispatch(
+        {
+          method: request.method as Dispatcher.HttpMethod,
+          path: request.path,
+          headers: request.headers,
+          body: request.body ?? null,
+        },
+        listener as Dispatcher.DispatchHandler,
+      );
+    },
+    async close() {
+      await Promise.all([...pools.values()].map((pool) => pool.destroy()));
+      pools.clear();
+    },
+  };
+}
+
+/**
+ * undici takes ECONNRESET on a connection that will not be kept as the clean end of a body without a length,
+ * and asserts when it comes while the body is paused. Under another code it is what it is: a cut.
+ */
+function tellResets(connect: buildConnector.connector): buildConnector.connector {
+  return (options, callback) => {
+    connect(options, (...outcome) => {
+      const socket = outcome[1] as Socket | null;
+      socket?.prependListener("error", (error: NodeJS.ErrnoException) => {
+        if (error.code === "ECONNRESET") error.code = "ERESETBYPEER";
+      });
+      callback(...outcome);
+    });
+  };
+}

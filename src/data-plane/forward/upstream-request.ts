@@ -1,0 +1,113 @@
+/**
+ * The request as the upstream will see it: path joined byte for byte, hop-by-hop and foreign headers stripped.
+ * Invariant: made from an allow-through of the caller's raw headers; what the gateway adds is added after.
+ */
+import type { Callers } from "../../callers/callers.ts";
+import { carriesBearer, cutParameters } from "../../callers/presented-keys.ts";
+import type { ClientView } from "../../perimeter/client-view.ts";
+import type { Instance } from "../../perimeter/instance.ts";
+import type { Exchange } from "../exchange.ts";
+import type { Route } from "../identify.ts";
+import { HOP_BY_HOP, type StripPlan } from "./strip-plan.ts";
+
+export interface UpstreamRequest {
+  readonly method: string;
+  readonly origin: string;
+  /** Path and query. */
+  path: string;
+  /** Flat list of names and values. */
+  readonly headers: string[];
+  /** The client can take trailers (RFC 9110 section 6.5.1). */
+  readonly wantsTrailers: boolean;
+}
+
+/** Whom the gateway asks for what it says of itself, of the client and of its own keys. */
+export interface UpstreamRequestParts {
+  readonly instance: Instance;
+  readonly clients: ClientView;
+  readonly callers: Callers;
+}
+
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
+
+/** Strips the caller's request and adds what every upstream request bears; the credential comes after, and last. */
+export function createUpstreamRequest(
+  exchange: Exchange,
+  route: Route,
+  { instance, clients, callers }: UpstreamRequestParts,
+): UpstreamRequest {
+  const { stripPlan, service, credential } = route.prepared;
+  const incoming = exchange.req.headers;
+  const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), callers);
+  for (const [lowerCaseName, name, value] of stripPlan.defaults) {
+    if (incoming[lowerCaseName] === undefined) headers.push(name, value);
+  }
+  for (const forced of stripPlan.forced) headers.push(forced);
+  if (service.forwardedHeaders) headers.push(...clients.forwardedHeaders(exchange.req));
+
+  const traceparent = incoming.traceparent;
+  headers.push(
+    "X-Request-Id",
+    exchange.id,
+    "traceparent",
+    typeof traceparent === "string" && TRACEPARENT.test(traceparent) ? traceparent : instance.newTraceparent(),
+    "Via",
+    incoming.via === undefined ? instance.via : `${incoming.via}, ${instance.via}`,
+  );
+  const wantsTrailers = incoming.te !== undefined && /(?:^|,)\s*trailers\s*(?:;|,|$)/i.test(String(incoming.te));
+  if (wantsTrailers) headers.push("TE", "trailers");
+
+  const ownParameters = credential.place === "query" ? ["api_key", credential.name] : ["api_key"];
+  return {
+    method: exchange.method,
+    origin: route.base.origin,
+    path: joinPath(route, ownParameters),
+    headers,
+    wantsTrailers,
+  };
+}
+
+/** The base's path, the caller's path, the caller's query: nothing is decoded or encoded, only the key's parameter is cut. */
+function joinPath({ base, path, query }: Route, cut: readonly string[]): string {
+  const joined = path === "" ? base.path : base.prefix + path;
+  if (query === undefined) return joined;
+  const kept = cutParameters(query, cut);
+  return kept === undefined ? joined : `${joined}?${kept}`;
+}
+
+function stripHeaders(
+  rawHeaders: readonly string[],
+  plan: StripPlan,
+  named: ReadonlySet<string> | undefined,
+  callers: Callers,
+): string[] {
+  const headers: string[] = [];
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const rawName = rawHeaders[i] as string;
+    const name = rawName.toLowerCase();
+    if (plan.drops(name) || named?.has(name)) continue;
+    const value = rawHeaders[i + 1] as string;
+    // A gateway key never travels on, wherever else it was put; anything else of the caller's own may.
+    if (name === "authorization" && carriesBearer(value, callers.isOwnKey)) continue;
+    if (name === "cookie" && holdsOwnKey(value, callers)) continue;
+    headers.push(rawName, value);
+  }
+  return headers;
+}
+
+/** Names listed in `Connection` belong to this hop (RFC 9110 section 7.6.1); undefined in the usual case of none. */
+export function connectionOptions(connection: string | undefined): ReadonlySet<string> | undefined {
+  if (connection === undefined || /^(?:keep-alive|close)$/i.test(connection)) return undefined;
+  const names = connection
+    .toLowerCase()
+    .split(",")
+    .map((name) => name.trim());
+  return new Set(names.filter((name) => name !== "" && !HOP_BY_HOP.has(name)));
+}
+
+function holdsOwnKey(cookies: string, callers: Callers): boolean {
+  return cookies.split(";").some((cookie) => {
+    const value = cookie.slice(cookie.indexOf("=") + 1).trim();
+    return callers.isOwnKey(value) || callers.isOwnKey(value.replace(/^"(.*)"$/, "$1"));
+  });
+}

@@ -1,0 +1,99 @@
+/**
+ * Which service a request is for, and the path and query that the upstream would see.
+ * Invariant: raw text only, no decoding and no re-encoding; and the verdict waits until the caller is known,
+ * so that a stranger learns nothing of what is configured.
+ */
+import { GatewayError } from "../errors.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { Base, PreparedService } from "./prepared-service.ts";
+
+export interface Identified {
+  readonly key: string;
+  readonly prepared: PreparedService | undefined;
+  /** Raw text behind `/proxy/<key>`, without the query; empty when nothing follows. */
+  readonly path: string;
+  /** Raw text behind `?`; undefined when there is none. */
+  readonly query: string | undefined;
+}
+
+export interface Route {
+  readonly prepared: PreparedService;
+  readonly base: Base;
+  /** Appended to the base's prefix; empty for the base as written. */
+  readonly path: string;
+  readonly query: string | undefined;
+}
+
+const PLANE_LENGTH = "/proxy/".length;
+
+/** @param url the request target, starting with `/proxy/`. */
+export function identify(url: string, find: (key: string) => PreparedService | undefined): Identified {
+  const queryAt = url.indexOf("?");
+  const pathEnd = queryAt === -1 ? url.length : queryAt;
+  const slashAt = url.indexOf("/", PLANE_LENGTH);
+  const keyEnd = slashAt === -1 || slashAt > pathEnd ? pathEnd : slashAt;
+  const key = url.slice(PLANE_LENGTH, keyEnd);
+  return {
+    key,
+    prepared: find(key),
+    path: url.slice(keyEnd, pathEnd),
+    query: queryAt === -1 ? undefined : url.slice(queryAt + 1),
+  };
+}
+
+/** The route, or the refusal of an unknown service or of a path that could leave it. */
+export function decideRoute(identified: Identified, registry: Registry): Route | GatewayError {
+  const { prepared, path, query } = identified;
+  if (prepared === undefined) return registry.refuseUnknown(identified.key);
+  const problem = findPathProblem(path, prepared.service.pathPolicy);
+  if (problem !== undefined) return new GatewayError("INVALID_PATH", { message: problem });
+  for (const { pattern, message, hint } of prepared.pathHints) {
+    if (pattern.test(path))
+      return new GatewayError("INVALID_PATH", hint === undefined ? { message } : { message, hint });
+  }
+  if (prepared.versionedBases.size > 0) {
+    const segmentEnd = path.indexOf("/", 1);
+    const version = prepared.versionedBases.get(path.slice(1, segmentEnd === -1 ? path.length : segmentEnd));
+    if (version !== undefined) {
+      return { prepared, base: version, path: segmentEnd === -1 ? "" : path.slice(segmentEnd), query };
+    }
+  }
+  return { prepared, base: prepared.base, path, query };
+}
+
+/** Without any of these a path cannot be a problem: nearly every request ends here. */
+const SUSPECT = /[%\\;\x00-\x20\x7f]|\/\./;
+const MALFORMED_PERCENT = /%(?![0-9A-Fa-f]{2})/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\x00-\x1f\x7f]/;
+
+/** Says what is wrong with a raw path, or undefined. `raw` lets dot segments through as long as they stay below the base. */
+export function findPathProblem(path: string, policy: "strict" | "raw"): string | undefined {
+  if (!SUSPECT.test(path)) return undefined;
+  if (MALFORMED_PERCENT.test(path)) return "The path holds a malformed percent-encoding.";
+  const decoded = path.replace(/%([0-9A-Fa-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
+  if (CONTROL.test(decoded)) return "The path holds a control character.";
+  return policy === "strict" ? findDotSegment(decoded) : findClimb(decoded);
+}
+
+/** `/` and `\` both separate, and `..;x` is `..` to servers that know path parameters. */
+function segmentsOf(decoded: string): string[] {
+  return decoded.split(/[/\\]/).map((segment) => segment.replace(/;.*$/s, ""));
+}
+
+function findDotSegment(decoded: string): string | undefined {
+  return segmentsOf(decoded).some((segment) => segment === "." || segment === "..")
+    ? "The path holds a dot segment."
+    : undefined;
+}
+
+function findClimb(decoded: string): string | undefined {
+  let depth = 0;
+  for (const segment of segmentsOf(decoded).slice(1)) {
+    if (segment === "..") depth--;
+    // An empty segment is no step down: some servers merge slashes.
+    else if (segment !== "." && segment !== "") depth++;
+    if (depth < 0) return "The path climbs out of the service's base URL.";
+  }
+  return undefined;
+}

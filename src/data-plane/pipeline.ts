@@ -1,0 +1,80 @@
+/**
+ * The life of a request, top to bottom: read this function first.
+ * Invariant: nothing reaches an upstream that a step above refused, the credential goes on last, and every exchange
+ * ends in exactly one record, whatever was thrown.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Callers } from "../callers/callers.ts";
+import { readPresentedKeys } from "../callers/presented-keys.ts";
+import { GatewayError } from "../errors.ts";
+import type { ClientView } from "../perimeter/client-view.ts";
+import { findMalformed } from "../perimeter/framing.ts";
+import type { Instance } from "../perimeter/instance.ts";
+import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { decideCaller } from "./authenticate.ts";
+import { decideAuthorization } from "./authorize.ts";
+import { Exchange } from "./exchange.ts";
+import { forward } from "./forward/forward.ts";
+import { createUpstreamRequest } from "./forward/upstream-request.ts";
+import { decideRoute, identify } from "./identify.ts";
+import { decideCredential, injectCredential } from "./inject-credential/inject-credential.ts";
+import type { PreparedService } from "./prepared-service.ts";
+import { spendRateLimit } from "./rate-limit.ts";
+import { record } from "./record.ts";
+import { refuse } from "./refuse.ts";
+
+export interface PipelineParts {
+  readonly instance: Instance;
+  readonly clients: ClientView;
+  readonly callers: Callers;
+  /** Asked only while the plane has no key. */
+  readonly guardOpenPlane: OpenPlaneGuard;
+  readonly registry: Registry;
+  readonly findPrepared: (key: string) => PreparedService | undefined;
+  readonly logger: Logger;
+}
+
+export type Pipeline = (req: IncomingMessage, res: ServerResponse) => Promise<void>;
+
+export function createPipeline(parts: PipelineParts): Pipeline {
+  const { instance, clients, callers, registry, logger } = parts;
+  const isOpen = !callers.isProtected("proxy");
+
+  return async function serve(req, res) {
+    const exchange = new Exchange(req, res, instance.requestId(req), clients.addressOf(req));
+    try {
+      admit(findMalformed(req) ?? instance.findLoop(req.headers));
+      if (isOpen) admit(parts.guardOpenPlane(req.headers));
+      exchange.closesConnection = instance.isDraining || req.headers.upgrade !== undefined;
+
+      const identified = identify(req.url as string, parts.findPrepared);
+      const presented = readPresentedKeys(req.rawHeaders, identified.query);
+      const caller = admit(decideCaller(callers, presented));
+      exchange.callerId = caller.id;
+
+      const route = admit(decideRoute(identified, registry));
+      const { prepared } = route;
+      exchange.serviceKey = prepared.service.key;
+      admit(decideAuthorization(exchange, prepared));
+      admit(decideCredential(prepared.credential, prepared.service.key));
+      exchange.limit = await spendRateLimit(prepared, { callerId: caller.id, address: exchange.clientAddress });
+
+      const upstreamRequest = createUpstreamRequest(exchange, route, parts);
+      injectCredential(upstreamRequest, prepared.credential);
+      await forward(exchange, route, upstreamRequest, () => clients.publicBaseOf(req));
+      exchange.outcome ||= "relayed";
+    } catch (thrown) {
+      refuse(exchange, GatewayError.from(thrown), logger);
+    } finally {
+      record(exchange, logger);
+    }
+  };
+}
+
+/** The one place where a verdict becomes a refusal. */
+function admit<T>(verdict: T | GatewayError): T {
+  if (verdict instanceof GatewayError) throw verdict;
+  return verdict;
+}

@@ -1,0 +1,70 @@
+/**
+ * A service with everything worked out that is the same for each of its requests.
+ * Invariant: derived from one Service object and thrown away with it, so that a changed service never mixes with its past.
+ */
+import type { Service } from "../config/schema.ts";
+import type { Limiter } from "../limits/limiters.ts";
+import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
+import type { Transport } from "./forward/transport.ts";
+import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
+
+/** One base URL in the parts that a request needs. */
+export interface Base {
+  /** `https://api.example.com`, normalised. */
+  readonly origin: string;
+  /** As written, at least `/`. */
+  readonly path: string;
+  /** `path` less one trailing slash: what a request's path is appended to. */
+  readonly prefix: string;
+  /** `/proxy/<key>`, and the version where there is one: what `prefix` is called on the gateway. */
+  readonly gatewayPrefix: string;
+}
+
+export interface PreparedService {
+  readonly service: Service;
+  readonly base: Base;
+  /** Bases by the first path segment that selects them. */
+  readonly versionedBases: ReadonlyMap<string, Base>;
+  readonly credential: PreparedCredential;
+  readonly stripPlan: StripPlan;
+  readonly pathHints: readonly {
+    readonly pattern: RegExp;
+    readonly message: string;
+    readonly hint?: string | undefined;
+  }[];
+  /** Methods that callers may use; undefined for all. */
+  readonly methods: ReadonlySet<string> | undefined;
+  readonly limiter: Limiter | undefined;
+  readonly transport: Transport;
+}
+
+export function prepareService(service: Service, limiter: Limiter | undefined, transport: Transport): PreparedService {
+  const gatewayPrefix = `/proxy/${service.key}`;
+  const credential = prepareCredential(service);
+  return {
+    service,
+    base: createBase(service.baseUrl, gatewayPrefix),
+    versionedBases: new Map(
+      Object.entries(service.versionedBaseUrls).map(([version, url]) => [
+        version,
+        createBase(url, `${gatewayPrefix}/${version}`),
+      ]),
+    ),
+    credential,
+    stripPlan: createStripPlan(service, credential),
+    pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: new RegExp(match), message, hint })),
+    methods: service.methods === undefined ? undefined : withHead(service.methods),
+    limiter,
+    transport,
+  };
+}
+
+function createBase(baseUrl: string, gatewayPrefix: string): Base {
+  const { origin, pathname } = new URL(baseUrl);
+  return { origin, path: pathname, prefix: pathname.replace(/\/$/, ""), gatewayPrefix };
+}
+
+/** HEAD is GET without the body (RFC 9110 section 9.3.2), so whoever may GET may HEAD. */
+function withHead(methods: readonly string[]): ReadonlySet<string> {
+  return new Set(methods.includes("GET") ? [...methods, "HEAD"] : methods);
+}

@@ -1,0 +1,53 @@
+/** The gateway's own answer to an exchange that it does not, or cannot, carry out. */
+import type { GatewayError } from "../errors.ts";
+import { errorAnswer } from "../perimeter/error-answer.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { cutAnswer, lingerBeforeClose } from "./client-connection.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** An unread body up to this size is read and dropped, so that the connection can be kept. */
+const DRAIN_BYTES_LIMIT = 65_536;
+
+export function refuse(exchange: Exchange, error: GatewayError, logger: Logger): void {
+  const { req, res } = exchange;
+  if (error.code === "INTERNAL_ERROR") {
+    logger.error({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, "internal error");
+  }
+  if (exchange.hasClientLeft || res.closed) {
+    exchange.outcome ||= "client-left";
+    return;
+  }
+  exchange.outcome = exchange.attempts > 0 || error.status >= 500 ? `failed:${error.code}` : `refused:${error.code}`;
+  if (error.cause !== undefined && error.code !== "INTERNAL_ERROR") {
+    logger.warn({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, error.message);
+  }
+  if (res.headersSent) {
+    cutAnswer(req, req.httpVersionMinor > 0);
+    return;
+  }
+  const { status, headers, body } = errorAnswer(error, {
+    requestId: exchange.id,
+    service: exchange.serviceKey || undefined,
+    path: pathOf(exchange),
+  });
+  if (exchange.serviceKey !== "") headers.push("X-Proxy-Service", exchange.serviceKey);
+  if (exchange.closesConnection || !canKeepConnection(exchange)) {
+    headers.push("Connection", "close");
+    if (!req.complete) lingerBeforeClose(req);
+  }
+  exchange.bytesOut = body.length;
+  res.writeHead(status, headers);
+  res.end(exchange.method === "HEAD" ? undefined : body);
+}
+
+/** False when what may still arrive is long, unbounded, or in doubt because `100 Continue` was never sent. */
+function canKeepConnection(exchange: Exchange): boolean {
+  if (!exchange.hasBody || exchange.req.complete) return true;
+  return !exchange.expectsContinue && (exchange.announcedBytes ?? Infinity) <= DRAIN_BYTES_LIMIT;
+}
+
+/** Behind the service where it is known, without the query. */
+function pathOf({ req, serviceKey }: Exchange): string {
+  const path = (req.url ?? "").split("?", 1)[0] as string;
+  return serviceKey === "" ? path : path.slice(`/proxy/${serviceKey}`.length) || "/";
+}

@@ -1,0 +1,168 @@
+/**
+ * The composition root: builds every part once, wires them, closes them.
+ * Invariant: no state outside what is made here, so that two gateways can live in one process.
+ */
+import { readFileSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { createCallers } from "./callers/callers.ts";
+import type { Config } from "./config/load-config.ts";
+import type { Service } from "./config/schema.ts";
+import { createControlPlane } from "./control-plane/app.ts";
+import { createTransport, type Transport } from "./data-plane/forward/transport.ts";
+import { createPipeline } from "./data-plane/pipeline.ts";
+import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
+import { createEchoUpstream, type EchoUpstream } from "./echo-upstream.ts";
+import { createLimiter } from "./limits/limiters.ts";
+import { createClientView } from "./perimeter/client-view.ts";
+import { createInstance } from "./perimeter/instance.ts";
+import { createOpenPlaneGuard } from "./perimeter/open-plane.ts";
+import { createRegistry } from "./registry/registry.ts";
+import { createGatewayServer } from "./server.ts";
+import { createLogger, type LineSink, type Logger } from "./telemetry/logger.ts";
+import { createSecretMask } from "./telemetry/redact.ts";
+
+export interface Gateway {
+  /** `http://127.0.0.1:3420`. */
+  readonly url: string;
+  readonly logger: Logger;
+  /**
+   * Ends well: `delayMs` still served with `Connection: close`, then the listener closes, then what is in flight has
+   * `timeoutMs` to end. Resolves to the number of exchanges that had to be cut.
+   */
+  drain(delayMs: number, timeoutMs: number): Promise<number>;
+  /** Ends at once. */
+  close(): Promise<void>;
+}
+
+export interface GatewayOptions {
+  /** Takes the log's lines instead of stdout. */
+  readonly logSink?: LineSink;
+}
+
+export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
+  const { settings } = config;
+  const mask = createSecretMask(secretsOf(config));
+  const logger = await createLogger({
+    level: settings.LOG_LEVEL,
+    format: settings.LOG_FORMAT ?? (process.stdout.isTTY ? "pretty" : "json"),
+    isEnabled: settings.LOGGING_ENABLED,
+    isAccessLogged: settings.ACCESS_LOG,
+    mask,
+    ...(options.logSink === undefined ? {} : { sink: options.logSink }),
+  });
+  const instance = createInstance();
+  const callers = createCallers(config);
+  const clients = createClientView(settings, callers.isProtected("proxy"));
+  const registry = createRegistry(config.services);
+  const echo = [...config.services.values()].some((service) => service.embedded)
+    ? await createEchoUpstream(mask)
+    : undefined;
+  const prepared = prepareAll(config, echo);
+  const findPrepared = (key: string) => prepared.get(key);
+  const guardOpenPlane = createOpenPlaneGuard(config, "PROXY_API_KEY");
+
+  const pipeline = createPipeline({ instance, clients, callers, guardOpenPlane, registry, findPrepared, logger });
+  const controlPlane = createControlPlane({
+    instance,
+    callers,
+    clients,
+    registry,
+    limiterOf: (key) => findPrepared(key)?.limiter,
+    logger,
+    guardOpenProxyPlane: guardOpenPlane,
+    guardOpenManagementPlane: createOpenPlaneGuard(config, "MANAGEMENT_API_KEY"),
+  });
+  const server = createGatewayServer({
+    instance,
+    keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
+    dataPlane: pipeline,
+    controlPlane,
+  });
+
+  const closeParts = async () => {
+    await Promise.all([...prepared.values()].map(({ transport }) => transport.close()));
+    await echo?.close();
+    logger.close();
+  };
+  try {
+    await listen(server, settings.PORT, settings.HOST);
+  } catch (error) {
+    await closeParts();
+    throw error;
+  }
+
+  const closed = new Promise<void>((resolve) => server.once("close", resolve));
+  return {
+    url: urlOf(server.address() as AddressInfo, settings.HOST),
+    logger,
+    async drain(delayMs, timeoutMs) {
+      instance.isDraining = true;
+      await wait(delayMs);
+      server.close();
+      server.closeIdleConnections();
+      const cut = await Promise.race([closed.then(() => 0), wait(timeoutMs).then(() => countConnections(server))]);
+      server.closeAllConnections();
+      await closed;
+      await closeParts();
+      return cut;
+    },
+    async close() {
+      server.close();
+      server.closeAllConnections();
+      await closed;
+      await closeParts();
+    },
+  };
+}
+
+function prepareAll({ services, settings }: Config, echo: EchoUpstream | undefined): Map<string, PreparedService> {
+  const prepared = new Map<string, PreparedService>();
+  for (const service of services.values()) {
+    const transport = openTransport(service, settings.STRICT_TLS, service.embedded ? echo?.socketPath : undefined);
+    prepared.set(service.key, prepareService(service, createLimiter(service), transport));
+  }
+  return prepared;
+}
+
+function openTransport(service: Service, isTlsStrict: boolean, socketPath: string | undefined): Transport {
+  const { caFile, certFile, keyFile, strict } = service.tls;
+  return createTransport({
+    service,
+    isTlsStrict: strict ?? isTlsStrict,
+    pem: {
+      ...(caFile === undefined ? {} : { ca: readFileSync(caFile, "utf8") }),
+      ...(certFile === undefined ? {} : { cert: readFileSync(certFile, "utf8") }),
+      ...(keyFile === undefined ? {} : { key: readFileSync(keyFile, "utf8") }),
+    },
+    socketPath,
+  });
+}
+
+function secretsOf(config: Config): string[] {
+  const secrets = [...config.services.values()].map(({ credential }) => credential?.secret);
+  return [...secrets, config.proxyPlane.key, config.managementPlane.key].flatMap((secret) => secret?.reveal() ?? []);
+}
+
+function listen(server: ReturnType<typeof createGatewayServer>, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ port, host }, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+function countConnections(server: ReturnType<typeof createGatewayServer>): Promise<number> {
+  return new Promise((resolve) => server.getConnections((error, count) => resolve(error === null ? count : 1)));
+}
+
+function urlOf({ port }: AddressInfo, host: string): string {
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}

@@ -1,0 +1,106 @@
+/**
+ * Our own rate limits: fixed windows by rate-limiter-flexible, one limiter a service, used by both planes.
+ * Invariant: the number of keys in memory is bounded, whatever addresses and callers turn up.
+ */
+import ipaddr from "ipaddr.js";
+import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
+import type { Service } from "../config/schema.ts";
+
+/** Keys counted one by one in a window; what comes after them shares one count. About 510 bytes each. */
+const KEYS_LIMIT = 50_000;
+const OVERFLOW_KEY = "overflow";
+
+/** Where a limit stands; times in ms from now. */
+export interface LimitState {
+  readonly limit: number;
+  readonly remaining: number;
+  readonly resetMs: number;
+  readonly windowMs: number;
+  /** What is counted together: the policy's name in the RateLimit fields. */
+  readonly per: "service" | "caller" | "ip";
+  readonly isExceeded: boolean;
+}
+
+/** Who asks, as far as a limit can tell callers apart. */
+export interface LimitSubject {
+  readonly callerId: string;
+  readonly address: string;
+}
+
+export interface Limiter {
+  /** Where the limit stands before this request: nothing is spent. */
+  peek(subject: LimitSubject): Promise<LimitState>;
+  /** Spends one point. @throws Error when the store fails; never for an exceeded limit. */
+  spend(subject: LimitSubject): Promise<LimitState>;
+}
+
+/** Undefined for a service without a limit of ours. */
+export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | undefined {
+  if (service.rateLimit === undefined) return undefined;
+  const { maxRequests, windowMs, per } = service.rateLimit;
+  const store = new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000 });
+  const bound = createKeyBound(windowMs);
+
+  const keyOf = (subject: LimitSubject) => {
+    if (per === "service") return "";
+    return bound.admit(per === "caller" ? subject.callerId : addressKey(subject.address));
+  };
+  const state = (result: RateLimiterRes | null, isExceeded: boolean): LimitState => ({
+    limit: maxRequests,
+    remaining: result === null ? maxRequests : result.remainingPoints,
+    resetMs: result === null ? windowMs : result.msBeforeNext,
+    windowMs,
+    per,
+    isExceeded,
+  });
+
+  return {
+    async peek(subject) {
+      const result = await store.get(keyOf(subject));
+      return state(result, result !== null && result.consumedPoints >= maxRequests);
+    },
+    async spend(subject) {
+      try {
+        return state(await store.consume(keyOf(subject)), false);
+      } catch (rejection) {
+        // An exceeded limit is a RateLimiterRes; an Error is the store failing.
+        if (rejection instanceof RateLimiterRes) return state(rejection, true);
+        throw rejection;
+      }
+    },
+  };
+}
+
+/** One bucket a client: IPv4-mapped addresses are IPv4, and an IPv6 client owns its whole /64. */
+export function addressKey(address: string): string {
+  if (!ipaddr.isValid(address)) return address;
+  const parsed = ipaddr.process(address);
+  if (parsed.kind() === "ipv4") return parsed.toString();
+  return `${(parsed as ipaddr.IPv6).parts
+    .slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(":")}::/64`;
+}
+
+/** Remembers which keys have a count of their own in this window and sends the rest to one shared count. */
+function createKeyBound(windowMs: number) {
+  let current = new Set<string>();
+  let previous = new Set<string>();
+  let turnsAt = Date.now() + windowMs;
+  return {
+    admit(key: string): string {
+      const now = Date.now();
+      if (now >= turnsAt) {
+        // A count lives one window from its first request, so the keys of the window before may still be alive.
+        previous = now >= turnsAt + windowMs ? new Set() : current;
+        current = new Set();
+        turnsAt = now + windowMs;
+      }
+      if (!current.has(key) && !previous.has(key) && current.size + previous.size >= KEYS_LIMIT) {
+        return OVERFLOW_KEY;
+      }
+      current.add(key);
+      return key;
+    },
+  };
+}

@@ -1,0 +1,36 @@
+/**
+ * What a limit says of itself in headers: the IETF fields (draft-ietf-httpapi-ratelimit-headers-11) on every answer,
+ * the older X-RateLimit-* on refusals only, because an upstream's own of that name are never overwritten.
+ */
+import type { LimitState } from "./limiters.ts";
+
+/** Whole seconds until the window ends, rounded up, so that a caller who waits them is not early. */
+export function secondsToReset(state: LimitState): number {
+  return Math.max(1, Math.ceil(state.resetMs / 1000));
+}
+
+/** `RateLimit-Policy` and `RateLimit`: appended as list members next to the upstream's own. */
+export function pushRateLimitFields(headers: string[], state: LimitState): void {
+  const windowSeconds = Math.ceil(state.windowMs / 1000);
+  headers.push(
+    "RateLimit-Policy",
+    `"${state.per}";q=${state.limit};w=${windowSeconds}`,
+    "RateLimit",
+    `"${state.per}";r=${state.remaining};t=${secondsToReset(state)}`,
+  );
+}
+
+/** All fields of a 429. @param now ms since the epoch. */
+export function refusalFields(state: LimitState, now: number): string[] {
+  const headers: string[] = ["Retry-After", String(secondsToReset(state))];
+  pushRateLimitFields(headers, state);
+  headers.push(
+    "X-RateLimit-Limit",
+    String(state.limit),
+    "X-RateLimit-Remaining",
+    String(state.remaining),
+    "X-RateLimit-Reset",
+    String(Math.ceil((now + state.resetMs) / 1000)),
+  );
+  return headers;
+}

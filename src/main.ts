@@ -1,0 +1,68 @@
+#!/usr/bin/env node
+/**
+ * Start, signals, drain: the only place that ends the process.
+ * Invariant: exit 0 when everything was finished, 1 when something was cut or the start failed, 2 for bad configuration or use;
+ * and no stack trace for what a user can mend.
+ */
+import { describeStart } from "./cli/describe-start.ts";
+import { checkDataDir, explainStartFailure } from "./cli/start-failure.ts";
+import { ConfigProblems, loadConfig } from "./config/load-config.ts";
+import { type Gateway, openGateway } from "./gateway.ts";
+import { version } from "./version.ts";
+
+/** npm and terminals send a signal to the whole process group: within this many ms it is one and the same. */
+const SAME_SIGNAL_MS = 1_000;
+
+const USAGE = `Usage: byteproxy [start]
+
+Starts the gateway in this folder, configured by environment variables, .env, .env.local and config/services.json.
+
+  --help, -h       this text
+  --version, -v    the version
+`;
+
+await main(process.argv.slice(2));
+
+async function main(words: readonly string[]): Promise<void> {
+  const [command = "start", ...rest] = words;
+  if (command === "--help" || command === "-h" || command === "help") return print(USAGE, 0);
+  if (command === "--version" || command === "-v") return print(`${version.version}\n`, 0);
+  if (command !== "start" || rest.length > 0) return print(`Unknown: ${words.join(" ")}\n\n${USAGE}`, 2);
+  await start();
+}
+
+async function start(): Promise<void> {
+  try {
+    const config = loadConfig();
+    checkDataDir(config.settings.DATA_DIR);
+    const gateway = await openGateway(config);
+    describeStart(config, gateway);
+    endOnSignal(gateway, config.settings.SHUTDOWN_DELAY, config.settings.SHUTDOWN_TIMEOUT);
+  } catch (error) {
+    if (error instanceof ConfigProblems) return print(`${error.problems.join("\n")}\n`, 2);
+    const words = explainStartFailure(error);
+    if (words === undefined) throw error;
+    return print(`${words}\n`, 1);
+  }
+}
+
+function endOnSignal(gateway: Gateway, delayMs: number, timeoutMs: number): void {
+  let firstAt: number | undefined;
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (firstAt !== undefined) {
+      // A later signal is someone who does not want to wait.
+      if (performance.now() - firstAt > SAME_SIGNAL_MS) process.exit(1);
+      return;
+    }
+    firstAt = performance.now();
+    gateway.logger.info(`${signal}: serving for ${delayMs} ms more, then finishing what is in flight`);
+    void gateway.drain(delayMs, timeoutMs).then((cut) => process.exit(cut === 0 ? 0 : 1));
+  };
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+}
+
+function print(text: string, exitCode: number): void {
+  (exitCode === 0 ? process.stdout : process.stderr).write(text);
+  process.exitCode = exitCode;
+}

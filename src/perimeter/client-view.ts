@@ -1,0 +1,65 @@
+/**
+ * The client as far as it can be believed: its address, and the URL by which it knows the gateway.
+ * Invariant: `X-Forwarded-*` counts only from peers in TRUST_PROXY.
+ */
+import type { IncomingMessage } from "node:http";
+import proxyAddr from "proxy-addr";
+import type { Settings } from "../config/settings.ts";
+import { createHostList } from "./open-plane.ts";
+
+export interface ClientView {
+  addressOf(req: IncomingMessage): string;
+  /** `http://gateway:3420` without a trailing slash; empty when the Host is not to be believed. */
+  publicBaseOf(req: IncomingMessage): string;
+  /** A correct `X-Forwarded-*` and `Forwarded` (RFC 7239) set, as a flat list. */
+  forwardedHeaders(req: IncomingMessage): string[];
+}
+
+export function createClientView(
+  settings: Pick<Settings, "TRUST_PROXY" | "PUBLIC_URL" | "ALLOWED_HOSTS">,
+  isProxyPlaneProtected: boolean,
+): ClientView {
+  const { TRUST_PROXY, PUBLIC_URL, ALLOWED_HOSTS } = settings;
+  const trusts = TRUST_PROXY === undefined ? undefined : proxyAddr.compile(TRUST_PROXY);
+  // On an open plane the guard has checked the Host; behind a key every well-formed one is served unless names are listed.
+  const hosts = createHostList(isProxyPlaneProtected && ALLOWED_HOSTS === undefined ? ["*"] : ALLOWED_HOSTS);
+
+  const peerOf = (req: IncomingMessage) => (req.socket.remoteAddress ?? "").replace(/^::ffff:(?=\d)/, "");
+  const addressOf = (req: IncomingMessage) => (trusts === undefined ? peerOf(req) : proxyAddr(req, trusts));
+  const fromTrusted = (req: IncomingMessage, name: string) => {
+    if (trusts === undefined || !trusts(peerOf(req), 0)) return undefined;
+    const value = req.headers[name];
+    return typeof value === "string" ? value.split(",", 1)[0]?.trim() : undefined;
+  };
+  const protocolOf = (req: IncomingMessage) =>
+    fromTrusted(req, "x-forwarded-proto")?.toLowerCase() === "https" ? "https" : "http";
+  const hostOf = (req: IncomingMessage) => {
+    const forwarded = fromTrusted(req, "x-forwarded-host");
+    return forwarded !== undefined && /^[A-Za-z0-9.-]+(?::\d+)?$/.test(forwarded) ? forwarded : req.headers.host;
+  };
+
+  return {
+    addressOf,
+    publicBaseOf(req) {
+      if (PUBLIC_URL !== undefined) return PUBLIC_URL;
+      const host = hostOf(req);
+      return host !== undefined && hosts.has(host) ? `${protocolOf(req)}://${host}` : "";
+    },
+    forwardedHeaders(req) {
+      const address = addressOf(req);
+      const protocol = protocolOf(req);
+      const host = hostOf(req) ?? "";
+      const node = address.includes(":") ? `"[${address}]"` : address;
+      return [
+        "X-Forwarded-For",
+        address,
+        "X-Forwarded-Proto",
+        protocol,
+        "X-Forwarded-Host",
+        host,
+        "Forwarded",
+        `for=${node};host="${host}";proto=${protocol}`,
+      ];
+    },
+  };
+}

@@ -1,0 +1,51 @@
+/**
+ * The one form of every answer that the gateway itself makes, on both planes and on raw sockets.
+ * Invariant: public fields of the error only; `cause` is not read here.
+ */
+import type { GatewayError } from "../errors.ts";
+
+/** What an answer says of the request that it refuses. */
+export interface RefusedRequest {
+  readonly requestId: string;
+  readonly service?: string | undefined;
+  /** Path without its query: a query can hold a secret. */
+  readonly path?: string | undefined;
+}
+
+export interface ErrorAnswer {
+  readonly status: number;
+  /** Flat list of names and values. */
+  readonly headers: string[];
+  readonly body: string;
+}
+
+/** The JSON body of SPEC 5 with `X-Proxy-Error` and, where it applies, `Proxy-Status` (RFC 9209). */
+export function errorAnswer(error: GatewayError, request: RefusedRequest): ErrorAnswer {
+  const body = JSON.stringify({
+    error: error.title,
+    message: error.message,
+    code: error.code,
+    status: error.status,
+    requestId: request.requestId,
+    service: request.service,
+    path: request.path,
+    hint: error.hint,
+    documentation: "/docs",
+    ...error.extra,
+  });
+  const headers = [
+    "Content-Type",
+    "application/json; charset=utf-8",
+    "Content-Length",
+    String(Buffer.byteLength(body)),
+    "Cache-Control",
+    "no-store",
+    "X-Proxy-Error",
+    error.code,
+    "X-Proxy-Request-Id",
+    request.requestId,
+    ...error.headers,
+  ];
+  if (error.proxyStatus !== undefined) headers.push("Proxy-Status", `byteproxy; error=${error.proxyStatus}`);
+  return { status: error.status, headers, body };
+}

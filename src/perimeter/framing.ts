@@ -1,0 +1,80 @@
+/**
+ * Whether a request is one well-formed HTTP/1.1 message, asked before either plane looks at it.
+ * Invariant: what two parsers could read differently is refused here, so that nobody behind us has to guess.
+ */
+import type { IncomingMessage } from "node:http";
+import { GatewayError } from "../errors.ts";
+
+/** Header lines accepted; the parser's own limit counts bytes and, on Node 20, drops lines past its count silently. */
+export const HEADER_LINES_LIMIT = 256;
+
+/** Bytes of request line and headers accepted. */
+export const HEADER_BYTES_LIMIT = 16_384;
+
+/** host or [v6], then an optional port (RFC 9110 section 7.2); no user info, no path, no list. */
+const HOST = /^(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+(?::\d{0,5})?$|^\[[0-9A-Fa-f:.]+\](?::\d{0,5})?$/;
+
+const ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/** The refusal of TRACE and CONNECT: both would show the caller the request with its credential, or bypass it. */
+export function methodRefused(method: string): GatewayError {
+  return new GatewayError("METHOD_NOT_ALLOWED", {
+    message: `${method} is not forwarded.`,
+    headers: ["Allow", ALLOWED_METHODS],
+  });
+}
+
+/** The refusal of a malformed message, or undefined when it is well-formed. */
+export function findMalformed(req: IncomingMessage): GatewayError | undefined {
+  const { rawHeaders } = req;
+  if (rawHeaders.length > HEADER_LINES_LIMIT * 2) return new GatewayError("HEADERS_TOO_LARGE");
+  if (req.method === "TRACE" || req.method === "CONNECT") return methodRefused(req.method);
+  return findBadTarget(req.url ?? "") ?? findBadHost(req) ?? findBadTransferCoding(req);
+}
+
+/** Only origin-form is served: an absolute-form target or `*` names another place than the Host header does. */
+function findBadTarget(url: string): GatewayError | undefined {
+  if (url.charCodeAt(0) !== 47 /* / */) {
+    return new GatewayError("INVALID_PATH", { message: "The request target is not an absolute path." });
+  }
+  if (url.includes("#")) return new GatewayError("INVALID_PATH", { message: "The request target holds a fragment." });
+  return undefined;
+}
+
+function findBadHost(req: IncomingMessage): GatewayError | undefined {
+  const host = req.headers.host;
+  if (host === undefined) {
+    // HTTP/1.0 has no Host; HTTP/1.1 demands it (RFC 9112 section 3.2).
+    return req.httpVersionMinor === 0 ? undefined : new GatewayError("HOST_HEADER_INVALID");
+  }
+  if (!HOST.test(host) || countOf(req.rawHeaders, "host") > 1) return new GatewayError("HOST_HEADER_INVALID");
+  return undefined;
+}
+
+/**
+ * Node runs the handler for `gzip, chunked`, and before its own 400 for `xchunked`.
+ * RFC 9112 section 6.1: an unknown coding is 501; anything that is not exactly `chunked` is a desync waiting to happen.
+ */
+function findBadTransferCoding(req: IncomingMessage): GatewayError | undefined {
+  const coding = req.headers["transfer-encoding"];
+  if (coding === undefined) return undefined;
+  if (countOf(req.rawHeaders, "transfer-encoding") > 1 || req.httpVersionMinor === 0) {
+    return new GatewayError("INVALID_REQUEST", { message: "Transfer-Encoding is ambiguous." });
+  }
+  if (coding.toLowerCase() === "chunked") {
+    if (req.headers["content-length"] === undefined) return undefined;
+    return new GatewayError("INVALID_REQUEST", { message: "Content-Length and Transfer-Encoding exclude each other." });
+  }
+  return /^\s*(gzip|x-gzip|deflate|compress|x-compress)\s*(,\s*chunked\s*)?$/i.test(coding)
+    ? new GatewayError("NOT_IMPLEMENTED", { message: "Transfer codings other than chunked are not implemented." })
+    : new GatewayError("INVALID_REQUEST", { message: "Transfer-Encoding is not exactly chunked." });
+}
+
+function countOf(rawHeaders: readonly string[], lowerCaseName: string): number {
+  let count = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string;
+    if (name.length === lowerCaseName.length && name.toLowerCase() === lowerCaseName) count++;
+  }
+  return count;
+}

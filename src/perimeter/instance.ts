@@ -1,0 +1,47 @@
+/**
+ * What one running gateway is to the outside: its id, the ids that it gives to requests, and whether it is draining.
+ * Invariant: a request that already bears this instance's id is a loop, on both planes.
+ */
+import { randomBytes, randomUUID } from "node:crypto";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import { GatewayError } from "../errors.ts";
+
+export interface Instance {
+  readonly id: string;
+  /** Set once, at the first signal: from then on answers announce that the connection ends. */
+  isDraining: boolean;
+  /** The caller's X-Request-Id where it is safe to pass on, else a new one. */
+  requestId(req: IncomingMessage | undefined): string;
+  /** 508 for a request that came through this instance before (`Via`, RFC 9110 section 7.6.3). */
+  findLoop(headers: IncomingHttpHeaders): GatewayError | undefined;
+  readonly via: string;
+  /** W3C Trace Context, version 00, not sampled: whoever wants the trace starts it. */
+  newTraceparent(): string;
+}
+
+const SAFE_REQUEST_ID = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
+
+export function createInstance(): Instance {
+  const id = randomBytes(6).toString("hex");
+  const viaName = `byteproxy-${id}`;
+  // Unique by the random half, distinct by the counter: cheaper than random bytes for each request.
+  const spanPrefix = randomBytes(4).toString("hex");
+  let spans = 0;
+
+  return {
+    id,
+    isDraining: false,
+    via: `1.1 ${viaName}`,
+    requestId(req) {
+      const given = req?.headers["x-request-id"];
+      return typeof given === "string" && SAFE_REQUEST_ID.test(given) ? given : randomUUID();
+    },
+    findLoop(headers) {
+      return headers.via?.includes(viaName) ? new GatewayError("LOOP_DETECTED") : undefined;
+    },
+    newTraceparent() {
+      spans = (spans + 1) >>> 0 || 1;
+      return `00-${randomUUID().replaceAll("-", "")}-${spanPrefix}${spans.toString(16).padStart(8, "0")}-00`;
+    },
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * The listener and the fork: `/proxy/<service>` to the data plane, everything else to the control plane.
+ * Invariant: what the parser itself refuses is answered in the gateway's own form too, or the connection is cut.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { getRequestListener } from "@hono/node-server";
+import type { Hono } from "hono";
+import { GatewayError } from "./errors.ts";
+import { errorAnswer } from "./perimeter/error-answer.ts";
+import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
+import type { Instance } from "./perimeter/instance.ts";
+
+export interface ServerParts {
+  readonly instance: Instance;
+  readonly keepAliveTimeoutMs: number;
+  readonly dataPlane: (req: IncomingMessage, res: ServerResponse) => Promise<void>;
+  // biome-ignore lint/suspicious/noExplicitAny: the listener does not care for the app's own types
+  readonly controlPlane: Hono<any>;
+}
+
+/** How long the headers of a request may take, ms. */
+const HEADERS_TIMEOUT_MS = 60_000;
+
+/** Under /proxy/, but the control plane's. */
+const CONTROL_PATH = /^\/proxy\/(?:services|auth-test)(?:[/?]|$)/;
+
+export function createGatewayServer(parts: ServerParts): Server {
+  const { instance, dataPlane } = parts;
+  const controlPlane = getRequestListener(parts.controlPlane.fetch, { overrideGlobalObjects: false });
+  /** The answer begun last on each connection: answers leave in order, so when it is over all before it are. */
+  const lastAnswers = new WeakMap<Duplex, ServerResponse>();
+
+  const server = createServer(
+    {
+      keepAliveTimeout: parts.keepAliveTimeoutMs,
+      maxHeaderSize: HEADER_BYTES_LIMIT,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      // Uploads have no total limit; silence inside one is the exchange's own deadline.
+      requestTimeout: 0,
+      // Both are checked in findMalformed, so that the answer has the gateway's form.
+      requireHostHeader: false,
+      noDelay: true,
+    },
+    serve,
+  );
+  // 0: never drop header lines silently; findMalformed counts them.
+  server.maxHeadersCount = 0;
+  server.on("checkContinue", serve);
+  server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
+    sendError(req, res, new GatewayError("EXPECTATION_FAILED")),
+  );
+  server.on("connect", (req: IncomingMessage, socket: Duplex) => sendRaw(socket, methodRefused("CONNECT"), req));
+  server.on("clientError", onClientError);
+  return server;
+
+  function serve(req: IncomingMessage, res: ServerResponse): void {
+    lastAnswers.set(req.socket, res);
+    const url = req.url as string;
+    if (url.startsWith("/proxy/") && !CONTROL_PATH.test(url)) {
+      void dataPlane(req, res);
+      return;
+    }
+    const malformed = findMalformed(req);
+    if (malformed !== undefined) return sendError(req, res, malformed);
+    void controlPlane(req, res);
+  }
+
+  /** A parse error must not be answered into the middle of, or in front of, another answer on the same connection. */
+  function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const last = lastAnswers.get(socket);
+    if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
+    else if (last === undefined || last.closed) sendRaw(socket, parserRefusal(error.code));
+    // Refused already, by the handler that runs before the parser's own check: let that answer out.
+    else if (last.writableEnded) (socket as Socket).destroySoon();
+    else socket.destroy();
+  }
+
+  function sendError(req: IncomingMessage, res: ServerResponse, error: GatewayError): void {
+    const { status, headers, body } = errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) });
+    res.writeHead(status, [...headers, "Connection", "close"]);
+    res.end(req.method === "HEAD" ? undefined : body);
+  }
+
+  /** For sockets that have no ServerResponse. */
+  function sendRaw(socket: Duplex, error: GatewayError, req?: IncomingMessage): void {
+    const { status, headers, body } = errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) });
+    const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, `Date: ${new Date().toUTCString()}`];
+    for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
+    lines.push("Connection: close", "", body);
+    socket.on("error", () => socket.destroy());
+    socket.end(lines.join("\r\n"), () => socket.destroy());
+  }
+}
+
+function parserRefusal(code: string | undefined): GatewayError {
+  if (code === "HPE_HEADER_OVERFLOW") return new GatewayError("HEADERS_TOO_LARGE");
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new GatewayError("REQUEST_TIMEOUT");
+  return new GatewayError("INVALID_REQUEST");
+}
+
+function pathOf(req: IncomingMessage | undefined): string | undefined {
+  return req?.url?.split("?", 1)[0];
+}

@@ -1,0 +1,155 @@
+/**
+ * The log: pino for what is rare, and a line built by hand for each exchange.
+ * Invariant: a line is an allow-list of fields; nothing of a request gets in that is not named here.
+ */
+import { type DestinationStream, destination, type Level, type Logger as PinoLogger, pino, stdSerializers } from "pino";
+import { maskQuery } from "./redact.ts";
+
+export interface AccessLine {
+  readonly requestId: string;
+  readonly service: string;
+  readonly method: string;
+  /** Path and query; the query's values are masked here. */
+  readonly url: string;
+  readonly status: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  readonly durationUs: number;
+  /** Arrival to the upstream's headers; 0 when there were none. */
+  readonly upstreamUs: number;
+  readonly attempts: number;
+  readonly client: string;
+  readonly caller: string;
+  readonly outcome: string;
+}
+
+export interface Logger extends Pick<PinoLogger, "debug" | "info" | "warn" | "error"> {
+  /** False when `access` would do nothing: lets the caller skip the work. */
+  readonly isAccessLogged: boolean;
+  access(line: AccessLine): void;
+  /** Writes out what is held back, synchronously. */
+  flush(): void;
+  close(): void;
+}
+
+export interface LoggerOptions {
+  readonly level: Level | "silent";
+  readonly format: "json" | "pretty";
+  readonly isEnabled: boolean;
+  readonly isAccessLogged: boolean;
+  /** Replaces known secrets in every line but access lines, which hold none by construction. */
+  readonly mask: (text: string) => string;
+  /** Takes whole lines; stdout when left out. */
+  readonly sink?: LineSink;
+}
+
+export interface LineSink {
+  write(lines: string): void;
+  flushSync(): void;
+}
+
+/** Lines are handed on in chunks of about this size: a write per line is the dearest part of a request. */
+const CHUNK_LENGTH = 8_192;
+const FLUSH_INTERVAL_MS = 100;
+
+/** A reader of the log that stands still costs lines, not memory. */
+const UNWRITTEN_BYTES_LIMIT = 16 * 1024 * 1024;
+
+export async function createLogger(options: LoggerOptions): Promise<Logger> {
+  const sink = options.sink ?? (options.format === "pretty" ? await prettyStdout() : jsonStdout());
+  const batch = createBatch(sink);
+  const stream: DestinationStream = {
+    write(line) {
+      batch.write(options.mask(line));
+      batch.flush();
+    },
+  };
+  const level = options.isEnabled ? options.level : "silent";
+  const log = pino({ level, base: null, serializers: { err: stdSerializers.errWithCause } }, stream);
+  return {
+    debug: log.debug.bind(log),
+    info: log.info.bind(log),
+    warn: log.warn.bind(log),
+    error: log.error.bind(log),
+    isAccessLogged: options.isAccessLogged && log.isLevelEnabled("info"),
+    access: (line) => batch.write(accessLine(line)),
+    flush() {
+      batch.flush();
+      sink.flushSync();
+    },
+    close() {
+      batch.close();
+      sink.flushSync();
+    },
+  };
+}
+
+/** pino's form of a line, without pino's walk over an object. Numbers are integers, so they need no escaping. */
+export function accessLine(line: AccessLine): string {
+  return (
+    `{"level":30,"time":${Date.now()},"requestId":${quoted(line.requestId)},"service":${quoted(line.service)}` +
+    `,"method":"${line.method}","path":${quoted(maskQuery(line.url))},"status":${line.status}` +
+    `,"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs}` +
+    `,"upstreamUs":${line.upstreamUs},"attempts":${line.attempts},"client":${quoted(line.client)}` +
+    `,"caller":${quoted(line.caller)},"outcome":${quoted(line.outcome)},"msg":"request"}\n`
+  );
+}
+
+const NEEDS_ESCAPING = /[^\x20-\x7e]|["\\]/;
+
+function quoted(text: string): string {
+  return NEEDS_ESCAPING.test(text) ? JSON.stringify(text) : `"${text}"`;
+}
+
+function createBatch(sink: LineSink) {
+  let held = "";
+  let timer: NodeJS.Timeout | undefined;
+  const flush = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    if (held === "") return;
+    const lines = held;
+    held = "";
+    sink.write(lines);
+  };
+  return {
+    write(line: string) {
+      held += line;
+      if (held.length >= CHUNK_LENGTH) flush();
+      else if (timer === undefined) {
+        timer = setTimeout(flush, FLUSH_INTERVAL_MS);
+        timer.unref();
+      }
+    },
+    flush,
+    close: flush,
+  };
+}
+
+function jsonStdout(): LineSink {
+  const stdout = destination({ dest: 1, sync: false, minLength: 0, maxLength: UNWRITTEN_BYTES_LIMIT });
+  // A reader that goes away (`npm start | head`) must not take the gateway with it.
+  stdout.on("error", () => {});
+  return {
+    write: (lines) => stdout.write(lines),
+    flushSync() {
+      try {
+        stdout.flushSync();
+      } catch {
+        // Not open yet, or nobody reads: there is no other place to say so.
+      }
+    },
+  };
+}
+
+/** For people at a terminal; loaded only there. */
+async function prettyStdout(): Promise<LineSink> {
+  const { default: pretty } = await import("pino-pretty");
+  const stream = pretty({ colorize: process.stdout.isTTY, ignore: "pid,hostname", sync: true, destination: 1 });
+  return {
+    write(lines) {
+      for (const line of lines.split("\n")) if (line !== "") stream.write(`${line}\n`);
+    },
+    flushSync() {},
+  };
+}

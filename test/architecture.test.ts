@@ -1,0 +1,134 @@
+/** The import rules of the house, checked against the imports that are really there. */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+
+const root = resolve(import.meta.dirname, "..");
+const src = join(root, "src");
+
+interface Import {
+  readonly from: string;
+  /** Path below src, or the package's name. */
+  readonly to: string;
+  readonly isTypeOnly: boolean;
+}
+
+const files = filesUnder(src).map((file) => relative(src, file));
+const imports = files.flatMap(importsOf);
+
+describe("the house", () => {
+  test("the walk sees the whole tree", () => {
+    expect(files).toContain("data-plane/pipeline.ts");
+    expect(imports.length).toBeGreaterThan(100);
+  });
+
+  test("the planes never import each other", () => {
+    expect(between("data-plane/", "control-plane/")).toEqual([]);
+    expect(between("control-plane/", "data-plane/")).toEqual([]);
+  });
+
+  test("nothing imports main, and only main and the start-up words import gateway", () => {
+    expect(imports.filter(({ to }) => to === "main.ts")).toEqual([]);
+    const importers = imports
+      .filter(({ to, isTypeOnly }) => to === "gateway.ts" && !isTypeOnly)
+      .map(({ from }) => from);
+    expect(importers).toEqual(["main.ts"]);
+  });
+
+  test("the shared rooms import no plane", () => {
+    for (const room of ["errors.ts", "config/", "telemetry/", "callers/", "limits/", "registry/", "perimeter/"]) {
+      expect(between(room, "data-plane/"), room).toEqual([]);
+      expect(between(room, "control-plane/"), room).toEqual([]);
+    }
+  });
+
+  test("only the pipeline imports steps, and steps never import steps", () => {
+    const steps = ["identify", "authenticate", "authorize", "rate-limit", "refuse", "record"].map(
+      (step) => `data-plane/${step}.ts`,
+    );
+    const importers = imports.filter(({ to, isTypeOnly }) => steps.includes(to) && !isTypeOnly).map(({ from }) => from);
+    expect([...new Set(importers)]).toEqual(["data-plane/pipeline.ts"]);
+  });
+
+  test("one room's inner files stay in the room", () => {
+    const outside = imports.filter(
+      ({ from, to, isTypeOnly }) => to.startsWith("data-plane/") && !from.startsWith("data-plane/") && !isTypeOnly,
+    );
+    expect([...new Set(outside.map(({ from }) => from))]).toEqual(["gateway.ts"]);
+  });
+
+  test.each([
+    ["hono", ["control-plane/", "server.ts"]],
+    ["@hono/node-server", ["control-plane/", "server.ts"]],
+    ["undici", ["data-plane/forward/transport.ts", "data-plane/forward/egress.ts"]],
+    ["http-proxy-3", ["data-plane/forward/tunnel.ts"]],
+    ["ws", ["data-plane/forward/tunnel.ts"]],
+    ["pino", ["telemetry/logger.ts"]],
+    ["pino-pretty", ["telemetry/logger.ts"]],
+    ["rate-limiter-flexible", ["limits/"]],
+    ["dotenv", ["config/env.ts"]],
+    ["yaml", ["config/"]],
+    ["zod", ["config/"]],
+  ])("%s is imported by its one room only", (name, allowed) => {
+    const importers = imports.filter(({ to }) => to === name || to.startsWith(`${name}/`)).map(({ from }) => from);
+    expect(importers.filter((from) => !allowed.some((place) => from.startsWith(place)))).toEqual([]);
+  });
+
+  test("process.env is read in one place, and the process is ended in one place", () => {
+    expect(filesWith(/process\.env\b/)).toEqual(["config/env.ts"]);
+    expect(filesWith(/process\.exit\b/)).toEqual(["main.ts"]);
+  });
+
+  test("file names are kebab-case and say what is inside", () => {
+    const forbidden = /(^|\/)(index|utils?|helpers?|common|types)\.ts$|\/(utils?|helpers?|common)\//;
+    expect(files.filter((file) => forbidden.test(file))).toEqual([]);
+    expect(files.filter((file) => !/^[a-z0-9/-]+\.ts$/.test(file))).toEqual([]);
+  });
+
+  test("no file is over 300 lines, and every file begins by saying what it is for", () => {
+    const text = (file: string) => readFileSync(join(src, file), "utf8");
+    expect(files.filter((file) => text(file).split("\n").length > 301)).toEqual([]);
+    expect(files.filter((file) => !/^(#!.*\n)?\/\*\*/.test(text(file)))).toEqual([]);
+  });
+
+  test("there are no default exports and no module-level variables that change", () => {
+    expect(filesWith(/^export default/m)).toEqual([]);
+    expect(filesWith(/^(export )?let /m)).toEqual([]);
+  });
+});
+
+function between(fromPrefix: string, toPrefix: string): Import[] {
+  return imports.filter(({ from, to }) => from.startsWith(fromPrefix) && to.startsWith(toPrefix));
+}
+
+function filesWith(pattern: RegExp): string[] {
+  return files.filter((file) => pattern.test(withoutComments(readFileSync(join(src, file), "utf8"))));
+}
+
+function withoutComments(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+}
+
+function importsOf(file: string): Import[] {
+  const text = withoutComments(readFileSync(join(src, file), "utf8"));
+  const found = text.matchAll(/\b(import|export)\s+(type\s+)?[^;"']*?from\s+"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)/g);
+  return [...found].map((match) => {
+    const target = (match[3] ?? match[4]) as string;
+    const to = target.startsWith(".") ? relative(src, resolve(src, dirname(file), target)) : target;
+    return { from: file, to, isTypeOnly: match[2] !== undefined || isAllTypes(match[0]) };
+  });
+}
+
+/** `import { type A, type B } from` brings in no code either. */
+function isAllTypes(statement: string): boolean {
+  const names = /\{([^}]*)\}/.exec(statement)?.[1];
+  return names?.split(",").every((name) => /^\s*(type\s|$)/.test(name)) ?? false;
+}
+
+function filesUnder(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return filesUnder(path);
+    return entry.name.endsWith(".ts") ? [path] : [];
+  });
+}

@@ -1,0 +1,49 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { cutParameters, readPresentedKeys } from "../../src/callers/presented-keys.ts";
+
+describe("a presented key", () => {
+  test("is found in every slot, in every case, every time it occurs", () => {
+    const headers = ["AUTHORIZATION", "bEaReR  a", "authorization", "Bearer b", "X-API-KEY", " c ", "x-api-key", "d"];
+    expect(readPresentedKeys(headers, "x=1&api_key=e&%61pi_key=f&api%5Fkey=g%20h")).toEqual({
+      bearer: ["a", "b"],
+      header: ["c", "d"],
+      query: ["e", "f", "g h"],
+      otherScheme: false,
+    });
+  });
+
+  test("of another scheme is said to be of another scheme", () => {
+    expect(readPresentedKeys(["Authorization", "Basic eDp5"], undefined).otherScheme).toBe(true);
+  });
+
+  test("with malformed percent-encoding is taken as it stands", () => {
+    expect(readPresentedKeys([], "api_key=%zz").query).toEqual(["%zz"]);
+  });
+});
+
+describe("cutting a parameter out", () => {
+  test.each([
+    ["api_key=K", undefined],
+    ["a=1&api_key=K&b=2", "a=1&b=2"],
+    ["api_key=K&api_key=L&b", "b"],
+    ["%61pi_key=K&b=%2F+%20'", "b=%2F+%20'"],
+    ["a=api_key&xapi_key=1&api_key2=2", "a=api_key&xapi_key=1&api_key2=2"],
+    ["&&a=1&&", "&&a=1&&"],
+    ["api_key", undefined],
+    ["", ""],
+  ])("%s leaves %s", (query, expected) => {
+    expect(cutParameters(query, ["api_key"])).toBe(expected);
+  });
+
+  test("leaves every other parameter identical in order and encoding", () => {
+    const parameter = fc.string({ unit: "binary-ascii" }).map((text) => text.replaceAll("&", ""));
+    fc.assert(
+      fc.property(fc.array(parameter), fc.nat(10), (parameters, at) => {
+        const others = parameters.filter((one) => !/api_key|%/.test(one));
+        const query = [...others.slice(0, at), "api_key=K", ...others.slice(at)].join("&");
+        expect(cutParameters(query, ["api_key"])).toBe(others.length === 0 ? undefined : others.join("&"));
+      }),
+    );
+  });
+});

@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+import { backoffMs, isIdempotent, isRetriableStatus, retryAfterMs } from "../../../src/data-plane/forward/retry.ts";
+
+test.each(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])("%s may be sent again", (method) => {
+  expect(isIdempotent(method)).toBe(true);
+});
+
+test.each(["POST", "PATCH", "LOCK", "get"])("%s is never sent again", (method) => {
+  expect(isIdempotent(method)).toBe(false);
+});
+
+test("only answers that say not now are tried again", () => {
+  expect([200, 401, 429, 500, 501, 502, 503, 504].filter(isRetriableStatus)).toEqual([502, 503, 504]);
+});
+
+test("the back-off doubles, is jittered from 0 and stays bounded", () => {
+  expect([0, 1, 2, 10].map((retry) => backoffMs(retry, 0.999999))).toEqual([99, 199, 399, 4999]);
+  expect(backoffMs(3, 0)).toBe(0);
+});
+
+test.each([
+  ["3", 3000],
+  ["0", 0],
+  ["Thu, 01 Jan 1970 00:00:20 GMT", 10_000],
+  ["Thu, 01 Jan 1970 00:00:05 GMT", 0],
+  ["soon", undefined],
+  ["-1", undefined],
+  [undefined, undefined],
+])("Retry-After %s at second 10 asks for %s ms", (value, expected) => {
+  expect(retryAfterMs(value, 10_000)).toBe(expected);
+});

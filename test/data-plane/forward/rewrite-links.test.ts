@@ -1,0 +1,81 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { createLinkRewriter } from "../../../src/data-plane/forward/rewrite-links.ts";
+import type { Base } from "../../../src/data-plane/prepared-service.ts";
+
+const base = (url: string, gatewayPrefix: string): Base => {
+  const { origin, pathname } = new URL(url);
+  return { origin, path: pathname, prefix: pathname.replace(/\/$/, ""), gatewayPrefix };
+};
+
+const rewriter = createLinkRewriter({
+  bases: [base("https://api.test/api/v10/", "/proxy/api"), base("https://api.test/api/v9/", "/proxy/api/v9")],
+  requestOrigin: "https://api.test",
+  publicBase: "http://gw:3420",
+  secretParameter: "key",
+});
+
+describe("a link", () => {
+  test.each([
+    ["https://api.test/api/v10/users?page=2", "http://gw:3420/proxy/api/users?page=2"],
+    ["https://api.test/api/v10", "http://gw:3420/proxy/api"],
+    ["https://api.test/api/v10/", "http://gw:3420/proxy/api/"],
+    ["https://api.test/api/v10?x=1", "http://gw:3420/proxy/api?x=1"],
+    ["https://api.test/api/v9/users", "http://gw:3420/proxy/api/v9/users"],
+    ["HTTPS://API.Test:443/api/v10/a%2Fb#c", "http://gw:3420/proxy/api/a%2Fb#c"],
+    ["//api.test/api/v10/users", "http://gw:3420/proxy/api/users"],
+    ["/api/v10/users", "http://gw:3420/proxy/api/users"],
+  ])("to the service's base goes to the gateway: %s", (from, to) => {
+    expect(rewriter.location(from)).toBe(to);
+  });
+
+  test.each([
+    ["https://api.test/api/v100/users"],
+    ["https://api.test/login"],
+    ["http://api.test/api/v10/users"],
+    ["https://api.test:8443/api/v10/users"],
+    ["https://other.test/api/v10/users"],
+    ["https://api.test@other.test/api/v10/"],
+    ["https://api.test/api/v10/../admin"],
+    ["https://api.test/api/v10/%2e%2e/admin"],
+    ["mailto:a@api.test"],
+    ["next?page=2"],
+    ["?page=2"],
+    [""],
+    ["http://["],
+  ])("to anywhere else is left alone: %s", (value) => {
+    expect(rewriter.location(value)).toBe(value);
+  });
+
+  test("to another path of the upstream's keeps the upstream's host, which the client could not know", () => {
+    expect(rewriter.location("/login")).toBe("https://api.test/login");
+  });
+
+  test("never brings back the parameter that carries the credential", () => {
+    expect(rewriter.location("https://api.test/api/v10/a?key=SECRET&page=2")).toBe("http://gw:3420/proxy/api/a?page=2");
+    expect(rewriter.location("https://other.test/?%6bey=SECRET#x")).toBe("https://other.test/#x");
+  });
+
+  test("list is rewritten target by target, its parameters untouched", () => {
+    expect(
+      rewriter.link(
+        '<https://api.test/api/v10/a?page=2>; rel="next", <https://other.test/b>; rel="last"; title="a, <b>"',
+      ),
+    ).toBe('<http://gw:3420/proxy/api/a?page=2>; rel="next", <https://other.test/b>; rel="last"; title="a, <b>"');
+  });
+
+  test("of any text never throws, and what is under the base keeps its rest byte for byte", () => {
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        rewriter.location(text);
+        rewriter.link(text);
+      }),
+    );
+    fc.assert(
+      fc.property(fc.webPath(), (path) => {
+        if (/(^|\/)(\.|%2e){1,2}(\/|$)/i.test(path)) return;
+        expect(rewriter.location(`https://api.test/api/v10${path}`)).toBe(`http://gw:3420/proxy/api${path}`);
+      }),
+    );
+  });
+});

@@ -1,0 +1,83 @@
+import { describe, expect, test } from "vitest";
+import { addressKey, createLimiter } from "../../src/limits/limiters.ts";
+import { pushRateLimitFields, refusalFields } from "../../src/limits/rate-limit-fields.ts";
+
+const subject = (address: string, callerId = "a") => ({ address, callerId });
+const limiter = (per: "service" | "caller" | "ip", maxRequests = 2) =>
+  createLimiter({ rateLimit: { maxRequests, windowMs: 60_000, per } })!;
+
+describe("a limit", () => {
+  test("lets exactly maxRequests through and then says when it resets", async () => {
+    const limit = limiter("service");
+    expect((await limit.peek(subject("1.1.1.1"))).remaining).toBe(2);
+    expect((await limit.spend(subject("1.1.1.1"))).remaining).toBe(1);
+    expect((await limit.spend(subject("2.2.2.2"))).isExceeded).toBe(false);
+    const exceeded = await limit.spend(subject("3.3.3.3"));
+    expect(exceeded).toMatchObject({ isExceeded: true, remaining: 0, limit: 2 });
+    expect(exceeded.resetMs).toBeGreaterThan(59_000);
+    expect(exceeded.resetMs).toBeLessThanOrEqual(60_000);
+  });
+
+  test("is not spent by looking at it", async () => {
+    const limit = limiter("service");
+    for (let i = 0; i < 5; i++) await limit.peek(subject("1.1.1.1"));
+    expect((await limit.spend(subject("1.1.1.1"))).remaining).toBe(1);
+  });
+
+  test("by caller and by address counts each on its own", async () => {
+    const byCaller = limiter("caller", 1);
+    expect((await byCaller.spend(subject("1.1.1.1", "a"))).isExceeded).toBe(false);
+    expect((await byCaller.spend(subject("1.1.1.1", "b"))).isExceeded).toBe(false);
+    expect((await byCaller.spend(subject("2.2.2.2", "a"))).isExceeded).toBe(true);
+    const byAddress = limiter("ip", 1);
+    expect((await byAddress.spend(subject("1.1.1.1", "a"))).isExceeded).toBe(false);
+    expect((await byAddress.spend(subject("1.1.1.1", "b"))).isExceeded).toBe(true);
+  });
+
+  test("by address keeps a bounded number of counts, whatever addresses turn up", async () => {
+    const limit = limiter("ip", 1_000_000);
+    for (let i = 0; i < 50_000; i++) await limit.spend(subject(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`));
+    const first = await limit.spend(subject("11.0.0.1"));
+    const second = await limit.spend(subject("11.0.0.2"));
+    expect(first.remaining - second.remaining).toBe(1);
+  });
+});
+
+test.each([
+  ["127.0.0.1", "127.0.0.1"],
+  ["::ffff:127.0.0.1", "127.0.0.1"],
+  ["2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"],
+  ["2001:db8:1:2:bbbb::9", "2001:db8:1:2::/64"],
+  ["::1", "0:0:0:0::/64"],
+  ["unknown", "unknown"],
+])("the address %s is counted as %s", (address, key) => {
+  expect(addressKey(address)).toBe(key);
+});
+
+test("the fields of a refusal agree with each other and are rounded up", () => {
+  const state = {
+    limit: 60,
+    remaining: 0,
+    resetMs: 24_001,
+    windowMs: 3_600_000,
+    per: "service",
+    isExceeded: true,
+  } as const;
+  expect(refusalFields(state, 1_000_000_500)).toEqual([
+    "Retry-After",
+    "25",
+    "RateLimit-Policy",
+    '"service";q=60;w=3600',
+    "RateLimit",
+    '"service";r=0;t=25',
+    "X-RateLimit-Limit",
+    "60",
+    "X-RateLimit-Remaining",
+    "0",
+    "X-RateLimit-Reset",
+    "1000025",
+  ]);
+  const headers: string[] = [];
+  pushRateLimitFields(headers, { ...state, resetMs: 0 });
+  expect(headers).toContain('"service";r=0;t=1');
+});

@@ -1,0 +1,78 @@
+/** A gateway of its own for a test, on a free port, with its log lines at hand. */
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { loadConfig } from "../../src/config/load-config.ts";
+import type { ServiceInput } from "../../src/config/schema.ts";
+import { openGateway } from "../../src/gateway.ts";
+
+export const PROXY_KEY = "proxy-key-0123456789abcdef";
+export const MANAGEMENT_KEY = "management-key-0123456789abcdef";
+
+export interface TestGateway {
+  readonly url: string;
+  readonly port: number;
+  /** Log lines so far, flushed. */
+  lines(): Record<string, unknown>[];
+  /** The access lines among them. */
+  exchanges(): Record<string, unknown>[];
+  logText(): string;
+  drain(delayMs: number, timeoutMs: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface GatewaySetup {
+  /** Variables; HOST, PORT and quick shutdown are preset. */
+  readonly env?: Record<string, string>;
+  readonly services?: Record<string, Partial<ServiceInput>>;
+}
+
+/** Starts a gateway and closes it when the test is over. */
+export async function startGateway({ env = {}, services = {} }: GatewaySetup = {}): Promise<TestGateway> {
+  const directory = mkdtempSync(join(tmpdir(), "byteproxy-test-"));
+  const file = join(directory, "services.json");
+  writeFileSync(file, JSON.stringify({ services }));
+  const config = loadConfig({
+    directory,
+    processEnv: { HOST: "127.0.0.1", PORT: "0", CONFIG_FILE: file, LOG_FORMAT: "json", ...env },
+  });
+  let text = "";
+  const gateway = await openGateway(config, {
+    logSink: {
+      write: (lines) => {
+        text += lines;
+      },
+      flushSync() {},
+    },
+  });
+  let isClosed = false;
+  const close = async () => {
+    if (isClosed) return;
+    isClosed = true;
+    await gateway.close();
+  };
+  onTestFinished(close);
+  const lines = () => {
+    gateway.logger.flush();
+    return text
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  };
+  return {
+    url: gateway.url,
+    port: Number(new URL(gateway.url).port),
+    lines,
+    exchanges: () => lines().filter((line) => line.msg === "request"),
+    logText: () => {
+      gateway.logger.flush();
+      return text;
+    },
+    drain: (delayMs, timeoutMs) => {
+      isClosed = true;
+      return gateway.drain(delayMs, timeoutMs);
+    },
+    close,
+  };
+}
