@@ -8,8 +8,10 @@ import {
   isMap,
   isScalar,
   isSeq,
+  Lexer,
   LineCounter,
   type Node,
+  Parser,
   parseDocument,
   visit,
   type YAMLError,
@@ -32,6 +34,7 @@ const OWN_WORDS: Readonly<Record<string, string>> = {
   BAD_DQ_ESCAPE: "an escape sequence that does not exist",
   BAD_PROP_ORDER: "an anchor or tag in the wrong place",
   DUPLICATE_KEY: "the same key twice",
+  NON_STRING_KEY: "a list or an object as a key",
   RESOURCE_EXHAUSTION: "nested too deep",
   TAG_RESOLVE_FAILED: "a tag that is not known, or a value that does not fit it",
   UNEXPECTED_TOKEN: "something that does not belong here",
@@ -45,12 +48,16 @@ export function parseText(text: string): ParsedDocument {
   };
   const failed = (problems: readonly string[]) => ({ data: undefined, problems, position: () => "1:1" });
   try {
+    if (isTooDeep(text)) return failed([TOO_DEEP]);
     const document = parseDocument(text, {
       lineCounter: lines,
       prettyErrors: false,
       version: "1.2",
       schema: "core",
       merge: false,
+      // A list or object as a key would be printed, with all that is in it, as a process warning.
+      stringKeys: true,
+      logLevel: "error",
     });
     const errors = [...document.errors, ...document.warnings];
     if (errors.length > 0) {
@@ -63,9 +70,25 @@ export function parseText(text: string): ParsedDocument {
     const data: unknown = document.toJS();
     return { data, problems: [], position: (path, at) => place(offsetOf(document, path, at)) };
   } catch {
-    // Circles and floods of aliases, and nesting deeper than the stack, are thrown by the library.
-    return failed(["1:1: found text that cannot be read as JSON or YAML: nested too deep, or too many aliases"]);
+    // The library throws for circles and floods of aliases.
+    return failed([TOO_DEEP]);
   }
+}
+
+/** No services file is nested as deep as this. */
+const DEEPEST = 100;
+const TOO_DEEP = "1:1: found text that is nested too deep or refers to itself, allowed: JSON or YAML";
+
+/** Asked first, because the library recurses, and V8 ends the process where a RegExp is compiled on a full stack. */
+function isTooDeep(text: string): boolean {
+  const parser = new Parser();
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const _token of parser.next(lexeme)) {
+      // Only what is open at the same time counts.
+    }
+    if (parser.stack.length > DEEPEST) return true;
+  }
+  return false;
 }
 
 function syntaxProblem(error: YAMLError): string {

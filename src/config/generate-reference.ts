@@ -35,7 +35,7 @@ function editorSchema(): string {
 function errorsPage(): string {
   const rows = Object.entries(CATALOGUE)
     .map(([code, entry]) => ({ code, ...entry }))
-    .sort((a, b) => a.status - b.status || a.code.localeCompare(b.code))
+    .sort((a, b) => a.status - b.status)
     .map(({ code, status, title, hint }) => [String(status), `\`${code}\``, title, hint]);
   return `# Errors
 

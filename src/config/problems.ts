@@ -15,13 +15,17 @@ export class ConfigProblems extends Error {
 }
 
 const LONGEST_SHOWN = 60;
-/** A word of a file is shown up to this length: names and typing errors are shorter, tokens and keys longer. */
+/** Names and typing errors are at most this long; tokens and keys are longer, and never shown. */
 const LONGEST_WORD_SHOWN = 32;
+const LONG_WORD = new RegExp(`[^\\s/.,:?&=]{${LONGEST_WORD_SHOWN + 1},}`, "g");
 
-/** Text for a problem line: user info and query masked, cut, and nothing at all of a text with line breaks. */
+/** Text for a problem line: user info, query and long words masked, cut, and nothing at all of a text with line breaks. */
 export function showText(text: string): string {
   if (/[\x00-\x1f\x7f]/.test(text)) return `a text of ${text.length} characters`;
-  const masked = text.replace(/(:\/\/)[^/?#]*@/g, "$1***@").replace(/([?&][^=&\s]*=)[^&#\s]+/g, "$1***");
+  const masked = text
+    .replace(/(:\/\/)[^/?#]*@/g, "$1***@")
+    .replace(/([?&][^=&\s]*=)[^&#\s]+/g, "$1***")
+    .replace(LONG_WORD, "***");
   return JSON.stringify(masked.length > LONGEST_SHOWN ? `${masked.slice(0, LONGEST_SHOWN - 1)}…` : masked);
 }
 

@@ -76,7 +76,8 @@ function baseUrlProblem(text: string): string | undefined {
   if (text.includes("?") || text.includes("#")) return "a URL without query and fragment";
   // Requests append to this text byte for byte, so it must already be what a URL parser makes of it.
   const path = text.slice(text.indexOf("://") + 3).replace(/^[^/]*/, "") || "/";
-  if (path !== url.pathname) return `a path in its normal form, here ${url.pathname}`;
+  if (path !== url.pathname)
+    return "a path in its normal form: no dot segments, no \\, and what needs it percent-encoded";
   return undefined;
 }
 

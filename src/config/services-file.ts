@@ -4,7 +4,6 @@
  * credential ever goes to another address.
  */
 import { z } from "zod";
-import { servicesFileJsonSchema } from "./allowed-values.ts";
 import { type ParsedDocument, parseText } from "./document.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import { showPath, showText, showWord } from "./problems.ts";
@@ -59,7 +58,7 @@ export function readServicesFile({ path, shownPath, namedBy, hasEcho }: Services
   const data = document.data ?? {};
   const parsed = fileSchema.safeParse(data);
   if (parsed.success) return defined(parsed.data.services, document, "read", shownPath, hasEcho);
-  const found = translateIssues(parsed.error.issues, data, servicesFileJsonSchema());
+  const found = translateIssues(parsed.error.issues, data);
   const lines = found.map(describe(document, shownPath));
   // A misspelt name at the top is no reason to keep quiet about the services.
   const rest = defined(entriesOf(data), document, "read", shownPath, hasEcho);
@@ -104,7 +103,7 @@ function define(
   const input = preset === undefined || !isInFile ? (preset ?? entry) : overPreset(preset, entry);
   const parsed = serviceSchema.safeParse(input);
   const issues = (parsed.error?.issues ?? []).map((issue) => ({ ...issue, path: [...path, ...issue.path] }));
-  const problems = translateIssues(issues, { services: { [key]: input } }, servicesFileJsonSchema());
+  const problems = translateIssues(issues, { services: { [key]: input } });
   const allowedKey = serviceKey.safeParse(key).error?.issues[0]?.message;
   if (allowedKey !== undefined) {
     problems.unshift({ path, at: "name", text: `found ${showWord(key)}, allowed: ${allowedKey}` });

@@ -4,7 +4,7 @@
  */
 import { distance } from "fastest-levenshtein";
 import type { z } from "zod";
-import { allowedValues, type JsonSchema, knownNames, schemaAt } from "./allowed-values.ts";
+import { allowedValues, type JsonSchema, knownNames, schemaAt, servicesFileJsonSchema } from "./allowed-values.ts";
 import { showValue, showWord } from "./problems.ts";
 
 export type Path = readonly PropertyKey[];
@@ -33,11 +33,9 @@ const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new 
 ]);
 
 /** Issues of one service, or of the file around the services, with paths from the top of the file. */
-export function translateIssues(
-  issues: readonly z.core.$ZodIssue[],
-  document: unknown,
-  root: JsonSchema,
-): FoundProblem[] {
+export function translateIssues(issues: readonly z.core.$ZodIssue[], document: unknown): FoundProblem[] {
+  if (issues.length === 0) return [];
+  const root = servicesFileJsonSchema();
   const found = issues.flatMap((issue) => translate(issue, document, root));
   // The other members of an object that is of a later version as a whole are not worth a line each.
   const later = found.filter((problem) => problem.path.at(-1) === "type" && problem.text.endsWith(NOT_YET));

@@ -1,0 +1,125 @@
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { ConfigProblems, loadConfig } from "../../src/config/load-config.ts";
+import { tempFolder } from "./temp-folder.ts";
+
+/** As long as real tokens are: shorter words are shown, so that a typing error can be found. */
+const LONG_PART = "0123456789abcdefghijklmnopqrstuvwxyz";
+const SECRET = `sk-live-${LONG_PART}-end`;
+
+const YAML = `services:
+  github:
+    timeoutMs: 3000
+    headers:
+      X-Token: ${SECRET}
+  mine:
+    baseUrl: https://user:${SECRET}@api.example.com/?key=${SECRET}
+    setHeaders: {Cookie: "a=${SECRET}"}
+    auth:
+      type: bearer
+      tokenEnvVar: ${SECRET}
+      token: ${SECRET}
+    retries: 2
+`;
+const JSON_TEXT = JSON.stringify(
+  {
+    services: {
+      mine: {
+        baseUrl: "https://api.example.com/",
+        headers: { Authorization: `Bearer ${SECRET}` },
+        auth: { type: "api-key", headerName: "X-Key", tokenFile: SECRET, password: SECRET },
+        rateLimit: { maxRequests: 5, windowMs: 60_000 },
+      },
+    },
+  },
+  null,
+  2,
+);
+
+/** A text with some of its characters cut out or replaced: what a hand at an editor does. */
+const damaged = (text: string) => {
+  const noise = fc.constantFrom(
+    "",
+    "",
+    '"',
+    "'",
+    ":",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "\n",
+    " ",
+    "*",
+    "&",
+    "!",
+    "#",
+    "\\",
+    "|",
+    "-",
+    "\t",
+  );
+  const edits = fc.array(fc.tuple(fc.nat(text.length), fc.nat(3), noise), { minLength: 1, maxLength: 6 });
+  return edits.map((list) =>
+    list.reduce((now, [at, cut, insert]) => now.slice(0, at) + insert + now.slice(at + cut), text),
+  );
+};
+
+/** Loads and returns what was said; anything but ConfigProblems is thrown on. */
+function sayings(directory: string): string {
+  try {
+    return loadConfig({ processEnv: {}, directory }).warnings.join("\n");
+  } catch (error) {
+    if (!(error instanceof ConfigProblems)) throw error;
+    expect(error.problems.length).toBeGreaterThan(0);
+    for (const line of error.problems) expect(line).not.toContain("\n");
+    return `${error.message}\n${error.problems.join("\n")}`;
+  }
+}
+
+afterEach(() => vi.restoreAllMocks());
+
+describe("whatever stands in the services file", () => {
+  it("never throws anything but ConfigProblems", () => {
+    const directory = tempFolder({ "config/services.json": "" });
+    const texts = fc.oneof(fc.string({ unit: "binary", maxLength: 200 }), fc.json(), damaged(JSON_TEXT), damaged(YAML));
+    fc.assert(
+      fc.property(texts, (text) => {
+        writeFileSync(join(directory, "config/services.json"), text);
+        sayings(directory);
+      }),
+      { numRuns: 250 },
+    );
+  });
+
+  it("never shows a secret that stands in it", () => {
+    const prints = [vi.spyOn(process, "emitWarning"), vi.spyOn(process.stderr, "write"), vi.spyOn(console, "warn")];
+    const directory = tempFolder({ "config/services.json": "" });
+    fc.assert(
+      fc.property(fc.oneof(damaged(JSON_TEXT), damaged(YAML)), (text) => {
+        writeFileSync(join(directory, "config/services.json"), text);
+        expect(sayings(directory)).not.toContain(LONG_PART);
+      }),
+      { numRuns: 250 },
+    );
+    for (const print of prints) expect(print).not.toHaveBeenCalled();
+  });
+});
+
+describe("whatever stands in an env file", () => {
+  it("never throws, and shows none of what it passes over", () => {
+    const directory = tempFolder();
+    const text = `# c\nMY_TOKEN=${SECRET}\nexport OTHER='${SECRET}'\nPROXY_API_KEY="${SECRET}"\nMULTI="a\n${SECRET}\nb"\n`;
+    fc.assert(
+      fc.property(damaged(text), (damagedText) => {
+        writeFileSync(join(directory, ".env"), damagedText);
+        expect(sayings(directory)).not.toContain(LONG_PART);
+      }),
+      { numRuns: 250 },
+    );
+    rmSync(join(directory, ".env"));
+  });
+});

@@ -1,0 +1,236 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { loadConfig } from "../../src/config/load-config.ts";
+import { load, problemsOf, SERVICES, services, tempFolder } from "./temp-folder.ts";
+
+const own = { baseUrl: "https://api.example.com/" };
+
+/** The problems of one service `x`, without their position. */
+const problemsOfService = (entry: unknown) =>
+  problemsOf(services({ x: entry })).map((line) => line.replace(/^config\/services\.json:\d+:\d+ services\./, ""));
+
+describe("the services file", () => {
+  it("is read as JSON and as YAML", () => {
+    const json = load(services({ x: { ...own, retries: 7 } })).services.get("x");
+    const yaml = load({ [SERVICES]: "services:\n  x:\n    baseUrl: https://api.example.com/\n    retries: 7\n" });
+    expect(yaml.services.get("x")).toEqual(json);
+    expect(json).toMatchObject({ key: "x", name: "x", source: "file", retries: 7, embedded: false });
+  });
+
+  it("may be indented with tabs, begin with a byte order mark, or be empty", () => {
+    expect(
+      problemsOf({ [SERVICES]: '\uFEFF{\n\t"services": {\n\t\t"x": {\n\t\t\t"baseUrl": "http://a/"\n\t\t}\n\t}\n}' }),
+    ).toEqual([]);
+    expect(problemsOf({ [SERVICES]: "# nothing yet\n" })).toEqual([]);
+  });
+
+  it("gives line and column of the value, or of the name where that is wrong", () => {
+    const text = '{\n  "services": {\n    "github": {\n      "timoutMs": 3,\n      "timeoutMs": "abc"\n    }\n  }\n}';
+    expect(problemsOf({ [SERVICES]: text })).toEqual([
+      'config/services.json:5:20 services.github.timeoutMs: found "abc", allowed: an integer from 1 to 2147483647',
+      'config/services.json:4:7 services.github.timoutMs: unknown key "timoutMs"; did you mean "timeoutMs"?',
+    ]);
+  });
+
+  it("reports every service and every variable at once", () => {
+    const lines = problemsOf(services({ a: { baseUrl: 1 }, b: { ...own, retries: 11 } }), { PORT: "x" });
+    expect(lines).toHaveLength(3);
+  });
+
+  it.each([
+    ["a brace that is not closed", '{ "services": { "a": ', /^config\/services\.json:1:\d+: found a syntax error/],
+    ["a quote that is not closed", 'services:\n  a: "x', /^config\/services\.json:2:\d+: found a syntax error/],
+    [
+      "a key that stands twice",
+      '{"services": {\n "a": {},\n "a": {}}}',
+      /^config\/services\.json:3:2: found the same key twice/,
+    ],
+    ["an alias to nothing", "services: *x", /found text that is nested too deep or refers to itself/],
+    [
+      "an object as a key",
+      "services:\n  ? {a: b}\n  : {}",
+      /^config\/services\.json:2:5: found a list or an object as a key/,
+    ],
+    ["several documents", "services: {}\n---\nservices: {}", /^config\/services\.json:2:\d+: found a syntax error/],
+    [
+      "aliases that multiply",
+      `a: &a [x,x]\nb: &b [${"*a,".repeat(99)}]\nc: [${"*b,".repeat(99)}]`,
+      /nested too deep or refers/,
+    ],
+    ["__proto__", '{"services": {\n "__proto__": {}}}', /^config\/services\.json:2:2: unknown key "__proto__"/],
+    ["nothing but text", "hello", /^config\/services\.json:1:1 : found "hello", allowed: an object/],
+    ["a list", "[]", /: found a list, allowed: an object/],
+    [
+      "a misspelt top",
+      '{"servces": {}}',
+      /^config\/services\.json:1:2 servces: unknown key "servces"; did you mean "services"\?/,
+    ],
+    [
+      "binary",
+      new Uint8Array([0xff, 0xfe, 0x41, 0x00]),
+      /^config\/services\.json: cannot be read: it is not UTF-8 text/,
+    ],
+    [
+      "more than 1 MiB",
+      " ".repeat(1024 * 1024 + 1),
+      /^config\/services\.json: cannot be read: it is larger than 1 MiB/,
+    ],
+    ["nested without end", "[".repeat(100_000), /^config\/services\.json:/],
+  ])("is refused with %s", (_, text, expected) => {
+    const lines = problemsOf({ [SERVICES]: text });
+    expect(lines.length).toBeGreaterThan(0);
+    expect(lines[0]).toMatch(expected);
+  });
+
+  it("is refused as a directory", () => {
+    const directory = tempFolder();
+    mkdirSync(join(directory, SERVICES), { recursive: true });
+    expect(() => loadConfig({ processEnv: {}, directory })).toThrow(
+      "config/services.json: cannot be read: it is a directory",
+    );
+  });
+
+  it("may be absent, unless a variable names it", () => {
+    expect(load().configFile.state).toBe("absent");
+    expect(problemsOf({ ".env": "CONFIG_FILE=my/services.yaml" })).toEqual([
+      'CONFIG_FILE (.env): found "my/services.yaml": cannot be read: there is no such file, allowed: a JSON or YAML file',
+    ]);
+    const config = load({ "my/services.yaml": "services: {}" }, { CONFIG_FILE: "my/services.yaml" });
+    expect(config.configFile).toEqual({ path: config.settings.CONFIG_FILE, state: "read" });
+    expect(config.configFile.path).toMatch(/\/my\/services\.yaml$/);
+  });
+});
+
+describe("an entry", () => {
+  it.each([
+    [null, "x: found null, allowed: an object"],
+    ["https://a/", 'x: found "https://a/", allowed: an object'],
+    [{}, "x.baseUrl: missing, allowed: an http:// or https:// URL"],
+    [{ baseUrl: "ftp://a/" }, 'x.baseUrl: found "ftp://a/", allowed: an http:// or https:// URL'],
+    [{ baseUrl: 5 }, "x.baseUrl: found 5, allowed: an http:// or https:// URL"],
+    [
+      { baseUrl: "https://a/?b=secret" },
+      'x.baseUrl: found "https://a/?b=***", allowed: a URL without query and fragment',
+    ],
+    [
+      { baseUrl: "https://a/b/../c" },
+      'x.baseUrl: found "https://a/b/../c", allowed: a path in its normal form: no dot segments, no \\, and what needs it percent-encoded',
+    ],
+    [{ ...own, retries: 1.5 }, "x.retries: found 1.5, allowed: an integer from 0 to 10"],
+    [{ ...own, timeoutMs: 0 }, "x.timeoutMs: found 0, allowed: an integer from 1 to 2147483647"],
+    [{ ...own, maxBodyBytes: -1 }, "x.maxBodyBytes: found -1, allowed: an integer from 0"],
+    [{ ...own, cookies: "yes" }, 'x.cookies: found "yes", allowed: true or false'],
+    [{ ...own, name: "" }, 'x.name: found "", allowed: a text that is not empty'],
+    [
+      { ...own, methods: [] },
+      "x.methods: found a list, allowed: at least one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    ],
+    [{ ...own, methods: ["get"] }, 'x.methods[0]: found "get", allowed: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'],
+    [{ ...own, pathPolicy: "loose" }, 'x.pathPolicy: found "loose", allowed: strict, raw'],
+    [
+      { ...own, headers: { Host: "a" } },
+      'x.headers.Host: found "Host", allowed: a header that the gateway does not write itself',
+    ],
+    [{ ...own, headers: { A: 5 } }, "x.headers.A: found a number, allowed: a text"],
+    [
+      { ...own, removeHeaders: ["a b"] },
+      'x.removeHeaders[0]: found "a b", allowed: a header name of letters, digits and - (RFC 9110 section 5.1)',
+    ],
+    [
+      { ...own, rateLimit: { maxRequests: 1, windowMs: 2_147_483_648 } },
+      "x.rateLimit.windowMs: found 2147483648, allowed: an integer from 1000 to 2147483647",
+    ],
+    [
+      { ...own, pathHints: [{ match: "(", message: "m" }] },
+      'x.pathHints[0].match: found "(", allowed: a regular expression',
+    ],
+    [
+      { ...own, versionedBaseUrls: { "a/b": "https://a/" } },
+      'x.versionedBaseUrls["a/b"]: found "a/b", allowed: a path segment of letters, digits, `.`, `_` and `-`',
+    ],
+    [
+      { ...own, auth: { type: "bearer" } },
+      "x.auth: found an object with type, allowed: exactly one of tokenEnvVar and tokenFile",
+    ],
+    [
+      { ...own, auth: { type: "token", tokenEnvVar: "T" } },
+      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key',
+    ],
+    [{ ...own, zzzzzzzzzzz: 1, tls: { cafile: "x" } }, 'x.tls.cafile: unknown key "cafile"; did you mean "caFile"?'],
+  ])("%o is refused in plain words", (entry, line) => {
+    expect(problemsOfService(entry)).toContain(line);
+  });
+
+  it("with an unknown key far from any other lists what there is", () => {
+    const [line] = problemsOfService({ ...own, tls: { zzzzzzzzz: 1 } });
+    expect(line).toBe(
+      'x.tls.zzzzzzzzz: unknown key "zzzzzzzzz", allowed: strict, caFile, certFile, keyFile, servername',
+    );
+  });
+
+  it.each(["Bad", "a/b", "-a", "a".repeat(65), "services", "auth-test", "manage", "constructor", "prototype", ""])(
+    "cannot have the key %o",
+    (key) => {
+      expect(problemsOf(services({ [key]: own }))).toEqual([
+        expect.stringMatching(/^config\/services\.json:1:\d+ .*allowed: a key/),
+      ]);
+    },
+  );
+
+  it.each([
+    [{ ...own, cache: true }, "x.cache: not yet supported"],
+    [{ ...own, idempotency: true }, "x.idempotency: not yet supported"],
+    [{ ...own, access: "public" }, "x.access: not yet supported"],
+    [{ ...own, verify: {} }, "x.verify: not yet supported"],
+    [{ ...own, breaker: false }, "x.breaker: not yet supported"],
+    [{ ...own, quota: { mode: "hold" } }, "x.quota: not yet supported"],
+    [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
+    [{ ...own, ws: true }, "x.ws: found true, not yet supported"],
+    [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
+    [{ ...own, maxConcurrent: 5 }, "x.maxConcurrent: found 5, not yet supported"],
+    [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
+  ])("%o is refused as not yet supported, in one line", (entry, line) => {
+    expect(problemsOfService(entry)).toEqual([line]);
+  });
+
+  it("takes its time limits and retries from the settings where it has none", () => {
+    const env = { NETWORK_TIMEOUT: "111", NETWORK_CONNECT_TIMEOUT: "22", NETWORK_RETRIES: "3" };
+    const { services: all } = load(
+      services({ x: own, y: { ...own, timeoutMs: 9, connectTimeoutMs: 8, retries: 0 } }),
+      env,
+    );
+    expect(all.get("x")).toMatchObject({ timeoutMs: 111, connectTimeoutMs: 22, retries: 3 });
+    expect(all.get("y")).toMatchObject({ timeoutMs: 9, connectTimeoutMs: 8, retries: 0 });
+  });
+
+  it("and everything else of the configuration is frozen", () => {
+    const config = load(services({ x: { ...own, headers: { A: "b" } } }));
+    const service = config.services.get("x");
+    expect(() => Object.assign(service?.headers ?? {}, { A: "c" })).toThrow(TypeError);
+    expect(() => Object.assign(config.settings, { PORT: 1 })).toThrow(TypeError);
+    expect(() => (config.services as Map<string, unknown>).set("y", {})).toThrow(TypeError);
+    expect(() => (config.services as Map<string, unknown>).clear()).toThrow(TypeError);
+  });
+});
+
+describe("two headers of one name in a service", () => {
+  const bearer = { type: "bearer", tokenEnvVar: "T" };
+  it.each([
+    [{ headers: { Accept: "a", accept: "b" } }],
+    [{ headers: { Accept: "a" }, setHeaders: { ACCEPT: "b" } }],
+    [{ setHeaders: { Authorization: "a" }, auth: bearer }],
+    [{ headers: { authorization: "a" }, auth: bearer }],
+    [{ setHeaders: { "x-key": "a" }, auth: { type: "api-key", headerName: "X-Key", tokenEnvVar: "T" } }],
+  ])("are a problem: %o", (entry) => {
+    const lines = problemsOfService({ ...own, ...entry });
+    expect(lines).toEqual([
+      expect.stringMatching(/: found .* once more, after .*, allowed: each header in one place$/),
+    ]);
+  });
+
+  it("are none when the credential goes into the query", () => {
+    const auth = { type: "api-key", queryParam: "key", tokenEnvVar: "T" };
+    expect(problemsOfService({ ...own, setHeaders: { Authorization: "a" }, auth })).toEqual([]);
+  });
+});

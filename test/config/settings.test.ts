@@ -1,0 +1,204 @@
+import { describe, expect, it } from "vitest";
+import { NOT_YET } from "../../src/config/settings.ts";
+import { KEY, load, OTHER_KEY, problemsOf } from "./temp-folder.ts";
+
+describe("the variables", () => {
+  it("need not be there: everything has a default", () => {
+    const { settings, isLoopback, proxyPlane, managementPlane, warnings, configFile, envFiles } = load();
+    expect(settings).toMatchObject({ PORT: 3420, HOST: "127.0.0.1", NETWORK_TIMEOUT: 30_000, STRICT_TLS: true });
+    expect(isLoopback).toBe(true);
+    expect([proxyPlane, managementPlane]).toEqual([
+      { key: undefined, isProtected: false },
+      { key: undefined, isProtected: false },
+    ]);
+    expect(warnings).toEqual([]);
+    expect(configFile.state).toBe("absent");
+    expect(envFiles.map(({ state }) => state)).toEqual(["absent", "absent"]);
+  });
+
+  it("are all reported at once, each with its origin, what was found and what is allowed", () => {
+    const files = { ".env": "NETWORK_RETRIES=99", ".env.local": "PORT=abc" };
+    expect(problemsOf(files, { STRICT_TLS: "maybe", LOG_LEVEL: "loud" })).toEqual([
+      'PORT (.env.local): found "abc", allowed: an integer from 0 to 65535',
+      'NETWORK_RETRIES (.env): found "99", allowed: an integer from 0 to 10',
+      'STRICT_TLS (environment): found "maybe", allowed: true or false',
+      'LOG_LEVEL (environment): found "loud", allowed: trace, debug, info, warn, error, fatal, silent',
+    ]);
+  });
+
+  it.each([
+    ["PORT", "0"],
+    ["PORT", "65535"],
+    ["STRICT_TLS", "TRUE"],
+    ["ECHO_SERVICE", "0"],
+    ["LOG_LEVEL", "WARN"],
+    ["LOGGING_LEVEL", "warn"],
+    ["HOST", "::1"],
+    ["HOST", "box.localhost"],
+    ["PUBLIC_URL", "https://gw.example.com/base/"],
+    ["CORS_ORIGINS", "https://a.example, http://localhost:3000"],
+    ["CORS_ORIGINS", "null, chrome-extension://abcdef"],
+    ["TRUST_PROXY", "loopback, 10.0.0.0/8, fd00::/8, 192.0.2.1"],
+  ])("%s may be %s", (name, value) => {
+    expect(problemsOf({}, { [name]: value })).toEqual([]);
+  });
+
+  it.each([
+    ["PORT", "-1"],
+    ["PORT", "65536"],
+    ["PORT", "3420.5"],
+    ["PORT", "0x10"],
+    ["HOST", "http://localhost"],
+    ["HOST", "[::1]"],
+    ["PUBLIC_URL", "gw.example.com"],
+    ["PUBLIC_URL", "https://gw.example.com/?a=b"],
+    ["CORS_ORIGINS", "https://a.example/"],
+    ["CORS_ORIGINS", "https://user@a.example"],
+    ["TRUST_PROXY", "10.0.0.0/33"],
+    ["TRUST_PROXY", "0.0.0.0/0"],
+    ["TRUST_PROXY", "abc"],
+    ["NETWORK_TIMEOUT", "0"],
+    ["NETWORK_TIMEOUT", "2147483648"],
+    ["SHUTDOWN_DELAY", "1s"],
+  ])("%s may not be %s", (name, value) => {
+    expect(problemsOf({}, { [name]: value })).toEqual([
+      expect.stringMatching(new RegExp(`^${name} \\(environment\\): found .*, allowed: `)),
+    ]);
+  });
+
+  it("take the later origin of two names for one setting", () => {
+    const env = { ".env": "LOG_LEVEL=warn", ".env.local": "LOGGING_LEVEL=debug" };
+    expect(load(env).settings.LOG_LEVEL).toBe("debug");
+    expect(load(env, { LOG_LEVEL: "error" }).settings.LOG_LEVEL).toBe("error");
+    expect(load({ ".env": "LOG_LEVEL=warn\nLOGGING_LEVEL=debug" }).settings.LOG_LEVEL).toBe("warn");
+  });
+
+  it("warn when certificates are not verified", () => {
+    expect(load({}, { STRICT_TLS: "false" }).warnings).toEqual([
+      "STRICT_TLS is false: certificates of upstreams are not verified",
+    ]);
+  });
+
+  it.each(Object.keys(NOT_YET))("refuse %s, which comes later, without showing its value", (name) => {
+    const [line, ...others] = problemsOf({}, { [name]: "redis://user:hunter2@db" });
+    expect(others).toEqual([]);
+    expect(line).toContain(`${name} (environment): not yet supported`);
+    expect(line).not.toContain("hunter2");
+  });
+
+  it.each(Object.entries(NOT_YET).flatMap(([name, neutral]) => neutral.map((value) => [name, value] as const)))(
+    "let %s=%s stand, which changes nothing",
+    (name, value) => {
+      expect(problemsOf({}, { [name]: value })).toEqual([]);
+    },
+  );
+
+  it("never show the user info of a URL", () => {
+    const [line] = problemsOf({}, { PUBLIC_URL: "https://user:hunter2@example.com/?token=hunter2" });
+    expect(line).toContain('found "https://***@example.com/?token=***"');
+  });
+});
+
+describe("the keys", () => {
+  it("protect their own plane only", () => {
+    const { proxyPlane, managementPlane } = load({}, { PROXY_API_KEY: KEY });
+    expect(proxyPlane.key?.reveal()).toBe(KEY);
+    expect(proxyPlane.isProtected).toBe(true);
+    expect(managementPlane).toEqual({ key: undefined, isProtected: false });
+  });
+
+  it("come from a file as well, with the line break at its end cut", () => {
+    const { managementPlane } = load({ "key.txt": `${KEY}\r\n` }, { MANAGEMENT_API_KEY_FILE: "key.txt" });
+    expect(managementPlane.key?.reveal()).toBe(KEY);
+    expect(managementPlane.isProtected).toBe(true);
+  });
+
+  it.each([
+    ["the file is missing", {}, { PROXY_API_KEY_FILE: "no.txt" }, 'cannot read "no.txt": there is no such file'],
+    [
+      "the file is empty",
+      { "k.txt": "\n" },
+      { PROXY_API_KEY_FILE: "k.txt" },
+      "found a text of 0 characters, allowed: at least",
+    ],
+    ["both forms are set", { "k.txt": KEY }, { PROXY_API_KEY_FILE: "k.txt", PROXY_API_KEY: KEY }, "only one of them"],
+    ["it is short", {}, { PROXY_API_KEY: "shortkey" }, "found a text of 8 characters, allowed: at least 16"],
+    [
+      "it has a space",
+      {},
+      { PROXY_API_KEY: "a key with many spaces" },
+      "found a text of 22 characters, allowed: at least 16",
+    ],
+    [
+      "both planes share it",
+      {},
+      { PROXY_API_KEY: KEY, MANAGEMENT_API_KEY: KEY },
+      "found the same key as PROXY_API_KEY",
+    ],
+  ])("stop the start when %s, and are not shown", (_, files, env: Record<string, string>, words) => {
+    const lines = problemsOf(files, env);
+    expect(lines).toEqual([expect.stringContaining(words)]);
+    expect(lines.join()).not.toMatch(/inbound|shortkey|many/);
+  });
+
+  it("are masked wherever the configuration is printed", () => {
+    const config = load({}, { PROXY_API_KEY: KEY, MANAGEMENT_API_KEY: OTHER_KEY });
+    expect(JSON.stringify(config)).not.toContain("inbound");
+    expect(config.settings.PROXY_API_KEY?.toString()).toBe("***");
+  });
+});
+
+describe("the protection of a plane", () => {
+  it("needs a key where it is asked for", () => {
+    expect(problemsOf({}, { REQUIRE_AUTH_FOR_PROXY: "true", REQUIRE_AUTH_FOR_MANAGEMENT: "true" })).toEqual([
+      'REQUIRE_AUTH_FOR_PROXY (environment): found "true" without a key, allowed: true with PROXY_API_KEY set',
+      'REQUIRE_AUTH_FOR_MANAGEMENT (environment): found "true" without a key, allowed: true with MANAGEMENT_API_KEY set',
+    ]);
+  });
+
+  it("can be taken away from a key, with a warning", () => {
+    const { proxyPlane, warnings } = load({}, { PROXY_API_KEY: KEY, REQUIRE_AUTH_FOR_PROXY: "false" });
+    expect(proxyPlane.key?.reveal()).toBe(KEY);
+    expect(proxyPlane.isProtected).toBe(false);
+    expect(warnings).toEqual(["REQUIRE_AUTH_FOR_PROXY is false: /proxy/* is open although PROXY_API_KEY is set"]);
+  });
+
+  const both = { PROXY_API_KEY: KEY, MANAGEMENT_API_KEY: OTHER_KEY };
+  it.each([
+    [{}, "set PROXY_API_KEY and MANAGEMENT_API_KEY"],
+    [{ PROXY_API_KEY: KEY }, "set MANAGEMENT_API_KEY"],
+    [{ MANAGEMENT_API_KEY: KEY }, "set PROXY_API_KEY"],
+    [{ ...both, REQUIRE_AUTH_FOR_PROXY: "false" }, "set REQUIRE_AUTH_FOR_PROXY=true"],
+  ])("is demanded off loopback: %o", (env: Record<string, string>, mend) => {
+    for (const HOST of ["0.0.0.0", "::", "192.168.1.5", "gateway.example.com", "127.0.0.1.example.com"]) {
+      expect(problemsOf({}, { ...env, HOST })).toEqual([
+        expect.stringMatching(new RegExp(`^HOST \\(environment\\): found "${HOST}" with .* unprotected, .*${mend}`)),
+      ]);
+    }
+  });
+
+  it("is enough off loopback with a key for each plane", () => {
+    const config = load({}, { ...both, HOST: "0.0.0.0" });
+    expect(config.isLoopback).toBe(false);
+    expect(config.warnings).toEqual([]);
+  });
+
+  it("is given up off loopback by ALLOW_UNAUTHENTICATED, with a warning", () => {
+    const { warnings } = load({}, { HOST: "0.0.0.0", ALLOW_UNAUTHENTICATED: "true" });
+    expect(warnings).toEqual([
+      "ALLOW_UNAUTHENTICATED is true: /proxy/* and /manage/* is open to whoever reaches 0.0.0.0",
+    ]);
+  });
+
+  it.each(["127.0.0.1", "127.9.9.9", "::1", "0:0:0:0:0:0:0:1", "localhost", "LOCALHOST", "app.localhost"])(
+    "is not demanded on loopback: %s",
+    (HOST) => {
+      expect(load({}, { HOST }).isLoopback).toBe(true);
+    },
+  );
+
+  it("is complained of once: a key that is refused brings no further line", () => {
+    const env = { HOST: "0.0.0.0", MANAGEMENT_API_KEY: KEY, PROXY_API_KEY: "short", REQUIRE_AUTH_FOR_PROXY: "true" };
+    expect(problemsOf({}, env)).toEqual([expect.stringContaining("PROXY_API_KEY (environment): found a text of 5")]);
+  });
+});

@@ -1,0 +1,67 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { referenceFiles } from "../src/config/generate-reference.ts";
+import { PRESETS } from "../src/config/presets.ts";
+import { NOT_YET, settingsSchema } from "../src/config/settings.ts";
+import { CATALOGUE } from "../src/errors.ts";
+import { load, problemsOf, tempFolder } from "./config/temp-folder.ts";
+
+const inRepository = (path: string) => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), "utf8");
+const files = referenceFiles();
+
+describe("the generated reference", () => {
+  it.each([...files.keys()])("says what the code says: %s (run npm run docs)", (path) => {
+    expect(inRepository(path)).toBe(files.get(path));
+  });
+
+  it("names every variable, every later variable and every error code", () => {
+    for (const name of [...Object.keys(settingsSchema.shape), ...Object.keys(NOT_YET)]) {
+      expect(files.get("docs/configuration.md")).toContain(`| \`${name}\` |`);
+    }
+    for (const [code, { status }] of Object.entries(CATALOGUE)) {
+      expect(files.get("docs/errors.md")).toContain(`| ${status} | \`${code}\` |`);
+    }
+  });
+
+  it("has a meaning and a word for what is allowed in every row", () => {
+    expect(files.get("docs/configuration.md")).not.toMatch(/\| *\|/);
+  });
+});
+
+describe("docs/configuration.md", () => {
+  it("has an example that loads", () => {
+    const example = /```json\n([\s\S]*?)```/.exec(files.get("docs/configuration.md") ?? "")?.[1] ?? "";
+    expect([...load({ "config/services.json": example }).services.keys()]).toContain("billing");
+  });
+});
+
+describe(".env.example", () => {
+  const example = files.get(".env.example") ?? "";
+
+  it("changes nothing as it is", () => {
+    expect(problemsOf({ ".env": example })).toEqual([]);
+  });
+
+  it("states the defaults: with every line in use the settings are the same", () => {
+    const directory = tempFolder();
+    const used = example.replace(/^# ([A-Z_]+=)/gm, "$1");
+    const { DATA_DIR: _dataDir, CONFIG_FILE: _configFile, ...defaults } = load().settings;
+    const text = used.replace(/^(CONFIG_FILE)=.*$/m, "$1=services.json").replace(/^(DATA_DIR)=.*$/m, `$1=${directory}`);
+    expect(load({ ".env": text, "services.json": "{}" }).settings).toMatchObject(defaults);
+  });
+
+  it("names the variables of the built-in services", () => {
+    for (const { auth } of Object.values(PRESETS)) {
+      if (auth?.tokenEnvVar !== undefined) expect(example).toContain(`\n# ${auth.tokenEnvVar}=\n`);
+    }
+  });
+});
+
+describe("config/services.json", () => {
+  it("is the empty services file that the reference starts from", () => {
+    const text = inRepository("config/services.json");
+    expect(JSON.parse(text)).toEqual({ $schema: "./services.schema.json", services: {} });
+    expect(problemsOf({ "config/services.json": text })).toEqual([]);
+  });
+});
