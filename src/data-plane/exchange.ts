@@ -37,7 +37,7 @@ export class Exchange {
     this.method = req.method as string;
     this.clientAddress = clientAddress;
     this.startedAt = performance.now();
-    res.once("close", () => {
+    res.on("close", () => {
       this.#hasClientLeft = !res.writableFinished;
       this.#onClose?.();
     });
@@ -65,6 +65,11 @@ export class Exchange {
     if (headers["transfer-encoding"] !== undefined) return true;
     const length = headers["content-length"];
     return length !== undefined && length !== "0";
+  }
+
+  /** The request has not wholly arrived. */
+  get isUploading(): boolean {
+    return this.hasBody && !this.req.complete;
   }
 
   /** Bytes announced by Content-Length; undefined for a chunked body. */

@@ -64,7 +64,6 @@ export function decideRoute(identified: Identified, registry: Registry): Route |
 /** Without any of these a path cannot be a problem: nearly every request ends here. */
 const SUSPECT = /[%\\;\x00-\x20\x7f]|\/\./;
 const MALFORMED_PERCENT = /%(?![0-9A-Fa-f]{2})/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROL = /[\x00-\x1f\x7f]/;
 
 /** Says what is wrong with a raw path, or undefined. `raw` lets dot segments through as long as they stay below the base. */

@@ -16,12 +16,12 @@ import type { Logger } from "../telemetry/logger.ts";
 import { decideCaller } from "./authenticate.ts";
 import { decideAuthorization } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
-import { forward } from "./forward/forward.ts";
+import { Forwarding } from "./forward/forward.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
 import { decideRoute, identify } from "./identify.ts";
 import { decideCredential, injectCredential } from "./inject-credential/inject-credential.ts";
 import type { PreparedService } from "./prepared-service.ts";
-import { spendRateLimit } from "./rate-limit.ts";
+import { decideRateLimit } from "./rate-limit.ts";
 import { record } from "./record.ts";
 import { refuse } from "./refuse.ts";
 
@@ -59,11 +59,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.serviceKey = prepared.service.key;
       admit(decideAuthorization(exchange, prepared));
       admit(decideCredential(prepared.credential, prepared.service.key));
-      exchange.limit = await spendRateLimit(prepared, { callerId: caller.id, address: exchange.clientAddress });
+      if (prepared.limiter !== undefined) {
+        exchange.limit = await prepared.limiter.spend({ callerId: caller.id, address: exchange.clientAddress });
+        admit(decideRateLimit(exchange.limit, prepared.service.key, Date.now()));
+      }
 
       const upstreamRequest = createUpstreamRequest(exchange, route, parts);
       injectCredential(upstreamRequest, prepared.credential);
-      await forward(exchange, route, upstreamRequest, () => clients.publicBaseOf(req));
+      await new Forwarding(exchange, route, upstreamRequest, clients).run();
       exchange.outcome ||= "relayed";
     } catch (thrown) {
       refuse(exchange, GatewayError.from(thrown), logger);

@@ -59,15 +59,15 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
       const result = await store.get(keyOf(subject));
       return state(result, result !== null && result.consumedPoints >= maxRequests);
     },
-    async spend(subject) {
-      try {
-        return state(await store.consume(keyOf(subject)), false);
-      } catch (rejection) {
-        // An exceeded limit is a RateLimiterRes; an Error is the store failing.
-        if (rejection instanceof RateLimiterRes) return state(rejection, true);
-        throw rejection;
-      }
-    },
+    spend: (subject) =>
+      store.consume(keyOf(subject)).then(
+        (result) => state(result, false),
+        (rejection) => {
+          // An exceeded limit is a RateLimiterRes; an Error is the store failing.
+          if (rejection instanceof RateLimiterRes) return state(rejection, true);
+          throw rejection;
+        },
+      ),
   };
 }
 

@@ -15,19 +15,19 @@ export interface Instance {
   /** 508 for a request that came through this instance before (`Via`, RFC 9110 section 7.6.3). */
   findLoop(headers: IncomingHttpHeaders): GatewayError | undefined;
   readonly via: string;
-  /** W3C Trace Context, version 00, not sampled: whoever wants the trace starts it. */
-  newTraceparent(): string;
+  /**
+   * W3C Trace Context, version 00, not sampled: whoever wants the trace starts it.
+   * The trace is named after the request where that is a UUID, so that one leads to the other.
+   */
+  newTraceparent(requestId: string): string;
 }
 
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const SAFE_REQUEST_ID = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
 
 export function createInstance(): Instance {
   const id = randomBytes(6).toString("hex");
   const viaName = `byteproxy-${id}`;
-  // Unique by the random half, distinct by the counter: cheaper than random bytes for each request.
-  const spanPrefix = randomBytes(4).toString("hex");
-  let spans = 0;
-
   return {
     id,
     isDraining: false,
@@ -39,9 +39,12 @@ export function createInstance(): Instance {
     findLoop(headers) {
       return headers.via?.includes(viaName) ? new GatewayError("LOOP_DETECTED") : undefined;
     },
-    newTraceparent() {
-      spans = (spans + 1) >>> 0 || 1;
-      return `00-${randomUUID().replaceAll("-", "")}-${spanPrefix}${spans.toString(16).padStart(8, "0")}-00`;
-    },
+    newTraceparent: (requestId) => traceparent(UUID.test(requestId) ? requestId : randomUUID()),
   };
+}
+
+/** 32 hex digits of trace and 16 of span from the digits of one UUID; slices, because this runs for nearly every request. */
+function traceparent(uuid: string): string {
+  const span = uuid.slice(19, 23) + uuid.slice(24);
+  return `00-${uuid.slice(0, 8)}${uuid.slice(9, 13)}${uuid.slice(14, 18)}${span}-${span}-00`;
 }

@@ -2,6 +2,7 @@
  * The log: pino for what is rare, and a line built by hand for each exchange.
  * Invariant: a line is an allow-list of fields; nothing of a request gets in that is not named here.
  */
+import { fstatSync } from "node:fs";
 import { type DestinationStream, destination, type Level, type Logger as PinoLogger, pino, stdSerializers } from "pino";
 import { maskQuery } from "./redact.ts";
 
@@ -127,7 +128,8 @@ function createBatch(sink: LineSink) {
 }
 
 function jsonStdout(): LineSink {
-  const stdout = destination({ dest: 1, sync: false, minLength: 0, maxLength: UNWRITTEN_BYTES_LIMIT });
+  // A file never keeps a writer waiting, and writing it here is cheaper than waking a thread; a pipe's reader may stall.
+  const stdout = destination({ dest: 1, sync: fstatSync(1).isFile(), minLength: 0, maxLength: UNWRITTEN_BYTES_LIMIT });
   // A reader that goes away (`npm start | head`) must not take the gateway with it.
   stdout.on("error", () => {});
   return {

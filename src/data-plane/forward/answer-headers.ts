@@ -3,6 +3,7 @@
  * Invariant: `X-Proxy-*` comes from this gateway only, so that nobody can forge where an answer came from.
  */
 import { pushRateLimitFields } from "../../limits/rate-limit-fields.ts";
+import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { createLinkRewriter } from "./rewrite-links.ts";
@@ -23,19 +24,19 @@ function isDropped(name: string): boolean {
   }
 }
 
-/** @returns a flat list for `writeHead`. @param publicBase asked only when there is a link to rewrite. */
+/** @returns a flat list for `writeHead`. @param clients asked only when there is a link to rewrite. */
 export function createAnswerHeaders(
   exchange: Exchange,
   route: Route,
   upstreamHeaders: AnswerHeaders,
-  publicBase: () => string,
+  clients: ClientView,
 ): string[] {
   const headers: string[] = [];
   const named = connectionOptions(asOne(upstreamHeaders.connection));
   for (const name in upstreamHeaders) {
     const value = upstreamHeaders[name];
     if (value === undefined || isDropped(name) || named?.has(name)) continue;
-    if (isTouched(name)) pushTouched(headers, name, value, route, publicBase);
+    if (isTouched(name)) pushTouched(headers, name, value, route, () => clients.publicBaseOf(exchange.req));
     else if (typeof value === "string") headers.push(name, value);
     else for (const one of value) headers.push(name, one);
   }

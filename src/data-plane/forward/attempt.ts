@@ -2,13 +2,15 @@
  * One try at the upstream: listens to its answer and either relays it, or reports why not.
  * Invariant: it settles exactly once, and never before the client's side is finished with an answer that was begun.
  */
+import { STATUS_CODES } from "node:http";
 import { GatewayError } from "../../errors.ts";
 import { cutAnswer, lingerBeforeClose } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { createAnswerHeaders } from "./answer-headers.ts";
-import type { Deadline } from "./deadline.ts";
+import { DEFAULT_IDLE_MS } from "./deadline.ts";
 import { explainFailure } from "./explain-failure.ts";
+import type { Forwarding } from "./forward.ts";
 import type { AnswerHeaders, AnswerListener, Flow } from "./transport.ts";
 
 /** What became of an attempt. `again` only when nothing of an answer was relayed. */
@@ -17,24 +19,12 @@ export type AttemptEnd =
   | { readonly kind: "again"; readonly afterMs: number }
   | { readonly kind: "failed"; readonly error: GatewayError };
 
-export interface AttemptTask {
-  readonly exchange: Exchange;
-  readonly route: Route;
-  readonly deadline: Deadline;
-  readonly wantsTrailers: boolean;
-  readonly publicBase: () => string;
-  /** The request body has not wholly arrived. */
-  readonly isUploading: () => boolean;
-  /** ms to wait before the next attempt; undefined when there must be none. */
-  readonly retryAfter: (status: number | undefined, headers: AnswerHeaders | undefined) => number | undefined;
-}
-
 /** Body of an answer that is thrown away for a retry: beyond this a new connection is cheaper. */
 const DISCARD_BYTES_LIMIT = 65_536;
 
 export class Attempt implements AnswerListener {
   readonly end: Promise<AttemptEnd>;
-  readonly #task: AttemptTask;
+  readonly #forwarding: Forwarding;
   #settle!: (end: AttemptEnd) => void;
   #flow: Flow | undefined;
   #state: "waiting" | "discarding" | "relaying" | "settled" = "waiting";
@@ -43,12 +33,12 @@ export class Attempt implements AnswerListener {
   #isFramed = true;
   #hasWritten = false;
 
-  constructor(task: AttemptTask) {
-    this.#task = task;
+  constructor(forwarding: Forwarding) {
+    this.#forwarding = forwarding;
     this.end = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    task.exchange.onClose = this.#onClientClose;
+    forwarding.exchange.onClose = this.#onClientClose;
   }
 
   onRequestStart(flow: Flow): void {
@@ -63,7 +53,7 @@ export class Attempt implements AnswerListener {
       if (status < 100) this.fail(new GatewayError("UPSTREAM_PROTOCOL_ERROR"));
       return;
     }
-    const afterMs = this.#task.retryAfter(status, headers);
+    const afterMs = this.#forwarding.waitBeforeRetry(status, headers);
     if (afterMs === undefined) {
       this.#startRelay(status, headers, reason);
     } else {
@@ -80,7 +70,7 @@ export class Attempt implements AnswerListener {
       return;
     }
     if (this.#state !== "relaying") return;
-    const { exchange, deadline } = this.#task;
+    const { exchange, deadline } = this.#forwarding;
     this.#hasWritten = true;
     exchange.bytesOut += chunk.length;
     deadline.touch();
@@ -96,27 +86,28 @@ export class Attempt implements AnswerListener {
   onResponseEnd(_flow: Flow, trailers: AnswerHeaders): void {
     if (this.#state === "discarding") return this.#finish({ kind: "again", afterMs: this.#againAfterMs });
     if (this.#state !== "relaying") return;
-    const { res } = this.#task.exchange;
+    const { res } = this.#forwarding.exchange;
     this.#hasWritten = true;
-    if (this.#task.wantsTrailers) addTrailers(res, trailers);
+    if (this.#forwarding.request.wantsTrailers) addTrailers(res, trailers);
     // The attempt settles when the client has it all: #onClientClose.
     res.end();
   }
 
   onResponseError(_flow: Flow | undefined, error: Error): void {
     if (this.#state === "settled") return;
-    const { service } = this.#task.route.prepared;
+    const { service } = this.#forwarding.route.prepared;
     if (this.#state === "discarding") return this.#finish({ kind: "again", afterMs: this.#againAfterMs });
     if (this.#state === "relaying") return this.fail(explainFailure(error, service));
     const failure = explainFailure(error, service);
-    const afterMs = failure.code === "INTERNAL_ERROR" ? undefined : this.#task.retryAfter(undefined, undefined);
+    const afterMs =
+      failure.code === "INTERNAL_ERROR" ? undefined : this.#forwarding.waitBeforeRetry(undefined, undefined);
     this.#finish(afterMs === undefined ? { kind: "failed", error: failure } : { kind: "again", afterMs });
   }
 
   /** Ends this attempt with an error of ours: a deadline, a body that is too large. */
   fail(error: GatewayError): void {
     if (this.#state === "settled") return;
-    const { exchange } = this.#task;
+    const { exchange } = this.#forwarding;
     if (this.#state === "relaying") {
       if (exchange.res.writableEnded) return;
       exchange.outcome = `failed:${error.code}`;
@@ -129,21 +120,21 @@ export class Attempt implements AnswerListener {
   }
 
   #startRelay(status: number, upstreamHeaders: AnswerHeaders, reason: string): void {
-    const { exchange, route, deadline, publicBase, wantsTrailers } = this.#task;
+    const { exchange, route, deadline, clients, request } = this.#forwarding;
     const { req, res } = exchange;
     exchange.answeredAt = performance.now();
-    if (this.#task.isUploading()) {
+    if (exchange.isUploading) {
       exchange.closesConnection = true;
       lingerBeforeClose(req);
     }
-    const headers = createAnswerHeaders(exchange, route, upstreamHeaders, publicBase);
+    const headers = createAnswerHeaders(exchange, route, upstreamHeaders, clients);
     const hasLength = upstreamHeaders["content-length"] !== undefined;
     this.#isFramed = hasLength || req.httpVersionMinor > 0;
-    if (wantsTrailers && !hasLength && upstreamHeaders.trailer !== undefined && req.httpVersionMinor > 0) {
+    if (request.wantsTrailers && !hasLength && upstreamHeaders.trailer !== undefined && req.httpVersionMinor > 0) {
       headers.push("Trailer", String(upstreamHeaders.trailer));
     }
     try {
-      if (/^[\t\x20-\x7e\x80-\xff]+$/.test(reason)) res.writeHead(status, reason, headers);
+      if (isReasonToRelay(status, reason)) res.writeHead(status, reason, headers);
       else res.writeHead(status, headers);
     } catch (cause) {
       this.fail(new GatewayError("UPSTREAM_PROTOCOL_ERROR", { cause }));
@@ -159,7 +150,7 @@ export class Attempt implements AnswerListener {
 
   readonly #onClientClose = (): void => {
     if (this.#state === "settled") return;
-    const { exchange } = this.#task;
+    const { exchange } = this.#forwarding;
     if (exchange.hasClientLeft && exchange.outcome === "") exchange.outcome = "client-left";
     this.#finish({ kind: "relayed" });
     if (exchange.hasClientLeft) this.#flow?.abort(new Error("the client left"));
@@ -167,7 +158,7 @@ export class Attempt implements AnswerListener {
 
   #finish(end: AttemptEnd): void {
     this.#state = "settled";
-    this.#task.exchange.onClose = undefined;
+    this.#forwarding.exchange.onClose = undefined;
     this.#settle(end);
   }
 }
@@ -178,8 +169,10 @@ function idleLimit({ prepared: { service } }: Route, headers: AnswerHeaders): nu
   return String(headers["content-type"] ?? "").startsWith("text/event-stream") ? 0 : DEFAULT_IDLE_MS;
 }
 
-/** SPEC 3: `idleTimeoutMs` of a service that names none. */
-export const DEFAULT_IDLE_MS = 300_000;
+/** A reason of the upstream's own, unless it holds what must not stand in a status line (RFC 9112 section 4). */
+function isReasonToRelay(status: number, reason: string): boolean {
+  return reason !== STATUS_CODES[status] && /^[\t\x20-\x7e\x80-\xff]+$/.test(reason);
+}
 
 function addTrailers(res: Exchange["res"], trailers: AnswerHeaders): void {
   const entries = Object.entries(trailers).flatMap(([name, value]) =>

@@ -4,50 +4,56 @@
  * is given the idle time, because that silence is not the upstream's.
  */
 
-export interface DeadlineOptions {
-  /** ms to the answer's headers. */
-  readonly timeoutMs: number;
-  /** ms of silence inside a body; 0 for none. */
-  readonly idleMs: number;
+/** SPEC 3: `idleTimeoutMs` of a service that names none. */
+export const DEFAULT_IDLE_MS = 300_000;
+
+export interface DeadlineOwner {
   /** The request body is not complete and the upstream waits for more of it. */
-  readonly isWaitingForClient: () => boolean;
+  readonly isWaitingForClient: boolean;
+  onExpire(expiry: Expiry): void;
 }
 
 export type Expiry = "headers" | "client-idle" | "body-idle";
 
+/**
+ * Activity only notes the time; the timer looks at it when it fires and sleeps on. So a chunk costs a clock reading,
+ * and an exchange that ends in time costs one timer.
+ */
 export class Deadline {
-  readonly #options: DeadlineOptions;
-  readonly #onExpire: (expiry: Expiry) => void;
+  readonly #owner: DeadlineOwner;
+  readonly #timeoutMs: number;
+  readonly #idleMs: number;
   #timer: NodeJS.Timeout | undefined;
-  #startedAt = performance.now();
+  /** When the running timer fires, on the clock of performance.now(). */
+  #firesAt = 0;
+  #touchedAt = performance.now();
+  #limitMs: number;
   #phase: Expiry = "headers";
 
-  constructor(options: DeadlineOptions, onExpire: (expiry: Expiry) => void) {
-    this.#options = options;
-    this.#onExpire = onExpire;
-    this.#timer = setTimeout(this.#expire, options.timeoutMs);
+  /** @param timeoutMs to the answer's headers. @param idleMs of silence inside a body, 0 for no limit. */
+  constructor(owner: DeadlineOwner, timeoutMs: number, idleMs: number) {
+    this.#owner = owner;
+    this.#timeoutMs = timeoutMs;
+    this.#idleMs = idleMs;
+    this.#limitMs = timeoutMs;
+    this.#arm();
   }
 
   /** ms left to the answer's headers. */
   get remainingMs(): number {
-    return this.#startedAt + this.#options.timeoutMs - performance.now();
+    return this.#touchedAt + this.#timeoutMs - performance.now();
   }
 
   /** A chunk moved. */
   touch(): void {
-    if (this.#phase === "client-idle") {
-      this.#phase = "headers";
-      this.#arm(this.#options.timeoutMs);
-    } else {
-      this.#timer?.refresh();
-    }
-    if (this.#phase === "headers") this.#startedAt = performance.now();
+    this.#touchedAt = performance.now();
+    if (this.#phase === "client-idle") this.#enter("headers", this.#timeoutMs);
   }
 
   /** The headers are here: from now on only silence counts. @param idleMs 0 for no limit. */
   enterBody(idleMs: number): void {
-    this.#phase = "body-idle";
-    this.#arm(idleMs);
+    this.#touchedAt = performance.now();
+    this.#enter("body-idle", idleMs);
   }
 
   stop(): void {
@@ -55,18 +61,29 @@ export class Deadline {
     this.#timer = undefined;
   }
 
-  #arm(ms: number): void {
-    this.stop();
-    if (ms > 0) this.#timer = setTimeout(this.#expire, ms);
+  #enter(phase: Expiry, limitMs: number): void {
+    this.#phase = phase;
+    this.#limitMs = limitMs;
+    if (limitMs === 0) this.stop();
+    else if (this.#timer === undefined || this.#touchedAt + limitMs < this.#firesAt) this.#arm();
   }
 
-  readonly #expire = (): void => {
-    const { idleMs, timeoutMs, isWaitingForClient } = this.#options;
-    if (this.#phase === "headers" && isWaitingForClient()) {
-      this.#phase = "client-idle";
-      if (idleMs === 0) return this.stop();
-      if (idleMs > timeoutMs) return this.#arm(idleMs - timeoutMs);
+  #arm(): void {
+    clearTimeout(this.#timer);
+    this.#firesAt = this.#touchedAt + this.#limitMs;
+    this.#timer = setTimeout(Deadline.#onTimer, Math.max(1, this.#firesAt - performance.now()), this);
+  }
+
+  static #onTimer(deadline: Deadline): void {
+    // Timers may fire a fraction of a millisecond early.
+    if (deadline.#touchedAt + deadline.#limitMs - performance.now() >= 1) return deadline.#arm();
+    if (deadline.#phase === "headers" && deadline.#owner.isWaitingForClient) {
+      if (deadline.#idleMs === 0 || deadline.#idleMs > deadline.#timeoutMs) {
+        return deadline.#enter("client-idle", deadline.#idleMs);
+      }
+      deadline.#phase = "client-idle";
     }
-    this.#onExpire(this.#phase);
-  };
+    deadline.stop();
+    deadline.#owner.onExpire(deadline.#phase);
+  }
 }

@@ -3,127 +3,114 @@
  * Invariant: only what is replayable goes twice, and everything up to the answer's headers fits into one deadline.
  */
 import { GatewayError } from "../../errors.ts";
+import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
-import { Attempt, DEFAULT_IDLE_MS } from "./attempt.ts";
-import { Deadline, type Expiry } from "./deadline.ts";
-import { type BodyWatcher, RequestBody, readWhole } from "./request-body.ts";
+import { Attempt } from "./attempt.ts";
+import { DEFAULT_IDLE_MS, Deadline, type Expiry } from "./deadline.ts";
+import { RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import type { AnswerHeaders } from "./transport.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
-/** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of an answer was sent. */
-export async function forward(
-  exchange: Exchange,
-  route: Route,
-  upstreamRequest: UpstreamRequest,
-  publicBase: () => string,
-): Promise<void> {
-  const { service, transport } = route.prepared;
-  let attempt: Attempt | undefined;
-  let stream: RequestBody | undefined;
-  let isReadingWhole = false;
-  let rejectWhole: ((error: GatewayError) => void) | undefined;
+/** One exchange on its way: what its attempts, its body and its deadline share. */
+export class Forwarding {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  readonly request: UpstreamRequest;
+  readonly clients: ClientView;
+  readonly deadline: Deadline;
+  #upload: RequestBody | undefined;
+  #attempt: Attempt | undefined;
+  #retries = 0;
+  #isReplayable = false;
 
-  const deadline = new Deadline(
-    {
-      timeoutMs: service.timeoutMs,
-      idleMs: service.idleTimeoutMs ?? DEFAULT_IDLE_MS,
-      isWaitingForClient: () => isReadingWhole || (stream?.isStarved ?? false),
-    },
-    (expiry) => fail(timeoutError(expiry, route)),
-  );
-  const fail = (error: GatewayError) => {
-    attempt?.fail(error);
-    rejectWhole?.(error);
-  };
-  const watcher = watchBody(exchange, route, deadline, fail);
-
-  async function takeBody(): Promise<Buffer | RequestBody | undefined> {
-    if (!exchange.hasBody) return undefined;
-    if (exchange.expectsContinue) exchange.res.writeContinue();
-    if (isIdempotent(exchange.method) && (exchange.announcedBytes ?? Infinity) <= REPLAY_BODY_BYTES_LIMIT) {
-      isReadingWhole = true;
-      const expired = new Promise<never>((_, reject) => {
-        rejectWhole = reject;
-      });
-      const whole = await Promise.race([readWhole(exchange.req, watcher), expired]);
-      isReadingWhole = false;
-      rejectWhole = undefined;
-      return whole;
-    }
-    stream = new RequestBody(exchange.req, watcher);
-    return stream;
+  constructor(exchange: Exchange, route: Route, request: UpstreamRequest, clients: ClientView) {
+    this.exchange = exchange;
+    this.route = route;
+    this.request = request;
+    this.clients = clients;
+    const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_MS } = route.prepared.service;
+    this.deadline = new Deadline(this, timeoutMs, idleTimeoutMs);
   }
 
-  try {
-    const body = await takeBody();
-    pushLength(upstreamRequest.headers, exchange, body);
-    const isReplayable = isIdempotent(exchange.method) && !(body instanceof RequestBody);
-    for (let retry = 0; ; retry++) {
-      exchange.attempts++;
-      attempt = new Attempt({
-        exchange,
-        route,
-        deadline,
-        wantsTrailers: upstreamRequest.wantsTrailers,
-        publicBase,
-        isUploading: () => exchange.hasBody && !exchange.req.complete,
-        retryAfter: (status, headers) =>
-          isReplayable && retry < service.retries ? waitBeforeRetry(retry, status, headers, deadline) : undefined,
-      });
-      if (exchange.res.closed) return;
-      transport.dispatch(upstreamRequest.origin, { ...upstreamRequest, body }, attempt);
-      const end = await attempt.end;
-      if (end.kind === "relayed") return;
-      if (end.kind === "failed") throw end.error;
-      if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
-    }
-  } finally {
-    deadline.stop();
-  }
-}
-
-/** Counts the body, keeps the deadline informed and holds `maxBodyBytes` for bodies that announced no length. */
-function watchBody(
-  exchange: Exchange,
-  { prepared: { service } }: Route,
-  deadline: Deadline,
-  fail: (error: GatewayError) => void,
-): BodyWatcher {
-  return {
-    onBytes(length) {
-      exchange.bytesIn += length;
-      deadline.touch();
-      if (service.maxBodyBytes > 0 && exchange.bytesIn > service.maxBodyBytes) {
-        fail(
-          new GatewayError("PAYLOAD_TOO_LARGE", {
-            message: `${service.key} accepts bodies of at most ${service.maxBodyBytes} bytes.`,
-          }),
-        );
+  /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of an answer was sent. */
+  async run(): Promise<void> {
+    const { exchange, route, request } = this;
+    try {
+      if (exchange.hasBody) request.body = await this.#takeBody();
+      pushLength(request, exchange);
+      this.#isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
+      for (;;) {
+        exchange.attempts++;
+        this.#attempt = new Attempt(this);
+        if (exchange.res.closed) return;
+        route.prepared.transport.dispatch(request, this.#attempt);
+        const end = await this.#attempt.end;
+        if (end.kind === "relayed") return;
+        if (end.kind === "failed") throw end.error;
+        this.#retries++;
+        if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
       }
-    },
-  };
+    } finally {
+      this.deadline.stop();
+    }
+  }
+
+  /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
+  waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined {
+    if (status !== undefined && !isRetriableStatus(status)) return undefined;
+    if (!this.#isReplayable || this.#retries >= this.route.prepared.service.retries) return undefined;
+    const asked = retryAfterMs(headers?.["retry-after"], Date.now());
+    const waitMs = Math.max(backoffMs(this.#retries, Math.random()), asked ?? 0);
+    return waitMs < this.deadline.remainingMs ? waitMs : undefined;
+  }
+
+  /** The upstream could take more of the body than the client has sent. */
+  get isWaitingForClient(): boolean {
+    return this.#upload?.isStarved ?? false;
+  }
+
+  onExpire(expiry: Expiry): void {
+    this.#fail(timeoutError(expiry, this.route));
+  }
+
+  /** Holds `maxBodyBytes` for bodies that announced no length. */
+  onBodyBytes(length: number): void {
+    const { exchange, deadline, route } = this;
+    exchange.bytesIn += length;
+    deadline.touch();
+    const { key, maxBodyBytes } = route.prepared.service;
+    if (maxBodyBytes > 0 && exchange.bytesIn > maxBodyBytes) {
+      const message = `${key} accepts bodies of at most ${maxBodyBytes} bytes.`;
+      this.#fail(new GatewayError("PAYLOAD_TOO_LARGE", { message }));
+    }
+  }
+
+  #fail(error: GatewayError): void {
+    if (this.#attempt === undefined) this.#upload?.destroy(error);
+    else this.#attempt.fail(error);
+  }
+
+  /** A small body of a request that may be sent again is taken in hand first; every other one streams. */
+  async #takeBody(): Promise<Buffer | RequestBody> {
+    const { exchange } = this;
+    if (exchange.expectsContinue) exchange.res.writeContinue();
+    const upload = new RequestBody(exchange.req, this);
+    this.#upload = upload;
+    const { announcedBytes = Number.POSITIVE_INFINITY } = exchange;
+    if (!isIdempotent(exchange.method) || announcedBytes > REPLAY_BODY_BYTES_LIMIT) return upload;
+    exchange.onClose = () => upload.destroy(new Error("the client left inside its body"));
+    const chunks: Buffer[] = [];
+    for await (const chunk of upload) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks);
+  }
 }
 
 /** A length that was announced is announced again; without one undici frames the body in chunks (RFC 9112 section 6). */
-function pushLength(headers: string[], exchange: Exchange, body: Buffer | RequestBody | undefined): void {
+function pushLength({ headers, body }: UpstreamRequest, exchange: Exchange): void {
   const announced = exchange.req.headers["content-length"];
-  if (body === undefined ? announced === "0" : announced !== undefined)
-    headers.push("Content-Length", announced as string);
-}
-
-/** ms to wait, or undefined: not retriable, or it would not fit into the deadline. */
-function waitBeforeRetry(
-  retry: number,
-  status: number | undefined,
-  headers: AnswerHeaders | undefined,
-  deadline: Deadline,
-): number | undefined {
-  if (status !== undefined && !isRetriableStatus(status)) return undefined;
-  const asked = retryAfterMs(headers?.["retry-after"], Date.now());
-  const waitMs = Math.max(backoffMs(retry, Math.random()), asked ?? 0);
-  return waitMs < deadline.remainingMs ? waitMs : undefined;
+  if (announced !== undefined && (body !== null || announced === "0")) headers.push("Content-Length", announced);
 }
 
 /** False when the client left in the meantime. */

@@ -7,7 +7,7 @@ import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 
 export interface BodyWatcher {
-  onBytes(length: number): void;
+  onBodyBytes(length: number): void;
 }
 
 export class RequestBody extends Readable {
@@ -27,7 +27,7 @@ export class RequestBody extends Readable {
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#watcher.onBytes(chunk.length);
+    this.#watcher.onBodyBytes(chunk.length);
     if (this.destroyed || this.push(chunk)) return;
     this.isStarved = false;
     this.#req.pause();
@@ -49,18 +49,4 @@ export class RequestBody extends Readable {
     this.#req.off("end", this.#onEnd);
     callback(error);
   }
-}
-
-/** The whole body, for a request that may have to be sent again. Rejects when the client goes before its end. */
-export function readWhole(req: IncomingMessage, watcher: BodyWatcher): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    req.on("data", (chunk: Buffer) => {
-      watcher.onBytes(chunk.length);
-      chunks.push(chunk);
-    });
-    req.once("end", () => resolve(Buffer.concat(chunks)));
-    req.once("error", reject);
-    req.once("close", () => reject(new Error("the client left inside its body")));
-  });
 }

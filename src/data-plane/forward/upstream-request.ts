@@ -2,6 +2,7 @@
  * The request as the upstream will see it: path joined byte for byte, hop-by-hop and foreign headers stripped.
  * Invariant: made from an allow-through of the caller's raw headers; what the gateway adds is added after.
  */
+import type { Readable } from "node:stream";
 import type { Callers } from "../../callers/callers.ts";
 import { carriesBearer, cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
@@ -19,6 +20,8 @@ export interface UpstreamRequest {
   readonly headers: string[];
   /** The client can take trailers (RFC 9110 section 6.5.1). */
   readonly wantsTrailers: boolean;
+  /** Set when the body is taken up: in hand, or still arriving. */
+  body: Buffer | Readable | null;
 }
 
 /** Whom the gateway asks for what it says of itself, of the client and of its own keys. */
@@ -50,7 +53,9 @@ export function createUpstreamRequest(
     "X-Request-Id",
     exchange.id,
     "traceparent",
-    typeof traceparent === "string" && TRACEPARENT.test(traceparent) ? traceparent : instance.newTraceparent(),
+    typeof traceparent === "string" && TRACEPARENT.test(traceparent)
+      ? traceparent
+      : instance.newTraceparent(exchange.id),
     "Via",
     incoming.via === undefined ? instance.via : `${incoming.via}, ${instance.via}`,
   );
@@ -64,6 +69,7 @@ export function createUpstreamRequest(
     path: joinPath(route, ownParameters),
     headers,
     wantsTrailers,
+    body: null,
   };
 }
 
