@@ -8,6 +8,8 @@ import { residentBytes } from "./process-accounting.ts";
 export const BIG_BODY_BYTES = 2 ** 30;
 const BLOCK = Buffer.alloc(64 * 1024, "x");
 const SAMPLE_MS = 50;
+/** A transfer that takes this long hangs. */
+const PATIENCE_MS = 120_000;
 
 export interface BigBody {
   readonly bytesPerSecond: number;
@@ -19,13 +21,16 @@ export interface BigBody {
 export async function measureUpload(gateway: RunningGateway): Promise<BigBody> {
   return sampled(gateway, async () => {
     const req = ask(gateway, "POST", "/upload", { "content-length": BIG_BODY_BYTES });
-    const answered = once(req, "response");
-    // The write below fails by itself when the answer comes early; this failure is the one to report.
+    let early = false;
+    const answered = once(req, "response").finally(() => {
+      early = true;
+    });
+    // A refusal may come long before the last byte; the loop then stops, and the answer is what is reported.
     answered.catch(() => undefined);
-    for (let sent = 0; sent < BIG_BODY_BYTES; sent += BLOCK.length) {
+    for (let sent = 0; sent < BIG_BODY_BYTES && !early; sent += BLOCK.length) {
       if (!req.write(BLOCK)) await Promise.race([once(req, "drain"), answered]);
     }
-    req.end();
+    if (!early) req.end();
     const [res] = (await answered) as [IncomingMessage];
     const text = (await res.toArray()).join("");
     if (res.statusCode !== 200 || text !== JSON.stringify({ bytes: BIG_BODY_BYTES })) {
@@ -59,6 +64,7 @@ function ask(gateway: RunningGateway, method: string, path: string, headers: Rec
     path: `/proxy/origin${path}`,
     headers: { ...headers, authorization: `Bearer ${API_KEY}` },
     agent: false,
+    signal: AbortSignal.timeout(PATIENCE_MS),
   });
 }
 

@@ -4,6 +4,7 @@
  * Invariant: anything but a whole 200 answer of the expected size fails the round.
  */
 import { connect, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { exitWithParent } from "./announce.ts";
 import { cpuMicros } from "./process-accounting.ts";
 
@@ -39,6 +40,14 @@ const CONTENT_LENGTH = /\r\ncontent-length: *(\d+)/i;
 /** One bucket a 10 µs, up to 2 s; slower ones count in the last. */
 const BUCKET_MS = 0.01;
 const BUCKETS = 200_000;
+/** How long the last answers of a round may take. */
+const PATIENCE_MS = 5000;
+
+interface Connection {
+  readonly socket: Socket;
+  /** Waits for the answer to what is in flight and asks no more. */
+  finish(): Promise<void>;
+}
 
 async function run(job: LoadJob): Promise<LoadResult> {
   const latencies = new Uint32Array(BUCKETS);
@@ -49,39 +58,46 @@ async function run(job: LoadJob): Promise<LoadResult> {
     requests++;
     latencies[Math.min(BUCKETS - 1, Math.floor(ms / BUCKET_MS))]!++;
   };
-  const sockets: Socket[] = [];
+  let fail: (error: Error) => void = () => undefined;
+  const failed = new Promise<never>((_resolve, reject) => {
+    fail = reject;
+  });
+  // A failure between two waits is found by the next one.
+  failed.catch(() => undefined);
+  const connections: Connection[] = [];
   try {
-    return await new Promise<LoadResult>((resolve, reject) => {
-      for (let i = 0; i < job.connections; i++) sockets.push(openConnection(job, onAnswer, reject));
-      setTimeout(() => {
-        const cpuBefore = cpuMicros(job.pid, job.ticksPerSecond);
-        const timeBefore = performance.now();
-        counting = true;
-        setTimeout(() => {
-          counting = false;
-          const seconds = (performance.now() - timeBefore) / 1000;
-          const cpu = cpuMicros(job.pid, job.ticksPerSecond) - cpuBefore;
-          if (requests === 0) return reject(new Error("no answer at all in the window"));
-          resolve({
-            requests,
-            cpuMicrosPerRequest: cpu / requests,
-            requestsPerSecond: requests / seconds,
-            p50Ms: percentile(latencies, requests * 0.5),
-            p99Ms: percentile(latencies, requests * 0.99),
-          });
-        }, job.windowMs);
-      }, job.leadInMs);
+    for (let i = 0; i < job.connections; i++) connections.push(openConnection(job, onAnswer, fail));
+    await Promise.race([delay(job.leadInMs), failed]);
+    const cpuBefore = cpuMicros(job.pid, job.ticksPerSecond);
+    const timeBefore = performance.now();
+    counting = true;
+    await Promise.race([delay(job.windowMs), failed]);
+    counting = false;
+    const seconds = (performance.now() - timeBefore) / 1000;
+    const cpu = cpuMicros(job.pid, job.ticksPerSecond) - cpuBefore;
+    const idle = Promise.all(connections.map((connection) => connection.finish()));
+    const late = delay(PATIENCE_MS).then(() => {
+      throw new Error(`a request had no answer after ${PATIENCE_MS} ms`);
     });
+    await Promise.race([idle, late, failed]);
+    return {
+      requests,
+      cpuMicrosPerRequest: cpu / requests,
+      requestsPerSecond: requests / seconds,
+      p50Ms: percentile(latencies, requests * 0.5),
+      p99Ms: percentile(latencies, requests * 0.99),
+    };
   } finally {
-    for (const socket of sockets) socket.removeAllListeners("close").destroy();
+    for (const { socket } of connections) socket.removeAllListeners("close").destroy();
   }
 }
 
 /** Asks, waits for the whole answer, asks again, until the socket is destroyed. */
-function openConnection(job: LoadJob, onAnswer: (ms: number) => void, fail: (error: Error) => void): Socket {
+function openConnection(job: LoadJob, onAnswer: (ms: number) => void, fail: (error: Error) => void): Connection {
   const request = Buffer.from(job.request, "latin1");
   const socket = connect({ port: job.port, host: "127.0.0.1", noDelay: true });
   let askedAt = 0;
+  let onIdle: (() => void) | undefined;
   let head: Buffer | undefined;
   let bodyLeft = -1;
   const ask = () => {
@@ -105,13 +121,18 @@ function openConnection(job: LoadJob, onAnswer: (ms: number) => void, fail: (err
     if (bodyLeft > 0) return;
     if (bodyLeft < 0) return fail(new Error("more bytes than the answer's Content-Length"));
     onAnswer(performance.now() - askedAt);
-    ask();
+    if (onIdle === undefined) ask();
+    else onIdle();
   };
   socket.on("connect", ask);
   socket.on("data", onData);
   socket.on("error", fail);
   socket.on("close", () => fail(new Error("the connection was closed under load")));
-  return socket;
+  const finish = () =>
+    new Promise<void>((resolve) => {
+      onIdle = resolve;
+    });
+  return { socket, finish };
 }
 
 function problemWith(head: string, bodyBytes: number): string | undefined {

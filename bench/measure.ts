@@ -92,9 +92,17 @@ function requestText(contestant: Contestant, apiKey: string): string {
 }
 
 async function runJob(load: ChildProcess, name: string, job: LoadJob): Promise<LoadResult> {
-  const answered = once(load, "message");
+  if (load.exitCode !== null) throw new Error("the load generator has ended");
+  const waiting = new AbortController();
+  const answered = once(load, "message", { signal: waiting.signal });
+  const ended = once(load, "exit", { signal: waiting.signal });
   load.send(job);
-  const [answer] = (await answered) as [LoadAnswer];
+  // Whichever comes first; the other wait is called off.
+  const [answer] = (await Promise.race([
+    answered,
+    ended.then(() => [{ ok: false, why: "the load generator ended" }]),
+  ])) as [LoadAnswer];
+  waiting.abort();
   if (!answer.ok) throw new Error(`${name} failed under load: ${answer.why}`);
   return answer.result;
 }

@@ -44,7 +44,6 @@ export function createProcesses() {
       throw new Error(`${file} ended before it listened`);
     });
     const [line] = (await Promise.race([printed, ended])) as [Buffer];
-    ended.catch(() => undefined);
     return { child, pid: child.pid, port: Number(line.toString()) };
   }
 

@@ -13,7 +13,8 @@ export interface PresentedKeys {
   readonly otherScheme: boolean;
 }
 
-const BEARER = /^bearer[ \t]+(.*)$/i;
+/** `token` is what GitHub's SDK writes and `Bot` what Discord's does: a caller only changes the base URL and the key. */
+const BEARER = /^(?:bearer|token|bot)[ \t]+(.*)$/i;
 
 /** @param query raw text behind `?`, or undefined. */
 export function readPresentedKeys(rawHeaders: readonly string[], query: string | undefined): PresentedKeys {
@@ -34,10 +35,13 @@ export function readPresentedKeys(rawHeaders: readonly string[], query: string |
   return { bearer, header, query: query === undefined ? [] : readKeyParameters(query), otherScheme };
 }
 
-/** True for an Authorization value that carries one of these keys as bearer token. */
-export function carriesBearer(value: string, isKey: (token: string) => boolean): boolean {
-  const token = BEARER.exec(value)?.[1];
-  return token !== undefined && isKey(token.trim());
+/** True for an Authorization value that carries such a key: under any scheme, bare, or inside Basic's base64. */
+export function carriesKey(authorization: string, isKey: (token: string) => boolean): boolean {
+  const token = authorization.replace(/^[^ \t]+[ \t]+/, "").trim();
+  if (isKey(token) || isKey(authorization.trim())) return true;
+  if (!/^basic[ \t]/i.test(authorization)) return false;
+  const [user = "", ...password] = Buffer.from(token, "base64").toString("latin1").split(":");
+  return isKey(user) || isKey(password.join(":"));
 }
 
 /** `api_key` could also be spelt with percent-encoding, which every upstream would decode. */

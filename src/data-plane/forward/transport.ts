@@ -51,7 +51,7 @@ export interface TransportOptions {
 
 export function createTransport({ service, pem, isTlsStrict, socketPath }: TransportOptions): Transport {
   const { servername } = service.tls;
-  const connect = tellResets(
+  const connect = mendErrors(
     buildConnector({
       timeout: service.connectTimeoutMs,
       rejectUnauthorized: isTlsStrict,
@@ -91,15 +91,18 @@ export function createTransport({ service, pem, isTlsStrict, socketPath }: Trans
 }
 
 /**
- * undici takes ECONNRESET on a connection that will not be kept as the clean end of a body without a length,
- * and asserts when it comes while the body is paused. Under another code it is what it is: a cut.
+ * Two of undici's conclusions from a socket's error are mended here, by the code that they are drawn from.
+ * ECONNRESET on a connection that will not be kept passes for the clean end of a body without a length, and asserts while
+ * that body is paused: under another code it is what it is, a cut. And a request that was aborted is put back into its
+ * queue, for which a new connection is opened, only to be thrown away there.
  */
-function tellResets(connect: buildConnector.connector): buildConnector.connector {
+function mendErrors(connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) => {
     connect(options, (...outcome) => {
       const socket = outcome[1] as Socket | null;
       socket?.prependListener("error", (error: NodeJS.ErrnoException) => {
         if (error.code === "ECONNRESET") error.code = "ERESETBYPEER";
+        else if (error.code === "UND_ERR_INFO" && error.message === "aborted") error.code = "UND_ERR_ABORTED";
       });
       callback(...outcome);
     });

@@ -4,7 +4,7 @@
  */
 import type { Readable } from "node:stream";
 import type { Callers } from "../../callers/callers.ts";
-import { carriesBearer, cutParameters } from "../../callers/presented-keys.ts";
+import { carriesKey, cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Instance } from "../../perimeter/instance.ts";
 import type { Exchange } from "../exchange.ts";
@@ -94,7 +94,7 @@ function stripHeaders(
     if (plan.drops(name) || named?.has(name)) continue;
     const value = rawHeaders[i + 1] as string;
     // A gateway key never travels on, wherever else it was put; anything else of the caller's own may.
-    if (name === "authorization" && carriesBearer(value, callers.isOwnKey)) continue;
+    if (name === "authorization" && carriesKey(value, callers.isOwnKey)) continue;
     if (name === "cookie" && holdsOwnKey(value, callers)) continue;
     headers.push(rawName, value);
   }
