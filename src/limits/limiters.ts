@@ -15,9 +15,10 @@ export interface LimitState {
   readonly limit: number;
   readonly remaining: number;
   readonly resetMs: number;
-  readonly windowMs: number;
   /** What is counted together: the policy's name in the RateLimit fields. */
   readonly per: "service" | "caller" | "ip";
+  /** The `RateLimit-Policy` member, the same for every answer. */
+  readonly policy: string;
   readonly isExceeded: boolean;
 }
 
@@ -40,6 +41,7 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
   const { maxRequests, windowMs, per } = service.rateLimit;
   const store = new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000 });
   const bound = createKeyBound(windowMs);
+  const policy = `"${per}";q=${maxRequests};w=${Math.ceil(windowMs / 1000)}`;
 
   const keyOf = (subject: LimitSubject) => {
     if (per === "service") return "";
@@ -49,8 +51,8 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
     limit: maxRequests,
     remaining: result === null ? maxRequests : result.remainingPoints,
     resetMs: result === null ? windowMs : result.msBeforeNext,
-    windowMs,
     per,
+    policy,
     isExceeded,
   });
 

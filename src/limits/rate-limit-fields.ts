@@ -11,10 +11,9 @@ export function secondsToReset(state: LimitState): number {
 
 /** `RateLimit-Policy` and `RateLimit`: appended as list members next to the upstream's own. */
 export function pushRateLimitFields(headers: string[], state: LimitState): void {
-  const windowSeconds = Math.ceil(state.windowMs / 1000);
   headers.push(
     "RateLimit-Policy",
-    `"${state.per}";q=${state.limit};w=${windowSeconds}`,
+    state.policy,
     "RateLimit",
     `"${state.per}";r=${state.remaining};t=${secondsToReset(state)}`,
   );

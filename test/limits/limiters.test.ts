@@ -59,7 +59,7 @@ test("the fields of a refusal agree with each other and are rounded up", () => {
     limit: 60,
     remaining: 0,
     resetMs: 24_001,
-    windowMs: 3_600_000,
+    policy: '"service";q=60;w=3600',
     per: "service",
     isExceeded: true,
   } as const;

@@ -141,11 +141,13 @@ export class Attempt implements AnswerListener {
       return;
     }
     this.#state = "relaying";
-    deadline.enterBody(idleLimit(route, upstreamHeaders));
+    deadline.enterBody(exchange.answeredAt, idleLimit(route, upstreamHeaders));
     // Most bodies follow in the same tick and travel in the same packet; headers alone must not wait for one.
-    process.nextTick(() => {
-      if (!this.#hasWritten) res.flushHeaders();
-    });
+    process.nextTick(Attempt.#flushHeaders, this);
+  }
+
+  static #flushHeaders(attempt: Attempt): void {
+    if (!attempt.#hasWritten) attempt.#forwarding.exchange.res.flushHeaders();
   }
 
   readonly #onClientClose = (): void => {

@@ -26,17 +26,22 @@ export class Deadline {
   #timer: NodeJS.Timeout | undefined;
   /** When the running timer fires, on the clock of performance.now(). */
   #firesAt = 0;
-  #touchedAt = performance.now();
+  #touchedAt: number;
   #limitMs: number;
   #phase: Expiry = "headers";
 
-  /** @param timeoutMs to the answer's headers. @param idleMs of silence inside a body, 0 for no limit. */
-  constructor(owner: DeadlineOwner, timeoutMs: number, idleMs: number) {
+  /**
+   * @param now on the clock of performance.now().
+   * @param timeoutMs to the answer's headers.
+   * @param idleMs of silence inside a body, 0 for no limit.
+   */
+  constructor(owner: DeadlineOwner, now: number, timeoutMs: number, idleMs: number) {
     this.#owner = owner;
+    this.#touchedAt = now;
     this.#timeoutMs = timeoutMs;
     this.#idleMs = idleMs;
     this.#limitMs = timeoutMs;
-    this.#arm();
+    this.#arm(now);
   }
 
   /** ms left to the answer's headers. */
@@ -51,8 +56,8 @@ export class Deadline {
   }
 
   /** The headers are here: from now on only silence counts. @param idleMs 0 for no limit. */
-  enterBody(idleMs: number): void {
-    this.#touchedAt = performance.now();
+  enterBody(now: number, idleMs: number): void {
+    this.#touchedAt = now;
     this.#enter("body-idle", idleMs);
   }
 
@@ -65,18 +70,19 @@ export class Deadline {
     this.#phase = phase;
     this.#limitMs = limitMs;
     if (limitMs === 0) this.stop();
-    else if (this.#timer === undefined || this.#touchedAt + limitMs < this.#firesAt) this.#arm();
+    else if (this.#timer === undefined || this.#touchedAt + limitMs < this.#firesAt) this.#arm(this.#touchedAt);
   }
 
-  #arm(): void {
+  #arm(now: number): void {
     clearTimeout(this.#timer);
     this.#firesAt = this.#touchedAt + this.#limitMs;
-    this.#timer = setTimeout(Deadline.#onTimer, Math.max(1, this.#firesAt - performance.now()), this);
+    this.#timer = setTimeout(Deadline.#onTimer, Math.max(1, this.#firesAt - now), this);
   }
 
   static #onTimer(deadline: Deadline): void {
+    const now = performance.now();
     // Timers may fire a fraction of a millisecond early.
-    if (deadline.#touchedAt + deadline.#limitMs - performance.now() >= 1) return deadline.#arm();
+    if (deadline.#touchedAt + deadline.#limitMs - now >= 1) return deadline.#arm(now);
     if (deadline.#phase === "headers" && deadline.#owner.isWaitingForClient) {
       if (deadline.#idleMs === 0 || deadline.#idleMs > deadline.#timeoutMs) {
         return deadline.#enter("client-idle", deadline.#idleMs);

@@ -31,7 +31,7 @@ export class Forwarding {
     this.request = request;
     this.clients = clients;
     const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_MS } = route.prepared.service;
-    this.deadline = new Deadline(this, timeoutMs, idleTimeoutMs);
+    this.deadline = new Deadline(this, exchange.startedAt, timeoutMs, idleTimeoutMs);
   }
 
   /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of an answer was sent. */
