@@ -39,7 +39,7 @@ export interface Limiter {
 export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | undefined {
   if (service.rateLimit === undefined) return undefined;
   const { maxRequests, windowMs, per } = service.rateLimit;
-  const store = new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000 });
+  const store = new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000, keyPrefix: "" });
   const bound = createKeyBound(windowMs);
   const policy = `"${per}";q=${maxRequests};w=${Math.ceil(windowMs / 1000)}`;
 

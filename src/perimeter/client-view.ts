@@ -24,7 +24,11 @@ export function createClientView(
   // On an open plane the guard has checked the Host; behind a key every well-formed one is served unless names are listed.
   const hosts = createHostList(isProxyPlaneProtected && ALLOWED_HOSTS === undefined ? ["*"] : ALLOWED_HOSTS);
 
-  const peerOf = (req: IncomingMessage) => (req.socket.remoteAddress ?? "").replace(/^::ffff:(?=\d)/, "");
+  const peerOf = (req: IncomingMessage) => {
+    const address = req.socket.remoteAddress ?? "";
+    // A socket that listens on :: shows IPv4 peers in their mapped form.
+    return address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
+  };
   const addressOf = (req: IncomingMessage) => (trusts === undefined ? peerOf(req) : proxyAddr(req, trusts));
   const fromTrusted = (req: IncomingMessage, name: string) => {
     if (trusts === undefined || !trusts(peerOf(req), 0)) return undefined;
