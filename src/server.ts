@@ -8,7 +8,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import type { Hono } from "hono";
 import { GatewayError } from "./errors.ts";
-import { errorAnswer } from "./perimeter/error-answer.ts";
+import { errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
 import type { Instance } from "./perimeter/instance.ts";
 
@@ -28,7 +28,12 @@ const CONTROL_PATH = /^\/proxy\/(?:services|auth-test)(?:[/?]|$)/;
 
 export function createGatewayServer(parts: ServerParts): Server {
   const { instance, dataPlane } = parts;
-  const controlPlane = getRequestListener(parts.controlPlane.fetch, { overrideGlobalObjects: false });
+  const controlPlane = getRequestListener(parts.controlPlane.fetch, {
+    overrideGlobalObjects: false,
+    // Asked for targets that no URL can be made of, such as `/\\host`.
+    errorHandler: () =>
+      errorResponse(errorAnswer(new GatewayError("INVALID_PATH"), { requestId: instance.requestId(undefined) }), "GET"),
+  });
   /** The answer begun last on each connection: answers leave in order, so when it is over all before it are. */
   const lastAnswers = new WeakMap<Duplex, ServerResponse>();
 

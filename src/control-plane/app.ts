@@ -9,7 +9,7 @@ import type { Callers } from "../callers/callers.ts";
 import { GatewayError } from "../errors.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
-import { errorAnswer } from "../perimeter/error-answer.ts";
+import { errorAnswer, errorResponse } from "../perimeter/error-answer.ts";
 import type { Instance } from "../perimeter/instance.ts";
 import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -87,11 +87,7 @@ function refuseMethod(method: string, allowed: readonly string[]): GatewayError 
 }
 
 function answer(context: Context<ControlEnv>, error: GatewayError): Response {
-  const { status, headers, body } = errorAnswer(error, {
-    requestId: context.get("requestId"),
-    path: context.env.incoming.url?.split("?", 1)[0],
-  });
-  const pairs: [string, string][] = [];
-  for (let i = 0; i < headers.length; i += 2) pairs.push([headers[i] as string, headers[i + 1] as string]);
-  return new Response(context.req.method === "HEAD" ? null : body, { status, headers: pairs });
+  const { incoming } = context.env;
+  const request = { requestId: context.get("requestId"), path: incoming.url?.split("?", 1)[0] };
+  return errorResponse(errorAnswer(error, request), context.req.method);
 }

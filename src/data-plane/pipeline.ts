@@ -45,9 +45,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   return async function serve(req, res) {
     const exchange = new Exchange(req, res, instance.requestId(req), clients.addressOf(req));
     try {
-      admit(findMalformed(req) ?? instance.findLoop(req.headers));
-      if (isOpen) admit(parts.guardOpenPlane(req.headers));
+      // Whoever sends one malformed message is not asked for another on the same connection.
+      exchange.closesConnection = true;
+      admit(findMalformed(req));
       exchange.closesConnection = instance.isDraining || req.headers.upgrade !== undefined;
+      admit(instance.findLoop(req.headers));
+      if (isOpen) admit(parts.guardOpenPlane(req.headers));
 
       const identified = identify(req.url as string, parts.findPrepared);
       const presented = readPresentedKeys(req.rawHeaders, identified.query);

@@ -49,3 +49,12 @@ export function errorAnswer(error: GatewayError, request: RefusedRequest): Error
   if (error.proxyStatus !== undefined) headers.push("Proxy-Status", `byteproxy; error=${error.proxyStatus}`);
   return { status: error.status, headers, body };
 }
+
+/** The same answer for the control plane, whose handlers speak fetch's Response. */
+export function errorResponse(answer: ErrorAnswer, method: string): Response {
+  const headers = new Headers();
+  for (let i = 0; i < answer.headers.length; i += 2) {
+    headers.append(answer.headers[i] as string, answer.headers[i + 1] as string);
+  }
+  return new Response(method === "HEAD" ? null : answer.body, { status: answer.status, headers });
+}

@@ -29,7 +29,15 @@ export function findMalformed(req: IncomingMessage): GatewayError | undefined {
   const { rawHeaders } = req;
   if (rawHeaders.length > HEADER_LINES_LIMIT * 2) return new GatewayError("HEADERS_TOO_LARGE");
   if (req.method === "TRACE" || req.method === "CONNECT") return methodRefused(req.method);
-  return findBadTarget(req.url ?? "") ?? findBadHost(req) ?? findBadTransferCoding(req);
+  return findBadTarget(req.url ?? "") ?? findBadHost(req) ?? findBadTransferCoding(req) ?? findBodyOnUpgrade(req);
+}
+
+/** A WebSocket handshake has no body (RFC 6455 section 4.1): what one would be is the next protocol's to some servers. */
+function findBodyOnUpgrade({ headers }: IncomingMessage): GatewayError | undefined {
+  if (headers.upgrade?.toLowerCase() !== "websocket") return undefined;
+  return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined
+    ? undefined
+    : new GatewayError("INVALID_REQUEST", { message: "A WebSocket handshake has no body." });
 }
 
 /** Only origin-form is served: an absolute-form target or `*` names another place than the Host header does. */

@@ -53,6 +53,12 @@ export class Attempt implements AnswerListener {
       if (status < 100) this.fail(new GatewayError("UPSTREAM_PROTOCOL_ERROR"));
       return;
     }
+    if (hasForeignCoding(headers["transfer-encoding"])) {
+      this.fail(
+        new GatewayError("UPSTREAM_PROTOCOL_ERROR", { message: "The answer has a transfer coding not asked for." }),
+      );
+      return;
+    }
     const afterMs = this.#forwarding.waitBeforeRetry(status, headers);
     if (afterMs === undefined) {
       this.#startRelay(status, headers, reason);
@@ -69,8 +75,8 @@ export class Attempt implements AnswerListener {
       if (this.#discardedBytes > DISCARD_BYTES_LIMIT) flow.abort(new Error("not worth reading"));
       return;
     }
-    if (this.#state !== "relaying") return;
     const { exchange, deadline } = this.#forwarding;
+    if (this.#state !== "relaying" || exchange.res.writableEnded) return;
     this.#hasWritten = true;
     exchange.bytesOut += chunk.length;
     deadline.touch();
@@ -85,8 +91,8 @@ export class Attempt implements AnswerListener {
 
   onResponseEnd(_flow: Flow, trailers: AnswerHeaders): void {
     if (this.#state === "discarding") return this.#finish({ kind: "again", afterMs: this.#againAfterMs });
-    if (this.#state !== "relaying") return;
     const { res } = this.#forwarding.exchange;
+    if (this.#state !== "relaying" || res.writableEnded) return;
     this.#hasWritten = true;
     if (this.#forwarding.request.wantsTrailers) addTrailers(res, trailers);
     // The attempt settles when the client has it all: #onClientClose.
@@ -141,6 +147,12 @@ export class Attempt implements AnswerListener {
       return;
     }
     this.#state = "relaying";
+    if (hasNoBody(exchange.method, status)) {
+      // Whole already; undici would take the length that a 304 may announce for a body that never came.
+      this.#hasWritten = true;
+      res.end();
+      return;
+    }
     deadline.enterBody(exchange.answeredAt, idleLimit(route, upstreamHeaders));
     // Most bodies follow in the same tick and travel in the same packet; headers alone must not wait for one.
     process.nextTick(Attempt.#flushHeaders, this);
@@ -163,6 +175,16 @@ export class Attempt implements AnswerListener {
     this.#forwarding.exchange.onClose = undefined;
     this.#settle(end);
   }
+}
+
+/** RFC 9112 section 6.3. */
+function hasNoBody(method: string, status: number): boolean {
+  return method === "HEAD" || status === 204 || status === 304;
+}
+
+/** Only `chunked` is undone on the way; the bytes of another coding would reach the client with nothing that names it. */
+function hasForeignCoding(coding: string | string[] | undefined): boolean {
+  return coding !== undefined && String(coding).toLowerCase() !== "chunked";
 }
 
 /** Silence is normal in an event stream, so only a limit that was configured applies to one. */
