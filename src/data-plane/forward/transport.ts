@@ -100,6 +100,7 @@ function mendErrors(connect: buildConnector.connector): buildConnector.connector
   return (options, callback) => {
     connect(options, (...outcome) => {
       const socket = outcome[1] as Socket | null;
+      if (socket !== null) readBeforeGivingUp(socket);
       socket?.prependListener("error", (error: NodeJS.ErrnoException) => {
         if (error.code === "ECONNRESET") error.code = "ERESETBYPEER";
         else if (error.code === "UND_ERR_INFO" && error.message === "aborted") error.code = "UND_ERR_ABORTED";
@@ -107,4 +108,27 @@ function mendErrors(connect: buildConnector.connector): buildConnector.connector
       callback(...outcome);
     });
   };
+}
+
+/** How long the answer of an upstream that takes no more of the request may take to be read, ms. */
+const LAST_WORDS_MS = 1_000;
+
+/**
+ * A server that answers in the middle of an upload (413) and closes makes the next write fail, and a failed write would
+ * destroy the socket with the answer unread in it. So the failure is held back, which also stops the upload, while what
+ * was received is read: an answer, or the end that says the same as the failure.
+ */
+function readBeforeGivingUp(socket: Socket): void {
+  type Callback = (error?: NodeJS.ErrnoException | null) => void;
+  const hold = (done: Callback): Callback => {
+    return (error) => {
+      if (error?.code !== "EPIPE" && error?.code !== "ECONNRESET") return done(error);
+      const timer = setTimeout(done, LAST_WORDS_MS, error);
+      timer.unref();
+      socket.once("close", () => clearTimeout(timer));
+    };
+  };
+  const { _write, _writev } = socket;
+  socket._write = (chunk, encoding, done) => _write.call(socket, chunk, encoding, hold(done));
+  socket._writev = (chunks, done) => _writev?.call(socket, chunks, hold(done));
 }
