@@ -70,7 +70,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const upstreamRequest = createUpstreamRequest(exchange, route, parts);
       injectCredential(upstreamRequest, prepared.credential);
       await new Forwarding(exchange, route, upstreamRequest, clients).run();
-      exchange.outcome ||= "relayed";
+      exchange.outcome ||= exchange.hasClientLeft ? "client-left" : "relayed";
     } catch (thrown) {
       refuse(exchange, GatewayError.from(thrown), logger);
     } finally {

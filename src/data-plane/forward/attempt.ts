@@ -27,7 +27,7 @@ export class Attempt implements AnswerListener {
   readonly #forwarding: Forwarding;
   #settle!: (end: AttemptEnd) => void;
   #flow: Flow | undefined;
-  #state: "waiting" | "discarding" | "relaying" | "settled" = "waiting";
+  #state: "waiting" | "discarding" | "relaying" | "cut" | "settled" = "waiting";
   #againAfterMs = 0;
   #discardedBytes = 0;
   #isFramed = true;
@@ -100,7 +100,7 @@ export class Attempt implements AnswerListener {
   }
 
   onResponseError(_flow: Flow | undefined, error: Error): void {
-    if (this.#state === "settled") return;
+    if (this.#state === "settled" || this.#state === "cut") return;
     const { service } = this.#forwarding.route.prepared;
     if (this.#state === "discarding") return this.#finish({ kind: "again", afterMs: this.#againAfterMs });
     if (this.#state === "relaying") return this.fail(explainFailure(error, service));
@@ -112,10 +112,11 @@ export class Attempt implements AnswerListener {
 
   /** Ends this attempt with an error of ours: a deadline, a body that is too large. */
   fail(error: GatewayError): void {
-    if (this.#state === "settled") return;
+    if (this.#state === "settled" || this.#state === "cut") return;
     const { exchange } = this.#forwarding;
     if (this.#state === "relaying") {
       if (exchange.res.writableEnded) return;
+      this.#state = "cut";
       exchange.outcome = `failed:${error.code}`;
       this.#flow?.abort(error);
       cutAnswer(exchange.req, this.#isFramed);
@@ -165,7 +166,6 @@ export class Attempt implements AnswerListener {
   readonly #onClientClose = (): void => {
     if (this.#state === "settled") return;
     const { exchange } = this.#forwarding;
-    if (exchange.hasClientLeft && exchange.outcome === "") exchange.outcome = "client-left";
     this.#finish({ kind: "relayed" });
     if (exchange.hasClientLeft) this.#flow?.abort(new Error("the client left"));
   };

@@ -52,13 +52,13 @@ export class Deadline {
   /** A chunk moved. */
   touch(): void {
     this.#touchedAt = performance.now();
-    if (this.#phase === "client-idle") this.#enter("headers", this.#timeoutMs);
+    if (this.#phase === "client-idle") this.#enter("headers", this.#timeoutMs, this.#touchedAt);
   }
 
   /** The headers are here: from now on only silence counts. @param idleMs 0 for no limit. */
   enterBody(now: number, idleMs: number): void {
     this.#touchedAt = now;
-    this.#enter("body-idle", idleMs);
+    this.#enter("body-idle", idleMs, now);
   }
 
   stop(): void {
@@ -66,11 +66,11 @@ export class Deadline {
     this.#timer = undefined;
   }
 
-  #enter(phase: Expiry, limitMs: number): void {
+  #enter(phase: Expiry, limitMs: number, now: number): void {
     this.#phase = phase;
     this.#limitMs = limitMs;
     if (limitMs === 0) this.stop();
-    else if (this.#timer === undefined || this.#touchedAt + limitMs < this.#firesAt) this.#arm(this.#touchedAt);
+    else if (this.#timer === undefined || this.#touchedAt + limitMs < this.#firesAt) this.#arm(now);
   }
 
   #arm(now: number): void {
@@ -80,16 +80,16 @@ export class Deadline {
   }
 
   static #onTimer(deadline: Deadline): void {
+    deadline.#timer = undefined;
     const now = performance.now();
     // Timers may fire a fraction of a millisecond early.
     if (deadline.#touchedAt + deadline.#limitMs - now >= 1) return deadline.#arm(now);
     if (deadline.#phase === "headers" && deadline.#owner.isWaitingForClient) {
       if (deadline.#idleMs === 0 || deadline.#idleMs > deadline.#timeoutMs) {
-        return deadline.#enter("client-idle", deadline.#idleMs);
+        return deadline.#enter("client-idle", deadline.#idleMs, now);
       }
       deadline.#phase = "client-idle";
     }
-    deadline.stop();
     deadline.#owner.onExpire(deadline.#phase);
   }
 }

@@ -99,12 +99,14 @@ export function createTransport({ service, pem, isTlsStrict, socketPath }: Trans
 function mendErrors(connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) => {
     connect(options, (...outcome) => {
-      const socket = outcome[1] as Socket | null;
-      if (socket !== null) readBeforeGivingUp(socket);
-      socket?.prependListener("error", (error: NodeJS.ErrnoException) => {
-        if (error.code === "ECONNRESET") error.code = "ERESETBYPEER";
-        else if (error.code === "UND_ERR_INFO" && error.message === "aborted") error.code = "UND_ERR_ABORTED";
-      });
+      const socket = (outcome[1] ?? undefined) as Socket | undefined;
+      if (socket !== undefined) {
+        readBeforeGivingUp(socket);
+        socket.prependListener("error", (error: NodeJS.ErrnoException) => {
+          if (error.code === "ECONNRESET") error.code = "ERESETBYPEER";
+          else if (error.code === "UND_ERR_INFO" && error.message === "aborted") error.code = "UND_ERR_ABORTED";
+        });
+      }
       callback(...outcome);
     });
   };

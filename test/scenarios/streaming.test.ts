@@ -1,0 +1,200 @@
+/** Bodies pass unchanged, at once, and in constant memory. */
+import { createHash, randomBytes } from "node:crypto";
+import { request } from "node:http";
+import { describe, expect, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
+import { startGateway } from "../support/gateway.ts";
+import { openSocket, rawRequest } from "../support/raw-request.ts";
+import { bodyOf, startRawUpstream, startUpstream } from "../support/upstream.ts";
+
+const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
+
+describe("a body", () => {
+  test("of 5 MiB arrives byte for byte, both ways, with and without a length", async () => {
+    const body = randomBytes(5 * 1024 * 1024);
+    const upstream = await startUpstream(async (req, res) => {
+      const received = await bodyOf(req);
+      res.setHeader("x-framing", req.headers["content-length"] ?? req.headers["transfer-encoding"] ?? "");
+      if (req.url === "/length") res.setHeader("content-length", received.length);
+      res.end(received);
+    });
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    const known = await fetch(`${gateway.url}/proxy/api/length`, { method: "POST", body: new Uint8Array(body) });
+    expect(known.headers.get("x-framing")).toBe(String(body.length));
+    expect(known.headers.get("content-length")).toBe(String(body.length));
+    expect(sha256(Buffer.from(await known.arrayBuffer()))).toBe(sha256(body));
+
+    const stream = new Blob([new Uint8Array(body)]).stream();
+    const chunked = await fetch(`${gateway.url}/proxy/api/`, {
+      method: "POST",
+      body: stream,
+      duplex: "half",
+    } as RequestInit);
+    expect(chunked.headers.get("x-framing")).toBe("chunked");
+    expect(sha256(Buffer.from(await chunked.arrayBuffer()))).toBe(sha256(body));
+  });
+
+  test("that is empty stays empty: POST with length 0, POST without any", async () => {
+    const gateway = await startGateway();
+    for (const length of ["Content-Length: 0\r\n", ""]) {
+      const bytes = `POST /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\n${length}Connection: close\r\n\r\n`;
+      expect(JSON.parse((await rawRequest(gateway.port, bytes)).body)).toMatchObject({ body: { size: 0 } });
+    }
+  });
+
+  test("is held back when the reader is slow: the upstream is not drained into memory", async () => {
+    let upstreamWritten = () => 0;
+    const upstream = await startRawUpstream((socket) => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${256 * 1024 * 1024}\r\n\r\n`);
+      const chunk = Buffer.alloc(1024 * 1024);
+      const pump = () => {
+        while (socket.writable && socket.write(chunk));
+      };
+      socket.on("drain", pump);
+      pump();
+      upstreamWritten = () => socket.bytesWritten - socket.writableLength;
+    });
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    const client = await openSocket(gateway.port);
+    client.pause();
+    client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await eventually(() => upstreamWritten() > 0);
+    // It settles when every buffer on the way is full; those are the kernel's and some kilobytes of ours.
+    let last = -1;
+    await eventually(() => {
+      const now = upstreamWritten();
+      const isSettled = now === last;
+      last = now;
+      return isSettled;
+    });
+    expect(last).toBeLessThan(48 * 1024 * 1024);
+  });
+
+  test("is held back when the upstream is slow: the client is not drained into memory", async () => {
+    const upstream = await startRawUpstream((socket) => socket.pause());
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    const client = await openSocket(gateway.port);
+    const size = 256 * 1024 * 1024;
+    client.write(`POST /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${size}\r\n\r\n`);
+    const chunk = Buffer.alloc(1024 * 1024);
+    const pump = () => {
+      while (client.writable && client.bytesWritten < size && client.write(chunk));
+    };
+    client.on("drain", pump);
+    pump();
+    let last = -1;
+    await eventually(() => {
+      const now = client.bytesWritten - client.writableLength;
+      const isSettled = now > 0 && now === last;
+      last = now;
+      return isSettled;
+    });
+    expect(last).toBeLessThan(48 * 1024 * 1024);
+  });
+});
+
+describe("an event stream", () => {
+  test("shows its headers before the first event, and each event at once", async () => {
+    let push: (event: string) => void = () => {};
+    const upstream = await startUpstream((_, res) => {
+      res.writeHead(200, { "content-type": "text/event-stream" });
+      res.flushHeaders();
+      push = (event) => res.write(`data: ${event}\n\n`);
+    });
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    const client = await openSocket(gateway.port);
+    client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await eventually(() => client.received.includes("text/event-stream") && client.received.includes("\r\n\r\n"));
+    for (const event of ["one", "two"]) {
+      const pushedAt = performance.now();
+      push(event);
+      await eventually(() => client.received.includes(`data: ${event}\n\n`));
+      expect(performance.now() - pushedAt).toBeLessThan(100);
+    }
+  });
+
+  test("may be silent for longer than any other body", async () => {
+    const upstream = await startUpstream((req, res) => {
+      res.writeHead(200, { "content-type": req.url === "/events" ? "text/event-stream; charset=utf-8" : "text/plain" });
+      res.write("x");
+    });
+    const services = { api: { baseUrl: upstream.url }, limited: { baseUrl: upstream.url, idleTimeoutMs: 80 } };
+    const gateway = await startGateway({ services });
+    const [free, limited, plain] = await Promise.all(["api/events", "limited/events", "limited/text"].map(open));
+    async function open(path: string) {
+      const client = await openSocket(gateway.port);
+      client.write(`GET /proxy/${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+      await eventually(() => client.received.includes("x\r\n"));
+      return client;
+    }
+    // A limit that was configured holds for both kinds; without one, only the event stream has none.
+    await eventually(() => limited?.destroyed && plain?.destroyed, "the configured limit to cut");
+    expect(free?.destroyed).toBe(false);
+    expect(gateway.exchanges().map((line) => line.outcome)).toEqual([
+      "failed:UPSTREAM_TIMEOUT",
+      "failed:UPSTREAM_TIMEOUT",
+    ]);
+  });
+});
+
+describe("Expect: 100-continue", () => {
+  test("is answered by the gateway when the body is taken up, and does not reach the upstream", async () => {
+    const gateway = await startGateway();
+    const socket = await openSocket(gateway.port);
+    socket.write("PUT /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    await eventually(() => socket.received === "HTTP/1.1 100 Continue\r\n\r\n");
+    socket.write("body");
+    await eventually(() => socket.received.includes('"size": 4'));
+    expect(socket.received).not.toMatch(/"expect"/i);
+  });
+
+  test("is not answered with 100 when the request is refused: the upload never starts", async () => {
+    const gateway = await startGateway({ env: { PROXY_API_KEY: "a-key-of-sixteen-or-more" } });
+    const bytes = "PUT /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    const answer = await rawRequest(gateway.port, bytes);
+    expect(answer.status).toBe(401);
+    expect(answer.text).not.toContain("100 Continue");
+  });
+});
+
+describe("an HTTP/1.0 client", () => {
+  test("gets a chunked answer without chunks, ended by the connection", async () => {
+    const upstream = await startUpstream((_, res) => {
+      res.write("a");
+      res.end("b");
+    });
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    const answer = await rawRequest(gateway.port, "GET /proxy/api/ HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    expect(answer.body).toBe("ab");
+    expect(answer.head).not.toMatch(/transfer-encoding/i);
+  });
+});
+
+test("a connection is used again for the next request, on both sides", async () => {
+  const upstream = await startUpstream();
+  const ports = new Set<number | undefined>();
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const client = await openSocket(gateway.port);
+  for (let i = 1; i <= 3; i++) {
+    client.write("POST /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi");
+    await eventually(() => (client.received.match(/HTTP\/1\.1 200/g) ?? []).length === i);
+    ports.add(upstream.requests.at(-1)?.socket.remotePort);
+  }
+  expect(ports.size).toBe(1);
+});
+
+test("a request with a body on GET and one with trailers arrive framed once", async () => {
+  const gateway = await startGateway();
+  const answer = await new Promise<string>((resolve, reject) => {
+    const req = request(`${gateway.url}/proxy/echo/`, {
+      method: "GET",
+      headers: { "transfer-encoding": "chunked", trailer: "x-a" },
+    });
+    req.on("response", async (res) => resolve((await bodyOf(res)).toString()));
+    req.on("error", reject);
+    req.addTrailers({ "x-a": "1" });
+    req.end("body");
+  });
+  expect(JSON.parse(answer)).toMatchObject({ body: { size: 4 } });
+  expect(answer).not.toContain("x-a");
+});
