@@ -74,6 +74,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   });
   const server = createGatewayServer({
     instance,
+    logger,
     keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
     dataPlane: pipeline,
     controlPlane,

@@ -11,9 +11,11 @@ import { GatewayError } from "./errors.ts";
 import { errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
 import type { Instance } from "./perimeter/instance.ts";
+import type { Logger } from "./telemetry/logger.ts";
 
 export interface ServerParts {
   readonly instance: Instance;
+  readonly logger: Logger;
   readonly keepAliveTimeoutMs: number;
   readonly dataPlane: (req: IncomingMessage, res: ServerResponse) => Promise<void>;
   // biome-ignore lint/suspicious/noExplicitAny: the listener does not care for the app's own types
@@ -64,7 +66,11 @@ export function createGatewayServer(parts: ServerParts): Server {
     lastAnswers.set(req.socket, res);
     const url = req.url as string;
     if (url.startsWith("/proxy/") && !CONTROL_PATH.test(url)) {
-      void dataPlane(req, res);
+      // It answers for its own errors; what escapes it all the same ends this connection, not the process.
+      dataPlane(req, res).catch((error: unknown) => {
+        parts.logger.error({ err: error }, "an exchange was lost");
+        req.socket.destroy();
+      });
       return;
     }
     const malformed = findMalformed(req);

@@ -1,0 +1,125 @@
+/** The routes that are not proxied, and the one form of their errors. */
+import { describe, expect, test } from "vitest";
+import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { rawRequest } from "../support/raw-request.ts";
+
+describe("the control plane", () => {
+  test("says that it lives, what it is, and what there is", async () => {
+    const gateway = await startGateway({ env: { GITHUB_TOKEN: "a-github-token" } });
+    const get = async (path: string) => (await fetch(`${gateway.url}${path}`)).json();
+    const { version } = (await get("/version")) as { version: string };
+    expect(version).toMatch(/^\d+\.\d+\.\d+/);
+    for (const path of ["/health", "/health/live"]) {
+      expect(await get(path)).toMatchObject({
+        status: "ok",
+        uptime: expect.any(Number),
+        timestamp: expect.any(String),
+        version,
+      });
+    }
+    expect(await get("/health/ready")).toEqual({ status: "ready", reasons: [] });
+    expect(await get("/health/version")).toEqual(await get("/version"));
+    expect(await get("/")).toMatchObject({ name: "ByteProxy", version, links: { health: "/health" } });
+    const { services, count } = (await get("/proxy/services")) as {
+      services: Record<string, unknown>[];
+      count: number;
+    };
+    expect(count).toBe(services.length);
+    expect(services.find(({ key }) => key === "github")).toEqual({
+      key: "github",
+      name: "GitHub API",
+      baseUrl: "https://api.github.com/",
+      hasAuth: true,
+      rateLimit: null,
+    });
+    expect(services.find(({ key }) => key === "openai")).toMatchObject({ hasAuth: false });
+    expect(JSON.stringify(services)).not.toContain("a-github-token");
+  });
+
+  test("tells a caller that its key works", async () => {
+    const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY } });
+    for (const [path, headers] of [
+      ["/proxy/auth-test", { authorization: `Bearer ${PROXY_KEY}` }],
+      ["/proxy/auth-test", { "x-api-key": PROXY_KEY }],
+      [`/proxy/auth-test?api_key=${PROXY_KEY}`, {}],
+    ] as const) {
+      const answer = await fetch(`${gateway.url}${path}`, { headers });
+      expect(await answer.json()).toEqual({ success: true, caller: "proxy-key", protected: true });
+    }
+  });
+
+  test.each([
+    ["GET", "/nope", 404, "NOT_FOUND"],
+    ["GET", "/proxy", 404, "NOT_FOUND"],
+    ["GET", "/health/nope", 404, "NOT_FOUND"],
+    ["POST", "/health", 405, "METHOD_NOT_ALLOWED"],
+    ["DELETE", "/proxy/services", 405, "METHOD_NOT_ALLOWED"],
+    ["GET", "/proxy/", 404, "SERVICE_NOT_CONFIGURED"],
+    ["GET", "/manage/nope", 404, "NOT_FOUND"],
+    ["GET", "/\\host", 400, "INVALID_PATH"],
+    ["GET", "//host/x", 404, "NOT_FOUND"],
+  ])("%s %s is %i %s in the one form of every error", async (method, path, status, code) => {
+    const gateway = await startGateway();
+    const answer = await rawRequest(
+      gateway.port,
+      `${method} ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+    );
+    expect(answer.status).toBe(status);
+    expect(answer.head).toMatch(new RegExp(`^x-proxy-error: ${code}$`, "im"));
+    expect(answer.head).toMatch(/^content-type: application\/json/im);
+    const body = JSON.parse(answer.body) as Record<string, unknown>;
+    expect(Object.keys(body)).toEqual(
+      expect.arrayContaining(["error", "message", "code", "status", "requestId", "hint", "documentation"]),
+    );
+    expect(body).toMatchObject({ status, code });
+    if (status === 405) expect(answer.head).toMatch(/^allow: .*GET/im);
+  });
+
+  test("is behind the management key under /manage, in every spelling of the path", async () => {
+    const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
+    for (const path of ["/manage", "/manage/", "/manage/services", "/manage/a/b/c", "/manage//x"]) {
+      expect((await fetch(`${gateway.url}${path}`)).status).toBe(401);
+      const headers = { authorization: `Bearer ${MANAGEMENT_KEY}` };
+      expect((await fetch(`${gateway.url}${path}`, { headers })).status).toBe(404);
+    }
+  });
+
+  test("answers HEAD with headers only", async () => {
+    const gateway = await startGateway();
+    for (const path of ["/health", "/nope", "/proxy/nope/"]) {
+      const answer = await rawRequest(
+        gateway.port,
+        `HEAD ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+      );
+      expect(answer.body).toBe("");
+      expect(answer.head).toMatch(/^content-type: application\/json/im);
+    }
+  });
+});
+
+test("a throw anywhere in one exchange ends that one alone, and its cause is in the log, not in the answer", async () => {
+  const gateway = await startGateway();
+  const { now } = performance;
+  try {
+    // Every part of an exchange reads the clock: the nth reading throws, wherever that is.
+    for (let nth = 1; nth <= 8; nth++) {
+      let readings = 0;
+      performance.now = () => {
+        readings++;
+        if (readings === nth) throw new Error("a private cause");
+        return now.call(performance);
+      };
+      const answer = await rawRequest(
+        gateway.port,
+        "GET /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+      );
+      performance.now = now;
+      expect(answer.end).not.toBe("open");
+      expect(answer.text).not.toContain("private cause");
+      expect((await fetch(`${gateway.url}/proxy/echo/`)).status).toBe(200);
+    }
+  } finally {
+    performance.now = now;
+  }
+  expect(gateway.logText()).toContain("private cause");
+});

@@ -1,0 +1,88 @@
+/** A plane without a key serves the programs of this machine: no web page, no rebinding, no proxy in front. */
+import { describe, expect, test } from "vitest";
+import { startGateway } from "../support/gateway.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream } from "../support/upstream.ts";
+
+async function start(env: Record<string, string> = {}) {
+  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url } } });
+  const ask = (headers: string, path = "/proxy/api/") =>
+    rawRequest(gateway.port, `GET ${path} HTTP/1.1\r\n${headers}\r\nConnection: close\r\n\r\n`);
+  return { upstream, gateway, ask };
+}
+
+const PATHS = ["/proxy/api/", "/proxy/services", "/proxy/auth-test", "/manage/services"];
+
+describe("an open plane", () => {
+  test.each([
+    ["another name (DNS rebinding)", "Host: evil.example", "HOST_NOT_ALLOWED"],
+    ["another name that begins like ours", "Host: localhost.evil.example", "HOST_NOT_ALLOWED"],
+    ["another address", "Host: 192.168.1.5:3420", "HOST_NOT_ALLOWED"],
+    ["no name at all", "Host:", "HOST_HEADER_INVALID"],
+    ["a foreign Origin", "Host: localhost\r\nOrigin: https://evil.example", "ORIGIN_NOT_ALLOWED"],
+    ["an Origin on another port", "Host: localhost\r\nOrigin: http://localhost:8080", "ORIGIN_NOT_ALLOWED"],
+    ["the null Origin", "Host: localhost\r\nOrigin: null", "ORIGIN_NOT_ALLOWED"],
+    [
+      "an image of a foreign page",
+      "Host: localhost\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors",
+      "ORIGIN_NOT_ALLOWED",
+    ],
+    ["a page on another port", "Host: localhost\r\nSec-Fetch-Site: same-site", "ORIGIN_NOT_ALLOWED"],
+    ["X-Forwarded-For", "Host: localhost\r\nX-Forwarded-For: 9.9.9.9", "HOST_NOT_ALLOWED"],
+    ["X-Forwarded-Host", "Host: localhost\r\nX-Forwarded-Host: a", "HOST_NOT_ALLOWED"],
+    ["Forwarded", "Host: localhost\r\nForwarded: for=9.9.9.9", "HOST_NOT_ALLOWED"],
+    ["X-Real-IP", "Host: localhost\r\nX-Real-IP: 9.9.9.9", "HOST_NOT_ALLOWED"],
+    ["a foreign Via", "Host: localhost\r\nVia: 1.1 nginx", "HOST_NOT_ALLOWED"],
+  ])("refuses %s on every route, and sends nothing", async (_, headers, code) => {
+    const { upstream, ask } = await start();
+    for (const path of PATHS) {
+      const answer = await ask(headers, path);
+      expect(answer.status).toBe(code === "HOST_HEADER_INVALID" ? 400 : 403);
+      const body = JSON.parse(answer.body) as { code: string; hint: string };
+      expect(body.code).toBe(code);
+      if (answer.status === 403) expect(body.hint).toMatch(/set (PROXY|MANAGEMENT)_API_KEY/i);
+    }
+    expect(upstream.received).toEqual([]);
+  });
+
+  test.each([
+    "Host: localhost",
+    "Host: LOCALHOST:3420",
+    "Host: 127.0.0.1",
+    "Host: 127.9.9.9:1",
+    "Host: [::1]:3420",
+    "Host: app.localhost",
+    "Host: localhost\r\nOrigin: http://localhost",
+    "Host: localhost:99\r\nOrigin: http://localhost:99\r\nSec-Fetch-Site: same-origin",
+    "Host: localhost\r\nSec-Fetch-Site: none",
+  ])("serves %s", async (headers) => {
+    const { ask } = await start();
+    expect((await ask(headers)).status).toBe(200);
+  });
+
+  test("serves the origins and hosts that it is told to", async () => {
+    const { ask } = await start({ CORS_ORIGINS: "https://app.example", ALLOWED_HOSTS: "gw.example, other" });
+    expect((await ask("Host: gw.example:80\r\nOrigin: https://app.example\r\nSec-Fetch-Site: cross-site")).status).toBe(
+      200,
+    );
+    expect((await ask("Host: localhost")).status).toBe(403);
+    expect((await ask("Host: other\r\nOrigin: https://app.example.evil")).status).toBe(403);
+    const anyHost = await start({ ALLOWED_HOSTS: "*" });
+    expect((await anyHost.ask("Host: whatever.example")).status).toBe(200);
+  });
+
+  test("answers health and version to anybody: probes have no name for it", async () => {
+    const { ask } = await start();
+    for (const path of ["/health", "/health/live", "/health/ready", "/version", "/"]) {
+      expect((await ask("Host: pod-7.cluster.example\r\nX-Forwarded-For: 10.0.0.1", path)).status).toBe(200);
+    }
+  });
+});
+
+test("a plane with a key asks for the key, whatever the Host, Origin or proxy", async () => {
+  const { ask } = await start({ PROXY_API_KEY: "a-key-of-sixteen-or-more" });
+  const foreign = "Host: gw.example\r\nOrigin: https://evil.example\r\nX-Forwarded-For: 9.9.9.9";
+  expect((await ask(foreign)).status).toBe(401);
+  expect((await ask(`${foreign}\r\nx-api-key: a-key-of-sixteen-or-more`)).status).toBe(200);
+});
