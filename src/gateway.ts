@@ -39,6 +39,9 @@ export interface GatewayOptions {
   readonly logSink?: LineSink;
 }
 
+/** How often connections that have become idle are closed while draining, ms. */
+const IDLE_SWEEP_MS = 20;
+
 export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
   const { settings } = config;
   const mask = createSecretMask(secretsOf(config));
@@ -48,6 +51,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     isEnabled: settings.LOGGING_ENABLED,
     isAccessLogged: settings.ACCESS_LOG,
     mask,
+    maskKeys: createSecretMask(ownKeysOf(config)),
     ...(options.logSink === undefined ? {} : { sink: options.logSink }),
   });
   const instance = createInstance();
@@ -100,8 +104,10 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
       instance.isDraining = true;
       await wait(delayMs);
       server.close();
-      server.closeIdleConnections();
+      // close() ends connections that are idle now; those that still answer become idle later and would be kept.
+      const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
       const cut = await Promise.race([closed.then(() => 0), wait(timeoutMs).then(() => countConnections(server))]);
+      clearInterval(sweep);
       server.closeAllConnections();
       await closed;
       await closeParts();
@@ -139,9 +145,13 @@ function openTransport(service: Service, isTlsStrict: boolean, socketPath: strin
   });
 }
 
+function ownKeysOf({ proxyPlane, managementPlane }: Config): string[] {
+  return [proxyPlane.key, managementPlane.key].flatMap((key) => key?.reveal() ?? []);
+}
+
 function secretsOf(config: Config): string[] {
-  const secrets = [...config.services.values()].map(({ credential }) => credential?.secret);
-  return [...secrets, config.proxyPlane.key, config.managementPlane.key].flatMap((secret) => secret?.reveal() ?? []);
+  const credentials = [...config.services.values()].flatMap(({ credential }) => credential?.secret?.reveal() ?? []);
+  return [...credentials, ...ownKeysOf(config)];
 }
 
 function listen(server: ReturnType<typeof createGatewayServer>, port: number, host: string): Promise<void> {

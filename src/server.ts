@@ -8,7 +8,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import type { Hono } from "hono";
 import { GatewayError } from "./errors.ts";
-import { errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
+import { type ErrorAnswer, errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
 import type { Instance } from "./perimeter/instance.ts";
 import type { Logger } from "./telemetry/logger.ts";
@@ -33,8 +33,7 @@ export function createGatewayServer(parts: ServerParts): Server {
   const controlPlane = getRequestListener(parts.controlPlane.fetch, {
     overrideGlobalObjects: false,
     // Asked for targets that no URL can be made of, such as `/\\host`.
-    errorHandler: () =>
-      errorResponse(errorAnswer(new GatewayError("INVALID_PATH"), { requestId: instance.requestId(undefined) }), "GET"),
+    errorHandler: () => errorResponse(errorOf(new GatewayError("INVALID_PATH")), "GET"),
   });
   /** The answer begun last on each connection: answers leave in order, so when it is over all before it are. */
   const lastAnswers = new WeakMap<Duplex, ServerResponse>();
@@ -88,15 +87,19 @@ export function createGatewayServer(parts: ServerParts): Server {
     else socket.destroy();
   }
 
+  function errorOf(error: GatewayError, req?: IncomingMessage): ErrorAnswer {
+    return errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) }, parts.logger.maskKeys);
+  }
+
   function sendError(req: IncomingMessage, res: ServerResponse, error: GatewayError): void {
-    const { status, headers, body } = errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) });
+    const { status, headers, body } = errorOf(error, req);
     res.writeHead(status, [...headers, "Connection", "close"]);
     res.end(req.method === "HEAD" ? undefined : body);
   }
 
   /** For sockets that have no ServerResponse. */
   function sendRaw(socket: Duplex, error: GatewayError, req?: IncomingMessage): void {
-    const { status, headers, body } = errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) });
+    const { status, headers, body } = errorOf(error, req);
     const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, `Date: ${new Date().toUTCString()}`];
     for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
     lines.push("Connection: close", "", body);

@@ -1,12 +1,13 @@
 /** What keeps a well-configured gateway from starting, in one line: what, why and the mend. */
-import { accessSync, constants, mkdirSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
 
 class StartFailure extends Error {}
 
 /** Makes the folder for run-time state, mode 0700. @throws an error that explainStartFailure knows. */
 export function checkDataDir(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolder(path);
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
@@ -14,6 +15,14 @@ export function checkDataDir(path: string): void {
       `DATA_DIR ${path} cannot be written (${code}); make it writable for this user, or name another folder with DATA_DIR=.`,
     );
   }
+}
+
+/** Folder by folder: the recursive mode of Node 20 never returns where a folder exists and takes no new ones (/proc). */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (!existsSync(parent)) makeFolder(parent);
+  mkdirSync(path, { mode: 0o700 });
 }
 
 /** Undefined for what is no fault of the machine or its operator: a mistake of ours, which keeps its stack trace. */

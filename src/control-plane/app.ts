@@ -56,7 +56,7 @@ export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
       onMethodNotAllowed: (context, allowed) => {
         // Hono copies the headers of the answer that is replaced, here those of a 404.
         context.res = undefined;
-        return answer(context, refuseMethod(context.req.method, allowed));
+        return answer(context, parts, refuseMethod(context.req.method, allowed));
       },
     }),
   );
@@ -66,14 +66,14 @@ export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
   addManageRoutes(app, parts);
 
   app.notFound((context) =>
-    answer(context, new GatewayError("NOT_FOUND", { message: "There is nothing at this path." })),
+    answer(context, parts, new GatewayError("NOT_FOUND", { message: "There is nothing at this path." })),
   );
   app.onError((thrown, context) => {
     const error = GatewayError.from(thrown);
     if (error.code === "INTERNAL_ERROR") {
       parts.logger.error({ requestId: context.get("requestId"), err: error.cause }, "internal error");
     }
-    return answer(context, error);
+    return answer(context, parts, error);
   });
   return app;
 }
@@ -86,8 +86,8 @@ function refuseMethod(method: string, allowed: readonly string[]): GatewayError 
   });
 }
 
-function answer(context: Context<ControlEnv>, error: GatewayError): Response {
+function answer(context: Context<ControlEnv>, parts: ControlPlaneParts, error: GatewayError): Response {
   const { incoming } = context.env;
   const request = { requestId: context.get("requestId"), path: incoming.url?.split("?", 1)[0] };
-  return errorResponse(errorAnswer(error, request), context.req.method);
+  return errorResponse(errorAnswer(error, request, parts.logger.maskKeys), context.req.method);
 }

@@ -25,11 +25,15 @@ export function refuse(exchange: Exchange, error: GatewayError, logger: Logger):
     cutAnswer(req, req.httpVersionMinor > 0);
     return;
   }
-  const { status, headers, body } = errorAnswer(error, {
-    requestId: exchange.id,
-    service: exchange.serviceKey || undefined,
-    path: pathOf(exchange),
-  });
+  const { status, headers, body } = errorAnswer(
+    error,
+    {
+      requestId: exchange.id,
+      service: exchange.serviceKey || undefined,
+      path: pathOf(exchange),
+    },
+    logger.maskKeys,
+  );
   if (exchange.serviceKey !== "") headers.push("X-Proxy-Service", exchange.serviceKey);
   if (exchange.closesConnection || !canKeepConnection(exchange)) {
     headers.push("Connection", "close");

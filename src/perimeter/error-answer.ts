@@ -3,6 +3,7 @@
  * Invariant: public fields of the error only; `cause` is not read here.
  */
 import type { GatewayError } from "../errors.ts";
+import type { SecretMask } from "../telemetry/redact.ts";
 
 /** What an answer says of the request that it refuses. */
 export interface RefusedRequest {
@@ -20,19 +21,22 @@ export interface ErrorAnswer {
 }
 
 /** The JSON body of SPEC 5 with `X-Proxy-Error` and, where it applies, `Proxy-Status` (RFC 9209). */
-export function errorAnswer(error: GatewayError, request: RefusedRequest): ErrorAnswer {
-  const body = JSON.stringify({
-    error: error.title,
-    message: error.message,
-    code: error.code,
-    status: error.status,
-    requestId: request.requestId,
-    service: request.service,
-    path: request.path,
-    hint: error.hint,
-    documentation: "/docs",
-    ...error.extra,
-  });
+export function errorAnswer(error: GatewayError, request: RefusedRequest, mask: SecretMask): ErrorAnswer {
+  // Masked as a whole: a caller may have put a key where a path or a service is expected, and gets it back with neither.
+  const body = mask(
+    JSON.stringify({
+      error: error.title,
+      message: error.message,
+      code: error.code,
+      status: error.status,
+      requestId: request.requestId,
+      service: request.service,
+      path: request.path,
+      hint: error.hint,
+      documentation: "/docs",
+      ...error.extra,
+    }),
+  );
   const headers = [
     "Content-Type",
     "application/json; charset=utf-8",

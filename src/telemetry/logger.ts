@@ -4,7 +4,7 @@
  */
 import { fstatSync } from "node:fs";
 import { type DestinationStream, destination, type Level, type Logger as PinoLogger, pino, stdSerializers } from "pino";
-import { maskQuery } from "./redact.ts";
+import { maskQuery, type SecretMask } from "./redact.ts";
 
 export interface AccessLine {
   /** Letters, digits and punctuation that needs no escaping. */
@@ -32,6 +32,8 @@ export interface Logger extends Pick<PinoLogger, "debug" | "info" | "warn" | "er
   /** False when `access` would do nothing: lets the caller skip the work. */
   readonly isAccessLogged: boolean;
   access(line: AccessLine): void;
+  /** Replaces the gateway's own keys, in the few texts that a caller has a hand in: those are the secrets it could hold. */
+  readonly maskKeys: SecretMask;
   /** Writes out what is held back, synchronously. */
   flush(): void;
   close(): void;
@@ -43,7 +45,9 @@ export interface LoggerOptions {
   readonly isEnabled: boolean;
   readonly isAccessLogged: boolean;
   /** Replaces known secrets in every line but access lines, which hold none by construction. */
-  readonly mask: (text: string) => string;
+  readonly mask: SecretMask;
+  /** Replaces the gateway's own keys only: cheap, however many services there are. */
+  readonly maskKeys: SecretMask;
   /** Takes whole lines; stdout when left out. */
   readonly sink?: LineSink;
 }
@@ -76,6 +80,7 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
     info: log.info.bind(log),
     warn: log.warn.bind(log),
     error: log.error.bind(log),
+    maskKeys: options.maskKeys,
     isAccessLogged: options.isAccessLogged && log.isLevelEnabled("info"),
     access: (line) => batch.write(accessLine(line)),
     flush() {

@@ -1,0 +1,212 @@
+/** The process as an operator sees it: what it prints, how it ends, and with which code. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
+import { openSocket } from "../support/raw-request.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+
+interface Run {
+  readonly child: ChildProcess;
+  readonly directory: string;
+  out(): string;
+  err(): string;
+  /** Code and signal once it has ended. */
+  readonly ended: Promise<number | null>;
+  /** Port that it says it listens on. */
+  port(): Promise<number>;
+}
+
+function start(env: Record<string, string> = {}, words: string[] = [], files: Record<string, string> = {}): Run {
+  const directory = mkdtempSync(join(tmpdir(), "byteproxy-process-"));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
+  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), join(root, "src/main.ts"), ...words], {
+    cwd: directory,
+    env: { PATH: process.env.PATH, PORT: "0", LOG_FORMAT: "json", SHUTDOWN_DELAY: "0", ...env },
+  });
+  let out = "";
+  let err = "";
+  child.stdout?.on("data", (chunk) => {
+    out += chunk;
+  });
+  child.stderr?.on("data", (chunk) => {
+    err += chunk;
+  });
+  const ended = new Promise<number | null>((done) => child.on("close", (code) => done(code)));
+  onTestFinished(async () => {
+    child.kill("SIGKILL");
+    await ended;
+    rmSync(directory, { recursive: true, force: true });
+  });
+  const port = async () => {
+    const listening = () => /listens on http:\/\/[^ "]+:(\d+)/.exec(out)?.[1];
+    return Number(await eventually(listening, `the gateway to listen; it printed ${err}`, 9_000));
+  };
+  return { child, directory, out: () => out, err: () => err, ended, port };
+}
+
+describe("the start", () => {
+  test("prints, in under 15 lines, the address, the services, what protects them and three things to try", async () => {
+    const run = start({ GITHUB_TOKEN: "a-token-for-github" });
+    const port = await run.port();
+    const lines = run
+      .out()
+      .trim()
+      .split("\n")
+      .map((line) => (JSON.parse(line) as { msg: string }).msg);
+    expect(lines.length).toBeLessThan(15);
+    const text = lines.join("\n");
+    expect(text).toContain(`http://127.0.0.1:${port}`);
+    expect(text).toMatch(
+      /echo \(needs no credential\).*discord \(off: set DISCORD_TOKEN\).*github \(credential ready\)/,
+    );
+    expect(text).toMatch(/\.env \(absent\), \.env\.local \(absent\), config\/services\.json \(absent\)/);
+    expect(text).toMatch(/\/proxy\/\* is open to this machine \(set PROXY_API_KEY/);
+    expect(text.match(/^Try: curl/gm)).toHaveLength(3);
+    expect(text).not.toContain("a-token-for-github");
+  });
+
+  test("with bad configuration is exit 2 with every problem on a line of its own and no stack trace", async () => {
+    const services = '{\n  "services": {\n    "a": { "baseUrl": "ftp://x", "timoutMs": 1 }\n  }\n}';
+    const run = start({ PORT: "abc", LOG_LEVEL: "loud", REDIS_URL: "redis://x", CONFIG_FILE: "s.json" }, [], {
+      "s.json": services,
+    });
+    expect(await run.ended).toBe(2);
+    const lines = run.err().trim().split("\n");
+    expect(lines).toHaveLength(5);
+    expect(run.err()).toMatch(/^PORT.*"abc".*integer/m);
+    expect(run.err()).toMatch(/^LOG_LEVEL.*"loud"/m);
+    expect(run.err()).toMatch(/^REDIS_URL.*not yet supported/m);
+    expect(run.err()).toMatch(/^s\.json:3:\d+ services\.a\.baseUrl/m);
+    expect(run.err()).toMatch(/^s\.json:3:\d+ services\.a\.timoutMs.*did you mean "timeoutMs"/m);
+    expect(run.err()).not.toMatch(/^\s+at /m);
+  });
+
+  test("on an address for everyone without keys is refused, and says what to set", async () => {
+    const run = start({ HOST: "0.0.0.0" });
+    expect(await run.ended).toBe(2);
+    expect(run.err()).toContain("PROXY_API_KEY");
+    expect(run.err()).toContain("MANAGEMENT_API_KEY");
+    expect(run.err()).toContain("ALLOW_UNAUTHENTICATED");
+  });
+
+  test("on a port in use is exit 1 and one line with the mend", async () => {
+    const server = createServer();
+    await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as { port: number };
+    const run = start({ PORT: String(port) });
+    expect(await run.ended).toBe(1);
+    expect(run.err().trim().split("\n")).toHaveLength(1);
+    expect(run.err()).toMatch(new RegExp(`Port ${port} .* in use.*PORT=`));
+  });
+
+  test("with a DATA_DIR that cannot be made is exit 1 and one line", async () => {
+    const run = start({ DATA_DIR: "/proc/nowhere" });
+    expect(await run.ended).toBe(1);
+    expect(run.err()).toMatch(/^DATA_DIR \/proc\/nowhere cannot be written.*DATA_DIR=\.\n$/);
+  });
+
+  test("with words that it does not know is exit 2 with the usage", async () => {
+    const run = start({}, ["dance"]);
+    expect(await run.ended).toBe(2);
+    expect(run.err()).toContain("Usage: byteproxy");
+    const help = start({}, ["--help"]);
+    expect(await help.ended).toBe(0);
+    expect(help.out()).toContain("Usage: byteproxy");
+    const version = start({}, ["--version"]);
+    expect(await version.ended).toBe(0);
+    expect(version.out()).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe("the end", () => {
+  async function startSlow(env: Record<string, string> = {}) {
+    let finish: () => void = () => {};
+    const upstream = await startUpstream((_, res) => {
+      res.write("first ");
+      finish = () => res.end("last");
+    });
+    const file = JSON.stringify({ services: { slow: { baseUrl: upstream.url } } });
+    const run = start({ CONFIG_FILE: "s.json", ...env }, [], { "s.json": file });
+    const port = await run.port();
+    const client = await openSocket(port);
+    client.write("GET /proxy/slow/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await eventually(() => client.received.includes("first "));
+    return { run, port, client, finish: () => finish() };
+  }
+
+  test.each(["SIGTERM", "SIGINT"] as const)("by %s finishes what is in flight and exits 0", async (signal) => {
+    const { run, client, finish } = await startSlow();
+    run.child.kill(signal);
+    await eventually(() => run.out().includes(`${signal}: `));
+    finish();
+    await eventually(() => client.received.endsWith("0\r\n\r\n"));
+    expect(client.received).toContain("last");
+    expect(await run.ended).toBe(0);
+    expect(run.out()).toContain('"outcome":"relayed"');
+  });
+
+  test("still serves for SHUTDOWN_DELAY, unready and with Connection: close", async () => {
+    const run = start({ SHUTDOWN_DELAY: "600" });
+    const port = await run.port();
+    run.child.kill("SIGTERM");
+    await eventually(() => run.out().includes("SIGTERM: "));
+    const ready = await fetch(`http://127.0.0.1:${port}/health/ready`);
+    expect([ready.status, await ready.json()]).toEqual([503, { status: "unready", reasons: ["draining"] }]);
+    const proxied = await fetch(`http://127.0.0.1:${port}/proxy/echo/`);
+    expect([proxied.status, proxied.headers.get("connection")]).toEqual([200, "close"]);
+    expect(await run.ended).toBe(0);
+  });
+
+  test("by two signals within a second is one end, not a kill", async () => {
+    const { run, client, finish } = await startSlow();
+    run.child.kill("SIGINT");
+    run.child.kill("SIGTERM");
+    await eventually(() => run.out().includes("finishing what is in flight"));
+    finish();
+    await eventually(() => client.received.includes("last"));
+    expect(await run.ended).toBe(0);
+  });
+
+  test("cuts what does not end within SHUTDOWN_TIMEOUT, and exits 1", async () => {
+    const { run, client } = await startSlow({ SHUTDOWN_TIMEOUT: "150" });
+    run.child.kill("SIGTERM");
+    expect(await run.ended).toBe(1);
+    await eventually(() => client.destroyed);
+  });
+
+  test("by a signal more than a second after the first is at once", async () => {
+    const { run } = await startSlow({ SHUTDOWN_TIMEOUT: "60000" });
+    run.child.kill("SIGTERM");
+    await eventually(() => run.out().includes("SIGTERM: "));
+    await new Promise((done) => setTimeout(done, 1_100));
+    run.child.kill("SIGTERM");
+    expect(await run.ended).toBe(1);
+  });
+
+  test("closes idle connections at once instead of waiting for them", async () => {
+    const run = start();
+    const client = await openSocket(await run.port());
+    client.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await eventually(() => client.received.includes('"ok"'));
+    run.child.kill("SIGTERM");
+    expect(await run.ended).toBe(0);
+  });
+});
+
+test("a reader of the log that goes away does not take the gateway with it", async () => {
+  const run = start();
+  const port = await run.port();
+  run.child.stdout?.destroy();
+  for (let i = 0; i < 5; i++) {
+    expect((await fetch(`http://127.0.0.1:${port}/proxy/echo/`)).status).toBe(200);
+    await new Promise((done) => setTimeout(done, 60));
+  }
+  expect(run.child.exitCode).toBeNull();
+});

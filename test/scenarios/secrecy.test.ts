@@ -1,0 +1,117 @@
+/** Secrets planted everywhere, then looked for in everything that the gateway writes: H16 of the list of attacks. */
+import { expect, test } from "vitest";
+import { startLines } from "../../src/cli/describe-start.ts";
+import { loadConfig } from "../../src/config/load-config.ts";
+import { startGateway } from "../support/gateway.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+
+const SECRETS = {
+  PROXY_API_KEY: "PLANTED-proxy-key-77f1c2",
+  MANAGEMENT_API_KEY: "PLANTED-management-key-a01b",
+  TOKEN: "PLANTED+upstream/token=93d4",
+  BASIC: "PLANTED-user:PLANTED-password-5e",
+} as const;
+const CALLERS_OWN = "PLANTED-of-the-callers-c8";
+const WRONG = "PLANTED-wrong-key-of-somebody";
+
+/** Each secret, as it may be spelt on the wire. */
+const spellings = [...Object.values(SECRETS), CALLERS_OWN, WRONG].flatMap((secret) => [
+  secret,
+  encodeURIComponent(secret),
+  Buffer.from(secret).toString("base64"),
+  ...secret.split(":"),
+]);
+
+function expectNoSecret(text: string, where: string): void {
+  expect(
+    spellings.filter((spelling) => text.includes(spelling)),
+    where,
+  ).toEqual([]);
+  expect(text, where).not.toContain("PLANTED");
+}
+
+test("no line, no answer of the gateway's own and no start-up text ever holds a secret, at trace level, whatever happens", async () => {
+  const good = await startUpstream();
+  const cut = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"));
+  const garbage = await startRawUpstream(answering("SSH-2.0\r\n\r\n"));
+  const silent = await startRawUpstream(() => {});
+  const auth = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
+  const common = { auth, retries: 0, timeoutMs: 100 };
+  const services = {
+    good: { baseUrl: good.url, ...common },
+    limited: { baseUrl: good.url, ...common, rateLimit: { maxRequests: 1, windowMs: 60_000 } },
+    query: { ...common, baseUrl: garbage.url, auth: { type: "api-key", queryParam: "key", tokenEnvVar: "TOKEN" } },
+    basic: { ...common, baseUrl: "http://127.0.0.1:1", auth: { type: "basic", tokenEnvVar: "BASIC" } },
+    cut: { baseUrl: cut.url, ...common },
+    silent: { baseUrl: silent.url, ...common },
+    missing: { baseUrl: good.url, auth: { type: "bearer", tokenEnvVar: "NOT_SET" } },
+    echo: { auth },
+  } as const;
+  const env = { ...SECRETS, LOG_LEVEL: "trace" };
+  const gateway = await startGateway({ env, services });
+
+  const requests = [
+    "good",
+    "limited",
+    "limited",
+    "query",
+    "basic",
+    "cut",
+    "silent",
+    "missing",
+    "echo",
+    "nope",
+    "__proto__",
+  ].flatMap((key) => [
+    `GET /proxy/${key}/a?token=${CALLERS_OWN}&${CALLERS_OWN}&api_key=${SECRETS.PROXY_API_KEY}`,
+    `GET /proxy/${key}/a?api_key=${WRONG}`,
+    `POST /proxy/${key}/%zz?x=${CALLERS_OWN}`,
+    `TRACE /proxy/${key}/?x=${CALLERS_OWN}`,
+  ]);
+  requests.push(
+    `GET /proxy/services?api_key=${WRONG}`,
+    `GET /manage/x?api_key=${SECRETS.PROXY_API_KEY}`,
+    `GET /nope?api_key=${SECRETS.MANAGEMENT_API_KEY}`,
+    `GET /proxy/auth-test?api_key=${SECRETS.PROXY_API_KEY}`,
+    `BROKEN ${SECRETS.TOKEN}`,
+  );
+  const headers = [
+    "Host: localhost",
+    `Authorization: Bearer ${WRONG}`,
+    `x-api-key: ${SECRETS.PROXY_API_KEY}`,
+    `Cookie: session=${CALLERS_OWN}`,
+    `X-Custom: ${CALLERS_OWN}`,
+    `traceparent: ${CALLERS_OWN}`,
+    `X-Request-Id: "${CALLERS_OWN}"`,
+    "Connection: close",
+  ].join("\r\n");
+  for (const request of requests) {
+    for (const head of [
+      headers,
+      headers.replace(/x-api-key: .*\r\n/, ""),
+      headers.replace("Host: localhost", "Host: a b"),
+    ]) {
+      const answer = await rawRequest(gateway.port, `${request} HTTP/1.1\r\n${head}\r\n\r\n`, { withinMs: 1_000 });
+      // The echo service shows the caller what the caller sent; what was injected it must not show.
+      const isEcho = request.includes("/proxy/echo/") && answer.status === 200;
+      if (isEcho) expect(answer.text).not.toContain(SECRETS.TOKEN);
+      else expectNoSecret(answer.text, request);
+    }
+  }
+  expect(gateway.exchanges().length).toBeGreaterThan(100);
+  expectNoSecret(gateway.logText(), "the log");
+
+  const config = loadConfig({ processEnv: env, directory: "/nonexistent" });
+  expectNoSecret([...startLines(config, gateway.url), ...config.warnings].join("\n"), "the start-up text");
+  expectNoSecret(JSON.stringify(config.settings), "the settings");
+});
+
+test("a secret in a path that a caller made up by mistake is replaced where it is one of ours", async () => {
+  const gateway = await startGateway({ env: { ...SECRETS } });
+  await rawRequest(
+    gateway.port,
+    `GET /proxy/${SECRETS.PROXY_API_KEY}/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+  );
+  expectNoSecret(gateway.logText(), "the log");
+});
