@@ -1,5 +1,5 @@
 /** A gateway of its own for a test, on a free port, with its log lines at hand. */
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -51,6 +51,7 @@ export async function startGateway({ env = {}, services = {} }: GatewaySetup = {
     if (isClosed) return;
     isClosed = true;
     await gateway.close();
+    rmSync(directory, { recursive: true, force: true });
   };
   onTestFinished(close);
   const lines = () => {
@@ -71,6 +72,7 @@ export async function startGateway({ env = {}, services = {} }: GatewaySetup = {
     },
     drain: (delayMs, timeoutMs) => {
       isClosed = true;
+      rmSync(directory, { recursive: true, force: true });
       return gateway.drain(delayMs, timeoutMs);
     },
     close,
