@@ -2,39 +2,14 @@
  * The control plane: everything that is not `/proxy/<service>`, as one Hono app.
  * Invariant: one guard, one error form; a handler only says what is true.
  */
-import type { HttpBindings } from "@hono/node-server";
 import { type Context, Hono } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
-import type { Callers } from "../callers/callers.ts";
 import { GatewayError } from "../errors.ts";
-import type { Limiter } from "../limits/limiters.ts";
-import type { ClientView } from "../perimeter/client-view.ts";
 import { errorAnswer, errorResponse } from "../perimeter/error-answer.ts";
-import type { Instance } from "../perimeter/instance.ts";
-import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
-import type { Registry } from "../registry/registry.ts";
-import type { Logger } from "../telemetry/logger.ts";
 import { addHealthRoutes } from "./health.ts";
 import { addManageRoutes } from "./manage/manage.ts";
+import type { ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
-
-export interface ControlPlaneParts {
-  readonly instance: Instance;
-  readonly callers: Callers;
-  readonly clients: ClientView;
-  readonly registry: Registry;
-  readonly limiterOf: (key: string) => Limiter | undefined;
-  readonly logger: Logger;
-  readonly guardOpenProxyPlane: OpenPlaneGuard;
-  readonly guardOpenManagementPlane: OpenPlaneGuard;
-}
-
-export interface ControlEnv {
-  Bindings: HttpBindings;
-  Variables: { requestId: string };
-}
-
-export type ControlPlane = Hono<ControlEnv>;
 
 export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
   const { instance } = parts;

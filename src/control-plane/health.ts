@@ -1,6 +1,6 @@
 /** Whether the process lives and may be given traffic, and what it is. Open to everyone: probes hold no keys. */
 import { version } from "../version.ts";
-import type { ControlPlane, ControlPlaneParts } from "./app.ts";
+import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 
 export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlaneParts): void {
   app.get("/", (context) =>

@@ -1,7 +1,7 @@
 /** What callers may ask about the proxy plane: what there is, what is left of a limit, whether their key works. */
 import { Hono } from "hono";
 import { credentialState } from "../registry/credential-state.ts";
-import type { ControlPlane, ControlPlaneParts } from "./app.ts";
+import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { type CallerEnv, requireCaller } from "./require-caller.ts";
 
 export function addProxyRoutes(app: ControlPlane, parts: ControlPlaneParts): void {

@@ -5,7 +5,7 @@ import { readPresentedKeys } from "../callers/presented-keys.ts";
 import { callerOrRefusal } from "../callers/refuse-caller.ts";
 import { GatewayError } from "../errors.ts";
 import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
-import type { ControlEnv } from "./app.ts";
+import type { ControlEnv } from "./parts.ts";
 
 export interface CallerEnv extends ControlEnv {
   Variables: ControlEnv["Variables"] & { caller: Caller };

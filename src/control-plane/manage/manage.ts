@@ -2,7 +2,7 @@
 
 import { Hono } from "hono";
 import { GatewayError } from "../../errors.ts";
-import type { ControlPlane, ControlPlaneParts } from "../app.ts";
+import type { ControlPlane, ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, requireCaller } from "../require-caller.ts";
 
 export function addManageRoutes(app: ControlPlane, { callers, guardOpenManagementPlane }: ControlPlaneParts): void {

@@ -4,14 +4,15 @@
  */
 import { STATUS_CODES } from "node:http";
 import { GatewayError } from "../../errors.ts";
+import type { ClientView } from "../../perimeter/client-view.ts";
 import { cutAnswer, lingerBeforeClose } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { createAnswerHeaders } from "./answer-headers.ts";
-import { DEFAULT_IDLE_MS } from "./deadline.ts";
+import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
 import { explainFailure } from "./explain-failure.ts";
-import type { Forwarding } from "./forward.ts";
 import type { AnswerHeaders, AnswerListener, Flow } from "./transport.ts";
+import type { UpstreamRequest } from "./upstream-request.ts";
 
 /** What became of an attempt. `again` only when nothing of an answer was relayed. */
 export type AttemptEnd =
@@ -19,12 +20,23 @@ export type AttemptEnd =
   | { readonly kind: "again"; readonly afterMs: number }
   | { readonly kind: "failed"; readonly error: GatewayError };
 
+/** The forwarding that an attempt belongs to. */
+export interface AttemptOwner {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  readonly request: UpstreamRequest;
+  readonly clients: ClientView;
+  readonly deadline: Deadline;
+  /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
+  waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined;
+}
+
 /** Body of an answer that is thrown away for a retry: beyond this a new connection is cheaper. */
 const DISCARD_BYTES_LIMIT = 65_536;
 
 export class Attempt implements AnswerListener {
   readonly end: Promise<AttemptEnd>;
-  readonly #forwarding: Forwarding;
+  readonly #forwarding: AttemptOwner;
   #settle!: (end: AttemptEnd) => void;
   #flow: Flow | undefined;
   #state: "waiting" | "discarding" | "relaying" | "cut" | "settled" = "waiting";
@@ -33,7 +45,7 @@ export class Attempt implements AnswerListener {
   #isFramed = true;
   #hasWritten = false;
 
-  constructor(forwarding: Forwarding) {
+  constructor(forwarding: AttemptOwner) {
     this.#forwarding = forwarding;
     this.end = new Promise((resolve) => {
       this.#settle = resolve;

@@ -6,15 +6,15 @@ import { GatewayError } from "../../errors.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
-import { Attempt } from "./attempt.ts";
-import { DEFAULT_IDLE_MS, Deadline, type Expiry } from "./deadline.ts";
-import { RequestBody } from "./request-body.ts";
+import { Attempt, type AttemptOwner } from "./attempt.ts";
+import { DEFAULT_IDLE_MS, Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
+import { type BodyWatcher, RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import type { AnswerHeaders } from "./transport.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
 /** One exchange on its way: what its attempts, its body and its deadline share. */
-export class Forwarding {
+export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   readonly exchange: Exchange;
   readonly route: Route;
   readonly request: UpstreamRequest;
@@ -57,7 +57,6 @@ export class Forwarding {
     }
   }
 
-  /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined {
     if (status !== undefined && !isRetriableStatus(status)) return undefined;
     if (!this.#isReplayable || this.#retries >= this.route.prepared.service.retries) return undefined;

@@ -1,0 +1,28 @@
+/** What the routes of the control plane are made from, and what one of their requests carries. */
+import type { HttpBindings } from "@hono/node-server";
+import type { Hono } from "hono";
+import type { Callers } from "../callers/callers.ts";
+import type { Limiter } from "../limits/limiters.ts";
+import type { ClientView } from "../perimeter/client-view.ts";
+import type { Instance } from "../perimeter/instance.ts";
+import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { Logger } from "../telemetry/logger.ts";
+
+export interface ControlPlaneParts {
+  readonly instance: Instance;
+  readonly callers: Callers;
+  readonly clients: ClientView;
+  readonly registry: Registry;
+  readonly limiterOf: (key: string) => Limiter | undefined;
+  readonly logger: Logger;
+  readonly guardOpenProxyPlane: OpenPlaneGuard;
+  readonly guardOpenManagementPlane: OpenPlaneGuard;
+}
+
+export interface ControlEnv {
+  Bindings: HttpBindings;
+  Variables: { requestId: string };
+}
+
+export type ControlPlane = Hono<ControlEnv>;
