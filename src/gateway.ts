@@ -81,7 +81,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     logger,
     keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
     dataPlane: pipeline,
-    controlPlane,
+    controlPlane: controlPlane.fetch,
   });
 
   const closeParts = async () => {

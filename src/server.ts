@@ -6,7 +6,6 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse, S
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
-import type { Hono } from "hono";
 import { GatewayError } from "./errors.ts";
 import { type ErrorAnswer, errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
@@ -18,8 +17,8 @@ export interface ServerParts {
   readonly logger: Logger;
   readonly keepAliveTimeoutMs: number;
   readonly dataPlane: (req: IncomingMessage, res: ServerResponse) => Promise<void>;
-  // biome-ignore lint/suspicious/noExplicitAny: the listener does not care for the app's own types
-  readonly controlPlane: Hono<any>;
+  /** The control plane's `fetch`. */
+  readonly controlPlane: Parameters<typeof getRequestListener>[0];
 }
 
 /** How long the headers of a request may take, ms. */
@@ -30,7 +29,7 @@ const CONTROL_PATH = /^\/proxy\/(?:services|auth-test)(?:[/?]|$)/;
 
 export function createGatewayServer(parts: ServerParts): Server {
   const { instance, dataPlane } = parts;
-  const controlPlane = getRequestListener(parts.controlPlane.fetch, {
+  const controlPlane = getRequestListener(parts.controlPlane, {
     overrideGlobalObjects: false,
     // Asked for targets that no URL can be made of, such as `/\\host`.
     errorHandler: () => errorResponse(errorOf(new GatewayError("INVALID_PATH")), "GET"),

@@ -39,9 +39,13 @@ export function refuse(exchange: Exchange, error: GatewayError, logger: Logger):
     headers.push("Connection", "close");
     if (!req.complete) lingerBeforeClose(req);
   }
-  exchange.bytesOut = body.length;
   res.writeHead(status, headers);
-  res.end(exchange.method === "HEAD" ? undefined : body);
+  if (exchange.method === "HEAD") {
+    res.end();
+  } else {
+    exchange.bytesOut = Buffer.byteLength(body);
+    res.end(body);
+  }
 }
 
 /** False when what may still arrive is long, unbounded, or in doubt because `100 Continue` was never sent. */
