@@ -15,14 +15,10 @@ export interface Instance {
   /** 508 for a request that came through this instance before (`Via`, RFC 9110 section 7.6.3). */
   findLoop(headers: IncomingHttpHeaders): GatewayError | undefined;
   readonly via: string;
-  /**
-   * W3C Trace Context, version 00, not sampled: whoever wants the trace starts it.
-   * The trace is named after the request where that is a UUID, so that one leads to the other.
-   */
-  newTraceparent(requestId: string): string;
+  /** W3C Trace Context, version 00, not sampled: whoever wants the trace starts it. @param uuid names the trace. */
+  newTraceparent(uuid?: string): string;
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const SAFE_REQUEST_ID = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
 
 export function createInstance(): Instance {
@@ -39,7 +35,7 @@ export function createInstance(): Instance {
     findLoop(headers) {
       return headers.via?.includes(viaName) ? new GatewayError("LOOP_DETECTED") : undefined;
     },
-    newTraceparent: (requestId) => traceparent(UUID.test(requestId) ? requestId : randomUUID()),
+    newTraceparent: (uuid = randomUUID()) => traceparent(uuid),
   };
 }
 

@@ -48,14 +48,11 @@ export function createUpstreamRequest(
   for (const forced of stripPlan.forced) headers.push(forced);
   if (service.forwardedHeaders) headers.push(...clients.forwardedHeaders(exchange.req));
 
-  const traceparent = incoming.traceparent;
   headers.push(
     "X-Request-Id",
     exchange.id,
     "traceparent",
-    typeof traceparent === "string" && TRACEPARENT.test(traceparent)
-      ? traceparent
-      : instance.newTraceparent(exchange.id),
+    traceparentOf(exchange, instance),
     "Via",
     incoming.via === undefined ? instance.via : `${incoming.via}, ${instance.via}`,
   );
@@ -71,6 +68,13 @@ export function createUpstreamRequest(
     wantsTrailers,
     body: null,
   };
+}
+
+/** The caller's own where it is sound; else one named after the request, if its id is ours and therefore a UUID. */
+function traceparentOf({ req, id }: Exchange, instance: Instance): string {
+  const { traceparent } = req.headers;
+  if (typeof traceparent === "string" && TRACEPARENT.test(traceparent)) return traceparent;
+  return req.headers["x-request-id"] === id ? instance.newTraceparent() : instance.newTraceparent(id);
 }
 
 /** The base's path, the caller's path, the caller's query: nothing is decoded or encoded, only the key's parameter is cut. */
