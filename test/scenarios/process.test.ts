@@ -54,6 +54,7 @@ describe("the start", () => {
   test("prints, in under 15 lines, the address, the services, what protects them and three things to try", async () => {
     const run = start({ GITHUB_TOKEN: "a-token-for-github" });
     const port = await run.port();
+    await eventually(() => run.out().match(/Try: curl/g)?.length === 3, "the last line");
     const lines = run
       .out()
       .trim()
