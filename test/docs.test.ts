@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { referenceFiles } from "../src/config/generate-reference.ts";
@@ -7,6 +8,7 @@ import { NOT_YET, settingsSchema } from "../src/config/settings.ts";
 import { CATALOGUE } from "../src/errors.ts";
 import { load, problemsOf, tempFolder } from "./config/temp-folder.ts";
 
+const root = fileURLToPath(new URL("..", import.meta.url));
 const inRepository = (path: string) => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), "utf8");
 const files = referenceFiles();
 
@@ -65,3 +67,34 @@ describe("config/services.json", () => {
     expect(problemsOf({ "config/services.json": text })).toEqual([]);
   });
 });
+
+describe("the pages that people write", () => {
+  const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ...markdownUnder("docs")];
+
+  it.each(pages)("%s links only to what is there", (page) => {
+    const links = [...inRepository(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map((match) => match[1] as string);
+    expect(links.filter((link) => !existsSync(join(root, dirname(page), link)))).toEqual([]);
+  });
+
+  it("name only commands that exist", () => {
+    const { scripts } = JSON.parse(inRepository("package.json")) as { scripts: Record<string, string> };
+    const named = pages.flatMap((page) =>
+      [...inRepository(page).matchAll(/`?npm run ([a-z]+)/g)].map((match) => match[1] as string),
+    );
+    expect(named.length).toBeGreaterThan(0);
+    expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+  });
+
+  it("show every code of the catalogue, and the life of a request every step of the pipeline", () => {
+    const life = inRepository("docs/life-of-a-request.md");
+    for (const step of ["identify", "authenticate", "authorize", "rate-limit", "record"])
+      expect(life).toContain(`${step}.ts`);
+    for (const code of Object.keys(CATALOGUE)) expect(inRepository("docs/errors.md")).toContain(`\`${code}\``);
+  });
+});
+
+function markdownUnder(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `${folder}/${name}`);
+}

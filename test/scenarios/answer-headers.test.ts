@@ -1,7 +1,8 @@
 /** What a client sees of the upstream's headers: links stay on the gateway, cookies on their service. */
 import { describe, expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
-import { startUpstream } from "../support/upstream.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 async function start(headersOf: (origin: string) => Record<string, string | string[]>, service = {}, env = {}) {
   const upstream = await startUpstream((req, res) => {
@@ -101,4 +102,22 @@ describe("headers of the gateway's own", () => {
     const answer = await ask();
     expect(answer.headers.get("x-request-id")).toBe(answer.headers.get("x-proxy-request-id"));
   });
+});
+
+test("hop-by-hop headers and what the upstream's Connection names end at the gateway", async () => {
+  const upstream = await startRawUpstream(
+    answering(
+      "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Internal\r\nX-Internal: secret\r\nKeep-Alive: timeout=9\r\n" +
+        "Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Kept: yes\r\nContent-Length: 2\r\n\r\nok",
+    ),
+  );
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const answer = await rawRequest(
+    gateway.port,
+    "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n__proto__: x\r\nconstructor: y\r\nConnection: close\r\n\r\n",
+  );
+  expect(answer.head).toMatch(/^x-kept: yes$/m);
+  expect(answer.head).not.toMatch(/x-internal|secret|timeout=9|proxy-authenticate|upgrade/i);
+  // Odd names are names like others, on the way there too.
+  expect(upstream.received[0]).toMatch(/^__proto__: x\r\nconstructor: y\r$/m);
 });

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { answering, startRawUpstream } from "../support/upstream.ts";
 
 const post = (headers: string, body = "") =>
   `POST /proxy/api/x HTTP/1.1\r\nHost: localhost\r\n${headers.replaceAll("\n", "\r\n")}\r\n\r\n${body}`;
@@ -133,27 +133,6 @@ test("a WebSocket is refused with 426, the connection is closed and bytes behind
   const answer = await rawRequest(gateway.port, `${get("/proxy/api/", upgrade("websocket"))}\x81\x05hello`);
   expectRefusal(answer, 426, "UPGRADE_NOT_ALLOWED");
   expect(upstream.received).toEqual([]);
-});
-
-describe("a chunked body on a method that seldom has one", () => {
-  test.each(["DELETE", "OPTIONS", "GET"])("%s arrives as one well-framed request, never as two", async (method) => {
-    const upstream = await startUpstream((req, res) => {
-      let body = "";
-      req.on("data", (chunk) => {
-        body += chunk;
-      });
-      req.on("end", () => res.end(`${req.method} ${body.length}`));
-    });
-    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-    const smuggled = "GET /admin HTTP/1.1\r\nHost: x\r\n\r\n";
-    const answer = await rawRequest(
-      gateway.port,
-      `${method} /proxy/api/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n` +
-        `${smuggled.length.toString(16)}\r\n${smuggled}\r\n0\r\n\r\n`,
-    );
-    expect(answer.body).toContain(`${method} ${smuggled.length}`);
-    expect(upstream.requests.map((req) => req.url)).toEqual(["/a"]);
-  });
 });
 
 describe("a connection", () => {

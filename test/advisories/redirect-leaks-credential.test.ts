@@ -1,0 +1,23 @@
+/** http-proxy's followRedirects and fetch modes repeat the injected credential to wherever a redirect points. */
+import { expect, test } from "vitest";
+import { startGateway } from "../support/gateway.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+test.each([301, 302, 303, 307, 308])(
+  "a %i is handed to the client; the credential stays with its own upstream",
+  async (status) => {
+    const thief = await startUpstream();
+    const upstream = await startUpstream((_, res) => {
+      res.writeHead(status, { location: `${thief.url}/steal` });
+      res.end();
+    });
+    const gateway = await startGateway({
+      env: { TOKEN: "the-real-one" },
+      services: { api: { baseUrl: upstream.url, auth: { type: "bearer", tokenEnvVar: "TOKEN" } } },
+    });
+    const answer = await fetch(`${gateway.url}/proxy/api/`, { redirect: "manual" });
+    expect([answer.status, answer.headers.get("location")]).toEqual([status, `${thief.url}/steal`]);
+    expect(thief.requests).toEqual([]);
+    expect(upstream.requests).toHaveLength(1);
+  },
+);
