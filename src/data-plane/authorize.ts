@@ -1,5 +1,6 @@
 /** What the caller may do with this service: methods, upgrades and body size, all known before anything is sent. */
 import { GatewayError } from "../errors.ts";
+import { isWebSocketUpgrade } from "../perimeter/framing.ts";
 import type { Exchange } from "./exchange.ts";
 import type { PreparedService } from "./prepared-service.ts";
 
@@ -12,7 +13,7 @@ export function decideAuthorization(exchange: Exchange, prepared: PreparedServic
       headers: ["Allow", allowed],
     });
   }
-  if (isWebSocketUpgrade(exchange)) {
+  if (isWebSocketUpgrade(exchange.req)) {
     return new GatewayError("UPGRADE_NOT_ALLOWED", {
       message: `${service.key} does not accept WebSocket connections.`,
     });
@@ -24,9 +25,4 @@ export function decideAuthorization(exchange: Exchange, prepared: PreparedServic
     });
   }
   return undefined;
-}
-
-/** Only WebSocket is an upgrade; any other is ignored and the request served as it is (RFC 9110 section 7.8). */
-function isWebSocketUpgrade({ req }: Exchange): boolean {
-  return req.headers.upgrade?.toLowerCase() === "websocket";
 }

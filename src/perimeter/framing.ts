@@ -32,9 +32,17 @@ export function findMalformed(req: IncomingMessage): GatewayError | undefined {
   return findBadTarget(req.url ?? "") ?? findBadHost(req) ?? findBadTransferCoding(req) ?? findBodyOnUpgrade(req);
 }
 
+/** Only WebSocket is an upgrade, and only where `Connection` says so too (RFC 9110 section 7.8); any other is ignored. */
+export function isWebSocketUpgrade({ headers }: IncomingMessage): boolean {
+  return (
+    headers.upgrade?.toLowerCase() === "websocket" && /(?:^|,)\s*upgrade\s*(?:,|$)/i.test(headers.connection ?? "")
+  );
+}
+
 /** A WebSocket handshake has no body (RFC 6455 section 4.1): what one would be is the next protocol's to some servers. */
-function findBodyOnUpgrade({ headers }: IncomingMessage): GatewayError | undefined {
-  if (headers.upgrade?.toLowerCase() !== "websocket") return undefined;
+function findBodyOnUpgrade(req: IncomingMessage): GatewayError | undefined {
+  if (!isWebSocketUpgrade(req)) return undefined;
+  const { headers } = req;
   return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined
     ? undefined
     : new GatewayError("INVALID_REQUEST", { message: "A WebSocket handshake has no body." });
