@@ -27,6 +27,10 @@ const HEADERS_TIMEOUT_MS = 60_000;
 /** Under /proxy/, but the control plane's. */
 const CONTROL_PATH = /^\/proxy\/(?:services|auth-test)(?:[/?]|$)/;
 
+function isProxied(url: string): boolean {
+  return url.startsWith("/proxy/") && !CONTROL_PATH.test(url);
+}
+
 export function createGatewayServer(parts: ServerParts): Server {
   const { instance, dataPlane } = parts;
   const controlPlane = getRequestListener(parts.controlPlane, {
@@ -63,7 +67,7 @@ export function createGatewayServer(parts: ServerParts): Server {
   function serve(req: IncomingMessage, res: ServerResponse): void {
     lastAnswers.set(req.socket, res);
     const url = req.url as string;
-    if (url.startsWith("/proxy/") && !CONTROL_PATH.test(url)) {
+    if (isProxied(url)) {
       // It answers for its own errors; what escapes it all the same ends this connection, not the process.
       dataPlane(req, res).catch((error: unknown) => {
         parts.logger.error({ err: error }, "an exchange was lost");
