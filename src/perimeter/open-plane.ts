@@ -3,10 +3,9 @@
  * not a web page that they visit (DNS rebinding, cross-site requests) and not the world behind another proxy.
  */
 import type { IncomingHttpHeaders } from "node:http";
+import { isLoopbackHost } from "../config/hosts.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
-
-const LOOPBACK_NAMES = /^(localhost|.+\.localhost|127(?:\.\d{1,3}){3}|\[::1\])$/;
 
 /** The names of this list, in any case, with any port. */
 export interface HostList {
@@ -15,15 +14,18 @@ export interface HostList {
 
 /** `undefined` means loopback names; `*` means every name. */
 export function createHostList(allowedHosts: readonly string[] | undefined): HostList {
-  if (allowedHosts === undefined) return { has: (host) => LOOPBACK_NAMES.test(hostName(host)) };
+  if (allowedHosts === undefined) return { has: (host) => isLoopbackHost(hostName(host)) };
   if (allowedHosts.includes("*")) return { has: () => true };
   const names = new Set(allowedHosts.map((host) => hostName(host)));
   return { has: (host) => names.has(hostName(host)) };
 }
 
-/** Lower-cased, without port and without a trailing dot. */
-function hostName(host: string | undefined): string {
-  return (host ?? "").toLowerCase().replace(/:\d*$/, "").replace(/\.$/, "");
+/** Lower-cased, without port, brackets and a trailing dot; an IPv6 address may stand in a list without its brackets. */
+function hostName(host = ""): string {
+  const name = host.toLowerCase();
+  const bracketed = /^\[([^\]]*)\]/.exec(name)?.[1];
+  if (bracketed !== undefined) return bracketed;
+  return name.replace(/^([^:]*):\d*$/, "$1").replace(/\.$/, "");
 }
 
 export type OpenPlaneGuard = (headers: IncomingHttpHeaders) => GatewayError | undefined;

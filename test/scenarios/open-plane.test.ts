@@ -19,6 +19,8 @@ describe("an open plane", () => {
     ["another name (DNS rebinding)", "Host: evil.example", "HOST_NOT_ALLOWED"],
     ["another name that begins like ours", "Host: localhost.evil.example", "HOST_NOT_ALLOWED"],
     ["another address", "Host: 192.168.1.5:3420", "HOST_NOT_ALLOWED"],
+    ["another IPv6 address", "Host: [fd00::1]", "HOST_NOT_ALLOWED"],
+    ["a name that only begins like a loopback address", "Host: 127.0.0.1.evil.example", "HOST_NOT_ALLOWED"],
     ["no name at all", "Host:", "HOST_HEADER_INVALID"],
     ["a foreign Origin", "Host: localhost\r\nOrigin: https://evil.example", "ORIGIN_NOT_ALLOWED"],
     ["an Origin on another port", "Host: localhost\r\nOrigin: http://localhost:8080", "ORIGIN_NOT_ALLOWED"],
@@ -68,6 +70,9 @@ describe("an open plane", () => {
     );
     expect((await ask("Host: localhost")).status).toBe(403);
     expect((await ask("Host: other\r\nOrigin: https://app.example.evil")).status).toBe(403);
+    const byAddress = await start({ ALLOWED_HOSTS: "::1,[fd00::7]:3420" });
+    for (const host of ["[::1]", "[::1]:9", "[fd00::7]"])
+      expect((await byAddress.ask(`Host: ${host}`)).status).toBe(200);
     const anyHost = await start({ ALLOWED_HOSTS: "*" });
     expect((await anyHost.ask("Host: whatever.example")).status).toBe(200);
   });
