@@ -3,6 +3,7 @@
  * Invariant: no state outside what is made here, so that two gateways can live in one process.
  */
 import { readFileSync } from "node:fs";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createCallers } from "./callers/callers.ts";
 import type { Config } from "./config/load-config.ts";
@@ -19,7 +20,7 @@ import { createOpenPlaneGuard } from "./perimeter/open-plane.ts";
 import { createRegistry } from "./registry/registry.ts";
 import { createGatewayServer } from "./server.ts";
 import { createLogger, type LineSink, type Logger } from "./telemetry/logger.ts";
-import { createSecretMask } from "./telemetry/redact.ts";
+import { createSecretMask, type SecretMask } from "./telemetry/redact.ts";
 
 export interface Gateway {
   /** `http://127.0.0.1:3420`. */
@@ -45,15 +46,7 @@ const IDLE_SWEEP_MS = 20;
 export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
   const { settings } = config;
   const mask = createSecretMask(secretsOf(config));
-  const logger = await createLogger({
-    level: settings.LOG_LEVEL,
-    format: settings.LOG_FORMAT ?? (process.stdout.isTTY ? "pretty" : "json"),
-    isEnabled: settings.LOGGING_ENABLED,
-    isAccessLogged: settings.ACCESS_LOG,
-    mask,
-    maskKeys: createSecretMask(ownKeysOf(config)),
-    ...(options.logSink === undefined ? {} : { sink: options.logSink }),
-  });
+  const logger = await openLogger(config, mask, options.logSink);
   const instance = createInstance();
   const callers = createCallers(config);
   const clients = createClientView(settings, callers.isProtected("proxy"));
@@ -96,30 +89,46 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     throw error;
   }
 
-  const closed = new Promise<void>((resolve) => server.once("close", resolve));
   return {
     url: urlOf(server.address() as AddressInfo, settings.HOST),
     logger,
     async drain(delayMs, timeoutMs) {
       instance.isDraining = true;
       await wait(delayMs);
-      server.close();
-      // close() ends connections that are idle now; those that still answer become idle later and would be kept.
-      const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
-      const cut = await Promise.race([closed.then(() => 0), wait(timeoutMs).then(() => countConnections(server))]);
-      clearInterval(sweep);
-      server.closeAllConnections();
-      await closed;
+      const cut = await closeServer(server, timeoutMs);
       await closeParts();
       return cut;
     },
     async close() {
-      server.close();
-      server.closeAllConnections();
-      await closed;
+      await closeServer(server, 0);
       await closeParts();
     },
   };
+}
+
+function openLogger(config: Config, mask: SecretMask, sink: LineSink | undefined): Promise<Logger> {
+  const { LOG_LEVEL, LOG_FORMAT, LOGGING_ENABLED, ACCESS_LOG } = config.settings;
+  return createLogger({
+    level: LOG_LEVEL,
+    format: LOG_FORMAT ?? (process.stdout.isTTY ? "pretty" : "json"),
+    isEnabled: LOGGING_ENABLED,
+    isAccessLogged: ACCESS_LOG,
+    mask,
+    maskKeys: createSecretMask(ownKeysOf(config)),
+    ...(sink === undefined ? {} : { sink }),
+  });
+}
+
+/** Ends the listener and, within `timeoutMs`, what is in flight. Resolves to the number of connections that had to be cut. */
+async function closeServer(server: Server, timeoutMs: number): Promise<number> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  // close() ends connections that are idle now; those that still answer become idle later and would be kept.
+  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
+  const cut = await Promise.race([closed.then(() => 0), wait(timeoutMs).then(() => countConnections(server))]);
+  clearInterval(sweep);
+  server.closeAllConnections();
+  await closed;
+  return cut;
 }
 
 function prepareAll({ services, settings }: Config, echo: EchoUpstream | undefined): Map<string, PreparedService> {
@@ -154,7 +163,7 @@ function secretsOf(config: Config): string[] {
   return [...credentials, ...ownKeysOf(config)];
 }
 
-function listen(server: ReturnType<typeof createGatewayServer>, port: number, host: string): Promise<void> {
+function listen(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen({ port, host }, () => {
@@ -164,7 +173,7 @@ function listen(server: ReturnType<typeof createGatewayServer>, port: number, ho
   });
 }
 
-function countConnections(server: ReturnType<typeof createGatewayServer>): Promise<number> {
+function countConnections(server: Server): Promise<number> {
   return new Promise((resolve) => server.getConnections((error, count) => resolve(error === null ? count : 1)));
 }
 
@@ -172,8 +181,9 @@ function urlOf({ port }: AddressInfo, host: string): string {
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
+/** Unreferenced: while there is anything to wait for, its sockets keep the process. */
 function wait(ms: number): Promise<void> {
   return new Promise((resolve) => {
-    setTimeout(resolve, ms);
+    setTimeout(resolve, ms).unref();
   });
 }

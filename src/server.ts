@@ -41,22 +41,7 @@ export function createGatewayServer(parts: ServerParts): Server {
   /** The answer begun last on each connection: answers leave in order, so when it is over all before it are. */
   const lastAnswers = new WeakMap<Duplex, ServerResponse>();
 
-  const server = createServer(
-    {
-      keepAliveTimeout: parts.keepAliveTimeoutMs,
-      maxHeaderSize: HEADER_BYTES_LIMIT,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      // Uploads have no total limit; silence inside one is the exchange's own deadline.
-      requestTimeout: 0,
-      // Both are checked in findMalformed, so that the answer has the gateway's form.
-      requireHostHeader: false,
-      noDelay: true,
-    },
-    serve,
-  );
-  // 0: never drop header lines silently; findMalformed counts them.
-  server.maxHeadersCount = 0;
-  server.on("checkContinue", serve);
+  const server = openHttpServer(parts.keepAliveTimeoutMs, serve);
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
     sendError(req, res, new GatewayError("EXPECTATION_FAILED")),
   );
@@ -102,13 +87,36 @@ export function createGatewayServer(parts: ServerParts): Server {
 
   /** For sockets that have no ServerResponse. */
   function sendRaw(socket: Duplex, error: GatewayError, req?: IncomingMessage): void {
-    const { status, headers, body } = errorOf(error, req);
-    const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, `Date: ${new Date().toUTCString()}`];
-    for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
-    lines.push("Connection: close", "", body);
     socket.on("error", () => socket.destroy());
-    socket.end(lines.join("\r\n"), () => socket.destroy());
+    socket.end(onTheWire(errorOf(error, req)), () => socket.destroy());
   }
+}
+
+function openHttpServer(keepAliveTimeout: number, serve: (req: IncomingMessage, res: ServerResponse) => void): Server {
+  const server = createServer(
+    {
+      keepAliveTimeout,
+      maxHeaderSize: HEADER_BYTES_LIMIT,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      // Uploads have no total limit; silence inside one is the exchange's own deadline.
+      requestTimeout: 0,
+      // Checked in findMalformed, as is the number of lines, so that the answer has the gateway's form.
+      requireHostHeader: false,
+      noDelay: true,
+    },
+    serve,
+  );
+  // 0: never drop header lines silently.
+  server.maxHeadersCount = 0;
+  server.on("checkContinue", serve);
+  return server;
+}
+
+function onTheWire({ status, headers, body }: ErrorAnswer): string {
+  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, `Date: ${new Date().toUTCString()}`];
+  for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
+  lines.push("Connection: close", "", body);
+  return lines.join("\r\n");
 }
 
 function parserRefusal(code: string | undefined): GatewayError {
