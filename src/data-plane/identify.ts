@@ -45,12 +45,18 @@ export function identify(url: string, find: (key: string) => PreparedService | u
 export function decideRoute(identified: Identified, registry: Registry): Route | GatewayError {
   const { prepared, path, query } = identified;
   if (prepared === undefined) return registry.refuseUnknown(identified.key);
-  const problem = findPathProblem(path, prepared.service.pathPolicy);
+  const route = selectBase(prepared, path, query);
+  // Asked of what is appended: a version's segment is dropped, so a dot segment behind it climbs out of the base.
+  const problem = findPathProblem(route.path, prepared.service.pathPolicy);
   if (problem !== undefined) return new GatewayError("INVALID_PATH", { message: problem });
   for (const { pattern, message, hint } of prepared.pathHints) {
     if (pattern.test(path))
       return new GatewayError("INVALID_PATH", hint === undefined ? { message } : { message, hint });
   }
+  return route;
+}
+
+function selectBase(prepared: PreparedService, path: string, query: string | undefined): Route {
   if (prepared.versionedBases.size > 0) {
     const segmentEnd = path.indexOf("/", 1);
     const version = prepared.versionedBases.get(path.slice(1, segmentEnd === -1 ? path.length : segmentEnd));
@@ -70,9 +76,13 @@ const CONTROL = /[\x00-\x1f\x7f]/;
 export function findPathProblem(path: string, policy: "strict" | "raw"): string | undefined {
   if (!SUSPECT.test(path)) return undefined;
   if (MALFORMED_PERCENT.test(path)) return "The path holds a malformed percent-encoding.";
-  const decoded = path.replace(/%([0-9A-Fa-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
+  const decoded = decodeBytes(path);
   if (CONTROL.test(decoded)) return "The path holds a control character.";
-  return policy === "strict" ? findDotSegment(decoded) : findClimb(decoded);
+  return policy === "strict" ? findDotSegment(decoded) : findClimb(path);
+}
+
+function decodeBytes(text: string): string {
+  return text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
 /** `/` and `\` both separate, and `..;x` is `..` to servers that know path parameters. */
@@ -86,12 +96,15 @@ function findDotSegment(decoded: string): string | undefined {
     : undefined;
 }
 
-function findClimb(decoded: string): string | undefined {
+/** Counted as the server that climbs furthest would: `a%2fb` and `a\b` are one step down to some, and `a%2f..` is none. */
+function findClimb(path: string): string | undefined {
   let depth = 0;
-  for (const segment of segmentsOf(decoded).slice(1)) {
-    if (segment === "..") depth--;
+  for (const segment of path.split("/").slice(1)) {
+    const parts = segmentsOf(decodeBytes(segment));
+    const climbs = parts.filter((part) => part === "..").length;
+    if (climbs > 0) depth -= climbs;
     // An empty segment is no step down: some servers merge slashes.
-    else if (segment !== "." && segment !== "") depth++;
+    else if (parts.some((part) => part !== "." && part !== "")) depth++;
     if (depth < 0) return "The path climbs out of the service's base URL.";
   }
   return undefined;

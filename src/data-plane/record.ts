@@ -10,8 +10,8 @@ export function record(exchange: Exchange, logger: Logger): void {
     requestId: exchange.id,
     service: exchange.serviceKey,
     method: exchange.method,
-    // Until a service is known, the path is anything that a caller made up, a key by mistake among it.
-    url: exchange.serviceKey === "" ? logger.maskKeys(exchange.req.url ?? "") : (exchange.req.url as string),
+    // A path is anything that a caller made up, a key by mistake among it: `/x%3Fapi_key=<key>`.
+    url: logger.maskKeys(exchange.req.url as string),
     // 499 is what nginx calls a client that did not wait.
     status: exchange.outcome === "client-left" ? 499 : exchange.res.statusCode,
     bytesIn: exchange.bytesIn,

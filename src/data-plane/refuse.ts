@@ -1,4 +1,5 @@
 /** The gateway's own answer to an exchange that it does not, or cannot, carry out. */
+import { STATUS_CODES } from "node:http";
 import type { GatewayError } from "../errors.ts";
 import { errorAnswer } from "../perimeter/error-answer.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -39,7 +40,8 @@ export function refuse(exchange: Exchange, error: GatewayError, logger: Logger):
     headers.push("Connection", "close");
     if (!req.complete) lingerBeforeClose(req);
   }
-  res.writeHead(status, headers);
+  // Named: an upstream's reason may be left over from an answer that could not be relayed.
+  res.writeHead(status, STATUS_CODES[status], headers);
   if (exchange.method === "HEAD") {
     res.end();
   } else {

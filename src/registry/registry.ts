@@ -6,6 +6,9 @@ import { closest, distance } from "fastest-levenshtein";
 import type { Service } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
 
+/** Of a service's key, by the schema. */
+const KEY_LENGTH_LIMIT = 64;
+
 export interface Registry {
   find(key: string): Service | undefined;
   list(): readonly Service[];
@@ -21,7 +24,7 @@ export function createRegistry(services: ReadonlyMap<string, Service>): Registry
       const available = [...services.keys()];
       const shown = printable(key);
       return new GatewayError("SERVICE_NOT_CONFIGURED", {
-        message: `Service "${shown}" is not configured.${didYouMean(shown, available)}`,
+        message: `Service ${shown === "" ? "" : `"${shown}" `}is not configured.${didYouMean(shown, available)}`,
         extra: { availableServices: available },
       });
     },
@@ -36,6 +39,7 @@ function didYouMean(key: string, available: readonly string[]): string {
     : "";
 }
 
+/** Longer than any service's key it is not shown: cut short it might be a part of a secret that nobody recognises. */
 function printable(key: string): string {
-  return key.replace(/[^\x20-\x7e]/g, "?").slice(0, 64);
+  return key.length > KEY_LENGTH_LIMIT ? "" : key.replace(/[^\x20-\x7e]/g, "?");
 }

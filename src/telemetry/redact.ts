@@ -26,14 +26,17 @@ export function maskQuery(url: string): string {
 
 export type SecretMask = (text: string) => string;
 
-/** Replaces every known secret, also percent-encoded or in the base64 that `Authorization: Basic` carries. */
+/** Replaces every known secret, also percent-encoded, as JSON escapes it, or in the base64 that `Authorization: Basic` carries. */
 export function createSecretMask(secrets: Iterable<string>): SecretMask {
   const spellings = new Set<string>();
   for (const secret of secrets) {
     if (secret === "") continue;
+    const encoded = encodeURIComponent(secret);
     spellings.add(secret);
-    spellings.add(encodeURIComponent(secret));
-    spellings.add(Buffer.from(secret, "latin1").toString("base64"));
+    spellings.add(encoded);
+    spellings.add(encoded.replace(/%../g, (octet) => octet.toLowerCase()));
+    spellings.add(JSON.stringify(secret).slice(1, -1));
+    for (const charset of ["latin1", "utf8"] as const) spellings.add(Buffer.from(secret, charset).toString("base64"));
   }
   // Longest first, so that a secret which holds another one leaves no rest.
   const ordered = [...spellings].sort((a, b) => b.length - a.length);

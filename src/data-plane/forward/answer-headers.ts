@@ -56,7 +56,16 @@ export function createAnswerHeaders(
 
 /** The few headers whose value is looked into. */
 function isTouched(name: string): boolean {
-  return name === "location" || name === "link" || name === "set-cookie" || name === "content-location";
+  switch (name) {
+    case "location":
+    case "link":
+    case "set-cookie":
+    case "content-location":
+    case "content-disposition":
+      return true;
+    default:
+      return false;
+  }
 }
 
 function pushTouched(
@@ -68,6 +77,11 @@ function pushTouched(
 ): void {
   const { prepared, base } = route;
   const values = typeof value === "string" ? [value] : value;
+  if (name === "content-disposition") {
+    // First: behind a Content-Length node:http reads it as UTF-8 and then refuses file names that are not ASCII.
+    for (const one of values) headers.unshift(name, one);
+    return;
+  }
   if (name === "set-cookie") {
     if (!prepared.service.cookies) return;
     for (const cookie of values) headers.push(name, scopeCookie(cookie, base, prepared.service.key));

@@ -43,7 +43,7 @@ export function createUpstreamRequest(
   const incoming = exchange.req.headers;
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), callers);
   for (const [lowerCaseName, name, value] of stripPlan.defaults) {
-    if (incoming[lowerCaseName] === undefined) headers.push(name, value);
+    if (!Object.hasOwn(incoming, lowerCaseName)) headers.push(name, value);
   }
   for (const forced of stripPlan.forced) headers.push(forced);
   if (service.forwardedHeaders) headers.push(...clients.forwardedHeaders(exchange.req));
