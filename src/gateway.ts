@@ -47,8 +47,8 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const { settings } = config;
   const mask = createSecretMask(secretsOf(config));
   const logger = await openLogger(config, mask, options.logSink);
-  const instance = createInstance();
   const callers = createCallers(config);
+  const instance = createInstance(callers.isOwnKey);
   const clients = createClientView(settings, callers.isProtected("proxy"));
   const registry = createRegistry(config.services);
   const echo = [...config.services.values()].some((service) => service.embedded)

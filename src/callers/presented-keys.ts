@@ -35,13 +35,30 @@ export function readPresentedKeys(rawHeaders: readonly string[], query: string |
   return { bearer, header, query: query === undefined ? [] : readKeyParameters(query), otherScheme };
 }
 
-/** True for an Authorization value that carries such a key: under any scheme, bare, or inside Basic's base64. */
-export function carriesKey(authorization: string, isKey: (token: string) => boolean): boolean {
-  const token = authorization.replace(/^[^ \t]+[ \t]+/, "").trim();
-  if (isKey(token) || isKey(authorization.trim())) return true;
-  if (!/^basic[ \t]/i.test(authorization)) return false;
-  const [user = "", ...password] = Buffer.from(token, "base64").toString("latin1").split(":");
-  return isKey(user) || isKey(password.join(":"));
+/**
+ * True for an Authorization or Cookie value that carries such a key: under any scheme, bare, quoted, percent-encoded,
+ * in a list or as a parameter, or inside Basic's base64.
+ */
+export function carriesKey(value: string, isKey: (token: string) => boolean): boolean {
+  const token = value.replace(/^[^ \t]+[ \t]+/, "").trim();
+  if (isKey(token)) return true;
+  // A key holds no white space, but it may hold any of the other separators.
+  const words = [value, ...value.split(/[\s;]+/), ...value.split(/[\s;,]+/)];
+  if (/^basic[ \t]/i.test(value)) {
+    const pair = Buffer.from(token, "base64").toString("latin1");
+    words.push(pair.slice(pair.indexOf(":") + 1), ...pair.split(":"));
+  }
+  const candidates = new Set<string>();
+  for (const word of words) {
+    for (const text of [word, word.slice(word.indexOf("=") + 1)]) {
+      const bare = text.trim().replace(/^"(.*)"$/, "$1");
+      candidates.add(bare);
+      // A cookie may hold a whole Authorization: `Bearer%20<key>`.
+      for (const part of decode(bare).split(" ")) candidates.add(part);
+    }
+  }
+  for (const candidate of candidates) if (isKey(candidate)) return true;
+  return false;
 }
 
 /** `api_key` could also be spelt with percent-encoding, which every upstream would decode. */

@@ -100,11 +100,11 @@ function findDotSegment(decoded: string): string | undefined {
 function findClimb(path: string): string | undefined {
   let depth = 0;
   for (const segment of path.split("/").slice(1)) {
-    const parts = segmentsOf(decodeBytes(segment));
-    const climbs = parts.filter((part) => part === "..").length;
+    const decoded = decodeBytes(segment);
+    const climbs = segmentsOf(decoded).filter((part) => part === "..").length;
     if (climbs > 0) depth -= climbs;
-    // An empty segment is no step down: some servers merge slashes.
-    else if (parts.some((part) => part !== "." && part !== "")) depth++;
+    // An empty segment is no step down: some servers merge slashes. Nor is one that is all parameters.
+    else if (segmentsOf(decoded.replace(/;.*$/s, "")).some((part) => part !== "." && part !== "")) depth++;
     if (depth < 0) return "The path climbs out of the service's base URL.";
   }
   return undefined;

@@ -13,7 +13,7 @@ export interface LinkRewriter {
 }
 
 export interface LinkContext {
-  /** All bases of the service; the longest one that fits wins. */
+  /** All bases of the service; the longest one that fits wins. None: links are left as they are. */
   readonly bases: readonly Base[];
   /** The base that this request went to: relative references start there. */
   readonly requestOrigin: string;
@@ -30,6 +30,7 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
 
   function location(value: string): string {
     const reference = withoutSecret(value, context.secretParameter);
+    if (bases.length === 0) return reference;
     const target = absolute(reference, context.requestOrigin);
     if (target === undefined) return reference;
     for (const base of bases) {

@@ -36,6 +36,9 @@ const ENDS_HERE = [
   "traceparent",
 ] as const;
 
+/** What `forwardedHeaders` writes. */
+const FORWARDED = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"] as const;
+
 export interface StripPlan {
   /** True for a lower-case name that is not forwarded. */
   drops(name: string): boolean;
@@ -43,6 +46,8 @@ export interface StripPlan {
   readonly defaults: readonly (readonly [lowerCaseName: string, name: string, value: string])[];
   /** Flat list of the forced headers. */
   readonly forced: readonly string[];
+  /** True for the lower-case name of a forced header: the gateway's own of that name gives way to it. */
+  forces(name: string): boolean;
 }
 
 export function createStripPlan(service: Service, credential: PreparedCredential): StripPlan {
@@ -52,7 +57,10 @@ export function createStripPlan(service: Service, credential: PreparedCredential
   // A service with a credential of its own never sees the caller's Authorization, wherever its own one stands.
   if (credential.place === "header" || credential.place === "query") dropped.add("authorization");
   for (const name of service.removeHeaders) dropped.add(name.toLowerCase());
-  for (const name of Object.keys(service.setHeaders)) dropped.add(name.toLowerCase());
+  const forcedNames = new Set(Object.keys(service.setHeaders).map((name) => name.toLowerCase()));
+  for (const name of forcedNames) dropped.add(name);
+  // Always sent, so that a default never has its turn.
+  const ownNames = new Set(["x-request-id", "traceparent", ...(service.forwardedHeaders ? FORWARDED : [])]);
 
   const isTwin = (name: string) => {
     const dashed = name.replaceAll("_", "-").replace(/^-+|-+$/g, "");
@@ -60,8 +68,11 @@ export function createStripPlan(service: Service, credential: PreparedCredential
   };
   return {
     drops: (name) => dropped.has(name) || isForwardedFor(name) || (name.includes("_") && isTwin(name)),
-    defaults: Object.entries(service.headers).map(([name, value]) => [name.toLowerCase(), name, value]),
+    defaults: Object.entries(service.headers)
+      .map(([name, value]) => [name.toLowerCase(), name, value] as const)
+      .filter(([name]) => !ownNames.has(name)),
     forced: Object.entries(service.setHeaders).flat(),
+    forces: (name) => forcedNames.has(name),
   };
 }
 

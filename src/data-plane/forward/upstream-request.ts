@@ -42,20 +42,18 @@ export function createUpstreamRequest(
   const { stripPlan, service, credential } = route.prepared;
   const incoming = exchange.req.headers;
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), callers);
+  // What counts is what is forwarded: a header that was stripped is no value of the caller's own.
   for (const [lowerCaseName, name, value] of stripPlan.defaults) {
-    if (!Object.hasOwn(incoming, lowerCaseName)) headers.push(name, value);
+    if (!holds(headers, lowerCaseName)) headers.push(name, value);
   }
   for (const forced of stripPlan.forced) headers.push(forced);
-  if (service.forwardedHeaders) headers.push(...clients.forwardedHeaders(exchange.req));
-
-  headers.push(
-    "X-Request-Id",
-    exchange.id,
-    "traceparent",
-    traceparentOf(exchange, instance),
-    "Via",
-    incoming.via === undefined ? instance.via : `${incoming.via}, ${instance.via}`,
-  );
+  const own = ["X-Request-Id", exchange.id, "traceparent", traceparentOf(exchange, instance)];
+  if (service.forwardedHeaders) own.push(...clients.forwardedHeaders(exchange.req));
+  for (let i = 0; i < own.length; i += 2) {
+    const isForced = stripPlan.forced.length > 0 && stripPlan.forces((own[i] as string).toLowerCase());
+    if (!isForced) headers.push(own[i] as string, own[i + 1] as string);
+  }
+  headers.push("Via", incoming.via === undefined ? instance.via : `${incoming.via}, ${instance.via}`);
   const wantsTrailers = incoming.te !== undefined && /(?:^|,)\s*trailers\s*(?:;|,|$)/i.test(String(incoming.te));
   if (wantsTrailers) headers.push("TE", "trailers");
 
@@ -95,11 +93,10 @@ function stripHeaders(
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const rawName = rawHeaders[i] as string;
     const name = rawName.toLowerCase();
-    if (plan.drops(name) || named?.has(name)) continue;
+    if (plan.drops(name) || (named !== undefined && isNamed(named, name))) continue;
     const value = rawHeaders[i + 1] as string;
     // A gateway key never travels on, wherever else it was put; anything else of the caller's own may.
-    if (name === "authorization" && carriesKey(value, callers.isOwnKey)) continue;
-    if (name === "cookie" && holdsOwnKey(value, callers)) continue;
+    if ((name === "authorization" || name === "cookie") && carriesKey(value, callers.isOwnKey)) continue;
     headers.push(rawName, value);
   }
   return headers;
@@ -115,9 +112,15 @@ export function connectionOptions(connection: string | undefined): ReadonlySet<s
   return new Set(names.filter((name) => name !== "" && !HOP_BY_HOP.has(name)));
 }
 
-function holdsOwnKey(cookies: string, callers: Callers): boolean {
-  return cookies.split(";").some((cookie) => {
-    const value = cookie.slice(cookie.indexOf("=") + 1).trim();
-    return callers.isOwnKey(value) || callers.isOwnKey(value.replace(/^"(.*)"$/, "$1"));
-  });
+/** In either spelling, as in the strip plan. */
+function isNamed(named: ReadonlySet<string>, name: string): boolean {
+  return named.has(name) || (name.includes("_") && named.has(name.replaceAll("_", "-")));
+}
+
+function holds(headers: readonly string[], lowerCaseName: string): boolean {
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    if (name.length === lowerCaseName.length && name.toLowerCase() === lowerCaseName) return true;
+  }
+  return false;
 }

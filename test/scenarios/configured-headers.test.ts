@@ -1,0 +1,61 @@
+/** `headers` and `setHeaders` of a service: each name reaches the upstream once, with the value that ought to win. */
+import { expect, test } from "vitest";
+import { PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream } from "../support/upstream.ts";
+
+async function ask(service: Record<string, unknown>, headers: string, env: Record<string, string> = {}) {
+  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url, ...service } } });
+  await rawRequest(gateway.port, `GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n${headers}Connection: close\r\n\r\n`);
+  const lines = (upstream.received[0] ?? "").split("\r\n");
+  return (name: string) => lines.filter((line) => line.toLowerCase().startsWith(`${name.toLowerCase()}: `));
+}
+
+test("a default stands in for a header that was stripped: the gateway's key is no value of the caller's own", async () => {
+  const defaults = {
+    "x-api-key": "public",
+    Authorization: "Basic cHVibGlj",
+    Referer: "https://app.example/",
+    Cookie: "a=b",
+  };
+  const carried = `x-api-key: ${PROXY_KEY}\r\nAuthorization: Bearer ${PROXY_KEY}\r\nReferer: http://own/\r\nCookie: own=1\r\n`;
+  const sent = await ask({ headers: defaults }, carried, { PROXY_API_KEY: PROXY_KEY });
+  for (const [name, value] of Object.entries(defaults)) expect(sent(name)).toEqual([`${name}: ${value}`]);
+});
+
+test("a default stands in for a header that Connection names", async () => {
+  const sent = await ask({ headers: { "User-Agent": "ours" } }, "User-Agent: own\r\nConnection: user-agent\r\n");
+  expect(sent("User-Agent")).toEqual(["User-Agent: ours"]);
+});
+
+test("a default gives way to the caller's own, in any case", async () => {
+  const service = { headers: { Accept: "ours/*", "X-Empty": "ours" } };
+  const sent = await ask(service, "ACCEPT: own/*\r\nx-empty:\r\n");
+  expect([sent("Accept"), sent("X-Empty")]).toEqual([["ACCEPT: own/*"], ["x-empty: "]]);
+});
+
+test("a default named like a member of every object is a default like others", async () => {
+  const sent = await ask({ headers: { constructor: "a", toString: "b" } }, "");
+  expect([sent("constructor"), sent("toString")]).toEqual([["constructor: a"], ["toString: b"]]);
+});
+
+test("a forced header replaces what the gateway would write of that name, and is sent once", async () => {
+  const setHeaders = { "X-Forwarded-Proto": "https", "X-Request-Id": "forced", traceparent: "forced" };
+  const sent = await ask({ forwardedHeaders: true, setHeaders }, "X-Request-Id: own\r\n");
+  for (const [name, value] of Object.entries(setHeaders)) expect(sent(name)).toEqual([`${name}: ${value}`]);
+  expect(sent("X-Forwarded-Host")).toEqual(["X-Forwarded-Host: localhost"]);
+});
+
+test("a default gives way to what the gateway always writes, and is not sent beside it", async () => {
+  const headers = {
+    "X-Request-Id": "default",
+    traceparent: "default",
+    "X-Forwarded-For": "default",
+    Forwarded: "for=x",
+  };
+  const sent = await ask({ forwardedHeaders: true, headers }, "X-Request-Id: own\r\n");
+  expect(sent("X-Request-Id")).toEqual(["X-Request-Id: own"]);
+  expect(sent("X-Forwarded-For")).toEqual(["X-Forwarded-For: 127.0.0.1"]);
+  for (const name of ["traceparent", "Forwarded"]) expect(sent(name)).toHaveLength(1);
+});
