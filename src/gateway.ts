@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createCallers } from "./callers/callers.ts";
+import { carriesKey } from "./callers/presented-keys.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
@@ -48,7 +49,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const mask = createSecretMask(secretsOf(config));
   const logger = await openLogger(config, mask, options.logSink);
   const callers = createCallers(config);
-  const instance = createInstance(callers.isOwnKey);
+  const instance = createInstance((text) => carriesKey(text, callers.isOwnKey));
   const clients = createClientView(settings, callers.isProtected("proxy"));
   const registry = createRegistry(config.services);
   const echo = [...config.services.values()].some((service) => service.embedded)

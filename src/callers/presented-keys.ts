@@ -43,10 +43,10 @@ export function carriesKey(value: string, isKey: (token: string) => boolean): bo
   const token = value.replace(/^[^ \t]+[ \t]+/, "").trim();
   if (isKey(token)) return true;
   // A key holds no white space, but it may hold any of the other separators.
-  const words = [value, ...value.split(/[\s;]+/), ...value.split(/[\s;,]+/)];
+  const words = [value, token, ...value.split(/[\s;]+/), ...value.split(/[\s;,]+/)];
   if (/^basic[ \t]/i.test(value)) {
     const pair = Buffer.from(token, "base64").toString("latin1");
-    words.push(pair.slice(pair.indexOf(":") + 1), ...pair.split(":"));
+    words.push(pair, pair.slice(pair.indexOf(":") + 1), ...pair.split(":"));
   }
   const candidates = new Set<string>();
   for (const word of words) {

@@ -21,8 +21,8 @@ export interface Instance {
 
 const SAFE_REQUEST_ID = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
 
-/** @param isOwnKey true for a key of the gateway's, which must not be passed on as an id either. */
-export function createInstance(isOwnKey: (text: string) => boolean = () => false): Instance {
+/** @param holdsKey true for a text with a key of the gateway's, which must not be passed on as an id either. */
+export function createInstance(holdsKey: (text: string) => boolean = () => false): Instance {
   const id = randomBytes(6).toString("hex");
   const viaName = `byteproxy-${id}`;
   return {
@@ -31,7 +31,7 @@ export function createInstance(isOwnKey: (text: string) => boolean = () => false
     via: `1.1 ${viaName}`,
     requestId(req) {
       const given = req?.headers["x-request-id"];
-      return typeof given === "string" && SAFE_REQUEST_ID.test(given) && !isOwnKey(given) ? given : randomUUID();
+      return typeof given === "string" && SAFE_REQUEST_ID.test(given) && !holdsKey(given) ? given : randomUUID();
     },
     findLoop(headers) {
       return headers.via?.includes(viaName) ? new GatewayError("LOOP_DETECTED") : undefined;
