@@ -1,0 +1,35 @@
+/**
+ * Node re-encodes a Content-Disposition that stands behind a Content-Length (nodejs/node#46528) and then refuses its own
+ * bytes: a download whose file name is not ASCII was answered 502.
+ */
+import { describe, expect, test } from "vitest";
+import { startGateway } from "../support/gateway.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream } from "../support/upstream.ts";
+
+const ask = "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+describe("a file name in Content-Disposition", () => {
+  test.each([
+    ["ISO 8859-1", "r\xe9sum\xe9.pdf"],
+    ["UTF-8", Buffer.from("履歴書.pdf").toString("latin1")],
+    ["neither", "\xff\xfe\x80.pdf"],
+  ])("in %s arrives byte for byte, in front of Content-Length and behind it", async (_, name) => {
+    const disposition = `attachment; filename="${name}"`;
+    for (const headers of [
+      `Content-Length: 2\r\nContent-Disposition: ${disposition}`,
+      `Content-Disposition: ${disposition}\r\nContent-Length: 2`,
+    ]) {
+      const upstream = await startRawUpstream(answering(`HTTP/1.1 200 OK\r\n${headers}\r\nX-Name: ${name}\r\n\r\nok`));
+      const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+      const answer = await rawRequest(gateway.port, ask);
+      expect([answer.status, answer.body]).toEqual([200, "ok"]);
+      const lines = answer.head.split("\r\n");
+      expect(lines.filter((line) => line.toLowerCase().startsWith("content-disposition"))).toEqual([
+        `content-disposition: ${disposition}`,
+      ]);
+      expect(lines).toContain(`x-name: ${name}`);
+      expect(lines).toContain("content-length: 2");
+    }
+  });
+});
