@@ -7,6 +7,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
+import { createAnswerOrder } from "./perimeter/answer-order.ts";
 import { type ErrorAnswer, errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
 import type { Instance } from "./perimeter/instance.ts";
@@ -24,6 +25,9 @@ export interface ServerParts {
 /** How long the headers of a request may take, ms. */
 const HEADERS_TIMEOUT_MS = 60_000;
 
+/** How long a client may go on sending what is thrown away, ms: enough to read the refusal before the reset. */
+const LINGER_MS = 2_000;
+
 /** Under /proxy/, but the control plane's. */
 const CONTROL_PATH = /^\/proxy\/(?:services|auth-test)(?:[/?]|$)/;
 
@@ -38,19 +42,18 @@ export function createGatewayServer(parts: ServerParts): Server {
     // Asked for targets that no URL can be made of, such as `/\\host`.
     errorHandler: () => errorResponse(errorOf(new GatewayError("INVALID_PATH")), "GET"),
   });
-  /** The answer begun last on each connection: answers leave in order, so when it is over all before it are. */
-  const lastAnswers = new WeakMap<Duplex, ServerResponse>();
+  const order = createAnswerOrder();
+  const failed = new WeakSet<Duplex>();
 
-  const server = openHttpServer(parts.keepAliveTimeoutMs, serve);
+  const server = openHttpServer(parts.keepAliveTimeoutMs, (req, res) => order.serveInTurn(req, res, serve));
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
-    sendError(req, res, new GatewayError("EXPECTATION_FAILED")),
+    order.serveInTurn(req, res, () => sendError(req, res, new GatewayError("EXPECTATION_FAILED"))),
   );
-  server.on("connect", (req: IncomingMessage, socket: Duplex) => sendRaw(socket, methodRefused("CONNECT"), req));
+  server.on("connect", onConnect);
   server.on("clientError", onClientError);
   return server;
 
   function serve(req: IncomingMessage, res: ServerResponse): void {
-    lastAnswers.set(req.socket, res);
     const url = req.url as string;
     if (isProxied(url)) {
       // It answers for its own errors; what escapes it all the same ends this connection, not the process.
@@ -65,13 +68,24 @@ export function createGatewayServer(parts: ServerParts): Server {
     void controlPlane(req, res);
   }
 
+  /** node:http has let go of the socket: an answer that is still to come on it could neither be sent nor waited for. */
+  function onConnect(req: IncomingMessage, socket: Duplex): void {
+    if (order.lastOf(socket)?.closed ?? true) sendRaw(socket, methodRefused("CONNECT"), req);
+    else socket.destroy();
+  }
+
   /** A parse error must not be answered into the middle of, or in front of, another answer on the same connection. */
   function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-    const last = lastAnswers.get(socket);
-    if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
+    // The parser fails anew with every chunk that follows.
+    if (failed.has(socket)) return;
+    failed.add(socket);
+    const last = order.lastOf(socket);
+    if (error.code === "ECONNRESET") socket.destroy();
     else if (last === undefined || last.closed) sendRaw(socket, parserRefusal(error.code));
     // Refused already, by the handler that runs before the parser's own check: let that answer out.
     else if (last.writableEnded) (socket as Socket).destroySoon();
+    // What is broken is the message behind it.
+    else if (last.req.complete) last.once("close", () => sendRaw(socket, parserRefusal(error.code)));
     else socket.destroy();
   }
 
@@ -88,7 +102,11 @@ export function createGatewayServer(parts: ServerParts): Server {
   /** For sockets that have no ServerResponse. */
   function sendRaw(socket: Duplex, error: GatewayError, req?: IncomingMessage): void {
     socket.on("error", () => socket.destroy());
-    socket.end(onTheWire(errorOf(error, req)), () => socket.destroy());
+    if (socket.writable) socket.end(onTheWire(errorOf(error, req)));
+    socket.resume();
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    timer.unref();
+    socket.once("close", () => clearTimeout(timer));
   }
 }
 
@@ -109,7 +127,22 @@ function openHttpServer(keepAliveTimeout: number, serve: (req: IncomingMessage, 
   // 0: never drop header lines silently.
   server.maxHeadersCount = 0;
   server.on("checkContinue", serve);
+  closeUnusedToo(server);
   return server;
+}
+
+/** To node:http a connection that has sent nothing yet is not idle: it would hold up the end until its time is over. */
+function closeUnusedToo(server: Server): void {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  const closeIdleConnections = server.closeIdleConnections.bind(server);
+  server.closeIdleConnections = () => {
+    closeIdleConnections();
+    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+  };
 }
 
 function onTheWire({ status, headers, body }: ErrorAnswer): string {

@@ -13,6 +13,9 @@ export interface PresentedKeys {
   readonly otherScheme: boolean;
 }
 
+/** By the schema of the settings. */
+const SHORTEST_KEY = 16;
+
 /** `token` is what GitHub's SDK writes and `Bot` what Discord's does: a caller only changes the base URL and the key. */
 const BEARER = /^(?:bearer|token|bot)[ \t]+(.*)$/i;
 
@@ -50,6 +53,8 @@ export function carriesKey(value: string, isKey: (token: string) => boolean): bo
   }
   const candidates = new Set<string>();
   for (const word of words) {
+    // Nothing shorter is a key, and there may be thousands of them in 16 KiB.
+    if (word.length < SHORTEST_KEY) continue;
     for (const text of [word, word.slice(word.indexOf("=") + 1)]) {
       const bare = text.trim().replace(/^"(.*)"$/, "$1");
       candidates.add(bare);
@@ -57,7 +62,7 @@ export function carriesKey(value: string, isKey: (token: string) => boolean): bo
       for (const part of decode(bare).split(" ")) candidates.add(part);
     }
   }
-  for (const candidate of candidates) if (isKey(candidate)) return true;
+  for (const candidate of candidates) if (candidate.length >= SHORTEST_KEY && isKey(candidate)) return true;
   return false;
 }
 

@@ -3,6 +3,7 @@
  * Invariant: `X-Forwarded-*` counts only from peers in TRUST_PROXY.
  */
 import type { IncomingMessage } from "node:http";
+import { isIP } from "node:net";
 import proxyAddr from "proxy-addr";
 import type { Settings } from "../config/settings.ts";
 import { createHostList } from "./open-plane.ts";
@@ -24,12 +25,9 @@ export function createClientView(
   // On an open plane the guard has checked the Host; behind a key every well-formed one is served unless names are listed.
   const hosts = createHostList(isProxyPlaneProtected && ALLOWED_HOSTS === undefined ? ["*"] : ALLOWED_HOSTS);
 
-  const peerOf = (req: IncomingMessage) => {
-    const address = req.socket.remoteAddress ?? "";
-    // A socket that listens on :: shows IPv4 peers in their mapped form.
-    return address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
-  };
-  const addressOf = (req: IncomingMessage) => (trusts === undefined ? peerOf(req) : proxyAddr(req, trusts));
+  const peerOf = (req: IncomingMessage) => withoutMapping(req.socket.remoteAddress ?? "");
+  const addressOf = (req: IncomingMessage) =>
+    (trusts === undefined ? undefined : plainAddress(proxyAddr(req, trusts))) ?? peerOf(req);
   const fromTrusted = (req: IncomingMessage, name: string) => {
     if (trusts === undefined || !trusts(peerOf(req), 0)) return undefined;
     const value = req.headers[name];
@@ -66,4 +64,19 @@ export function createClientView(
       ];
     },
   };
+}
+
+/** A socket that listens on :: shows IPv4 peers in their mapped form. */
+function withoutMapping(address: string): string {
+  return /^::ffff:\d/i.test(address) ? address.slice("::ffff:".length) : address;
+}
+
+/**
+ * The address of an entry of X-Forwarded-For, which some balancers write with the client's port; undefined for text that
+ * is none, so that it is neither counted apart nor written into `Forwarded`.
+ */
+function plainAddress(entry: string | undefined): string | undefined {
+  const match = /^"?(?:\[([^\]]*)\](?::\d+)?|([\d.]+):\d+)"?$/.exec(entry ?? "");
+  const address = withoutMapping(match?.[1] ?? match?.[2] ?? entry ?? "");
+  return isIP(address) === 0 ? undefined : address;
 }

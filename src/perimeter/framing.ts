@@ -29,6 +29,10 @@ export function findMalformed(req: IncomingMessage): GatewayError | undefined {
   const { rawHeaders } = req;
   if (rawHeaders.length > HEADER_LINES_LIMIT * 2) return new GatewayError("HEADERS_TOO_LARGE");
   if (req.method === "TRACE" || req.method === "CONNECT") return methodRefused(req.method);
+  // The parser also takes 0.9 and 2.0, neither of which has messages of this form.
+  if (req.httpVersionMajor !== 1) {
+    return new GatewayError("INVALID_REQUEST", { message: "Only HTTP/1.1 and HTTP/1.0 are spoken here." });
+  }
   return findBadTarget(req.url ?? "") ?? findBadHost(req) ?? findBadTransferCoding(req) ?? findBodyOnUpgrade(req);
 }
 
