@@ -39,6 +39,8 @@ export function createGatewayServer(parts: ServerParts): Server {
   const { instance, dataPlane } = parts;
   const controlPlane = getRequestListener(parts.controlPlane, {
     overrideGlobalObjects: false,
+    // For HTTP/1.0 without a Host, as balancers check health.
+    hostname: "localhost",
     // Asked for targets that no URL can be made of, such as `/\\host`.
     errorHandler: () => errorResponse(errorOf(new GatewayError("INVALID_PATH")), "GET"),
   });

@@ -11,6 +11,7 @@ import type { Route } from "../identify.ts";
 import { createAnswerHeaders } from "./answer-headers.ts";
 import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
 import { explainFailure } from "./explain-failure.ts";
+import { announcedTrailers, trailersToRelay } from "./trailers.ts";
 import type { AnswerHeaders, AnswerListener, Flow } from "./transport.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
@@ -106,7 +107,7 @@ export class Attempt implements AnswerListener {
     const { res } = this.#forwarding.exchange;
     if (this.#state !== "relaying" || res.writableEnded) return;
     this.#hasWritten = true;
-    if (this.#forwarding.request.wantsTrailers) addTrailers(res, trailers);
+    if (this.#forwarding.request.wantsTrailers) res.addTrailers(trailersToRelay(trailers));
     // The attempt settles when the client has it all: #onClientClose.
     res.end();
   }
@@ -120,6 +121,21 @@ export class Attempt implements AnswerListener {
     const afterMs =
       failure.code === "INTERNAL_ERROR" ? undefined : this.#forwarding.waitBeforeRetry(undefined, undefined);
     this.#finish(afterMs === undefined ? { kind: "failed", error: failure } : { kind: "again", afterMs });
+  }
+
+  /** What was received waits for the client to take it. */
+  get isHeldBack(): boolean {
+    const { res } = this.#forwarding.exchange;
+    return this.#state === "relaying" && (res.writableNeedDrain || res.writableEnded);
+  }
+
+  /** A client that stopped reading is one that left: its silence is no failure of the upstream's. */
+  dropClient(): void {
+    const { exchange } = this.#forwarding;
+    this.#state = "cut";
+    exchange.outcome = "client-left";
+    this.#flow?.abort(new Error("the client stopped reading"));
+    cutAnswer(exchange.req, this.#isFramed);
   }
 
   /** Ends this attempt with an error of ours: a deadline, a body that is too large. */
@@ -148,9 +164,11 @@ export class Attempt implements AnswerListener {
     }
     const headers = createAnswerHeaders(exchange, route, upstreamHeaders, clients);
     const hasLength = upstreamHeaders["content-length"] !== undefined;
-    this.#isFramed = hasLength || req.httpVersionMinor > 0;
-    if (request.wantsTrailers && !hasLength && upstreamHeaders.trailer !== undefined && req.httpVersionMinor > 0) {
-      headers.push("Trailer", String(upstreamHeaders.trailer));
+    // Asked of what is sent: an upstream may name its own length in `Connection`.
+    this.#isFramed = req.httpVersionMinor > 0 || headers.includes("content-length");
+    if (request.wantsTrailers && !hasLength && req.httpVersionMinor > 0) {
+      const announced = announcedTrailers(upstreamHeaders.trailer);
+      if (announced !== "") headers.push("Trailer", announced);
     }
     try {
       if (isReasonToRelay(status, reason)) res.writeHead(status, reason, headers);
@@ -202,17 +220,10 @@ function hasForeignCoding(coding: string | string[] | undefined): boolean {
 /** Silence is normal in an event stream, so only a limit that was configured applies to one. */
 function idleLimit({ prepared: { service } }: Route, headers: AnswerHeaders): number {
   if (service.idleTimeoutMs !== undefined) return service.idleTimeoutMs;
-  return String(headers["content-type"] ?? "").startsWith("text/event-stream") ? 0 : DEFAULT_IDLE_MS;
+  return /^text\/event-stream\b/i.test(String(headers["content-type"] ?? "")) ? 0 : DEFAULT_IDLE_MS;
 }
 
 /** A reason of the upstream's own, unless it holds what must not stand in a status line (RFC 9112 section 4). */
 function isReasonToRelay(status: number, reason: string): boolean {
   return reason !== STATUS_CODES[status] && /^[\t\x20-\x7e\x80-\xff]+$/.test(reason);
-}
-
-function addTrailers(res: Exchange["res"], trailers: AnswerHeaders): void {
-  const entries = Object.entries(trailers).flatMap(([name, value]) =>
-    value === undefined ? [] : [value].flat().map((one): [string, string] => [name, one]),
-  );
-  if (entries.length > 0) res.addTrailers(entries);
 }

@@ -24,6 +24,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   #attempt: Attempt | undefined;
   #retries = 0;
   #isReplayable = false;
+  #failure: GatewayError | undefined;
 
   constructor(exchange: Exchange, route: Route, request: UpstreamRequest, clients: ClientView) {
     this.exchange = exchange;
@@ -39,6 +40,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
     const { exchange, route, request } = this;
     try {
       if (exchange.hasBody) request.body = await this.#takeBody();
+      if (exchange.hasClientLeft) return;
       pushLength(request, exchange);
       this.#isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
       for (;;) {
@@ -51,6 +53,8 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
         if (end.kind === "failed") throw end.error;
         this.#retries++;
         if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
+        // Timers are not exact: the deadline's may be the first of the two, and then nothing else would end the next attempt.
+        if (this.#failure !== undefined) throw this.#failure;
       }
     } finally {
       this.deadline.stop();
@@ -71,7 +75,8 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   }
 
   onExpire(expiry: Expiry): void {
-    this.#fail(timeoutError(expiry, this.route));
+    if (expiry === "body-idle" && this.#attempt?.isHeldBack) this.#attempt.dropClient();
+    else this.#fail(timeoutError(expiry, this.route));
   }
 
   /** Holds `maxBodyBytes` for bodies that announced no length. */
@@ -87,6 +92,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   }
 
   #fail(error: GatewayError): void {
+    this.#failure = error;
     if (this.#attempt === undefined) this.#upload?.destroy(error);
     else this.#attempt.fail(error);
   }
@@ -94,14 +100,19 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   /** A small body of a request that may be sent again is taken in hand first; every other one streams. */
   async #takeBody(): Promise<Buffer | RequestBody> {
     const { exchange } = this;
-    if (exchange.expectsContinue) exchange.res.writeContinue();
+    // HTTP/1.0 knows no interim answers (RFC 9110 section 10.1.1).
+    if (exchange.expectsContinue && exchange.req.httpVersionMinor > 0) exchange.res.writeContinue();
     const upload = new RequestBody(exchange.req, this);
     this.#upload = upload;
     const { announcedBytes = Number.POSITIVE_INFINITY } = exchange;
     if (!isIdempotent(exchange.method) || announcedBytes > REPLAY_BODY_BYTES_LIMIT) return upload;
     exchange.onClose = () => upload.destroy(new Error("the client left inside its body"));
     const chunks: Buffer[] = [];
-    for await (const chunk of upload) chunks.push(chunk as Buffer);
+    try {
+      for await (const chunk of upload) chunks.push(chunk as Buffer);
+    } catch (error) {
+      if (!exchange.hasClientLeft) throw error;
+    }
     return Buffer.concat(chunks);
   }
 }
