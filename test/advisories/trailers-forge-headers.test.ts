@@ -1,0 +1,26 @@
+/** Recipients that merge trailers into headers would take from behind a body what is removed or rewritten in front of it. */
+import { expect, test } from "vitest";
+import { startGateway } from "../support/gateway.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream } from "../support/upstream.ts";
+
+test("trailers bring in no header that the gateway removes, rewrites, or frames by", async () => {
+  const forged = [
+    ...["X-Proxy-Error", "X-Proxy-Service", "Set-Cookie", "Location", "Content-Length", "Transfer-Encoding"],
+    ...["Content-Encoding", "Connection", "Access-Control-Allow-Origin", "Alt-Svc", "Trailer"],
+  ];
+  const trailers = forged.map((name) => `${name}: forged\r\n`).join("");
+  const upstream = await startRawUpstream(
+    answering(
+      `HTTP/1.1 200 OK\r\nTrailer: ${forged.slice(0, 4).join(", ")}, X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n` +
+        `2\r\nok\r\n0\r\n${trailers.replace(/(?:Content-Length|Transfer-Encoding): forged\r\n/g, "")}X-Sum: 7\r\n\r\n`,
+    ),
+  );
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const answer = await rawRequest(
+    gateway.port,
+    "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\nConnection: close\r\n\r\n",
+  );
+  expect(answer.head).toMatch(/^Trailer: X-Sum$/m);
+  expect(answer.body).toBe("2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n");
+});
