@@ -1,9 +1,13 @@
 /** A client that leaves ends the upstream's request at once, wherever the exchange stands, and is nobody's failure. */
+import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
+import { connect } from "node:net";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { openSocket } from "../support/raw-request.ts";
-import { startUpstream } from "../support/upstream.ts";
+import { startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 /** ms within which the upstream must know. */
 const AT_ONCE_MS = 100;
@@ -70,6 +74,8 @@ describe("a client that leaves", () => {
     client.end();
     expect(await eventually(() => gateway.exchanges()[0])).toMatchObject({ outcome: "client-left", attempts: 0 });
     expect(upstream.requests).toEqual([]);
+    // It is nobody's failure: the access line is all that is said of it.
+    expect(gateway.lines()).toHaveLength(1);
   });
 
   test("during the back-off before a retry is not retried for", async () => {
@@ -97,5 +103,52 @@ describe("a client that leaves", () => {
     client.write(GET);
     await eventually(() => [...upstream.sockets].some((socket) => socket.bytesWritten > 0));
     await expectEndWithin(upstream, () => client.destroy());
+  });
+
+  test("by shutting only its sending side has left, as it has to nginx", async () => {
+    const upstream = await startUpstream(() => {});
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    const client = await openSocket(gateway.port);
+    client.write(GET);
+    await eventually(() => upstream.requests.length === 1);
+    await expectEndWithin(upstream, () => client.end());
+    expect(await eventually(() => gateway.exchanges()[0])).toMatchObject({ outcome: "client-left" });
+  });
+
+  test("while the connection to the upstream is still being made sends nothing over it", async () => {
+    // The TLS handshake is held until the client has gone, then carried on by the real server behind.
+    const pem = (name: string) => readFileSync(join(import.meta.dirname, "../support/tls", name));
+    const server = createServer({ cert: pem("localhost.pem"), key: pem("localhost-key.pem") });
+    const upstream = await startUpstream(undefined, server);
+    let release: () => void = () => {};
+    const gate = await startRawUpstream((socket, hello) => {
+      release = () => {
+        const behind = connect(upstream.port, "127.0.0.1");
+        behind.on("error", () => {});
+        behind.write(Buffer.from(hello, "latin1"));
+        behind.pipe(socket).pipe(behind);
+      };
+    });
+    const tls = { strict: false };
+    const gateway = await startGateway({ services: { api: { baseUrl: `https://127.0.0.1:${gate.port}`, tls } } });
+    const client = await openSocket(gateway.port);
+    client.write(GET);
+    await eventually(() => gate.received[0]);
+    client.destroy();
+    expect(await eventually(() => gateway.exchanges()[0])).toMatchObject({ outcome: "client-left", attempts: 1 });
+    release();
+    await eventually(() => gate.sockets.size === 0, "the connection that nobody needs to close");
+    expect(upstream.requests).toEqual([]);
+    expect(gate.received).toHaveLength(1);
+  });
+
+  test("by no longer reading is cut after idleTimeoutMs, and the upstream is not blamed", async () => {
+    const upstream = await startUpstream((_, res) => res.end(Buffer.alloc(32 * 1024 * 1024)));
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, idleTimeoutMs: 150 } } });
+    const client = await openSocket(gateway.port);
+    client.pause();
+    client.write(GET);
+    expect(await eventually(() => gateway.exchanges()[0])).toMatchObject({ outcome: "client-left", status: 499 });
+    await eventually(() => upstream.sockets.size === 0);
   });
 });

@@ -141,6 +141,39 @@ describe("a deadline", () => {
     expect(performance.now() - startedAt).toBeLessThan(400);
   });
 
+  test("ends every exchange, also where it falls into the pause before a retry", async () => {
+    const asked = new Set<string | undefined>();
+    // 503 just so early that the second attempt, which is never answered, fits in by less than a timer's precision.
+    const upstream = await startUpstream((req, res) => {
+      if (asked.has(req.url)) return;
+      asked.add(req.url);
+      setTimeout(() => res.writeHead(503, { "retry-after": "1" }).end(), 92 + Math.random() * 8);
+    });
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, timeoutMs: 1100 } } });
+    const ask = async (_: unknown, i: number) => {
+      await new Promise((resolve) => setTimeout(resolve, i));
+      const bytes = `GET /proxy/api/${i} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
+      return (await rawRequest(gateway.port, bytes, { withinMs: 3_000 })).status;
+    };
+    const statuses = await Promise.all(Array.from({ length: 300 }, ask));
+    expect(statuses.filter((status) => status !== 503 && status !== 504)).toEqual([]);
+  });
+
+  test("holds the time to connect, TLS handshake included, to the millisecond rather than the second", async () => {
+    const silent = await startRawUpstream(() => {});
+    const service = { baseUrl: `https://127.0.0.1:${silent.port}`, connectTimeoutMs: 100, retries: 0 };
+    const gateway = await startGateway({ services: { api: service } });
+    const startedAt = performance.now();
+    const answer = await fetch(`${gateway.url}/proxy/api/`);
+    expect(performance.now() - startedAt).toBeLessThan(400);
+    expect(answer.status).toBe(504);
+    expect(await answer.json()).toMatchObject({
+      code: "UPSTREAM_TIMEOUT",
+      message: expect.stringMatching(/100 ms \(connect\); connectTimeoutMs/),
+    });
+    await eventually(() => silent.sockets.size === 0);
+  });
+
   test("cuts a body that falls silent", async () => {
     const upstream = await startUpstream((_, res) => res.write("some"));
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, idleTimeoutMs: 100 } } });

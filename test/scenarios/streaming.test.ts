@@ -1,6 +1,7 @@
 /** Bodies pass unchanged, at once, and in constant memory. */
 import { createHash, randomBytes } from "node:crypto";
 import { request } from "node:http";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
@@ -93,6 +94,22 @@ describe("a body", () => {
   });
 });
 
+test.each([
+  ["gzip", gzipSync],
+  ["br", brotliCompressSync],
+  ["zstd", (text: string) => Buffer.from(`\x28\xb5\x2f\xfd${text}`, "latin1")],
+] as const)("an answer in %s is not touched", async (coding, pack) => {
+  const packed = pack("hello ".repeat(1_000));
+  const upstream = await startUpstream((_, res) => {
+    res.writeHead(200, { "content-encoding": coding, "content-length": packed.length }).end(packed);
+  });
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const request = "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+  const { head, body } = await rawRequest(gateway.port, request);
+  expect(head).toMatch(new RegExp(`^content-encoding: ${coding}$`, "m"));
+  expect(Buffer.from(body, "latin1").equals(packed)).toBe(true);
+});
+
 describe("an event stream", () => {
   test("shows its headers before the first event, and each event at once", async () => {
     let push: (event: string) => void = () => {};
@@ -115,7 +132,7 @@ describe("an event stream", () => {
 
   test("may be silent for longer than any other body", async () => {
     const upstream = await startUpstream((req, res) => {
-      res.writeHead(200, { "content-type": req.url === "/events" ? "text/event-stream; charset=utf-8" : "text/plain" });
+      res.writeHead(200, { "content-type": req.url === "/events" ? "Text/Event-Stream; charset=utf-8" : "text/plain" });
       res.write("x");
     });
     const services = { api: { baseUrl: upstream.url }, limited: { baseUrl: upstream.url, idleTimeoutMs: 80 } };
@@ -158,6 +175,14 @@ describe("Expect: 100-continue", () => {
 });
 
 describe("an HTTP/1.0 client", () => {
+  test("is never sent an interim answer, since it knows none", async () => {
+    const gateway = await startGateway();
+    const head = "PUT /proxy/echo/ HTTP/1.0\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    const answer = await rawRequest(gateway.port, `${head}body`);
+    expect(answer.status).toBe(200);
+    expect(JSON.parse(answer.body)).toMatchObject({ body: { size: 4 } });
+  });
+
   test("gets a chunked answer without chunks, ended by the connection", async () => {
     const upstream = await startUpstream((_, res) => {
       res.write("a");

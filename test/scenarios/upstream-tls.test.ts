@@ -31,6 +31,7 @@ test("a name to ask for and verify may be given", async () => {
 
 test.each([
   ["localhost", undefined, /issuer is not known here|authority that is not trusted/],
+  ["self-signed", undefined, /is self-signed/],
   ["other", { caFile }, /for another name/],
   ["expired", { caFile }, /expired, or this machine's clock is wrong/],
 ] as const)("%s is 502 UPSTREAM_TLS_ERROR with the reason in words, and nothing is sent", async (name, tls, words) => {

@@ -1,0 +1,80 @@
+/** Both sides at their worst at once: whatever they send, the process lives, every exchange ends and nothing is leaked. */
+import { connect } from "node:net";
+import { expect, onTestFinished, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
+import { startGateway } from "../support/gateway.ts";
+import { startRawUpstream } from "../support/upstream.ts";
+
+const OF_THE_UPSTREAM = [
+  ...["HTTP/1.1 200 OK\r\n", "HTTP/1.1 503 no\r\n", "HTTP/1.1 204 n\r\n", "HTTP/1.1 304 n\r\n", "HTTP/1.1 101 s\r\n"],
+  ...["HTTP/1.1 100 c\r\n\r\n", "HTTP/1.1 103 c\r\n\r\n", "HTTP/1.1 000 x\r\n\r\n", "HTTP/1.0 200 OK\r\n"],
+  ...["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "Connection: close\r\n", "Retry-After: 0\r\n"],
+  ...["\r\n", "\r\n", "5\r\nhello\r\n", "0\r\n\r\n", "hello", "\0", "zz\r\n", "Trailer: x\r\n", "x: \x01\r\n"],
+];
+
+const OF_THE_CLIENT = [
+  ...["GET /proxy/api/ HTTP/1.1\r\n", "POST /proxy/api/ HTTP/1.1\r\n", "PUT /proxy/api/ HTTP/1.1\r\n"],
+  ...[
+    "HEAD /proxy/api/ HTTP/1.1\r\n",
+    "GET /proxy/api/ HTTP/1.0\r\n",
+    "CONNECT a:1 HTTP/1.1\r\n",
+    "GET /health HTTP/1.1\r\n",
+  ],
+  ...["Host: localhost\r\n\r\n", "Host: localhost\r\n\r\n", "Host: localhost\r\n\r\n", "Host: localhost\r\n"],
+  ...["Host: localhost\r\nContent-Length: 5\r\n\r\nhello", "Host: localhost\r\nContent-Length: 5\r\n\r\nhel"],
+  ...["Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "TE: trailers\r\n"],
+  ...["Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "Connection: Upgrade\r\nUpgrade: h2c\r\n"],
+  ...["Expect: 100-continue\r\n", "Connection: close\r\n", "5\r\nhello\r\n", "zz\r\n", "\0"],
+];
+
+/** mulberry32: the same garbage in every run. */
+function createRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+const seeds = (process.env.GARBAGE_SEEDS ?? "1,2,3").split(",").map(Number);
+
+test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", async (seed) => {
+  const random = createRandom(seed);
+  const pick = (pieces: readonly string[]) => pieces[Math.floor(random() * pieces.length)] as string;
+  const crashes: unknown[] = [];
+  const onCrash = (error: unknown) => crashes.push(error);
+  process.on("uncaughtException", onCrash).on("unhandledRejection", onCrash);
+  onTestFinished(() => void process.off("uncaughtException", onCrash).off("unhandledRejection", onCrash));
+
+  const upstream = await startRawUpstream((socket) => {
+    for (let count = random() * 8; count > 0; count--) socket.write(Buffer.from(pick(OF_THE_UPSTREAM), "latin1"));
+    const end = random();
+    if (end < 0.3) socket.end();
+    else if (end < 0.5) socket.resetAndDestroy();
+    else if (end < 0.7) setTimeout(() => socket.destroy(), 5);
+  });
+  const service = { baseUrl: upstream.url, timeoutMs: 150, idleTimeoutMs: 150, retries: 1 };
+  const gateway = await startGateway({ services: { api: service } });
+
+  function client(): Promise<void> {
+    const socket = connect(gateway.port, "127.0.0.1");
+    socket.on("error", () => {}).resume();
+    // A beginning that is understood, so that more of them get as far as the upstream.
+    socket.write(pick(OF_THE_CLIENT.slice(0, 5)));
+    for (let count = 1 + random() * 5; count > 0; count--) socket.write(Buffer.from(pick(OF_THE_CLIENT), "latin1"));
+    const end = random();
+    if (end < 0.2) setTimeout(() => socket.resetAndDestroy(), random() * 20);
+    else if (end < 0.4) socket.end();
+    else setTimeout(() => socket.destroy(), 250);
+    return new Promise((resolve) => socket.on("close", () => resolve()));
+  }
+  for (let round = 0; round < 6; round++) await Promise.all(Array.from({ length: 100 }, client));
+
+  await eventually(() => upstream.sockets.size === 0, "the upstream's sockets to close", 6_000);
+  expect(crashes).toEqual([]);
+  expect(gateway.lines().filter(({ msg }) => msg === "internal error" || msg === "an exchange was lost")).toEqual([]);
+  expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
+  expect(gateway.exchanges().length).toBeGreaterThan(100);
+});

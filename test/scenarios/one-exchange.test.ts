@@ -1,0 +1,52 @@
+/** L7: what goes wrong inside one exchange ends that one only. */
+import type { AddressInfo } from "node:net";
+import { expect, onTestFinished, test } from "vitest";
+import { createInstance } from "../../src/perimeter/instance.ts";
+import { createGatewayServer, type ServerParts } from "../../src/server.ts";
+import { createLogger } from "../../src/telemetry/logger.ts";
+import { createSecretMask } from "../../src/telemetry/redact.ts";
+import { openSocket, rawRequest } from "../support/raw-request.ts";
+
+test("a throw in one exchange cuts its connection; the others, and the process, go on", async () => {
+  let text = "";
+  const sink = {
+    write(lines: string) {
+      text += lines;
+    },
+    flushSync() {},
+  };
+  const mask = createSecretMask([]);
+  const logger = await createLogger({
+    ...{ level: "info", format: "json", isEnabled: true, isAccessLogged: true, mask, maskKeys: mask, sink },
+  });
+  const parts: ServerParts = {
+    instance: createInstance(),
+    logger,
+    keepAliveTimeoutMs: 1_000,
+    async dataPlane(req, res) {
+      if (req.url === "/proxy/throws") throw new Error("a mistake of ours");
+      res.end("fine");
+    },
+    controlPlane: () => new Response("fine"),
+  };
+  const server = createGatewayServer(parts);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+    logger.close();
+  });
+  const { port } = server.address() as AddressInfo;
+
+  const other = await openSocket(port);
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+  const thrown = await rawRequest(port, get("/proxy/throws"));
+  expect([thrown.text, thrown.end]).not.toContain("open");
+  expect(thrown.text).toBe("");
+  other.write(get("/proxy/works"));
+  const fine = await rawRequest(port, get("/proxy/works"), { until: "fine" });
+  expect(fine.status).toBe(200);
+  expect(other.received).toContain("fine");
+  logger.flush();
+  expect(text).toContain("a mistake of ours");
+});
