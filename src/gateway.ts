@@ -16,6 +16,7 @@ import { type PreparedService, prepareService } from "./data-plane/prepared-serv
 import { createEchoUpstream, type EchoUpstream } from "./echo-upstream.ts";
 import { createLimiter } from "./limits/limiters.ts";
 import { createClientView } from "./perimeter/client-view.ts";
+import { createCors } from "./perimeter/cors.ts";
 import { createInstance } from "./perimeter/instance.ts";
 import { createOpenPlaneGuard } from "./perimeter/open-plane.ts";
 import { createRegistry } from "./registry/registry.ts";
@@ -51,6 +52,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const callers = createCallers(config);
   const instance = createInstance((text) => carriesKey(text, callers.isOwnKey));
   const clients = createClientView(settings, callers.isProtected("proxy"));
+  const cors = createCors(settings);
   const registry = createRegistry(config.services);
   const echo = [...config.services.values()].some((service) => service.embedded)
     ? await createEchoUpstream(mask)
@@ -59,11 +61,12 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const findPrepared = (key: string) => prepared.get(key);
   const guardOpenPlane = createOpenPlaneGuard(config, "PROXY_API_KEY");
 
-  const pipeline = createPipeline({ instance, clients, callers, guardOpenPlane, registry, findPrepared, logger });
+  const pipeline = createPipeline({ instance, clients, callers, cors, guardOpenPlane, registry, findPrepared, logger });
   const controlPlane = createControlPlane({
     instance,
     callers,
     clients,
+    cors,
     registry,
     limiterOf: (key) => findPrepared(key)?.limiter,
     logger,
@@ -72,6 +75,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   });
   const server = createGatewayServer({
     instance,
+    cors,
     logger,
     keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
     dataPlane: pipeline,

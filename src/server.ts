@@ -8,6 +8,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
+import type { Cors } from "./perimeter/cors.ts";
 import { type ErrorAnswer, errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
 import type { Instance } from "./perimeter/instance.ts";
@@ -15,6 +16,7 @@ import type { Logger } from "./telemetry/logger.ts";
 
 export interface ServerParts {
   readonly instance: Instance;
+  readonly cors: Cors;
   readonly logger: Logger;
   readonly keepAliveTimeoutMs: number;
   readonly dataPlane: (req: IncomingMessage, res: ServerResponse) => Promise<void>;
@@ -36,7 +38,7 @@ function isProxied(url: string): boolean {
 }
 
 export function createGatewayServer(parts: ServerParts): Server {
-  const { instance, dataPlane } = parts;
+  const { instance, cors, dataPlane } = parts;
   const controlPlane = getRequestListener(parts.controlPlane, {
     overrideGlobalObjects: false,
     // For HTTP/1.0 without a Host, as balancers check health.
@@ -92,7 +94,9 @@ export function createGatewayServer(parts: ServerParts): Server {
   }
 
   function errorOf(error: GatewayError, req?: IncomingMessage): ErrorAnswer {
-    return errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) }, parts.logger.maskKeys);
+    const answer = errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) }, parts.logger.maskKeys);
+    answer.headers.push(...cors.headersOf(req?.headers ?? {}));
+    return answer;
   }
 
   function sendError(req: IncomingMessage, res: ServerResponse, error: GatewayError): void {

@@ -44,6 +44,7 @@ export function loadConfig({ processEnv, directory = process.cwd() }: Environmen
 
   const { settings, refused } = readSettings(environment.variables, directory, problems);
   const planes = protectPlanes({ settings, refused, variables: environment.variables, problems, warnings });
+  reviewCors(settings, environment, problems);
   if (!settings.STRICT_TLS) warnings.push("STRICT_TLS is false: certificates of upstreams are not verified");
 
   const isLoopback = isLoopbackHost(settings.HOST);
@@ -69,6 +70,14 @@ export function loadConfig({ processEnv, directory = process.cwd() }: Environmen
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
     warnings,
   });
+}
+
+/** The Fetch standard knows no `*` beside credentials: such an answer would be refused by every browser. */
+function reviewCors({ CORS_CREDENTIALS, CORS_ORIGINS }: Settings, { variables }: Environment, problems: string[]): void {
+  if (!CORS_CREDENTIALS || !CORS_ORIGINS.includes("*")) return;
+  const variable = variables.get("CORS_CREDENTIALS");
+  const place = variable === undefined ? "CORS_CREDENTIALS" : variablePlace("CORS_CREDENTIALS", variable);
+  problems.push(`${place}: found "true" beside * in CORS_ORIGINS, allowed: true with every origin by its name`);
 }
 
 interface CompletionContext {

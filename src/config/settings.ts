@@ -47,6 +47,9 @@ const splitList = (value: string) =>
 const list = (allowed: string, isAllowed: (item: string) => boolean = () => true) =>
   setting(allowed, (value) => (splitList(value).every(isAllowed) ? splitList(value) : undefined));
 
+/** RFC 9110 section 5.6.2. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
 const milliseconds = (min: number) => integer(min, LONGEST_TIMER_MS);
 
 /** An inbound key; the length is all that is ever said of it. */
@@ -111,7 +114,20 @@ export const settingsSchema = z.object({
     .meta({ default: "none" }),
   CORS_ORIGINS: list("comma-separated exact origins, or *", (item) => item === "*" || isOrigin(item))
     .prefault("")
-    .describe("origins that may use an open plane from a web page"),
+    .describe("origins of web pages that may call and read answers (CORS); nothing is sent to others"),
+  CORS_ENABLED: flag().default(true).describe("answer preflights and add CORS headers for `CORS_ORIGINS`"),
+  CORS_METHODS: list("comma-separated methods", (item) => TOKEN.test(item))
+    .optional()
+    .describe("methods that a preflight allows")
+    .meta({ default: "all of the service's" }),
+  CORS_HEADERS: list("comma-separated header names", (item) => TOKEN.test(item))
+    .optional()
+    .describe("request headers that a preflight allows")
+    .meta({ default: "what the preflight asks for" }),
+  CORS_CREDENTIALS: flag()
+    .default(false)
+    .describe("let listed origins send cookies and HTTP authentication; never beside `*`"),
+  CORS_MAX_AGE: integer(0, 31_536_000).default(86_400).describe("s that a browser may keep a preflight's answer"),
   NETWORK_TIMEOUT: milliseconds(1).default(30_000).describe("ms to the upstream's response headers, over all attempts"),
   NETWORK_CONNECT_TIMEOUT: milliseconds(1).default(5_000).describe("ms to connect to an upstream"),
   NETWORK_RETRIES: integer(0, 10).default(2).describe("retries of a replayable request"),
@@ -151,11 +167,6 @@ export const SETTING_ALIASES = [["LOGGING_LEVEL", "LOG_LEVEL"]] as const;
 export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   MANAGEMENT_PORT: [],
   MANAGEMENT_HOST: [],
-  CORS_ENABLED: ["true", "false"],
-  CORS_METHODS: [],
-  CORS_HEADERS: [],
-  CORS_CREDENTIALS: ["false"],
-  CORS_MAX_AGE: [],
   EGRESS_PROXY: [],
   EGRESS_ALLOW_PRIVATE: ["true"],
   MAX_CONNECTIONS: [],

@@ -12,15 +12,19 @@ import type { ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
 
 export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
-  const { instance } = parts;
+  const { instance, cors } = parts;
   const app: ControlPlane = new Hono<ControlEnv>();
 
   app.use(async (context, next) => {
     const { incoming } = context.env;
     context.set("requestId", instance.requestId(incoming));
-    const loop = instance.findLoop(incoming.headers);
-    if (loop !== undefined) throw loop;
-    await next();
+    const verdict = instance.findLoop(incoming.headers) ?? cors.decidePreflight(incoming, undefined);
+    if (verdict instanceof GatewayError) context.res = answer(context, parts, verdict);
+    else if (verdict !== undefined) context.res = new Response(null, { status: 204, headers: pairsOf(verdict) });
+    else await next();
+    // A preflight's own say more than these.
+    if (!Array.isArray(verdict))
+      for (const [name, value] of pairsOf(cors.headersOf(incoming.headers))) context.header(name, value);
     context.header("X-Proxy-Request-Id", context.get("requestId"));
     context.header("X-Content-Type-Options", "nosniff");
     if (instance.isDraining || incoming.headers.upgrade !== undefined) context.header("Connection", "close");
@@ -51,6 +55,10 @@ export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
     return answer(context, parts, error);
   });
   return app;
+}
+
+function pairsOf(flat: readonly string[]): [name: string, value: string][] {
+  return flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1] as string] as [string, string]] : []));
 }
 
 function refuseMethod(method: string, allowed: readonly string[]): GatewayError {

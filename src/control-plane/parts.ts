@@ -4,6 +4,7 @@ import type { Hono } from "hono";
 import type { Callers } from "../callers/callers.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
+import type { Cors } from "../perimeter/cors.ts";
 import type { Instance } from "../perimeter/instance.ts";
 import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -13,6 +14,7 @@ export interface ControlPlaneParts {
   readonly instance: Instance;
   readonly callers: Callers;
   readonly clients: ClientView;
+  readonly cors: Cors;
   readonly registry: Registry;
   readonly limiterOf: (key: string) => Limiter | undefined;
   readonly logger: Logger;

@@ -21,7 +21,7 @@ export class Exchange {
   bytesOut = 0;
   /** performance.now() at the upstream's headers, 0 before. */
   answeredAt = 0;
-  /** `relayed`, `refused:<code>`, `failed:<code>` or `client-left`. */
+  /** `relayed`, `refused:<code>`, `failed:<code>`, `client-left` or `preflight`. */
   outcome = "";
   limit: LimitState | undefined;
   /** The connection cannot carry another request: the answer says so and the socket is closed behind it. */

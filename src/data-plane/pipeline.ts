@@ -8,6 +8,7 @@ import type { Callers } from "../callers/callers.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
+import type { Cors } from "../perimeter/cors.ts";
 import { findMalformed } from "../perimeter/framing.ts";
 import type { Instance } from "../perimeter/instance.ts";
 import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
@@ -20,6 +21,7 @@ import { Forwarding } from "./forward/forward.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
 import { decideRoute, identify } from "./identify.ts";
 import { decideCredential, injectCredential } from "./inject-credential/inject-credential.ts";
+import { answerPreflight } from "./preflight.ts";
 import type { PreparedService } from "./prepared-service.ts";
 import { decideRateLimit } from "./rate-limit.ts";
 import { record } from "./record.ts";
@@ -29,6 +31,7 @@ export interface PipelineParts {
   readonly instance: Instance;
   readonly clients: ClientView;
   readonly callers: Callers;
+  readonly cors: Cors;
   /** Asked only while the plane has no key. */
   readonly guardOpenPlane: OpenPlaneGuard;
   readonly registry: Registry;
@@ -39,7 +42,7 @@ export interface PipelineParts {
 export type Pipeline = (req: IncomingMessage, res: ServerResponse) => Promise<void>;
 
 export function createPipeline(parts: PipelineParts): Pipeline {
-  const { instance, clients, callers, registry, logger } = parts;
+  const { instance, clients, callers, cors, registry, logger } = parts;
   const isOpen = !callers.isProtected("proxy");
 
   return async function serve(req, res) {
@@ -53,6 +56,9 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (isOpen) admit(parts.guardOpenPlane(req.headers));
 
       const identified = identify(req.url as string, parts.findPrepared);
+      const preflight = admit(cors.decidePreflight(req, identified.prepared?.methods));
+      if (preflight !== undefined) return answerPreflight(exchange, preflight);
+
       const presented = readPresentedKeys(req.rawHeaders, identified.query);
       const caller = admit(decideCaller(callers, presented));
       exchange.callerId = caller.id;
@@ -69,10 +75,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
       const upstreamRequest = createUpstreamRequest(exchange, route, parts);
       injectCredential(upstreamRequest, prepared.credential);
-      await new Forwarding(exchange, route, upstreamRequest, clients).run();
+      await new Forwarding(exchange, route, upstreamRequest, parts).run();
       exchange.outcome ||= exchange.hasClientLeft ? "client-left" : "relayed";
     } catch (thrown) {
-      refuse(exchange, GatewayError.from(thrown), logger);
+      refuse(exchange, GatewayError.from(thrown), parts);
     } finally {
       record(exchange, logger);
     }

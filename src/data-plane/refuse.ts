@@ -1,6 +1,7 @@
 /** The gateway's own answer to an exchange that it does not, or cannot, carry out. */
 import { STATUS_CODES } from "node:http";
 import type { GatewayError } from "../errors.ts";
+import type { Cors } from "../perimeter/cors.ts";
 import { errorAnswer } from "../perimeter/error-answer.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { cutAnswer, lingerBeforeClose } from "./client-connection.ts";
@@ -9,7 +10,12 @@ import type { Exchange } from "./exchange.ts";
 /** An unread body up to this size is read and dropped, so that the connection can be kept. */
 const DRAIN_BYTES_LIMIT = 65_536;
 
-export function refuse(exchange: Exchange, error: GatewayError, logger: Logger): void {
+export interface RefuseParts {
+  readonly logger: Logger;
+  readonly cors: Cors;
+}
+
+export function refuse(exchange: Exchange, error: GatewayError, { logger, cors }: RefuseParts): void {
   const { req, res } = exchange;
   if (error.code === "INTERNAL_ERROR") {
     logger.error({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, "internal error");
@@ -35,6 +41,7 @@ export function refuse(exchange: Exchange, error: GatewayError, logger: Logger):
     },
     logger.maskKeys,
   );
+  headers.push(...cors.headersOf(req.headers));
   if (exchange.serviceKey !== "") headers.push("X-Proxy-Service", exchange.serviceKey);
   if (exchange.closesConnection || !canKeepConnection(exchange)) {
     headers.push("Connection", "close");

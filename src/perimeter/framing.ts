@@ -14,13 +14,14 @@ export const HEADER_BYTES_LIMIT = 16_384;
 /** host or [v6], then an optional port (RFC 9110 section 7.2); no user info, no path, no list. */
 const HOST = /^(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+(?::\d{0,5})?$|^\[[0-9A-Fa-f:.]+\](?::\d{0,5})?$/;
 
-const ALLOWED_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/** The methods that are named where all are meant; any other but TRACE and CONNECT is forwarded too. */
+export const PROXIED_METHODS: readonly string[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /** The refusal of TRACE and CONNECT: both would show the caller the request with its credential, or bypass it. */
 export function methodRefused(method: string): GatewayError {
   return new GatewayError("METHOD_NOT_ALLOWED", {
     message: `${method} is not forwarded.`,
-    headers: ["Allow", ALLOWED_METHODS],
+    headers: ["Allow", PROXIED_METHODS.join(", ")],
   });
 }
 

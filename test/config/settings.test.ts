@@ -60,6 +60,9 @@ describe("the variables", () => {
     ["NETWORK_TIMEOUT", "0"],
     ["NETWORK_TIMEOUT", "2147483648"],
     ["SHUTDOWN_DELAY", "1s"],
+    ["CORS_METHODS", "GET, P U T"],
+    ["CORS_HEADERS", "x-a:b"],
+    ["CORS_MAX_AGE", "-1"],
   ])("%s may not be %s", (name, value) => {
     expect(problemsOf({}, { [name]: value })).toEqual([
       expect.stringMatching(new RegExp(`^${name} \\(environment\\): found .*, allowed: `)),
@@ -71,6 +74,13 @@ describe("the variables", () => {
     expect(load(env).settings.LOG_LEVEL).toBe("debug");
     expect(load(env, { LOG_LEVEL: "error" }).settings.LOG_LEVEL).toBe("error");
     expect(load({ ".env": "LOG_LEVEL=warn\nLOGGING_LEVEL=debug" }).settings.LOG_LEVEL).toBe("warn");
+  });
+
+  it("refuse CORS with credentials for every origin, which no browser would take", () => {
+    expect(problemsOf({}, { CORS_CREDENTIALS: "true", CORS_ORIGINS: "https://a.example,*" })).toEqual([
+      'CORS_CREDENTIALS (environment): found "true" beside * in CORS_ORIGINS, allowed: true with every origin by its name',
+    ]);
+    expect(problemsOf({}, { CORS_CREDENTIALS: "true", CORS_ORIGINS: "https://a.example" })).toEqual([]);
   });
 
   it("warn when certificates are not verified", () => {

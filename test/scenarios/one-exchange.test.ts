@@ -1,6 +1,8 @@
 /** L7: what goes wrong inside one exchange ends that one only. */
 import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
+import { settingsSchema } from "../../src/config/settings.ts";
+import { createCors } from "../../src/perimeter/cors.ts";
 import { createInstance } from "../../src/perimeter/instance.ts";
 import { createGatewayServer, type ServerParts } from "../../src/server.ts";
 import { createLogger } from "../../src/telemetry/logger.ts";
@@ -21,6 +23,7 @@ test("a throw in one exchange cuts its connection; the others, and the process, 
   });
   const parts: ServerParts = {
     instance: createInstance(),
+    cors: createCors(settingsSchema.parse({})),
     logger,
     keepAliveTimeoutMs: 1_000,
     async dataPlane(req, res) {

@@ -4,6 +4,7 @@
  */
 import { pushRateLimitFields } from "../../limits/rate-limit-fields.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
+import type { Cors } from "../../perimeter/cors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { createLinkRewriter } from "./rewrite-links.ts";
@@ -24,21 +25,33 @@ function isDropped(name: string): boolean {
   }
 }
 
-/** @returns a flat list for `writeHead`. @param clients asked only when there is a link to rewrite. */
+/** Whom an answer's headers are asked of. */
+export interface AnswerParts {
+  /** Asked only when there is a link to rewrite. */
+  readonly clients: ClientView;
+  readonly cors: Cors;
+}
+
+/** @returns a flat list for `writeHead`. */
 export function createAnswerHeaders(
   exchange: Exchange,
   route: Route,
   upstreamHeaders: AnswerHeaders,
-  clients: ClientView,
+  { clients, cors }: AnswerParts,
 ): string[] {
   const headers: string[] = [];
   const named = connectionOptions(asOne(upstreamHeaders.connection));
   for (const name in upstreamHeaders) {
     const value = upstreamHeaders[name];
     if (value === undefined || isDropped(name) || named?.has(name)) continue;
+    if (name === "vary" && cors.varies) continue;
     if (isTouched(name)) pushTouched(headers, name, value, route, () => clients.publicBaseOf(exchange.req));
     else if (typeof value === "string") headers.push(name, value);
     else for (const one of value) headers.push(name, one);
+  }
+  if (cors.varies) {
+    const exposed = asOne(upstreamHeaders["access-control-expose-headers"]);
+    headers.push("Vary", cors.vary(asOne(upstreamHeaders.vary)), ...cors.grant(exchange.req.headers, exposed));
   }
   if (exchange.limit !== undefined) pushRateLimitFields(headers, exchange.limit);
   headers.push(

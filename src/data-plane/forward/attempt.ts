@@ -4,11 +4,10 @@
  */
 import { STATUS_CODES } from "node:http";
 import { GatewayError } from "../../errors.ts";
-import type { ClientView } from "../../perimeter/client-view.ts";
 import { cutAnswer, lingerBeforeClose } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
-import { createAnswerHeaders } from "./answer-headers.ts";
+import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
 import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
 import { explainFailure } from "./explain-failure.ts";
 import { announcedTrailers, trailersToRelay } from "./trailers.ts";
@@ -26,7 +25,7 @@ export interface AttemptOwner {
   readonly exchange: Exchange;
   readonly route: Route;
   readonly request: UpstreamRequest;
-  readonly clients: ClientView;
+  readonly answerParts: AnswerParts;
   readonly deadline: Deadline;
   /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined;
@@ -155,14 +154,14 @@ export class Attempt implements AnswerListener {
   }
 
   #startRelay(status: number, upstreamHeaders: AnswerHeaders, reason: string): void {
-    const { exchange, route, deadline, clients, request } = this.#forwarding;
+    const { exchange, route, deadline, answerParts, request } = this.#forwarding;
     const { req, res } = exchange;
     exchange.answeredAt = performance.now();
     if (exchange.isUploading) {
       exchange.closesConnection = true;
       lingerBeforeClose(req);
     }
-    const headers = createAnswerHeaders(exchange, route, upstreamHeaders, clients);
+    const headers = createAnswerHeaders(exchange, route, upstreamHeaders, answerParts);
     const hasLength = upstreamHeaders["content-length"] !== undefined;
     // Asked of what is sent: an upstream may name its own length in `Connection`.
     this.#isFramed = req.httpVersionMinor > 0 || headers.includes("content-length");

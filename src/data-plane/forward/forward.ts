@@ -3,9 +3,9 @@
  * Invariant: only what is replayable goes twice, and everything up to the answer's headers fits into one deadline.
  */
 import { GatewayError } from "../../errors.ts";
-import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
+import type { AnswerParts } from "./answer-headers.ts";
 import { Attempt, type AttemptOwner } from "./attempt.ts";
 import { DEFAULT_IDLE_MS, Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
 import { type BodyWatcher, RequestBody } from "./request-body.ts";
@@ -18,7 +18,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   readonly exchange: Exchange;
   readonly route: Route;
   readonly request: UpstreamRequest;
-  readonly clients: ClientView;
+  readonly answerParts: AnswerParts;
   readonly deadline: Deadline;
   #upload: RequestBody | undefined;
   #attempt: Attempt | undefined;
@@ -26,11 +26,11 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   #isReplayable = false;
   #failure: GatewayError | undefined;
 
-  constructor(exchange: Exchange, route: Route, request: UpstreamRequest, clients: ClientView) {
+  constructor(exchange: Exchange, route: Route, request: UpstreamRequest, answerParts: AnswerParts) {
     this.exchange = exchange;
     this.route = route;
     this.request = request;
-    this.clients = clients;
+    this.answerParts = answerParts;
     const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_MS } = route.prepared.service;
     this.deadline = new Deadline(this, exchange.startedAt, timeoutMs, idleTimeoutMs);
   }

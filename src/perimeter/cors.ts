@@ -1,0 +1,126 @@
+/**
+ * Which web pages may read what the gateway answers: one policy for both planes (Fetch standard, section 3.2).
+ * Invariant: an origin is compared as a whole and echoed only when it is listed; `*` never comes with credentials; and
+ * what depends on the origin says so in `Vary`, for the caches in between.
+ */
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { Settings } from "../config/settings.ts";
+import { GatewayError } from "../errors.ts";
+import { PROXIED_METHODS } from "./framing.ts";
+
+/** The gateway's own headers, which a listed origin may read on top of those that every page may. */
+const OWN_HEADERS = [
+  "Link",
+  "Location",
+  "Proxy-Status",
+  "RateLimit",
+  "RateLimit-Policy",
+  "Retry-After",
+  "WWW-Authenticate",
+  "X-Proxy-Duration",
+  "X-Proxy-Error",
+  "X-Proxy-Request-Id",
+  "X-Proxy-Service",
+  "X-RateLimit-Limit",
+  "X-RateLimit-Remaining",
+  "X-RateLimit-Reset",
+  "X-Request-Id",
+].join(", ");
+
+/** Longest list of header names that is echoed to a preflight, characters. */
+const ASKED_HEADERS_LIMIT = 4_096;
+const HEADER_NAMES = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\s*,\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*$/;
+const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$/;
+
+export interface Cors {
+  /** Answers depend on the origin: each says so in `Vary`, also those to requests without one. */
+  readonly varies: boolean;
+  /** What a page of this request's origin may read, as a flat list without `Vary`. @param exposed names that the upstream exposes. */
+  grant(headers: IncomingHttpHeaders, exposed?: string): readonly string[];
+  /** The value of `Vary` where answers vary. @param own of the answer itself. */
+  vary(own: string | undefined): string;
+  /** All of it for an answer of the gateway's own. */
+  headersOf(headers: IncomingHttpHeaders): string[];
+  /**
+   * A preflight's 204 as a flat list of headers, or its refusal; undefined for any other request.
+   * @param methods that the service lets through, undefined for all.
+   */
+  decidePreflight(req: IncomingMessage, methods: ReadonlySet<string> | undefined): string[] | GatewayError | undefined;
+}
+
+export type CorsSettings = Pick<
+  Settings,
+  "CORS_ENABLED" | "CORS_ORIGINS" | "CORS_METHODS" | "CORS_HEADERS" | "CORS_CREDENTIALS" | "CORS_MAX_AGE"
+>;
+
+export function createCors(settings: CorsSettings): Cors {
+  const { CORS_CREDENTIALS, CORS_METHODS, CORS_HEADERS, CORS_MAX_AGE } = settings;
+  const origins = new Set(settings.CORS_ORIGINS);
+  const isEnabled = settings.CORS_ENABLED;
+  const varies = isEnabled && origins.size > 0;
+
+  function allowOrigin(origin: string | undefined): readonly string[] | undefined {
+    if (!isEnabled || origin === undefined) return undefined;
+    if (origins.has(origin) && origin !== "*") {
+      const allowed = ["Access-Control-Allow-Origin", origin];
+      return CORS_CREDENTIALS ? [...allowed, "Access-Control-Allow-Credentials", "true"] : allowed;
+    }
+    // A sandboxed page or a file has no origin of its own: it counts only where it is listed.
+    return origins.has("*") && origin !== "null" ? ["Access-Control-Allow-Origin", "*"] : undefined;
+  }
+
+  function grant({ origin }: IncomingHttpHeaders, exposed?: string): readonly string[] {
+    const allowed = allowOrigin(origin);
+    if (allowed === undefined) return [];
+    const names = exposed === undefined || !HEADER_NAMES.test(exposed) ? OWN_HEADERS : `${OWN_HEADERS}, ${exposed}`;
+    return [...allowed, "Access-Control-Expose-Headers", names];
+  }
+
+  return {
+    varies,
+    grant,
+    vary(own) {
+      if (own === undefined || own === "") return "Origin";
+      return /(?:^|,)\s*(?:origin|\*)\s*(?:,|$)/i.test(own) ? own : `${own}, Origin`;
+    },
+    headersOf: (headers) => (varies ? ["Vary", "Origin", ...grant(headers)] : []),
+    decidePreflight({ method, headers }, methods) {
+      if (method !== "OPTIONS" || !isEnabled) return undefined;
+      const { origin, "access-control-request-method": asked } = headers;
+      if (origin === undefined || asked === undefined) return undefined;
+      const allowed = allowOrigin(origin);
+      if (allowed === undefined) return refuseOrigin(origin);
+      const answer = [
+        "Vary",
+        "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+        ...allowed,
+        "Access-Control-Allow-Methods",
+        (CORS_METHODS ?? [...(methods ?? withAsked(asked))]).join(", "),
+        "Access-Control-Max-Age",
+        String(CORS_MAX_AGE),
+      ];
+      const names = CORS_HEADERS?.join(", ") ?? askedHeaders(headers);
+      if (names !== undefined) answer.push("Access-Control-Allow-Headers", names);
+      return answer;
+    },
+  };
+}
+
+/** What the answer to a preflight from elsewhere says: browsers show a page no more than that it failed. */
+function refuseOrigin(origin: string): GatewayError {
+  return new GatewayError("ORIGIN_NOT_ALLOWED", {
+    message: `Origin ${origin.replace(/[^\x21-\x7e]/g, "?").slice(0, 200)} is not in CORS_ORIGINS.`,
+    hint: "Add the origin to CORS_ORIGINS: scheme, host and port, exactly as the browser sends it.",
+  });
+}
+
+/** A service without a list of methods takes any that is forwarded at all. */
+function withAsked(asked: string): readonly string[] {
+  const isForwarded = METHOD.test(asked) && asked !== "TRACE" && asked !== "CONNECT";
+  return !isForwarded || PROXIED_METHODS.includes(asked) ? PROXIED_METHODS : [...PROXIED_METHODS, asked];
+}
+
+function askedHeaders(headers: IncomingHttpHeaders): string | undefined {
+  const asked = headers["access-control-request-headers"];
+  return asked !== undefined && asked.length <= ASKED_HEADERS_LIMIT && HEADER_NAMES.test(asked) ? asked : undefined;
+}

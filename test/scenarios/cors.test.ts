@@ -1,0 +1,219 @@
+/** CORS as bytes: what a page of which origin may read, on both planes, and that nobody else is told so. */
+import { describe, expect, test } from "vitest";
+import { createCors } from "../../src/perimeter/cors.ts";
+import { PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+const PAGE = "https://app.example";
+
+async function start(env: Record<string, string> = {}, headers: Record<string, string | string[]> = {}) {
+  const upstream = await startUpstream((_, res) => {
+    for (const [name, value] of Object.entries(headers)) res.setHeader(name, value);
+    res.end("ok");
+  });
+  const gateway = await startGateway({
+    env: { PROXY_API_KEY: PROXY_KEY, CORS_ORIGINS: PAGE, ...env },
+    services: {
+      api: { baseUrl: upstream.url },
+      narrow: { baseUrl: upstream.url, methods: ["GET", "POST"], rateLimit: { maxRequests: 1, windowMs: 60_000 } },
+    },
+  });
+  const ask = (method: string, path: string, lines: readonly string[]) =>
+    rawRequest(
+      gateway.port,
+      [`${method} ${path} HTTP/1.1`, "Host: localhost", ...lines, "Connection: close", "", ""].join("\r\n"),
+    );
+  const preflight = (origin: string, path = "/proxy/api/x", asked = "PATCH") =>
+    ask("OPTIONS", path, [
+      `Origin: ${origin}`,
+      `Access-Control-Request-Method: ${asked}`,
+      "Access-Control-Request-Headers: x-api-key, content-type",
+    ]);
+  return { upstream, gateway, ask, preflight };
+}
+
+/** All values of a header, in order. */
+function valuesOf(head: string, name: string): string[] {
+  return [...head.matchAll(new RegExp(`^${name}: (.*?)\\r?$`, "gim"))].map((match) => match[1] as string);
+}
+
+const KEYED = [`Origin: ${PAGE}`, `x-api-key: ${PROXY_KEY}`];
+
+describe("a preflight", () => {
+  test.each(["/proxy/api/x", "/proxy/nope/x", "/proxy/services", "/health", "/manage/services"])(
+    "from a listed origin is answered without a key: %s",
+    async (path) => {
+      const { upstream, preflight } = await start();
+      const { status, head, body } = await preflight(PAGE, path);
+      expect(status).toBe(204);
+      expect(body).toBe("");
+      expect(valuesOf(head, "access-control-allow-origin")).toEqual([PAGE]);
+      expect(valuesOf(head, "access-control-allow-methods")).toEqual(["GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]);
+      expect(valuesOf(head, "access-control-allow-headers")).toEqual(["x-api-key, content-type"]);
+      expect(valuesOf(head, "access-control-max-age")).toEqual(["86400"]);
+      expect(valuesOf(head, "access-control-allow-credentials")).toEqual([]);
+      expect(valuesOf(head, "vary").join()).toMatch(/\bOrigin\b/);
+      expect(upstream.requests).toEqual([]);
+    },
+  );
+
+  test("names the methods of its service, and spends nothing of its limit", async () => {
+    const { preflight, ask } = await start();
+    for (let i = 0; i < 3; i++) {
+      const { status, head } = await preflight(PAGE, "/proxy/narrow/x");
+      expect(status).toBe(204);
+      expect(valuesOf(head, "access-control-allow-methods")).toEqual(["GET, POST, HEAD"]);
+    }
+    expect((await ask("GET", "/proxy/narrow/", KEYED)).status).toBe(200);
+  });
+
+  test("allows a method beyond the usual ones where the service does, but never TRACE", async () => {
+    const { preflight } = await start();
+    expect(
+      valuesOf((await preflight(PAGE, "/proxy/api/", "PROPFIND")).head, "access-control-allow-methods")[0],
+    ).toMatch(/, PROPFIND$/);
+    expect((await preflight(PAGE, "/proxy/api/", "TRACE")).head).not.toContain("TRACE");
+  });
+
+  test.each([
+    ["a suffix", "https://evilapp.example"],
+    ["a prefix", "https://app.example.evil.example"],
+    ["another scheme", "http://app.example"],
+    ["another port", "https://app.example:8443"],
+    ["another case", "https://APP.example"],
+    ["the opaque origin", "null"],
+    ["a list", `https://evil.example, ${PAGE}`],
+    ["the wildcard itself", "*"],
+  ])("from %s of a listed origin is refused, naming origin and variable", async (_, origin) => {
+    for (const path of ["/proxy/api/x", "/health"]) {
+      const { preflight, upstream } = await start();
+      const { status, head, body } = await preflight(origin, path);
+      expect(status).toBe(403);
+      expect(JSON.parse(body)).toMatchObject({
+        code: "ORIGIN_NOT_ALLOWED",
+        message: `Origin ${origin.replaceAll(" ", "?")} is not in CORS_ORIGINS.`,
+      });
+      expect(valuesOf(head, "access-control-allow-origin")).toEqual([]);
+      expect(valuesOf(head, "vary")).toEqual(["Origin"]);
+      expect(upstream.requests).toEqual([]);
+    }
+  });
+
+  test("takes methods, headers and age from the settings", async () => {
+    const { preflight } = await start({
+      CORS_METHODS: "GET,POST",
+      CORS_HEADERS: "x-api-key",
+      CORS_MAX_AGE: "5",
+      CORS_CREDENTIALS: "true",
+    });
+    const { head } = await preflight(PAGE);
+    expect(valuesOf(head, "access-control-allow-methods")).toEqual(["GET, POST"]);
+    expect(valuesOf(head, "access-control-allow-headers")).toEqual(["x-api-key"]);
+    expect(valuesOf(head, "access-control-max-age")).toEqual(["5"]);
+    expect(valuesOf(head, "access-control-allow-credentials")).toEqual(["true"]);
+    expect(valuesOf(head, "access-control-allow-origin")).toEqual([PAGE]);
+  });
+
+  test("is an ordinary request where CORS is off, and OPTIONS without a question always is", async () => {
+    const off = await start({ CORS_ENABLED: "false" });
+    expect((await off.preflight(PAGE)).status).toBe(401);
+    const on = await start();
+    const { status, head } = await on.ask("OPTIONS", "/proxy/api/", KEYED);
+    expect(status).toBe(200);
+    expect(valuesOf(head, "access-control-allow-origin")).toEqual([PAGE]);
+    expect(on.upstream.requests).toHaveLength(1);
+  });
+});
+
+describe("an answer", () => {
+  test("of an upstream's may be read by a listed origin, with the gateway's headers in place of the upstream's", async () => {
+    const { ask } = await start(
+      {},
+      {
+        "access-control-allow-origin": "*",
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": "x-page-count",
+        "access-control-allow-methods": "GET",
+        vary: "accept-encoding",
+      },
+    );
+    const { head, status } = await ask("GET", "/proxy/api/", KEYED);
+    expect(status).toBe(200);
+    expect(valuesOf(head, "access-control-allow-origin")).toEqual([PAGE]);
+    expect(valuesOf(head, "access-control-allow-credentials")).toEqual([]);
+    expect(valuesOf(head, "access-control-allow-methods")).toEqual([]);
+    expect(valuesOf(head, "vary")).toEqual(["accept-encoding, Origin"]);
+    expect(valuesOf(head, "access-control-expose-headers")).toHaveLength(1);
+    expect(valuesOf(head, "access-control-expose-headers")[0]).toMatch(/X-Proxy-Request-Id.*, x-page-count$/);
+  });
+
+  test.each([
+    ["refused on the data plane", "GET", "/proxy/api/x", [], 401],
+    ["for an unknown service", "GET", "/proxy/nope/x", [`x-api-key: ${PROXY_KEY}`], 404],
+    ["refused on the control plane", "GET", "/proxy/services", [], 401],
+    ["for a path that is not there", "GET", "/nope", [], 404],
+    ["of the control plane's own", "GET", "/health", [], 200],
+    ["for a malformed target", "GET", "/proxy/api/#x", [], 400],
+    ["for an expectation that cannot be met", "GET", "/proxy/api/", ["Expect: miracles"], 417],
+    ["for a method that is not forwarded", "TRACE", "/proxy/api/", [], 405],
+  ] as const)("%s may be read by a listed origin, and by no other", async (_, method, path, lines, expected) => {
+    const { ask } = await start();
+    const listed = await ask(method, path, [`Origin: ${PAGE}`, ...lines]);
+    expect(listed.status).toBe(expected);
+    expect(valuesOf(listed.head, "access-control-allow-origin")).toEqual([PAGE]);
+    expect(valuesOf(listed.head, "access-control-expose-headers")).toHaveLength(1);
+    expect(valuesOf(listed.head, "vary")).toEqual(["Origin"]);
+    for (const other of [["Origin: https://evil.example"], []]) {
+      const { head, status } = await ask(method, path, [...other, ...lines]);
+      expect(status).toBe(expected);
+      expect(valuesOf(head, "access-control-allow-origin")).toEqual([]);
+      expect(valuesOf(head, "vary")).toEqual(["Origin"]);
+    }
+  });
+
+  test("says * where every origin is listed, never beside credentials and not to the opaque origin", async () => {
+    const { ask } = await start({ CORS_ORIGINS: "*" });
+    const answer = await ask("GET", "/proxy/api/", KEYED);
+    expect(valuesOf(answer.head, "access-control-allow-origin")).toEqual(["*"]);
+    expect(valuesOf(answer.head, "access-control-allow-credentials")).toEqual([]);
+    expect(valuesOf((await ask("GET", "/health", ["Origin: null"])).head, "access-control-allow-origin")).toEqual([]);
+  });
+
+  test("goes to the opaque origin where it is listed by name", async () => {
+    const { ask } = await start({ CORS_ORIGINS: "null" });
+    const { head } = await ask("GET", "/health", ["Origin: null"]);
+    expect(valuesOf(head, "access-control-allow-origin")).toEqual(["null"]);
+  });
+
+  test("says nothing of origins where CORS is off or none is listed", async () => {
+    for (const env of [{ CORS_ENABLED: "false" }, { CORS_ORIGINS: "" }]) {
+      const { ask } = await start(env, { "access-control-allow-origin": "*", vary: "accept" });
+      const { head } = await ask("GET", "/proxy/api/", KEYED);
+      expect(head).not.toMatch(/access-control-/i);
+      expect(valuesOf(head, "vary")).toEqual(["accept"]);
+    }
+  });
+});
+
+describe("Vary", () => {
+  const cors = createCors({
+    CORS_ENABLED: true,
+    CORS_ORIGINS: [PAGE],
+    CORS_METHODS: undefined,
+    CORS_HEADERS: undefined,
+    CORS_CREDENTIALS: false,
+    CORS_MAX_AGE: 1,
+  });
+  test.each([
+    [undefined, "Origin"],
+    ["", "Origin"],
+    ["*", "*"],
+    ["Origin", "Origin"],
+    ["accept, ORIGIN", "accept, ORIGIN"],
+    ["X-Origin", "X-Origin, Origin"],
+    ["Accept", "Accept, Origin"],
+  ])("of %j becomes %s", (own, expected) => {
+    expect(cors.vary(own)).toBe(expected);
+  });
+});
