@@ -19,8 +19,10 @@ import { createClientView } from "./perimeter/client-view.ts";
 import { createCors } from "./perimeter/cors.ts";
 import { createInstance } from "./perimeter/instance.ts";
 import { createOpenPlaneGuard } from "./perimeter/open-plane.ts";
+import { createPressureMonitor } from "./pressure/monitor.ts";
+import { Slots } from "./pressure/slots.ts";
 import { createRegistry } from "./registry/registry.ts";
-import { createGatewayServer } from "./server.ts";
+import { createGatewayServer, type GatewayServer } from "./server.ts";
 import { createLogger, type LineSink, type Logger } from "./telemetry/logger.ts";
 import { createSecretMask, type SecretMask } from "./telemetry/redact.ts";
 
@@ -61,13 +63,21 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const findPrepared = (key: string) => prepared.get(key);
   const guardOpenPlane = createOpenPlaneGuard(config, "PROXY_API_KEY");
 
-  const pipeline = createPipeline({ instance, clients, callers, cors, guardOpenPlane, registry, findPrepared, logger });
+  const monitor = createPressureMonitor(settings);
+  const inFlight = new Slots(settings.MAX_IN_FLIGHT);
+
+  const pipeline = createPipeline({
+    ...{ instance, clients, callers, cors, guardOpenPlane, registry, findPrepared, logger, monitor, inFlight },
+    retryAfterS: settings.PRESSURE_RETRY_AFTER,
+  });
   const controlPlane = createControlPlane({
     instance,
     callers,
     clients,
     cors,
     registry,
+    monitor,
+    retryAfterS: settings.PRESSURE_RETRY_AFTER,
     limiterOf: (key) => findPrepared(key)?.limiter,
     logger,
     guardOpenProxyPlane: guardOpenPlane,
@@ -78,6 +88,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     cors,
     logger,
     keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
+    maxConnections: settings.MAX_CONNECTIONS,
     dataPlane: pipeline,
     controlPlane: controlPlane.fetch,
   });
@@ -85,17 +96,18 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const closeParts = async () => {
     await Promise.all([...prepared.values()].map(({ transport }) => transport.close()));
     await echo?.close();
+    monitor.close();
     logger.close();
   };
   try {
-    await listen(server, settings.PORT, settings.HOST);
+    await listen(server.http, settings.PORT, settings.HOST);
   } catch (error) {
     await closeParts();
     throw error;
   }
 
   return {
-    url: urlOf(server.address() as AddressInfo, settings.HOST),
+    url: urlOf(server.http.address() as AddressInfo, settings.HOST),
     logger,
     async drain(delayMs, timeoutMs) {
       instance.isDraining = true;
@@ -125,13 +137,13 @@ function openLogger(config: Config, mask: SecretMask, sink: LineSink | undefined
 }
 
 /** Ends the listener and, within `timeoutMs`, what is in flight. Resolves to the number of connections that had to be cut. */
-async function closeServer(server: Server, timeoutMs: number): Promise<number> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+async function closeServer({ http, connections }: GatewayServer, timeoutMs: number): Promise<number> {
+  const closed = new Promise<void>((resolve) => http.close(() => resolve()));
   // close() ends connections that are idle now; those that still answer become idle later and would be kept.
-  const sweep = setInterval(() => server.closeIdleConnections(), IDLE_SWEEP_MS);
-  const cut = await Promise.race([closed.then(() => 0), wait(timeoutMs).then(() => countConnections(server))]);
+  const sweep = setInterval(() => connections.closeIdle(), IDLE_SWEEP_MS);
+  const cut = await Promise.race([closed.then(() => 0), wait(timeoutMs).then(() => connections.count)]);
   clearInterval(sweep);
-  server.closeAllConnections();
+  connections.destroyAll();
   await closed;
   return cut;
 }
@@ -176,10 +188,6 @@ function listen(server: Server, port: number, host: string): Promise<void> {
       resolve();
     });
   });
-}
-
-function countConnections(server: Server): Promise<number> {
-  return new Promise((resolve) => server.getConnections((error, count) => resolve(error === null ? count : 1)));
 }
 
 function urlOf({ port }: AddressInfo, host: string): string {

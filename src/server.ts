@@ -8,6 +8,7 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
+import { type Connections, createConnections } from "./perimeter/connections.ts";
 import type { Cors } from "./perimeter/cors.ts";
 import { type ErrorAnswer, errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
@@ -19,7 +20,8 @@ export interface ServerParts {
   readonly cors: Cors;
   readonly logger: Logger;
   readonly keepAliveTimeoutMs: number;
-  readonly dataPlane: (req: IncomingMessage, res: ServerResponse) => Promise<void>;
+  readonly maxConnections: number;
+  readonly dataPlane: (req: IncomingMessage, res: ServerResponse, connections: Connections) => Promise<void>;
   /** The control plane's `fetch`. */
   readonly controlPlane: Parameters<typeof getRequestListener>[0];
 }
@@ -37,7 +39,13 @@ function isProxied(url: string): boolean {
   return url.startsWith("/proxy/") && !CONTROL_PATH.test(url);
 }
 
-export function createGatewayServer(parts: ServerParts): Server {
+/** One listener and its client sockets. */
+export interface GatewayServer {
+  readonly http: Server;
+  readonly connections: Connections;
+}
+
+export function createGatewayServer(parts: ServerParts): GatewayServer {
   const { instance, cors, dataPlane } = parts;
   const controlPlane = getRequestListener(parts.controlPlane, {
     overrideGlobalObjects: false,
@@ -55,13 +63,14 @@ export function createGatewayServer(parts: ServerParts): Server {
   );
   server.on("connect", onConnect);
   server.on("clientError", onClientError);
-  return server;
+  const connections = createConnections(server, parts.maxConnections);
+  return { http: server, connections };
 
   function serve(req: IncomingMessage, res: ServerResponse): void {
     const url = req.url as string;
     if (isProxied(url)) {
       // It answers for its own errors; what escapes it all the same ends this connection, not the process.
-      dataPlane(req, res).catch((error: unknown) => {
+      dataPlane(req, res, connections).catch((error: unknown) => {
         parts.logger.error({ err: error }, "an exchange was lost");
         req.socket.destroy();
       });
@@ -69,6 +78,7 @@ export function createGatewayServer(parts: ServerParts): Server {
     }
     const malformed = findMalformed(req);
     if (malformed !== undefined) return sendError(req, res, malformed);
+    if (connections.isSurplus(req.socket)) res.shouldKeepAlive = false;
     void controlPlane(req, res);
   }
 
@@ -133,22 +143,7 @@ function openHttpServer(keepAliveTimeout: number, serve: (req: IncomingMessage, 
   // 0: never drop header lines silently.
   server.maxHeadersCount = 0;
   server.on("checkContinue", serve);
-  closeUnusedToo(server);
   return server;
-}
-
-/** To node:http a connection that has sent nothing yet is not idle: it would hold up the end until its time is over. */
-function closeUnusedToo(server: Server): void {
-  const sockets = new Set<Socket>();
-  server.on("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-  });
-  const closeIdleConnections = server.closeIdleConnections.bind(server);
-  server.closeIdleConnections = () => {
-    closeIdleConnections();
-    for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
-  };
 }
 
 function onTheWire({ status, headers, body }: ErrorAnswer): string {

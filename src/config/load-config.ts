@@ -73,7 +73,11 @@ export function loadConfig({ processEnv, directory = process.cwd() }: Environmen
 }
 
 /** The Fetch standard knows no `*` beside credentials: such an answer would be refused by every browser. */
-function reviewCors({ CORS_CREDENTIALS, CORS_ORIGINS }: Settings, { variables }: Environment, problems: string[]): void {
+function reviewCors(
+  { CORS_CREDENTIALS, CORS_ORIGINS }: Settings,
+  { variables }: Environment,
+  problems: string[],
+): void {
   if (!CORS_CREDENTIALS || !CORS_ORIGINS.includes("*")) return;
   const variable = variables.get("CORS_CREDENTIALS");
   const place = variable === undefined ? "CORS_CREDENTIALS" : variablePlace("CORS_CREDENTIALS", variable);

@@ -188,7 +188,7 @@ export const serviceSchema = z.strictObject({
   rewriteLinks: z.boolean().default(true).describe("turn links to the upstream in headers into links to the gateway"),
   pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` lets dot segments through (object stores)"),
   maxBodyBytes: z.int().min(0).default(0).describe("largest request body, 0 for no limit"),
-  maxConcurrent: z.literal(0).default(0).describe("concurrent requests, 0 for no cap; a cap is not yet supported"),
+  maxConcurrent: z.int().min(0).max(1_000_000).default(0).describe("requests in flight at the same time, 0 for no cap"),
   tls: tls.default({}).describe("TLS towards the upstream"),
   pathHints: z
     .array(pathHint)

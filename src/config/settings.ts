@@ -26,6 +26,12 @@ const integer = (min: number, max: number) =>
     return value >= min && value <= max ? value : undefined;
   });
 
+const number = (max: number) =>
+  setting(`a number from 0 to ${max}`, (text) => {
+    const value = /^\d{1,16}(?:\.\d{1,9})?$/.test(text) ? Number(text) : Number.NaN;
+    return value <= max ? value : undefined;
+  });
+
 const FLAGS = new Map([
   ["true", true],
   ["1", true],
@@ -136,6 +142,22 @@ export const settingsSchema = z.object({
     .optional()
     .describe("the embedded upstream `echo`")
     .meta({ default: "on while `HOST` is loopback" }),
+  MAX_CONNECTIONS: integer(1, 1_000_000).default(10_000).describe("client sockets of one listener"),
+  MAX_IN_FLIGHT: integer(0, 1_000_000).default(0).describe("requests proxied at the same time, 0 for no cap"),
+  PRESSURE_SAMPLE_INTERVAL: milliseconds(10).default(1_000).describe("ms between two looks at the gauges below"),
+  PRESSURE_MAX_EVENT_LOOP_DELAY: number(600_000)
+    .default(250)
+    .describe("ms of event-loop delay, the mean of an interval, beyond which `/proxy` is shed; 0 is off"),
+  PRESSURE_MAX_HEAP_USED_BYTES: integer(0, Number.MAX_SAFE_INTEGER)
+    .default(0)
+    .describe("bytes of heap in use beyond which `/proxy` is shed; 0 is off"),
+  PRESSURE_MAX_RSS_BYTES: integer(0, Number.MAX_SAFE_INTEGER)
+    .default(0)
+    .describe("bytes of resident memory beyond which `/proxy` is shed; 0 is off"),
+  PRESSURE_MAX_EVENT_LOOP_UTILIZATION: number(1)
+    .default(0)
+    .describe("share of time that the event loop is busy, beyond which `/proxy` is shed; 0 is off"),
+  PRESSURE_RETRY_AFTER: integer(1, 86_400).default(10).describe("s in `Retry-After` of what is shed"),
   KEEP_ALIVE_TIMEOUT: milliseconds(1).default(75_000).describe("ms that an idle client connection is kept"),
   LOG_LEVEL: choice("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")
@@ -169,14 +191,6 @@ export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   MANAGEMENT_HOST: [],
   EGRESS_PROXY: [],
   EGRESS_ALLOW_PRIVATE: ["true"],
-  MAX_CONNECTIONS: [],
-  MAX_IN_FLIGHT: ["0"],
-  PRESSURE_SAMPLE_INTERVAL: [],
-  PRESSURE_MAX_EVENT_LOOP_DELAY: ["0"],
-  PRESSURE_MAX_HEAP_USED_BYTES: ["0"],
-  PRESSURE_MAX_RSS_BYTES: ["0"],
-  PRESSURE_MAX_EVENT_LOOP_UTILIZATION: ["0"],
-  PRESSURE_RETRY_AFTER: [],
   TLS_CERT_FILE: [],
   TLS_KEY_FILE: [],
   TLS_CLIENT_CA_FILE: [],

@@ -29,7 +29,6 @@ const LATER_NAMES: ReadonlySet<PropertyKey> = new Set([
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map([
   ["type", (value: unknown) => value === "oauth2"],
   ["ws", (value: unknown) => value === true || isObject(value)],
-  ["maxConcurrent", (value: unknown) => Number.isSafeInteger(value) && Number(value) > 0],
 ]);
 
 /** Issues of one service, or of the file around the services, with paths from the top of the file. */

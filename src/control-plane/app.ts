@@ -10,6 +10,7 @@ import { addHealthRoutes } from "./health.ts";
 import { addManageRoutes } from "./manage/manage.ts";
 import type { ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
+import { addUpRoute } from "./up.ts";
 
 export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
   const { instance, cors } = parts;
@@ -41,6 +42,7 @@ export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
   );
 
   addHealthRoutes(app, parts);
+  addUpRoute(app, parts);
   addProxyRoutes(app, parts);
   addManageRoutes(app, parts);
 

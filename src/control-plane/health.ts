@@ -10,6 +10,7 @@ export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlanePar
       links: {
         health: "/health",
         ready: "/health/ready",
+        up: "/up",
         version: "/version",
         services: "/proxy/services",
         authTest: "/proxy/auth-test",

@@ -7,6 +7,7 @@ import type { ClientView } from "../perimeter/client-view.ts";
 import type { Cors } from "../perimeter/cors.ts";
 import type { Instance } from "../perimeter/instance.ts";
 import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
+import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
@@ -16,6 +17,9 @@ export interface ControlPlaneParts {
   readonly clients: ClientView;
   readonly cors: Cors;
   readonly registry: Registry;
+  readonly monitor: PressureMonitor;
+  /** PRESSURE_RETRY_AFTER, s. */
+  readonly retryAfterS: number;
   readonly limiterOf: (key: string) => Limiter | undefined;
   readonly logger: Logger;
   readonly guardOpenProxyPlane: OpenPlaneGuard;

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { LimitState } from "../limits/limiters.ts";
+import type { Slots } from "../pressure/slots.ts";
 
 export class Exchange {
   readonly req: IncomingMessage;
@@ -27,6 +28,9 @@ export class Exchange {
   /** The connection cannot carry another request: the answer says so and the socket is closed behind it. */
   closesConnection = false;
 
+  /** Places held until the exchange is over. */
+  #gatewaySlots: Slots | undefined;
+  #serviceSlots: Slots | undefined;
   #hasClientLeft = false;
   #onClose: (() => void) | undefined;
 
@@ -41,6 +45,26 @@ export class Exchange {
       this.#hasClientLeft = !res.writableFinished;
       this.#onClose?.();
     });
+  }
+
+  /** Takes a place among all proxied requests; to be asked for only where there is one. */
+  enterGateway(slots: Slots): void {
+    slots.taken++;
+    this.#gatewaySlots = slots;
+  }
+
+  /** Takes a place among the requests of one service. */
+  enterService(slots: Slots): void {
+    slots.taken++;
+    this.#serviceSlots = slots;
+  }
+
+  /** Gives the places back; the last thing that happens to an exchange. */
+  leave(): void {
+    if (this.#gatewaySlots !== undefined) this.#gatewaySlots.taken--;
+    if (this.#serviceSlots !== undefined) this.#serviceSlots.taken--;
+    this.#gatewaySlots = undefined;
+    this.#serviceSlots = undefined;
   }
 
   /** The answer was not handed over whole and never will be. */

@@ -8,10 +8,13 @@ import type { Callers } from "../callers/callers.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
+import type { Connections } from "../perimeter/connections.ts";
 import type { Cors } from "../perimeter/cors.ts";
 import { findMalformed } from "../perimeter/framing.ts";
 import type { Instance } from "../perimeter/instance.ts";
 import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
+import type { PressureMonitor } from "../pressure/monitor.ts";
+import type { Slots } from "../pressure/slots.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { decideCaller } from "./authenticate.ts";
@@ -26,8 +29,14 @@ import type { PreparedService } from "./prepared-service.ts";
 import { decideRateLimit } from "./rate-limit.ts";
 import { record } from "./record.ts";
 import { refuse } from "./refuse.ts";
+import { decideServiceShed, decideShed } from "./shed.ts";
 
 export interface PipelineParts {
+  readonly monitor: PressureMonitor;
+  /** Places for all proxied requests: MAX_IN_FLIGHT. */
+  readonly inFlight: Slots;
+  /** PRESSURE_RETRY_AFTER, s. */
+  readonly retryAfterS: number;
   readonly instance: Instance;
   readonly clients: ClientView;
   readonly callers: Callers;
@@ -39,25 +48,30 @@ export interface PipelineParts {
   readonly logger: Logger;
 }
 
-export type Pipeline = (req: IncomingMessage, res: ServerResponse) => Promise<void>;
+/** @param connections of the listener that the request came in by. */
+export type Pipeline = (req: IncomingMessage, res: ServerResponse, connections: Connections) => Promise<void>;
 
 export function createPipeline(parts: PipelineParts): Pipeline {
-  const { instance, clients, callers, cors, registry, logger } = parts;
+  const { instance, clients, callers, cors, registry, logger, inFlight } = parts;
   const isOpen = !callers.isProtected("proxy");
 
-  return async function serve(req, res) {
+  return async function serve(req, res, connections) {
     const exchange = new Exchange(req, res, instance.requestId(req), clients.addressOf(req));
     try {
       // Whoever sends one malformed message is not asked for another on the same connection.
       exchange.closesConnection = true;
       admit(findMalformed(req));
-      exchange.closesConnection = instance.isDraining || req.headers.upgrade !== undefined;
+      exchange.closesConnection =
+        instance.isDraining || req.headers.upgrade !== undefined || connections.isSurplus(req.socket);
       admit(instance.findLoop(req.headers));
       if (isOpen) admit(parts.guardOpenPlane(req.headers));
 
       const identified = identify(req.url as string, parts.findPrepared);
       const preflight = admit(cors.decidePreflight(req, identified.prepared?.methods));
       if (preflight !== undefined) return answerPreflight(exchange, preflight);
+
+      admit(decideShed(exchange, parts, connections));
+      exchange.enterGateway(inFlight);
 
       const presented = readPresentedKeys(req.rawHeaders, identified.query);
       const caller = admit(decideCaller(callers, presented));
@@ -68,6 +82,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.serviceKey = prepared.service.key;
       admit(decideAuthorization(exchange, prepared));
       admit(decideCredential(prepared.credential, prepared.service.key));
+      admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
+      exchange.enterService(prepared.slots);
       if (prepared.limiter !== undefined) {
         exchange.limit = await prepared.limiter.spend({ callerId: caller.id, address: exchange.clientAddress });
         admit(decideRateLimit(exchange.limit, prepared.service.key, Date.now()));
@@ -80,6 +96,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     } catch (thrown) {
       refuse(exchange, GatewayError.from(thrown), parts);
     } finally {
+      exchange.leave();
       record(exchange, logger);
     }
   };

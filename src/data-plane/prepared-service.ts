@@ -4,6 +4,7 @@
  */
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
+import { Slots } from "../pressure/slots.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import type { Transport } from "./forward/transport.ts";
 import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
@@ -35,6 +36,8 @@ export interface PreparedService {
   /** Methods that callers may use; undefined for all. */
   readonly methods: ReadonlySet<string> | undefined;
   readonly limiter: Limiter | undefined;
+  /** Requests in flight: `maxConcurrent`. */
+  readonly slots: Slots;
   readonly transport: Transport;
 }
 
@@ -55,6 +58,7 @@ export function prepareService(service: Service, limiter: Limiter | undefined, t
     pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: new RegExp(match), message, hint })),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     limiter,
+    slots: new Slots(service.maxConcurrent),
     transport,
   };
 }

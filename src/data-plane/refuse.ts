@@ -24,7 +24,8 @@ export function refuse(exchange: Exchange, error: GatewayError, { logger, cors }
     exchange.outcome ||= "client-left";
     return;
   }
-  exchange.outcome = exchange.attempts > 0 || error.status >= 500 ? `failed:${error.code}` : `refused:${error.code}`;
+  const hasFailed = exchange.attempts > 0 || error.code === "INTERNAL_ERROR";
+  exchange.outcome = `${hasFailed ? "failed" : "refused"}:${error.code}`;
   if (error.cause !== undefined && error.code !== "INTERNAL_ERROR") {
     logger.warn({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, error.message);
   }

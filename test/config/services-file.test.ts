@@ -188,7 +188,6 @@ describe("an entry", () => {
     [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
     [{ ...own, ws: true }, "x.ws: found true, not yet supported"],
     [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
-    [{ ...own, maxConcurrent: 5 }, "x.maxConcurrent: found 5, not yet supported"],
     [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
   ])("%o is refused as not yet supported, in one line", (entry, line) => {
     expect(problemsOfService(entry)).toEqual([line]);

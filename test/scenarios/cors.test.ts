@@ -187,7 +187,7 @@ describe("an answer", () => {
   });
 
   test("says nothing of origins where CORS is off or none is listed", async () => {
-    for (const env of [{ CORS_ENABLED: "false" }, { CORS_ORIGINS: "" }]) {
+    for (const env of [{ CORS_ENABLED: "false" }, { CORS_ORIGINS: "" }] as Record<string, string>[]) {
       const { ask } = await start(env, { "access-control-allow-origin": "*", vary: "accept" });
       const { head } = await ask("GET", "/proxy/api/", KEYED);
       expect(head).not.toMatch(/access-control-/i);

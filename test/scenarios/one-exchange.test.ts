@@ -26,13 +26,14 @@ test("a throw in one exchange cuts its connection; the others, and the process, 
     cors: createCors(settingsSchema.parse({})),
     logger,
     keepAliveTimeoutMs: 1_000,
+    maxConnections: 100,
     async dataPlane(req, res) {
       if (req.url === "/proxy/throws") throw new Error("a mistake of ours");
       res.end("fine");
     },
     controlPlane: () => new Response("fine"),
   };
-  const server = createGatewayServer(parts);
+  const server = createGatewayServer(parts).http;
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {
     server.close();

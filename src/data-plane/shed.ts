@@ -1,0 +1,71 @@
+/**
+ * Refuses for load, before any work is done for a request. Only what is proxied is shed: health, metrics and management
+ * keep answering.
+ */
+import { GatewayError } from "../errors.ts";
+import type { Connections } from "../perimeter/connections.ts";
+import type { Gauge, PressureMonitor } from "../pressure/monitor.ts";
+import type { Slots } from "../pressure/slots.ts";
+import type { Exchange } from "./exchange.ts";
+
+export interface ShedParts {
+  readonly monitor: PressureMonitor;
+  /** Of all proxied requests: MAX_IN_FLIGHT. */
+  readonly inFlight: Slots;
+  /** PRESSURE_RETRY_AFTER, s. */
+  readonly retryAfterS: number;
+}
+
+/** What there is too much of. */
+interface Excess {
+  readonly gauge: Gauge | "connections" | "inFlight" | "concurrent";
+  readonly value: number;
+  readonly limit: number;
+  /** The variable or key that holds the limit. */
+  readonly setting: string;
+  /** Begins the message: "The event loop's delay is 312 ms". */
+  readonly words: string;
+}
+
+const GAUGE_WORDS: Readonly<Record<Gauge, (value: number) => string>> = {
+  eventLoopDelay: (ms) => `The event loop's delay is ${Math.round(ms)} ms`,
+  heapUsed: (bytes) => `The heap in use is ${bytes} bytes`,
+  rssBytes: (bytes) => `Resident memory is ${bytes} bytes`,
+  eventLoopUtilized: (share) => `The event loop is busy for a share of ${share.toFixed(3)}`,
+};
+
+/** For the process as a whole. */
+export function decideShed({ req }: Exchange, parts: ShedParts, connections: Connections): GatewayError | undefined {
+  const { monitor, inFlight, retryAfterS } = parts;
+  const { pressure } = monitor;
+  if (pressure !== undefined) {
+    return refuseForLoad({ ...pressure, words: GAUGE_WORDS[pressure.gauge](pressure.value) }, retryAfterS);
+  }
+  if (connections.isSurplus(req.socket)) {
+    const { count: value, limit } = connections;
+    const words = `${value} connections are open`;
+    return refuseForLoad({ gauge: "connections", value, limit, setting: "MAX_CONNECTIONS", words }, retryAfterS);
+  }
+  if (inFlight.isFull) {
+    const { taken: value, limit } = inFlight;
+    const words = `${value} requests are in flight`;
+    return refuseForLoad({ gauge: "inFlight", value, limit, setting: "MAX_IN_FLIGHT", words }, retryAfterS);
+  }
+  return undefined;
+}
+
+/** For one service, whose cap its callers alone may learn of. */
+export function decideServiceShed(slots: Slots, serviceKey: string, retryAfterS: number): GatewayError | undefined {
+  if (!slots.isFull) return undefined;
+  const { taken: value, limit } = slots;
+  const words = `${value} requests to ${serviceKey} are in flight`;
+  return refuseForLoad({ gauge: "concurrent", value, limit, setting: "its maxConcurrent", words }, retryAfterS);
+}
+
+function refuseForLoad({ gauge, value, limit, setting, words }: Excess, retryAfterS: number): GatewayError {
+  return new GatewayError("UNDER_PRESSURE", {
+    message: `${words}; ${setting} is ${limit}.`,
+    headers: ["Retry-After", String(retryAfterS)],
+    extra: { pressure: { gauge, value, limit } },
+  });
+}
