@@ -3,13 +3,12 @@
  * Invariant: no state outside what is made here, so that two gateways can live in one process.
  */
 import { readFileSync } from "node:fs";
-import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { createCallers } from "./callers/callers.ts";
 import { carriesKey } from "./callers/presented-keys.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
+import type { Audience } from "./control-plane/parts.ts";
 import { createTransport, type Transport } from "./data-plane/forward/transport.ts";
 import { createPipeline } from "./data-plane/pipeline.ts";
 import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
@@ -18,17 +17,21 @@ import { createLimiter } from "./limits/limiters.ts";
 import { createClientView } from "./perimeter/client-view.ts";
 import { createCors } from "./perimeter/cors.ts";
 import { createInstance } from "./perimeter/instance.ts";
-import { createOpenPlaneGuard } from "./perimeter/open-plane.ts";
+import { createHostList, createOpenPlaneGuard } from "./perimeter/open-plane.ts";
 import { createPressureMonitor } from "./pressure/monitor.ts";
 import { Slots } from "./pressure/slots.ts";
 import { createRegistry } from "./registry/registry.ts";
 import { createGatewayServer, type GatewayServer } from "./server.ts";
 import { createLogger, type LineSink, type Logger } from "./telemetry/logger.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
 import { createSecretMask, type SecretMask } from "./telemetry/redact.ts";
+import { version } from "./version.ts";
 
 export interface Gateway {
   /** `http://127.0.0.1:3420`. */
   readonly url: string;
+  /** Of the second listener, where there is one. */
+  readonly managementUrl: string | undefined;
   readonly logger: Logger;
   /**
    * Ends well: `delayMs` still served with `Connection: close`, then the listener closes, then what is in flight has
@@ -44,8 +47,12 @@ export interface GatewayOptions {
   readonly logSink?: LineSink;
 }
 
-/** How often connections that have become idle are closed while draining, ms. */
-const IDLE_SWEEP_MS = 20;
+/** A listener that is open. */
+interface OpenListener {
+  readonly name: "main" | "management";
+  readonly server: GatewayServer;
+  readonly url: string;
+}
 
 export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
   const { settings } = config;
@@ -60,67 +67,88 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     ? await createEchoUpstream(mask)
     : undefined;
   const prepared = prepareAll(config, echo);
-  const findPrepared = (key: string) => prepared.get(key);
+  const loadOf = (key: string) => prepared.get(key) as PreparedService;
   const guardOpenPlane = createOpenPlaneGuard(config, "PROXY_API_KEY");
-
   const monitor = createPressureMonitor(settings);
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
-
-  const pipeline = createPipeline({
-    ...{ instance, clients, callers, cors, guardOpenPlane, registry, findPrepared, logger, monitor, inFlight },
-    retryAfterS: settings.PRESSURE_RETRY_AFTER,
+  const retryAfterS = settings.PRESSURE_RETRY_AFTER;
+  const open: OpenListener[] = [];
+  const listeners = () => open.map(({ name, server }) => ({ name, connections: server.connections }));
+  const metrics = createMetrics({
+    services: () => [...prepared].map(([key, { slots }]) => ({ key, inFlight: slots.taken })),
+    listeners: () => listeners().map(({ name, connections }) => ({ name, connections: connections.count })),
+    openWebSockets: () => 0,
+    pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),
+    isDraining: () => instance.isDraining,
+    version: version.version,
   });
-  const controlPlane = createControlPlane({
-    instance,
-    callers,
-    clients,
-    cors,
-    registry,
-    monitor,
-    retryAfterS: settings.PRESSURE_RETRY_AFTER,
-    limiterOf: (key) => findPrepared(key)?.limiter,
-    logger,
+
+  const shared = { instance, clients, callers, cors, registry, logger, metrics, monitor, inFlight, retryAfterS };
+  const dataPlane = createPipeline({ ...shared, guardOpenPlane, findPrepared: (key) => prepared.get(key) });
+  const controlPlaneParts = {
+    ...{ ...shared, loadOf, listeners, openWebSockets: () => 0 },
     guardOpenProxyPlane: guardOpenPlane,
     guardOpenManagementPlane: createOpenPlaneGuard(config, "MANAGEMENT_API_KEY"),
-  });
-  const server = createGatewayServer({
-    instance,
-    cors,
-    logger,
-    keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
-    maxConnections: settings.MAX_CONNECTIONS,
-    dataPlane: pipeline,
-    controlPlane: controlPlane.fetch,
-  });
+  };
 
-  const closeParts = async () => {
+  const listen = async (name: OpenListener["name"], port: number, host: string, audience: Audience) => {
+    const server = createGatewayServer({
+      ...{ instance, cors, logger, metrics },
+      keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
+      maxConnections: settings.MAX_CONNECTIONS,
+      dataPlane: audience.callers ? dataPlane : undefined,
+      controlPlane: createControlPlane(controlPlaneParts, audience).fetch,
+    });
+    const url = await server.listen(port, host);
+    open.push({ name, server, url });
+    return url;
+  };
+  const closeAll = async (timeoutMs: number) => {
+    const cut = await Promise.all(open.map(({ server }) => server.close(timeoutMs)));
     await Promise.all([...prepared.values()].map(({ transport }) => transport.close()));
     await echo?.close();
     monitor.close();
     logger.close();
+    return cut.reduce((sum, count) => sum + count, 0);
   };
+
   try {
-    await listen(server.http, settings.PORT, settings.HOST);
+    const { managementListener: second } = config;
+    const hosts = (isLoopback: boolean) => guardedHosts(config, isLoopback);
+    const url = await listen("main", settings.PORT, settings.HOST, {
+      callers: true,
+      operators: second === undefined,
+      hosts: hosts(config.isLoopback),
+    });
+    const managementUrl =
+      second &&
+      (await listen("management", second.port, second.host, {
+        callers: false,
+        operators: true,
+        hosts: hosts(second.isLoopback),
+      }));
+    return {
+      url,
+      managementUrl,
+      logger,
+      async drain(delayMs, timeoutMs) {
+        instance.isDraining = true;
+        await wait(delayMs);
+        return closeAll(timeoutMs);
+      },
+      async close() {
+        await closeAll(0);
+      },
+    };
   } catch (error) {
-    await closeParts();
+    await closeAll(0);
     throw error;
   }
+}
 
-  return {
-    url: urlOf(server.http.address() as AddressInfo, settings.HOST),
-    logger,
-    async drain(delayMs, timeoutMs) {
-      instance.isDraining = true;
-      await wait(delayMs);
-      const cut = await closeServer(server, timeoutMs);
-      await closeParts();
-      return cut;
-    },
-    async close() {
-      await closeServer(server, 0);
-      await closeParts();
-    },
-  };
+/** Names by which what needs no key may be asked for: any, once the address is the world's and the plane has its key. */
+function guardedHosts({ settings, managementPlane }: Config, isLoopback: boolean) {
+  return isLoopback || !managementPlane.isProtected ? createHostList(settings.ALLOWED_HOSTS) : undefined;
 }
 
 function openLogger(config: Config, mask: SecretMask, sink: LineSink | undefined): Promise<Logger> {
@@ -134,18 +162,6 @@ function openLogger(config: Config, mask: SecretMask, sink: LineSink | undefined
     maskKeys: createSecretMask(ownKeysOf(config)),
     ...(sink === undefined ? {} : { sink }),
   });
-}
-
-/** Ends the listener and, within `timeoutMs`, what is in flight. Resolves to the number of connections that had to be cut. */
-async function closeServer({ http, connections }: GatewayServer, timeoutMs: number): Promise<number> {
-  const closed = new Promise<void>((resolve) => http.close(() => resolve()));
-  // close() ends connections that are idle now; those that still answer become idle later and would be kept.
-  const sweep = setInterval(() => connections.closeIdle(), IDLE_SWEEP_MS);
-  const cut = await Promise.race([closed.then(() => 0), wait(timeoutMs).then(() => connections.count)]);
-  clearInterval(sweep);
-  connections.destroyAll();
-  await closed;
-  return cut;
 }
 
 function prepareAll({ services, settings }: Config, echo: EchoUpstream | undefined): Map<string, PreparedService> {
@@ -178,20 +194,6 @@ function ownKeysOf({ proxyPlane, managementPlane }: Config): string[] {
 function secretsOf(config: Config): string[] {
   const credentials = [...config.services.values()].flatMap(({ credential }) => credential?.secret?.reveal() ?? []);
   return [...credentials, ...ownKeysOf(config)];
-}
-
-function listen(server: Server, port: number, host: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ port, host }, () => {
-      server.off("error", reject);
-      resolve();
-    });
-  });
-}
-
-function urlOf({ port }: AddressInfo, host: string): string {
-  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** Unreferenced: while there is anything to wait for, its sockets keep the process. */

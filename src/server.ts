@@ -3,7 +3,7 @@
  * Invariant: what the parser itself refuses is answered in the gateway's own form too, or the connection is cut.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
-import type { Socket } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
@@ -14,6 +14,7 @@ import { type ErrorAnswer, errorAnswer, errorResponse } from "./perimeter/error-
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
 import type { Instance } from "./perimeter/instance.ts";
 import type { Logger } from "./telemetry/logger.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
 
 export interface ServerParts {
   readonly instance: Instance;
@@ -21,7 +22,11 @@ export interface ServerParts {
   readonly logger: Logger;
   readonly keepAliveTimeoutMs: number;
   readonly maxConnections: number;
-  readonly dataPlane: (req: IncomingMessage, res: ServerResponse, connections: Connections) => Promise<void>;
+  /** Undefined for a listener that is for operators only. */
+  readonly dataPlane:
+    | ((req: IncomingMessage, res: ServerResponse, connections: Connections) => Promise<void>)
+    | undefined;
+  readonly metrics: Pick<Metrics, "countRefusal">;
   /** The control plane's `fetch`. */
   readonly controlPlane: Parameters<typeof getRequestListener>[0];
 }
@@ -32,6 +37,9 @@ const HEADERS_TIMEOUT_MS = 60_000;
 /** How long a client may go on sending what is thrown away, ms: enough to read the refusal before the reset. */
 const LINGER_MS = 2_000;
 
+/** How often connections that have become idle are closed while draining, ms. */
+const IDLE_SWEEP_MS = 20;
+
 /** Under /proxy/, but the control plane's. */
 const CONTROL_PATH = /^\/proxy\/(?:services|auth-test)(?:[/?]|$)/;
 
@@ -41,8 +49,11 @@ function isProxied(url: string): boolean {
 
 /** One listener and its client sockets. */
 export interface GatewayServer {
-  readonly http: Server;
   readonly connections: Connections;
+  /** Resolves to its URL. @throws what node:net raised: port in use, no such address. */
+  listen(port: number, host: string): Promise<string>;
+  /** Ends the listener and, within `timeoutMs`, what is in flight. Resolves to the number of connections that had to be cut. */
+  close(timeoutMs: number): Promise<number>;
 }
 
 export function createGatewayServer(parts: ServerParts): GatewayServer {
@@ -64,11 +75,15 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   server.on("connect", onConnect);
   server.on("clientError", onClientError);
   const connections = createConnections(server, parts.maxConnections);
-  return { http: server, connections };
+  return {
+    connections,
+    listen: (port, host) => listen(server, port, host),
+    close: (timeoutMs) => close(server, connections, timeoutMs),
+  };
 
   function serve(req: IncomingMessage, res: ServerResponse): void {
     const url = req.url as string;
-    if (isProxied(url)) {
+    if (dataPlane !== undefined && isProxied(url)) {
       // It answers for its own errors; what escapes it all the same ends this connection, not the process.
       dataPlane(req, res, connections).catch((error: unknown) => {
         parts.logger.error({ err: error }, "an exchange was lost");
@@ -105,6 +120,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
 
   function errorOf(error: GatewayError, req?: IncomingMessage): ErrorAnswer {
     const answer = errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) }, parts.logger.maskKeys);
+    parts.metrics.countRefusal(error.code);
     answer.headers.push(...cors.headersOf(req?.headers ?? {}));
     return answer;
   }
@@ -144,6 +160,34 @@ function openHttpServer(keepAliveTimeout: number, serve: (req: IncomingMessage, 
   server.maxHeadersCount = 0;
   server.on("checkContinue", serve);
   return server;
+}
+
+function listen(server: Server, port: number, host: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ port, host }, () => {
+      server.off("error", reject);
+      const { port: real } = server.address() as AddressInfo;
+      resolve(`http://${host.includes(":") ? `[${host}]` : host}:${real}`);
+    });
+  });
+}
+
+async function close(server: Server, connections: Connections, timeoutMs: number): Promise<number> {
+  if (!server.listening) return 0;
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  // close() ends connections that are idle now; those that still answer become idle later and would be kept.
+  const sweep = setInterval(() => connections.closeIdle(), IDLE_SWEEP_MS);
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<number>((resolve) => {
+    timer = setTimeout(() => resolve(connections.count), timeoutMs);
+  });
+  const cut = await Promise.race([closed.then(() => 0), timeout]);
+  clearTimeout(timer);
+  clearInterval(sweep);
+  connections.destroyAll();
+  await closed;
+  return cut;
 }
 
 function onTheWire({ status, headers, body }: ErrorAnswer): string {

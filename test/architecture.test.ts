@@ -36,14 +36,23 @@ describe("the house", () => {
   });
 
   test("the shared rooms import no plane", () => {
-    for (const room of ["errors.ts", "config/", "telemetry/", "callers/", "limits/", "registry/", "perimeter/"]) {
+    for (const room of [
+      "errors.ts",
+      "config/",
+      "telemetry/",
+      "callers/",
+      "limits/",
+      "registry/",
+      "perimeter/",
+      "pressure/",
+    ]) {
       expect(between(room, "data-plane/"), room).toEqual([]);
       expect(between(room, "control-plane/"), room).toEqual([]);
     }
   });
 
   test("only the pipeline imports steps, and steps never import steps", () => {
-    const steps = ["identify", "authenticate", "authorize", "rate-limit", "refuse", "record"].map(
+    const steps = ["identify", "preflight", "shed", "authenticate", "authorize", "rate-limit", "refuse", "record"].map(
       (step) => `data-plane/${step}.ts`,
     );
     const importers = imports.filter(({ to, isTypeOnly }) => steps.includes(to) && !isTypeOnly).map(({ from }) => from);
@@ -65,6 +74,7 @@ describe("the house", () => {
     ["ws", ["data-plane/forward/tunnel.ts"]],
     ["pino", ["telemetry/logger.ts"]],
     ["pino-pretty", ["telemetry/logger.ts"]],
+    ["prom-client", ["telemetry/metrics.ts"]],
     ["rate-limiter-flexible", ["limits/"]],
     ["dotenv", ["config/env.ts"]],
     ["yaml", ["config/"]],

@@ -6,18 +6,19 @@ import type { Gateway } from "../gateway.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { version } from "../version.ts";
 
-export function describeStart(config: Config, { url, logger }: Gateway): void {
+export function describeStart(config: Config, { url, managementUrl, logger }: Gateway): void {
   for (const warning of config.warnings) logger.warn(warning);
-  for (const line of startLines(config, url)) logger.info(line);
+  for (const line of startLines(config, url, managementUrl)) logger.info(line);
 }
 
-export function startLines(config: Config, url: string): string[] {
+export function startLines(config: Config, url: string, managementUrl?: string): string[] {
   const hasKey = config.proxyPlane.isProtected;
   const header = hasKey ? ' -H "Authorization: Bearer $PROXY_API_KEY"' : "";
   const local = url.replace("//0.0.0.0", "//127.0.0.1").replace("//[::]", "//[::1]");
   const example = config.services.has("echo") ? "echo/hello?x=1" : `${config.services.keys().next().value ?? "echo"}/`;
   return [
     `ByteProxy ${version.version} listens on ${url}`,
+    ...(managementUrl === undefined ? [] : [`/manage, /status, /metrics and /docs are on ${managementUrl} only`]),
     `Read: ${filesRead(config)}`,
     `Services: ${services(config)}`,
     `/proxy/* ${protection(config.proxyPlane.isProtected, "PROXY_API_KEY", config)}`,

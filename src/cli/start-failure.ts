@@ -32,7 +32,7 @@ export function explainStartFailure(error: unknown): string | undefined {
   if (syscall !== "listen" && syscall !== "getaddrinfo") return undefined;
   switch (code) {
     case "EADDRINUSE":
-      return `Port ${port} on ${address} is in use by another process; stop it, or choose another port with PORT=.`;
+      return `Port ${port} on ${address} is in use by another process; stop it, or choose another port with PORT= (or MANAGEMENT_PORT=).`;
     case "EACCES":
       return `Port ${port} on ${address} may not be opened by this user; choose one above 1023 with PORT=.`;
     case "EADDRNOTAVAIL":

@@ -29,6 +29,10 @@ export interface Config {
   readonly managementPlane: PlaneConfig;
   /** HOST is a loopback address or name. */
   readonly isLoopback: boolean;
+  /** Undefined while one listener serves all. */
+  readonly managementListener:
+    | { readonly host: string; readonly port: number; readonly isLoopback: boolean }
+    | undefined;
   /** Presets and the services of the file, by key. */
   readonly services: ReadonlyMap<string, Service>;
   readonly configFile: { readonly path: string; readonly state: "read" | "absent" };
@@ -44,6 +48,7 @@ export function loadConfig({ processEnv, directory = process.cwd() }: Environmen
 
   const { settings, refused } = readSettings(environment.variables, directory, problems);
   const planes = protectPlanes({ settings, refused, variables: environment.variables, problems, warnings });
+  const managementListener = readManagementListener(settings, environment, problems);
   reviewCors(settings, environment, problems);
   if (!settings.STRICT_TLS) warnings.push("STRICT_TLS is false: certificates of upstreams are not verified");
 
@@ -65,11 +70,32 @@ export function loadConfig({ processEnv, directory = process.cwd() }: Environmen
     settings,
     ...planes,
     isLoopback,
+    managementListener,
     services: frozenMap(services),
     configFile: { path: settings.CONFIG_FILE, state: file.state },
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
     warnings,
   });
+}
+
+function readManagementListener(
+  { HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings,
+  { variables }: Environment,
+  problems: string[],
+): Config["managementListener"] {
+  if (MANAGEMENT_PORT === undefined) {
+    const alone = variables.get("MANAGEMENT_HOST");
+    if (alone !== undefined) {
+      problems.push(`${variablePlace("MANAGEMENT_HOST", alone)}: found without MANAGEMENT_PORT, allowed: both or none`);
+    }
+    return undefined;
+  }
+  const host = MANAGEMENT_HOST ?? HOST;
+  const variable = variables.get("MANAGEMENT_PORT");
+  if (MANAGEMENT_PORT === PORT && PORT !== 0 && host === HOST && variable !== undefined) {
+    problems.push(`${variablePlace("MANAGEMENT_PORT", variable)}: found the same as PORT, allowed: another port`);
+  }
+  return { host, port: MANAGEMENT_PORT, isLoopback: isLoopbackHost(host) };
 }
 
 /** The Fetch standard knows no `*` beside credentials: such an answer would be refused by every browser. */

@@ -40,11 +40,33 @@ export function protectPlanes(sources: PlaneSources): { proxyPlane: PlaneConfig;
       `${placeOf(management.key, sources)}: found the same key as ${proxy.key}, allowed: a key of its own for each plane`,
     );
   }
-  reviewExposure(
-    sources,
-    [proxyPlane.isProtected ? [] : [proxy], managementPlane.isProtected ? [] : [management]].flat(),
-  );
+  const open = [...(proxyPlane.isProtected ? [] : [proxy]), ...(managementPlane.isProtected ? [] : [management])];
+  // By the listener that serves them: the second one may be on another address.
+  for (const host of hostsOf(sources.settings)) {
+    if (!isLoopbackHost(host.value))
+      reviewExposure(
+        sources,
+        host,
+        open.filter(({ key }) => host.serves.has(key)),
+      );
+  }
   return { proxyPlane, managementPlane };
+}
+
+interface ListenerHost {
+  /** The variable that holds it. */
+  readonly name: "HOST" | "MANAGEMENT_HOST";
+  readonly value: string;
+  readonly serves: ReadonlySet<Plane["key"]>;
+}
+
+function hostsOf({ HOST, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): ListenerHost[] {
+  const isSame = MANAGEMENT_PORT === undefined || MANAGEMENT_HOST === undefined || MANAGEMENT_HOST === HOST;
+  if (isSame) return [{ name: "HOST", value: HOST, serves: new Set(["PROXY_API_KEY", "MANAGEMENT_API_KEY"] as const) }];
+  return [
+    { name: "HOST", value: HOST, serves: new Set(["PROXY_API_KEY"] as const) },
+    { name: "MANAGEMENT_HOST", value: MANAGEMENT_HOST, serves: new Set(["MANAGEMENT_API_KEY"] as const) },
+  ];
 }
 
 function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
@@ -62,12 +84,12 @@ function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
   return { key, isProtected: required ?? key !== undefined };
 }
 
-function reviewExposure(sources: PlaneSources, open: readonly Plane[]): void {
+function reviewExposure(sources: PlaneSources, host: ListenerHost, open: readonly Plane[]): void {
   const { settings, refused, problems, warnings } = sources;
-  if (open.length === 0 || isLoopbackHost(settings.HOST)) return;
   const routes = open.map((plane) => plane.routes).join(" and ");
+  if (open.length === 0) return;
   if (settings.ALLOW_UNAUTHENTICATED) {
-    warnings.push(`ALLOW_UNAUTHENTICATED is true: ${routes} is open to whoever reaches ${settings.HOST}`);
+    warnings.push(`ALLOW_UNAUTHENTICATED is true: ${routes} is open to whoever reaches ${host.value}`);
     return;
   }
   // A key or switch that is refused is complained of already, and would protect the plane once it is mended.
@@ -75,7 +97,7 @@ function reviewExposure(sources: PlaneSources, open: readonly Plane[]): void {
   if (bare.length === 0 || refused.has("ALLOW_UNAUTHENTICATED")) return;
   const mend = bare.map((plane) => (settings[plane.key] === undefined ? plane.key : `${plane.required}=true`));
   problems.push(
-    `${placeOf("HOST", sources)}: found ${showText(settings.HOST)} with ${bare.map((plane) => plane.routes).join(" and ")} unprotected, ` +
+    `${placeOf(host.name, sources)}: found ${showText(host.value)} with ${bare.map((plane) => plane.routes).join(" and ")} unprotected, ` +
       `allowed: a loopback address; or set ${mend.join(" and ")}, or ALLOW_UNAUTHENTICATED=true`,
   );
 }

@@ -114,6 +114,14 @@ export const settingsSchema = z.object({
     .optional()
     .describe("Host names accepted while a plane is unprotected (DNS rebinding); `*` accepts all")
     .meta({ default: "loopback names" }),
+  MANAGEMENT_PORT: integer(0, 65535)
+    .optional()
+    .describe("second listener: `/manage`, `/docs`, `/status` and `/metrics` then answer only there; health on both")
+    .meta({ default: "none" }),
+  MANAGEMENT_HOST: setting("a host name or address", (value) => (isHost(value) ? value : undefined))
+    .optional()
+    .describe("address of the second listener")
+    .meta({ default: "`HOST`" }),
   TRUST_PROXY: list("comma-separated addresses or CIDRs", isAddressOrCidr)
     .optional()
     .describe("peers whose `X-Forwarded-*` is believed")
@@ -187,8 +195,6 @@ export const SETTING_ALIASES = [["LOGGING_LEVEL", "LOG_LEVEL"]] as const;
  * believes in a protection that is not there.
  */
 export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
-  MANAGEMENT_PORT: [],
-  MANAGEMENT_HOST: [],
   EGRESS_PROXY: [],
   EGRESS_ALLOW_PRIVATE: ["true"],
   TLS_CERT_FILE: [],

@@ -26,9 +26,12 @@ const LATER_NAMES: ReadonlySet<PropertyKey> = new Set([
   "quota",
   "egressProxy",
 ]);
-const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map([
-  ["type", (value: unknown) => value === "oauth2"],
-  ["ws", (value: unknown) => value === true || isObject(value)],
+const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
+  PropertyKey,
+  (value: unknown) => boolean
+>([
+  ["type", (value) => value === "oauth2"],
+  ["ws", (value) => value === true || isObject(value)],
 ]);
 
 /** Issues of one service, or of the file around the services, with paths from the top of the file. */

@@ -6,13 +6,20 @@ import { type Context, Hono } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { GatewayError } from "../errors.ts";
 import { errorAnswer, errorResponse } from "../perimeter/error-answer.ts";
+import { addAuthStatusRoute } from "./auth-status.ts";
 import { addHealthRoutes } from "./health.ts";
 import { addManageRoutes } from "./manage/manage.ts";
-import type { ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
+import { addMetricsRoute } from "./metrics.ts";
+import type { Audience, ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
+import { requireKnownHost } from "./require-known-host.ts";
+import { addStatusRoute } from "./status.ts";
 import { addUpRoute } from "./up.ts";
 
-export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
+/** They tell of what is configured, without a key. */
+const HOST_GUARDED = ["/status", "/metrics", "/docs", "/docs/*", "/openapi.json"];
+
+export function createControlPlane(parts: ControlPlaneParts, audience: Audience): ControlPlane {
   const { instance, cors } = parts;
   const app: ControlPlane = new Hono<ControlEnv>();
 
@@ -41,10 +48,16 @@ export function createControlPlane(parts: ControlPlaneParts): ControlPlane {
     }),
   );
 
-  addHealthRoutes(app, parts);
+  addHealthRoutes(app, parts, audience);
   addUpRoute(app, parts);
-  addProxyRoutes(app, parts);
-  addManageRoutes(app, parts);
+  addAuthStatusRoute(app, parts);
+  if (audience.callers) addProxyRoutes(app, parts);
+  if (audience.operators) {
+    for (const path of HOST_GUARDED) app.use(path, requireKnownHost(audience));
+    addStatusRoute(app, parts);
+    addMetricsRoute(app, parts);
+    addManageRoutes(app, parts);
+  }
 
   app.notFound((context) =>
     answer(context, parts, new GatewayError("NOT_FOUND", { message: "There is nothing at this path." })),

@@ -1,8 +1,8 @@
 /** Whether the process lives and may be given traffic, and what it is. Open to everyone: probes hold no keys. */
 import { version } from "../version.ts";
-import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
+import type { Audience, ControlPlane, ControlPlaneParts } from "./parts.ts";
 
-export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlaneParts): void {
+export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlaneParts, audience: Audience): void {
   app.get("/", (context) =>
     context.json({
       name: "ByteProxy",
@@ -12,9 +12,11 @@ export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlanePar
         ready: "/health/ready",
         up: "/up",
         version: "/version",
-        services: "/proxy/services",
-        authTest: "/proxy/auth-test",
-        proxy: "/proxy/{service}/{path}",
+        authStatus: "/auth-status",
+        ...(audience.operators ? { status: "/status", metrics: "/metrics" } : {}),
+        ...(audience.callers
+          ? { services: "/proxy/services", authTest: "/proxy/auth-test", proxy: "/proxy/{service}/{path}" }
+          : {}),
       },
     }),
   );

@@ -4,12 +4,34 @@ import type { Hono } from "hono";
 import type { Callers } from "../callers/callers.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
+import type { Connections } from "../perimeter/connections.ts";
 import type { Cors } from "../perimeter/cors.ts";
 import type { Instance } from "../perimeter/instance.ts";
-import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
+import type { HostList, OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
+import type { Slots } from "../pressure/slots.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+export interface ServiceLoad {
+  /** Undefined without a limit of ours. */
+  readonly limiter: Limiter | undefined;
+  readonly slots: Slots;
+}
+
+export interface Listener {
+  readonly name: "main" | "management";
+  readonly connections: Connections;
+}
+
+/** Whom a listener serves; one that is alone serves both. */
+export interface Audience {
+  readonly callers: boolean;
+  readonly operators: boolean;
+  /** Names by which `/status`, `/metrics` and `/docs` may be asked for here; undefined for any. */
+  readonly hosts: HostList | undefined;
+}
 
 export interface ControlPlaneParts {
   readonly instance: Instance;
@@ -20,7 +42,13 @@ export interface ControlPlaneParts {
   readonly monitor: PressureMonitor;
   /** PRESSURE_RETRY_AFTER, s. */
   readonly retryAfterS: number;
-  readonly limiterOf: (key: string) => Limiter | undefined;
+  readonly metrics: Metrics;
+  /** Of a service in the registry. */
+  readonly loadOf: (key: string) => ServiceLoad;
+  /** All proxied requests under way. */
+  readonly inFlight: Slots;
+  readonly openWebSockets: () => number;
+  readonly listeners: () => readonly Listener[];
   readonly logger: Logger;
   readonly guardOpenProxyPlane: OpenPlaneGuard;
   readonly guardOpenManagementPlane: OpenPlaneGuard;

@@ -5,7 +5,7 @@ import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { type CallerEnv, requireCaller } from "./require-caller.ts";
 
 export function addProxyRoutes(app: ControlPlane, parts: ControlPlaneParts): void {
-  const { callers, registry, limiterOf, clients } = parts;
+  const { callers, registry, loadOf, clients } = parts;
   const routes = new Hono<CallerEnv>();
   for (const path of ["/services", "/services/*", "/auth-test"]) {
     routes.use(path, requireCaller("proxy", callers, parts.guardOpenProxyPlane));
@@ -26,7 +26,7 @@ export function addProxyRoutes(app: ControlPlane, parts: ControlPlaneParts): voi
     const key = context.req.param("service");
     const service = registry.find(key);
     if (service === undefined) throw registry.refuseUnknown(key);
-    const limiter = limiterOf(key);
+    const { limiter } = loadOf(key);
     if (limiter === undefined) {
       return context.json({ service: key, limit: null, remaining: null, resetTime: null, resetIn: null });
     }

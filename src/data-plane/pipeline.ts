@@ -17,6 +17,7 @@ import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
 import { decideCaller } from "./authenticate.ts";
 import { decideAuthorization } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
@@ -46,13 +47,14 @@ export interface PipelineParts {
   readonly registry: Registry;
   readonly findPrepared: (key: string) => PreparedService | undefined;
   readonly logger: Logger;
+  readonly metrics: Metrics;
 }
 
 /** @param connections of the listener that the request came in by. */
 export type Pipeline = (req: IncomingMessage, res: ServerResponse, connections: Connections) => Promise<void>;
 
 export function createPipeline(parts: PipelineParts): Pipeline {
-  const { instance, clients, callers, cors, registry, logger, inFlight } = parts;
+  const { instance, clients, callers, cors, registry, inFlight } = parts;
   const isOpen = !callers.isProtected("proxy");
 
   return async function serve(req, res, connections) {
@@ -97,7 +99,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       refuse(exchange, GatewayError.from(thrown), parts);
     } finally {
       exchange.leave();
-      record(exchange, logger);
+      record(exchange, parts);
     }
   };
 }

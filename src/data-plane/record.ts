@@ -1,26 +1,35 @@
-/** The end of every exchange: one access line. */
+/** The end of every exchange: its two metrics, and one access line. */
 import type { Logger } from "../telemetry/logger.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
 import type { Exchange } from "./exchange.ts";
 
-export function record(exchange: Exchange, logger: Logger): void {
-  if (!logger.isAccessLogged) return;
+export interface RecordParts {
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+export function record(exchange: Exchange, { logger, metrics }: RecordParts): void {
+  const { startedAt, answeredAt, attempts, outcome, method, serviceKey } = exchange;
   const now = performance.now();
-  const { startedAt, answeredAt } = exchange;
+  const durationMs = now - startedAt;
+  // 499 is what nginx calls a client that did not wait.
+  const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
+  metrics.observe({ service: serviceKey, method, status, durationMs, outcome, retries: Math.max(0, attempts - 1) });
+  if (!logger.isAccessLogged) return;
   logger.access({
     requestId: exchange.id,
-    service: exchange.serviceKey,
-    method: exchange.method,
+    service: serviceKey,
+    method,
     // A path is anything that a caller made up, a key by mistake among it: `/x%3Fapi_key=<key>`.
     url: logger.maskKeys(exchange.req.url as string),
-    // 499 is what nginx calls a client that did not wait.
-    status: exchange.outcome === "client-left" ? 499 : exchange.res.statusCode,
+    status,
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,
-    durationUs: Math.round((now - startedAt) * 1000),
+    durationUs: Math.round(durationMs * 1000),
     upstreamUs: answeredAt === 0 ? 0 : Math.round((answeredAt - startedAt) * 1000),
-    attempts: exchange.attempts,
+    attempts,
     client: exchange.clientAddress,
     caller: exchange.callerId,
-    outcome: exchange.outcome,
+    outcome,
   });
 }

@@ -76,6 +76,31 @@ describe("the variables", () => {
     expect(load({ ".env": "LOG_LEVEL=warn\nLOGGING_LEVEL=debug" }).settings.LOG_LEVEL).toBe("warn");
   });
 
+  it("refuse a second listener that is no second one", () => {
+    expect(problemsOf({}, { MANAGEMENT_HOST: "127.0.0.1" })).toEqual([
+      "MANAGEMENT_HOST (environment): found without MANAGEMENT_PORT, allowed: both or none",
+    ]);
+    expect(problemsOf({}, { MANAGEMENT_PORT: "3420" })).toEqual([
+      "MANAGEMENT_PORT (environment): found the same as PORT, allowed: another port",
+    ]);
+    expect(problemsOf({}, { MANAGEMENT_PORT: "3421" })).toEqual([]);
+  });
+
+  it("judge each listener by its own address", () => {
+    const key = "0123456789abcdef0123";
+    expect(
+      problemsOf({}, { HOST: "0.0.0.0", PROXY_API_KEY: key, MANAGEMENT_PORT: "1", MANAGEMENT_HOST: "::1" }),
+    ).toEqual([]);
+    expect(problemsOf({}, { PROXY_API_KEY: key, MANAGEMENT_PORT: "1", MANAGEMENT_HOST: "0.0.0.0" })).toEqual([
+      expect.stringMatching(
+        /^MANAGEMENT_HOST \(environment\): found "0\.0\.0\.0" with \/manage\/\* unprotected, .* set MANAGEMENT_API_KEY/,
+      ),
+    ]);
+    expect(problemsOf({}, { HOST: "0.0.0.0", PROXY_API_KEY: key, MANAGEMENT_PORT: "1" })).toEqual([
+      expect.stringMatching(/^HOST \(environment\): found "0\.0\.0\.0" with \/manage\/\* unprotected/),
+    ]);
+  });
+
   it("refuse CORS with credentials for every origin, which no browser would take", () => {
     expect(problemsOf({}, { CORS_CREDENTIALS: "true", CORS_ORIGINS: "https://a.example,*" })).toEqual([
       'CORS_CREDENTIALS (environment): found "true" beside * in CORS_ORIGINS, allowed: true with every origin by its name',

@@ -1,5 +1,4 @@
 /** L7: what goes wrong inside one exchange ends that one only. */
-import type { AddressInfo } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
 import { createCors } from "../../src/perimeter/cors.ts";
@@ -27,20 +26,19 @@ test("a throw in one exchange cuts its connection; the others, and the process, 
     logger,
     keepAliveTimeoutMs: 1_000,
     maxConnections: 100,
+    metrics: { countRefusal() {} },
     async dataPlane(req, res) {
       if (req.url === "/proxy/throws") throw new Error("a mistake of ours");
       res.end("fine");
     },
     controlPlane: () => new Response("fine"),
   };
-  const server = createGatewayServer(parts).http;
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.close();
-    server.closeAllConnections();
+  const server = createGatewayServer(parts);
+  const port = Number(new URL(await server.listen(0, "127.0.0.1")).port);
+  onTestFinished(async () => {
+    await server.close(0);
     logger.close();
   });
-  const { port } = server.address() as AddressInfo;
 
   const other = await openSocket(port);
   const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;

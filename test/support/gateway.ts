@@ -13,6 +13,8 @@ export const MANAGEMENT_KEY = "management-key-0123456789abcdef";
 export interface TestGateway {
   readonly url: string;
   readonly port: number;
+  /** Of the second listener, where there is one. */
+  readonly managementUrl: string | undefined;
   /** Log lines so far, flushed. */
   lines(): Record<string, unknown>[];
   /** The access lines among them. */
@@ -63,6 +65,7 @@ export async function startGateway({ env = {}, services = {} }: GatewaySetup = {
   };
   return {
     url: gateway.url,
+    managementUrl: gateway.managementUrl,
     port: Number(new URL(gateway.url).port),
     lines,
     exchanges: () => lines().filter((line) => line.msg === "request"),

@@ -1,0 +1,173 @@
+/**
+ * The Prometheus metrics: two series are touched by each request, everything else is read off when somebody asks.
+ * Invariant: labels come from short lists (configured services, known methods, status classes, codes of the catalogue),
+ * never from a request.
+ */
+import { readdirSync } from "node:fs";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { PressureSample } from "../pressure/monitor.ts";
+
+/** One request that is over. */
+export interface MeasuredRequest {
+  /** A configured key; empty where none was found, or nobody was let in. */
+  readonly service: string;
+  readonly method: string;
+  readonly status: number;
+  readonly durationMs: number;
+  /** `relayed`, `refused:<code>`, `failed:<code>` … */
+  readonly outcome: string;
+  readonly retries: number;
+}
+
+export interface Metrics {
+  observe(request: MeasuredRequest): void;
+  /** A request that was refused before there was an exchange. */
+  countRefusal(code: string): void;
+  /** All of it in the text format. */
+  text(): Promise<string>;
+  readonly contentType: string;
+}
+
+/** What is read off at the moment of asking. */
+export interface MetricSources {
+  services(): Iterable<{ readonly key: string; readonly inFlight: number }>;
+  listeners(): Iterable<{ readonly name: string; readonly connections: number }>;
+  openWebSockets(): number;
+  pressure(): { readonly sample: PressureSample; readonly isUnderPressure: boolean };
+  isDraining(): boolean;
+  readonly version: string;
+}
+
+/** s; from an answer out of memory to one that a model thinks about for minutes. */
+const DURATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+const KNOWN_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+const STATUS_CLASSES = ["", "1xx", "2xx", "3xx", "4xx", "5xx"];
+const SWITCHING_PROTOCOLS = 101;
+
+export function createMetrics(sources: MetricSources): Metrics {
+  const registers = [new Registry()];
+  const requests = new Counter({
+    name: "byteproxy_requests_total",
+    help: "Requests to /proxy that are over, WebSockets included",
+    labelNames: ["service", "method", "status"],
+    registers,
+  });
+  const durations = new Histogram({
+    name: "byteproxy_request_duration_seconds",
+    help: "Time from a request's head to the end of its answer; WebSockets are left out",
+    labelNames: ["service"],
+    buckets: DURATION_BUCKETS,
+    registers,
+  });
+  const refusals = new Counter({
+    name: "byteproxy_refusals_total",
+    help: "Requests that the gateway said no to, by code",
+    labelNames: ["service", "code"],
+    registers,
+  });
+  const failures = new Counter({
+    name: "byteproxy_failures_total",
+    help: "Requests that went wrong on the way to the upstream or back, by code",
+    labelNames: ["service", "code"],
+    registers,
+  });
+  const retries = new Counter({
+    name: "byteproxy_retries_total",
+    help: "Attempts after the first",
+    labelNames: ["service"],
+    registers,
+  });
+  addGauges(sources, registers);
+  addProcessMetrics(sources.version, registers);
+
+  return {
+    observe({ service, method, status, durationMs, outcome, retries: again }) {
+      requests.inc({
+        service,
+        method: KNOWN_METHODS.has(method) ? method : "other",
+        status: STATUS_CLASSES[Math.floor(status / 100)] ?? "",
+      });
+      if (status !== SWITCHING_PROTOCOLS) durations.observe({ service }, durationMs / 1000);
+      if (again > 0) retries.inc({ service }, again);
+      if (outcome.startsWith("refused:")) refusals.inc({ service, code: outcome.slice("refused:".length) });
+      else if (outcome.startsWith("failed:")) failures.inc({ service, code: outcome.slice("failed:".length) });
+    },
+    countRefusal: (code) => refusals.inc({ service: "", code }),
+    text: () => (registers[0] as Registry).metrics(),
+    contentType: (registers[0] as Registry).contentType,
+  };
+}
+
+function addGauges(sources: MetricSources, registers: Registry[]): void {
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      ...{ name: `byteproxy_${name}`, help, registers },
+      collect() {
+        this.set(read());
+      },
+    });
+  new Gauge({
+    ...{ name: "byteproxy_requests_in_flight", help: "Requests and WebSockets under way", registers },
+    labelNames: ["service"],
+    collect() {
+      this.reset();
+      for (const { key, inFlight } of sources.services()) this.set({ service: key }, inFlight);
+    },
+  });
+  new Gauge({
+    ...{ name: "byteproxy_connections_open", help: "Client sockets", registers },
+    labelNames: ["listener"],
+    collect() {
+      for (const { name, connections } of sources.listeners()) this.set({ listener: name }, connections);
+    },
+  });
+  gauge("websockets_open", "WebSockets under way", sources.openWebSockets);
+  gauge("draining", "1 once the gateway is told to end", () => Number(sources.isDraining()));
+  gauge("under_pressure", "1 while /proxy is shed", () => Number(sources.pressure().isUnderPressure));
+  const sample = () => sources.pressure().sample;
+  gauge("event_loop_delay_seconds", "Mean of the last sample", () => sample().eventLoopDelay / 1000);
+  gauge("event_loop_utilization", "Busy share of the last sample, 0 to 1", () => sample().eventLoopUtilized);
+}
+
+/** Read off here rather than by prom-client's own collector, whose observers stay on and cannot be closed. */
+function addProcessMetrics(version: string, registers: Registry[]): void {
+  const startedAt = Date.now() / 1000 - process.uptime();
+  const read: Readonly<Record<string, readonly [help: string, value: () => number]>> = {
+    process_resident_memory_bytes: ["Resident memory", () => process.memoryUsage.rss()],
+    process_heap_used_bytes: ["Heap in use", () => process.memoryUsage().heapUsed],
+    process_heap_total_bytes: ["Heap reserved", () => process.memoryUsage().heapTotal],
+    process_external_memory_bytes: ["Buffers and the like", () => process.memoryUsage().external],
+    process_open_fds: ["File descriptors", countDescriptors],
+    process_start_time_seconds: ["Start, seconds since the epoch", () => startedAt],
+  };
+  for (const [name, [help, value]] of Object.entries(read)) {
+    new Gauge({
+      ...{ name: `byteproxy_${name}`, help, registers },
+      collect() {
+        this.set(value());
+      },
+    });
+  }
+  new Counter({
+    ...{ name: "byteproxy_process_cpu_seconds_total", help: "CPU time, user and system", registers },
+    collect() {
+      const { user, system } = process.cpuUsage();
+      this.reset();
+      this.inc((user + system) / 1e6);
+    },
+  });
+  new Gauge({
+    ...{ name: "byteproxy_build_info", help: "1, with what is running", registers },
+    labelNames: ["version", "node"],
+  }).set({ version, node: process.version }, 1);
+}
+
+/** Not a number where the system does not tell. */
+function countDescriptors(): number {
+  try {
+    return readdirSync("/proc/self/fd").length;
+  } catch {
+    return Number.NaN;
+  }
+}
