@@ -9,7 +9,8 @@ import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
 import type { Audience } from "./control-plane/parts.ts";
-import { createTransport, type Transport } from "./data-plane/forward/transport.ts";
+import type { TransportOptions } from "./data-plane/forward/transport.ts";
+import { createTunnels } from "./data-plane/forward/tunnel.ts";
 import { createPipeline } from "./data-plane/pipeline.ts";
 import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
 import { createEchoUpstream, type EchoUpstream } from "./echo-upstream.ts";
@@ -72,21 +73,23 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const monitor = createPressureMonitor(settings);
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
   const retryAfterS = settings.PRESSURE_RETRY_AFTER;
+  const tunnels = createTunnels();
+  const openWebSockets = () => tunnels.open;
   const open: OpenListener[] = [];
   const listeners = () => open.map(({ name, server }) => ({ name, connections: server.connections }));
   const metrics = createMetrics({
     services: () => [...prepared].map(([key, { slots }]) => ({ key, inFlight: slots.taken })),
     listeners: () => listeners().map(({ name, connections }) => ({ name, connections: connections.count })),
-    openWebSockets: () => 0,
+    openWebSockets,
     pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),
     isDraining: () => instance.isDraining,
     version: version.version,
   });
 
   const shared = { instance, clients, callers, cors, registry, logger, metrics, monitor, inFlight, retryAfterS };
-  const dataPlane = createPipeline({ ...shared, guardOpenPlane, findPrepared: (key) => prepared.get(key) });
+  const dataPlane = createPipeline({ ...shared, tunnels, guardOpenPlane, findPrepared: (key) => prepared.get(key) });
   const controlPlaneParts = {
-    ...{ ...shared, loadOf, listeners, openWebSockets: () => 0 },
+    ...{ ...shared, loadOf, listeners, openWebSockets },
     guardOpenProxyPlane: guardOpenPlane,
     guardOpenManagementPlane: createOpenPlaneGuard(config, "MANAGEMENT_API_KEY"),
   };
@@ -104,6 +107,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     return url;
   };
   const closeAll = async (timeoutMs: number) => {
+    tunnels.goAway();
     const cut = await Promise.all(open.map(({ server }) => server.close(timeoutMs)));
     await Promise.all([...prepared.values()].map(({ transport }) => transport.close()));
     await echo?.close();
@@ -167,15 +171,16 @@ function openLogger(config: Config, mask: SecretMask, sink: LineSink | undefined
 function prepareAll({ services, settings }: Config, echo: EchoUpstream | undefined): Map<string, PreparedService> {
   const prepared = new Map<string, PreparedService>();
   for (const service of services.values()) {
-    const transport = openTransport(service, settings.STRICT_TLS, service.embedded ? echo?.socketPath : undefined);
-    prepared.set(service.key, prepareService(service, createLimiter(service), transport));
+    const socketPath = service.embedded ? echo?.socketPath : undefined;
+    const connection = connectionTo(service, settings.STRICT_TLS, socketPath);
+    prepared.set(service.key, prepareService(service, createLimiter(service), connection));
   }
   return prepared;
 }
 
-function openTransport(service: Service, isTlsStrict: boolean, socketPath: string | undefined): Transport {
+function connectionTo(service: Service, isTlsStrict: boolean, socketPath: string | undefined): TransportOptions {
   const { caFile, certFile, keyFile, strict } = service.tls;
-  return createTransport({
+  return {
     service,
     isTlsStrict: strict ?? isTlsStrict,
     pem: {
@@ -184,7 +189,7 @@ function openTransport(service: Service, isTlsStrict: boolean, socketPath: strin
       ...(keyFile === undefined ? {} : { key: readFileSync(keyFile, "utf8") }),
     },
     socketPath,
-  });
+  };
 }
 
 function ownKeysOf({ proxyPlane, managementPlane }: Config): string[] {

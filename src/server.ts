@@ -2,12 +2,13 @@
  * The listener and the fork: `/proxy/<service>` to the data plane, everything else to the control plane.
  * Invariant: what the parser itself refuses is answered in the gateway's own form too, or the connection is cut.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
+import { createServer, type IncomingMessage, type Server, ServerResponse, STATUS_CODES } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
+import { ClientRequest, isProxied } from "./perimeter/client-request.ts";
 import { type Connections, createConnections } from "./perimeter/connections.ts";
 import type { Cors } from "./perimeter/cors.ts";
 import { type ErrorAnswer, errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
@@ -16,6 +17,9 @@ import type { Instance } from "./perimeter/instance.ts";
 import type { Logger } from "./telemetry/logger.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
+/** @param head of a WebSocket handshake: what the client sent behind it. */
+type DataPlane = (req: IncomingMessage, res: ServerResponse, connections: Connections, head?: Buffer) => Promise<void>;
+
 export interface ServerParts {
   readonly instance: Instance;
   readonly cors: Cors;
@@ -23,9 +27,7 @@ export interface ServerParts {
   readonly keepAliveTimeoutMs: number;
   readonly maxConnections: number;
   /** Undefined for a listener that is for operators only. */
-  readonly dataPlane:
-    | ((req: IncomingMessage, res: ServerResponse, connections: Connections) => Promise<void>)
-    | undefined;
+  readonly dataPlane: DataPlane | undefined;
   readonly metrics: Pick<Metrics, "countRefusal">;
   /** The control plane's `fetch`. */
   readonly controlPlane: Parameters<typeof getRequestListener>[0];
@@ -39,13 +41,6 @@ const LINGER_MS = 2_000;
 
 /** How often connections that have become idle are closed while draining, ms. */
 const IDLE_SWEEP_MS = 20;
-
-/** Under /proxy/, but the control plane's. */
-const CONTROL_PATH = /^\/proxy\/(?:services|auth-test)(?:[/?]|$)/;
-
-function isProxied(url: string): boolean {
-  return url.startsWith("/proxy/") && !CONTROL_PATH.test(url);
-}
 
 /** One listener and its client sockets. */
 export interface GatewayServer {
@@ -74,6 +69,8 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   );
   server.on("connect", onConnect);
   server.on("clientError", onClientError);
+  // Without a listener node:http takes no upgrade at all.
+  if (dataPlane !== undefined) server.on("upgrade", onUpgrade);
   const connections = createConnections(server, parts.maxConnections);
   return {
     connections,
@@ -83,18 +80,33 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
 
   function serve(req: IncomingMessage, res: ServerResponse): void {
     const url = req.url as string;
-    if (dataPlane !== undefined && isProxied(url)) {
-      // It answers for its own errors; what escapes it all the same ends this connection, not the process.
-      dataPlane(req, res, connections).catch((error: unknown) => {
-        parts.logger.error({ err: error }, "an exchange was lost");
-        req.socket.destroy();
-      });
-      return;
-    }
+    if (isProxied(url) && dataPlane !== undefined) return proxy(req, res);
     const malformed = findMalformed(req);
     if (malformed !== undefined) return sendError(req, res, malformed);
     if (connections.isSurplus(req.socket)) res.shouldKeepAlive = false;
     void controlPlane(req, res);
+  }
+
+  function proxy(req: IncomingMessage, res: ServerResponse, head?: Buffer): void {
+    // It answers for its own errors; what escapes it all the same ends this connection, not the process.
+    dataPlane?.(req, res, connections, head).catch((error: unknown) => {
+      parts.logger.error({ err: error }, "an exchange was lost");
+      req.socket.destroy();
+    });
+  }
+
+  /** node:http has let go of the socket, but a refusal is an answer like any other, and the last one on it. */
+  function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on("error", () => socket.destroy());
+    if (!(order.lastOf(socket)?.closed ?? true)) {
+      socket.destroy();
+      return;
+    }
+    const res = new ServerResponse(req);
+    res.shouldKeepAlive = false;
+    res.assignSocket(socket as Socket);
+    res.once("finish", () => linger(socket));
+    proxy(req, res, head);
   }
 
   /** node:http has let go of the socket: an answer that is still to come on it could neither be sent nor waited for. */
@@ -134,17 +146,24 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   /** For sockets that have no ServerResponse. */
   function sendRaw(socket: Duplex, error: GatewayError, req?: IncomingMessage): void {
     socket.on("error", () => socket.destroy());
-    if (socket.writable) socket.end(onTheWire(errorOf(error, req)));
-    socket.resume();
-    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-    timer.unref();
-    socket.once("close", () => clearTimeout(timer));
+    if (socket.writable) socket.write(onTheWire(errorOf(error, req)));
+    linger(socket);
   }
+}
+
+/** Ends a socket behind what was written to it, without the reset that unread bytes would cause. */
+function linger(socket: Duplex): void {
+  if (socket.writable) socket.end();
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  timer.unref();
+  socket.once("close", () => clearTimeout(timer));
 }
 
 function openHttpServer(keepAliveTimeout: number, serve: (req: IncomingMessage, res: ServerResponse) => void): Server {
   const server = createServer(
     {
+      IncomingMessage: ClientRequest,
       keepAliveTimeout,
       maxHeaderSize: HEADER_BYTES_LIMIT,
       headersTimeout: HEADERS_TIMEOUT_MS,

@@ -179,7 +179,7 @@ export const serviceSchema = z.strictObject({
     .describe("ms of silence inside a body, 0 for no limit; default 300000, and none for `text/event-stream`"),
   retries: z.int().min(0).max(10).optional().describe("retries of a replayable request; default: `NETWORK_RETRIES`"),
   methods: z.array(z.enum(METHODS)).min(1).optional().describe("methods that callers may use; default: all"),
-  ws: z.literal(false).default(false).describe("WebSocket; `true` is not yet supported"),
+  ws: z.boolean().default(false).describe("let WebSocket connections through"),
   cookies: z.boolean().default(false).describe("let `Cookie` and `Set-Cookie` pass, scoped to this service's path"),
   forwardedHeaders: z
     .boolean()

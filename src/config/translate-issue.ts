@@ -31,7 +31,7 @@ const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new 
   (value: unknown) => boolean
 >([
   ["type", (value) => value === "oauth2"],
-  ["ws", (value) => value === true || isObject(value)],
+  ["ws", (value) => isObject(value)],
 ]);
 
 /** Issues of one service, or of the file around the services, with paths from the top of the file. */

@@ -13,7 +13,7 @@ export function decideAuthorization(exchange: Exchange, prepared: PreparedServic
       headers: ["Allow", allowed],
     });
   }
-  if (isWebSocketUpgrade(exchange.req)) {
+  if (!service.ws && isWebSocketUpgrade(exchange.req)) {
     return new GatewayError("UPGRADE_NOT_ALLOWED", {
       message: `${service.key} does not accept WebSocket connections.`,
     });

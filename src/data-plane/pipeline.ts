@@ -22,6 +22,7 @@ import { decideCaller } from "./authenticate.ts";
 import { decideAuthorization } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forward/forward.ts";
+import type { Tunnels } from "./forward/tunnel.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
 import { decideRoute, identify } from "./identify.ts";
 import { decideCredential, injectCredential } from "./inject-credential/inject-credential.ts";
@@ -45,19 +46,28 @@ export interface PipelineParts {
   /** Asked only while the plane has no key. */
   readonly guardOpenPlane: OpenPlaneGuard;
   readonly registry: Registry;
+  readonly tunnels: Tunnels;
   readonly findPrepared: (key: string) => PreparedService | undefined;
   readonly logger: Logger;
   readonly metrics: Metrics;
 }
 
-/** @param connections of the listener that the request came in by. */
-export type Pipeline = (req: IncomingMessage, res: ServerResponse, connections: Connections) => Promise<void>;
+/**
+ * @param connections of the listener that the request came in by.
+ * @param head of a WebSocket handshake: what the client sent behind it.
+ */
+export type Pipeline = (
+  req: IncomingMessage,
+  res: ServerResponse,
+  connections: Connections,
+  head?: Buffer,
+) => Promise<void>;
 
 export function createPipeline(parts: PipelineParts): Pipeline {
-  const { instance, clients, callers, cors, registry, inFlight } = parts;
+  const { instance, clients, callers, cors, registry, inFlight, tunnels } = parts;
   const isOpen = !callers.isProtected("proxy");
 
-  return async function serve(req, res, connections) {
+  return async function serve(req, res, connections, head) {
     const exchange = new Exchange(req, res, instance.requestId(req), clients.addressOf(req));
     try {
       // Whoever sends one malformed message is not asked for another on the same connection.
@@ -91,9 +101,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         admit(decideRateLimit(exchange.limit, prepared.service.key, Date.now()));
       }
 
-      const upstreamRequest = createUpstreamRequest(exchange, route, parts);
-      injectCredential(upstreamRequest, prepared.credential);
-      await new Forwarding(exchange, route, upstreamRequest, parts).run();
+      const request = createUpstreamRequest(exchange, route, parts);
+      injectCredential(request, prepared.credential);
+      if (head === undefined) await new Forwarding(exchange, route, request, parts).run();
+      else await tunnels.run({ exchange, route, request, head }, parts);
       exchange.outcome ||= exchange.hasClientLeft ? "client-left" : "relayed";
     } catch (thrown) {
       refuse(exchange, GatewayError.from(thrown), parts);

@@ -6,7 +6,7 @@ import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
-import type { Transport } from "./forward/transport.ts";
+import { createTransport, type Transport, type TransportOptions } from "./forward/transport.ts";
 import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
 
 /** One base URL in the parts that a request needs. */
@@ -39,9 +39,15 @@ export interface PreparedService {
   /** Requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
   readonly transport: Transport;
+  /** How connections to it are made. */
+  readonly connection: TransportOptions;
 }
 
-export function prepareService(service: Service, limiter: Limiter | undefined, transport: Transport): PreparedService {
+export function prepareService(
+  service: Service,
+  limiter: Limiter | undefined,
+  connection: TransportOptions,
+): PreparedService {
   const gatewayPrefix = `/proxy/${service.key}`;
   const credential = prepareCredential(service);
   return {
@@ -59,7 +65,8 @@ export function prepareService(service: Service, limiter: Limiter | undefined, t
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     limiter,
     slots: new Slots(service.maxConcurrent),
-    transport,
+    transport: createTransport(connection),
+    connection,
   };
 }
 

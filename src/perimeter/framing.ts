@@ -34,20 +34,30 @@ export function findMalformed(req: IncomingMessage): GatewayError | undefined {
   if (req.httpVersionMajor !== 1) {
     return new GatewayError("INVALID_REQUEST", { message: "Only HTTP/1.1 and HTTP/1.0 are spoken here." });
   }
-  return findBadTarget(req.url ?? "") ?? findBadHost(req) ?? findBadTransferCoding(req) ?? findBodyOnUpgrade(req);
+  return findBadTarget(req.url ?? "") ?? findBadHost(req) ?? findBadTransferCoding(req) ?? findBadHandshake(req);
 }
 
-/** Only WebSocket is an upgrade, and only where `Connection` says so too (RFC 9110 section 7.8); any other is ignored. */
-export function isWebSocketUpgrade({ headers }: IncomingMessage): boolean {
+/**
+ * Only WebSocket is an upgrade, and only where `Connection` says so too and the version knows of it (RFC 9110 section 7.8);
+ * any other is ignored.
+ */
+export function isWebSocketUpgrade({ headers, httpVersionMinor }: IncomingMessage): boolean {
   return (
-    headers.upgrade?.toLowerCase() === "websocket" && /(?:^|,)\s*upgrade\s*(?:,|$)/i.test(headers.connection ?? "")
+    headers.upgrade?.toLowerCase() === "websocket" &&
+    httpVersionMinor > 0 &&
+    /(?:^|,)\s*upgrade\s*(?:,|$)/i.test(headers.connection ?? "")
   );
 }
 
-/** A WebSocket handshake has no body (RFC 6455 section 4.1): what one would be is the next protocol's to some servers. */
-function findBodyOnUpgrade(req: IncomingMessage): GatewayError | undefined {
+/** It is a GET without a body (RFC 6455 section 4.1): what one would be is the next protocol's to some servers. */
+function findBadHandshake(req: IncomingMessage): GatewayError | undefined {
   if (!isWebSocketUpgrade(req)) return undefined;
   const { headers } = req;
+  // node:http asks nobody about the expectations of what it takes for an upgrade.
+  if (headers.expect !== undefined && headers.expect.toLowerCase() !== "100-continue") {
+    return new GatewayError("EXPECTATION_FAILED");
+  }
+  if (req.method !== "GET") return new GatewayError("INVALID_REQUEST", { message: "A WebSocket handshake is a GET." });
   return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined
     ? undefined
     : new GatewayError("INVALID_REQUEST", { message: "A WebSocket handshake has no body." });

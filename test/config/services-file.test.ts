@@ -186,7 +186,6 @@ describe("an entry", () => {
     [{ ...own, breaker: false }, "x.breaker: not yet supported"],
     [{ ...own, quota: { mode: "hold" } }, "x.quota: not yet supported"],
     [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
-    [{ ...own, ws: true }, "x.ws: found true, not yet supported"],
     [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
     [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
   ])("%o is refused as not yet supported, in one line", (entry, line) => {

@@ -2,6 +2,7 @@
  * What went wrong on the way to the upstream, in the gateway's codes and in words.
  * Invariant: no address, no credential and no text of the upstream's in the message; the error itself is the cause, for the log.
  */
+import type { Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
 
 interface Explanation {
@@ -72,12 +73,10 @@ function tls(reason: string): Explanation {
 }
 
 /** Any error of the transport as a GatewayError. @param error as undici or node:net raised it. */
-export function explainFailure(
-  error: Error,
-  service: { readonly key: string; readonly connectTimeoutMs: number },
-): GatewayError {
+export function explainFailure(error: Error, service: Pick<Service, "key" | "connectTimeoutMs">): GatewayError {
   const code = (error as NodeJS.ErrnoException).code ?? "";
-  const explanation = explain(code, error, service.connectTimeoutMs);
+  if (code === "UND_ERR_CONNECT_TIMEOUT") return connectTimeout(service, error);
+  const explanation = explain(code, error);
   if (explanation === undefined) return new GatewayError("INTERNAL_ERROR", { cause: error });
   return new GatewayError(explanation.code, {
     message: `${service.key}: ${explanation.words}.`,
@@ -86,14 +85,26 @@ export function explainFailure(
   });
 }
 
-function explain(code: string, error: Error, connectTimeoutMs: number): Explanation | undefined {
-  if (code === "UND_ERR_CONNECT_TIMEOUT") {
-    return {
-      code: "UPSTREAM_TIMEOUT",
-      words: `no connection within ${connectTimeoutMs} ms (connect); connectTimeoutMs or NETWORK_CONNECT_TIMEOUT raises it`,
-      proxyStatus: "connection_timeout",
-    };
-  }
+/** No connection, TLS included, within `connectTimeoutMs`. */
+export function connectTimeout(
+  { key, connectTimeoutMs }: Pick<Service, "key" | "connectTimeoutMs">,
+  cause?: Error,
+): GatewayError {
+  return new GatewayError("UPSTREAM_TIMEOUT", {
+    message: `${key}: no connection within ${connectTimeoutMs} ms (connect); connectTimeoutMs or NETWORK_CONNECT_TIMEOUT raises it.`,
+    proxyStatus: "connection_timeout",
+    cause,
+  });
+}
+
+/** No answer within `timeoutMs`. */
+export function answerTimeout({ key, timeoutMs }: Pick<Service, "key" | "timeoutMs">): GatewayError {
+  return new GatewayError("UPSTREAM_TIMEOUT", {
+    message: `${key} sent no answer within ${timeoutMs} ms (http); timeoutMs or NETWORK_TIMEOUT raises it.`,
+  });
+}
+
+function explain(code: string, error: Error): Explanation | undefined {
   // Raised by undici for answers that are HTTP in form but not in meaning: a 101 nobody asked for, a second answer.
   if (code === "UND_ERR_SOCKET" && /^bad /.test(error.message)) return malformed();
   const known = BY_CODE[code];

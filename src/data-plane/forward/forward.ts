@@ -8,6 +8,7 @@ import type { Route } from "../identify.ts";
 import type { AnswerParts } from "./answer-headers.ts";
 import { Attempt, type AttemptOwner } from "./attempt.ts";
 import { DEFAULT_IDLE_MS, Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
+import { answerTimeout } from "./explain-failure.ts";
 import { type BodyWatcher, RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import type { AnswerHeaders } from "./transport.ts";
@@ -142,7 +143,5 @@ function timeoutError(expiry: Expiry, { prepared: { service } }: Route): Gateway
     return new GatewayError("REQUEST_TIMEOUT", { message: "The request body stopped arriving." });
   }
   if (expiry === "body-idle") return new GatewayError("UPSTREAM_TIMEOUT");
-  return new GatewayError("UPSTREAM_TIMEOUT", {
-    message: `${service.key} sent no answer within ${service.timeoutMs} ms (http); timeoutMs or NETWORK_TIMEOUT raises it.`,
-  });
+  return answerTimeout(service);
 }

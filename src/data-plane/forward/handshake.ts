@@ -1,0 +1,145 @@
+/**
+ * A WebSocket's handshake with the upstream, from the request to its verdict.
+ * Invariant: it settles exactly once, within the service's deadlines, and the client may leave at any moment of it.
+ */
+import type { ClientRequest, IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import { GatewayError } from "../../errors.ts";
+import { answerTimeout, connectTimeout, explainFailure } from "./explain-failure.ts";
+import type { Upgrade } from "./tunnel.ts";
+
+export type Handshake =
+  | {
+      readonly kind: "accepted";
+      readonly answer: IncomingMessage;
+      readonly socket: Socket;
+      /** Bytes that the client sent before it was answered: they go to the upstream first. */
+      readonly earlyBytes: number;
+      /** Writes the 101 with the answer's headers, and joins the sockets. */
+      join(): void;
+    }
+  | { readonly kind: "refused"; readonly answer: IncomingMessage }
+  | { readonly kind: "client-left" };
+
+type UpgradeListener = (answer: IncomingMessage, socket: Socket, head: Buffer) => void;
+
+/** A client should send nothing before it is answered, but some do; more than this waits in its socket. */
+const EARLY_BYTES_LIMIT = 65_536;
+
+/** @param dial sends the request. @throws GatewayError */
+export function shakeHands(upgrade: Upgrade, dial: (upgrade: Upgrade) => ClientRequest): Promise<Handshake> {
+  const { exchange, route } = upgrade;
+  const { service } = route.prepared;
+  const client = exchange.req.socket;
+
+  return new Promise((resolve, reject) => {
+    let upstreamRequest: ClientRequest | undefined;
+    let isOver = false;
+    const early = collectEarlyBytes(client);
+    const deadline = setTimeout(
+      () => fail(answerTimeout(service)),
+      Math.max(1, exchange.startedAt + service.timeoutMs - performance.now()),
+    );
+    const onClientEnd = () => end({ kind: "client-left" });
+    client.once("end", onClientEnd);
+
+    /** True for the first verdict. */
+    function isFirst(): boolean {
+      if (isOver) return false;
+      isOver = true;
+      clearTimeout(deadline);
+      early.stop();
+      client.off("end", onClientEnd);
+      exchange.onClose = undefined;
+      return true;
+    }
+    function fail(error: GatewayError): void {
+      if (!isFirst()) return;
+      reject(error);
+      upstreamRequest?.destroy();
+    }
+    function end(handshake: Handshake): void {
+      if (!isFirst()) return;
+      resolve(handshake);
+      if (handshake.kind !== "client-left") return;
+      upstreamRequest?.destroy();
+      client.destroy();
+    }
+
+    exchange.onClose = onClientEnd;
+    if (isOver) return;
+    try {
+      upstreamRequest = dial(upgrade);
+    } catch (cause) {
+      return fail(new GatewayError("INTERNAL_ERROR", { cause }));
+    }
+    const [join] = upstreamRequest.listeners("upgrade") as UpgradeListener[];
+    // http-proxy-3 would answer by itself: silently on errors, without back-pressure to refusals, unasked to any 101.
+    for (const event of ["error", "response", "upgrade"]) upstreamRequest.removeAllListeners(event);
+    limitConnecting(upstreamRequest, service.connectTimeoutMs, () => fail(connectTimeout(service)));
+    upstreamRequest.on("error", (error) => fail(explainFailure(error, service)));
+    upstreamRequest.on("response", (answer) => {
+      // To node:http a 101 that names no protocol is an answer like any other.
+      if (answer.statusCode === 101) fail(switchedElsewhere(service.key));
+      else end({ kind: "refused", answer });
+    });
+    upstreamRequest.on("upgrade", (answer: IncomingMessage, socket: Socket, head: Buffer) => {
+      socket.on("error", () => socket.destroy());
+      if (isOver || answer.headers.upgrade?.toLowerCase() !== "websocket") {
+        socket.destroy();
+        return fail(switchedElsewhere(service.key));
+      }
+      end({
+        kind: "accepted",
+        answer,
+        socket,
+        earlyBytes: early.bytes,
+        join() {
+          early.giveBack();
+          join?.(answer, socket, head);
+        },
+      });
+    });
+  });
+}
+
+function switchedElsewhere(serviceKey: string): GatewayError {
+  return new GatewayError("UPSTREAM_PROTOCOL_ERROR", {
+    message: `${serviceKey}: it switched to another protocol than WebSocket (http).`,
+  });
+}
+
+/** Reads what comes before the answer, because only a socket that is read tells that its client has left. */
+function collectEarlyBytes(client: Socket) {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const onData = (chunk: Buffer) => {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > EARLY_BYTES_LIMIT) client.pause();
+  };
+  client.on("data", onData);
+  return {
+    get bytes() {
+      return bytes;
+    },
+    stop() {
+      client.off("data", onData);
+      client.pause();
+    },
+    giveBack() {
+      if (bytes > 0) client.unshift(Buffer.concat(chunks));
+    },
+  };
+}
+
+/** To connect, TLS included, has a limit of its own inside the deadline. */
+function limitConnecting(request: ClientRequest, timeoutMs: number, onTimeout: () => void): void {
+  request.once("socket", (socket: Socket) => {
+    if (!socket.connecting) return;
+    const timer = setTimeout(onTimeout, timeoutMs);
+    const stop = () => clearTimeout(timer);
+    socket.once("encrypted" in socket ? "secureConnect" : "connect", stop);
+    socket.once("close", stop);
+  });
+}

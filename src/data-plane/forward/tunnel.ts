@@ -1,0 +1,145 @@
+/**
+ * WebSocket: http-proxy-3 asks the upstream and joins the two sockets; what it lacks stands around it.
+ * Invariant: a handshake ends within its deadline in a 101, in the upstream's own refusal or in a GatewayError; and
+ * nothing that http-proxy-3 throws or emits escapes.
+ */
+import type { ClientRequest, IncomingMessage } from "node:http";
+import { createProxyServer, type ServerOptions } from "http-proxy-3";
+import type { Exchange } from "../exchange.ts";
+import type { Route } from "../identify.ts";
+import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
+import { type Handshake, shakeHands } from "./handshake.ts";
+import { OpenTunnel } from "./open-tunnel.ts";
+import { relayRefusal } from "./relay-refusal.ts";
+import type { UpstreamRequest } from "./upstream-request.ts";
+
+/** A WebSocket to be. */
+export interface Upgrade {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  readonly request: UpstreamRequest;
+  /** What the client sent behind its handshake. */
+  readonly head: Buffer;
+}
+
+export interface Tunnels {
+  /** WebSockets open now. */
+  readonly open: number;
+  /** Resolves when the WebSocket, or the upstream's refusal of one, is over. @throws GatewayError while nothing was answered. */
+  run(upgrade: Upgrade, answerParts: AnswerParts): Promise<void>;
+  /** From now on every WebSocket is told 1001 and ended, those whose handshake is under way included. */
+  goAway(): void;
+}
+
+export function createTunnels(): Tunnels {
+  const proxy = createProxyServer();
+  // What befalls a client's socket comes here too, and would be thrown if nobody listened. The exchange hears of it itself.
+  proxy.on("error", () => {});
+  const tunnels = new Set<OpenTunnel>();
+  let isGoingAway = false;
+
+  /** The request, on its way, with http-proxy-3's own listeners on it. */
+  function dial({ exchange, route, request, head }: Upgrade): ClientRequest {
+    let upstreamRequest: ClientRequest | undefined;
+    const take = (made: ClientRequest) => {
+      // http-proxy-3 would decode, merge and encode it again.
+      made.path = request.path;
+      upstreamRequest = made;
+    };
+    proxy.once("proxyReqWs", take);
+    try {
+      proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, dialOptions(route));
+    } finally {
+      proxy.off("proxyReqWs", take);
+    }
+    if (upstreamRequest === undefined) throw new Error("http-proxy-3 made no request");
+    return upstreamRequest;
+  }
+
+  async function carry({ exchange, route }: Upgrade, handshake: Handshake & { kind: "accepted" }, parts: AnswerParts) {
+    const { req, res } = exchange;
+    const client = req.socket;
+    handshake.answer.headers = acceptance(createAnswerHeaders(exchange, route, handshake.answer.headers, parts));
+    // The socket is the tunnel's now: the answer that stood ready for a refusal lets go of it.
+    res.detachSocket(client);
+    res.statusCode = 101;
+    const { bytesRead } = client;
+    handshake.join();
+    const { bytesWritten } = client;
+    const tunnel = new OpenTunnel(client, handshake.socket, route.prepared.service.idleTimeoutMs ?? 0);
+    tunnels.add(tunnel);
+    if (isGoingAway) tunnel.goAway();
+    await tunnel.closed;
+    tunnels.delete(tunnel);
+    exchange.bytesIn = client.bytesRead - bytesRead + handshake.earlyBytes;
+    exchange.bytesOut = client.bytesWritten - bytesWritten;
+  }
+
+  return {
+    get open() {
+      return tunnels.size;
+    },
+    async run(upgrade, answerParts) {
+      const { exchange } = upgrade;
+      exchange.attempts = 1;
+      const handshake = await shakeHands(upgrade, dial);
+      exchange.answeredAt = performance.now();
+      if (handshake.kind === "accepted") await carry(upgrade, handshake, answerParts);
+      else if (handshake.kind === "refused") await relayRefusal(upgrade, handshake.answer, answerParts);
+      else exchange.outcome = "client-left";
+    },
+    goAway() {
+      isGoingAway = true;
+      for (const tunnel of tunnels) tunnel.goAway();
+    },
+  };
+}
+
+/** What http-proxy-3 reads of a request: the stripped one in the place of the client's. */
+function handshakeRequest({ headers }: UpstreamRequest): Partial<IncomingMessage> {
+  const byName = headersByName(headers);
+  byName.connection = "Upgrade";
+  byName.upgrade = "websocket";
+  return { method: "GET", url: "/", httpVersion: "1.1", httpVersionMajor: 1, headers: byName };
+}
+
+function dialOptions({ base, prepared }: Route): ServerOptions {
+  const { isTlsStrict, pem, socketPath, service } = prepared.connection;
+  const { protocol, hostname, port, host } = new URL(base.origin);
+  const { servername } = service.tls;
+  return {
+    target: {
+      ...{ protocol, host, hostname, port: Number(port) || (protocol === "https:" ? 443 : 80) },
+      ...(socketPath === undefined ? {} : { socketPath }),
+      // Here, because http-proxy-3 takes them from nowhere else, whatever `ssl` says.
+      ...pem,
+    },
+    headers: { host },
+    ignorePath: true,
+    prependPath: false,
+    secure: isTlsStrict,
+    // Made anew for each: http-proxy-3 writes its own options into it.
+    ssl: servername === undefined ? {} : { servername },
+  };
+}
+
+/** The 101's headers: what makes it one was taken away with the other hop-by-hop headers; a length has no meaning in it. */
+function acceptance(headers: readonly string[]): IncomingMessage["headers"] {
+  const byName = headersByName(headers);
+  delete byName["content-length"];
+  byName.connection = "Upgrade";
+  byName.upgrade = "websocket";
+  return byName;
+}
+
+/** By lower-case name, a repeated one as a list. Without a prototype: a header may be called `__proto__`. */
+function headersByName(flat: readonly string[]): IncomingMessage["headers"] {
+  const byName: Record<string, string | string[]> = Object.create(null);
+  for (let i = 0; i < flat.length; i += 2) {
+    const name = (flat[i] as string).toLowerCase();
+    const value = flat[i + 1] as string;
+    const others = byName[name];
+    byName[name] = others === undefined ? value : [others, value].flat();
+  }
+  return byName as IncomingMessage["headers"];
+}

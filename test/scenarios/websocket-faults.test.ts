@@ -1,0 +1,353 @@
+/** WebSocket when something goes wrong: W2 to W4, W6, S4 and S5, byte by byte. */
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer as createTlsServer } from "node:https";
+import type { Socket } from "node:net";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { WebSocket, WebSocketServer } from "ws";
+import { eventually } from "../support/eventually.ts";
+import { startGateway } from "../support/gateway.ts";
+import { openSocket, rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
+
+const HANDSHAKE = [
+  "GET /proxy/api/chat HTTP/1.1",
+  "Host: localhost",
+  "Connection: Upgrade",
+  "Upgrade: websocket",
+  "Sec-WebSocket-Version: 13",
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+const handshake = (...lines: string[]) => `${[...HANDSHAKE, ...lines].join("\r\n")}\r\n\r\n`;
+const ACCEPT =
+  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
+
+async function start(onData: (socket: Socket, received: string) => void, service: Record<string, unknown> = {}) {
+  const upstream = await startRawUpstream(onData);
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, ws: true, ...service } } });
+  return { upstream, gateway };
+}
+
+describe("an upstream that refuses a WebSocket", () => {
+  test("has its status, headers and body relayed, and the client's connection ends", async () => {
+    const { gateway } = await start(
+      answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\nX-Why: no\r\nX-Proxy-Error: FORGED\r\n\r\nno way"),
+    );
+    const answer = await rawRequest(gateway.port, handshake());
+    expect([answer.status, answer.body, answer.end]).toEqual([403, "no way", "fin"]);
+    expect(answer.head).toMatch(/^x-why: no\r$/im);
+    expect(answer.head).toMatch(/^connection: close\r?$/im);
+    expect(answer.head).toMatch(/^x-proxy-service: api\r$/im);
+    expect(answer.head).not.toContain("FORGED");
+    await eventually(() => gateway.exchanges().some(({ outcome, status }) => outcome === "relayed" && status === 403));
+  });
+
+  test("in chunks, with a redirect to itself, has the link lead to the gateway", async () => {
+    const { upstream, gateway } = await start((socket) => {
+      socket.write(
+        `HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:${socket.localPort}/else\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`,
+      );
+    });
+    const answer = await rawRequest(gateway.port, handshake());
+    expect(answer.head).toContain("location: http://localhost/proxy/api/else");
+    expect(answer.body).toBe("3\r\nabc\r\n0\r\n\r\n");
+    expect(upstream.received).toHaveLength(1);
+  });
+
+  test("with a body that never ends is cut after a bound, whether the client reads or not", async () => {
+    const chunk = Buffer.alloc(65_536, 97);
+    const { upstream, gateway } = await start(
+      (socket) => {
+        socket.write("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n");
+        const pump = () => {
+          while (!socket.destroyed && socket.write(`10000\r\n${chunk}\r\n`));
+        };
+        socket.on("drain", pump);
+        pump();
+      },
+      { timeoutMs: 1_500 },
+    );
+    const reader = await rawRequest(gateway.port, handshake());
+    expect(reader.end).not.toBe("open");
+    expect(reader.text.length).toBeLessThan(2 * 1024 * 1024);
+    expect(reader.text).not.toMatch(/\r\n0\r\n\r\n$/);
+    await eventually(() => upstream.sockets.size === 0);
+
+    const silent = await openSocket(gateway.port);
+    silent.pause();
+    silent.write(handshake());
+    await eventually(() => gateway.exchanges().length === 2, "the exchange to end", 6_000);
+    await eventually(() => upstream.sockets.size === 0);
+  });
+
+  test.each(["end", "reset"] as const)("and %ss in the middle of it has its answer cut, not ended", async (how) => {
+    const { gateway } = await start((socket) => {
+      socket.write("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", () => {
+        if (how === "end") socket.end();
+        else setTimeout(() => socket.resetAndDestroy(), 20);
+      });
+    });
+    const answer = await rawRequest(gateway.port, handshake());
+    expect(answer.end).not.toBe("open");
+    expect(answer.text).not.toContain("0\r\n\r\n");
+    await eventually(() => gateway.exchanges()[0]?.outcome === "failed:UPSTREAM_PROTOCOL_ERROR");
+  });
+
+  test("is not spoken to by what the client sends behind its handshake", async () => {
+    const { upstream, gateway } = await start(answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"));
+    const smuggled = "GET /proxy/api/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    const answer = await rawRequest(gateway.port, handshake() + smuggled);
+    expect([answer.status, answer.body, answer.end]).toEqual([403, "no", "fin"]);
+    expect(upstream.received.join()).not.toContain("smuggled");
+  });
+});
+
+describe("an upstream that fails a handshake", () => {
+  test("by saying nothing is 504 within timeoutMs", async () => {
+    const { upstream, gateway } = await start(() => {}, { timeoutMs: 200 });
+    const answer = await rawRequest(gateway.port, handshake());
+    expect([answer.status, answer.end]).toEqual([504, "fin"]);
+    expect(JSON.parse(answer.body)).toMatchObject({
+      code: "UPSTREAM_TIMEOUT",
+      message: expect.stringContaining("timeoutMs or NETWORK_TIMEOUT"),
+    });
+    await eventually(() => upstream.sockets.size === 0);
+  });
+
+  test.each([
+    ["closes", "", "end", "UPSTREAM_UNREACHABLE"],
+    ["resets", "HTTP/1.1 ", "reset", "UPSTREAM_UNREACHABLE"],
+    ["sends garbage", "220 smtp.example ESMTP\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
+    [
+      "switches to something else",
+      "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+      "keep",
+      "UPSTREAM_PROTOCOL_ERROR",
+    ],
+    ["switches without saying to what", "HTTP/1.1 101 X\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
+    [
+      "sends two lengths",
+      "HTTP/1.1 403 X\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+      "keep",
+      "UPSTREAM_PROTOCOL_ERROR",
+    ],
+    ["sends an odd status", "HTTP/1.1 000 X\r\nContent-Length: 0\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
+  ] as const)("because it %s is 502", async (_, bytes, then, code) => {
+    const { upstream, gateway } = await start(answering(bytes, then));
+    const answer = await rawRequest(gateway.port, handshake());
+    expect([answer.status, answer.end]).toEqual([502, "fin"]);
+    expect(JSON.parse(answer.body)).toMatchObject({ code, service: "api" });
+    expect(answer.body).not.toContain(String(upstream.port));
+    await eventually(() => upstream.sockets.size === 0);
+    expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
+  });
+
+  test("because nobody listens, or because its certificate is not trusted, is 502 with the phase", async () => {
+    const pem = (name: string) => readFileSync(join(import.meta.dirname, "../support/tls", name));
+    const tls = createTlsServer({ key: pem("self-signed-key.pem"), cert: pem("self-signed.pem") });
+    const { port } = await startUpstream(undefined, tls as never);
+    const gateway = await startGateway({
+      services: {
+        dead: { baseUrl: "http://127.0.0.1:9/", ws: true },
+        tls: { baseUrl: `https://127.0.0.1:${port}/`, ws: true },
+      },
+    });
+    const ask = async (service: string) =>
+      JSON.parse((await rawRequest(gateway.port, handshake().replace("/api/", `/${service}/`))).body);
+    expect(await ask("dead")).toMatchObject({
+      code: "UPSTREAM_UNREACHABLE",
+      message: expect.stringContaining("(connect)"),
+    });
+    expect(await ask("tls")).toMatchObject({
+      code: "UPSTREAM_TLS_ERROR",
+      message: expect.stringContaining("self-signed"),
+    });
+  });
+});
+
+describe("a WebSocket over TLS", () => {
+  test("reaches an upstream whose authority is trusted by the service, with the service's own certificate and name", async () => {
+    const path = (name: string) => join(import.meta.dirname, "../support/tls", name);
+    const pem = (name: string) => readFileSync(path(name));
+    const names: unknown[] = [];
+    const tls = createTlsServer({
+      ...{ key: pem("localhost-key.pem"), cert: pem("localhost.pem"), ca: pem("ca.pem"), requestCert: true },
+      rejectUnauthorized: true,
+    });
+    tls.on("secureConnection", (socket) => names.push(socket.servername));
+    const server = new WebSocketServer({ server: tls });
+    server.on("connection", (socket) => socket.on("message", (data) => socket.send(`tls ${data}`)));
+    const { port } = await startUpstream(undefined, tls as never);
+    const own = {
+      caFile: path("ca.pem"),
+      certFile: path("other.pem"),
+      keyFile: path("other-key.pem"),
+      servername: "localhost",
+    };
+    const gateway = await startGateway({
+      services: { api: { baseUrl: `https://127.0.0.1:${port}/`, ws: true, tls: own } },
+    });
+    const socket = new WebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/`);
+    await once(socket, "open");
+    socket.send("hello");
+    expect(String(((await once(socket, "message")) as [Buffer])[0])).toBe("tls hello");
+    expect(names).toEqual(["localhost"]);
+    socket.terminate();
+  });
+});
+
+describe("when one side", () => {
+  const accepting = (socket: Socket, received: string) => {
+    if (received.endsWith("\r\n\r\n")) socket.write(ACCEPT);
+  };
+
+  test.each(["destroy", "resetAndDestroy", "end"] as const)(
+    "of the client's goes (%s), the upstream's is closed",
+    async (how) => {
+      const { upstream, gateway } = await start(accepting);
+      const client = await openSocket(gateway.port);
+      client.write(handshake());
+      await eventually(() => client.received.includes("101"));
+      client[how]();
+      await eventually(() => upstream.sockets.size === 0, "the upstream's socket to close", 2_500);
+      await eventually(() => gateway.exchanges()[0]?.status === 101);
+    },
+  );
+
+  test.each(["destroy", "resetAndDestroy", "end"] as const)(
+    "of the upstream's goes (%s), the client's is closed",
+    async (how) => {
+      const { upstream, gateway } = await start(accepting);
+      const client = await openSocket(gateway.port);
+      client.write(handshake());
+      await eventually(() => client.received.includes("101"));
+      for (const socket of upstream.sockets) socket[how]();
+      await eventually(() => client.closed, "the client's socket to close", 2_500);
+      await eventually(() => gateway.exchanges()[0]?.status === 101);
+    },
+  );
+
+  test.each(["destroy", "resetAndDestroy", "end"] as const)(
+    "leaves during the handshake (%s), the upstream's is closed and nobody is blamed",
+    async (how) => {
+      const { upstream, gateway } = await start(() => {});
+      const client = await openSocket(gateway.port);
+      client.write(handshake());
+      await eventually(() => upstream.received.length === 1);
+      client[how]();
+      await eventually(() => upstream.sockets.size === 0, "the upstream's socket to close", 1_000);
+      await eventually(() => gateway.exchanges()[0]?.outcome === "client-left");
+      expect(gateway.exchanges()[0]?.status).toBe(499);
+    },
+  );
+
+  test("closes behind a long message, the other has all of it, however slowly it reads", async () => {
+    const size = 4_000_000;
+    const { gateway } = await start((socket, received) => {
+      if (received.endsWith("\r\n\r\n")) socket.end(ACCEPT + "x".repeat(size));
+    });
+    const client = await openSocket(gateway.port);
+    client.write(handshake());
+    await eventually(() => client.received.includes("101"));
+    for (let i = 0; i < 5; i++) {
+      client.pause();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      client.resume();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await eventually(() => client.closed);
+    expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(size);
+  });
+
+  test("says nothing for idleTimeoutMs, both are closed; without one they are not", async () => {
+    const { upstream, gateway } = await start(accepting, { idleTimeoutMs: 150 });
+    const client = await openSocket(gateway.port);
+    client.write(handshake());
+    await eventually(() => client.received.includes("101"));
+    // A close frame with 1001, in between frames.
+    await eventually(() => client.received.endsWith("\x88\x02\x03\xe9"));
+    client.end();
+    await eventually(() => upstream.sockets.size === 0 && client.closed);
+  });
+});
+
+describe("the bytes of a handshake", () => {
+  test("sent early go to the upstream behind it, once it has accepted", async () => {
+    const { upstream, gateway } = await start((socket, received) => {
+      if (received.endsWith("\r\n\r\n")) setTimeout(() => socket.write(ACCEPT), 50);
+    });
+    const client = await openSocket(gateway.port);
+    client.write(`${handshake()}early`);
+    await eventually(() => upstream.received.length === 1);
+    client.write(" bytes");
+    await eventually(() => upstream.received[0]?.endsWith("\r\n\r\nearly bytes"));
+  });
+
+  test.each([
+    ["Content-Length", handshake("Content-Length: 5"), 400],
+    ["Transfer-Encoding", handshake("Transfer-Encoding: chunked"), 400],
+    ["a POST", handshake().replace("GET", "POST"), 400],
+    ["two hosts", handshake("Host: other"), 400],
+    ["TRACE", handshake().replace("GET", "TRACE"), 405],
+  ])("with %s are refused, and nothing is sent", async (_, bytes, status) => {
+    const { upstream, gateway } = await start(() => {});
+    const answer = await rawRequest(gateway.port, `${bytes}hello`);
+    expect([answer.status, answer.end]).toEqual([status, "fin"]);
+    expect(JSON.parse(answer.body)).toMatchObject({ status });
+    expect(upstream.received).toEqual([]);
+  });
+
+  test.each([
+    ["of HTTP/1.0", handshake().replace("HTTP/1.1", "HTTP/1.0")],
+    ["without Connection: upgrade", handshake().replace("Connection: Upgrade", "Connection: close")],
+    ["for h2c", handshake().replace("Upgrade: websocket", "Upgrade: h2c")],
+    ["for websocket among others", handshake().replace("Upgrade: websocket", "Upgrade: websocket, h2c")],
+  ])("%s are no upgrade: the request is served without one", async (_, bytes) => {
+    const { upstream, gateway } = await start(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    const answer = await rawRequest(gateway.port, bytes);
+    expect([answer.status, answer.body, answer.end]).toEqual([200, "ok", "fin"]);
+    expect(upstream.received[0]).not.toMatch(/^upgrade:/im);
+  });
+
+  test("behind a request that is still to be answered end the connection, and reach nobody", async () => {
+    const { upstream, gateway } = await start(() => {});
+    const get = "GET /proxy/api/slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    const answer = await rawRequest(gateway.port, get + handshake());
+    expect(answer.text).toBe("");
+    expect(answer.end).not.toBe("open");
+    expect(upstream.received.join()).not.toMatch(/upgrade/i);
+  });
+});
+
+describe("back-pressure", () => {
+  test("holds a sender whose reader stands still", async () => {
+    const echo = await startWebSocketEcho();
+    let sent = 0;
+    const chunk = Buffer.alloc(1024 * 1024, 7);
+    echo.server.on("connection", (socket) => {
+      const pump = () => {
+        if (socket.readyState !== socket.OPEN || socket.bufferedAmount > 4 * chunk.length) return;
+        socket.send(chunk, () => pump());
+        sent += chunk.length;
+      };
+      pump();
+    });
+    const gateway = await startGateway({ services: { api: { baseUrl: echo.url, ws: true } } });
+    const client = await openSocket(gateway.port);
+    client.write(handshake());
+    await eventually(() => client.received.includes("101"));
+    client.pause();
+    let before = -1;
+    await eventually(async () => {
+      const isStill = sent === before;
+      before = sent;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return isStill;
+    });
+    // What fits into the kernel's buffers and two high-water marks, not what the sender has.
+    expect(sent).toBeLessThan(32 * 1024 * 1024);
+    client.destroy();
+  });
+});
