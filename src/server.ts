@@ -62,6 +62,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   });
   const order = createAnswerOrder();
   const failed = new WeakSet<Duplex>();
+  const upgraded = new WeakSet<Duplex>();
 
   const server = openHttpServer(parts.keepAliveTimeoutMs, (req, res) => order.serveInTurn(req, res, serve));
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
@@ -71,7 +72,9 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   server.on("clientError", onClientError);
   // Without a listener node:http takes no upgrade at all.
   if (dataPlane !== undefined) server.on("upgrade", onUpgrade);
-  const connections = createConnections(server, parts.maxConnections);
+  const connections = createConnections(server, parts.maxConnections, (socket) => {
+    return !upgraded.has(socket) && (order.lastOf(socket)?.closed ?? false);
+  });
   return {
     connections,
     listen: (port, host) => listen(server, port, host),
@@ -97,6 +100,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
 
   /** node:http has let go of the socket, but a refusal is an answer like any other, and the last one on it. */
   function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    upgraded.add(socket);
     socket.on("error", () => socket.destroy());
     if (!(order.lastOf(socket)?.closed ?? true)) {
       socket.destroy();

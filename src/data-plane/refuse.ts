@@ -3,6 +3,7 @@ import { STATUS_CODES } from "node:http";
 import type { GatewayError } from "../errors.ts";
 import type { Cors } from "../perimeter/cors.ts";
 import { errorAnswer } from "../perimeter/error-answer.ts";
+import type { Instance } from "../perimeter/instance.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { cutAnswer, lingerBeforeClose } from "./client-connection.ts";
 import type { Exchange } from "./exchange.ts";
@@ -13,9 +14,10 @@ const DRAIN_BYTES_LIMIT = 65_536;
 export interface RefuseParts {
   readonly logger: Logger;
   readonly cors: Cors;
+  readonly instance: Instance;
 }
 
-export function refuse(exchange: Exchange, error: GatewayError, { logger, cors }: RefuseParts): void {
+export function refuse(exchange: Exchange, error: GatewayError, { logger, cors, instance }: RefuseParts): void {
   const { req, res } = exchange;
   if (error.code === "INTERNAL_ERROR") {
     logger.error({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, "internal error");
@@ -44,7 +46,7 @@ export function refuse(exchange: Exchange, error: GatewayError, { logger, cors }
   );
   headers.push(...cors.headersOf(req.headers));
   if (exchange.serviceKey !== "") headers.push("X-Proxy-Service", exchange.serviceKey);
-  if (exchange.closesConnection || !canKeepConnection(exchange)) {
+  if (exchange.closesConnection || instance.isDraining || !canKeepConnection(exchange)) {
     headers.push("Connection", "close");
     if (!req.complete) lingerBeforeClose(req);
   }

@@ -27,8 +27,11 @@ export interface Connections {
   destroyAll(): void;
 }
 
-/** @param limit MAX_CONNECTIONS. */
-export function createConnections(server: Server, limit: number): Connections {
+/**
+ * @param limit MAX_CONNECTIONS.
+ * @param isIdle for a socket that has sent something: true when all that it asked for is answered and handed over.
+ */
+export function createConnections(server: Server, limit: number, isIdle: (socket: Socket) => boolean): Connections {
   /** With the time of acceptance. */
   const sockets = new Map<Socket, number>();
   const surplus = new Set<Socket>();
@@ -49,18 +52,21 @@ export function createConnections(server: Server, limit: number): Connections {
     socket.once("close", () => clearTimeout(timer));
   }
 
+  // node:http's own would destroy a socket that an answer is still flowing out of, and keep one that was never used.
+  server.closeIdleConnections = () => {
+    const before = Date.now() - UNUSED_MS;
+    for (const [socket, acceptedAt] of sockets) {
+      if (socket.bytesRead === 0 ? acceptedAt < before : isIdle(socket)) socket.destroy();
+    }
+  };
+
   return {
     get count() {
       return sockets.size;
     },
     limit,
     isSurplus: (socket) => surplus.size > 0 && surplus.has(socket),
-    closeIdle() {
-      server.closeIdleConnections();
-      // To node:http a connection that has sent nothing yet is not idle: it would hold up the end until its time is over.
-      const before = Date.now() - UNUSED_MS;
-      for (const [socket, acceptedAt] of sockets) if (socket.bytesRead === 0 && acceptedAt < before) socket.destroy();
-    },
+    closeIdle: () => server.closeIdleConnections(),
     destroyAll() {
       for (const socket of sockets.keys()) socket.destroy();
     },

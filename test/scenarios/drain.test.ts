@@ -1,5 +1,6 @@
 /** The end of a gateway: what is in flight is finished, what is not does not hold it up. */
-import { expect, test } from "vitest";
+import { Agent, request } from "node:http";
+import { expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
@@ -51,3 +52,110 @@ test("an upload and an answer in flight are finished, and counted when they cann
     expect(client.received.includes("taken")).toBe(finishes);
   }
 });
+
+test("an answer that began before announces the end when its headers come after", async () => {
+  let answer = () => {};
+  const upstream = await startUpstream((_, res) => {
+    answer = () => res.end("late");
+  });
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const client = await openSocket(gateway.port);
+  client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  await eventually(() => upstream.requests.length === 1);
+  const drained = gateway.drain(50, 2_000);
+  answer();
+  await eventually(() => client.received.includes("late"));
+  expect(client.received).toMatch(/^connection: close\r$/im);
+  expect(await drained).toBe(0);
+});
+
+test("a long answer reaches a slow reader whole, although its upstream has long finished", async () => {
+  const size = 6_000_000;
+  const upstream = await startUpstream((_, res) => res.end("x".repeat(size)));
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const client = await openSocket(gateway.port);
+  client.pause();
+  client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  await eventually(() => upstream.requests.length === 1);
+  const drained = gateway.drain(0, 8_000);
+  const slowly = setInterval(() => {
+    client.resume();
+    setTimeout(() => client.pause(), 2);
+  }, 30);
+  await eventually(() => client.received.length > size, "the whole answer", 8_000);
+  clearInterval(slowly);
+  client.resume();
+  expect(await drained).toBe(0);
+  expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(size);
+});
+
+test("an event stream goes on until the time is over, then it is cut, and counted", async () => {
+  let send: ((text: string) => void) | undefined;
+  const upstream = await startUpstream((_, res) => {
+    res.writeHead(200, { "content-type": "text/event-stream" });
+    send = (text) => res.write(`data: ${text}\n\n`);
+    send("first");
+  });
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const client = await openSocket(gateway.port);
+  client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  await eventually(() => client.received.includes("first"));
+  const drained = gateway.drain(20, 400);
+  await expect(fetch(`${gateway.url}/health/ready`).then((answer) => answer.status)).resolves.toBe(503);
+  await eventually(async () => (await fetch(`${gateway.url}/health`).catch(() => "closed")) === "closed");
+  send?.("second");
+  await eventually(() => client.received.includes("second"));
+  expect(await drained).toBe(1);
+  expect(client.received).not.toContain("0\r\n\r\n");
+});
+
+/** L1. A balancer's view: it asks for readiness, keeps connections as long as it may, and moves on. */
+test("twenty instances end one after another under load, and no request fails", async () => {
+  const upstream = await startUpstream((_, res) => setTimeout(() => res.end("ok"), 5));
+  const open = () => startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const agent = new Agent({ keepAlive: true });
+  onTestFinished(() => agent.destroy());
+  let current = await open();
+  let isOver = false;
+  const failures: unknown[] = [];
+  let served = 0;
+  const work = async () => {
+    while (!isOver) {
+      try {
+        const { status, text } = await ask(agent, `${current.url}/proxy/api/`);
+        if (status !== 200 || text !== "ok") failures.push(status);
+        served++;
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  };
+  const workers = Array.from({ length: 8 }, work);
+  for (let cycle = 0; cycle < 20; cycle++) {
+    const next = await open();
+    const ending = current;
+    const drained = ending.drain(100, 5_000);
+    await eventually(async () => (await ask(agent, `${ending.url}/health/ready`)).status === 503);
+    current = next;
+    expect(await drained).toBe(0);
+  }
+  isOver = true;
+  await Promise.all(workers);
+  expect(failures).toEqual([]);
+  expect(served).toBeGreaterThan(500);
+}, 30_000);
+
+function ask(agent: Agent, url: string): Promise<{ status: number | undefined; text: string }> {
+  return new Promise((resolve, reject) => {
+    const req = request(url, { agent }, (res) => {
+      let text = "";
+      res.on("data", (chunk) => {
+        text += chunk;
+      });
+      res.on("end", () => resolve({ status: res.statusCode, text }));
+      res.on("error", reject);
+    });
+    req.on("error", reject);
+    req.end();
+  });
+}

@@ -5,6 +5,7 @@
 import { pushRateLimitFields } from "../../limits/rate-limit-fields.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Cors } from "../../perimeter/cors.ts";
+import type { Instance } from "../../perimeter/instance.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { createLinkRewriter } from "./rewrite-links.ts";
@@ -30,6 +31,7 @@ export interface AnswerParts {
   /** Asked only when there is a link to rewrite. */
   readonly clients: ClientView;
   readonly cors: Cors;
+  readonly instance: Instance;
 }
 
 /** @returns a flat list for `writeHead`. */
@@ -37,7 +39,7 @@ export function createAnswerHeaders(
   exchange: Exchange,
   route: Route,
   upstreamHeaders: AnswerHeaders,
-  { clients, cors }: AnswerParts,
+  { clients, cors, instance }: AnswerParts,
 ): string[] {
   const headers: string[] = [];
   const named = connectionOptions(asOne(upstreamHeaders.connection));
@@ -63,7 +65,8 @@ export function createAnswerHeaders(
     exchange.id,
   );
   if (upstreamHeaders["x-request-id"] === undefined) headers.push("X-Request-Id", exchange.id);
-  if (exchange.closesConnection) headers.push("Connection", "close");
+  // Asked now: the gateway may have been told to end while the upstream took its time.
+  if (exchange.closesConnection || instance.isDraining) headers.push("Connection", "close");
   return headers;
 }
 

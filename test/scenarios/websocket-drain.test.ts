@@ -1,0 +1,104 @@
+/** The end of a gateway with WebSockets open: each is told 1001 between two frames, and none holds up the end. */
+import { once } from "node:events";
+import type { Socket } from "node:net";
+import { expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { eventually } from "../support/eventually.ts";
+import { startGateway } from "../support/gateway.ts";
+import { openSocket } from "../support/raw-request.ts";
+import { startRawUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
+
+const HANDSHAKE =
+  "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const ACCEPT = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const GOING_AWAY = "\x88\x02\x03\xe9";
+
+/** A client and an upstream's socket by hand, joined. */
+async function join() {
+  let peer: Socket | undefined;
+  const upstream = await startRawUpstream((socket, received) => {
+    peer = socket;
+    if (received.endsWith("\r\n\r\n")) socket.write(ACCEPT);
+  });
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, ws: true } } });
+  const client = await openSocket(gateway.port);
+  client.write(HANDSHAKE);
+  await eventually(() => client.received.includes("\r\n\r\n"));
+  client.received = "";
+  return { gateway, upstream, client, peer: peer as Socket };
+}
+
+test("a hundred clients get 1001, their upstreams too, and the end is quick and clean", async () => {
+  const echo = await startWebSocketEcho();
+  const gateway = await startGateway({ services: { api: { baseUrl: echo.url, ws: true } } });
+  const codes: number[] = [];
+  const upstreamCodes: number[] = [];
+  echo.server.on("connection", (socket) => socket.on("close", (code) => upstreamCodes.push(code)));
+  const clients = Array.from({ length: 100 }, () => new WebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/`));
+  for (const client of clients) client.on("close", (code) => codes.push(code));
+  await Promise.all(clients.map((client) => once(client, "open")));
+  const startedAt = performance.now();
+  expect(await gateway.drain(0, 8_000)).toBe(0);
+  expect(performance.now() - startedAt).toBeLessThan(4_000);
+  await eventually(() => codes.length === 100 && upstreamCodes.length === 100);
+  expect(new Set([...codes, ...upstreamCodes])).toEqual(new Set([1001]));
+});
+
+test("what is open goes on for SHUTDOWN_DELAY, and a new one is still let in", async () => {
+  const echo = await startWebSocketEcho();
+  const gateway = await startGateway({ services: { api: { baseUrl: echo.url, ws: true } } });
+  const early = new WebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/`);
+  await once(early, "open");
+  const drained = gateway.drain(300, 5_000);
+  const late = new WebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/`);
+  await once(late, "open");
+  for (const client of [early, late]) {
+    client.send("still here");
+    expect(String(((await once(client, "message")) as [Buffer])[0])).toBe("still here");
+  }
+  expect(await drained).toBe(0);
+});
+
+test("a frame that is under way is finished first, and what comes behind it is not sent", async () => {
+  const { gateway, client, peer } = await join();
+  peer.write(Buffer.from([0x82, 10, 1, 2, 3]));
+  await eventually(() => client.received.length === 5);
+  const drained = gateway.drain(0, 3_000);
+  peer.write(Buffer.from([4, 5, 6]));
+  await eventually(() => client.received.length === 8);
+  peer.write(Buffer.concat([Buffer.from([7, 8, 9, 10]), Buffer.from([0x81, 1, 97])]));
+  await eventually(() => client.received.length >= 12 + 4);
+  expect(client.received.slice(0, 12)).toBe("\x82\x0a\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a");
+  expect(client.received.slice(12)).toBe(GOING_AWAY);
+  // A client's frames are masked; its close is passed on, so that the upstream sees why.
+  client.write(Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]));
+  expect(await drained).toBe(0);
+  expect(client.received.slice(12)).toBe(GOING_AWAY);
+});
+
+test("a client that does not answer is cut when the time is over, and counted", async () => {
+  const { gateway, client, upstream } = await join();
+  const startedAt = performance.now();
+  expect(await gateway.drain(0, 300)).toBe(1);
+  expect(performance.now() - startedAt).toBeLessThan(1_500);
+  expect(client.received).toBe(GOING_AWAY);
+  await eventually(() => client.closed && upstream.sockets.size === 0);
+});
+
+test("a handshake that is under way when the time of grace is over gets its answer, and 1001 behind it", async () => {
+  let accept = () => {};
+  const upstream = await startRawUpstream((socket) => {
+    accept = () => socket.write(ACCEPT);
+  });
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, ws: true } } });
+  const client = await openSocket(gateway.port);
+  client.write(HANDSHAKE);
+  await eventually(() => upstream.received.length === 1);
+  const drained = gateway.drain(0, 3_000);
+  await eventually(async () => (await fetch(`${gateway.url}/health`).catch(() => "closed")) === "closed");
+  accept();
+  await eventually(() => client.received.endsWith(GOING_AWAY));
+  client.end();
+  expect(await drained).toBe(0);
+});
