@@ -138,6 +138,41 @@ describe("octokit", () => {
       "Bearer github-token-for-tests /repos/a/b/issues?per_page=2&page=3",
     ]);
   });
+
+  test("writes, and reads a refusal of GitHub's and one of the gateway's as a RequestError", async () => {
+    const upstream = await startUpstream(async (req, res) => {
+      res.setHeader("content-type", "application/json");
+      if (req.method === "POST") res.writeHead(201).end(await bodyOf(req));
+      else res.writeHead(422).end(JSON.stringify({ message: "Validation Failed" }));
+    });
+    const gateway = await startGateway({
+      env: { PROXY_API_KEY: PROXY_KEY },
+      services: { github: { baseUrl: upstream.url } },
+    });
+    const octokit = new Octokit({
+      auth: PROXY_KEY,
+      baseUrl: `${gateway.url}/proxy/github`,
+      retry: { enabled: false },
+      throttle: { enabled: false },
+    });
+    const repository = { owner: "a", repo: "b" };
+    const { data } = await octokit.rest.issues.create({ ...repository, title: "größe" });
+    expect(data).toEqual({ title: "größe" });
+    await expect(octokit.rest.issues.get({ ...repository, issue_number: 1 })).rejects.toMatchObject({
+      status: 422,
+      response: { data: { message: "Validation Failed" } },
+    });
+    const stranger = new Octokit({
+      auth: "wrong-key-0123456789",
+      baseUrl: `${gateway.url}/proxy/github`,
+      retry: { enabled: false },
+      throttle: { enabled: false },
+    });
+    await expect(stranger.rest.issues.get({ ...repository, issue_number: 1 })).rejects.toMatchObject({
+      status: 401,
+      response: { data: { code: "INVALID_API_KEY" } },
+    });
+  });
 });
 
 describe("openai", () => {
@@ -203,5 +238,19 @@ describe("openai", () => {
     const uploaded = await client.files.create({ file: new File([file], "a.bin"), purpose: "assistants" });
     expect(uploaded.id).toBe("file-1");
     expect(received.includes(file)).toBe(true);
+  });
+
+  test("waits as long as the upstream's 429 asks, and tries again", async () => {
+    let asked = 0;
+    const { upstream, gateway } = await startOpenAi((_, res) => {
+      asked++;
+      res.setHeader("content-type", "application/json");
+      if (asked === 1)
+        res.writeHead(429, { "retry-after-ms": "5" }).end(JSON.stringify({ error: { message: "slow" } }));
+      else res.end(JSON.stringify({ object: "list", data: [{ id: "m" }] }));
+    });
+    const client = new OpenAI({ apiKey: PROXY_KEY, baseURL: `${gateway.url}/proxy/openai`, maxRetries: 1 });
+    expect((await client.models.list()).data).toEqual([{ id: "m" }]);
+    expect(upstream.requests).toHaveLength(2);
   });
 });

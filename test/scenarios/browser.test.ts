@@ -1,0 +1,195 @@
+/** What a page of another origin can do through the gateway, in a real browser. */
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { hasBrowser, openBrowser, startPage } from "../support/browser.ts";
+import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { bodyOf, startUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
+
+/** As much of RequestInit as travels into a page. */
+interface Init {
+  readonly method?: string;
+  readonly headers?: Record<string, string>;
+  readonly body?: string;
+  readonly mode?: "no-cors";
+  readonly credentials?: "include";
+}
+
+/** Runs in the page; resolves to what a script there can see of an answer. */
+const ask = async ({ url, init = {} }: { url: string; init?: Init }) => {
+  try {
+    const answer = await fetch(url, init);
+    return { status: answer.status, text: await answer.text(), headers: Object.fromEntries(answer.headers) };
+  } catch (error) {
+    return { failed: String(error) };
+  }
+};
+
+describe.skipIf(!hasBrowser)("a page in a browser", () => {
+  let browser: Browser;
+  beforeAll(async () => {
+    browser = await openBrowser();
+  });
+  afterAll(() => browser?.close());
+
+  /** A listed origin and one that is not, in front of one gateway. */
+  async function start(env: Record<string, string> = {}) {
+    const listed = await startPage();
+    const foreign = await startPage();
+    const echo = await startWebSocketEcho();
+    const upstream = await startUpstream(async (req, res) => {
+      if (req.url === "/events") {
+        res.writeHead(200, { "content-type": "text/event-stream", "access-control-allow-origin": "*" });
+        for (const data of ["one", "two"]) res.write(`data: ${data}\n\n`);
+        return;
+      }
+      res.setHeader("access-control-allow-origin", "https://somewhere.else");
+      res.setHeader("x-hidden", "1");
+      res.end(`${req.method} ${await bodyOf(req)}`);
+    });
+    const gateway = await startGateway({
+      env: { PROXY_API_KEY: PROXY_KEY, CORS_ORIGINS: listed, ...env },
+      services: { api: { baseUrl: upstream.url }, ws: { baseUrl: echo.url, ws: true } },
+    });
+    const open = async (origin: string) => {
+      const page = await browser.newPage();
+      await page.goto(origin);
+      return page;
+    };
+    return { listed, foreign, upstream, echo, gateway, open };
+  }
+
+  test("of a listed origin reads simple and preflighted answers, with the gateway's headers", async () => {
+    const { listed, gateway, upstream, open } = await start();
+    const page = await open(listed);
+    const simple = await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x?api_key=${PROXY_KEY}` });
+    expect(simple).toMatchObject({ status: 200, text: "GET " });
+    expect(simple.headers?.["x-proxy-request-id"]).toEqual(expect.any(String));
+    expect(simple.headers).not.toHaveProperty("x-hidden");
+    const preflighted = await page.evaluate(ask, {
+      url: `${gateway.url}/proxy/api/x`,
+      init: { method: "PUT", headers: { "x-api-key": PROXY_KEY, "content-type": "application/json" }, body: "{}" },
+    });
+    expect(preflighted).toMatchObject({ status: 200, text: "PUT {}" });
+    expect(upstream.requests.map(({ method }) => method)).toEqual(["GET", "PUT"]);
+    await page.close();
+  });
+
+  test("of a listed origin reads refusals of both planes, and of a preflighted request", async () => {
+    const { listed, gateway, open } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
+    const page = await open(listed);
+    for (const path of ["/proxy/api/x", "/proxy/services", "/manage/x", "/proxy/nope"]) {
+      const answer = await page.evaluate(ask, {
+        url: gateway.url + path,
+        init: { headers: { "x-api-key": "wrong-key-0123456789" } },
+      });
+      expect([path, answer.status]).toEqual([path, 401]);
+      expect(JSON.parse(answer.text as string).code).toBe(answer.headers?.["x-proxy-error"]);
+    }
+    await page.close();
+  });
+
+  test("of another origin can neither read nor send what needs a preflight", async () => {
+    const { foreign, gateway, upstream, open } = await start();
+    const page = await open(foreign);
+    const simple = await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x?api_key=${PROXY_KEY}` });
+    expect(simple).toEqual({ failed: expect.stringContaining("Failed to fetch") });
+    const before = upstream.requests.length;
+    const init = { method: "DELETE", headers: { "x-api-key": PROXY_KEY } };
+    expect(await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x`, init: init })).toHaveProperty("failed");
+    expect(upstream.requests).toHaveLength(before);
+    await page.close();
+  });
+
+  test("of another origin reaches nothing of an open plane: not by fetch, not by image, not by WebSocket", async () => {
+    const { foreign, gateway, upstream, echo, open } = await start({ PROXY_API_KEY: "" });
+    const page = await open(foreign);
+    const modes: Init[] = [{}, { mode: "no-cors" }, { mode: "no-cors", method: "POST", body: "x" }];
+    for (const init of modes) await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x`, init: init });
+    await page.setContent(`<img src="${gateway.url}/proxy/api/image">`, { waitUntil: "load" });
+    const socket = await page.evaluate(
+      async (url) => {
+        const socket = new WebSocket(url);
+        return new Promise((resolve) => {
+          socket.onopen = () => resolve("open");
+          socket.onerror = () => resolve("refused");
+        });
+      },
+      `${gateway.url.replace("http", "ws")}/proxy/ws/`,
+    );
+    expect(socket).toBe("refused");
+    expect(upstream.requests).toEqual([]);
+    expect(echo.requests).toEqual([]);
+    await page.close();
+  });
+
+  test("may send credentials where they are allowed, and not where they are not", async () => {
+    for (const [CORS_CREDENTIALS, isRead] of [
+      ["true", true],
+      ["false", false],
+    ] as const) {
+      const { listed, gateway, open } = await start({ CORS_CREDENTIALS });
+      const page = await open(listed);
+      const init: Init = { credentials: "include", headers: { "x-api-key": PROXY_KEY } };
+      const answer = await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x`, init: init });
+      expect("status" in answer).toBe(isRead);
+      await page.close();
+    }
+  });
+
+  test("reads events by EventSource as they come", async () => {
+    const { listed, gateway, open } = await start();
+    const page = await open(listed);
+    const events = await page.evaluate(async (url) => {
+      const source = new EventSource(url);
+      const seen: string[] = [];
+      await new Promise<void>((resolve, reject) => {
+        source.onmessage = ({ data }) => {
+          seen.push(data);
+          if (seen.length === 2) resolve();
+        };
+        source.onerror = () => reject(new Error("the stream failed"));
+      });
+      source.close();
+      return seen;
+    }, `${gateway.url}/proxy/api/events?api_key=${PROXY_KEY}`);
+    expect(events).toEqual(["one", "two"]);
+    await page.close();
+  });
+
+  test("sends 1 MB through a WebSocket and gets it back", async () => {
+    const { listed, gateway, echo, open } = await start();
+    const page = await open(listed);
+    const result = await page.evaluate(
+      async (url) => {
+        const socket = new WebSocket(url, ["v1"]);
+        socket.binaryType = "arraybuffer";
+        const sent = crypto.getRandomValues(new Uint8Array(65_536));
+        const message = new Uint8Array(1_048_576);
+        for (let at = 0; at < message.length; at += sent.length) message.set(sent, at);
+        await new Promise((resolve, reject) => {
+          socket.onopen = resolve;
+          socket.onerror = () => reject(new Error("it did not open"));
+        });
+        const answer = new Promise<ArrayBuffer>((resolve) => {
+          socket.onmessage = ({ data }) => resolve(data);
+        });
+        socket.send(message);
+        const received = new Uint8Array(await answer);
+        const closed = new Promise<number>((resolve) => {
+          socket.onclose = ({ code }) => resolve(code);
+        });
+        socket.close(1000);
+        return {
+          same: received.length === message.length && received.every((byte, i) => byte === message[i]),
+          code: await closed,
+          protocol: socket.protocol,
+        };
+      },
+      `${gateway.url.replace("http", "ws")}/proxy/ws/?api_key=${PROXY_KEY}`,
+    );
+    expect(result).toEqual({ same: true, code: 1000, protocol: "v1" });
+    expect(echo.requests[0]?.url).toBe("/");
+    await page.close();
+  });
+});
