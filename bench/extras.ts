@@ -2,7 +2,7 @@
 import { type BigBody, measureDownload, measureUpload } from "./big-bodies.ts";
 import { API_KEY, type RunningGateway, startGateway } from "./gateway.ts";
 import { type Processes, stop } from "./processes.ts";
-import { measureSilentStreams, type SilentStreams } from "./silent-streams.ts";
+import { EVENT_STREAMS, measureSilent, type SilentConnections, WEBSOCKETS } from "./silent-connections.ts";
 import { type Spread, spreadOf } from "./statistics.ts";
 
 const STARTS = 5;
@@ -11,7 +11,7 @@ const FIRST_REQUESTS = 500;
 export interface Extras {
   readonly upload: BigBody;
   readonly download: BigBody;
-  readonly streams: SilentStreams;
+  readonly silent: readonly SilentConnections[];
   /** From spawning node to the first 200 of /health, ms. */
   readonly startUpMs: Spread;
 }
@@ -28,7 +28,10 @@ export async function measureExtras(processes: Processes, root: string, originPo
   return {
     upload: await onFresh("1 GiB upload", measureUpload),
     download: await onFresh("1 GiB download", measureDownload),
-    streams: await onFresh("silent streams", (gateway) => measureSilentStreams(gateway, originPort)),
+    silent: [
+      await onFresh(EVENT_STREAMS.name, (gateway) => measureSilent(EVENT_STREAMS, gateway, originPort)),
+      await onFresh(WEBSOCKETS.name, (gateway) => measureSilent(WEBSOCKETS, gateway, originPort)),
+    ],
     startUpMs: await measureStartUp(processes, root, originPort),
   };
 }

@@ -52,6 +52,7 @@ function servicesFile(originPort: number): unknown {
     services: {
       origin: {
         baseUrl: `http://127.0.0.1:${originPort}`,
+        ws: true,
         auth: { type: "bearer", tokenEnvVar: "BENCH_ORIGIN_TOKEN" },
         rateLimit: { maxRequests: 1_000_000_000, windowMs: 3_600_000, per: "service" },
       },

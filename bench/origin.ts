@@ -3,6 +3,7 @@
  * It is kept as cheap as node:http allows, because it shares two cores with the one that is measured.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import { announce } from "./announce.ts";
 
 const ITEM = Buffer.from(
@@ -33,6 +34,11 @@ const ITEM_HEADERS = {
 };
 const BLOCK = Buffer.alloc(64 * 1024, "x");
 const openStreams = new Set<ServerResponse>();
+const openWebSockets = new Set<Duplex>();
+/** Not checked by those who ask here. */
+const ACCEPTANCE = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+/** A text frame. */
+const WAKE_FRAME = Buffer.from([0x81, 4, ...Buffer.from("wake")]);
 
 const server = createServer((req, res) => {
   const url = req.url ?? "/";
@@ -41,8 +47,18 @@ const server = createServer((req, res) => {
   if (url.startsWith("/download/")) return pour(res, Number(url.slice("/download/".length)));
   if (url === "/events") return openStream(res);
   if (url === "/events/wake") return wakeStreams(res);
+  if (url === "/websockets/wake") return wakeWebSockets(res);
   if (url === "/seen") return answer(res, { authorization: req.headers.authorization ?? null });
   res.writeHead(404).end();
+});
+
+server.on("upgrade", (_, socket: Duplex) => {
+  openWebSockets.add(socket);
+  socket.on("error", () => socket.destroy());
+  socket.on("end", () => socket.end());
+  socket.on("close", () => openWebSockets.delete(socket));
+  socket.resume();
+  socket.write(ACCEPTANCE);
 });
 
 function answer(res: ServerResponse, body: unknown): void {
@@ -82,6 +98,11 @@ function openStream(res: ServerResponse): void {
 function wakeStreams(res: ServerResponse): void {
   for (const stream of openStreams) stream.write("data: wake\n\n");
   answer(res, { open: openStreams.size });
+}
+
+function wakeWebSockets(res: ServerResponse): void {
+  for (const socket of openWebSockets) socket.write(WAKE_FRAME);
+  answer(res, { open: openWebSockets.size });
 }
 
 announce(server);

@@ -6,7 +6,6 @@ import type { Extras } from "./extras.ts";
 import type { LoadResult } from "./load.ts";
 import type { Measured } from "./measure.ts";
 import type { ContestantName, Options } from "./options.ts";
-import { STREAMS } from "./silent-streams.ts";
 import { type Spread, spreadOf } from "./statistics.ts";
 
 const MIB = 2 ** 20;
@@ -115,7 +114,7 @@ function verdict(met: boolean): string {
   return met ? "met" : "**missed**";
 }
 
-function extrasTable({ upload, download, streams, startUpMs }: Extras): string {
+function extrasTable({ upload, download, silent, startUpMs }: Extras): string {
   const bigBody = (title: string, { bytesPerSecond, growthBytes }: BigBody) => [
     `${BIG_BODY_BYTES / 2 ** 30} GiB ${title}`,
     `${(bytesPerSecond / MIB).toFixed(0)} MiB/s, ${(growthBytes / MIB).toFixed(0)} MiB above idle`,
@@ -124,11 +123,11 @@ function extrasTable({ upload, download, streams, startUpMs }: Extras): string {
   const rows = [
     bigBody("upload", upload),
     bigBody("download", download),
-    [
-      `${STREAMS} silent event streams`,
-      `${(streams.bytesPerStream / 1024).toFixed(0)} KiB a stream, all open after ${streams.heldMs / 1000} s`,
+    ...silent.map(({ kind, bytesEach, growthBytes, heldMs }) => [
+      `${kind.count} ${kind.name}`,
+      `${(bytesEach / 1024).toFixed(0)} KiB each, all open after ${heldMs / 1000} s, ${(growthBytes / MIB).toFixed(1)} MiB more then`,
       "",
-    ],
+    ]),
     ["start-up to /health", `${spreadText(startUpMs, 0)} ms`, ""],
   ];
   return markdown(["ByteProxy alone", "", "goal"], rows);
