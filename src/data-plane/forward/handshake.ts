@@ -8,16 +8,18 @@ import { GatewayError } from "../../errors.ts";
 import { answerTimeout, connectTimeout, explainFailure } from "./explain-failure.ts";
 import type { Upgrade } from "./tunnel.ts";
 
+export interface Accepted {
+  readonly kind: "accepted";
+  readonly answer: IncomingMessage;
+  readonly socket: Socket;
+  /** Bytes that the client sent before it was answered: they go to the upstream first. */
+  readonly earlyBytes: number;
+  /** Writes the 101 with the answer's headers, and joins the sockets. */
+  join(): void;
+}
+
 export type Handshake =
-  | {
-      readonly kind: "accepted";
-      readonly answer: IncomingMessage;
-      readonly socket: Socket;
-      /** Bytes that the client sent before it was answered: they go to the upstream first. */
-      readonly earlyBytes: number;
-      /** Writes the 101 with the answer's headers, and joins the sockets. */
-      join(): void;
-    }
+  | Accepted
   | { readonly kind: "refused"; readonly answer: IncomingMessage }
   | { readonly kind: "client-left" };
 

@@ -8,7 +8,7 @@ import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
-import { type Handshake, shakeHands } from "./handshake.ts";
+import { type Accepted, shakeHands } from "./handshake.ts";
 import { OpenTunnel } from "./open-tunnel.ts";
 import { relayRefusal } from "./relay-refusal.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
@@ -56,14 +56,13 @@ export function createTunnels(): Tunnels {
     return upstreamRequest;
   }
 
-  async function carry({ exchange, route }: Upgrade, handshake: Handshake & { kind: "accepted" }, parts: AnswerParts) {
-    const { req, res } = exchange;
-    const client = req.socket;
+  async function carry({ exchange, route }: Upgrade, handshake: Accepted, parts: AnswerParts): Promise<void> {
+    const client = exchange.req.socket;
+    const { bytesRead } = client;
     handshake.answer.headers = acceptance(createAnswerHeaders(exchange, route, handshake.answer.headers, parts));
     // The socket is the tunnel's now: the answer that stood ready for a refusal lets go of it.
-    res.detachSocket(client);
-    res.statusCode = 101;
-    const { bytesRead } = client;
+    exchange.res.detachSocket(client);
+    exchange.res.statusCode = 101;
     handshake.join();
     const { bytesWritten } = client;
     const tunnel = new OpenTunnel(client, handshake.socket, route.prepared.service.idleTimeoutMs ?? 0);
@@ -84,9 +83,19 @@ export function createTunnels(): Tunnels {
       exchange.attempts = 1;
       const handshake = await shakeHands(upgrade, dial);
       exchange.answeredAt = performance.now();
-      if (handshake.kind === "accepted") await carry(upgrade, handshake, answerParts);
-      else if (handshake.kind === "refused") await relayRefusal(upgrade, handshake.answer, answerParts);
-      else exchange.outcome = "client-left";
+      switch (handshake.kind) {
+        case "accepted":
+          return carry(upgrade, handshake, answerParts).catch((error: unknown) => {
+            // Whatever was thrown: there is nobody left who would end the two.
+            handshake.socket.destroy();
+            exchange.req.socket.destroy();
+            throw error;
+          });
+        case "refused":
+          return relayRefusal(upgrade, handshake.answer, answerParts);
+        case "client-left":
+          exchange.outcome = "client-left";
+      }
     },
     goAway() {
       isGoingAway = true;
