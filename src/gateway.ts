@@ -8,7 +8,7 @@ import { carriesKey } from "./callers/presented-keys.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
-import type { Audience } from "./control-plane/parts.ts";
+import type { Audience, Listener } from "./control-plane/parts.ts";
 import type { TransportOptions } from "./data-plane/forward/transport.ts";
 import { createTunnels } from "./data-plane/forward/tunnel.ts";
 import { createPipeline } from "./data-plane/pipeline.ts";
@@ -50,33 +50,84 @@ export interface GatewayOptions {
 
 /** A listener that is open. */
 interface OpenListener {
-  readonly name: "main" | "management";
+  readonly name: Listener["name"];
   readonly server: GatewayServer;
-  readonly url: string;
 }
 
 export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
+  const parts = await buildParts(config, options);
+  const open: OpenListener[] = [];
+  const planes = wirePlanes(config, parts, () =>
+    open.map(({ name, server }) => ({ name, connections: server.connections })),
+  );
+  const closeAll = async (timeoutMs: number) => {
+    parts.tunnels.goAway();
+    const cut = await Promise.all(open.map(({ server }) => server.close(timeoutMs)));
+    await closeParts(parts);
+    return cut.reduce((sum, count) => sum + count, 0);
+  };
+
+  const urls: string[] = [];
+  try {
+    for (const { name, host, port, audience } of listenersOf(config)) {
+      const server = planes.createServer(audience);
+      urls.push(await server.listen(port, host));
+      open.push({ name, server });
+    }
+  } catch (error) {
+    await closeAll(0);
+    throw error;
+  }
+  return {
+    url: urls[0] as string,
+    managementUrl: urls[1],
+    logger: parts.logger,
+    async drain(delayMs, timeoutMs) {
+      parts.instance.isDraining = true;
+      await wait(delayMs);
+      return closeAll(timeoutMs);
+    },
+    async close() {
+      await closeAll(0);
+    },
+  };
+}
+
+type Parts = Awaited<ReturnType<typeof buildParts>>;
+
+async function buildParts(config: Config, { logSink }: GatewayOptions) {
   const { settings } = config;
   const mask = createSecretMask(secretsOf(config));
-  const logger = await openLogger(config, mask, options.logSink);
   const callers = createCallers(config);
-  const instance = createInstance((text) => carriesKey(text, callers.isOwnKey));
-  const clients = createClientView(settings, callers.isProtected("proxy"));
-  const cors = createCors(settings);
-  const registry = createRegistry(config.services);
-  const echo = [...config.services.values()].some((service) => service.embedded)
-    ? await createEchoUpstream(mask)
-    : undefined;
-  const prepared = prepareAll(config, echo);
-  const loadOf = (key: string) => prepared.get(key) as PreparedService;
-  const guardOpenPlane = createOpenPlaneGuard(config, "PROXY_API_KEY");
-  const monitor = createPressureMonitor(settings);
-  const inFlight = new Slots(settings.MAX_IN_FLIGHT);
-  const retryAfterS = settings.PRESSURE_RETRY_AFTER;
-  const tunnels = createTunnels();
+  const hasEmbedded = [...config.services.values()].some((service) => service.embedded);
+  const echo = hasEmbedded ? await createEchoUpstream(mask) : undefined;
+  return {
+    logger: await openLogger(config, mask, logSink),
+    callers,
+    instance: createInstance((text) => carriesKey(text, callers.isOwnKey)),
+    clients: createClientView(settings, callers.isProtected("proxy")),
+    cors: createCors(settings),
+    registry: createRegistry(config.services),
+    monitor: createPressureMonitor(settings),
+    inFlight: new Slots(settings.MAX_IN_FLIGHT),
+    retryAfterS: settings.PRESSURE_RETRY_AFTER,
+    tunnels: createTunnels(),
+    prepared: prepareAll(config, echo),
+    echo,
+  };
+}
+
+async function closeParts({ prepared, echo, monitor, logger }: Parts): Promise<void> {
+  await Promise.all([...prepared.values()].map(({ transport }) => transport.close()));
+  await echo?.close();
+  monitor.close();
+  logger.close();
+}
+
+/** The two planes, and the servers that fork between them. */
+function wirePlanes(config: Config, parts: Parts, listeners: () => Listener[]) {
+  const { instance, cors, logger, monitor, prepared, tunnels } = parts;
   const openWebSockets = () => tunnels.open;
-  const open: OpenListener[] = [];
-  const listeners = () => open.map(({ name, server }) => ({ name, connections: server.connections }));
   const metrics = createMetrics({
     services: () => [...prepared].map(([key, { slots }]) => ({ key, inFlight: slots.taken })),
     listeners: () => listeners().map(({ name, connections }) => ({ name, connections: connections.count })),
@@ -85,69 +136,34 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     isDraining: () => instance.isDraining,
     version: version.version,
   });
-
-  const shared = { instance, clients, callers, cors, registry, logger, metrics, monitor, inFlight, retryAfterS };
-  const dataPlane = createPipeline({ ...shared, tunnels, guardOpenPlane, findPrepared: (key) => prepared.get(key) });
+  const guardOpenPlane = createOpenPlaneGuard(config, "PROXY_API_KEY");
+  const dataPlane = createPipeline({ ...parts, metrics, guardOpenPlane, findPrepared: (key) => prepared.get(key) });
   const controlPlaneParts = {
-    ...{ ...shared, loadOf, listeners, openWebSockets },
+    ...{ ...parts, metrics, listeners, openWebSockets },
+    loadOf: (key: string) => prepared.get(key) as PreparedService,
     guardOpenProxyPlane: guardOpenPlane,
     guardOpenManagementPlane: createOpenPlaneGuard(config, "MANAGEMENT_API_KEY"),
   };
-
-  const listen = async (name: OpenListener["name"], port: number, host: string, audience: Audience) => {
-    const server = createGatewayServer({
-      ...{ instance, cors, logger, metrics },
-      keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
-      maxConnections: settings.MAX_CONNECTIONS,
-      dataPlane: audience.callers ? dataPlane : undefined,
-      controlPlane: createControlPlane(controlPlaneParts, audience).fetch,
-    });
-    const url = await server.listen(port, host);
-    open.push({ name, server, url });
-    return url;
+  return {
+    createServer: (audience: Audience) =>
+      createGatewayServer({
+        ...{ instance, cors, logger, metrics },
+        keepAliveTimeoutMs: config.settings.KEEP_ALIVE_TIMEOUT,
+        maxConnections: config.settings.MAX_CONNECTIONS,
+        dataPlane: audience.callers ? dataPlane : undefined,
+        controlPlane: createControlPlane(controlPlaneParts, audience).fetch,
+      }),
   };
-  const closeAll = async (timeoutMs: number) => {
-    tunnels.goAway();
-    const cut = await Promise.all(open.map(({ server }) => server.close(timeoutMs)));
-    await Promise.all([...prepared.values()].map(({ transport }) => transport.close()));
-    await echo?.close();
-    monitor.close();
-    logger.close();
-    return cut.reduce((sum, count) => sum + count, 0);
-  };
+}
 
-  try {
-    const { managementListener: second } = config;
-    const hosts = (isLoopback: boolean) => guardedHosts(config, isLoopback);
-    const url = await listen("main", settings.PORT, settings.HOST, {
-      callers: true,
-      operators: second === undefined,
-      hosts: hosts(config.isLoopback),
-    });
-    const managementUrl =
-      second &&
-      (await listen("management", second.port, second.host, {
-        callers: false,
-        operators: true,
-        hosts: hosts(second.isLoopback),
-      }));
-    return {
-      url,
-      managementUrl,
-      logger,
-      async drain(delayMs, timeoutMs) {
-        instance.isDraining = true;
-        await wait(delayMs);
-        return closeAll(timeoutMs);
-      },
-      async close() {
-        await closeAll(0);
-      },
-    };
-  } catch (error) {
-    await closeAll(0);
-    throw error;
-  }
+/** One listener for all, or a second one for the operators. */
+function listenersOf(config: Config): { name: Listener["name"]; host: string; port: number; audience: Audience }[] {
+  const { settings, isLoopback, managementListener: second } = config;
+  const main = { callers: true, operators: second === undefined, hosts: guardedHosts(config, isLoopback) };
+  const listeners = [{ name: "main" as const, host: settings.HOST, port: settings.PORT, audience: main }];
+  if (second === undefined) return listeners;
+  const operators = { callers: false, operators: true, hosts: guardedHosts(config, second.isLoopback) };
+  return [...listeners, { name: "management", host: second.host, port: second.port, audience: operators }];
 }
 
 /** Names by which what needs no key may be asked for: any, once the address is the world's and the plane has its key. */

@@ -2,7 +2,7 @@
  * The listener and the fork: `/proxy/<service>` to the data plane, everything else to the control plane.
  * Invariant: what the parser itself refuses is answered in the gateway's own form too, or the connection is cut.
  */
-import { createServer, type IncomingMessage, type Server, ServerResponse, STATUS_CODES } from "node:http";
+import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
@@ -10,34 +10,23 @@ import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
 import { ClientRequest, isProxied } from "./perimeter/client-request.ts";
 import { type Connections, createConnections } from "./perimeter/connections.ts";
-import type { Cors } from "./perimeter/cors.ts";
-import { type ErrorAnswer, errorAnswer, errorResponse } from "./perimeter/error-answer.ts";
+import { createEarlyRefusals, type EarlyRefusalParts, linger } from "./perimeter/early-refusals.ts";
 import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
-import type { Instance } from "./perimeter/instance.ts";
-import type { Logger } from "./telemetry/logger.ts";
-import type { Metrics } from "./telemetry/metrics.ts";
 
 /** @param head of a WebSocket handshake: what the client sent behind it. */
 type DataPlane = (req: IncomingMessage, res: ServerResponse, connections: Connections, head?: Buffer) => Promise<void>;
 
-export interface ServerParts {
-  readonly instance: Instance;
-  readonly cors: Cors;
-  readonly logger: Logger;
+export interface ServerParts extends EarlyRefusalParts {
   readonly keepAliveTimeoutMs: number;
   readonly maxConnections: number;
   /** Undefined for a listener that is for operators only. */
   readonly dataPlane: DataPlane | undefined;
-  readonly metrics: Pick<Metrics, "countRefusal">;
   /** The control plane's `fetch`. */
   readonly controlPlane: Parameters<typeof getRequestListener>[0];
 }
 
 /** How long the headers of a request may take, ms. */
 const HEADERS_TIMEOUT_MS = 60_000;
-
-/** How long a client may go on sending what is thrown away, ms: enough to read the refusal before the reset. */
-const LINGER_MS = 2_000;
 
 /** How often connections that have become idle are closed while draining, ms. */
 const IDLE_SWEEP_MS = 20;
@@ -52,13 +41,14 @@ export interface GatewayServer {
 }
 
 export function createGatewayServer(parts: ServerParts): GatewayServer {
-  const { instance, cors, dataPlane } = parts;
+  const { dataPlane } = parts;
+  const refusals = createEarlyRefusals(parts);
   const controlPlane = getRequestListener(parts.controlPlane, {
     overrideGlobalObjects: false,
     // For HTTP/1.0 without a Host, as balancers check health.
     hostname: "localhost",
     // Asked for targets that no URL can be made of, such as `/\\host`.
-    errorHandler: () => errorResponse(errorOf(new GatewayError("INVALID_PATH")), "GET"),
+    errorHandler: () => refusals.response(new GatewayError("INVALID_PATH")),
   });
   const order = createAnswerOrder();
   const failed = new WeakSet<Duplex>();
@@ -66,7 +56,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
 
   const server = openHttpServer(parts.keepAliveTimeoutMs, (req, res) => order.serveInTurn(req, res, serve));
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
-    order.serveInTurn(req, res, () => sendError(req, res, new GatewayError("EXPECTATION_FAILED"))),
+    order.serveInTurn(req, res, () => refusals.answer(req, res, new GatewayError("EXPECTATION_FAILED"))),
   );
   server.on("connect", onConnect);
   server.on("clientError", onClientError);
@@ -85,7 +75,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     const url = req.url as string;
     if (isProxied(url) && dataPlane !== undefined) return proxy(req, res);
     const malformed = findMalformed(req);
-    if (malformed !== undefined) return sendError(req, res, malformed);
+    if (malformed !== undefined) return refusals.answer(req, res, malformed);
     if (connections.isSurplus(req.socket)) res.shouldKeepAlive = false;
     void controlPlane(req, res);
   }
@@ -115,7 +105,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
 
   /** node:http has let go of the socket: an answer that is still to come on it could neither be sent nor waited for. */
   function onConnect(req: IncomingMessage, socket: Duplex): void {
-    if (order.lastOf(socket)?.closed ?? true) sendRaw(socket, methodRefused("CONNECT"), req);
+    if (order.lastOf(socket)?.closed ?? true) refusals.write(socket, methodRefused("CONNECT"), req);
     else socket.destroy();
   }
 
@@ -126,42 +116,13 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     failed.add(socket);
     const last = order.lastOf(socket);
     if (error.code === "ECONNRESET") socket.destroy();
-    else if (last === undefined || last.closed) sendRaw(socket, parserRefusal(error.code));
+    else if (last === undefined || last.closed) refusals.write(socket, parserRefusal(error.code));
     // Refused already, by the handler that runs before the parser's own check: let that answer out.
     else if (last.writableEnded) (socket as Socket).destroySoon();
     // What is broken is the message behind it.
-    else if (last.req.complete) last.once("close", () => sendRaw(socket, parserRefusal(error.code)));
+    else if (last.req.complete) last.once("close", () => refusals.write(socket, parserRefusal(error.code)));
     else socket.destroy();
   }
-
-  function errorOf(error: GatewayError, req?: IncomingMessage): ErrorAnswer {
-    const answer = errorAnswer(error, { requestId: instance.requestId(req), path: pathOf(req) }, parts.logger.maskKeys);
-    parts.metrics.countRefusal(error.code);
-    answer.headers.push(...cors.headersOf(req?.headers ?? {}));
-    return answer;
-  }
-
-  function sendError(req: IncomingMessage, res: ServerResponse, error: GatewayError): void {
-    const { status, headers, body } = errorOf(error, req);
-    res.writeHead(status, [...headers, "Connection", "close"]);
-    res.end(req.method === "HEAD" ? undefined : body);
-  }
-
-  /** For sockets that have no ServerResponse. */
-  function sendRaw(socket: Duplex, error: GatewayError, req?: IncomingMessage): void {
-    socket.on("error", () => socket.destroy());
-    if (socket.writable) socket.write(onTheWire(errorOf(error, req)));
-    linger(socket);
-  }
-}
-
-/** Ends a socket behind what was written to it, without the reset that unread bytes would cause. */
-function linger(socket: Duplex): void {
-  if (socket.writable) socket.end();
-  socket.resume();
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-  timer.unref();
-  socket.once("close", () => clearTimeout(timer));
 }
 
 function openHttpServer(keepAliveTimeout: number, serve: (req: IncomingMessage, res: ServerResponse) => void): Server {
@@ -213,19 +174,8 @@ async function close(server: Server, connections: Connections, timeoutMs: number
   return cut;
 }
 
-function onTheWire({ status, headers, body }: ErrorAnswer): string {
-  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, `Date: ${new Date().toUTCString()}`];
-  for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
-  lines.push("Connection: close", "", body);
-  return lines.join("\r\n");
-}
-
 function parserRefusal(code: string | undefined): GatewayError {
   if (code === "HPE_HEADER_OVERFLOW") return new GatewayError("HEADERS_TOO_LARGE");
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new GatewayError("REQUEST_TIMEOUT");
   return new GatewayError("INVALID_REQUEST");
-}
-
-function pathOf(req: IncomingMessage | undefined): string | undefined {
-  return req?.url?.split("?", 1)[0];
 }

@@ -5,22 +5,13 @@
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
-import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
-import { type Accepted, shakeHands } from "./handshake.ts";
-import { OpenTunnel } from "./open-tunnel.ts";
-import { relayRefusal } from "./relay-refusal.ts";
-import type { UpstreamRequest } from "./upstream-request.ts";
 
-/** A WebSocket to be. */
-export interface Upgrade {
-  readonly exchange: Exchange;
-  readonly route: Route;
-  readonly request: UpstreamRequest;
-  /** What the client sent behind its handshake. */
-  readonly head: Buffer;
-}
+import type { UpstreamRequest } from "./upstream-request.ts";
+import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
+import { OpenTunnel } from "./websocket/open-tunnel.ts";
+import { relayRefusal } from "./websocket/relay-refusal.ts";
 
 export interface Tunnels {
   /** WebSockets open now. */

@@ -4,9 +4,20 @@
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { GatewayError } from "../../errors.ts";
-import { answerTimeout, connectTimeout, explainFailure } from "./explain-failure.ts";
-import type { Upgrade } from "./tunnel.ts";
+import { GatewayError } from "../../../errors.ts";
+import type { Exchange } from "../../exchange.ts";
+import type { Route } from "../../identify.ts";
+import { answerTimeout, connectTimeout, explainFailure } from "../explain-failure.ts";
+import type { UpstreamRequest } from "../upstream-request.ts";
+
+/** A WebSocket to be. */
+export interface Upgrade {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  readonly request: UpstreamRequest;
+  /** What the client sent behind its handshake. */
+  readonly head: Buffer;
+}
 
 export interface Accepted {
   readonly kind: "accepted";

@@ -1,7 +1,7 @@
 /** Frames are found wherever the network cut the stream. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { FrameReader } from "../../../src/data-plane/forward/frame-reader.ts";
+import { FrameReader } from "../../../../src/data-plane/forward/websocket/frame-reader.ts";
 
 interface Frame {
   readonly opcode: number;

@@ -3,10 +3,10 @@
  * Invariant: as fast as the client reads, and bounded in bytes and time; one that is cut off is cut off.
  */
 import type { IncomingMessage } from "node:http";
-import { GatewayError } from "../../errors.ts";
-import { cutAnswer } from "../client-connection.ts";
-import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
-import type { Upgrade } from "./tunnel.ts";
+import { GatewayError } from "../../../errors.ts";
+import { cutAnswer } from "../../client-connection.ts";
+import { type AnswerParts, createAnswerHeaders } from "../answer-headers.ts";
+import type { Upgrade } from "./handshake.ts";
 
 /** A refusal explains itself, it is no download. */
 const REFUSAL_BYTES_LIMIT = 1024 * 1024;

@@ -1,0 +1,70 @@
+/**
+ * Refusals of what never became an exchange: malformed messages, what the parser itself rejects, sockets without an answer.
+ * Invariant: the same form as every other error, and the connection ends behind it.
+ */
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import type { GatewayError } from "../errors.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { Cors } from "./cors.ts";
+import { type ErrorAnswer, errorAnswer, errorResponse } from "./error-answer.ts";
+import type { Instance } from "./instance.ts";
+
+export interface EarlyRefusalParts {
+  readonly instance: Instance;
+  readonly cors: Cors;
+  readonly logger: Logger;
+  readonly metrics: Pick<Metrics, "countRefusal">;
+}
+
+export interface EarlyRefusals {
+  /** As the answer that node:http has made ready. */
+  answer(req: IncomingMessage, res: ServerResponse, error: GatewayError): void;
+  /** On a socket that has no answer of node:http's. */
+  write(socket: Duplex, error: GatewayError, req?: IncomingMessage): void;
+  /** For the control plane's adapter. */
+  response(error: GatewayError): Response;
+}
+
+/** How long a client may go on sending what is thrown away, ms: enough to read the refusal before the reset. */
+const LINGER_MS = 2_000;
+
+export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRefusalParts): EarlyRefusals {
+  function answerOf(error: GatewayError, req?: IncomingMessage): ErrorAnswer {
+    metrics.countRefusal(error.code);
+    const request = { requestId: instance.requestId(req), path: req?.url?.split("?", 1)[0] };
+    const answer = errorAnswer(error, request, logger.maskKeys);
+    answer.headers.push(...cors.headersOf(req?.headers ?? {}));
+    return answer;
+  }
+  return {
+    answer(req, res, error) {
+      const { status, headers, body } = answerOf(error, req);
+      res.writeHead(status, [...headers, "Connection", "close"]);
+      res.end(req.method === "HEAD" ? undefined : body);
+    },
+    write(socket, error, req) {
+      socket.on("error", () => socket.destroy());
+      if (socket.writable) socket.write(onTheWire(answerOf(error, req)));
+      linger(socket);
+    },
+    response: (error) => errorResponse(answerOf(error), "GET"),
+  };
+}
+
+/** Ends a socket behind what was written to it, without the reset that unread bytes would cause. */
+export function linger(socket: Duplex): void {
+  if (socket.writable) socket.end();
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  timer.unref();
+  socket.once("close", () => clearTimeout(timer));
+}
+
+function onTheWire({ status, headers, body }: ErrorAnswer): string {
+  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, `Date: ${new Date().toUTCString()}`];
+  for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`);
+  lines.push("Connection: close", "", body);
+  return lines.join("\r\n");
+}
