@@ -10,6 +10,11 @@ const OF_THE_UPSTREAM = [
   ...["HTTP/1.1 100 c\r\n\r\n", "HTTP/1.1 103 c\r\n\r\n", "HTTP/1.1 000 x\r\n\r\n", "HTTP/1.0 200 OK\r\n"],
   ...["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "Connection: close\r\n", "Retry-After: 0\r\n"],
   ...["\r\n", "\r\n", "5\r\nhello\r\n", "0\r\n\r\n", "hello", "\0", "zz\r\n", "Trailer: x\r\n", "x: \x01\r\n"],
+  ...[
+    "HTTP/1.1 101 s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "HTTP/1.1 403 n\r\nUpgrade: websocket\r\n",
+  ],
+  ...["\x81\x05hello", "\x82\x7e\x01\x00", "\x88\x02\x03\xe9", "\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff"],
 ];
 
 const OF_THE_CLIENT = [
@@ -24,6 +29,11 @@ const OF_THE_CLIENT = [
   ...["Host: localhost\r\nContent-Length: 5\r\n\r\nhello", "Host: localhost\r\nContent-Length: 5\r\n\r\nhel"],
   ...["Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "TE: trailers\r\n"],
   ...["Host: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "Connection: Upgrade\r\nUpgrade: h2c\r\n"],
+  ...[
+    "Connection: Upgrade\r\nUpgrade: websocket\r\n",
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nHost: localhost\r\n\r\n",
+  ],
+  ...["\x81\x85\0\0\0\0hello", "\x88\x82\0\0\0\0\x03\xe9"],
   ...["Expect: 100-continue\r\n", "Connection: close\r\n", "5\r\nhello\r\n", "zz\r\n", "\0"],
 ];
 
@@ -55,7 +65,7 @@ test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", asyn
     else if (end < 0.5) socket.resetAndDestroy();
     else if (end < 0.7) setTimeout(() => socket.destroy(), 5);
   });
-  const service = { baseUrl: upstream.url, timeoutMs: 150, idleTimeoutMs: 150, retries: 1 };
+  const service = { baseUrl: upstream.url, timeoutMs: 150, idleTimeoutMs: 150, retries: 1, ws: true };
   const gateway = await startGateway({ services: { api: service } });
 
   function client(): Promise<void> {
@@ -75,6 +85,7 @@ test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", asyn
   await eventually(() => upstream.sockets.size === 0, "the upstream's sockets to close", 6_000);
   expect(crashes).toEqual([]);
   expect(gateway.lines().filter(({ msg }) => msg === "internal error" || msg === "an exchange was lost")).toEqual([]);
-  expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
+  const status = (await (await fetch(`${gateway.url}/status`)).json()) as { load: object };
+  expect(status.load).toMatchObject({ inFlight: { current: 0 }, webSockets: 0 });
   expect(gateway.exchanges().length).toBeGreaterThan(100);
 });
