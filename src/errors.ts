@@ -63,6 +63,12 @@ export const CATALOGUE = {
     hint: "Add the name to ALLOWED_HOSTS, or set PROXY_API_KEY so that the plane is protected by a key.",
     proxyStatus: "http_request_denied",
   },
+  EGRESS_NOT_ALLOWED: {
+    status: 403,
+    title: "Egress not allowed",
+    hint: "Point `baseUrl` at an address that may be dialled; EGRESS_ALLOW_PRIVATE=true allows private ones, nothing allows link-local and metadata addresses or the gateway itself.",
+    proxyStatus: "destination_ip_prohibited",
+  },
   SERVICE_NOT_CONFIGURED: {
     status: 404,
     title: "Service not configured",

@@ -9,7 +9,7 @@ import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
 import type { Audience, Listener } from "./control-plane/parts.ts";
-import type { TransportOptions } from "./data-plane/forward/transport.ts";
+import type { DialOptions, EgressPolicy } from "./data-plane/forward/egress.ts";
 import { createTunnels } from "./data-plane/forward/tunnel.ts";
 import { createPipeline } from "./data-plane/pipeline.ts";
 import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
@@ -55,8 +55,8 @@ interface OpenListener {
 }
 
 export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
-  const parts = await buildParts(config, options);
   const open: OpenListener[] = [];
+  const parts = await buildParts(config, options, () => open.flatMap(({ server }) => server.boundTo() ?? []));
   const planes = wirePlanes(config, parts, () =>
     open.map(({ name, server }) => ({ name, connections: server.connections })),
   );
@@ -93,9 +93,10 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   };
 }
 
+type OwnListeners = EgressPolicy["ownListeners"];
 type Parts = Awaited<ReturnType<typeof buildParts>>;
 
-async function buildParts(config: Config, { logSink }: GatewayOptions) {
+async function buildParts(config: Config, { logSink }: GatewayOptions, ownListeners: OwnListeners) {
   const { settings } = config;
   const mask = createSecretMask(secretsOf(config));
   const callers = createCallers(config);
@@ -112,7 +113,7 @@ async function buildParts(config: Config, { logSink }: GatewayOptions) {
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
     tunnels: createTunnels(),
-    prepared: prepareAll(config, echo),
+    prepared: prepareAll(config, ownListeners, echo),
     echo,
   };
 }
@@ -184,17 +185,19 @@ function openLogger(config: Config, mask: SecretMask, sink: LineSink | undefined
   });
 }
 
-function prepareAll({ services, settings }: Config, echo: EchoUpstream | undefined): Map<string, PreparedService> {
+function prepareAll(config: Config, ownListeners: OwnListeners, echo?: EchoUpstream): Map<string, PreparedService> {
+  const { services, settings } = config;
+  const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners };
   const prepared = new Map<string, PreparedService>();
   for (const service of services.values()) {
     const socketPath = service.embedded ? echo?.socketPath : undefined;
-    const connection = connectionTo(service, settings.STRICT_TLS, socketPath);
-    prepared.set(service.key, prepareService(service, createLimiter(service), connection));
+    const dialOptions = dialOptionsOf(service, settings.STRICT_TLS, egress, socketPath);
+    prepared.set(service.key, prepareService(service, createLimiter(service), dialOptions));
   }
   return prepared;
 }
 
-function connectionTo(service: Service, isTlsStrict: boolean, socketPath: string | undefined): TransportOptions {
+function dialOptionsOf(service: Service, isTlsStrict: boolean, egress: EgressPolicy, socketPath?: string): DialOptions {
   const { caFile, certFile, keyFile, strict } = service.tls;
   return {
     service,
@@ -205,6 +208,7 @@ function connectionTo(service: Service, isTlsStrict: boolean, socketPath: string
       ...(keyFile === undefined ? {} : { key: readFileSync(keyFile, "utf8") }),
     },
     socketPath,
+    egress,
   };
 }
 

@@ -36,6 +36,8 @@ export interface GatewayServer {
   readonly connections: Connections;
   /** Resolves to its URL. @throws what node:net raised: port in use, no such address. */
   listen(port: number, host: string): Promise<string>;
+  /** Undefined while it does not listen. */
+  boundTo(): { readonly address: string; readonly port: number } | undefined;
   /** Ends the listener and, within `timeoutMs`, what is in flight. Resolves to the number of connections that had to be cut. */
   close(timeoutMs: number): Promise<number>;
 }
@@ -68,6 +70,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   return {
     connections,
     listen: (port, host) => listen(server, port, host),
+    boundTo: () => (server.address() as AddressInfo | null) ?? undefined,
     close: (timeoutMs) => close(server, connections, timeoutMs),
   };
 

@@ -146,6 +146,10 @@ export const settingsSchema = z.object({
   NETWORK_CONNECT_TIMEOUT: milliseconds(1).default(5_000).describe("ms to connect to an upstream"),
   NETWORK_RETRIES: integer(0, 10).default(2).describe("retries of a replayable request"),
   STRICT_TLS: flag().default(true).describe("verify upstream certificates; `false` warns at start"),
+  EGRESS_ALLOW_PRIVATE: flag()
+    .optional()
+    .describe("whether upstreams may be on loopback, private and other addresses that are not public")
+    .meta({ default: "`true` for services from the file" }),
   ECHO_SERVICE: flag()
     .optional()
     .describe("the embedded upstream `echo`")
@@ -196,7 +200,6 @@ export const SETTING_ALIASES = [["LOGGING_LEVEL", "LOG_LEVEL"]] as const;
  */
 export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   EGRESS_PROXY: [],
-  EGRESS_ALLOW_PRIVATE: ["true"],
   TLS_CERT_FILE: [],
   TLS_KEY_FILE: [],
   TLS_CLIENT_CA_FILE: [],

@@ -5,8 +5,9 @@
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
+import { createDial, type Dial, type DialOptions } from "./forward/egress.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
-import { createTransport, type Transport, type TransportOptions } from "./forward/transport.ts";
+import { createTransport, type Transport } from "./forward/transport.ts";
 import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
 
 /** One base URL in the parts that a request needs. */
@@ -39,17 +40,18 @@ export interface PreparedService {
   /** Requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
   readonly transport: Transport;
-  /** How connections to it are made. */
-  readonly connection: TransportOptions;
+  /** Makes a connection to it; the transport and WebSockets have no other way. */
+  readonly dial: Dial;
 }
 
 export function prepareService(
   service: Service,
   limiter: Limiter | undefined,
-  connection: TransportOptions,
+  dialOptions: DialOptions,
 ): PreparedService {
   const gatewayPrefix = `/proxy/${service.key}`;
   const credential = prepareCredential(service);
+  const dial = createDial(dialOptions);
   return {
     service,
     base: createBase(service.baseUrl, gatewayPrefix),
@@ -65,8 +67,8 @@ export function prepareService(
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     limiter,
     slots: new Slots(service.maxConcurrent),
-    transport: createTransport(connection),
-    connection,
+    transport: createTransport(dial),
+    dial,
   };
 }
 

@@ -26,7 +26,8 @@ export function refuse(exchange: Exchange, error: GatewayError, { logger, cors, 
     exchange.outcome ||= "client-left";
     return;
   }
-  const hasFailed = exchange.attempts > 0 || error.code === "INTERNAL_ERROR";
+  // Where it may not connect nothing was sent, although it was tried.
+  const hasFailed = (exchange.attempts > 0 && error.code !== "EGRESS_NOT_ALLOWED") || error.code === "INTERNAL_ERROR";
   exchange.outcome = `${hasFailed ? "failed" : "refused"}:${error.code}`;
   if (error.cause !== undefined && error.code !== "INTERNAL_ERROR") {
     logger.warn({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, error.message);

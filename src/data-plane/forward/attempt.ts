@@ -117,8 +117,7 @@ export class Attempt implements AnswerListener {
     if (this.#state === "discarding") return this.#finish({ kind: "again", afterMs: this.#againAfterMs });
     if (this.#state === "relaying") return this.fail(explainFailure(error, service));
     const failure = explainFailure(error, service);
-    const afterMs =
-      failure.code === "INTERNAL_ERROR" ? undefined : this.#forwarding.waitBeforeRetry(undefined, undefined);
+    const afterMs = isFinal(failure) ? undefined : this.#forwarding.waitBeforeRetry(undefined, undefined);
     this.#finish(afterMs === undefined ? { kind: "failed", error: failure } : { kind: "again", afterMs });
   }
 
@@ -204,6 +203,11 @@ export class Attempt implements AnswerListener {
     this.#forwarding.exchange.onClose = undefined;
     this.#settle(end);
   }
+}
+
+/** Another attempt would end in the same way. */
+function isFinal({ code }: GatewayError): boolean {
+  return code === "INTERNAL_ERROR" || code === "EGRESS_NOT_ALLOWED";
 }
 
 /** RFC 9112 section 6.3. */

@@ -4,6 +4,7 @@
  */
 import type { Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
+import { EGRESS_NOT_ALLOWED } from "./egress.ts";
 
 interface Explanation {
   readonly code: "UPSTREAM_UNREACHABLE" | "UPSTREAM_TLS_ERROR" | "UPSTREAM_PROTOCOL_ERROR" | "UPSTREAM_TIMEOUT";
@@ -76,6 +77,11 @@ function tls(reason: string): Explanation {
 export function explainFailure(error: Error, service: Pick<Service, "key" | "connectTimeoutMs">): GatewayError {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === "UND_ERR_CONNECT_TIMEOUT") return connectTimeout(service, error);
+  if (code === EGRESS_NOT_ALLOWED) {
+    return new GatewayError("EGRESS_NOT_ALLOWED", {
+      message: `${service.key} leads where the gateway does not connect: ${error.message}.`,
+    });
+  }
   const explanation = explain(code, error);
   if (explanation === undefined) return new GatewayError("INTERNAL_ERROR", { cause: error });
   return new GatewayError(explanation.code, {

@@ -4,8 +4,8 @@
  */
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
-import { buildConnector, type Dispatcher, errors, Pool } from "undici";
-import type { Service } from "../../config/schema.ts";
+import { type buildConnector, type Dispatcher, Pool } from "undici";
+import type { Dial } from "./egress.ts";
 
 /** Upstream answers may have larger headers than we accept from clients: CSP and Link lists are long. */
 const ANSWER_HEADER_BYTES_LIMIT = 65_536;
@@ -40,26 +40,8 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-export interface TransportOptions {
-  readonly service: Pick<Service, "connectTimeoutMs" | "tls">;
-  /** PEM texts named by `tls`, read at start. */
-  readonly pem: { readonly ca?: string; readonly cert?: string; readonly key?: string };
-  readonly isTlsStrict: boolean;
-  /** Unix socket that answers for every origin: the embedded echo server. */
-  readonly socketPath?: string | undefined;
-}
-
-export function createTransport({ service, pem, isTlsStrict, socketPath }: TransportOptions): Transport {
-  const { servername } = service.tls;
-  const connector = buildConnector({
-    // Ours instead: undici's counts in ticks of half a second.
-    timeout: 0,
-    rejectUnauthorized: isTlsStrict,
-    ...pem,
-    ...(servername === undefined ? {} : { servername }),
-    ...(socketPath === undefined ? {} : { socketPath }),
-  });
-  const connect = mendErrors(limitTime(connector, service.connectTimeoutMs));
+export function createTransport(dial: Dial): Transport {
+  const connect = mendErrors(dial);
   const pools = new Map<string, Pool>();
 
   function poolOf(origin: string): Pool {
@@ -90,28 +72,15 @@ export function createTransport({ service, pem, isTlsStrict, socketPath }: Trans
   };
 }
 
-/** Ends a connection that is not there in time, its TLS handshake included. */
-function limitTime(connect: buildConnector.connector, timeoutMs: number): buildConnector.connector {
-  return (options, callback) => {
-    // The types do not tell that the socket is returned.
-    const socket = connect(options, (...outcome) => {
-      clearTimeout(timer);
-      callback(...outcome);
-    }) as unknown as Socket;
-    const timer = setTimeout(() => socket.destroy(new errors.ConnectTimeoutError()), timeoutMs);
-    timer.unref();
-  };
-}
-
 /**
  * Two of undici's conclusions from a socket's error are mended here, by the code that they are drawn from.
  * ECONNRESET on a connection that will not be kept passes for the clean end of a body without a length, and asserts while
  * that body is paused: under another code it is what it is, a cut. And a request that was aborted is put back into its
  * queue, for which a new connection is opened, only to be thrown away there.
  */
-function mendErrors(connect: buildConnector.connector): buildConnector.connector {
+function mendErrors(dial: Dial): buildConnector.connector {
   return (options, callback) => {
-    connect(options, (...outcome) => {
+    dial(options, (...outcome) => {
       const socket = (outcome[1] ?? undefined) as Socket | undefined;
       if (socket !== undefined) {
         readBeforeGivingUp(socket);

@@ -3,7 +3,8 @@
  * Invariant: a handshake ends within its deadline in a 101, in the upstream's own refusal or in a GatewayError; and
  * nothing that http-proxy-3 throws or emits escapes.
  */
-import type { ClientRequest, IncomingMessage } from "node:http";
+import { Agent, type ClientRequest, type IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import type { Route } from "../identify.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
@@ -39,7 +40,7 @@ export function createTunnels(): Tunnels {
     };
     proxy.once("proxyReqWs", take);
     try {
-      proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, dialOptions(route));
+      proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, proxyOptions(route));
     } finally {
       proxy.off("proxyReqWs", take);
     }
@@ -103,24 +104,29 @@ function handshakeRequest({ headers }: UpstreamRequest): Partial<IncomingMessage
   return { method: "GET", url: "/", httpVersion: "1.1", httpVersionMajor: 1, headers: byName };
 }
 
-function dialOptions({ base, prepared }: Route): ServerOptions {
-  const { isTlsStrict, pem, socketPath, service } = prepared.connection;
-  const { protocol, hostname, port, host } = new URL(base.origin);
-  const { servername } = service.tls;
+function proxyOptions(route: Route): ServerOptions {
+  const { host } = new URL(route.base.origin);
   return {
-    target: {
-      ...{ protocol, host, hostname, port: Number(port) || (protocol === "https:" ? 443 : 80) },
-      ...(socketPath === undefined ? {} : { socketPath }),
-      // Here, because http-proxy-3 takes them from nowhere else, whatever `ssl` says.
-      ...pem,
-    },
+    // A stand-in: the agent connects, and TLS is its business.
+    target: { protocol: "http:", host, hostname: host, port: 0 },
     headers: { host },
+    agent: createDialAgent(route),
     ignorePath: true,
     prependPath: false,
-    secure: isTlsStrict,
-    // Made anew for each: http-proxy-3 writes its own options into it.
-    ssl: servername === undefined ? {} : { servername },
   };
+}
+
+/** The service's own `dial` in the form that node:http wants. */
+function createDialAgent({ base, prepared }: Route): Agent {
+  const { protocol, hostname, host, port } = new URL(base.origin);
+  const agent = new Agent();
+  agent.createConnection = (_, onConnected) => {
+    prepared.dial({ protocol, hostname, host, port }, (error, socket) => {
+      onConnected?.(error, socket as Duplex);
+    });
+    return undefined;
+  };
+  return agent;
 }
 
 /** The 101's headers: what makes it one was taken away with the other hop-by-hop headers; a length has no meaning in it. */

@@ -22,7 +22,12 @@ const service = {
   ...{ key: "api", name: "api", timeoutMs: 1, connectTimeoutMs: 1, retries: 0, source: "file", embedded: false },
   credential: { source: "T", secret: new Secret("the-real-one") },
 } as Service;
-const prepared = prepareService(service, undefined, { service, pem: {}, isTlsStrict: true });
+const prepared = prepareService(service, undefined, {
+  service,
+  pem: {},
+  isTlsStrict: true,
+  egress: { allowsPrivate: true, ownListeners: () => [] },
+});
 const parts = {
   instance: createInstance(),
   clients: createClientView({ TRUST_PROXY: undefined, PUBLIC_URL: undefined, ALLOWED_HOSTS: undefined }, true),

@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import { GatewayError } from "../../../errors.ts";
 import type { Exchange } from "../../exchange.ts";
 import type { Route } from "../../identify.ts";
-import { answerTimeout, connectTimeout, explainFailure } from "../explain-failure.ts";
+import { answerTimeout, explainFailure } from "../explain-failure.ts";
 import type { UpstreamRequest } from "../upstream-request.ts";
 
 /** A WebSocket to be. */
@@ -89,7 +89,6 @@ export function shakeHands(upgrade: Upgrade, dial: (upgrade: Upgrade) => ClientR
     const [join] = upstreamRequest.listeners("upgrade") as UpgradeListener[];
     // http-proxy-3 would answer by itself: silently on errors, without back-pressure to refusals, unasked to any 101.
     for (const event of ["error", "response", "upgrade"]) upstreamRequest.removeAllListeners(event);
-    limitConnecting(upstreamRequest, service.connectTimeoutMs, () => fail(connectTimeout(service)));
     upstreamRequest.on("error", (error) => fail(explainFailure(error, service)));
     upstreamRequest.on("response", (answer) => {
       // To node:http a 101 that names no protocol is an answer like any other.
@@ -144,15 +143,4 @@ function collectEarlyBytes(client: Socket) {
       if (bytes > 0) client.unshift(Buffer.concat(chunks));
     },
   };
-}
-
-/** To connect, TLS included, has a limit of its own inside the deadline. */
-function limitConnecting(request: ClientRequest, timeoutMs: number, onTimeout: () => void): void {
-  request.once("socket", (socket: Socket) => {
-    if (!socket.connecting) return;
-    const timer = setTimeout(onTimeout, timeoutMs);
-    const stop = () => clearTimeout(timer);
-    socket.once("encrypted" in socket ? "secureConnect" : "connect", stop);
-    socket.once("close", stop);
-  });
 }

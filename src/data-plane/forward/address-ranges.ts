@@ -1,0 +1,52 @@
+/**
+ * Which addresses may be dialled, told from the address alone.
+ * Invariant: an address counts as what it leads to, so that an IPv4 address inside an IPv6 one is still that address.
+ */
+import ipaddr from "ipaddr.js";
+
+/**
+ * Where clouds answer questions about the machine and hand out its credentials, beside the link-local range:
+ * AWS over IPv6, Alibaba, Oracle, Azure.
+ */
+const METADATA: ReadonlySet<string> = new Set(["fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"]);
+
+/**
+ * Why an address must not be dialled, in words; undefined when it may. Link-local and metadata addresses never may.
+ * @param allowsPrivate everything else may, not only public unicast.
+ */
+export function forbiddenBecause(address: string, allowsPrivate: boolean): string | undefined {
+  if (!ipaddr.isValid(address)) return "it is no address";
+  const parsed = ipaddr.process(address);
+  const meanings = [parsed, ...embedded(parsed)];
+  if (meanings.some((meaning) => METADATA.has(withoutZone(meaning)))) return "a cloud's metadata service";
+  if (meanings.some((meaning) => meaning.range() === "linkLocal")) return "link-local";
+  if (allowsPrivate) return undefined;
+  // A translated or tunnelled address is none that an upstream is reached by, wherever it leads.
+  return meanings.map((meaning) => meaning.range()).find((range) => range !== "unicast");
+}
+
+/** The IPv4 addresses that an IPv6 one is translated or tunnelled to. */
+function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4[] {
+  if (address.kind() === "ipv4") return [];
+  const { parts } = address as ipaddr.IPv6;
+  const ipv4 = (high = 0, low = 0) => new ipaddr.IPv4([high >> 8, high & 255, low >> 8, low & 255]);
+  switch (address.range()) {
+    // RFC 6145 and RFC 6052 section 2.2, with a prefix of 96 bits.
+    case "rfc6145":
+    case "rfc6052":
+      return [ipv4(parts[6], parts[7])];
+    // RFC 3056 section 2.
+    case "6to4":
+      return [ipv4(parts[1], parts[2])];
+    // RFC 4380 section 4: the server, and the client with its bits turned.
+    case "teredo":
+      return [ipv4(parts[2], parts[3]), ipv4((parts[6] ?? 0) ^ 0xffff, (parts[7] ?? 0) ^ 0xffff)];
+    default:
+      return [];
+  }
+}
+
+/** Without `%eth0`. */
+function withoutZone(address: ipaddr.IPv4 | ipaddr.IPv6): string {
+  return address.toString().replace(/%.*$/, "");
+}

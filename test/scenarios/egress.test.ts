@@ -1,0 +1,138 @@
+/** A8, as far as the services file goes: what may not be dialled is not dialled, by requests and by WebSockets. */
+
+import type { LookupAddress } from "node:dns";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { createDial, type EgressPolicy } from "../../src/data-plane/forward/egress.ts";
+import { startGateway } from "../support/gateway.ts";
+import { answering, startRawUpstream } from "../support/upstream.ts";
+
+const OK = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+
+async function expectRefused(url: string, words: RegExp): Promise<void> {
+  const answer = await fetch(url);
+  expect(answer.status).toBe(403);
+  expect(answer.headers.get("x-proxy-error")).toBe("EGRESS_NOT_ALLOWED");
+  const body = (await answer.json()) as { message: string };
+  expect(body.message).toMatch(words);
+  expect(body.message).not.toMatch(/\d+\.\d+\.\d+\.\d+/);
+}
+
+async function expectNoWebSocket(url: string): Promise<void> {
+  const socket = new WebSocket(url);
+  socket.on("error", () => {});
+  const [, answer] = (await once(socket, "unexpected-response")) as [unknown, { statusCode: number; headers: object }];
+  expect(answer).toMatchObject({ statusCode: 403, headers: { "x-proxy-error": "EGRESS_NOT_ALLOWED" } });
+}
+
+describe("an address in the services file", () => {
+  test.each([
+    "http://169.254.169.254/latest/",
+    "http://2852039166/",
+    "http://0xa9fea9fe/",
+    "http://0251.0376.0251.0376/",
+    "http://169.254.43518/",
+    "http://１６９.２５４.１６９.２５４/",
+    "http://169.254.169.254./",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[fe80::1]/",
+    "http://[fd00:ec2::254]/",
+  ])("of a metadata service or link-local is refused in every spelling: %s", async (baseUrl) => {
+    const gateway = await startGateway({ services: { api: { baseUrl, ws: true } } });
+    await expectRefused(`${gateway.url}/proxy/api/x`, /^api leads where the gateway does not connect: /);
+    await expectNoWebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/x`);
+    const [line] = gateway.exchanges();
+    expect(line).toMatchObject({ outcome: "refused:EGRESS_NOT_ALLOWED", attempts: 1 });
+  });
+
+  test.each([
+    "http://127.0.0.1:PORT/",
+    "http://localhost:PORT/",
+    "http://2130706433:PORT/",
+    "http://[::ffff:127.0.0.1]:PORT/",
+  ])("of this machine is dialled, unless EGRESS_ALLOW_PRIVATE is false: %s", async (template) => {
+    const upstream = await startRawUpstream(OK);
+    const services = { api: { baseUrl: template.replace("PORT", String(upstream.port)), ws: true } };
+    const open = await startGateway({ services });
+    expect((await fetch(`${open.url}/proxy/api/x`)).status).toBe(200);
+    const before = upstream.received.length;
+    const closed = await startGateway({ env: { EGRESS_ALLOW_PRIVATE: "false" }, services });
+    await expectRefused(`${closed.url}/proxy/api/x`, /loopback/);
+    await expectNoWebSocket(`ws://127.0.0.1:${closed.port}/proxy/api/x`);
+    expect(upstream.received).toHaveLength(before);
+  });
+
+  test("leaves the embedded echo service alone", async () => {
+    const gateway = await startGateway({ env: { EGRESS_ALLOW_PRIVATE: "false" } });
+    expect((await fetch(`${gateway.url}/proxy/echo/`)).status).toBe(200);
+  });
+});
+
+describe("the gateway's own listeners", () => {
+  /** One that was free a moment ago: the services file must name it before there is a gateway. */
+  async function freePort(): Promise<number> {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as { port: number };
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+
+  test("are never dialled, by address or by name", async () => {
+    const [port, managementPort] = [await freePort(), await freePort()];
+    const gateway = await startGateway({
+      env: { PORT: String(port), MANAGEMENT_PORT: String(managementPort) },
+      services: {
+        main: { baseUrl: `http://127.0.0.1:${port}/`, ws: true },
+        name: { baseUrl: `http://localhost:${port}/proxy/echo` },
+        any: { baseUrl: `http://0.0.0.0:${port}/` },
+        operators: { baseUrl: `http://127.0.0.1:${managementPort}/manage` },
+      },
+    });
+    for (const service of ["main", "name", "any", "operators"]) {
+      await expectRefused(`${gateway.url}/proxy/${service}/x`, /the gateway's own listener/);
+    }
+    await expectNoWebSocket(`ws://127.0.0.1:${port}/proxy/main/proxy/echo/`);
+    expect(gateway.exchanges()).toHaveLength(5);
+  });
+});
+
+describe("a name", () => {
+  async function dial(answers: LookupAddress[][], port: number): Promise<string | undefined> {
+    const egress: EgressPolicy = {
+      allowsPrivate: true,
+      ownListeners: () => [],
+      resolve: (_hostname, _options, callback) => callback(null, answers.shift() ?? []),
+    };
+    const dialOnce = createDial({ service: { connectTimeoutMs: 1_000, tls: {} }, pem: {}, isTlsStrict: true, egress });
+    return new Promise((resolve, reject) => {
+      const target = { hostname: "api.test", host: "api.test", protocol: "http:", port: String(port) };
+      dialOnce(target, (error, socket) => {
+        if (error !== null) return reject(error);
+        resolve(socket?.remoteAddress);
+        socket?.destroy();
+      });
+    });
+  }
+  const address = (text: string): LookupAddress => ({ address: text, family: text.includes(":") ? 6 : 4 });
+
+  test("is dialled at the address that was checked, and at none of the others that it has", async () => {
+    const upstream = await startRawUpstream(OK);
+    const answers = [[address("169.254.169.254"), address("127.0.0.1"), address("fe80::1")]];
+    expect(await dial(answers, upstream.port)).toBe("127.0.0.1");
+    expect(answers).toEqual([]);
+  });
+
+  test("that resolves to something else the second time is refused then", async () => {
+    const upstream = await startRawUpstream(OK);
+    const answers = [[address("127.0.0.1")], [address("169.254.169.254")]];
+    expect(await dial(answers, upstream.port)).toBe("127.0.0.1");
+    await expect(dial(answers, upstream.port)).rejects.toMatchObject({ code: "EGRESS_NOT_ALLOWED" });
+  });
+
+  test("without any address is refused", async () => {
+    await expect(dial([[]], 80)).rejects.toThrow("no address");
+  });
+});
