@@ -5,9 +5,11 @@
  * and no stack trace for what a user can mend.
  */
 import { describeStart } from "./cli/describe-start.ts";
-import { checkDataDir, explainStartFailure } from "./cli/start-failure.ts";
+import { checkAddress, checkDataDir, explainStartFailure } from "./cli/start-failure.ts";
 import { ConfigProblems, loadConfig } from "./config/load-config.ts";
+import type { Settings } from "./config/settings.ts";
 import { type Gateway, openGateway } from "./gateway.ts";
+import { type DataDirLock, lockDataDir } from "./stores/data-dir-lock.ts";
 import { version } from "./version.ts";
 
 /** npm and terminals send a signal to the whole process group: within this many ms it is one and the same. */
@@ -32,13 +34,18 @@ async function main(words: readonly string[]): Promise<void> {
 }
 
 async function start(): Promise<void> {
+  let lock: DataDirLock | undefined;
   try {
     const config = loadConfig();
-    checkDataDir(config.settings.DATA_DIR);
+    const { settings } = config;
+    checkDataDir(settings.DATA_DIR);
+    await checkAddress(settings.PORT, settings.HOST);
+    lock = await lockDataDir(settings.DATA_DIR);
     const gateway = await openGateway(config);
     describeStart(config, gateway);
-    endOnSignal(gateway, config.settings.SHUTDOWN_DELAY, config.settings.SHUTDOWN_TIMEOUT);
+    endOnSignal(gateway, lock, settings);
   } catch (error) {
+    await lock?.release();
     if (error instanceof ConfigProblems) return print(`${error.problems.join("\n")}\n`, 2);
     const words = explainStartFailure(error);
     if (words === undefined) throw error;
@@ -46,7 +53,7 @@ async function start(): Promise<void> {
   }
 }
 
-function endOnSignal(gateway: Gateway, delayMs: number, timeoutMs: number): void {
+function endOnSignal(gateway: Gateway, lock: DataDirLock, { SHUTDOWN_DELAY, SHUTDOWN_TIMEOUT }: Settings): void {
   let firstAt: number | undefined;
   const onSignal = (signal: NodeJS.Signals) => {
     if (firstAt !== undefined) {
@@ -55,8 +62,11 @@ function endOnSignal(gateway: Gateway, delayMs: number, timeoutMs: number): void
       return;
     }
     firstAt = performance.now();
-    gateway.logger.info(`${signal}: serving for ${delayMs} ms more, then finishing what is in flight`);
-    void gateway.drain(delayMs, timeoutMs).then((cut) => process.exit(cut === 0 ? 0 : 1));
+    gateway.logger.info(`${signal}: serving for ${SHUTDOWN_DELAY} ms more, then finishing what is in flight`);
+    void gateway.drain(SHUTDOWN_DELAY, SHUTDOWN_TIMEOUT).then(async (cut) => {
+      await lock.release();
+      process.exit(cut === 0 ? 0 : 1);
+    });
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);

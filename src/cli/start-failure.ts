@@ -1,6 +1,8 @@
 /** What keeps a well-configured gateway from starting, in one line: what, why and the mend. */
 import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
+import { createServer } from "node:net";
 import { dirname } from "node:path";
+import { DataDirInUse } from "../stores/data-dir-lock.ts";
 
 class StartFailure extends Error {}
 
@@ -17,6 +19,16 @@ export function checkDataDir(path: string): void {
   }
 }
 
+/** Before the DATA_DIR is locked: who starts a gateway twice is told of the port first. @throws what node:net raised. */
+export async function checkAddress(port: number, host: string): Promise<void> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once("error", reject);
+    probe.listen({ port, host }, resolve);
+  });
+  await new Promise((resolve) => probe.close(resolve));
+}
+
 /** Folder by folder: the recursive mode of Node 20 never returns where a folder exists and takes no new ones (/proc). */
 function makeFolder(path: string): void {
   if (existsSync(path)) return;
@@ -27,7 +39,7 @@ function makeFolder(path: string): void {
 
 /** Undefined for what is no fault of the machine or its operator: a mistake of ours, which keeps its stack trace. */
 export function explainStartFailure(error: unknown): string | undefined {
-  if (error instanceof StartFailure) return error.message;
+  if (error instanceof StartFailure || error instanceof DataDirInUse) return error.message;
   const { code, syscall, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string };
   if (syscall !== "listen" && syscall !== "getaddrinfo") return undefined;
   switch (code) {

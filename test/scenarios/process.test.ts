@@ -1,6 +1,6 @@
 /** The process as an operator sees it: what it prints, how it ends, and with which code. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -49,6 +49,34 @@ function start(env: Record<string, string> = {}, words: string[] = [], files: Re
   };
   return { child, directory, out: () => out, err: () => err, ended, port };
 }
+
+describe("a second process", () => {
+  test("on the same DATA_DIR is refused in one line that names the first, and let in once that is gone", async () => {
+    const first = start();
+    await first.port();
+    const env = { DATA_DIR: join(first.directory, "data") };
+    const second = start(env);
+    expect(await second.ended).toBe(1);
+    expect(second.err()).toMatch(
+      new RegExp(`^DATA_DIR .*/data is in use by another gateway \\(process ${first.child.pid}\\); .*\\n$`),
+    );
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const third = start(env);
+    await third.port();
+    third.child.kill("SIGTERM");
+    expect(await third.ended).toBe(0);
+    expect(existsSync(join(first.directory, "data", "lock"))).toBe(false);
+  });
+
+  test("on the same port is told of the port, whatever else it shares", async () => {
+    const first = start();
+    const port = await first.port();
+    const second = start({ DATA_DIR: join(first.directory, "data"), PORT: String(port) });
+    expect(await second.ended).toBe(1);
+    expect(second.err()).toMatch(new RegExp(`^Port ${port} on 127\\.0\\.0\\.1 is in use`));
+  });
+});
 
 describe("the start", () => {
   test("prints, in under 15 lines, the address, the services, what protects them and three things to try", async () => {

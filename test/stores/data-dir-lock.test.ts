@@ -1,0 +1,57 @@
+/** Two processes never share a DATA_DIR, and a dead one keeps nobody out. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { DataDirInUse, lockDataDir } from "../../src/stores/data-dir-lock.ts";
+
+function folder(...below: string[]): string {
+  const root = mkdtempSync(join(tmpdir(), "byteproxy-lock-"));
+  onTestFinished(() => rmSync(root, { recursive: true, force: true }));
+  const path = join(root, ...below);
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
+test.each([[[]], [["a".repeat(60), "b".repeat(60)]]])(
+  "a folder that is locked is refused until it is released",
+  async (below) => {
+    const path = folder(...below);
+    const first = await lockDataDir(path);
+    await expect(lockDataDir(path)).rejects.toThrow(DataDirInUse);
+    await expect(lockDataDir(path)).rejects.toThrow(`(process ${process.pid})`);
+    await first.release();
+    expect(existsSync(join(path, "lock"))).toBe(false);
+    const second = await lockDataDir(path);
+    await second.release();
+  },
+);
+
+test("a process that was killed keeps nobody out", async () => {
+  const path = folder();
+  const module = join(import.meta.dirname, "../../src/stores/data-dir-lock.ts");
+  const script = `import { lockDataDir } from ${JSON.stringify(module)}; await lockDataDir(${JSON.stringify(path)}); console.log("locked"); setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), "--input-type=module", "-e", script]);
+  await once(child.stdout, "data");
+  await expect(lockDataDir(path)).rejects.toThrow(`(process ${child.pid})`);
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  expect(existsSync(join(path, "lock"))).toBe(true);
+  const lock = await lockDataDir(path);
+  await lock.release();
+});
+
+test("of many that take over from a dead process at once, one gets it", async () => {
+  const path = folder();
+  const module = join(import.meta.dirname, "../../src/stores/data-dir-lock.ts");
+  const script = `import { lockDataDir } from ${JSON.stringify(module)}; await lockDataDir(${JSON.stringify(path)}); process.kill(process.pid, "SIGKILL");`;
+  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), "--input-type=module", "-e", script]);
+  await once(child, "exit");
+  expect(existsSync(join(path, "lock"))).toBe(true);
+  const outcomes = await Promise.allSettled(Array.from({ length: 5 }, () => lockDataDir(path)));
+  const holders = outcomes.filter((outcome) => outcome.status === "fulfilled");
+  expect(holders).toHaveLength(1);
+  for (const { value } of holders) await value.release();
+});
