@@ -33,6 +33,11 @@ export const CATALOGUE = {
     hint: "Send exactly one Host header that holds a host name or address and an optional port.",
     proxyStatus: "http_request_error",
   },
+  VALIDATION_ERROR: {
+    status: 400,
+    title: "Validation failed",
+    hint: "Mend what details names, and send it again.",
+  },
   MISSING_CREDENTIALS: {
     status: 401,
     title: "Authentication required",

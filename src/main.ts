@@ -5,6 +5,7 @@
  * and no stack trace for what a user can mend.
  */
 import { describeStart } from "./cli/describe-start.ts";
+import { followChanges } from "./cli/follow-changes.ts";
 import { checkAddress, checkDataDir, explainStartFailure } from "./cli/start-failure.ts";
 import { ConfigProblems, loadConfig } from "./config/load-config.ts";
 import type { Settings } from "./config/settings.ts";
@@ -41,8 +42,9 @@ async function start(): Promise<void> {
     checkDataDir(settings.DATA_DIR);
     await checkAddress(settings.PORT, settings.HOST);
     lock = await lockDataDir(settings.DATA_DIR);
-    const gateway = await openGateway(config);
+    const gateway = await openGateway(config, { load: loadConfig });
     describeStart(config, gateway);
+    followChanges(gateway);
     endOnSignal(gateway, lock, settings);
   } catch (error) {
     await lock?.release();

@@ -32,10 +32,14 @@ export function readCredential(service: DefinedService, context: CredentialConte
   const { tokenEnvVar, tokenFile } = auth;
   const found =
     tokenFile === undefined ? fromVariable(service, tokenEnvVar ?? "", context) : fromFile(service, tokenFile, context);
-  if (found.text === undefined) return { source: found.source, secret: undefined };
+  const origin = {
+    source: found.source,
+    ...(tokenFile === undefined ? {} : { path: resolve(context.directory, tokenFile) }),
+  };
+  if (found.text === undefined) return { ...origin, secret: undefined };
   const allowed = unusableSecret(found.text, auth, context.ownKeys);
   if (allowed !== undefined) context.problems.push(`${found.place}: found an unusable secret, allowed: ${allowed}`);
-  return { source: found.source, secret: new Secret(found.text) };
+  return { ...origin, secret: new Secret(found.text) };
 }
 
 interface FoundSecret {
@@ -80,7 +84,7 @@ function ownKeyFiles({ variables, directory }: CredentialContext): ReadonlySet<s
 }
 
 /** What would have to be different for this text to be put on a request; undefined when it is fine. */
-function unusableSecret(text: string, auth: AuthDefinition, ownKeys: readonly Secret[]): string | undefined {
+export function unusableSecret(text: string, auth: AuthDefinition, ownKeys: readonly Secret[]): string | undefined {
   if (/[\x00-\x1f\x7f]/.test(text)) return "one line without control characters";
   if (/[^\x00-\xff]/.test(text)) return "characters that a header can carry (Latin-1)";
   if (auth.type === "basic" && !text.includes(":")) return "user:password";

@@ -66,12 +66,12 @@ export function loadConfig({ processEnv, directory = process.cwd() }: Environmen
   const services = new Map(file.services.map((defined) => [defined.key, completeService(defined, context)]));
 
   if (problems.length > 0) throw new ConfigProblems(problems);
-  return deepFreeze<Config>({
+  return freezeConfig({
     settings,
     ...planes,
     isLoopback,
     managementListener,
-    services: frozenMap(services),
+    services,
     configFile: { path: settings.CONFIG_FILE, state: file.state },
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
     warnings,
@@ -144,6 +144,11 @@ function completeService(defined: DefinedService, context: CompletionContext): S
   };
   reviewService(service, { place, problems, warnings });
   return service;
+}
+
+/** Deeply, the services and their map included. */
+export function freezeConfig(config: Config): Config {
+  return deepFreeze<Config>({ ...config, services: frozenMap(new Map(config.services)) });
 }
 
 /** As the operator would write it: from the working folder where it lies in there. */

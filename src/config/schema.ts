@@ -218,6 +218,8 @@ export interface CredentialSource {
   /** For people: `GITHUB_TOKEN` or `file:/run/secrets/token`. Never a part of the secret. */
   readonly source: string;
   readonly secret: import("./secret.ts").Secret | undefined;
+  /** Absolute path, where it comes from a file. */
+  readonly path?: string;
 }
 
 /** A service with every default filled in: what the rest of the program works with. */

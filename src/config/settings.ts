@@ -171,6 +171,7 @@ export const settingsSchema = z.object({
     .describe("share of time that the event loop is busy, beyond which `/proxy` is shed; 0 is off"),
   PRESSURE_RETRY_AFTER: integer(1, 86_400).default(10).describe("s in `Retry-After` of what is shed"),
   KEEP_ALIVE_TIMEOUT: milliseconds(1).default(75_000).describe("ms that an idle client connection is kept"),
+  WATCH_CONFIG: flag().default(false).describe("reload when the services file or an env file changes"),
   LOG_LEVEL: choice("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")
     .describe("least severe line to log; `LOGGING_LEVEL` is the same"),
@@ -205,7 +206,6 @@ export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   TLS_CLIENT_CA_FILE: [],
   MIDDLEWARE_PATH: [],
   REST_SECRETS: [],
-  WATCH_CONFIG: ["false"],
   REDIS_URL: [],
   WORKERS: ["1"],
   UPDATE_CHECK_URL: [],

@@ -11,6 +11,7 @@ import type { HostList, OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Registry } from "../registry/registry.ts";
+import type { ReloadOutcome } from "../registry/reload-outcome.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -43,6 +44,8 @@ export interface ControlPlaneParts {
   /** PRESSURE_RETRY_AFTER, s. */
   readonly retryAfterS: number;
   readonly metrics: Metrics;
+  /** Reads the configuration anew. */
+  readonly reload: () => Promise<ReloadOutcome>;
   /** Of a service in the registry. */
   readonly loadOf: (key: string) => ServiceLoad;
   /** All proxied requests under way. */

@@ -31,6 +31,8 @@ export interface LimitSubject {
 export interface Limiter {
   /** Where the limit stands before this request: nothing is spent. */
   peek(subject: LimitSubject): Promise<LimitState>;
+  /** Begins every count anew. */
+  reset(): void;
   /** Spends one point. @throws Error when the store fails; never for an exceeded limit. */
   spend(subject: LimitSubject): Promise<LimitState>;
 }
@@ -39,8 +41,9 @@ export interface Limiter {
 export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | undefined {
   if (service.rateLimit === undefined) return undefined;
   const { maxRequests, windowMs, per } = service.rateLimit;
-  const store = new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000, keyPrefix: "" });
-  const bound = createKeyBound(windowMs);
+  const openStore = () => new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000, keyPrefix: "" });
+  let store = openStore();
+  let bound = createKeyBound(windowMs);
   const policy = `"${per}";q=${maxRequests};w=${Math.ceil(windowMs / 1000)}`;
 
   const keyOf = (subject: LimitSubject) => {
@@ -57,6 +60,10 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
   });
 
   return {
+    reset() {
+      store = openStore();
+      bound = createKeyBound(windowMs);
+    },
     async peek(subject) {
       const result = await store.get(keyOf(subject));
       return state(result, result !== null && result.consumedPoints >= maxRequests);

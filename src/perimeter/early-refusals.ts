@@ -13,7 +13,7 @@ import type { Instance } from "./instance.ts";
 
 export interface EarlyRefusalParts {
   readonly instance: Instance;
-  readonly cors: Cors;
+  readonly cors: Pick<Cors, "headersOf">;
   readonly logger: Logger;
   readonly metrics: Pick<Metrics, "countRefusal">;
 }

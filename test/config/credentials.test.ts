@@ -28,7 +28,7 @@ describe("a credential", () => {
     ["a directory", { "secrets/token/x": "" }, "it is a directory"],
   ])("is missing, with a warning, when its file is %s", (_, files, reason) => {
     const { services: all, warnings } = load({ ...fromFile, ...files });
-    expect(all.get("x")?.credential).toEqual({ source: "file:secrets/token", secret: undefined });
+    expect(all.get("x")?.credential).toMatchObject({ source: "file:secrets/token", secret: undefined });
     expect(warnings).toEqual([
       expect.stringMatching(new RegExp(`services\\.x\\.auth\\.tokenFile: x has no credential.*${reason}`)),
     ]);

@@ -239,3 +239,48 @@ test("a reader of the log that goes away does not take the gateway with it", asy
   }
   expect(run.child.exitCode).toBeNull();
 });
+
+describe("a running process", () => {
+  const upstreams = async () =>
+    [await startUpstream((_, res) => res.end("one")), await startUpstream((_, res) => res.end("two"))] as const;
+  const servicesAt = (url: string) => JSON.stringify({ services: { api: { baseUrl: url } } });
+  const textOf = async (port: number) => (await fetch(`http://127.0.0.1:${port}/proxy/api/`)).text();
+
+  test("takes up its configuration on SIGHUP, and goes on with the old one where the new is invalid", async () => {
+    const [one, two] = await upstreams();
+    const run = start({ CONFIG_FILE: "s.json" }, [], { "s.json": servicesAt(one.url) });
+    const port = await run.port();
+    expect(await textOf(port)).toBe("one");
+    writeFileSync(join(run.directory, "s.json"), "{");
+    run.child.kill("SIGHUP");
+    await eventually(() => run.out().includes("SIGHUP, and was not taken up: s.json"));
+    expect(await textOf(port)).toBe("one");
+    writeFileSync(join(run.directory, "s.json"), servicesAt(two.url));
+    run.child.kill("SIGHUP");
+    await eventually(() => run.out().includes("SIGHUP: reloaded"));
+    expect(await textOf(port)).toBe("two");
+    run.child.kill("SIGTERM");
+    expect(await run.ended).toBe(0);
+  });
+
+  test("notices by itself that the services file changed, with WATCH_CONFIG", async () => {
+    const [one, two] = await upstreams();
+    const run = start({ CONFIG_FILE: "s.json", WATCH_CONFIG: "true" }, [], { "s.json": servicesAt(one.url) });
+    const port = await run.port();
+    expect(await textOf(port)).toBe("one");
+    writeFileSync(join(run.directory, "s.json"), servicesAt(two.url));
+    await eventually(async () => (await textOf(port)) === "two", "the change to be taken up", 6_000);
+  });
+
+  test("notices by itself that a token file changed, and takes up nothing else with it", async () => {
+    const upstream = await startUpstream((req, res) => res.end(req.headers.authorization));
+    const auth = { type: "bearer", tokenFile: "token" };
+    const services = JSON.stringify({ services: { api: { baseUrl: upstream.url, auth } } });
+    const run = start({ CONFIG_FILE: "s.json" }, [], { "s.json": services, token: "first-token" });
+    const port = await run.port();
+    expect(await textOf(port)).toBe("Bearer first-token");
+    writeFileSync(join(run.directory, "s.json"), JSON.stringify({ services: {} }));
+    writeFileSync(join(run.directory, "token"), "second-token");
+    await eventually(async () => (await textOf(port)) === "Bearer second-token", "the token to be taken up", 6_000);
+  });
+});

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { loadConfig } from "../../src/config/load-config.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
-import { openGateway } from "../../src/gateway.ts";
+import { type Gateway, openGateway } from "../../src/gateway.ts";
 
 export const PROXY_KEY = "proxy-key-0123456789abcdef";
 export const MANAGEMENT_KEY = "management-key-0123456789abcdef";
@@ -15,6 +15,10 @@ export interface TestGateway {
   readonly port: number;
   /** Of the second listener, where there is one. */
   readonly managementUrl: string | undefined;
+  /** Where its env files and its services file, `services.json`, are. */
+  readonly directory: string;
+  reload: Gateway["reload"];
+  refreshTokens: Gateway["refreshTokens"];
   /** Log lines so far, flushed. */
   lines(): Record<string, unknown>[];
   /** The access lines among them. */
@@ -35,12 +39,15 @@ export async function startGateway({ env = {}, services = {} }: GatewaySetup = {
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-test-"));
   const file = join(directory, "services.json");
   writeFileSync(file, JSON.stringify({ services }));
-  const config = loadConfig({
-    directory,
-    processEnv: { HOST: "127.0.0.1", PORT: "0", CONFIG_FILE: file, LOG_FORMAT: "json", ...env },
-  });
+  const load = () =>
+    loadConfig({
+      directory,
+      processEnv: { HOST: "127.0.0.1", PORT: "0", CONFIG_FILE: file, LOG_FORMAT: "json", ...env },
+    });
+  const config = load();
   let text = "";
   const gateway = await openGateway(config, {
+    load,
     logSink: {
       write: (lines) => {
         text += lines;
@@ -66,6 +73,9 @@ export async function startGateway({ env = {}, services = {} }: GatewaySetup = {
   return {
     url: gateway.url,
     managementUrl: gateway.managementUrl,
+    directory,
+    reload: gateway.reload,
+    refreshTokens: gateway.refreshTokens,
     port: Number(new URL(gateway.url).port),
     lines,
     exchanges: () => lines().filter((line) => line.msg === "request"),

@@ -1,15 +1,15 @@
 /** `/manage`: for operators. Behind the management key from the first route on. */
-
 import { Hono } from "hono";
-import { GatewayError } from "../../errors.ts";
 import type { ControlPlane, ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, requireCaller } from "../require-caller.ts";
+import { addReloadRoute } from "./reload.ts";
+import { addResetRateLimitRoute } from "./reset-rate-limit.ts";
 
-export function addManageRoutes(app: ControlPlane, { callers, guardOpenManagementPlane }: ControlPlaneParts): void {
+export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): void {
+  const { callers, guardOpenManagementPlane } = parts;
   const routes = new Hono<CallerEnv>();
   routes.use("*", requireCaller("management", callers, guardOpenManagementPlane));
-  routes.all("*", () => {
-    throw new GatewayError("NOT_FOUND", { message: "There is nothing at this path." });
-  });
+  addReloadRoute(routes, parts);
+  addResetRateLimitRoute(routes, parts);
   app.route("/manage", routes);
 }

@@ -1,0 +1,46 @@
+/** What makes a running gateway take up a change by itself: token files always, the configuration on SIGHUP or when watched. */
+import type { Config } from "../config/load-config.ts";
+import { watchFiles } from "../config/watch-files.ts";
+import type { Gateway } from "../gateway.ts";
+import type { ReloadOutcome } from "../registry/reload-outcome.ts";
+
+/** Between two looks at a file, ms. */
+const WATCH_INTERVAL_MS = 1_000;
+
+/** Goes on until the process ends. */
+export function followChanges(gateway: Gateway): void {
+  const tokens = watchFiles(WATCH_INTERVAL_MS, () => follow("a token file changed", gateway.refreshTokens()));
+  const configuration = watchFiles(WATCH_INTERVAL_MS, () => follow("the configuration changed", gateway.reload()));
+  const isWatched = gateway.config.settings.WATCH_CONFIG;
+  const watch = () => {
+    tokens.setPaths(tokenFilesOf(gateway.config));
+    if (isWatched) configuration.setPaths(configurationFilesOf(gateway.config));
+  };
+  const follow = (why: string, reloading: Promise<ReloadOutcome>) => {
+    void reloading.then((outcome) => {
+      report(gateway, why, outcome);
+      watch();
+    });
+  };
+  watch();
+  // Closing a terminal sends SIGHUP too: there it ends the process, as everybody expects.
+  if (!process.stdout.isTTY) process.on("SIGHUP", () => follow("SIGHUP", gateway.reload()));
+}
+
+function report({ logger }: Gateway, why: string, outcome: ReloadOutcome): void {
+  if (!outcome.isDone) {
+    for (const problem of outcome.problems) logger.error(`${why}, and was not taken up: ${problem}`);
+    return;
+  }
+  const { isDone: _, warnings, ...changes } = outcome;
+  for (const warning of warnings) logger.warn(warning);
+  logger.info(changes, `${why}: reloaded`);
+}
+
+function tokenFilesOf({ services }: Config): string[] {
+  return [...services.values()].flatMap(({ credential }) => credential?.path ?? []);
+}
+
+function configurationFilesOf({ configFile, envFiles }: Config): string[] {
+  return [configFile.path, ...envFiles.map(({ path }) => path)];
+}

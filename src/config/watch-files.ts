@@ -1,0 +1,60 @@
+/**
+ * Notices that files changed, by their contents: Kubernetes swaps links, and editors write anew what did not change.
+ * Invariant: a change is told once, after it was there for a whole look; a file that goes and comes back unchanged is none.
+ */
+import { hash } from "node:crypto";
+import { readFileSync, unwatchFile, watchFile } from "node:fs";
+
+export interface FileWatch {
+  /** Watches these files, absent ones too, instead of those before. */
+  setPaths(paths: Iterable<string>): void;
+  close(): void;
+}
+
+/** @param intervalMs between two looks at a file. @param onChange called at most once for what changed together. */
+export function watchFiles(intervalMs: number, onChange: () => void): FileWatch {
+  const digests = new Map<string, string>();
+  let timer: NodeJS.Timeout | undefined;
+
+  function onStat(path: string): void {
+    const digest = digestOf(path);
+    if (digest === digests.get(path)) return;
+    digests.set(path, digest);
+    clearTimeout(timer);
+    timer = setTimeout(onChange, intervalMs);
+    timer.unref();
+  }
+  const listeners = new Map<string, () => void>();
+
+  return {
+    setPaths(paths) {
+      const wanted = new Set(paths);
+      for (const [path, listener] of listeners) {
+        if (wanted.has(path)) continue;
+        unwatchFile(path, listener);
+        listeners.delete(path);
+        digests.delete(path);
+      }
+      for (const path of wanted) {
+        if (listeners.has(path)) continue;
+        const listener = () => onStat(path);
+        listeners.set(path, listener);
+        digests.set(path, digestOf(path));
+        watchFile(path, { interval: intervalMs, persistent: false }, listener);
+      }
+    },
+    close() {
+      clearTimeout(timer);
+      for (const [path, listener] of listeners) unwatchFile(path, listener);
+      listeners.clear();
+    },
+  };
+}
+
+function digestOf(path: string): string {
+  try {
+    return hash("sha256", readFileSync(path), "hex");
+  } catch {
+    return "unreadable";
+  }
+}

@@ -1,0 +1,20 @@
+/** Reads file and environment anew; what is invalid changes nothing. */
+import type { Hono } from "hono";
+import { GatewayError } from "../../errors.ts";
+import type { ControlPlaneParts } from "../parts.ts";
+import type { CallerEnv } from "../require-caller.ts";
+
+export function addReloadRoute(routes: Hono<CallerEnv>, { reload, logger }: ControlPlaneParts): void {
+  routes.post("/reload", async (context) => {
+    const outcome = await reload();
+    if (!outcome.isDone) {
+      throw new GatewayError("VALIDATION_ERROR", {
+        message: "The configuration is not valid; the old one goes on serving.",
+        extra: { details: { configuration: outcome.problems } },
+      });
+    }
+    const { isDone: _, ...changes } = outcome;
+    logger.info({ requestId: context.get("requestId"), caller: context.get("caller").id, ...changes }, "reloaded");
+    return context.json(changes);
+  });
+}
