@@ -43,9 +43,10 @@ async function start(): Promise<void> {
     await checkAddress(settings.PORT, settings.HOST);
     lock = await lockDataDir(settings.DATA_DIR);
     const gateway = await openGateway(config, { load: loadConfig });
-    describeStart(config, gateway);
-    followChanges(gateway);
+    // Before it says that it listens: whoever reads that may send a signal at once.
     endOnSignal(gateway, lock, settings);
+    followChanges(gateway);
+    describeStart(config, gateway);
   } catch (error) {
     await lock?.release();
     if (error instanceof ConfigProblems) return print(`${error.problems.join("\n")}\n`, 2);
