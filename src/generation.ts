@@ -56,7 +56,7 @@ export function createGeneration(config: Config, lasting: LastingParts, previous
     ...lasting,
     ...{ callers, cors, guardOpenPlane },
     clients: createClientView(settings, callers.isProtected("proxy")),
-    registry: createRegistry(config.services),
+    registry: createRegistry(new Map([...config.services].filter(([key]) => upstreams.has(key)))),
   };
   const controlPlaneParts = {
     ...parts,
@@ -93,6 +93,8 @@ function guardedHosts({ settings, managementPlane }: Config, isLoopback: boolean
 function createUpstreams(config: Config, lasting: LastingParts, previous?: Generation): Map<string, Upstream> {
   const upstreams = new Map<string, Upstream>();
   for (const service of config.services.values()) {
+    // It runs from the start or not at all; without it the service's address must not be looked for elsewhere.
+    if (service.embedded && lasting.echoSocketPath === undefined) continue;
     const dialOptions = dialOptionsOf(service, config, lasting);
     const old = previous?.upstreams.get(service.key);
     const isSame = old !== undefined && isSameUpstream(old, service, dialOptions);

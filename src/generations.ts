@@ -25,6 +25,22 @@ export interface Generations {
 /** How often a service that was replaced is looked at: its connections end when its last exchange has, ms. */
 const RETIRE_SWEEP_MS = 50;
 
+/**
+ * What a configuration would open to the world. It was judged by the addresses that it names itself, but those take a restart:
+ * what counts is where the gateway has listened since it started.
+ */
+export function findExposed(
+  { settings, proxyPlane, managementPlane }: Pick<Config, "settings" | "proxyPlane" | "managementPlane">,
+  { isLoopback, managementListener }: LastingParts["addresses"],
+): string[] {
+  if (settings.ALLOW_UNAUTHENTICATED) return [];
+  const isOperatorsLoopback = managementListener?.isLoopback ?? isLoopback;
+  return [
+    ...(proxyPlane.isProtected || isLoopback ? [] : ["/proxy/*"]),
+    ...(managementPlane.isProtected || isOperatorsLoopback ? [] : ["/manage/*"]),
+  ].map((routes) => `${routes} would be unprotected on the address that the gateway listens on since it started`);
+}
+
 /** @param load reads the configuration. @throws ConfigProblems */
 export function createGenerations(load: () => Config): Generations {
   let current: Generation | undefined;
@@ -43,6 +59,8 @@ export function createGenerations(load: () => Config): Generations {
     const previous = now();
     try {
       const config = read(previous.config);
+      const exposed = findExposed(config, (lasting as LastingParts).addresses);
+      if (exposed.length > 0) return { isDone: false, problems: exposed };
       const next = createGeneration(config, lasting as LastingParts, previous);
       secrets?.add(config);
       current = next;
