@@ -40,6 +40,7 @@ describe("the house", () => {
       "errors.ts",
       "config/",
       "telemetry/",
+      "stores/",
       "callers/",
       "limits/",
       "registry/",

@@ -1,0 +1,100 @@
+/**
+ * A journal: what happened, one entry after the other, never changed. Bounded: the oldest entries make room.
+ * Invariant: an entry that was appended is on the disk; a line that a crash tore is dropped when the file is read.
+ */
+import { readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { replaceFile } from "./replace-file.ts";
+
+export interface Journal<T> {
+  /** @throws what node:fs raised. */
+  append(entry: T): Promise<void>;
+  /** Newest first. */
+  newest(limit: number): readonly T[];
+  close(): Promise<void>;
+}
+
+/** Entries kept. */
+export const JOURNAL_LIMIT = 1_000;
+
+export function createMemoryJournal<T>(limit = JOURNAL_LIMIT): Journal<T> {
+  const entries: T[] = [];
+  return {
+    async append(entry) {
+      entries.push(entry);
+      if (entries.length > limit) entries.shift();
+    },
+    newest: (count) => entries.slice(-count).reverse(),
+    async close() {},
+  };
+}
+
+/** @throws what node:fs raised, when the file is there and cannot be read. */
+export function openFileJournal<T>(path: string, limit = JOURNAL_LIMIT): Journal<T> {
+  const memory = createMemoryJournal<T>(limit);
+  const kept = readLines<T>(path);
+  for (const entry of kept.entries.slice(-limit)) void memory.append(entry);
+  // A torn line must not become the beginning of the next one.
+  let linesInFile = kept.isTorn ? Number.POSITIVE_INFINITY : kept.entries.length;
+  let appending: Promise<void> = Promise.resolve();
+
+  async function append(entry: T): Promise<void> {
+    if (linesInFile >= 2 * limit) {
+      const kept = memory.newest(limit - 1).toReversed();
+      await replaceFile(path, kept.map(lineOf));
+      linesInFile = kept.length;
+    }
+    await writeAtEnd(path, lineOf(entry));
+    linesInFile += 1;
+    await memory.append(entry);
+  }
+
+  return {
+    append(entry) {
+      const appended = appending.then(() => append(entry));
+      appending = appended.catch(() => {});
+      return appended;
+    },
+    newest: memory.newest,
+    close: () => appending,
+  };
+}
+
+const lineOf = (entry: unknown) => `${JSON.stringify(entry)}\n`;
+
+async function writeAtEnd(path: string, line: string): Promise<void> {
+  const file = await open(path, "a", 0o600);
+  try {
+    const { size } = await file.stat();
+    try {
+      await file.writeFile(line);
+      await file.datasync();
+    } catch (error) {
+      // Half a line at the end would spoil the next.
+      await file.truncate(size).catch(() => {});
+      throw error;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function readLines<T>(path: string): { readonly entries: readonly T[]; readonly isTorn: boolean } {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { entries: [], isTorn: false };
+    throw error;
+  }
+  const lines = text.split("\n");
+  const isTorn = lines.pop() !== "";
+  const entries = lines.flatMap((line) => {
+    try {
+      return [JSON.parse(line) as T];
+    } catch {
+      return [];
+    }
+  });
+  return { entries, isTorn };
+}

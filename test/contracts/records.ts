@@ -1,0 +1,99 @@
+/** What every kind of records store must do: one suite for all. */
+import { describe, expect, test } from "vitest";
+import { ABSENT, type Records, VersionConflict } from "../../src/stores/records.ts";
+
+export interface Thing {
+  readonly name: string;
+}
+
+/** @param open a new, empty store. */
+export function describeRecords(kind: string, open: () => Records<Thing>): void {
+  const thing = (name: string): Thing => ({ name });
+
+  describe(`records, ${kind}`, () => {
+    test("show what was put, with versions that rise with each change", async () => {
+      const records = open();
+      const a = await records.put("a", thing("one"));
+      const b = await records.put("b", thing("two"));
+      const again = await records.put("a", thing("three"));
+      expect(records.entries).toEqual(
+        new Map([
+          ["a", again],
+          ["b", b],
+        ]),
+      );
+      expect(a.version).toBeGreaterThan(ABSENT);
+      expect(b.version).toBeGreaterThan(a.version);
+      expect(again).toEqual({ value: { name: "three" }, version: expect.any(Number) });
+      expect(again.version).toBeGreaterThan(b.version);
+    });
+
+    test("refuse a change that expects another version, and change nothing", async () => {
+      const records = open();
+      const first = await records.put("a", thing("one"), ABSENT);
+      await expect(records.put("a", thing("two"), ABSENT)).rejects.toThrow(VersionConflict);
+      await expect(records.put("b", thing("two"), first.version)).rejects.toMatchObject({ current: ABSENT });
+      await expect(records.delete("a", first.version + 1)).rejects.toMatchObject({ current: first.version });
+      expect([...records.entries]).toEqual([["a", first]]);
+      const second = await records.put("a", thing("two"), first.version);
+      expect(await records.delete("a", second.version)).toBe(true);
+      expect([...records.entries]).toEqual([]);
+    });
+
+    test("of many who expect the same version let exactly one win", async () => {
+      const records = open();
+      const tries = Array.from({ length: 20 }, (_, i) => records.put("a", thing(String(i)), ABSENT));
+      const outcomes = await Promise.allSettled(tries);
+      const won = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
+      expect(won).toHaveLength(1);
+      expect(records.entries.get("a")).toEqual(won[0]);
+    });
+
+    test("never give a version twice, not to a key that was deleted and made anew either", async () => {
+      const records = open();
+      const first = await records.put("a", thing("one"));
+      expect(await records.delete("a")).toBe(true);
+      expect(await records.delete("a")).toBe(false);
+      const second = await records.put("a", thing("one"));
+      expect(second.version).toBeGreaterThan(first.version);
+      await expect(records.put("a", thing("two"), first.version)).rejects.toThrow(VersionConflict);
+    });
+
+    test("tell watchers of each change, when it is to be seen and before it is answered for", async () => {
+      const records = open();
+      const seen: [string, Thing | undefined][] = [];
+      const stop = records.watch((key) => seen.push([key, records.entries.get(key)?.value]));
+      const put = records.put("a", thing("one")).then(() => seen.push(["answered", undefined]));
+      await put;
+      await records.delete("a");
+      await records.delete("never there");
+      await expect(records.put("a", thing("two"), 99)).rejects.toThrow();
+      stop();
+      await records.put("a", thing("three"));
+      expect(seen).toEqual([
+        ["a", { name: "one" }],
+        ["answered", undefined],
+        ["a", undefined],
+      ]);
+    });
+
+    test("make changes that come at the same time one after the other, in their order", async () => {
+      const records = open();
+      const changes = Array.from({ length: 50 }, (_, i) => records.put(`k${i % 5}`, thing(String(i))));
+      const stored = await Promise.all(changes);
+      expect(stored.map(({ version }) => version)).toEqual(
+        [...stored.map(({ version }) => version)].sort((a, b) => a - b),
+      );
+      expect([...records.entries].map(([key, { value }]) => [key, value.name])).toEqual(
+        ["45", "46", "47", "48", "49"].map((name, i) => [`k${i}`, name]),
+      );
+    });
+
+    test("take any text as a key", async () => {
+      const records = open();
+      const keys = ["__proto__", "constructor", "", "ä/ö\n\u2028", "0"];
+      for (const key of keys) await records.put(key, thing(key));
+      expect([...records.entries.keys()].sort()).toEqual([...keys].sort());
+    });
+  });
+}

@@ -1,0 +1,185 @@
+/** Files of state: what was answered for is there after a restart, and what cannot be read is never taken for empty. */
+import { execFile } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+import { openFileRecords } from "../../src/stores/file-records.ts";
+import { openPeriodicFile } from "../../src/stores/periodic-file.ts";
+import type { Records } from "../../src/stores/records.ts";
+import { readState, StateFileUnusable } from "../../src/stores/state-file.ts";
+import { tempFolder } from "../config/temp-folder.ts";
+import { eventually } from "../support/eventually.ts";
+
+const run = promisify(execFile);
+const isText = (value: unknown): value is string => typeof value === "string";
+const open = (path: string): Records<string> => openFileRecords(path, isText);
+
+describe("a file of records", () => {
+  test("is there after each change, for the owner only, and read back as it was, versions included", async () => {
+    const path = join(tempFolder(), "services.json");
+    const records = open(path);
+    expect(existsSync(path)).toBe(false);
+    await records.put("a", "one");
+    await records.put("__proto__", "ä\u2028\n");
+    const last = await records.put("b", "two");
+    await records.delete("b");
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect(existsSync(`${path}.tmp`)).toBe(false);
+    const again = open(path);
+    expect([...again.entries]).toEqual([...records.entries]);
+    expect((await again.put("b", "three")).version).toBeGreaterThan(last.version);
+  });
+
+  test("stops the start when it is torn, empty, foreign or newer, with what to do", () => {
+    const path = join(tempFolder(), "services.json");
+    const whole = '{"format":1,"revision":1,"entries":{\n"a":{"value":"x","version":1}\n}}\n';
+    writeFileSync(path, whole);
+    expect(open(path).entries.size).toBe(1);
+    const bad: [string | Buffer, RegExp][] = [
+      ["", /it is empty/],
+      [whole.slice(0, 40), /not JSON, or only a part of it/],
+      [Buffer.from([0xff, 0xfe, 0x00]), /not UTF-8/],
+      ["[]", /not the gateway's/],
+      ["null", /not the gateway's/],
+      ['{"services":{}}', /not the gateway's/],
+      ['{"format":2,"revision":1,"entries":{}}', /a newer version of the gateway wrote it/],
+      ['{"format":1,"revision":1}', /a part of it is missing/],
+      ['{"format":1,"revision":1,"entries":[]}', /a part of it is missing/],
+      ['{"format":1,"revision":1,"entries":{"a":"x"}}', /the entry "a" is not of its form/],
+      ['{"format":1,"revision":1,"entries":{"a":{"value":1,"version":1}}}', /the entry "a" is not of its form/],
+    ];
+    for (const [text, reason] of bad) {
+      writeFileSync(path, text);
+      expect(() => open(path), String(text)).toThrow(StateFileUnusable);
+      expect(() => open(path)).toThrow(reason);
+      expect(() => open(path)).toThrow(/put back a copy of it, or move it away/);
+      expect(readFileSync(path)).toEqual(Buffer.from(text));
+    }
+    mkdirSync(join(tempFolder(), "folder.json"), { recursive: true });
+    expect(() => open(join(tempFolder(), "no", "such", "folder.json"))).not.toThrow();
+  });
+
+  test("is cleared of what a crash left beside it", async () => {
+    const path = join(tempFolder(), "services.json");
+    writeFileSync(`${path}.tmp`, "half of something", { mode: 0o644 });
+    await open(path).put("a", "one");
+    expect(existsSync(`${path}.tmp`)).toBe(false);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+  });
+
+  test("whose folder takes no writes refuses the change; memory and disk agree, and the next change works", async () => {
+    const folder = tempFolder();
+    const path = join(folder, "state", "services.json");
+    mkdirSync(join(folder, "state"));
+    const records = open(path);
+    await records.put("a", "one");
+    const before = readFileSync(path, "utf8");
+    // A folder in the way of the file beside it fails for root too, unlike a mode.
+    mkdirSync(`${path}.tmp/x`, { recursive: true });
+    const outcomes = await Promise.allSettled([
+      records.put("b", "two"),
+      records.put("a", "three"),
+      records.delete("a"),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+    expect([...records.entries.keys()]).toEqual(["a"]);
+    expect(records.entries.get("a")?.value).toBe("one");
+    expect(readFileSync(path, "utf8")).toBe(before);
+    chmodSync(`${path}.tmp`, 0o700);
+    await run("rm", ["-r", `${path}.tmp`]);
+    await records.put("b", "two");
+    expect([...open(path).entries.keys()]).toEqual(["a", "b"]);
+  });
+
+  test("takes a write that the disk cut short for the failure that it is, and stays whole", async () => {
+    const folder = tempFolder();
+    const path = join(folder, "services.json");
+    const script = join(folder, "script.mts");
+    // The limit on a file's size cuts a write(2) short as a full disk does, for any user.
+    writeFileSync(
+      script,
+      `import { openFileRecords } from ${JSON.stringify(join(import.meta.dirname, "../../src/stores/file-records.ts"))};
+       process.on("SIGXFSZ", () => {});
+       const records = openFileRecords(${JSON.stringify(path)}, (value): value is string => typeof value === "string");
+       await records.put("a", "one");
+       const error = await records.put("b", "x".repeat(300_000)).catch((error) => error);
+       console.log(error.code, [...records.entries.keys()].join());
+       await records.put("c", "two");`,
+    );
+    const tsx = join(import.meta.dirname, "../../node_modules/.bin/tsx");
+    const { stdout } = await run("bash", ["-c", `ulimit -f 100; exec "${tsx}" "${script}"`]);
+    expect(stdout.trim()).toBe("EFBIG a");
+    expect([...open(path).entries].map(([key, { value }]) => [key, value])).toEqual([
+      ["a", "one"],
+      ["c", "two"],
+    ]);
+  });
+
+  test("with 50,000 records is saved without holding up the event loop for more than 5 ms", async () => {
+    const path = join(tempFolder(), "services.json");
+    const entry = (i: number) => `"k${i}":{"value":"${"x".repeat(250)}","version":1}`;
+    const entries = Array.from({ length: 50_000 }, (_, i) => entry(i)).join(",");
+    writeFileSync(path, `{"format":1,"revision":1,"entries":{${entries}}}`);
+    const records = open(path);
+    // The shortest of several longest waits: this machine has others to serve, too.
+    const waits: number[] = [];
+    for (let round = 0; round < 5; round++) waits.push(await longestWaitDuring(() => records.put("k1", `v${round}`)));
+    expect(Math.min(...waits)).toBeLessThan(5);
+    expect(open(path).entries.size).toBe(50_000);
+  }, 30_000);
+});
+
+/** How long the event loop stood still at most, ms. */
+async function longestWaitDuring(work: () => Promise<unknown>): Promise<number> {
+  let longest = 0;
+  let last = performance.now();
+  let isOver = false;
+  const look = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+    if (!isOver) setImmediate(look);
+  };
+  setImmediate(look);
+  await work();
+  isOver = true;
+  return longest;
+}
+
+describe("a file that is written now and then", () => {
+  const settings = (path: string, failures: unknown[] = []) => ({
+    path,
+    intervalMs: 5,
+    onFailure: (error: unknown) => failures.push(error),
+  });
+
+  test("is written after a change, once for many, and at the end", async () => {
+    const path = join(tempFolder(), "usage.json");
+    let count = 0;
+    const file = openPeriodicFile({ ...settings(path), entries: () => [["k", count]] });
+    await file.close();
+    expect(existsSync(path)).toBe(false);
+    for (count = 1; count < 100; count++) file.touch();
+    await eventually(() => existsSync(path), "the file");
+    const isNumber = (value: unknown): value is number => typeof value === "number";
+    expect([...(readState(path, isNumber)?.entries ?? [])]).toEqual([["k", 100]]);
+    count = 7;
+    file.touch();
+    await file.close();
+    expect([...(readState(path, isNumber)?.entries ?? [])]).toEqual([["k", 7]]);
+  });
+
+  test("that cannot be written says so, and is tried again", async () => {
+    const path = join(tempFolder(), "usage.json");
+    mkdirSync(`${path}.tmp/x`, { recursive: true });
+    const failures: unknown[] = [];
+    const file = openPeriodicFile({ ...settings(path, failures), entries: () => [["k", 1]] });
+    file.touch();
+    await eventually(() => failures.length > 1, "two failures");
+    await run("rm", ["-r", `${path}.tmp`]);
+    await eventually(() => existsSync(path), "the file");
+    await file.close();
+  });
+});
