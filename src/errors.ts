@@ -93,11 +93,31 @@ export const CATALOGUE = {
     hint: "Send the whole request without long pauses.",
     proxyStatus: "http_request_error",
   },
+  DUPLICATE_ENTRY: {
+    status: 409,
+    title: "Duplicate entry",
+    hint: "Change what is there with PUT or PATCH, or choose another key.",
+  },
+  READ_ONLY_SERVICE: {
+    status: 409,
+    title: "Read-only service",
+    hint: "It is built in or stands in the services file: take it out there, or change it with PUT or PATCH.",
+  },
+  PRECONDITION_FAILED: {
+    status: 412,
+    title: "Precondition failed",
+    hint: "Read it again, and send the change with the ETag that it has now.",
+  },
   PAYLOAD_TOO_LARGE: {
     status: 413,
     title: "Payload too large",
     hint: "Send a smaller body, or raise `maxBodyBytes` of this service.",
     proxyStatus: "http_request_denied",
+  },
+  UNSUPPORTED_MEDIA_TYPE: {
+    status: 415,
+    title: "Unsupported media type",
+    hint: "Send the body as `Content-Type: application/json`, without a Content-Encoding.",
   },
   EXPECTATION_FAILED: {
     status: 417,

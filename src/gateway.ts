@@ -4,6 +4,7 @@
  */
 import { carriesKey } from "./callers/presented-keys.ts";
 import type { Config } from "./config/load-config.ts";
+import type { Service } from "./config/schema.ts";
 import type { Listener } from "./control-plane/parts.ts";
 import { createTunnels } from "./data-plane/forward/tunnel.ts";
 import { createEchoUpstream } from "./echo-upstream.ts";
@@ -12,11 +13,16 @@ import { createGenerations, type Generations } from "./generations.ts";
 import { createInstance } from "./perimeter/instance.ts";
 import { createPressureMonitor } from "./pressure/monitor.ts";
 import { Slots } from "./pressure/slots.ts";
+import { type Audit, type AuditEntry, createAudit } from "./registry/audit.ts";
 import type { ReloadOutcome } from "./registry/reload-outcome.ts";
+import { createServiceChanges } from "./registry/service-changes.ts";
+import type { StoredService } from "./registry/stored-service.ts";
 import { createGatewayServer, type GatewayServer } from "./server.ts";
+import { createMemoryStores, type Stores } from "./stores/open-stores.ts";
 import { createLogger, type LineSink, type Logger } from "./telemetry/logger.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { createSecretMask, type SecretMask } from "./telemetry/redact.ts";
+import { findForbidden } from "./upstreams.ts";
 import { version } from "./version.ts";
 
 export interface Gateway {
@@ -27,6 +33,12 @@ export interface Gateway {
   readonly logger: Logger;
   /** The one that is served by now. */
   readonly config: Config;
+  /** What is served now: the configuration's services, and what was changed at run time. */
+  services(): readonly Service[];
+  readonly warnings: readonly string[];
+  readonly audit: Audit;
+  /** Told each time that what is served has changed. */
+  onChange(listener: () => void): void;
   /** Reads the configuration anew and, if it is sound, serves by it from the next request on. */
   reload(): Promise<ReloadOutcome>;
   /** The same for the token files alone. */
@@ -45,7 +57,11 @@ export interface GatewayOptions {
   readonly logSink?: LineSink;
   /** Reads the configuration again, for a reload. @throws ConfigProblems */
   readonly load?: () => Config;
+  /** Where changes are kept; in memory when left out. They are closed with the gateway. */
+  readonly stores?: GatewayStores;
 }
+
+export type GatewayStores = Stores<StoredService, AuditEntry>;
 
 /** A listener that is open. */
 interface OpenListener {
@@ -53,22 +69,33 @@ interface OpenListener {
   readonly server: GatewayServer;
 }
 
+/** @throws ConfigProblems when a stored service is none any more, or what kept a listener from opening. */
 export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
+  const stores = options.stores ?? createMemoryStores();
   const open: OpenListener[] = [];
-  const generations = createGenerations(options.load ?? (() => config));
-  const masks = createMasks(config);
-  const lasting = await buildLastingParts(config, options, masks, open, generations);
-  generations.start(config, lasting, masks);
-
+  const listeners = new Set<() => void>();
+  const masks = createMasks();
+  const generations = createGenerations({
+    config,
+    load: options.load ?? (() => config),
+    stored: stores.services,
+    onSecrets: masks.add,
+    onChange: () => {
+      for (const listener of listeners) listener();
+    },
+  });
+  const lasting = await buildLastingParts({ config, options, stores, masks, open, generations });
   const closeAll = async (timeoutMs: number) => {
     lasting.tunnels.goAway();
     const cut = await Promise.all(open.map(({ server }) => server.close(timeoutMs)));
     await generations.close();
+    await stores.close();
     await lasting.close();
     return cut.reduce((sum, count) => sum + count, 0);
   };
   const urls: string[] = [];
   try {
+    generations.start(lasting);
     for (const { name, host, port } of listenersOf(config)) {
       const server = createServer(name, config, lasting, generations);
       urls.push(await server.listen(port, host));
@@ -85,6 +112,12 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     get config() {
       return generations.current.config;
     },
+    services: () => [...generations.current.upstreams.values()].map(({ service }) => service),
+    get warnings() {
+      return generations.current.warnings;
+    },
+    audit: lasting.audit,
+    onChange: (listener) => void listeners.add(listener),
     reload: generations.reload,
     refreshTokens: generations.refreshTokens,
     async drain(delayMs, timeoutMs) {
@@ -100,18 +133,22 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
 
 type LastingPartsAndClose = LastingParts & { close(): Promise<void> };
 
-async function buildLastingParts(
-  config: Config,
-  { logSink }: GatewayOptions,
-  masks: Masks,
-  open: readonly OpenListener[],
-  generations: Generations,
-): Promise<LastingPartsAndClose> {
+interface LastingPartsInput {
+  readonly config: Config;
+  readonly options: GatewayOptions;
+  readonly stores: GatewayStores;
+  readonly masks: Masks;
+  readonly open: readonly OpenListener[];
+  readonly generations: Generations;
+}
+
+async function buildLastingParts(input: LastingPartsInput): Promise<LastingPartsAndClose> {
+  const { config, options, stores, masks, open, generations } = input;
   const { settings } = config;
   const hasEmbedded = [...config.services.values()].some((service) => service.embedded);
   const echo = hasEmbedded ? await createEchoUpstream(masks.all) : undefined;
   const instance = createInstance((text) => carriesKey(text, generations.current.isOwnKey));
-  const logger = await openLogger(config, masks, logSink);
+  const logger = await openLogger(config, masks, options.logSink);
   const monitor = createPressureMonitor(settings);
   const tunnels = createTunnels();
   const listeners = () => open.map(({ name, server }) => ({ name, connections: server.connections }));
@@ -124,13 +161,26 @@ async function buildLastingParts(
     isDraining: () => instance.isDraining,
     version: version.version,
   });
+  const audit = createAudit(stores.audit, logger, masks.all);
+  const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
+  const serviceChanges = createServiceChanges({
+    config: () => generations.current.config,
+    registry: () => generations.current.registry,
+    stored: stores.services,
+    inTurn: generations.inTurn,
+    findForbidden: (service) => {
+      const { settings } = generations.current.config;
+      return findForbidden(service, { settings, ownListeners, echoSocketPath: echo?.socketPath });
+    },
+    ...{ audit, fingerprint: stores.fingerprint },
+  });
   return {
-    ...{ instance, logger, monitor, tunnels, metrics, listeners, openWebSockets },
+    ...{ instance, logger, monitor, tunnels, metrics, listeners, openWebSockets, audit, serviceChanges, ownListeners },
+    fingerprint: stores.fingerprint,
     addresses: config,
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
     echoSocketPath: echo?.socketPath,
-    ownListeners: () => open.flatMap(({ server }) => server.boundTo() ?? []),
     reload: generations.reload,
     async close() {
       await echo?.close();
@@ -171,22 +221,32 @@ interface Masks {
   readonly all: SecretMask;
   /** The gateway's own keys only. */
   readonly keys: SecretMask;
-  add(config: Config): void;
+  readonly add: (config: Config, services: Iterable<Service>) => void;
 }
 
-function createMasks(config: Config): Masks {
-  const secrets = new Set(secretsOf(config));
-  const keys = new Set(ownKeysOf(config));
-  let all = createSecretMask(secrets);
-  let own = createSecretMask(keys);
+function createMasks(): Masks {
+  const all = createGrowingMask();
+  const keys = createGrowingMask();
   return {
-    all: (text) => all(text),
-    keys: (text) => own(text),
-    add(next) {
-      for (const secret of secretsOf(next)) secrets.add(secret);
-      for (const key of ownKeysOf(next)) keys.add(key);
-      all = createSecretMask(secrets);
-      own = createSecretMask(keys);
+    all: all.mask,
+    keys: keys.mask,
+    add(config, services) {
+      const own = ownKeysOf(config);
+      keys.add(own);
+      all.add([...own, ...[...services].flatMap(({ credential }) => credential?.secret?.reveal() ?? [])]);
+    },
+  };
+}
+
+function createGrowingMask() {
+  const secrets = new Set<string>();
+  let mask: SecretMask = (text) => text;
+  return {
+    mask: (text: string) => mask(text),
+    add(more: readonly string[]) {
+      const { size } = secrets;
+      for (const secret of more) secrets.add(secret);
+      if (secrets.size > size) mask = createSecretMask(secrets);
     },
   };
 }
@@ -206,11 +266,6 @@ function openLogger(config: Config, masks: Masks, sink: LineSink | undefined): P
 
 function ownKeysOf({ proxyPlane, managementPlane }: Config): string[] {
   return [proxyPlane.key, managementPlane.key].flatMap((key) => key?.reveal() ?? []);
-}
-
-function secretsOf(config: Config): string[] {
-  const credentials = [...config.services.values()].flatMap(({ credential }) => credential?.secret?.reveal() ?? []);
-  return [...credentials, ...ownKeysOf(config)];
 }
 
 /** Unreferenced: while there is anything to wait for, its sockets keep the process. */

@@ -1,25 +1,44 @@
 /**
- * Which generation is served by, and how the next one takes its place.
- * Invariant: a configuration that cannot be read or built leaves everything as it was; and what was replaced ends when its
- * last exchange has.
+ * Which generation is served by, how the next one takes its place, and how one service changes within it.
+ * Invariant: what cannot be read or built leaves everything as it was; one change at a time; and what was replaced ends when
+ * its last exchange has.
  */
 import { withFreshTokens } from "./config/fresh-tokens.ts";
-import { type Config, ConfigProblems } from "./config/load-config.ts";
-import type { PreparedService } from "./data-plane/prepared-service.ts";
+import { type Config, ConfigProblems, withServices } from "./config/load-config.ts";
+import type { Service } from "./config/schema.ts";
 import { createGeneration, type Generation, type LastingParts } from "./generation.ts";
 import { compareGenerations, type ReloadOutcome } from "./registry/reload-outcome.ts";
+import type { StoredService } from "./registry/stored-service.ts";
+import { withStoredServices } from "./registry/stored-services.ts";
+import type { Records } from "./stores/records.ts";
+import { openUpstream, type Upstream } from "./upstreams.ts";
 
 export interface Generations {
   readonly current: Generation;
-  /** The first one. @param secrets hears of the secrets of those that follow. */
-  start(config: Config, lasting: LastingParts, secrets: { add(config: Config): void }): void;
+  /** The first one. @throws ConfigProblems when a stored service is none any more. */
+  start(lasting: LastingParts): void;
   /** One at a time: a second change sees what the first has made. */
   readonly reload: () => Promise<ReloadOutcome>;
   /** The token files only. */
   readonly refreshTokens: () => Promise<ReloadOutcome>;
+  /** Runs when no other change is under way, and keeps others waiting. */
+  inTurn<T>(change: () => T | Promise<T>): Promise<T>;
   /** Of each service now, replaced ones left out. */
   inFlight(): { readonly key: string; readonly inFlight: number }[];
   close(): Promise<void>;
+}
+
+export interface GenerationsOptions {
+  /** What is served first. */
+  readonly config: Config;
+  /** Reads the configuration. @throws ConfigProblems */
+  readonly load: () => Config;
+  /** The services that were added at run time. */
+  readonly stored: Records<StoredService>;
+  /** Told before a service or a configuration is served. */
+  readonly onSecrets: (config: Config, services: Iterable<Service>) => void;
+  /** Told when what is served has changed. */
+  readonly onChange: () => void;
 }
 
 /** How often a service that was replaced is looked at: its connections end when its last exchange has, ms. */
@@ -41,74 +60,136 @@ export function findExposed(
   ].map((routes) => `${routes} would be unprotected on the address that the gateway listens on since it started`);
 }
 
-/** @param load reads the configuration. @throws ConfigProblems */
-export function createGenerations(load: () => Config): Generations {
-  let current: Generation | undefined;
-  let lasting: LastingParts | undefined;
-  let secrets: { add(config: Config): void } | undefined;
-  let reloading: Promise<unknown> = Promise.resolve();
-  const retired = new Set<PreparedService>();
+export function createGenerations({ config, load, stored, onSecrets, onChange }: GenerationsOptions): Generations {
+  let parts: { readonly lasting: LastingParts; current: Generation } | undefined;
+  let changing: Promise<unknown> = Promise.resolve();
+  const retired = new Set<Upstream>();
   let sweep: NodeJS.Timeout | undefined;
 
-  const now = (): Generation => {
-    if (current === undefined) throw new Error("no generation yet");
-    return current;
+  const now = () => {
+    if (parts === undefined) throw new Error("no generation yet");
+    return parts;
   };
 
-  function exchange(read: (previous: Config) => Config): ReloadOutcome {
-    const previous = now();
-    try {
-      const config = read(previous.config);
-      const exposed = findExposed(config, (lasting as LastingParts).addresses);
-      if (exposed.length > 0) return { isDone: false, problems: exposed };
-      const next = createGeneration(config, lasting as LastingParts, previous);
-      secrets?.add(config);
-      current = next;
+  function build(next: Config, lasting: LastingParts, previous?: Generation): Generation {
+    const { services, warnings } = withStoredServices(next, stored.entries);
+    const all = [...services];
+    onSecrets(next, all);
+    return createGeneration(next, { services: all, warnings }, lasting, previous);
+  }
+
+  function exchange(): ReloadOutcome {
+    const { lasting, current: previous } = now();
+    return orProblems(lasting, () => {
+      const next = load();
+      const exposed = findExposed(next, lasting.addresses);
+      if (exposed.length > 0) throw new ConfigProblems(exposed);
+      const generation = build(next, lasting, previous);
+      now().current = generation;
       for (const [key, upstream] of previous.upstreams) {
-        if (next.upstreams.get(key) !== upstream) retired.add(upstream.prepared);
+        if (generation.upstreams.get(key) !== upstream) retire(upstream);
       }
-      sweep ??= setInterval(sweepRetired, RETIRE_SWEEP_MS).unref();
-      return compareGenerations(previous, next);
+      onChange();
+      return compareGenerations(previous, generation);
+    });
+  }
+
+  function refresh(): ReloadOutcome {
+    const { lasting, current } = now();
+    return orProblems(lasting, () => {
+      const served = [...current.upstreams.values()].map(({ service }) => service);
+      const changed = withFreshTokens(served, current.config);
+      const underneath = withFreshTokens(current.config.services.values(), current.config);
+      now().current = { ...current, config: withServices(current.config, underneath) };
+      for (const service of changed) serve(service.key, service);
+      const keys = changed.map(({ key }) => key);
+      return { isDone: true, added: [], changed: keys, removed: [], needsRestart: [], warnings: [] };
+    });
+  }
+
+  /** Exchanges one service in the table that is served from; undefined takes it out. */
+  function serve(key: string, service: Service | undefined): void {
+    const { lasting, current } = now();
+    const { upstreams, config: by } = current;
+    const old = upstreams.get(key);
+    if (service !== undefined) onSecrets(by, [service]);
+    const next = service && openUpstream(service, { ...lasting, settings: by.settings }, old);
+    if (next === undefined) upstreams.delete(key);
+    else upstreams.set(key, next);
+    if (old !== undefined && old !== next) retire(old);
+    onChange();
+  }
+
+  /** A stored service was changed, by this process or another. */
+  function onStored(key: string): void {
+    const { lasting, current } = now();
+    const record = stored.entries.get(key);
+    try {
+      if (record === undefined) return serve(key, current.config.services.get(key));
+      const reading = current.config.readRuntimeService(key, record.value.config);
+      if ("problems" in reading) throw new Error("a stored service is not valid");
+      serve(key, reading.service);
     } catch (error) {
-      if (error instanceof ConfigProblems) return { isDone: false, problems: error.problems };
-      lasting?.logger.error({ err: error }, "the reload failed");
-      return { isDone: false, problems: ["The configuration could not be put to work; the log has the cause."] };
+      lasting.logger.error({ err: error, service: key }, "a changed service could not be put to work");
     }
   }
 
-  function inTurn(read: (previous: Config) => Config): Promise<ReloadOutcome> {
-    const outcome = reloading.then(() => exchange(read));
-    reloading = outcome;
-    return outcome;
+  function retire(upstream: Upstream): void {
+    const { lasting, current } = now();
+    const { key } = upstream.service;
+    if (!current.upstreams.has(key)) lasting.tunnels.endThoseOf(key);
+    retired.add(upstream);
+    sweep ??= setInterval(sweepRetired, RETIRE_SWEEP_MS).unref();
   }
 
   function sweepRetired(): void {
-    for (const prepared of retired) {
+    const { lasting, current } = now();
+    for (const upstream of retired) {
+      const { service, prepared } = upstream;
       if (prepared.slots.taken > 0) continue;
-      retired.delete(prepared);
+      retired.delete(upstream);
       void prepared.transport.close();
+      if (!current.upstreams.has(service.key)) lasting.metrics.forget(service.key);
     }
     if (retired.size > 0) return;
     clearInterval(sweep);
     sweep = undefined;
   }
 
+  function inTurn<T>(change: () => T | Promise<T>): Promise<T> {
+    const outcome = changing.then(change);
+    changing = outcome.catch(() => {});
+    return outcome;
+  }
+
+  const stopWatching = stored.watch(onStored);
   return {
     get current() {
-      return now();
+      return now().current;
     },
-    start(config, parts, heard) {
-      lasting = parts;
-      secrets = heard;
-      current = createGeneration(config, parts);
+    start(lasting) {
+      parts = { lasting, current: build(config, lasting) };
     },
-    reload: () => inTurn(load),
-    refreshTokens: () => inTurn(withFreshTokens),
-    inFlight: () => [...now().upstreams].map(([key, { prepared }]) => ({ key, inFlight: prepared.slots.taken })),
+    reload: () => inTurn(exchange),
+    refreshTokens: () => inTurn(refresh),
+    inTurn,
+    inFlight: () =>
+      [...now().current.upstreams].map(([key, { prepared }]) => ({ key, inFlight: prepared.slots.taken })),
     async close() {
+      stopWatching();
       clearInterval(sweep);
-      const open = [...retired, ...[...now().upstreams.values()].map(({ prepared }) => prepared)];
-      await Promise.all(open.map(({ transport }) => transport.close()));
+      const open = [...retired, ...(parts?.current.upstreams.values() ?? [])];
+      await Promise.all(open.map(({ prepared }) => prepared.transport.close()));
     },
   };
+}
+
+function orProblems({ logger }: LastingParts, change: () => ReloadOutcome): ReloadOutcome {
+  try {
+    return change();
+  } catch (error) {
+    if (error instanceof ConfigProblems) return { isDone: false, problems: error.problems };
+    logger.error({ err: error }, "the reload failed");
+    return { isDone: false, problems: ["The configuration could not be put to work; the log has the cause."] };
+  }
 }

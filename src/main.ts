@@ -9,8 +9,10 @@ import { followChanges } from "./cli/follow-changes.ts";
 import { checkAddress, checkDataDir, explainStartFailure } from "./cli/start-failure.ts";
 import { ConfigProblems, loadConfig } from "./config/load-config.ts";
 import type { Settings } from "./config/settings.ts";
-import { type Gateway, openGateway } from "./gateway.ts";
+import { type Gateway, type GatewayStores, openGateway } from "./gateway.ts";
+import { isStoredService } from "./registry/stored-service.ts";
 import { type DataDirLock, lockDataDir } from "./stores/data-dir-lock.ts";
+import { openFileStores } from "./stores/open-stores.ts";
 import { version } from "./version.ts";
 
 /** npm and terminals send a signal to the whole process group: within this many ms it is one and the same. */
@@ -42,11 +44,12 @@ async function start(): Promise<void> {
     checkDataDir(settings.DATA_DIR);
     await checkAddress(settings.PORT, settings.HOST);
     lock = await lockDataDir(settings.DATA_DIR);
-    const gateway = await openGateway(config, { load: loadConfig });
+    const stores: GatewayStores = await openFileStores(settings.DATA_DIR, isStoredService);
+    const gateway = await openGateway(config, { load: loadConfig, stores });
     // Before it says that it listens: whoever reads that may send a signal at once.
     endOnSignal(gateway, lock, settings);
     followChanges(gateway);
-    describeStart(config, gateway);
+    describeStart(gateway);
   } catch (error) {
     await lock?.release();
     if (error instanceof ConfigProblems) return print(`${error.problems.join("\n")}\n`, 2);

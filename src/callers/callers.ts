@@ -32,6 +32,8 @@ export interface Callers {
   /** True for any of the gateway's own keys: such a token must never travel on. */
   isOwnKey(token: string): boolean;
   isProtected(plane: Plane): boolean;
+  /** Undefined for a token that is no key. */
+  planeOpenedBy(token: string): Plane | undefined;
 }
 
 export function createCallers(config: Pick<Config, "proxyPlane" | "managementPlane">): Callers {
@@ -73,6 +75,10 @@ export function createCallers(config: Pick<Config, "proxyPlane" | "managementPla
       return opens("proxy", digest) || opens("management", digest);
     },
     isProtected: (plane) => planes[plane].isProtected,
+    planeOpenedBy(token) {
+      const digest = sha256(token);
+      return (["proxy", "management"] as const).find((plane) => opens(plane, digest));
+    },
   };
 }
 

@@ -6,21 +6,22 @@ import type { Gateway } from "../gateway.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { version } from "../version.ts";
 
-export function describeStart(config: Config, { url, managementUrl, logger }: Gateway): void {
-  for (const warning of config.warnings) logger.warn(warning);
-  for (const line of startLines(config, url, managementUrl)) logger.info(line);
+export function describeStart({ config, services, warnings, url, managementUrl, logger }: Gateway): void {
+  for (const warning of warnings) logger.warn(warning);
+  for (const line of startLines(config, services(), url, managementUrl)) logger.info(line);
 }
 
-export function startLines(config: Config, url: string, managementUrl?: string): string[] {
+export function startLines(config: Config, served: readonly Service[], url: string, managementUrl?: string): string[] {
   const hasKey = config.proxyPlane.isProtected;
   const header = hasKey ? ' -H "Authorization: Bearer $PROXY_API_KEY"' : "";
   const local = url.replace("//0.0.0.0", "//127.0.0.1").replace("//[::]", "//[::1]");
-  const example = config.services.has("echo") ? "echo/hello?x=1" : `${config.services.keys().next().value ?? "echo"}/`;
+  const hasEcho = served.some(({ key }) => key === "echo");
+  const example = hasEcho ? "echo/hello?x=1" : `${served[0]?.key ?? "echo"}/`;
   return [
     `ByteProxy ${version.version} listens on ${url}`,
     ...(managementUrl === undefined ? [] : [`/manage, /status, /metrics and /docs are on ${managementUrl} only`]),
     `Read: ${filesRead(config)}`,
-    `Services: ${services(config)}`,
+    `Services: ${serviceWords(served)}`,
     `/proxy/* ${protection(config.proxyPlane.isProtected, "PROXY_API_KEY", config)}`,
     `/manage/* ${protection(config.managementPlane.isProtected, "MANAGEMENT_API_KEY", config)}`,
     `Try: curl ${local}/health`,
@@ -32,8 +33,7 @@ export function startLines(config: Config, url: string, managementUrl?: string):
 /** More services than this are counted, not named. */
 const NAMED_LIMIT = 20;
 
-function services(config: Config): string {
-  const all = [...config.services.values()];
+function serviceWords(all: readonly Service[]): string {
   const more = all.length > NAMED_LIMIT ? `, and ${all.length - NAMED_LIMIT} more` : "";
   return all.slice(0, NAMED_LIMIT).map(service).join(", ") + more;
 }

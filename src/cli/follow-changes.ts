@@ -13,21 +13,20 @@ export function followChanges(gateway: Gateway): void {
   const configuration = watchFiles(WATCH_INTERVAL_MS, () => follow("the configuration changed", gateway.reload()));
   const isWatched = gateway.config.settings.WATCH_CONFIG;
   const watch = () => {
-    tokens.setPaths(tokenFilesOf(gateway.config));
+    tokens.setPaths(tokenFilesOf(gateway));
     if (isWatched) configuration.setPaths(configurationFilesOf(gateway.config));
   };
   const follow = (why: string, reloading: Promise<ReloadOutcome>) => {
-    void reloading.then((outcome) => {
-      report(gateway, why, outcome);
-      watch();
-    });
+    void reloading.then((outcome) => report(gateway, why, outcome));
   };
   watch();
+  // Whoever made the change: an operator over REST may have named a token file, too.
+  gateway.onChange(watch);
   // Closing a terminal sends SIGHUP too: there it ends the process, as everybody expects.
   if (!process.stdout.isTTY) process.on("SIGHUP", () => follow("SIGHUP", gateway.reload()));
 }
 
-function report({ logger }: Gateway, why: string, outcome: ReloadOutcome): void {
+function report({ logger, audit }: Gateway, why: string, outcome: ReloadOutcome): void {
   if (!outcome.isDone) {
     for (const problem of outcome.problems) logger.error(`${why}, and was not taken up: ${problem}`);
     return;
@@ -35,10 +34,11 @@ function report({ logger }: Gateway, why: string, outcome: ReloadOutcome): void 
   const { isDone: _, warnings, ...changes } = outcome;
   for (const warning of warnings) logger.warn(warning);
   logger.info(changes, `${why}: reloaded`);
+  void audit.record({ caller: why, address: "", requestId: "" }, { action: "reload", after: changes });
 }
 
-function tokenFilesOf({ services }: Config): string[] {
-  return [...services.values()].flatMap(({ credential }) => credential?.path ?? []);
+function tokenFilesOf({ services }: Gateway): string[] {
+  return services().flatMap(({ credential }) => credential?.path ?? []);
 }
 
 function configurationFilesOf({ configFile, envFiles }: Config): string[] {

@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
 import { DataDirInUse } from "../stores/data-dir-lock.ts";
+import { StateFileUnusable } from "../stores/state-file.ts";
 
 class StartFailure extends Error {}
 
@@ -39,7 +40,9 @@ function makeFolder(path: string): void {
 
 /** Undefined for what is no fault of the machine or its operator: a mistake of ours, which keeps its stack trace. */
 export function explainStartFailure(error: unknown): string | undefined {
-  if (error instanceof StartFailure || error instanceof DataDirInUse) return error.message;
+  if (error instanceof StartFailure || error instanceof DataDirInUse || error instanceof StateFileUnusable) {
+    return error.message;
+  }
   const { code, syscall, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string };
   if (syscall !== "listen" && syscall !== "getaddrinfo") return undefined;
   switch (code) {

@@ -9,10 +9,9 @@ import type { Variable } from "./env.ts";
 import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
 import type { AuthDefinition, CredentialSource } from "./schema.ts";
 import { Secret } from "./secret.ts";
-import type { DefinedService, ServicesFile } from "./services-file.ts";
-import { SETTINGS_WITH_FILE } from "./settings.ts";
-
-const OWN_VARIABLES: ReadonlySet<string> = new Set(SETTINGS_WITH_FILE.flatMap((name) => [name, `${name}_FILE`]));
+import type { DefinedService } from "./services-file.ts";
+import { OWN_SECRETS, SETTINGS_WITH_FILE } from "./settings.ts";
+import type { Findings, FoundProblem } from "./translate-issue.ts";
 
 /** What a credential is found with. */
 export interface CredentialContext {
@@ -20,52 +19,67 @@ export interface CredentialContext {
   readonly directory: string;
   /** The gateway's own keys, to tell them apart. */
   readonly ownKeys: readonly Secret[];
-  readonly place: ServicesFile["place"];
-  readonly problems: string[];
-  readonly warnings: string[];
 }
 
 /** The credential of a service; undefined for one without `auth`. */
-export function readCredential(service: DefinedService, context: CredentialContext): CredentialSource | undefined {
+export function readCredential(
+  service: DefinedService,
+  context: CredentialContext,
+  findings: Findings,
+): CredentialSource | undefined {
   const { auth } = service.definition;
   if (auth === undefined) return undefined;
   const { tokenEnvVar, tokenFile } = auth;
   const found =
-    tokenFile === undefined ? fromVariable(service, tokenEnvVar ?? "", context) : fromFile(service, tokenFile, context);
+    tokenFile === undefined
+      ? fromVariable(service, tokenEnvVar ?? "", context, findings)
+      : fromFile(service, tokenFile, context, findings);
   const origin = {
     source: found.source,
     ...(tokenFile === undefined ? {} : { path: resolve(context.directory, tokenFile) }),
   };
   if (found.text === undefined) return { ...origin, secret: undefined };
   const allowed = unusableSecret(found.text, auth, context.ownKeys);
-  if (allowed !== undefined) context.problems.push(`${found.place}: found an unusable secret, allowed: ${allowed}`);
+  if (allowed !== undefined) {
+    findings.problems.push({ ...found.place, text: `found an unusable secret, allowed: ${allowed}` });
+  }
   return { ...origin, secret: new Secret(found.text) };
 }
 
 interface FoundSecret {
   readonly source: string;
-  /** Start of a problem line. */
-  readonly place: string;
+  /** What a problem points at. */
+  readonly place: Omit<FoundProblem, "text">;
   readonly text: string | undefined;
 }
 
-function fromVariable(service: DefinedService, name: string, context: CredentialContext): FoundSecret {
-  if (OWN_VARIABLES.has(name)) {
-    const place = context.place(["services", service.key, "auth", "tokenEnvVar"]);
-    context.problems.push(`${place}: found the gateway's own ${name}, allowed: a variable of its own`);
+function fromVariable(
+  service: DefinedService,
+  name: string,
+  { variables }: CredentialContext,
+  { problems }: Findings,
+): FoundSecret {
+  const place = { path: ["services", service.key, "auth", "tokenEnvVar"], at: "value" } as const;
+  if (OWN_SECRETS.has(name)) {
+    problems.push({ ...place, text: `found the gateway's own ${name}, allowed: a variable of its own` });
     return { source: name, place, text: undefined };
   }
-  const variable = context.variables.get(name);
-  const place = `${name} (${variable?.origin ?? "environment"}), the credential of ${service.key}`;
-  return { source: name, place, text: nonEmpty(variable?.value) };
+  const variable = variables.get(name);
+  const origin = `${name} (${variable?.origin ?? "environment"}), the credential of ${service.key}`;
+  return { source: name, place: { ...place, place: origin }, text: nonEmpty(variable?.value) };
 }
 
-function fromFile(service: DefinedService, tokenFile: string, context: CredentialContext): FoundSecret {
-  const place = context.place(["services", service.key, "auth", "tokenFile"]);
+function fromFile(
+  service: DefinedService,
+  tokenFile: string,
+  context: CredentialContext,
+  { problems, warnings }: Findings,
+): FoundSecret {
+  const place = { path: ["services", service.key, "auth", "tokenFile"], at: "value" } as const;
   const source = `file:${tokenFile}`;
   const path = resolve(context.directory, tokenFile);
   if (ownKeyFiles(context).has(realPath(path))) {
-    context.problems.push(`${place}: found the file of a key of the gateway's own, allowed: a file of its own`);
+    problems.push({ ...place, text: "found the file of a key of the gateway's own, allowed: a file of its own" });
     return { source, place, text: undefined };
   }
   const reading = readTextFile(path);
@@ -73,7 +87,10 @@ function fromFile(service: DefinedService, tokenFile: string, context: Credentia
   if (text === undefined) {
     const reason = { read: "it is empty", absent: "there is no such file" };
     const why = reading.state === "unreadable" ? reading.reason : reason[reading.state];
-    context.warnings.push(`${place}: ${service.key} has no credential, because its file cannot be used: ${why}`);
+    warnings.push({
+      ...place,
+      text: `${service.key} has no credential, because its file cannot be used: ${why}`,
+    });
   }
   return { source, place, text };
 }
@@ -94,7 +111,8 @@ export function unusableSecret(text: string, auth: AuthDefinition, ownKeys: read
 
 const nonEmpty = (text: string | undefined) => (text === undefined || text.trim() === "" ? undefined : text);
 
-function realPath(path: string): string {
+/** The path that it leads to through links; itself where there is nothing. */
+export function realPath(path: string): string {
   try {
     return realpathSync(path);
   } catch {

@@ -2,17 +2,16 @@
  * Puts the configuration together: variables, keys, services, from every source there is.
  * Invariant: either one deeply frozen Config, or a ConfigProblems with every problem at once.
  */
-import { relative, resolve } from "node:path";
-import { readCredential } from "./credentials.ts";
+import { relative } from "node:path";
+import { completeService } from "./complete-service.ts";
 import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
 import { isLoopbackHost } from "./hosts.ts";
 import { type PlaneConfig, protectPlanes } from "./planes.ts";
 import { ConfigProblems } from "./problems.ts";
 import { readSettings, variablePlace } from "./read-settings.ts";
-import { reviewService } from "./review-service.ts";
+import { createRuntimeServiceReader, type RuntimeServiceReader } from "./runtime-service.ts";
 import type { Service } from "./schema.ts";
-import type { Secret } from "./secret.ts";
-import { type DefinedService, readServicesFile, type ServicesFile } from "./services-file.ts";
+import { type DefinedService, readServicesFile } from "./services-file.ts";
 import type { Settings } from "./settings.ts";
 
 export { ConfigProblems };
@@ -35,6 +34,10 @@ export interface Config {
     | undefined;
   /** Presets and the services of the file, by key. */
   readonly services: ReadonlyMap<string, Service>;
+  /** The same as they are written. */
+  readonly definitions: ReadonlyMap<string, DefinedService>;
+  /** Makes a service of what came over REST, with these settings, variables and locks. */
+  readonly readRuntimeService: RuntimeServiceReader;
   readonly configFile: { readonly path: string; readonly state: "read" | "absent" };
   readonly envFiles: readonly EnvFile[];
   readonly warnings: readonly string[];
@@ -62,16 +65,26 @@ export function loadConfig({ processEnv, directory = process.cwd() }: Environmen
   });
   problems.push(...file.problems);
   const ownKeys = [planes.proxyPlane.key, planes.managementPlane.key].filter((key) => key !== undefined);
-  const context = { settings, environment, directory, file, ownKeys, problems, warnings };
-  const services = new Map(file.services.map((defined) => [defined.key, completeService(defined, context)]));
+  const { variables } = environment;
+  const context = { settings, variables, directory, ownKeys };
+  const services = new Map<string, Service>();
+  for (const defined of file.services) {
+    const completed = completeService(defined, context);
+    services.set(defined.key, completed.service);
+    problems.push(...completed.problems.map(file.describe));
+    warnings.push(...completed.warnings.map(file.describe));
+  }
 
   if (problems.length > 0) throw new ConfigProblems(problems);
+  const definitions = frozenMap(new Map(file.services.map((defined) => [defined.key, defined])));
   return freezeConfig({
     settings,
     ...planes,
     isLoopback,
     managementListener,
     services,
+    definitions,
+    readRuntimeService: createRuntimeServiceReader(context, definitions),
     configFile: { path: settings.CONFIG_FILE, state: file.state },
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
     warnings,
@@ -110,44 +123,15 @@ function reviewCors(
   problems.push(`${place}: found "true" beside * in CORS_ORIGINS, allowed: true with every origin by its name`);
 }
 
-interface CompletionContext {
-  readonly settings: Settings;
-  readonly environment: Environment;
-  readonly directory: string;
-  readonly file: ServicesFile;
-  readonly ownKeys: readonly Secret[];
-  readonly problems: string[];
-  readonly warnings: string[];
-}
-
-/** A service with the settings' defaults, absolute paths and its credential. */
-function completeService(defined: DefinedService, context: CompletionContext): Service {
-  const { settings, environment, directory, file, ownKeys, problems, warnings } = context;
-  const { key, definition, source, embedded } = defined;
-  const { variables } = environment;
-  const { place } = file;
-  const tls = { ...definition.tls };
-  for (const name of ["caFile", "certFile", "keyFile"] as const) {
-    if (tls[name] !== undefined) tls[name] = resolve(directory, tls[name]);
-  }
-  const service: Service = {
-    ...definition,
-    tls,
-    key,
-    source,
-    embedded,
-    name: definition.name ?? key,
-    timeoutMs: definition.timeoutMs ?? settings.NETWORK_TIMEOUT,
-    connectTimeoutMs: definition.connectTimeoutMs ?? settings.NETWORK_CONNECT_TIMEOUT,
-    retries: definition.retries ?? settings.NETWORK_RETRIES,
-    credential: readCredential(defined, { variables, directory, ownKeys, place, problems, warnings }),
-  };
-  reviewService(service, { place, problems, warnings });
-  return service;
+/** The same configuration with these in the place of the services of their keys. */
+export function withServices(config: Config, changed: Iterable<Service>): Config {
+  const services = new Map(config.services);
+  for (const service of changed) services.set(service.key, service);
+  return freezeConfig({ ...config, services });
 }
 
 /** Deeply, the services and their map included. */
-export function freezeConfig(config: Config): Config {
+function freezeConfig(config: Config): Config {
   return deepFreeze<Config>({ ...config, services: frozenMap(new Map(config.services)) });
 }
 

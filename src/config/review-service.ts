@@ -6,23 +6,16 @@ import { createSecureContext } from "node:tls";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
 import { readTextFile } from "./read-file.ts";
 import type { Service } from "./schema.ts";
-import type { ServicesFile } from "./services-file.ts";
-import type { Path } from "./translate-issue.ts";
+import type { Findings, FoundProblem, Path } from "./translate-issue.ts";
 
-export interface ReviewContext {
-  readonly place: ServicesFile["place"];
-  readonly problems: string[];
-  readonly warnings: string[];
-}
-
-export function reviewService(service: Service, context: ReviewContext): void {
-  reviewHeaderNames(service, context);
-  reviewTls(service, context);
-  reviewClearText(service, context);
+export function reviewService(service: Service, findings: Findings): void {
+  reviewHeaderNames(service, findings);
+  reviewTls(service, findings);
+  reviewClearText(service, findings);
 }
 
 /** Two headers of one name would leave it to chance, or to a library, which of them is sent. */
-function reviewHeaderNames(service: Service, { place, problems }: ReviewContext): void {
+function reviewHeaderNames(service: Service, { problems }: Findings): void {
   const names: { path: Path; name: string }[] = [];
   for (const member of ["headers", "setHeaders"] as const) {
     for (const name of Object.keys(service[member])) names.push({ path: [member, name], name });
@@ -36,34 +29,38 @@ function reviewHeaderNames(service: Service, { place, problems }: ReviewContext)
     const first = seen.get(name.toLowerCase());
     if (first === undefined) seen.set(name.toLowerCase(), path);
     else {
-      const where = place(["services", service.key, ...path], path[0] === "auth" ? "value" : "name");
-      problems.push(
-        `${where}: found ${name} once more, after ${first[0] === "auth" ? "auth" : String(first[0])}, allowed: each header in one place`,
-      );
+      problems.push({
+        path: ["services", service.key, ...path],
+        at: path[0] === "auth" ? "value" : "name",
+        text: `found ${name} once more, after ${first[0] === "auth" ? "auth" : String(first[0])}, allowed: each header in one place`,
+      });
     }
   }
 }
 
-function reviewTls({ key, tls }: Service, { place, problems, warnings }: ReviewContext): void {
-  const path = ["services", key, "tls"];
-  if (tls.strict === false) warnings.push(`${place([...path, "strict"])}: the certificate of ${key} is not verified`);
+function reviewTls({ key, tls }: Service, { problems, warnings }: Findings): void {
+  const found = (list: FoundProblem[], text: string, ...names: string[]) =>
+    list.push({ path: ["services", key, "tls", ...names], at: "value", text });
+  if (tls.strict === false) found(warnings, `the certificate of ${key} is not verified`, "strict");
   const pem = (name: "caFile" | "certFile" | "keyFile") => {
     const file = tls[name];
     const reading = file === undefined ? undefined : readTextFile(file);
     if (reading === undefined || reading.state === "read") return reading?.text;
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
-    problems.push(`${place([...path, name])}: cannot be read: ${reason}, allowed: a PEM file`);
+    found(problems, `cannot be read: ${reason}, allowed: a PEM file`, name);
     return undefined;
   };
   const [ca, cert, privateKey] = [pem("caFile"), pem("certFile"), pem("keyFile")];
   if (ca !== undefined && !/-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/.test(ca)) {
-    problems.push(`${place([...path, "caFile"])}: found no certificate in the file, allowed: a PEM file`);
+    found(problems, "found no certificate in the file, allowed: a PEM file", "caFile");
   }
   if ((tls.certFile === undefined) !== (tls.keyFile === undefined)) {
-    problems.push(`${place(path)}: found one of certFile and keyFile, allowed: both or neither`);
+    found(problems, "found one of certFile and keyFile, allowed: both or neither");
   } else if (cert !== undefined && privateKey !== undefined && !isPair(cert, privateKey)) {
-    problems.push(
-      `${place([...path, "certFile"])}: found files that are no pair, allowed: a PEM certificate and its key without a passphrase`,
+    found(
+      problems,
+      "found files that are no pair, allowed: a PEM certificate and its key without a passphrase",
+      "certFile",
     );
   }
 }
@@ -77,7 +74,7 @@ function isPair(cert: string, key: string): boolean {
   }
 }
 
-function reviewClearText(service: Service, { place, warnings }: ReviewContext): void {
+function reviewClearText(service: Service, { warnings }: Findings): void {
   if (service.auth === undefined) return;
   const bases: [Path, string][] = [
     [["baseUrl"], service.baseUrl],
@@ -89,8 +86,10 @@ function reviewClearText(service: Service, { place, warnings }: ReviewContext): 
   for (const [path, text] of bases) {
     const { protocol, hostname } = new URL(text);
     if (protocol === "https:" || isLoopbackHost(hostname) || isPrivateHost(hostname)) continue;
-    warnings.push(
-      `${place(["services", service.key, ...path])}: the credential of ${service.key} goes to ${hostname} in clear text; use https`,
-    );
+    warnings.push({
+      path: ["services", service.key, ...path],
+      at: "value",
+      text: `the credential of ${service.key} goes to ${hostname} in clear text; use https`,
+    });
   }
 }

@@ -229,8 +229,8 @@ export interface Service extends Omit<ServiceDefinition, "timeoutMs" | "connectT
   readonly timeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly retries: number;
-  /** `preset`: built in and not named in the file. */
-  readonly source: "preset" | "file";
+  /** `preset`: built in and not named in the file; `runtime` and `override`: from over REST, the latter in the place of one of the others. */
+  readonly source: "preset" | "file" | "override" | "runtime";
   /** Undefined when the service has no `auth`. */
   readonly credential: CredentialSource | undefined;
   /** Answered by the embedded echo server rather than over the network. */

@@ -8,22 +8,28 @@ import { type ParsedDocument, parseText } from "./document.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import { showPath, showText, showWord } from "./problems.ts";
 import { readTextFile } from "./read-file.ts";
-import { type ServiceDefinition, type ServiceInput, serviceKey, serviceSchema, servicesFileSchema } from "./schema.ts";
-import { type FoundProblem, type Path, translateIssues } from "./translate-issue.ts";
+import {
+  type Service,
+  type ServiceDefinition,
+  type ServiceInput,
+  serviceKey,
+  serviceSchema,
+  servicesFileSchema,
+} from "./schema.ts";
+import { type FoundProblem, translateIssues } from "./translate-issue.ts";
 
-export interface DefinedService {
-  readonly key: string;
+export interface DefinedService extends Pick<Service, "key" | "source" | "embedded"> {
   readonly definition: ServiceDefinition;
-  readonly source: "preset" | "file";
-  readonly embedded: boolean;
+  /** The same as it is written, over its preset where it stands on one: what can be shown, changed and written again. */
+  readonly input: ServiceInput;
 }
 
 export interface ServicesFile {
   readonly state: "read" | "absent";
   readonly services: readonly DefinedService[];
   readonly problems: readonly string[];
-  /** `config/services.json:5:13 services.github.auth`, for a problem that is found later. */
-  place(path: Path, at?: "value" | "name"): string;
+  /** `config/services.json:5:13 services.github.auth: …`, for what is found later. */
+  describe(found: FoundProblem): string;
 }
 
 export interface ServicesFileOptions {
@@ -85,8 +91,8 @@ function defined(
     if ("problems" in result) problems.push(...result.problems);
     else services.push(result);
   }
-  const place = placeIn(document, shownPath);
-  return { state, services, place, problems: problems.map(describe(document, shownPath)) };
+  const describeOne = describe(document, shownPath);
+  return { state, services, describe: describeOne, problems: problems.map(describeOne) };
 }
 
 const ECHO_IS_OFF =
@@ -98,9 +104,21 @@ function define(
   isInFile: boolean,
   isOwn: boolean,
 ): DefinedService | { problems: FoundProblem[] } {
-  const path = ["services", key];
   const preset = isOwn ? undefined : PRESETS[key];
   const input = preset === undefined || !isInFile ? (preset ?? entry) : overPreset(preset, entry);
+  const result = defineService(key, input, isInFile ? "file" : "preset", key === ECHO_KEY && !isOwn);
+  const foreign = preset !== undefined && isInFile ? foreignBaseUrls(key, preset, entry) : [];
+  return foreign.length === 0 ? result : { problems: [...("problems" in result ? result.problems : []), ...foreign] };
+}
+
+/** One service by the schema, from wherever its input came. */
+export function defineService(
+  key: string,
+  input: unknown,
+  source: Service["source"],
+  embedded: boolean,
+): DefinedService | { problems: FoundProblem[] } {
+  const path = ["services", key];
   const parsed = serviceSchema.safeParse(input);
   const issues = (parsed.error?.issues ?? []).map((issue) => ({ ...issue, path: [...path, ...issue.path] }));
   const problems = translateIssues(issues, { services: { [key]: input } });
@@ -108,9 +126,8 @@ function define(
   if (allowedKey !== undefined) {
     problems.unshift({ path, at: "name", text: `found ${showWord(key)}, allowed: ${allowedKey}` });
   }
-  if (preset !== undefined && isInFile) problems.push(...foreignBaseUrls(key, preset, entry));
   if (problems.length > 0 || !parsed.success) return { problems };
-  return { key, definition: parsed.data, source: isInFile ? "file" : "preset", embedded: key === ECHO_KEY && !isOwn };
+  return { key, definition: parsed.data, input: input as ServiceInput, source, embedded };
 }
 
 /** The entry laid over the preset; a default header of the preset yields to one that the entry forces. */
@@ -145,14 +162,16 @@ function entriesOf(data: unknown): Entries {
   return isObject(data) && isObject(data.services) ? data.services : {};
 }
 
-const placeIn =
+const describe =
   (document: ParsedDocument, shownPath: string) =>
-  (path: Path, at: "value" | "name" = "value") =>
-    `${shownPath}:${document.position(path, at)} ${showPath(path)}`;
-
-const describe = (document: ParsedDocument, shownPath: string) => (problem: FoundProblem) =>
-  `${placeIn(document, shownPath)(problem.path, problem.at)}: ${problem.text}`;
+  ({ path, at, text, place }: FoundProblem) =>
+    `${place ?? `${shownPath}:${document.position(path, at)} ${showPath(path)}`}: ${text}`;
 
 function failed(shownPath: string, problems: readonly string[]): ServicesFile {
-  return { state: "absent", services: [], problems, place: (path) => `${shownPath} ${showPath(path)}` };
+  return {
+    state: "absent",
+    services: [],
+    problems,
+    describe: ({ path, text }) => `${shownPath} ${showPath(path)}: ${text}`,
+  };
 }

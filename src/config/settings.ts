@@ -76,6 +76,22 @@ const isBaseUrl = (value: string) =>
   URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && !/[?#@]/.test(value);
 const isHost = (value: string) => isIP(value) !== 0 || /^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/i.test(value);
 
+/** A secret that services added over REST may name, and the origin that it may be sent to. */
+export interface RestSecret {
+  /** `NAME`, or `file:<path>` as it is written. */
+  readonly secret: string;
+  readonly origin: string;
+}
+
+function readRestSecrets(items: readonly string[]): readonly RestSecret[] | undefined {
+  const found = items.map((item) => {
+    const [, secret, origin] = /^([A-Za-z_][A-Za-z0-9_]*|file:.+)@(https?:\/\/.+)$/.exec(item) ?? [];
+    if (secret === undefined || origin === undefined || OWN_SECRETS.has(secret)) return undefined;
+    return URL.canParse(origin) && new URL(origin).origin === origin ? { secret, origin } : undefined;
+  });
+  return found.includes(undefined) ? undefined : (found as RestSecret[]);
+}
+
 /** As strict as proxy-addr, which would otherwise throw when the gateway is put together. */
 function isAddressOrCidr(value: string): boolean {
   if (/^(loopback|linklocal|uniquelocal)$/.test(value)) return true;
@@ -83,6 +99,12 @@ function isAddressOrCidr(value: string): boolean {
   const most = isIP(address) === 4 ? 32 : 128;
   return isIP(address) !== 0 && rest.length === 0 && /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= most;
 }
+
+/** The variables that may come from a file instead: the same name with `_FILE`. */
+export const SETTINGS_WITH_FILE = ["PROXY_API_KEY", "MANAGEMENT_API_KEY"] as const;
+
+/** Variables that hold, or lead to, the gateway's own keys: never a credential of a service. */
+export const OWN_SECRETS: ReadonlySet<string> = new Set(SETTINGS_WITH_FILE.flatMap((name) => [name, `${name}_FILE`]));
 
 export const settingsSchema = z.object({
   PORT: integer(0, 65535).default(3420).describe("port to listen on; 0 takes a free one"),
@@ -149,7 +171,14 @@ export const settingsSchema = z.object({
   EGRESS_ALLOW_PRIVATE: flag()
     .optional()
     .describe("whether upstreams may be on loopback, private and other addresses that are not public")
-    .meta({ default: "`true` for services from the file" }),
+    .meta({ default: "`true` for services from the file, `false` for those added over REST" }),
+  REST_SECRETS: setting(
+    "comma-separated NAME@https://host or file:<path>@https://host, none of them a key of the gateway's own",
+    (value) => readRestSecrets(splitList(value)),
+  )
+    .prefault("")
+    .describe("secrets that services added over REST may use, each with the origin it may be sent to")
+    .meta({ default: "none" }),
   ECHO_SERVICE: flag()
     .optional()
     .describe("the embedded upstream `echo`")
@@ -189,9 +218,6 @@ export const settingsSchema = z.object({
 export type Settings = z.output<typeof settingsSchema>;
 export type SettingName = keyof Settings;
 
-/** The variables that may come from a file instead: the same name with `_FILE`. */
-export const SETTINGS_WITH_FILE = ["PROXY_API_KEY", "MANAGEMENT_API_KEY"] as const satisfies SettingName[];
-
 /** Second names: `[other name, name]`. */
 export const SETTING_ALIASES = [["LOGGING_LEVEL", "LOG_LEVEL"]] as const;
 
@@ -205,7 +231,6 @@ export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   TLS_KEY_FILE: [],
   TLS_CLIENT_CA_FILE: [],
   MIDDLEWARE_PATH: [],
-  REST_SECRETS: [],
   REDIS_URL: [],
   WORKERS: ["1"],
   UPDATE_CHECK_URL: [],

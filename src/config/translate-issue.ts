@@ -14,6 +14,14 @@ export interface FoundProblem {
   /** What the line points at: the value there, or its name. */
   readonly at: "value" | "name";
   readonly text: string;
+  /** Said in the place of the position in the file: what is wrong is not in it. */
+  readonly place?: string;
+}
+
+/** What was found in a service, once all of it was looked at. */
+export interface Findings {
+  readonly problems: FoundProblem[];
+  readonly warnings: FoundProblem[];
 }
 
 /** Names of a service that come in a later version, and values of present ones. */

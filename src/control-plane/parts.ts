@@ -1,7 +1,8 @@
 /** What the routes of the control plane are made from, and what one of their requests carries. */
 import type { HttpBindings } from "@hono/node-server";
 import type { Hono } from "hono";
-import type { Callers } from "../callers/callers.ts";
+import type { Callers, Plane } from "../callers/callers.ts";
+import type { PlaneConfig } from "../config/planes.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { Connections } from "../perimeter/connections.ts";
@@ -10,8 +11,11 @@ import type { Instance } from "../perimeter/instance.ts";
 import type { HostList, OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
+import type { Audit } from "../registry/audit.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ReloadOutcome } from "../registry/reload-outcome.ts";
+import type { ServiceChanges } from "../registry/service-changes.ts";
+import type { Fingerprint } from "../stores/installation-key.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
@@ -46,6 +50,11 @@ export interface ControlPlaneParts {
   readonly metrics: Metrics;
   /** Reads the configuration anew. */
   readonly reload: () => Promise<ReloadOutcome>;
+  readonly serviceChanges: ServiceChanges;
+  readonly audit: Audit;
+  readonly fingerprint: Fingerprint;
+  /** The gateway's own keys. */
+  readonly planes: Readonly<Record<Plane, PlaneConfig>>;
   /** Of a service in the registry. */
   readonly loadOf: (key: string) => ServiceLoad;
   /** All proxied requests under way. */
@@ -55,6 +64,8 @@ export interface ControlPlaneParts {
   readonly logger: Logger;
   readonly guardOpenProxyPlane: OpenPlaneGuard;
   readonly guardOpenManagementPlane: OpenPlaneGuard;
+  /** The refusal of a request that a web page of another site makes, also where a key is set. */
+  readonly findForeignPage: OpenPlaneGuard;
 }
 
 export interface ControlEnv {

@@ -32,10 +32,8 @@ export type OpenPlaneGuard = (headers: IncomingHttpHeaders) => GatewayError | un
 
 /** Made once from the configuration; the guard is asked only for planes without a key. */
 export function createOpenPlaneGuard(config: Pick<Config, "settings">, keyVariable: string): OpenPlaneGuard {
-  const { ALLOWED_HOSTS, CORS_ORIGINS, PUBLIC_URL } = config.settings;
-  const hosts = createHostList(ALLOWED_HOSTS);
-  const origins = new Set(CORS_ORIGINS);
-  if (PUBLIC_URL !== undefined) origins.add(new URL(PUBLIC_URL).origin);
+  const hosts = createHostList(config.settings.ALLOWED_HOSTS);
+  const origins = ownOrigins(config);
 
   return function guardOpenPlane(headers) {
     if (!hosts.has(headers.host)) {
@@ -50,8 +48,29 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, keyVariab
         hint: `Set ${keyVariable}: without a key only programs on this machine may call.`,
       });
     }
-    return findForeignOrigin(headers, origins, keyVariable);
+    return findForeignOrigin(headers, origins, {
+      why: ", and this gateway has no key set",
+      orElse: `, or set ${keyVariable}`,
+    });
   };
+}
+
+/**
+ * The guard of what changes the gateway, whether a key is set or not: no page of another site has any business there. Behind a
+ * key the gateway may stand behind a proxy that speaks TLS, so a page of its own may have come by https.
+ */
+export function createForeignPageGuard(config: Pick<Config, "settings">): OpenPlaneGuard {
+  const origins = ownOrigins(config);
+  return (headers) => {
+    const isOwn = headers.origin !== undefined && headers.origin === `https://${headers.host}`;
+    return isOwn ? undefined : findForeignOrigin(headers, origins, { why: "", orElse: "" });
+  };
+}
+
+/** Those whose pages may call: the listed ones, and the gateway's own where it knows it. */
+function ownOrigins({ settings }: Pick<Config, "settings">): ReadonlySet<string> {
+  const { CORS_ORIGINS, PUBLIC_URL } = settings;
+  return new Set(PUBLIC_URL === undefined ? CORS_ORIGINS : [...CORS_ORIGINS, new URL(PUBLIC_URL).origin]);
 }
 
 function cameThroughProxy(headers: IncomingHttpHeaders): boolean {
@@ -64,7 +83,7 @@ function cameThroughProxy(headers: IncomingHttpHeaders): boolean {
 function findForeignOrigin(
   headers: IncomingHttpHeaders,
   origins: ReadonlySet<string>,
-  keyVariable: string,
+  words: { readonly why: string; readonly orElse: string },
 ): GatewayError | undefined {
   const { origin } = headers;
   const site = headers["sec-fetch-site"];
@@ -76,9 +95,9 @@ function findForeignOrigin(
   return new GatewayError("ORIGIN_NOT_ALLOWED", {
     message:
       origin === undefined
-        ? "A web page of another site asked, and this gateway has no key set."
-        : `Origin ${printable(origin)} is not in CORS_ORIGINS, and this gateway has no key set.`,
-    hint: `Add the origin to CORS_ORIGINS, or set ${keyVariable}.`,
+        ? `A web page of another site asked${words.why}.`
+        : `Origin ${printable(origin)} is not in CORS_ORIGINS${words.why}.`,
+    hint: `Add the origin to CORS_ORIGINS${words.orElse}.`,
   });
 }
 

@@ -9,6 +9,10 @@ import { GatewayError } from "../errors.ts";
 /** Of a service's key, by the schema. */
 const KEY_LENGTH_LIMIT = 64;
 
+/** A refusal lists no more services than this, and looks for the one that was meant among no more than that. */
+const LISTED_LIMIT = 100;
+const COMPARED_LIMIT = 2_000;
+
 export interface Registry {
   find(key: string): Service | undefined;
   list(): readonly Service[];
@@ -16,23 +20,24 @@ export interface Registry {
   refuseUnknown(key: string): GatewayError;
 }
 
-export function createRegistry(services: ReadonlyMap<string, Service>): Registry {
+/** @param services looked at anew for each question: they change while they are served. */
+export function createRegistry(services: ReadonlyMap<string, { readonly service: Service }>): Registry {
   return {
-    find: (key) => services.get(key),
-    list: () => [...services.values()],
+    find: (key) => services.get(key)?.service,
+    list: () => [...services.values()].map(({ service }) => service),
     refuseUnknown(key) {
       const available = [...services.keys()];
       const shown = printable(key);
       return new GatewayError("SERVICE_NOT_CONFIGURED", {
         message: `Service ${shown === "" ? "" : `"${shown}" `}is not configured.${didYouMean(shown, available)}`,
-        extra: { availableServices: available },
+        extra: { availableServices: available.slice(0, LISTED_LIMIT) },
       });
     },
   };
 }
 
 function didYouMean(key: string, available: readonly string[]): string {
-  if (key === "" || available.length === 0) return "";
+  if (key === "" || available.length === 0 || available.length > COMPARED_LIMIT) return "";
   const near = closest(key.toLowerCase(), available);
   return distance(key.toLowerCase(), near) <= Math.max(1, Math.floor(near.length / 3))
     ? ` Did you mean "${near}"?`

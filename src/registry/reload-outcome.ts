@@ -17,7 +17,8 @@ export type ReloadOutcome =
 
 /** As much of a generation as is compared. */
 export interface Comparable {
-  readonly config: { readonly settings: Readonly<Settings>; readonly warnings: readonly string[] };
+  readonly config: { readonly settings: Readonly<Settings> };
+  readonly warnings: readonly string[];
   /** Services by key: taken over as they are, or made anew. */
   readonly upstreams: ReadonlyMap<string, unknown>;
 }
@@ -41,7 +42,7 @@ export function compareGenerations(before: Comparable, after: Comparable): Reloa
     ),
     removed: keysOf(before).filter((key) => !after.upstreams.has(key)),
     needsRestart: FIXED.filter((name) => !isDeepStrictEqual(settingOf(before, name), settingOf(after, name))),
-    warnings: after.config.warnings,
+    warnings: after.warnings,
   };
 }
 

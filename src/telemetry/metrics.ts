@@ -23,6 +23,8 @@ export interface Metrics {
   observe(request: MeasuredRequest): void;
   /** A request that was refused before there was an exchange. */
   countRefusal(code: string): void;
+  /** Drops every series of a service that is no more: services come and go, and labels must not pile up. */
+  forget(service: string): void;
   /** All of it in the text format. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -94,9 +96,19 @@ export function createMetrics(sources: MetricSources): Metrics {
       else if (outcome.startsWith("failed:")) failures.inc({ service, code: outcome.slice("failed:".length) });
     },
     countRefusal: (code) => refusals.inc({ service: "", code }),
+    forget(service) {
+      durations.remove({ service });
+      retries.remove({ service });
+      for (const counter of [requests, refusals, failures]) void dropSeries(counter, service);
+    },
     text: () => (registers[0] as Registry).metrics(),
     contentType: (registers[0] as Registry).contentType,
   };
+}
+
+async function dropSeries(counter: Counter, service: string): Promise<void> {
+  const { values } = await counter.get();
+  for (const { labels } of values) if (labels.service === service) counter.remove(labels);
 }
 
 function addGauges(sources: MetricSources, registers: Registry[]): void {

@@ -77,10 +77,41 @@ describe("the control plane", () => {
 
   test("is behind the management key under /manage, in every spelling of the path", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
-    for (const path of ["/manage", "/manage/", "/manage/services", "/manage/a/b/c", "/manage//x"]) {
-      expect((await fetch(`${gateway.url}${path}`)).status).toBe(401);
-      const headers = { authorization: `Bearer ${MANAGEMENT_KEY}` };
-      expect((await fetch(`${gateway.url}${path}`, { headers })).status).toBe(404);
+    const spellings: [path: string, status: number][] = [
+      ["/manage", 404],
+      ["/manage/", 404],
+      ["/manage/a/b/c", 404],
+      ["/manage//x", 404],
+      ["/manage/services", 200],
+      ["/%6danage/services", 200],
+      ["/manage/%73ervices", 200],
+      ["/manage/services?x=1", 200],
+    ];
+    for (const [path, status] of spellings) {
+      expect((await fetch(`${gateway.url}${path}`)).status, path).toBe(401);
+      const forms: Record<string, string>[] = [
+        { authorization: `Bearer ${MANAGEMENT_KEY}` },
+        { "x-api-key": MANAGEMENT_KEY },
+      ];
+      for (const headers of forms)
+        expect((await fetch(`${gateway.url}${path}`, { headers })).status, path).toBe(status);
+      const query = `${path.includes("?") ? "&" : "?"}api_key=${MANAGEMENT_KEY}`;
+      expect((await fetch(`${gateway.url}${path}${query}`)).status, path).toBe(status);
+    }
+    // None of these is the route, for whom it may concern.
+    for (const path of [
+      "/MANAGE/services",
+      "//manage/services",
+      "/manage;x/services",
+      "/x/../manage/services",
+      "/manage\\services",
+    ]) {
+      const answer = await rawRequest(
+        gateway.port,
+        `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+      );
+      expect([400, 401, 404], path).toContain(answer.status);
+      expect(answer.body).not.toContain('"services":');
     }
   });
 

@@ -46,7 +46,14 @@ describe("POST /manage/reload", () => {
     expect(services.map(({ key }) => key)).toEqual(expect.arrayContaining(["kept", "changed", "added"]));
     expect(services.map(({ key }) => key)).not.toContain("removed");
     expect(gateway.lines()).toContainEqual(
-      expect.objectContaining({ msg: "reloaded", caller: "management-key", added: ["added"] }),
+      expect.objectContaining({
+        msg: "audit: reload",
+        audit: expect.objectContaining({
+          caller: "management-key",
+          address: "127.0.0.1",
+          after: expect.objectContaining({ added: ["added"] }),
+        }),
+      }),
     );
   });
 

@@ -105,7 +105,10 @@ test("no line of the log, no answer and no start-up text holds eight characters 
 test("start-up texts, warnings and refusals of the configuration name variables, never their values", () => {
   const env = { ...SECRETS, HOST: "0.0.0.0", REQUIRE_AUTH_FOR_PROXY: "false", ALLOW_UNAUTHENTICATED: "true" };
   const config = loadConfig({ processEnv: env, directory: "/nonexistent" });
-  expectNoPart([...startLines(config, "http://0.0.0.0:1"), ...config.warnings].join("\n"), "the start-up text");
+  expectNoPart(
+    [...startLines(config, [...config.services.values()], "http://0.0.0.0:1"), ...config.warnings].join("\n"),
+    "the start-up text",
+  );
   for (const broken of [
     { PORT: SECRETS.PROXY_API_KEY },
     { MANAGEMENT_API_KEY: SECRETS.PROXY_API_KEY },

@@ -103,7 +103,10 @@ test("no line, no answer of the gateway's own and no start-up text ever holds a 
   expectNoSecret(gateway.logText(), "the log");
 
   const config = loadConfig({ processEnv: env, directory: "/nonexistent" });
-  expectNoSecret([...startLines(config, gateway.url), ...config.warnings].join("\n"), "the start-up text");
+  expectNoSecret(
+    [...startLines(config, [...config.services.values()], gateway.url), ...config.warnings].join("\n"),
+    "the start-up text",
+  );
   expectNoSecret(JSON.stringify(config.settings), "the settings");
 });
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { loadConfig } from "../../src/config/load-config.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
-import { type Gateway, openGateway } from "../../src/gateway.ts";
+import { type Gateway, type GatewayStores, openGateway } from "../../src/gateway.ts";
 
 export const PROXY_KEY = "proxy-key-0123456789abcdef";
 export const MANAGEMENT_KEY = "management-key-0123456789abcdef";
@@ -31,11 +31,13 @@ export interface TestGateway {
 export interface GatewaySetup {
   /** Variables; HOST, PORT and quick shutdown are preset. */
   readonly env?: Record<string, string>;
+  /** Where changes are kept; in memory when left out. */
+  readonly stores?: GatewayStores;
   readonly services?: Record<string, Partial<ServiceInput>>;
 }
 
 /** Starts a gateway and closes it when the test is over. */
-export async function startGateway({ env = {}, services = {} }: GatewaySetup = {}): Promise<TestGateway> {
+export async function startGateway({ env = {}, services = {}, stores }: GatewaySetup = {}): Promise<TestGateway> {
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-test-"));
   const file = join(directory, "services.json");
   writeFileSync(file, JSON.stringify({ services }));
@@ -48,6 +50,7 @@ export async function startGateway({ env = {}, services = {} }: GatewaySetup = {
   let text = "";
   const gateway = await openGateway(config, {
     load,
+    ...(stores === undefined ? {} : { stores }),
     logSink: {
       write: (lines) => {
         text += lines;

@@ -1,15 +1,30 @@
-/** `/manage`: for operators. Behind the management key from the first route on. */
+/** `/manage`: for operators. Behind the management key, and out of reach of foreign web pages, from the first route on. */
 import { Hono } from "hono";
 import type { ControlPlane, ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, requireCaller } from "../require-caller.ts";
+import { addAuditRoute } from "./audit.ts";
+import { addKeyDebugRoute } from "./key-debug.ts";
+import { requireJson } from "./read-json.ts";
 import { addReloadRoute } from "./reload.ts";
 import { addResetRateLimitRoute } from "./reset-rate-limit.ts";
+import { addServiceRoutes } from "./services.ts";
 
 export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): void {
-  const { callers, guardOpenManagementPlane } = parts;
+  const { callers, guardOpenManagementPlane, findForeignPage } = parts;
   const routes = new Hono<CallerEnv>();
+  routes.use("*", async (context, next) => {
+    // Without a key the guard of the open plane says the same, and more.
+    const isOpen = !callers.isProtected("management");
+    const refusal = isOpen ? undefined : findForeignPage(context.env.incoming.headers);
+    if (refusal !== undefined) throw refusal;
+    await next();
+  });
   routes.use("*", requireCaller("management", callers, guardOpenManagementPlane));
-  addReloadRoute(routes, parts);
+  routes.use("*", requireJson());
+  addServiceRoutes(routes, parts);
   addResetRateLimitRoute(routes, parts);
+  addReloadRoute(routes, parts);
+  addAuditRoute(routes, parts);
+  addKeyDebugRoute(routes, parts);
   app.route("/manage", routes);
 }

@@ -3,10 +3,11 @@ import type { Hono } from "hono";
 import { GatewayError } from "../../errors.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
+import { authorOf } from "./author.ts";
 
-export function addReloadRoute(routes: Hono<CallerEnv>, { reload, logger }: ControlPlaneParts): void {
+export function addReloadRoute(routes: Hono<CallerEnv>, parts: ControlPlaneParts): void {
   routes.post("/reload", async (context) => {
-    const outcome = await reload();
+    const outcome = await parts.reload();
     if (!outcome.isDone) {
       throw new GatewayError("VALIDATION_ERROR", {
         message: "The configuration is not valid; the old one goes on serving.",
@@ -14,7 +15,7 @@ export function addReloadRoute(routes: Hono<CallerEnv>, { reload, logger }: Cont
       });
     }
     const { isDone: _, ...changes } = outcome;
-    logger.info({ requestId: context.get("requestId"), caller: context.get("caller").id, ...changes }, "reloaded");
+    await parts.audit.record(authorOf(context, parts), { action: "reload", after: changes });
     return context.json(changes);
   });
 }

@@ -30,6 +30,8 @@ function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4[] {
   if (address.kind() === "ipv4") return [];
   const { parts } = address as ipaddr.IPv6;
   const ipv4 = (high = 0, low = 0) => new ipaddr.IPv4([high >> 8, high & 255, low >> 8, low & 255]);
+  // RFC 4291 section 2.5.5.1, out of use but still taken by some systems for the address inside; :: and ::1 have no other.
+  if (parts.slice(0, 6).every((part) => part === 0)) return [ipv4(parts[6], parts[7])];
   switch (address.range()) {
     // RFC 6145 and RFC 6052 section 2.2, with a prefix of 96 bits.
     case "rfc6145":

@@ -6,7 +6,9 @@
 import { type LookupAddress, type LookupAllOptions, lookup } from "node:dns";
 import { isIP, type LookupFunction, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
+import ipaddr from "ipaddr.js";
 import { buildConnector, errors } from "undici";
+import { isLoopbackHost } from "../../config/hosts.ts";
 import type { Service } from "../../config/schema.ts";
 import { forbiddenBecause } from "./address-ranges.ts";
 
@@ -68,7 +70,7 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
   }
 
   return (target, callback) => {
-    const port = Number(target.port) || (target.protocol === "https:" ? 443 : 80);
+    const port = portOf(target);
     const hostname = target.hostname.replace(/^\[(.*)\]$/, "$1");
     // Literals are never looked up.
     const reason = socketPath === undefined && isIP(hostname) !== 0 ? refusal(hostname, port, egress) : undefined;
@@ -83,6 +85,17 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
     timer.unref();
   };
 }
+
+/** Why a URL will not be dialled, as far as that can be told without asking a resolver. */
+export function forbiddenUrl(text: string, egress: EgressPolicy): string | undefined {
+  const { hostname, port, protocol } = new URL(text);
+  const host = hostname.replace(/^\[(.*)\]$/, "$1").replace(/\.$/, "");
+  const address = isIP(host) === 0 && isLoopbackHost(host) ? "127.0.0.1" : host;
+  return isIP(address) === 0 ? undefined : refusal(address, portOf({ port, protocol }), egress);
+}
+
+const portOf = ({ port, protocol }: Pick<DialTarget, "port" | "protocol">) =>
+  Number(port) || (protocol === "https:" ? 443 : 80);
 
 /** Resolves a name and leaves of its addresses those that may be dialled; an error when none may. */
 function checkedLookup(egress: EgressPolicy, port: number): LookupFunction {
@@ -121,4 +134,5 @@ function isSameMachine(address: string, bound: string): boolean {
 }
 
 const isUnspecified = (address: string) => address === "0.0.0.0" || address === "::";
-const unmapped = (address: string) => address.toLowerCase().replace(/^::ffff:(?=\d+\.)/, "");
+/** One spelling for one address: `::ffff:7f00:1` is 127.0.0.1. */
+const unmapped = (address: string) => (ipaddr.isValid(address) ? ipaddr.process(address).toString() : address);

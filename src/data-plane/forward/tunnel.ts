@@ -14,6 +14,9 @@ import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.t
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
 import { relayRefusal } from "./websocket/relay-refusal.ts";
 
+/** How long a WebSocket of a service that is no more may take to end by itself, ms. */
+const FAREWELL_MS = 2_000;
+
 export interface Tunnels {
   /** WebSockets open now. */
   readonly open: number;
@@ -21,13 +24,16 @@ export interface Tunnels {
   run(upgrade: Upgrade, answerParts: AnswerParts): Promise<void>;
   /** From now on every WebSocket is told 1001 and ended, those whose handshake is under way included. */
   goAway(): void;
+  /** The same for those of one service that are open now: it is served no more. */
+  endThoseOf(serviceKey: string): void;
 }
 
 export function createTunnels(): Tunnels {
   const proxy = createProxyServer();
   // What befalls a client's socket comes here too, and would be thrown if nobody listened. The exchange hears of it itself.
   proxy.on("error", () => {});
-  const tunnels = new Set<OpenTunnel>();
+  /** With the key of its service. */
+  const tunnels = new Map<OpenTunnel, string>();
   let isGoingAway = false;
 
   /** The request, on its way, with http-proxy-3's own listeners on it. */
@@ -58,7 +64,7 @@ export function createTunnels(): Tunnels {
     handshake.join();
     const { bytesWritten } = client;
     const tunnel = new OpenTunnel(client, handshake.socket, route.prepared.service.idleTimeoutMs ?? 0);
-    tunnels.add(tunnel);
+    tunnels.set(tunnel, route.prepared.service.key);
     if (isGoingAway) tunnel.goAway();
     await tunnel.closed;
     tunnels.delete(tunnel);
@@ -91,7 +97,15 @@ export function createTunnels(): Tunnels {
     },
     goAway() {
       isGoingAway = true;
-      for (const tunnel of tunnels) tunnel.goAway();
+      for (const tunnel of tunnels.keys()) tunnel.goAway();
+    },
+    endThoseOf(serviceKey) {
+      for (const [tunnel, key] of tunnels) {
+        if (key !== serviceKey) continue;
+        tunnel.goAway();
+        // The farewell waits for the end of a frame and for the client's answer, and either may never come.
+        setTimeout(() => tunnel.destroy(), FAREWELL_MS).unref();
+      }
     },
   };
 }

@@ -1,0 +1,41 @@
+/** A service out of its definition: with the settings' defaults, absolute paths and its credential, and looked at as a whole. */
+import { resolve } from "node:path";
+import { type CredentialContext, readCredential } from "./credentials.ts";
+import { reviewService } from "./review-service.ts";
+import type { Service } from "./schema.ts";
+import type { DefinedService } from "./services-file.ts";
+import type { Settings } from "./settings.ts";
+import type { Findings } from "./translate-issue.ts";
+
+export interface CompletionContext extends CredentialContext {
+  readonly settings: Settings;
+}
+
+export interface CompletedService extends Findings {
+  /** To be used only when there are no problems. */
+  readonly service: Service;
+}
+
+export function completeService(defined: DefinedService, context: CompletionContext): CompletedService {
+  const { settings, directory } = context;
+  const { key, definition, source, embedded } = defined;
+  const findings: Findings = { problems: [], warnings: [] };
+  const tls = { ...definition.tls };
+  for (const name of ["caFile", "certFile", "keyFile"] as const) {
+    if (tls[name] !== undefined) tls[name] = resolve(directory, tls[name]);
+  }
+  const service: Service = {
+    ...definition,
+    tls,
+    key,
+    source,
+    embedded,
+    name: definition.name ?? key,
+    timeoutMs: definition.timeoutMs ?? settings.NETWORK_TIMEOUT,
+    connectTimeoutMs: definition.connectTimeoutMs ?? settings.NETWORK_CONNECT_TIMEOUT,
+    retries: definition.retries ?? settings.NETWORK_RETRIES,
+    credential: readCredential(defined, context, findings),
+  };
+  reviewService(service, findings);
+  return { service, ...findings };
+}

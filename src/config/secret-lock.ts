@@ -1,0 +1,143 @@
+/**
+ * Who may add services over REST must not thereby read secrets.
+ * Invariant: a secret that such a service names goes only where the services file, a preset or REST_SECRETS sends it
+ * already: to the same origins and, for the first two, to the same place in the request.
+ */
+import { resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { type CredentialContext, realPath } from "./credentials.ts";
+import type { AuthDefinition, ServiceDefinition, TlsDefinition } from "./schema.ts";
+import type { DefinedService } from "./services-file.ts";
+import { OWN_SECRETS, type RestSecret } from "./settings.ts";
+import type { Path } from "./translate-issue.ts";
+
+export interface LockContext extends Pick<CredentialContext, "directory"> {
+  readonly settings: { readonly REST_SECRETS: readonly RestSecret[] };
+}
+
+export interface SecretRefusal {
+  /** From the service's own top. */
+  readonly path: Path;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** The definition as it may be used, its files under the paths that the operator wrote; or the refusal. */
+export type Unlocked = { readonly definition: ServiceDefinition } | { readonly refusal: SecretRefusal };
+
+/** @param bound the services of the file and the presets. */
+export function unlockSecrets(
+  definition: ServiceDefinition,
+  bound: Iterable<DefinedService>,
+  { directory, settings }: LockContext,
+): Unlocked {
+  const { auth, tls } = definition;
+  if (auth === undefined && tls.certFile === undefined && tls.keyFile === undefined) return { definition };
+  const origins = originsOf(definition);
+  const fileOf = (path: string) => realPath(resolve(directory, path));
+  const isListed = (secret: string) => [...origins].every((origin) => listed(secret, fileOf).has(origin));
+  const listed = (secret: string, real: (path: string) => string) =>
+    new Set(
+      settings.REST_SECRETS.filter((entry) => isSameSecret(entry.secret, secret, real)).map(({ origin }) => origin),
+    );
+  const hosts = [...bound].map((service) => service.definition).filter((other) => covers(originsOf(other), origins));
+
+  const pair = hosts.find((other) => isSamePair(other.tls, tls, fileOf));
+  if ((tls.certFile ?? tls.keyFile) !== undefined && pair === undefined && !isListed(`file:${tls.keyFile ?? ""}`)) {
+    return { refusal: refuse(["tls", "keyFile"], `file:${tls.keyFile ?? tls.certFile}`, origins) };
+  }
+  const files = pair === undefined ? {} : { certFile: pair.tls.certFile, keyFile: pair.tls.keyFile };
+  const unlockedTls = { ...tls, ...files };
+  if (auth === undefined) return { definition: { ...definition, tls: unlockedTls } };
+
+  const secret = secretOf(auth);
+  const path = ["auth", auth.tokenFile === undefined ? "tokenEnvVar" : "tokenFile"];
+  if (OWN_SECRETS.has(secret)) return { refusal: refuseOwn(path, secret) };
+  const binding = hosts.find(
+    (other) =>
+      other.auth !== undefined && isSameUse(other.auth, auth) && isSameSecret(secretOf(other.auth), secret, fileOf),
+  );
+  if (binding === undefined && !isListed(secret)) return { refusal: refuse(path, secret, origins) };
+  const weak = weakTls(tls, binding?.tls);
+  if (weak !== undefined) return { refusal: weak };
+  // A link of the caller's could lead elsewhere tomorrow; the operator's own spelling is the operator's business.
+  const tokenFile = binding?.auth?.tokenFile ?? operatorsPath(secret, settings.REST_SECRETS, fileOf);
+  const unlockedAuth = auth.tokenFile === undefined ? auth : { ...auth, tokenFile: tokenFile ?? auth.tokenFile };
+  return { definition: { ...definition, tls: unlockedTls, auth: unlockedAuth } };
+}
+
+/** Every origin that requests of this service can go to. */
+export function originsOf({ baseUrl, versionedBaseUrls }: Pick<ServiceDefinition, "baseUrl" | "versionedBaseUrls">) {
+  return new Set([baseUrl, ...Object.values(versionedBaseUrls)].map((url) => new URL(url).origin));
+}
+
+export function covers(allowed: ReadonlySet<string>, origins: ReadonlySet<string>): boolean {
+  return [...origins].every((origin) => allowed.has(origin));
+}
+
+/** `NAME` or `file:<path>`. */
+function secretOf({ tokenEnvVar, tokenFile }: AuthDefinition): string {
+  return tokenFile === undefined ? (tokenEnvVar ?? "") : `file:${tokenFile}`;
+}
+
+function isSameSecret(one: string, other: string, fileOf: (path: string) => string): boolean {
+  if (one === other) return true;
+  return isFile(one) && isFile(other) && fileOf(pathOf(one)) === fileOf(pathOf(other));
+}
+
+const isFile = (secret: string) => secret.startsWith("file:");
+const pathOf = (secret: string) => secret.slice("file:".length);
+
+/** The same scheme, header or parameter: elsewhere an upstream may echo it. */
+function isSameUse(one: AuthDefinition, other: AuthDefinition): boolean {
+  return (
+    one.type === other.type &&
+    one.headerName?.toLowerCase() === other.headerName?.toLowerCase() &&
+    one.queryParam === other.queryParam
+  );
+}
+
+function isSamePair(one: TlsDefinition, other: TlsDefinition, fileOf: (path: string) => string): boolean {
+  if (one.certFile === undefined || one.keyFile === undefined) return false;
+  if (other.certFile === undefined || other.keyFile === undefined) return false;
+  return fileOf(one.certFile) === fileOf(other.certFile) && fileOf(one.keyFile) === fileOf(other.keyFile);
+}
+
+function operatorsPath(
+  secret: string,
+  listed: readonly RestSecret[],
+  fileOf: (path: string) => string,
+): string | undefined {
+  const entry = listed.find((each) => isFile(each.secret) && isSameSecret(each.secret, secret, fileOf));
+  return entry && pathOf(entry.secret);
+}
+
+/** Whoever stands in between would get the credential: only what the operator has allowed for it already. */
+function weakTls(tls: TlsDefinition, binding: TlsDefinition | undefined): SecretRefusal | undefined {
+  if (binding !== undefined && isDeepStrictEqual(tls, binding)) return undefined;
+  const name = tls.strict === false ? "strict" : tls.servername !== undefined ? "servername" : undefined;
+  const foreign = name ?? (binding !== undefined && tls.caFile !== undefined ? "caFile" : undefined);
+  if (foreign === undefined) return undefined;
+  return {
+    path: ["tls", foreign],
+    message: `tls.${foreign} of a service added over REST may not loosen whom its credential is shown to.`,
+    hint: `Leave tls.${foreign} out, or put the service into the services file.`,
+  };
+}
+
+function refuse(path: Path, secret: string, origins: ReadonlySet<string>): SecretRefusal {
+  const entries = [...origins].map((origin) => `${secret}@${origin}`).join(",");
+  return {
+    path,
+    message: `${secret} may not be used by a service added over REST for ${[...origins].join(", ")} in this way: no service of the file uses it there in the same place.`,
+    hint: `Add ${entries} to REST_SECRETS, or put the service into the services file.`,
+  };
+}
+
+function refuseOwn(path: Path, secret: string): SecretRefusal {
+  return {
+    path,
+    message: `${secret} is the gateway's own, and never a credential of a service.`,
+    hint: "Name a variable that holds the upstream's credential.",
+  };
+}

@@ -1,0 +1,13 @@
+/** Who makes a change, for the audit. */
+import type { Context } from "hono";
+import type { Author } from "../../registry/audit.ts";
+import type { ControlPlaneParts } from "../parts.ts";
+import type { CallerEnv } from "../require-caller.ts";
+
+export function authorOf(context: Context<CallerEnv>, { clients }: Pick<ControlPlaneParts, "clients">): Author {
+  return {
+    caller: context.get("caller").id,
+    address: clients.addressOf(context.env.incoming),
+    requestId: context.get("requestId"),
+  };
+}

@@ -1,0 +1,108 @@
+/**
+ * The JSON body of a change.
+ * Invariant: only what says that it is JSON is read, because a web page can send anything else without being asked; and never
+ * more than a bound, nor for longer than one.
+ */
+import type { IncomingMessage } from "node:http";
+import type { MiddlewareHandler } from "hono";
+import { GatewayError } from "../../errors.ts";
+import type { CallerEnv } from "../require-caller.ts";
+
+/** The largest service there is, many times over. */
+const BODY_BYTES_LIMIT = 256 * 1024;
+
+/** ms for the whole of it. */
+const BODY_TIMEOUT_MS = 30_000;
+
+/** No configuration is nested as deep as this. */
+const DEEPEST = 32;
+
+const JSON_TYPE = /^application\/(?:merge-patch\+)?json(?:\s*;.*)?$/i;
+
+/** Refuses bodies of other types, for every route: also where none is wanted. */
+export function requireJson(): MiddlewareHandler<CallerEnv> {
+  return async (context, next) => {
+    const { headers } = context.env.incoming;
+    const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+    const isEncoded = (headers["content-encoding"] ?? "identity").toLowerCase() !== "identity";
+    if (hasBody && (isEncoded || !JSON_TYPE.test(headers["content-type"] ?? ""))) {
+      throw new GatewayError("UNSUPPORTED_MEDIA_TYPE", {
+        headers: ["Accept", "application/json", "Connection", "close"],
+      });
+    }
+    await next();
+  };
+}
+
+/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE or REQUEST_TIMEOUT. */
+export async function readJson(req: IncomingMessage): Promise<unknown> {
+  const text = await readText(req);
+  if (isTooDeep(text)) throw invalidBody(`nested more than ${DEEPEST} deep`);
+  try {
+    return JSON.parse(text, refusePrototype);
+  } catch (error) {
+    if (error instanceof GatewayError) throw error;
+    throw invalidBody(text.trim() === "" ? "nothing" : "text that is not JSON");
+  }
+}
+
+function invalidBody(found: string): GatewayError {
+  return new GatewayError("VALIDATION_ERROR", {
+    message: `The body is not valid: found ${found}, allowed: one JSON value.`,
+    extra: { details: { body: [`found ${found}, allowed: one JSON value`] } },
+  });
+}
+
+/** A member of this name would be left out without a word by whatever copies the object. */
+function refusePrototype(name: string, value: unknown): unknown {
+  if (name === "__proto__") throw invalidBody('a member "__proto__"');
+  return value;
+}
+
+async function readText(req: IncomingMessage): Promise<string> {
+  const tooLarge = () =>
+    new GatewayError("PAYLOAD_TOO_LARGE", {
+      message: `A body of more than ${BODY_BYTES_LIMIT} bytes is not read here.`,
+      hint: "Send a smaller body.",
+      headers: ["Connection", "close"],
+    });
+  if (Number(req.headers["content-length"] ?? 0) > BODY_BYTES_LIMIT) throw tooLarge();
+  let timer: NodeJS.Timeout | undefined;
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const whole = new Promise<void>((resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new GatewayError("REQUEST_TIMEOUT", { headers: ["Connection", "close"] }));
+    }, BODY_TIMEOUT_MS);
+    req.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > BODY_BYTES_LIMIT) reject(tooLarge());
+      else chunks.push(chunk);
+    });
+    req.once("end", resolve);
+    req.once("error", reject);
+    // Nobody is left to be answered.
+    req.once("close", () => reject(new GatewayError("INVALID_REQUEST")));
+  });
+  try {
+    await whole;
+  } finally {
+    clearTimeout(timer);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw invalidBody("text that is not UTF-8");
+  }
+}
+
+/** Asked first: what walks over the value recurses. */
+function isTooDeep(text: string): boolean {
+  let depth = 0;
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
+    if (token === "[" || token === "{") depth += 1;
+    else if (token === "]" || token === "}") depth -= 1;
+    if (depth > DEEPEST) return true;
+  }
+  return false;
+}

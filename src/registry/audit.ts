@@ -1,0 +1,56 @@
+/**
+ * Who changed what, and when: appended once the change is made, never altered, newest first to whoever asks.
+ * Invariant: secrets are masked before an entry is made; and each entry is a line of the log, too.
+ */
+import type { Journal } from "../stores/journal.ts";
+import type { Logger } from "../telemetry/logger.ts";
+
+/** Whoever makes a change, as far as it is known. */
+export interface Author {
+  readonly caller: string;
+  readonly address: string;
+  readonly requestId: string;
+}
+
+export interface AuditEntry extends Author {
+  /** RFC 3339. */
+  readonly time: string;
+  /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`. */
+  readonly action: string;
+  /** What it was done to: the key of a service. */
+  readonly subject?: string;
+  readonly before?: unknown;
+  readonly after?: unknown;
+}
+
+export interface Audit {
+  /** Never fails: the change has been made. What cannot be kept is in the log at least. */
+  record(author: Author, change: Omit<AuditEntry, keyof Author | "time">): Promise<void>;
+  newest(limit: number): readonly AuditEntry[];
+}
+
+/** @param mask replaces every secret that is known. */
+export function createAudit(journal: Journal<AuditEntry>, logger: Logger, mask: (text: string) => string): Audit {
+  return {
+    async record({ caller, address, requestId }, change) {
+      const entry = { time: new Date().toISOString(), caller, address, requestId, ...change };
+      const masked = mapTexts(entry, mask) as AuditEntry;
+      const { time: _, ...line } = masked;
+      logger.info(
+        { audit: line },
+        `audit: ${change.action}${change.subject === undefined ? "" : ` ${change.subject}`}`,
+      );
+      await journal.append(masked).catch((error: unknown) => {
+        logger.error({ err: error }, "an audit entry could not be kept");
+      });
+    },
+    newest: (limit) => journal.newest(limit),
+  };
+}
+
+function mapTexts(value: unknown, map: (text: string) => string): unknown {
+  if (typeof value === "string") return map(value);
+  if (Array.isArray(value)) return value.map((item) => mapTexts(item, map));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, mapTexts(member, map)]));
+}

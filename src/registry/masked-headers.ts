@@ -1,0 +1,69 @@
+/**
+ * Header values that are, or may be, secrets: never shown, and taken over into a change only unseen and only for the origins
+ * that get them already. Invariant: whoever may change a service cannot make it tell, or send elsewhere, what they were not shown.
+ */
+import { covers, originsOf } from "../config/secret-lock.ts";
+
+/** Stands for a value that is there. */
+export const MASK = "***";
+
+type Config = Readonly<Record<string, unknown>>;
+
+const MEMBERS = ["headers", "setHeaders"] as const;
+
+/** By its name: what usually carries a credential. */
+const IS_SENSITIVE = /auth|cookie|token|secret|key|password|passwd|credential|session|signature/i;
+
+/** The config with every such value masked. */
+export function maskHeaders(config: Config): Config {
+  return mapHeaders(config, (_, name, value) => (IS_SENSITIVE.test(name) ? MASK : value));
+}
+
+export type Unmasked =
+  | { readonly config: Config }
+  /** `headers.X-Token`: a mask where there was nothing to stand for. */
+  | { readonly missing: string }
+  /** A mask beside an origin that the value is not for. */
+  | { readonly foreign: string };
+
+/** The config with the values that its masks stand for. @param before undefined for one that is new. */
+export function unmaskHeaders(config: Config, before: Config | undefined): Unmasked {
+  let problem: Unmasked | undefined;
+  const unmasked = mapHeaders(config, (member, name, value) => {
+    if (value !== MASK) return value;
+    const old = before && headerValue(before, member, name);
+    if (before === undefined || old === undefined) problem ??= { missing: `${member}.${name}` };
+    else if (!covers(safeOriginsOf(before), safeOriginsOf(config))) problem ??= { foreign: `${member}.${name}` };
+    return old ?? value;
+  });
+  return problem ?? { config: unmasked };
+}
+
+/** In any case, as header names are compared. */
+function headerValue(config: Config, member: string, name: string): unknown {
+  const headers = config[member];
+  if (typeof headers !== "object" || headers === null) return undefined;
+  return Object.entries(headers).find(([other]) => other.toLowerCase() === name.toLowerCase())?.[1];
+}
+
+function mapHeaders(config: Config, map: (member: string, name: string, value: unknown) => unknown): Config {
+  const mapped = { ...config };
+  for (const member of MEMBERS) {
+    const headers = config[member];
+    if (typeof headers !== "object" || headers === null) continue;
+    mapped[member] = Object.fromEntries(
+      Object.entries(headers).map(([name, value]) => [name, map(member, name, value)]),
+    );
+  }
+  return mapped;
+}
+
+/** A config that is not valid yet has whatever origins can be read from it; the schema refuses the rest. */
+function safeOriginsOf(config: Config): ReadonlySet<string> {
+  const { baseUrl, versionedBaseUrls = {} } = config;
+  try {
+    return originsOf({ baseUrl, versionedBaseUrls } as Parameters<typeof originsOf>[0]);
+  } catch {
+    return new Set(["none that is known"]);
+  }
+}

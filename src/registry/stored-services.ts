@@ -1,0 +1,35 @@
+/** The services that a gateway serves: those of its configuration, and over them those that were added at run time. */
+import type { Config } from "../config/load-config.ts";
+import { ConfigProblems, showPath } from "../config/problems.ts";
+import type { Service } from "../config/schema.ts";
+import type { FoundProblem } from "../config/translate-issue.ts";
+import type { StoredRecord } from "../stores/records.ts";
+import type { StoredService } from "./stored-service.ts";
+
+/** @throws ConfigProblems when a stored service is not, or no longer, one. */
+export function withStoredServices(
+  config: Config,
+  stored: ReadonlyMap<string, StoredRecord<StoredService>>,
+): { readonly services: Iterable<Service>; readonly warnings: readonly string[] } {
+  if (stored.size === 0) return { services: config.services.values(), warnings: config.warnings };
+  const services = new Map(config.services);
+  const problems: string[] = [];
+  const warnings = [...config.warnings];
+  for (const [key, { value }] of stored) {
+    const reading = config.readRuntimeService(key, value.config);
+    if ("problems" in reading) {
+      problems.push(...reading.problems.map(describe));
+      continue;
+    }
+    services.set(key, reading.service);
+    warnings.push(...reading.warnings.map(describe));
+    const { refusal } = reading;
+    if (refusal !== undefined) {
+      warnings.push(describe({ path: ["services", key, ...refusal.path], at: "value", text: refusal.message }));
+    }
+  }
+  if (problems.length > 0) throw new ConfigProblems(problems);
+  return { services: services.values(), warnings };
+}
+
+const describe = ({ path, text, place }: FoundProblem) => `${place ?? `${showPath(path)} (added over REST)`}: ${text}`;

@@ -1,0 +1,40 @@
+/**
+ * A random key that belongs to this installation: what it signs cannot be recomputed elsewhere, so that a fingerprint of a
+ * secret can be shown, compared and logged without being a way to guess the secret.
+ */
+import { createHmac, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { replaceFile } from "./replace-file.ts";
+import { StateFileUnusable } from "./state-file.ts";
+
+/** 8 hex digits of an HMAC-SHA256 (RFC 2104). */
+export type Fingerprint = (secret: string) => string;
+
+const KEY_BYTES = 32;
+
+/** For tests, and for whoever wants nothing on the disk: another one at each start. */
+export function createFingerprint(key: string = randomBytes(KEY_BYTES).toString("hex")): Fingerprint {
+  return (secret) => createHmac("sha256", key).update(secret).digest("hex").slice(0, 8);
+}
+
+/** Makes the key's file at the first start. @throws StateFileUnusable */
+export async function openFingerprint(path: string): Promise<Fingerprint> {
+  const found = readKey(path);
+  if (found !== undefined) return createFingerprint(found);
+  const key = randomBytes(KEY_BYTES).toString("hex");
+  await replaceFile(path, [`${key}\n`]);
+  return createFingerprint(key);
+}
+
+function readKey(path: string): string | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, "latin1").trim();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    throw new StateFileUnusable(path, `reading it failed with ${code}`);
+  }
+  if (!/^[0-9a-f]{64}$/.test(text)) throw new StateFileUnusable(path, "it does not hold 64 hex digits");
+  return text;
+}

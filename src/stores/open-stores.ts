@@ -1,0 +1,38 @@
+/** The stores of one gateway: in its DATA_DIR, or in memory. */
+import { join } from "node:path";
+import { openFileRecords } from "./file-records.ts";
+import { createFingerprint, type Fingerprint, openFingerprint } from "./installation-key.ts";
+import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
+import { createRecords, type Records } from "./records.ts";
+
+/** @typeParam S a stored service. @typeParam A an entry of the audit. */
+export interface Stores<S, A> {
+  readonly services: Records<S>;
+  readonly audit: Journal<A>;
+  readonly fingerprint: Fingerprint;
+  /** Finishes what is being written. */
+  close(): Promise<void>;
+}
+
+/** @throws StateFileUnusable, or what node:fs raised when DATA_DIR takes no writes. */
+export async function openFileStores<S, A>(
+  folder: string,
+  isService: (value: unknown) => value is S,
+): Promise<Stores<S, A>> {
+  const services = openFileRecords(join(folder, "services.json"), isService);
+  const audit = openFileJournal<A>(join(folder, "audit.jsonl"));
+  return withClose(services, audit, await openFingerprint(join(folder, "installation-key")));
+}
+
+export function createMemoryStores<S, A>(): Stores<S, A> {
+  return withClose(createRecords<S>(), createMemoryJournal<A>(), createFingerprint());
+}
+
+function withClose<S, A>(services: Records<S>, audit: Journal<A>, fingerprint: Fingerprint): Stores<S, A> {
+  return {
+    ...{ services, audit, fingerprint },
+    async close() {
+      await Promise.all([services.close(), audit.close()]);
+    },
+  };
+}

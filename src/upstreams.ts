@@ -1,0 +1,96 @@
+/**
+ * The services as they are served: each with its connections, its limit and its places.
+ * Invariant: what did not change is taken over as it is, with its connections and counts; and a service's egress follows from
+ * where its definition came from.
+ */
+import { readFileSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
+import type { Config } from "./config/load-config.ts";
+import type { Service } from "./config/schema.ts";
+import { type DialOptions, type EgressPolicy, forbiddenUrl } from "./data-plane/forward/egress.ts";
+import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
+import { createLimiter } from "./limits/limiters.ts";
+
+/** What an upstream is opened with, beside its service. */
+export interface UpstreamContext {
+  readonly settings: Pick<Config["settings"], "STRICT_TLS" | "EGRESS_ALLOW_PRIVATE">;
+  readonly ownListeners: EgressPolicy["ownListeners"];
+  /** Of the embedded echo server; undefined where it does not run. */
+  readonly echoSocketPath: string | undefined;
+}
+
+export interface Upstream {
+  readonly service: Service;
+  readonly prepared: PreparedService;
+  readonly dialOptions: DialOptions;
+}
+
+/**
+ * Undefined for the embedded service where its server does not run: its address must not be looked for elsewhere.
+ * @param old taken over as it is when nothing of it changed. @throws for a TLS file that went away since it was checked.
+ */
+export function openUpstream(service: Service, context: UpstreamContext, old?: Upstream): Upstream | undefined {
+  if (service.embedded && context.echoSocketPath === undefined) return undefined;
+  const dialOptions = dialOptionsOf(service, context);
+  if (old !== undefined && isSameUpstream(old, service, dialOptions)) return old;
+  // A limit that did not change goes on counting.
+  const isSameLimit = old !== undefined && isDeepStrictEqual(old.service.rateLimit, service.rateLimit);
+  const limiter = isSameLimit ? old.prepared.limiter : createLimiter(service);
+  return { service, prepared: prepareService(service, limiter, dialOptions), dialOptions };
+}
+
+function isSameUpstream(before: Upstream, service: Service, now: DialOptions): boolean {
+  return isSameDial(before.dialOptions, now) && (before.service === service || isSameService(before.service, service));
+}
+
+function isSameService(
+  { credential: oldCredential, ...old }: Service,
+  { credential, ...definition }: Service,
+): boolean {
+  return (
+    oldCredential?.source === credential?.source &&
+    oldCredential?.secret?.reveal() === credential?.secret?.reveal() &&
+    isDeepStrictEqual(old, definition)
+  );
+}
+
+function isSameDial(old: DialOptions, now: DialOptions): boolean {
+  return (
+    old.isTlsStrict === now.isTlsStrict &&
+    old.socketPath === now.socketPath &&
+    old.egress.allowsPrivate === now.egress.allowsPrivate &&
+    isDeepStrictEqual(old.pem, now.pem)
+  );
+}
+
+function dialOptionsOf(service: Service, context: UpstreamContext): DialOptions {
+  const { caFile, certFile, keyFile, strict } = service.tls;
+  return {
+    service,
+    isTlsStrict: strict ?? context.settings.STRICT_TLS,
+    pem: {
+      ...(caFile === undefined ? {} : { ca: readFileSync(caFile, "utf8") }),
+      ...(certFile === undefined ? {} : { cert: readFileSync(certFile, "utf8") }),
+      ...(keyFile === undefined ? {} : { key: readFileSync(keyFile, "utf8") }),
+    },
+    socketPath: service.embedded ? context.echoSocketPath : undefined,
+    egress: egressOf(service, context),
+  };
+}
+
+/** The first of its URLs that will not be dialled, and why, as far as that can be told without asking a resolver. */
+export function findForbidden(service: Service, context: UpstreamContext) {
+  if (service.embedded) return undefined;
+  const egress = egressOf(service, context);
+  for (const url of [service.baseUrl, ...Object.values(service.versionedBaseUrls)]) {
+    const reason = forbiddenUrl(url, egress);
+    if (reason !== undefined) return { url, reason };
+  }
+  return undefined;
+}
+
+/** What came over REST reaches public addresses only, unless the operator says otherwise; what the file says is the operator's word. */
+function egressOf({ source }: Pick<Service, "source">, { settings, ownListeners }: UpstreamContext): EgressPolicy {
+  const isFromRest = source === "runtime" || source === "override";
+  return { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? !isFromRest, ownListeners };
+}

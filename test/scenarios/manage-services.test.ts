@@ -1,0 +1,417 @@
+/** Services are added, changed and taken back over REST, and served by the very next request. */
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import type { ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
+import { isStoredService } from "../../src/registry/stored-service.ts";
+import { openFileStores } from "../../src/stores/open-stores.ts";
+import { eventually } from "../support/eventually.ts";
+import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { startUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
+
+const ENV = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true" };
+const textOf = async (url: string) => (await fetch(url)).text();
+const named = (name: string) => startUpstream((_, res) => res.end(name));
+
+function dataDir(): string {
+  const folder = mkdtempSync(join(tmpdir(), "byteproxy-data-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+describe("/manage/services", () => {
+  test("adds, reads, replaces, patches and deletes a service; each is there for the next request", async () => {
+    const [one, two] = [await named("one"), await named("two")];
+    const gateway = await startGateway({ env: ENV });
+    const created = await manage(gateway, "POST", "/services", { key: "api", config: { baseUrl: `${one.url}/` } });
+    expect(created.status).toBe(201);
+    expect(created.headers.get("location")).toBe("/manage/services/api");
+    expect(created.headers.get("etag")).toMatch(/^"[0-9a-f]{16}"$/);
+    expect(created.body).toEqual({
+      key: "api",
+      source: "runtime",
+      config: { baseUrl: `${one.url}/` },
+      credential: { state: "none", source: null, fingerprint: null },
+    });
+    expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("one");
+    const read = await manage(gateway, "GET", "/services/api");
+    expect([read.status, read.body]).toEqual([200, created.body]);
+    expect(read.headers.get("etag")).toBe(created.headers.get("etag"));
+
+    const replaced = await manage(gateway, "PUT", "/services/api", { baseUrl: two.url, headers: { "X-A": "1" } });
+    expect(replaced.status).toBe(200);
+    expect(replaced.headers.get("etag")).not.toBe(created.headers.get("etag"));
+    expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("two");
+    expect(two.requests.at(-1)?.headers["x-a"]).toBe("1");
+
+    const patched = await manage(gateway, "PATCH", "/services/api", {
+      methods: ["POST"],
+      headers: { "X-A": null, "X-B": "2" },
+    });
+    expect(patched.body.config).toEqual({ baseUrl: two.url, headers: { "X-B": "2" }, methods: ["POST"] });
+    expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(405);
+
+    const list = await manage(gateway, "GET", "/services");
+    expect(list.body.count).toBe(list.body.services.length);
+    expect(list.body.services).toContainEqual(patched.body);
+    expect((await manage(gateway, "DELETE", "/services/api")).status).toBe(204);
+    expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(404);
+    expect((await manage(gateway, "GET", "/services/api")).status).toBe(404);
+    expect((await manage(gateway, "DELETE", "/services/api")).body.code).toBe("SERVICE_NOT_CONFIGURED");
+    expect((await manage(gateway, "PATCH", "/services/api", {})).body.code).toBe("SERVICE_NOT_CONFIGURED");
+  });
+
+  test("PUT of a new key creates it; POST of a key that is there is refused", async () => {
+    const upstream = await startUpstream();
+    const gateway = await startGateway({ env: ENV, services: { filed: { baseUrl: upstream.url } } });
+    const put = await manage(gateway, "PUT", "/services/api", { baseUrl: upstream.url });
+    expect([put.status, put.headers.get("location")]).toEqual([201, "/manage/services/api"]);
+    for (const key of ["api", "filed", "github", "echo"]) {
+      const answer = await manage(gateway, "POST", "/services", { key, config: { baseUrl: upstream.url } });
+      expect([answer.status, answer.body.code], key).toEqual([409, "DUPLICATE_ENTRY"]);
+    }
+  });
+
+  test("a change to a service of the file is an override, which DELETE takes back; the file's own cannot be deleted", async () => {
+    const [one, two] = [await named("one"), await named("two")];
+    const gateway = await startGateway({ env: ENV, services: { filed: { baseUrl: one.url, retries: 0 } } });
+    expect((await manage(gateway, "GET", "/services/filed")).body).toMatchObject({
+      source: "file",
+      config: { baseUrl: one.url, retries: 0 },
+    });
+    for (const key of ["filed", "echo", "github"]) {
+      const refused = await manage(gateway, "DELETE", `/services/${key}`);
+      expect([refused.status, refused.body.code]).toEqual([409, "READ_ONLY_SERVICE"]);
+    }
+    const patched = await manage(gateway, "PATCH", "/services/filed", { baseUrl: two.url });
+    expect(patched.body).toMatchObject({ source: "override", config: { baseUrl: two.url, retries: 0 } });
+    expect(await textOf(`${gateway.url}/proxy/filed/`)).toBe("two");
+    // It stays over a reload, and what it hides follows the file.
+    writeFileSync(
+      join(gateway.directory, "services.json"),
+      JSON.stringify({ services: { filed: { baseUrl: one.url, retries: 1 } } }),
+    );
+    expect(await gateway.reload()).toMatchObject({ isDone: true });
+    expect(await textOf(`${gateway.url}/proxy/filed/`)).toBe("two");
+    expect((await manage(gateway, "DELETE", "/services/filed")).status).toBe(204);
+    expect(await textOf(`${gateway.url}/proxy/filed/`)).toBe("one");
+    expect((await manage(gateway, "GET", "/services/filed")).body).toMatchObject({
+      source: "file",
+      config: { retries: 1 },
+    });
+  });
+
+  test("the embedded service and a preset can be changed like one of the file", async () => {
+    const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
+    const echo = await manage(gateway, "PATCH", "/services/echo", { setHeaders: { "X-Set": "yes" } });
+    expect(echo.body).toMatchObject({ source: "override", config: { setHeaders: { "X-Set": "yes" } } });
+    expect(await (await fetch(`${gateway.url}/proxy/echo/x`)).json()).toMatchObject({ headers: { "x-set": "yes" } });
+    expect((await manage(gateway, "PATCH", "/services/github", { retries: 1 })).body).toMatchObject({
+      source: "override",
+      config: { auth: { tokenEnvVar: "GITHUB_TOKEN" }, retries: 1 },
+      credential: { state: "missing", source: "GITHUB_TOKEN" },
+    });
+  });
+
+  test("what GET shows can be sent back with PUT as it is, hidden header values included", async () => {
+    const upstream = await startUpstream();
+    const setHeaders = { "X-Secret-Token": "hidden-value-1", "X-Plain": "shown" };
+    const gateway = await startGateway({ env: ENV, services: { api: { baseUrl: upstream.url, setHeaders } } });
+    const { body } = await manage(gateway, "GET", "/services/api");
+    expect(body.config.setHeaders).toEqual({ "X-Secret-Token": "***", "X-Plain": "shown" });
+    const put = await manage(gateway, "PUT", "/services/api", body.config);
+    expect([put.status, put.body.config]).toEqual([200, body.config]);
+    await fetch(`${gateway.url}/proxy/api/`);
+    expect(upstream.requests.at(-1)?.headers["x-secret-token"]).toBe("hidden-value-1");
+    expect(gateway.logText()).not.toContain("hidden-value-1");
+  });
+});
+
+describe("a change that is not valid", () => {
+  test("is refused field by field, and changes nothing", async () => {
+    const upstream = await startUpstream();
+    const gateway = await startGateway({ env: ENV, services: { api: { baseUrl: upstream.url } } });
+    const cases: [method: string, path: string, body: unknown, details: unknown][] = [
+      ["PUT", "/services/api", {}, { baseUrl: [expect.stringMatching(/^missing/)] }],
+      [
+        "PUT",
+        "/services/api",
+        { baseUrl: "ftp://x", retrys: 1, auth: { type: "nope" }, rateLimit: { maxRequests: 0, windowMs: 1 } },
+        expect.objectContaining({
+          baseUrl: [expect.stringContaining("http://")],
+          retrys: [expect.stringContaining('did you mean "retries"')],
+          "auth.type": [expect.stringContaining("bearer, bot, basic, api-key")],
+          "rateLimit.maxRequests": [expect.any(String)],
+        }),
+      ],
+      ["PATCH", "/services/api", { baseUrl: null }, { baseUrl: [expect.any(String)] }],
+      ["PATCH", "/services/api", { timeoutMs: -1 }, { timeoutMs: [expect.stringContaining("from 1")] }],
+      ["PATCH", "/services/api", [], { config: [expect.any(String)] }],
+      ["PUT", "/services/api", "null", { config: [expect.any(String)] }],
+      ["PUT", "/services/Bad%20Key", { baseUrl: upstream.url }, { key: [expect.any(String)] }],
+      ["PUT", "/services/manage", { baseUrl: upstream.url }, { key: [expect.stringContaining("reserved")] }],
+      ["PUT", "/services/__proto__", { baseUrl: upstream.url }, { key: [expect.any(String)] }],
+      ["POST", "/services", { key: "new", config: {} }, { "config.baseUrl": [expect.any(String)] }],
+      ["POST", "/services", { key: "new" }, { config: [expect.any(String)] }],
+      ["POST", "/services", { config: {}, more: 1 }, { key: [expect.any(String)], more: [expect.any(String)] }],
+      ["POST", "/services", [], { key: [expect.any(String)], config: [expect.any(String)] }],
+      ["PUT", "/services/api", "{", { body: [expect.stringContaining("not JSON")] }],
+      [
+        "PUT",
+        "/services/api",
+        '{"baseUrl":"http://x","__proto__":{}}',
+        { body: [expect.stringContaining("__proto__")] },
+      ],
+      ["PUT", "/services/api", "[".repeat(10_000), { body: [expect.stringContaining("deep")] }],
+      [
+        "PUT",
+        "/services/api",
+        { baseUrl: upstream.url, access: "public" },
+        { access: [expect.stringContaining("not yet supported")] },
+      ],
+    ];
+    for (const [method, path, body, details] of cases) {
+      const answer = await manage(gateway, method, path, body);
+      expect([answer.status, answer.body.code], `${method} ${path} ${JSON.stringify(body).slice(0, 80)}`).toEqual([
+        400,
+        "VALIDATION_ERROR",
+      ]);
+      expect(answer.body.details, JSON.stringify(body)).toEqual(details);
+      expect(answer.headers.get("x-proxy-error")).toBe("VALIDATION_ERROR");
+    }
+    expect((await manage(gateway, "GET", "/services/api")).body).toMatchObject({
+      source: "file",
+      config: { baseUrl: upstream.url },
+    });
+    expect((await manage(gateway, "GET", "/audit")).body.entries).toEqual([]);
+  });
+
+  test("never shows a secret that stands in the wrong place, nor control characters that would be sent", async () => {
+    const gateway = await startGateway({ env: ENV });
+    const secret = "a-secret-that-is-in-the-wrong-place-0123456789";
+    for (const config of [
+      { baseUrl: "http://127.0.0.1:1", auth: { type: "bearer", tokenEnvVar: secret } },
+      { baseUrl: "http://127.0.0.1:1", auth: { type: "bearer", token: secret } },
+      { baseUrl: `http://user:${secret}@127.0.0.1:1` },
+      { baseUrl: "http://127.0.0.1:1", setHeaders: { "X-A": `${secret}\r\nX-B: 1` } },
+      { baseUrl: "http://127.0.0.1:1", setHeaders: { "X-A": `${secret}\u0000` } },
+      { baseUrl: "http://127.0.0.1:1", headers: { [`X\r\n${secret}`]: "1" } },
+      { baseUrl: "http://127.0.0.1:1", auth: { type: "api-key", headerName: `X\n${secret}`, tokenEnvVar: "A" } },
+    ]) {
+      const answer = await manage(gateway, "PUT", "/services/api", config);
+      expect([answer.status, answer.body.code]).toEqual([400, "VALIDATION_ERROR"]);
+      expect(JSON.stringify(answer.body)).not.toContain(secret);
+    }
+    expect(gateway.logText()).not.toContain(secret);
+  });
+
+  test("with a body that is no JSON, too large or of another type is refused before it is read", async () => {
+    const gateway = await startGateway({ env: ENV });
+    const body = JSON.stringify({ key: "api", config: { baseUrl: "http://127.0.0.1:1" } });
+    for (const type of [
+      "text/plain",
+      "application/x-www-form-urlencoded",
+      "multipart/form-data; boundary=x",
+      "application/jsonp",
+    ]) {
+      const answer = await manage(gateway, "POST", "/services", body, { "content-type": type });
+      expect([answer.status, answer.body.code], type).toEqual([415, "UNSUPPORTED_MEDIA_TYPE"]);
+    }
+    expect((await manage(gateway, "POST", "/reload", "a=b", { "content-type": "text/plain" })).status).toBe(415);
+    expect((await manage(gateway, "POST", "/services", body, { "content-encoding": "gzip" })).status).toBe(415);
+    for (const type of ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"]) {
+      await manage(gateway, "DELETE", "/services/api");
+      expect((await manage(gateway, "POST", "/services", body, { "content-type": type })).status, type).toBe(201);
+    }
+    const large = JSON.stringify({ name: "x".repeat(300_000) });
+    expect((await manage(gateway, "PATCH", "/services/api", large)).body.code).toBe("PAYLOAD_TOO_LARGE");
+    const head = `PATCH /manage/services/api HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${MANAGEMENT_KEY}\r\nContent-Type: application/json\r\n`;
+    const chunk = `${(65_536).toString(16)}\r\n${"x".repeat(65_536)}\r\n`;
+    const chunked = await rawRequest(gateway.port, `${head}Transfer-Encoding: chunked\r\n\r\n${chunk.repeat(6)}`);
+    expect(chunked.status).toBe(413);
+    expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
+  });
+});
+
+describe("If-Match and If-None-Match", () => {
+  test("keep two operators from undoing each other's changes", async () => {
+    const upstream = await startUpstream();
+    const gateway = await startGateway({ env: ENV, services: { api: { baseUrl: upstream.url } } });
+    const etag = (await manage(gateway, "GET", "/services/api")).headers.get("etag") as string;
+    const patch = (retries: number, headers: Record<string, string>) =>
+      manage(gateway, "PATCH", "/services/api", { retries }, headers);
+    const both = await Promise.all([patch(1, { "if-match": etag }), patch(2, { "if-match": etag })]);
+    expect(both.map(({ status }) => status).sort()).toEqual([200, 412]);
+    const refused = both.find(({ status }) => status === 412);
+    const won = both.find(({ status }) => status === 200);
+    expect(refused?.body.code).toBe("PRECONDITION_FAILED");
+    expect(refused?.headers.get("etag")).toBe(won?.headers.get("etag"));
+    // Back to what it was is still another version.
+    await manage(gateway, "DELETE", "/services/api");
+    const again = await patch(0, { "if-match": won?.headers.get("etag") ?? "" });
+    expect(again.status).toBe(412);
+    for (const [tag, status] of [
+      ["*", 200],
+      [`W/${etag}`, 412],
+      ['"nope"', 412],
+    ] as const) {
+      expect((await patch(3, { "if-match": tag })).status, tag).toBe(status);
+    }
+    const current = (await manage(gateway, "GET", "/services/api")).headers.get("etag") as string;
+    expect((await patch(4, { "if-match": `"nope", ${current}` })).status).toBe(200);
+    expect((await manage(gateway, "DELETE", "/services/api", undefined, { "if-match": current })).status).toBe(412);
+    const put = (headers: Record<string, string>) =>
+      manage(gateway, "PUT", "/services/new", { baseUrl: upstream.url }, headers);
+    expect((await put({ "if-match": "*" })).status).toBe(412);
+    expect((await put({ "if-none-match": "*" })).status).toBe(201);
+    expect((await put({ "if-none-match": "*" })).status).toBe(412);
+  });
+});
+
+describe("what was changed over REST", () => {
+  test("is there after a restart, is checked again, and its file is the owner's only", async () => {
+    const upstream = await named("one");
+    const folder = dataDir();
+    const services = { filed: { baseUrl: "http://127.0.0.1:1" } };
+    const open = async () =>
+      startGateway({ env: ENV, services, stores: await openFileStores(folder, isStoredService) });
+    const before = await open();
+    await manage(before, "POST", "/services", { key: "api", config: { baseUrl: upstream.url } });
+    await manage(before, "PATCH", "/services/filed", { baseUrl: upstream.url });
+    await manage(before, "PUT", "/services/gone", { baseUrl: upstream.url });
+    await manage(before, "DELETE", "/services/gone");
+    const { body: items } = await manage(before, "GET", "/services");
+    const etag = (await manage(before, "GET", "/services/api")).headers.get("etag");
+    const { body: audit } = await manage(before, "GET", "/audit");
+    await before.close();
+    const after = await open();
+    expect((await manage(after, "GET", "/services")).body).toEqual(items);
+    expect((await manage(after, "GET", "/services/api")).headers.get("etag")).toBe(etag);
+    expect((await manage(after, "GET", "/audit")).body).toEqual(audit);
+    for (const key of ["api", "filed"]) expect(await textOf(`${after.url}/proxy/${key}/`)).toBe("one");
+    await after.close();
+
+    writeFileSync(
+      join(folder, "services.json"),
+      '{"format":1,"revision":1,"entries":{"api":{"value":{"config":{"baseUrl":1}},"version":1}}}',
+    );
+    await expect(open()).rejects.toThrow(/services\.api\.baseUrl \(added over REST\): found 1, allowed/);
+  });
+
+  test("that cannot be stored is refused, and nothing has changed", async () => {
+    const upstream = await named("one");
+    const folder = dataDir();
+    const gateway = await startGateway({ env: ENV, stores: await openFileStores(folder, isStoredService) });
+    await manage(gateway, "PUT", "/services/api", { baseUrl: upstream.url });
+    rmSync(folder, { recursive: true });
+    for (const [method, path, body] of [
+      ["PUT", "/services/api", { baseUrl: "http://127.0.0.1:1" }],
+      ["POST", "/services", { key: "new", config: { baseUrl: "http://127.0.0.1:1" } }],
+      ["DELETE", "/services/api", undefined],
+    ] as const) {
+      const answer = await manage(gateway, method, path, body);
+      expect([answer.status, answer.body.code]).toEqual([500, "INTERNAL_ERROR"]);
+      expect(answer.body.message).toBe("The change could not be stored, and nothing was changed.");
+    }
+    expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("one");
+    expect((await fetch(`${gateway.url}/proxy/new/`)).status).toBe(404);
+    expect(gateway.lines()).toContainEqual(expect.objectContaining({ msg: "internal error" }));
+  });
+
+  test("takes effect without dropping what is under way; a removed service's connections end with it", async () => {
+    const held: ServerResponse[] = [];
+    const [one, two] = [
+      await startUpstream((_, res) => {
+        res.write("before ");
+        held.push(res);
+      }),
+      await named("two"),
+    ];
+    const gateway = await startGateway({ env: ENV });
+    await manage(gateway, "PUT", "/services/api", { baseUrl: one.url });
+    const answer = await fetch(`${gateway.url}/proxy/api/`);
+    await manage(gateway, "PUT", "/services/api", { baseUrl: two.url });
+    expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("two");
+    await manage(gateway, "DELETE", "/services/api");
+    expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(404);
+    await eventually(() => two.sockets.size === 0, "the removed service's idle connections to close", 1_000);
+    held[0]?.end("after");
+    expect(await answer.text()).toBe("before after");
+    await eventually(() => one.sockets.size === 0, "the last connection to close", 1_000);
+    await eventually(
+      async () => !(await textOf(`${gateway.url}/metrics`)).includes('service="api"'),
+      "its series to go",
+    );
+  });
+
+  test("ends the WebSockets of a removed service with 1001, also those of a client that does not answer", async () => {
+    const upstream = await startWebSocketEcho();
+    const gateway = await startGateway({ env: ENV });
+    await manage(gateway, "PUT", "/services/ws", { baseUrl: upstream.url, ws: true });
+    await manage(gateway, "PUT", "/services/other", { baseUrl: upstream.url, ws: true });
+    const connect = async (service: string) => {
+      const socket = new WebSocket(`${gateway.url.replace("http", "ws")}/proxy/${service}/`);
+      onTestFinished(() => socket.terminate());
+      await once(socket, "open");
+      return socket;
+    };
+    const [gone, kept] = [await connect("ws"), await connect("other")];
+    // It reads nothing more, so it never answers the farewell.
+    const deaf = await connect("ws");
+    deaf.pause();
+    // A change alone leaves them open.
+    await manage(gateway, "PATCH", "/services/ws", { retries: 1 });
+    expect(upstream.server.clients.size).toBe(3);
+    const closed = once(gone, "close");
+    await manage(gateway, "DELETE", "/services/ws");
+    expect((await closed)[0]).toBe(1001);
+    await eventually(() => upstream.server.clients.size === 1, "the upstream's side of both to close", 4_000);
+    expect(kept.readyState).toBe(WebSocket.OPEN);
+  });
+});
+
+describe("a hundred services", () => {
+  test("added, changed and removed over REST under load cost no request of the others", async () => {
+    const [one, two] = [await startUpstream(), await startUpstream()];
+    const gateway = await startGateway({ env: ENV, services: { kept: { baseUrl: one.url } } });
+    let isOver = false;
+    const failures: unknown[] = [];
+    let served = 0;
+    const work = async (service: string) => {
+      while (!isOver) {
+        const answer = await fetch(`${gateway.url}/proxy/${service}/`).catch((error: unknown) => ({
+          status: error,
+          text() {},
+        }));
+        await answer.text();
+        served += 1;
+        if (answer.status !== 200) failures.push(answer.status);
+      }
+    };
+    await manage(gateway, "PUT", "/services/moved", { baseUrl: one.url });
+    const workers = ["kept", "kept", "moved", "moved"].map(work);
+    for (let i = 0; i < 100; i++) {
+      const path = `/services/s${i}`;
+      const moved = await manage(gateway, "PUT", "/services/moved", { baseUrl: i % 2 === 0 ? two.url : one.url });
+      const added = await manage(gateway, "PUT", path, { baseUrl: one.url });
+      const first = await fetch(`${gateway.url}/proxy/s${i}/`);
+      const changed = await manage(gateway, "PATCH", path, { methods: ["POST"] });
+      const second = await fetch(`${gateway.url}/proxy/s${i}/`);
+      const removed = await manage(gateway, "DELETE", path);
+      const third = await fetch(`${gateway.url}/proxy/s${i}/`);
+      const statuses = [moved, added, first, changed, second, removed, third].map(({ status }) => status);
+      expect(statuses).toEqual([200, 201, 200, 200, 405, 204, 404]);
+    }
+    isOver = true;
+    await Promise.all(workers);
+    expect(failures).toEqual([]);
+    expect(served).toBeGreaterThan(100);
+    await eventually(() => one.sockets.size + two.sockets.size <= 8, "the old connections to close");
+  }, 20_000);
+});

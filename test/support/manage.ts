@@ -1,0 +1,31 @@
+/** `/manage` as an operator's curl asks for it. */
+import { MANAGEMENT_KEY, type TestGateway } from "./gateway.ts";
+
+export interface Managed {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The JSON body; undefined where there is none. */
+  // biome-ignore lint/suspicious/noExplicitAny: a test says by its assertions what it expects in here.
+  readonly body: any;
+}
+
+/** @param path behind `/manage`. @param body sent as JSON; left out: none. */
+export async function manage(
+  gateway: Pick<TestGateway, "url">,
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Managed> {
+  const answer = await fetch(`${gateway.url}/manage${path}`, {
+    method,
+    headers: {
+      "x-api-key": MANAGEMENT_KEY,
+      ...(body === undefined ? {} : { "content-type": "application/json" }),
+      ...headers,
+    },
+    ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+  });
+  const text = await answer.text();
+  return { status: answer.status, headers: answer.headers, body: text === "" ? undefined : JSON.parse(text) };
+}
