@@ -7,6 +7,9 @@ import { StateFileUnusable } from "../stores/state-file.ts";
 
 class StartFailure extends Error {}
 
+/** What the stores do with their files. */
+const FILE_CALLS: ReadonlySet<string> = new Set(["open", "read", "write", "fsync", "rename", "unlink", "rm"]);
+
 /** Makes the folder for run-time state, mode 0700. @throws an error that explainStartFailure knows. */
 export function checkDataDir(path: string): void {
   try {
@@ -43,7 +46,16 @@ export function explainStartFailure(error: unknown): string | undefined {
   if (error instanceof StartFailure || error instanceof DataDirInUse || error instanceof StateFileUnusable) {
     return error.message;
   }
-  const { code, syscall, port, address } = error as NodeJS.ErrnoException & { port?: number; address?: string };
+  const {
+    code,
+    syscall = "",
+    path,
+    port,
+    address,
+  } = error as NodeJS.ErrnoException & { port?: number; address?: string };
+  if (FILE_CALLS.has(syscall)) {
+    return `DATA_DIR cannot be used: ${syscall}${path === undefined ? "" : ` of ${path}`} failed with ${code}; give it space and this user the right to write, or name another folder with DATA_DIR=.`;
+  }
   if (syscall !== "listen" && syscall !== "getaddrinfo") return undefined;
   switch (code) {
     case "EADDRINUSE":

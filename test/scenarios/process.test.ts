@@ -1,68 +1,26 @@
 /** The process as an operator sees it: what it prints, how it ends, and with which code. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
+import { startProcess } from "../support/process.ts";
 import { openSocket } from "../support/raw-request.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-const root = resolve(import.meta.dirname, "../..");
-
-interface Run {
-  readonly child: ChildProcess;
-  readonly directory: string;
-  out(): string;
-  err(): string;
-  /** Code and signal once it has ended. */
-  readonly ended: Promise<number | null>;
-  /** Port that it says it listens on. */
-  port(): Promise<number>;
-}
-
-function start(env: Record<string, string> = {}, words: string[] = [], files: Record<string, string> = {}): Run {
-  const directory = mkdtempSync(join(tmpdir(), "byteproxy-process-"));
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
-  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), join(root, "src/main.ts"), ...words], {
-    cwd: directory,
-    env: { PATH: process.env.PATH, PORT: "0", LOG_FORMAT: "json", SHUTDOWN_DELAY: "0", ...env },
-  });
-  let out = "";
-  let err = "";
-  child.stdout?.on("data", (chunk) => {
-    out += chunk;
-  });
-  child.stderr?.on("data", (chunk) => {
-    err += chunk;
-  });
-  const ended = new Promise<number | null>((done) => child.on("close", (code) => done(code)));
-  onTestFinished(async () => {
-    child.kill("SIGKILL");
-    await ended;
-    rmSync(directory, { recursive: true, force: true });
-  });
-  const port = async () => {
-    const listening = () => /listens on http:\/\/[^ "]+:(\d+)/.exec(out)?.[1];
-    return Number(await eventually(listening, `the gateway to listen; it printed ${err}`, 9_000));
-  };
-  return { child, directory, out: () => out, err: () => err, ended, port };
-}
-
 describe("a second process", () => {
   test("on the same DATA_DIR is refused in one line that names the first, and let in once that is gone", async () => {
-    const first = start();
+    const first = startProcess();
     await first.port();
     const env = { DATA_DIR: join(first.directory, "data") };
-    const second = start(env);
+    const second = startProcess(env);
     expect(await second.ended).toBe(1);
     expect(second.err()).toMatch(
       new RegExp(`^DATA_DIR .*/data is in use by another gateway \\(process ${first.child.pid}\\); .*\\n$`),
     );
     first.child.kill("SIGKILL");
     await first.ended;
-    const third = start(env);
+    const third = startProcess(env);
     await third.port();
     third.child.kill("SIGTERM");
     expect(await third.ended).toBe(0);
@@ -70,9 +28,9 @@ describe("a second process", () => {
   });
 
   test("on the same port is told of the port, whatever else it shares", async () => {
-    const first = start();
+    const first = startProcess();
     const port = await first.port();
-    const second = start({ DATA_DIR: join(first.directory, "data"), PORT: String(port) });
+    const second = startProcess({ DATA_DIR: join(first.directory, "data"), PORT: String(port) });
     expect(await second.ended).toBe(1);
     expect(second.err()).toMatch(new RegExp(`^Port ${port} on 127\\.0\\.0\\.1 is in use`));
   });
@@ -80,7 +38,7 @@ describe("a second process", () => {
 
 describe("the start", () => {
   test("prints, in under 15 lines, the address, the services, what protects them and three things to try", async () => {
-    const run = start({ GITHUB_TOKEN: "a-token-for-github" });
+    const run = startProcess({ GITHUB_TOKEN: "a-token-for-github" });
     const port = await run.port();
     await eventually(() => run.out().match(/Try: curl/g)?.length === 3, "the last line");
     const lines = run
@@ -102,7 +60,7 @@ describe("the start", () => {
 
   test("with bad configuration is exit 2 with every problem on a line of its own and no stack trace", async () => {
     const services = '{\n  "services": {\n    "a": { "baseUrl": "ftp://x", "timoutMs": 1 }\n  }\n}';
-    const run = start({ PORT: "abc", LOG_LEVEL: "loud", REDIS_URL: "redis://x", CONFIG_FILE: "s.json" }, [], {
+    const run = startProcess({ PORT: "abc", LOG_LEVEL: "loud", REDIS_URL: "redis://x", CONFIG_FILE: "s.json" }, [], {
       "s.json": services,
     });
     expect(await run.ended).toBe(2);
@@ -117,7 +75,7 @@ describe("the start", () => {
   });
 
   test("on an address for everyone without keys is refused, and says what to set", async () => {
-    const run = start({ HOST: "0.0.0.0" });
+    const run = startProcess({ HOST: "0.0.0.0" });
     expect(await run.ended).toBe(2);
     expect(run.err()).toContain("PROXY_API_KEY");
     expect(run.err()).toContain("MANAGEMENT_API_KEY");
@@ -129,26 +87,26 @@ describe("the start", () => {
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     onTestFinished(() => void server.close());
     const { port } = server.address() as { port: number };
-    const run = start({ PORT: String(port) });
+    const run = startProcess({ PORT: String(port) });
     expect(await run.ended).toBe(1);
     expect(run.err().trim().split("\n")).toHaveLength(1);
     expect(run.err()).toMatch(new RegExp(`Port ${port} .* in use.*PORT=`));
   });
 
   test("with a DATA_DIR that cannot be made is exit 1 and one line", async () => {
-    const run = start({ DATA_DIR: "/proc/nowhere" });
+    const run = startProcess({ DATA_DIR: "/proc/nowhere" });
     expect(await run.ended).toBe(1);
     expect(run.err()).toMatch(/^DATA_DIR \/proc\/nowhere cannot be written.*DATA_DIR=\.\n$/);
   });
 
   test("with words that it does not know is exit 2 with the usage", async () => {
-    const run = start({}, ["dance"]);
+    const run = startProcess({}, ["dance"]);
     expect(await run.ended).toBe(2);
     expect(run.err()).toContain("Usage: byteproxy");
-    const help = start({}, ["--help"]);
+    const help = startProcess({}, ["--help"]);
     expect(await help.ended).toBe(0);
     expect(help.out()).toContain("Usage: byteproxy");
-    const version = start({}, ["--version"]);
+    const version = startProcess({}, ["--version"]);
     expect(await version.ended).toBe(0);
     expect(version.out()).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
@@ -162,7 +120,7 @@ describe("the end", () => {
       finish = () => res.end("last");
     });
     const file = JSON.stringify({ services: { slow: { baseUrl: upstream.url } } });
-    const run = start({ CONFIG_FILE: "s.json", ...env }, [], { "s.json": file });
+    const run = startProcess({ CONFIG_FILE: "s.json", ...env }, [], { "s.json": file });
     const port = await run.port();
     const client = await openSocket(port);
     client.write("GET /proxy/slow/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -182,7 +140,7 @@ describe("the end", () => {
   });
 
   test("still serves for SHUTDOWN_DELAY, unready and with Connection: close", async () => {
-    const run = start({ SHUTDOWN_DELAY: "600" });
+    const run = startProcess({ SHUTDOWN_DELAY: "600" });
     const port = await run.port();
     run.child.kill("SIGTERM");
     await eventually(() => run.out().includes("SIGTERM: "));
@@ -220,7 +178,7 @@ describe("the end", () => {
   });
 
   test("closes idle connections at once instead of waiting for them", async () => {
-    const run = start();
+    const run = startProcess();
     const client = await openSocket(await run.port());
     client.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     await eventually(() => client.received.includes('"ok"'));
@@ -230,7 +188,7 @@ describe("the end", () => {
 });
 
 test("a reader of the log that goes away does not take the gateway with it", async () => {
-  const run = start();
+  const run = startProcess();
   const port = await run.port();
   run.child.stdout?.destroy();
   for (let i = 0; i < 5; i++) {
@@ -248,7 +206,7 @@ describe("a running process", () => {
 
   test("takes up its configuration on SIGHUP, and goes on with the old one where the new is invalid", async () => {
     const [one, two] = await upstreams();
-    const run = start({ CONFIG_FILE: "s.json" }, [], { "s.json": servicesAt(one.url) });
+    const run = startProcess({ CONFIG_FILE: "s.json" }, [], { "s.json": servicesAt(one.url) });
     const port = await run.port();
     expect(await textOf(port)).toBe("one");
     writeFileSync(join(run.directory, "s.json"), "{");
@@ -265,7 +223,7 @@ describe("a running process", () => {
 
   test("notices by itself that the services file changed, with WATCH_CONFIG", async () => {
     const [one, two] = await upstreams();
-    const run = start({ CONFIG_FILE: "s.json", WATCH_CONFIG: "true" }, [], { "s.json": servicesAt(one.url) });
+    const run = startProcess({ CONFIG_FILE: "s.json", WATCH_CONFIG: "true" }, [], { "s.json": servicesAt(one.url) });
     const port = await run.port();
     expect(await textOf(port)).toBe("one");
     writeFileSync(join(run.directory, "s.json"), servicesAt(two.url));
@@ -276,7 +234,7 @@ describe("a running process", () => {
     const upstream = await startUpstream((req, res) => res.end(req.headers.authorization));
     const auth = { type: "bearer", tokenFile: "token" };
     const services = JSON.stringify({ services: { api: { baseUrl: upstream.url, auth } } });
-    const run = start({ CONFIG_FILE: "s.json" }, [], { "s.json": services, token: "first-token" });
+    const run = startProcess({ CONFIG_FILE: "s.json" }, [], { "s.json": services, token: "first-token" });
     const port = await run.port();
     expect(await textOf(port)).toBe("Bearer first-token");
     writeFileSync(join(run.directory, "s.json"), JSON.stringify({ services: {} }));

@@ -1,0 +1,122 @@
+/** What was answered for survives the process, however it ends; and a state that cannot be read stops the start. */
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { MANAGEMENT_KEY } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
+import { startProcess } from "../support/process.ts";
+
+const ENV = { MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+const configOf = (value: number) => ({ baseUrl: "https://api.example.com/", timeoutMs: value });
+
+describe("a process killed while it writes", () => {
+  // Ten kills, at moments that differ, each during up to 500 writes to twenty services.
+  test("has kept all that it answered for, and nothing by half", async () => {
+    /** What each service must be; what it may be instead, where the answer never came. */
+    const acknowledged = new Map<string, number | undefined>();
+    let data: string | undefined;
+    let written = 0;
+    let value = 0;
+    for (let round = 0; round < 10; round++) {
+      const run = startProcess({ ...ENV, ...(data === undefined ? {} : { DATA_DIR: data }) });
+      data ??= join(run.directory, "data");
+      const gateway = { url: `http://127.0.0.1:${await run.port()}` };
+      const { body } = await manage(gateway, "GET", "/services");
+      const found = new Map<string, number>(
+        body.services
+          .filter(({ source }: { source: string }) => source === "runtime")
+          .map(({ key, config }: { key: string; config: { timeoutMs: number } }) => [key, config.timeoutMs]),
+      );
+      expect(found).toEqual(acknowledged);
+
+      const pending = new Map<string, number | undefined>();
+      let isKilled = false;
+      const write = async (worker: number) => {
+        for (let i = 0; i < 125 && !isKilled; i++) {
+          const key = `s${worker}-${i % 5}`;
+          value += 1;
+          const next = i % 7 === 6 ? undefined : value;
+          pending.set(key, next);
+          const sent =
+            next === undefined
+              ? manage(gateway, "DELETE", `/services/${key}`)
+              : manage(gateway, "PUT", `/services/${key}`, configOf(next));
+          const answer = await sent.catch(() => undefined);
+          if (answer === undefined) return;
+          expect([200, 201, 204, 404]).toContain(answer.status);
+          pending.delete(key);
+          if (next === undefined) acknowledged.delete(key);
+          else acknowledged.set(key, next);
+          written += 1;
+        }
+      };
+      const workers = [0, 1, 2, 3].map(write);
+      await delay(20 + round * 23);
+      isKilled = true;
+      run.child.kill("SIGKILL");
+      await Promise.all(workers);
+      await run.ended;
+      // What was under way may have been written or not: the file says which, and it must be one of the two.
+      const { entries } = JSON.parse(
+        existsSync(join(data, "services.json")) ? readFileSync(join(data, "services.json"), "utf8") : '{"entries":{}}',
+      );
+      for (const [key, next] of pending) {
+        const there = entries[key]?.value.config.timeoutMs as number | undefined;
+        expect([acknowledged.get(key), next]).toContain(there);
+        if (there === undefined) acknowledged.delete(key);
+        else acknowledged.set(key, there);
+      }
+    }
+    expect(written).toBeGreaterThan(100);
+  }, 60_000);
+});
+
+describe("a state that cannot be read", () => {
+  test.each([
+    [
+      "services.json",
+      '{"format":1,"revision":3,"entries":{\n"api":{"va',
+      /services\.json cannot be used: it is not JSON, or only a part of it; put back a copy/,
+    ],
+    ["services.json", "", /services\.json cannot be used: it is empty/],
+    ["services.json", '{"format":9}', /a newer version of the gateway wrote it/],
+    ["installation-key", "short", /installation-key cannot be used: it does not hold 64 hex digits/],
+  ])("(%s: %j) stops the start with exit code 1 and one line, and is left as it is", async (name, text, words) => {
+    const first = startProcess(ENV);
+    await first.port();
+    const data = join(first.directory, "data");
+    first.child.kill("SIGKILL");
+    await first.ended;
+    writeFileSync(join(data, name), text);
+    const second = startProcess({ ...ENV, DATA_DIR: data });
+    expect(await second.ended).toBe(1);
+    expect(second.err()).toMatch(words);
+    expect(second.err().trim().split("\n")).toHaveLength(1);
+    expect(readFileSync(join(data, name), "utf8")).toBe(text);
+  });
+
+  test("because a service in it is none any more stops it with exit code 2 and the field", async () => {
+    const entries = { api: { value: { config: { baseUrl: "ftp://x" } }, version: 1 } };
+    const first = startProcess(ENV);
+    await first.port();
+    const data = join(first.directory, "data");
+    first.child.kill("SIGTERM");
+    expect(await first.ended).toBe(0);
+    writeFileSync(join(data, "services.json"), JSON.stringify({ format: 1, revision: 1, entries }));
+    const second = startProcess({ ...ENV, DATA_DIR: data });
+    expect(await second.ended).toBe(2);
+    expect(second.err()).toMatch(/^services\.api\.baseUrl \(added over REST\): found "ftp:\/\/x", allowed: .*\n$/);
+  });
+});
+
+test("the folder is 0700 and each file in it 0600", async () => {
+  const run = startProcess(ENV);
+  const gateway = { url: `http://127.0.0.1:${await run.port()}` };
+  await manage(gateway, "PUT", "/services/api", configOf(1));
+  const data = join(run.directory, "data");
+  expect(statSync(data).mode & 0o777).toBe(0o700);
+  for (const name of ["services.json", "audit.jsonl", "installation-key"]) {
+    expect(statSync(join(data, name)).mode & 0o777, name).toBe(0o600);
+  }
+});
