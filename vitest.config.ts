@@ -6,5 +6,7 @@ export default defineConfig({
     testTimeout: 10_000,
     hookTimeout: 20_000,
     pool: "forks",
+    // Most tests wait for sockets and clocks: a core to spare would be a core that idles.
+    maxWorkers: "100%",
   },
 });
