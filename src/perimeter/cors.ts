@@ -10,6 +10,7 @@ import { PROXIED_METHODS } from "./framing.ts";
 
 /** The gateway's own headers, which a listed origin may read on top of those that every page may. */
 const OWN_HEADERS = [
+  "ETag",
   "Link",
   "Location",
   "Proxy-Status",

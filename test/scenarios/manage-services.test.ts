@@ -1,7 +1,7 @@
 /** Services are added, changed and taken back over REST, and served by the very next request. */
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import type { ServerResponse } from "node:http";
+import { type IncomingMessage, request, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -237,6 +237,27 @@ describe("a change that is not valid", () => {
     expect(chunked.status).toBe(413);
     expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
   });
+});
+
+test("a body is asked for with 100 Continue where the client waits for it, and only once it is admitted", async () => {
+  const gateway = await startGateway({ env: ENV });
+  const body = JSON.stringify({ baseUrl: "http://127.0.0.1:1" });
+  const ask = async (key: string) => {
+    const headers = { "x-api-key": key, "content-type": "application/json", expect: "100-continue" };
+    const req = request(`${gateway.url}/manage/services/api`, { method: "PUT", headers, agent: false });
+    let wasAsked = false;
+    req.on("continue", () => {
+      wasAsked = true;
+      req.end(body);
+    });
+    req.flushHeaders();
+    const [res] = (await once(req, "response")) as [IncomingMessage];
+    res.resume();
+    req.destroy();
+    return [res.statusCode, wasAsked];
+  };
+  expect(await ask("wrong-key-0123456789")).toEqual([401, false]);
+  expect(await ask(MANAGEMENT_KEY)).toEqual([201, true]);
 });
 
 describe("If-Match and If-None-Match", () => {

@@ -4,7 +4,7 @@
  * more than a bound, nor for longer than one.
  */
 import type { IncomingMessage } from "node:http";
-import type { MiddlewareHandler } from "hono";
+import type { Context, MiddlewareHandler } from "hono";
 import { GatewayError } from "../../errors.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
@@ -35,8 +35,11 @@ export function requireJson(): MiddlewareHandler<CallerEnv> {
 }
 
 /** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE or REQUEST_TIMEOUT. */
-export async function readJson(req: IncomingMessage): Promise<unknown> {
-  const text = await readText(req);
+export async function readJson({ env }: Context<CallerEnv>): Promise<unknown> {
+  const { incoming, outgoing } = env;
+  // Only now: whoever was refused before has not sent the body yet, and need not.
+  if (incoming.headers.expect !== undefined && incoming.httpVersionMinor > 0) outgoing.writeContinue();
+  const text = await readText(incoming);
   if (isTooDeep(text)) throw invalidBody(`nested more than ${DEEPEST} deep`);
   try {
     return JSON.parse(text, refusePrototype);

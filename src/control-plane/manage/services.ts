@@ -29,18 +29,18 @@ export function addServiceRoutes(routes: Hono<CallerEnv>, parts: ControlPlanePar
     return context.json({ services, count: services.length });
   });
   routes.post("/services", async (context) => {
-    const { key, config } = readEntry(await readJson(context.env.incoming));
+    const { key, config } = readEntry(await readJson(context));
     return answer(context, await changes.create(key, config, authorOf(context, parts)), 201);
   });
   routes.get("/services/:key", (context) => answer(context, changes.read(context.req.param("key"))));
   routes.put("/services/:key", async (context: Ask) => {
-    const config = await readJson(context.env.incoming);
+    const config = await readJson(context);
     const key = context.req.param("key");
     const { item, isNew } = await changes.replace(key, config, authorOf(context, parts), conditions(context));
     return answer(context, item, isNew ? 201 : 200);
   });
   routes.patch("/services/:key", async (context: Ask) => {
-    const patch = await readJson(context.env.incoming);
+    const patch = await readJson(context);
     const key = context.req.param("key");
     return answer(context, await changes.patch(key, patch, authorOf(context, parts), conditions(context)));
   });
