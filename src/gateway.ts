@@ -21,7 +21,7 @@ import { createGatewayServer, type GatewayServer } from "./server.ts";
 import { createMemoryStores, type Stores } from "./stores/open-stores.ts";
 import { createLogger, type LineSink, type Logger } from "./telemetry/logger.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
-import { createSecretMask, type SecretMask } from "./telemetry/redact.ts";
+import { createGrowingMask, type SecretMask } from "./telemetry/redact.ts";
 import { findForbidden } from "./upstreams.ts";
 import { version } from "./version.ts";
 
@@ -234,19 +234,6 @@ function createMasks(): Masks {
       const own = ownKeysOf(config);
       keys.add(own);
       all.add([...own, ...[...services].flatMap(({ credential }) => credential?.secret?.reveal() ?? [])]);
-    },
-  };
-}
-
-function createGrowingMask() {
-  const secrets = new Set<string>();
-  let mask: SecretMask = (text) => text;
-  return {
-    mask: (text: string) => mask(text),
-    add(more: readonly string[]) {
-      const { size } = secrets;
-      for (const secret of more) secrets.add(secret);
-      if (secrets.size > size) mask = createSecretMask(secrets);
     },
   };
 }

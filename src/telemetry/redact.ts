@@ -42,3 +42,22 @@ export function createSecretMask(secrets: Iterable<string>): SecretMask {
   const ordered = [...spellings].sort((a, b) => b.length - a.length);
   return (text) => ordered.reduce((masked, spelling) => masked.replaceAll(spelling, MASK), text);
 }
+
+export interface GrowingMask {
+  readonly mask: SecretMask;
+  add(secrets: readonly string[]): void;
+}
+
+/** A mask that learns: nothing that was ever a secret is taken out of it. */
+export function createGrowingMask(): GrowingMask {
+  const secrets = new Set<string>();
+  let current: SecretMask = (text) => text;
+  return {
+    mask: (text) => current(text),
+    add(more) {
+      const { size } = secrets;
+      for (const secret of more) secrets.add(secret);
+      if (secrets.size > size) current = createSecretMask(secrets);
+    },
+  };
+}

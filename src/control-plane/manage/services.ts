@@ -1,7 +1,7 @@
 /** `/manage/services`: services listed, added, changed and taken back while the gateway serves. */
 import type { Context, Hono } from "hono";
 import { GatewayError } from "../../errors.ts";
-import type { ServiceItem } from "../../registry/service-changes.ts";
+import type { ServiceItem } from "../../registry/service-items.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
