@@ -35,35 +35,45 @@ export function unlockSecrets(
   if (auth === undefined && tls.certFile === undefined && tls.keyFile === undefined) return { definition };
   const origins = originsOf(definition);
   const fileOf = (path: string) => realPath(resolve(directory, path));
-  const isListed = (secret: string) => [...origins].every((origin) => listed(secret, fileOf).has(origin));
-  const listed = (secret: string, real: (path: string) => string) =>
-    new Set(
-      settings.REST_SECRETS.filter((entry) => isSameSecret(entry.secret, secret, real)).map(({ origin }) => origin),
+  /** The operator's own spelling of a secret that may go to all of these origins. */
+  const listed = (secret: string) =>
+    settings.REST_SECRETS.map((entry) => entry.secret).find(
+      (spelling) => isSameSecret(spelling, secret, fileOf) && covers(listedOrigins(settings, spelling), origins),
     );
   const hosts = [...bound].map((service) => service.definition).filter((other) => covers(originsOf(other), origins));
 
-  const pair = hosts.find((other) => isSamePair(other.tls, tls, fileOf));
-  if ((tls.certFile ?? tls.keyFile) !== undefined && pair === undefined && !isListed(`file:${tls.keyFile ?? ""}`)) {
+  const pair = hosts.find((other) => isSamePair(other.tls, tls, fileOf))?.tls;
+  const listedKey = pair === undefined && tls.keyFile !== undefined ? listed(`file:${tls.keyFile}`) : undefined;
+  if ((tls.certFile ?? tls.keyFile) !== undefined && pair === undefined && listedKey === undefined) {
     return { refusal: refuse(["tls", "keyFile"], `file:${tls.keyFile ?? tls.certFile}`, origins) };
   }
-  const files = pair === undefined ? {} : { certFile: pair.tls.certFile, keyFile: pair.tls.keyFile };
-  const unlockedTls = { ...tls, ...files };
+  // A link of the caller's could lead elsewhere tomorrow; the operator's own spelling is the operator's business.
+  const unlockedTls = {
+    ...tls,
+    ...(pair === undefined ? {} : { certFile: pair.certFile, keyFile: pair.keyFile }),
+    ...(listedKey === undefined ? {} : { keyFile: pathOf(listedKey) }),
+  };
   if (auth === undefined) return { definition: { ...definition, tls: unlockedTls } };
 
   const secret = secretOf(auth);
   const path = ["auth", auth.tokenFile === undefined ? "tokenEnvVar" : "tokenFile"];
   if (OWN_SECRETS.has(secret)) return { refusal: refuseOwn(path, secret) };
-  const binding = hosts.find(
-    (other) =>
-      other.auth !== undefined && isSameUse(other.auth, auth) && isSameSecret(secretOf(other.auth), secret, fileOf),
-  );
-  if (binding === undefined && !isListed(secret)) return { refusal: refuse(path, secret, origins) };
+  const bindings = hosts.filter((other) => {
+    return (
+      other.auth !== undefined && isSameUse(other.auth, auth) && isSameSecret(secretOf(other.auth), secret, fileOf)
+    );
+  });
+  const binding = bindings.find((other) => isDeepStrictEqual(other.tls, tls)) ?? bindings[0];
+  const spelling = binding?.auth === undefined ? listed(secret) : secretOf(binding.auth);
+  if (spelling === undefined) return { refusal: refuse(path, secret, origins) };
   const weak = weakTls(tls, binding?.tls);
   if (weak !== undefined) return { refusal: weak };
-  // A link of the caller's could lead elsewhere tomorrow; the operator's own spelling is the operator's business.
-  const tokenFile = binding?.auth?.tokenFile ?? operatorsPath(secret, settings.REST_SECRETS, fileOf);
-  const unlockedAuth = auth.tokenFile === undefined ? auth : { ...auth, tokenFile: tokenFile ?? auth.tokenFile };
+  const unlockedAuth = auth.tokenFile === undefined ? auth : { ...auth, tokenFile: pathOf(spelling) };
   return { definition: { ...definition, tls: unlockedTls, auth: unlockedAuth } };
+}
+
+function listedOrigins({ REST_SECRETS }: LockContext["settings"], spelling: string): ReadonlySet<string> {
+  return new Set(REST_SECRETS.filter(({ secret }) => secret === spelling).map(({ origin }) => origin));
 }
 
 /** Every origin that requests of this service can go to. */
@@ -101,15 +111,6 @@ function isSamePair(one: TlsDefinition, other: TlsDefinition, fileOf: (path: str
   if (one.certFile === undefined || one.keyFile === undefined) return false;
   if (other.certFile === undefined || other.keyFile === undefined) return false;
   return fileOf(one.certFile) === fileOf(other.certFile) && fileOf(one.keyFile) === fileOf(other.keyFile);
-}
-
-function operatorsPath(
-  secret: string,
-  listed: readonly RestSecret[],
-  fileOf: (path: string) => string,
-): string | undefined {
-  const entry = listed.find((each) => isFile(each.secret) && isSameSecret(each.secret, secret, fileOf));
-  return entry && pathOf(entry.secret);
 }
 
 /** Whoever stands in between would get the credential: only what the operator has allowed for it already. */

@@ -252,6 +252,27 @@ describe("REST_SECRETS", () => {
     expect(seen.join()).not.toContain("token-of-b");
   });
 
+  test("and the file open a client certificate for the origins that it is for", async () => {
+    const pem = (name: string) => join(import.meta.dirname, "../support/tls", name);
+    const pair = { certFile: pem("localhost.pem"), keyFile: pem("localhost-key.pem") };
+    const other = { certFile: pem("other.pem"), keyFile: pem("other-key.pem") };
+    const gateway = await startGateway({
+      env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, REST_SECRETS: `file:${other.keyFile}@https://b.example` },
+      services: { a: { baseUrl: "https://a.example/", tls: pair } },
+    });
+    const put = (baseUrl: string, tls: unknown) => manage(gateway, "PUT", "/services/mine", { baseUrl, tls });
+    expect((await put("https://a.example/x/", pair)).status).toBe(201);
+    expect((await put("https://b.example/", other)).status).toBe(200);
+    for (const [baseUrl, tls] of [
+      ["https://b.example/", pair],
+      ["https://a.example/", other],
+      ["https://a.example/", { certFile: pair.certFile, keyFile: other.keyFile }],
+      ["https://a.example/", { keyFile: pair.keyFile }],
+    ] as const) {
+      await expectRefused(gateway, "PUT", "/services/mine", { baseUrl, tls });
+    }
+  });
+
   test("that lists no more what a stored service uses takes its credential away, at the next start and reload", async () => {
     const folder = tempFolder();
     const upstream = await startUpstream((req, res) => res.end(String(req.headers.authorization)));
