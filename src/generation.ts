@@ -55,7 +55,7 @@ export function createGeneration(
   const callers = createCallers(config);
   const cors = createCors(settings);
   const upstreams = openUpstreams(services, { ...lasting, settings }, previous);
-  const guardOpenPlane = createOpenPlaneGuard(config, "PROXY_API_KEY");
+  const guardOpenPlane = createOpenPlaneGuard(config, "proxy");
   const parts = {
     ...lasting,
     ...{ callers, cors, guardOpenPlane },
@@ -66,7 +66,7 @@ export function createGeneration(
     ...parts,
     loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,
     guardOpenProxyPlane: guardOpenPlane,
-    guardOpenManagementPlane: createOpenPlaneGuard(config, "MANAGEMENT_API_KEY"),
+    guardOpenManagementPlane: createOpenPlaneGuard(config, "management"),
     findForeignPage: createForeignPageGuard(config),
     planes: { proxy: config.proxyPlane, management: config.managementPlane },
   };

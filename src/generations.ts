@@ -137,8 +137,10 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
   function retire(upstream: Upstream): void {
     const { lasting, current } = now();
     const { key } = upstream.service;
-    if (!current.upstreams.has(key)) lasting.tunnels.endThoseOf(key);
     retired.add(upstream);
+    if (!current.upstreams.has(key)) {
+      for (const other of retired) if (other.service.key === key) lasting.tunnels.endThoseOf(other.prepared);
+    }
     sweep ??= setInterval(sweepRetired, RETIRE_SWEEP_MS).unref();
   }
 

@@ -3,10 +3,10 @@
  * Invariant: what did not change is taken over as it is, with its connections and counts; and a service's egress follows from
  * where its definition came from.
  */
-import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import type { Config } from "./config/load-config.ts";
-import type { Service } from "./config/schema.ts";
+import { readTextFile } from "./config/read-file.ts";
+import { isFromRest, type Service } from "./config/schema.ts";
 import { type DialOptions, type EgressPolicy, forbiddenUrl } from "./data-plane/forward/egress.ts";
 import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
 import { createLimiter } from "./limits/limiters.ts";
@@ -69,13 +69,19 @@ function dialOptionsOf(service: Service, context: UpstreamContext): DialOptions 
     service,
     isTlsStrict: strict ?? context.settings.STRICT_TLS,
     pem: {
-      ...(caFile === undefined ? {} : { ca: readFileSync(caFile, "utf8") }),
-      ...(certFile === undefined ? {} : { cert: readFileSync(certFile, "utf8") }),
-      ...(keyFile === undefined ? {} : { key: readFileSync(keyFile, "utf8") }),
+      ...(caFile === undefined ? {} : { ca: readPem(caFile, service) }),
+      ...(certFile === undefined ? {} : { cert: readPem(certFile, service) }),
+      ...(keyFile === undefined ? {} : { key: readPem(keyFile, service) }),
     },
     socketPath: service.embedded ? context.echoSocketPath : undefined,
     egress: egressOf(service, context),
   };
+}
+
+function readPem(path: string, { source }: Service): string {
+  const reading = readTextFile(path, isFromRest(source));
+  if (reading.state === "read") return reading.text;
+  throw new Error(`${path} went away, or can no longer be read`);
 }
 
 /** The first of its URLs that will not be dialled, and why, as far as that can be told without asking a resolver. */
@@ -91,6 +97,5 @@ export function findForbidden(service: Service, context: UpstreamContext) {
 
 /** What came over REST reaches public addresses only, unless the operator says otherwise; what the file says is the operator's word. */
 function egressOf({ source }: Pick<Service, "source">, { settings, ownListeners }: UpstreamContext): EgressPolicy {
-  const isFromRest = source === "runtime" || source === "override";
-  return { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? !isFromRest, ownListeners };
+  return { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? !isFromRest(source), ownListeners };
 }

@@ -84,6 +84,7 @@ describe("the house", () => {
     ["dotenv", ["config/env.ts"]],
     ["yaml", ["config/"]],
     ["zod", ["config/"]],
+    ["re2js", ["config/schema.ts", "data-plane/prepared-service.ts"]],
   ])("%s is imported by its one room only", (name, allowed) => {
     const importers = imports.filter(({ to }) => to === name || to.startsWith(`${name}/`)).map(({ from }) => from);
     expect(importers.filter((from) => !allowed.some((place) => from.startsWith(place)))).toEqual([]);

@@ -17,11 +17,14 @@ export class ConfigProblems extends Error {
 const LONGEST_SHOWN = 60;
 /** Names and typing errors are at most this long; tokens and keys are longer, and never shown. */
 const LONGEST_WORD_SHOWN = 32;
+/** Masking looks back and forth in a text; longer ones are not shown at all. */
+const LONGEST_MASKED = 1_000;
 const LONG_WORD = new RegExp(`[^\\s/.,:?&=]{${LONGEST_WORD_SHOWN + 1},}`, "g");
 
 /** Text for a problem line: user info, query and long words masked, cut, and nothing at all of a text with line breaks. */
 export function showText(text: string): string {
-  if (/[\x00-\x1f\x7f]/.test(text)) return `a text of ${text.length} characters`;
+  // Not cut first: what a mask goes by could be cut off with it.
+  if (text.length > LONGEST_MASKED || /[\x00-\x1f\x7f]/.test(text)) return `a text of ${text.length} characters`;
   const masked = text
     .replace(/(:\/\/)[^/?#]*@/g, "$1***@")
     .replace(/([?&][^=&\s]*=)[^&#\s]+/g, "$1***")

@@ -2,7 +2,7 @@
  * Reads the operator's files: the services file, env files, secrets.
  * Invariant: never throws and never reads more than a bound, so that a wrong path costs neither the start nor the memory.
  */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 
 export const MAX_FILE_BYTES = 1024 * 1024;
 
@@ -21,10 +21,13 @@ const REASONS: Readonly<Record<string, string>> = {
   ERR_ENCODING_INVALID_ENCODED_DATA: "it is not UTF-8 text",
 };
 
-/** The text of a UTF-8 file of at most 1 MiB; `absent` only where nothing of that name exists. */
-export function readTextFile(path: string): FileReading {
+/**
+ * The text of a UTF-8 file of at most 1 MiB; `absent` only where nothing of that name exists.
+ * @param isRegularOnly for a path that is not the operator's own: a pipe or a terminal would keep the process waiting.
+ */
+export function readTextFile(path: string, isRegularOnly = false): FileReading {
   try {
-    const bytes = readBounded(path);
+    const bytes = readBounded(path, isRegularOnly);
     if (bytes === undefined) return { state: "unreadable", reason: "it is larger than 1 MiB" };
     return { state: "read", text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
   } catch (error) {
@@ -35,10 +38,13 @@ export function readTextFile(path: string): FileReading {
 }
 
 /** Undefined for more than MAX_FILE_BYTES. Reads in pieces because a pipe or a device has no size to ask for. */
-function readBounded(path: string): Buffer | undefined {
-  const file = openSync(path, "r");
+function readBounded(path: string, isRegularOnly: boolean): Buffer | undefined {
+  // Opening a pipe waits for its other end, unless it is told not to.
+  const file = openSync(path, isRegularOnly ? constants.O_RDONLY | constants.O_NONBLOCK : "r");
   try {
-    if (fstatSync(file).isDirectory()) throw Object.assign(new Error("a directory"), { code: "EISDIR" });
+    const stats = fstatSync(file);
+    if (isRegularOnly && !stats.isFile()) throw Object.assign(new Error("no file"), { code: "ENXIO" });
+    if (stats.isDirectory()) throw Object.assign(new Error("a directory"), { code: "EISDIR" });
     const bytes = Buffer.allocUnsafe(MAX_FILE_BYTES + 1);
     let length = 0;
     while (length < bytes.length) {

@@ -5,7 +5,7 @@
 import { createSecureContext } from "node:tls";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
 import { readTextFile } from "./read-file.ts";
-import type { Service } from "./schema.ts";
+import { isFromRest, type Service } from "./schema.ts";
 import type { Findings, FoundProblem, Path } from "./translate-issue.ts";
 
 export function reviewService(service: Service, findings: Findings): void {
@@ -38,13 +38,13 @@ function reviewHeaderNames(service: Service, { problems }: Findings): void {
   }
 }
 
-function reviewTls({ key, tls }: Service, { problems, warnings }: Findings): void {
+function reviewTls({ key, tls, source }: Service, { problems, warnings }: Findings): void {
   const found = (list: FoundProblem[], text: string, ...names: string[]) =>
     list.push({ path: ["services", key, "tls", ...names], at: "value", text });
   if (tls.strict === false) found(warnings, `the certificate of ${key} is not verified`, "strict");
   const pem = (name: "caFile" | "certFile" | "keyFile") => {
     const file = tls[name];
-    const reading = file === undefined ? undefined : readTextFile(file);
+    const reading = file === undefined ? undefined : readTextFile(file, isFromRest(source));
     if (reading === undefined || reading.state === "read") return reading?.text;
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
     found(problems, `cannot be read: ${reason}, allowed: a PEM file`, name);

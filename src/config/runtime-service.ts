@@ -12,7 +12,11 @@ import { type DefinedService, defineService } from "./services-file.ts";
 import type { FoundProblem } from "./translate-issue.ts";
 
 export type RuntimeReading =
-  | { readonly problems: readonly FoundProblem[] }
+  | {
+      readonly problems: readonly FoundProblem[];
+      /** It is a service, but what it needs is not there or not sound: a file, a secret. */
+      readonly isDefined: boolean;
+    }
   | {
       readonly service: Service;
       readonly warnings: readonly FoundProblem[];
@@ -30,7 +34,7 @@ export function createRuntimeServiceReader(
   return (key, input) => {
     const replaced = definitions.get(key);
     const defined = defineService(key, input, replaced === undefined ? "runtime" : "override", false);
-    if ("problems" in defined) return defined;
+    if ("problems" in defined) return { ...defined, isDefined: false };
     const { definition } = defined;
     // A change to the embedded service that leaves its address alone.
     const embedded =
@@ -42,13 +46,13 @@ export function createRuntimeServiceReader(
         { ...defined, embedded, definition: { ...rest, tls: {} } },
         context,
       );
-      if (problems.length > 0) return { problems };
+      if (problems.length > 0) return { problems, isDefined: true };
       const source = auth?.tokenFile === undefined ? (auth?.tokenEnvVar ?? "") : `file:${auth.tokenFile}`;
       const credential = auth && { source, secret: undefined };
       return { service: { ...service, auth, credential }, warnings, refusal: unlocked.refusal };
     }
     const completed = completeService({ ...defined, embedded, definition: unlocked.definition }, context);
-    if (completed.problems.length > 0) return { problems: completed.problems };
+    if (completed.problems.length > 0) return { problems: completed.problems, isDefined: true };
     return { service: completed.service, warnings: completed.warnings, refusal: undefined };
   };
 }

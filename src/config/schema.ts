@@ -3,6 +3,7 @@
  * The types, the editor schema in config/ and docs/configuration.md all come from here.
  */
 import { validateHeaderName, validateHeaderValue } from "node:http";
+import { RE2JS } from "re2js";
 import { z } from "zod";
 
 /** Segments after /proxy/ that belong to the gateway itself. */
@@ -136,15 +137,16 @@ const tls = z.strictObject({
 const pathHint = z.strictObject({
   match: z
     .string()
-    .refine(isRegExp, "a regular expression")
-    .describe("regular expression over the path behind the service key"),
+    .max(1000)
+    .refine(isPattern, "a regular expression without look-around and back references (RE2)")
+    .describe("regular expression (RE2: none takes longer than the path is long) over the path behind the service key"),
   message: z.string().min(1).describe("what is wrong"),
   hint: z.string().min(1).optional().describe("what to ask for instead"),
 });
 
-function isRegExp(source: string): boolean {
+function isPattern(source: string): boolean {
   try {
-    new RegExp(source);
+    RE2JS.compile(source);
     return true;
   } catch {
     return false;
@@ -235,4 +237,9 @@ export interface Service extends Omit<ServiceDefinition, "timeoutMs" | "connectT
   readonly credential: CredentialSource | undefined;
   /** Answered by the embedded echo server rather than over the network. */
   readonly embedded: boolean;
+}
+
+/** What came over REST is held to narrower rules than what the operator's file says. */
+export function isFromRest(source: Service["source"]): boolean {
+  return source === "runtime" || source === "override";
 }

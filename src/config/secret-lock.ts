@@ -4,7 +4,6 @@
  * already: to the same origins and, for the first two, to the same place in the request.
  */
 import { resolve } from "node:path";
-import { isDeepStrictEqual } from "node:util";
 import { type CredentialContext, realPath } from "./credentials.ts";
 import type { AuthDefinition, ServiceDefinition, TlsDefinition } from "./schema.ts";
 import type { DefinedService } from "./services-file.ts";
@@ -12,7 +11,7 @@ import { OWN_SECRETS, type RestSecret } from "./settings.ts";
 import type { Path } from "./translate-issue.ts";
 
 export interface LockContext extends Pick<CredentialContext, "directory"> {
-  readonly settings: { readonly REST_SECRETS: readonly RestSecret[] };
+  readonly settings: { readonly REST_SECRETS: readonly RestSecret[]; readonly STRICT_TLS: boolean };
 }
 
 export interface SecretRefusal {
@@ -63,10 +62,10 @@ export function unlockSecrets(
       other.auth !== undefined && isSameUse(other.auth, auth) && isSameSecret(secretOf(other.auth), secret, fileOf)
     );
   });
-  const binding = bindings.find((other) => isDeepStrictEqual(other.tls, tls)) ?? bindings[0];
+  const binding = bindings.find((other) => !loosenedTls(tls, other.tls, settings.STRICT_TLS)) ?? bindings[0];
   const spelling = binding?.auth === undefined ? listed(secret) : secretOf(binding.auth);
   if (spelling === undefined) return { refusal: refuse(path, secret, origins) };
-  const weak = weakTls(tls, binding?.tls);
+  const weak = weakTls(tls, binding?.tls, settings.STRICT_TLS);
   if (weak !== undefined) return { refusal: weak };
   const unlockedAuth = auth.tokenFile === undefined ? auth : { ...auth, tokenFile: pathOf(spelling) };
   return { definition: { ...definition, tls: unlockedTls, auth: unlockedAuth } };
@@ -114,16 +113,26 @@ function isSamePair(one: TlsDefinition, other: TlsDefinition, fileOf: (path: str
 }
 
 /** Whoever stands in between would get the credential: only what the operator has allowed for it already. */
-function weakTls(tls: TlsDefinition, binding: TlsDefinition | undefined): SecretRefusal | undefined {
-  if (binding !== undefined && isDeepStrictEqual(tls, binding)) return undefined;
-  const name = tls.strict === false ? "strict" : tls.servername !== undefined ? "servername" : undefined;
-  const foreign = name ?? (binding !== undefined && tls.caFile !== undefined ? "caFile" : undefined);
-  if (foreign === undefined) return undefined;
+function weakTls(tls: TlsDefinition, binding: TlsDefinition | undefined, isStrict: boolean): SecretRefusal | undefined {
+  const onItsOwn = tls.strict === false ? "strict" : tls.servername === undefined ? undefined : "servername";
+  const name = binding === undefined ? onItsOwn : loosenedTls(tls, binding, isStrict);
+  if (name === undefined) return undefined;
   return {
-    path: ["tls", foreign],
-    message: `tls.${foreign} of a service added over REST may not loosen whom its credential is shown to.`,
-    hint: `Leave tls.${foreign} out, or put the service into the services file.`,
+    path: ["tls", name],
+    message: `tls.${name} of a service added over REST may not loosen whom its credential is shown to.`,
+    hint: `Leave tls.${name} as the services file has it, or put the service there.`,
   };
+}
+
+/** What of `tls` would take another for the upstream than before; undefined for nothing. @param isStrict STRICT_TLS */
+export function loosenedTls(
+  tls: Pick<TlsDefinition, "strict" | "servername" | "caFile">,
+  before: Pick<TlsDefinition, "strict" | "servername" | "caFile">,
+  isStrict: boolean,
+): "strict" | "servername" | "caFile" | undefined {
+  if ((before.strict ?? isStrict) && !(tls.strict ?? isStrict)) return "strict";
+  if (tls.servername !== before.servername) return "servername";
+  return tls.caFile === before.caFile ? undefined : "caFile";
 }
 
 function refuse(path: Path, secret: string, origins: ReadonlySet<string>): SecretRefusal {

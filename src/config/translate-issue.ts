@@ -42,11 +42,14 @@ const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new 
   ["ws", (value) => isObject(value)],
 ]);
 
+/** Of one object. Whoever has more than these mends them first. */
+const ISSUES_LIMIT = 50;
+
 /** Issues of one service, or of the file around the services, with paths from the top of the file. */
 export function translateIssues(issues: readonly z.core.$ZodIssue[], document: unknown): FoundProblem[] {
   if (issues.length === 0) return [];
   const root = servicesFileJsonSchema();
-  const found = issues.flatMap((issue) => translate(issue, document, root));
+  const found = issues.slice(0, ISSUES_LIMIT).flatMap((issue) => translate(issue, document, root));
   // The other members of an object that is of a later version as a whole are not worth a line each.
   const later = found.filter((problem) => problem.path.at(-1) === "type" && problem.text.endsWith(NOT_YET));
   const isBeside = (path: Path) => later.some((other) => startsWith(path, other.path.slice(0, -1)));
@@ -59,7 +62,9 @@ function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema)
   const { path } = issue;
   if (issue.code === "unrecognized_keys") {
     const known = knownNames(schemaAt(root, path));
-    return issue.keys.map((name) => ({ path: [...path, name], at: "name", text: unknownName(name, known, path) }));
+    return issue.keys
+      .slice(0, ISSUES_LIMIT)
+      .map((name) => ({ path: [...path, name], at: "name", text: unknownName(name, known, path) }));
   }
   if (issue.code === "invalid_key") {
     const allowed = issue.issues[0]?.message ?? "another name";

@@ -2,6 +2,7 @@
  * A service with everything worked out that is the same for each of its requests.
  * Invariant: derived from one Service object and thrown away with it, so that a changed service never mixes with its past.
  */
+import { RE2JS } from "re2js";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
@@ -30,7 +31,7 @@ export interface PreparedService {
   readonly credential: PreparedCredential;
   readonly stripPlan: StripPlan;
   readonly pathHints: readonly {
-    readonly pattern: RegExp;
+    readonly pattern: Pick<RegExp, "test">;
     readonly message: string;
     readonly hint?: string | undefined;
   }[];
@@ -63,7 +64,7 @@ export function prepareService(
     ),
     credential,
     stripPlan: createStripPlan(service, credential),
-    pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: new RegExp(match), message, hint })),
+    pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: RE2JS.compile(match), message, hint })),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     limiter,
     slots: new Slots(service.maxConcurrent),

@@ -3,6 +3,7 @@
  * not a web page that they visit (DNS rebinding, cross-site requests) and not the world behind another proxy.
  */
 import type { IncomingHttpHeaders } from "node:http";
+import type { Plane } from "../callers/callers.ts";
 import { isLoopbackHost } from "../config/hosts.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
@@ -31,9 +32,10 @@ function hostName(host = ""): string {
 export type OpenPlaneGuard = (headers: IncomingHttpHeaders) => GatewayError | undefined;
 
 /** Made once from the configuration; the guard is asked only for planes without a key. */
-export function createOpenPlaneGuard(config: Pick<Config, "settings">, keyVariable: string): OpenPlaneGuard {
+export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Plane): OpenPlaneGuard {
+  const keyVariable = plane === "proxy" ? "PROXY_API_KEY" : "MANAGEMENT_API_KEY";
   const hosts = createHostList(config.settings.ALLOWED_HOSTS);
-  const origins = ownOrigins(config);
+  const origins = plane === "proxy" ? listedOrigins(config) : namedOrigins(config);
 
   return function guardOpenPlane(headers) {
     if (!hosts.has(headers.host)) {
@@ -60,7 +62,7 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, keyVariab
  * key the gateway may stand behind a proxy that speaks TLS, so a page of its own may have come by https.
  */
 export function createForeignPageGuard(config: Pick<Config, "settings">): OpenPlaneGuard {
-  const origins = ownOrigins(config);
+  const origins = namedOrigins(config);
   return (headers) => {
     const isOwn = headers.origin !== undefined && headers.origin === `https://${headers.host}`;
     return isOwn ? undefined : findForeignOrigin(headers, origins, { why: "", orElse: "" });
@@ -68,9 +70,14 @@ export function createForeignPageGuard(config: Pick<Config, "settings">): OpenPl
 }
 
 /** Those whose pages may call: the listed ones, and the gateway's own where it knows it. */
-function ownOrigins({ settings }: Pick<Config, "settings">): ReadonlySet<string> {
+function listedOrigins({ settings }: Pick<Config, "settings">): ReadonlySet<string> {
   const { CORS_ORIGINS, PUBLIC_URL } = settings;
   return new Set(PUBLIC_URL === undefined ? CORS_ORIGINS : [...CORS_ORIGINS, new URL(PUBLIC_URL).origin]);
+}
+
+/** Whoever lets every page call upstreams has hardly meant that every page may change the gateway. */
+function namedOrigins(config: Pick<Config, "settings">): ReadonlySet<string> {
+  return new Set([...listedOrigins(config)].filter((origin) => origin !== "*" && origin !== "null"));
 }
 
 function cameThroughProxy(headers: IncomingHttpHeaders): boolean {

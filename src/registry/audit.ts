@@ -34,7 +34,7 @@ export function createAudit(journal: Journal<AuditEntry>, logger: Logger, mask: 
   return {
     async record({ caller, address, requestId }, change) {
       const entry = { time: new Date().toISOString(), caller, address, requestId, ...change };
-      const masked = mapTexts(entry, mask) as AuditEntry;
+      const masked = mapTexts(bounded(entry), mask) as AuditEntry;
       const { time: _, ...line } = masked;
       logger.info(
         { audit: line },
@@ -45,6 +45,22 @@ export function createAudit(journal: Journal<AuditEntry>, logger: Logger, mask: 
       });
     },
     newest: (limit) => journal.newest(limit),
+  };
+}
+
+/** What is kept of a state before or after, characters: a thousand entries are kept, and all of them read at the start. */
+const STATE_LIMIT = 4_096;
+
+function bounded(entry: AuditEntry): AuditEntry {
+  const short = (state: unknown) => {
+    const { length } = JSON.stringify(state);
+    return length > STATE_LIMIT ? { omitted: `${length} characters` } : state;
+  };
+  const { before, after, ...rest } = entry;
+  return {
+    ...rest,
+    ...(before === undefined ? {} : { before: short(before) }),
+    ...(after === undefined ? {} : { after: short(after) }),
   };
 }
 

@@ -13,6 +13,8 @@ import type { StoredService } from "./stored-service.ts";
 /** What a change is checked with. */
 export interface CheckParts {
   readonly readRuntimeService: Config["readRuntimeService"];
+  /** STRICT_TLS */
+  readonly isTlsStrict: boolean;
   /** Why a service may not go where it says, as far as that can be told without asking a resolver. */
   readonly findForbidden: (service: Service) => { readonly url: string; readonly reason: string } | undefined;
 }
@@ -28,12 +30,10 @@ export interface Change {
 }
 
 /** What is to be stored. @throws GatewayError VALIDATION_ERROR or EGRESS_NOT_ALLOWED */
-export function checkChange(
-  change: Change,
-  { readRuntimeService, findForbidden }: CheckParts,
-): StoredService["config"] {
-  const { key, masked, before, at } = change;
-  const input = withoutMasks(key, masked, before, at);
+export function checkChange(change: Change, parts: CheckParts): StoredService["config"] {
+  const { readRuntimeService, findForbidden } = parts;
+  const { key, at } = change;
+  const input = withoutMasks(change, parts.isTlsStrict);
   const reading = readRuntimeService(key, input);
   if ("problems" in reading) throw invalid(reading.problems, at);
   if (reading.refusal !== undefined) throw new GatewayError("EGRESS_NOT_ALLOWED", reading.refusal);
@@ -46,23 +46,18 @@ export function checkChange(
   return input;
 }
 
-function withoutMasks(
-  key: string,
-  masked: unknown,
-  before: StoredService["config"] | undefined,
-  at: string,
-): StoredService["config"] {
+function withoutMasks({ key, masked, before, at }: Change, isTlsStrict: boolean): StoredService["config"] {
   if (typeof masked !== "object" || masked === null || Array.isArray(masked)) {
     throw invalid([{ path: ["services", key], at: "value", text: "found no object, allowed: a service" }], at);
   }
-  const unmasked = unmaskHeaders(masked as StoredService["config"], before);
+  const unmasked = unmaskHeaders(masked as StoredService["config"], before, isTlsStrict);
   if ("config" in unmasked) return unmasked.config;
   if ("missing" in unmasked) {
     const path = ["services", key, ...unmasked.missing.split(/\.(.*)/, 2)];
     throw invalid([{ path, at: "value", text: `found ${MASK}, allowed: the value itself` }], at);
   }
   throw new GatewayError("EGRESS_NOT_ALLOWED", {
-    message: `The hidden value of ${unmasked.foreign} is not sent to another origin than before.`,
+    message: `The hidden value of ${unmasked.foreign} is not sent to another origin than before, nor under looser TLS.`,
     hint: `Send the value of ${unmasked.foreign} itself, or take the header out.`,
   });
 }

@@ -2,7 +2,7 @@
  * Header values that are, or may be, secrets: never shown, and taken over into a change only unseen and only for the origins
  * that get them already. Invariant: whoever may change a service cannot make it tell, or send elsewhere, what they were not shown.
  */
-import { covers, originsOf } from "../config/secret-lock.ts";
+import { covers, loosenedTls, originsOf } from "../config/secret-lock.ts";
 
 /** Stands for a value that is there. */
 export const MASK = "***";
@@ -11,32 +11,40 @@ type Config = Readonly<Record<string, unknown>>;
 
 const MEMBERS = ["headers", "setHeaders"] as const;
 
-/** By its name: what usually carries a credential. */
-const IS_SENSITIVE = /auth|cookie|token|secret|key|password|passwd|credential|session|signature/i;
+/** Shown: what by its name carries no credential. A list of what does would always lack one. */
+const IS_PLAIN = /^(?:accept(?:-.*)?|cache-control|content-.*|prefer|user-agent|(?:.*-)?version)$/i;
 
 /** The config with every such value masked. */
 export function maskHeaders(config: Config): Config {
-  return mapHeaders(config, (_, name, value) => (IS_SENSITIVE.test(name) ? MASK : value));
+  return mapHeaders(config, (_, name, value) => (IS_PLAIN.test(name) ? value : MASK));
 }
 
 export type Unmasked =
   | { readonly config: Config }
   /** `headers.X-Token`: a mask where there was nothing to stand for. */
   | { readonly missing: string }
-  /** A mask beside an origin that the value is not for. */
+  /** A mask where the value would be shown to others than before. */
   | { readonly foreign: string };
 
-/** The config with the values that its masks stand for. @param before undefined for one that is new. */
-export function unmaskHeaders(config: Config, before: Config | undefined): Unmasked {
+/** The config with the values that its masks stand for. @param before undefined for one that is new. @param isTlsStrict STRICT_TLS */
+export function unmaskHeaders(config: Config, before: Config | undefined, isTlsStrict: boolean): Unmasked {
   let problem: Unmasked | undefined;
   const unmasked = mapHeaders(config, (member, name, value) => {
     if (value !== MASK) return value;
     const old = before && headerValue(before, member, name);
     if (before === undefined || old === undefined) problem ??= { missing: `${member}.${name}` };
-    else if (!covers(safeOriginsOf(before), safeOriginsOf(config))) problem ??= { foreign: `${member}.${name}` };
+    else if (!isShownToSame(config, before, isTlsStrict)) problem ??= { foreign: `${member}.${name}` };
     return old ?? value;
   });
   return problem ?? { config: unmasked };
+}
+
+function isShownToSame(config: Config, before: Config, isTlsStrict: boolean): boolean {
+  const tlsOf = ({ tls }: Config) => (typeof tls === "object" && tls !== null ? tls : {});
+  return (
+    covers(safeOriginsOf(before), safeOriginsOf(config)) &&
+    loosenedTls(tlsOf(config), tlsOf(before), isTlsStrict) === undefined
+  );
 }
 
 /** In any case, as header names are compared. */
@@ -50,7 +58,8 @@ function mapHeaders(config: Config, map: (member: string, name: string, value: u
   const mapped = { ...config };
   for (const member of MEMBERS) {
     const headers = config[member];
-    if (typeof headers !== "object" || headers === null) continue;
+    // Anything else is for the schema to refuse, as it is.
+    if (typeof headers !== "object" || headers === null || Array.isArray(headers)) continue;
     mapped[member] = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name, map(member, name, value)]),
     );

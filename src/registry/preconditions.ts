@@ -9,12 +9,11 @@ export interface Preconditions {
 /** @param current the entity tag of what is there; undefined for nothing. */
 export function areMet({ ifMatch, ifNoneMatch }: Preconditions, current: string | undefined): boolean {
   if (current === undefined) return ifMatch === undefined;
-  return (
-    (ifMatch === undefined || lists(ifMatch, current)) && (ifNoneMatch === undefined || !lists(ifNoneMatch, current))
-  );
+  if (ifMatch !== undefined && !lists(ifMatch, current)) return false;
+  // Compared weakly (section 13.1.2), the other strongly: there a weak tag matches nothing.
+  return ifNoneMatch === undefined || !lists(ifNoneMatch.replaceAll("W/", ""), current);
 }
 
-/** Strong comparison: a weak tag matches nothing (section 8.8.3.2). */
 function lists(tags: string, tag: string): boolean {
   return tags.trim() === "*" || tags.split(",").some((each) => each.trim() === tag);
 }

@@ -81,8 +81,9 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
 
   /** @param at as in `checkChange`. */
   async function put(action: string, key: string, masked: unknown, author: Author, at = ""): Promise<ServiceItem> {
-    const { readRuntimeService } = config();
-    const checked = checkChange({ key, masked, before: configOf(key), at }, { readRuntimeService, findForbidden });
+    const { readRuntimeService, settings } = config();
+    const parts = { readRuntimeService, findForbidden, isTlsStrict: settings.STRICT_TLS };
+    const checked = checkChange({ key, masked, before: configOf(key), at }, parts);
     await change(action, key, checked, author);
     return itemOf(serviceOf(key));
   }
@@ -110,7 +111,8 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
       }),
     remove: (key, author, when) =>
       inTurn(async () => {
-        serviceOf(key);
+        // One that is stored and out of use can be taken away, too.
+        if (!stored.entries.has(key)) serviceOf(key);
         requireMet(key, when);
         if (stored.entries.has(key)) return change("delete", key, undefined, author);
         throw new GatewayError("READ_ONLY_SERVICE", { message: `${key} was not added over REST.` });

@@ -51,7 +51,7 @@ export function createServiceItems({ config, stored, fingerprint }: ServiceItems
         credential: {
           state: credentialState(service),
           source: credential?.source ?? null,
-          fingerprint: secret === undefined ? null : fingerprint(secret),
+          fingerprint: secret === undefined ? null : fingerprint.credential(secret),
         },
       };
     },
@@ -59,7 +59,7 @@ export function createServiceItems({ config, stored, fingerprint }: ServiceItems
       const version = stored.entries.get(key)?.version ?? ABSENT;
       // Of the values that are masked, too.
       const text = JSON.stringify([key, source, version, configOf(key)]);
-      return `"${fingerprint(text)}${fingerprint(`2${text}`)}"`;
+      return `"${fingerprint.state(text)}"`;
     },
   };
 }

@@ -18,7 +18,13 @@ export function withStoredServices(
   for (const [key, { value }] of stored) {
     const reading = config.readRuntimeService(key, value.config);
     if ("problems" in reading) {
-      problems.push(...reading.problems.map(describe));
+      // What has gone from this machine since must not keep all the other services from being served.
+      const isOut = reading.isDefined;
+      if (isOut) services.delete(key);
+      for (const found of reading.problems.map(describe)) {
+        if (isOut) warnings.push(`${found}; ${key} is out of use until then`);
+        else problems.push(found);
+      }
       continue;
     }
     services.set(key, reading.service);

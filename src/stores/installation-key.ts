@@ -7,14 +7,29 @@ import { readFileSync } from "node:fs";
 import { replaceFile } from "./replace-file.ts";
 import { StateFileUnusable } from "./state-file.ts";
 
-/** 8 hex digits of an HMAC-SHA256 (RFC 2104). */
-export type Fingerprint = (secret: string) => string;
+/**
+ * Of an HMAC-SHA256 (RFC 2104), by what it is made for: what one route shows must not be comparable with what another makes of
+ * a text that the caller chose, or it would be a way to guess.
+ */
+export interface Fingerprint {
+  /** Of the gateway's own keys, and of keys that were presented: 8 hex digits. */
+  key(key: string): string;
+  /** Of a service's credential: 8 hex digits. */
+  credential(secret: string): string;
+  /** Of a whole configuration: 32 hex digits. */
+  state(text: string): string;
+}
 
 const KEY_BYTES = 32;
 
 /** For tests, and for whoever wants nothing on the disk: another one at each start. */
 export function createFingerprint(key: string = randomBytes(KEY_BYTES).toString("hex")): Fingerprint {
-  return (secret) => createHmac("sha256", key).update(secret).digest("hex").slice(0, 8);
+  const sign = (purpose: string, text: string) => createHmac("sha256", key).update(`${purpose}:${text}`).digest("hex");
+  return {
+    key: (text) => sign("key", text).slice(0, 8),
+    credential: (text) => sign("credential", text).slice(0, 8),
+    state: (text) => sign("state", text).slice(0, 32),
+  };
 }
 
 /** Makes the key's file at the first start. @throws StateFileUnusable */

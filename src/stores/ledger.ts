@@ -102,7 +102,7 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
   return {
     async reserve(key, points, leaseMs, now) {
       const { account, leases } = current(key, now);
-      if (account !== undefined && account.remaining - reservedOf(leases) < points) {
+      if (account !== undefined && account.remaining - reservedOf(leases, now) < points) {
         return { isGranted: false, resetsAt: account.resetsAt };
       }
       lastId += 1;
@@ -122,7 +122,9 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
     async list(now) {
       return [...kept].flatMap(([key, entry]) => {
         renew(entry, now);
-        return entry.account === undefined ? [] : [{ key, account: entry.account, reserved: reservedOf(entry.leases) }];
+        return entry.account === undefined
+          ? []
+          : [{ key, account: entry.account, reserved: reservedOf(entry.leases, now) }];
       });
     },
     *accounts() {
@@ -132,15 +134,18 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
   };
 }
 
+/** A request that outlives its lease was sent all the same: for this long its points are still known, though no longer set aside. */
+const LATE_MS = 600_000;
+
 function renew(entry: KeptAccount, now: number): void {
-  for (const [id, { until }] of entry.leases) if (until <= now) entry.leases.delete(id);
+  for (const [id, { until }] of entry.leases) if (until + LATE_MS <= now) entry.leases.delete(id);
   // Nothing is known of the next window until an answer tells.
   if (entry.account !== undefined && entry.account.resetsAt <= now) entry.account = undefined;
 }
 
-function reservedOf(leases: ReadonlyMap<string, Lease>): number {
+function reservedOf(leases: ReadonlyMap<string, Lease>, now: number): number {
   let sum = 0;
-  for (const { points } of leases.values()) sum += points;
+  for (const { points, until } of leases.values()) if (until > now) sum += points;
   return sum;
 }
 

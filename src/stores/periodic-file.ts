@@ -24,7 +24,7 @@ export function openPeriodicFile<T>({ path, intervalMs, entries, onFailure }: Pe
   let isDirty = false;
   let revision = 0;
   let timer: NodeJS.Timeout | undefined;
-  let writing: Promise<void> = Promise.resolve();
+  let writing: Promise<void> | undefined;
 
   async function write(): Promise<void> {
     isDirty = false;
@@ -39,13 +39,17 @@ export function openPeriodicFile<T>({ path, intervalMs, entries, onFailure }: Pe
     }
   }
 
+  /** One write at a time: the next interval begins when the last one has ended. */
   function schedule(): void {
+    if (timer !== undefined || writing !== undefined) return;
     timer = setTimeout(() => {
       timer = undefined;
-      writing = write().catch((error: unknown) => {
-        onFailure(error);
-        schedule();
-      });
+      writing = write()
+        .catch(onFailure)
+        .then(() => {
+          writing = undefined;
+          if (isDirty) schedule();
+        });
     }, intervalMs);
     timer.unref();
   }
@@ -53,10 +57,9 @@ export function openPeriodicFile<T>({ path, intervalMs, entries, onFailure }: Pe
   return {
     touch() {
       isDirty = true;
-      if (timer === undefined) schedule();
+      schedule();
     },
     async close() {
-      clearTimeout(timer);
       await writing;
       clearTimeout(timer);
       if (isDirty) await write();

@@ -143,7 +143,7 @@ describe("an entry", () => {
     ],
     [
       { ...own, pathHints: [{ match: "(", message: "m" }] },
-      'x.pathHints[0].match: found "(", allowed: a regular expression',
+      'x.pathHints[0].match: found "(", allowed: a regular expression without look-around and back references (RE2)',
     ],
     [
       { ...own, versionedBaseUrls: { "a/b": "https://a/" } },

@@ -62,6 +62,16 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       expect(await ledger.list(10_000)).toEqual([]);
     });
 
+    test("spends what outlived its lease and was sent all the same", async () => {
+      const ledger = open();
+      await learn(ledger, 3);
+      const { id } = (await ledger.reserve("k", 1, 100, 0)) as { id: string };
+      expect((await ledger.list(100))[0]?.reserved).toBe(0);
+      await ledger.settle("k", id, undefined, 5_000);
+      await ledger.settle("k", id, undefined, 5_000);
+      expect((await ledger.list(5_000))[0]?.account.remaining).toBe(2);
+    });
+
     test("settling or releasing twice, or what never was, changes nothing", async () => {
       const ledger = open();
       await learn(ledger, 3);

@@ -57,6 +57,23 @@ describe("/manage asked from a web page", () => {
     expect((await manage(gateway, "GET", "/services", undefined, { "x-api-key": PROXY_KEY })).status).toBe(401);
   });
 
+  test("is refused also where every origin may call upstreams", async () => {
+    for (const env of [
+      { CORS_ORIGINS: "*" },
+      { CORS_ORIGINS: "*", MANAGEMENT_API_KEY: MANAGEMENT_KEY },
+      { CORS_ORIGINS: "null" },
+    ]) {
+      const gateway = await startGateway({ env: env as Record<string, string> });
+      for (const origin of ["https://evil.example", "null"]) {
+        const answer = await manage(gateway, "PUT", "/services/api", SERVICE, {
+          origin,
+          "sec-fetch-site": "cross-site",
+        });
+        expect([answer.status, answer.body.code], JSON.stringify(env)).toEqual([403, "ORIGIN_NOT_ALLOWED"]);
+      }
+    }
+  });
+
   test("by a name that leads to this machine is refused while there is no key", async () => {
     const gateway = await startGateway();
     const answer = await rawRequest(
@@ -105,7 +122,14 @@ describe("a service added over REST", () => {
     const operators = { url: gateway.managementUrl as string };
     const managementPort = new URL(operators.url).port;
     for (const host of [
-      ...["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "100.100.100.200", `127.0.0.1:${gateway.port}`],
+      ...[
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "[fd20:ce::254]",
+        "100.100.100.200",
+        `127.0.0.1:${gateway.port}`,
+      ],
       ...[
         `localhost:${gateway.port}`,
         `[::ffff:127.0.0.1]:${gateway.port}`,
@@ -139,7 +163,7 @@ describe("/manage/audit", () => {
       env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", TOKEN: "the-upstream-secret-0123" },
       services: { api: { baseUrl: upstream.url, auth: { type: "bearer", tokenEnvVar: "TOKEN" } } },
     });
-    const setHeaders = { "X-Api-Secret": "hidden-in-a-header", "X-Note": "the-upstream-secret-0123 by mistake" };
+    const setHeaders = { "X-Api-Secret": "hidden-in-a-header", "User-Agent": "the-upstream-secret-0123 by mistake" };
     await manage(
       gateway,
       "POST",
@@ -161,7 +185,7 @@ describe("/manage/audit", () => {
       "service.patch",
       "service.create",
     ]);
-    const masked = { baseUrl: upstream.url, setHeaders: { "X-Api-Secret": "***", "X-Note": "*** by mistake" } };
+    const masked = { baseUrl: upstream.url, setHeaders: { "X-Api-Secret": "***", "User-Agent": "*** by mistake" } };
     expect(body.entries.at(-1)).toEqual({
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
       ...{
@@ -184,6 +208,18 @@ describe("/manage/audit", () => {
     for (const limit of ["0", "-1", "x", "1e3"]) {
       expect((await manage(gateway, "GET", `/audit?limit=${limit}`)).body.code, limit).toBe("VALIDATION_ERROR");
     }
+  });
+});
+
+test("/manage/audit keeps the size of a large configuration, not the configuration", async () => {
+  const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
+  const large = { ...SERVICE, pathHints: [{ match: "^/x", message: "m".repeat(200_000) }] };
+  await manage(gateway, "PUT", "/services/api", large);
+  await manage(gateway, "PUT", "/services/api", SERVICE);
+  const { entries } = (await manage(gateway, "GET", "/audit")).body;
+  expect(entries[0]).toMatchObject({
+    before: { omitted: expect.stringMatching(/^2000\d\d characters$/) },
+    after: SERVICE,
   });
 });
 
@@ -216,6 +252,26 @@ describe("/manage/key-debug", () => {
     // Another installation has other fingerprints.
     const other = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: PROXY_KEY } });
     expect((await manage(other, "GET", "/key-debug")).body.keys.proxy.fingerprint).not.toBe(keys.proxy.fingerprint);
+  });
+
+  test("is no way to guess a credential, nor a hidden value", async () => {
+    const guess = "hunter2-hunter2-hunter2";
+    const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, TOKEN: guess };
+    const services = {
+      api: { baseUrl: "https://api.example.com/", auth: { type: "bearer", tokenEnvVar: "TOKEN" } },
+    } as const;
+    const gateway = await startGateway({ env, services });
+    const item = await manage(gateway, "GET", "/services/api");
+    const many = Array.from({ length: 50 }, () => `api_key=${guess}`).join("&");
+    const { presented } = (await manage(gateway, "GET", `/key-debug?${many}`)).body;
+    const guesses = presented.filter(({ where }: { where: string }) => where === "api_key");
+    expect(guesses).toHaveLength(3);
+    expect(guesses[0].fingerprint).not.toBe(item.body.credential.fingerprint);
+    const state = JSON.stringify(["api", "file", 0, item.body.config]);
+    const asKey = (await manage(gateway, "GET", `/key-debug?api_key=${encodeURIComponent(state)}`)).body.presented.at(
+      -1,
+    );
+    expect(item.headers.get("etag")).not.toContain(asKey.fingerprint);
   });
 
   test("says of a plane without a key that there is none", async () => {

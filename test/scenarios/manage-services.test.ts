@@ -1,6 +1,7 @@
 /** Services are added, changed and taken back over REST, and served by the very next request. */
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { type IncomingMessage, request, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +13,7 @@ import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { startUpstream } from "../support/upstream.ts";
+import { startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 const ENV = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true" };
@@ -32,7 +33,7 @@ describe("/manage/services", () => {
     const created = await manage(gateway, "POST", "/services", { key: "api", config: { baseUrl: `${one.url}/` } });
     expect(created.status).toBe(201);
     expect(created.headers.get("location")).toBe("/manage/services/api");
-    expect(created.headers.get("etag")).toMatch(/^"[0-9a-f]{16}"$/);
+    expect(created.headers.get("etag")).toMatch(/^"[0-9a-f]{32}"$/);
     expect(created.body).toEqual({
       key: "api",
       source: "runtime",
@@ -54,7 +55,7 @@ describe("/manage/services", () => {
       methods: ["POST"],
       headers: { "X-A": null, "X-B": "2" },
     });
-    expect(patched.body.config).toEqual({ baseUrl: two.url, headers: { "X-B": "2" }, methods: ["POST"] });
+    expect(patched.body.config).toEqual({ baseUrl: two.url, headers: { "X-B": "***" }, methods: ["POST"] });
     expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(405);
 
     const list = await manage(gateway, "GET", "/services");
@@ -110,7 +111,7 @@ describe("/manage/services", () => {
   test("the embedded service and a preset can be changed like one of the file", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
     const echo = await manage(gateway, "PATCH", "/services/echo", { setHeaders: { "X-Set": "yes" } });
-    expect(echo.body).toMatchObject({ source: "override", config: { setHeaders: { "X-Set": "yes" } } });
+    expect(echo.body).toMatchObject({ source: "override", config: { setHeaders: { "X-Set": "***" } } });
     expect(await (await fetch(`${gateway.url}/proxy/echo/x`)).json()).toMatchObject({ headers: { "x-set": "yes" } });
     expect((await manage(gateway, "PATCH", "/services/github", { retries: 1 })).body).toMatchObject({
       source: "override",
@@ -121,10 +122,10 @@ describe("/manage/services", () => {
 
   test("what GET shows can be sent back with PUT as it is, hidden header values included", async () => {
     const upstream = await startUpstream();
-    const setHeaders = { "X-Secret-Token": "hidden-value-1", "X-Plain": "shown" };
+    const setHeaders = { "X-Secret-Token": "hidden-value-1", Accept: "text/plain" };
     const gateway = await startGateway({ env: ENV, services: { api: { baseUrl: upstream.url, setHeaders } } });
     const { body } = await manage(gateway, "GET", "/services/api");
-    expect(body.config.setHeaders).toEqual({ "X-Secret-Token": "***", "X-Plain": "shown" });
+    expect(body.config.setHeaders).toEqual({ "X-Secret-Token": "***", Accept: "text/plain" });
     const put = await manage(gateway, "PUT", "/services/api", body.config);
     expect([put.status, put.body.config]).toEqual([200, body.config]);
     await fetch(`${gateway.url}/proxy/api/`);
@@ -152,6 +153,13 @@ describe("a change that is not valid", () => {
       ],
       ["PATCH", "/services/api", { baseUrl: null }, { baseUrl: [expect.any(String)] }],
       ["PATCH", "/services/api", { timeoutMs: -1 }, { timeoutMs: [expect.stringContaining("from 1")] }],
+      ["PATCH", "/services/api", { headers: ["abc"] }, { headers: [expect.stringContaining("a list")] }],
+      [
+        "PATCH",
+        "/services/api",
+        { pathHints: [{ match: "(?=x)", message: "m" }] },
+        { "pathHints[0].match": [expect.stringContaining("RE2")] },
+      ],
       ["PATCH", "/services/api", [], { config: [expect.any(String)] }],
       ["PUT", "/services/api", "null", { config: [expect.any(String)] }],
       ["PUT", "/services/Bad%20Key", { baseUrl: upstream.url }, { key: [expect.any(String)] }],
@@ -292,6 +300,9 @@ describe("If-Match and If-None-Match", () => {
     expect((await put({ "if-match": "*" })).status).toBe(412);
     expect((await put({ "if-none-match": "*" })).status).toBe(201);
     expect((await put({ "if-none-match": "*" })).status).toBe(412);
+    const now = (await manage(gateway, "GET", "/services/new")).headers.get("etag") as string;
+    expect((await put({ "if-none-match": `W/${now}` })).status).toBe(412);
+    expect((await put({ "if-none-match": '"another"' })).status).toBe(200);
   });
 });
 
@@ -395,6 +406,104 @@ describe("what was changed over REST", () => {
     await eventually(() => upstream.server.clients.size === 1, "the upstream's side of both to close", 4_000);
     expect(kept.readyState).toBe(WebSocket.OPEN);
   });
+
+  test("ends a WebSocket whose handshake was under way when its service was removed", async () => {
+    let accept = () => {};
+    const upstream = await startRawUpstream((socket) => {
+      accept = () => {
+        socket.write(
+          "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+        );
+      };
+    });
+    const gateway = await startGateway({ env: ENV });
+    await manage(gateway, "PUT", "/services/ws", { baseUrl: upstream.url, ws: true });
+    const answer = rawRequest(
+      gateway.port,
+      "GET /proxy/ws/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+      { withinMs: 5_000 },
+    );
+    await eventually(() => upstream.received.length > 0 && upstream.received[0] !== "", "the handshake");
+    await manage(gateway, "DELETE", "/services/ws");
+    accept();
+    expect((await answer).text).toMatch(/\x88\x02\x03\xe9$/);
+    await eventually(() => upstream.sockets.size === 0, "the upstream's side to close", 4_000);
+  });
+});
+
+describe("a body made to take long", () => {
+  test.each([
+    ["a URL of question marks", JSON.stringify({ baseUrl: `http://${"?".repeat(250_000)}` })],
+    ["an unclosed text of quotes", `"${'\\"'.repeat(120_000)}`],
+    ["a list of what does not belong", JSON.stringify({ baseUrl: "http://x", pathHints: new Array(100_000).fill(0) })],
+    [
+      "ten thousand unknown names",
+      JSON.stringify(Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`name-${i}`, 1]))),
+    ],
+  ])("(%s) is refused as quickly as another, with an answer of a size to read", async (_, body) => {
+    const gateway = await startGateway({ env: ENV });
+    const start = performance.now();
+    const answer = await fetch(`${gateway.url}/manage/services/api`, {
+      method: "PUT",
+      headers: { "x-api-key": MANAGEMENT_KEY, "content-type": "application/json" },
+      body,
+    });
+    const text = await answer.text();
+    expect(answer.status).toBe(400);
+    expect(text.length).toBeLessThan(32_000);
+    // Quadratic, it took ten seconds and more.
+    expect(performance.now() - start).toBeLessThan(2_000);
+  });
+
+  test("(a path hint that doubles with each character) holds up nobody", async () => {
+    const upstream = await startUpstream();
+    const gateway = await startGateway({ env: ENV });
+    const config = { baseUrl: upstream.url, pathHints: [{ match: "^/(a+)+$", message: "only a" }] };
+    expect((await manage(gateway, "PUT", "/services/api", config)).status).toBe(201);
+    expect((await fetch(`${gateway.url}/proxy/api/${"a".repeat(5_000)}!`)).status).toBe(200);
+    expect((await fetch(`${gateway.url}/proxy/api/aaa`)).status).toBe(400);
+  });
+
+  test("(a file that never ends, or never begins) is no certificate", async () => {
+    const gateway = await startGateway({ env: ENV });
+    const fifo = join(dataDir(), "fifo");
+    execFileSync("mkfifo", [fifo]);
+    for (const caFile of [fifo, "/dev/zero", "/dev/stdin", "/proc/self/fd/4"]) {
+      const answer = await manage(gateway, "PUT", "/services/api", {
+        baseUrl: "https://api.example.com/",
+        tls: { caFile },
+      });
+      expect([answer.status, Object.keys(answer.body.details ?? {})], caFile).toEqual([400, ["tls.caFile"]]);
+    }
+  });
+});
+
+test("a stored service that lacks what it needs is out of use until it is back, and keeps no other from being served", async () => {
+  const upstream = await named("one");
+  const [folder, files] = [dataDir(), dataDir()];
+  const open = async () => startGateway({ env: ENV, stores: await openFileStores(folder, isStoredService) });
+  const before = await open();
+  const caFile = join(files, "ca.pem");
+  copyFileSync(join(import.meta.dirname, "../support/tls/ca.pem"), caFile);
+  await manage(before, "PUT", "/services/api", { baseUrl: upstream.url });
+  await manage(before, "PUT", "/services/tls", { baseUrl: "https://api.example.com/", tls: { caFile } });
+  await before.close();
+  rmSync(caFile);
+  const after = await open();
+  expect(await textOf(`${after.url}/proxy/api/`)).toBe("one");
+  expect((await fetch(`${after.url}/proxy/tls/`)).status).toBe(404);
+  expect(await after.reload()).toMatchObject({
+    isDone: true,
+    warnings: [
+      expect.stringMatching(/^services\.tls\.tls\.caFile .*there is no such file.*; tls is out of use until then$/),
+    ],
+  });
+  copyFileSync(join(import.meta.dirname, "../support/tls/ca.pem"), caFile);
+  expect(await after.reload()).toMatchObject({ isDone: true, added: ["tls"], warnings: [] });
+  rmSync(caFile);
+  await after.reload();
+  expect((await manage(after, "DELETE", "/services/tls")).status).toBe(204);
+  expect(await after.reload()).toMatchObject({ warnings: [] });
 });
 
 describe("a hundred services", () => {

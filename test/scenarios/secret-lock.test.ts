@@ -151,6 +151,33 @@ describe("a service added over REST", () => {
     ).toBe(201);
   });
 
+  test("cannot be held to looser TLS than the service of the file, by saying less either", async () => {
+    const pem = join(import.meta.dirname, "../support/tls/ca.pem");
+    const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, TOKEN: SECRET, STRICT_TLS: "false" };
+    const auth = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
+    const gateway = await startGateway({
+      env,
+      services: {
+        strict: { baseUrl: "https://a.example/", auth, tls: { strict: true } },
+        pinned: { baseUrl: "https://b.example/", auth, tls: { caFile: pem, servername: "b.internal" } },
+        literal: { baseUrl: "https://c.example/", setHeaders: { "X-Any": SECRET }, tls: { strict: true } },
+      },
+    });
+    await expectRefused(gateway, "PUT", "/services/mine", { baseUrl: "https://a.example/", auth });
+    await expectRefused(gateway, "PATCH", "/services/strict", { tls: null });
+    await expectRefused(gateway, "PUT", "/services/mine", { baseUrl: "https://b.example/", auth });
+    await expectRefused(gateway, "PUT", "/services/mine", {
+      baseUrl: "https://b.example/",
+      auth,
+      tls: { caFile: pem },
+    });
+    await expectRefused(gateway, "PATCH", "/services/literal", { tls: { strict: false } });
+    await expectRefused(gateway, "PATCH", "/services/literal", { tls: null });
+    await expectRefused(gateway, "PATCH", "/services/literal", { tls: { servername: "evil.example" } });
+    expect((await manage(gateway, "PATCH", "/services/literal", { retries: 1 })).status).toBe(200);
+    expect((await manage(gateway, "PATCH", "/services/pinned", { tls: { strict: true } })).status).toBe(200);
+  });
+
   test("cannot name a key of the gateway's own, whatever is listed", async () => {
     const folder = tempFolder({ "key-file": PROXY_KEY });
     const { gateway, thief } = await start({

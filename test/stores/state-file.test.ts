@@ -171,6 +171,24 @@ describe("a file that is written now and then", () => {
     expect([...(readState(path, isNumber)?.entries ?? [])]).toEqual([["k", 7]]);
   });
 
+  test("that takes longer to write than an interval is written one after the other, and is whole", async () => {
+    const path = join(tempFolder(), "usage.json");
+    const failures: unknown[] = [];
+    const many = Array.from({ length: 30_000 }, (_, i): [string, number] => [`k${i}`, i]);
+    const file = openPeriodicFile({ ...settings(path, failures), intervalMs: 1, entries: () => many });
+    const end = performance.now() + 300;
+    while (performance.now() < end) {
+      file.touch();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    await file.close();
+    expect(failures).toEqual([]);
+    expect([...(readState(path, (value): value is number => typeof value === "number")?.entries ?? [])]).toHaveLength(
+      30_000,
+    );
+    expect(existsSync(`${path}.tmp`)).toBe(false);
+  });
+
   test("that cannot be written says so, and is tried again", async () => {
     const path = join(tempFolder(), "usage.json");
     mkdirSync(`${path}.tmp/x`, { recursive: true });

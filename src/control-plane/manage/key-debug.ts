@@ -7,6 +7,9 @@ import type { Plane } from "../../callers/callers.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, presentedKeysOf } from "../require-caller.ts";
 
+/** Of each place: more would be a way to try many keys with one request. */
+const SHOWN_LIMIT = 3;
+
 export function addKeyDebugRoute(routes: Hono<CallerEnv>, parts: ControlPlaneParts): void {
   const { callers, planes, fingerprint } = parts;
   const describe = (plane: Plane) => {
@@ -14,15 +17,15 @@ export function addKeyDebugRoute(routes: Hono<CallerEnv>, parts: ControlPlanePar
     return {
       configured: key !== undefined,
       protected: callers.isProtected(plane),
-      fingerprint: key === undefined ? null : fingerprint(key.reveal()),
+      fingerprint: key === undefined ? null : fingerprint.key(key.reveal()),
     };
   };
   routes.get("/key-debug", (context) => {
     const { bearer, header, query, otherScheme } = presentedKeysOf(context.env.incoming);
     const found = (where: string, keys: readonly string[]) =>
-      keys.map((key) => ({
+      keys.slice(0, SHOWN_LIMIT).map((key) => ({
         where,
-        fingerprint: fingerprint(key),
+        fingerprint: fingerprint.key(key),
         length: key.length,
         matches: callers.planeOpenedBy(key) ?? null,
       }));

@@ -99,12 +99,18 @@ async function readText(req: IncomingMessage): Promise<string> {
   }
 }
 
-/** Asked first: what walks over the value recurses. */
+/** Asked first: what walks over the value recurses. Character by character, so that no text takes longer than it is long. */
 function isTooDeep(text: string): boolean {
   let depth = 0;
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
-    if (token === "[" || token === "{") depth += 1;
-    else if (token === "]" || token === "}") depth -= 1;
+  let isInString = false;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (isInString) {
+      if (character === "\\") i += 1;
+      else if (character === '"') isInString = false;
+    } else if (character === '"') isInString = true;
+    else if (character === "[" || character === "{") depth += 1;
+    else if (character === "]" || character === "}") depth -= 1;
     if (depth > DEEPEST) return true;
   }
   return false;

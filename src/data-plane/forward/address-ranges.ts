@@ -6,9 +6,12 @@ import ipaddr from "ipaddr.js";
 
 /**
  * Where clouds answer questions about the machine and hand out its credentials, beside the link-local range:
- * AWS over IPv6, Alibaba, Oracle, Azure.
+ * AWS over IPv6 and its EKS Pod Identity, Google over IPv6, Scaleway over IPv6, Alibaba, Oracle, Azure.
  */
-const METADATA: ReadonlySet<string> = new Set(["fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"]);
+const METADATA: ReadonlySet<string> = new Set([
+  ...["fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"],
+  ...["100.100.100.200", "192.0.0.192", "168.63.129.16"],
+]);
 
 /**
  * Why an address must not be dialled, in words; undefined when it may. Link-local and metadata addresses never may.

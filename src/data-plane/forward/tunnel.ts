@@ -7,6 +7,7 @@ import { Agent, type ClientRequest, type IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import type { Route } from "../identify.ts";
+import type { PreparedService } from "../prepared-service.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
 
 import type { UpstreamRequest } from "./upstream-request.ts";
@@ -24,16 +25,16 @@ export interface Tunnels {
   run(upgrade: Upgrade, answerParts: AnswerParts): Promise<void>;
   /** From now on every WebSocket is told 1001 and ended, those whose handshake is under way included. */
   goAway(): void;
-  /** The same for those of one service that are open now: it is served no more. */
-  endThoseOf(serviceKey: string): void;
+  /** The same for those of a service that is served no more. */
+  endThoseOf(service: PreparedService): void;
 }
 
 export function createTunnels(): Tunnels {
   const proxy = createProxyServer();
   // What befalls a client's socket comes here too, and would be thrown if nobody listened. The exchange hears of it itself.
   proxy.on("error", () => {});
-  /** With the key of its service. */
-  const tunnels = new Map<OpenTunnel, string>();
+  const tunnels = new Map<OpenTunnel, PreparedService>();
+  const ended = new WeakSet<PreparedService>();
   let isGoingAway = false;
 
   /** The request, on its way, with http-proxy-3's own listeners on it. */
@@ -64,8 +65,9 @@ export function createTunnels(): Tunnels {
     handshake.join();
     const { bytesWritten } = client;
     const tunnel = new OpenTunnel(client, handshake.socket, route.prepared.service.idleTimeoutMs ?? 0);
-    tunnels.set(tunnel, route.prepared.service.key);
+    tunnels.set(tunnel, route.prepared);
     if (isGoingAway) tunnel.goAway();
+    else if (ended.has(route.prepared)) sendAway(tunnel);
     await tunnel.closed;
     tunnels.delete(tunnel);
     exchange.bytesIn = client.bytesRead - bytesRead + handshake.earlyBytes;
@@ -99,15 +101,18 @@ export function createTunnels(): Tunnels {
       isGoingAway = true;
       for (const tunnel of tunnels.keys()) tunnel.goAway();
     },
-    endThoseOf(serviceKey) {
-      for (const [tunnel, key] of tunnels) {
-        if (key !== serviceKey) continue;
-        tunnel.goAway();
-        // The farewell waits for the end of a frame and for the client's answer, and either may never come.
-        setTimeout(() => tunnel.destroy(), FAREWELL_MS).unref();
-      }
+    endThoseOf(service) {
+      // Those whose handshake is under way follow when it is over.
+      ended.add(service);
+      for (const [tunnel, of] of tunnels) if (of === service) sendAway(tunnel);
     },
   };
+}
+
+/** The farewell waits for the end of a frame and for the client's answer, and either may never come. */
+function sendAway(tunnel: OpenTunnel): void {
+  tunnel.goAway();
+  setTimeout(() => tunnel.destroy(), FAREWELL_MS).unref();
 }
 
 /** What http-proxy-3 reads of a request: the stripped one in the place of the client's. */
