@@ -10,8 +10,9 @@ import { createGeneration, type Generation, type LastingParts } from "./generati
 import { compareGenerations, type ReloadOutcome } from "./registry/reload-outcome.ts";
 import type { StoredService } from "./registry/stored-service.ts";
 import { withStoredServices } from "./registry/stored-services.ts";
+import { createRetirement } from "./retirement.ts";
 import type { Records } from "./stores/records.ts";
-import { openUpstream, type Upstream } from "./upstreams.ts";
+import { openUpstream } from "./upstreams.ts";
 
 export interface Generations {
   readonly current: Generation;
@@ -41,9 +42,6 @@ export interface GenerationsOptions {
   readonly onChange: () => void;
 }
 
-/** How often a service that was replaced is looked at: its connections end when its last exchange has, ms. */
-const RETIRE_SWEEP_MS = 50;
-
 /**
  * What a configuration would open to the world. It was judged by the addresses that it names itself, but those take a restart:
  * what counts is where the gateway has listened since it started.
@@ -63,13 +61,15 @@ export function findExposed(
 export function createGenerations({ config, load, stored, onSecrets, onChange }: GenerationsOptions): Generations {
   let parts: { readonly lasting: LastingParts; current: Generation } | undefined;
   let changing: Promise<unknown> = Promise.resolve();
-  const retired = new Set<Upstream>();
-  let sweep: NodeJS.Timeout | undefined;
 
   const now = () => {
     if (parts === undefined) throw new Error("no generation yet");
     return parts;
   };
+  const retirement = createRetirement({
+    isServed: (key) => now().current.upstreams.has(key),
+    lasting: () => now().lasting,
+  });
 
   function build(next: Config, lasting: LastingParts, previous?: Generation): Generation {
     const { services, warnings } = withStoredServices(next, stored.entries);
@@ -87,7 +87,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
       const generation = build(next, lasting, previous);
       now().current = generation;
       for (const [key, upstream] of previous.upstreams) {
-        if (generation.upstreams.get(key) !== upstream) retire(upstream);
+        if (generation.upstreams.get(key) !== upstream) retirement.add(upstream);
       }
       onChange();
       return compareGenerations(previous, generation);
@@ -116,7 +116,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     const next = service && openUpstream(service, { ...lasting, settings: by.settings }, old);
     if (next === undefined) upstreams.delete(key);
     else upstreams.set(key, next);
-    if (old !== undefined && old !== next) retire(old);
+    if (old !== undefined && old !== next) retirement.add(old);
     onChange();
   }
 
@@ -132,30 +132,6 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     } catch (error) {
       lasting.logger.error({ err: error, service: key }, "a changed service could not be put to work");
     }
-  }
-
-  function retire(upstream: Upstream): void {
-    const { lasting, current } = now();
-    const { key } = upstream.service;
-    retired.add(upstream);
-    if (!current.upstreams.has(key)) {
-      for (const other of retired) if (other.service.key === key) lasting.tunnels.endThoseOf(other.prepared);
-    }
-    sweep ??= setInterval(sweepRetired, RETIRE_SWEEP_MS).unref();
-  }
-
-  function sweepRetired(): void {
-    const { lasting, current } = now();
-    for (const upstream of retired) {
-      const { service, prepared } = upstream;
-      if (prepared.slots.taken > 0) continue;
-      retired.delete(upstream);
-      void prepared.transport.close();
-      if (!current.upstreams.has(service.key)) lasting.metrics.forget(service.key);
-    }
-    if (retired.size > 0) return;
-    clearInterval(sweep);
-    sweep = undefined;
   }
 
   function inTurn<T>(change: () => T | Promise<T>): Promise<T> {
@@ -179,8 +155,8 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
       [...now().current.upstreams].map(([key, { prepared }]) => ({ key, inFlight: prepared.slots.taken })),
     async close() {
       stopWatching();
-      clearInterval(sweep);
-      const open = [...retired, ...(parts?.current.upstreams.values() ?? [])];
+      await retirement.close();
+      const open = [...(parts?.current.upstreams.values() ?? [])];
       await Promise.all(open.map(({ prepared }) => prepared.transport.close()));
     },
   };
