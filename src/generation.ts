@@ -8,6 +8,7 @@ import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
 import type { ControlPlane, ControlPlaneParts, Listener } from "./control-plane/parts.ts";
+import { probe } from "./data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "./data-plane/pipeline.ts";
 import { createClientView } from "./perimeter/client-view.ts";
 import { type Cors, createCors } from "./perimeter/cors.ts";
@@ -65,6 +66,7 @@ export function createGeneration(
   const controlPlaneParts = {
     ...parts,
     loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,
+    probe: (key: string) => probe((upstreams.get(key) as Upstream).prepared),
     guardOpenProxyPlane: guardOpenPlane,
     guardOpenManagementPlane: createOpenPlaneGuard(config, "management"),
     findForeignPage: createForeignPageGuard(config),

@@ -12,6 +12,7 @@ import type { HostList, OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Audit } from "../registry/audit.ts";
+import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ReloadOutcome } from "../registry/reload-outcome.ts";
 import type { ServiceChanges } from "../registry/service-changes.ts";
@@ -55,6 +56,8 @@ export interface ControlPlaneParts {
   readonly fingerprint: Fingerprint;
   /** The gateway's own keys. */
   readonly planes: Readonly<Record<Plane, PlaneConfig>>;
+  /** One look at the upstream of a service in the registry. */
+  readonly probe: (key: string) => Promise<ProbeOutcome>;
   /** Of a service in the registry. */
   readonly loadOf: (key: string) => ServiceLoad;
   /** All proxied requests under way. */

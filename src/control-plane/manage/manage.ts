@@ -8,6 +8,7 @@ import { requireJson } from "./read-json.ts";
 import { addReloadRoute } from "./reload.ts";
 import { addResetRateLimitRoute } from "./reset-rate-limit.ts";
 import { addServiceRoutes } from "./services.ts";
+import { addTestServiceRoute } from "./test-service.ts";
 
 export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): void {
   const { callers, guardOpenManagementPlane, findForeignPage } = parts;
@@ -22,6 +23,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): vo
   routes.use("*", requireCaller("management", callers, guardOpenManagementPlane));
   routes.use("*", requireJson());
   addServiceRoutes(routes, parts);
+  addTestServiceRoute(routes, parts);
   addResetRateLimitRoute(routes, parts);
   addReloadRoute(routes, parts);
   addAuditRoute(routes, parts);

@@ -40,7 +40,11 @@ type Resolve = (
 
 /** Makes one connection, TLS included. @throws nothing: every outcome goes to the callback. */
 export type Dial = (target: DialTarget, callback: buildConnector.Callback) => void;
-export type DialTarget = Pick<buildConnector.Options, "hostname" | "host" | "protocol" | "port" | "servername">;
+export interface DialTarget
+  extends Pick<buildConnector.Options, "hostname" | "host" | "protocol" | "port" | "servername"> {
+  /** Shown the socket while it is still connecting: for whoever wants to know how far it got. */
+  readonly onSocket?: (socket: Socket) => void;
+}
 
 export const EGRESS_NOT_ALLOWED = "EGRESS_NOT_ALLOWED";
 
@@ -81,6 +85,7 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
       clearTimeout(timer);
       callback(...outcome);
     }) as unknown as Socket;
+    target.onSocket?.(socket);
     const timer = setTimeout(() => socket.destroy(new errors.ConnectTimeoutError()), service.connectTimeoutMs);
     timer.unref();
   };

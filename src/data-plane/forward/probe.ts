@@ -1,0 +1,155 @@
+/**
+ * One look at an upstream, for whoever wonders why it does not answer: how far a connection gets, how long each phase takes, what
+ * certificate is shown, what the clock says, and whether the credential is taken.
+ * Invariant: it goes the way of every request (`dial`, the service's headers, its credential) and sends one GET of the base.
+ */
+import { Agent, type IncomingMessage, request } from "node:http";
+import { isIP, type Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { GatewayError } from "../../errors.ts";
+import type { ProbeOutcome, ProbePhase } from "../../registry/probe-outcome.ts";
+import { injectCredential } from "../inject-credential/inject-credential.ts";
+import type { PreparedService } from "../prepared-service.ts";
+import { answerTimeout, explainFailure } from "./explain-failure.ts";
+import { readCertificate } from "./read-certificate.ts";
+
+const DEFAULT_USER_AGENT = "ByteProxy/1 (probe)";
+
+/** When each phase was over, ms of `performance.now()`; the certificate as soon as it was shown. */
+interface Progress {
+  readonly startedAt: number;
+  resolvedAt?: number;
+  connectedAt?: number;
+  securedAt?: number;
+  answeredAt?: number;
+  certificate?: ProbeOutcome["certificate"];
+}
+
+/** Never throws: what goes wrong is the outcome. */
+export async function probe(prepared: PreparedService): Promise<ProbeOutcome> {
+  const progress: Progress = { startedAt: performance.now() };
+  const { service, credential } = prepared;
+  const { baseUrl } = service;
+  const known = { service: service.key, baseUrl } as const;
+  try {
+    const answer = await ask(prepared, progress);
+    progress.answeredAt = performance.now();
+    const { statusCode = 0, headers } = answer;
+    answer.destroy();
+    return {
+      ...known,
+      status: "reachable",
+      responseStatus: statusCode,
+      ...facts(progress, baseUrl),
+      clockDifference: clockDifference(headers.date),
+      credential:
+        credential.place === "header" || credential.place === "query" ? verdictOf(statusCode) : stateOf(prepared),
+    };
+  } catch (error) {
+    const { message, hint, code } = error instanceof GatewayError ? error : explainFailure(error as Error, service);
+    return {
+      ...known,
+      status: "unreachable",
+      responseStatus: null,
+      ...facts(progress, baseUrl),
+      clockDifference: null,
+      credential: stateOf(prepared),
+      code,
+      phase: phaseOf(progress, baseUrl),
+      error: message.replace(/ \((?:dns|connect|tls|http)\)/, ""),
+      troubleshooting: [hint],
+    };
+  }
+}
+
+function ask(prepared: PreparedService, progress: Progress): Promise<IncomingMessage> {
+  const { service, base } = prepared;
+  const { protocol, hostname, host, port } = new URL(base.origin);
+  const wire = { path: base.path, headers: ownHeaders(prepared, host) };
+  injectCredential(wire, prepared.credential);
+  return new Promise((resolve, reject) => {
+    const agent = new Agent();
+    agent.createConnection = (_, onConnected) => {
+      const onSocket = (socket: Socket) => follow(socket, progress);
+      prepared.dial({ protocol, hostname, host, port, onSocket }, (error, socket) =>
+        onConnected?.(error, socket as Socket),
+      );
+      return undefined;
+    };
+    const probing = request({ agent, method: "GET", path: wire.path, headers: wire.headers, setHost: false });
+    const timer = setTimeout(() => probing.destroy(answerTimeout(service)), service.timeoutMs);
+    probing.on("error", reject);
+    probing.on("response", resolve);
+    probing.on("close", () => {
+      clearTimeout(timer);
+      agent.destroy();
+    });
+    probing.end();
+  });
+}
+
+/** Names and values in turn, as they go on the wire. */
+function ownHeaders({ service }: PreparedService, host: string): string[] {
+  const own = { "User-Agent": DEFAULT_USER_AGENT, Accept: "*/*", ...service.headers, ...service.setHeaders };
+  const byName = new Map(Object.entries(own).map(([name, value]) => [name.toLowerCase(), [name, value]]));
+  return ["Host", host, "Connection", "close", ...[...byName.values()].flat()];
+}
+
+function follow(socket: Socket, progress: Progress): void {
+  socket.on("lookup", () => {
+    progress.resolvedAt = performance.now();
+  });
+  socket.once("connect", () => {
+    progress.connectedAt = performance.now();
+  });
+  if (!(socket instanceof TLSSocket)) return;
+  // Before it is judged: of one that is refused the reason is in it.
+  socket.prependOnceListener("secure", () => {
+    progress.certificate = readCertificate(socket);
+  });
+  socket.once("secureConnect", () => {
+    progress.securedAt = performance.now();
+    progress.certificate = readCertificate(socket);
+  });
+}
+
+/** The phase that did not come to its end. */
+function phaseOf({ resolvedAt, connectedAt, securedAt }: Progress, baseUrl: string): ProbePhase {
+  const { hostname, protocol } = new URL(baseUrl);
+  const isName = isIP(hostname.replace(/^\[(.*)\]$/, "$1")) === 0;
+  if (isName && resolvedAt === undefined && connectedAt === undefined) return "dns";
+  if (connectedAt === undefined) return "connect";
+  return protocol === "https:" && securedAt === undefined ? "tls" : "http";
+}
+
+function facts({ startedAt, resolvedAt, connectedAt, securedAt, answeredAt, certificate }: Progress, baseUrl: string) {
+  const between = (from: number | undefined, to: number | undefined) =>
+    from === undefined || to === undefined ? null : Number((to - from).toFixed(1));
+  const isTls = baseUrl.toLowerCase().startsWith("https:");
+  return {
+    duration: `${Math.round((answeredAt ?? performance.now()) - startedAt)}ms`,
+    phases: {
+      dns: between(startedAt, resolvedAt),
+      connect: between(resolvedAt ?? startedAt, connectedAt),
+      tls: isTls ? between(connectedAt, securedAt) : null,
+      http: between(securedAt ?? connectedAt ?? startedAt, answeredAt),
+    },
+    certificate: certificate ?? null,
+  };
+}
+
+/** s; positive when the upstream's clock is ahead. The field has whole seconds (RFC 9110 section 6.6.1). */
+function clockDifference(date: string | undefined): number | null {
+  const theirs = date === undefined ? Number.NaN : Date.parse(date);
+  return Number.isNaN(theirs) ? null : Math.round((theirs - Date.now()) / 1000);
+}
+
+function verdictOf(status: number): ProbeOutcome["credential"] {
+  if (status === 401 || status === 403) return "refused";
+  return status >= 200 && status < 300 ? "accepted" : "unknown";
+}
+
+function stateOf({ credential }: PreparedService): ProbeOutcome["credential"] {
+  if (credential.place === "none" || credential.place === "missing") return credential.place;
+  return "unknown";
+}
