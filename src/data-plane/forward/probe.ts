@@ -138,10 +138,10 @@ function facts({ startedAt, resolvedAt, connectedAt, securedAt, answeredAt, cert
   };
 }
 
-/** s; positive when the upstream's clock is ahead. The field has whole seconds (RFC 9110 section 6.6.1). */
+/** s; positive when the upstream's clock is ahead. The field has whole seconds, cut off (RFC 9110 section 6.6.1). */
 function clockDifference(date: string | undefined): number | null {
   const theirs = date === undefined ? Number.NaN : Date.parse(date);
-  return Number.isNaN(theirs) ? null : Math.round((theirs - Date.now()) / 1000);
+  return Number.isNaN(theirs) ? null : Math.trunc((theirs + 500 - Date.now()) / 1000);
 }
 
 function verdictOf(status: number): ProbeOutcome["credential"] {
