@@ -154,7 +154,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
   const listeners = () => open.map(({ name, server }) => ({ name, connections: server.connections }));
   const openWebSockets = () => tunnels.open;
   const metrics = createMetrics({
-    services: () => generations.inFlight(),
+    services: () => generations.measured(),
     listeners: () => listeners().map(({ name, connections }) => ({ name, connections: connections.count })),
     openWebSockets,
     pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),

@@ -25,7 +25,7 @@ export interface Generations {
   /** Runs when no other change is under way, and keeps others waiting. */
   inTurn<T>(change: () => T | Promise<T>): Promise<T>;
   /** Of each service now, replaced ones left out. */
-  inFlight(): { readonly key: string; readonly inFlight: number }[];
+  measured(): { readonly key: string; readonly inFlight: number; readonly credentialRefusals: number }[];
   close(): Promise<void>;
 }
 
@@ -151,8 +151,12 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     reload: () => inTurn(exchange),
     refreshTokens: () => inTurn(refresh),
     inTurn,
-    inFlight: () =>
-      [...now().current.upstreams].map(([key, { prepared }]) => ({ key, inFlight: prepared.slots.taken })),
+    measured: () =>
+      [...now().current.upstreams].map(([key, { prepared }]) => ({
+        key,
+        inFlight: prepared.slots.taken,
+        credentialRefusals: prepared.credentialRefusals.count,
+      })),
     async close() {
       stopWatching();
       await retirement.close();

@@ -10,6 +10,7 @@ import { isFromRest, type Service } from "./config/schema.ts";
 import { type DialOptions, type EgressPolicy, forbiddenUrl } from "./data-plane/forward/egress.ts";
 import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
 import { createLimiter } from "./limits/limiters.ts";
+import { CredentialRefusals } from "./registry/credential-refusals.ts";
 
 /** What an upstream is opened with, beside its service. */
 export interface UpstreamContext {
@@ -33,10 +34,18 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
   if (service.embedded && context.echoSocketPath === undefined) return undefined;
   const dialOptions = dialOptionsOf(service, context);
   if (old !== undefined && isSameUpstream(old, service, dialOptions)) return old;
-  // A limit that did not change goes on counting.
+  return { service, prepared: prepareService(service, keptOf(service, old), dialOptions), dialOptions };
+}
+
+/** A limit that did not change goes on counting, and so do the refusals of a credential that did not. */
+function keptOf(service: Service, old: Upstream | undefined) {
   const isSameLimit = old !== undefined && isDeepStrictEqual(old.service.rateLimit, service.rateLimit);
-  const limiter = isSameLimit ? old.prepared.limiter : createLimiter(service);
-  return { service, prepared: prepareService(service, limiter, dialOptions), dialOptions };
+  const isSameSecret =
+    old !== undefined && old.service.credential?.secret?.reveal() === service.credential?.secret?.reveal();
+  return {
+    limiter: isSameLimit ? old.prepared.limiter : createLimiter(service),
+    credentialRefusals: isSameSecret ? old.prepared.credentialRefusals : new CredentialRefusals(),
+  };
 }
 
 function isSameUpstream(before: Upstream, service: Service, now: DialOptions): boolean {

@@ -12,6 +12,7 @@ import type { HostList, OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Audit } from "../registry/audit.ts";
+import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ReloadOutcome } from "../registry/reload-outcome.ts";
@@ -24,6 +25,7 @@ export interface ServiceLoad {
   /** Undefined without a limit of ours. */
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
+  readonly credentialRefusals: CredentialRefusals;
 }
 
 export interface Listener {

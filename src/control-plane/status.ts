@@ -5,6 +5,7 @@
 import { getHeapStatistics } from "node:v8";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
+import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { version } from "../version.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
@@ -45,7 +46,7 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {
-  const { limiter, slots } = loadOf(service.key);
+  const { limiter, slots, credentialRefusals } = loadOf(service.key);
   const { auth, credential } = service;
   return {
     key: service.key,
@@ -56,12 +57,18 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
       state: credentialState(service),
       type: auth?.type ?? null,
       required: auth?.required ?? false,
+      refused: refusedWords(credentialRefusals),
       ...(isOperator ? { source: credential?.source ?? null } : {}),
     },
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
     ws: service.ws,
   };
+}
+
+/** Null while the upstream has refused nothing. */
+function refusedWords({ count, lastStatus, lastAt }: CredentialRefusals) {
+  return count === 0 ? null : { count, lastStatus, lastAt: new Date(lastAt).toISOString() };
 }
 
 /** Only a count that all callers share can be told without asking for whom. */

@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { LimitState } from "../limits/limiters.ts";
 import type { Slots } from "../pressure/slots.ts";
+import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 
 export class Exchange {
   readonly req: IncomingMessage;
@@ -25,6 +26,8 @@ export class Exchange {
   /** `relayed`, `refused:<code>`, `failed:<code>`, `client-left` or `preflight`. */
   outcome = "";
   limit: LimitState | undefined;
+  /** Of the credential that was put on; undefined where none was. */
+  credentialRefusals: CredentialRefusals | undefined;
   /** The connection cannot carry another request: the answer says so and the socket is closed behind it. */
   closesConnection = false;
 

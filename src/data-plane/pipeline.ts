@@ -102,7 +102,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       }
 
       const request = createUpstreamRequest(exchange, route, parts);
-      injectCredential(request, prepared.credential);
+      if (injectCredential(request, prepared.credential)) exchange.credentialRefusals = prepared.credentialRefusals;
       if (head === undefined) await new Forwarding(exchange, route, request, parts).run();
       else await tunnels.run({ exchange, route, request, head }, parts);
       exchange.outcome ||= exchange.hasClientLeft ? "client-left" : "relayed";

@@ -6,6 +6,7 @@ import { RE2JS } from "re2js";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
+import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { createDial, type Dial, type DialOptions } from "./forward/egress.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport.ts";
@@ -29,6 +30,7 @@ export interface PreparedService {
   /** Bases by the first path segment that selects them. */
   readonly versionedBases: ReadonlyMap<string, Base>;
   readonly credential: PreparedCredential;
+  readonly credentialRefusals: CredentialRefusals;
   readonly stripPlan: StripPlan;
   readonly pathHints: readonly {
     readonly pattern: Pick<RegExp, "test">;
@@ -45,9 +47,10 @@ export interface PreparedService {
   readonly dial: Dial;
 }
 
+/** @param kept what goes on counting when a service is made anew. */
 export function prepareService(
   service: Service,
-  limiter: Limiter | undefined,
+  kept: Pick<PreparedService, "limiter" | "credentialRefusals">,
   dialOptions: DialOptions,
 ): PreparedService {
   const gatewayPrefix = `/proxy/${service.key}`;
@@ -63,10 +66,10 @@ export function prepareService(
       ]),
     ),
     credential,
+    ...kept,
     stripPlan: createStripPlan(service, credential),
     pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: RE2JS.compile(match), message, hint })),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
-    limiter,
     slots: new Slots(service.maxConcurrent),
     transport: createTransport(dial),
     dial,

@@ -14,6 +14,8 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
   const durationMs = now - startedAt;
   // 499 is what nginx calls a client that did not wait.
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
+  const { statusCode } = exchange.res;
+  if ((statusCode === 401 || statusCode === 403) && answeredAt !== 0) noteRefusal(exchange, logger);
   metrics.observe({ service: serviceKey, method, status, durationMs, outcome, retries: Math.max(0, attempts - 1) });
   if (!logger.isAccessLogged) return;
   logger.access({
@@ -32,4 +34,10 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
     caller: exchange.callerId,
     outcome,
   });
+}
+
+/** The upstream's own 401 or 403, to a credential of ours: the operator hears of it once, the caller gets it as it is. */
+function noteRefusal({ credentialRefusals, res: { statusCode }, serviceKey: service }: Exchange, logger: Logger): void {
+  if (!credentialRefusals?.note(statusCode, Date.now())) return;
+  logger.warn({ service, status: statusCode }, `${service} answered ${statusCode} to its credential`);
 }

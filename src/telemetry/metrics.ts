@@ -32,7 +32,7 @@ export interface Metrics {
 
 /** What is read off at the moment of asking. */
 export interface MetricSources {
-  services(): Iterable<{ readonly key: string; readonly inFlight: number }>;
+  services(): Iterable<{ readonly key: string; readonly inFlight: number; readonly credentialRefusals: number }>;
   listeners(): Iterable<{ readonly name: string; readonly connections: number }>;
   openWebSockets(): number;
   pressure(): { readonly sample: PressureSample; readonly isUnderPressure: boolean };
@@ -125,6 +125,16 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
     collect() {
       this.reset();
       for (const { key, inFlight } of sources.services()) this.set({ service: key }, inFlight);
+    },
+  });
+  new Counter({
+    ...{ name: "byteproxy_credential_refusals_total", help: "401 and 403 of an upstream to the credential", registers },
+    labelNames: ["service"],
+    collect() {
+      this.reset();
+      for (const { key, credentialRefusals } of sources.services()) {
+        if (credentialRefusals > 0) this.inc({ service: key }, credentialRefusals);
+      }
     },
   });
   new Gauge({

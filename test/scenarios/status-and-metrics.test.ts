@@ -70,7 +70,7 @@ describe("/status", () => {
       name: "An API",
       source: "file",
       baseUrl: upstream.url,
-      credential: { state: "present", type: "bearer", required: true, source: "API_TOKEN" },
+      credential: { state: "present", type: "bearer", required: true, refused: null, source: "API_TOKEN" },
       rateLimit: { maxRequests: 50, windowMs: 60_000, per: "service", remaining: 49, resetIn: expect.any(Number) },
       inFlight: { current: 1, limit: 7 },
       ws: false,

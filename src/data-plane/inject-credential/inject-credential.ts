@@ -41,15 +41,17 @@ export function decideCredential(credential: PreparedCredential, serviceKey: str
   });
 }
 
-/** Puts the credential on a stripped request. */
+/** Puts the credential on a stripped request; false where there is none. */
 export function injectCredential(
   upstreamRequest: { path: string; readonly headers: string[] },
   credential: PreparedCredential,
-): void {
+): boolean {
   if (credential.place === "header") {
     upstreamRequest.headers.push(credential.name, credential.value);
-  } else if (credential.place === "query") {
-    const separator = upstreamRequest.path.includes("?") ? "&" : "?";
-    upstreamRequest.path += `${separator}${credential.name}=${credential.value}`;
+    return true;
   }
+  if (credential.place !== "query") return false;
+  const separator = upstreamRequest.path.includes("?") ? "&" : "?";
+  upstreamRequest.path += `${separator}${credential.name}=${credential.value}`;
+  return true;
 }

@@ -14,6 +14,7 @@ import { injectCredential } from "../../../src/data-plane/inject-credential/inje
 import { prepareService } from "../../../src/data-plane/prepared-service.ts";
 import { createClientView } from "../../../src/perimeter/client-view.ts";
 import { createInstance } from "../../../src/perimeter/instance.ts";
+import { CredentialRefusals } from "../../../src/registry/credential-refusals.ts";
 import { createRegistry } from "../../../src/registry/registry.ts";
 
 const KEY = "the-gateways-own-key-0123";
@@ -22,7 +23,8 @@ const service = {
   ...{ key: "api", name: "api", timeoutMs: 1, connectTimeoutMs: 1, retries: 0, source: "file", embedded: false },
   credential: { source: "T", secret: new Secret("the-real-one") },
 } as Service;
-const prepared = prepareService(service, undefined, {
+const kept = { limiter: undefined, credentialRefusals: new CredentialRefusals() };
+const prepared = prepareService(service, kept, {
   service,
   pem: {},
   isTlsStrict: true,
