@@ -4,6 +4,7 @@
  * Invariant: exit 0 when everything was finished, 1 when something was cut or the start failed, 2 for bad configuration or use;
  * and no stack trace for what a user can mend.
  */
+import { check } from "./cli/check.ts";
 import { describeStart } from "./cli/describe-start.ts";
 import { followChanges } from "./cli/follow-changes.ts";
 import { checkAddress, checkDataDir, explainStartFailure } from "./cli/start-failure.ts";
@@ -19,8 +20,10 @@ import { version } from "./version.ts";
 const SAME_SIGNAL_MS = 1_000;
 
 const USAGE = `Usage: byteproxy [start]
+       byteproxy check [file] [--json]
 
-Starts the gateway in this folder, configured by environment variables, .env, .env.local and config/services.json.
+start, the default: the gateway in this folder, configured by environment variables, .env, .env.local and config/services.json.
+check: says what a start would say of that configuration, or of this services file, without starting. Exit code 0 or 2.
 
   --help, -h       this text
   --version, -v    the version
@@ -32,8 +35,18 @@ async function main(words: readonly string[]): Promise<void> {
   const [command = "start", ...rest] = words;
   if (command === "--help" || command === "-h" || command === "help") return print(USAGE, 0);
   if (command === "--version" || command === "-v") return print(`${version.version}\n`, 0);
+  if (command === "check") return checkConfiguration(rest);
   if (command !== "start" || rest.length > 0) return print(`Unknown: ${words.join(" ")}\n\n${USAGE}`, 2);
   await start();
+}
+
+function checkConfiguration(words: readonly string[]): void {
+  const [file, ...others] = words.filter((word) => word !== "--json");
+  if (others.length > 0 || file?.startsWith("-")) return print(`Unknown: check ${words.join(" ")}\n\n${USAGE}`, 2);
+  const isJson = words.includes("--json");
+  const { text, exitCode } = check(file, isJson);
+  if (isJson) process.stdout.write(`${text}\n`);
+  print(isJson ? "" : `${text}\n`, exitCode);
 }
 
 async function start(): Promise<void> {

@@ -7,7 +7,7 @@ import { parse } from "dotenv";
 import { readTextFile } from "./read-file.ts";
 
 /** Where a variable's value came from; later ones win. */
-export const VARIABLE_ORIGINS = [".env", ".env.local", "environment"] as const;
+export const VARIABLE_ORIGINS = [".env", ".env.local", "environment", "command line"] as const;
 export type VariableOrigin = (typeof VARIABLE_ORIGINS)[number];
 
 export interface Variable {
@@ -30,12 +30,15 @@ export interface Environment {
 
 export interface EnvironmentOptions {
   readonly processEnv?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Variables that the command line sets: they win over all others. */
+  readonly commandLine?: Readonly<Record<string, string>> | undefined;
   /** Folder of the env files; the working directory when left out. */
   readonly directory?: string | undefined;
 }
 
 export function readEnvironment({
   processEnv = process.env,
+  commandLine = {},
   directory = process.cwd(),
 }: EnvironmentOptions = {}): Environment {
   const variables = new Map<string, Variable>();
@@ -61,6 +64,7 @@ export function readEnvironment({
     reviewLines(name, text, problems, warnings);
   }
   add("environment", processEnv);
+  add("command line", commandLine);
   return { variables, files, problems, warnings };
 }
 

@@ -44,8 +44,8 @@ export interface Config {
 }
 
 /** Reads everything; relative paths are taken from `directory`. Throws ConfigProblems. */
-export function loadConfig({ processEnv, directory = process.cwd() }: EnvironmentOptions = {}): Config {
-  const environment = readEnvironment({ processEnv, directory });
+export function loadConfig({ directory = process.cwd(), ...sources }: EnvironmentOptions = {}): Config {
+  const environment = readEnvironment({ ...sources, directory });
   const problems = [...environment.problems];
   const warnings = [...environment.warnings];
 

@@ -112,6 +112,45 @@ describe("the start", () => {
   });
 });
 
+describe("check", () => {
+  const good = JSON.stringify({ services: { api: { baseUrl: "https://api.example.com/" } } });
+  const bad = JSON.stringify({ services: { api: { baseUrl: "ftp://x", retrys: 1 } } });
+
+  test("says what a start would say of the configuration, or of a file, without starting", async () => {
+    const run = startProcess({ PORT: "99999" }, ["check"]);
+    expect(await run.ended).toBe(2);
+    expect(run.err()).toMatch(/^PORT \(environment\): found "99999", allowed: .*\n$/);
+    expect(existsSync(join(run.directory, "data"))).toBe(false);
+
+    const file = startProcess({}, ["check", "good.yaml"], { "good.yaml": good });
+    expect(await file.ended).toBe(0);
+    expect(file.out()).toMatch(/^The configuration is sound: \d+ services\.\n$/);
+
+    const json = startProcess({}, ["check", "--json", "bad.json"], { "bad.json": bad });
+    expect(await json.ended).toBe(2);
+    expect(JSON.parse(json.out())).toMatchObject({
+      ok: false,
+      problems: [expect.stringMatching(/^bad\.json:1:\d+ services\.api\.baseUrl/), expect.stringContaining("retrys")],
+    });
+  });
+
+  test("names a file that is not there, and refuses words that it does not know", async () => {
+    const absent = startProcess({}, ["check", "absent.json"]);
+    expect(await absent.ended).toBe(2);
+    expect(absent.err()).toMatch(
+      /^CONFIG_FILE \(command line\): found "absent\.json": cannot be read: there is no such file/,
+    );
+    for (const words of [
+      ["check", "a", "b"],
+      ["check", "--nope"],
+    ]) {
+      const run = startProcess({}, words);
+      expect(await run.ended).toBe(2);
+      expect(run.err()).toMatch(/^Unknown: check /);
+    }
+  });
+});
+
 describe("the end", () => {
   async function startSlow(env: Record<string, string> = {}) {
     let finish: () => void = () => {};

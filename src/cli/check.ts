@@ -1,0 +1,36 @@
+/** `byteproxy check [file]`: what a start would say of the configuration, without starting. */
+import { resolve } from "node:path";
+import { ConfigProblems, loadConfig } from "../config/load-config.ts";
+import { credentialState } from "../registry/credential-state.ts";
+
+export interface CheckOutcome {
+  readonly text: string;
+  /** 0 for a sound configuration, 2 for one with problems. */
+  readonly exitCode: 0 | 2;
+}
+
+/** @param file in the place of CONFIG_FILE. */
+export function check(file: string | undefined, isJson: boolean): CheckOutcome {
+  try {
+    const commandLine: Record<string, string> = file === undefined ? {} : { CONFIG_FILE: resolve(file) };
+    const { services, warnings } = loadConfig({ commandLine });
+    const found = [...services.values()].map((service) => ({ key: service.key, credential: credentialState(service) }));
+    const lines = [
+      ...warnings.map((line) => `warning: ${line}`),
+      `The configuration is sound: ${found.length} services.`,
+    ];
+    return {
+      text: isJson ? json({ ok: true, problems: [], warnings, services: found }) : lines.join("\n"),
+      exitCode: 0,
+    };
+  } catch (error) {
+    if (!(error instanceof ConfigProblems)) throw error;
+    const { problems } = error;
+    return {
+      text: isJson ? json({ ok: false, problems, warnings: [], services: [] }) : problems.join("\n"),
+      exitCode: 2,
+    };
+  }
+}
+
+const json = (value: unknown) => JSON.stringify(value, null, 2);
