@@ -13,7 +13,7 @@ export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlanePar
         up: "/up",
         version: "/version",
         authStatus: "/auth-status",
-        ...(audience.operators ? { status: "/status", metrics: "/metrics" } : {}),
+        ...(audience.operators ? { status: "/status", metrics: "/metrics", manage: "/manage/services" } : {}),
         ...(audience.callers
           ? { services: "/proxy/services", authTest: "/proxy/auth-test", proxy: "/proxy/{service}/{path}" }
           : {}),

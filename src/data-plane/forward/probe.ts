@@ -3,13 +3,14 @@
  * certificate is shown, what the clock says, and whether the credential is taken.
  * Invariant: it goes the way of every request (`dial`, the service's headers, its credential) and sends one GET of the base.
  */
-import { Agent, type IncomingMessage, request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { GatewayError } from "../../errors.ts";
 import type { ProbeOutcome, ProbePhase } from "../../registry/probe-outcome.ts";
 import { injectCredential } from "../inject-credential/inject-credential.ts";
 import type { PreparedService } from "../prepared-service.ts";
+import { createDialAgent } from "./dial-agent.ts";
 import { answerTimeout, explainFailure } from "./explain-failure.ts";
 import { readCertificate } from "./read-certificate.ts";
 
@@ -64,18 +65,11 @@ export async function probe(prepared: PreparedService): Promise<ProbeOutcome> {
 
 function ask(prepared: PreparedService, progress: Progress): Promise<IncomingMessage> {
   const { service, base } = prepared;
-  const { protocol, hostname, host, port } = new URL(base.origin);
+  const { host } = new URL(base.origin);
   const wire = { path: base.path, headers: ownHeaders(prepared, host) };
   injectCredential(wire, prepared.credential);
   return new Promise((resolve, reject) => {
-    const agent = new Agent();
-    agent.createConnection = (_, onConnected) => {
-      const onSocket = (socket: Socket) => follow(socket, progress);
-      prepared.dial({ protocol, hostname, host, port, onSocket }, (error, socket) =>
-        onConnected?.(error, socket as Socket),
-      );
-      return undefined;
-    };
+    const agent = createDialAgent(prepared.dial, base.origin, (socket) => follow(socket, progress));
     const probing = request({ agent, method: "GET", path: wire.path, headers: wire.headers, setHost: false });
     const timer = setTimeout(() => probing.destroy(answerTimeout(service)), service.timeoutMs);
     probing.on("error", reject);

@@ -3,13 +3,12 @@
  * Invariant: a handshake ends within its deadline in a 101, in the upstream's own refusal or in a GatewayError; and
  * nothing that http-proxy-3 throws or emits escapes.
  */
-import { Agent, type ClientRequest, type IncomingMessage } from "node:http";
-import type { Duplex } from "node:stream";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
-
+import { createDialAgent } from "./dial-agent.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
@@ -129,23 +128,10 @@ function proxyOptions(route: Route): ServerOptions {
     // A stand-in: the agent connects, and TLS is its business.
     target: { protocol: "http:", host, hostname: host, port: 0 },
     headers: { host },
-    agent: createDialAgent(route),
+    agent: createDialAgent(route.prepared.dial, route.base.origin),
     ignorePath: true,
     prependPath: false,
   };
-}
-
-/** The service's own `dial` in the form that node:http wants. */
-function createDialAgent({ base, prepared }: Route): Agent {
-  const { protocol, hostname, host, port } = new URL(base.origin);
-  const agent = new Agent();
-  agent.createConnection = (_, onConnected) => {
-    prepared.dial({ protocol, hostname, host, port }, (error, socket) => {
-      onConnected?.(error, socket as Duplex);
-    });
-    return undefined;
-  };
-  return agent;
 }
 
 /** The 101's headers: what makes it one was taken away with the other hop-by-hop headers; a length has no meaning in it. */
