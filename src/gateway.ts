@@ -22,6 +22,7 @@ import { createMemoryStores, type Stores } from "./stores/open-stores.ts";
 import { createLogger, type LineSink, type Logger } from "./telemetry/logger.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 import { createGrowingMask, type SecretMask } from "./telemetry/redact.ts";
+import type { UpdateStatus } from "./update-check.ts";
 import { findForbidden } from "./upstreams.ts";
 import { version } from "./version.ts";
 
@@ -43,6 +44,7 @@ export interface Gateway {
   reload(): Promise<ReloadOutcome>;
   /** The same for the token files alone. */
   refreshTokens(): Promise<ReloadOutcome>;
+  checkForUpdate(): Promise<UpdateStatus>;
   /**
    * Ends well: `delayMs` still served with `Connection: close`, then the listener closes, then what is in flight has
    * `timeoutMs` to end. Resolves to the number of exchanges that had to be cut.
@@ -118,6 +120,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     },
     audit: lasting.audit,
     onChange: (listener) => void listeners.add(listener),
+    checkForUpdate: () => generations.current.checkForUpdate(),
     reload: generations.reload,
     refreshTokens: generations.refreshTokens,
     async drain(delayMs, timeoutMs) {

@@ -8,13 +8,16 @@ import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
 import type { ControlPlane, ControlPlaneParts, Listener } from "./control-plane/parts.ts";
+import { fetchJson } from "./data-plane/forward/fetch-json.ts";
 import { probe } from "./data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "./data-plane/pipeline.ts";
 import { createClientView } from "./perimeter/client-view.ts";
 import { type Cors, createCors } from "./perimeter/cors.ts";
 import { createForeignPageGuard, createHostList, createOpenPlaneGuard, type HostList } from "./perimeter/open-plane.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
+import { createUpdateCheck, type UpdateStatus } from "./update-check.ts";
 import { openUpstream, type Upstream, type UpstreamContext } from "./upstreams.ts";
+import { version } from "./version.ts";
 
 /** What outlives a generation. */
 export interface LastingParts
@@ -29,6 +32,7 @@ export interface Generation {
   readonly config: Config;
   readonly isOwnKey: (token: string) => boolean;
   readonly registry: Registry;
+  readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly cors: Cors;
   readonly dataPlane: Pipeline;
   /** The live table: a service that is added or changed at run time is exchanged in it, between two requests. */
@@ -56,10 +60,15 @@ export function createGeneration(
   const callers = createCallers(config);
   const cors = createCors(settings);
   const upstreams = openUpstreams(services, { ...lasting, settings }, previous);
+  const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners: lasting.ownListeners };
+  const checkForUpdate = createUpdateCheck({
+    ...{ settings, current: version.version },
+    fetchJson: (url) => fetchJson(url, { isTlsStrict: settings.STRICT_TLS, egress }),
+  });
   const guardOpenPlane = createOpenPlaneGuard(config, "proxy");
   const parts = {
     ...lasting,
-    ...{ callers, cors, guardOpenPlane },
+    ...{ callers, cors, guardOpenPlane, checkForUpdate },
     clients: createClientView(settings, callers.isProtected("proxy")),
     registry: createRegistry(upstreams),
   };
@@ -78,6 +87,7 @@ export function createGeneration(
     registry: parts.registry,
     cors,
     dataPlane: createPipeline({ ...parts, findPrepared: (key) => upstreams.get(key)?.prepared }),
+    checkForUpdate,
     upstreams,
     warnings,
     controlPlanes: createControlPlanes(config, lasting.addresses, controlPlaneParts),

@@ -5,7 +5,7 @@
  * and no stack trace for what a user can mend.
  */
 import { check } from "./cli/check.ts";
-import { describeStart } from "./cli/describe-start.ts";
+import { announceUpdate, describeStart } from "./cli/describe-start.ts";
 import { followChanges } from "./cli/follow-changes.ts";
 import { checkAddress, checkDataDir, explainStartFailure } from "./cli/start-failure.ts";
 import { ConfigProblems, loadConfig } from "./config/load-config.ts";
@@ -63,6 +63,7 @@ async function start(): Promise<void> {
     endOnSignal(gateway, lock, settings);
     followChanges(gateway);
     describeStart(gateway);
+    void announceUpdate(gateway);
   } catch (error) {
     await lock?.release();
     if (error instanceof ConfigProblems) return print(`${error.problems.join("\n")}\n`, 2);

@@ -11,6 +11,12 @@ export function describeStart({ config, services, warnings, url, managementUrl, 
   for (const line of startLines(config, services(), url, managementUrl)) logger.info(line);
 }
 
+/** In the background: it keeps nobody waiting, and what goes wrong with it is nobody's problem. */
+export async function announceUpdate({ checkForUpdate, logger }: Gateway): Promise<void> {
+  const { latest, updateAvailable } = await checkForUpdate();
+  if (updateAvailable) logger.info(`ByteProxy ${latest} is there, this is ${version.version}`);
+}
+
 export function startLines(config: Config, served: readonly Service[], url: string, managementUrl?: string): string[] {
   const hasKey = config.proxyPlane.isProtected;
   const header = hasKey ? ' -H "Authorization: Bearer $PROXY_API_KEY"' : "";

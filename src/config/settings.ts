@@ -213,6 +213,12 @@ export const settingsSchema = z.object({
   SHUTDOWN_DELAY: integer(0, 600_000).default(1_000).describe("ms still served after SIGTERM or SIGINT"),
   SHUTDOWN_TIMEOUT: integer(0, 600_000).default(10_000).describe("ms that requests in flight then have to end"),
   SKIP_UPDATE_CHECK: flag().default(false).describe("no update check"),
+  UPDATE_CHECK_URL: setting("an http or https URL", (value) =>
+    URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && !value.includes("@") ? value : undefined,
+  )
+    .optional()
+    .describe("JSON with the newest `version` or `tag_name`, asked in the background at start and by `/version/check`")
+    .meta({ default: "none: no check" }),
 });
 
 export type Settings = z.output<typeof settingsSchema>;
@@ -233,7 +239,6 @@ export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   MIDDLEWARE_PATH: [],
   REDIS_URL: [],
   WORKERS: ["1"],
-  UPDATE_CHECK_URL: [],
   JWT_ISSUER: [],
   JWT_AUDIENCE: [],
   JWT_JWKS_URL: [],

@@ -2,7 +2,11 @@
 import { version } from "../version.ts";
 import type { Audience, ControlPlane, ControlPlaneParts } from "./parts.ts";
 
-export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlaneParts, audience: Audience): void {
+export function addHealthRoutes(
+  app: ControlPlane,
+  { instance, checkForUpdate }: ControlPlaneParts,
+  audience: Audience,
+): void {
   app.get("/", (context) =>
     context.json({
       name: "ByteProxy",
@@ -37,5 +41,6 @@ export function addHealthRoutes(app: ControlPlane, { instance }: ControlPlanePar
       reasons.length === 0 ? 200 : 503,
     );
   });
+  app.get("/version/check", async (context) => context.json(await checkForUpdate()));
   for (const path of ["/health/version", "/version"]) app.get(path, (context) => context.json(version));
 }

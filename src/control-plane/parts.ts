@@ -20,6 +20,7 @@ import type { ServiceChanges } from "../registry/service-changes.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { UpdateStatus } from "../update-check.ts";
 
 export interface ServiceLoad {
   /** Undefined without a limit of ours. */
@@ -58,6 +59,7 @@ export interface ControlPlaneParts {
   readonly fingerprint: Fingerprint;
   /** The gateway's own keys. */
   readonly planes: Readonly<Record<Plane, PlaneConfig>>;
+  readonly checkForUpdate: () => Promise<UpdateStatus>;
   /** One look at the upstream of a service in the registry. */
   readonly probe: (key: string) => Promise<ProbeOutcome>;
   /** Of a service in the registry. */

@@ -1,0 +1,51 @@
+/** A small JSON document of another server, fetched for the gateway itself: by `dial`, bounded in time and size, no redirects. */
+import { type IncomingMessage, request } from "node:http";
+import { createDialAgent } from "./dial-agent.ts";
+import { createDial, type EgressPolicy } from "./egress.ts";
+import { explainFailure } from "./explain-failure.ts";
+
+const TIMEOUT_MS = 5_000;
+const BYTES_LIMIT = 1024 * 1024;
+
+export interface FetchOptions {
+  readonly isTlsStrict: boolean;
+  readonly egress: EgressPolicy;
+}
+
+/** @throws Error with words that hold nothing of the answer's. */
+export async function fetchJson(url: string, { isTlsStrict, egress }: FetchOptions): Promise<unknown> {
+  const { origin, host, pathname, search } = new URL(url);
+  const service = { key: host, connectTimeoutMs: TIMEOUT_MS, tls: {} };
+  const agent = createDialAgent(createDial({ service, pem: {}, isTlsStrict, egress }), origin);
+  const headers = { Host: host, Accept: "application/json", "User-Agent": "ByteProxy/1" };
+  const asking = request({ agent, path: pathname + search, headers });
+  asking.end();
+  const timer = setTimeout(() => asking.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+  try {
+    return JSON.parse(await bodyOf(asking));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new Error("the answer is not JSON");
+    throw (error as NodeJS.ErrnoException).code === undefined ? error : explainFailure(error as Error, service);
+  } finally {
+    clearTimeout(timer);
+    asking.destroy();
+    agent.destroy();
+  }
+}
+
+function bodyOf(asking: ReturnType<typeof request>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    asking.once("error", reject);
+    asking.once("response", (answer: IncomingMessage) => {
+      if (answer.statusCode !== 200) return reject(new Error(`the answer was ${answer.statusCode}`));
+      let text = "";
+      answer.setEncoding("utf8");
+      answer.on("data", (chunk: string) => {
+        text += chunk;
+        if (text.length > BYTES_LIMIT) reject(new Error("the answer is too large"));
+      });
+      answer.on("end", () => resolve(text));
+      answer.on("error", reject);
+    });
+  });
+}

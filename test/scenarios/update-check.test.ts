@@ -1,0 +1,101 @@
+/** Whether there is a newer version is told to whoever asks, and asking costs nobody else anything. */
+import { expect, test } from "vitest";
+import { createUpdateCheck, isNewer } from "../../src/update-check.ts";
+import { version } from "../../src/version.ts";
+import { startGateway } from "../support/gateway.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+async function check(env: Record<string, string>) {
+  const gateway = await startGateway({ env });
+  const answer = await fetch(`${gateway.url}/version/check`);
+  expect(answer.status).toBe(200);
+  return { gateway, body: (await answer.json()) as Record<string, unknown> };
+}
+
+const unknown = { current: version.version, latest: null, updateAvailable: null };
+
+test("is asked of nobody without a URL, or where it is switched off", async () => {
+  const upstream = await startUpstream();
+  expect((await check({})).body).toEqual({ ...unknown, checkedAt: null, reason: "UPDATE_CHECK_URL is not set" });
+  const env = { SKIP_UPDATE_CHECK: "true", UPDATE_CHECK_URL: upstream.url };
+  expect((await check(env)).body).toMatchObject({ ...unknown, reason: "SKIP_UPDATE_CHECK is set" });
+  expect(upstream.requests).toEqual([]);
+});
+
+test.each([
+  ["version", "99.0.0", true],
+  ["tag_name", "v99.0.0", true],
+  ["version", version.version, false],
+])("is read from %s: %s", async (name, text, updateAvailable) => {
+  const upstream = await startUpstream((_, res) => res.end(JSON.stringify({ [name]: text, other: 1 })));
+  const { gateway, body } = await check({ UPDATE_CHECK_URL: `${upstream.url}/latest?x=1` });
+  expect(body).toEqual({
+    ...{ current: version.version, latest: text.replace("v", ""), updateAvailable },
+    checkedAt: expect.stringMatching(/^\d{4}-/),
+  });
+  expect(upstream.requests[0]?.url).toBe("/latest?x=1");
+  await fetch(`${gateway.url}/version/check`);
+  expect(upstream.requests).toHaveLength(1);
+});
+
+test.each([
+  ["an error", (): [number, string] => [500, "{}"], "the answer was 500"],
+  ["a redirect", (): [number, string] => [302, "{}"], "the answer was 302"],
+  ["no JSON", (): [number, string] => [200, "<html>"], "not JSON"],
+  ["no version", (): [number, string] => [200, '{"version":"<script>"}'], "holds no version"],
+  ["too much", (): [number, string] => [200, `"${"x".repeat(2_000_000)}"`], "too large"],
+])("that is answered with %s is not known, with the reason", async (_, answer, reason) => {
+  const upstream = await startUpstream((__, res) => {
+    const [status, text] = answer();
+    res.writeHead(status, { location: "http://127.0.0.1:9/" }).end(text);
+  });
+  const { body } = await check({ UPDATE_CHECK_URL: upstream.url });
+  expect(body).toMatchObject({ ...unknown, reason: expect.stringContaining(reason) });
+});
+
+test("of an address that is not dialled, or that nobody listens on, is not known", async () => {
+  expect((await check({ UPDATE_CHECK_URL: "http://169.254.169.254/" })).body.reason).toMatch(/does not connect/);
+  expect((await check({ UPDATE_CHECK_URL: "http://127.0.0.1:9/" })).body.reason).toMatch(/refused the connection/);
+});
+
+test("is asked once an hour, once a minute while it fails, and once for all who ask at the same time", async () => {
+  let clock = 0;
+  let asked = 0;
+  const answers: (() => unknown)[] = [];
+  const checkForUpdate = createUpdateCheck({
+    settings: { SKIP_UPDATE_CHECK: false, UPDATE_CHECK_URL: "http://x/" },
+    current: "1.0.0",
+    now: () => clock,
+    fetchJson: async () => {
+      asked += 1;
+      return answers.shift()?.();
+    },
+  });
+  answers.push(() => {
+    throw new Error("down");
+  });
+  await Promise.all([checkForUpdate(), checkForUpdate()]);
+  clock = 59_999;
+  expect(await checkForUpdate()).toMatchObject({ latest: null, reason: "the check failed: down" });
+  expect(asked).toBe(1);
+  clock = 60_000;
+  answers.push(() => ({ version: "2.0.0" }));
+  expect(await checkForUpdate()).toMatchObject({ latest: "2.0.0", updateAvailable: true });
+  clock = 60_000 + 3_599_999;
+  await checkForUpdate();
+  expect(asked).toBe(2);
+  clock += 1;
+  await checkForUpdate();
+  expect(asked).toBe(3);
+});
+
+test.each([
+  ["1.0.1", "1.0.0", true],
+  ["1.10.0", "1.9.9", true],
+  ["2.0.0", "10.0.0", false],
+  ["1.0.0", "1.0.0", false],
+  ["1.0.0", "1.0.0-rc.1", true],
+  ["1.0.0-rc.2", "1.0.0", false],
+])("%s after %s: %s", (latest, current, isAfter) => {
+  expect(isNewer(latest, current)).toBe(isAfter);
+});
