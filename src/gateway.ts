@@ -165,6 +165,9 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     version: version.version,
   });
   const audit = createAudit(stores.audit, logger, masks.all);
+  const { damagedLines } = stores.audit;
+  if (damagedLines > 0)
+    logger.warn(`${damagedLines} lines of the audit could not be read; audit.jsonl.damaged has them`);
   const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({
     config: () => generations.current.config,

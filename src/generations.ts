@@ -24,7 +24,7 @@ export interface Generations {
   readonly refreshTokens: () => Promise<ReloadOutcome>;
   /** Runs when no other change is under way, and keeps others waiting. */
   inTurn<T>(change: () => T | Promise<T>): Promise<T>;
-  /** Of each service now, replaced ones left out. */
+  /** Of each service now, with what is under way on those that were replaced or removed. */
   measured(): { readonly key: string; readonly inFlight: number; readonly credentialRefusals: number }[];
   close(): Promise<void>;
 }
@@ -58,6 +58,14 @@ export function findExposed(
   ].map((routes) => `${routes} would be unprotected on the address that the gateway listens on since it started`);
 }
 
+/** A file that is gone, or empty, is more likely being written than meant: who wants no services writes `{}`. */
+function findLost({ configFile: before }: Config, { configFile: { path, state } }: Config): string[] {
+  if (before.state !== "read" || before.path !== path || state === "read") return [];
+  return [
+    `${path}: found ${state === "empty" ? "an empty file" : "no file any more"}, allowed: JSON or YAML, {} for no services`,
+  ];
+}
+
 export function createGenerations({ config, load, stored, onSecrets, onChange }: GenerationsOptions): Generations {
   let parts: { readonly lasting: LastingParts; current: Generation } | undefined;
   let changing: Promise<unknown> = Promise.resolve();
@@ -69,6 +77,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
   const retirement = createRetirement({
     isServed: (key) => now().current.upstreams.has(key),
     lasting: () => now().lasting,
+    graceMs: () => now().current.config.settings.SHUTDOWN_TIMEOUT,
   });
 
   function build(next: Config, lasting: LastingParts, previous?: Generation): Generation {
@@ -82,8 +91,8 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     const { lasting, current: previous } = now();
     return orProblems(lasting, () => {
       const next = load();
-      const exposed = findExposed(next, lasting.addresses);
-      if (exposed.length > 0) throw new ConfigProblems(exposed);
+      const dangers = [...findExposed(next, lasting.addresses), ...findLost(previous.config, next)];
+      if (dangers.length > 0) throw new ConfigProblems(dangers);
       const generation = build(next, lasting, previous);
       now().current = generation;
       for (const [key, upstream] of previous.upstreams) {
@@ -151,12 +160,16 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     reload: () => inTurn(exchange),
     refreshTokens: () => inTurn(refresh),
     inTurn,
-    measured: () =>
-      [...now().current.upstreams].map(([key, { prepared }]) => ({
+    measured() {
+      const inFlight = new Map<string, number>();
+      for (const [key, { prepared }] of now().current.upstreams) inFlight.set(key, prepared.slots.taken);
+      for (const [key, taken] of retirement.inFlight()) inFlight.set(key, (inFlight.get(key) ?? 0) + taken);
+      return [...inFlight].map(([key, taken]) => ({
         key,
-        inFlight: prepared.slots.taken,
-        credentialRefusals: prepared.credentialRefusals.count,
-      })),
+        inFlight: taken,
+        credentialRefusals: now().current.upstreams.get(key)?.prepared.credentialRefusals.count ?? 0,
+      }));
+    },
     async close() {
       stopWatching();
       await retirement.close();

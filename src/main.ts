@@ -54,7 +54,7 @@ async function start(): Promise<void> {
   try {
     const config = loadConfig();
     const { settings } = config;
-    checkDataDir(settings.DATA_DIR);
+    const warning = checkDataDir(settings.DATA_DIR);
     await checkAddress(settings.PORT, settings.HOST);
     lock = await lockDataDir(settings.DATA_DIR);
     const stores: GatewayStores = await openFileStores(settings.DATA_DIR, isStoredService);
@@ -62,6 +62,7 @@ async function start(): Promise<void> {
     // Before it says that it listens: whoever reads that may send a signal at once.
     endOnSignal(gateway, lock, settings);
     followChanges(gateway);
+    if (warning !== undefined) gateway.logger.warn(warning);
     describeStart(gateway);
     void announceUpdate(gateway);
   } catch (error) {

@@ -52,6 +52,7 @@ function service(service: Service): string {
     case "present":
       return `${service.key} (credential ready)`;
     case "missing":
+      if (service.credential?.withheld !== undefined) return `${service.key} (its secret is locked, see the warning)`;
       return service.auth?.required ? `${service.key} (off: set ${source})` : `${service.key} (without ${source})`;
   }
 }

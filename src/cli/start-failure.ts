@@ -1,5 +1,5 @@
 /** What keeps a well-configured gateway from starting, in one line: what, why and the mend. */
-import { accessSync, constants, existsSync, mkdirSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
 import { DataDirInUse } from "../stores/data-dir-lock.ts";
@@ -10,11 +10,17 @@ class StartFailure extends Error {}
 /** What the stores do with their files. */
 const FILE_CALLS: ReadonlySet<string> = new Set(["open", "read", "write", "fsync", "rename", "unlink", "rm"]);
 
-/** Makes the folder for run-time state, mode 0700. @throws an error that explainStartFailure knows. */
-export function checkDataDir(path: string): void {
+/**
+ * Makes the folder for run-time state, mode 0700. Returns a warning about one that is there already and open to others: it may
+ * be a volume that is meant to be so, and is not changed. @throws an error that explainStartFailure knows.
+ */
+export function checkDataDir(path: string): string | undefined {
   try {
     makeFolder(path);
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
+    const mode = statSync(path).mode & 0o777;
+    if ((mode & 0o022) === 0) return undefined;
+    return `DATA_DIR ${path} can be written by other users (mode ${mode.toString(8).padStart(4, "0")}): chmod 700 keeps them out`;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     throw new StartFailure(

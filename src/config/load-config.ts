@@ -38,7 +38,7 @@ export interface Config {
   readonly definitions: ReadonlyMap<string, DefinedService>;
   /** Makes a service of what came over REST, with these settings, variables and locks. */
   readonly readRuntimeService: RuntimeServiceReader;
-  readonly configFile: { readonly path: string; readonly state: "read" | "absent" };
+  readonly configFile: { readonly path: string; readonly state: "read" | "absent" | "empty" };
   readonly envFiles: readonly EnvFile[];
   readonly warnings: readonly string[];
 }

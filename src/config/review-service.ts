@@ -38,6 +38,8 @@ function reviewHeaderNames(service: Service, { problems }: Findings): void {
   }
 }
 
+const NO_CERTIFICATE = "found no certificate that can be read, allowed: a PEM file";
+
 function reviewTls({ key, tls, source }: Service, { problems, warnings }: Findings): void {
   const found = (list: FoundProblem[], text: string, ...names: string[]) =>
     list.push({ path: ["services", key, "tls", ...names], at: "value", text });
@@ -46,13 +48,22 @@ function reviewTls({ key, tls, source }: Service, { problems, warnings }: Findin
     const file = tls[name];
     const reading = file === undefined ? undefined : readTextFile(file, isFromRest(source));
     if (reading === undefined || reading.state === "read") return reading?.text;
+    if (isFromRest(source)) {
+      // Which files there are is no business of whoever may add services.
+      found(problems, NO_CERTIFICATE, name);
+      return undefined;
+    }
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
     found(problems, `cannot be read: ${reason}, allowed: a PEM file`, name);
     return undefined;
   };
   const [ca, cert, privateKey] = [pem("caFile"), pem("certFile"), pem("keyFile")];
   if (ca !== undefined && !/-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/.test(ca)) {
-    found(problems, "found no certificate in the file, allowed: a PEM file", "caFile");
+    found(
+      problems,
+      isFromRest(source) ? NO_CERTIFICATE : "found no certificate in the file, allowed: a PEM file",
+      "caFile",
+    );
   }
   if ((tls.certFile === undefined) !== (tls.keyFile === undefined)) {
     found(problems, "found one of certFile and keyFile, allowed: both or neither");

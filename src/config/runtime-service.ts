@@ -5,10 +5,10 @@
 
 import type { CompletionContext } from "./complete-service.ts";
 import { completeService } from "./complete-service.ts";
-import { ECHO_KEY } from "./presets.ts";
+import { ECHO_KEY, PRESETS } from "./presets.ts";
 import type { Service } from "./schema.ts";
 import { type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
-import { type DefinedService, defineService } from "./services-file.ts";
+import { type DefinedService, defineService, ECHO_IS_OFF } from "./services-file.ts";
 import type { FoundProblem } from "./translate-issue.ts";
 
 export type RuntimeReading =
@@ -39,6 +39,9 @@ export function createRuntimeServiceReader(
     // A change to the embedded service that leaves its address alone.
     const embedded =
       key === ECHO_KEY && replaced?.embedded === true && definition.baseUrl === replaced.definition.baseUrl;
+    if (key === ECHO_KEY && !embedded && definition.baseUrl === PRESETS[ECHO_KEY]?.baseUrl) {
+      return { problems: [{ path: ["services", key], at: "name", text: ECHO_IS_OFF }], isDefined: true };
+    }
     const unlocked = unlockSecrets(definition, definitions.values(), context);
     if ("refusal" in unlocked) {
       const { auth, tls: _, ...rest } = definition;
@@ -48,7 +51,8 @@ export function createRuntimeServiceReader(
       );
       if (problems.length > 0) return { problems, isDefined: true };
       const source = auth?.tokenFile === undefined ? (auth?.tokenEnvVar ?? "") : `file:${auth.tokenFile}`;
-      const credential = auth && { source, secret: undefined };
+      const { message, hint } = unlocked.refusal;
+      const credential = auth && { source, secret: undefined, withheld: { message, hint } };
       return { service: { ...service, auth, credential }, warnings, refusal: unlocked.refusal };
     }
     const completed = completeService({ ...defined, embedded, definition: unlocked.definition }, context);

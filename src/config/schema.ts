@@ -222,6 +222,8 @@ export interface CredentialSource {
   readonly secret: import("./secret.ts").Secret | undefined;
   /** Absolute path, where it comes from a file. */
   readonly path?: string;
+  /** Why a secret that may well be there is not used, and what would change that. */
+  readonly withheld?: { readonly message: string; readonly hint: string };
 }
 
 /** A service with every default filled in: what the rest of the program works with. */

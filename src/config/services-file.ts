@@ -24,8 +24,11 @@ export interface DefinedService extends Pick<Service, "key" | "source" | "embedd
   readonly input: ServiceInput;
 }
 
+type FileState = "read" | "absent" | "empty";
+
 export interface ServicesFile {
-  readonly state: "read" | "absent";
+  /** `empty`: there is nothing in it, not even `{}`. */
+  readonly state: FileState;
   readonly services: readonly DefinedService[];
   readonly problems: readonly string[];
   /** `config/services.json:5:13 services.github.auth: …`, for what is found later. */
@@ -61,7 +64,8 @@ export function readServicesFile({ path, shownPath, namedBy, hasEcho }: Services
       document.problems.map((line) => `${shownPath}:${line}`),
     );
 
-  const data = document.data ?? {};
+  if (document.data === null) return defined({}, document, "empty", shownPath, hasEcho);
+  const { data } = document;
   const parsed = fileSchema.safeParse(data);
   if (parsed.success) return defined(parsed.data.services, document, "read", shownPath, hasEcho);
   const found = translateIssues(parsed.error.issues, data);
@@ -74,7 +78,7 @@ export function readServicesFile({ path, shownPath, namedBy, hasEcho }: Services
 function defined(
   entries: Entries,
   document: ParsedDocument,
-  state: "read" | "absent",
+  state: FileState,
   shownPath: string,
   hasEcho: boolean,
 ): ServicesFile {
@@ -95,7 +99,7 @@ function defined(
   return { state, services, describe: describeOne, problems: problems.map(describeOne) };
 }
 
-const ECHO_IS_OFF =
+export const ECHO_IS_OFF =
   "found changes to the embedded service echo, which is off, allowed: with ECHO_SERVICE=true, or with a baseUrl of its own";
 
 function define(

@@ -83,13 +83,13 @@ export interface RestSecret {
   readonly origin: string;
 }
 
-function readRestSecrets(items: readonly string[]): readonly RestSecret[] | undefined {
-  const found = items.map((item) => {
-    const [, secret, origin] = /^([A-Za-z_][A-Za-z0-9_]*|file:.+)@(https?:\/\/.+)$/.exec(item) ?? [];
-    if (secret === undefined || origin === undefined || OWN_SECRETS.has(secret)) return undefined;
-    return URL.canParse(origin) && new URL(origin).origin === origin ? { secret, origin } : undefined;
-  });
-  return found.includes(undefined) ? undefined : (found as RestSecret[]);
+const REST_SECRETS_FORM =
+  "comma-separated NAME@https://host or file:<path>@https://host, none of them a key of the gateway's own";
+
+function readRestSecret(item: string): RestSecret | undefined {
+  const [, secret, origin] = /^([A-Za-z_][A-Za-z0-9_]*|file:.+)@(https?:\/\/[^*]+)$/.exec(item) ?? [];
+  if (secret === undefined || origin === undefined || OWN_SECRETS.has(secret)) return undefined;
+  return URL.canParse(origin) && new URL(origin).origin === origin ? { secret, origin } : undefined;
 }
 
 /** As strict as proxy-addr, which would otherwise throw when the gateway is put together. */
@@ -172,13 +172,22 @@ export const settingsSchema = z.object({
     .optional()
     .describe("whether upstreams may be on loopback, private and other addresses that are not public")
     .meta({ default: "`true` for services from the file, `false` for those added over REST" }),
-  REST_SECRETS: setting(
-    "comma-separated NAME@https://host or file:<path>@https://host, none of them a key of the gateway's own",
-    (value) => readRestSecrets(splitList(value)),
-  )
+  REST_SECRETS: z
+    .string()
+    .transform((value, refinement): readonly RestSecret[] => {
+      const read = splitList(value).map(readRestSecret);
+      const bad = read.flatMap((secret, index) => (secret === undefined ? [index + 1] : []));
+      if (bad.length === 0) return read as RestSecret[];
+      refinement.addIssue({
+        code: "custom",
+        message: `${REST_SECRETS_FORM}; look at number ${bad.join(", ")} of the list`,
+      });
+      return z.NEVER;
+    })
     .prefault("")
     .describe("secrets that services added over REST may use, each with the origin it may be sent to")
-    .meta({ default: "none" }),
+    // A slip of the pen may put the secret itself there.
+    .meta({ default: "none", allowed: REST_SECRETS_FORM, secret: true }),
   ECHO_SERVICE: flag()
     .optional()
     .describe("the embedded upstream `echo`")

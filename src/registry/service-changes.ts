@@ -4,7 +4,6 @@
  * is served follows from what is stored (`generations.ts` watches the store), so that there is one way in.
  */
 import type { Config } from "../config/load-config.ts";
-import type { Service } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
 import type { Audit, Author } from "./audit.ts";
@@ -50,17 +49,17 @@ export interface ServiceChangesParts extends ServiceItemsParts, Pick<CheckParts,
 export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges {
   const { config, registry, stored, inTurn, findForbidden, audit } = parts;
   const items = createServiceItems(parts);
-  const { configOf, itemOf } = items;
+  const { configOf } = items;
 
-  function serviceOf(key: string): Service {
-    const service = registry().find(key);
-    if (service === undefined) throw registry().refuseUnknown(key);
-    return service;
+  function read(key: string): ServiceItem {
+    const item = items.find(key);
+    if (item === undefined) throw registry().refuseUnknown(key);
+    return item;
   }
 
   function requireMet(key: string, when: Preconditions): void {
-    const service = registry().find(key);
-    const current = service && items.entityTagOf(service);
+    const item = items.find(key);
+    const current = item && items.entityTagOf(item);
     if (areMet(when, current)) return;
     throw new GatewayError("PRECONDITION_FAILED", {
       message: `${key} is ${current === undefined ? "not there" : "not what If-Match or If-None-Match expects"}.`,
@@ -85,13 +84,13 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     const parts = { readRuntimeService, findForbidden, isTlsStrict: settings.STRICT_TLS };
     const checked = checkChange({ key, masked, before: configOf(key), at }, parts);
     await change(action, key, checked, author);
-    return itemOf(serviceOf(key));
+    return read(key);
   }
 
   return {
-    list: () => registry().list().map(itemOf),
-    read: (key) => itemOf(serviceOf(key)),
-    entityTag: (key) => items.entityTagOf(serviceOf(key)),
+    list: items.list,
+    read,
+    entityTag: (key) => items.entityTagOf(read(key)),
     create: (key, masked, author) =>
       inTurn(async () => {
         if (configOf(key) === undefined) return put("create", key, masked, author, "config");
@@ -100,19 +99,18 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     replace: (key, masked, author, when) =>
       inTurn(async () => {
         requireMet(key, when);
-        const isNew = registry().find(key) === undefined;
+        const isNew = items.find(key) === undefined;
         return { item: await put(isNew ? "create" : "replace", key, masked, author), isNew };
       }),
     patch: (key, patch, author, when) =>
       inTurn(async () => {
-        serviceOf(key);
+        read(key);
         requireMet(key, when);
         return put("patch", key, mergePatch(maskHeaders(configOf(key) ?? {}), patch), author);
       }),
     remove: (key, author, when) =>
       inTurn(async () => {
-        // One that is stored and out of use can be taken away, too.
-        if (!stored.entries.has(key)) serviceOf(key);
+        read(key);
         requireMet(key, when);
         if (stored.entries.has(key)) return change("delete", key, undefined, author);
         throw new GatewayError("READ_ONLY_SERVICE", { message: `${key} was not added over REST.` });

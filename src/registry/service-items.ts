@@ -1,10 +1,12 @@
 /** Services as `/manage/services` shows them: what was written, with what may be a secret masked. */
 import type { Config } from "../config/load-config.ts";
+import { showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
 import { ABSENT, type Records } from "../stores/records.ts";
 import { type CredentialState, credentialState } from "./credential-state.ts";
 import { maskHeaders } from "./masked-headers.ts";
+import type { Registry } from "./registry.ts";
 import type { StoredService } from "./stored-service.ts";
 
 export interface ServiceItem {
@@ -17,43 +19,83 @@ export interface ServiceItem {
     /** `GITHUB_TOKEN` or `file:<path>`. */
     readonly source: string | null;
     readonly fingerprint: string | null;
+    /** Why a secret that may well be there is not used. */
+    readonly withheld?: string;
   };
+  /** Why it is stored and not served. */
+  readonly outOfUse?: readonly string[];
 }
 
 export interface ServiceItems {
   /** As it was written last, over REST or in the file, secrets included; undefined for a key that is free. */
   configOf(key: string): StoredService["config"] | undefined;
-  itemOf(service: Service): ServiceItem;
+  /** Of what is served, and of what is stored and out of use; undefined for a key that is free. */
+  find(key: string): ServiceItem | undefined;
+  list(): ServiceItem[];
   /** Strong; another one after each change, also after one that brings back what was there before. */
-  entityTagOf(service: Service): string;
+  entityTagOf(item: ServiceItem): string;
 }
 
 export interface ServiceItemsParts {
   /** The configuration as it is now. */
-  readonly config: () => Pick<Config, "definitions">;
+  readonly config: () => Pick<Config, "definitions" | "readRuntimeService">;
+  /** What is served now. */
+  readonly registry: () => Pick<Registry, "find" | "list">;
   readonly stored: Pick<Records<StoredService>, "entries">;
   readonly fingerprint: Fingerprint;
 }
 
-export function createServiceItems({ config, stored, fingerprint }: ServiceItemsParts): ServiceItems {
+export function createServiceItems({ config, registry, stored, fingerprint }: ServiceItemsParts): ServiceItems {
   const configOf = (key: string) =>
     (stored.entries.get(key)?.value.config ?? config().definitions.get(key)?.input) as
       | StoredService["config"]
       | undefined;
+
+  function served(service: Service): ServiceItem {
+    const { key, source, credential } = service;
+    const secret = credential?.secret?.reveal();
+    return {
+      ...{ key, source },
+      config: maskHeaders(configOf(key) ?? {}),
+      credential: {
+        state: credentialState(service),
+        source: credential?.source ?? null,
+        fingerprint: secret === undefined ? null : fingerprint.credential(secret),
+        ...(credential?.withheld === undefined ? {} : { withheld: credential.withheld.message }),
+      },
+    };
+  }
+
+  function outOfUse(key: string): ServiceItem | undefined {
+    const record = stored.entries.get(key);
+    if (record === undefined) return undefined;
+    const reading = config().readRuntimeService(key, record.value.config);
+    const problems = "problems" in reading ? reading.problems : [];
+    return {
+      key,
+      source: config().definitions.has(key) ? "override" : "runtime",
+      config: maskHeaders(record.value.config),
+      credential: {
+        state: record.value.config.auth === undefined ? "none" : "missing",
+        source: null,
+        fingerprint: null,
+      },
+      outOfUse: problems.map(({ path, text }) => `${showPath(path.slice(2))}: ${text}`),
+    };
+  }
+
+  function find(key: string): ServiceItem | undefined {
+    const service = registry().find(key);
+    return service === undefined ? outOfUse(key) : served(service);
+  }
+
   return {
     configOf,
-    itemOf(service) {
-      const { key, source, credential } = service;
-      const secret = credential?.secret?.reveal();
-      return {
-        ...{ key, source },
-        config: maskHeaders(configOf(key) ?? {}),
-        credential: {
-          state: credentialState(service),
-          source: credential?.source ?? null,
-          fingerprint: secret === undefined ? null : fingerprint.credential(secret),
-        },
-      };
+    find,
+    list() {
+      const { find: isServed, list } = registry();
+      const others = [...stored.entries.keys()].filter((key) => isServed(key) === undefined);
+      return [...list().map(served), ...others.flatMap((key) => outOfUse(key) ?? [])];
     },
     entityTagOf({ key, source }) {
       const version = stored.entries.get(key)?.version ?? ABSENT;

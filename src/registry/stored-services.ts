@@ -31,7 +31,9 @@ export function withStoredServices(
     warnings.push(...reading.warnings.map(describe));
     const { refusal } = reading;
     if (refusal !== undefined) {
-      warnings.push(describe({ path: ["services", key, ...refusal.path], at: "value", text: refusal.message }));
+      warnings.push(
+        describe({ path: ["services", key, ...refusal.path], at: "value", text: `${refusal.message} ${refusal.hint}` }),
+      );
     }
   }
   if (problems.length > 0) throw new ConfigProblems(problems);

@@ -4,7 +4,7 @@
  * so that a crash leaves nothing behind that anybody would have to remove.
  */
 import { randomUUID } from "node:crypto";
-import { closeSync, existsSync, openSync, statSync, unlinkSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, openSync, statSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -89,7 +89,10 @@ function listen(socket: string, token: string): Promise<Server | undefined> {
       if (error.code === "EADDRINUSE") resolve(undefined);
       else reject(error);
     });
-    server.listen(socket, () => resolve(server));
+    server.listen(socket, () => {
+      chmodSync(socket, 0o600);
+      resolve(server);
+    });
   });
 }
 

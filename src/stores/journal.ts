@@ -2,13 +2,15 @@
  * A journal: what happened, one entry after the other, never changed. Bounded: the oldest entries make room.
  * Invariant: an entry that was appended is on the disk; a line that a crash tore is dropped when the file is read.
  */
-import { readFileSync } from "node:fs";
+import { copyFileSync, readFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { replaceFile } from "./replace-file.ts";
 
 export interface Journal<T> {
   /** @throws what node:fs raised. */
   append(entry: T): Promise<void>;
+  /** Lines that could not be read when it was opened, but for one that a crash tore; a copy of the file is beside it then. */
+  readonly damagedLines: number;
   /** Newest first. */
   newest(limit: number): readonly T[];
   close(): Promise<void>;
@@ -20,6 +22,7 @@ export const JOURNAL_LIMIT = 1_000;
 export function createMemoryJournal<T>(limit = JOURNAL_LIMIT): Journal<T> {
   const entries: T[] = [];
   return {
+    damagedLines: 0,
     async append(entry) {
       entries.push(entry);
       if (entries.length > limit) entries.shift();
@@ -34,6 +37,7 @@ export function openFileJournal<T>(path: string, limit = JOURNAL_LIMIT): Journal
   const memory = createMemoryJournal<T>(limit);
   const kept = readLines<T>(path);
   for (const entry of kept.entries.slice(-limit)) void memory.append(entry);
+  if (kept.damagedLines > 0) copyFileSync(path, `${path}.damaged`);
   // A torn line must not become the beginning of the next one.
   let linesInFile = kept.isTorn ? Number.POSITIVE_INFINITY : kept.entries.length;
   let appending: Promise<void> = Promise.resolve();
@@ -55,6 +59,7 @@ export function openFileJournal<T>(path: string, limit = JOURNAL_LIMIT): Journal
       appending = appended.catch(() => {});
       return appended;
     },
+    damagedLines: kept.damagedLines,
     newest: memory.newest,
     close: () => appending,
   };
@@ -79,22 +84,22 @@ async function writeAtEnd(path: string, line: string): Promise<void> {
   }
 }
 
-function readLines<T>(path: string): { readonly entries: readonly T[]; readonly isTorn: boolean } {
+function readLines<T>(path: string) {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { entries: [], isTorn: false };
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { entries: [], isTorn: false, damagedLines: 0 };
     throw error;
   }
   const lines = text.split("\n");
   const isTorn = lines.pop() !== "";
-  const entries = lines.flatMap((line) => {
+  const entries: T[] = lines.flatMap((line) => {
     try {
       return [JSON.parse(line) as T];
     } catch {
       return [];
     }
   });
-  return { entries, isTorn };
+  return { entries, isTorn, damagedLines: lines.length - entries.length };
 }

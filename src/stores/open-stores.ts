@@ -1,4 +1,5 @@
 /** The stores of one gateway: in its DATA_DIR, or in memory. */
+import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { openFileRecords } from "./file-records.ts";
 import { createFingerprint, type Fingerprint, openFingerprint } from "./installation-key.ts";
@@ -19,9 +20,19 @@ export async function openFileStores<S, A>(
   folder: string,
   isService: (value: unknown) => value is S,
 ): Promise<Stores<S, A>> {
+  for (const name of ["services.json", "audit.jsonl", "installation-key"]) keepPrivate(join(folder, name));
   const services = openFileRecords(join(folder, "services.json"), isService);
   const audit = openFileJournal<A>(join(folder, "audit.jsonl"));
   return withClose(services, audit, await openFingerprint(join(folder, "installation-key")));
+}
+
+/** A copy that was put back may have come with other rights; what cannot be changed is another user's, and shows when it is read. */
+function keepPrivate(path: string): void {
+  try {
+    chmodSync(path, 0o600);
+  } catch {
+    // Not there yet, or not ours.
+  }
 }
 
 export function createMemoryStores<S, A>(): Stores<S, A> {

@@ -10,7 +10,7 @@ import { NotDurable, replaceFile } from "./replace-file.ts";
 const FORMAT = 1;
 
 /** Text handed to the disk at once. Between two of them the event loop turns, so this bounds how long a save holds it up. */
-const CHUNK_CHARACTERS = 64 * 1024;
+const CHUNK_CHARACTERS = 32 * 1024;
 
 /** A file of state that is there and cannot be used. The message says what to do. */
 export class StateFileUnusable extends Error {

@@ -27,7 +27,27 @@ describe("the variables", () => {
   });
 
   it.each([
+    ["a word", "1"],
+    ["A@bad,B@https://ok.example", "1"],
+    ["B@https://ok.example, A@https://a.example/path,A@https://*.example,A@ftp://x", "2, 3, 4"],
+    ["MANAGEMENT_API_KEY@https://a.example", "1"],
+    ["PROXY_API_KEY_FILE@https://a.example", "1"],
+    ["file:@https://a.example", "1"],
+    ["NAME=the-secret-itself-0123@https://a.example", "1"],
+  ])("REST_SECRETS cannot be %s: the entries are told by number, and nothing of them is shown", (value, numbers) => {
+    const [line, ...others] = problemsOf({}, { REST_SECRETS: value });
+    expect(others).toEqual([]);
+    expect(line).toMatch(
+      new RegExp(
+        `^REST_SECRETS \\(environment\\): found a text of ${value.length} characters, allowed: .*number ${numbers} of the list$`,
+      ),
+    );
+    expect(line).not.toContain("the-secret-itself");
+  });
+
+  it.each([
     ["PORT", "0"],
+    ["REST_SECRETS", "A@https://a.example,A@http://127.0.0.1:1, file:/run/x@y/token@https://b.example:8443"],
     ["PORT", "65535"],
     ["STRICT_TLS", "TRUE"],
     ["ECHO_SERVICE", "0"],

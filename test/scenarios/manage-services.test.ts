@@ -12,7 +12,7 @@ import { openFileStores } from "../../src/stores/open-stores.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
-import { rawRequest } from "../support/raw-request.ts";
+import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
@@ -492,18 +492,85 @@ test("a stored service that lacks what it needs is out of use until it is back, 
   const after = await open();
   expect(await textOf(`${after.url}/proxy/api/`)).toBe("one");
   expect((await fetch(`${after.url}/proxy/tls/`)).status).toBe(404);
-  expect(await after.reload()).toMatchObject({
-    isDone: true,
-    warnings: [
-      expect.stringMatching(/^services\.tls\.tls\.caFile .*there is no such file.*; tls is out of use until then$/),
-    ],
-  });
+  const words = /^services\.tls\.tls\.caFile .*no certificate that can be read.*; tls is out of use until then$/;
+  expect(await after.reload()).toMatchObject({ isDone: true, warnings: [expect.stringMatching(words)] });
+
+  // It is there for whoever wants to mend it, or to take it away.
+  const item = await manage(after, "GET", "/services/tls");
+  expect(item.body).toMatchObject({ source: "runtime", outOfUse: [expect.stringMatching(/^tls\.caFile: /)] });
+  expect((await manage(after, "GET", "/services")).body.services).toContainEqual(item.body);
+  expect((await manage(after, "POST", "/services", { key: "tls", config: { baseUrl: upstream.url } })).status).toBe(
+    409,
+  );
+  const put = (headers: Record<string, string>) => manage(after, "PUT", "/services/tls", item.body.config, headers);
+  expect((await put({ "if-none-match": "*" })).status).toBe(412);
+  expect((await put({})).body.details).toEqual({ "tls.caFile": [expect.any(String)] });
   copyFileSync(join(import.meta.dirname, "../support/tls/ca.pem"), caFile);
   expect(await after.reload()).toMatchObject({ isDone: true, added: ["tls"], warnings: [] });
   rmSync(caFile);
   await after.reload();
-  expect((await manage(after, "DELETE", "/services/tls")).status).toBe(204);
+  const etag = (await manage(after, "GET", "/services/tls")).headers.get("etag") as string;
+  const mended = await manage(after, "PATCH", "/services/tls", { tls: null }, { "if-match": etag });
+  expect([mended.status, mended.body.outOfUse]).toEqual([200, undefined]);
+  expect((await manage(after, "DELETE", "/services/tls", undefined, { "if-match": "*" })).status).toBe(204);
   expect(await after.reload()).toMatchObject({ warnings: [] });
+});
+
+test("an override of the embedded service is out of use while that is off, and goes nowhere else", async () => {
+  const folder = dataDir();
+  const open = async (more: Record<string, string>) =>
+    startGateway({ env: { ...ENV, ...more }, stores: await openFileStores(folder, isStoredService) });
+  const before = await open({});
+  await manage(before, "PATCH", "/services/echo", { name: "Echo, renamed" });
+  await before.close();
+  const after = await open({ ECHO_SERVICE: "false" });
+  expect((await fetch(`${after.url}/proxy/echo/`)).status).toBe(404);
+  expect((await manage(after, "GET", "/services/echo")).body.outOfUse).toEqual([
+    expect.stringContaining("which is off"),
+  ]);
+});
+
+test("what is under way on a removed service has SHUTDOWN_TIMEOUT to end, is counted until then, and then cut", async () => {
+  const upstream = await startUpstream((req, res) => {
+    res.writeHead(200, { "content-type": "text/event-stream" });
+    const timer = setInterval(() => res.write("data: x\n\n"), 10);
+    req.socket.on("close", () => clearInterval(timer));
+  });
+  const gateway = await startGateway({ env: { ...ENV, SHUTDOWN_TIMEOUT: "300" } });
+  await manage(gateway, "PUT", "/services/events", { baseUrl: upstream.url });
+  const stream = await fetch(`${gateway.url}/proxy/events/`);
+  const end = stream.text().then(
+    () => "ended",
+    () => "cut",
+  );
+  await manage(gateway, "DELETE", "/services/events");
+  expect(await textOf(`${gateway.url}/metrics`)).toContain('byteproxy_requests_in_flight{service="events"} 1');
+  expect(await end).toBe("cut");
+  await eventually(() => upstream.sockets.size === 0, "the upstream's side to close", 1_000);
+  await eventually(
+    async () => !(await textOf(`${gateway.url}/metrics`)).includes('service="events"'),
+    "its series to go",
+  );
+  // A change alone gives it all the time that it wants.
+  await manage(gateway, "PUT", "/services/events", { baseUrl: upstream.url });
+  const kept = await fetch(`${gateway.url}/proxy/events/`);
+  const reader = (kept.body as ReadableStream<Uint8Array>).getReader();
+  await manage(gateway, "PATCH", "/services/events", { retries: 0 });
+  const until = performance.now() + 600;
+  while (performance.now() < until) expect((await reader.read()).done).toBe(false);
+  await reader.cancel();
+});
+
+test("a client that leaves, or breaks off, in the middle of a change is no error of the gateway's", async () => {
+  const gateway = await startGateway({ env: ENV });
+  const head = `PUT /manage/services/z HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${MANAGEMENT_KEY}\r\nContent-Type: application/json\r\n`;
+  const socket = await openSocket(gateway.port);
+  socket.write(`${head}Content-Length: 60\r\n\r\n{`);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  socket.destroy();
+  await rawRequest(gateway.port, `${head}Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n`, { withinMs: 500 });
+  expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
+  expect(gateway.lines().filter(({ level }) => Number(level) >= 50)).toEqual([]);
 });
 
 describe("a hundred services", () => {

@@ -2,7 +2,10 @@
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { loadConfig } from "../../src/config/load-config.ts";
+import { openGateway } from "../../src/gateway.ts";
+import { tempFolder } from "../config/temp-folder.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -110,6 +113,28 @@ describe("POST /manage/reload", () => {
 });
 
 describe("a reload", () => {
+  test("of a services file that is empty or gone is refused, as one that is being written; {} is an answer", async () => {
+    const upstream = await startUpstream();
+    const directory = tempFolder({
+      "config/services.json": JSON.stringify({ services: { api: { baseUrl: upstream.url } } }),
+    });
+    const load = () => loadConfig({ directory, processEnv: { PORT: "0" } });
+    const gateway = await openGateway(load(), { load, logSink: { write() {}, flushSync() {} } });
+    onTestFinished(() => gateway.close());
+    const file = join(directory, "config/services.json");
+    for (const [change, words] of [
+      [() => writeFileSync(file, ""), /found an empty file/],
+      [() => writeFileSync(file, " \n"), /found an empty file/],
+      [() => rmSync(file), /found no file any more/],
+    ] as const) {
+      change();
+      expect(await gateway.reload()).toEqual({ isDone: false, problems: [expect.stringMatching(words)] });
+      expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(200);
+    }
+    writeFileSync(file, "{}");
+    expect(await gateway.reload()).toMatchObject({ isDone: true, removed: ["api"] });
+  });
+
   test("leaves what did not change alone: its connections, its limit and its place in flight", async () => {
     const upstream = await startUpstream();
     const kept = { baseUrl: upstream.url, rateLimit: { maxRequests: 3, windowMs: 60_000 } };

@@ -321,11 +321,18 @@ describe("REST_SECRETS", () => {
     expect(await (await fetch(`${before.url}/proxy/mine/`)).text()).toBe(`Bearer ${SECRET}`);
     await before.close();
     const after = await open("");
-    expect((await fetch(`${after.url}/proxy/mine/`)).status).toBe(401);
+    const refused = await fetch(`${after.url}/proxy/mine/`);
+    expect(refused.status).toBe(401);
+    expect(await refused.json()).toMatchObject({
+      code: "UPSTREAM_CREDENTIAL_MISSING",
+      message: expect.stringContaining("LISTED may not be used by a service added over REST"),
+      hint: expect.stringContaining(`Add LISTED@${upstream.url} to REST_SECRETS`),
+    });
     expect(await (await fetch(`${after.url}/proxy/free/`)).text()).toBe("undefined");
     expect((await manage(after, "GET", "/services/mine")).body.credential).toMatchObject({
       state: "missing",
       source: "LISTED",
+      withheld: expect.stringContaining("LISTED may not be used"),
     });
     const outcome = await after.reload();
     expect(outcome).toMatchObject({

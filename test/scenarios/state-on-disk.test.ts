@@ -1,5 +1,5 @@
 /** What was answered for survives the process, however it ends; and a state that cannot be read stops the start. */
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY } from "../support/gateway.ts";
@@ -109,6 +109,21 @@ describe("a state that cannot be read", () => {
     expect(await second.ended).toBe(2);
     expect(second.err()).toMatch(/^services\.api\.baseUrl \(added over REST\): found "ftp:\/\/x", allowed: .*\n$/);
   });
+});
+
+test("a folder that others may write is taken with a warning, and its files are made the owner's", async () => {
+  const first = startProcess(ENV);
+  await first.port();
+  const data = join(first.directory, "data");
+  first.child.kill("SIGTERM");
+  await first.ended;
+  chmodSync(data, 0o777);
+  chmodSync(join(data, "installation-key"), 0o666);
+  const second = startProcess({ ...ENV, DATA_DIR: data });
+  await second.port();
+  expect(second.out()).toMatch(/DATA_DIR .* can be written by other users \(mode 0777\): chmod 700 keeps them out/);
+  expect(statSync(join(data, "installation-key")).mode & 0o777).toBe(0o600);
+  expect(statSync(join(data, "lock")).mode & 0o777).toBe(0o600);
 });
 
 test("the folder is 0700 and each file in it 0600", async () => {

@@ -1,5 +1,5 @@
 /** A journal keeps what happened, newest first, over restarts and crashes, and no more than its bound. */
-import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openFileJournal } from "../../src/stores/journal.ts";
@@ -37,6 +37,16 @@ test("drops the line that a crash tore, and only that", async () => {
   expect(journal.newest(10)).toEqual([1]);
   await journal.append(2);
   expect(readFileSync(path, "utf8")).toBe("1\n2\n");
+});
+
+test("with lines that cannot be read keeps the others, says how many, and leaves a copy of them all", async () => {
+  const path = join(tempFolder(), "audit.jsonl");
+  const text = "1\ngarbage\n3\n";
+  writeFileSync(path, text);
+  const journal = openFileJournal<number>(path);
+  expect([journal.newest(10), journal.damagedLines]).toEqual([[3, 1], 1]);
+  await journal.append(4);
+  expect(readFileSync(`${path}.damaged`, "utf8")).toBe(text);
 });
 
 test("that cannot be written says so, and goes on when it can", async () => {

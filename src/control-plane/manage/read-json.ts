@@ -83,9 +83,8 @@ async function readText(req: IncomingMessage): Promise<string> {
       else chunks.push(chunk);
     });
     req.once("end", resolve);
-    req.once("error", reject);
-    // Nobody is left to be answered.
-    req.once("close", () => reject(new GatewayError("INVALID_REQUEST")));
+    // The client left, or sent what is no body: no fault of the gateway's, and nobody is left to be answered.
+    for (const event of ["error", "close"]) req.once(event, () => reject(new GatewayError("INVALID_REQUEST")));
   });
   try {
     await whole;

@@ -50,6 +50,11 @@ const BY_CODE: Readonly<Record<string, Explanation>> = {
     words: "its answer's headers are too large (http)",
     proxyStatus: "http_response_header_section_size",
   },
+  UND_ERR_DESTROYED: {
+    code: "UPSTREAM_UNREACHABLE",
+    words: "the gateway let go of it, because the service was removed or the gateway ends",
+    proxyStatus: "connection_terminated",
+  },
   CERT_HAS_EXPIRED: tls("its certificate has expired, or this machine's clock is wrong"),
   CERT_NOT_YET_VALID: tls("its certificate is not valid yet, or this machine's clock is wrong"),
   DEPTH_ZERO_SELF_SIGNED_CERT: tls("its certificate is self-signed"),

@@ -4,7 +4,7 @@
  */
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
-import { type buildConnector, type Dispatcher, Pool } from "undici";
+import { type buildConnector, type Dispatcher, errors, Pool } from "undici";
 import type { Dial } from "./egress.ts";
 
 /** Upstream answers may have larger headers than we accept from clients: CSP and Link lists are long. */
@@ -43,6 +43,7 @@ export interface Transport {
 export function createTransport(dial: Dial): Transport {
   const connect = mendErrors(dial);
   const pools = new Map<string, Pool>();
+  let isClosed = false;
 
   function poolOf(origin: string): Pool {
     let pool = pools.get(origin);
@@ -62,10 +63,13 @@ export function createTransport(dial: Dial): Transport {
 
   return {
     dispatch(request, listener) {
+      // A retry that comes too late must not open what was closed.
+      if (isClosed) return queueMicrotask(() => listener.onResponseError(undefined, new errors.ClientDestroyedError()));
       // undici reads what it knows of the request and leaves the rest: no copy is made for it.
       poolOf(request.origin).dispatch(request as Dispatcher.DispatchOptions, listener as Dispatcher.DispatchHandler);
     },
     async close() {
+      isClosed = true;
       await Promise.all([...pools.values()].map((pool) => pool.destroy()));
       pools.clear();
     },

@@ -2,7 +2,7 @@
  * The contract of every kind of credential: made ready once from the service, put on each request last,
  * after everything of the caller's was stripped, so that no caller can remove or precede it.
  */
-import type { Service } from "../../config/schema.ts";
+import type { CredentialSource, Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
 import { apiKey } from "./api-key.ts";
 import { basic } from "./basic.ts";
@@ -18,7 +18,13 @@ export type Credential =
 export type PreparedCredential =
   | Credential
   | { readonly place: "none" }
-  | { readonly place: "missing"; readonly source: string; readonly isRequired: boolean };
+  | {
+      readonly place: "missing";
+      readonly isRequired: boolean;
+      /** Complete the refusal. */
+      readonly message: string;
+      readonly hint: string;
+    };
 
 const KINDS = { bearer, bot, basic, "api-key": apiKey } as const;
 
@@ -27,17 +33,25 @@ export function prepareCredential(service: Pick<Service, "auth" | "credential">)
   const { auth, credential } = service;
   if (auth === undefined) return { place: "none" };
   if (credential?.secret === undefined) {
-    return { place: "missing", source: credential?.source ?? "its secret", isRequired: auth.required };
+    return { place: "missing", isRequired: auth.required, ...missingWords(credential) };
   }
   return KINDS[auth.type](credential.secret.reveal(), auth);
+}
+
+function missingWords(credential: CredentialSource | undefined) {
+  if (credential?.withheld !== undefined) return credential.withheld;
+  const source = credential?.source ?? "its secret";
+  const hint =
+    credential?.path === undefined ? `Set ${source} and restart.` : `Put the secret into ${credential.path}.`;
+  return { message: `${source} holds none.`, hint };
 }
 
 /** The refusal of a service whose required credential is missing; undefined when the request may go. */
 export function decideCredential(credential: PreparedCredential, serviceKey: string): GatewayError | undefined {
   if (credential.place !== "missing" || !credential.isRequired) return undefined;
   return new GatewayError("UPSTREAM_CREDENTIAL_MISSING", {
-    message: `${serviceKey} needs a credential, and ${credential.source} holds none. Nothing was sent.`,
-    hint: `Set ${credential.source} and restart, or set auth.required to false for ${serviceKey}.`,
+    message: `${serviceKey} needs a credential, and ${credential.message} Nothing was sent.`,
+    hint: `${credential.hint} Or set auth.required to false for ${serviceKey}.`,
   });
 }
 
