@@ -124,7 +124,10 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     else if (last.writableEnded) (socket as Socket).destroySoon();
     // What is broken is the message behind it.
     else if (last.req.complete) last.once("close", () => refusals.write(socket, parserRefusal(error.code)));
-    else socket.destroy();
+    // Nothing of it went on to anybody: it can be answered for, where a body on its way to an upstream is cut off.
+    else if (!last.headersSent && !isProxied(last.req.url as string)) {
+      refusals.write(socket, parserRefusal(error.code), last.req);
+    } else socket.destroy();
   }
 }
 

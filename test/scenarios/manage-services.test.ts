@@ -568,7 +568,10 @@ test("a client that leaves, or breaks off, in the middle of a change is no error
   socket.write(`${head}Content-Length: 60\r\n\r\n{`);
   await new Promise((resolve) => setTimeout(resolve, 50));
   socket.destroy();
-  await rawRequest(gateway.port, `${head}Transfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n0\r\n\r\n`, { withinMs: 500 });
+  const broken = `${head}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nZZ\r\n{}\r\n0\r\n\r\n`;
+  const answer = await rawRequest(gateway.port, broken, { withinMs: 3_000 });
+  expect([answer.status, JSON.parse(answer.body).code]).toEqual([400, "INVALID_REQUEST"]);
+  expect(answer.text.match(/^HTTP\/1\.1 /gm)).toHaveLength(1);
   expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
   expect(gateway.lines().filter(({ level }) => Number(level) >= 50)).toEqual([]);
 });
