@@ -1,0 +1,58 @@
+/** A probe of a name that does not resolve: with a resolver of the test's own, because nothing may be asked off this machine. */
+import { expect, test } from "vitest";
+import { type Service, serviceSchema } from "../../../src/config/schema.ts";
+import { probe } from "../../../src/data-plane/forward/probe.ts";
+import { prepareService } from "../../../src/data-plane/prepared-service.ts";
+import { CredentialRefusals } from "../../../src/registry/credential-refusals.ts";
+
+function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly string[]) {
+  const service = {
+    ...serviceSchema.parse({ baseUrl }),
+    ...{ key: "api", name: "api", timeoutMs: 500, connectTimeoutMs: 500, retries: 0, source: "file", embedded: false },
+    credential: undefined,
+  } as Service;
+  return prepareService(
+    service,
+    { limiter: undefined, credentialRefusals: new CredentialRefusals() },
+    {
+      service,
+      pem: {},
+      isTlsStrict: true,
+      egress: {
+        allowsPrivate: false,
+        ownListeners: () => [],
+        resolve: (_, __, callback) => {
+          if (found instanceof Error) callback(found, []);
+          else
+            callback(
+              null,
+              found.map((address) => ({ address, family: 4 })),
+            );
+        },
+      },
+    },
+  );
+}
+
+test.each([
+  ["ENOTFOUND", /does not resolve/],
+  ["EAI_AGAIN", /no name server answered/],
+])("that ends with %s fails in dns, in words", async (code, words) => {
+  const error = Object.assign(new Error("lookup failed"), { code });
+  expect(await probe(prepared("https://api.example.com/", error))).toMatchObject({
+    status: "unreachable",
+    phase: "dns",
+    code: "UPSTREAM_UNREACHABLE",
+    error: expect.stringMatching(words),
+    phases: { dns: null, connect: null, tls: null, http: null },
+    certificate: null,
+  });
+});
+
+test("of a name that leads inside is refused, and nothing is dialled", async () => {
+  expect(await probe(prepared("http://api.example.com/", ["10.0.0.1", "127.0.0.1"]))).toMatchObject({
+    status: "unreachable",
+    code: "EGRESS_NOT_ALLOWED",
+    phase: "dns",
+  });
+});
