@@ -8,7 +8,16 @@ import { StateFileUnusable } from "../stores/state-file.ts";
 class StartFailure extends Error {}
 
 /** What the stores do with their files. */
-const FILE_CALLS: ReadonlySet<string> = new Set(["open", "read", "write", "fsync", "rename", "unlink", "rm"]);
+const FILE_CALLS: ReadonlySet<string> = new Set([
+  "open",
+  "read",
+  "write",
+  "fsync",
+  "rename",
+  "unlink",
+  "rm",
+  "copyfile",
+]);
 
 /**
  * Makes the folder for run-time state, mode 0700. Returns a warning about one that is there already and open to others: it may

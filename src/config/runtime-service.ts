@@ -2,9 +2,7 @@
  * Services that came over REST: checked by the same schema as those of the file, and locked out of secrets that are not
  * theirs. Invariant: one whose secret is locked has no credential, whoever put it there and whenever.
  */
-
-import type { CompletionContext } from "./complete-service.ts";
-import { completeService } from "./complete-service.ts";
+import { type CompletionContext, completeService } from "./complete-service.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import type { Service } from "./schema.ts";
 import { type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
@@ -44,9 +42,11 @@ export function createRuntimeServiceReader(
     }
     const unlocked = unlockSecrets(definition, definitions.values(), context);
     if ("refusal" in unlocked) {
-      const { auth, tls: _, ...rest } = definition;
+      const { auth, tls, ...rest } = definition;
+      // Only what is secret is left out: whom it takes for its upstream must not become looser by it.
+      const { certFile: _, keyFile: __, ...trust } = tls;
       const { service, problems, warnings } = completeService(
-        { ...defined, embedded, definition: { ...rest, tls: {} } },
+        { ...defined, embedded, definition: { ...rest, tls: trust } },
         context,
       );
       if (problems.length > 0) return { problems, isDefined: true };

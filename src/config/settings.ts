@@ -223,7 +223,9 @@ export const settingsSchema = z.object({
   SHUTDOWN_TIMEOUT: integer(0, 600_000).default(10_000).describe("ms that requests in flight then have to end"),
   SKIP_UPDATE_CHECK: flag().default(false).describe("no update check"),
   UPDATE_CHECK_URL: setting("an http or https URL", (value) =>
-    URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && !value.includes("@") ? value : undefined,
+    URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && new URL(value).username === ""
+      ? value
+      : undefined,
   )
     .optional()
     .describe("JSON with the newest `version` or `tag_name`, asked in the background at start and by `/version/check`")

@@ -47,6 +47,7 @@ describe("the variables", () => {
 
   it.each([
     ["PORT", "0"],
+    ["UPDATE_CHECK_URL", "https://registry.example/@scope/byteproxy/latest"],
     ["REST_SECRETS", "A@https://a.example,A@http://127.0.0.1:1, file:/run/x@y/token@https://b.example:8443"],
     ["PORT", "65535"],
     ["STRICT_TLS", "TRUE"],

@@ -5,6 +5,7 @@
 import { linkSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { loadConfig } from "../../src/config/load-config.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { tempFolder } from "../config/temp-folder.ts";
@@ -298,6 +299,17 @@ describe("REST_SECRETS", () => {
     ] as const) {
       await expectRefused(gateway, "PUT", "/services/mine", { baseUrl, tls });
     }
+  });
+
+  test("that opens a client certificate no more leaves the service without it, and its trust as it was", async () => {
+    const pem = (name: string) => join(import.meta.dirname, "../support/tls", name);
+    const pair = { certFile: pem("localhost.pem"), keyFile: pem("localhost-key.pem") };
+    const trust = { caFile: pem("ca.pem"), servername: "a.internal", strict: true };
+    const config = loadConfig({ directory: tempFolder(), processEnv: {} });
+    const tls = { ...pair, ...trust };
+    const reading = config.readRuntimeService("mine", { baseUrl: "https://a.example/", tls });
+    expect(reading).toMatchObject({ refusal: { path: ["tls", "keyFile"] } });
+    expect("service" in reading && reading.service.tls).toEqual(trust);
   });
 
   test("that lists no more what a stored service uses takes its credential away, at the next start and reload", async () => {

@@ -35,7 +35,8 @@ export async function fetchJson(url: string, { isTlsStrict, egress }: FetchOptio
 
 function bodyOf(asking: ReturnType<typeof request>): Promise<string> {
   return new Promise((resolve, reject) => {
-    asking.once("error", reject);
+    // For good: what happens to it after it was given up is raised here, too, and must not be thrown.
+    asking.on("error", reject);
     asking.once("response", (answer: IncomingMessage) => {
       if (answer.statusCode !== 200) return reject(new Error(`the answer was ${answer.statusCode}`));
       let text = "";
