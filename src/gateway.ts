@@ -182,7 +182,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
   });
   return {
     ...{ instance, logger, monitor, tunnels, metrics, listeners, openWebSockets, audit, serviceChanges, ownListeners },
-    fingerprint: stores.fingerprint,
+    ...{ fingerprint: stores.fingerprint, mask: masks.all },
     addresses: config,
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,

@@ -8,6 +8,7 @@ import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
 import type { ControlPlane, ControlPlaneParts, Listener } from "./control-plane/parts.ts";
+import { createDryRun } from "./data-plane/dry-run/dry-run.ts";
 import { fetchJson } from "./data-plane/forward/fetch-json.ts";
 import { probe } from "./data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "./data-plane/pipeline.ts";
@@ -22,7 +23,10 @@ import { version } from "./version.ts";
 /** What outlives a generation. */
 export interface LastingParts
   extends Pick<PipelineParts, "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "retryAfterS" | "tunnels">,
-    Pick<ControlPlaneParts, "listeners" | "openWebSockets" | "reload" | "serviceChanges" | "audit" | "fingerprint">,
+    Pick<
+      ControlPlaneParts,
+      "listeners" | "openWebSockets" | "reload" | "serviceChanges" | "audit" | "fingerprint" | "mask"
+    >,
     Omit<UpstreamContext, "settings"> {
   /** Where it listens since it started: a reload moves nothing. */
   readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
@@ -72,8 +76,10 @@ export function createGeneration(
     clients: createClientView(settings, callers.isProtected("proxy")),
     registry: createRegistry(upstreams),
   };
+  const pipelineParts = { ...parts, findPrepared: (key: string) => upstreams.get(key)?.prepared };
   const controlPlaneParts = {
     ...parts,
+    explain: createDryRun({ ...pipelineParts, connections: () => mainOf(lasting.listeners()).connections }),
     loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,
     probe: (key: string) => probe((upstreams.get(key) as Upstream).prepared),
     guardOpenProxyPlane: guardOpenPlane,
@@ -86,7 +92,7 @@ export function createGeneration(
     isOwnKey: callers.isOwnKey,
     registry: parts.registry,
     cors,
-    dataPlane: createPipeline({ ...parts, findPrepared: (key) => upstreams.get(key)?.prepared }),
+    dataPlane: createPipeline(pipelineParts),
     checkForUpdate,
     upstreams,
     warnings,
@@ -106,6 +112,8 @@ function openUpstreams(
   }
   return upstreams;
 }
+
+const mainOf = (listeners: readonly Listener[]) => listeners.find(({ name }) => name === "main") as Listener;
 
 /** With a second listener, operators are served there and callers here. */
 function createControlPlanes(

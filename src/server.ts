@@ -2,16 +2,17 @@
  * The listener and the fork: `/proxy/<service>` to the data plane, everything else to the control plane.
  * Invariant: what the parser itself refuses is answered in the gateway's own form too, or the connection is cut.
  */
-import { createServer, type IncomingMessage, type Server, ServerResponse } from "node:http";
+import { type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
-import { ClientRequest, isProxied } from "./perimeter/client-request.ts";
+import { isProxied } from "./perimeter/client-request.ts";
 import { type Connections, createConnections } from "./perimeter/connections.ts";
 import { createEarlyRefusals, type EarlyRefusalParts, linger } from "./perimeter/early-refusals.ts";
-import { findMalformed, HEADER_BYTES_LIMIT, methodRefused } from "./perimeter/framing.ts";
+import { findMalformed, methodRefused } from "./perimeter/framing.ts";
+import { createParser, parserRefusal } from "./perimeter/parser.ts";
 
 /** @param head of a WebSocket handshake: what the client sent behind it. */
 type DataPlane = (req: IncomingMessage, res: ServerResponse, connections: Connections, head?: Buffer) => Promise<void>;
@@ -24,9 +25,6 @@ export interface ServerParts extends EarlyRefusalParts {
   /** The control plane's `fetch`. */
   readonly controlPlane: Parameters<typeof getRequestListener>[0];
 }
-
-/** How long the headers of a request may take, ms. */
-const HEADERS_TIMEOUT_MS = 60_000;
 
 /** How often connections that have become idle are closed while draining, ms. */
 const IDLE_SWEEP_MS = 20;
@@ -56,7 +54,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   const failed = new WeakSet<Duplex>();
   const upgraded = new WeakSet<Duplex>();
 
-  const server = openHttpServer(parts.keepAliveTimeoutMs, (req, res) => order.serveInTurn(req, res, serve));
+  const server = createParser(parts.keepAliveTimeoutMs, (req, res) => order.serveInTurn(req, res, serve));
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
     order.serveInTurn(req, res, () => refusals.answer(req, res, new GatewayError("EXPECTATION_FAILED"))),
   );
@@ -131,27 +129,6 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   }
 }
 
-function openHttpServer(keepAliveTimeout: number, serve: (req: IncomingMessage, res: ServerResponse) => void): Server {
-  const server = createServer(
-    {
-      IncomingMessage: ClientRequest,
-      keepAliveTimeout,
-      maxHeaderSize: HEADER_BYTES_LIMIT,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      // Uploads have no total limit; silence inside one is the exchange's own deadline.
-      requestTimeout: 0,
-      // Checked in findMalformed, as is the number of lines, so that the answer has the gateway's form.
-      requireHostHeader: false,
-      noDelay: true,
-    },
-    serve,
-  );
-  // 0: never drop header lines silently.
-  server.maxHeadersCount = 0;
-  server.on("checkContinue", serve);
-  return server;
-}
-
 function listen(server: Server, port: number, host: string): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
@@ -178,10 +155,4 @@ async function close(server: Server, connections: Connections, timeoutMs: number
   connections.destroyAll();
   await closed;
   return cut;
-}
-
-function parserRefusal(code: string | undefined): GatewayError {
-  if (code === "HPE_HEADER_OVERFLOW") return new GatewayError("HEADERS_TOO_LARGE");
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new GatewayError("REQUEST_TIMEOUT");
-  return new GatewayError("INVALID_REQUEST");
 }

@@ -29,6 +29,8 @@ export type Authentication =
 export interface Callers {
   /** Decides for one plane: bearer before header before query, the first valid one wins. */
   authenticate(plane: Plane, presented: PresentedKeys): Authentication;
+  /** What would be decided for a caller of this id, who would have shown its key; undefined for an id that nobody has. */
+  assume(plane: Plane, callerId: string): Authentication | undefined;
   /** True for any of the gateway's own keys: such a token must never travel on. */
   isOwnKey(token: string): boolean;
   isProtected(plane: Plane): boolean;
@@ -69,6 +71,15 @@ export function createCallers(config: Pick<Config, "proxyPlane" | "managementPla
         }
       }
       return seen ? { verdict: "unknown", otherPlane } : { verdict: "missing", otherScheme: presented.otherScheme };
+    },
+    assume(plane, callerId) {
+      const keyPlane = (["proxy", "management"] as const).find((each) => callers[each].id === callerId);
+      if (keyPlane === undefined && callerId !== ANONYMOUS.id) return undefined;
+      if (!planes[plane].isProtected) return { verdict: "known", caller: ANONYMOUS };
+      if (keyPlane === undefined) return { verdict: "missing", otherScheme: false };
+      return keyPlane === plane
+        ? { verdict: "known", caller: callers[plane] }
+        : { verdict: "unknown", otherPlane: true };
     },
     isOwnKey(token) {
       const digest = sha256(token);

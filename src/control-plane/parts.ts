@@ -13,6 +13,7 @@ import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Audit } from "../registry/audit.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
+import type { Explanation, RequestToExplain } from "../registry/explanation.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ReloadOutcome } from "../registry/reload-outcome.ts";
@@ -20,6 +21,7 @@ import type { ServiceChanges } from "../registry/service-changes.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { SecretMask } from "../telemetry/redact.ts";
 import type { UpdateStatus } from "../update-check.ts";
 
 export interface ServiceLoad {
@@ -62,6 +64,10 @@ export interface ControlPlaneParts {
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   /** One look at the upstream of a service in the registry. */
   readonly probe: (key: string) => Promise<ProbeOutcome>;
+  /** What the data plane would do with a request. */
+  readonly explain: (request: RequestToExplain) => Promise<Explanation>;
+  /** Replaces every known secret. */
+  readonly mask: SecretMask;
   /** Of a service in the registry. */
   readonly loadOf: (key: string) => ServiceLoad;
   /** All proxied requests under way. */

@@ -4,6 +4,12 @@ import type { PresentedKeys } from "../callers/presented-keys.ts";
 import { callerOrRefusal } from "../callers/refuse-caller.ts";
 import type { GatewayError } from "../errors.ts";
 
+/** The same for a caller who is only assumed; undefined for an id that nobody has. */
+export function decideAssumedCaller(callers: Callers, callerId: string): Caller | GatewayError | undefined {
+  const authentication = callers.assume("proxy", callerId);
+  return authentication && callerOrRefusal("proxy", authentication);
+}
+
 export function decideCaller(callers: Callers, presented: PresentedKeys): Caller | GatewayError {
   return callerOrRefusal("proxy", callers.authenticate("proxy", presented));
 }

@@ -7,7 +7,7 @@ import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
-import { createDial, type Dial, type DialOptions } from "./forward/egress.ts";
+import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./forward/egress.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport.ts";
 import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
@@ -45,6 +45,8 @@ export interface PreparedService {
   readonly transport: Transport;
   /** Makes a connection to it; the transport and WebSockets have no other way. */
   readonly dial: Dial;
+  /** Where that may lead; undefined for the embedded service, which leads nowhere else. */
+  readonly egress: EgressPolicy | undefined;
 }
 
 /** @param kept what goes on counting when a service is made anew. */
@@ -73,6 +75,7 @@ export function prepareService(
     slots: new Slots(service.maxConcurrent),
     transport: createTransport(dial),
     dial,
+    egress: dialOptions.socketPath === undefined ? dialOptions.egress : undefined,
   };
 }
 

@@ -46,9 +46,9 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
   let bound = createKeyBound(windowMs);
   const policy = `"${per}";q=${maxRequests};w=${Math.ceil(windowMs / 1000)}`;
 
-  const keyOf = (subject: LimitSubject) => {
+  const keyOf = (subject: LimitSubject, find: (key: string) => string) => {
     if (per === "service") return "";
-    return bound.admit(per === "caller" ? subject.callerId : addressKey(subject.address));
+    return find(per === "caller" ? subject.callerId : addressKey(subject.address));
   };
   const state = (result: RateLimiterRes | null, isExceeded: boolean): LimitState => ({
     limit: maxRequests,
@@ -65,11 +65,11 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
       bound = createKeyBound(windowMs);
     },
     async peek(subject) {
-      const result = await store.get(keyOf(subject));
+      const result = await store.get(keyOf(subject, bound.find));
       return state(result, result !== null && result.consumedPoints >= maxRequests);
     },
     spend: (subject) =>
-      store.consume(keyOf(subject)).then(
+      store.consume(keyOf(subject, bound.admit)).then(
         (result) => state(result, false),
         (rejection) => {
           // An exceeded limit is a RateLimiterRes; an Error is the store failing.
@@ -96,20 +96,26 @@ function createKeyBound(windowMs: number) {
   let current = new Set<string>();
   let previous = new Set<string>();
   let turnsAt = Date.now() + windowMs;
+
+  /** The key that is counted by. */
+  function find(key: string): string {
+    const now = Date.now();
+    if (now >= turnsAt) {
+      // A count lives one window from its first request, so the keys of the window before may still be alive.
+      previous = now >= turnsAt + windowMs ? new Set() : current;
+      current = new Set();
+      turnsAt = now + windowMs;
+    }
+    const isNew = !current.has(key) && !previous.has(key);
+    return isNew && current.size + previous.size >= KEYS_LIMIT ? OVERFLOW_KEY : key;
+  }
   return {
+    find,
+    /** The same, and it has its own count from now on. */
     admit(key: string): string {
-      const now = Date.now();
-      if (now >= turnsAt) {
-        // A count lives one window from its first request, so the keys of the window before may still be alive.
-        previous = now >= turnsAt + windowMs ? new Set() : current;
-        current = new Set();
-        turnsAt = now + windowMs;
-      }
-      if (!current.has(key) && !previous.has(key) && current.size + previous.size >= KEYS_LIMIT) {
-        return OVERFLOW_KEY;
-      }
-      current.add(key);
-      return key;
+      const counted = find(key);
+      if (counted === key) current.add(key);
+      return counted;
     },
   };
 }

@@ -14,6 +14,11 @@ const MEMBERS = ["headers", "setHeaders"] as const;
 /** Shown: what by its name carries no credential. A list of what does would always lack one. */
 const IS_PLAIN = /^(?:accept(?:-.*)?|cache-control|content-.*|prefer|user-agent|(?:.*-)?version)$/i;
 
+/** The value itself, or the mask. */
+export function maskHeader(name: string, value: string): string {
+  return IS_PLAIN.test(name) ? value : MASK;
+}
+
 /** The config with every such value masked. */
 export function maskHeaders(config: Config): Config {
   return mapHeaders(config, (_, name, value) => (IS_PLAIN.test(name) ? value : MASK));

@@ -82,17 +82,20 @@ function tls(reason: string): Explanation {
 export function explainFailure(error: Error, service: Pick<Service, "key" | "connectTimeoutMs">): GatewayError {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === "UND_ERR_CONNECT_TIMEOUT") return connectTimeout(service, error);
-  if (code === EGRESS_NOT_ALLOWED) {
-    return new GatewayError("EGRESS_NOT_ALLOWED", {
-      message: `${service.key} leads where the gateway does not connect: ${error.message}.`,
-    });
-  }
+  if (code === EGRESS_NOT_ALLOWED) return egressRefusal(service.key, error.message);
   const explanation = explain(code, error);
   if (explanation === undefined) return new GatewayError("INTERNAL_ERROR", { cause: error });
   return new GatewayError(explanation.code, {
     message: `${service.key}: ${explanation.words}.`,
     cause: error,
     ...(explanation.proxyStatus === undefined ? {} : { proxyStatus: explanation.proxyStatus }),
+  });
+}
+
+/** @param reason what the address is. */
+export function egressRefusal(serviceKey: string, reason: string): GatewayError {
+  return new GatewayError("EGRESS_NOT_ALLOWED", {
+    message: `${serviceKey} leads where the gateway does not connect: ${reason}.`,
   });
 }
 

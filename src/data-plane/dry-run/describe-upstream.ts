@@ -1,0 +1,69 @@
+/**
+ * The request as the upstream would get it, for people to read.
+ * Invariant: made by the function that makes the real one, with a mask in the place of the credential; and a header value that may
+ * be a secret is masked, whoever set it.
+ */
+import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
+import type { ExplainedHeader, ExplainedUpstream } from "../../registry/explanation.ts";
+import { MASK, maskHeader } from "../../registry/masked-headers.ts";
+import type { Exchange } from "../exchange.ts";
+import { createUpstreamRequest, type UpstreamRequestParts } from "../forward/upstream-request.ts";
+import type { Route } from "../identify.ts";
+import { injectCredential, type PreparedCredential } from "../inject-credential/inject-credential.ts";
+
+/** What the gateway itself writes, or takes over only where it is sound. */
+const OWN = /^(?:host|via|te|x-request-id|traceparent|forwarded|x-forwarded-.*)$/i;
+
+/** Written anew for the next hop with the same meaning. */
+const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"]);
+const UPGRADE: ReadonlySet<string> = new Set(["connection", "upgrade"]);
+
+/** @param sent header names and values of the client's. */
+export function describeUpstream(
+  exchange: Exchange,
+  route: Route,
+  sent: readonly (readonly [name: string, value: string])[],
+  parts: UpstreamRequestParts,
+): ExplainedUpstream {
+  const { prepared, base } = route;
+  const request = createUpstreamRequest(exchange, route, parts);
+  injectCredential(request, masked(prepared.credential));
+  const isWebSocket = isWebSocketUpgrade(exchange.req);
+  const { service } = prepared;
+  return {
+    method: request.method,
+    url: `${base.origin}${request.path}`,
+    transport: isWebSocket ? "websocket" : "http",
+    headers: compareHeaders(sent, [...request.headers, "Host", new URL(base.origin).host], isWebSocket),
+    timeoutMs: service.timeoutMs,
+    connectTimeoutMs: service.connectTimeoutMs,
+    retries: service.retries,
+  };
+}
+
+function masked(credential: PreparedCredential): PreparedCredential {
+  return credential.place === "header" || credential.place === "query" ? { ...credential, value: MASK } : credential;
+}
+
+/** @param flat what the upstream gets, names and values in turn. */
+function compareHeaders(sent: readonly (readonly [string, string])[], flat: readonly string[], isWebSocket: boolean) {
+  const got = flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1] as string] as const] : []));
+  const kept: ExplainedHeader[] = [];
+  const removed: string[] = [];
+  for (const [name, value] of sent) {
+    const lowerCaseName = name.toLowerCase();
+    const at = got.findIndex(([other, its]) => other.toLowerCase() === lowerCaseName && its === value);
+    const isRewritten = FRAMING.has(lowerCaseName) || (isWebSocket && UPGRADE.has(lowerCaseName));
+    if (at === -1 && !isRewritten) {
+      removed.push(name);
+      continue;
+    }
+    if (at !== -1) got.splice(at, 1);
+    kept.push(show(name, value));
+  }
+  return { added: got.map(([name, value]) => show(name, value)), removed, kept };
+}
+
+function show(name: string, value: string): ExplainedHeader {
+  return { name, value: OWN.test(name) || FRAMING.has(name.toLowerCase()) ? value : maskHeader(name, value) };
+}

@@ -1,0 +1,43 @@
+/**
+ * What reads requests off a socket: node:http's parser, with the limits that a listener sets it.
+ * Invariant: nothing is dropped or answered by it in silence; what it cannot read is told in the gateway's codes.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { GatewayError } from "../errors.ts";
+import { ClientRequest } from "./client-request.ts";
+import { HEADER_BYTES_LIMIT } from "./framing.ts";
+
+/** How long the headers of a request may take, ms. */
+const HEADERS_TIMEOUT_MS = 60_000;
+
+/** @param keepAliveTimeout ms */
+export function createParser(
+  keepAliveTimeout: number,
+  serve: (req: IncomingMessage, res: ServerResponse) => void,
+): Server {
+  const server = createServer(
+    {
+      IncomingMessage: ClientRequest,
+      keepAliveTimeout,
+      maxHeaderSize: HEADER_BYTES_LIMIT,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      // Uploads have no total limit; silence inside one is the exchange's own deadline.
+      requestTimeout: 0,
+      // Checked in findMalformed, as is the number of lines, so that the answer has the gateway's form.
+      requireHostHeader: false,
+      noDelay: true,
+    },
+    serve,
+  );
+  // 0: never drop header lines silently.
+  server.maxHeadersCount = 0;
+  server.on("checkContinue", serve);
+  return server;
+}
+
+/** @param code of the error that node:http raised. */
+export function parserRefusal(code: string | undefined): GatewayError {
+  if (code === "HPE_HEADER_OVERFLOW") return new GatewayError("HEADERS_TOO_LARGE");
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new GatewayError("REQUEST_TIMEOUT");
+  return new GatewayError("INVALID_REQUEST");
+}
