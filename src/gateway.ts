@@ -154,7 +154,8 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
   const logger = await openLogger(config, masks, options.logSink);
   const monitor = createPressureMonitor(settings);
   const tunnels = createTunnels();
-  const listeners = () => open.map(({ name, server }) => ({ name, connections: server.connections }));
+  const listeners = () =>
+    open.map(({ name, server }) => ({ name, connections: server.connections, boundTo: server.boundTo }));
   const openWebSockets = () => tunnels.open;
   const metrics = createMetrics({
     services: () => generations.measured(),
@@ -182,7 +183,8 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
   });
   return {
     ...{ instance, logger, monitor, tunnels, metrics, listeners, openWebSockets, audit, serviceChanges, ownListeners },
-    ...{ fingerprint: stores.fingerprint, mask: masks.all },
+    ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
+    load: options.load ?? (() => config),
     addresses: config,
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,

@@ -12,6 +12,8 @@ import { createDryRun } from "./data-plane/dry-run/dry-run.ts";
 import { fetchJson } from "./data-plane/forward/fetch-json.ts";
 import { probe } from "./data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "./data-plane/pipeline.ts";
+import { createDiagnostics } from "./diagnostics/diagnostics.ts";
+import { createDiagnosticsContext } from "./diagnostics-context.ts";
 import { createClientView } from "./perimeter/client-view.ts";
 import { type Cors, createCors } from "./perimeter/cors.ts";
 import { createForeignPageGuard, createHostList, createOpenPlaneGuard, type HostList } from "./perimeter/open-plane.ts";
@@ -23,11 +25,13 @@ import { version } from "./version.ts";
 /** What outlives a generation. */
 export interface LastingParts
   extends Pick<PipelineParts, "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "retryAfterS" | "tunnels">,
-    Pick<
-      ControlPlaneParts,
-      "listeners" | "openWebSockets" | "reload" | "serviceChanges" | "audit" | "fingerprint" | "mask"
-    >,
+    Pick<ControlPlaneParts, "openWebSockets" | "reload" | "serviceChanges" | "audit" | "fingerprint" | "mask">,
     Omit<UpstreamContext, "settings"> {
+  /** Reads the configuration as a reload would. @throws ConfigProblems */
+  readonly load: () => Config;
+  /** DATA_DIR; undefined where state is in memory. */
+  readonly stateFolder: string | undefined;
+  readonly listeners: () => readonly BoundListener[];
   /** Where it listens since it started: a reload moves nothing. */
   readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
 }
@@ -45,6 +49,11 @@ export interface Generation {
   readonly warnings: readonly string[];
   /** By listener. */
   readonly controlPlanes: Readonly<Record<Listener["name"], ControlPlane>>;
+}
+
+/** A listener, and where it is bound; undefined while it is not. */
+export interface BoundListener extends Listener {
+  readonly boundTo: () => { readonly address: string; readonly port: number } | undefined;
 }
 
 /** All that is served by a configuration. */
@@ -76,12 +85,16 @@ export function createGeneration(
     clients: createClientView(settings, callers.isProtected("proxy")),
     registry: createRegistry(upstreams),
   };
+  const probeOf = (key: string, withinMs?: number) => probe((upstreams.get(key) as Upstream).prepared, withinMs);
   const pipelineParts = { ...parts, findPrepared: (key: string) => upstreams.get(key)?.prepared };
   const controlPlaneParts = {
     ...parts,
+    diagnose: createDiagnostics(
+      createDiagnosticsContext({ config, warnings, upstreams, callers, cors, checkForUpdate, probe: probeOf }, lasting),
+    ),
     explain: createDryRun({ ...pipelineParts, connections: () => mainOf(lasting.listeners()).connections }),
     loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,
-    probe: (key: string) => probe((upstreams.get(key) as Upstream).prepared),
+    probe: probeOf,
     guardOpenProxyPlane: guardOpenPlane,
     guardOpenManagementPlane: createOpenPlaneGuard(config, "management"),
     findForeignPage: createForeignPageGuard(config),

@@ -46,6 +46,7 @@ describe("the house", () => {
       "registry/",
       "perimeter/",
       "pressure/",
+      "diagnostics/",
     ]) {
       expect(between(room, "data-plane/"), room).toEqual([]);
       expect(between(room, "control-plane/"), room).toEqual([]);

@@ -6,9 +6,13 @@ import { hash, timingSafeEqual } from "node:crypto";
 import type { Config } from "../config/load-config.ts";
 import type { Secret } from "../config/secret.ts";
 import type { PresentedKeys } from "./presented-keys.ts";
+import { createRefusedKeys, faultOf, type KeyFault, type RefusedKeys } from "./refused-keys.ts";
 
 /** Hex digits of a SHA-256. */
 const DIGEST_LENGTH = 64;
+
+/** Of the keys of one request: more of them are no mistake. */
+const JUDGED_LIMIT = 3;
 
 export type Plane = "proxy" | "management";
 
@@ -31,6 +35,10 @@ export interface Callers {
   authenticate(plane: Plane, presented: PresentedKeys): Authentication;
   /** What would be decided for a caller of this id, who would have shown its key; undefined for an id that nobody has. */
   assume(plane: Plane, callerId: string): Authentication | undefined;
+  /** Counts a refusal by what was wrong with the key. */
+  rememberRefused(plane: Plane, presented: PresentedKeys): void;
+  /** Since these keys are in use. */
+  refusedKeys(): readonly RefusedKeys[];
   /** True for any of the gateway's own keys: such a token must never travel on. */
   isOwnKey(token: string): boolean;
   isProtected(plane: Plane): boolean;
@@ -56,7 +64,21 @@ export function createCallers(config: Pick<Config, "proxyPlane" | "managementPla
     return timingSafeEqual(expected, candidate);
   };
 
+  const refused = createRefusedKeys();
+
+  function faultIn(plane: Plane, { bearer, header, query, otherScheme }: PresentedKeys): KeyFault {
+    const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
+    if (keys.length === 0) return otherScheme ? "another scheme" : "missing";
+    if (keys.some((key) => opens(plane === "proxy" ? "management" : "proxy", sha256(key)))) {
+      return "the other plane's key";
+    }
+    const own = planes[plane].key?.reveal() ?? "";
+    return keys.map((key) => faultOf(key, own, isSame)).find((fault) => fault !== "unknown") ?? "unknown";
+  }
+
   return {
+    rememberRefused: (plane, presented) => refused.add(plane, faultIn(plane, presented)),
+    refusedKeys: refused.list,
     authenticate(plane, presented) {
       if (!planes[plane].isProtected) return { verdict: "known", caller: ANONYMOUS };
       const other: Plane = plane === "proxy" ? "management" : "proxy";
@@ -91,6 +113,10 @@ export function createCallers(config: Pick<Config, "proxyPlane" | "managementPla
       return (["proxy", "management"] as const).find((plane) => opens(plane, digest));
     },
   };
+}
+
+function isSame(a: string, b: string): boolean {
+  return timingSafeEqual(Buffer.from(sha256(a), "latin1"), Buffer.from(sha256(b), "latin1"));
 }
 
 function sha256(text: string): string {

@@ -3,6 +3,8 @@
  * Invariant: every copy is found, in every spelling, because every copy must also be cut out again.
  */
 
+import type { IncomingMessage } from "node:http";
+
 /** Header values by slot, each with all its occurrences. */
 export interface PresentedKeys {
   /** Tokens of `Authorization: Bearer`. */
@@ -11,6 +13,11 @@ export interface PresentedKeys {
   readonly query: readonly string[];
   /** An Authorization of another scheme was there. */
   readonly otherScheme: boolean;
+}
+
+/** From the raw text: both planes know the same forms of a key. */
+export function presentedKeysOf({ url, rawHeaders }: Pick<IncomingMessage, "url" | "rawHeaders">): PresentedKeys {
+  return readPresentedKeys(rawHeaders, url?.split("?").slice(1).join("?"));
 }
 
 /** By the schema of the settings. */

@@ -1,9 +1,17 @@
 /** The 401 of both planes: says which kind of key is needed and how to send it, and nothing an attacker could use. */
 import { GatewayError } from "../errors.ts";
-import type { Authentication, Caller, Plane } from "./callers.ts";
+import type { Authentication, Caller, Callers, Plane } from "./callers.ts";
+import type { PresentedKeys } from "./presented-keys.ts";
 
 const KEY_VARIABLE: Record<Plane, string> = { proxy: "PROXY_API_KEY", management: "MANAGEMENT_API_KEY" };
 const PLANE_PATH: Record<Plane, string> = { proxy: "/proxy", management: "/manage" };
+
+/** Lets in, or refuses and remembers what was wrong with the key, for the diagnostics. */
+export function authenticateOrRefuse(plane: Plane, callers: Callers, presented: PresentedKeys): Caller | GatewayError {
+  const decided = callerOrRefusal(plane, callers.authenticate(plane, presented));
+  if (decided instanceof GatewayError) callers.rememberRefused(plane, presented);
+  return decided;
+}
 
 /** The caller, or the refusal. */
 export function callerOrRefusal(plane: Plane, authentication: Authentication): Caller | GatewayError {

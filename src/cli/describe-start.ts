@@ -2,13 +2,15 @@
 import { relative } from "node:path";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
+import { findContainer } from "../diagnostics/listen.ts";
 import type { Gateway } from "../gateway.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { version } from "../version.ts";
 
 export function describeStart({ config, services, warnings, url, managementUrl, logger }: Gateway): void {
   for (const warning of warnings) logger.warn(warning);
-  for (const line of startLines(config, services(), url, managementUrl)) logger.info(line);
+  const start = { config, services: services(), url, managementUrl, isInContainer: findContainer() };
+  for (const line of startLines(start)) logger.info(line);
 }
 
 /** In the background: it keeps nobody waiting, and what goes wrong with it is nobody's problem. */
@@ -17,7 +19,16 @@ export async function announceUpdate({ checkForUpdate, logger }: Gateway): Promi
   if (updateAvailable) logger.info(`ByteProxy ${latest} is there, this is ${version.version}`);
 }
 
-export function startLines(config: Config, served: readonly Service[], url: string, managementUrl?: string): string[] {
+export interface Start {
+  readonly config: Config;
+  readonly services: readonly Service[];
+  readonly url: string;
+  readonly managementUrl?: string | undefined;
+  /** Others would have to come in from outside of one. */
+  readonly isInContainer?: boolean;
+}
+
+export function startLines({ config, services: served, url, managementUrl, isInContainer = false }: Start): string[] {
   const hasKey = config.proxyPlane.isProtected;
   const header = hasKey ? ' -H "Authorization: Bearer $PROXY_API_KEY"' : "";
   const local = url.replace("//0.0.0.0", "//127.0.0.1").replace("//[::]", "//[::1]");
@@ -25,6 +36,9 @@ export function startLines(config: Config, served: readonly Service[], url: stri
   const example = hasEcho ? "echo/hello?x=1" : `${served[0]?.key ?? "echo"}/`;
   return [
     `ByteProxy ${version.version} listens on ${url}`,
+    ...(config.isLoopback && isInContainer
+      ? ["This is a container, and HOST is loopback: nothing outside of it reaches the gateway; HOST=0.0.0.0 opens it"]
+      : []),
     ...(managementUrl === undefined ? [] : [`/manage, /status, /metrics and /docs are on ${managementUrl} only`]),
     `Read: ${filesRead(config)}`,
     `Services: ${serviceWords(served)}`,

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { dirname } from "node:path";
 import { DataDirInUse } from "../stores/data-dir-lock.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";
+import { findPortHolder } from "./port-holder.ts";
 
 class StartFailure extends Error {}
 
@@ -74,7 +75,7 @@ export function explainStartFailure(error: unknown): string | undefined {
   if (syscall !== "listen" && syscall !== "getaddrinfo") return undefined;
   switch (code) {
     case "EADDRINUSE":
-      return `Port ${port} on ${address} is in use by another process; stop it, or choose another port with PORT= (or MANAGEMENT_PORT=).`;
+      return `Port ${port} on ${address} is in use by ${findPortHolder(port ?? 0) ?? "another process"}; stop it, or choose another port with PORT= (or MANAGEMENT_PORT=).`;
     case "EACCES":
       return `Port ${port} on ${address} may not be opened by this user; choose one above 1023 with PORT=.`;
     case "EADDRNOTAVAIL":

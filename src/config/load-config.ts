@@ -6,6 +6,7 @@ import { relative } from "node:path";
 import { completeService } from "./complete-service.ts";
 import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
 import { isLoopbackHost } from "./hosts.ts";
+import { type KnownVariable, type MisspeltVariable, reviewVariables } from "./known-variables.ts";
 import { type PlaneConfig, protectPlanes } from "./planes.ts";
 import { ConfigProblems } from "./problems.ts";
 import { readSettings, variablePlace } from "./read-settings.ts";
@@ -40,6 +41,7 @@ export interface Config {
   readonly readRuntimeService: RuntimeServiceReader;
   readonly configFile: { readonly path: string; readonly state: "read" | "absent" | "empty" };
   readonly envFiles: readonly EnvFile[];
+  readonly variables: { readonly known: readonly KnownVariable[]; readonly misspelt: readonly MisspeltVariable[] };
   readonly warnings: readonly string[];
 }
 
@@ -87,6 +89,7 @@ export function loadConfig({ directory = process.cwd(), ...sources }: Environmen
     readRuntimeService: createRuntimeServiceReader(context, definitions),
     configFile: { path: settings.CONFIG_FILE, state: file.state },
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
+    variables: reviewVariables(environment, services.values()),
     warnings,
   });
 }

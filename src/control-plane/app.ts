@@ -26,6 +26,7 @@ export function createControlPlane(parts: ControlPlaneParts, audience: Audience)
   app.use(async (context, next) => {
     const { incoming } = context.env;
     context.set("requestId", instance.requestId(incoming));
+    if (incoming.headers.origin !== undefined) cors.remember(incoming.headers);
     const verdict = instance.findLoop(incoming.headers) ?? cors.decidePreflight(incoming, undefined);
     if (verdict instanceof GatewayError) context.res = answer(context, parts, verdict);
     else if (verdict !== undefined) context.res = new Response(null, { status: 204, headers: pairsOf(verdict) });

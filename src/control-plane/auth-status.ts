@@ -1,6 +1,7 @@
 /** What is protected, and in which places this request carried a key: for the moment before anything else is understood. */
+
+import { presentedKeysOf } from "../callers/presented-keys.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
-import { presentedKeysOf } from "./require-caller.ts";
 
 export function addAuthStatusRoute(app: ControlPlane, { callers }: ControlPlaneParts): void {
   app.get("/auth-status", (context) => {

@@ -3,6 +3,7 @@ import type { HttpBindings } from "@hono/node-server";
 import type { Hono } from "hono";
 import type { Callers, Plane } from "../callers/callers.ts";
 import type { PlaneConfig } from "../config/planes.ts";
+import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { Connections } from "../perimeter/connections.ts";
@@ -64,6 +65,8 @@ export interface ControlPlaneParts {
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   /** One look at the upstream of a service in the registry. */
   readonly probe: (key: string) => Promise<ProbeOutcome>;
+  /** All checks, now. */
+  readonly diagnose: () => Promise<Diagnostics>;
   /** What the data plane would do with a request. */
   readonly explain: (request: RequestToExplain) => Promise<Explanation>;
   /** Replaces every known secret. */

@@ -3,13 +3,13 @@
  * Invariant: base URLs and the names of variables are for whoever holds the management key, where there is one.
  */
 import { getHeapStatistics } from "node:v8";
+import { presentedKeysOf } from "../callers/presented-keys.ts";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { version } from "../version.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
-import { presentedKeysOf } from "./require-caller.ts";
 
 export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): void {
   const { instance, registry, monitor, inFlight } = parts;

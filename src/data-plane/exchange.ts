@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { LimitState } from "../limits/limiters.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
+import type { ServiceTimes } from "../registry/service-times.ts";
 
 export class Exchange {
   readonly req: IncomingMessage;
@@ -28,6 +29,8 @@ export class Exchange {
   limit: LimitState | undefined;
   /** Of the credential that was put on; undefined where none was. */
   credentialRefusals: CredentialRefusals | undefined;
+  /** Of the service that it was let in to. */
+  times: ServiceTimes | undefined;
   /** The connection cannot carry another request: the answer says so and the socket is closed behind it. */
   closesConnection = false;
 

@@ -18,7 +18,7 @@ import type { Slots } from "../pressure/slots.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { decideCaller } from "./authenticate.ts";
+import { authenticate } from "./authenticate.ts";
 import { decideAuthorization } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forward/forward.ts";
@@ -76,6 +76,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.closesConnection =
         instance.isDraining || req.headers.upgrade !== undefined || connections.isSurplus(req.socket);
       admit(instance.findLoop(req.headers));
+      if (req.headers.origin !== undefined) cors.remember(req.headers);
       if (isOpen) admit(parts.guardOpenPlane(req.headers));
 
       const identified = identify(req.url as string, parts.findPrepared);
@@ -86,7 +87,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.enterGateway(inFlight);
 
       const presented = readPresentedKeys(req.rawHeaders, identified.query);
-      const caller = admit(decideCaller(callers, presented));
+      const caller = admit(authenticate(callers, presented));
       exchange.callerId = caller.id;
 
       const route = admit(decideRoute(identified, registry));
@@ -96,6 +97,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       admit(decideCredential(prepared.credential, prepared.service.key));
       admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
       exchange.enterService(prepared.slots);
+      exchange.times = prepared.times;
       if (prepared.limiter !== undefined) {
         exchange.limit = await prepared.limiter.spend({ callerId: caller.id, address: exchange.clientAddress });
         admit(decideRateLimit(exchange.limit, prepared.service.key, Date.now()));

@@ -7,6 +7,7 @@ import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
+import { ServiceTimes } from "../registry/service-times.ts";
 import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./forward/egress.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport.ts";
@@ -31,6 +32,7 @@ export interface PreparedService {
   readonly versionedBases: ReadonlyMap<string, Base>;
   readonly credential: PreparedCredential;
   readonly credentialRefusals: CredentialRefusals;
+  readonly times: ServiceTimes;
   readonly stripPlan: StripPlan;
   readonly pathHints: readonly {
     readonly pattern: Pick<RegExp, "test">;
@@ -69,6 +71,7 @@ export function prepareService(
     ),
     credential,
     ...kept,
+    times: new ServiceTimes(),
     stripPlan: createStripPlan(service, credential),
     pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: RE2JS.compile(match), message, hint })),
     methods: service.methods === undefined ? undefined : withHead(service.methods),

@@ -16,6 +16,8 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
   const { statusCode } = exchange.res;
   if ((statusCode === 401 || statusCode === 403) && answeredAt !== 0) noteRefusal(exchange, logger);
+  // A WebSocket has no body to wait for.
+  if (answeredAt !== 0 && statusCode !== 101) exchange.times?.note(answeredAt - startedAt, now - answeredAt);
   metrics.observe({ service: serviceKey, method, status, durationMs, outcome, retries: Math.max(0, attempts - 1) });
   if (!logger.isAccessLogged) return;
   logger.access({

@@ -31,6 +31,8 @@ export interface LimitSubject {
 export interface Limiter {
   /** Where the limit stands before this request: nothing is spent. */
   peek(subject: LimitSubject): Promise<LimitState>;
+  /** How many are told apart, callers or addresses, in this window and the one before, and their requests. */
+  readonly told: { readonly keys: number; readonly requests: number };
   /** Begins every count anew. */
   reset(): void;
   /** Spends one point. @throws Error when the store fails; never for an exceeded limit. */
@@ -60,6 +62,9 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
   });
 
   return {
+    get told() {
+      return bound.told;
+    },
     reset() {
       store = openStore();
       bound = createKeyBound(windowMs);
@@ -96,6 +101,8 @@ function createKeyBound(windowMs: number) {
   let current = new Set<string>();
   let previous = new Set<string>();
   let turnsAt = Date.now() + windowMs;
+  let requests = 0;
+  let requestsBefore = 0;
 
   /** The key that is counted by. */
   function find(key: string): string {
@@ -104,6 +111,8 @@ function createKeyBound(windowMs: number) {
       // A count lives one window from its first request, so the keys of the window before may still be alive.
       previous = now >= turnsAt + windowMs ? new Set() : current;
       current = new Set();
+      requestsBefore = now >= turnsAt + windowMs ? 0 : requests;
+      requests = 0;
       turnsAt = now + windowMs;
     }
     const isNew = !current.has(key) && !previous.has(key);
@@ -111,10 +120,14 @@ function createKeyBound(windowMs: number) {
   }
   return {
     find,
+    get told() {
+      return { keys: new Set([...current, ...previous]).size, requests: requests + requestsBefore };
+    },
     /** The same, and it has its own count from now on. */
     admit(key: string): string {
       const counted = find(key);
       if (counted === key) current.add(key);
+      requests++;
       return counted;
     },
   };

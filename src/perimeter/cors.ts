@@ -30,6 +30,8 @@ const OWN_HEADERS = [
 
 /** Longest list of header names that is echoed to a preflight, characters. */
 const ASKED_HEADERS_LIMIT = 4_096;
+/** Whoever invents origins must not fill the memory. */
+const REMEMBERED_LIMIT = 20;
 const HEADER_NAMES = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\s*,\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*$/;
 const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$/;
 
@@ -42,6 +44,10 @@ export interface Cors {
   vary(own: string | undefined): string;
   /** All of it for an answer of the gateway's own. */
   headersOf(headers: IncomingHttpHeaders): string[];
+  /** Remembers that a page of another origin asked, where it may not. To be called for requests that have an `Origin`. */
+  remember(headers: IncomingHttpHeaders): void;
+  /** Origins that asked and may not, with how often; the first twenty. */
+  readonly refusedOrigins: ReadonlyMap<string, number>;
   /**
    * A preflight's 204 as a flat list of headers, or its refusal; undefined for any other request.
    * @param methods that the service lets through, undefined for all.
@@ -59,6 +65,7 @@ export function createCors(settings: CorsSettings): Cors {
   const origins = new Set(settings.CORS_ORIGINS);
   const isEnabled = settings.CORS_ENABLED;
   const varies = isEnabled && origins.size > 0;
+  const refusedOrigins = new Map<string, number>();
 
   function allowOrigin(origin: string | undefined): readonly string[] | undefined {
     if (!isEnabled || origin === undefined) return undefined;
@@ -83,6 +90,15 @@ export function createCors(settings: CorsSettings): Cors {
     vary(own) {
       if (own === undefined || own === "") return "Origin";
       return /(?:^|,)\s*(?:origin|\*)\s*(?:,|$)/i.test(own) ? own : `${own}, Origin`;
+    },
+    refusedOrigins,
+    remember(headers) {
+      const { origin = "", host } = headers;
+      if (allowOrigin(origin) !== undefined || origin === `http://${host}` || origin === `https://${host}`) return;
+      const shown = printable(origin);
+      const count = refusedOrigins.get(shown);
+      if (count === undefined && refusedOrigins.size >= REMEMBERED_LIMIT) return;
+      refusedOrigins.set(shown, (count ?? 0) + 1);
     },
     headersOf: (headers) => (varies ? ["Vary", "Origin", ...grant(headers)] : []),
     decidePreflight({ method, headers }, methods) {
@@ -110,9 +126,13 @@ export function createCors(settings: CorsSettings): Cors {
 /** What the answer to a preflight from elsewhere says: browsers show a page no more than that it failed. */
 function refuseOrigin(origin: string): GatewayError {
   return new GatewayError("ORIGIN_NOT_ALLOWED", {
-    message: `Origin ${origin.replace(/[^\x21-\x7e]/g, "?").slice(0, 200)} is not in CORS_ORIGINS.`,
+    message: `Origin ${printable(origin)} is not in CORS_ORIGINS.`,
     hint: "Add the origin to CORS_ORIGINS: scheme, host and port, exactly as the browser sends it.",
   });
+}
+
+function printable(origin: string): string {
+  return origin.replace(/[^\x21-\x7e]/g, "?").slice(0, 200);
 }
 
 /** A service without a list of methods takes any that is forwarded at all. */

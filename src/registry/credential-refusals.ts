@@ -4,6 +4,8 @@
 const SAY_AGAIN_MS = 3_600_000;
 
 export class CredentialRefusals {
+  /** Since when the credential is in use, ms since the epoch. */
+  readonly since = Date.now();
   count = 0;
   /** 401 or 403; 0 while there was none. */
   lastStatus = 0;

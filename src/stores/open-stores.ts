@@ -11,6 +11,8 @@ export interface Stores<S, A> {
   readonly services: Records<S>;
   readonly audit: Journal<A>;
   readonly fingerprint: Fingerprint;
+  /** Undefined for stores in memory. */
+  readonly folder: string | undefined;
   /** Finishes what is being written. */
   close(): Promise<void>;
 }
@@ -23,7 +25,7 @@ export async function openFileStores<S, A>(
   for (const name of ["services.json", "audit.jsonl", "installation-key"]) keepPrivate(join(folder, name));
   const services = openFileRecords(join(folder, "services.json"), isService);
   const audit = openFileJournal<A>(join(folder, "audit.jsonl"));
-  return withClose(services, audit, await openFingerprint(join(folder, "installation-key")));
+  return withClose({ services, audit, fingerprint: await openFingerprint(join(folder, "installation-key")), folder });
 }
 
 /** A copy that was put back may have come with other rights; what cannot be changed is another user's, and shows when it is read. */
@@ -36,14 +38,19 @@ function keepPrivate(path: string): void {
 }
 
 export function createMemoryStores<S, A>(): Stores<S, A> {
-  return withClose(createRecords<S>(), createMemoryJournal<A>(), createFingerprint());
+  return withClose({
+    services: createRecords<S>(),
+    audit: createMemoryJournal<A>(),
+    fingerprint: createFingerprint(),
+    folder: undefined,
+  });
 }
 
-function withClose<S, A>(services: Records<S>, audit: Journal<A>, fingerprint: Fingerprint): Stores<S, A> {
+function withClose<S, A>(stores: Omit<Stores<S, A>, "close">): Stores<S, A> {
   return {
-    ...{ services, audit, fingerprint },
+    ...stores,
     async close() {
-      await Promise.all([services.close(), audit.close()]);
+      await Promise.all([stores.services.close(), stores.audit.close()]);
     },
   };
 }

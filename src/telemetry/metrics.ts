@@ -25,9 +25,17 @@ export interface Metrics {
   countRefusal(code: string): void;
   /** Drops every series of a service that is no more: services come and go, and labels must not pile up. */
   forget(service: string): void;
+  /** Every refusal since the start; `service` is empty where none was found, or nobody was let in. */
+  refusals(): Promise<readonly CountedRefusals[]>;
   /** All of it in the text format. */
   text(): Promise<string>;
   readonly contentType: string;
+}
+
+export interface CountedRefusals {
+  readonly service: string;
+  readonly code: string;
+  readonly count: number;
 }
 
 /** What is read off at the moment of asking. */
@@ -100,6 +108,14 @@ export function createMetrics(sources: MetricSources): Metrics {
       durations.remove({ service });
       retries.remove({ service });
       for (const counter of [requests, refusals, failures]) void dropSeries(counter, service);
+    },
+    async refusals() {
+      const { values } = await refusals.get();
+      return values.map(({ labels, value }) => ({
+        service: String(labels.service ?? ""),
+        code: String(labels.code ?? ""),
+        count: value,
+      }));
     },
     text: () => (registers[0] as Registry).metrics(),
     contentType: (registers[0] as Registry).contentType,

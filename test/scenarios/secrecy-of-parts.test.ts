@@ -106,7 +106,10 @@ test("start-up texts, warnings and refusals of the configuration name variables,
   const env = { ...SECRETS, HOST: "0.0.0.0", REQUIRE_AUTH_FOR_PROXY: "false", ALLOW_UNAUTHENTICATED: "true" };
   const config = loadConfig({ processEnv: env, directory: "/nonexistent" });
   expectNoPart(
-    [...startLines(config, [...config.services.values()], "http://0.0.0.0:1"), ...config.warnings].join("\n"),
+    [
+      ...startLines({ config, services: [...config.services.values()], url: "http://0.0.0.0:1", isInContainer: true }),
+      ...config.warnings,
+    ].join("\n"),
     "the start-up text",
   );
   for (const broken of [

@@ -104,7 +104,9 @@ test("no line, no answer of the gateway's own and no start-up text ever holds a 
 
   const config = loadConfig({ processEnv: env, directory: "/nonexistent" });
   expectNoSecret(
-    [...startLines(config, [...config.services.values()], gateway.url), ...config.warnings].join("\n"),
+    [...startLines({ config, services: [...config.services.values()], url: gateway.url }), ...config.warnings].join(
+      "\n",
+    ),
     "the start-up text",
   );
   expectNoSecret(JSON.stringify(config.settings), "the settings");

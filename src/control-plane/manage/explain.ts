@@ -3,10 +3,11 @@
  * Invariant: nothing is sent, spent or reserved, and the answer holds no secret.
  */
 import { validateHeaderName, validateHeaderValue } from "node:http";
-import type { Context, Hono } from "hono";
+import type { Hono } from "hono";
 import { GatewayError } from "../../errors.ts";
 import { isProxied } from "../../perimeter/client-request.ts";
 import type { RequestToExplain } from "../../registry/explanation.ts";
+import { maskTexts } from "../mask-texts.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { readJson } from "./read-json.ts";
@@ -26,14 +27,9 @@ export function addExplainRoute(routes: Hono<CallerEnv>, parts: ControlPlanePart
       address: parts.clients.addressOf(incoming),
     });
     context.header("Cache-Control", "no-store");
-    return answerMasked(context, explanation, parts);
+    // A path may hold a key, percent-encoded or not, and it stands in several places of the answer.
+    return context.json(maskTexts(explanation, parts.mask));
   });
-}
-
-/** A path may hold a key, percent-encoded or not, and it stands in several places of the answer. */
-function answerMasked(context: Context<CallerEnv>, explanation: object, { mask }: ControlPlaneParts) {
-  const text = JSON.stringify(explanation, (_, value) => (typeof value === "string" ? mask(value) : value));
-  return context.json(JSON.parse(text));
 }
 
 /** @throws GatewayError VALIDATION_ERROR */

@@ -4,8 +4,9 @@
  */
 import type { Hono } from "hono";
 import type { Plane } from "../../callers/callers.ts";
+import { presentedKeysOf } from "../../callers/presented-keys.ts";
 import type { ControlPlaneParts } from "../parts.ts";
-import { type CallerEnv, presentedKeysOf } from "../require-caller.ts";
+import type { CallerEnv } from "../require-caller.ts";
 
 /** Of each place: more would be a way to try many keys with one request. */
 const SHOWN_LIMIT = 3;

@@ -3,6 +3,7 @@ import { Hono } from "hono";
 import type { ControlPlane, ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, requireCaller } from "../require-caller.ts";
 import { addAuditRoute } from "./audit.ts";
+import { addDiagnosticsRoute } from "./diagnostics.ts";
 import { addExplainRoute } from "./explain.ts";
 import { addKeyDebugRoute } from "./key-debug.ts";
 import { requireJson } from "./read-json.ts";
@@ -25,6 +26,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): vo
   routes.use("*", requireJson());
   addServiceRoutes(routes, parts);
   addTestServiceRoute(routes, parts);
+  addDiagnosticsRoute(routes, parts);
   addExplainRoute(routes, parts);
   addResetRateLimitRoute(routes, parts);
   addReloadRoute(routes, parts);

@@ -118,6 +118,13 @@ export function answerTimeout({ key, timeoutMs }: Pick<Service, "key" | "timeout
   });
 }
 
+/** No answer to a look that has less time than a request. */
+export function lookTimeout(serviceKey: string, withinMs: number): GatewayError {
+  return new GatewayError("UPSTREAM_TIMEOUT", {
+    message: `${serviceKey} gave no answer within the ${withinMs} ms of this look (http).`,
+  });
+}
+
 function explain(code: string, error: Error): Explanation | undefined {
   // Raised by undici for answers that are HTTP in form but not in meaning: a 101 nobody asked for, a second answer.
   if (code === "UND_ERR_SOCKET" && /^bad /.test(error.message)) return malformed();

@@ -11,7 +11,7 @@ import type { ProbeOutcome, ProbePhase } from "../../registry/probe-outcome.ts";
 import { injectCredential } from "../inject-credential/inject-credential.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./dial-agent.ts";
-import { answerTimeout, explainFailure } from "./explain-failure.ts";
+import { answerTimeout, explainFailure, lookTimeout } from "./explain-failure.ts";
 import { readCertificate } from "./read-certificate.ts";
 
 const DEFAULT_USER_AGENT = "ByteProxy/1 (probe)";
@@ -26,14 +26,17 @@ interface Progress {
   certificate?: ProbeOutcome["certificate"];
 }
 
-/** Never throws: what goes wrong is the outcome. */
-export async function probe(prepared: PreparedService): Promise<ProbeOutcome> {
+/** Never throws: what goes wrong is the outcome. @param withinMs for all of it, where that is less than `timeoutMs`. */
+export async function probe(
+  prepared: PreparedService,
+  withinMs: number = prepared.service.timeoutMs,
+): Promise<ProbeOutcome> {
   const progress: Progress = { startedAt: performance.now() };
   const { service, credential } = prepared;
   const { baseUrl } = service;
   const known = { service: service.key, baseUrl } as const;
   try {
-    const answer = await ask(prepared, progress);
+    const answer = await ask(prepared, progress, withinMs);
     progress.answeredAt = performance.now();
     const { statusCode = 0, headers } = answer;
     answer.destroy();
@@ -63,7 +66,7 @@ export async function probe(prepared: PreparedService): Promise<ProbeOutcome> {
   }
 }
 
-function ask(prepared: PreparedService, progress: Progress): Promise<IncomingMessage> {
+function ask(prepared: PreparedService, progress: Progress, withinMs: number): Promise<IncomingMessage> {
   const { service, base } = prepared;
   const { host } = new URL(base.origin);
   const wire = { path: base.path, headers: ownHeaders(prepared, host) };
@@ -71,7 +74,11 @@ function ask(prepared: PreparedService, progress: Progress): Promise<IncomingMes
   return new Promise((resolve, reject) => {
     const agent = createDialAgent(prepared.dial, base.origin, (socket) => follow(socket, progress));
     const probing = request({ agent, method: "GET", path: wire.path, headers: wire.headers, setHost: false });
-    const timer = setTimeout(() => probing.destroy(answerTimeout(service)), service.timeoutMs);
+    const isShort = withinMs < service.timeoutMs;
+    const timer = setTimeout(
+      () => probing.destroy(isShort ? lookTimeout(service.key, withinMs) : answerTimeout(service)),
+      Math.min(withinMs, service.timeoutMs),
+    );
     probing.on("error", reject);
     probing.on("response", resolve);
     probing.on("close", () => {
@@ -90,8 +97,8 @@ function ownHeaders({ service }: PreparedService, host: string): string[] {
 }
 
 function follow(socket: Socket, progress: Progress): void {
-  socket.on("lookup", () => {
-    progress.resolvedAt = performance.now();
+  socket.on("lookup", (error: Error | null) => {
+    if (error === null) progress.resolvedAt = performance.now();
   });
   socket.once("connect", () => {
     progress.connectedAt = performance.now();

@@ -5,6 +5,7 @@
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { type buildConnector, type Dispatcher, errors, Pool } from "undici";
+import type { PoolState } from "../../registry/pool-state.ts";
 import type { Dial } from "./egress.ts";
 
 /** Upstream answers may have larger headers than we accept from clients: CSP and Link lists are long. */
@@ -37,6 +38,8 @@ export interface TransportRequest {
 export interface Transport {
   /** Sends one request; every outcome, errors included, goes to the listener. */
   dispatch(request: TransportRequest, listener: AnswerListener): void;
+  /** Over all of its pools. */
+  connections(): PoolState;
   close(): Promise<void>;
 }
 
@@ -67,6 +70,12 @@ export function createTransport(dial: Dial): Transport {
       if (isClosed) return queueMicrotask(() => listener.onResponseError(undefined, new errors.ClientDestroyedError()));
       // undici reads what it knows of the request and leaves the rest: no copy is made for it.
       poolOf(request.origin).dispatch(request as Dispatcher.DispatchOptions, listener as Dispatcher.DispatchHandler);
+    },
+    connections() {
+      const all = [...pools.values()].map(({ stats }) => stats);
+      const sum = (name: "connected" | "free" | "running" | "queued") =>
+        all.reduce((total, each) => total + each[name], 0);
+      return { open: sum("connected"), idle: sum("free"), running: sum("running"), queued: sum("queued") };
     },
     async close() {
       isClosed = true;

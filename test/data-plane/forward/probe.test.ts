@@ -21,10 +21,12 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
       egress: {
         allowsPrivate: false,
         ownListeners: () => [],
+        // Later, as every resolver answers.
         resolve: (_, __, callback) => {
-          if (found instanceof Error) callback(found, []);
+          if (found instanceof Error) setImmediate(callback, found, []);
           else
-            callback(
+            setImmediate(
+              callback,
               null,
               found.map((address) => ({ address, family: 4 })),
             );

@@ -1,0 +1,60 @@
+/** Where the checks look: the parts of one generation, and what outlives it. */
+import { totalmem } from "node:os";
+import { getHeapStatistics } from "node:v8";
+import type { Callers } from "./callers/callers.ts";
+import type { Config } from "./config/load-config.ts";
+import type { DiagnosticsContext } from "./diagnostics/check.ts";
+import { findContainer } from "./diagnostics/listen.ts";
+import type { LastingParts } from "./generation.ts";
+import type { Cors } from "./perimeter/cors.ts";
+import type { UpdateStatus } from "./update-check.ts";
+import type { Upstream } from "./upstreams.ts";
+
+export interface DiagnosedGeneration {
+  readonly config: Config;
+  readonly warnings: readonly string[];
+  readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly callers: Callers;
+  readonly cors: Cors;
+  readonly checkForUpdate: () => Promise<UpdateStatus>;
+  readonly probe: DiagnosticsContext["probe"];
+}
+
+export function createDiagnosticsContext(generation: DiagnosedGeneration, lasting: LastingParts): DiagnosticsContext {
+  const { config, warnings, upstreams, callers, cors, checkForUpdate } = generation;
+  return {
+    ...{ config, warnings, checkForUpdate, memory: readMemory, isInContainer: findContainer() },
+    load: lasting.load,
+    services: () =>
+      [...upstreams.values()].map(({ service, prepared, dialOptions }) => ({
+        ...{ service, isTlsStrict: dialOptions.isTlsStrict },
+        ...{ limiter: prepared.limiter, slots: prepared.slots, times: prepared.times },
+        credentialRefusals: prepared.credentialRefusals,
+        connections: prepared.transport.connections,
+      })),
+    probe: generation.probe,
+    logger: lasting.logger,
+    listeners: () =>
+      lasting.listeners().map(({ name, connections, boundTo }) => {
+        const { address = "", port = 0 } = boundTo() ?? {};
+        return { name, address, port, connections: connections.count, limit: connections.limit };
+      }),
+    stateFolder: lasting.stateFolder,
+    monitor: lasting.monitor,
+    refusals: lasting.metrics.refusals,
+    refusedKeys: callers.refusedKeys,
+    refusedOrigins: cors.refusedOrigins,
+    fingerprint: lasting.fingerprint,
+  };
+}
+
+function readMemory() {
+  const { rss, heapUsed } = process.memoryUsage();
+  // Without a limit some systems tell one beyond all memory.
+  const limit = process.constrainedMemory();
+  return {
+    ...{ rss, heapUsed },
+    heapLimit: getHeapStatistics().heap_size_limit,
+    limit: limit > 0 && limit < totalmem() ? limit : null,
+  };
+}

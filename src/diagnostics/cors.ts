@@ -1,0 +1,34 @@
+/** Whether web pages are kept out that should be let in. */
+import { type Check, conclude, type Problem } from "./check.ts";
+
+const FINDS = {
+  unlisted: {
+    status: "warn",
+    symptom: "the browser says that a request was blocked by CORS policy",
+    fix: "Add the origin to CORS_ORIGINS, exactly as it stands in evidence.refusedOrigins.",
+  },
+  off: {
+    status: "warn",
+    symptom: "the browser says that a request was blocked by CORS policy, although the origin is listed",
+    fix: "Set CORS_ENABLED=true.",
+  },
+} as const;
+
+export const cors: Check = {
+  id: "cors",
+  looksAt: "the origins of web pages that asked, against CORS_ORIGINS",
+  finds: FINDS,
+  run({ config, refusedOrigins }) {
+    const { CORS_ENABLED, CORS_ORIGINS } = config.settings;
+    const refused = [...refusedOrigins].map(([origin, count]) => ({ origin, count }));
+    const problems: Problem[] = refused.map(({ origin, count }) => {
+      const find = !CORS_ENABLED && CORS_ORIGINS.includes(origin) ? FINDS.off : FINDS.unlisted;
+      return { find, words: `a page of ${origin} asked ${count} times and may not read the answers` };
+    });
+    return conclude(problems, "no page of an unlisted origin has asked", {
+      enabled: CORS_ENABLED,
+      origins: CORS_ORIGINS,
+      refusedOrigins: refused,
+    });
+  },
+};

@@ -1,0 +1,93 @@
+/** Whether the upstream takes the credential, and whether it is the one that is on the disk. */
+import { ConfigProblems } from "../config/load-config.ts";
+import { conclude, type DiagnosedService, type DiagnosticsContext, type Problem, type ServiceCheck } from "./check.ts";
+
+const FINDS = {
+  missing: {
+    status: "fail",
+    symptom: "401 UPSTREAM_CREDENTIAL_MISSING",
+    fix: "Set the variable or file in evidence.source and reload, or set auth.required to false.",
+  },
+  withheld: {
+    status: "fail",
+    symptom: "401 UPSTREAM_CREDENTIAL_MISSING although the secret is there",
+    fix: "The secret is bound to another origin or place: list it in REST_SECRETS, as the warning in check config says.",
+  },
+  optional: {
+    status: "warn",
+    symptom: "requests go out without a credential",
+    fix: "Set the variable or file in evidence.source, or leave it where the upstream needs none.",
+  },
+  refused: {
+    status: "fail",
+    symptom: "401 or 403 of the upstream",
+    fix: "The credential is expired, revoked, of the wrong kind, or without the right: make a new one, and put it where evidence.source says.",
+  },
+  refusedLately: {
+    status: "warn",
+    symptom: "401 or 403 of the upstream to some requests",
+    fix: "The credential is taken, but not for all that is asked with it: give it the rights that are missing.",
+  },
+  stale: {
+    status: "warn",
+    symptom: "a new token has no effect",
+    fix: "POST /manage/reload reads variables anew from the env files; one of the process's own environment takes a restart.",
+  },
+} as const;
+
+/** A refusal that is older than this has been mended, or is nobody's concern, ms. */
+const RECENT_MS = 3_600_000;
+
+export const credential: ServiceCheck = {
+  id: "credential",
+  looksAt: "the credential of each service in use: whether it is there, is what is on the disk, and is taken",
+  finds: FINDS,
+  async run(subject, context, looks) {
+    const { service, credentialRefusals: refusals } = subject;
+    const { auth, credential: source, key } = service;
+    if (auth === undefined) return undefined;
+    const look = await looks.of(key);
+    const secret = source?.secret?.reveal();
+    const evidence = {
+      ...{ type: auth.type, source: source?.source ?? null },
+      fingerprint: secret === undefined ? null : context.fingerprint.credential(secret),
+      loadedAt: secret === undefined ? null : new Date(refusals.since).toISOString(),
+      upstreamSays: look?.credential ?? "unknown",
+      refused:
+        refusals.count === 0
+          ? null
+          : { count: refusals.count, lastStatus: refusals.lastStatus, lastAt: new Date(refusals.lastAt).toISOString() },
+    };
+    if (secret === undefined) return conclude([missing(subject)], "", evidence);
+    const problems: Problem[] = [];
+    if (look?.credential === "refused") {
+      problems.push({ find: FINDS.refused, words: `${key} answers ${look.responseStatus} to its credential` });
+    } else if (refusals.count > 0 && refusals.lastAt > Date.now() - RECENT_MS) {
+      const words = `${key} refused its credential ${refusals.count} times, last with ${refusals.lastStatus}`;
+      problems.push({ find: look?.credential === "accepted" ? FINDS.refusedLately : FINDS.refused, words });
+    }
+    if (isStale(subject, context)) {
+      problems.push({ find: FINDS.stale, words: `${source?.source} holds another secret than the one in use` });
+    }
+    return conclude(problems, look?.credential === "accepted" ? "it is there, and taken" : "it is there", evidence);
+  },
+};
+
+function missing({ service: { key, auth, credential: source } }: DiagnosedService): Problem {
+  if (source?.withheld !== undefined) return { find: FINDS.withheld, words: source.withheld.message };
+  const find = auth?.required === false ? FINDS.optional : FINDS.missing;
+  return { find, words: `${key} has no credential: ${source?.source} holds none` };
+}
+
+/** Of services from the file: what is read now is another secret. */
+function isStale({ service }: DiagnosedService, { load }: DiagnosticsContext): boolean {
+  try {
+    const secret = load().services.get(service.key)?.credential?.secret?.reveal();
+    const isFromFile = service.source === "file" || service.source === "preset";
+    return isFromFile && secret !== undefined && secret !== service.credential?.secret?.reveal();
+  } catch (error) {
+    // The check of the configuration tells.
+    if (error instanceof ConfigProblems) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,68 @@
+/** What there is, beside what is wrong with it: the sections that the checks' evidence is read against. */
+import { availableParallelism, totalmem } from "node:os";
+import { dirname } from "node:path";
+import { version } from "../version.ts";
+import { type DiagnosticsContext, isInUse } from "./check.ts";
+
+export function describeSystem({ memory, isInContainer, stateFolder }: DiagnosticsContext) {
+  const { rss, heapUsed, heapLimit, limit } = memory();
+  return {
+    ...version,
+    pid: process.pid,
+    uptime: Math.round(process.uptime()),
+    timestamp: new Date().toISOString(),
+    cpus: availableParallelism(),
+    totalMemoryBytes: totalmem(),
+    rssBytes: rss,
+    heapUsedBytes: heapUsed,
+    heapLimitBytes: heapLimit,
+    containerMemoryLimitBytes: limit,
+    container: isInContainer,
+    dataDir: stateFolder ?? null,
+  };
+}
+
+export function describeNetwork({ config, listeners }: DiagnosticsContext) {
+  const { settings } = config;
+  return {
+    listeners: listeners(),
+    publicUrl: settings.PUBLIC_URL ?? null,
+    trustProxy: settings.TRUST_PROXY ?? null,
+    allowedHosts: settings.ALLOWED_HOSTS ?? null,
+    corsOrigins: settings.CORS_ORIGINS,
+    strictTls: settings.STRICT_TLS,
+    egressAllowPrivate: settings.EGRESS_ALLOW_PRIVATE ?? null,
+    timeoutMs: settings.NETWORK_TIMEOUT,
+    connectTimeoutMs: settings.NETWORK_CONNECT_TIMEOUT,
+    retries: settings.NETWORK_RETRIES,
+  };
+}
+
+/** Names and origins of variables, never a value. */
+export function describeEnvironment({ config }: DiagnosticsContext) {
+  return {
+    directory: dirname(config.envFiles[0]?.path ?? "."),
+    envFiles: config.envFiles,
+    configFile: config.configFile,
+    variables: config.variables.known,
+  };
+}
+
+/** By service. */
+export function describeAuthentication({ services, fingerprint }: DiagnosticsContext) {
+  return Object.fromEntries(
+    services().map(({ service, credentialRefusals }) => {
+      const { key, auth, credential } = service;
+      const secret = credential?.secret?.reveal();
+      const described = {
+        tokenConfigured: secret !== undefined,
+        source: credential?.source ?? null,
+        authType: auth?.type ?? null,
+        fingerprint: secret === undefined ? null : fingerprint.credential(secret),
+        loadedAt: secret === undefined ? null : new Date(credentialRefusals.since).toISOString(),
+        inUse: isInUse(service),
+      };
+      return [key, described];
+    }),
+  );
+}

@@ -1,0 +1,170 @@
+/**
+ * Runs all checks, side by side and within a budget of time, and says what there is to say of the whole.
+ * Invariant: a check that fails itself, or takes too long, is a result like any other; and two who ask at the same time get one run.
+ */
+import type { Config } from "../config/load-config.ts";
+import { auth } from "./auth.ts";
+import {
+  type Check,
+  type CheckResult,
+  conclude,
+  type DiagnosedService,
+  type DiagnosticsContext,
+  isInUse,
+  type Looks,
+  type ServiceCheck,
+  type Verdict,
+} from "./check.ts";
+import { clock } from "./clock.ts";
+import { configuration } from "./configuration.ts";
+import { cors } from "./cors.ts";
+import { credential } from "./credential.ts";
+import { dataDir } from "./data-dir.ts";
+import { describeAuthentication, describeEnvironment, describeNetwork, describeSystem } from "./describe.ts";
+import { envFiles } from "./env-files.ts";
+import { latency } from "./latency.ts";
+import { limits } from "./limits.ts";
+import { listen } from "./listen.ts";
+import { takeLooks } from "./looks.ts";
+import { memory } from "./memory.ts";
+import { pool } from "./pool.ts";
+import { pressure } from "./pressure.ts";
+import { reach } from "./reach.ts";
+import { store } from "./store.ts";
+import { tls } from "./tls.ts";
+import { update } from "./update.ts";
+
+/** In the order in which they are told. */
+export const CHECKS: readonly Check[] = [
+  ...[listen, configuration, envFiles, dataDir, store, update, pressure, memory, clock, auth, cors],
+];
+export const SERVICE_CHECKS: readonly ServiceCheck[] = [reach, tls, latency, credential, limits, pool];
+
+/** ms for all of it; the looks at upstreams end sooner, so that there is time to say what they found. */
+const BUDGET_MS = 5_000;
+const LOOKS_MS = 4_500;
+
+export interface Diagnostics {
+  readonly system: ReturnType<typeof describeSystem>;
+  readonly network: ReturnType<typeof describeNetwork>;
+  readonly environment: ReturnType<typeof describeEnvironment>;
+  readonly authentication: ReturnType<typeof describeAuthentication>;
+  readonly checks: readonly CheckResult[];
+  readonly summary: {
+    /** The worst of the checks. */
+    readonly status: Verdict["status"];
+    readonly ok: number;
+    readonly warn: number;
+    readonly fail: number;
+    readonly durationMs: number;
+  };
+}
+
+/** What a check that did not come to its end is told with. */
+export const UNFINISHED = {
+  late: {
+    status: "warn",
+    symptom: "a check took too long",
+    fix: "Ask again; the log has what the process is busy with.",
+  },
+  broken: {
+    status: "warn",
+    symptom: "a check failed itself",
+    fix: "This is a mistake in the gateway: please report it.",
+  },
+} as const;
+
+export function createDiagnostics(context: DiagnosticsContext): () => Promise<Diagnostics> {
+  let running: Promise<Diagnostics> | undefined;
+  return () => {
+    running ??= diagnose({ ...context, load: once(context.load) }).finally(() => {
+      running = undefined;
+    });
+    return running;
+  };
+}
+
+async function diagnose(context: DiagnosticsContext): Promise<Diagnostics> {
+  const startedAt = performance.now();
+  const inUse = context.services().filter(({ service }) => isInUse(service));
+  const looks = takeLooks(
+    inUse.map(({ service }) => service.key),
+    context.probe,
+    LOOKS_MS,
+  );
+  const checks = await within(BUDGET_MS, [
+    ...CHECKS.map((check) => ({ id: check.id, verdict: attempt(check.id, context, () => check.run(context, looks)) })),
+    ...inUse.flatMap((subject) => ofService(subject, context, looks)),
+  ]);
+  const count = (status: Verdict["status"]) => checks.filter((check) => check.status === status).length;
+  const [warn, fail] = [count("warn"), count("fail")];
+  return {
+    system: describeSystem(context),
+    network: describeNetwork(context),
+    environment: describeEnvironment(context),
+    authentication: describeAuthentication(context),
+    checks,
+    summary: {
+      status: fail > 0 ? "fail" : warn > 0 ? "warn" : "ok",
+      ...{ ok: count("ok"), warn, fail },
+      durationMs: Math.round(performance.now() - startedAt),
+    },
+  };
+}
+
+interface Running {
+  readonly id: string;
+  readonly verdict: Promise<Verdict | undefined>;
+}
+
+function ofService(subject: DiagnosedService, context: DiagnosticsContext, looks: Looks): Running[] {
+  return SERVICE_CHECKS.map((check) => ({
+    id: `${check.id}:${subject.service.key}`,
+    verdict: attempt(check.id, context, () => check.run(subject, context, looks)),
+  }));
+}
+
+async function attempt(
+  id: string,
+  { logger }: DiagnosticsContext,
+  run: () => Verdict | undefined | Promise<Verdict | undefined>,
+): Promise<Verdict | undefined> {
+  try {
+    return await run();
+  } catch (error) {
+    logger.error({ err: error, check: id }, "a check failed");
+    return conclude([{ find: UNFINISHED.broken, words: "the check failed; the log has the cause" }], "", {});
+  }
+}
+
+/** Those that had nothing to look at are left out. */
+async function within(budgetMs: number, running: readonly Running[]): Promise<CheckResult[]> {
+  let timer: NodeJS.Timeout | undefined;
+  const words = `it was not done within ${budgetMs} ms`;
+  const late = new Promise<Verdict>((resolve) => {
+    timer = setTimeout(() => resolve(conclude([{ find: UNFINISHED.late, words }], "", {})), budgetMs);
+  });
+  const results = await Promise.all(
+    running.map(async ({ id, verdict }) => ({ id, verdict: await Promise.race([verdict, late]) })),
+  );
+  clearTimeout(timer);
+  return results.flatMap(({ id, verdict }) => (verdict === undefined ? [] : [{ id, ...verdict }]));
+}
+
+/** Several checks compare with what is on the disk; it is read once, and what it throws is thrown to each. */
+function once(load: () => Config): () => Config {
+  let outcome: { readonly config: Config } | { readonly error: unknown } | undefined;
+  return () => {
+    outcome ??= tryTo(load);
+    if ("error" in outcome) throw outcome.error;
+    return outcome.config;
+  };
+}
+
+function tryTo(load: () => Config) {
+  try {
+    return { config: load() };
+  } catch (error) {
+    return { error };
+  }
+}

@@ -1,0 +1,50 @@
+/** Whether there are places and connections left for a service. */
+import { readdirSync, readFileSync } from "node:fs";
+import { conclude, type Problem, type ServiceCheck } from "./check.ts";
+
+const FINDS = {
+  full: {
+    status: "warn",
+    symptom: "503 UNDER_PRESSURE for this service, or requests that wait",
+    fix: "Raise maxConcurrent of the service, or ask it for less at the same time.",
+  },
+  descriptors: {
+    status: "fail",
+    symptom: "connections are refused, files cannot be opened",
+    fix: "Raise the limit of open files (ulimit -n, LimitNOFILE=), or lower MAX_CONNECTIONS.",
+  },
+} as const;
+
+const NEAR = 0.9;
+
+export const pool: ServiceCheck = {
+  id: "pool",
+  looksAt: "the requests in flight, the connections and the file descriptors, against their limits",
+  finds: FINDS,
+  run({ service, slots, connections }) {
+    const state = connections();
+    const { taken, limit } = slots;
+    const descriptors = readDescriptors();
+    const problems: Problem[] = [];
+    if (slots.isFull) problems.push({ find: FINDS.full, words: `all ${limit} places of ${service.key} are taken` });
+    if (descriptors !== null && descriptors.open > descriptors.limit * NEAR) {
+      const words = `${descriptors.open} of ${descriptors.limit} file descriptors are in use`;
+      problems.push({ find: FINDS.descriptors, words });
+    }
+    return conclude(problems, `${taken} requests in flight on ${state.open} connections`, {
+      inFlight: { current: taken, limit: limit || null },
+      connections: state,
+      descriptors,
+    });
+  },
+};
+
+/** Null where the system does not tell. */
+function readDescriptors() {
+  try {
+    const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1];
+    return soft === undefined ? null : { open: readdirSync("/proc/self/fd").length, limit: Number(soft) };
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,41 @@
+/** Whether requests are refused for load, and by which gauge. */
+import { THRESHOLDS } from "../pressure/monitor.ts";
+import { type Check, conclude, type Problem } from "./check.ts";
+
+const FINDS = {
+  shedding: {
+    status: "fail",
+    symptom: "503 UNDER_PRESSURE, Server under pressure",
+    fix: "Give the process more room or less work, or raise the variable in evidence.pressure.setting.",
+  },
+  shed: {
+    status: "warn",
+    symptom: "503 UNDER_PRESSURE now and then",
+    fix: "Watch /up and the gauges of /metrics; MAX_IN_FLIGHT, MAX_CONNECTIONS, maxConcurrent and PRESSURE_* are the limits.",
+  },
+} as const;
+
+export const pressure: Check = {
+  id: "pressure",
+  looksAt: "the gauges of the event loop and of memory, their thresholds, and what was shed since the start",
+  finds: FINDS,
+  async run({ config, monitor, refusals }) {
+    const { pressure: now, sample } = monitor;
+    const shed = (await refusals()).filter(({ code }) => code === "UNDER_PRESSURE");
+    const count = shed.reduce((sum, each) => sum + each.count, 0);
+    const problems: Problem[] = [];
+    if (now !== undefined) {
+      problems.push({
+        find: FINDS.shedding,
+        words: `${now.gauge} is ${now.value}, beyond ${now.setting} (${now.limit})`,
+      });
+    } else if (count > 0) problems.push({ find: FINDS.shed, words: `${count} requests were shed since the start` });
+    const thresholds = Object.values(THRESHOLDS).map((name) => [name, config.settings[name]]);
+    return conclude(problems, "no gauge is over its threshold", {
+      gauges: sample,
+      thresholds: Object.fromEntries(thresholds),
+      pressure: now ?? null,
+      shed: count,
+    });
+  },
+};

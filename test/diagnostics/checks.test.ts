@@ -1,0 +1,135 @@
+/** Checks of what a test cannot bring about by itself: memory that runs out, a container, a process without descriptors. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { DiagnosticsContext, Looks } from "../../src/diagnostics/check.ts";
+import { CHECKS, createDiagnostics, SERVICE_CHECKS, UNFINISHED } from "../../src/diagnostics/diagnostics.ts";
+import { findContainer, listen } from "../../src/diagnostics/listen.ts";
+import { takeLooks } from "../../src/diagnostics/looks.ts";
+import { memory } from "../../src/diagnostics/memory.ts";
+import type { ProbeOutcome } from "../../src/registry/probe-outcome.ts";
+import { load } from "../config/temp-folder.ts";
+
+const NO_LOOKS: Looks = { of: async () => undefined, all: async () => [] };
+
+const context = (parts: Partial<DiagnosticsContext>) => parts as DiagnosticsContext;
+
+describe("memory", () => {
+  const run = (numbers: { rss: number; heapUsed: number; heapLimit: number; limit: number | null }) =>
+    memory.run(context({ memory: () => numbers }), NO_LOOKS);
+
+  test("that is far from every limit is fine, also where a container has none", () => {
+    expect(run({ rss: 80, heapUsed: 20, heapLimit: 100, limit: 100 })).toMatchObject({ status: "ok" });
+    expect(run({ rss: 800, heapUsed: 20, heapLimit: 100, limit: null })).toMatchObject({ status: "ok" });
+  });
+
+  test("that is near the heap's limit is found, and what raises it", () => {
+    expect(run({ rss: 10, heapUsed: 90, heapLimit: 100, limit: null })).toMatchObject({
+      status: "warn",
+      summary: "the heap in use is 90 % of its limit",
+      fix: expect.stringContaining("--max-old-space-size"),
+    });
+  });
+
+  test("that is near the container's limit is found", () => {
+    expect(run({ rss: 95, heapUsed: 10, heapLimit: 100, limit: 100 })).toMatchObject({
+      status: "warn",
+      summary: "resident memory is 95 % of the container's limit",
+      fix: expect.stringContaining("PRESSURE_MAX_RSS_BYTES"),
+    });
+  });
+});
+
+describe("listening", () => {
+  const run = (isInContainer: boolean, isLoopback: boolean) =>
+    listen.run(
+      context({
+        config: { ...load(), isLoopback },
+        isInContainer,
+        listeners: () => [{ name: "main", address: isLoopback ? "::1" : "::", port: 3420, connections: 0, limit: 1 }],
+      }),
+      NO_LOOKS,
+    );
+
+  test("on loopback inside a container is found", () => {
+    expect(run(true, true)).toMatchObject({
+      status: "warn",
+      summary: expect.stringContaining("[::1]:3420 inside a container"),
+      fix: expect.stringContaining("HOST=0.0.0.0"),
+    });
+    expect(run(true, false)).toMatchObject({ status: "ok" });
+    expect(run(false, true)).toMatchObject({ status: "ok" });
+  });
+
+  test("knows a container by the files that engines leave", () => {
+    const folder = mkdtempSync(join(tmpdir(), "byteproxy-container-"));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const mark = join(folder, "mark");
+    expect(findContainer([mark])).toBe(false);
+    writeFileSync(mark, "");
+    expect(findContainer([mark])).toBe(true);
+  });
+});
+
+describe("looks", () => {
+  test("are taken of at most thirty-two upstreams at the same time, and each once", async () => {
+    let now = 0;
+    let most = 0;
+    const asked: string[] = [];
+    const probe = async (key: string) => {
+      asked.push(key);
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => setImmediate(resolve));
+      now--;
+      return { service: key } as ProbeOutcome;
+    };
+    const keys = Array.from({ length: 500 }, (_, i) => `s${i}`);
+    const looks = takeLooks(keys, probe, 4_000);
+    expect((await looks.all()).map(({ service }) => service)).toEqual(keys);
+    expect(await looks.of("s7")).toEqual({ service: "s7" });
+    expect(await looks.of("unknown")).toBeUndefined();
+    expect([...asked].sort()).toEqual([...keys].sort());
+    expect(most).toBe(32);
+  });
+
+  test("are not begun when the time is up", async () => {
+    const looks = takeLooks(["a"], () => Promise.reject(new Error("must not be asked")), 100);
+    expect(await looks.all()).toEqual([]);
+  });
+});
+
+test("a check that throws is a result like any other, and says nothing of what it held", async () => {
+  const failed: string[] = [];
+  const broken = context({
+    ...{ config: load(), warnings: [], isInContainer: false, stateFolder: undefined, services: () => [] },
+    load: () => {
+      throw new TypeError("a secret");
+    },
+    memory: () => ({ rss: 1, heapUsed: 1, heapLimit: 100, limit: null }),
+    listeners: () => [],
+    refusals: () => Promise.reject(new Error("a secret")),
+    refusedKeys: () => [],
+    refusedOrigins: new Map(),
+    logger: { error: (line: { check: string }) => failed.push(line.check) } as unknown as DiagnosticsContext["logger"],
+    monitor: { sample: { eventLoopDelay: 0, heapUsed: 0, rssBytes: 0, eventLoopUtilized: 0 }, pressure: undefined },
+    checkForUpdate: async () => ({ current: "1", latest: null, updateAvailable: null, checkedAt: null }),
+  });
+  const diagnostics = await createDiagnostics(broken)();
+  expect(diagnostics.checks.find(({ id }) => id === "config")).toMatchObject({
+    status: "warn",
+    summary: "the check failed; the log has the cause",
+    fix: UNFINISHED.broken.fix,
+  });
+  expect(JSON.stringify(diagnostics)).not.toContain("a secret");
+  expect(failed).toEqual(["config", "pressure"]);
+});
+
+test("every check has an id of its own, and a symptom and a mend for each of its finds", () => {
+  const all = [...CHECKS, ...SERVICE_CHECKS];
+  expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
+  for (const { finds, looksAt } of all) {
+    expect(looksAt).toMatch(/\S/);
+    for (const { symptom, fix } of Object.values(finds)) expect([symptom, fix].join()).toMatch(/\S/);
+  }
+});

@@ -1,0 +1,534 @@
+/** `/manage/diagnostics`: each symptom that a user meets is provoked here, and found, with evidence and a mend. */
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { CheckResult } from "../../src/diagnostics/check.ts";
+import type { Diagnostics } from "../../src/diagnostics/diagnostics.ts";
+import { isStoredService } from "../../src/registry/stored-service.ts";
+import { openFileStores } from "../../src/stores/open-stores.ts";
+import { eventually } from "../support/eventually.ts";
+import { type GatewaySetup, MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
+import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+
+const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+const SECRET = "the-upstream-secret-0123456789";
+const pem = (name: string) => join(import.meta.dirname, "../support/tls", name);
+const bearer = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
+
+function start({ env, ...setup }: GatewaySetup = {}): Promise<TestGateway> {
+  return startGateway({ env: { ...KEYS, TOKEN: SECRET, ECHO_SERVICE: "false", ...env }, ...setup });
+}
+
+async function diagnose(gateway: Pick<TestGateway, "url">): Promise<Diagnostics> {
+  const { status, body } = await manage(gateway, "GET", "/diagnostics");
+  expect(status).toBe(200);
+  expect(JSON.stringify(body)).not.toContain(SECRET);
+  for (const key of [PROXY_KEY, MANAGEMENT_KEY]) expect(JSON.stringify(body)).not.toContain(key);
+  return body;
+}
+
+async function find(gateway: Pick<TestGateway, "url">, id: string): Promise<CheckResult> {
+  const { checks } = await diagnose(gateway);
+  const found = checks.find((check) => check.id === id);
+  if (found === undefined) throw new Error(`no ${id} among ${checks.map((check) => check.id).join(", ")}`);
+  return found;
+}
+
+/** Of a gateway with one service, `api`. */
+async function findOf(id: string, service: NonNullable<GatewaySetup["services"]>[string], env = {}) {
+  return find(await start({ env, services: { api: { timeoutMs: 1_000, ...service } } }), id);
+}
+
+async function startTls(name: string): Promise<string> {
+  const server = createServer({ cert: readFileSync(pem(`${name}.pem`)), key: readFileSync(pem(`${name}-key.pem`)) });
+  return `https://localhost:${(await startUpstream((_, res) => res.end("ok"), server)).port}/`;
+}
+
+describe("the whole", () => {
+  test("says what there is: system, network, environment, authentication, and the count of its checks", async () => {
+    const upstream = await startUpstream();
+    const gateway = await start({ services: { api: { baseUrl: upstream.url, auth: bearer } } });
+    const { system, network, environment, authentication, checks, summary } = await diagnose(gateway);
+    expect(system).toMatchObject({ name: "byteproxy", runtime: `node ${process.versions.node}`, pid: process.pid });
+    expect(network.listeners).toMatchObject([{ name: "main", address: "127.0.0.1", port: gateway.port }]);
+    expect(environment.directory).toBe(gateway.directory);
+    expect(environment.envFiles.map(({ state }) => state)).toEqual(["absent", "absent"]);
+    expect(environment.variables).toContainEqual({ name: "TOKEN", origin: "environment" });
+    expect(authentication.api).toEqual({
+      ...{ tokenConfigured: true, source: "TOKEN", authType: "bearer", inUse: true },
+      fingerprint: expect.stringMatching(/^[0-9a-f]{8}$/),
+      loadedAt: expect.stringMatching(/^\d{4}-.*Z$/),
+    });
+    expect(authentication.github).toMatchObject({ tokenConfigured: false, source: "GITHUB_TOKEN", inUse: false });
+    expect(summary.ok + summary.warn + summary.fail).toBe(checks.length);
+    for (const { status, summary: words, fix } of checks) {
+      expect(words).not.toBe("");
+      expect(fix === null).toBe(status === "ok");
+    }
+  });
+
+  test("needs the management key, and is never cached", async () => {
+    const gateway = await start();
+    expect((await fetch(`${gateway.url}/manage/diagnostics`)).status).toBe(401);
+    expect((await manage(gateway, "GET", "/diagnostics")).headers.get("cache-control")).toBe("no-store");
+  });
+
+  test("complains of no preset that is not in use, and contacts none", async () => {
+    const { checks } = await diagnose(await start());
+    expect(checks.filter(({ id }) => id.includes(":"))).toEqual([]);
+  });
+
+  test("is one run for all who ask at the same time", async () => {
+    const upstream = await startUpstream((_, res) => void setTimeout(() => res.end(), 300));
+    const gateway = await start({ services: { api: { baseUrl: upstream.url } } });
+    await Promise.all(Array.from({ length: 10 }, () => diagnose(gateway)));
+    expect(upstream.requests).toHaveLength(1);
+  });
+
+  test("is told within five seconds, though no upstream answers, by looks that let go of their sockets", async () => {
+    const upstream = await startRawUpstream(() => {});
+    const services = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`s${i}`, { baseUrl: upstream.url }]));
+    const gateway = await start({ services });
+    const startedAt = performance.now();
+    const { checks } = await diagnose(gateway);
+    expect(performance.now() - startedAt).toBeLessThan(5_500);
+    const reach = checks.filter(({ id }) => id.startsWith("reach:"));
+    expect(reach).toHaveLength(40);
+    expect(new Set(reach.map(({ summary }) => summary.replace(/^s\d+/, "s").replace(/\d+ ms/, "n ms")))).toEqual(
+      new Set(["s gave no answer within the n ms of this look. Phase: http.", "there was no time to look"]),
+    );
+    await eventually(() => upstream.sockets.size === 0, "the looks' sockets to close");
+  });
+});
+
+describe("an upstream", () => {
+  test("that is dead is found, with the phase", async () => {
+    const { port } = await startUpstream();
+    const closed = await startUpstream();
+    expect(port).not.toBe(closed.port);
+    expect(await findOf("reach:api", { baseUrl: "http://127.0.0.1:1/" })).toMatchObject({
+      status: "fail",
+      summary: "api: it refused the connection. Phase: connect.",
+      evidence: { phase: "connect", code: "UPSTREAM_UNREACHABLE" },
+    });
+  });
+
+  test("that does not answer in time is found, with the limit", async () => {
+    const upstream = await startRawUpstream(() => {});
+    expect(await findOf("reach:api", { baseUrl: upstream.url, timeoutMs: 100 })).toMatchObject({
+      status: "fail",
+      summary: expect.stringContaining("sent no answer within 100 ms; timeoutMs or NETWORK_TIMEOUT raises it"),
+      evidence: { code: "UPSTREAM_TIMEOUT", phase: "http" },
+      fix: expect.stringContaining("timeoutMs"),
+    });
+  });
+
+  test("that speaks no HTTP is found", async () => {
+    const upstream = await startRawUpstream(answering("SSH-2.0-OpenSSH\r\n", "end"));
+    expect(await findOf("reach:api", { baseUrl: upstream.url })).toMatchObject({
+      status: "fail",
+      evidence: { phase: "http", code: "UPSTREAM_PROTOCOL_ERROR" },
+    });
+  });
+
+  test("that answers with 503 is found", async () => {
+    const upstream = await startUpstream((_, res) => res.writeHead(503).end());
+    expect(await findOf("reach:api", { baseUrl: upstream.url })).toMatchObject({
+      status: "warn",
+      summary: "it answers with 503",
+    });
+  });
+
+  test("whose address is not dialled is found", async () => {
+    expect(await findOf("reach:api", { baseUrl: "http://169.254.169.254/" })).toMatchObject({
+      status: "fail",
+      evidence: { code: "EGRESS_NOT_ALLOWED" },
+    });
+  });
+
+  test("that is slow is found: by one look, and by the requests before", async () => {
+    const upstream = await startUpstream((_, res) => void setTimeout(() => res.end("ok"), 300));
+    const gateway = await start({ services: { api: { baseUrl: upstream.url, timeoutMs: 400 } } });
+    expect(await find(gateway, "latency:api")).toMatchObject({
+      status: "warn",
+      summary: expect.stringMatching(/^one look took \d+ ms$/),
+    });
+    await fetch(`${gateway.url}/proxy/api/`, { headers: { "x-api-key": PROXY_KEY } });
+    expect(await find(gateway, "latency:api")).toMatchObject({
+      status: "warn",
+      summary: expect.stringMatching(/^its answers take 3\d\d ms to begin$/),
+      evidence: { recent: { requests: 1, toHeadersMs: expect.any(Number) } },
+    });
+  });
+
+  test.each([
+    ["expired", pem("ca.pem"), /expired, or this machine's clock is wrong/],
+    ["self-signed", undefined, /self-signed/],
+    ["other", pem("ca.pem"), /another name/],
+    ["localhost", undefined, /issuer is not known here/],
+  ])("with a certificate that is refused is found: %s", async (name, caFile, words) => {
+    const baseUrl = await startTls(name);
+    const found = await findOf("tls:api", { baseUrl, ...(caFile === undefined ? {} : { tls: { caFile } }) });
+    expect(found).toMatchObject({
+      status: "fail",
+      summary: expect.stringMatching(words),
+      evidence: { certificate: { issuer: expect.any(String), validTo: expect.any(String) }, strict: true },
+      fix: expect.stringContaining("tls.caFile"),
+    });
+  });
+
+  test("with a good certificate is fine, and one that is not verified is not", async () => {
+    const baseUrl = await startTls("localhost");
+    expect(await findOf("tls:api", { baseUrl, tls: { caFile: pem("ca.pem") } })).toMatchObject({ status: "ok" });
+    expect(await findOf("tls:api", { baseUrl }, { STRICT_TLS: "false" })).toMatchObject({
+      status: "warn",
+      summary: "the certificate of api is not verified",
+      evidence: { strict: false },
+    });
+    expect(await findOf("tls:api", { baseUrl: "https://127.0.0.1:1/" })).toMatchObject({
+      status: "warn",
+      summary: "no certificate of api was seen",
+    });
+  });
+
+  test.each([
+    [3_600, "fail", /clock is 3\d{3} s behind/],
+    [-3_600, "fail", /clock is 3\d{3} s ahead of/],
+    [60, "warn", /clock is \d\d s behind/],
+    [0, "ok", /agrees/],
+  ])("whose clock is %i s ahead tells of a wrong clock here: %s", async (aheadS, status, words) => {
+    const date = () => new Date(Date.now() + aheadS * 1_000).toUTCString();
+    const upstream = await startUpstream((_, res) => res.writeHead(200, { date: date() }).end());
+    const found = await findOf("clock", { baseUrl: upstream.url });
+    expect(found).toMatchObject({ status, summary: expect.stringMatching(words) });
+    expect(found.evidence.differences).toHaveProperty("api");
+  });
+});
+
+describe("a credential", () => {
+  test("that is missing, or optional and missing, is found", async () => {
+    const { url: baseUrl } = await startUpstream();
+    const auth = { type: "bearer", tokenEnvVar: "UNSET" } as const;
+    expect(await findOf("credential:api", { baseUrl, auth })).toMatchObject({
+      status: "fail",
+      summary: "api has no credential: UNSET holds none",
+      evidence: { source: "UNSET", fingerprint: null, loadedAt: null },
+    });
+    expect(await findOf("credential:api", { baseUrl, auth: { ...auth, required: false } })).toMatchObject({
+      status: "warn",
+    });
+  });
+
+  test("that the upstream refuses is found, before anybody used it", async () => {
+    const upstream = await startUpstream((_, res) => res.writeHead(401).end());
+    expect(await findOf("credential:api", { baseUrl: upstream.url, auth: bearer })).toMatchObject({
+      status: "fail",
+      summary: "api answers 401 to its credential",
+      evidence: { upstreamSays: "refused", refused: null, fingerprint: expect.stringMatching(/^[0-9a-f]{8}$/) },
+    });
+  });
+
+  test("that was refused to some requests is found, with how often and when", async () => {
+    const upstream = await startUpstream((req, res) => res.writeHead(req.url === "/" ? 200 : 403).end());
+    const gateway = await start({ services: { api: { baseUrl: upstream.url, auth: bearer } } });
+    for (let i = 0; i < 3; i++) {
+      await fetch(`${gateway.url}/proxy/api/x`, { headers: { "x-api-key": PROXY_KEY } });
+    }
+    expect(await find(gateway, "credential:api")).toMatchObject({
+      status: "warn",
+      summary: "api refused its credential 3 times, last with 403",
+      evidence: { upstreamSays: "accepted", refused: { count: 3, lastStatus: 403, lastAt: expect.any(String) } },
+    });
+  });
+
+  test("that was changed in an env file and not picked up is found, until it is", async () => {
+    const upstream = await startUpstream();
+    const gateway = await startGateway({ env: KEYS, services: { api: { baseUrl: upstream.url, auth: bearer } } });
+    const set = (value: string) => writeFileSync(join(gateway.directory, ".env"), `TOKEN=${value}\n`);
+    set(SECRET);
+    await gateway.reload();
+    expect(await find(gateway, "credential:api")).toMatchObject({ status: "ok" });
+    set(`${SECRET}-2`);
+    expect(await find(gateway, "credential:api")).toMatchObject({
+      status: "warn",
+      summary: "TOKEN holds another secret than the one in use",
+    });
+    await gateway.reload();
+    expect(await find(gateway, "credential:api")).toMatchObject({ status: "ok" });
+  });
+});
+
+describe("a key", () => {
+  test.each([
+    [
+      "of the other plane",
+      { "x-api-key": MANAGEMENT_KEY },
+      "1 requests to /proxy came with the key of the other plane",
+    ],
+    ["cut short", { "x-api-key": PROXY_KEY.slice(0, 12) }, "1 requests to /proxy came with the key cut short"],
+    ["without its beginning", { "x-api-key": PROXY_KEY.slice(4) }, "1 requests to /proxy came with the key cut short"],
+    ["in quotes", { "x-api-key": `"${PROXY_KEY}"` }, "1 requests to /proxy came with the key with something around it"],
+    ["with its scheme", { "x-api-key": `Bearer ${PROXY_KEY}` }, "came with the key with something around it"],
+    [
+      "in another case",
+      { "x-api-key": PROXY_KEY.toUpperCase() },
+      "1 requests to /proxy came with the key in another case",
+    ],
+    ["as Basic", { authorization: "Basic dXNlcjpwYXNz" }, "an Authorization of another scheme than Bearer"],
+  ])("%s is found", async (_, headers, words) => {
+    const gateway = await start();
+    await fetch(`${gateway.url}/proxy/github/`, { headers });
+    expect(await find(gateway, "auth")).toMatchObject({
+      status: "warn",
+      summary: expect.stringContaining(words),
+      fix: expect.stringMatching(/\S/),
+    });
+  });
+
+  test("that is unknown, or missing, is counted and nobody's mistake here; and a dry run counts nothing", async () => {
+    const gateway = await start();
+    await fetch(`${gateway.url}/proxy/github/`);
+    await fetch(`${gateway.url}/proxy/github/`, { headers: { "x-api-key": "somebody-elses-key-0123" } });
+    await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/github/" });
+    const { status, evidence } = await find(gateway, "auth");
+    expect(status).toBe("ok");
+    expect(evidence.refused).toMatchObject([
+      { plane: "proxy", fault: "missing", count: 1 },
+      { plane: "proxy", fault: "unknown", count: 1 },
+    ]);
+  });
+
+  test("that is not set is told", async () => {
+    const gateway = await startGateway({ env: { ECHO_SERVICE: "false" } });
+    expect(await find(gateway, "auth")).toMatchObject({
+      status: "warn",
+      summary: "/proxy is open to every program on this machine; /manage is open to every program on this machine",
+    });
+    const exposed = await start({
+      env: { HOST: "0.0.0.0", ALLOW_UNAUTHENTICATED: "true", REQUIRE_AUTH_FOR_PROXY: "false" },
+    });
+    const local = { url: exposed.url.replace("0.0.0.0", "127.0.0.1") };
+    expect(await find(local, "auth")).toMatchObject({
+      status: "fail",
+      summary: "/proxy is open to whoever reaches the address",
+    });
+  });
+});
+
+describe("a web page", () => {
+  test("of an origin that is not listed is found, by its preflight and by its request", async () => {
+    const upstream = await startUpstream();
+    const gateway = await start({ services: { api: { baseUrl: upstream.url } } });
+    const origin = "https://app.example";
+    const asks = { origin, "access-control-request-method": "PUT" };
+    await fetch(`${gateway.url}/proxy/api/`, { method: "OPTIONS", headers: asks });
+    await fetch(`${gateway.url}/proxy/api/`, { headers: { origin, "x-api-key": PROXY_KEY } });
+    await fetch(`${gateway.url}/status`, { headers: { origin: gateway.url } });
+    expect(await find(gateway, "cors")).toMatchObject({
+      status: "warn",
+      summary: "a page of https://app.example asked 2 times and may not read the answers",
+      evidence: { refusedOrigins: [{ origin, count: 2 }] },
+      fix: expect.stringContaining("CORS_ORIGINS"),
+    });
+  });
+
+  test("of a listed origin is fine, and inventing origins fills no memory", async () => {
+    const gateway = await start({ env: { CORS_ORIGINS: "https://app.example" } });
+    await fetch(`${gateway.url}/status`, { headers: { origin: "https://app.example" } });
+    expect(await find(gateway, "cors")).toMatchObject({ status: "ok" });
+    for (let i = 0; i < 50; i++) await fetch(`${gateway.url}/status`, { headers: { origin: `https://${i}.example` } });
+    const { evidence } = await find(gateway, "cors");
+    expect(evidence.refusedOrigins).toHaveLength(20);
+  });
+
+  test("of a listed origin, while CORS is off, is told so", async () => {
+    const gateway = await start({ env: { CORS_ORIGINS: "https://app.example", CORS_ENABLED: "false" } });
+    await fetch(`${gateway.url}/status`, { headers: { origin: "https://app.example" } });
+    expect(await find(gateway, "cors")).toMatchObject({ status: "warn", fix: "Set CORS_ENABLED=true." });
+  });
+});
+
+describe("the configuration", () => {
+  test("that was broken on the disk is found, while the old one goes on serving", async () => {
+    const gateway = await start();
+    writeFileSync(join(gateway.directory, "services.json"), '{ "services": { "x": { "baseUrl": 5 } } }');
+    expect(await find(gateway, "config")).toMatchObject({
+      status: "fail",
+      evidence: { problems: [expect.stringContaining("services.x.baseUrl")] },
+    });
+  });
+
+  test("that was changed and not reloaded is found, by name", async () => {
+    const gateway = await start();
+    writeFileSync(
+      join(gateway.directory, "services.json"),
+      '{ "services": { "new": { "baseUrl": "http://127.0.0.1:1" } } }',
+    );
+    writeFileSync(join(gateway.directory, ".env"), "NETWORK_TIMEOUT=1234\n");
+    expect(await find(gateway, "config")).toMatchObject({
+      status: "warn",
+      summary: "changed since it was read: NETWORK_TIMEOUT, services.new",
+    });
+    await gateway.reload();
+    expect(await find(gateway, "config")).toMatchObject({ status: "ok" });
+  });
+
+  test("with a key that was changed is told by the name of the variable", async () => {
+    const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
+    writeFileSync(join(gateway.directory, ".env"), "PROXY_API_KEY=another-key-0123456789\n");
+    const { summary, evidence } = await find(gateway, "config");
+    expect(summary).toBe("changed since it was read: PROXY_API_KEY");
+    expect(JSON.stringify(evidence)).not.toContain("another-key");
+  });
+
+  test("that warned at the start warns here", async () => {
+    expect(await find(await start({ env: { STRICT_TLS: "false" } }), "config")).toMatchObject({
+      status: "warn",
+      evidence: { warnings: [expect.stringContaining("STRICT_TLS")] },
+    });
+  });
+
+  test("with a variable of a wrong name in an env file is found", async () => {
+    const gateway = await start();
+    writeFileSync(join(gateway.directory, ".env"), "PROXY_APIKEY=x\nNETWORK_TIMEOUTS=1\nGITLAB_TOKEN=x\nMY_OWN=1\n");
+    await gateway.reload();
+    const found = await find(gateway, "env-files");
+    expect(found).toMatchObject({
+      status: "warn",
+      summary:
+        "PROXY_APIKEY (.env) has no effect; did you mean PROXY_API_KEY?; NETWORK_TIMEOUTS (.env) has no effect; did you mean NETWORK_TIMEOUT?",
+    });
+    expect(found.evidence.files).toMatchObject([{ state: "read" }, { state: "absent" }]);
+  });
+});
+
+describe("the folder for state", () => {
+  async function startIn(folder: string) {
+    const stores = await openFileStores(folder, isStoredService);
+    return start({ stores: stores as NonNullable<GatewaySetup["stores"]> });
+  }
+
+  test("is fine while it takes writes, and is left as it was", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "byteproxy-state-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const gateway = await startIn(folder);
+    const before = readdirSync(folder);
+    expect(await find(gateway, "data-dir")).toMatchObject({ status: "ok", evidence: { path: folder, mode: "0700" } });
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  test("that is gone, or no folder any more, is found", async () => {
+    const folder = join(mkdtempSync(join(tmpdir(), "byteproxy-state-")), "state");
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    mkdirSync(folder, { mode: 0o700 });
+    const gateway = await startIn(folder);
+    rmSync(folder, { recursive: true });
+    expect(await find(gateway, "data-dir")).toMatchObject({ status: "fail", evidence: { code: "ENOENT" } });
+    writeFileSync(folder, "");
+    expect(await find(gateway, "data-dir")).toMatchObject({ status: "fail", evidence: { code: "ENOTDIR" } });
+  });
+
+  test("that others can write is found", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "byteproxy-state-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const gateway = await startIn(folder);
+    chmodSync(folder, 0o777);
+    expect(await find(gateway, "data-dir")).toMatchObject({ status: "warn", evidence: { mode: "0777" } });
+  });
+});
+
+describe("limits and room", () => {
+  const ask = (gateway: TestGateway, headers: Record<string, string> = {}) =>
+    fetch(`${gateway.url}/proxy/api/`, { headers: { "x-api-key": PROXY_KEY, ...headers } });
+
+  test("a limit that is used up is found, with the time to its reset", async () => {
+    const upstream = await startUpstream();
+    const rateLimit = { maxRequests: 2, windowMs: 60_000 };
+    const gateway = await start({ services: { api: { baseUrl: upstream.url, rateLimit } } });
+    expect(await find(gateway, "limits:api")).toMatchObject({ status: "ok", summary: "2 of 2 requests left" });
+    for (let i = 0; i < 3; i++) await ask(gateway);
+    expect(await find(gateway, "limits:api")).toMatchObject({
+      status: "warn",
+      summary: "the limit of 2 requests is used up",
+      evidence: { remaining: 0, resetIn: 60, refused: 1 },
+    });
+  });
+
+  test("callers that all share one address are found where it is counted by address", async () => {
+    const upstream = await startUpstream();
+    const rateLimit = { maxRequests: 100, windowMs: 60_000, per: "ip" } as const;
+    const gateway = await start({ services: { api: { baseUrl: upstream.url, rateLimit } } });
+    for (let i = 0; i < 12; i++) await ask(gateway, { "x-forwarded-for": `203.0.113.${i}` });
+    expect(await find(gateway, "limits:api")).toMatchObject({
+      status: "warn",
+      summary: "all 12 requests came from one address",
+      fix: expect.stringContaining("TRUST_PROXY"),
+    });
+  });
+
+  test("callers that are told apart are fine", async () => {
+    const upstream = await startUpstream();
+    const rateLimit = { maxRequests: 100, windowMs: 60_000, per: "ip" } as const;
+    const gateway = await start({
+      env: { TRUST_PROXY: "127.0.0.1" },
+      services: { api: { baseUrl: upstream.url, rateLimit } },
+    });
+    for (let i = 0; i < 12; i++) await ask(gateway, { "x-forwarded-for": `203.0.113.${i}` });
+    expect(await find(gateway, "limits:api")).toMatchObject({
+      status: "ok",
+      evidence: { told: { keys: 12, requests: 12 } },
+    });
+  });
+
+  test("a service without a place left is found, and what was shed is counted", async () => {
+    const upstream = await startUpstream((req, res) => (req.url === "/hang" ? undefined : res.end()));
+    const gateway = await start({ services: { api: { baseUrl: upstream.url, maxConcurrent: 1, timeoutMs: 2_000 } } });
+    const hang = new AbortController();
+    onTestFinished(() => hang.abort());
+    void fetch(`${gateway.url}/proxy/api/hang`, { headers: { "x-api-key": PROXY_KEY }, signal: hang.signal }).catch(
+      () => {},
+    );
+    await eventually(() => upstream.requests.length === 1);
+    expect((await ask(gateway)).status).toBe(503);
+    const { checks } = await diagnose(gateway);
+    const byId = (id: string) => checks.find((check) => check.id === id);
+    expect(byId("pool:api")).toMatchObject({
+      status: "warn",
+      summary: "all 1 places of api are taken",
+      evidence: { inFlight: { current: 1, limit: 1 }, connections: { open: 1, running: 1 } },
+    });
+    expect(byId("pressure")).toMatchObject({ status: "warn", summary: "1 requests were shed since the start" });
+  });
+
+  test("a gauge over its threshold is found, with its value and its variable", async () => {
+    const gateway = await start({ env: { PRESSURE_MAX_RSS_BYTES: "1" } });
+    expect(await find(gateway, "pressure")).toMatchObject({
+      status: "fail",
+      summary: expect.stringMatching(/^rssBytes is \d+, beyond PRESSURE_MAX_RSS_BYTES \(1\)$/),
+    });
+  });
+});
+
+describe("the version", () => {
+  test("that is old is found where somebody is asked, and only there", async () => {
+    const upstream = await startUpstream((_, res) => res.end('{"version":"99.0.0"}'));
+    const env = { UPDATE_CHECK_URL: upstream.url };
+    expect(await find(await start({ env }), "update")).toMatchObject({
+      status: "warn",
+      summary: expect.stringContaining("99.0.0 is there"),
+    });
+    expect(await find(await start(), "update")).toMatchObject({ status: "ok" });
+    expect(upstream.requests).toHaveLength(1);
+  });
+
+  test("that nobody can tell is told, and nothing waits for it", async () => {
+    const env = { UPDATE_CHECK_URL: "http://127.0.0.1:1/" };
+    expect(await find(await start({ env }), "update")).toMatchObject({
+      status: "warn",
+      summary: expect.stringContaining("the check failed"),
+    });
+  });
+});
