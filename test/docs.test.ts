@@ -2,10 +2,11 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { referenceFiles } from "../src/config/generate-reference.ts";
 import { PRESETS } from "../src/config/presets.ts";
 import { NOT_YET, settingsSchema } from "../src/config/settings.ts";
+import { CHECKS, SERVICE_CHECKS } from "../src/diagnostics/diagnostics.ts";
 import { CATALOGUE } from "../src/errors.ts";
+import { referenceFiles } from "../src/generate-reference.ts";
 import { load, problemsOf, tempFolder } from "./config/temp-folder.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -35,6 +36,16 @@ describe("docs/configuration.md", () => {
   it("has an example that loads", () => {
     const example = /```json\n([\s\S]*?)```/.exec(files.get("docs/configuration.md") ?? "")?.[1] ?? "";
     expect([...load({ "config/services.json": example }).services.keys()]).toContain("billing");
+  });
+});
+
+describe("docs/troubleshooting.md", () => {
+  it("names every check, and no other", () => {
+    const [byHand = ""] = inRepository("docs/troubleshooting.md").split("## What the checks find");
+    const ids = new Set([...CHECKS.map(({ id }) => id), ...SERVICE_CHECKS.map(({ id }) => `${id}:<service>`)]);
+    const column = [...byHand.matchAll(/^\|[^|]*\|[^|]*\| ([^|]*) \|/gm)].map((match) => match[1] as string);
+    const named = new Set(column.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1])));
+    expect([...named].sort()).toEqual([...ids].sort());
   });
 });
 
