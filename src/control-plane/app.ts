@@ -2,7 +2,8 @@
  * The control plane: everything that is not `/proxy/<service>`, as one Hono app.
  * Invariant: one guard, one error form; a handler only says what is true.
  */
-import { type Context, Hono } from "hono";
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { GatewayError } from "../errors.ts";
 import { errorAnswer, errorResponse } from "../perimeter/error-answer.ts";
@@ -12,6 +13,7 @@ import { addManageRoutes } from "./manage/manage.ts";
 import { addMetricsRoute } from "./metrics.ts";
 import type { Audience, ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
+import { refuseInvalid } from "./refuse-invalid.ts";
 import { requireKnownHost } from "./require-known-host.ts";
 import { addStatusRoute } from "./status.ts";
 import { addUpRoute } from "./up.ts";
@@ -21,7 +23,7 @@ const HOST_GUARDED = ["/status", "/metrics", "/docs", "/docs/*", "/openapi.json"
 
 export function createControlPlane(parts: ControlPlaneParts, audience: Audience): ControlPlane {
   const { instance, cors } = parts;
-  const app: ControlPlane = new Hono<ControlEnv>();
+  const app: ControlPlane = new OpenAPIHono<ControlEnv>({ defaultHook: refuseInvalid });
 
   app.use(async (context, next) => {
     const { incoming } = context.env;
