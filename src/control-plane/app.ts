@@ -8,9 +8,11 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import { GatewayError } from "../errors.ts";
 import { errorAnswer, errorResponse } from "../perimeter/error-answer.ts";
 import { addAuthStatusRoute } from "./auth-status.ts";
+import { addDocsPage } from "./docs/docs-page.ts";
 import { addHealthRoutes } from "./health.ts";
 import { addManageRoutes } from "./manage/manage.ts";
 import { addMetricsRoute } from "./metrics.ts";
+import { addDocumentRoute } from "./openapi/document.ts";
 import type { Audience, ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
 import { refuseInvalid } from "./refuse-invalid.ts";
@@ -59,6 +61,8 @@ export function createControlPlane(parts: ControlPlaneParts, audience: Audience)
     addStatusRoute(app, parts);
     addMetricsRoute(app, parts);
     addManageRoutes(app, parts);
+    addDocsPage(app);
+    addDocumentRoute(app, () => (audience.callers ? app : createControlPlane(parts, { ...audience, callers: true })));
   }
 
   app.notFound((context) =>

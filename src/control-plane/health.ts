@@ -7,6 +7,7 @@ import type { Audience, ControlPlane, ControlPlaneParts } from "./parts.ts";
 const Links = z.strictObject({
   ...{ health: z.string(), ready: z.string(), up: z.string(), version: z.string(), authStatus: z.string() },
   ...{ status: z.string().optional(), metrics: z.string().optional(), manage: z.string().optional() },
+  ...{ docs: z.string().optional(), openapi: z.string().optional() },
   ...{ services: z.string().optional(), authTest: z.string().optional(), proxy: z.string().optional() },
 });
 
@@ -21,6 +22,8 @@ const OPERATORS_LINKS = {
   status: "/status",
   metrics: "/metrics",
   manage: "/manage/services",
+  docs: "/docs",
+  openapi: "/openapi.json",
 };
 const CALLERS_LINKS = { services: "/proxy/services", authTest: "/proxy/auth-test", proxy: "/proxy/{service}/{path}" };
 
