@@ -78,7 +78,10 @@ export function createContract(document: Document): Contract {
   function problemsOf(name: string, answer: Observed): string[] {
     const isOwn = answer.headers.has("x-proxy-error");
     const { responses } = operation(name);
-    const found = responses[answer.status] ?? (isOwn ? undefined : responses.default);
+    const named = responses[answer.status];
+    // A refusal is marked; what is not, and is no answer that the operation has of its own, is an upstream's.
+    const found =
+      isOwn || named?.$ref === undefined ? (named ?? (isOwn ? undefined : responses.default)) : responses.default;
     if (found === undefined) return [`${answer.status} is not documented: ${answer.body.slice(0, 300)}`];
     const described = found.$ref ? document.components.responses[found.$ref.split("/").at(-1) as string] : found;
     if (described === undefined) return [`${found.$ref} leads nowhere`];

@@ -14,6 +14,9 @@ import { serviceSchemas } from "./service-schemas.ts";
 const DESCRIPTION = `An authenticating reverse proxy. Callers ask for \`/proxy/{service}/{path}\` with the gateway's key; the
 upstream's credential is put on by the gateway.
 
+HEAD is answered wherever GET is. With \`CORS_ORIGINS\` every answer has \`Vary: Origin\`, and those to pages of a listed origin say so in
+\`Access-Control-Allow-Origin\`; preflights are answered on every route.
+
 Every refusal of the gateway's own is JSON of one form, marked by the header \`X-Proxy-Error\`. A plane without a key asks for none,
 and answers programs on this machine alone. With \`MANAGEMENT_PORT\` what is tagged Callers or Proxy answers on the main listener, and
 what is tagged Status, Services, Management or Documentation on the second one.`;
