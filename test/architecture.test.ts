@@ -75,6 +75,9 @@ describe("the house", () => {
   test.each([
     ["hono", ["control-plane/", "server.ts"]],
     ["@hono/node-server", ["control-plane/", "server.ts"]],
+    ["@hono/zod-openapi", ["control-plane/"]],
+    // Its files are served, nothing of it runs here.
+    ["swagger-ui-dist", []],
     ["undici", ["data-plane/forward/transport.ts", "data-plane/forward/egress.ts"]],
     ["http-proxy-3", ["data-plane/forward/tunnel.ts"]],
     ["ws", ["data-plane/forward/tunnel.ts"]],
@@ -89,6 +92,15 @@ describe("the house", () => {
   ])("%s is imported by its one room only", (name, allowed) => {
     const importers = imports.filter(({ to }) => to === name || to.startsWith(`${name}/`)).map(({ from }) => from);
     expect(importers.filter((from) => !allowed.some((place) => from.startsWith(place)))).toEqual([]);
+  });
+
+  test("an installation runs the scripts of few packages, and reports to nobody", () => {
+    const read = (name: string) => JSON.parse(readFileSync(join(root, name), "utf8"));
+    const { packages } = read("package-lock.json") as { packages: Record<string, { hasInstallScript?: boolean }> };
+    const names = Object.keys(packages).filter((name) => packages[name]?.hasInstallScript);
+    // The first one reports each installation of Swagger UI, where it is not told otherwise.
+    expect(names).toEqual(["node_modules/@scarf/scarf", "node_modules/esbuild"]);
+    expect(read("package.json").scarfSettings).toEqual({ enabled: false });
   });
 
   test("process.env is read in one place, and the process is ended in one place", () => {

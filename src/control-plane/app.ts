@@ -2,16 +2,20 @@
  * The control plane: everything that is not `/proxy/<service>`, as one Hono app.
  * Invariant: one guard, one error form; a handler only says what is true.
  */
-import { type Context, Hono } from "hono";
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { GatewayError } from "../errors.ts";
 import { errorAnswer, errorResponse } from "../perimeter/error-answer.ts";
 import { addAuthStatusRoute } from "./auth-status.ts";
+import { addDocsPage } from "./docs/docs-page.ts";
 import { addHealthRoutes } from "./health.ts";
 import { addManageRoutes } from "./manage/manage.ts";
 import { addMetricsRoute } from "./metrics.ts";
+import { addDocumentRoute } from "./openapi/document.ts";
 import type { Audience, ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
+import { refuseInvalid } from "./refuse-invalid.ts";
 import { requireKnownHost } from "./require-known-host.ts";
 import { addStatusRoute } from "./status.ts";
 import { addUpRoute } from "./up.ts";
@@ -21,7 +25,7 @@ const HOST_GUARDED = ["/status", "/metrics", "/docs", "/docs/*", "/openapi.json"
 
 export function createControlPlane(parts: ControlPlaneParts, audience: Audience): ControlPlane {
   const { instance, cors } = parts;
-  const app: ControlPlane = new Hono<ControlEnv>();
+  const app: ControlPlane = new OpenAPIHono<ControlEnv>({ defaultHook: refuseInvalid });
 
   app.use(async (context, next) => {
     const { incoming } = context.env;
@@ -58,6 +62,8 @@ export function createControlPlane(parts: ControlPlaneParts, audience: Audience)
     addStatusRoute(app, parts);
     addMetricsRoute(app, parts);
     addManageRoutes(app, parts);
+    addDocsPage(app);
+    addDocumentRoute(app, () => (audience.callers ? app : createControlPlane(parts, { ...audience, callers: true })));
   }
 
   app.notFound((context) =>

@@ -1,21 +1,56 @@
 /** What is protected, and in which places this request carried a key: for the moment before anything else is understood. */
 
+import { createRoute, z } from "@hono/zod-openapi";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
+import { forEveryone, json } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 
+const FORMS = ["Authorization: Bearer <key>", "x-api-key: <key>", "?api_key=<key>"];
+
+const Plane = z.strictObject({ protected: z.boolean() });
+
+const AuthStatus = z.strictObject({
+  proxy: Plane,
+  management: Plane,
+  presented: z
+    .strictObject({
+      ...{ bearer: z.boolean(), "x-api-key": z.boolean(), api_key: z.boolean() },
+      otherScheme: z.boolean().describe("an `Authorization` of another scheme than those that carry a key"),
+    })
+    .describe("where this request carried something that may be a key"),
+  accepted: z.array(z.string()),
+});
+
+const route = createRoute({
+  ...{ method: "get", path: "/auth-status", operationId: "getAuthStatus", summary: "What is protected" },
+  description: "And in which places this request carried a key; never whether it is a good one.",
+  ...forEveryone("Health"),
+  responses: {
+    200: json("Which plane asks for a key.", AuthStatus, {
+      proxy: { protected: true },
+      management: { protected: true },
+      presented: { bearer: true, "x-api-key": false, api_key: false, otherScheme: false },
+      accepted: FORMS,
+    }),
+  },
+});
+
 export function addAuthStatusRoute(app: ControlPlane, { callers }: ControlPlaneParts): void {
-  app.get("/auth-status", (context) => {
+  app.openapi(route, (context) => {
     const presented = presentedKeysOf(context.env.incoming);
-    return context.json({
-      proxy: { protected: callers.isProtected("proxy") },
-      management: { protected: callers.isProtected("management") },
-      presented: {
-        bearer: presented.bearer.length > 0,
-        "x-api-key": presented.header.length > 0,
-        api_key: presented.query.length > 0,
-        otherScheme: presented.otherScheme,
+    return context.json(
+      {
+        proxy: { protected: callers.isProtected("proxy") },
+        management: { protected: callers.isProtected("management") },
+        presented: {
+          bearer: presented.bearer.length > 0,
+          "x-api-key": presented.header.length > 0,
+          api_key: presented.query.length > 0,
+          otherScheme: presented.otherScheme,
+        },
+        accepted: FORMS,
       },
-      accepted: ["Authorization: Bearer <key>", "x-api-key: <key>", "?api_key=<key>"],
-    });
+      200,
+    );
   });
 }

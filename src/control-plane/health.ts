@@ -1,46 +1,162 @@
 /** Whether the process lives and may be given traffic, and what it is. Open to everyone: probes hold no keys. */
+import { createRoute, z } from "@hono/zod-openapi";
 import { version } from "../version.ts";
+import { forEveryone, json } from "./openapi/operations.ts";
 import type { Audience, ControlPlane, ControlPlaneParts } from "./parts.ts";
+
+const Links = z.strictObject({
+  ...{ health: z.string(), ready: z.string(), up: z.string(), version: z.string(), authStatus: z.string() },
+  ...{ status: z.string().optional(), metrics: z.string().optional(), manage: z.string().optional() },
+  ...{ docs: z.string().optional(), openapi: z.string().optional() },
+  ...{ services: z.string().optional(), authTest: z.string().optional(), proxy: z.string().optional() },
+});
+
+const EVERYONES_LINKS = {
+  health: "/health",
+  ready: "/health/ready",
+  up: "/up",
+  version: "/version",
+  authStatus: "/auth-status",
+};
+const OPERATORS_LINKS = {
+  status: "/status",
+  metrics: "/metrics",
+  manage: "/manage/services",
+  docs: "/docs",
+  openapi: "/openapi.json",
+};
+const CALLERS_LINKS = { services: "/proxy/services", authTest: "/proxy/auth-test", proxy: "/proxy/{service}/{path}" };
+
+const linksRoute = createRoute({
+  ...{ method: "get", path: "/", operationId: "getLinks", summary: "Name, version and links" },
+  ...forEveryone("Health"),
+  responses: {
+    200: json(
+      "What this is, and what this listener serves.",
+      z.strictObject({ name: z.literal("ByteProxy"), version: z.string(), links: Links }),
+      {
+        name: "ByteProxy",
+        version: "0.1.0",
+        links: { ...EVERYONES_LINKS, ...OPERATORS_LINKS, ...CALLERS_LINKS },
+      },
+    ),
+  },
+});
+
+const Health = z
+  .strictObject({
+    status: z.literal("ok"),
+    uptime: z.int().min(0).describe("s since the process started"),
+    timestamp: z.iso.datetime(),
+    version: z.string(),
+  })
+  .openapi("Health");
+
+const healthRoute = <P extends string>(path: P, operationId: string) =>
+  createRoute({
+    ...{ method: "get", path, operationId, summary: "200 while the process lives" },
+    ...forEveryone("Health"),
+    responses: {
+      200: json("It lives.", Health, {
+        status: "ok",
+        uptime: 3,
+        timestamp: "2026-11-20T23:09:19.178Z",
+        version: "0.1.0",
+      }),
+    },
+  });
+
+const readiness = <S extends string>(status: S) =>
+  z.strictObject({ status: z.literal(status), reasons: z.array(z.enum(["draining"])) });
+
+const readyRoute = createRoute({
+  ...{ method: "get", path: "/health/ready", operationId: "getReadiness", summary: "Whether to send it traffic" },
+  ...forEveryone("Health"),
+  responses: {
+    200: json("Give it traffic.", readiness("ready"), { status: "ready", reasons: [] }),
+    503: json("Give it none, for these reasons.", readiness("unready"), { status: "unready", reasons: ["draining"] }),
+  },
+});
+
+const Version = z
+  .strictObject({
+    name: z.literal("byteproxy"),
+    version: z.string(),
+    commit: z.string().nullable().describe("of the image's build; null elsewhere"),
+    runtime: z.string(),
+    platform: z.string(),
+  })
+  .openapi("Version");
+
+const versionRoute = <P extends string>(path: P, operationId: string) =>
+  createRoute({
+    ...{ method: "get", path, operationId, summary: "What is running" },
+    ...forEveryone("Health"),
+    responses: {
+      200: json("Version, commit and runtime.", Version, {
+        ...{ name: "byteproxy", version: "0.1.0", commit: null, runtime: "node 20.20.2", platform: "linux x64" },
+      }),
+    },
+  });
+
+const updateRoute = createRoute({
+  ...{ method: "get", path: "/version/check", operationId: "checkForUpdate", summary: "Whether there is a newer one" },
+  description: "Asks `UPDATE_CHECK_URL`, at most once an hour.",
+  ...forEveryone("Health"),
+  responses: {
+    200: json(
+      "Nulls and a `reason` where it is not known.",
+      z.strictObject({
+        current: z.string(),
+        latest: z.string().nullable(),
+        updateAvailable: z.boolean().nullable(),
+        checkedAt: z.iso.datetime().nullable(),
+        reason: z.string().optional(),
+      }),
+      { current: "0.1.0", latest: "0.2.0", updateAvailable: true, checkedAt: "2026-11-20T23:09:19.178Z" },
+    ),
+  },
+});
 
 export function addHealthRoutes(
   app: ControlPlane,
   { instance, checkForUpdate }: ControlPlaneParts,
   audience: Audience,
 ): void {
-  app.get("/", (context) =>
-    context.json({
-      name: "ByteProxy",
-      version: version.version,
-      links: {
-        health: "/health",
-        ready: "/health/ready",
-        up: "/up",
-        version: "/version",
-        authStatus: "/auth-status",
-        ...(audience.operators ? { status: "/status", metrics: "/metrics", manage: "/manage/services" } : {}),
-        ...(audience.callers
-          ? { services: "/proxy/services", authTest: "/proxy/auth-test", proxy: "/proxy/{service}/{path}" }
-          : {}),
-      },
-    }),
-  );
-  for (const path of ["/health", "/health/live"]) {
-    app.get(path, (context) =>
-      context.json({
-        status: "ok",
-        uptime: Math.round(process.uptime()),
-        timestamp: new Date().toISOString(),
+  app.openapi(linksRoute, (context) =>
+    context.json(
+      {
+        name: "ByteProxy" as const,
         version: version.version,
-      }),
+        links: {
+          ...EVERYONES_LINKS,
+          ...(audience.operators ? OPERATORS_LINKS : {}),
+          ...(audience.callers ? CALLERS_LINKS : {}),
+        },
+      },
+      200,
+    ),
+  );
+  for (const route of [healthRoute("/health", "getHealth"), healthRoute("/health/live", "getLiveness")]) {
+    app.openapi(route, (context) =>
+      context.json(
+        {
+          status: "ok" as const,
+          uptime: Math.round(process.uptime()),
+          timestamp: new Date().toISOString(),
+          version: version.version,
+        },
+        200,
+      ),
     );
   }
-  app.get("/health/ready", (context) => {
-    const reasons = instance.isDraining ? ["draining"] : [];
-    return context.json(
-      { status: reasons.length === 0 ? "ready" : "unready", reasons },
-      reasons.length === 0 ? 200 : 503,
-    );
-  });
-  app.get("/version/check", async (context) => context.json(await checkForUpdate()));
-  for (const path of ["/health/version", "/version"]) app.get(path, (context) => context.json(version));
+  app.openapi(readyRoute, (context) =>
+    instance.isDraining
+      ? context.json({ status: "unready" as const, reasons: ["draining" as const] }, 503)
+      : context.json({ status: "ready" as const, reasons: [] }, 200),
+  );
+  app.openapi(updateRoute, async (context) => context.json(await checkForUpdate(), 200));
+  for (const route of [versionRoute("/health/version", "getHealthVersion"), versionRoute("/version", "getVersion")]) {
+    app.openapi(route, (context) => context.json(version, 200));
+  }
 }

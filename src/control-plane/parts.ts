@@ -1,6 +1,6 @@
 /** What the routes of the control plane are made from, and what one of their requests carries. */
 import type { HttpBindings } from "@hono/node-server";
-import type { Hono } from "hono";
+import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Callers, Plane } from "../callers/callers.ts";
 import type { PlaneConfig } from "../config/planes.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
@@ -89,4 +89,4 @@ export interface ControlEnv {
   Variables: { requestId: string };
 }
 
-export type ControlPlane = Hono<ControlEnv>;
+export type ControlPlane = OpenAPIHono<ControlEnv>;

@@ -3,46 +3,129 @@
  * Invariant: base URLs and the names of variables are for whoever holds the management key, where there is one.
  */
 import { getHeapStatistics } from "node:v8";
+import { createRoute, z } from "@hono/zod-openapi";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { version } from "../version.ts";
+import { forEveryone, json, keysOf } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
+import { Pressure } from "./up.ts";
+
+const ServiceStatus = z
+  .strictObject({
+    key: z.string(),
+    name: z.string(),
+    source: z.enum(["preset", "file", "override", "runtime"]),
+    baseUrl: z.string().optional().describe("for whoever holds the management key, where there is one"),
+    credential: z.strictObject({
+      state: z.enum(["none", "present", "missing"]),
+      type: z.string().nullable(),
+      required: z.boolean(),
+      refused: z
+        .strictObject({ count: z.int(), lastStatus: z.int(), lastAt: z.iso.datetime() })
+        .nullable()
+        .describe("how often the upstream answered 401 or 403 to it"),
+      source: z.string().nullable().optional().describe("variable or file; for whoever holds the management key"),
+    }),
+    rateLimit: z
+      .strictObject({
+        ...{ maxRequests: z.int(), windowMs: z.int(), per: z.enum(["service", "caller", "ip"]) },
+        remaining: z.int().optional().describe("only of a limit that all callers share"),
+        resetIn: z.int().optional().describe("s"),
+      })
+      .nullable(),
+    inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
+    ws: z.boolean(),
+  })
+  .openapi("ServiceStatus");
+
+const Status = z.strictObject({
+  status: z.enum(["ok", "under pressure", "draining"]),
+  version: z.string(),
+  uptime: z.int().describe("s"),
+  timestamp: z.iso.datetime(),
+  services: z.array(ServiceStatus),
+  load: z.strictObject({
+    inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
+    connections: z.array(
+      z.strictObject({ listener: z.enum(["main", "management"]), current: z.int(), limit: z.int() }),
+    ),
+    webSockets: z.int(),
+    eventLoopDelay: z.number().describe("ms"),
+    eventLoopUtilized: z.number(),
+    pressure: z.union([Pressure, z.null()]),
+  }),
+  memory: z.strictObject({ rssBytes: z.int(), heapUsedBytes: z.int(), heapLimitBytes: z.int() }),
+});
+
+const route = createRoute({
+  ...{ method: "get", path: "/status", operationId: "getStatus", summary: "What is running and how it is" },
+  description: "Base URLs and the names of variables are there only with the management key, where one is set.",
+  ...forEveryone("Status", "HOST_NOT_ALLOWED"),
+  security: [{}, ...keysOf("management")],
+  responses: {
+    200: json("Services, load and memory.", Status, {
+      ...{ status: "ok", version: "0.1.0", uptime: 3, timestamp: "2026-11-20T23:09:19.178Z" },
+      services: [
+        {
+          ...{ key: "github", name: "GitHub API", source: "preset", baseUrl: "https://api.github.com/" },
+          credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
+          ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
+        },
+      ],
+      load: {
+        inFlight: { current: 0, limit: null },
+        connections: [{ listener: "main", current: 1, limit: 10_000 }],
+        ...{ webSockets: 0, eventLoopDelay: 0.112, eventLoopUtilized: 0.004213, pressure: null },
+      },
+      memory: { rssBytes: 98_426_880, heapUsedBytes: 21_358_416, heapLimitBytes: 4_345_298_944 },
+    }),
+  },
+});
 
 export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): void {
   const { instance, registry, monitor, inFlight } = parts;
-  app.get("/status", async (context) => {
+  app.openapi(route, async (context) => {
     const { authenticate, isProtected } = parts.callers;
     const isOperator =
       !isProtected("management") ||
       authenticate("management", presentedKeysOf(context.env.incoming)).verdict === "known";
     const services = await Promise.all(registry.list().map((service) => describe(service, parts, isOperator)));
     const { sample, pressure } = monitor;
-    return context.json({
-      status: instance.isDraining ? "draining" : pressure === undefined ? "ok" : "under pressure",
-      version: version.version,
-      uptime: Math.round(process.uptime()),
-      timestamp: new Date().toISOString(),
-      services,
-      load: {
-        inFlight: { current: inFlight.taken, limit: inFlight.limit || null },
-        connections: parts
-          .listeners()
-          .map(({ name, connections: { count, limit } }) => ({ listener: name, current: count, limit })),
-        webSockets: parts.openWebSockets(),
-        eventLoopDelay: Number(sample.eventLoopDelay.toFixed(3)),
-        eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
-        pressure: pressure ?? null,
+    return context.json(
+      {
+        status: statusWord(instance.isDraining, pressure !== undefined),
+        version: version.version,
+        uptime: Math.round(process.uptime()),
+        timestamp: new Date().toISOString(),
+        services,
+        load: {
+          inFlight: { current: inFlight.taken, limit: inFlight.limit || null },
+          connections: parts
+            .listeners()
+            .map(({ name, connections: { count, limit } }) => ({ listener: name, current: count, limit })),
+          webSockets: parts.openWebSockets(),
+          eventLoopDelay: Number(sample.eventLoopDelay.toFixed(3)),
+          eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
+          pressure: pressure ?? null,
+        },
+        memory: {
+          rssBytes: sample.rssBytes,
+          heapUsedBytes: sample.heapUsed,
+          heapLimitBytes: getHeapStatistics().heap_size_limit,
+        },
       },
-      memory: {
-        rssBytes: sample.rssBytes,
-        heapUsedBytes: sample.heapUsed,
-        heapLimitBytes: getHeapStatistics().heap_size_limit,
-      },
-    });
+      200,
+    );
   });
+}
+
+function statusWord(isDraining: boolean, isUnderPressure: boolean) {
+  if (isDraining) return "draining" as const;
+  return isUnderPressure ? ("under pressure" as const) : ("ok" as const);
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {

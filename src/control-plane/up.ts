@@ -1,22 +1,60 @@
 /** How hard the process works, and whether it sheds: for balancers that choose by load, and for people. */
+import { createRoute, z } from "@hono/zod-openapi";
+import { forEveryone, header, json } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 
-export function addUpRoute(app: ControlPlane, { monitor, retryAfterS }: ControlPlaneParts): void {
-  app.get("/up", (context) => {
-    const { sample, pressure } = monitor;
-    const healthy = pressure === undefined;
-    if (!healthy) context.header("Retry-After", String(retryAfterS));
-    return context.json(
+/** A gauge over its threshold. */
+export const Pressure = z
+  .strictObject({
+    gauge: z.enum(["eventLoopDelay", "heapUsed", "rssBytes", "eventLoopUtilized"]),
+    value: z.number(),
+    limit: z.number(),
+    setting: z.string().describe("the variable that holds the threshold"),
+  })
+  .openapi("Pressure");
+
+const gauges = {
+  eventLoopDelay: z.number().min(0).describe("mean over the sample interval, ms"),
+  heapUsed: z.int().describe("bytes"),
+  rssBytes: z.int(),
+  eventLoopUtilized: z.number().min(0).describe("share of the interval that the loop was busy"),
+};
+const EXAMPLE = { eventLoopDelay: 0.112, heapUsed: 21_358_416, rssBytes: 98_426_880, eventLoopUtilized: 0.004213 };
+
+const route = createRoute({
+  ...{ method: "get", path: "/up", operationId: "getLoad", summary: "The gauges of its load" },
+  ...forEveryone("Health"),
+  responses: {
+    200: json("It takes requests.", z.strictObject({ status: z.literal("ok"), ...gauges, healthy: z.literal(true) }), {
+      status: "ok",
+      ...EXAMPLE,
+      healthy: true,
+    }),
+    503: json(
+      "It sheds what is proxied, and says for which gauge.",
+      z.strictObject({ status: z.literal("under pressure"), ...gauges, healthy: z.literal(false), pressure: Pressure }),
       {
-        status: healthy ? "ok" : "under pressure",
-        eventLoopDelay: Number(sample.eventLoopDelay.toFixed(3)),
-        heapUsed: sample.heapUsed,
-        rssBytes: sample.rssBytes,
-        eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
-        healthy,
-        ...(healthy ? {} : { pressure }),
+        ...{ status: "under pressure", ...EXAMPLE, eventLoopDelay: 312.4, healthy: false },
+        pressure: {
+          ...{ gauge: "eventLoopDelay", value: 312.4, limit: 250, setting: "PRESSURE_MAX_EVENT_LOOP_DELAY" },
+        },
       },
-      healthy ? 200 : 503,
-    );
+      { "Retry-After": header("s", true, "integer") },
+    ),
+  },
+});
+
+export function addUpRoute(app: ControlPlane, { monitor, retryAfterS }: ControlPlaneParts): void {
+  app.openapi(route, (context) => {
+    const { sample, pressure } = monitor;
+    const gauges = {
+      eventLoopDelay: Number(sample.eventLoopDelay.toFixed(3)),
+      heapUsed: sample.heapUsed,
+      rssBytes: sample.rssBytes,
+      eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
+    };
+    if (pressure === undefined) return context.json({ status: "ok" as const, ...gauges, healthy: true as const }, 200);
+    context.header("Retry-After", String(retryAfterS));
+    return context.json({ status: "under pressure" as const, ...gauges, healthy: false as const, pressure }, 503);
   });
 }

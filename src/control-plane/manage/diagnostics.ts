@@ -1,13 +1,131 @@
 /** What is wrong, with evidence and the mend: all checks, run when asked for. */
-import type { Hono } from "hono";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { maskTexts } from "../mask-texts.ts";
+import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
-export function addDiagnosticsRoute(routes: Hono<CallerEnv>, { diagnose, mask }: ControlPlaneParts): void {
-  routes.get("/diagnostics", async (context) => {
+const status = z.enum(["ok", "warn", "fail"]);
+const files = z.array(z.strictObject({ path: z.string(), state: z.enum(["read", "absent"]) })).readonly();
+
+const System = z.strictObject({
+  ...{
+    name: z.string(),
+    version: z.string(),
+    commit: z.string().nullable(),
+    runtime: z.string(),
+    platform: z.string(),
+  },
+  ...{ pid: z.int(), uptime: z.int().describe("s"), timestamp: z.iso.datetime(), cpus: z.int() },
+  ...{ totalMemoryBytes: z.int(), rssBytes: z.int(), heapUsedBytes: z.int(), heapLimitBytes: z.int() },
+  containerMemoryLimitBytes: z.int().nullable(),
+  container: z.boolean(),
+  dataDir: z.string().nullable().describe("null where state is in memory"),
+});
+
+const Network = z.strictObject({
+  listeners: z
+    .array(
+      z.strictObject({
+        ...{ name: z.string(), address: z.string(), port: z.int(), connections: z.int(), limit: z.int() },
+      }),
+    )
+    .readonly(),
+  publicUrl: z.string().nullable(),
+  trustProxy: z.array(z.string()).nullable(),
+  allowedHosts: z.array(z.string()).nullable(),
+  corsOrigins: z.array(z.string()),
+  strictTls: z.boolean(),
+  egressAllowPrivate: z.boolean().nullable(),
+  ...{ timeoutMs: z.int(), connectTimeoutMs: z.int(), retries: z.int() },
+});
+
+const Environment = z.strictObject({
+  directory: z.string().describe("where the env files are looked for"),
+  envFiles: files,
+  configFile: z.strictObject({ path: z.string(), state: z.enum(["read", "absent", "empty"]) }),
+  variables: z
+    .array(z.strictObject({ name: z.string(), origin: z.enum([".env", ".env.local", "environment", "command line"]) }))
+    .readonly()
+    .describe("names and origins, never a value"),
+});
+
+const Authentication = z.strictObject({
+  tokenConfigured: z.boolean(),
+  source: z.string().nullable().describe("a variable, or `file:<path>`"),
+  authType: z.string().nullable(),
+  fingerprint: z.string().nullable(),
+  loadedAt: z.iso.datetime().nullable(),
+  inUse: z.boolean(),
+});
+
+const Check = z.strictObject({
+  id: z.string().describe("`clock`, or `reach:github` of a service"),
+  status,
+  summary: z.string(),
+  evidence: z.record(z.string(), z.unknown()),
+  fix: z.string().nullable().describe("what to do; null where nothing is to be mended"),
+});
+
+const Diagnosed = z
+  .strictObject({
+    system: System,
+    network: Network,
+    environment: Environment,
+    authentication: z.record(z.string(), Authentication).describe("by service"),
+    checks: z.array(Check).readonly(),
+    summary: z.strictObject({ status, ok: z.int(), warn: z.int(), fail: z.int(), durationMs: z.int() }),
+  })
+  .openapi("Diagnostics");
+
+const EXAMPLE: z.input<typeof Diagnosed> = {
+  system: {
+    ...{ name: "byteproxy", version: "0.1.0", commit: null, runtime: "node 24.21.0", platform: "linux x64" },
+    ...{ pid: 1, uptime: 60, timestamp: "2026-11-20T23:09:19.178Z", cpus: 2, totalMemoryBytes: 2_147_483_648 },
+    ...{ rssBytes: 94_343_168, heapUsedBytes: 22_273_224, heapLimitBytes: 1_073_741_824 },
+    ...{ containerMemoryLimitBytes: null, container: false, dataDir: "/data" },
+  },
+  network: {
+    listeners: [{ name: "main", address: "127.0.0.1", port: 3420, connections: 1, limit: 10_000 }],
+    ...{ publicUrl: null, trustProxy: null, allowedHosts: null, corsOrigins: [], strictTls: true },
+    ...{ egressAllowPrivate: null, timeoutMs: 30_000, connectTimeoutMs: 5_000, retries: 2 },
+  },
+  environment: {
+    ...{ directory: "/app", envFiles: [{ path: "/app/.env", state: "absent" }] },
+    configFile: { path: "/app/config/services.json", state: "read" },
+    variables: [{ name: "GITHUB_TOKEN", origin: "environment" }],
+  },
+  authentication: {
+    github: {
+      ...{ tokenConfigured: true, source: "GITHUB_TOKEN", authType: "bearer", fingerprint: "96a08844" },
+      ...{ loadedAt: "2026-11-20T23:08:19.178Z", inUse: true },
+    },
+  },
+  checks: [
+    {
+      ...{
+        id: "cors",
+        status: "warn",
+        summary: "a page of https://app.example asked 2 times and may not read the answers",
+      },
+      evidence: { enabled: true, origins: [], refusedOrigins: [{ origin: "https://app.example", count: 2 }] },
+      fix: "Add the origin to CORS_ORIGINS, exactly as it stands in evidence.refusedOrigins.",
+    },
+  ],
+  summary: { status: "warn", ok: 0, warn: 1, fail: 0, durationMs: 25 },
+};
+
+const route = createRoute({
+  ...{ method: "get", path: "/diagnostics", operationId: "diagnose", summary: "What is wrong, and the mend" },
+  description: "Every check, side by side and within five seconds. Each service in use gets one GET of its base.",
+  ...forOperators("Management"),
+  responses: { 200: json("What each check found.", Diagnosed, EXAMPLE, NO_STORE) },
+});
+
+export function addDiagnosticsRoute(routes: OpenAPIHono<CallerEnv>, { diagnose, mask }: ControlPlaneParts): void {
+  routes.openapi(route, async (context) => {
     const diagnostics = await diagnose();
     context.header("Cache-Control", "no-store");
-    return context.json(maskTexts(diagnostics, mask));
+    return context.json(maskTexts(diagnostics, mask), 200);
   });
 }

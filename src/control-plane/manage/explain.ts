@@ -3,19 +3,115 @@
  * Invariant: nothing is sent, spent or reserved, and the answer holds no secret.
  */
 import { validateHeaderName, validateHeaderValue } from "node:http";
-import type { Hono } from "hono";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { GatewayError } from "../../errors.ts";
 import { isProxied } from "../../perimeter/client-request.ts";
 import type { RequestToExplain } from "../../registry/explanation.ts";
 import { maskTexts } from "../mask-texts.ts";
+import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { readJson } from "./read-json.ts";
 
 type Header = readonly [name: string, value: string];
 
-export function addExplainRoute(routes: Hono<CallerEnv>, parts: ControlPlaneParts): void {
-  routes.post("/explain", async (context) => {
+const Refusal = z.strictObject({ status: z.int(), code: z.string(), message: z.string(), hint: z.string() });
+
+const headers = z.array(z.strictObject({ name: z.string(), value: z.string() })).readonly();
+
+const Explained = z
+  .strictObject({
+    verdict: z.enum(["forward", "refuse", "preflight"]).describe("`preflight`: answered by the gateway with 204"),
+    refusal: Refusal.nullable().describe("what the client would get from the gateway itself"),
+    request: z.strictObject({
+      method: z.string(),
+      path: z.string().describe("values of the query masked"),
+      address: z.string(),
+      caller: z.string().nullable().describe("null while nobody is authenticated"),
+    }),
+    service: z.string().nullable(),
+    steps: z
+      .array(
+        z.strictObject({
+          step: z.string(),
+          verdict: z.enum(["pass", "refuse"]),
+          reached: z.boolean().describe("`false` behind the first refusal"),
+          refusal: Refusal.optional(),
+        }),
+      )
+      .readonly(),
+    upstream: z
+      .strictObject({
+        method: z.string(),
+        url: z.string(),
+        transport: z.enum(["http", "websocket"]),
+        headers: z
+          .strictObject({ added: headers, removed: z.array(z.string()).readonly(), kept: headers })
+          .describe("what the upstream gets, against what the client sends; `***` for what may be a secret"),
+        timeoutMs: z.int(),
+        connectTimeoutMs: z.int(),
+        retries: z.int(),
+      })
+      .nullable(),
+    credential: z
+      .strictObject({
+        state: z.enum(["none", "present", "missing"]),
+        type: z.string().nullable(),
+        place: z.string().nullable().describe("`header Authorization`, `query key`"),
+        source: z.string().nullable(),
+        fingerprint: z.string().nullable(),
+      })
+      .nullable(),
+    rateLimit: z
+      .strictObject({
+        per: z.enum(["service", "caller", "ip"]),
+        limit: z.int(),
+        remaining: z.int().describe("before this request"),
+        resetIn: z.int().describe("s"),
+      })
+      .nullable(),
+  })
+  .openapi("Explanation");
+
+const texts = { oneOf: [{ type: "string" as const }, { type: "array" as const, items: { type: "string" as const } }] };
+
+const ASKED = {
+  ...{ type: "object" as const, additionalProperties: false, required: ["method", "path"] },
+  properties: {
+    method: { type: "string" as const, pattern: "^[A-Z-]{1,32}$" },
+    path: { type: "string" as const, description: "As it would be asked for, from `/proxy/` on." },
+    headers: { type: "object" as const, additionalProperties: texts },
+    caller: { type: "string" as const, description: "Stands in for whoever the headers authenticate: `proxy-key`." },
+  },
+};
+
+const route = createRoute({
+  ...{ method: "post", path: "/explain", operationId: "explain", summary: "What would happen to a request" },
+  description: "Step by step, by the steps that requests go through. Nothing is sent, spent or reserved.",
+  ...forOperators("Management", ...BODY_CODES),
+  request: {
+    body: {
+      required: true,
+      content: { "application/json": { schema: ASKED, example: { method: "GET", path: "/proxy/echo/hello" } } },
+    },
+  },
+  responses: {
+    200: json(
+      "The verdict of each step.",
+      Explained,
+      {
+        ...{ verdict: "refuse", service: "echo", upstream: null, credential: null, rateLimit: null },
+        request: { method: "GET", path: "/proxy/echo/../hello", address: "127.0.0.1", caller: "proxy-key" },
+        refusal: { status: 400, code: "INVALID_PATH", message: "The path holds a dot segment.", hint: "Ask for …" },
+        steps: [{ step: "framing", verdict: "pass", reached: true }],
+      },
+      NO_STORE,
+    ),
+  },
+});
+
+export function addExplainRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
+  routes.openapi(route, async (context) => {
     const { incoming } = context.env;
     const asked = readRequest(await readJson(context));
     // Every request has a Host; whoever asks knows the gateway by one.
@@ -28,7 +124,7 @@ export function addExplainRoute(routes: Hono<CallerEnv>, parts: ControlPlanePart
     });
     context.header("Cache-Control", "no-store");
     // A path may hold a key, percent-encoded or not, and it stands in several places of the answer.
-    return context.json(maskTexts(explanation, parts.mask));
+    return context.json(maskTexts(explanation, parts.mask), 200);
   });
 }
 

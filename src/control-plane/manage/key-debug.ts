@@ -2,16 +2,53 @@
  * `/manage/key-debug`: why a key is not taken. Which keys there are, which this request presented, and what those open.
  * Invariant: never a part of a key; a fingerprint can be compared, and not turned back.
  */
-import type { Hono } from "hono";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Plane } from "../../callers/callers.ts";
 import { presentedKeysOf } from "../../callers/presented-keys.ts";
+import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
 /** Of each place: more would be a way to try many keys with one request. */
 const SHOWN_LIMIT = 3;
 
-export function addKeyDebugRoute(routes: Hono<CallerEnv>, parts: ControlPlaneParts): void {
+const Key = z.strictObject({ configured: z.boolean(), protected: z.boolean(), fingerprint: z.string().nullable() });
+
+const KeyDebug = z.strictObject({
+  keys: z.strictObject({ proxy: Key, management: Key }),
+  presented: z.array(
+    z.strictObject({
+      where: z.enum(["Authorization", "x-api-key", "api_key"]),
+      fingerprint: z.string(),
+      length: z.int(),
+      matches: z.enum(["proxy", "management"]).nullable(),
+    }),
+  ),
+  otherAuthorization: z.boolean().describe("an `Authorization` of another scheme"),
+});
+
+const route = createRoute({
+  ...{ method: "get", path: "/key-debug", operationId: "debugKeys", summary: "Why a key is not taken" },
+  description: `Which keys are set, and which this request presented, each by its fingerprint: ${SHOWN_LIMIT} of each place.`,
+  ...forOperators("Management"),
+  responses: {
+    200: json(
+      "Never a part of a key.",
+      KeyDebug,
+      {
+        keys: {
+          proxy: { configured: true, protected: true, fingerprint: "3f8a01c2" },
+          management: { configured: true, protected: true, fingerprint: "b51d9e07" },
+        },
+        presented: [{ where: "x-api-key", fingerprint: "b51d9e07", length: 48, matches: "management" }],
+        otherAuthorization: false,
+      },
+      NO_STORE,
+    ),
+  },
+});
+
+export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
   const { callers, planes, fingerprint } = parts;
   const describe = (plane: Plane) => {
     const { key } = planes[plane];
@@ -21,9 +58,9 @@ export function addKeyDebugRoute(routes: Hono<CallerEnv>, parts: ControlPlanePar
       fingerprint: key === undefined ? null : fingerprint.key(key.reveal()),
     };
   };
-  routes.get("/key-debug", (context) => {
+  routes.openapi(route, (context) => {
     const { bearer, header, query, otherScheme } = presentedKeysOf(context.env.incoming);
-    const found = (where: string, keys: readonly string[]) =>
+    const found = <W extends string>(where: W, keys: readonly string[]) =>
       keys.slice(0, SHOWN_LIMIT).map((key) => ({
         where,
         fingerprint: fingerprint.key(key),
@@ -31,10 +68,13 @@ export function addKeyDebugRoute(routes: Hono<CallerEnv>, parts: ControlPlanePar
         matches: callers.planeOpenedBy(key) ?? null,
       }));
     context.header("Cache-Control", "no-store");
-    return context.json({
-      keys: { proxy: describe("proxy"), management: describe("management") },
-      presented: [...found("Authorization", bearer), ...found("x-api-key", header), ...found("api_key", query)],
-      otherAuthorization: otherScheme,
-    });
+    return context.json(
+      {
+        keys: { proxy: describe("proxy"), management: describe("management") },
+        presented: [...found("Authorization", bearer), ...found("x-api-key", header), ...found("api_key", query)],
+        otherAuthorization: otherScheme,
+      },
+      200,
+    );
   });
 }

@@ -1,5 +1,5 @@
 /** `/manage`: for operators. Behind the management key, and out of reach of foreign web pages, from the first route on. */
-import { Hono } from "hono";
+import { OpenAPIHono } from "@hono/zod-openapi";
 import type { ControlPlane, ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, requireCaller } from "../require-caller.ts";
 import { addAuditRoute } from "./audit.ts";
@@ -14,7 +14,7 @@ import { addTestServiceRoute } from "./test-service.ts";
 
 export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): void {
   const { callers, guardOpenManagementPlane, findForeignPage } = parts;
-  const routes = new Hono<CallerEnv>();
+  const routes = new OpenAPIHono<CallerEnv>();
   routes.use("*", async (context, next) => {
     // Without a key the guard of the open plane says the same, and more.
     const isOpen = !callers.isProtected("management");

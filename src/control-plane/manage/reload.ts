@@ -1,12 +1,34 @@
 /** Reads file and environment anew; what is invalid changes nothing. */
-import type { Hono } from "hono";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { GatewayError } from "../../errors.ts";
+import { forOperators, json } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
 
-export function addReloadRoute(routes: Hono<CallerEnv>, parts: ControlPlaneParts): void {
-  routes.post("/reload", async (context) => {
+const keys = z.array(z.string()).readonly();
+
+const Changes = z.strictObject({
+  added: keys.describe("keys of services"),
+  changed: keys,
+  removed: keys,
+  needsRestart: keys.describe("variables whose new value takes a restart"),
+  warnings: keys,
+});
+
+const route = createRoute({
+  ...{ method: "post", path: "/reload", operationId: "reload", summary: "Reads the configuration anew" },
+  description: "The services file, the env files and the token files. Where something is invalid, nothing changes.",
+  ...forOperators("Management", "VALIDATION_ERROR"),
+  responses: {
+    200: json("Done; this is what changed.", Changes, {
+      ...{ added: ["weather"], changed: [], removed: [], needsRestart: ["PORT"], warnings: [] },
+    }),
+  },
+});
+
+export function addReloadRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
+  routes.openapi(route, async (context) => {
     const outcome = await parts.reload();
     if (!outcome.isDone) {
       throw new GatewayError("VALIDATION_ERROR", {
@@ -16,6 +38,6 @@ export function addReloadRoute(routes: Hono<CallerEnv>, parts: ControlPlaneParts
     }
     const { isDone: _, ...changes } = outcome;
     await parts.audit.record(authorOf(context, parts), { action: "reload", after: changes });
-    return context.json(changes);
+    return context.json(changes, 200);
   });
 }

@@ -1,50 +1,59 @@
 /** `/manage/services`: services listed, added, changed and taken back while the gateway serves. */
-import type { Context, Hono } from "hono";
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { GatewayError } from "../../errors.ts";
-import type { ServiceItem } from "../../registry/service-items.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
 import { readJson } from "./read-json.ts";
+import { createOne, listAll, patchOne, readOne, removeOne, replaceOne } from "./service-operations.ts";
 
-type Ask = Context<CallerEnv, "/:key">;
-
-export function addServiceRoutes(routes: Hono<CallerEnv>, parts: ControlPlaneParts): void {
+export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
   const { serviceChanges: changes } = parts;
 
-  const answer = (context: Context<CallerEnv>, item: ServiceItem, status: 200 | 201 = 200) => {
-    context.header("ETag", changes.entityTag(item.key));
+  const describe = (context: Context<CallerEnv>, key: string) => {
+    context.header("ETag", changes.entityTag(key));
     context.header("Cache-Control", "no-store");
-    if (status === 201) context.header("Location", `/manage/services/${item.key}`);
-    return context.json(item, status);
   };
   const conditions = ({ req }: Context<CallerEnv>) => ({
     ifMatch: req.header("If-Match"),
     ifNoneMatch: req.header("If-None-Match"),
   });
 
-  routes.get("/services", (context) => {
+  routes.openapi(listAll, (context) => {
     const services = changes.list();
     context.header("Cache-Control", "no-store");
-    return context.json({ services, count: services.length });
+    return context.json({ services, count: services.length }, 200);
   });
-  routes.post("/services", async (context) => {
+  routes.openapi(createOne, async (context) => {
     const { key, config } = readEntry(await readJson(context));
-    return answer(context, await changes.create(key, config, authorOf(context, parts)), 201);
+    const item = await changes.create(key, config, authorOf(context, parts));
+    describe(context, key);
+    context.header("Location", `/manage/services/${key}`);
+    return context.json(item, 201);
   });
-  routes.get("/services/:key", (context) => answer(context, changes.read(context.req.param("key"))));
-  routes.put("/services/:key", async (context: Ask) => {
+  routes.openapi(readOne, (context) => {
+    const item = changes.read(context.req.param("key"));
+    describe(context, item.key);
+    return context.json(item, 200);
+  });
+  routes.openapi(replaceOne, async (context) => {
     const config = await readJson(context);
     const key = context.req.param("key");
     const { item, isNew } = await changes.replace(key, config, authorOf(context, parts), conditions(context));
-    return answer(context, item, isNew ? 201 : 200);
+    describe(context, key);
+    if (!isNew) return context.json(item, 200);
+    context.header("Location", `/manage/services/${key}`);
+    return context.json(item, 201);
   });
-  routes.patch("/services/:key", async (context: Ask) => {
+  routes.openapi(patchOne, async (context) => {
     const patch = await readJson(context);
     const key = context.req.param("key");
-    return answer(context, await changes.patch(key, patch, authorOf(context, parts), conditions(context)));
+    const item = await changes.patch(key, patch, authorOf(context, parts), conditions(context));
+    describe(context, key);
+    return context.json(item, 200);
   });
-  routes.delete("/services/:key", async (context: Ask) => {
+  routes.openapi(removeOne, async (context) => {
     await changes.remove(context.req.param("key"), authorOf(context, parts), conditions(context));
     return context.body(null, 204);
   });

@@ -1,13 +1,61 @@
 /** Looks at one service's upstream, now: reachable or not, and in which phase it failed. */
-import type { Hono } from "hono";
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { forOperators, json, KEY_IN_PATH, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
-export function addTestServiceRoute(routes: Hono<CallerEnv>, { registry, probe }: ControlPlaneParts): void {
-  routes.post("/services/:service/test", async (context) => {
-    const key = context.req.param("service");
+const phaseMs = z.number().nullable().describe("ms; null where there is none, or it was not reached");
+
+const Certificate = z.strictObject({
+  subject: z.string(),
+  names: z.array(z.string()).readonly(),
+  issuer: z.string(),
+  validFrom: z.iso.datetime(),
+  validTo: z.iso.datetime(),
+  daysLeft: z.int().describe("negative once it has expired"),
+  protocol: z.string().nullable(),
+});
+
+const Outcome = z.strictObject({
+  service: z.string(),
+  status: z.enum(["reachable", "unreachable"]),
+  responseStatus: z.int().nullable(),
+  duration: z.string().regex(/^\d+ms$/),
+  baseUrl: z.string(),
+  phases: z.strictObject({ dns: phaseMs, connect: phaseMs, tls: phaseMs, http: phaseMs }),
+  certificate: z.union([Certificate, z.null()]),
+  clockDifference: z.number().nullable().describe("s that the upstream's clock is ahead"),
+  credential: z.enum(["none", "missing", "accepted", "refused", "unknown"]),
+  phase: z.enum(["dns", "connect", "tls", "http"]).optional().describe("the one that failed"),
+  code: z.string().optional(),
+  error: z.string().optional(),
+  troubleshooting: z.array(z.string()).readonly().optional(),
+});
+
+const route = createRoute({
+  ...{ method: "post", path: "/services/{key}/test", operationId: "testService", summary: "One look at its upstream" },
+  description: "One connection and one GET of the base, with the service's own headers and credential.",
+  parameters: [KEY_IN_PATH],
+  ...forOperators("Services", "SERVICE_NOT_CONFIGURED"),
+  responses: {
+    200: json(
+      "How far it got.",
+      Outcome,
+      {
+        ...{ service: "echo", status: "reachable", responseStatus: 200, duration: "4ms" },
+        ...{ baseUrl: "http://echo.localhost/", phases: { dns: null, connect: 0.4, tls: null, http: 2.9 } },
+        ...{ certificate: null, clockDifference: 0, credential: "none" },
+      },
+      NO_STORE,
+    ),
+  },
+});
+
+export function addTestServiceRoute(routes: OpenAPIHono<CallerEnv>, { registry, probe }: ControlPlaneParts): void {
+  routes.openapi(route, async (context) => {
+    const key = context.req.param("key");
     if (registry.find(key) === undefined) throw registry.refuseUnknown(key);
     context.header("Cache-Control", "no-store");
-    return context.json(await probe(key));
+    return context.json(await probe(key), 200);
   });
 }

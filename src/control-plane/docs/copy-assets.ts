@@ -1,0 +1,9 @@
+/** The last step of the build: Swagger UI's files beside the compiled page, so that what is shipped needs no package for them. */
+import { copyFileSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { ASSETS, builtFolder, installedFolder, LICENCES } from "./assets.ts";
+
+mkdirSync(builtFolder, { recursive: true });
+for (const name of [...Object.keys(ASSETS), ...LICENCES]) {
+  copyFileSync(join(installedFolder(), name), join(builtFolder, name));
+}

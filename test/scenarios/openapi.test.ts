@@ -1,0 +1,512 @@
+/** `/openapi.json` tells all that there is, and nothing else: each operation is asked, and each code provoked, over real sockets. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:https";
+import { join } from "node:path";
+import { Validator } from "@seriousme/openapi-schema-validator";
+import { describe, expect, test } from "vitest";
+import { servicesFileJsonSchema } from "../../src/config/allowed-values.ts";
+import { createControlPlane } from "../../src/control-plane/app.ts";
+import type { ControlPlaneParts } from "../../src/control-plane/parts.ts";
+import { CATALOGUE, type ErrorCode } from "../../src/errors.ts";
+import type { AuditEntry } from "../../src/registry/audit.ts";
+import type { StoredService } from "../../src/registry/stored-service.ts";
+import { createMemoryStores } from "../../src/stores/open-stores.ts";
+import { createRecords } from "../../src/stores/records.ts";
+import {
+  type Asked,
+  ask,
+  askRaw,
+  type Contract,
+  createContract,
+  type Document,
+  type Observed,
+} from "../support/contract.ts";
+import { eventually } from "../support/eventually.ts";
+import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
+import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
+
+const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+const caller = { "x-api-key": PROXY_KEY };
+const operator = { "x-api-key": MANAGEMENT_KEY };
+const asJson = { ...operator, "content-type": "application/json" };
+const pem = (name: string) => join(import.meta.dirname, `../support/tls/${name}.pem`);
+const WEATHER = { baseUrl: "https://api.weather.example/v2/" };
+
+async function documentOf(url: string): Promise<Document> {
+  return (await fetch(`${url}/openapi.json`)).json() as Promise<Document>;
+}
+
+/** A gateway with services for each way in which an exchange can go, and what it promises. */
+async function start(env: Record<string, string> = {}, setup: Parameters<typeof startGateway>[0] = {}) {
+  const upstream = await startUpstream((req, res) => {
+    if (req.url !== "/slow") req.resume().on("end", () => res.setHeader("content-type", "text/plain").end("ok"));
+  });
+  const secure = await startUpstream(
+    undefined,
+    createServer({ cert: readFileSync(pem("localhost")), key: readFileSync(pem("localhost-key")) }),
+  );
+  const garbled = await startRawUpstream(answering("nonsense\r\n\r\n", "end"));
+  const echo = await startWebSocketEcho();
+  const gateway = await startGateway({
+    ...setup,
+    env: { ...KEYS, ...env },
+    services: {
+      api: { baseUrl: upstream.url, rateLimit: { maxRequests: 100, windowMs: 60_000 }, maxBodyBytes: 1000 },
+      limited: { baseUrl: upstream.url, rateLimit: { maxRequests: 1, windowMs: 60_000 } },
+      reading: { baseUrl: upstream.url, methods: ["GET"] },
+      slow: { baseUrl: upstream.url, timeoutMs: 50, idleTimeoutMs: 50 },
+      ws: { baseUrl: echo.url, ws: true },
+      garbled: { baseUrl: garbled.url },
+      closed: { baseUrl: "http://127.0.0.1:9/", retries: 0 },
+      plain: { baseUrl: upstream.url.replace("http:", "https:"), retries: 0 },
+      metadata: { baseUrl: "http://169.254.169.254/" },
+      secure: {
+        baseUrl: secure.url.replace("http:", "https:").replace("127.0.0.1", "localhost"),
+        tls: { caFile: pem("ca") },
+      },
+      // An entry that changes a built-in service leaves out what it does not change.
+      github: { timeoutMs: 5000, auth: { type: "bearer", tokenEnvVar: "GITHUB_TOKEN" } },
+    },
+  });
+  return { gateway, upstream, contract: createContract(await documentOf(gateway.url)) };
+}
+
+function expectPromised(contract: Contract, operation: string, answer: Observed): void {
+  expect(contract.problemsOf(operation, answer), operation).toEqual([]);
+}
+
+/** Any request that is answered with what was asked for, in an order in which each can be. */
+const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: Partial<Asked>])[] = [
+  ...(["/", "/health", "/health/live", "/health/ready", "/version", "/health/version", "/version/check"] as const).map(
+    (path) => [`GET ${path}`, 200] as const,
+  ),
+  ["GET /up", 200],
+  ["GET /auth-status", 200],
+  ["GET /auth-status", 200, { headers: { authorization: "Basic eDp5" } }],
+  ["GET /status", 200],
+  ["GET /status", 200, { headers: operator }],
+  ["GET /metrics", 200],
+  ["GET /docs", 200],
+  ["GET /docs/{file}", 200, { path: "/docs/start.js" }],
+  ["GET /docs/{file}", 200, { path: "/docs/swagger-ui.css" }],
+  ["GET /docs/{file}", 200, { path: "/docs/swagger-ui-bundle.js" }],
+  ["GET /openapi.json", 200],
+  ["GET /proxy/services", 200, { headers: caller }],
+  ["GET /proxy/services/{service}/rate-limit", 200, { path: "/proxy/services/api/rate-limit", headers: caller }],
+  ["GET /proxy/services/{service}/rate-limit", 200, { path: "/proxy/services/ws/rate-limit", headers: caller }],
+  ["GET /proxy/auth-test", 200, { headers: { authorization: `Bearer ${PROXY_KEY}` } }],
+  ["GET /proxy/auth-test", 200, { path: `/proxy/auth-test?api_key=${PROXY_KEY}` }],
+  ...(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const).map(
+    (method) =>
+      [`${method} /proxy/{service}/{path}`, 200, { path: "/proxy/api/a/b?c", method, headers: caller }] as const,
+  ),
+  [
+    "GET /proxy/{service}/{path}",
+    101,
+    {
+      path: `/proxy/ws/?api_key=${PROXY_KEY}`,
+      headers: {
+        ...{ connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13" },
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+      },
+    },
+  ],
+  [
+    "OPTIONS /proxy/{service}/{path}",
+    204,
+    { path: "/proxy/api/a", headers: { origin: "https://app.example", "access-control-request-method": "PUT" } },
+  ],
+  ["POST /manage/services", 201, { headers: asJson, body: JSON.stringify({ key: "weather", config: WEATHER }) }],
+  ["GET /manage/services", 200, { headers: operator }],
+  ["GET /manage/services/{key}", 200, { path: "/manage/services/github", headers: operator }],
+  ["PUT /manage/services/{key}", 201, { path: "/manage/services/new", headers: asJson, body: JSON.stringify(WEATHER) }],
+  ["PUT /manage/services/{key}", 200, { path: "/manage/services/new", headers: asJson, body: JSON.stringify(WEATHER) }],
+  ["PATCH /manage/services/{key}", 200, { path: "/manage/services/weather", headers: asJson, body: '{"retries":1}' }],
+  [
+    "PATCH /manage/services/{key}",
+    200,
+    {
+      path: "/manage/services/weather",
+      headers: { ...operator, "content-type": "application/merge-patch+json" },
+      body: '{"retries":null}',
+    },
+  ],
+  ["POST /manage/services/{key}/test", 200, { path: "/manage/services/api/test", headers: operator }],
+  ["POST /manage/services/{key}/test", 200, { path: "/manage/services/closed/test", headers: operator }],
+  ["POST /manage/services/{key}/test", 200, { path: "/manage/services/secure/test", headers: operator }],
+  [
+    "POST /manage/services/{key}/rate-limit/reset",
+    204,
+    { path: "/manage/services/api/rate-limit/reset", headers: operator },
+  ],
+  ["DELETE /manage/services/{key}", 204, { path: "/manage/services/weather", headers: operator }],
+  ["POST /manage/reload", 200, { headers: operator }],
+  ["GET /manage/audit", 200, { headers: operator }],
+  ["GET /manage/audit", 200, { path: "/manage/audit?limit=2&limit=x", headers: operator }],
+  ["GET /manage/key-debug", 200, { headers: operator }],
+  ["GET /manage/diagnostics", 200, { headers: operator }],
+  [
+    "POST /manage/explain",
+    200,
+    {
+      headers: asJson,
+      body: '{"method":"GET","path":"/proxy/api/x","headers":{"accept":["a","b"]},"caller":"proxy-key"}',
+    },
+  ],
+  ["POST /manage/explain", 200, { headers: asJson, body: '{"method":"PUT","path":"/proxy/nope/%2e%2e"}' }],
+];
+
+/** How an operation is refused. @param start in another way than the rest. */
+interface Refusal {
+  readonly code: ErrorCode;
+  /** Documented, also where the method that is asked with is not. */
+  readonly operation: string;
+  readonly asked?: Partial<Asked>;
+  /** In the place of `asked`. */
+  readonly bytes?: string;
+  readonly env?: Record<string, string>;
+  /** What has to happen before. */
+  readonly before?: (started: Awaited<ReturnType<typeof start>>) => unknown;
+}
+
+const GET_PROXIED = "GET /proxy/{service}/{path}";
+const proxied = (path: string, more: Partial<Asked> = {}) => ({ path: `/proxy/${path}`, headers: caller, ...more });
+const onOne = (key: string, more: Partial<Asked> = {}) => ({
+  path: `/manage/services/${key}`,
+  headers: asJson,
+  ...more,
+});
+const raw = (line: string, ...headers: string[]) =>
+  [`${line} HTTP/1.1`, ...headers, "Connection: close", "", ""].join("\r\n");
+const HOST = "Host: localhost";
+
+const REFUSALS: readonly Refusal[] = [
+  {
+    ...{ code: "INVALID_REQUEST", operation: "GET /health" },
+    bytes: raw("GET /health", HOST, "Content-Length: 1", "Transfer-Encoding: chunked"),
+  },
+  { code: "INVALID_PATH", operation: GET_PROXIED, asked: proxied("api/%2e%2e/x") },
+  { code: "INVALID_PATH", operation: "GET /health", bytes: raw("GET http://localhost/health", HOST) },
+  { code: "HOST_HEADER_INVALID", operation: "GET /version", bytes: raw("GET /version", HOST, HOST) },
+  {
+    ...{ code: "VALIDATION_ERROR", operation: "POST /manage/services" },
+    asked: { headers: asJson, body: '{"key":"x","config":{"baseUrl":"ftp://x","retrys":1}}' },
+  },
+  { code: "VALIDATION_ERROR", operation: "POST /manage/services", asked: { headers: asJson, body: "{" } },
+  { code: "VALIDATION_ERROR", operation: "POST /manage/explain", asked: { headers: asJson, body: '{"path":1}' } },
+  { code: "VALIDATION_ERROR", operation: "PUT /manage/services/{key}", asked: onOne("UPPER", { body: "{}" }) },
+  { code: "VALIDATION_ERROR", operation: "PATCH /manage/services/{key}", asked: onOne("api", { body: '{"ws":3}' }) },
+  {
+    ...{ code: "VALIDATION_ERROR", operation: "GET /manage/audit" },
+    asked: { path: "/manage/audit?limit=0", headers: operator },
+  },
+  {
+    ...{ code: "VALIDATION_ERROR", operation: "POST /manage/reload", asked: { headers: operator } },
+    before: ({ gateway }) => writeFileSync(join(gateway.directory, "services.json"), '{"services":{"x":{}}}'),
+  },
+  { code: "MISSING_CREDENTIALS", operation: "GET /proxy/services" },
+  { code: "MISSING_CREDENTIALS", operation: "GET /manage/services" },
+  { code: "MISSING_CREDENTIALS", operation: "HEAD /proxy/{service}/{path}", asked: { path: "/proxy/api/" } },
+  { code: "INVALID_API_KEY", operation: "GET /proxy/auth-test", asked: { headers: operator } },
+  { code: "INVALID_API_KEY", operation: "GET /manage/key-debug", asked: { headers: caller } },
+  { code: "INVALID_API_KEY", operation: GET_PROXIED, asked: proxied("api/", { headers: operator }) },
+  { code: "UPSTREAM_CREDENTIAL_MISSING", operation: GET_PROXIED, asked: proxied("openai/models") },
+  {
+    ...{ code: "ORIGIN_NOT_ALLOWED", operation: "GET /manage/services" },
+    asked: { headers: { ...operator, origin: "https://evil.example" } },
+  },
+  {
+    ...{ code: "ORIGIN_NOT_ALLOWED", operation: "OPTIONS /proxy/{service}/{path}" },
+    asked: {
+      path: "/proxy/api/",
+      headers: { origin: "https://evil.example", "access-control-request-method": "PUT" },
+    },
+  },
+  ...(["GET /status", "GET /metrics", "GET /docs", "GET /openapi.json"] as const).map((operation) => ({
+    ...{ code: "HOST_NOT_ALLOWED" as const, operation, asked: { headers: { host: "evil.example" } } },
+  })),
+  {
+    ...{ code: "HOST_NOT_ALLOWED", operation: "GET /docs/{file}" },
+    asked: { path: "/docs/start.js", headers: { host: "evil.example" } },
+  },
+  {
+    ...{ code: "HOST_NOT_ALLOWED", operation: "GET /proxy/services", env: { PROXY_API_KEY: "" } },
+    asked: { headers: { host: "evil.example" } },
+  },
+  { code: "EGRESS_NOT_ALLOWED", operation: GET_PROXIED, asked: proxied("metadata/") },
+  {
+    ...{ code: "EGRESS_NOT_ALLOWED", operation: "PUT /manage/services/{key}" },
+    asked: onOne("inside", { body: '{"baseUrl":"http://127.0.0.1:1/"}' }),
+  },
+  { code: "SERVICE_NOT_CONFIGURED", operation: GET_PROXIED, asked: proxied("githb/") },
+  {
+    ...{ code: "SERVICE_NOT_CONFIGURED", operation: "GET /proxy/services/{service}/rate-limit" },
+    asked: proxied("services/nope/rate-limit"),
+  },
+  ...(["GET", "PATCH", "DELETE"] as const).map((method) => ({
+    ...{ code: "SERVICE_NOT_CONFIGURED" as const, operation: `${method} /manage/services/{key}` },
+    asked: onOne("nope", method === "PATCH" ? { body: "{}" } : {}),
+  })),
+  {
+    ...{ code: "SERVICE_NOT_CONFIGURED", operation: "POST /manage/services/{key}/test" },
+    asked: onOne("nope/test"),
+  },
+  {
+    ...{ code: "SERVICE_NOT_CONFIGURED", operation: "POST /manage/services/{key}/rate-limit/reset" },
+    asked: onOne("nope/rate-limit/reset"),
+  },
+  { code: "NOT_FOUND", operation: "GET /docs/{file}", asked: { path: "/docs/nope.js" } },
+  { code: "METHOD_NOT_ALLOWED", operation: "GET /health", asked: { method: "POST" } },
+  { code: "METHOD_NOT_ALLOWED", operation: "GET /manage/services", asked: { method: "PUT", headers: operator } },
+  { code: "METHOD_NOT_ALLOWED", operation: "POST /proxy/{service}/{path}", asked: proxied("reading/") },
+  {
+    ...{ code: "REQUEST_TIMEOUT", operation: "POST /proxy/{service}/{path}" },
+    bytes: `POST /proxy/slow/ HTTP/1.1\r\n${HOST}\r\nx-api-key: ${PROXY_KEY}\r\nContent-Length: 4\r\n\r\nab`,
+  },
+  {
+    ...{ code: "DUPLICATE_ENTRY", operation: "POST /manage/services" },
+    asked: { headers: asJson, body: JSON.stringify({ key: "api", config: WEATHER }) },
+  },
+  { code: "READ_ONLY_SERVICE", operation: "DELETE /manage/services/{key}", asked: onOne("api") },
+  ...(["PUT", "PATCH", "DELETE"] as const).map((method) => ({
+    ...{ code: "PRECONDITION_FAILED" as const, operation: `${method} /manage/services/{key}` },
+    asked: onOne("api", {
+      headers: { ...asJson, "if-match": '"nope"' },
+      ...(method === "DELETE" ? {} : { body: "{}" }),
+    }),
+  })),
+  {
+    ...{ code: "PRECONDITION_FAILED", operation: "PUT /manage/services/{key}" },
+    asked: onOne("nope", { headers: { ...asJson, "if-match": '"nope"' }, body: JSON.stringify(WEATHER) }),
+  },
+  {
+    ...{ code: "PAYLOAD_TOO_LARGE", operation: "POST /manage/services" },
+    asked: { headers: asJson, body: " ".repeat(300_000) },
+  },
+  {
+    ...{ code: "PAYLOAD_TOO_LARGE", operation: "PUT /proxy/{service}/{path}" },
+    asked: proxied("api/", { body: "x".repeat(1001) }),
+  },
+  {
+    ...{ code: "PAYLOAD_TOO_LARGE", operation: "POST /manage/explain" },
+    asked: { headers: asJson, body: " ".repeat(300_000) },
+  },
+  { code: "INVALID_API_KEY", operation: "GET /manage/diagnostics", asked: { headers: caller } },
+  {
+    ...{ code: "UNSUPPORTED_MEDIA_TYPE", operation: "POST /manage/services" },
+    asked: { headers: { ...operator, "content-type": "text/plain" }, body: "{}" },
+  },
+  { code: "EXPECTATION_FAILED", operation: "GET /up", bytes: raw("GET /up", HOST, "Expect: more") },
+  {
+    ...{ code: "UPGRADE_NOT_ALLOWED", operation: GET_PROXIED },
+    asked: proxied("api/", { headers: { ...caller, connection: "Upgrade", upgrade: "websocket" } }),
+  },
+  {
+    ...{ code: "RATE_LIMIT_EXCEEDED", operation: GET_PROXIED, asked: proxied("limited/") },
+    before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/limited/", headers: caller }),
+  },
+  {
+    ...{ code: "HEADERS_TOO_LARGE", operation: "GET /auth-status" },
+    bytes: raw("GET /auth-status", HOST, ...Array.from({ length: 300 }, (_, i) => `X-${i}: 1`)),
+  },
+  {
+    ...{ code: "HEADERS_TOO_LARGE", operation: GET_PROXIED },
+    bytes: raw("GET /proxy/api/", HOST, `X: ${"x".repeat(20_000)}`),
+  },
+  {
+    ...{ code: "INTERNAL_ERROR", operation: "PUT /manage/services/{key}" },
+    asked: onOne("new", { body: JSON.stringify(WEATHER) }),
+  },
+  {
+    ...{ code: "NOT_IMPLEMENTED", operation: "POST /proxy/{service}/{path}" },
+    bytes: raw("POST /proxy/api/", HOST, "Transfer-Encoding: gzip, chunked"),
+  },
+  { code: "UPSTREAM_UNREACHABLE", operation: GET_PROXIED, asked: proxied("closed/") },
+  { code: "UPSTREAM_TLS_ERROR", operation: GET_PROXIED, asked: proxied("plain/") },
+  { code: "UPSTREAM_PROTOCOL_ERROR", operation: "DELETE /proxy/{service}/{path}", asked: proxied("garbled/") },
+  { code: "UNDER_PRESSURE", operation: GET_PROXIED, asked: proxied("api/"), env: { PRESSURE_MAX_RSS_BYTES: "1" } },
+  { code: "UPSTREAM_TIMEOUT", operation: GET_PROXIED, asked: proxied("slow/slow") },
+  { code: "LOOP_DETECTED", operation: "GET /health" },
+  { code: "LOOP_DETECTED", operation: GET_PROXIED, asked: proxied("api/") },
+];
+
+describe("/openapi.json", () => {
+  test("is a valid document of OpenAPI 3.1", async () => {
+    const document = await documentOf((await startGateway()).url);
+    const validator = new Validator();
+    const { valid, errors } = await validator.validate(structuredClone(document) as never);
+    expect([valid, errors]).toEqual([true, undefined]);
+    expect([validator.version, document.openapi]).toEqual(["3.1", "3.1.0"]);
+  });
+
+  test("documents the routes that are registered, and no other", async () => {
+    // None of its parts is asked before a request comes.
+    const app = createControlPlane({} as ControlPlaneParts, { callers: true, operators: true, hosts: undefined });
+    const registered = app.routes
+      .filter(({ method }) => method !== "ALL")
+      .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
+    const { operations } = createContract(await documentOf((await startGateway()).url));
+    const ofTheControlPlane = operations.filter((operation) => !operation.endsWith("/proxy/{service}/{path}"));
+    expect(ofTheControlPlane.sort()).toEqual([...new Set(registered)].sort());
+    expect(operations.length - ofTheControlPlane.length).toBe(7);
+  });
+
+  test("names each operation once, with its tag and its key", async () => {
+    const { operations, operation } = createContract(await documentOf((await startGateway()).url));
+    const all = operations.map((name) => ({ name, ...operation(name) }));
+    expect(new Set(all.map(({ operationId }) => operationId)).size).toBe(all.length);
+    for (const { name, tags, security } of all) {
+      expect(tags, name).toHaveLength(1);
+      const key = / \/(?:proxy|manage)\//.exec(name)?.[0];
+      expect(JSON.stringify(security).includes("KeyBearer"), name).toBe(key !== undefined || name === "GET /status");
+    }
+  });
+
+  test("knows every code of the catalogue, and each but the one that nothing answers yet belongs to an operation", async () => {
+    const { components } = await documentOf((await startGateway()).url);
+    const codes = Object.keys(CATALOGUE);
+    expect(components.schemas.Error.properties.code.enum).toEqual(codes);
+    const answers = JSON.stringify(components.responses);
+    expect(codes.filter((code) => !answers.includes(`"${code}"`))).toEqual(["SHUTTING_DOWN"]);
+  });
+
+  test("says of a service what the schema of the services file says", async () => {
+    const { components } = await documentOf((await startGateway()).url);
+    const inFile = JSON.parse(
+      JSON.stringify(servicesFileJsonSchema().properties?.services?.additionalProperties, (name, value) =>
+        name === "allowed" ? undefined : value,
+      ),
+    );
+    expect(components.schemas.Service).toMatchObject(inFile);
+    expect(components.schemas.Service.additionalProperties).toBe(false);
+  });
+
+  test("has examples that its own schemas allow", async () => {
+    const document = await documentOf((await startGateway()).url);
+    const { operations, operation, problemsOfValue } = createContract(document);
+    const contents = operations.flatMap((name) => {
+      const { responses, requestBody } = operation(name);
+      return [...Object.values(responses), ...(requestBody === undefined ? [] : [requestBody])];
+    });
+    let count = 0;
+    for (const { content = {} } of [...contents, ...Object.values(document.components.responses)]) {
+      for (const media of Object.values(content)) {
+        const examples = Object.values(media.examples ?? {}).map(({ value }) => value);
+        if (media.example !== undefined) examples.push(media.example);
+        for (const example of examples) expect(problemsOfValue(media, example), JSON.stringify(example)).toEqual([]);
+        count += examples.length;
+      }
+    }
+    expect(count).toBeGreaterThan(60);
+  });
+
+  test("is for operators, and the same wherever they have their listener", async () => {
+    const one = await startGateway({ env: KEYS });
+    const two = await startGateway({ env: { ...KEYS, MANAGEMENT_PORT: "0" } });
+    expect(await documentOf(two.managementUrl as string)).toEqual(await documentOf(one.url));
+    for (const path of ["/openapi.json", "/docs", "/docs/start.js"]) {
+      expect((await fetch(two.url + path)).status, path).toBe(404);
+      expect((await fetch(two.managementUrl + path)).status, path).toBe(200);
+    }
+    const linksAt = async (url: string) => ((await (await fetch(url)).json()) as { links: object }).links;
+    expect(await linksAt(two.managementUrl as string)).toMatchObject({ docs: "/docs", openapi: "/openapi.json" });
+    expect(await linksAt(two.url)).not.toHaveProperty("docs");
+  });
+});
+
+describe("every answer is as it is documented", () => {
+  test("of each operation there is", async () => {
+    const { gateway, contract } = await start({ CORS_ORIGINS: "https://app.example" });
+    for (const [operation, status, asked = {}] of SUCCESSES) {
+      const [method = "", path = ""] = operation.split(" ");
+      const answer = await ask(gateway.port, { method, path, ...asked });
+      expect(answer.status, `${operation}: ${answer.body.slice(0, 300)}`).toBe(status);
+      expectPromised(contract, operation, answer);
+    }
+    expect([...new Set(SUCCESSES.map(([operation]) => operation))].sort()).toEqual([...contract.operations].sort());
+  });
+
+  test("of what says that it is not well", async () => {
+    const pressed = await start({ PRESSURE_MAX_RSS_BYTES: "1" });
+    for (const [path, status] of [
+      ["/up", 503],
+      ["/status", 200],
+    ] as const) {
+      const answer = await ask(pressed.gateway.port, { method: "GET", path });
+      expect(answer.status).toBe(status);
+      expectPromised(pressed.contract, `GET ${path}`, answer);
+    }
+    const { gateway, contract } = await start();
+    const drained = gateway.drain(500, 1_000);
+    const ready = () => ask(gateway.port, { method: "GET", path: "/health/ready" });
+    expectPromised(contract, "GET /health/ready", await eventually(async () => unlessWell(await ready())));
+    expectPromised(contract, "GET /status", await ask(gateway.port, { method: "GET", path: "/status" }));
+    await drained;
+  });
+
+  test("of an upstream that answers with an error of its own", async () => {
+    const upstream = await startUpstream((_, res) => res.writeHead(429, { "content-type": "text/html" }).end("no"));
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, retries: 0 } } });
+    const answer = await ask(gateway.port, { method: "GET", path: "/proxy/api/" });
+    expect([answer.status, answer.body]).toEqual([429, "no"]);
+    expectPromised(createContract(await documentOf(gateway.url)), GET_PROXIED, answer);
+  });
+
+  test.each(REFUSALS)("of $operation, refused with $code", async (refusal) => {
+    const { code, operation, env, before } = refusal;
+    const started = await start({ CORS_ORIGINS: "https://app.example", ...env }, { stores: storesThatFail(code) });
+    await before?.(started);
+    const answer = await refuse(started, refusal);
+    expect([answer.status, answer.headers.get("x-proxy-error")]).toEqual([CATALOGUE[code].status, code]);
+    expectPromised(started.contract, operation, answer);
+  });
+
+  test("of every code that can be provoked", () => {
+    const provoked = new Set(REFUSALS.map(({ code }) => code));
+    expect(Object.keys(CATALOGUE).filter((code) => !provoked.has(code as ErrorCode))).toEqual(["SHUTTING_DOWN"]);
+  });
+
+  test("and one of another form would be seen", async () => {
+    const { contract } = await start();
+    const body = JSON.stringify({
+      status: "ok",
+      uptime: 1,
+      timestamp: new Date().toISOString(),
+      version: "1",
+      more: 1,
+    });
+    const headers = new Headers({ "content-type": "application/json", "x-proxy-request-id": "1" });
+    expect(contract.problemsOf("GET /health", { status: 200, headers, body })).toHaveLength(1);
+    expect(contract.problemsOf("GET /health", { status: 202, headers, body })).toHaveLength(1);
+    headers.delete("x-proxy-request-id");
+    expect(contract.problemsOf("GET /health", { status: 200, headers, body })).toHaveLength(2);
+  });
+});
+
+async function refuse(
+  { gateway, upstream }: { gateway: TestGateway; upstream: { requests: unknown[] } },
+  refusal: Refusal,
+) {
+  const { bytes, code, operation, asked = {} } = refusal;
+  if (bytes !== undefined) return askRaw(gateway.port, bytes);
+  const [method = "", path = ""] = operation.split(" ");
+  const request = { method, path, ...asked };
+  if (code !== "LOOP_DETECTED") return ask(gateway.port, request);
+  // What an upstream was told is what marks a loop.
+  await ask(gateway.port, { method: "GET", path: "/proxy/api/", headers: caller });
+  const { via } = (upstream.requests[0] as { headers: { via: string } }).headers;
+  return ask(gateway.port, { ...request, headers: { ...request.headers, via } });
+}
+
+function unlessWell(answer: Observed): Observed | undefined {
+  return answer.status === 503 ? answer : undefined;
+}
+
+/** Stores that take no change, where that is what is provoked. */
+function storesThatFail(code: ErrorCode) {
+  const stores = createMemoryStores<StoredService, AuditEntry>();
+  if (code !== "INTERNAL_ERROR") return stores;
+  const services = createRecords<StoredService>(() => Promise.reject(new Error("the disk is full")));
+  return { ...stores, services };
+}
