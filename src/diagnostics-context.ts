@@ -3,10 +3,11 @@ import { totalmem } from "node:os";
 import { getHeapStatistics } from "node:v8";
 import type { Callers } from "./callers/callers.ts";
 import type { Config } from "./config/load-config.ts";
+import type { Listener } from "./control-plane/parts.ts";
 import type { DiagnosticsContext } from "./diagnostics/check.ts";
 import { findContainer } from "./diagnostics/listen.ts";
-import type { LastingParts } from "./generation.ts";
 import type { Cors } from "./perimeter/cors.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
 import type { UpdateStatus } from "./update-check.ts";
 import type { Upstream } from "./upstreams.ts";
 
@@ -20,7 +21,22 @@ export interface DiagnosedGeneration {
   readonly probe: DiagnosticsContext["probe"];
 }
 
-export function createDiagnosticsContext(generation: DiagnosedGeneration, lasting: LastingParts): DiagnosticsContext {
+/** A listener, and where it is bound; undefined while it is not. */
+export interface BoundListener extends Listener {
+  readonly boundTo: () => { readonly address: string; readonly port: number } | undefined;
+}
+
+/** What outlives a generation. */
+export interface DiagnosedProcess
+  extends Pick<DiagnosticsContext, "load" | "stateFolder" | "monitor" | "fingerprint" | "logger"> {
+  readonly listeners: () => readonly BoundListener[];
+  readonly metrics: Pick<Metrics, "refusals">;
+}
+
+export function createDiagnosticsContext(
+  generation: DiagnosedGeneration,
+  lasting: DiagnosedProcess,
+): DiagnosticsContext {
   const { config, warnings, upstreams, callers, cors, checkForUpdate } = generation;
   return {
     ...{ config, warnings, checkForUpdate, memory: readMemory, isInContainer: findContainer() },

@@ -13,7 +13,7 @@ import { fetchJson } from "./data-plane/forward/fetch-json.ts";
 import { probe } from "./data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "./data-plane/pipeline.ts";
 import { createDiagnostics } from "./diagnostics/diagnostics.ts";
-import { createDiagnosticsContext } from "./diagnostics-context.ts";
+import { type BoundListener, createDiagnosticsContext } from "./diagnostics-context.ts";
 import { createClientView } from "./perimeter/client-view.ts";
 import { type Cors, createCors } from "./perimeter/cors.ts";
 import { createForeignPageGuard, createHostList, createOpenPlaneGuard, type HostList } from "./perimeter/open-plane.ts";
@@ -49,11 +49,6 @@ export interface Generation {
   readonly warnings: readonly string[];
   /** By listener. */
   readonly controlPlanes: Readonly<Record<Listener["name"], ControlPlane>>;
-}
-
-/** A listener, and where it is bound; undefined while it is not. */
-export interface BoundListener extends Listener {
-  readonly boundTo: () => { readonly address: string; readonly port: number } | undefined;
 }
 
 /** All that is served by a configuration. */
