@@ -153,9 +153,13 @@ function spent(account: Account | undefined, points: number): Account | undefine
   return account && { ...account, remaining: Math.max(0, account.remaining - points) };
 }
 
-/** Answers overtake each other: of two about one window the one that leaves less is the later one. */
+/** Answers overtake each other: of two about one window the one that leaves less is the later one, and the later end is the safe one. */
 function corrected(account: Account | undefined, observed: Account): Account {
   if (account === undefined || observed.resetsAt > account.resetsAt + SAME_WINDOW_MS) return observed;
   if (observed.resetsAt < account.resetsAt - SAME_WINDOW_MS) return account;
-  return { ...observed, remaining: Math.min(account.remaining, observed.remaining) };
+  return {
+    limit: observed.limit,
+    remaining: Math.min(account.remaining, observed.remaining),
+    resetsAt: Math.max(account.resetsAt, observed.resetsAt),
+  };
 }

@@ -1,0 +1,240 @@
+/**
+ * What an upstream's answer says of its limits, in every spelling that is in use, as one form. Pure.
+ * Invariant: a time is never told too early. A value may have been cut off at its last digit, so that digit's worth is added;
+ * and what cannot be understood is as if it were not there.
+ */
+
+/** One limit: what is left of it, and until when. */
+export interface QuotaWindow {
+  /** `requests`, `tokens`, a policy's name; empty where there is only one. */
+  readonly name: string;
+  /** Undefined where it is not told. */
+  readonly limit: number | undefined;
+  readonly remaining: number;
+  /** ms since the epoch, by this machine's clock. */
+  readonly resetsAt: number;
+}
+
+export interface QuotaReading {
+  readonly windows: readonly QuotaWindow[];
+  /** The upstream's own name for what these count for. */
+  readonly bucket: string | undefined;
+  /** `user`, `shared`, `global` … */
+  readonly scope: string | undefined;
+  /** Where the next request may go at the earliest, ms since the epoch: from `Retry-After` and its kin. */
+  readonly retryAt: number | undefined;
+}
+
+/** Lower-case names, as undici gives them. */
+export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
+
+/** A reset of less is an interval, of more a date: no window is as long as this. */
+const LONGEST_INTERVAL_S = 30 * 86_400;
+
+const NOTHING: QuotaReading = { windows: [], bucket: undefined, scope: undefined, retryAt: undefined };
+
+/** @param now ms since the epoch, when the answer's headers arrived. */
+export function readQuota(headers: AnswerHeaders, now: number): QuotaReading {
+  const names = quotaNames(headers);
+  if (names.length === 0) return NOTHING;
+  const clock = clockOf(headers, now);
+  return {
+    windows: [
+      ...readStructured(headers, clock),
+      ...readPlain(headers, clock),
+      ...readNamed(names, headers, clock),
+      ...readShopify(headers, clock),
+    ],
+    bucket: text(headers, "x-ratelimit-bucket") ?? text(headers, "x-ratelimit-resource"),
+    scope: scopeOf(headers),
+    retryAt: readRetryAt(headers, clock),
+  };
+}
+
+/** Nearly every answer of most upstreams has none: this is all that it costs then. */
+function quotaNames(headers: AnswerHeaders): string[] {
+  const names: string[] = [];
+  for (const name in headers) {
+    const first = name.charCodeAt(0);
+    // r, x and a: the rest is not looked at any further.
+    if (first !== 114 && first !== 120 && first !== 97) continue;
+    if (name.includes("ratelimit") || name.startsWith("retry-after") || name === SHOPIFY) names.push(name);
+  }
+  return names;
+}
+
+/** What times are counted from. */
+interface Clock {
+  /** By this machine. */
+  readonly now: number;
+  /** ms that the upstream's clock is ahead; 0 where the two agree as far as whole seconds can tell. */
+  readonly aheadMs: number;
+}
+
+function clockOf(headers: AnswerHeaders, now: number): Clock {
+  const theirs = Date.parse(text(headers, "date") ?? "");
+  if (Number.isNaN(theirs)) return { now, aheadMs: 0 };
+  // `Date` is cut off at the second, and the answer took its time to get here.
+  const agrees = now >= theirs - 500 && now < theirs + 2_500;
+  return { now, aheadMs: agrees ? 0 : theirs - now };
+}
+
+function text(headers: AnswerHeaders, name: string): string | undefined {
+  const value = headers[name];
+  return typeof value === "string" ? value.trim() : value?.[0]?.trim();
+}
+
+/** A count: a whole number that is not negative; Azure says -1 for "not known". */
+function count(value: string | undefined): number | undefined {
+  // `100, 100;w=60`: an older draft names the windows behind the number.
+  const digits = /^(\d{1,15})(?:\.\d+)?\s*(?:[,;]|$)/.exec(value ?? "")?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+/** draft-ietf-httpapi-ratelimit-headers: `RateLimit: "hour";r=9;t=60` beside `RateLimit-Policy: "hour";q=10;w=3600`. */
+function readStructured(headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
+  const all = [headers.ratelimit ?? []].flat().join(", ");
+  if (all === "") return [];
+  // Draft 07: `limit=10, remaining=9, reset=60`.
+  if (/^\s*(?:limit|remaining|reset)=/.test(all)) {
+    const members = parametersOf(all.replaceAll(",", ";"));
+    return windowOf(
+      "",
+      { limit: members.get("limit"), remaining: members.get("remaining"), reset: members.get("reset") },
+      clock,
+    );
+  }
+  const limits = new Map(
+    itemsOf([headers["ratelimit-policy"] ?? []].flat().join(", ")).map(({ name, parameters }) => [
+      name,
+      parameters.get("q"),
+    ]),
+  );
+  return itemsOf(all).flatMap(({ name, parameters }) =>
+    windowOf(name, { limit: limits.get(name), remaining: parameters.get("r"), reset: parameters.get("t") }, clock),
+  );
+}
+
+/** The items of a list (RFC 9651 section 3.1) as far as these fields use it: names, with parameters that are numbers. */
+function itemsOf(list: string): { readonly name: string; readonly parameters: ReadonlyMap<string, string> }[] {
+  const items = list.match(/(?:"[^"]*"|[^,"])+/g) ?? [];
+  return items.flatMap((item) => {
+    const name = /^\s*(?:"([^"]*)"|([A-Za-z*][^\s;"]*))/.exec(item);
+    return name === null
+      ? []
+      : [{ name: name[1] ?? name[2] ?? "", parameters: parametersOf(item.slice(name[0].length)) }];
+  });
+}
+
+function parametersOf(text: string): ReadonlyMap<string, string> {
+  return new Map(
+    [...text.matchAll(/(?:^|;)\s*([a-z]+)\s*=\s*"?([\d.]+)"?/g)].map(([, name = "", value = ""]) => [name, value]),
+  );
+}
+
+/** `X-RateLimit-*`, and the same without the `X-`. */
+function readPlain(headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
+  for (const prefix of ["x-ratelimit", "ratelimit", "x-rate-limit"]) {
+    const windows = windowOf(
+      "",
+      {
+        limit: text(headers, `${prefix}-limit`),
+        remaining: text(headers, `${prefix}-remaining`),
+        reset: text(headers, `${prefix}-reset-after`) ?? text(headers, `${prefix}-reset`),
+      },
+      clock,
+    );
+    if (windows.length > 0) return windows;
+  }
+  return [];
+}
+
+/** `x-ratelimit-remaining-tokens` and `anthropic-ratelimit-tokens-remaining`. */
+function readNamed(names: readonly string[], headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
+  return names.flatMap((header) => {
+    const before = /^x-ratelimit-remaining-(.+)$/.exec(header)?.[1];
+    const after = /^anthropic-(?:ratelimit|priority)-(.+)-remaining$/.exec(header)?.[1];
+    const name = before ?? after;
+    if (name === undefined) return [];
+    const other = (what: string) =>
+      text(headers, before === undefined ? header.replace(/remaining$/, what) : `x-ratelimit-${what}-${name}`);
+    return windowOf(name, { limit: other("limit"), remaining: text(headers, header), reset: other("reset") }, clock);
+  });
+}
+
+const SHOPIFY = "x-shopify-shop-api-call-limit";
+
+/** A leaky bucket of calls, `32/40`: it leaks two a second on the plan with the least (shopify.dev/docs/api/usage/rate-limits). */
+function readShopify(headers: AnswerHeaders, { now }: Clock): QuotaWindow[] {
+  const [, used, limit] = /^(\d{1,9})\/(\d{1,9})$/.exec(text(headers, SHOPIFY) ?? "") ?? [];
+  if (used === undefined) return [];
+  return [
+    { name: "", limit: Number(limit), remaining: Math.max(0, Number(limit) - Number(used)), resetsAt: now + 500 },
+  ];
+}
+
+interface WindowTexts {
+  readonly limit: string | undefined;
+  readonly remaining: string | undefined;
+  readonly reset: string | undefined;
+}
+
+/** Without what is left, or without an end, it says nothing that could be acted on. */
+function windowOf(name: string, texts: WindowTexts, clock: Clock): QuotaWindow[] {
+  const remaining = count(texts.remaining);
+  const resetsAt = readTime(texts.reset, clock);
+  return remaining === undefined || resetsAt === undefined
+    ? []
+    : [{ name, limit: count(texts.limit), remaining, resetsAt }];
+}
+
+/** ms since the epoch by our clock: from an interval, an epoch, `6m0s`, or a date (RFC 3339, RFC 9110 section 5.6.7). */
+function readTime(value: string | undefined, { now, aheadMs }: Clock): number | undefined {
+  if (value === undefined || value === "") return undefined;
+  const [, digits] = /^\d{1,13}(?:\.(\d{1,9}))?$/.exec(value) ?? [];
+  if (/^\d{1,13}(?:\.\d{1,9})?$/.test(value)) {
+    const seconds = Number(value);
+    const unitMs = 1_000 / 10 ** (digits?.length ?? 0);
+    if (seconds < LONGEST_INTERVAL_S) return now + seconds * 1_000 + Math.max(1, unitMs);
+    // Some count the milliseconds.
+    const epochMs = seconds > 1e11 ? seconds : seconds * 1_000;
+    return epochMs - aheadMs + (seconds > 1e11 ? 1 : Math.max(1, unitMs));
+  }
+  const intervalMs = readInterval(value);
+  if (intervalMs !== undefined) return now + intervalMs + 1;
+  const date = Date.parse(value);
+  if (Number.isNaN(date) || !/\d{2}:\d{2}/.test(value)) return undefined;
+  return date - aheadMs + (/\.\d/.test(value) ? 1 : 1_000);
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = {
+  d: 86_400_000,
+  h: 3_600_000,
+  m: 60_000,
+  s: 1_000,
+  ms: 1,
+  us: 0.001,
+  µs: 0.001,
+};
+
+/** `6m0s`, `12ms`, `1h2m3.5s`: Go's durations, as OpenAI writes them. */
+function readInterval(value: string): number | undefined {
+  if (!/^(?:\d{1,9}(?:\.\d{1,9})?(?:ms|us|µs|[dhms]))+$/.test(value)) return undefined;
+  let sum = 0;
+  for (const [, number, unit = ""] of value.matchAll(/([\d.]+)(ms|us|µs|[dhms])/g))
+    sum += Number(number) * (UNITS_MS[unit] ?? 0);
+  return Math.ceil(sum);
+}
+
+/** `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms`, and Discord's and others' own. */
+function readRetryAt(headers: AnswerHeaders, clock: Clock): number | undefined {
+  const milliseconds = text(headers, "retry-after-ms");
+  if (milliseconds !== undefined && /^\d{1,12}(?:\.\d+)?$/.test(milliseconds))
+    return clock.now + Math.ceil(Number(milliseconds)) + 1;
+  return readTime(text(headers, "retry-after") ?? text(headers, "x-ratelimit-retry-after"), clock);
+}
+
+function scopeOf(headers: AnswerHeaders): string | undefined {
+  if (text(headers, "x-ratelimit-global")?.toLowerCase() === "true") return "global";
+  return text(headers, "x-ratelimit-scope")?.toLowerCase();
+}

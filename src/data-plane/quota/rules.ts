@@ -1,0 +1,68 @@
+/**
+ * What is to be known of an upstream's limits beyond its headers: data and small pure functions, one file a vendor.
+ * Invariant: whatever is not said here is learned from the answers.
+ */
+import type { PaceRule } from "./pace.ts";
+import type { QuotaReading } from "./read-quota.ts";
+import type { RefusalBudgetRule } from "./refusal-budget.ts";
+
+/** Requests that are counted together as far as can be told before their bucket is known. */
+export interface QuotaRoute {
+  /** Requests of one route have one bucket. */
+  readonly name: string;
+  /** Within a bucket, what is counted apart: a channel, a guild. */
+  readonly major: string;
+}
+
+/** The end of an upstream's patience. */
+export interface Closure {
+  /** ms since the epoch. */
+  readonly until: number;
+  /** Of this bucket, or of all that the credential asks for. */
+  readonly of: "bucket" | "all";
+}
+
+export interface QuotaRules {
+  readonly routeOf: (method: string, path: string) => QuotaRoute;
+  /** Its answers name the buckets: until they have, each route is taken for one of its own. */
+  readonly namesBuckets: boolean;
+  /** Limits over everything that one credential asks for. */
+  readonly paces: readonly PaceRule[];
+  /** Requests in flight of one credential. */
+  readonly maxInFlight: number;
+  readonly refusals?: RefusalBudgetRule;
+  /** Whether an answer says that nothing more may come for a while. */
+  readonly closureOf: (status: number, reading: QuotaReading, now: number) => Closure | undefined;
+}
+
+/** Where a 429 does not say for how long. */
+const UNTOLD_MS = 1_000;
+
+/** Of any upstream: one bucket, unless its answers name several; a 429 closes it until the time that it tells. */
+export const genericRules: QuotaRules = {
+  routeOf: (method, path) => ({ name: `${method} ${withoutIds(path)}`, major: "" }),
+  namesBuckets: false,
+  paces: [],
+  maxInFlight: Number.POSITIVE_INFINITY,
+  closureOf(status, reading, now) {
+    if (status !== 429) return undefined;
+    return { until: untilOf(reading) ?? now + UNTOLD_MS, of: reading.scope === "global" ? "all" : "bucket" };
+  },
+};
+
+/** What `Retry-After` says, else the end of the windows that are used up. */
+export function untilOf({ retryAt, windows }: QuotaReading): number | undefined {
+  if (retryAt !== undefined) return retryAt;
+  const ends = windows.flatMap(({ remaining, resetsAt }) => (remaining === 0 ? [resetsAt] : []));
+  return ends.length === 0 ? undefined : Math.max(...ends);
+}
+
+const ID = /^(?:\d+|[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f-]{27})$/i;
+
+/** `/users/:id/repos`: ids in a path are no routes of their own. */
+export function withoutIds(path: string): string {
+  return path
+    .split("/")
+    .map((segment) => (ID.test(segment) ? ":id" : segment))
+    .join("/");
+}

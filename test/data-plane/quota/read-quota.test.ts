@@ -1,0 +1,205 @@
+/** What upstreams say of their limits, as their public documentation has it, and as odd ones do. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
+
+const NOW = 1_800_000_000_000;
+const S = NOW / 1_000;
+
+const read = (headers: AnswerHeaders) => readQuota(headers, NOW);
+/** Windows as `[name, limit, remaining, ms to the reset]`. */
+const windows = (headers: AnswerHeaders) =>
+  read(headers).windows.map(({ name, limit, remaining, resetsAt }) => [name, limit, remaining, resetsAt - NOW]);
+
+describe("the headers of", () => {
+  test("GitHub: docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api", () => {
+    const headers = {
+      "x-ratelimit-limit": "5000",
+      "x-ratelimit-remaining": "4999",
+      "x-ratelimit-used": "1",
+      "x-ratelimit-reset": String(S + 3_600),
+      "x-ratelimit-resource": "core",
+    };
+    expect(windows(headers)).toEqual([["", 5000, 4999, 3_601_000]]);
+    expect(read(headers)).toMatchObject({ bucket: "core", retryAt: undefined });
+    expect(read({ "retry-after": "60" }).retryAt).toBe(NOW + 61_000);
+  });
+
+  test("Discord: docs.discord.com/developers/topics/rate-limits", () => {
+    const headers = {
+      "x-ratelimit-limit": "5",
+      "x-ratelimit-remaining": "0",
+      "x-ratelimit-reset": String(S + 1.234),
+      "x-ratelimit-reset-after": "1.234",
+      "x-ratelimit-bucket": "abcd1234",
+    };
+    expect(windows(headers)).toEqual([["", 5, 0, 1_235]]);
+    expect(read(headers)).toMatchObject({ bucket: "abcd1234", scope: undefined });
+    expect(read({ "retry-after": "65", "x-ratelimit-global": "true", "x-ratelimit-scope": "global" })).toMatchObject({
+      scope: "global",
+      retryAt: NOW + 66_000,
+    });
+    expect(read({ "x-ratelimit-scope": "shared", "retry-after": "2" }).scope).toBe("shared");
+  });
+
+  test("OpenAI: platform.openai.com/docs/guides/rate-limits", () => {
+    const headers = {
+      "x-ratelimit-limit-requests": "60",
+      "x-ratelimit-limit-tokens": "150000",
+      "x-ratelimit-remaining-requests": "59",
+      "x-ratelimit-remaining-tokens": "149984",
+      "x-ratelimit-reset-requests": "1s",
+      "x-ratelimit-reset-tokens": "6m0s",
+    };
+    expect(windows(headers)).toEqual([
+      ["requests", 60, 59, 1_001],
+      ["tokens", 150_000, 149_984, 360_001],
+    ]);
+    expect(read({ "retry-after-ms": "1250", "retry-after": "2" }).retryAt).toBe(NOW + 1_251);
+  });
+
+  test("Anthropic: docs.anthropic.com/en/api/rate-limits", () => {
+    const reset = new Date(NOW + 30_000).toISOString().replace(".000", "");
+    const headers = {
+      "anthropic-ratelimit-requests-limit": "50",
+      "anthropic-ratelimit-requests-remaining": "49",
+      "anthropic-ratelimit-requests-reset": reset,
+      "anthropic-ratelimit-input-tokens-limit": "40000",
+      "anthropic-ratelimit-input-tokens-remaining": "39000",
+      "anthropic-ratelimit-input-tokens-reset": reset,
+    };
+    expect(windows(headers)).toEqual([
+      ["requests", 50, 49, 31_000],
+      ["input-tokens", 40_000, 39_000, 31_000],
+    ]);
+  });
+
+  test("GitLab: docs.gitlab.com/administration/settings/user_and_ip_rate_limits", () => {
+    expect(
+      windows({
+        "ratelimit-limit": "60",
+        "ratelimit-name": "throttle_authenticated_web",
+        "ratelimit-observed": "67",
+        "ratelimit-remaining": "0",
+        "ratelimit-reset": String(S + 30),
+        "ratelimit-resettime": "Fri, 15 Jan 2027 08:00:30 GMT",
+      }),
+    ).toEqual([["", 60, 0, 31_000]]);
+  });
+
+  test("Shopify: shopify.dev/docs/api/usage/rate-limits", () => {
+    expect(windows({ "x-shopify-shop-api-call-limit": "32/40" })).toEqual([["", 40, 8, 500]]);
+    expect(read({ "retry-after": "2.0" }).retryAt).toBe(NOW + 2_100);
+  });
+
+  test("Slack (docs.slack.dev/apis/web-api/rate-limits) and Stripe (docs.stripe.com/rate-limits): no more than Retry-After", () => {
+    expect(read({ "retry-after": "30" })).toEqual({
+      windows: [],
+      bucket: undefined,
+      scope: undefined,
+      retryAt: NOW + 31_000,
+    });
+    expect(read({ "stripe-rate-limited-reason": "global-rate" })).toMatchObject({ windows: [], retryAt: undefined });
+  });
+
+  test("the IETF draft, number 11: several policies, and its older forms", () => {
+    expect(
+      windows({
+        "ratelimit-policy": '"burst";q=100;w=60, "daily";q=1000;w=86400',
+        ratelimit: ['"burst";r=50;t=30', '"daily";r=0;t=3600'],
+      }),
+    ).toEqual([
+      ["burst", 100, 50, 31_000],
+      ["daily", 1000, 0, 3_601_000],
+    ]);
+    expect(windows({ ratelimit: "limit=10, remaining=3, reset=7" })).toEqual([["", 10, 3, 8_000]]);
+    expect(windows({ "ratelimit-limit": "100, 100;w=60", "ratelimit-remaining": "9", "ratelimit-reset": "5" })).toEqual(
+      [["", 100, 9, 6_000]],
+    );
+    expect(windows({ ratelimit: '"a,b;c";r=1;t=2;pk=:cHJvamVjdA==:' })).toEqual([["a,b;c", undefined, 1, 3_000]]);
+  });
+});
+
+describe("a time", () => {
+  const resetIn = (value: string, more: AnswerHeaders = {}) =>
+    windows({ "x-ratelimit-remaining": "1", "x-ratelimit-reset": value, ...more })[0]?.[3];
+
+  test.each([
+    ["10", 11_000],
+    ["0", 1_000],
+    ["1.5", 1_600],
+    ["0.123", 124],
+    ["2591999", 2_592_000_000],
+    [String(S + 10), 11_000],
+    [`${S + 10}.25`, 10_260],
+    [String(NOW + 10_000), 10_001],
+    ["1m30s", 90_001],
+    ["250ms", 251],
+    ["1.5s", 1_501],
+    ["1h0m0.5s", 3_600_501],
+    ["800us", 2],
+    [new Date(NOW + 9_500).toISOString(), 9_501],
+    [new Date(NOW + 9_000).toUTCString(), 10_000],
+  ])("written %s is %i ms away, its last digit's worth later", (value, ms) => {
+    expect(resetIn(value)).toBe(ms);
+  });
+
+  test("of a clock that differs from ours is taken by the answer's own Date", () => {
+    const ahead = (ms: number) => ({ date: new Date(NOW + ms).toUTCString() });
+    expect(resetIn(String(S + 3_610), ahead(3_600_000))).toBe(11_000);
+    expect(resetIn(String(S - 3_590), ahead(-3_600_000))).toBe(11_000);
+    expect(resetIn(String(S + 10), ahead(-1_000))).toBe(11_000);
+    expect(resetIn("10", ahead(3_600_000))).toBe(11_000);
+  });
+
+  test("of Retry-After may be a date", () => {
+    expect(read({ "retry-after": new Date(NOW + 5_000).toUTCString() }).retryAt).toBe(NOW + 6_000);
+  });
+});
+
+test.each([
+  [{}],
+  [{ "x-ratelimit-limit": "60" }],
+  [{ "x-ratelimit-remaining": "5" }],
+  [{ "x-ratelimit-remaining": "-1", "x-ratelimit-reset": "0" }],
+  [{ "x-ratelimit-remaining": "many", "x-ratelimit-reset": "10" }],
+  [{ "x-ratelimit-remaining": "5", "x-ratelimit-reset": "soon" }],
+  [{ "x-ratelimit-remaining": "5", "x-ratelimit-reset": "-10" }],
+  [{ "x-ratelimit-remaining": "5", "x-ratelimit-reset": "1e9" }],
+  [{ ratelimit: "r=1;t=2" }],
+  [{ ratelimit: '"a";r=1' }],
+  [{ "x-shopify-shop-api-call-limit": "none" }],
+])("what says nothing that could be acted on is no window: %j", (headers) => {
+  expect(windows(headers)).toEqual([]);
+});
+
+test("whatever an upstream writes, it is read, and no time is told that is none", () => {
+  const name = fc.constantFrom(
+    ...[
+      "ratelimit",
+      "ratelimit-policy",
+      "x-ratelimit-limit",
+      "x-ratelimit-remaining",
+      "x-ratelimit-reset",
+      "retry-after",
+    ],
+    ...[
+      "x-ratelimit-remaining-tokens",
+      "x-ratelimit-reset-tokens",
+      "anthropic-ratelimit-a-remaining",
+      "retry-after-ms",
+      "date",
+    ],
+  );
+  const value = fc.oneof(fc.string(), fc.stringMatching(/^[\d.,;="rtq smh-]{0,40}$/), fc.nat().map(String));
+  fc.assert(
+    fc.property(fc.dictionary(name, fc.oneof(value, fc.array(value))), (headers) => {
+      const reading = read(headers as AnswerHeaders);
+      for (const { remaining, resetsAt } of reading.windows) {
+        expect(Number.isSafeInteger(remaining) && remaining >= 0).toBe(true);
+        expect(Number.isFinite(resetsAt)).toBe(true);
+      }
+      expect(reading.retryAt === undefined || Number.isFinite(reading.retryAt)).toBe(true);
+    }),
+  );
+});
