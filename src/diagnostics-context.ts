@@ -1,4 +1,5 @@
 /** Where the checks look: the parts of one generation, and what outlives it. */
+import { readdirSync, readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { getHeapStatistics } from "node:v8";
 import type { Callers } from "./callers/callers.ts";
@@ -31,6 +32,7 @@ export interface DiagnosedProcess
   extends Pick<DiagnosticsContext, "load" | "stateFolder" | "monitor" | "fingerprint" | "logger"> {
   readonly listeners: () => readonly BoundListener[];
   readonly metrics: Pick<Metrics, "refusals">;
+  readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
 }
 
 export function createDiagnosticsContext(
@@ -39,7 +41,9 @@ export function createDiagnosticsContext(
 ): DiagnosticsContext {
   const { config, warnings, upstreams, callers, cors, checkForUpdate } = generation;
   return {
-    ...{ config, warnings, checkForUpdate, memory: readMemory, isInContainer: findContainer() },
+    // Where it listens since it started: a reload moves nothing.
+    config: { ...config, ...lasting.addresses },
+    ...{ warnings, checkForUpdate, memory: readMemory, descriptors: readDescriptors, isInContainer: findContainer() },
     load: lasting.load,
     services: () =>
       [...upstreams.values()].map(({ service, prepared, dialOptions }) => ({
@@ -73,4 +77,14 @@ function readMemory() {
     heapLimit: getHeapStatistics().heap_size_limit,
     limit: limit > 0 && limit < totalmem() ? limit : null,
   };
+}
+
+/** Null where the system does not tell. */
+function readDescriptors() {
+  try {
+    const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1];
+    return soft === undefined ? null : { open: readdirSync("/proc/self/fd").length, limit: Number(soft) };
+  } catch {
+    return null;
+  }
 }

@@ -185,7 +185,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     ...{ instance, logger, monitor, tunnels, metrics, listeners, openWebSockets, audit, serviceChanges, ownListeners },
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
     load: options.load ?? (() => config),
-    addresses: config,
+    addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
     echoSocketPath: echo?.socketPath,

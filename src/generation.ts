@@ -80,7 +80,7 @@ export function createGeneration(
     clients: createClientView(settings, callers.isProtected("proxy")),
     registry: createRegistry(upstreams),
   };
-  const probeOf = (key: string, withinMs?: number) => probe((upstreams.get(key) as Upstream).prepared, withinMs);
+  const probeOf = async (key: string, withinMs?: number) => probe((upstreams.get(key) as Upstream).prepared, withinMs);
   const pipelineParts = { ...parts, findPrepared: (key: string) => upstreams.get(key)?.prepared };
   const controlPlaneParts = {
     ...parts,

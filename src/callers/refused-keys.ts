@@ -3,12 +3,12 @@
  * to guess. Invariant: nothing of a key is kept, and all comparisons are of digests.
  */
 
-/** `cut short`: the beginning or the end of the key. `with more around it`: quotes, spaces, a scheme twice. */
+/** `too short`: it may have been cut. `with more around it`: quotes, spaces, a scheme twice. */
 export type KeyFault =
   | "missing"
   | "another scheme"
   | "the other plane's key"
-  | "cut short"
+  | "too short"
   | "with more around it"
   | "in another case"
   | "unknown";
@@ -21,22 +21,27 @@ export interface RefusedKeys {
   readonly lastAt: number;
 }
 
-/** Less than this of a key may be anything. */
+/** What is shorter may be anything. */
 const RECOGNISABLE = 8;
 
-/** @param isSame compares two texts in constant time. */
-export function faultOf(
-  presented: string,
-  key: string,
-  isSame: (a: string, b: string) => boolean,
-): "cut short" | "with more around it" | "in another case" | "unknown" {
-  const { length } = presented;
-  if (length >= RECOGNISABLE && length < key.length) {
-    if (isSame(presented, key.slice(0, length)) || isSame(presented, key.slice(-length))) return "cut short";
-  }
-  const bare = presented.replace(/^(?:\s|["'`<[{$]|(?:bearer|token)\s)+|[\s"'`>\]},;]+$/gi, "");
+/** Around a key that is all there: quotes, and a scheme that was written twice. */
+const SURROUNDINGS_LIMIT = 32;
+
+/**
+ * Only what whoever knows the whole key could bring about is told by its content: anything less would be a way to find the key out
+ * piece by piece. @param isSame compares two texts in constant time.
+ */
+export function faultOf(presented: string, key: string, isSame: (a: string, b: string) => boolean): KeyFault {
+  if (presented.length >= RECOGNISABLE && presented.length < key.length) return "too short";
+  if (presented.length > key.length + SURROUNDINGS_LIMIT) return "unknown";
+  const bare = withoutSurroundings(presented);
   if (bare !== presented && isSame(bare, key)) return "with more around it";
   return isSame(presented.toLowerCase(), key.toLowerCase()) ? "in another case" : "unknown";
+}
+
+function withoutSurroundings(text: string): string {
+  const bare = text.replace(/^["'`]/, "").replace(/^(?:bearer|token) /i, "");
+  return bare.replace(/["'`;,]$/, "").trim();
 }
 
 export function createRefusedKeys() {

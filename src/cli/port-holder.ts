@@ -10,7 +10,7 @@ export function findPortHolder(port: number): string | undefined {
   if (inodes.size === 0) return undefined;
   for (const pid of entriesOf("/proc").filter((name) => /^\d+$/.test(name))) {
     const holds = entriesOf(`/proc/${pid}/fd`).some((fd) => inodes.has(linkOf(`/proc/${pid}/fd/${fd}`)));
-    if (holds) return `${read(`/proc/${pid}/comm`).trim()}, process ${pid}`;
+    if (holds) return `${read(`/proc/${pid}/comm`).replace(/[^\x20-\x7e]/g, "")}, process ${pid}`;
   }
   return undefined;
 }

@@ -76,7 +76,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.closesConnection =
         instance.isDraining || req.headers.upgrade !== undefined || connections.isSurplus(req.socket);
       admit(instance.findLoop(req.headers));
-      if (req.headers.origin !== undefined) cors.remember(req.headers);
+      if (req.headers.origin !== undefined && head === undefined) cors.remember(req.headers);
       if (isOpen) admit(parts.guardOpenPlane(req.headers));
 
       const identified = identify(req.url as string, parts.findPrepared);

@@ -15,7 +15,7 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
   // 499 is what nginx calls a client that did not wait.
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
   const { statusCode } = exchange.res;
-  if ((statusCode === 401 || statusCode === 403) && answeredAt !== 0) noteRefusal(exchange, logger);
+  if (answeredAt !== 0) noteVerdict(exchange, logger);
   // A WebSocket has no body to wait for.
   if (answeredAt !== 0 && statusCode !== 101) exchange.times?.note(answeredAt - startedAt, now - answeredAt);
   metrics.observe({ service: serviceKey, method, status, durationMs, outcome, retries: Math.max(0, attempts - 1) });
@@ -39,7 +39,9 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
 }
 
 /** The upstream's own 401 or 403, to a credential of ours: the operator hears of it once, the caller gets it as it is. */
-function noteRefusal({ credentialRefusals, res: { statusCode }, serviceKey: service }: Exchange, logger: Logger): void {
+function noteVerdict({ credentialRefusals, res: { statusCode }, serviceKey: service }: Exchange, logger: Logger): void {
+  if (credentialRefusals !== undefined && statusCode < 400) credentialRefusals.accepted++;
+  if (statusCode !== 401 && statusCode !== 403) return;
   if (!credentialRefusals?.note(statusCode, Date.now())) return;
   logger.warn({ service, status: statusCode }, `${service} answered ${statusCode} to its credential`);
 }

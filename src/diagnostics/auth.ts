@@ -32,7 +32,7 @@ const FINDS = {
 
 const FIND_OF: Readonly<Partial<Record<KeyFault, Problem["find"]>>> = {
   "the other plane's key": FINDS.otherPlane,
-  "cut short": FINDS.misshapen,
+  "too short": FINDS.misshapen,
   "with more around it": FINDS.misshapen,
   "in another case": FINDS.misshapen,
   "another scheme": FINDS.scheme,
@@ -66,7 +66,7 @@ const WORDS: Readonly<Record<KeyFault, string>> = {
   missing: "no key",
   "another scheme": "an Authorization of another scheme than Bearer",
   "the other plane's key": "the key of the other plane",
-  "cut short": "the key cut short",
+  "too short": "a key that is too short, or was cut",
   "with more around it": "the key with something around it",
   "in another case": "the key in another case",
   unknown: "an unknown key",

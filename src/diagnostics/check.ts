@@ -114,6 +114,8 @@ export interface DiagnosticsContext {
     readonly heapLimit: number;
     readonly limit: number | null;
   };
+  /** Of files and sockets; null where the system does not tell. */
+  readonly descriptors: () => { readonly open: number; readonly limit: number } | null;
   readonly refusals: () => Promise<readonly CountedRefusals[]>;
   readonly refusedKeys: () => readonly RefusedKeys[];
   readonly refusedOrigins: ReadonlyMap<string, number>;

@@ -60,11 +60,12 @@ export const credential: ServiceCheck = {
     };
     if (secret === undefined) return conclude([missing(subject)], "", evidence);
     const problems: Problem[] = [];
-    if (look?.credential === "refused") {
+    const isTaken = look?.credential === "accepted" || refusals.accepted > 0;
+    if (look?.credential === "refused" && !isTaken) {
       problems.push({ find: FINDS.refused, words: `${key} answers ${look.responseStatus} to its credential` });
     } else if (refusals.count > 0 && refusals.lastAt > Date.now() - RECENT_MS) {
       const words = `${key} refused its credential ${refusals.count} times, last with ${refusals.lastStatus}`;
-      problems.push({ find: look?.credential === "accepted" ? FINDS.refusedLately : FINDS.refused, words });
+      problems.push({ find: isTaken ? FINDS.refusedLately : FINDS.refused, words });
     }
     if (isStale(subject, context)) {
       problems.push({ find: FINDS.stale, words: `${source?.source} holds another secret than the one in use` });

@@ -2,7 +2,6 @@
  * Runs all checks, side by side and within a budget of time, and says what there is to say of the whole.
  * Invariant: a check that fails itself, or takes too long, is a result like any other; and two who ask at the same time get one run.
  */
-import type { Config } from "../config/load-config.ts";
 import { auth } from "./auth.ts";
 import {
   type Check,
@@ -77,9 +76,11 @@ export const UNFINISHED = {
 export function createDiagnostics(context: DiagnosticsContext): () => Promise<Diagnostics> {
   let running: Promise<Diagnostics> | undefined;
   return () => {
-    running ??= diagnose({ ...context, load: once(context.load) }).finally(() => {
-      running = undefined;
-    });
+    running ??= diagnose({ ...context, load: once(context.load), descriptors: once(context.descriptors) }).finally(
+      () => {
+        running = undefined;
+      },
+    );
     return running;
   };
 }
@@ -151,19 +152,19 @@ async function within(budgetMs: number, running: readonly Running[]): Promise<Ch
   return results.flatMap(({ id, verdict }) => (verdict === undefined ? [] : [{ id, ...verdict }]));
 }
 
-/** Several checks compare with what is on the disk; it is read once, and what it throws is thrown to each. */
-function once(load: () => Config): () => Config {
-  let outcome: { readonly config: Config } | { readonly error: unknown } | undefined;
+/** For all checks of a run: what is read off the disk or the system is read once, and what that throws is thrown to each. */
+function once<T>(read: () => T): () => T {
+  let outcome: { readonly value: T } | { readonly error: unknown } | undefined;
   return () => {
-    outcome ??= tryTo(load);
+    outcome ??= tryTo(read);
     if ("error" in outcome) throw outcome.error;
-    return outcome.config;
+    return outcome.value;
   };
 }
 
-function tryTo(load: () => Config) {
+function tryTo<T>(read: () => T) {
   try {
-    return { config: load() };
+    return { value: read() };
   } catch (error) {
     return { error };
   }

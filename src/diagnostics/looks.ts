@@ -19,16 +19,24 @@ export function takeLooks(
 ): Looks {
   const endsAt = performance.now() + withinMs;
   const outcomes = new Map<string, Promise<ProbeOutcome | undefined>>();
-  const lanes: Promise<unknown>[] = Array.from({ length: SIDE_BY_SIDE }, () => Promise.resolve());
-  for (const [index, key] of keys.entries()) {
-    const lane = index % SIDE_BY_SIDE;
-    const look = (lanes[lane] as Promise<unknown>).then(() => {
+  const waiting = keys.map((key) => {
+    let settle: (outcome: ProbeOutcome | undefined) => void = () => {};
+    outcomes.set(
+      key,
+      new Promise((resolve) => {
+        settle = resolve;
+      }),
+    );
+    return { key, settle };
+  });
+  async function takeTurns(): Promise<void> {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const leftMs = Math.floor(endsAt - performance.now());
-      return leftMs < LEAST_MS ? undefined : probe(key, leftMs);
-    });
-    lanes[lane] = look;
-    outcomes.set(key, look);
+      // A service that was removed meanwhile is as one that there was no time for.
+      next.settle(leftMs < LEAST_MS ? undefined : await probe(next.key, leftMs).catch(() => undefined));
+    }
   }
+  for (let turn = 0; turn < SIDE_BY_SIDE; turn++) void takeTurns();
   return {
     of: async (key) => outcomes.get(key),
     all: async () => (await Promise.all(outcomes.values())).filter((outcome) => outcome !== undefined),

@@ -1,5 +1,4 @@
 /** Whether there are places and connections left for a service. */
-import { readdirSync, readFileSync } from "node:fs";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
 
 const FINDS = {
@@ -21,10 +20,10 @@ export const pool: ServiceCheck = {
   id: "pool",
   looksAt: "the requests in flight, the connections and the file descriptors, against their limits",
   finds: FINDS,
-  run({ service, slots, connections }) {
+  run({ service, slots, connections }, context) {
     const state = connections();
     const { taken, limit } = slots;
-    const descriptors = readDescriptors();
+    const descriptors = context.descriptors();
     const problems: Problem[] = [];
     if (slots.isFull) problems.push({ find: FINDS.full, words: `all ${limit} places of ${service.key} are taken` });
     if (descriptors !== null && descriptors.open > descriptors.limit * NEAR) {
@@ -38,13 +37,3 @@ export const pool: ServiceCheck = {
     });
   },
 };
-
-/** Null where the system does not tell. */
-function readDescriptors() {
-  try {
-    const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1];
-    return soft === undefined ? null : { open: readdirSync("/proc/self/fd").length, limit: Number(soft) };
-  } catch {
-    return null;
-  }
-}

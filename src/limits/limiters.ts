@@ -121,6 +121,7 @@ function createKeyBound(windowMs: number) {
   return {
     find,
     get told() {
+      find("");
       return { keys: new Set([...current, ...previous]).size, requests: requests + requestsBefore };
     },
     /** The same, and it has its own count from now on. */

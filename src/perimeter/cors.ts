@@ -46,7 +46,7 @@ export interface Cors {
   headersOf(headers: IncomingHttpHeaders): string[];
   /** Remembers that a page of another origin asked, where it may not. To be called for requests that have an `Origin`. */
   remember(headers: IncomingHttpHeaders): void;
-  /** Origins that asked and may not, with how often; the first twenty. */
+  /** Origins that asked and may not, with how often; the last twenty. */
   readonly refusedOrigins: ReadonlyMap<string, number>;
   /**
    * A preflight's 204 as a flat list of headers, or its refusal; undefined for any other request.
@@ -97,7 +97,10 @@ export function createCors(settings: CorsSettings): Cors {
       if (allowOrigin(origin) !== undefined || origin === `http://${host}` || origin === `https://${host}`) return;
       const shown = printable(origin);
       const count = refusedOrigins.get(shown);
-      if (count === undefined && refusedOrigins.size >= REMEMBERED_LIMIT) return;
+      if (count === undefined && refusedOrigins.size >= REMEMBERED_LIMIT) {
+        const [oldest = ""] = refusedOrigins.keys();
+        refusedOrigins.delete(oldest);
+      }
       refusedOrigins.set(shown, (count ?? 0) + 1);
     },
     headersOf: (headers) => (varies ? ["Vary", "Origin", ...grant(headers)] : []),

@@ -7,6 +7,8 @@ export class CredentialRefusals {
   /** Since when the credential is in use, ms since the epoch. */
   readonly since = Date.now();
   count = 0;
+  /** Answers below 400 since the last refusal. */
+  accepted = 0;
   /** 401 or 403; 0 while there was none. */
   lastStatus = 0;
   /** ms since the epoch. */
@@ -16,6 +18,7 @@ export class CredentialRefusals {
   /** True when it is time to say so in the log. @param now ms since the epoch. */
   note(status: number, now: number): boolean {
     this.count += 1;
+    this.accepted = 0;
     this.lastStatus = status;
     this.lastAt = now;
     if (now - this.#saidAt < SAY_AGAIN_MS) return false;

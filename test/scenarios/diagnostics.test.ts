@@ -134,6 +134,34 @@ describe("an upstream", () => {
     });
   });
 
+  test("that switches protocols unasked is found at once, and spoils no other check", async () => {
+    const upstream = await startRawUpstream(
+      answering("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+    );
+    const gateway = await start({ services: { api: { baseUrl: upstream.url } } });
+    const { checks, summary } = await diagnose(gateway);
+    expect(checks.find(({ id }) => id === "reach:api")).toMatchObject({
+      status: "fail",
+      evidence: { code: "UPSTREAM_PROTOCOL_ERROR" },
+    });
+    expect(checks.find(({ id }) => id === "clock")).toMatchObject({ status: "ok" });
+    expect(summary.durationMs).toBeLessThan(1_000);
+  });
+
+  test("that accepts and then says nothing to TLS is found within the limit, and its socket is let go", async () => {
+    const upstream = await startRawUpstream(() => {});
+    const baseUrl = upstream.url.replace("http:", "https:");
+    const found = await findOf("reach:api", { baseUrl, timeoutMs: 200, connectTimeoutMs: 30_000 });
+    expect(found).toMatchObject({ status: "fail", evidence: { phase: "tls", code: "UPSTREAM_TIMEOUT" } });
+    await eventually(() => upstream.sockets.size === 0, "the socket to close");
+  });
+
+  test("whose answers have long headers is reachable, as it is for requests", async () => {
+    const headers = Object.fromEntries([1, 2, 3, 4, 5].map((i) => [`x-${i}`, "y".repeat(5_000)]));
+    const upstream = await startUpstream((_, res) => res.writeHead(200, headers).end());
+    expect(await findOf("reach:api", { baseUrl: upstream.url })).toMatchObject({ status: "ok" });
+  });
+
   test("that answers with 503 is found", async () => {
     const upstream = await startUpstream((_, res) => res.writeHead(503).end());
     expect(await findOf("reach:api", { baseUrl: upstream.url })).toMatchObject({
@@ -244,6 +272,13 @@ describe("a credential", () => {
     });
   });
 
+  test("that most requests go through with is not called dead for one path that refuses it", async () => {
+    const upstream = await startUpstream((req, res) => res.writeHead(req.url === "/" ? 403 : 200).end());
+    const gateway = await start({ services: { api: { baseUrl: upstream.url, auth: bearer } } });
+    await fetch(`${gateway.url}/proxy/api/x`, { headers: { "x-api-key": PROXY_KEY } });
+    expect(await find(gateway, "credential:api")).toMatchObject({ status: "ok" });
+  });
+
   test("that was changed in an env file and not picked up is found, until it is", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ env: KEYS, services: { api: { baseUrl: upstream.url, auth: bearer } } });
@@ -268,8 +303,16 @@ describe("a key", () => {
       { "x-api-key": MANAGEMENT_KEY },
       "1 requests to /proxy came with the key of the other plane",
     ],
-    ["cut short", { "x-api-key": PROXY_KEY.slice(0, 12) }, "1 requests to /proxy came with the key cut short"],
-    ["without its beginning", { "x-api-key": PROXY_KEY.slice(4) }, "1 requests to /proxy came with the key cut short"],
+    [
+      "cut short",
+      { "x-api-key": PROXY_KEY.slice(0, 12) },
+      "1 requests to /proxy came with a key that is too short, or was cut",
+    ],
+    [
+      "without its beginning",
+      { "x-api-key": PROXY_KEY.slice(4) },
+      "1 requests to /proxy came with a key that is too short, or was cut",
+    ],
     ["in quotes", { "x-api-key": `"${PROXY_KEY}"` }, "1 requests to /proxy came with the key with something around it"],
     ["with its scheme", { "x-api-key": `Bearer ${PROXY_KEY}` }, "came with the key with something around it"],
     [
@@ -288,10 +331,22 @@ describe("a key", () => {
     });
   });
 
+  test("made to take long to look at takes no longer than another", async () => {
+    const gateway = await start();
+    const ask = async (key: string) => {
+      const startedAt = performance.now();
+      const { status } = await fetch(`${gateway.url}/proxy/github/`, { headers: { "x-api-key": key } });
+      expect(status).toBe(401);
+      return performance.now() - startedAt;
+    };
+    await ask("x".repeat(15_000));
+    for (const mark of [";", "]", '"', "}"]) expect(await ask(`x${mark.repeat(15_000)}x`)).toBeLessThan(150);
+  });
+
   test("that is unknown, or missing, is counted and nobody's mistake here; and a dry run counts nothing", async () => {
     const gateway = await start();
     await fetch(`${gateway.url}/proxy/github/`);
-    await fetch(`${gateway.url}/proxy/github/`, { headers: { "x-api-key": "somebody-elses-key-0123" } });
+    await fetch(`${gateway.url}/proxy/github/`, { headers: { "x-api-key": "somebody-elses-key-0123456789" } });
     await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/github/" });
     const { status, evidence } = await find(gateway, "auth");
     expect(status).toBe("ok");

@@ -340,6 +340,23 @@ describe("an explanation", () => {
     expect(explanation.refusal?.code).toBe(code);
   });
 
+  test("shows no value that the services file hides, under whatever name, and tells no guess of one", async () => {
+    const upstream = await startUpstream();
+    const setHeaders = { "X-Forwarded-Token": "hidden-1", "X-Pin": "hidden-2" };
+    const services = { api: { baseUrl: upstream.url, setHeaders, headers: { Forwarded: "secret=hidden-3" } } };
+    const gateway = await startGateway({ env: KEYS, services });
+    const ask = async (pin: string) => {
+      const { upstream: told } = await explain(gateway, {
+        method: "GET",
+        path: "/proxy/api/",
+        headers: { "X-Pin": pin },
+      });
+      return JSON.stringify(told?.headers).replace(/"(?:X-Request-Id|traceparent)","value":"[^"]*"/g, "");
+    };
+    expect(await ask("hidden-2")).toBe(await ask("wrong-2"));
+    expect(await ask("hidden-2")).not.toMatch(/hidden-/);
+  });
+
   test("costs nothing: no point, no place, no request, no access line", async () => {
     const { gateway, upstream } = await start();
     for (let round = 0; round < 20; round++) {

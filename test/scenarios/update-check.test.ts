@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { createUpdateCheck, isNewer } from "../../src/update-check.ts";
 import { version } from "../../src/version.ts";
 import { startGateway } from "../support/gateway.ts";
-import { startUpstream } from "../support/upstream.ts";
+import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 async function check(env: Record<string, string>) {
   const gateway = await startGateway({ env });
@@ -98,4 +98,12 @@ test.each([
   ["1.0.0-rc.2", "1.0.0", false],
 ])("%s after %s: %s", (latest, current, isAfter) => {
   expect(isNewer(latest, current)).toBe(isAfter);
+});
+
+test("is given up at once where the answer switches protocols, and asked again later", async () => {
+  const upstream = await startRawUpstream(
+    answering("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+  );
+  const { body } = await check({ UPDATE_CHECK_URL: upstream.url });
+  expect(body).toMatchObject({ ...unknown, reason: expect.stringContaining("switched protocols") });
 });

@@ -3,6 +3,7 @@
  * Invariant: made by the function that makes the real one, with a mask in the place of the credential; and a header value that may
  * be a secret is masked, whoever set it.
  */
+import type { Service } from "../../config/schema.ts";
 import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import type { ExplainedHeader, ExplainedUpstream } from "../../registry/explanation.ts";
 import { MASK, maskHeader } from "../../registry/masked-headers.ts";
@@ -34,7 +35,7 @@ export function describeUpstream(
     method: request.method,
     url: `${base.origin}${request.path}`,
     transport: isWebSocket ? "websocket" : "http",
-    headers: compareHeaders(sent, [...request.headers, "Host", new URL(base.origin).host], isWebSocket),
+    headers: compareHeaders(sent, [...request.headers, "Host", new URL(base.origin).host], isWebSocket, service),
     timeoutMs: service.timeoutMs,
     connectTimeoutMs: service.connectTimeoutMs,
     retries: service.retries,
@@ -46,13 +47,29 @@ function masked(credential: PreparedCredential): PreparedCredential {
 }
 
 /** @param flat what the upstream gets, names and values in turn. */
-function compareHeaders(sent: readonly (readonly [string, string])[], flat: readonly string[], isWebSocket: boolean) {
+function compareHeaders(
+  sent: readonly (readonly [string, string])[],
+  flat: readonly string[],
+  isWebSocket: boolean,
+  service: Service,
+) {
+  const namesOf = (headers: object) => new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+  const forced = namesOf(service.setHeaders);
+  const configured = namesOf({ ...service.headers, ...service.setHeaders });
+  const show = (name: string, value: string): ExplainedHeader => {
+    const lowerCaseName = name.toLowerCase();
+    const isOwn = !configured.has(lowerCaseName) && (OWN.test(name) || FRAMING.has(lowerCaseName));
+    return { name, value: isOwn ? value : maskHeader(name, value) };
+  };
   const got = flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1] as string] as const] : []));
   const kept: ExplainedHeader[] = [];
   const removed: string[] = [];
   for (const [name, value] of sent) {
     const lowerCaseName = name.toLowerCase();
-    const at = got.findIndex(([other, its]) => other.toLowerCase() === lowerCaseName && its === value);
+    // A value that happens to be the forced one would otherwise be a way to guess that.
+    const at = forced.has(lowerCaseName)
+      ? -1
+      : got.findIndex(([other, its]) => other.toLowerCase() === lowerCaseName && its === value.trim());
     const isRewritten = FRAMING.has(lowerCaseName) || (isWebSocket && UPGRADE.has(lowerCaseName));
     if (at === -1 && !isRewritten) {
       removed.push(name);
@@ -62,8 +79,4 @@ function compareHeaders(sent: readonly (readonly [string, string])[], flat: read
     kept.push(show(name, value));
   }
   return { added: got.map(([name, value]) => show(name, value)), removed, kept };
-}
-
-function show(name: string, value: string): ExplainedHeader {
-  return { name, value: OWN.test(name) || FRAMING.has(name.toLowerCase()) ? value : maskHeader(name, value) };
 }

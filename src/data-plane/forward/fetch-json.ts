@@ -20,9 +20,12 @@ export async function fetchJson(url: string, { isTlsStrict, egress }: FetchOptio
   const headers = { Host: host, Accept: "application/json", "User-Agent": "ByteProxy/1" };
   const asking = request({ agent, path: pathname + search, headers });
   asking.end();
-  const timer = setTimeout(() => asking.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+  });
   try {
-    return JSON.parse(await bodyOf(asking));
+    return JSON.parse(await Promise.race([bodyOf(asking), timeout]));
   } catch (error) {
     if (error instanceof SyntaxError) throw new Error("the answer is not JSON");
     throw (error as NodeJS.ErrnoException).code === undefined ? error : explainFailure(error as Error, service);
@@ -37,6 +40,11 @@ function bodyOf(asking: ReturnType<typeof request>): Promise<string> {
   return new Promise((resolve, reject) => {
     // For good: what happens to it after it was given up is raised here, too, and must not be thrown.
     asking.on("error", reject);
+    asking.on("upgrade", (_, socket) => {
+      socket.destroy();
+      reject(new Error("the answer switched protocols"));
+    });
+    asking.on("close", () => reject(new Error("the connection ended without an answer")));
     asking.once("response", (answer: IncomingMessage) => {
       if (answer.statusCode !== 200) return reject(new Error(`the answer was ${answer.statusCode}`));
       let text = "";

@@ -13,6 +13,7 @@ import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./dial-agent.ts";
 import { answerTimeout, explainFailure, lookTimeout } from "./explain-failure.ts";
 import { readCertificate } from "./read-certificate.ts";
+import { ANSWER_HEADER_BYTES_LIMIT } from "./transport.ts";
 
 const DEFAULT_USER_AGENT = "ByteProxy/1 (probe)";
 
@@ -72,18 +73,39 @@ function ask(prepared: PreparedService, progress: Progress, withinMs: number): P
   const wire = { path: base.path, headers: ownHeaders(prepared, host) };
   injectCredential(wire, prepared.credential);
   return new Promise((resolve, reject) => {
-    const agent = createDialAgent(prepared.dial, base.origin, (socket) => follow(socket, progress));
-    const probing = request({ agent, method: "GET", path: wire.path, headers: wire.headers, setHost: false });
+    let connecting: Socket | undefined;
+    const agent = createDialAgent(prepared.dial, base.origin, (socket) => {
+      connecting = socket;
+      follow(socket, progress);
+    });
+    const { path, headers } = wire;
+    const options = { agent, method: "GET", path, headers, setHost: false, maxHeaderSize: ANSWER_HEADER_BYTES_LIMIT };
+    const probing = request(options);
     const isShort = withinMs < service.timeoutMs;
+    // Itself, because a request that has no socket yet tells of its end only when it gets one.
     const timer = setTimeout(
-      () => probing.destroy(isShort ? lookTimeout(service.key, withinMs) : answerTimeout(service)),
+      () => {
+        const error = isShort ? lookTimeout(service.key, withinMs) : answerTimeout(service);
+        reject(error);
+        probing.destroy(error);
+        connecting?.destroy(error);
+      },
       Math.min(withinMs, service.timeoutMs),
     );
     probing.on("error", reject);
     probing.on("response", resolve);
+    probing.on("upgrade", (_, socket) => {
+      socket.destroy();
+      reject(
+        new GatewayError("UPSTREAM_PROTOCOL_ERROR", {
+          message: `${service.key}: it switched protocols unasked (http).`,
+        }),
+      );
+    });
     probing.on("close", () => {
       clearTimeout(timer);
       agent.destroy();
+      reject(new GatewayError("UPSTREAM_PROTOCOL_ERROR"));
     });
     probing.end();
   });

@@ -9,7 +9,7 @@ import type { PoolState } from "../../registry/pool-state.ts";
 import type { Dial } from "./egress.ts";
 
 /** Upstream answers may have larger headers than we accept from clients: CSP and Link lists are long. */
-const ANSWER_HEADER_BYTES_LIMIT = 65_536;
+export const ANSWER_HEADER_BYTES_LIMIT = 65_536;
 
 /** Idle upstream connections are closed after this many ms, sooner than most servers would. */
 const IDLE_CONNECTION_MS = 4_000;
