@@ -8,15 +8,21 @@ import type { QuotaRoute, QuotaRules } from "./rules.ts";
 const BUCKETS_LIMIT = 10_000;
 const ROUTES_LIMIT = 10_000;
 
+/** Buckets that are looked at to make room for one: those that were used the longest ago. */
+const LOOKED_AT = 16;
+
 /** Somebody who waits in a bucket. */
 export interface BucketMember {
   readonly route: QuotaRoute;
   readonly callerId: string;
+  /** Within a bucket, those who are held back by the same. */
+  readonly lane: string;
   bucket: Bucket<this>;
 }
 
 export class Buckets<T extends BucketMember> {
   readonly #rules: Pick<QuotaRules, "namesBuckets">;
+  /** Those that were used last are the last. */
   readonly #buckets = new Map<string, Bucket<T>>();
   /** Names of buckets by the name of the route. */
   readonly #learned = new Map<string, string>();
@@ -25,46 +31,110 @@ export class Buckets<T extends BucketMember> {
     this.#rules = rules;
   }
 
+  get size(): number {
+    return this.#buckets.size;
+  }
+
   [Symbol.iterator](): Iterator<Bucket<T>> {
     return this.#buckets.values();
   }
 
-  /** @param now ms since the epoch. */
-  of({ name, major }: QuotaRoute, now: number): Bucket<T> {
-    const isNamed = this.#rules.namesBuckets || this.#learned.size > 0;
-    return this.open(keyOf(isNamed ? (this.#learned.get(name) ?? name) : "", major), now);
+  /** The bucket of a route, made where there is none. @param now ms since the epoch. */
+  of(route: QuotaRoute, now: number): Bucket<T> {
+    const key = this.#keyFor(route);
+    const unnamed = keyOf(route.name, route.major);
+    const taken = this.#buckets.get(unnamed);
+    // Another answer of the route has named it meanwhile.
+    if (taken !== undefined && key !== unnamed && this.#learned.get(route.name) !== undefined) {
+      return this.#become(taken, key, now);
+    }
+    return this.open(key, now);
+  }
+
+  /** The same without making one. */
+  peek(route: QuotaRoute): Bucket<T> {
+    const key = this.#keyFor(route);
+    return this.#buckets.get(key) ?? this.#buckets.get(keyOf(route.name, route.major)) ?? new Bucket(key);
   }
 
   open(key: string, now: number): Bucket<T> {
     let bucket = this.#buckets.get(key);
     if (bucket === undefined) {
-      if (this.#buckets.size >= BUCKETS_LIMIT) this.#forgetIdle(now);
+      if (this.#buckets.size >= BUCKETS_LIMIT) this.#makeRoom(now);
       bucket = new Bucket(key);
-      this.#buckets.set(key, bucket);
-    }
+    } else this.#buckets.delete(key);
+    this.#buckets.set(key, bucket);
     return bucket;
+  }
+
+  /** Whether the route's bucket had not this name before. */
+  learnName(routeName: string, name: string): boolean {
+    if (this.#learned.get(routeName) === name) return false;
+    if (this.#learned.size >= ROUTES_LIMIT) this.#learned.clear();
+    this.#learned.set(routeName, name);
+    return true;
   }
 
   /** The bucket that an answer names, in the place of the one that it was taken for; whoever waits in that one goes along. */
   rename(taken: Bucket<T>, { name: routeName, major }: QuotaRoute, name: string | undefined, now: number): Bucket<T> {
     if (name === undefined) return taken;
-    if (this.#learned.get(routeName) !== name) {
-      if (this.#learned.size >= ROUTES_LIMIT) this.#learned.clear();
-      this.#learned.set(routeName, name);
-    }
-    const real = this.open(keyOf(name, major), now);
-    if (real === taken) return taken;
-    for (const member of [...taken.queue]) {
-      if (member.route.name !== routeName || member.route.major !== major) continue;
-      taken.queue.remove(member.callerId, member);
-      member.bucket = real;
-      real.queue.push(member.callerId, member);
-    }
+    const key = keyOf(name, major);
+    if (taken.key === key) return taken;
+    // It is this route's alone: what is in flight is counted in the other one from now on.
+    if (taken.key === keyOf(routeName, major)) return this.#become(taken, key, now);
+    const real = this.open(key, now);
+    move(taken, real, (member) => member.route.name === routeName && member.route.major === major);
     return real;
   }
 
-  #forgetIdle(now: number): void {
-    for (const [key, bucket] of this.#buckets) if (bucket.isIdle(now)) this.#buckets.delete(key);
+  #become(taken: Bucket<T>, key: string, now: number): Bucket<T> {
+    this.#buckets.delete(taken.key);
+    if (!this.#buckets.has(key)) {
+      taken.key = key;
+      this.#buckets.set(key, taken);
+      return taken;
+    }
+    const real = this.open(key, now);
+    real.absorb(taken);
+    move(taken, real, () => true);
+    return real;
+  }
+
+  #keyFor({ name, major }: QuotaRoute): string {
+    const isNamed = this.#rules.namesBuckets || this.#learned.size > 0;
+    return keyOf(isNamed ? (this.#learned.get(name) ?? name) : "", major);
+  }
+
+  /**
+   * An idle one goes, else the one that was not asked for the longest: what it holds back is found out with one request, where
+   * it is asked for again. Those with somebody in them stay: there are no more of them than may wait and be in flight.
+   */
+  #makeRoom(now: number): void {
+    let oldest: Bucket<T> | undefined;
+    let looked = 0;
+    for (const [key, bucket] of this.#buckets) {
+      if (++looked > LOOKED_AT) break;
+      if (bucket.isIdle(now)) {
+        this.#buckets.delete(key);
+        return;
+      }
+      if (bucket.inFlight === 0 && bucket.waiting === 0) oldest ??= bucket;
+      else {
+        // Behind the others, so that it is not looked at again and again.
+        this.#buckets.delete(key);
+        this.#buckets.set(key, bucket);
+      }
+    }
+    if (oldest !== undefined) this.#buckets.delete(oldest.key);
+  }
+}
+
+function move<T extends BucketMember>(from: Bucket<T>, to: Bucket<T>, isMoved: (member: T) => boolean): void {
+  for (const member of [...from.inTurn()]) {
+    if (!isMoved(member)) continue;
+    from.remove(member);
+    member.bucket = to;
+    to.push(member);
   }
 }
 

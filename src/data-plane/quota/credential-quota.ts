@@ -3,13 +3,19 @@
  * Invariant: what is let go was set aside before, on every account that it counts on; nobody is let go before their turn; and
  * every ticket that was given is given back.
  */
-import type { Ledger } from "../../stores/ledger.ts";
+import type { Account, Ledger } from "../../stores/ledger.ts";
+import { Accounts } from "./accounts.ts";
+import { type Ahead, aheadOf, goAhead } from "./ahead.ts";
 import type { Bucket } from "./bucket.ts";
-import { type BucketMember, Buckets } from "./buckets.ts";
-import { Gates } from "./gates.ts";
+import { Buckets } from "./buckets.ts";
+import { type CredentialQuotaState, describeQuota } from "./describe-quota.ts";
+import { type Costs, Gates, laneOf } from "./gates.ts";
+import { learnAnswer, type QuotaParts, restoreAccounts } from "./learn-answer.ts";
 import type { QuotaReading } from "./read-quota.ts";
 import type { QuotaRoute, QuotaRules } from "./rules.ts";
 import type { QuotaClock, QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
+import { Turnstile } from "./turnstile.ts";
+import { type Waiting, WaitingRoom } from "./waiting-room.ts";
 
 export interface CredentialQuotaOptions {
   readonly rules: QuotaRules;
@@ -18,52 +24,94 @@ export interface CredentialQuotaOptions {
   readonly prefix: string;
   readonly maxQueue: number;
   readonly clock: QuotaClock;
+  /** Beside what the rules say of it; none by default. */
+  readonly maxInFlight?: number;
 }
 
-interface Waiting extends BucketMember {
-  readonly request: QuotaRequest;
-  readonly since: number;
-  settle(outcome: Ticket | QuotaRefusal | undefined): void;
-  stopTimer: () => void;
-}
+/** No timer is set for longer, ms: those of Node end at 2^31. */
+const LONGEST_TIMER_MS = 3_600_000;
 
-/** The account of a closure, in the place of a window. */
-const CLOSED = "(closed)";
-/** The bucket of what holds for all of them. */
-const ALL = "(all)";
+/** By so much has an end to move that those who wait for it are measured against it again, ms. */
+const SWEEP_MS = 1_000;
+
+/** When to come again where that depends on somebody else's answer, ms. */
+const SOON_MS = 1_000;
 
 export class CredentialQuota {
   readonly #options: CredentialQuotaOptions;
-  readonly #gates: Gates;
-  readonly #buckets: Buckets<Waiting>;
-  #waiting = 0;
-  #isPumping = false;
-  #mustPumpAgain = false;
+  readonly #parts: QuotaParts<Waiting>;
+  readonly #turnstile: Turnstile;
+  readonly #room = new WaitingRoom();
+  #pumping: Promise<void> | undefined;
+  #mustPump = false;
+  /** Some wait for their turn between buckets: nobody may pass them. */
+  #isHeldBack = false;
+  #drainsAt = Number.POSITIVE_INFINITY;
   #stopTimer: () => void = () => {};
 
   constructor(options: CredentialQuotaOptions) {
+    const { rules, ledger, prefix, maxInFlight = Number.POSITIVE_INFINITY } = options;
     this.#options = options;
-    this.#buckets = new Buckets(options.rules);
-    this.#gates = new Gates(options.rules);
+    this.#parts = {
+      rules,
+      accounts: new Accounts(ledger, prefix),
+      buckets: new Buckets(rules),
+      gates: new Gates({ ...rules, maxInFlight: Math.min(maxInFlight, rules.maxInFlight) }),
+    };
+    this.#turnstile = new Turnstile({
+      parts: this.#parts,
+      now: () => this.#now(),
+      onEnd: (bucket) => this.#changed(bucket),
+    });
   }
 
   get waiting(): number {
-    return this.#waiting;
+    return this.#room.size;
   }
 
   get isIdle(): boolean {
+    const { gates, buckets } = this.#parts;
     const now = this.#now();
-    return this.#waiting === 0 && this.#gates.inFlight === 0 && [...this.#buckets].every((each) => each.isIdle(now));
+    const isBusy = this.#room.size > 0 || gates.inFlight > 0 || gates.closedUntil > now;
+    return !isBusy && [...buckets].every((bucket) => bucket.isIdle(now));
+  }
+
+  describe(now: number): CredentialQuotaState {
+    return describeQuota(this.#parts.buckets, this.#parts.gates, this.#room.size, now);
+  }
+
+  /** Accounts of the ledger, after a restart: whatever was used up or closed stays so until its time. */
+  restore(entries: Iterable<readonly [key: string, account: Account]>, now: number): void {
+    restoreAccounts(entries, this.#parts, now);
+  }
+
+  /** An answer to a request that took no ticket. @param now ms since the epoch. */
+  observe(
+    { method, path }: Pick<QuotaRequest, "method" | "path">,
+    status: number,
+    reading: QuotaReading,
+    now = this.#now(),
+  ): void {
+    // Nearly every answer of most upstreams says nothing: then nothing is looked up.
+    const isSilent = reading.windows.length === 0 && reading.bucket === undefined;
+    if (isSilent && status !== 401 && status !== 403 && status !== 429) return;
+    const route = this.#options.rules.routeOf(method, path);
+    const answer = { route, status, reading, reserved: new Map<string, string>(), sentAt: now };
+    this.#changed(learnAnswer(this.#parts.buckets.of(route, now), answer, this.#parts, now));
   }
 
   /** What would happen to a request now: ms until it would go, or its refusal. Nothing is set aside. */
   decide(request: QuotaRequest): { readonly bucket: string; readonly waitMs: number } | QuotaRefusal {
     const now = this.#now();
-    const bucket = this.#buckets.of(this.#routeOf(request), now);
-    const at = this.#estimate(bucket, request, now);
-    const refusal = { bucket: bucket.key, retryAt: at };
-    if (at - now > request.maxWaitMs) return { ...refusal, reason: "too long" };
-    if (this.#waiting >= this.#options.maxQueue && at > now) return { ...refusal, reason: "queue full" };
+    const bucket = this.#parts.buckets.peek(this.#routeOf(request));
+    const costs = this.#parts.gates.costsOf(request.method, request.path);
+    const ahead = aheadOf(bucket.before(request.callerId, laneOf(costs)));
+    const at = this.#estimate(bucket, costs, ahead, now);
+    const refuse = (reason: QuotaRefusal["reason"]) => this.#refusal(bucket, costs, ahead, reason);
+    if (at > now && at >= this.#drainsAt) return refuse("draining");
+    if (at - now > request.maxWaitMs) return refuse("too long");
+    const isFull = this.#room.size >= this.#options.maxQueue;
+    if (isFull && at > now && this.#room.lastOfMost(request.callerId) === undefined) return refuse("queue full");
     return { bucket: bucket.key, waitMs: at - now };
   }
 
@@ -75,209 +123,174 @@ export class CredentialQuota {
     request: QuotaRequest,
     onQueued: (leave: () => void) => void,
   ): Promise<Ticket | QuotaRefusal | undefined> {
-    const bucket = this.#buckets.of(this.#routeOf(request), this.#now());
-    if (bucket.queue.size === 0) {
-      const taken = await this.#take(bucket, request, this.#now());
+    const route = this.#routeOf(request);
+    const bucket = this.#parts.buckets.of(route, this.#now());
+    const costs = this.#parts.gates.costsOf(request.method, request.path);
+    const lane = laneOf(costs);
+    const isNext = bucket.waiting === 0 && !this.#isHeldBack;
+    // Who may not wait takes a turn in a queue from nobody, but goes where nobody waits for the same.
+    if (isNext || (request.maxWaitMs <= 0 && !bucket.lanes.has(lane))) {
+      const taken = await this.#turnstile.take(bucket, { request, costs, since: this.#now() });
       if (typeof taken !== "number") return taken;
     }
     const decision = this.decide(request);
     if ("reason" in decision) return decision;
-    return this.#wait(bucket, request, onQueued);
+    // The bucket may have got another name while the ledger was asked.
+    const real = this.#parts.buckets.of(route, this.#now());
+    const { callerId } = request;
+    const reason = this.#mayNotWait(request);
+    if (reason === undefined) return this.#wait({ request, costs, route, callerId, lane, bucket: real }, onQueued);
+    return this.#refusal(real, costs, aheadOf(real.before(callerId, lane)), reason);
+  }
+
+  /** Why a request that cannot go now may not wait either; who has to make room for it is refused. */
+  #mayNotWait({ maxWaitMs, callerId }: QuotaRequest): QuotaRefusal["reason"] | undefined {
+    if (maxWaitMs <= 0) return "too long";
+    if (this.#now() >= this.#drainsAt) return "draining";
+    if (this.#room.size < this.#options.maxQueue) return undefined;
+    const last = this.#room.lastOfMost(callerId);
+    if (last === undefined) return "queue full";
+    this.#refuse(last, "queue full");
+    return undefined;
+  }
+
+  /** The process ends: who would not go before then is refused now, and whoever is left then. @param until ms since the epoch. */
+  drain(until: number): void {
+    this.#drainsAt = until;
+    const now = this.#now();
+    for (const bucket of this.#room.buckets) this.#sweep(bucket, now, true);
+    this.#at(until, () => {
+      for (const bucket of this.#room.buckets) for (const each of [...bucket.inTurn()]) this.#refuse(each, "draining");
+    });
   }
 
   #wait(
-    bucket: Bucket<Waiting>,
-    request: QuotaRequest,
+    asking: Omit<Waiting, "since" | "settle">,
     onQueued: (leave: () => void) => void,
   ): Promise<Ticket | QuotaRefusal | undefined> {
-    const { clock } = this.#options;
-    const { callerId } = request;
     return new Promise((resolve) => {
+      const since = this.#now();
       const waiting: Waiting = {
-        ...{ request, callerId, bucket, route: this.#routeOf(request), since: this.#now(), stopTimer: () => {} },
+        ...asking,
+        since,
         settle: (outcome) => {
-          waiting.stopTimer();
-          this.#waiting--;
+          stopTimer();
           resolve(outcome);
         },
       };
-      const giveUp = (outcome: QuotaRefusal | undefined) => {
-        waiting.bucket.queue.remove(callerId, waiting);
-        waiting.settle(outcome);
-      };
-      waiting.stopTimer = clock.after(request.maxWaitMs, () => {
-        const now = this.#now();
-        const retryAt = this.#estimate(waiting.bucket, request, now);
-        giveUp({ bucket: waiting.bucket.key, retryAt: Math.max(retryAt, now + 1), reason: "too long" });
+      const stopTimer = this.#at(since + asking.request.maxWaitMs, () => {
+        // What is free at this very moment is still in time.
+        void this.#pump().then(() => this.#refuse(waiting, "too long"));
       });
-      this.#waiting++;
-      bucket.queue.push(callerId, waiting);
-      onQueued(() => giveUp(undefined));
+      this.#room.add(waiting);
+      onQueued(() => {
+        if (this.#room.remove(waiting)) waiting.settle(undefined);
+      });
       void this.#pump();
     });
   }
 
-  /** Lets go whoever may: one of each bucket in turn, until nobody may. */
-  async #pump(): Promise<void> {
-    if (this.#isPumping) {
-      this.#mustPumpAgain = true;
-      return;
-    }
-    this.#isPumping = true;
-    let nextAt = Number.POSITIVE_INFINITY;
-    do {
-      this.#mustPumpAgain = false;
-      nextAt = Number.POSITIVE_INFINITY;
-      let hasMoved = true;
-      while (hasMoved) {
-        hasMoved = false;
-        nextAt = Number.POSITIVE_INFINITY;
-        for (const bucket of [...this.#buckets]) {
-          const at = await this.#letOneGo(bucket);
-          if (at === undefined) hasMoved = true;
-          else nextAt = Math.min(nextAt, at);
-        }
-      }
-    } while (this.#mustPumpAgain);
-    this.#isPumping = false;
-    this.#stopTimer();
-    if (Number.isFinite(nextAt)) {
-      this.#stopTimer = this.#options.clock.after(Math.max(1, nextAt - this.#now()), () => void this.#pump());
-    }
+  #refuse(waiting: Waiting, reason: QuotaRefusal["reason"]): void {
+    if (!this.#room.remove(waiting)) return;
+    const { bucket, costs, callerId } = waiting;
+    waiting.settle(this.#refusal(bucket, costs, aheadOf(bucket.before(callerId, waiting.lane)), reason));
   }
 
-  /** Undefined when one went; else when the next one may, ms since the epoch. */
-  async #letOneGo(bucket: Bucket<Waiting>): Promise<number | undefined> {
-    const waiting = bucket.queue.peek();
-    if (waiting === undefined) return Number.POSITIVE_INFINITY;
-    const taken = await this.#take(bucket, waiting.request, this.#now(), waiting.since);
-    if (typeof taken === "number") return taken;
-    // Whoever was first may have left meanwhile: then the next one has the ticket.
-    const now = bucket.queue.shift();
-    if (now === undefined) taken.unused();
-    else now.settle(taken);
-    return undefined;
-  }
-
-  /** A ticket, or when to ask again. */
-  async #take(bucket: Bucket<Waiting>, request: QuotaRequest, now: number, since = now): Promise<Ticket | number> {
-    const at = this.#freeAt(bucket, request, now);
-    if (at > now) return at;
-    const reserved = await this.#reserve(bucket, request, now);
-    if (typeof reserved === "number") return reserved;
-    // Others may have gone while the ledger was asked.
-    const atNow = this.#freeAt(bucket, request, now);
-    if (atNow > now) {
-      for (const [key, id] of reserved) void this.#options.ledger.release(key, id, now);
-      return atNow;
-    }
-    this.#gates.enter(request, now);
-    bucket.grant(now);
-    return this.#ticket(bucket, request, reserved, now - since);
-  }
-
-  /** On every account of the bucket, or on none. @returns the reservations, or when to ask again. */
-  async #reserve(
-    bucket: Bucket<Waiting>,
-    { leaseMs }: QuotaRequest,
-    now: number,
-  ): Promise<Map<string, string> | number> {
-    const { ledger } = this.#options;
-    const reserved = new Map<string, string>();
-    for (const window of bucket.windows) {
-      const key = this.#keyOf(bucket.key, window);
-      const answer = await ledger.reserve(key, 1, leaseMs, now);
-      if (answer.isGranted) {
-        reserved.set(key, answer.id);
-        continue;
-      }
-      for (const [other, id] of reserved) void ledger.release(other, id, now);
-      return Math.max(answer.resetsAt, now + 1);
-    }
-    return reserved;
-  }
-
-  #ticket(bucket: Bucket<Waiting>, request: QuotaRequest, reserved: Map<string, string>, waitedMs: number): Ticket {
-    let isOver = false;
-    const end = (settle: () => void) => {
-      if (isOver) return;
-      isOver = true;
-      settle();
-      bucket.inFlight--;
-      this.#gates.leave();
-      void this.#pump();
-    };
-    const { ledger } = this.#options;
-    return {
-      waitedMs,
-      answered: (status, reading) => end(() => this.#learn(bucket, request, reserved, status, reading)),
-      lost: () =>
-        end(() => {
-          for (const [key, id] of reserved) void ledger.settle(key, id, undefined, this.#now());
-        }),
-      unused: () =>
-        end(() => {
-          for (const [key, id] of reserved) void ledger.release(key, id, this.#now());
-          this.#gates.giveBack(request);
-        }),
-    };
-  }
-
-  #learn(
-    bucket: Bucket<Waiting>,
-    request: QuotaRequest,
-    reserved: Map<string, string>,
-    status: number,
-    reading: QuotaReading,
-  ): void {
-    const { rules, ledger } = this.#options;
+  #refusal(bucket: Bucket<Waiting>, costs: Costs, ahead: Ahead, reason: QuotaRefusal["reason"]): QuotaRefusal {
     const now = this.#now();
-    const real = this.#buckets.rename(bucket, this.#routeOf(request), reading.bucket, now);
-    const closure = rules.closureOf(status, reading, now);
-    this.#gates.note(status, reading.scope, now);
-    const settled = new Set<string>();
-    for (const window of reading.windows) {
-      const key = this.#keyOf(real.key, window.name);
-      settled.add(key);
-      real.learn(window, closure !== undefined, now);
-      const { limit = window.remaining, remaining, resetsAt } = window;
-      void ledger.settle(key, reserved.get(key) ?? "", { limit, remaining, resetsAt }, now);
+    const freeAt = Math.max(this.#turnstile.freeAt(bucket, costs, now), bucket.askAgainAt);
+    const at = Math.max(this.#estimate(bucket, costs, ahead, now), freeAt);
+    return { bucket: bucket.key, reason, retryAt: Number.isFinite(at) ? Math.max(at, now + 1) : now + SOON_MS };
+  }
+
+  /** An answer may have freed something, or have told that there is less than was thought. */
+  #changed(bucket: Bucket<Waiting>): void {
+    bucket.changes++;
+    bucket.askAgainAt = 0;
+    if (this.#room.size === 0) return;
+    const now = this.#now();
+    this.#room.moved(bucket);
+    if (this.#parts.gates.closedUntil > now) for (const each of this.#room.buckets) this.#sweep(each, now);
+    else this.#sweep(bucket, now);
+    void this.#pump();
+  }
+
+  /** Refuses at once who waits and cannot make it any more. */
+  #sweep(bucket: Bucket<Waiting>, now: number, isForced = false): void {
+    if (bucket.waiting === 0) return;
+    const end = Math.max(bucket.estimate(0, now), this.#parts.gates.closedUntil);
+    // Where the end is about the one that they were measured against before, they still make it.
+    if (!isForced && (end <= now || Math.abs(end - bucket.sweptFor) < SWEEP_MS)) return;
+    bucket.sweptFor = end;
+    let ahead = aheadOf([]);
+    let lane: string | undefined;
+    for (const waiting of [...bucket.inTurn()]) {
+      if (waiting.lane !== lane) ahead = aheadOf([]);
+      lane = waiting.lane;
+      const at = this.#estimate(bucket, waiting.costs, ahead, now);
+      if (at > now && at >= this.#drainsAt) this.#refuse(waiting, "draining");
+      else if (at > waiting.since + waiting.request.maxWaitMs) this.#refuse(waiting, "too long");
+      else goAhead(ahead, waiting.costs);
     }
-    for (const [key, id] of reserved) if (!settled.has(key)) void ledger.settle(key, id, undefined, now);
-    real.learnMissing(
-      reading.windows.map(({ name }) => name),
-      closure !== undefined,
-      now,
-    );
-    if (closure === undefined) return;
-    if (closure.of === "all") this.#gates.close(closure.until);
-    else real.closedUntil = Math.max(real.closedUntil, closure.until);
-    const account = { limit: 0, remaining: 0, resetsAt: closure.until };
-    void ledger.settle(this.#keyOf(closure.of === "all" ? ALL : real.key, CLOSED), "", account, now);
   }
 
-  /** What every gate but the ledger says, ms since the epoch. */
-  #freeAt(bucket: Bucket<Waiting>, request: QuotaRequest, now: number): number {
-    return Math.max(this.#gates.freeAt(request, now), bucket.freeAt(now));
+  /** Lets go whoever may. @returns when that is done. */
+  #pump(): Promise<void> {
+    this.#mustPump = true;
+    this.#pumping ??= this.#letGo();
+    return this.#pumping;
   }
 
-  #estimate(bucket: Bucket<Waiting>, request: QuotaRequest, now: number): number {
-    const inBucket = bucket.estimate(bucket.queue.ahead(request.callerId), now);
-    return Math.max(this.#gates.estimate(request, this.#waiting, now), inBucket);
+  async #letGo(): Promise<void> {
+    try {
+      while (this.#mustPump) {
+        this.#mustPump = false;
+        while (await this.#letOneGo());
+      }
+    } finally {
+      // Not a turn later: whoever asks from now on starts anew.
+      this.#pumping = undefined;
+    }
+  }
+
+  /** @returns whether there is somebody else to look at. */
+  async #letOneGo(): Promise<boolean> {
+    const now = this.#now();
+    const { waiting, at, isHeldBack } = this.#room.next((costs) => this.#parts.gates.freeAt(costs, now), now);
+    this.#isHeldBack = isHeldBack;
+    if (waiting === undefined) {
+      this.#stopTimer();
+      if (Number.isFinite(at)) this.#stopTimer = this.#at(at, () => void this.#pump());
+      return false;
+    }
+    const taken = await this.#turnstile.take(waiting.bucket, waiting);
+    if (typeof taken === "number") return true;
+    if (this.#room.remove(waiting, true)) waiting.settle(taken);
+    // Left while the ledger was asked.
+    else taken.unused();
+    return true;
+  }
+
+  /** Not a millisecond early, as timers may be, and however far away it is. @returns what takes it back. */
+  #at(at: number, run: () => void): () => void {
+    const { clock } = this.#options;
+    const inMs = Math.min(LONGEST_TIMER_MS, Math.max(0, at - clock.now()));
+    let stop = clock.after(inMs, () => {
+      if (clock.now() >= at) run();
+      else stop = this.#at(at, run);
+    });
+    return () => stop();
+  }
+
+  #estimate(bucket: Bucket<Waiting>, costs: Costs, ahead: Ahead, now: number): number {
+    return Math.max(this.#parts.gates.estimate(costs, ahead.costs, now), bucket.estimate(ahead.count, now));
   }
 
   #routeOf({ method, path }: QuotaRequest): QuotaRoute {
     return this.#options.rules.routeOf(method, path);
   }
 
-  #keyOf(bucket: string, window: string): string {
-    return `${this.#options.prefix}${bucket}${SEPARATOR}${window}`;
-  }
-
   #now(): number {
     return this.#options.clock.now();
   }
 }
-
-/** Neither a bucket's name nor a route has one. */
-const SEPARATOR = "\n";

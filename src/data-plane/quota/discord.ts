@@ -3,15 +3,16 @@
  * by channel, guild and webhook; fifty requests a second over all of them; and a ban for whoever is refused ten thousand times
  * in ten minutes.
  */
-import { type QuotaRules, untilOf } from "./rules.ts";
+import { closureByScope, type QuotaRules } from "./rules.ts";
 
-/** Top-level resources, whose id counts apart. */
-const MAJOR = /^\/(channels|guilds|webhooks)\/(\d{1,20})(?:\/([\w-]{20,}))?(?=\/|$)/;
+/** Top-level resources, whose id counts apart; an interaction by its token. */
+const MAJOR = /^\/(channels|guilds|webhooks|interactions)\/(\d{1,20})(?:\/([\w-]{20,}))?(?=\/|$)/;
 
-/** Not bound to the global limit: docs.discord.com/developers/interactions/receiving-and-responding#endpoints */
-const INTERACTION = /^\/(?:interactions|webhooks)\/\d{1,20}\/[\w-]{20,}(?=\/|$)/;
-
-const UNTOLD_MS = 1_000;
+/**
+ * Not bound to the global limit: docs.discord.com/developers/interactions/receiving-and-responding#endpoints.
+ * What follows an interaction goes to a webhook's path; the token of a webhook proper has 68 characters.
+ */
+const INTERACTION = /^\/(?:interactions\/\d{1,20}\/[\w-]{20,}|webhooks\/\d{1,20}\/[\w-]{81,})(?=\/|$)/;
 
 export const discordRules: QuotaRules = {
   routeOf(method, path) {
@@ -20,12 +21,14 @@ export const discordRules: QuotaRules = {
     return { name: `${method} ${templateOf(route)}`, major: token === undefined ? id : `${id}/${token}` };
   },
   namesBuckets: true,
+  hasFixedWindows: true,
   paces: [
     {
       name: "global",
       points: 50,
-      // A little more than the second, because what is sent at even distances does not arrive so.
-      windowMs: 1_020,
+      // What is sent at even distances does not arrive so: with a tenth of a second more, no second there sees more than fifty
+      // even if one request takes that much longer to arrive than another.
+      windowMs: 1_100,
       costOf: (_, path) => (INTERACTION.test(withoutBase(path)) ? 0 : 1),
     },
   ],
@@ -36,10 +39,7 @@ export const discordRules: QuotaRules = {
     // What others have used up of a shared resource is not held against whoever asks.
     counts: (status, scope) => status === 401 || status === 403 || (status === 429 && scope !== "shared"),
   },
-  closureOf(status, reading, now) {
-    if (status !== 429) return undefined;
-    return { until: untilOf(reading) ?? now + UNTOLD_MS, of: reading.scope === "global" ? "all" : "bucket" };
-  },
+  closureOf: (status, reading, now) => (status === 429 ? closureByScope(reading, now) : undefined),
 };
 
 /** `/api/v10/channels/1` and `/channels/1` are one: which of the two it is depends on the base URL. */

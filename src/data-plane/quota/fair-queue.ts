@@ -25,37 +25,38 @@ export class FairQueue<T> {
     return undefined;
   }
 
-  /** Takes out whom `peek` names, and puts its caller behind the others. */
-  shift(): T | undefined {
-    for (const [callerId, line] of this.#lines) {
-      const item = line.shift();
-      this.#lines.delete(callerId);
-      if (line.length > 0) this.#lines.set(callerId, line);
-      this.#size--;
-      return item;
-    }
-    return undefined;
+  /** Whoever was let go: their caller goes behind the others. */
+  shift(callerId: string, item: T): void {
+    this.remove(callerId, item);
+    const line = this.#lines.get(callerId);
+    if (line === undefined) return;
+    this.#lines.delete(callerId);
+    this.#lines.set(callerId, line);
   }
 
-  /** Gives a place back. */
-  remove(callerId: string, item: T): void {
+  /** Gives a place back. @returns whether it was there. */
+  remove(callerId: string, item: T): boolean {
     const line = this.#lines.get(callerId);
     const at = line?.indexOf(item) ?? -1;
-    if (line === undefined || at === -1) return;
+    if (line === undefined || at === -1) return false;
     line.splice(at, 1);
     if (line.length === 0) this.#lines.delete(callerId);
     this.#size--;
+    return true;
   }
 
-  /** How many go before the next request of a caller, at most: each other caller has a turn for each of its own. */
-  ahead(callerId: string): number {
+  /** Who goes before the next request of a caller: all of its own, and for each of them and for it one of each other caller. */
+  *before(callerId: string): Generator<T> {
     const own = this.#lines.get(callerId)?.length ?? 0;
-    let ahead = own;
-    for (const [other, line] of this.#lines) if (other !== callerId) ahead += Math.min(line.length, own + 1);
-    return ahead;
+    for (const [other, line] of this.#lines) yield* other === callerId ? line : line.slice(0, own + 1);
   }
 
-  *[Symbol.iterator](): Iterator<T> {
-    for (const line of this.#lines.values()) yield* line;
+  /** In the order in which they go. */
+  *inTurn(): Generator<T> {
+    let lines = [...this.#lines.values()];
+    for (let round = 0; lines.length > 0; round++) {
+      for (const line of lines) yield line[round]!;
+      lines = lines.filter((line) => line.length > round + 1);
+    }
   }
 }

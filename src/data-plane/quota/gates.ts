@@ -1,12 +1,18 @@
-/** What holds for everything that one credential asks for: closures, paces, the budget of refusals, requests in flight. */
+/**
+ * What holds for everything that one credential asks for: closures, paces, the budget of refusals, requests in flight.
+ * Invariant: whatever entered leaves once, and only what was not sent gives back what it spent.
+ */
 import { Pace } from "./pace.ts";
 import { RefusalBudget } from "./refusal-budget.ts";
 import type { QuotaRules } from "./rules.ts";
 
-interface Costly {
-  readonly method: string;
-  readonly path: string;
-}
+/** What a request costs at each of the paces. */
+export type Costs = readonly number[];
+
+/** Requests of one lane are held back by the same paces, and so by each other; those of another one may pass them. */
+export const laneOf = (costs: Costs) => costs.join(" ");
+
+const NONE: Costs = [];
 
 /** Times are ms since the epoch, told by the caller. */
 export class Gates {
@@ -16,7 +22,7 @@ export class Gates {
   #closedUntil = 0;
   #inFlight = 0;
 
-  constructor({ paces, refusals, maxInFlight }: QuotaRules) {
+  constructor({ paces, refusals, maxInFlight }: Pick<QuotaRules, "paces" | "refusals" | "maxInFlight">) {
     this.#paces = paces.map((rule) => new Pace(rule));
     this.#budget = refusals === undefined ? undefined : new RefusalBudget(refusals);
     this.#maxInFlight = maxInFlight;
@@ -35,46 +41,65 @@ export class Gates {
     return this.#budget?.spent(now);
   }
 
-  /** When one more may go; never while too many are in flight. */
-  freeAt({ method, path }: Costly, now: number): number {
+  costsOf(method: string, path: string): Costs {
+    return this.#paces.map(({ rule }) => rule.costOf(method, path));
+  }
+
+  /** When one more may go; infinity while too many are in flight, because nobody knows how long they take. */
+  freeAt(costs: Costs, now: number): number {
     if (this.#inFlight >= this.#maxInFlight) return Number.POSITIVE_INFINITY;
-    let at = Math.max(this.#closedUntil, this.#budget?.freeAt(now) ?? 0);
-    for (const pace of this.#paces) at = Math.max(at, pace.freeAt(pace.rule.costOf(method, path), now));
+    return this.estimate(costs, NONE, now);
+  }
+
+  /** When it may at the earliest. @param ahead what those before it cost together. */
+  estimate(costs: Costs, ahead: Costs, now: number): number {
+    let at = Math.max(now, this.#closedUntil, this.#budget?.freeAt(now, this.#inFlight) ?? 0);
+    this.#paces.forEach((pace, index) => {
+      at = Math.max(at, pace.estimate(costs[index] ?? 0, ahead[index] ?? 0, now));
+    });
     return at;
   }
 
-  /** When it may, with so many before it. */
-  estimate({ method, path }: Costly, ahead: number, now: number): number {
-    let at = Math.max(now, this.#closedUntil, this.#budget?.freeAt(now) ?? 0);
-    for (const pace of this.#paces) {
-      const cost = pace.rule.costOf(method, path);
-      if (cost === 0) continue;
-      const { points, windowMs } = pace.rule;
-      at = Math.max(at, pace.freeAt(cost, now) + Math.floor((ahead * cost) / points) * windowMs);
-    }
-    return at;
-  }
-
-  enter({ method, path }: Costly, now: number): void {
+  enter(costs: Costs, now: number): void {
     this.#inFlight++;
     this.#budget?.sent(now);
-    for (const pace of this.#paces) pace.spend(pace.rule.costOf(method, path), now);
+    this.#paces.forEach((pace, index) => {
+      pace.spend(costs[index] ?? 0, now);
+    });
   }
 
   leave(): void {
     this.#inFlight--;
   }
 
-  /** Nothing was sent. */
-  giveBack({ method, path }: Costly): void {
-    for (const pace of this.#paces) pace.giveBack(pace.rule.costOf(method, path));
+  /** Nothing was sent. @param at when it entered. */
+  giveBack(costs: Costs, at: number): void {
+    this.#paces.forEach((pace, index) => {
+      pace.giveBack(costs[index] ?? 0, at);
+    });
   }
 
-  note(status: number, scope: string | undefined, now: number): void {
-    if (this.#budget?.rule.counts(status, scope)) this.#budget.note(now);
+  /** @returns what is left of the budget of refusals, where the answer was one of them. */
+  note(status: number, scope: string | undefined, now: number): Budget | undefined {
+    if (!this.#budget?.rule.counts(status, scope)) return undefined;
+    this.#budget.note(now);
+    const { limit, windowMs } = this.#budget.rule;
+    return { limit, remaining: Math.max(0, limit - this.#budget.spent(now)), resetsAt: now + windowMs };
+  }
+
+  /** What was known when the process ended. */
+  restoreBudget({ limit, remaining, resetsAt }: Budget): void {
+    this.#budget?.note(resetsAt - this.#budget.rule.windowMs, limit - remaining);
   }
 
   close(until: number): void {
     this.#closedUntil = Math.max(this.#closedUntil, until);
   }
+}
+
+interface Budget {
+  readonly limit: number;
+  readonly remaining: number;
+  /** ms since the epoch. */
+  readonly resetsAt: number;
 }

@@ -13,6 +13,8 @@ export interface QuotaWindow {
   readonly remaining: number;
   /** ms since the epoch, by this machine's clock. */
   readonly resetsAt: number;
+  /** Where it is known to fill up point by point: how long one takes, ms. */
+  readonly pointMs?: number;
 }
 
 export interface QuotaReading {
@@ -30,6 +32,9 @@ export type AnswerHeaders = Readonly<Record<string, string | string[] | undefine
 
 /** A reset of less is an interval, of more a date: no window is as long as this. */
 const LONGEST_INTERVAL_S = 30 * 86_400;
+
+/** Months are counted by some, and years by nobody. */
+const LONGEST_WAIT_MS = 32 * 86_400_000;
 
 const NOTHING: QuotaReading = { windows: [], bucket: undefined, scope: undefined, retryAt: undefined };
 
@@ -164,13 +169,15 @@ function readNamed(names: readonly string[], headers: AnswerHeaders, clock: Cloc
 
 const SHOPIFY = "x-shopify-shop-api-call-limit";
 
-/** A leaky bucket of calls, `32/40`: it leaks two a second on the plan with the least (shopify.dev/docs/api/usage/rate-limits). */
+/**
+ * A leaky bucket of calls, `32/40`: on each plan it is empty after twenty seconds, at two calls a second on the one with the least
+ * (shopify.dev/docs/api/usage/rate-limits).
+ */
 function readShopify(headers: AnswerHeaders, { now }: Clock): QuotaWindow[] {
   const [, used, limit] = /^(\d{1,9})\/(\d{1,9})$/.exec(text(headers, SHOPIFY) ?? "") ?? [];
-  if (used === undefined) return [];
-  return [
-    { name: "", limit: Number(limit), remaining: Math.max(0, Number(limit) - Number(used)), resetsAt: now + 500 },
-  ];
+  if (used === undefined || Number(limit) === 0) return [];
+  const remaining = Math.max(0, Number(limit) - Number(used));
+  return [{ name: "", limit: Number(limit), remaining, resetsAt: now + 500, pointMs: 20_000 / Number(limit) }];
 }
 
 interface WindowTexts {
@@ -179,13 +186,17 @@ interface WindowTexts {
   readonly reset: string | undefined;
 }
 
-/** Without what is left, or without an end, it says nothing that could be acted on. */
+/**
+ * Without what is left, or without an end, it says nothing that could be acted on. Neither does a limit of nothing, which is how some
+ * write that there is none, nor an end that is further away than any limit's.
+ */
 function windowOf(name: string, texts: WindowTexts, clock: Clock): QuotaWindow[] {
   const remaining = count(texts.remaining);
+  const limit = count(texts.limit);
   const resetsAt = readTime(texts.reset, clock);
-  return remaining === undefined || resetsAt === undefined
+  return remaining === undefined || limit === 0 || resetsAt === undefined || resetsAt > clock.now + LONGEST_WAIT_MS
     ? []
-    : [{ name, limit: count(texts.limit), remaining, resetsAt }];
+    : [{ name, limit, remaining, resetsAt }];
 }
 
 /** ms since the epoch by our clock: from an interval, an epoch, `6m0s`, or a date (RFC 3339, RFC 9110 section 5.6.7). */
@@ -231,7 +242,8 @@ function readRetryAt(headers: AnswerHeaders, clock: Clock): number | undefined {
   const milliseconds = text(headers, "retry-after-ms");
   if (milliseconds !== undefined && /^\d{1,12}(?:\.\d+)?$/.test(milliseconds))
     return clock.now + Math.ceil(Number(milliseconds)) + 1;
-  return readTime(text(headers, "retry-after") ?? text(headers, "x-ratelimit-retry-after"), clock);
+  const at = readTime(text(headers, "retry-after") ?? text(headers, "x-ratelimit-retry-after"), clock);
+  return at === undefined || at > clock.now + LONGEST_WAIT_MS ? undefined : at;
 }
 
 function scopeOf(headers: AnswerHeaders): string | undefined {

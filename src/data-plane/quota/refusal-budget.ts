@@ -20,7 +20,7 @@ const SLOTS = 60;
 export class RefusalBudget {
   readonly rule: RefusalBudgetRule;
   readonly #slotMs: number;
-  /** By the slot's number since the epoch. */
+  /** By the slot's number since the epoch, in the order of time. */
   readonly #slots = new Map<number, number>();
   #sentAt = 0;
 
@@ -33,30 +33,45 @@ export class RefusalBudget {
   spent(now: number): number {
     let sum = 0;
     for (const [slot, count] of this.#slots) {
-      // To the end of its slot, because that is when its last one may have come.
-      if ((slot + 1) * this.#slotMs + this.rule.windowMs <= now) this.#slots.delete(slot);
+      if (this.#endOf(slot) <= now) this.#slots.delete(slot);
       else sum += count;
     }
     return sum;
   }
 
-  note(now: number): void {
+  note(now: number, count = 1): void {
     const slot = Math.floor(now / this.#slotMs);
-    this.#slots.set(slot, (this.#slots.get(slot) ?? 0) + 1);
+    this.#slots.set(slot, (this.#slots.get(slot) ?? 0) + count);
   }
 
   sent(now: number): void {
     this.#sentAt = now;
   }
 
-  /** When the next request may go: each of them could be refused. */
-  freeAt(now: number): number {
+  /** When the next request may go. @param inFlight each of them could be refused, and so could this one. */
+  freeAt(now: number, inFlight = 0): number {
     const { limit, windowMs } = this.rule;
-    const spent = this.spent(now);
-    if (spent < limit * SLOW_FROM) return now;
-    const left = limit * STOP_AT - spent;
-    if (left >= 1) return Math.max(now, this.#sentAt + windowMs / left);
-    const oldest = Math.min(...this.#slots.keys());
-    return (oldest + 1) * this.#slotMs + windowMs;
+    let spent = this.spent(now) + inFlight;
+    let from = now;
+    let earliest = Number.POSITIVE_INFINITY;
+    const consider = () => {
+      const left = limit * STOP_AT - spent;
+      if (spent < limit * SLOW_FROM) earliest = Math.min(earliest, from);
+      else if (left >= 1) earliest = Math.min(earliest, Math.max(from, Math.ceil(this.#sentAt + windowMs / left)));
+    };
+    consider();
+    for (const [slot, count] of this.#slots) {
+      // What is to be had before the next refusals grow old is not to be had earlier after.
+      if (earliest <= this.#endOf(slot)) break;
+      from = this.#endOf(slot);
+      spent -= count;
+      consider();
+    }
+    return earliest;
+  }
+
+  /** When its refusals no longer count: the last of them may have come at the slot's end. */
+  #endOf(slot: number): number {
+    return Math.ceil((slot + 1) * this.#slotMs) + this.rule.windowMs;
   }
 }

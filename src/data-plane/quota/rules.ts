@@ -20,12 +20,16 @@ export interface Closure {
   readonly until: number;
   /** Of this bucket, or of all that the credential asks for. */
   readonly of: "bucket" | "all";
+  /** Nobody told for how long: after another refusal it is longer. */
+  readonly isGuess: boolean;
 }
 
 export interface QuotaRules {
   readonly routeOf: (method: string, path: string) => QuotaRoute;
   /** Its answers name the buckets: until they have, each route is taken for one of its own. */
   readonly namesBuckets: boolean;
+  /** Its documentation says that with a reset all of the limit is there again; elsewhere that has to be seen first. */
+  readonly hasFixedWindows: boolean;
   /** Limits over everything that one credential asks for. */
   readonly paces: readonly PaceRule[];
   /** Requests in flight of one credential. */
@@ -42,18 +46,26 @@ const UNTOLD_MS = 1_000;
 export const genericRules: QuotaRules = {
   routeOf: (method, path) => ({ name: `${method} ${withoutIds(path)}`, major: "" }),
   namesBuckets: false,
+  hasFixedWindows: false,
   paces: [],
   maxInFlight: Number.POSITIVE_INFINITY,
-  closureOf(status, reading, now) {
-    if (status !== 429) return undefined;
-    return { until: untilOf(reading) ?? now + UNTOLD_MS, of: reading.scope === "global" ? "all" : "bucket" };
-  },
+  closureOf: (status, reading, now) => (status === 429 ? closureByScope(reading, now) : undefined),
 };
 
-/** What `Retry-After` says, else the end of the windows that are used up. */
-export function untilOf({ retryAt, windows }: QuotaReading): number | undefined {
-  if (retryAt !== undefined) return retryAt;
-  const ends = windows.flatMap(({ remaining, resetsAt }) => (remaining === 0 ? [resetsAt] : []));
+/** Of all where the answer says so, else of the bucket. */
+export function closureByScope(reading: QuotaReading, now: number): Closure {
+  const until = untilOf(reading, now);
+  return {
+    until: until ?? now + UNTOLD_MS,
+    of: reading.scope === "global" ? "all" : "bucket",
+    isGuess: until === undefined,
+  };
+}
+
+/** What `Retry-After` says, else the end of the windows that are used up; undefined where that is not yet to come. */
+export function untilOf({ retryAt, windows }: QuotaReading, now: number): number | undefined {
+  if (retryAt !== undefined && retryAt > now) return retryAt;
+  const ends = windows.flatMap(({ remaining, resetsAt }) => (remaining === 0 && resetsAt > now ? [resetsAt] : []));
   return ends.length === 0 ? undefined : Math.max(...ends);
 }
 

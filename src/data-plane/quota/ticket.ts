@@ -25,7 +25,7 @@ export interface QuotaRefusal {
   readonly bucket: string;
   /** When it would, ms since the epoch. */
   readonly retryAt: number;
-  readonly reason: "too long" | "queue full";
+  readonly reason: "too long" | "queue full" | "draining";
 }
 
 /** The right to send one request. Each of the ends may be told once; the first one counts. */

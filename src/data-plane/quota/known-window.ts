@@ -1,0 +1,138 @@
+/**
+ * One limit of a bucket, as far as one process knows it: until when it holds, what is free of it, and how it is renewed.
+ * Invariant: that all of it is there again after a reset is believed only where the vendor says so or where it was seen, and
+ * not while others spend of it.
+ */
+import type { Account } from "../../stores/ledger.ts";
+import type { QuotaWindow } from "./read-quota.ts";
+import { Refill } from "./refill.ts";
+
+/** An answer that told of the limit. */
+export interface Told {
+  /** It was one for too many requests. */
+  readonly isRefusal: boolean;
+  /** Requests that the answer may have counted, this one among them: at least 1. */
+  readonly inFlight: number;
+  /** ms since the epoch, as is `now`. */
+  readonly sentAt: number;
+  readonly now: number;
+  readonly hasFixedWindows: boolean;
+}
+
+/** Two answers speak of one window when their resets are this near. */
+const SAME_WINDOW_MS = 1_500;
+
+export class KnownWindow {
+  readonly name: string;
+  limit = 0;
+  /** ms since the epoch. */
+  resetsAt = 0;
+  /** Answers in a row that did not tell of it. */
+  missed = 0;
+  readonly #refill = new Refill();
+  /** As told, less what was sent since: never less than what is free. */
+  #free = 0;
+  /** The longest that was seen from an answer to its reset, ms. */
+  #lengthMs = 0;
+  /** A new window begins with all of the limit. */
+  #isFixed = false;
+  /** Requests that the present window may have counted. */
+  #sent = 0;
+  #sentAt = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** Filled up point by point: then its level is kept here, because an account knows of one reset only. */
+  get isRefilling(): boolean {
+    return this.#refill.isProved;
+  }
+
+  isKnown(now: number): boolean {
+    return this.resetsAt > now;
+  }
+
+  remainingAt(now: number): number {
+    return Math.max(0, this.isRefilling ? Math.floor(this.#refill.levelAt(now)) : this.#free);
+  }
+
+  learn(reading: QuotaWindow, told: Told): void {
+    const { remaining, resetsAt } = reading;
+    const { isRefusal, inFlight, now } = told;
+    this.missed = 0;
+    if (isRefusal) this.#refill.disprove();
+    else this.#refill.learn(reading, { others: inFlight - 1, sentAt: told.sentAt, now });
+    // Of a window that is over, or of one before the present one.
+    const isLate = resetsAt <= now || (this.isKnown(now) && resetsAt < this.resetsAt - SAME_WINDOW_MS);
+    if (isLate && this.limit > 0) return;
+    const begins = !this.isKnown(now) || resetsAt > this.resetsAt + SAME_WINDOW_MS;
+    const all = Math.max(reading.limit ?? 0, begins || reading.limit !== undefined ? remaining : this.limit);
+    if (begins) this.#begin(all, reading, told);
+    else {
+      this.limit = all;
+      this.resetsAt = Math.max(this.resetsAt, resetsAt);
+      this.#free = Math.min(this.#free, remaining);
+      this.#isFixed &&= remaining >= all - this.#sent && !isRefusal;
+    }
+    this.#lengthMs = Math.max(this.#lengthMs, resetsAt - now);
+  }
+
+  #begin(told: number, { limit, remaining, resetsAt }: QuotaWindow, { isRefusal, inFlight, now, ...rest }: Told): void {
+    const all = limit === undefined ? Math.max(told, remaining + inFlight, this.limit) : told;
+    const isFirst = this.limit === 0;
+    // What was sent less than a window ago no longer counts, so the window does not slide.
+    const isSeen =
+      !isFirst && remaining >= all - 1 && this.#sentAt > now - this.#lengthMs && this.#sentAt < rest.sentAt;
+    const isContradicted = isRefusal || remaining < all - inFlight;
+    this.#isFixed = !isContradicted && (rest.hasFixedWindows || isSeen || this.#isFixed);
+    this.limit = all;
+    this.resetsAt = resetsAt;
+    this.#free = remaining;
+    this.#sent = inFlight;
+    this.#lengthMs = 0;
+  }
+
+  /** What was known when the process ended. */
+  restore({ limit, remaining, resetsAt }: Account, now: number): void {
+    this.limit = limit;
+    this.resetsAt = resetsAt;
+    this.#free = remaining;
+    this.#lengthMs = resetsAt - now;
+  }
+
+  grant(now: number): void {
+    this.#sent++;
+    this.#free--;
+    this.#refill.spend(1, now);
+    // Of the requests that find out what a new window holds nothing can be concluded.
+    if (this.isKnown(now)) this.#sentAt = now;
+  }
+
+  /** Nothing was sent. */
+  giveBack(now: number): void {
+    this.#sent--;
+    this.#free++;
+    this.#refill.spend(-1, now);
+  }
+
+  /** How many may be in flight of which nothing is known: when the window is over its first answer tells what the next one holds. */
+  allowanceAt(now: number): number {
+    // How many tokens a request takes is not known before.
+    if (this.isKnown(now) || this.isRefilling || this.name.includes("token")) return Number.POSITIVE_INFINITY;
+    return this.#isFixed ? Math.max(1, this.limit) : 1;
+  }
+
+  /** Where it refills, when one more may go, ms since the epoch; else 0, because the ledger knows. */
+  freeAt(): number {
+    return this.#refill.freeAt(0);
+  }
+
+  /** When one may go with so many before it, at the earliest; ms since the epoch. */
+  estimate(ahead: number, now: number): number {
+    if (this.isRefilling) return this.#refill.freeAt(ahead);
+    if (!this.isKnown(now) || ahead < this.#free) return now;
+    const windowsLater = Math.floor((ahead - Math.max(0, this.#free)) / Math.max(1, this.limit));
+    return this.resetsAt + windowsLater * this.#lengthMs;
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * A limit that fills up point by point (a token or leaky bucket), told from one that is renewed all at once: its reset is later the
+ * more of it is used. Times are ms since the epoch, told by the caller.
+ * Invariant: what it takes to be there is never more than what is there, as long as nobody else spends it.
+ */
+import type { QuotaWindow } from "./read-quota.ts";
+
+/** By so much may a told reset be off: it is cut off at the second, and the answer took its time. */
+const CUT_OFF_MS = 1_000;
+const TRAVEL_MS = 250;
+
+/** So many readings that agree, over so long a difference between their resets, prove it. */
+const AGREEING = 5;
+const SPREAD_MS = 3_000;
+
+/** A request that is sent later may arrive earlier: a point is used so much after it is there. */
+const MARGIN_MS = 250;
+
+export class Refill {
+  /** Each reading confines how long one point takes; while these agree, it lies between the two. */
+  #leastMs = 0;
+  #mostMs = Number.POSITIVE_INFINITY;
+  #agreeing = 0;
+  #nearestMs = Number.POSITIVE_INFINITY;
+  #farthestMs = 0;
+  /** Undefined until it is proved, and where it is not so. */
+  #pointMs: number | undefined;
+  #limit = 0;
+  /** Points that were there at that time, those of requests in flight taken off. */
+  #level = 0;
+  #at = 0;
+
+  get isProved(): boolean {
+    return this.#pointMs !== undefined;
+  }
+
+  /** @param others requests in flight besides the one that was answered. @param sentAt when that one was sent. */
+  learn(window: QuotaWindow, { others, sentAt, now }: { others: number; sentAt: number; now: number }): void {
+    const { limit, remaining, resetsAt, pointMs } = window;
+    if (limit === undefined) return;
+    this.#limit = limit;
+    const wasProved = this.isProved;
+    if (pointMs === undefined) this.#weigh(limit - remaining, resetsAt - now);
+    else this.#pointMs = pointMs;
+    if (this.#pointMs === undefined) return;
+    const surely = remaining - others;
+    // What was measured when the request arrived cannot have grown by more since it was sent.
+    const atMost = remaining + (now - sentAt) / this.#pointMs;
+    this.#level = wasProved ? Math.max(surely, Math.min(this.levelAt(now), atMost)) : surely;
+    this.#at = now;
+  }
+
+  /** Refused: what was thought to be there was not. */
+  disprove(): void {
+    this.#pointMs = undefined;
+    this.#forget();
+  }
+
+  spend(points: number, now: number): void {
+    if (this.#pointMs === undefined) return;
+    this.#level = this.levelAt(now) - points;
+    this.#at = now;
+  }
+
+  levelAt(now: number): number {
+    const grown = this.#pointMs === undefined ? 0 : (now - this.#at) / this.#pointMs;
+    return Math.min(this.#limit, this.#level + Math.max(0, grown));
+  }
+
+  /** When one more than so many may have gone; now or before where it may. */
+  freeAt(ahead: number): number {
+    if (this.#pointMs === undefined) return 0;
+    const missing = ahead + 1 - this.#level;
+    // Above the margin's worth nothing has to be waited for, however it came to be there.
+    if (missing * this.#pointMs <= -MARGIN_MS) return 0;
+    return Math.ceil(this.#at + missing * this.#pointMs + MARGIN_MS);
+  }
+
+  #weigh(used: number, resetMs: number): void {
+    if (used < 1) return;
+    const leastMs = Math.max(0, resetMs - CUT_OFF_MS) / used;
+    const mostMs = used < 2 ? Number.POSITIVE_INFINITY : (resetMs + TRAVEL_MS) / (used - 1);
+    if (leastMs > this.#mostMs || mostMs < this.#leastMs) this.disprove();
+    this.#leastMs = Math.max(this.#leastMs, leastMs);
+    this.#mostMs = Math.min(this.#mostMs, mostMs);
+    this.#agreeing++;
+    this.#nearestMs = Math.min(this.#nearestMs, resetMs);
+    this.#farthestMs = Math.max(this.#farthestMs, resetMs);
+    const isProved = this.#agreeing >= AGREEING && this.#farthestMs - this.#nearestMs >= SPREAD_MS;
+    // The longest that it can be is the safe one.
+    if (isProved) this.#pointMs = this.#mostMs;
+  }
+
+  #forget(): void {
+    this.#leastMs = 0;
+    this.#mostMs = Number.POSITIVE_INFINITY;
+    this.#agreeing = 0;
+    this.#nearestMs = Number.POSITIVE_INFINITY;
+    this.#farthestMs = 0;
+  }
+}
