@@ -137,6 +137,12 @@ export const CATALOGUE = {
     hint: "Wait for the seconds in Retry-After, or raise `rateLimit` of this service.",
     proxyStatus: "http_request_denied",
   },
+  UPSTREAM_QUOTA_EXHAUSTED: {
+    status: 429,
+    title: "Upstream quota exhausted",
+    hint: "Wait for the seconds in Retry-After, or let it wait longer: `Prefer: wait=<seconds>`, or `quota.maxWaitMs` of this service.",
+    proxyStatus: "http_request_denied",
+  },
   HEADERS_TOO_LARGE: {
     status: 431,
     title: "Request headers too large",

@@ -7,6 +7,7 @@ import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import type { Listener } from "./control-plane/parts.ts";
 import { createTunnels } from "./data-plane/forward/tunnel.ts";
+import { createQuotaContext } from "./data-plane/quota/service-quota.ts";
 import { createEchoUpstream } from "./echo-upstream.ts";
 import type { LastingParts } from "./generation.ts";
 import { createGenerations, type Generations } from "./generations.ts";
@@ -125,6 +126,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     refreshTokens: generations.refreshTokens,
     async drain(delayMs, timeoutMs) {
       lasting.instance.isDraining = true;
+      generations.drainQuotas(Date.now() + delayMs + timeoutMs * WAITING_SHARE);
       await wait(delayMs);
       return closeAll(timeoutMs);
     },
@@ -133,6 +135,9 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     },
   };
 }
+
+/** Of the time to end: whoever waits for a quota until then has the rest of it to be served, or told that it is not. */
+const WAITING_SHARE = 0.8;
 
 type LastingPartsAndClose = LastingParts & { close(): Promise<void> };
 
@@ -169,6 +174,8 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
   const { damagedLines } = stores.audit;
   if (damagedLines > 0)
     logger.warn(`${damagedLines} lines of the audit could not be read; audit.jsonl.damaged has them`);
+  stores.onWriteFailure = (error) => logger.error({ err: error }, "what is known of quotas could not be written");
+  const quota = await createQuotaContext(stores.quota, stores.fingerprint);
   const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({
     config: () => generations.current.config,
@@ -177,12 +184,24 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     inTurn: generations.inTurn,
     findForbidden: (service) => {
       const { settings } = generations.current.config;
-      return findForbidden(service, { settings, ownListeners, echoSocketPath: echo?.socketPath });
+      return findForbidden(service, { settings, ownListeners, echoSocketPath: echo?.socketPath, quota });
     },
     ...{ audit, fingerprint: stores.fingerprint },
   });
   return {
-    ...{ instance, logger, monitor, tunnels, metrics, listeners, openWebSockets, audit, serviceChanges, ownListeners },
+    ...{
+      instance,
+      logger,
+      monitor,
+      tunnels,
+      metrics,
+      quota,
+      listeners,
+      openWebSockets,
+      audit,
+      serviceChanges,
+      ownListeners,
+    },
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
     load: options.load ?? (() => config),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },

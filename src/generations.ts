@@ -7,11 +7,13 @@ import { withFreshTokens } from "./config/fresh-tokens.ts";
 import { type Config, ConfigProblems, withServices } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createGeneration, type Generation, type LastingParts } from "./generation.ts";
+import { type ServiceQuotaState, tightestOf, waitingIn } from "./registry/quota-state.ts";
 import { compareGenerations, type ReloadOutcome } from "./registry/reload-outcome.ts";
 import type { StoredService } from "./registry/stored-service.ts";
 import { withStoredServices } from "./registry/stored-services.ts";
 import { createRetirement } from "./retirement.ts";
 import type { Records } from "./stores/records.ts";
+import type { MeasuredService } from "./telemetry/metrics.ts";
 import { openUpstream } from "./upstreams.ts";
 
 export interface Generations {
@@ -25,7 +27,9 @@ export interface Generations {
   /** Runs when no other change is under way, and keeps others waiting. */
   inTurn<T>(change: () => T | Promise<T>): Promise<T>;
   /** Of each service now, with what is under way on those that were replaced or removed. */
-  measured(): { readonly key: string; readonly inFlight: number; readonly credentialRefusals: number }[];
+  measured(): MeasuredService[];
+  /** From now on nobody waits for a quota beyond `until`, ms since the epoch. */
+  drainQuotas(until: number): void;
   close(): Promise<void>;
 }
 
@@ -168,7 +172,11 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
         key,
         inFlight: taken,
         credentialRefusals: now().current.upstreams.get(key)?.prepared.credentialRefusals.count ?? 0,
+        quota: measuredQuota(now().current.upstreams.get(key)?.prepared.quota?.describe(Date.now())),
       }));
+    },
+    drainQuotas(until) {
+      for (const { prepared } of now().current.upstreams.values()) prepared.quota?.drain(until);
     },
     async close() {
       stopWatching();
@@ -176,6 +184,15 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
       const open = [...(parts?.current.upstreams.values() ?? [])];
       await Promise.all(open.map(({ prepared }) => prepared.transport.close()));
     },
+  };
+}
+
+function measuredQuota(state: ServiceQuotaState | undefined): MeasuredService["quota"] {
+  if (state === undefined) return undefined;
+  return {
+    remaining: tightestOf(state)?.remaining,
+    waiting: waitingIn(state),
+    upstreamRefusals: state.upstreamRefusals,
   };
 }
 

@@ -29,7 +29,7 @@ export function createRetirement({ isServed, lasting, graceMs }: RetirementParts
   function sweep(): void {
     for (const [upstream, removedAt] of retired) {
       const { service, prepared } = upstream;
-      const isOver = prepared.slots.taken === 0;
+      const isOver = prepared.slots.taken === 0 && prepared.slots.waiting === 0;
       // An event stream has no end of its own.
       const isOverdue = removedAt !== undefined && performance.now() - removedAt > graceMs();
       if (isOver || isOverdue) void prepared.transport.close();

@@ -9,6 +9,7 @@ import { readTextFile } from "./config/read-file.ts";
 import { isFromRest, type Service } from "./config/schema.ts";
 import { type DialOptions, type EgressPolicy, forbiddenUrl } from "./data-plane/forward/egress.ts";
 import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
+import { type QuotaContext, ServiceQuota } from "./data-plane/quota/service-quota.ts";
 import { createLimiter } from "./limits/limiters.ts";
 import { CredentialRefusals } from "./registry/credential-refusals.ts";
 
@@ -18,6 +19,7 @@ export interface UpstreamContext {
   readonly ownListeners: EgressPolicy["ownListeners"];
   /** Of the embedded echo server; undefined where it does not run. */
   readonly echoSocketPath: string | undefined;
+  readonly quota: QuotaContext;
 }
 
 export interface Upstream {
@@ -34,18 +36,26 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
   if (service.embedded && context.echoSocketPath === undefined) return undefined;
   const dialOptions = dialOptionsOf(service, context);
   if (old !== undefined && isSameUpstream(old, service, dialOptions)) return old;
-  return { service, prepared: prepareService(service, keptOf(service, old), dialOptions), dialOptions };
+  return { service, prepared: prepareService(service, keptOf(service, context, old), dialOptions), dialOptions };
 }
 
-/** A limit that did not change goes on counting, and so do the refusals of a credential that did not. */
-function keptOf(service: Service, old: Upstream | undefined) {
+/** A limit that did not change goes on counting, and so do the refusals of a credential that did not, and what is known of a quota. */
+function keptOf(service: Service, context: UpstreamContext, old: Upstream | undefined) {
   const isSameLimit = old !== undefined && isDeepStrictEqual(old.service.rateLimit, service.rateLimit);
   const isSameSecret =
     old !== undefined && old.service.credential?.secret?.reveal() === service.credential?.secret?.reveal();
   return {
     limiter: isSameLimit ? old.prepared.limiter : createLimiter(service),
     credentialRefusals: isSameSecret ? old.prepared.credentialRefusals : new CredentialRefusals(),
+    quota: quotaOf(service, context, old?.prepared.quota),
   };
+}
+
+function quotaOf(service: Service, { quota }: UpstreamContext, old: ServiceQuota | undefined) {
+  if (service.quota.mode === "off") return undefined;
+  if (!old?.isFor(service)) return new ServiceQuota(service, quota);
+  old.configure(service);
+  return old;
 }
 
 function isSameUpstream(before: Upstream, service: Service, now: DialOptions): boolean {

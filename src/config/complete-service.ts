@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { type CredentialContext, readCredential } from "./credentials.ts";
 import { reviewService } from "./review-service.ts";
-import type { Service } from "./schema.ts";
+import type { Service, Vendor } from "./schema.ts";
 import type { DefinedService } from "./services-file.ts";
 import type { Settings } from "./settings.ts";
 import type { Findings } from "./translate-issue.ts";
@@ -24,9 +24,12 @@ export function completeService(defined: DefinedService, context: CompletionCont
   for (const name of ["caFile", "certFile", "keyFile"] as const) {
     if (tls[name] !== undefined) tls[name] = resolve(directory, tls[name]);
   }
+  const vendor = vendorOf(key, definition.baseUrl);
   const service: Service = {
     ...definition,
     tls,
+    vendor,
+    quota: { ...definition.quota, mode: definition.quota.mode ?? (vendor === undefined ? "observe" : "hold") },
     key,
     source,
     embedded,
@@ -38,4 +41,17 @@ export function completeService(defined: DefinedService, context: CompletionCont
   };
   reviewService(service, findings);
   return { service, ...findings };
+}
+
+/** By the preset's key, so that it holds for a stand-in too, or by the host that is asked. */
+function vendorOf(key: string, baseUrl: string): Vendor | undefined {
+  if (key === "discord" || key === "github") return key;
+  switch (new URL(baseUrl).hostname) {
+    case "discord.com":
+      return "discord";
+    case "api.github.com":
+      return "github";
+    default:
+      return undefined;
+  }
 }

@@ -126,6 +126,27 @@ const rateLimit = z.strictObject({
   per: z.enum(["service", "caller", "ip"]).default("service").describe("what is counted together"),
 });
 
+const quota = z.strictObject({
+  mode: z
+    .enum(["off", "observe", "hold"])
+    .optional()
+    .describe(
+      "`observe` learns the upstream's limits from its answers; `hold` also lets a request wait until it will succeed; default: `hold` for discord and github, else `observe`",
+    ),
+  maxWaitMs: z
+    .int()
+    .min(0)
+    .max(LONGEST_TIMER_MS)
+    .default(10_000)
+    .describe("`hold`: ms that a request waits at most; a caller's `Prefer: wait=<s>` counts for more"),
+  maxQueue: z
+    .int()
+    .min(0)
+    .max(100_000)
+    .default(1_000)
+    .describe("`hold`: requests that wait at the same time, a credential"),
+});
+
 const tls = z.strictObject({
   strict: z.boolean().optional().describe("verify the certificate; default: `STRICT_TLS`"),
   caFile: z.string().min(1).optional().describe("PEM file of the authority to trust, instead of the public ones"),
@@ -191,6 +212,7 @@ export const serviceSchema = z.strictObject({
   pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` lets dot segments through (object stores)"),
   maxBodyBytes: z.int().min(0).default(0).describe("largest request body, 0 for no limit"),
   maxConcurrent: z.int().min(0).max(1_000_000).default(0).describe("requests in flight at the same time, 0 for no cap"),
+  quota: quota.prefault({}).describe("what the upstream allows, learned from its answers"),
   tls: tls.default({}).describe("TLS towards the upstream"),
   pathHints: z
     .array(pathHint)
@@ -226,13 +248,20 @@ export interface CredentialSource {
   readonly withheld?: { readonly message: string; readonly hint: string };
 }
 
+/** Upstreams whose limits are known beyond what their answers tell. */
+export type Vendor = "discord" | "github";
+
 /** A service with every default filled in: what the rest of the program works with. */
-export interface Service extends Omit<ServiceDefinition, "timeoutMs" | "connectTimeoutMs" | "retries" | "name"> {
+export interface Service
+  extends Omit<ServiceDefinition, "timeoutMs" | "connectTimeoutMs" | "retries" | "name" | "quota"> {
   readonly key: string;
   readonly name: string;
   readonly timeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly retries: number;
+  readonly quota: Required<ServiceDefinition["quota"]>;
+  /** The upstream whose documented limits are known. */
+  readonly vendor: Vendor | undefined;
   /** `preset`: built in and not named in the file; `runtime` and `override`: from over REST, the latter in the place of one of the others. */
   readonly source: "preset" | "file" | "override" | "runtime";
   /** Undefined when the service has no `auth`. */

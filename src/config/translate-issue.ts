@@ -31,7 +31,6 @@ const LATER_NAMES: ReadonlySet<PropertyKey> = new Set([
   "access",
   "verify",
   "breaker",
-  "quota",
   "egressProxy",
 ]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<

@@ -16,6 +16,7 @@ import type { Audit } from "../registry/audit.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../registry/explanation.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
+import type { DescribedQuota } from "../registry/quota-state.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ReloadOutcome } from "../registry/reload-outcome.ts";
 import type { ServiceChanges } from "../registry/service-changes.ts";
@@ -30,6 +31,8 @@ export interface ServiceLoad {
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  /** Undefined where nobody asks for what the upstream allows. */
+  readonly quota: DescribedQuota | undefined;
 }
 
 export interface Listener {

@@ -9,6 +9,7 @@ import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { credentialState } from "../registry/credential-state.ts";
+import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { version } from "../version.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
@@ -38,6 +39,22 @@ const ServiceStatus = z
       })
       .nullable(),
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
+    quota: z
+      .strictObject({
+        mode: z.enum(["off", "observe", "hold"]),
+        waiting: z.int().describe("requests that are held"),
+        tightest: z
+          .strictObject({
+            bucket: z.string(),
+            remaining: z.number(),
+            limit: z.number().nullable(),
+            resetIn: z.int().describe("s"),
+          })
+          .nullable()
+          .describe("what is the nearest to its end, as far as answers have told"),
+      })
+      .nullable()
+      .describe("what the upstream allows; `/manage/quota` has all of it"),
     ws: z.boolean(),
   })
   .openapi("ServiceStatus");
@@ -74,6 +91,10 @@ const route = createRoute({
           ...{ key: "github", name: "GitHub API", source: "preset", baseUrl: "https://api.github.com/" },
           credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
           ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
+          quota: {
+            ...{ mode: "hold", waiting: 0 },
+            tightest: { bucket: "core", remaining: 4_321, limit: 5_000, resetIn: 1_512 },
+          },
         },
       ],
       load: {
@@ -129,7 +150,7 @@ function statusWord(isDraining: boolean, isUnderPressure: boolean) {
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {
-  const { limiter, slots, credentialRefusals } = loadOf(service.key);
+  const { limiter, slots, credentialRefusals, quota } = loadOf(service.key);
   const { auth, credential } = service;
   return {
     key: service.key,
@@ -145,7 +166,19 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
     },
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
+    quota: quota === undefined ? null : quotaWords(quota.describe(Date.now()), Date.now()),
     ws: service.ws,
+  };
+}
+
+function quotaWords(state: ServiceQuotaState, now: number) {
+  const found = tightestOf(state);
+  return {
+    ...{ mode: state.mode, waiting: waitingIn(state) },
+    tightest: found && {
+      ...{ bucket: found.bucket, remaining: found.remaining, limit: found.limit },
+      resetIn: Math.max(0, Math.ceil((found.until - now) / 1_000)),
+    },
   };
 }
 

@@ -1,8 +1,9 @@
 /**
- * The two ways of ending a client's connection other than keeping it.
+ * The two ways of ending a client's connection other than keeping it, and the one of watching it while nobody reads it.
  * Invariant: a cut answer never looks like a whole one, and a refusal is not lost because its request was still arriving.
  */
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 
 /** How long a client may go on sending after its answer, ms: enough to read the answer before the reset. */
 const LINGER_MS = 2_000;
@@ -40,4 +41,31 @@ export function cutAnswer({ socket }: IncomingMessage, isFramed: boolean): void 
   socket.once("close", () => clearTimeout(timer));
   if (socket.writableLength === 0) socket.destroy();
   else socket.end(() => socket.destroy());
+}
+
+/** A client should send nothing before its upgrade is answered, but some do; more than this waits in its socket. */
+const EARLY_BYTES_LIMIT = 65_536;
+
+/** Of an upgrade: reads what comes before its answer, because only a socket that is read tells that its client has left. */
+export function readAhead(client: Socket) {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const onData = (chunk: Buffer) => {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > EARLY_BYTES_LIMIT) client.pause();
+  };
+  client.on("data", onData);
+  return {
+    get bytes() {
+      return bytes;
+    },
+    stop() {
+      client.off("data", onData);
+      client.pause();
+    },
+    giveBack() {
+      if (bytes > 0) client.unshift(Buffer.concat(chunks));
+    },
+  };
 }

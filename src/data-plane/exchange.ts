@@ -7,6 +7,7 @@ import type { LimitState } from "../limits/limiters.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { ServiceTimes } from "../registry/service-times.ts";
+import type { QuotaPass } from "./quota/quota-pass.ts";
 
 export class Exchange {
   readonly req: IncomingMessage;
@@ -20,6 +21,8 @@ export class Exchange {
   serviceKey = "";
   callerId = "";
   attempts = 0;
+  /** ms that it waited for the upstream's quota; 0 when it did not have to. */
+  queuedMs = 0;
   bytesIn = 0;
   bytesOut = 0;
   /** performance.now() at the upstream's headers, 0 before. */
@@ -27,6 +30,8 @@ export class Exchange {
   /** `relayed`, `refused:<code>`, `failed:<code>`, `client-left` or `preflight`. */
   outcome = "";
   limit: LimitState | undefined;
+  /** Through the upstream's quota; undefined where nobody asks for that. */
+  quota: QuotaPass | undefined;
   /** Of the credential that was put on; undefined where none was. */
   credentialRefusals: CredentialRefusals | undefined;
   /** Of the service that it was let in to. */
@@ -37,6 +42,7 @@ export class Exchange {
   /** Places held until the exchange is over. */
   #gatewaySlots: Slots | undefined;
   #serviceSlots: Slots | undefined;
+  #isAside = false;
   #hasClientLeft = false;
   #onClose: (() => void) | undefined;
 
@@ -65,12 +71,42 @@ export class Exchange {
     this.#serviceSlots = slots;
   }
 
+  /** Gives the places back for as long as it waits. */
+  stepAside(): void {
+    if (this.#isAside) return;
+    this.#isAside = true;
+    if (this.#gatewaySlots !== undefined) this.#gatewaySlots.taken--;
+    if (this.#serviceSlots === undefined) return;
+    this.#serviceSlots.taken--;
+    this.#serviceSlots.waiting++;
+  }
+
+  get isAside(): boolean {
+    return this.#isAside;
+  }
+
+  /** Takes them again; to be asked for only where there are any. */
+  stepIn(): void {
+    if (!this.#isAside) return;
+    this.#isAside = false;
+    if (this.#gatewaySlots !== undefined) this.#gatewaySlots.taken++;
+    if (this.#serviceSlots === undefined) return;
+    this.#serviceSlots.taken++;
+    this.#serviceSlots.waiting--;
+  }
+
   /** Gives the places back; the last thing that happens to an exchange. */
   leave(): void {
+    this.stepIn();
     if (this.#gatewaySlots !== undefined) this.#gatewaySlots.taken--;
     if (this.#serviceSlots !== undefined) this.#serviceSlots.taken--;
     this.#gatewaySlots = undefined;
     this.#serviceSlots = undefined;
+  }
+
+  /** What the deadlines of the service count from: waiting is counted apart. On the clock of performance.now(), ms. */
+  get dueFrom(): number {
+    return this.startedAt + this.queuedMs;
   }
 
   /** The answer was not handed over whole and never will be. */

@@ -105,12 +105,25 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
       const request = createUpstreamRequest(exchange, route, parts);
       if (injectCredential(request, prepared.credential)) exchange.credentialRefusals = prepared.credentialRefusals;
+      if (prepared.quota !== undefined) {
+        exchange.quota = prepared.quota.passOf({ exchange, route, headers: request.headers });
+        if (prepared.quota.isHolding) {
+          admit(await exchange.quota.enter(prepared.quota.patienceOf(req.headers)));
+          if (exchange.isAside) {
+            // It waited without its places, and others may have taken them.
+            admit(decideShed(exchange, parts, connections));
+            admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
+            exchange.stepIn();
+          }
+        }
+      }
       if (head === undefined) await new Forwarding(exchange, route, request, parts).run();
       else await tunnels.run({ exchange, route, request, head }, parts);
       exchange.outcome ||= exchange.hasClientLeft ? "client-left" : "relayed";
     } catch (thrown) {
       refuse(exchange, GatewayError.from(thrown), parts);
     } finally {
+      exchange.quota?.end();
       exchange.leave();
       record(exchange, parts);
     }

@@ -12,6 +12,7 @@ import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./fo
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport.ts";
 import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
+import type { ServiceQuota } from "./quota/service-quota.ts";
 
 /** One base URL in the parts that a request needs. */
 export interface Base {
@@ -42,6 +43,8 @@ export interface PreparedService {
   /** Methods that callers may use; undefined for all. */
   readonly methods: ReadonlySet<string> | undefined;
   readonly limiter: Limiter | undefined;
+  /** What the upstream allows; undefined where nobody asks for that. */
+  readonly quota: ServiceQuota | undefined;
   /** Requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
   readonly transport: Transport;
@@ -54,7 +57,7 @@ export interface PreparedService {
 /** @param kept what goes on counting when a service is made anew. */
 export function prepareService(
   service: Service,
-  kept: Pick<PreparedService, "limiter" | "credentialRefusals">,
+  kept: Pick<PreparedService, "limiter" | "credentialRefusals" | "quota">,
   dialOptions: DialOptions,
 ): PreparedService {
   const gatewayPrefix = `/proxy/${service.key}`;

@@ -9,7 +9,7 @@ export interface RecordParts {
 }
 
 export function record(exchange: Exchange, { logger, metrics }: RecordParts): void {
-  const { startedAt, answeredAt, attempts, outcome, method, serviceKey } = exchange;
+  const { startedAt, answeredAt, attempts, outcome, method, serviceKey, queuedMs, dueFrom } = exchange;
   const now = performance.now();
   const durationMs = now - startedAt;
   // 499 is what nginx calls a client that did not wait.
@@ -17,8 +17,9 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
   const { statusCode } = exchange.res;
   if (answeredAt !== 0) noteVerdict(exchange, logger);
   // A WebSocket has no body to wait for.
-  if (answeredAt !== 0 && statusCode !== 101) exchange.times?.note(answeredAt - startedAt, now - answeredAt);
-  metrics.observe({ service: serviceKey, method, status, durationMs, outcome, retries: Math.max(0, attempts - 1) });
+  if (answeredAt !== 0 && statusCode !== 101) exchange.times?.note(answeredAt - dueFrom, now - answeredAt);
+  const retries = Math.max(0, attempts - 1);
+  metrics.observe({ service: serviceKey, method, status, durationMs, queuedMs, outcome, retries });
   if (!logger.isAccessLogged) return;
   logger.access({
     time: Date.now(),
@@ -30,7 +31,8 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,
     durationUs: Math.round(durationMs * 1000),
-    upstreamUs: answeredAt === 0 ? 0 : Math.round((answeredAt - startedAt) * 1000),
+    upstreamUs: answeredAt === 0 ? 0 : Math.round((answeredAt - dueFrom) * 1000),
+    queuedUs: Math.round(queuedMs * 1000),
     attempts,
     client: exchange.clientAddress,
     caller: exchange.callerId,

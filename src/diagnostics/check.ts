@@ -12,6 +12,7 @@ import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { PoolState } from "../registry/pool-state.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
+import type { DescribedQuota } from "../registry/quota-state.ts";
 import type { ServiceTimes } from "../registry/service-times.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -79,6 +80,8 @@ export interface DiagnosedService {
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  /** Undefined where nobody asks for what the upstream allows. */
+  readonly quota: DescribedQuota | undefined;
   readonly times: ServiceTimes;
   readonly connections: () => PoolState;
 }

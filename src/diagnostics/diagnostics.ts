@@ -28,6 +28,7 @@ import { takeLooks } from "./looks.ts";
 import { memory } from "./memory.ts";
 import { pool } from "./pool.ts";
 import { pressure } from "./pressure.ts";
+import { quota } from "./quota.ts";
 import { reach } from "./reach.ts";
 import { store } from "./store.ts";
 import { tls } from "./tls.ts";
@@ -37,7 +38,7 @@ import { update } from "./update.ts";
 export const CHECKS: readonly Check[] = [
   ...[listen, configuration, envFiles, dataDir, store, update, pressure, memory, clock, auth, cors],
 ];
-export const SERVICE_CHECKS: readonly ServiceCheck[] = [reach, tls, latency, credential, limits, pool];
+export const SERVICE_CHECKS: readonly ServiceCheck[] = [reach, tls, latency, credential, limits, quota, pool];
 
 /** ms for all of it; the looks at upstreams end sooner, so that there is time to say what they found. */
 const BUDGET_MS = 5_000;

@@ -20,6 +20,7 @@ const OWN_HEADERS = [
   "WWW-Authenticate",
   "X-Proxy-Duration",
   "X-Proxy-Error",
+  "X-Proxy-Queue-Duration",
   "X-Proxy-Request-Id",
   "X-Proxy-Service",
   "X-RateLimit-Limit",

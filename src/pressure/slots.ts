@@ -4,6 +4,8 @@ export class Slots {
   /** 0 for no cap. */
   readonly limit: number;
   taken = 0;
+  /** Those that gave their place back for as long as they wait for something else. */
+  waiting = 0;
 
   constructor(limit: number) {
     this.limit = limit;

@@ -87,4 +87,6 @@ export interface Explanation {
   readonly upstream: ExplainedUpstream | null;
   readonly credential: ExplainedCredential | null;
   readonly rateLimit: ExplainedLimit | null;
+  /** Of a service that holds requests; null otherwise, and where it would be refused. */
+  readonly quota: { readonly bucket: string; readonly waitMs: number } | null;
 }

@@ -16,6 +16,8 @@ export interface Fingerprint {
   key(key: string): string;
   /** Of a service's credential: 8 hex digits. */
   credential(secret: string): string;
+  /** Of a credential at its upstream, as a name for its quota: 16 hex digits. */
+  quota(text: string): string;
   /** Of a whole configuration: 32 hex digits. */
   state(text: string): string;
 }
@@ -28,6 +30,7 @@ export function createFingerprint(key: string = randomBytes(KEY_BYTES).toString(
   return {
     key: (text) => sign("key", text).slice(0, 8),
     credential: (text) => sign("credential", text).slice(0, 8),
+    quota: (text) => sign("quota", text).slice(0, 16),
     state: (text) => sign("state", text).slice(0, 32),
   };
 }

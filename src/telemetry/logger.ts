@@ -21,8 +21,10 @@ export interface AccessLine {
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly durationUs: number;
-  /** Arrival to the upstream's headers; 0 when there were none. */
+  /** To the upstream's headers, without the wait for its quota; 0 when there were none. */
   readonly upstreamUs: number;
+  /** Waited for the upstream's quota; 0 when it did not have to. */
+  readonly queuedUs: number;
   readonly attempts: number;
   readonly client: string;
   /** A name of the gateway's own making. */
@@ -107,7 +109,7 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
 export function accessLine(line: AccessLine, maskKeys: SecretMask): string {
   // A path is anything that a caller made up, a key by mistake among it: `/x%3Fapi_key=<key>`.
   const url = maskQuery(maskKeys(line.url));
-  return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"attempts":${line.attempts},"client":${quoted(line.client)},"caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
+  return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"attempts":${line.attempts},"client":${quoted(line.client)},"caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
 }
 
 const NEEDS_ESCAPING = /[^\x20-\x7e]|["\\]/;

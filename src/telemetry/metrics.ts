@@ -14,6 +14,8 @@ export interface MeasuredRequest {
   readonly method: string;
   readonly status: number;
   readonly durationMs: number;
+  /** Of that, waited for the upstream's quota. */
+  readonly queuedMs: number;
   /** `relayed`, `refused:<code>`, `failed:<code>` … */
   readonly outcome: string;
   readonly retries: number;
@@ -38,9 +40,19 @@ export interface CountedRefusals {
   readonly count: number;
 }
 
+export interface MeasuredService {
+  readonly key: string;
+  readonly inFlight: number;
+  readonly credentialRefusals: number;
+  /** Undefined where nobody asks for what the upstream allows. */
+  readonly quota:
+    | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
+    | undefined;
+}
+
 /** What is read off at the moment of asking. */
 export interface MetricSources {
-  services(): Iterable<{ readonly key: string; readonly inFlight: number; readonly credentialRefusals: number }>;
+  services(): Iterable<MeasuredService>;
   listeners(): Iterable<{ readonly name: string; readonly connections: number }>;
   openWebSockets(): number;
   pressure(): { readonly sample: PressureSample; readonly isUnderPressure: boolean };
@@ -50,6 +62,9 @@ export interface MetricSources {
 
 /** s; from an answer out of memory to one that a model thinks about for minutes. */
 const DURATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
+
+/** s. */
+const WAIT_BUCKETS = [0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600];
 
 const KNOWN_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 const STATUS_CLASSES = ["", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -88,17 +103,25 @@ export function createMetrics(sources: MetricSources): Metrics {
     labelNames: ["service"],
     registers,
   });
+  const waits = new Histogram({
+    name: "byteproxy_quota_wait_seconds",
+    help: "Wait for the upstream's quota, of requests that had to",
+    labelNames: ["service"],
+    buckets: WAIT_BUCKETS,
+    registers,
+  });
   addGauges(sources, registers);
   addProcessMetrics(sources.version, registers);
 
   return {
-    observe({ service, method, status, durationMs, outcome, retries: again }) {
+    observe({ service, method, status, durationMs, queuedMs, outcome, retries: again }) {
       requests.inc({
         service,
         method: KNOWN_METHODS.has(method) ? method : "other",
         status: STATUS_CLASSES[Math.floor(status / 100)] ?? "",
       });
       if (status !== SWITCHING_PROTOCOLS) durations.observe({ service }, durationMs / 1000);
+      if (queuedMs > 0) waits.observe({ service }, queuedMs / 1000);
       if (again > 0) retries.inc({ service }, again);
       if (outcome.startsWith("refused:")) refusals.inc({ service, code: outcome.slice("refused:".length) });
       else if (outcome.startsWith("failed:")) failures.inc({ service, code: outcome.slice("failed:".length) });
@@ -107,6 +130,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     forget(service) {
       durations.remove({ service });
       retries.remove({ service });
+      waits.remove({ service });
       for (const counter of [requests, refusals, failures]) void dropSeries(counter, service);
     },
     async refusals() {
@@ -153,6 +177,7 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
       }
     },
   });
+  addQuotaGauges(sources, registers);
   new Gauge({
     ...{ name: "byteproxy_connections_open", help: "Client sockets", registers },
     labelNames: ["listener"],
@@ -166,6 +191,44 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
   const sample = () => sources.pressure().sample;
   gauge("event_loop_delay_seconds", "Mean of the last sample", () => sample().eventLoopDelay / 1000);
   gauge("event_loop_utilization", "Busy share of the last sample, 0 to 1", () => sample().eventLoopUtilized);
+}
+
+function addQuotaGauges(sources: MetricSources, registers: Registry[]): void {
+  const perService = (read: (quota: NonNullable<MeasuredService["quota"]>) => number | undefined) => {
+    return (set: (labels: { service: string }, value: number) => void) => {
+      for (const { key, quota } of sources.services()) {
+        const value = quota && read(quota);
+        if (value !== undefined) set({ service: key }, value);
+      }
+    };
+  };
+  const remaining = perService((quota) => quota.remaining);
+  const waiting = perService((quota) => quota.waiting);
+  const refusals = perService((quota) => quota.upstreamRefusals);
+  const labelNames = ["service"] as const;
+  new Gauge({
+    ...{ name: "byteproxy_quota_remaining", help: "Least that is left of any bucket of the upstream's quota" },
+    ...{ labelNames, registers },
+    collect() {
+      this.reset();
+      remaining((labels, value) => this.set(labels, value));
+    },
+  });
+  new Gauge({
+    ...{ name: "byteproxy_quota_waiting", help: "Requests that wait for the upstream's quota", labelNames, registers },
+    collect() {
+      this.reset();
+      waiting((labels, value) => this.set(labels, value));
+    },
+  });
+  new Counter({
+    ...{ name: "byteproxy_quota_upstream_refusals_total", help: "Answers that said that it was asked too often" },
+    ...{ labelNames, registers },
+    collect() {
+      this.reset();
+      refusals((labels, value) => this.inc(labels, value));
+    },
+  });
 }
 
 /** Read off here rather than by prom-client's own collector, whose observers stay on and cannot be closed. */

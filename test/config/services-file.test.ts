@@ -184,12 +184,30 @@ describe("an entry", () => {
     [{ ...own, access: "public" }, "x.access: not yet supported"],
     [{ ...own, verify: {} }, "x.verify: not yet supported"],
     [{ ...own, breaker: false }, "x.breaker: not yet supported"],
-    [{ ...own, quota: { mode: "hold" } }, "x.quota: not yet supported"],
     [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
     [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
     [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
   ])("%o is refused as not yet supported, in one line", (entry, line) => {
     expect(problemsOfService(entry)).toEqual([line]);
+  });
+
+  it("holds for discord and github, by key or by host, and observes for the others, unless it says otherwise", () => {
+    const { services: all } = load(
+      services({
+        x: own,
+        y: { ...own, quota: { mode: "hold", maxWaitMs: 5, maxQueue: 0 } },
+        mine: { baseUrl: "https://api.github.com/" },
+        bot: { baseUrl: "https://discord.com/api/v9/", quota: { mode: "off" } },
+        github: own,
+      }),
+    );
+    const defaults = { maxWaitMs: 10_000, maxQueue: 1_000 };
+    expect(all.get("x")).toMatchObject({ quota: { mode: "observe", ...defaults }, vendor: undefined });
+    expect(all.get("y")?.quota).toEqual({ mode: "hold", maxWaitMs: 5, maxQueue: 0 });
+    expect(all.get("mine")).toMatchObject({ quota: { mode: "hold", ...defaults }, vendor: "github" });
+    expect(all.get("bot")).toMatchObject({ quota: { mode: "off" }, vendor: "discord" });
+    expect(all.get("github")).toMatchObject({ quota: { mode: "hold" }, vendor: "github" });
+    expect(all.get("discord")?.quota).toEqual({ mode: "hold", ...defaults });
   });
 
   it("takes its time limits and retries from the settings where it has none", () => {

@@ -313,6 +313,7 @@ describe("an explanation", () => {
       },
       credential: { state: "none", type: null, place: null, source: null, fingerprint: null },
       rateLimit: { per: "service", limit: 4, remaining: 4, resetIn: 60 },
+      quota: null,
     });
   });
 

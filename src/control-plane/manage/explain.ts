@@ -70,6 +70,10 @@ const Explained = z
         resetIn: z.int().describe("s"),
       })
       .nullable(),
+    quota: z
+      .strictObject({ bucket: z.string(), waitMs: z.int().describe("how long it would be held") })
+      .nullable()
+      .describe("of a service with `quota.mode: hold`"),
   })
   .openapi("Explanation");
 
@@ -100,7 +104,7 @@ const route = createRoute({
       "The verdict of each step.",
       Explained,
       {
-        ...{ verdict: "refuse", service: "echo", upstream: null, credential: null, rateLimit: null },
+        ...{ verdict: "refuse", service: "echo", upstream: null, credential: null, rateLimit: null, quota: null },
         request: { method: "GET", path: "/proxy/echo/../hello", address: "127.0.0.1", caller: "proxy-key" },
         refusal: { status: 400, code: "INVALID_PATH", message: "The path holds a dot segment.", hint: "Ask for …" },
         steps: [{ step: "framing", verdict: "pass", reached: true }],

@@ -6,6 +6,7 @@ import { addAuditRoute } from "./audit.ts";
 import { addDiagnosticsRoute } from "./diagnostics.ts";
 import { addExplainRoute } from "./explain.ts";
 import { addKeyDebugRoute } from "./key-debug.ts";
+import { addQuotaRoute } from "./quota.ts";
 import { requireJson } from "./read-json.ts";
 import { addReloadRoute } from "./reload.ts";
 import { addResetRateLimitRoute } from "./reset-rate-limit.ts";
@@ -30,6 +31,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): vo
   addExplainRoute(routes, parts);
   addResetRateLimitRoute(routes, parts);
   addReloadRoute(routes, parts);
+  addQuotaRoute(routes, parts);
   addAuditRoute(routes, parts);
   addKeyDebugRoute(routes, parts);
   app.route("/manage", routes);

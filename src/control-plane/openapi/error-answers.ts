@@ -27,6 +27,10 @@ export const ErrorBody = z
       .strictObject({ gauge: z.string(), value: z.number(), limit: z.number() })
       .optional()
       .describe("`UNDER_PRESSURE`: what there is too much of"),
+    quota: z
+      .strictObject({ bucket: z.string(), reason: z.enum(["too long", "queue full"]), retryAt: z.iso.datetime() })
+      .optional()
+      .describe("`UPSTREAM_QUOTA_EXHAUSTED`: what is used up, and until when"),
   })
   .openapi("Error");
 
@@ -68,6 +72,16 @@ const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
       "X-RateLimit-Reset": header("Seconds since the epoch.", true, "integer"),
     },
     example: { message: "Rate limit exceeded for github. Resets in 25 seconds." },
+  },
+  UPSTREAM_QUOTA_EXHAUSTED: {
+    headers: {
+      "Retry-After": header("s", true, "integer"),
+      "X-Proxy-Queue-Duration": header("`10000ms`: it waited that long.", false),
+    },
+    example: {
+      message: "What github allows is used up, and it has no room in time. It has room again in 25 seconds.",
+      extra: { quota: { bucket: "core", reason: "too long", retryAt: "2026-11-21T16:00:00.000Z" } },
+    },
   },
   UNDER_PRESSURE: {
     headers: { "Retry-After": header("s", true, "integer") },

@@ -7,8 +7,8 @@ const METHODS = ["get", "head", "post", "put", "patch", "delete", "options"] as 
 
 const REFUSALS = [
   ...(["SERVICE_NOT_CONFIGURED", "UPSTREAM_CREDENTIAL_MISSING", "EGRESS_NOT_ALLOWED", "PAYLOAD_TOO_LARGE"] as const),
-  ...(["RATE_LIMIT_EXCEEDED", "UNDER_PRESSURE", "UPSTREAM_UNREACHABLE", "UPSTREAM_TLS_ERROR"] as const),
-  ...(["UPSTREAM_PROTOCOL_ERROR", "UPSTREAM_TIMEOUT"] as const),
+  ...(["RATE_LIMIT_EXCEEDED", "UPSTREAM_QUOTA_EXHAUSTED", "UNDER_PRESSURE", "SHUTTING_DOWN"] as const),
+  ...(["UPSTREAM_UNREACHABLE", "UPSTREAM_TLS_ERROR", "UPSTREAM_PROTOCOL_ERROR", "UPSTREAM_TIMEOUT"] as const),
 ] satisfies readonly ErrorCode[];
 
 const DESCRIPTION = `What follows \`/proxy/{service}\` is appended to the service's base URL byte for byte, slashes and query
@@ -21,6 +21,7 @@ const ANSWER = {
   headers: {
     "X-Proxy-Service": header("The service's key."),
     "X-Proxy-Duration": header("`12ms`: to the upstream's headers."),
+    "X-Proxy-Queue-Duration": header("`1200ms`: of that, waited for the upstream's quota.", false),
     "X-Proxy-Request-Id": header("As in the gateway's log."),
     "X-Request-Id": header("The upstream's; ours where it sent none."),
     RateLimit: header("Where the service has a limit of ours, next to the upstream's own.", false),

@@ -8,7 +8,7 @@ import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import type { ExplainedHeader, ExplainedUpstream } from "../../registry/explanation.ts";
 import { MASK, maskHeader } from "../../registry/masked-headers.ts";
 import type { Exchange } from "../exchange.ts";
-import { createUpstreamRequest, type UpstreamRequestParts } from "../forward/upstream-request.ts";
+import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
 import { injectCredential, type PreparedCredential } from "../inject-credential/inject-credential.ts";
 
@@ -19,15 +19,14 @@ const OWN = /^(?:host|via|te|x-request-id|traceparent|forwarded|x-forwarded-.*)$
 const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"]);
 const UPGRADE: ReadonlySet<string> = new Set(["connection", "upgrade"]);
 
-/** @param sent header names and values of the client's. */
+/** @param sent header names and values of the client's. @param request as it goes upstream, still without its credential. */
 export function describeUpstream(
   exchange: Exchange,
   route: Route,
   sent: readonly (readonly [name: string, value: string])[],
-  parts: UpstreamRequestParts,
+  request: UpstreamRequest,
 ): ExplainedUpstream {
   const { prepared, base } = route;
-  const request = createUpstreamRequest(exchange, route, parts);
   injectCredential(request, masked(prepared.credential));
   const isWebSocket = isWebSocketUpgrade(exchange.req);
   const { service } = prepared;

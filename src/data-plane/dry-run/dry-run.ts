@@ -19,6 +19,7 @@ import { decideAuthorization } from "../authorize.ts";
 import { Exchange } from "../exchange.ts";
 import { forbiddenUrl } from "../forward/egress.ts";
 import { egressRefusal } from "../forward/explain-failure.ts";
+import { createUpstreamRequest } from "../forward/upstream-request.ts";
 import { decideRoute, type Identified, identify, type Route } from "../identify.ts";
 import { decideCredential } from "../inject-credential/inject-credential.ts";
 import type { PipelineParts } from "../pipeline.ts";
@@ -75,15 +76,21 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   log.take("service shed", decideServiceShed(prepared.slots, key, parts.retryAfterS));
   const limit = await prepared.limiter?.peek({ callerId: caller?.id ?? "", address });
   if (limit !== undefined) log.take("rate limit", decideRateLimit(limit, key, Date.now()));
+  const upstreamRequest = createUpstreamRequest(exchange, route, parts);
+  exchange.callerId = caller?.id ?? "";
+  const quota = prepared.quota?.isHolding
+    ? log.take("quota", prepared.quota.decide({ exchange, route, headers: upstreamRequest.headers }))
+    : undefined;
   log.take("egress", decideEgress(route));
   return {
     ...conclude(request, log, { address, identified, caller }),
-    upstream: describeUpstream(exchange, route, request.headers, parts),
+    upstream: describeUpstream(exchange, route, request.headers, upstreamRequest),
     credential: describeCredential(prepared, parts.fingerprint),
     rateLimit:
       limit === undefined
         ? null
         : { per: limit.per, limit: limit.limit, remaining: limit.remaining, resetIn: secondsToReset(limit) },
+    quota: quota === undefined ? null : { bucket: quota.bucket, waitMs: Math.ceil(quota.waitMs) },
   };
 }
 
@@ -131,6 +138,7 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, k
     upstream: null,
     credential: null,
     rateLimit: null,
+    quota: null,
   };
 }
 

@@ -55,6 +55,7 @@ export class Attempt implements AnswerListener {
 
   onRequestStart(flow: Flow): void {
     this.#flow = flow;
+    this.#forwarding.exchange.quota?.sent();
     if (this.#state === "settled") flow.abort(new Error("nobody waits for this answer"));
   }
 
@@ -71,6 +72,7 @@ export class Attempt implements AnswerListener {
       );
       return;
     }
+    this.#forwarding.exchange.quota?.answered(status, headers);
     const afterMs = this.#forwarding.waitBeforeRetry(status, headers);
     if (afterMs === undefined) {
       this.#startRelay(status, headers, reason);

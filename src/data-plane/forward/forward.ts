@@ -33,7 +33,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
     this.request = request;
     this.answerParts = answerParts;
     const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_MS } = route.prepared.service;
-    this.deadline = new Deadline(this, exchange.startedAt, timeoutMs, idleTimeoutMs);
+    this.deadline = new Deadline(this, exchange.dueFrom, timeoutMs, idleTimeoutMs);
   }
 
   /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of an answer was sent. */
@@ -54,6 +54,9 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
         if (end.kind === "failed") throw end.error;
         this.#retries++;
         if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
+        const refusal = await exchange.quota?.enter(Math.floor(this.deadline.remainingMs));
+        if (refusal !== undefined) throw refusal;
+        exchange.stepIn();
         // Timers are not exact: the deadline's may be the first of the two, and then nothing else would end the next attempt.
         if (this.#failure !== undefined) throw this.#failure;
       }
@@ -63,6 +66,11 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   }
 
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined {
+    const { quota } = this.exchange;
+    if (quota?.wasRefused) {
+      const pauseMs = backoffMs(this.#retries, Math.random());
+      return this.#isReplayable && quota.mayGoAgain(this.deadline.remainingMs - pauseMs) ? pauseMs : undefined;
+    }
     if (status !== undefined && !isRetriableStatus(status)) return undefined;
     if (!this.#isReplayable || this.#retries >= this.route.prepared.service.retries) return undefined;
     const asked = retryAfterMs(headers?.["retry-after"], Date.now());

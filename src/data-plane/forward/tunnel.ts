@@ -80,8 +80,12 @@ export function createTunnels(): Tunnels {
     async run(upgrade, answerParts) {
       const { exchange } = upgrade;
       exchange.attempts = 1;
+      exchange.quota?.sent();
       const handshake = await shakeHands(upgrade, dial);
       exchange.answeredAt = performance.now();
+      if (handshake.kind !== "client-left") {
+        exchange.quota?.answered(handshake.answer.statusCode as number, handshake.answer.headers);
+      }
       switch (handshake.kind) {
         case "accepted":
           return carry(upgrade, handshake, answerParts).catch((error: unknown) => {

@@ -13,7 +13,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
   } as Service;
   return prepareService(
     service,
-    { limiter: undefined, credentialRefusals: new CredentialRefusals() },
+    { limiter: undefined, quota: undefined, credentialRefusals: new CredentialRefusals() },
     {
       service,
       pem: {},

@@ -23,7 +23,7 @@ const service = {
   ...{ key: "api", name: "api", timeoutMs: 1, connectTimeoutMs: 1, retries: 0, source: "file", embedded: false },
   credential: { source: "T", secret: new Secret("the-real-one") },
 } as Service;
-const kept = { limiter: undefined, credentialRefusals: new CredentialRefusals() };
+const kept = { limiter: undefined, quota: undefined, credentialRefusals: new CredentialRefusals() };
 const prepared = prepareService(service, kept, {
   service,
   pem: {},

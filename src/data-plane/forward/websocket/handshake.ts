@@ -5,6 +5,7 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { GatewayError } from "../../../errors.ts";
+import { readAhead } from "../../client-connection.ts";
 import type { Exchange } from "../../exchange.ts";
 import type { Route } from "../../identify.ts";
 import { answerTimeout, explainFailure } from "../explain-failure.ts";
@@ -36,9 +37,6 @@ export type Handshake =
 
 type UpgradeListener = (answer: IncomingMessage, socket: Socket, head: Buffer) => void;
 
-/** A client should send nothing before it is answered, but some do; more than this waits in its socket. */
-const EARLY_BYTES_LIMIT = 65_536;
-
 /** @param dial sends the request. @throws GatewayError */
 export function shakeHands(upgrade: Upgrade, dial: (upgrade: Upgrade) => ClientRequest): Promise<Handshake> {
   const { exchange, route } = upgrade;
@@ -48,10 +46,10 @@ export function shakeHands(upgrade: Upgrade, dial: (upgrade: Upgrade) => ClientR
   return new Promise((resolve, reject) => {
     let upstreamRequest: ClientRequest | undefined;
     let isOver = false;
-    const early = collectEarlyBytes(client);
+    const early = readAhead(client);
     const deadline = setTimeout(
       () => fail(answerTimeout(service)),
-      Math.max(1, exchange.startedAt + service.timeoutMs - performance.now()),
+      Math.max(1, exchange.dueFrom + service.timeoutMs - performance.now()),
     );
     const onClientEnd = () => end({ kind: "client-left" });
     client.once("end", onClientEnd);
@@ -119,28 +117,4 @@ function switchedElsewhere(serviceKey: string): GatewayError {
   return new GatewayError("UPSTREAM_PROTOCOL_ERROR", {
     message: `${serviceKey}: it switched to another protocol than WebSocket (http).`,
   });
-}
-
-/** Reads what comes before the answer, because only a socket that is read tells that its client has left. */
-function collectEarlyBytes(client: Socket) {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  const onData = (chunk: Buffer) => {
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes > EARLY_BYTES_LIMIT) client.pause();
-  };
-  client.on("data", onData);
-  return {
-    get bytes() {
-      return bytes;
-    },
-    stop() {
-      client.off("data", onData);
-      client.pause();
-    },
-    giveBack() {
-      if (bytes > 0) client.unshift(Buffer.concat(chunks));
-    },
-  };
 }

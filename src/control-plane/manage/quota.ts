@@ -1,0 +1,155 @@
+/** `/manage/quota`: what the upstreams still allow, by service, credential and bucket, as far as their answers have told. */
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import type { QuotaBucketState, QuotaState, ServiceQuotaState } from "../../registry/quota-state.ts";
+import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
+import type { ControlPlaneParts } from "../parts.ts";
+import type { CallerEnv } from "../require-caller.ts";
+
+/** Of the buckets of one credential, and of the credentials of one service: those with the least left come first. */
+const LISTED_LIMIT = 100;
+
+const time = z.iso.datetime().nullable();
+
+const Bucket = z
+  .strictObject({
+    bucket: z.string().describe("the upstream's name for it, or the route; empty where there is only one"),
+    closedUntil: time.describe("nothing goes before then, because the upstream said so"),
+    windows: z
+      .array(
+        z.strictObject({
+          name: z.string().describe("`requests`, `tokens`, a policy's name; empty where there is only one"),
+          limit: z.number().nullable(),
+          remaining: z.number().describe("as the last answer told; what is in flight is not taken off"),
+          resetsAt: z.iso.datetime(),
+          resetIn: z.int().describe("s"),
+        }),
+      )
+      .readonly(),
+    inFlight: z.int(),
+    waiting: z.int().describe("requests that are held"),
+  })
+  .openapi("QuotaBucket");
+
+const Credential = z
+  .strictObject({
+    source: z
+      .string()
+      .nullable()
+      .describe("variable or file; `caller` for one of a caller's own; null for requests without one"),
+    fingerprint: z.string().nullable(),
+    closedUntil: time.describe("of all its buckets"),
+    refusals: z
+      .strictObject({ count: z.int(), limit: z.int() })
+      .nullable()
+      .describe("answers that count towards a ban, where the upstream has one"),
+    inFlight: z.int(),
+    waiting: z.int(),
+    bucketCount: z.int(),
+    buckets: z.array(Bucket).readonly().describe(`at most ${LISTED_LIMIT}, those with the least left first`),
+  })
+  .openapi("CredentialQuota");
+
+const ServiceQuota = z
+  .strictObject({
+    service: z.string(),
+    mode: z.enum(["off", "observe", "hold"]),
+    maxWaitMs: z.int(),
+    maxQueue: z.int(),
+    upstreamRefusals: z
+      .strictObject({ count: z.int(), lastAt: z.iso.datetime() })
+      .nullable()
+      .describe("answers that said that it was asked too often, since the start"),
+    credentialCount: z.int(),
+    credentials: z.array(Credential).readonly().describe(`at most ${LISTED_LIMIT}`),
+  })
+  .openapi("ServiceQuota");
+
+const EXAMPLE = {
+  services: [
+    {
+      ...{ service: "github", mode: "hold" as const, maxWaitMs: 10_000, maxQueue: 1_000, upstreamRefusals: null },
+      credentialCount: 1,
+      credentials: [
+        {
+          ...{ source: "GITHUB_TOKEN", fingerprint: "5b6c3b1f", closedUntil: null, refusals: null },
+          ...{ inFlight: 2, waiting: 0, bucketCount: 1 },
+          buckets: [
+            {
+              ...{ bucket: "core", closedUntil: null, inFlight: 2, waiting: 0 },
+              windows: [
+                { name: "", limit: 5_000, remaining: 4_321, resetsAt: "2026-11-21T16:00:00.000Z", resetIn: 1_512 },
+              ],
+            },
+          ],
+        },
+      ],
+    },
+  ],
+  count: 1,
+};
+
+const route = createRoute({
+  ...{ method: "get", path: "/quota", operationId: "listQuotas", summary: "What the upstreams still allow" },
+  description:
+    "By service, credential and bucket, as far as their answers have told. Services without it are left out.",
+  ...forOperators("Management"),
+  responses: {
+    200: json(
+      "Every service whose quota is observed.",
+      z.strictObject({ services: z.array(ServiceQuota), count: z.int() }),
+      EXAMPLE,
+      NO_STORE,
+    ),
+  },
+});
+
+export function addQuotaRoute(routes: OpenAPIHono<CallerEnv>, { registry, loadOf }: ControlPlaneParts): void {
+  routes.openapi(route, (context) => {
+    const now = Date.now();
+    const services = registry.list().flatMap(({ key }) => {
+      const quota = loadOf(key).quota;
+      return quota === undefined ? [] : [show(key, quota.describe(now), now)];
+    });
+    context.header("Cache-Control", "no-store");
+    return context.json({ services, count: services.length }, 200);
+  });
+}
+
+function show(service: string, state: ServiceQuotaState, now: number): z.input<typeof ServiceQuota> {
+  const { mode, maxWaitMs, maxQueue, upstreamRefusals: count, lastRefusalAt, credentials } = state;
+  return {
+    ...{ service, mode, maxWaitMs, maxQueue },
+    upstreamRefusals: count === 0 ? null : { count, lastAt: new Date(lastRefusalAt).toISOString() },
+    credentialCount: credentials.length,
+    credentials: [...credentials]
+      .sort((a, b) => b.waiting - a.waiting || b.buckets.length - a.buckets.length)
+      .slice(0, LISTED_LIMIT)
+      .map((credential) => showCredential(credential, now)),
+  };
+}
+
+function showCredential({ closedUntil, buckets, ...rest }: QuotaState, now: number): z.input<typeof Credential> {
+  return {
+    ...rest,
+    closedUntil: dateOf(closedUntil),
+    bucketCount: buckets.length,
+    buckets: [...buckets]
+      .sort((a, b) => leftIn(a) - leftIn(b))
+      .slice(0, LISTED_LIMIT)
+      .map((bucket) => ({
+        ...bucket,
+        closedUntil: dateOf(bucket.closedUntil),
+        windows: bucket.windows.map(({ name, limit = null, remaining, resetsAt }) => ({
+          ...{ name, limit, remaining },
+          resetsAt: new Date(resetsAt).toISOString(),
+          resetIn: Math.max(0, Math.ceil((resetsAt - now) / 1_000)),
+        })),
+      })),
+  };
+}
+
+function leftIn({ closedUntil, windows }: QuotaBucketState): number {
+  return closedUntil === null ? Math.min(...windows.map(({ remaining }) => remaining)) : -1;
+}
+
+const dateOf = (time: number | null) => (time === null ? null : new Date(time).toISOString());

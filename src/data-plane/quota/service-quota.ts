@@ -1,0 +1,224 @@
+/**
+ * The quotas of one service: one for each credential that its requests bear.
+ * Invariant: two credentials never share an account; what is known outlives a change of the service, and of a secret as long as
+ * it is the same; and whoever invents credentials does not fill the memory.
+ */
+import type { IncomingHttpHeaders } from "node:http";
+import { LONGEST_TIMER_MS, type Service } from "../../config/schema.ts";
+import type { GatewayError } from "../../errors.ts";
+import type { QuotaState, ServiceQuotaState } from "../../registry/quota-state.ts";
+import type { Fingerprint } from "../../stores/installation-key.ts";
+import type { Account, Ledger } from "../../stores/ledger.ts";
+import type { PreparedCredential } from "../inject-credential/inject-credential.ts";
+import { CredentialQuota } from "./credential-quota.ts";
+import { discordRules } from "./discord.ts";
+import { githubRules } from "./github.ts";
+import { passedCredential } from "./passed-credential.ts";
+import { preferredWaitMs } from "./prefer-wait.ts";
+import {
+  HoldingPass,
+  ObservingPass,
+  type QuotaPass,
+  type QuotaPassParts,
+  quotaRefusal,
+  requestOf,
+} from "./quota-pass.ts";
+import { genericRules, type QuotaRules } from "./rules.ts";
+import type { QuotaClock } from "./ticket.ts";
+
+/** What outlives every service. */
+export interface QuotaContext {
+  readonly ledger: Ledger;
+  readonly fingerprint: Fingerprint;
+  readonly clock: QuotaClock;
+  /** What the ledger knew when the process began, by the start of its keys. */
+  readonly known: ReadonlyMap<string, readonly (readonly [key: string, account: Account])[]>;
+}
+
+/** Reads what the ledger kept over a restart. */
+export async function createQuotaContext(ledger: Ledger, fingerprint: Fingerprint): Promise<QuotaContext> {
+  const known = new Map<string, (readonly [key: string, account: Account])[]>();
+  for (const { key, account } of await ledger.list(Date.now())) {
+    // As `#open` makes it: what stands before the second line break.
+    const prefix = key.slice(0, key.indexOf("\n", key.indexOf("\n") + 1) + 1);
+    const entries = known.get(prefix);
+    if (entries === undefined) known.set(prefix, [[key, account]]);
+    else entries.push([key, account]);
+  }
+  return { ledger, fingerprint, known, clock: { now: Date.now, after: wakeAfter } };
+}
+
+/** Whoever waits keeps the process by its socket. A timer that fires too early is set again by whoever is woken. */
+function wakeAfter(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, Math.min(Math.ceil(ms), LONGEST_TIMER_MS)).unref();
+  return () => clearTimeout(timer);
+}
+
+interface HeldCredential {
+  readonly quota: CredentialQuota;
+  readonly source: string | null;
+  readonly fingerprint: string | null;
+}
+
+/** Of callers' own: those that were used the longest ago make room. */
+const CREDENTIALS_LIMIT = 1_000;
+
+const RULES = { discord: discordRules, github: githubRules } as const;
+
+export class ServiceQuota {
+  readonly rules: QuotaRules;
+  readonly #context: QuotaContext;
+  #service: Service;
+  /** By the value that is sent; that of the gateway's own, and, once it was exchanged, those before. */
+  readonly #own = new Map<string, HeldCredential>();
+  /** By what they look like; empty for requests that bear none. */
+  readonly #passed = new Map<string, HeldCredential>();
+  #drainsUntil: number | undefined;
+  /** Answers that were refusals for too many requests. */
+  upstreamRefusals = 0;
+  /** ms since the epoch; 0 while there was none. */
+  lastRefusalAt = 0;
+
+  constructor(service: Service, context: QuotaContext) {
+    this.#service = service;
+    this.#context = context;
+    this.rules = service.vendor === undefined ? genericRules : RULES[service.vendor];
+  }
+
+  get settings(): Service["quota"] {
+    return this.#service.quota;
+  }
+
+  /** Requests wait until they will succeed. */
+  get isHolding(): boolean {
+    return this.settings.mode === "hold";
+  }
+
+  /** ms that a request of these headers waits at most. */
+  patienceOf({ prefer }: IncomingHttpHeaders): number {
+    return preferredWaitMs(prefer) ?? this.settings.maxWaitMs;
+  }
+
+  passOf(parts: QuotaPassParts): QuotaPass {
+    return this.isHolding ? new HoldingPass(this, parts) : new ObservingPass(this, parts);
+  }
+
+  /** What would become of a request now: its bucket and its wait, or its refusal. Nothing is set aside. */
+  decide(parts: QuotaPassParts): { readonly bucket: string; readonly waitMs: number } | GatewayError {
+    const { exchange, route, headers } = parts;
+    const { prepared } = route;
+    const maxWaitMs = this.patienceOf(exchange.req.headers);
+    const outcome = this.of(prepared.credential, headers).decide(requestOf(parts, maxWaitMs));
+    return "reason" in outcome ? quotaRefusal(outcome, prepared.service.key, Date.now()) : outcome;
+  }
+
+  /** Whether what is known here holds for that service too. */
+  isFor({ key, baseUrl, vendor }: Service): boolean {
+    const { origin } = new URL(baseUrl);
+    return this.#service.key === key && this.#origin === origin && this.#service.vendor === vendor;
+  }
+
+  /** The service was changed: what is known goes on. */
+  configure(service: Service): void {
+    this.#service = service;
+  }
+
+  /** Of the credential that a request bears. @param headers flat list, as they go upstream. */
+  of(credential: PreparedCredential, headers: readonly string[]): CredentialQuota {
+    if (credential.place === "header" || credential.place === "query") {
+      return (this.#own.get(credential.value) ?? this.#openOwn(credential.value)).quota;
+    }
+    const text = passedCredential(headers);
+    const held = this.#passed.get(text) ?? this.#openPassed(text);
+    // The last used is the last in the Map.
+    this.#passed.delete(text);
+    this.#passed.set(text, held);
+    return held.quota;
+  }
+
+  noteRefusal(now: number): void {
+    this.upstreamRefusals++;
+    this.lastRefusalAt = now;
+  }
+
+  describe(now: number): ServiceQuotaState {
+    const { mode, maxWaitMs, maxQueue } = this.settings;
+    const credentials: QuotaState[] = [];
+    for (const { quota, source, fingerprint } of this.#held()) {
+      const { refusals, ...state } = quota.describe(now);
+      const limit = this.rules.refusals?.limit;
+      const counted = refusals === undefined || limit === undefined ? null : { count: refusals, limit };
+      credentials.push({ source, fingerprint, ...state, refusals: counted });
+    }
+    const { upstreamRefusals, lastRefusalAt } = this;
+    return { ...{ mode, maxWaitMs, maxQueue, upstreamRefusals, lastRefusalAt }, credentials };
+  }
+
+  /** From now on nobody waits beyond `until`, ms since the epoch. */
+  drain(until: number): void {
+    this.#drainsUntil = until;
+    for (const { quota } of this.#held()) quota.drain(until);
+  }
+
+  *#held(): Iterable<HeldCredential> {
+    yield* this.#own.values();
+    yield* this.#passed.values();
+  }
+
+  get #origin(): string {
+    return new URL(this.#service.baseUrl).origin;
+  }
+
+  #openOwn(value: string): HeldCredential {
+    this.#forgetIdle(this.#own);
+    const { credential } = this.#service;
+    const secret = credential?.secret?.reveal();
+    const fingerprint = secret === undefined ? null : this.#context.fingerprint.credential(secret);
+    const held = { quota: this.#open(value), source: credential?.source ?? null, fingerprint };
+    this.#own.set(value, held);
+    return held;
+  }
+
+  #openPassed(text: string): HeldCredential {
+    if (this.#passed.size >= CREDENTIALS_LIMIT) this.#makeRoom();
+    if (text === "") return { quota: this.#open(text), source: null, fingerprint: null };
+    const fingerprint = this.#context.fingerprint.quota(`passed ${text}`).slice(0, 8);
+    return { quota: this.#open(text), source: "caller", fingerprint };
+  }
+
+  #open(text: string): CredentialQuota {
+    const { ledger, clock, fingerprint, known } = this.#context;
+    // By its upstream too: a service that is pointed elsewhere has another quota there.
+    const prefix = `${this.#service.key}\n${fingerprint.quota(`${this.#origin} ${text}`)}\n`;
+    const configured = () => this.#service;
+    const quota = new CredentialQuota({
+      ...{ rules: this.rules, ledger, prefix, clock },
+      get maxQueue() {
+        return configured().quota.maxQueue;
+      },
+      get maxInFlight() {
+        return configured().maxConcurrent || Number.POSITIVE_INFINITY;
+      },
+    });
+    quota.restore(known.get(prefix) ?? [], clock.now());
+    if (this.#drainsUntil !== undefined) quota.drain(this.#drainsUntil);
+    return quota;
+  }
+
+  #forgetIdle(held: Map<string, HeldCredential>): void {
+    for (const [key, { quota }] of held) if (quota.isIdle) held.delete(key);
+  }
+
+  /** One of which nothing would be missed, else the one that was used the longest ago: what it knows is in the ledger still. */
+  #makeRoom(): void {
+    let oldest: string | undefined;
+    for (const [text, { quota }] of this.#passed) {
+      if (quota.waiting > 0) continue;
+      oldest ??= text;
+      if (!quota.isIdle) continue;
+      oldest = text;
+      break;
+    }
+    if (oldest !== undefined) this.#passed.delete(oldest);
+  }
+}

@@ -1,0 +1,64 @@
+/** Whose quota a request spends, and how long it would rather wait: both out of its headers. */
+import { describe, expect, test } from "vitest";
+import { passedCredential } from "../../../src/data-plane/quota/passed-credential.ts";
+import { preferredWaitMs } from "../../../src/data-plane/quota/prefer-wait.ts";
+
+describe("a caller's own credential", () => {
+  test.each([
+    ["Authorization", "Bearer a", "Bearer b"],
+    ["authorization", "Basic YTpi", "Basic YTpj"],
+    ["Private-Token", "a", "b"],
+    ["X-Shopify-Access-Token", "a", "b"],
+    ["X-Goog-Api-Key", "a", "b"],
+    ["apikey", "a", "b"],
+    ["X-Auth-Key", "a", "b"],
+    ["Cookie", "session=a", "session=b"],
+    ["X-Amz-Security-Token", "a", "b"],
+  ])("in %s tells two holders apart", (name, one, other) => {
+    expect(passedCredential([name, one])).not.toBe("");
+    expect(passedCredential([name, one])).not.toBe(passedCredential([name, other]));
+    expect(passedCredential(["Accept", "a", name, one])).toBe(passedCredential([name, one, "Accept", "b"]));
+  });
+
+  test.each([
+    ["Idempotency-Key", "a"],
+    ["X-Request-Id", "a"],
+    ["X-CSRF-Token", "a"],
+    ["Accept", "a"],
+    ["Sec-WebSocket-Key", "a"],
+    ["anthropic-version", "2023-06-01"],
+  ])("is not what %s holds", (name, value) => {
+    expect(passedCredential([name, value])).toBe("");
+  });
+
+  test("that is signed anew each time is its holder's", () => {
+    const aws = (id: string, signature: string) =>
+      passedCredential([
+        "Authorization",
+        `AWS4-HMAC-SHA256 Credential=${id}/20261121/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=${signature}`,
+      ]);
+    expect(aws("AKIA1", "aa")).toBe(aws("AKIA1", "bb"));
+    expect(aws("AKIA1", "aa")).not.toBe(aws("AKIA2", "aa"));
+    const digest = (name: string, nonce: string) =>
+      passedCredential(["Authorization", `Digest username="${name}", realm="a", nonce="${nonce}", response="c"`]);
+    expect(digest("me", "1")).toBe(digest("me", "2"));
+    expect(digest("me", "1")).not.toBe(digest("you", "1"));
+  });
+});
+
+test.each([
+  ["wait=10", 10_000],
+  ["respond-async, wait=10", 10_000],
+  ["wait=0", 0],
+  ['WAIT = "5"; x=1', 5_000],
+  ["return=minimal, wait=3, wait=9", 3_000],
+  ["wait=999999999", 3_600_000],
+  ["wait=-1", undefined],
+  ["wait=1.5", undefined],
+  ["wait=", undefined],
+  ["await=5", undefined],
+  ["", undefined],
+  [undefined, undefined],
+])("Prefer: %s is a patience of %s ms", (value, ms) => {
+  expect(preferredWaitMs(value)).toBe(ms);
+});

@@ -1,0 +1,88 @@
+/** An upstream that enforces a quota and tells of it, in the styles that are in use. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { startUpstream } from "./upstream.ts";
+
+/** @param left of the window. @param resetMs to its end. @param now ms since the epoch. */
+type QuotaHeaders = (limit: number, left: number, resetMs: number, now: number) => Record<string, string>;
+
+export const QUOTA_STYLES: Readonly<Record<string, QuotaHeaders>> = {
+  "X-RateLimit, epoch": (limit, left, resetMs, now) => ({
+    "x-ratelimit-limit": String(limit),
+    "x-ratelimit-remaining": String(left),
+    "x-ratelimit-reset": String(Math.floor((now + resetMs) / 1_000)),
+  }),
+  "X-RateLimit, cut-off seconds": (limit, left, resetMs) => ({
+    "x-ratelimit-limit": String(limit),
+    "x-ratelimit-remaining": String(left),
+    "x-ratelimit-reset": String(Math.floor(resetMs / 1_000)),
+  }),
+  "Discord, with decimals": (limit, left, resetMs) => ({
+    "x-ratelimit-limit": String(limit),
+    "x-ratelimit-remaining": String(left),
+    "x-ratelimit-reset-after": (resetMs / 1_000).toFixed(3),
+    "x-ratelimit-bucket": "abcd1234",
+  }),
+  IETF: (limit, left, resetMs) => ({
+    "ratelimit-policy": `"default";q=${limit};w=2`,
+    ratelimit: `"default";r=${left};t=${Math.ceil(resetMs / 1_000)}`,
+  }),
+  "GitLab, without the X-": (limit, left, resetMs, now) => ({
+    "ratelimit-limit": String(limit),
+    "ratelimit-remaining": String(left),
+    "ratelimit-reset": String(Math.ceil((now + resetMs) / 1_000)),
+  }),
+  OpenAI: (limit, left, resetMs) => ({
+    "x-ratelimit-limit-requests": String(limit),
+    "x-ratelimit-remaining-requests": String(left),
+    "x-ratelimit-reset-requests": `${Math.ceil(resetMs)}ms`,
+    "x-ratelimit-limit-tokens": "100000",
+    "x-ratelimit-remaining-tokens": "90000",
+    "x-ratelimit-reset-tokens": "6m0s",
+  }),
+  Anthropic: (limit, left, resetMs, now) => ({
+    "anthropic-ratelimit-requests-limit": String(limit),
+    "anthropic-ratelimit-requests-remaining": String(left),
+    "anthropic-ratelimit-requests-reset": new Date(now + resetMs).toISOString().replace(/\.\d+Z/, "Z"),
+  }),
+};
+
+export interface QuotaUpstreamOptions {
+  readonly limit?: number;
+  readonly windowMs?: number;
+  readonly style?: string;
+  /** What is counted apart. */
+  readonly bucketOf?: (req: IncomingMessage) => string;
+  /** Of a refusal, beside the quota's. */
+  readonly refusalHeaders?: (resetMs: number) => Record<string, string>;
+  /** ms that an answer takes. */
+  readonly latencyMs?: number;
+}
+
+/** A window begins with its first request; more than the limit in it is refused with 429. */
+export async function startQuotaUpstream(options: QuotaUpstreamOptions = {}) {
+  const { limit = 10, windowMs = 2_000, style = "X-RateLimit, epoch", bucketOf = () => "", latencyMs = 20 } = options;
+  const windows = new Map<string, { endsAt: number; used: number }>();
+  const counts = { served: 0, refused: 0 };
+  const handle = (req: IncomingMessage, res: ServerResponse) => {
+    req.resume();
+    const now = Date.now();
+    const key = bucketOf(req);
+    const known = windows.get(key);
+    const window = known !== undefined && now < known.endsAt ? known : { endsAt: now + windowMs, used: 0 };
+    windows.set(key, window);
+    window.used++;
+    const isRefused = window.used > limit;
+    counts[isRefused ? "refused" : "served"]++;
+    const resetMs = window.endsAt - now;
+    const headers = QUOTA_STYLES[style]?.(limit, Math.max(0, limit - window.used), resetMs, now);
+    setTimeout(() => {
+      res.writeHead(isRefused ? 429 : 200, {
+        "content-type": "application/json",
+        ...headers,
+        ...(isRefused ? options.refusalHeaders?.(resetMs) : {}),
+      });
+      res.end(JSON.stringify({ bucket: key, isRefused }));
+    }, latencyMs);
+  };
+  return { ...(await startUpstream(handle)), counts };
+}
