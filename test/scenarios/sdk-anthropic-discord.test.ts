@@ -100,7 +100,7 @@ describe("@anthropic-ai/sdk", () => {
 });
 
 describe("@discordjs/rest", () => {
-  async function startDiscord(handler: Handler) {
+  async function startDiscord(handler: Handler, service = {}) {
     const upstream = await startUpstream(handler);
     const gateway = await startGateway({
       env: { DISCORD_TOKEN: "discord-upstream-token", PROXY_API_KEY: PROXY_KEY },
@@ -109,6 +109,7 @@ describe("@discordjs/rest", () => {
           baseUrl: `${upstream.url}/api/v10/`,
           versionedBaseUrls: { v9: `${upstream.url}/api/v9/`, v10: `${upstream.url}/api/v10/` },
           auth: { type: "bot", tokenEnvVar: "DISCORD_TOKEN" },
+          ...service,
         },
       },
     });
@@ -145,7 +146,7 @@ describe("@discordjs/rest", () => {
     expect(received.includes(file)).toBe(true);
   });
 
-  test("sees the upstream's limits as they are: its own limiter waits out a 429 and goes on", async () => {
+  test("sees the upstream's limits as they are where they are only observed: its own limiter waits out a 429 and goes on", async () => {
     let asked = 0;
     const { client } = await startDiscord((_, res) => {
       asked++;
@@ -157,7 +158,7 @@ describe("@discordjs/rest", () => {
           { message: "slow down", retry_after: 0.2, global: false },
           { ...limits, "x-ratelimit-remaining": "0", "retry-after": "1", "x-ratelimit-scope": "user" },
         );
-      else json(res, 200, { id: "3" }, { ...limits, "x-ratelimit-remaining": "4" });
+      else json(res, 200, { id: "3" }, { ...limits, "x-ratelimit-remaining": "4" }, { quota: { mode: "observe" } });
     });
     const rest = client();
     const limited: unknown[] = [];

@@ -60,7 +60,13 @@ export interface QuotaUpstreamOptions {
 
 /** A window begins with its first request; more than the limit in it is refused with 429. */
 export async function startQuotaUpstream(options: QuotaUpstreamOptions = {}) {
-  const { limit = 10, windowMs = 2_000, style = "X-RateLimit, epoch", bucketOf = () => "", latencyMs = 20 } = options;
+  const {
+    limit = 10,
+    windowMs = 2_000,
+    style = "Discord, with decimals",
+    bucketOf = () => "",
+    latencyMs = 20,
+  } = options;
   const windows = new Map<string, { endsAt: number; used: number }>();
   const counts = { served: 0, refused: 0 };
   const handle = (req: IncomingMessage, res: ServerResponse) => {
