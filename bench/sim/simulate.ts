@@ -65,7 +65,7 @@ class Run {
     await this.#clock.sleep(this.#random.whole(0, 2_000));
     for (;;) {
       const burst = Array.from({ length: this.#random.whole(...stream.burst) }, () => {
-        this.#tally.wants(stream);
+        this.#tally.wants(stream, this.#clock.now());
         return this.#send(stream, this.#clock.now());
       });
       await Promise.all(burst);
@@ -78,7 +78,7 @@ class Run {
       const sentAt = this.#clock.now();
       const { isRefusal } = await this.#exchange(stream.request);
       if (!isRefusal) {
-        this.#tally.goes(stream, sentAt - wantedAt);
+        this.#tally.went(stream, wantedAt, sentAt);
         this.#tally.served(stream);
         return;
       }
@@ -98,7 +98,7 @@ class Run {
         await this.#clock.sleep(outcome.retryAt - this.#clock.now());
         continue;
       }
-      this.#tally.goes(stream, this.#clock.now() - wantedAt);
+      this.#tally.went(stream, wantedAt, this.#clock.now());
       const { status, headers, isRefusal } = await this.#exchange(request);
       outcome.answered(status, readQuota(headers, this.#clock.now()));
       if (!isRefusal) return this.#tally.served(stream);
@@ -119,7 +119,7 @@ class Run {
     }
     this.#upstream.arrive(stream.request, this.#clock.now());
     this.#upstream.leave(stream.request);
-    this.#tally.goes(stream, this.#clock.now() - wantedAt);
+    this.#tally.went(stream, wantedAt, this.#clock.now());
     this.#tally.served(stream);
     done();
     // As long as an answer takes at least, so that a burst does not follow another within no time.

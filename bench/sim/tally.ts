@@ -17,10 +17,14 @@ export interface Tallied {
   readonly contested: number;
 }
 
+/** From when on somebody is taken to wait for a limit, ms. */
+const WAITS_MS = 500;
+
 export class Tally {
   readonly #callerIds: readonly string[];
   readonly #heavyCallerId: string;
-  readonly #waiting = new Map<string, Map<string, number>>();
+  /** By kind and caller: since when each request is wanted, ms since the epoch. */
+  readonly #waiting = new Map<string, Map<string, number[]>>();
   readonly #contested = new Map<string, number>();
   readonly #servedByKind = new Map<string, number>();
   readonly #waitsMs: number[] = [];
@@ -33,19 +37,21 @@ export class Tally {
     for (const { kind } of streams) this.#waiting.set(kind, new Map());
   }
 
-  wants({ kind, callerId }: Stream): void {
+  wants({ kind, callerId }: Stream, now: number): void {
     const waiting = this.#waiting.get(kind)!;
-    waiting.set(callerId, (waiting.get(callerId) ?? 0) + 1);
+    waiting.set(callerId, [...(waiting.get(callerId) ?? []), now]);
   }
 
-  /** @param waitMs since it was wanted. */
-  goes({ kind, callerId }: Stream, waitMs: number): void {
+  /** Times are ms since the epoch. */
+  went({ kind, callerId }: Stream, wantedAt: number, now: number): void {
     const waiting = this.#waiting.get(kind)!;
-    if (this.#callerIds.every((id) => (waiting.get(id) ?? 0) > 0)) {
+    // What came just now and goes at once has not waited for anybody.
+    if (this.#callerIds.every((id) => (waiting.get(id)?.[0] ?? now) <= now - WAITS_MS)) {
       this.#contested.set(callerId, (this.#contested.get(callerId) ?? 0) + 1);
     }
-    waiting.set(callerId, waiting.get(callerId)! - 1);
-    this.#waitsMs.push(waitMs);
+    const line = waiting.get(callerId)!;
+    line.splice(line.indexOf(wantedAt), 1);
+    this.#waitsMs.push(now - wantedAt);
   }
 
   served({ kind }: Stream): void {

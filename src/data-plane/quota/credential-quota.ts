@@ -96,7 +96,8 @@ export class CredentialQuota {
     const isSilent = reading.windows.length === 0 && reading.bucket === undefined;
     if (isSilent && status !== 401 && status !== 403 && status !== 429) return;
     const route = this.#options.rules.routeOf(method, path);
-    const answer = { route, status, reading, reserved: new Map<string, string>(), sentAt: now };
+    const isNobodys = { reserved: new Map<string, string>(), sentAt: now, number: Number.POSITIVE_INFINITY };
+    const answer = { route, status, reading, ...isNobodys };
     this.#changed(learnAnswer(this.#parts.buckets.of(route, now), answer, this.#parts, now));
   }
 

@@ -65,6 +65,7 @@ export class Turnstile {
   #ticket(taken: Bucket<Waiting>, { request, costs, since }: Passing, reserved: Reserved, sentAt: number): Ticket {
     const { parts, now, onEnd } = this.#options;
     const { accounts, gates, rules } = parts;
+    const number = taken.sent;
     let isOver = false;
     const end = (how: "answered" | "lost" | "unused", settle: (bucket: Bucket<Waiting>) => Bucket<Waiting>) => {
       if (isOver) return;
@@ -80,7 +81,7 @@ export class Turnstile {
       answered: (status, reading) =>
         end("answered", (bucket) => {
           const route = rules.routeOf(request.method, request.path);
-          return learnAnswer(bucket, { route, status, reading, reserved, sentAt }, parts, now());
+          return learnAnswer(bucket, { route, status, reading, reserved, sentAt, number }, parts, now());
         }),
       lost: () =>
         end("lost", (bucket) => {
