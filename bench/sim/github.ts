@@ -70,8 +70,8 @@ const COMMENT = { method: "POST", path: "/repos/o/r/issues/1/comments" };
 function streamsOf(callerId: string, times: number): Stream[] {
   return [
     { callerId, kind: "core", request: READ, burst: [5 * times, 15 * times], pauseMs: [0, 3_000] },
-    { callerId, kind: "search", request: SEARCH, burst: [times, 3 * times], pauseMs: [0, 3_000] },
-    { callerId, kind: "content", request: COMMENT, burst: [times, 2 * times], pauseMs: [0, 20_000] },
+    { callerId, kind: "search", request: SEARCH, burst: [3 * times, 6 * times], pauseMs: [0, 3_000] },
+    { callerId, kind: "content", request: COMMENT, burst: [3 * times, 6 * times], pauseMs: [0, 20_000] },
   ];
 }
 

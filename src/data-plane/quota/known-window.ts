@@ -13,8 +13,8 @@ export interface Told {
   readonly isRefusal: boolean;
   /** Requests that the answer may have counted, this one among them: at least 1. */
   readonly inFlight: number;
-  /** Requests that were sent after the one that was answered, whatever became of them. */
-  readonly sentSince: number;
+  /** Other requests that were on their way while this one was: each may have been counted before it or after. */
+  readonly overlapping: number;
   /** ms since the epoch, as is `now`. */
   readonly sentAt: number;
   readonly now: number;
@@ -61,10 +61,10 @@ export class KnownWindow {
 
   /** @returns the reading as it is to be understood, for the ledger. */
   learn(raw: QuotaWindow, told: Told): QuotaWindow {
-    const { isRefusal, inFlight, sentSince, sentAt, now } = told;
+    const { isRefusal, overlapping, sentAt, now } = told;
     this.missed = 0;
     if (isRefusal) this.#refill.disprove();
-    else this.#refill.learn(raw, { others: inFlight - 1 + sentSince, sentAt, now });
+    else this.#refill.learn(raw, { overlapping, sentAt, now });
     const reading = { ...raw, resetsAt: this.#endOf(raw.resetsAt, sentAt, now) };
     const { remaining, resetsAt } = reading;
     // Of a window that is over, or of one before the present one.

@@ -24,8 +24,8 @@ export interface Answer {
   readonly reserved: Reserved;
   /** ms since the epoch. */
   readonly sentAt: number;
-  /** Which of the bucket's requests it was; infinity where it took no ticket. */
-  readonly number: number;
+  /** Other requests of the bucket that were on their way while this one was. */
+  readonly overlapping: number;
 }
 
 /** The account of a closure, in the place of a window. */
@@ -43,7 +43,7 @@ const NAME_KEPT_MS = 7 * 86_400_000;
 /** @returns the bucket that it was counted in. */
 export function learnAnswer<T extends BucketMember>(
   taken: Bucket<T>,
-  { route, status, reading, reserved, sentAt, number }: Answer,
+  { route, status, reading, reserved, sentAt, overlapping }: Answer,
   parts: QuotaParts<T>,
   now: number,
 ): Bucket<T> {
@@ -56,8 +56,7 @@ export function learnAnswer<T extends BucketMember>(
   const bucket = buckets.rename(taken, route, name, now);
   const closure = rules.closureOf(status, reading, now);
   const { hasFixedWindows } = rules;
-  const sentSince = Math.max(0, bucket.sent - number);
-  const told = { isRefusal: closure !== undefined, inFlight: 1, sentSince, sentAt, now, hasFixedWindows };
+  const told = { isRefusal: closure !== undefined, inFlight: 1, overlapping, sentAt, now, hasFixedWindows };
   const understood = bucket.learn(status, reading, told);
   const settled = new Set<string>();
   for (const { name: window, limit, remaining, resetsAt } of understood) {
