@@ -6,7 +6,7 @@
 import type { Account } from "../../stores/ledger.ts";
 import { FairQueue } from "./fair-queue.ts";
 import { KnownWindow, type Told } from "./known-window.ts";
-import type { QuotaReading } from "./read-quota.ts";
+import type { QuotaReading, QuotaWindow } from "./read-quota.ts";
 
 /** Where no limit is told, a request is let go ahead after so long, ms, though the one before has not been answered. */
 const PATIENCE_MS = 1_000;
@@ -31,6 +31,8 @@ export class Bucket<T extends Member> {
   /** Those in which somebody waits. */
   readonly lanes = new Map<string, FairQueue<T>>();
   inFlight = 0;
+  /** Requests that were ever let go. */
+  sent = 0;
   /** Nothing goes before then, ms since the epoch. */
   closedUntil = 0;
   /** The ledger has nothing before then, unless something comes back. */
@@ -119,6 +121,7 @@ export class Bucket<T extends Member> {
   grant(now: number): void {
     if (this.inFlight === 0) this.#silentSince = now;
     this.inFlight++;
+    this.sent++;
     this.#grantedAt = now;
     for (const window of this.#windows.values()) window.grant(now);
   }
@@ -130,14 +133,16 @@ export class Bucket<T extends Member> {
     if (how === "lost" && !this.#isKnown(now)) this.#unaccounted++;
   }
 
-  learn(status: number, { windows }: Pick<QuotaReading, "windows">, told: Told): void {
+  /** @returns the windows as they are to be understood, for the ledger. */
+  learn(status: number, { windows }: Pick<QuotaReading, "windows">, told: Told): readonly QuotaWindow[] {
     const { now, isRefusal } = told;
     this.#silentSince = now;
     this.#refusedInRow = isRefusal ? this.#refusedInRow + 1 : 0;
     const inFlight = Math.max(1, this.inFlight + this.#unaccounted);
+    const understood: QuotaWindow[] = [];
     for (const window of windows) {
       const known = this.#windows.get(window.name) ?? new KnownWindow(window.name);
-      known.learn(window, { ...told, inFlight });
+      understood.push(known.learn(window, { ...told, inFlight }));
       this.#windows.set(window.name, known);
     }
     for (const window of this.#windows.values()) {
@@ -147,6 +152,7 @@ export class Bucket<T extends Member> {
     }
     if (windows.length === 0) this.#learnSilence(status, isRefusal, now);
     else if (this.#isKnown(now)) this.#unaccounted = 0;
+    return understood;
   }
 
   #learnSilence(status: number, isRefusal: boolean, now: number): void {
@@ -184,6 +190,7 @@ export class Bucket<T extends Member> {
   /** All that is known of the other one, and what it has in flight. */
   absorb(other: Bucket<T>): void {
     this.inFlight += other.inFlight;
+    this.sent += other.sent;
     this.closedUntil = Math.max(this.closedUntil, other.closedUntil);
     for (const window of other.windows) if (!this.#windows.has(window.name)) this.#windows.set(window.name, window);
     other.mergedInto = this;

@@ -96,8 +96,9 @@ export class CredentialQuota {
     const isSilent = reading.windows.length === 0 && reading.bucket === undefined;
     if (isSilent && status !== 401 && status !== 403 && status !== 429) return;
     const route = this.#options.rules.routeOf(method, path);
-    const answer = { route, status, reading, reserved: new Map<string, string>(), sentAt: now };
-    this.#changed(learnAnswer(this.#parts.buckets.of(route, now), answer, this.#parts, now));
+    const bucket = this.#parts.buckets.of(route, now);
+    const isNobodys = { reserved: new Map<string, string>(), sentAt: now, overlapping: bucket.inFlight };
+    this.#changed(learnAnswer(bucket, { route, status, reading, ...isNobodys }, this.#parts, now));
   }
 
   /** What would happen to a request now: ms until it would go, or its refusal. Nothing is set aside. */

@@ -13,6 +13,8 @@ export interface Told {
   readonly isRefusal: boolean;
   /** Requests that the answer may have counted, this one among them: at least 1. */
   readonly inFlight: number;
+  /** Other requests that were on their way while this one was: each may have been counted before it or after. */
+  readonly overlapping: number;
   /** ms since the epoch, as is `now`. */
   readonly sentAt: number;
   readonly now: number;
@@ -57,15 +59,17 @@ export class KnownWindow {
     return Math.max(0, this.isRefilling ? Math.floor(this.#refill.levelAt(now)) : this.#free);
   }
 
-  learn(reading: QuotaWindow, told: Told): void {
-    const { remaining, resetsAt } = reading;
-    const { isRefusal, inFlight, now } = told;
+  /** @returns the reading as it is to be understood, for the ledger. */
+  learn(raw: QuotaWindow, told: Told): QuotaWindow {
+    const { isRefusal, overlapping, sentAt, now } = told;
     this.missed = 0;
     if (isRefusal) this.#refill.disprove();
-    else this.#refill.learn(reading, { others: inFlight - 1, sentAt: told.sentAt, now });
+    else this.#refill.learn(raw, { overlapping, sentAt, now });
+    const reading = { ...raw, resetsAt: this.#endOf(raw.resetsAt, sentAt, now) };
+    const { remaining, resetsAt } = reading;
     // Of a window that is over, or of one before the present one.
     const isLate = resetsAt <= now || (this.isKnown(now) && resetsAt < this.resetsAt - SAME_WINDOW_MS);
-    if (isLate && this.limit > 0) return;
+    if (isLate && this.limit > 0) return reading;
     const begins = !this.isKnown(now) || resetsAt > this.resetsAt + SAME_WINDOW_MS;
     const all = Math.max(reading.limit ?? 0, begins || reading.limit !== undefined ? remaining : this.limit);
     if (begins) this.#begin(all, reading, told);
@@ -76,6 +80,16 @@ export class KnownWindow {
       this.#isFixed &&= remaining >= all - this.#sent && !isRefusal;
     }
     this.#lengthMs = Math.max(this.#lengthMs, resetsAt - now);
+    return reading;
+  }
+
+  /**
+   * How long a window still takes is counted from when the answer was written, which may have been when the request was sent: what
+   * looks like the end of another window may be that of the present one.
+   */
+  #endOf(resetsAt: number, sentAt: number, now: number): number {
+    const mayBeThis = this.isKnown(now) && resetsAt - (now - sentAt) <= this.resetsAt + SAME_WINDOW_MS;
+    return mayBeThis ? Math.min(resetsAt, this.resetsAt) : resetsAt;
   }
 
   #begin(told: number, { limit, remaining, resetsAt }: QuotaWindow, { isRefusal, inFlight, now, ...rest }: Told): void {

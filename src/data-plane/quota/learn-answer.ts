@@ -24,6 +24,8 @@ export interface Answer {
   readonly reserved: Reserved;
   /** ms since the epoch. */
   readonly sentAt: number;
+  /** Other requests of the bucket that were on their way while this one was. */
+  readonly overlapping: number;
 }
 
 /** The account of a closure, in the place of a window. */
@@ -41,7 +43,7 @@ const NAME_KEPT_MS = 7 * 86_400_000;
 /** @returns the bucket that it was counted in. */
 export function learnAnswer<T extends BucketMember>(
   taken: Bucket<T>,
-  { route, status, reading, reserved, sentAt }: Answer,
+  { route, status, reading, reserved, sentAt, overlapping }: Answer,
   parts: QuotaParts<T>,
   now: number,
 ): Bucket<T> {
@@ -54,9 +56,10 @@ export function learnAnswer<T extends BucketMember>(
   const bucket = buckets.rename(taken, route, name, now);
   const closure = rules.closureOf(status, reading, now);
   const { hasFixedWindows } = rules;
-  bucket.learn(status, reading, { isRefusal: closure !== undefined, inFlight: 1, sentAt, now, hasFixedWindows });
+  const told = { isRefusal: closure !== undefined, inFlight: 1, overlapping, sentAt, now, hasFixedWindows };
+  const understood = bucket.learn(status, reading, told);
   const settled = new Set<string>();
-  for (const { name: window, limit, remaining, resetsAt } of reading.windows) {
+  for (const { name: window, limit, remaining, resetsAt } of understood) {
     const key = accounts.keyOf(bucket.key, window);
     settled.add(key);
     accounts.settle(key, reserved.get(key), { limit: limit ?? remaining, remaining, resetsAt }, now);

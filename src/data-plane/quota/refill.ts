@@ -3,6 +3,7 @@
  * more of it is used. Times are ms since the epoch, told by the caller.
  * Invariant: what it takes to be there is never more than what is there, as long as nobody else spends it.
  */
+import type { Told } from "./known-window.ts";
 import type { QuotaWindow } from "./read-quota.ts";
 
 /** By so much may a told reset be off: it is cut off at the second, and the answer took its time. */
@@ -34,8 +35,8 @@ export class Refill {
     return this.#pointMs !== undefined;
   }
 
-  /** @param others requests in flight besides the one that was answered. @param sentAt when that one was sent. */
-  learn(window: QuotaWindow, { others, sentAt, now }: { others: number; sentAt: number; now: number }): void {
+  /** @param told when the request was sent, and how many others were on their way while it was. */
+  learn(window: QuotaWindow, { overlapping, sentAt, now }: Pick<Told, "overlapping" | "sentAt" | "now">): void {
     const { limit, remaining, resetsAt, pointMs } = window;
     if (limit === undefined) return;
     this.#limit = limit;
@@ -43,7 +44,8 @@ export class Refill {
     if (pointMs === undefined) this.#weigh(limit - remaining, resetsAt - now);
     else this.#pointMs = pointMs;
     if (this.#pointMs === undefined) return;
-    const surely = remaining - others;
+    // Those that were on their way may all have been counted after this one.
+    const surely = remaining - overlapping;
     // What was measured when the request arrived cannot have grown by more since it was sent.
     const atMost = remaining + (now - sentAt) / this.#pointMs;
     this.#level = wasProved ? Math.max(surely, Math.min(this.levelAt(now), atMost)) : surely;

@@ -65,6 +65,7 @@ export class Turnstile {
   #ticket(taken: Bucket<Waiting>, { request, costs, since }: Passing, reserved: Reserved, sentAt: number): Ticket {
     const { parts, now, onEnd } = this.#options;
     const { accounts, gates, rules } = parts;
+    const before = { sent: taken.sent, inFlight: taken.inFlight - 1 };
     let isOver = false;
     const end = (how: "answered" | "lost" | "unused", settle: (bucket: Bucket<Waiting>) => Bucket<Waiting>) => {
       if (isOver) return;
@@ -80,7 +81,8 @@ export class Turnstile {
       answered: (status, reading) =>
         end("answered", (bucket) => {
           const route = rules.routeOf(request.method, request.path);
-          return learnAnswer(bucket, { route, status, reading, reserved, sentAt }, parts, now());
+          const overlapping = before.inFlight + Math.max(0, bucket.sent - before.sent);
+          return learnAnswer(bucket, { route, status, reading, reserved, sentAt, overlapping }, parts, now());
         }),
       lost: () =>
         end("lost", (bucket) => {

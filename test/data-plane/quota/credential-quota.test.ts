@@ -4,7 +4,7 @@ import { CredentialQuota } from "../../../src/data-plane/quota/credential-quota.
 import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
 import { genericRules, type QuotaRules } from "../../../src/data-plane/quota/rules.ts";
 import { createLedger } from "../../../src/stores/ledger.ts";
-import { VirtualClock } from "../../support/virtual-clock.ts";
+import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
 
 interface Answer {
   readonly status: number;

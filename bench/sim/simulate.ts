@@ -1,0 +1,139 @@
+/**
+ * One scenario, once: over simulated time, with requests that take their time to the upstream and back.
+ * Invariant: what a caller does depends on what it is answered, and the upstream on what arrives; the quota sees what it would see
+ * in the gateway, and nothing else.
+ */
+import { CredentialQuota } from "../../src/data-plane/quota/credential-quota.ts";
+import { readQuota } from "../../src/data-plane/quota/read-quota.ts";
+import { createLedger } from "../../src/stores/ledger.ts";
+import { Random } from "./random.ts";
+import type { Scenario, SimulatedRequest, SimulatedUpstream, Stream } from "./scenario.ts";
+import { type Tallied, Tally } from "./tally.ts";
+import { VirtualClock } from "./virtual-clock.ts";
+
+/**
+ * `off`: straight to the upstream, and after a refusal again after a second, two, four … up to a minute, give or take a half, as
+ * clients do that do not look at headers. `hold`: through the quota; who is refused by it comes again when it says. `ideal`: whoever
+ * knows all limits and the upstream's clock, without a network: what the rules allow while there is demand.
+ */
+export type Mode = "off" | "hold" | "ideal";
+
+/** One way, ms. */
+const LATENCY_MS = [20, 120] as const;
+
+const LEASE_MS = 60_000;
+
+/** @param durationMs less than the scenario's for a shorter look. */
+export async function simulate(scenario: Scenario, mode: Mode, durationMs = scenario.durationMs): Promise<Tallied> {
+  const run = new Run(scenario, mode, durationMs);
+  return run.finish();
+}
+
+class Run {
+  readonly #scenario: Scenario;
+  readonly #clock = new VirtualClock();
+  readonly #random = new Random(20_260_101);
+  readonly #upstream: SimulatedUpstream;
+  readonly #quota: CredentialQuota;
+  readonly #tally: Tally;
+  readonly #durationMs: number;
+  readonly #endsAt: number;
+  readonly #send: (stream: Stream, wantedAt: number) => Promise<void>;
+  /** The last of each kind that waits for the ideal: they go one after another. */
+  readonly #idealTurns = new Map<string, Promise<void>>();
+
+  constructor(scenario: Scenario, mode: Mode, durationMs: number) {
+    this.#scenario = scenario;
+    this.#durationMs = durationMs;
+    this.#upstream = scenario.createUpstream();
+    this.#endsAt = this.#clock.now() + durationMs;
+    const { rules } = scenario;
+    const clock = this.#clock;
+    this.#quota = new CredentialQuota({ rules, ledger: createLedger(), prefix: "s\nc\n", maxQueue: 1_000, clock });
+    this.#tally = new Tally(scenario);
+    const ways = { off: this.#sendStraight, hold: this.#sendHeld, ideal: this.#sendIdeally };
+    this.#send = ways[mode].bind(this);
+  }
+
+  async finish(): Promise<Tallied> {
+    for (const stream of this.#scenario.streams) void this.#keepAsking(stream);
+    await this.#clock.run(this.#durationMs);
+    return this.#tally.result();
+  }
+
+  async #keepAsking(stream: Stream): Promise<void> {
+    await this.#clock.sleep(this.#random.whole(0, 2_000));
+    for (;;) {
+      const burst = Array.from({ length: this.#random.whole(...stream.burst) }, () => {
+        this.#tally.wants(stream, this.#clock.now());
+        return this.#send(stream, this.#clock.now());
+      });
+      await Promise.all(burst);
+      await this.#clock.sleep(this.#random.whole(...stream.pauseMs));
+    }
+  }
+
+  async #sendStraight(stream: Stream, wantedAt: number): Promise<void> {
+    for (let backoffMs = 1_000; ; backoffMs = Math.min(60_000, backoffMs * 2)) {
+      const sentAt = this.#clock.now();
+      const { isRefusal } = await this.#exchange(stream.request);
+      if (!isRefusal) {
+        this.#tally.went(stream, wantedAt, sentAt);
+        this.#tally.served(stream);
+        return;
+      }
+      this.#tally.refused();
+      await this.#clock.sleep(Math.round(backoffMs * this.#random.between(0.5, 1.5)));
+    }
+  }
+
+  async #sendHeld(stream: Stream, wantedAt: number): Promise<void> {
+    const { callerId, request } = stream;
+    for (;;) {
+      const asked = { ...request, callerId, maxWaitMs: this.#scenario.maxWaitMs, leaseMs: LEASE_MS };
+      const outcome = await this.#quota.admit(asked, () => {});
+      if (outcome === undefined) throw new Error("nobody left");
+      if ("reason" in outcome) {
+        this.#tally.turnedAway();
+        await this.#clock.sleep(outcome.retryAt - this.#clock.now());
+        continue;
+      }
+      this.#tally.went(stream, wantedAt, this.#clock.now());
+      const { status, headers, isRefusal } = await this.#exchange(request);
+      outcome.answered(status, readQuota(headers, this.#clock.now()));
+      if (!isRefusal) return this.#tally.served(stream);
+      this.#tally.refused();
+    }
+  }
+
+  async #sendIdeally(stream: Stream, wantedAt: number): Promise<void> {
+    const before = this.#idealTurns.get(stream.kind);
+    let done = () => {};
+    this.#idealTurns.set(stream.kind, new Promise((resolve) => (done = resolve)));
+    await before;
+    for (;;) {
+      const now = this.#clock.now();
+      const at = this.#upstream.freeAt(stream.request, now);
+      if (at <= now) break;
+      await this.#clock.sleep(at - now);
+    }
+    this.#upstream.arrive(stream.request, this.#clock.now());
+    this.#upstream.leave(stream.request);
+    this.#tally.went(stream, wantedAt, this.#clock.now());
+    this.#tally.served(stream);
+    done();
+    // As long as an answer takes at least, so that a burst does not follow another within no time.
+    await this.#clock.sleep(1);
+  }
+
+  async #exchange(request: SimulatedRequest) {
+    await this.#clock.sleep(this.#random.whole(...LATENCY_MS));
+    const answer = this.#upstream.arrive(request, this.#clock.now());
+    if (answer.status < 400) await this.#clock.sleep(this.#random.whole(...this.#scenario.serviceMs));
+    this.#upstream.leave(request);
+    await this.#clock.sleep(this.#random.whole(...LATENCY_MS));
+    // What comes after the end is not counted as served in time.
+    if (this.#clock.now() > this.#endsAt) await new Promise(() => {});
+    return answer;
+  }
+}
