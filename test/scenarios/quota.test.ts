@@ -385,7 +385,7 @@ describe("a restart", () => {
     const ask = async (gateway: TestGateway, path: string) =>
       (await fetch(`${gateway.url}/proxy/api/${path}`)).headers.get("x-proxy-error");
     const before = await open();
-    for (const path of ["used", "plenty", "closing"]) await ask(before, path);
+    for (const path of ["plenty", "closing", "used"]) await ask(before, path);
     await before.close();
     const text = readFileSync(join(folder, "quota.json"), "utf8");
     expect(text).not.toContain("the-token-of-the-upstream");

@@ -148,18 +148,21 @@ describe("@discordjs/rest", () => {
 
   test("sees the upstream's limits as they are where they are only observed: its own limiter waits out a 429 and goes on", async () => {
     let asked = 0;
-    const { client } = await startDiscord((_, res) => {
-      asked++;
-      const limits = { "x-ratelimit-limit": "5", "x-ratelimit-bucket": "abc", "x-ratelimit-reset-after": "0.2" };
-      if (asked === 1)
-        json(
-          res,
-          429,
-          { message: "slow down", retry_after: 0.2, global: false },
-          { ...limits, "x-ratelimit-remaining": "0", "retry-after": "1", "x-ratelimit-scope": "user" },
-        );
-      else json(res, 200, { id: "3" }, { ...limits, "x-ratelimit-remaining": "4" }, { quota: { mode: "observe" } });
-    });
+    const { client } = await startDiscord(
+      (_, res) => {
+        asked++;
+        const limits = { "x-ratelimit-limit": "5", "x-ratelimit-bucket": "abc", "x-ratelimit-reset-after": "0.2" };
+        if (asked === 1)
+          json(
+            res,
+            429,
+            { message: "slow down", retry_after: 0.2, global: false },
+            { ...limits, "x-ratelimit-remaining": "0", "retry-after": "1", "x-ratelimit-scope": "user" },
+          );
+        else json(res, 200, { id: "3" }, { ...limits, "x-ratelimit-remaining": "4" });
+      },
+      { quota: { mode: "observe" } },
+    );
     const rest = client();
     const limited: unknown[] = [];
     rest.on("rateLimited", (info) => limited.push(info));

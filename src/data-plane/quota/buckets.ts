@@ -26,6 +26,9 @@ export class Buckets<T extends BucketMember> {
   readonly #buckets = new Map<string, Bucket<T>>();
   /** Names of buckets by the name of the route. */
   readonly #learned = new Map<string, string>();
+  /** Routes by the name of their bucket, and the name that most of them have. */
+  readonly #routes = new Map<string, number>();
+  #usualName: string | undefined;
 
   constructor(rules: Pick<QuotaRules, "namesBuckets">) {
     this.#rules = rules;
@@ -70,8 +73,14 @@ export class Buckets<T extends BucketMember> {
   /** Whether the route's bucket had not this name before. */
   learnName(routeName: string, name: string): boolean {
     if (this.#learned.get(routeName) === name) return false;
-    if (this.#learned.size >= ROUTES_LIMIT) this.#learned.clear();
+    if (this.#learned.size >= ROUTES_LIMIT) {
+      this.#learned.clear();
+      this.#routes.clear();
+    }
     this.#learned.set(routeName, name);
+    const count = (this.#routes.get(name) ?? 0) + 1;
+    this.#routes.set(name, count);
+    if (count > (this.#routes.get(this.#usualName ?? "") ?? 0)) this.#usualName = name;
     return true;
   }
 
@@ -80,8 +89,9 @@ export class Buckets<T extends BucketMember> {
     if (name === undefined) return taken;
     const key = keyOf(name, major);
     if (taken.key === key) return taken;
-    // It is this route's alone: what is in flight is counted in the other one from now on.
-    if (taken.key === keyOf(routeName, major)) return this.#become(taken, key, now);
+    // It is this route's alone, or has got its first name: what is in flight is counted in the other one from now on.
+    const isFirstName = taken.key === "" && name === this.#usualName;
+    if (isFirstName || taken.key === keyOf(routeName, major)) return this.#become(taken, key, now);
     const real = this.open(key, now);
     move(taken, real, (member) => member.route.name === routeName && member.route.major === major);
     return real;
@@ -101,8 +111,15 @@ export class Buckets<T extends BucketMember> {
   }
 
   #keyFor({ name, major }: QuotaRoute): string {
-    const isNamed = this.#rules.namesBuckets || this.#learned.size > 0;
-    return keyOf(isNamed ? (this.#learned.get(name) ?? name) : "", major);
+    return keyOf(this.#learned.get(name) ?? this.#untold(name), major);
+  }
+
+  /**
+   * Where the vendor does not say that routes have buckets of their own, one that was not asked yet is taken to have the usual
+   * one: paths are many, and each would be refused once where that is used up.
+   */
+  #untold(routeName: string): string {
+    return this.#rules.namesBuckets ? routeName : (this.#usualName ?? "");
   }
 
   /**
