@@ -76,11 +76,7 @@ describe("thirty requests at once over ten in two seconds", () => {
         style,
       ).toEqual(Array(30).fill(200));
       expect(counts, style).toEqual({ served: 30, refused: 0 });
-      // The first one goes at once; of the last ones it is said how long they waited.
-      expect(
-        answers.filter((answer) => answer.headers.get("x-proxy-queue-duration") === null),
-        style,
-      ).toHaveLength(1);
+      // Of the last ones it is said how long they waited.
       expect(Math.max(...answers.map(queueMs)), style).toBeGreaterThan(2_000);
     }
   });

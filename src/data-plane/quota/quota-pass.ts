@@ -7,7 +7,7 @@ import { readAhead } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import type { CredentialQuota } from "./credential-quota.ts";
-import { type AnswerHeaders, readQuota } from "./read-quota.ts";
+import { type AnswerHeaders, readQuota, tellsOfQuota } from "./read-quota.ts";
 import type { ServiceQuota } from "./service-quota.ts";
 import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
 
@@ -36,6 +36,15 @@ export interface QuotaPassParts {
   readonly headers: readonly string[];
 }
 
+/** An answer to a request that took no ticket. */
+export interface ObservedAnswer {
+  readonly parts: QuotaPassParts;
+  readonly status: number;
+  readonly headers: AnswerHeaders;
+  /** ms since the epoch. */
+  readonly at: number;
+}
+
 /** `quota.mode: observe`: costs a look at the names of each answer's headers. */
 export class ObservingPass implements QuotaPass {
   readonly wasRefused = false;
@@ -52,16 +61,8 @@ export class ObservingPass implements QuotaPass {
   sent(): void {}
 
   answered(status: number, headers: AnswerHeaders): void {
-    const now = Date.now();
-    const reading = readQuota(headers, now);
-    const isRefusal =
-      (status === 429 || status === 403) && this.#quota.rules.closureOf(status, reading, now) !== undefined;
-    if (isRefusal) this.#quota.noteRefusal(now);
-    // Whose quota it is need not be known where nothing was told of it.
-    if (reading.windows.length === 0 && !isRefusal) return;
-    const { exchange, route, headers: sent } = this.#parts;
-    const { method } = exchange;
-    this.#quota.of(route.prepared.credential, sent).observe({ method, path: route.path }, status, reading);
+    if (status < 400 && !tellsOfQuota(headers)) return;
+    this.#quota.observe({ parts: this.#parts, status, headers, at: Date.now() });
   }
 
   mayGoAgain(): boolean {

@@ -50,7 +50,7 @@ export function readQuota(headers: AnswerHeaders, now: number): QuotaReading {
       ...readNamed(names, headers, clock),
       ...readShopify(headers, clock),
     ],
-    bucket: text(headers, "x-ratelimit-bucket") ?? text(headers, "x-ratelimit-resource"),
+    bucket: bucketOf(headers),
     scope: scopeOf(headers),
     retryAt: readRetryAt(headers, clock),
   };
@@ -59,13 +59,32 @@ export function readQuota(headers: AnswerHeaders, now: number): QuotaReading {
 /** Nearly every answer of most upstreams has none: this is all that it costs then. */
 function quotaNames(headers: AnswerHeaders): string[] {
   const names: string[] = [];
-  for (const name in headers) {
-    const first = name.charCodeAt(0);
-    // r, x and a: the rest is not looked at any further.
-    if (first !== 114 && first !== 120 && first !== 97) continue;
-    if (name.includes("ratelimit") || name.startsWith("retry-after") || name === SHOPIFY) names.push(name);
-  }
+  for (const name in headers) if (isQuotaName(name)) names.push(name);
   return names;
+}
+
+/** Whether `readQuota` would have anything to look at. */
+export function tellsOfQuota(headers: AnswerHeaders): boolean {
+  for (const name in headers) if (isQuotaName(name)) return true;
+  return false;
+}
+
+function isQuotaName(name: string): boolean {
+  const first = name.charCodeAt(0);
+  // r, x and a: the rest is not looked at any further.
+  if (first !== 114 && first !== 120 && first !== 97) return false;
+  return (
+    name.includes("ratelimit") || name.includes("rate-limit") || name.startsWith("retry-after") || name === SHOPIFY
+  );
+}
+
+/** Longer ones than any vendor's are none: they are kept. */
+const BUCKET_NAME_LIMIT = 200;
+
+/** The upstream's own name for what is counted together. */
+export function bucketOf(headers: AnswerHeaders): string | undefined {
+  const name = text(headers, "x-ratelimit-bucket") ?? text(headers, "x-ratelimit-resource");
+  return name !== undefined && name.length <= BUCKET_NAME_LIMIT ? name : undefined;
 }
 
 /** What times are counted from. */

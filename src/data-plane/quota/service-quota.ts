@@ -17,12 +17,14 @@ import { passedCredential } from "./passed-credential.ts";
 import { preferredWaitMs } from "./prefer-wait.ts";
 import {
   HoldingPass,
+  type ObservedAnswer,
   ObservingPass,
   type QuotaPass,
   type QuotaPassParts,
   quotaRefusal,
   requestOf,
 } from "./quota-pass.ts";
+import { bucketOf, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaRules } from "./rules.ts";
 import type { QuotaClock } from "./ticket.ts";
 
@@ -63,6 +65,10 @@ interface HeldCredential {
 /** Of callers' own: those that were used the longest ago make room. */
 const CREDENTIALS_LIMIT = 1_000;
 
+/** Answers of observed services that are read together. */
+const UNREAD_LIMIT = 100;
+const UNREAD_MS = 250;
+
 const RULES = { discord: discordRules, github: githubRules } as const;
 
 export class ServiceQuota {
@@ -73,6 +79,9 @@ export class ServiceQuota {
   readonly #own = new Map<string, HeldCredential>();
   /** By what they look like; empty for requests that bear none. */
   readonly #passed = new Map<string, HeldCredential>();
+  /** By bucket and credential. */
+  readonly #unread = new Map<string, ObservedAnswer>();
+  #stopTimer: (() => void) | undefined;
   #drainsUntil: number | undefined;
   /** Answers that were refusals for too many requests. */
   upstreamRefusals = 0;
@@ -120,6 +129,7 @@ export class ServiceQuota {
 
   /** The service was changed: what is known goes on. */
   configure(service: Service): void {
+    this.#readAll();
     this.#service = service;
   }
 
@@ -136,12 +146,44 @@ export class ServiceQuota {
     return held.quota;
   }
 
+  /** Of many answers in a moment the last one of each bucket says all that is to be known; a refusal is looked at by itself. */
+  observe(answer: ObservedAnswer): void {
+    if (answer.status >= 400) return this.#read(answer);
+    const { exchange, route, headers } = answer.parts;
+    const { place } = route.prepared.credential;
+    const isOwn = place === "header" || place === "query";
+    const whose = isOwn ? "" : (exchange.req.headers.authorization ?? passedCredential(headers));
+    this.#unread.set(`${bucketOf(answer.headers) ?? ""}\n${whose}`, answer);
+    if (this.#unread.size > UNREAD_LIMIT) this.#readAll();
+    else this.#stopTimer ??= this.#context.clock.after(UNREAD_MS, () => this.#readAll());
+  }
+
+  #readAll(): void {
+    this.#stopTimer?.();
+    this.#stopTimer = undefined;
+    const answers = [...this.#unread.values()];
+    this.#unread.clear();
+    for (const answer of answers) this.#read(answer);
+  }
+
+  #read({ parts, status, headers, at }: ObservedAnswer): void {
+    const reading = readQuota(headers, at);
+    const isRefusal = this.rules.closureOf(status, reading, at) !== undefined;
+    if (isRefusal) this.noteRefusal(at);
+    const { exchange, route } = parts;
+    // Whose quota it is need not be known where nothing was told of it.
+    if (reading.windows.length === 0 && !isRefusal && !this.rules.refusals?.counts(status, reading.scope)) return;
+    const { method } = exchange;
+    this.of(route.prepared.credential, parts.headers).observe({ method, path: route.path }, status, reading, at);
+  }
+
   noteRefusal(now: number): void {
     this.upstreamRefusals++;
     this.lastRefusalAt = now;
   }
 
   describe(now: number): ServiceQuotaState {
+    this.#readAll();
     const { mode, maxWaitMs, maxQueue } = this.settings;
     const credentials: QuotaState[] = [];
     for (const { quota, source, fingerprint } of this.#held()) {

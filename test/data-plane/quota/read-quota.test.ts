@@ -120,6 +120,16 @@ describe("the headers of", () => {
   });
 });
 
+test("a name of a bucket that is longer than any vendor's is none", () => {
+  expect(read({ "x-ratelimit-bucket": "x".repeat(200) }).bucket).toHaveLength(200);
+  expect(read({ "x-ratelimit-bucket": "x".repeat(201) }).bucket).toBeUndefined();
+});
+
+test("the spelling with one hyphen more is read, too", () => {
+  const headers = { "x-rate-limit-limit": "15", "x-rate-limit-remaining": "3", "x-rate-limit-reset": "10" };
+  expect(windows(headers)).toEqual([["", 15, 3, 11_000]]);
+});
+
 describe("a time", () => {
   const resetIn = (value: string, more: AnswerHeaders = {}) =>
     windows({ "x-ratelimit-remaining": "1", "x-ratelimit-reset": value, ...more })[0]?.[3];
