@@ -26,9 +26,10 @@ export class Buckets<T extends BucketMember> {
   readonly #buckets = new Map<string, Bucket<T>>();
   /** Names of buckets by the name of the route. */
   readonly #learned = new Map<string, string>();
-  /** Routes by the name of their bucket, and the name that most of them have. */
+  /** Routes by the name of their bucket. */
   readonly #routes = new Map<string, number>();
-  #usualName: string | undefined;
+  /** The name that most routes have, where the vendor does not say that they have buckets of their own. */
+  usualName: string | undefined;
 
   constructor(rules: Pick<QuotaRules, "namesBuckets">) {
     this.#rules = rules;
@@ -80,7 +81,8 @@ export class Buckets<T extends BucketMember> {
     this.#learned.set(routeName, name);
     const count = (this.#routes.get(name) ?? 0) + 1;
     this.#routes.set(name, count);
-    if (count > (this.#routes.get(this.#usualName ?? "") ?? 0)) this.#usualName = name;
+    const most = this.#routes.get(this.usualName ?? "") ?? 0;
+    if (!this.#rules.namesBuckets && count > most) this.usualName = name;
     return true;
   }
 
@@ -90,7 +92,7 @@ export class Buckets<T extends BucketMember> {
     const key = keyOf(name, major);
     if (taken.key === key) return taken;
     // It is this route's alone, or has got its first name: what is in flight is counted in the other one from now on.
-    const isFirstName = taken.key === "" && name === this.#usualName;
+    const isFirstName = taken.key === "" && name === this.usualName;
     if (isFirstName || taken.key === keyOf(routeName, major)) return this.#become(taken, key, now);
     const real = this.open(key, now);
     move(taken, real, (member) => member.route.name === routeName && member.route.major === major);
@@ -114,12 +116,9 @@ export class Buckets<T extends BucketMember> {
     return keyOf(this.#learned.get(name) ?? this.#untold(name), major);
   }
 
-  /**
-   * Where the vendor does not say that routes have buckets of their own, one that was not asked yet is taken to have the usual
-   * one: paths are many, and each would be refused once where that is used up.
-   */
+  /** A route that was not asked yet is taken to have the usual bucket: paths are many, and each would be refused once where that is used up. */
   #untold(routeName: string): string {
-    return this.#rules.namesBuckets ? routeName : (this.#usualName ?? "");
+    return this.#rules.namesBuckets ? routeName : (this.usualName ?? "");
   }
 
   /**

@@ -3,7 +3,7 @@
  * by channel, guild and webhook; fifty requests a second over all of them; and a ban for whoever is refused ten thousand times
  * in ten minutes.
  */
-import { closureByScope, type QuotaRules } from "./rules.ts";
+import { closureByScope, nameOf, type QuotaRules } from "./rules.ts";
 
 /** Top-level resources, whose id counts apart; an interaction by its token. */
 const MAJOR = /^\/(channels|guilds|webhooks|interactions)\/(\d{1,20})(?:\/([\w-]{20,}))?(?=\/|$)/;
@@ -18,7 +18,7 @@ export const discordRules: QuotaRules = {
   routeOf(method, path) {
     const route = withoutBase(path);
     const [, , id = "", token] = MAJOR.exec(route) ?? [];
-    return { name: `${method} ${templateOf(route)}`, major: token === undefined ? id : `${id}/${token}` };
+    return { name: `${method} ${templateOf(route)}`, major: token === undefined ? id : `${id}/${nameOf(token)}` };
   },
   namesBuckets: true,
   hasFixedWindows: true,

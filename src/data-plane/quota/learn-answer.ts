@@ -49,9 +49,11 @@ export function learnAnswer<T extends BucketMember>(
 ): Bucket<T> {
   const { rules, accounts, gates, buckets } = parts;
   const name = reading.bucket;
-  if (name !== undefined && buckets.learnName(route.name, name) && name !== route.name) {
+  if (name !== undefined && buckets.learnName(route.name, name)) {
+    // The usual one is that of all routes of which nothing else is known.
+    const known = name === buckets.usualName ? "" : route.name;
     const kept = { limit: 0, remaining: 0, resetsAt: now + NAME_KEPT_MS };
-    accounts.settle(accounts.keyOf(route.name, IS + name), undefined, kept, now);
+    if (name !== known) accounts.settle(accounts.keyOf(known, IS + name), undefined, kept, now);
   }
   const bucket = buckets.rename(taken, route, name, now);
   const closure = rules.closureOf(status, reading, now);

@@ -2,6 +2,7 @@
  * What is to be known of an upstream's limits beyond its headers: data and small pure functions, one file a vendor.
  * Invariant: whatever is not said here is learned from the answers.
  */
+import { hash } from "node:crypto";
 import type { PaceRule } from "./pace.ts";
 import type { QuotaReading } from "./read-quota.ts";
 import type { RefusalBudgetRule } from "./refusal-budget.ts";
@@ -44,7 +45,7 @@ const UNTOLD_MS = 1_000;
 
 /** Of any upstream: one bucket, unless its answers name several; a 429 closes it until the time that it tells. */
 export const genericRules: QuotaRules = {
-  routeOf: (method, path) => ({ name: `${method} ${withoutIds(path)}`, major: "" }),
+  routeOf: (method, path) => ({ name: nameOf(`${method} ${withoutIds(path)}`), major: "" }),
   namesBuckets: false,
   hasFixedWindows: false,
   paces: [],
@@ -67,6 +68,11 @@ export function untilOf({ retryAt, windows }: QuotaReading, now: number): number
   if (retryAt !== undefined && retryAt > now) return retryAt;
   const ends = windows.flatMap(({ remaining, resetsAt }) => (remaining === 0 && resetsAt > now ? [resetsAt] : []));
   return ends.length === 0 ? undefined : Math.max(...ends);
+}
+
+/** In the place of a text that is kept and shown, and may hold a secret: tokens stand in paths, too. */
+export function nameOf(text: string): string {
+  return hash("sha256", text, "base64url").slice(0, 16);
 }
 
 const ID = /^(?:\d+|[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f-]{27})$/i;
