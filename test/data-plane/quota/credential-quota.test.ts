@@ -1,10 +1,10 @@
 /** The quota of a credential against upstreams that enforce theirs, over simulated time. */
 import { describe, expect, test } from "vitest";
+import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
 import { CredentialQuota } from "../../../src/data-plane/quota/credential-quota.ts";
 import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
 import { genericRules, type QuotaRules } from "../../../src/data-plane/quota/rules.ts";
 import { createLedger } from "../../../src/stores/ledger.ts";
-import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
 
 interface Answer {
   readonly status: number;
