@@ -130,6 +130,7 @@ export class Bucket<T extends Member> {
   end(how: "answered" | "lost" | "unused", now: number): void {
     this.inFlight--;
     if (how === "unused") for (const window of this.#windows.values()) window.giveBack(now);
+    if (how === "lost") for (const window of this.#windows.values()) window.spend();
     if (how === "lost" && !this.#isKnown(now)) this.#unaccounted++;
   }
 
@@ -148,6 +149,7 @@ export class Bucket<T extends Member> {
     for (const window of this.#windows.values()) {
       if (windows.some(({ name }) => name === window.name)) continue;
       window.missed++;
+      window.spend();
       if (window.missed >= MISSED_LIMIT && !window.isKnown(now)) this.#windows.delete(window.name);
     }
     if (windows.length === 0) this.#learnSilence(status, isRefusal, now);

@@ -24,6 +24,9 @@ export interface Told {
 /** Two answers speak of one window when their resets are this near. */
 const SAME_WINDOW_MS = 1_500;
 
+/** A reset that is told in whole seconds is taken for the end of its second. */
+const CUT_OFF_MS = 1_000;
+
 export class KnownWindow {
   readonly name: string;
   limit = 0;
@@ -32,6 +35,8 @@ export class KnownWindow {
   /** Answers in a row that did not tell of it. */
   missed = 0;
   readonly #refill = new Refill();
+  /** The least that was told of this window, less what was spent and not told of: what the ledger has. */
+  #told = 0;
   /** As told, less what was sent since: never less than what is free. */
   #free = 0;
   /** The longest that was seen from an answer to its reset, ms. */
@@ -61,21 +66,26 @@ export class KnownWindow {
 
   /** @returns the reading as it is to be understood, for the ledger. */
   learn(raw: QuotaWindow, told: Told): QuotaWindow {
-    const { isRefusal, overlapping, sentAt, now } = told;
+    const { isRefusal, inFlight, overlapping, sentAt, now } = told;
     this.missed = 0;
     if (isRefusal) this.#refill.disprove();
     else this.#refill.learn(raw, { overlapping, sentAt, now });
-    const reading = { ...raw, resetsAt: this.#endOf(raw.resetsAt, sentAt, now) };
-    const { remaining, resetsAt } = reading;
+    // How long a window still takes is counted from when the answer was written, which may have been when the request was sent.
+    const begins = !this.isKnown(now) || raw.resetsAt - (now - sentAt) > this.resetsAt + SAME_WINDOW_MS;
+    const resetsAt = begins ? raw.resetsAt : this.#endOf(raw.resetsAt, now - sentAt);
+    // Answers of others came meanwhile, and what they told is over: they may have taken theirs after this one.
+    const taken = Math.max(0, overlapping - inFlight + 1);
+    const remaining = begins ? Math.max(0, raw.remaining - taken) : Math.min(this.#told, raw.remaining);
+    const reading = { ...raw, resetsAt, remaining };
     // Of a window that is over, or of one before the present one.
     const isLate = resetsAt <= now || (this.isKnown(now) && resetsAt < this.resetsAt - SAME_WINDOW_MS);
     if (isLate && this.limit > 0) return reading;
-    const begins = !this.isKnown(now) || resetsAt > this.resetsAt + SAME_WINDOW_MS;
     const all = Math.max(reading.limit ?? 0, begins || reading.limit !== undefined ? remaining : this.limit);
     if (begins) this.#begin(all, reading, told);
     else {
       this.limit = all;
       this.resetsAt = Math.max(this.resetsAt, resetsAt);
+      this.#told = remaining;
       this.#free = Math.min(this.#free, remaining);
       this.#isFixed &&= remaining >= all - this.#sent && !isRefusal;
     }
@@ -84,12 +94,12 @@ export class KnownWindow {
   }
 
   /**
-   * How long a window still takes is counted from when the answer was written, which may have been when the request was sent: what
-   * looks like the end of another window may be that of the present one.
+   * What looks like a later end is the present window's told by a slow answer, where another window could not end as early; where
+   * it could, the later end is the safe one.
    */
-  #endOf(resetsAt: number, sentAt: number, now: number): number {
-    const mayBeThis = this.isKnown(now) && resetsAt - (now - sentAt) <= this.resetsAt + SAME_WINDOW_MS;
-    return mayBeThis ? Math.min(resetsAt, this.resetsAt) : resetsAt;
+  #endOf(resetsAt: number, tookMs: number): number {
+    const another = this.resetsAt + this.#lengthMs - 2 * (CUT_OFF_MS + tookMs);
+    return resetsAt < another ? Math.min(resetsAt, this.resetsAt) : resetsAt;
   }
 
   #begin(told: number, { limit, remaining, resetsAt }: QuotaWindow, { isRefusal, inFlight, now, ...rest }: Told): void {
@@ -98,11 +108,12 @@ export class KnownWindow {
     // What was sent less than a window ago no longer counts, so the window does not slide.
     const isSeen =
       !isFirst && remaining >= all - 1 && this.#sentAt > now - this.#lengthMs && this.#sentAt < rest.sentAt;
-    const isContradicted = isRefusal || remaining < all - inFlight;
+    const isContradicted = isRefusal || remaining < all - Math.max(inFlight, rest.overlapping + 1);
     this.#isFixed = !isContradicted && (rest.hasFixedWindows || isSeen || this.#isFixed);
     this.limit = all;
     this.resetsAt = resetsAt;
     this.#free = remaining;
+    this.#told = remaining;
     this.#sent = inFlight;
     this.#lengthMs = 0;
   }
@@ -112,6 +123,7 @@ export class KnownWindow {
     this.limit = limit;
     this.resetsAt = resetsAt;
     this.#free = remaining;
+    this.#told = remaining;
     this.#lengthMs = resetsAt - now;
   }
 
@@ -121,6 +133,11 @@ export class KnownWindow {
     this.#refill.spend(1, now);
     // Of the requests that find out what a new window holds nothing can be concluded.
     if (this.isKnown(now)) this.#sentAt = now;
+  }
+
+  /** Sent, and no answer told what is left. */
+  spend(): void {
+    this.#told--;
   }
 
   /** Nothing was sent. */

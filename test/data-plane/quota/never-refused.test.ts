@@ -1,0 +1,143 @@
+/**
+ * Upstreams that enforce their limits never refuse what the quota lets go, as long as these hold: only the gateway asks them; each
+ * answer tells the limit; it comes within a second, and requests of one moment arrive within a quarter of one; a request that reaches
+ * the upstream is answered. Then it holds for windows that begin with their first request or by the clock, for windows that slide and
+ * tell when their oldest request leaves them, and for buckets that fill up and tell when they are full.
+ */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { FixedWindow, SlidingLog, TokenBucket } from "../../../bench/sim/limiter.ts";
+import { Random } from "../../../bench/sim/random.ts";
+import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
+import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
+import { isLetGo, openQuota, ticketOf } from "../../support/quota.ts";
+
+interface Told {
+  readonly limit: number;
+  readonly remaining: number;
+  readonly resetMs: number;
+  readonly now: number;
+}
+
+const STYLES: Record<string, (told: Told) => AnswerHeaders> = {
+  epoch: ({ limit, remaining, resetMs, now }) => ({
+    "x-ratelimit-limit": String(limit),
+    "x-ratelimit-remaining": String(remaining),
+    "x-ratelimit-reset": String(Math.floor((now + resetMs) / 1_000)),
+  }),
+  "cut-off seconds": ({ limit, remaining, resetMs }) => ({
+    "ratelimit-limit": String(limit),
+    "ratelimit-remaining": String(remaining),
+    "ratelimit-reset": String(Math.floor(resetMs / 1_000)),
+  }),
+  decimals: ({ limit, remaining, resetMs }) => ({
+    "x-ratelimit-limit": String(limit),
+    "x-ratelimit-remaining": String(remaining),
+    "x-ratelimit-reset-after": (resetMs / 1_000).toFixed(3),
+  }),
+  IETF: ({ limit, remaining, resetMs }) => ({
+    "ratelimit-policy": `"p";q=${limit};w=60`,
+    ratelimit: `"p";r=${remaining};t=${Math.ceil(resetMs / 1_000)}`,
+  }),
+  durations: ({ limit, remaining, resetMs }) => ({
+    "x-ratelimit-limit-requests": String(limit),
+    "x-ratelimit-remaining-requests": String(remaining),
+    "x-ratelimit-reset-requests": `${Math.floor(resetMs)}ms`,
+  }),
+};
+
+interface Kind {
+  readonly limit: number;
+  readonly windowMs: number;
+}
+
+/** What is left, and the end that is told of it; undefined where it refuses. */
+const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => Told | undefined> = {
+  "windows from the first request": ({ limit, windowMs }) => fixed(new FixedWindow(limit, windowMs)),
+  "windows by the clock": ({ limit, windowMs }) => {
+    let window = new FixedWindow(limit, windowMs);
+    let index = -1;
+    return (now) => {
+      const at = Math.floor(now / windowMs);
+      if (at !== index) window = new FixedWindow(limit, windowMs, windowMs);
+      index = at;
+      return fixed(window)(now);
+    };
+  },
+  "windows that slide": ({ limit, windowMs }) => {
+    const log = new SlidingLog(limit, windowMs);
+    return (now) => {
+      if (log.freeAt(1, now) > now) return undefined;
+      log.take(1, now);
+      const remaining = log.remaining(now);
+      return { limit, remaining, resetMs: log.freeAt(remaining + 1, now) - now, now };
+    };
+  },
+  "buckets that fill up": ({ limit, windowMs }) => {
+    const bucket = new TokenBucket(limit, windowMs / limit);
+    return (now) => {
+      if (bucket.freeAt(1, now) > now) return undefined;
+      bucket.take(1, now);
+      const level = bucket.levelAt(now);
+      return { limit, remaining: Math.floor(level), resetMs: (limit - level) * bucket.pointMs, now };
+    };
+  },
+};
+
+function fixed(window: FixedWindow) {
+  return (now: number): Told | undefined => {
+    if (window.freeAt(1, now) > now) return undefined;
+    window.take(1, now);
+    return { limit: window.limit, remaining: window.remaining(now), resetMs: window.endsAt - now, now };
+  };
+}
+
+/** @returns how many were refused, and how many served. */
+async function run(
+  upstream: (now: number) => Told | undefined,
+  headersOf: (told: Told) => AnswerHeaders,
+  seed: number,
+) {
+  const random = new Random(seed);
+  const clock = new VirtualClock();
+  const { ask } = openQuota({ clock });
+  const latencyMs = random.whole(1, 200);
+  const serviceMs = random.whole(0, 500);
+  let refused = 0;
+  let served = 0;
+  async function request(callerId: string): Promise<void> {
+    const asked = ask(callerId, { maxWaitMs: 3_600_000 });
+    await asked.settled;
+    if (!isLetGo(asked)) return;
+    await clock.sleep(random.whole(1, latencyMs));
+    const told = upstream(clock.now());
+    await clock.sleep(random.whole(0, serviceMs) + random.whole(1, latencyMs));
+    if (told === undefined) refused++;
+    else served++;
+    ticketOf(asked).answered(
+      told === undefined ? 429 : 200,
+      readQuota(told === undefined ? {} : headersOf(told), clock.now()),
+    );
+  }
+  for (let burst = 0; burst < 8; burst++) {
+    for (let i = random.whole(0, 12); i > 0; i--) void request(`caller ${random.whole(1, 3)}`);
+    await clock.run(random.whole(0, 3_000));
+  }
+  await clock.run(20_000);
+  return { refused, served };
+}
+
+test.each(Object.keys(UPSTREAMS).flatMap((upstream) => Object.keys(STYLES).map((style) => [upstream, style] as const)))(
+  "%s, told as %s, never refuse what is let go",
+  async (upstream, style) => {
+    const kind = fc.record({ limit: fc.integer({ min: 1, max: 20 }), windowMs: fc.integer({ min: 800, max: 6_000 }) });
+    await fc.assert(
+      fc.asyncProperty(kind, fc.nat(), async (each, seed) => {
+        const { refused, served } = await run(UPSTREAMS[upstream]!(each), STYLES[style]!, seed);
+        expect(refused).toBe(0);
+        expect(served).toBeGreaterThanOrEqual(0);
+      }),
+      { numRuns: 8 },
+    );
+  },
+);

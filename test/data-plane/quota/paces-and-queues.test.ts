@@ -1,0 +1,185 @@
+/** The parts that hold requests back, each alone: fair queue, pace, budget of refusals. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { FairQueue } from "../../../src/data-plane/quota/fair-queue.ts";
+import { Pace } from "../../../src/data-plane/quota/pace.ts";
+import { RefusalBudget } from "../../../src/data-plane/quota/refusal-budget.ts";
+
+describe("a fair queue", () => {
+  const queueOf = (...items: string[]) => {
+    const queue = new FairQueue<string>();
+    for (const item of items) queue.push(item[0] as string, item);
+    return queue;
+  };
+  const drain = (queue: FairQueue<string>) => {
+    const order: string[] = [];
+    for (let next = queue.peek(); next !== undefined; next = queue.peek()) {
+      order.push(next);
+      queue.shift(next[0] as string, next);
+    }
+    return order;
+  };
+
+  test("serves callers turn by turn, and each of them in the order in which it came", () => {
+    const queue = queueOf("a1", "a2", "a3", "b1", "c1", "b2");
+    expect([...queue.inTurn()]).toEqual(["a1", "b1", "c1", "a2", "b2", "a3"]);
+    expect(drain(queue)).toEqual(["a1", "b1", "c1", "a2", "b2", "a3"]);
+  });
+
+  test("keeps a caller's turn when one of its requests leaves", () => {
+    const queue = queueOf("a1", "a2", "b1");
+    expect(queue.remove("a", "a1")).toBe(true);
+    expect(queue.remove("a", "a1")).toBe(false);
+    expect([queue.size, drain(queue)]).toEqual([2, ["a2", "b1"]]);
+  });
+
+  test("knows who goes before a caller's next request", () => {
+    const queue = queueOf("a1", "a2", "a3", "b1");
+    expect([...queue.before("b")].sort()).toEqual(["a1", "a2", "b1"]);
+    expect([...queue.before("new")].sort()).toEqual(["a1", "b1"]);
+    expect([...queue.before("a")].sort()).toEqual(["a1", "a2", "a3", "b1"]);
+  });
+
+  test("serves in the order that it tells, whoever comes and leaves", () => {
+    const step = fc.record({
+      caller: fc.constantFrom("a", "b", "c", "d"),
+      doing: fc.constantFrom("push", "push", "shift", "leave"),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const queue = new FairQueue<string>();
+        const here = new Set<string>();
+        steps.forEach(({ caller, doing }, i) => {
+          const some = [...here].find((item) => item.startsWith(caller));
+          if (doing === "push") {
+            queue.push(caller, `${caller}${i}`);
+            here.add(`${caller}${i}`);
+          } else if (doing === "leave" && some !== undefined) {
+            queue.remove(caller, some);
+            here.delete(some);
+          } else if (doing === "shift") {
+            const next = queue.peek();
+            if (next === undefined) return;
+            queue.shift(next[0] as string, next);
+            here.delete(next);
+          }
+        });
+        const told = [...queue.inTurn()];
+        expect(queue.size).toBe(here.size);
+        expect(new Set(told)).toEqual(here);
+        expect(drain(queue)).toEqual(told);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe("a pace", () => {
+  test("never lets more points go in any window, and no request later than it has to", () => {
+    const request = fc.record({
+      cost: fc.integer({ min: 0, max: 7 }),
+      afterMs: fc.integer({ min: 0, max: 400 }),
+      isUnused: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(request, { maxLength: 80 }), fc.integer({ min: 7, max: 20 }), (requests, points) => {
+        const pace = new Pace({ name: "p", points, windowMs: 1_000, costOf: () => 1 });
+        const sent: { at: number; cost: number }[] = [];
+        const inWindow = (from: number) =>
+          sent.reduce((sum, { at, cost }) => sum + (at > from && at <= from + 1_000 ? cost : 0), 0);
+        let now = 0;
+        for (const { cost, afterMs, isUnused } of requests) {
+          now += afterMs;
+          const at = pace.freeAt(cost, now);
+          if (at > now) expect(inWindow(at - 1 - 1_000) + cost).toBeGreaterThan(points);
+          now = at;
+          pace.spend(cost, now);
+          if (isUnused) pace.giveBack(cost, now);
+          else sent.push({ at: now, cost });
+          expect(inWindow(now - 1_000)).toBeLessThanOrEqual(points);
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test("gives back what was not sent, and not what was sent later", () => {
+    const pace = new Pace({ name: "p", points: 2, windowMs: 1_000, costOf: () => 1 });
+    pace.spend(1, 0);
+    pace.spend(1, 900);
+    pace.giveBack(1, 0);
+    pace.giveBack(1, 0);
+    expect(pace.freeAt(1, 950)).toBe(950);
+    expect(pace.freeAt(2, 950)).toBe(1_900);
+  });
+
+  test("estimates as those before it go as soon as they may", () => {
+    const pace = new Pace({ name: "p", points: 2, windowMs: 1_000, costOf: () => 1 });
+    pace.spend(1, 0);
+    pace.spend(1, 300);
+    expect([0, 1, 2, 3, 4].map((ahead) => pace.estimate(1, ahead, 400))).toEqual([1_000, 1_300, 2_000, 2_300, 3_000]);
+    expect(pace.estimate(0, 9, 400)).toBe(400);
+  });
+
+  test("takes a request that costs more than there ever is for one that takes all", () => {
+    const pace = new Pace({ name: "p", points: 2, windowMs: 1_000, costOf: () => 1 });
+    expect(pace.freeAt(5, 0)).toBe(0);
+    pace.spend(5, 0);
+    expect(pace.freeAt(1, 500)).toBe(1_000);
+  });
+});
+
+describe("a budget of refusals", () => {
+  const rule = { limit: 10_000, windowMs: 600_000, counts: () => true };
+
+  test("is never spent by a client that is refused always, however many it has in flight", () => {
+    const budget = new RefusalBudget(rule);
+    const refusedAt: number[] = [];
+    const inFlight: number[] = [];
+    let first = 0;
+    for (let now = 0; now < 1_300_000; now += 20) {
+      while (inFlight[0] !== undefined && inFlight[0] <= now) {
+        budget.note(now);
+        refusedAt.push(inFlight.shift() as number);
+      }
+      // Up to fifty a second, each of them answered after four.
+      if (budget.freeAt(now, inFlight.length) <= now) {
+        budget.sent(now);
+        inFlight.push(now + 4_000);
+      }
+      while ((refusedAt[first] ?? now) <= now - 600_000) first++;
+      expect(refusedAt.length - first).toBeLessThan(9_600);
+    }
+    expect(refusedAt.length).toBeGreaterThan(16_000);
+  });
+
+  test("slows before the ban, stops before it, and recovers by itself", () => {
+    const budget = new RefusalBudget(rule);
+    budget.note(0, 7_999);
+    expect(budget.freeAt(1_000)).toBe(1_000);
+    budget.note(0, 1);
+    budget.sent(1_000);
+    expect(budget.freeAt(1_000)).toBe(1_400);
+    budget.note(5_000, 1_500);
+    expect(budget.spent(9_000)).toBe(9_500);
+    // To the end of the ten seconds that they came in, and as long again as the window is.
+    expect(budget.freeAt(9_000)).toBe(610_000);
+    expect(budget.freeAt(610_000)).toBe(610_000);
+    expect(budget.spent(610_000)).toBe(0);
+  });
+
+  test("says exactly when the next one may go", () => {
+    const noted = fc.record({ atMs: fc.integer({ min: 0, max: 500_000 }), count: fc.integer({ min: 1, max: 6_000 }) });
+    fc.assert(
+      fc.property(fc.array(noted, { maxLength: 6 }), fc.integer({ min: 0, max: 500 }), (all, inFlight) => {
+        const budget = new RefusalBudget(rule);
+        for (const { atMs, count } of all.sort((a, b) => a.atMs - b.atMs)) budget.note(atMs, count);
+        budget.sent(500_000);
+        const at = budget.freeAt(500_000, inFlight);
+        if (at > 500_000) expect(budget.freeAt(at - 1, inFlight)).toBe(at);
+        expect(budget.freeAt(at, inFlight)).toBe(at);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});

@@ -1,0 +1,147 @@
+/** What is known of Discord's and GitHub's limits beyond their headers. */
+import { describe, expect, test } from "vitest";
+import { discordRules } from "../../../src/data-plane/quota/discord.ts";
+import { githubRules } from "../../../src/data-plane/quota/github.ts";
+import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
+import { genericRules, type QuotaRules } from "../../../src/data-plane/quota/rules.ts";
+
+const NOW = 1_800_000_000_000;
+const closure = (rules: QuotaRules, status: number, headers: AnswerHeaders) => {
+  const found = rules.closureOf(status, readQuota(headers, NOW), NOW);
+  return found && [found.of, found.until - NOW, found.isGuess];
+};
+const costs = (rules: QuotaRules, method: string, path: string) =>
+  Object.fromEntries(rules.paces.map(({ name, costOf }) => [name, costOf(method, path)]));
+
+const INTERACTION_TOKEN = "aW50ZXJhY3Rpb246".repeat(8);
+const WEBHOOK_TOKEN = "w".repeat(68);
+
+describe("Discord", () => {
+  test.each([
+    ["GET", "/channels/12/messages", "GET /channels/:id/messages", "12"],
+    ["GET", "/api/v10/channels/12/messages", "GET /channels/:id/messages", "12"],
+    ["DELETE", "/channels/12/messages/34", "DELETE /channels/:id/messages/:id", "12"],
+    [
+      "PUT",
+      "/channels/1/messages/2/reactions/%F0%9F%98%80/@me",
+      "PUT /channels/:id/messages/:id/reactions/:reaction",
+      "1",
+    ],
+    ["GET", "/guilds/5/members/6", "GET /guilds/:id/members/:id", "5"],
+    ["POST", `/webhooks/7/${WEBHOOK_TOKEN}`, "POST /webhooks/:id/:token", `7/${WEBHOOK_TOKEN}`],
+    [
+      "POST",
+      `/interactions/8/${INTERACTION_TOKEN}/callback`,
+      "POST /interactions/:id/:token/callback",
+      `8/${INTERACTION_TOKEN}`,
+    ],
+    ["GET", "/users/@me", "GET /users/@me", ""],
+    ["GET", "/users/99", "GET /users/:id", ""],
+  ])("%s %s is counted by its route and its channel, guild, webhook or interaction", (method, path, name, major) => {
+    expect(discordRules.routeOf(method, path)).toEqual({ name, major });
+  });
+
+  test.each([
+    ["/channels/12/messages", 1],
+    [`/webhooks/7/${WEBHOOK_TOKEN}`, 1],
+    [`/interactions/8/${INTERACTION_TOKEN}/callback`, 0],
+    [`/api/v10/webhooks/8/${INTERACTION_TOKEN}/messages/@original`, 0],
+  ])("%s counts %i towards the global limit", (path, cost) => {
+    expect(costs(discordRules, "POST", path)).toEqual({ global: cost });
+  });
+
+  test.each([
+    [
+      "a bucket's refusal closes the bucket",
+      { "retry-after": "2", "x-ratelimit-scope": "user" },
+      ["bucket", 3_000, false],
+    ],
+    ["a shared one too", { "retry-after": "2", "x-ratelimit-scope": "shared" }, ["bucket", 3_000, false]],
+    ["a global one closes all", { "retry-after": "2", "x-ratelimit-global": "true" }, ["all", 3_000, false]],
+    ["one that says nothing is guessed", {}, ["bucket", 1_000, true]],
+  ])("%s", (_, headers, expected) => {
+    expect(closure(discordRules, 429, headers)).toEqual(expected);
+  });
+
+  test.each([
+    [401, undefined, true],
+    [403, undefined, true],
+    [429, "user", true],
+    [429, "global", true],
+    [429, "shared", false],
+    [404, undefined, false],
+    [200, undefined, false],
+  ])("an answer of %i with scope %s counts towards the ban: %s", (status, scope, counts) => {
+    expect(discordRules.refusals?.counts(status, scope)).toBe(counts);
+  });
+});
+
+describe("GitHub", () => {
+  test.each([
+    ["/repos/o/r", "core"],
+    ["/search/issues", "search"],
+    ["/search/code", "code_search"],
+    ["/graphql", "graphql"],
+    ["/api/graphql", "graphql"],
+    ["/api/v3/search/users", "search"],
+    ["/searches", "core"],
+  ])("%s is counted as %s, as the answers name it", (path, name) => {
+    expect(githubRules.routeOf("GET", path)).toEqual({ name, major: "" });
+  });
+
+  const none = { changes: 0, content: 0, points: 0, "graphql points": 0 };
+  test.each([
+    ["GET", "/repos/o/r", { ...none, points: 1 }],
+    ["HEAD", "/repos/o/r", { ...none, points: 1 }],
+    ["PATCH", "/repos/o/r", { ...none, changes: 1, points: 5 }],
+    ["POST", "/repos/o/r/issues/1/comments", { ...none, changes: 1, content: 1, points: 5 }],
+    ["POST", "/repos/o/r/check-runs", { ...none, changes: 1, points: 5 }],
+    ["POST", "/repos/o/r/statuses/abc", { ...none, changes: 1, points: 5 }],
+    ["POST", "/graphql", { ...none, "graphql points": 5 }],
+  ])("%s %s costs what the secondary limits take for it", (method, path, expected) => {
+    expect(costs(githubRules, method, path)).toEqual(expected);
+  });
+
+  const primary = {
+    "x-ratelimit-limit": "5000",
+    "x-ratelimit-remaining": "0",
+    "x-ratelimit-reset": String(NOW / 1_000 + 60),
+  };
+  test.each([
+    ["a 403 of rights closes nothing", 403, {}, undefined],
+    ["a 403 of rights with quota left closes nothing", 403, { ...primary, "x-ratelimit-remaining": "9" }, undefined],
+    ["a 403 with nothing left closes the resource", 403, primary, ["bucket", 61_000, false]],
+    ["a 429 with nothing left closes the resource", 429, primary, ["bucket", 61_000, false]],
+    ["a secondary limit closes all", 403, { ...primary, "retry-after": "30" }, ["all", 31_000, false]],
+    ["a 429 that says nothing closes all for a minute", 429, {}, ["all", 60_000, true]],
+    ["a 404 closes nothing", 404, primary, undefined],
+  ])("%s", (_, status, headers, expected) => {
+    expect(closure(githubRules, status, headers)).toEqual(expected);
+  });
+});
+
+describe("any other upstream", () => {
+  const past = {
+    "x-ratelimit-limit": "5",
+    "x-ratelimit-remaining": "0",
+    "x-ratelimit-reset": String(NOW / 1_000 - 60),
+  };
+  test.each([
+    ["an end in the past is no end", past, ["bucket", 1_000, true]],
+    ["a Retry-After in years is none", { "retry-after": String(NOW / 1_000 + 400 * 86_400) }, ["bucket", 1_000, true]],
+    [
+      "the latest of the windows that are used up counts",
+      {
+        "x-ratelimit-limit-requests": "5",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "5s",
+        "x-ratelimit-limit-tokens": "5",
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-tokens": "9s",
+      },
+      ["bucket", 9_001, false],
+    ],
+  ])("%s", (_, headers, expected) => {
+    expect(closure(genericRules, 429, headers)).toEqual(expected);
+  });
+});

@@ -1,0 +1,210 @@
+/** Who waits for a credential's quota, for how long, and who is refused instead. */
+import { describe, expect, test } from "vitest";
+import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
+import { discordRules } from "../../../src/data-plane/quota/discord.ts";
+import { githubRules } from "../../../src/data-plane/quota/github.ts";
+import { isLetGo, limits, openQuota, refusalOf, ticketOf } from "../../support/quota.ts";
+
+/** One that is known to have `remaining` until `resetMs` from now. */
+async function openKnown(remaining: number, resetMs: number, options: Parameters<typeof openQuota>[0] = {}) {
+  const opened = openQuota(options);
+  const first = opened.ask("first");
+  await opened.settle();
+  opened.answer(first, limits(10, remaining, resetMs));
+  await opened.settle();
+  return opened;
+}
+
+describe("a request that has to wait", () => {
+  test("goes not a millisecond before the reset, and not later", async () => {
+    const { ask, clock } = await openKnown(0, 5_000);
+    const waiting = ask();
+    await clock.run(5_000);
+    expect(waiting.at).toBeUndefined();
+    await clock.run(1);
+    expect([waiting.at, ticketOf(waiting).waitedMs]).toEqual([5_001, 5_001]);
+  });
+
+  test("waits on when the timer wakes up early, as those of Node may", async () => {
+    const clock = new VirtualClock();
+    const { after } = clock;
+    Object.assign(clock, { after: (ms: number, run: () => void) => after(ms > 1 ? ms - 1 : ms, run) });
+    const { ask, settle, answer } = openQuota({ clock });
+    const first = ask();
+    await settle();
+    answer(first, limits(1, 0, 3_000));
+    const waiting = ask();
+    await clock.run(10_000);
+    expect(waiting.at).toBe(3_001);
+  });
+
+  test("is refused at once when it cannot make it, and goes at once when it comes again at the time that it is told", async () => {
+    const { ask, clock, settle, startedAt } = await openKnown(0, 90_000);
+    const refused = ask("a", { maxWaitMs: 10_000 });
+    await settle();
+    expect(refused.at).toBe(0);
+    expect(refusalOf(refused)).toMatchObject({ reason: "too long", retryAt: startedAt + 90_001 });
+    await clock.run(90_001);
+    const again = ask("a", { maxWaitMs: 0 });
+    await settle();
+    expect(ticketOf(again).waitedMs).toBe(0);
+  });
+
+  test("is let go when it is free at the very end of its patience", async () => {
+    const { ask, clock } = await openKnown(0, 5_000);
+    const waiting = ask("a", { maxWaitMs: 5_001 });
+    await clock.run(6_000);
+    expect([waiting.at, isLetGo(waiting)]).toEqual([5_001, true]);
+  });
+
+  test("that may not wait goes now or is refused now", async () => {
+    const { ask, settle, startedAt } = await openKnown(1, 5_000);
+    const [goes, refused] = [ask("a", { maxWaitMs: 0 }), ask("a", { maxWaitMs: 0 })];
+    await settle();
+    expect(isLetGo(goes)).toBe(true);
+    expect(refusalOf(refused)).toMatchObject({ reason: "too long", retryAt: startedAt + 5_001 });
+  });
+
+  test("is refused as soon as an answer tells that it cannot make it any more", async () => {
+    const { ask, settle, answer } = openQuota();
+    const [first, patient, hurried] = [ask(), ask("a", { maxWaitMs: 600_000 }), ask("b", { maxWaitMs: 10_000 })];
+    await settle();
+    answer(first, limits(10, 0, 300_000));
+    await settle();
+    expect([patient.at, refusalOf(hurried).reason]).toEqual([undefined, "too long"]);
+  });
+
+  test("gives its place back when its client leaves, once, whatever is called afterwards", async () => {
+    const { ask, clock, quota, settle } = await openKnown(0, 5_000);
+    const [leaves, stays] = [ask("a"), ask("a")];
+    await settle();
+    leaves.leave();
+    leaves.leave();
+    expect(quota.waiting).toBe(1);
+    await clock.run(6_000);
+    expect([leaves.outcome, isLetGo(stays), quota.waiting]).toEqual([undefined, true, 0]);
+    leaves.leave();
+    stays.leave();
+    ticketOf(stays).unused();
+    ticketOf(stays).lost();
+    expect([quota.waiting, quota.describe(clock.now()).inFlight]).toEqual([0, 0]);
+  });
+});
+
+describe("a queue", () => {
+  test("that is full refuses the last of whoever waits with most, and lets a newcomer in", async () => {
+    const { ask, quota, settle, clock } = await openKnown(0, 5_000, { maxQueue: 4 });
+    const many = [ask("many"), ask("many"), ask("many"), ask("many")];
+    await settle();
+    const more = ask("many");
+    const few = ask("few");
+    await settle();
+    expect(refusalOf(more).reason).toBe("queue full");
+    expect(many.map(({ at }) => at)).toEqual([undefined, undefined, undefined, 0]);
+    expect(refusalOf(many[3]!).reason).toBe("queue full");
+    expect([few.at, quota.waiting]).toEqual([undefined, 4]);
+    await clock.run(5_001);
+    expect(isLetGo(many[0]!) || isLetGo(few)).toBe(true);
+  });
+
+  test("of nobody holds nobody", async () => {
+    const { ask, settle, startedAt } = await openKnown(0, 5_000, { maxQueue: 0 });
+    const refused = ask();
+    await settle();
+    expect(refusalOf(refused)).toMatchObject({ reason: "queue full", retryAt: startedAt + 5_001 });
+  });
+
+  test("gives a caller who asks ten times more no more than its share while others wait", async () => {
+    const { ask, clock, settle, answer, startedAt } = await openKnown(0, 5_000, {
+      rules: { ...githubRules, paces: [] },
+    });
+    const heavy = Array.from({ length: 100 }, () => ask("heavy"));
+    const light = ["a", "b", "c"].flatMap((id) => Array.from({ length: 10 }, () => ask(id)));
+    await settle();
+    const goneNow = () => [...heavy, ...light].filter((each) => isLetGo(each) && each.at === clock.now() - startedAt);
+    for (let window = 0; window < 3; window++) {
+      await clock.run(5_001);
+      // One goes ahead where it is not known yet that a reset brings back all of it.
+      answer(goneNow()[0]!, limits(10, 9, 5_000));
+      await settle();
+      expect(goneNow()).toHaveLength(10);
+      expect(goneNow().filter(({ callerId }) => callerId === "heavy").length).toBeLessThanOrEqual(3);
+      for (const each of goneNow()) answer(each, limits(10, 0, 5_000));
+      await settle();
+    }
+  });
+
+  test("is fair between callers who wait for different buckets, where all of them are held back", async () => {
+    const paces = [{ name: "p", points: 1, windowMs: 1_000, costOf: () => 1 }];
+    const { ask, clock } = openQuota({ rules: { ...discordRules, paces } });
+    const heavy = Array.from({ length: 30 }, (_, i) => ask("heavy", { path: `/channels/${i}/messages` }));
+    const light = Array.from({ length: 10 }, () => ask("light", { path: "/guilds/1/members" }));
+    await clock.run(8_500);
+    expect([heavy, light].map((all) => all.filter(isLetGo).length)).toEqual([5, 4]);
+  });
+
+  test("of changes holds up no reads", async () => {
+    const { ask, clock, settle, answer } = openQuota({ rules: githubRules });
+    const first = ask("a");
+    await settle();
+    answer(first, { ...limits(5_000, 4_999, 3_600_000), "x-ratelimit-resource": "core" });
+    const posts = Array.from({ length: 5 }, () => ask("a", { method: "POST", path: "/repos/o/r/issues" }));
+    await settle();
+    const read = ask("a");
+    await settle();
+    const hurried = ask("b", { maxWaitMs: 0 });
+    await settle();
+    expect([read, hurried, ...posts].map(isLetGo)).toEqual([true, true, true, false, false, false, false]);
+    await clock.run(4_100);
+    expect(posts.map(({ at }) => at)).toEqual([0, 1_000, 2_000, 3_000, 4_000]);
+  });
+
+  test("waits for a free slot where only so many may be in flight, the smaller number of two", async () => {
+    const { ask, settle, answer, quota } = openQuota({ maxInFlight: 2, rules: { ...githubRules, maxInFlight: 5 } });
+    const asked = [ask(), ask(), ask()];
+    await settle();
+    answer(asked[0]!, {});
+    await settle();
+    const fourth = ask("b", { maxWaitMs: 0 });
+    await settle();
+    expect(asked.map(isLetGo)).toEqual([true, true, true]);
+    expect([refusalOf(fourth).reason, quota.waiting]).toEqual(["too long", 0]);
+    ticketOf(asked[1]!).lost();
+    const fifth = ask("b", { maxWaitMs: 0 });
+    await settle();
+    expect(isLetGo(fifth)).toBe(true);
+  });
+});
+
+describe("when the process ends", () => {
+  test("who would not go in time is refused at once, and everybody else by then", async () => {
+    const { ask, clock, quota, settle, startedAt } = await openKnown(0, 5_000);
+    const [inTime, tooLate] = [ask("a"), ask("a")];
+    await settle();
+    // Ten go at the next reset at most; that is after four seconds.
+    quota.drain(startedAt + 4_000);
+    await settle();
+    const newcomer = ask("b");
+    await settle();
+    expect([inTime, tooLate, newcomer].map((each) => refusalOf(each).reason)).toEqual(Array(3).fill("draining"));
+    await clock.run(5_001);
+    const free = ask("b");
+    await settle();
+    expect(isLetGo(free)).toBe(true);
+    const waits = ask("b");
+    await settle();
+    expect(refusalOf(waits).reason).toBe("draining");
+  });
+
+  test("who may still go in time waits, and is refused when the time has come", async () => {
+    const { ask, clock, quota, settle, startedAt } = openQuota();
+    const [first, waiting] = [ask(), ask()];
+    await settle();
+    quota.drain(startedAt + 500);
+    await clock.run(499);
+    expect([isLetGo(first), waiting.at]).toEqual([true, undefined]);
+    await clock.run(1);
+    expect(refusalOf(waiting)).toMatchObject({ reason: "draining" });
+    expect(quota.waiting).toBe(0);
+  });
+});
