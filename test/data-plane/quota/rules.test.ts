@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { discordRules } from "../../../src/data-plane/quota/discord.ts";
 import { githubRules } from "../../../src/data-plane/quota/github.ts";
 import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
-import { genericRules, type QuotaRules } from "../../../src/data-plane/quota/rules.ts";
+import { genericRules, nameOf, type QuotaRules } from "../../../src/data-plane/quota/rules.ts";
 
 const NOW = 1_800_000_000_000;
 const closure = (rules: QuotaRules, status: number, headers: AnswerHeaders) => {
@@ -28,17 +28,19 @@ describe("Discord", () => {
       "1",
     ],
     ["GET", "/guilds/5/members/6", "GET /guilds/:id/members/:id", "5"],
-    ["POST", `/webhooks/7/${WEBHOOK_TOKEN}`, "POST /webhooks/:id/:token", `7/${WEBHOOK_TOKEN}`],
+    ["POST", `/webhooks/7/${WEBHOOK_TOKEN}`, "POST /webhooks/:id/:token", `7/${nameOf(WEBHOOK_TOKEN)}`],
     [
       "POST",
       `/interactions/8/${INTERACTION_TOKEN}/callback`,
       "POST /interactions/:id/:token/callback",
-      `8/${INTERACTION_TOKEN}`,
+      `8/${nameOf(INTERACTION_TOKEN)}`,
     ],
     ["GET", "/users/@me", "GET /users/@me", ""],
     ["GET", "/users/99", "GET /users/:id", ""],
   ])("%s %s is counted by its route and its channel, guild, webhook or interaction", (method, path, name, major) => {
     expect(discordRules.routeOf(method, path)).toEqual({ name, major });
+    // It is kept on the disk, and shown.
+    expect(JSON.stringify({ name, major })).not.toMatch(/w{20}|aW50/);
   });
 
   test.each([
