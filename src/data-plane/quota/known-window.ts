@@ -108,8 +108,8 @@ export class KnownWindow {
     const all = limit === undefined ? Math.max(told, remaining + inFlight, this.limit) : told;
     const isFirst = this.limit === 0;
     // What was sent less than a window ago no longer counts, so the window does not slide.
-    const isSeen =
-      !isFirst && remaining >= all - 1 && this.#sentAt > now - this.#lengthMs && this.#sentAt < rest.sentAt;
+    const isRecent = this.#sentAt > now - this.#lengthMs + CUT_OFF_MS && this.#sentAt < rest.sentAt;
+    const isSeen = !isFirst && remaining >= all - 1 && isRecent;
     const isContradicted = isRefusal || remaining < all - Math.max(inFlight, rest.overlapping + 1);
     this.#isFixed = !isContradicted && (rest.hasFixedWindows || isSeen || this.#isFixed);
     this.limit = all;
