@@ -73,8 +73,10 @@ export class KnownWindow {
     // How long a window still takes is counted from when the answer was written, which may have been when the request was sent.
     const begins = !this.isKnown(now) || raw.resetsAt - (now - sentAt) > this.resetsAt + SAME_WINDOW_MS;
     const resetsAt = begins ? raw.resetsAt : this.#endOf(raw.resetsAt, now - sentAt);
-    // Answers of others came meanwhile, and what they told is over: they may have taken theirs after this one.
-    const taken = Math.max(0, overlapping - inFlight + 1);
+    // What others were told meanwhile is over: they may have taken theirs after this one. Where a reset brings back all of it, those
+    // that are still in flight are set aside anyway; elsewhere their answers may be older than this one.
+    const isFixed = this.#isFixed || told.hasFixedWindows;
+    const taken = isFixed ? Math.max(0, overlapping - inFlight + 1) : overlapping;
     const remaining = begins ? Math.max(0, raw.remaining - taken) : Math.min(this.#told, raw.remaining);
     const reading = { ...raw, resetsAt, remaining };
     // Of a window that is over, or of one before the present one.
@@ -106,8 +108,8 @@ export class KnownWindow {
     const all = limit === undefined ? Math.max(told, remaining + inFlight, this.limit) : told;
     const isFirst = this.limit === 0;
     // What was sent less than a window ago no longer counts, so the window does not slide.
-    const isSeen =
-      !isFirst && remaining >= all - 1 && this.#sentAt > now - this.#lengthMs && this.#sentAt < rest.sentAt;
+    const isRecent = this.#sentAt > now - this.#lengthMs + CUT_OFF_MS && this.#sentAt < rest.sentAt;
+    const isSeen = !isFirst && remaining >= all - 1 && isRecent;
     const isContradicted = isRefusal || remaining < all - Math.max(inFlight, rest.overlapping + 1);
     this.#isFixed = !isContradicted && (rest.hasFixedWindows || isSeen || this.#isFixed);
     this.limit = all;

@@ -10,20 +10,26 @@ import type { QuotaWindow } from "./read-quota.ts";
 const CUT_OFF_MS = 1_000;
 const TRAVEL_MS = 250;
 
-/** So many readings that agree, over so long a difference between their resets, prove it. */
-const AGREEING = 5;
+/** So many readings that agree prove it, where the most used is by so many points and so long a time away from the least used. */
+const AGREEING = 16;
+const SPREAD_POINTS = 8;
 const SPREAD_MS = 3_000;
 
 /** A request that is sent later may arrive earlier: a point is used so much after it is there. */
 const MARGIN_MS = 250;
+
+interface Reading {
+  readonly used: number;
+  readonly resetMs: number;
+}
 
 export class Refill {
   /** Each reading confines how long one point takes; while these agree, it lies between the two. */
   #leastMs = 0;
   #mostMs = Number.POSITIVE_INFINITY;
   #agreeing = 0;
-  #nearestMs = Number.POSITIVE_INFINITY;
-  #farthestMs = 0;
+  #leastUsed: Reading | undefined;
+  #mostUsed: Reading | undefined;
   /** Undefined until it is proved, and where it is not so. */
   #pointMs: number | undefined;
   #limit = 0;
@@ -86,18 +92,20 @@ export class Refill {
     this.#leastMs = Math.max(this.#leastMs, leastMs);
     this.#mostMs = Math.min(this.#mostMs, mostMs);
     this.#agreeing++;
-    this.#nearestMs = Math.min(this.#nearestMs, resetMs);
-    this.#farthestMs = Math.max(this.#farthestMs, resetMs);
-    const isProved = this.#agreeing >= AGREEING && this.#farthestMs - this.#nearestMs >= SPREAD_MS;
+    if (used < (this.#leastUsed?.used ?? Number.POSITIVE_INFINITY)) this.#leastUsed = { used, resetMs };
+    if (used > (this.#mostUsed?.used ?? 0)) this.#mostUsed = { used, resetMs };
+    const [least, most] = [this.#leastUsed, this.#mostUsed];
+    if (this.#agreeing < AGREEING || least === undefined || most === undefined) return;
+    const isSpread = most.used - least.used >= SPREAD_POINTS && most.resetMs - least.resetMs >= SPREAD_MS;
     // The longest that it can be is the safe one.
-    if (isProved) this.#pointMs = this.#mostMs;
+    if (isSpread) this.#pointMs = this.#mostMs;
   }
 
   #forget(): void {
     this.#leastMs = 0;
     this.#mostMs = Number.POSITIVE_INFINITY;
     this.#agreeing = 0;
-    this.#nearestMs = Number.POSITIVE_INFINITY;
-    this.#farthestMs = 0;
+    this.#leastUsed = undefined;
+    this.#mostUsed = undefined;
   }
 }
