@@ -72,10 +72,10 @@ export class KnownWindow {
     else this.#refill.learn(raw, { overlapping, sentAt, now });
     // How long a window still takes is counted from when the answer was written, which may have been when the request was sent.
     const begins = !this.isKnown(now) || raw.resetsAt - (now - sentAt) > this.resetsAt + SAME_WINDOW_MS;
-    const resetsAt = begins ? raw.resetsAt : this.#endOf(raw.resetsAt, now - sentAt);
+    const isFixed = this.#isFixed || told.hasFixedWindows;
+    const resetsAt = begins || !isFixed ? raw.resetsAt : this.#endOf(raw.resetsAt, now - sentAt);
     // What others were told meanwhile is over: they may have taken theirs after this one. Where a reset brings back all of it, those
     // that are still in flight are set aside anyway; elsewhere their answers may be older than this one.
-    const isFixed = this.#isFixed || told.hasFixedWindows;
     const taken = isFixed ? Math.max(0, overlapping - inFlight + 1) : overlapping;
     const remaining = begins ? Math.max(0, raw.remaining - taken) : Math.min(this.#told, raw.remaining);
     const reading = { ...raw, resetsAt, remaining };
@@ -97,7 +97,7 @@ export class KnownWindow {
 
   /**
    * What looks like a later end is the present window's told by a slow answer, where another window could not end as early; where
-   * it could, the later end is the safe one.
+   * it could, as it always can where windows slide, the later end is the safe one.
    */
   #endOf(resetsAt: number, tookMs: number): number {
     const another = this.resetsAt + this.#lengthMs - 2 * (CUT_OFF_MS + tookMs);
