@@ -107,9 +107,10 @@ export class KnownWindow {
   #begin(told: number, { limit, remaining, resetsAt }: QuotaWindow, { isRefusal, inFlight, now, ...rest }: Told): void {
     const all = limit === undefined ? Math.max(told, remaining + inFlight, this.limit) : told;
     const isFirst = this.limit === 0;
-    // What was sent less than a window ago no longer counts, so the window does not slide.
-    const isRecent = this.#sentAt > now - this.#lengthMs + CUT_OFF_MS && this.#sentAt < rest.sentAt;
-    const isSeen = !isFirst && remaining >= all - 1 && isRecent;
+    // What was sent less than a window ago no longer counts, so the window does not slide; nor has it filled up again meanwhile.
+    // Some round up what is then taken for cut off: the length may have come out two seconds too long.
+    const isRecent = this.#sentAt > now - this.#lengthMs + 2 * CUT_OFF_MS && this.#sentAt < rest.sentAt;
+    const isSeen = !isFirst && remaining >= all - 1 && isRecent && this.#refill.isRuledOut;
     const isContradicted = isRefusal || remaining < all - Math.max(inFlight, rest.overlapping + 1);
     this.#isFixed = !isContradicted && (rest.hasFixedWindows || isSeen || this.#isFixed);
     this.limit = all;
