@@ -72,10 +72,10 @@ export class KnownWindow {
     else this.#refill.learn(raw, { overlapping, sentAt, now });
     // How long a window still takes is counted from when the answer was written, which may have been when the request was sent.
     const begins = !this.isKnown(now) || raw.resetsAt - (now - sentAt) > this.resetsAt + SAME_WINDOW_MS;
-    const resetsAt = begins ? raw.resetsAt : this.#endOf(raw.resetsAt, now - sentAt);
+    const isFixed = this.#isFixed || told.hasFixedWindows;
+    const resetsAt = begins || !isFixed ? raw.resetsAt : this.#endOf(raw.resetsAt, now - sentAt);
     // What others were told meanwhile is over: they may have taken theirs after this one. Where a reset brings back all of it, those
     // that are still in flight are set aside anyway; elsewhere their answers may be older than this one.
-    const isFixed = this.#isFixed || told.hasFixedWindows;
     const taken = isFixed ? Math.max(0, overlapping - inFlight + 1) : overlapping;
     const remaining = begins ? Math.max(0, raw.remaining - taken) : Math.min(this.#told, raw.remaining);
     const reading = { ...raw, resetsAt, remaining };
@@ -97,7 +97,7 @@ export class KnownWindow {
 
   /**
    * What looks like a later end is the present window's told by a slow answer, where another window could not end as early; where
-   * it could, the later end is the safe one.
+   * it could, as it always can where windows slide, the later end is the safe one.
    */
   #endOf(resetsAt: number, tookMs: number): number {
     const another = this.resetsAt + this.#lengthMs - 2 * (CUT_OFF_MS + tookMs);
@@ -107,9 +107,10 @@ export class KnownWindow {
   #begin(told: number, { limit, remaining, resetsAt }: QuotaWindow, { isRefusal, inFlight, now, ...rest }: Told): void {
     const all = limit === undefined ? Math.max(told, remaining + inFlight, this.limit) : told;
     const isFirst = this.limit === 0;
-    // What was sent less than a window ago no longer counts, so the window does not slide.
-    const isRecent = this.#sentAt > now - this.#lengthMs + CUT_OFF_MS && this.#sentAt < rest.sentAt;
-    const isSeen = !isFirst && remaining >= all - 1 && isRecent;
+    // What was sent less than a window ago no longer counts, so the window does not slide; nor has it filled up again meanwhile.
+    // Some round up what is then taken for cut off: the length may have come out two seconds too long.
+    const isRecent = this.#sentAt > now - this.#lengthMs + 2 * CUT_OFF_MS && this.#sentAt < rest.sentAt;
+    const isSeen = !isFirst && remaining >= all - 1 && isRecent && this.#refill.isRuledOut;
     const isContradicted = isRefusal || remaining < all - Math.max(inFlight, rest.overlapping + 1);
     this.#isFixed = !isContradicted && (rest.hasFixedWindows || isSeen || this.#isFixed);
     this.limit = all;

@@ -259,9 +259,10 @@ function readInterval(value: string): number | undefined {
 /** `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms`, and Discord's and others' own. */
 function readRetryAt(headers: AnswerHeaders, clock: Clock): number | undefined {
   const milliseconds = text(headers, "retry-after-ms");
-  if (milliseconds !== undefined && /^\d{1,12}(?:\.\d+)?$/.test(milliseconds))
-    return clock.now + Math.ceil(Number(milliseconds)) + 1;
-  const at = readTime(text(headers, "retry-after") ?? text(headers, "x-ratelimit-retry-after"), clock);
+  const at =
+    milliseconds !== undefined && /^\d{1,12}(?:\.\d+)?$/.test(milliseconds)
+      ? clock.now + Math.ceil(Number(milliseconds)) + 1
+      : readTime(text(headers, "retry-after") ?? text(headers, "x-ratelimit-retry-after"), clock);
   return at === undefined || at > clock.now + LONGEST_WAIT_MS ? undefined : at;
 }
 

@@ -6,8 +6,8 @@
 import type { Told } from "./known-window.ts";
 import type { QuotaWindow } from "./read-quota.ts";
 
-/** By so much may a told reset be off: it is cut off at the second, and the answer took its time. */
-const CUT_OFF_MS = 1_000;
+/** By so much may a told reset be off: it is rounded to a second, which is then taken for cut off; and the answer took its time. */
+const ROUNDED_MS = 2_000;
 const TRAVEL_MS = 250;
 
 /** So many readings that agree prove it, where the most used is by so many points and so long a time away from the least used. */
@@ -28,6 +28,7 @@ export class Refill {
   #leastMs = 0;
   #mostMs = Number.POSITIVE_INFINITY;
   #agreeing = 0;
+  #hasDisagreed = false;
   #leastUsed: Reading | undefined;
   #mostUsed: Reading | undefined;
   /** Undefined until it is proved, and where it is not so. */
@@ -58,6 +59,11 @@ export class Refill {
     this.#at = now;
   }
 
+  /** Readings were seen that such a limit would not give. */
+  get isRuledOut(): boolean {
+    return this.#hasDisagreed;
+  }
+
   /** Refused: what was thought to be there was not. */
   disprove(): void {
     this.#pointMs = undefined;
@@ -86,9 +92,12 @@ export class Refill {
 
   #weigh(used: number, resetMs: number): void {
     if (used < 1) return;
-    const leastMs = Math.max(0, resetMs - CUT_OFF_MS) / used;
+    const leastMs = Math.max(0, resetMs - ROUNDED_MS) / used;
     const mostMs = used < 2 ? Number.POSITIVE_INFINITY : (resetMs + TRAVEL_MS) / (used - 1);
-    if (leastMs > this.#mostMs || mostMs < this.#leastMs) this.disprove();
+    if (leastMs > this.#mostMs || mostMs < this.#leastMs) {
+      this.#hasDisagreed = true;
+      this.disprove();
+    }
     this.#leastMs = Math.max(this.#leastMs, leastMs);
     this.#mostMs = Math.min(this.#mostMs, mostMs);
     this.#agreeing++;
