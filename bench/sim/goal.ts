@@ -34,6 +34,7 @@ export async function judge(scenario: Scenario, durationMs = scenario.durationMs
   const fairShare = fairShareOf(scenario);
   if (hold.contested === 0) missed.push("nobody ever waited beside all the others");
   if (hold.heavyShare > fairShare + FAIR_TOLERANCE) missed.push(`the heavy caller gets ${hold.heavyShare.toFixed(3)}`);
+  if (hold.stolenTurns > 0) missed.push(`${hold.stolenTurns} turns that were somebody else's`);
   return { scenario, off, hold, ideal, missed };
 }
 

@@ -12,6 +12,7 @@ const COLUMNS = [
   "wait p99",
   "heavy caller's share",
   "Jain",
+  "stolen turns",
 ];
 
 const judged: Judged[] = [];
@@ -21,7 +22,8 @@ const rows = judged.flatMap((each) => [rowOf(each, "off"), rowOf(each, "hold")])
 console.log(table([COLUMNS, ...rows]));
 console.log(
   "\nThe share and Jain's index are of what was served while every caller waited for the same kind; `allowed` is what one serves who\n" +
-    "knows all limits and the upstream's clock, without a network. Network: 20 to 120 ms each way.\n",
+    "knows all limits and the upstream's clock, without a network. Network: 20 to 120 ms each way. A turn is stolen when the heavy caller\n" +
+    "has two while somebody who waits for the same all that time has none.\n",
 );
 for (const { scenario, missed } of judged) {
   console.log(
@@ -42,6 +44,7 @@ function rowOf({ scenario, ideal, ...modes }: Judged, mode: "off" | "hold"): str
     seconds(tallied.waitP99Ms),
     `${percent(tallied.heavyShare)} (fair ${percent(fairShareOf(scenario))})`,
     tallied.jain.toFixed(3),
+    String(tallied.stolenTurns),
   ];
 }
 

@@ -15,6 +15,8 @@ export interface Tallied {
   readonly jain: number;
   /** How many that were. */
   readonly contested: number;
+  /** How often the heavy caller had two turns while somebody who waited for the same kind all that time had none. */
+  readonly stolenTurns: number;
 }
 
 /** From when on somebody is taken to wait for a limit, ms. */
@@ -30,6 +32,9 @@ export class Tally {
   readonly #waitsMs: number[] = [];
   #refusals = 0;
   #turnedAway = 0;
+  /** By kind: whose turns there were since the heavy caller's last one, and who waited at that one. */
+  readonly #sinceHeavy = new Map<string, { readonly waited: readonly string[]; readonly had: Set<string> }>();
+  #stolenTurns = 0;
 
   constructor({ streams, heavyCallerId }: Pick<Scenario, "streams" | "heavyCallerId">) {
     this.#callerIds = [...new Set(streams.map(({ callerId }) => callerId))];
@@ -51,7 +56,18 @@ export class Tally {
     }
     const line = waiting.get(callerId)!;
     line.splice(line.indexOf(wantedAt), 1);
+    this.#countTurn(kind, callerId, waiting);
     this.#waitsMs.push(now - wantedAt);
+  }
+
+  #countTurn(kind: string, callerId: string, waiting: ReadonlyMap<string, readonly number[]>): void {
+    const since = this.#sinceHeavy.get(kind);
+    since?.had.add(callerId);
+    if (callerId !== this.#heavyCallerId) return;
+    // Who waited then and had no turn since waits still.
+    if (since?.waited.some((id) => !since.had.has(id))) this.#stolenTurns++;
+    const others = [...waiting].filter(([id, line]) => id !== callerId && line.length > 0);
+    this.#sinceHeavy.set(kind, { waited: others.map(([id]) => id), had: new Set() });
   }
 
   served({ kind }: Stream): void {
@@ -82,6 +98,7 @@ export class Tally {
       heavyShare: sum === 0 ? 0 : (this.#contested.get(this.#heavyCallerId) ?? 0) / sum,
       jain: squares === 0 ? 1 : sum ** 2 / (parts.length * squares),
       contested: sum,
+      stolenTurns: this.#stolenTurns,
     };
   }
 }

@@ -50,13 +50,13 @@ export class CredentialQuota {
   #stopTimer: () => void = () => {};
 
   constructor(options: CredentialQuotaOptions) {
-    const { rules, ledger, prefix, maxInFlight = Number.POSITIVE_INFINITY } = options;
+    const { rules, ledger, prefix } = options;
     this.#options = options;
     this.#parts = {
       rules,
       accounts: new Accounts(ledger, prefix),
       buckets: new Buckets(rules),
-      gates: new Gates({ ...rules, maxInFlight: Math.min(maxInFlight, rules.maxInFlight) }),
+      gates: new Gates(rules, options),
     };
     this.#turnstile = new Turnstile({
       parts: this.#parts,

@@ -19,13 +19,19 @@ export class Gates {
   readonly #paces: readonly Pace[];
   readonly #budget: RefusalBudget | undefined;
   readonly #maxInFlight: number;
+  readonly #configured: { readonly maxInFlight?: number };
   #closedUntil = 0;
   #inFlight = 0;
 
-  constructor({ paces, refusals, maxInFlight }: Pick<QuotaRules, "paces" | "refusals" | "maxInFlight">) {
+  /** @param configured asked each time, because a service may be changed. */
+  constructor(
+    { paces, refusals, maxInFlight }: Pick<QuotaRules, "paces" | "refusals" | "maxInFlight">,
+    configured: { readonly maxInFlight?: number } = {},
+  ) {
     this.#paces = paces.map((rule) => new Pace(rule));
     this.#budget = refusals === undefined ? undefined : new RefusalBudget(refusals);
     this.#maxInFlight = maxInFlight;
+    this.#configured = configured;
   }
 
   get inFlight(): number {
@@ -47,7 +53,8 @@ export class Gates {
 
   /** When one more may go; infinity while too many are in flight, because nobody knows how long they take. */
   freeAt(costs: Costs, now: number): number {
-    if (this.#inFlight >= this.#maxInFlight) return Number.POSITIVE_INFINITY;
+    const { maxInFlight = Number.POSITIVE_INFINITY } = this.#configured;
+    if (this.#inFlight >= Math.min(this.#maxInFlight, maxInFlight)) return Number.POSITIVE_INFINITY;
     return this.estimate(costs, NONE, now);
   }
 
