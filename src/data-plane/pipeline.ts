@@ -28,6 +28,7 @@ import { decideRoute, identify } from "./identify.ts";
 import { decideCredential, injectCredential } from "./inject-credential/inject-credential.ts";
 import { answerPreflight } from "./preflight.ts";
 import type { PreparedService } from "./prepared-service.ts";
+import { quotaExchange } from "./quota-exchange.ts";
 import { decideRateLimit } from "./rate-limit.ts";
 import { record } from "./record.ts";
 import { refuse } from "./refuse.ts";
@@ -105,16 +106,14 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
       const request = createUpstreamRequest(exchange, route, parts);
       if (injectCredential(request, prepared.credential)) exchange.credentialRefusals = prepared.credentialRefusals;
-      if (prepared.quota !== undefined) {
-        exchange.quota = prepared.quota.passOf({ exchange, route, headers: request.headers });
-        if (prepared.quota.isHolding) {
-          admit(await exchange.quota.enter(prepared.quota.patienceOf(req.headers)));
-          if (exchange.isAside) {
-            // It waited without its places, and others may have taken them.
-            admit(decideShed(exchange, parts, connections));
-            admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
-            exchange.stepIn();
-          }
+      exchange.quota = prepared.quota?.passOf(quotaExchange(exchange, route, request));
+      if (prepared.quota?.isHolding) {
+        admit(await exchange.quota?.enter(prepared.quota.patienceOf(req.headers)));
+        if (exchange.isAside) {
+          // It waited without its places, and others may have taken them.
+          admit(decideShed(exchange, parts, connections));
+          admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
+          exchange.stepIn();
         }
       }
       if (head === undefined) await new Forwarding(exchange, route, request, parts).run();

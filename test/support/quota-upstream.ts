@@ -2,46 +2,53 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { startUpstream } from "./upstream.ts";
 
-/** @param left of the window. @param resetMs to its end. @param now ms since the epoch. */
-type QuotaHeaders = (limit: number, left: number, resetMs: number, now: number) => Record<string, string>;
+/** What an upstream tells of a limit. */
+export interface ToldQuota {
+  readonly limit: number;
+  readonly remaining: number;
+  /** To the end of its window. */
+  readonly resetMs: number;
+  /** ms since the epoch. */
+  readonly now: number;
+}
 
-export const QUOTA_STYLES: Readonly<Record<string, QuotaHeaders>> = {
-  "X-RateLimit, epoch": (limit, left, resetMs, now) => ({
+export const QUOTA_STYLES: Readonly<Record<string, (told: ToldQuota) => Record<string, string>>> = {
+  "X-RateLimit, epoch": ({ limit, remaining, resetMs, now }) => ({
     "x-ratelimit-limit": String(limit),
-    "x-ratelimit-remaining": String(left),
+    "x-ratelimit-remaining": String(remaining),
     "x-ratelimit-reset": String(Math.floor((now + resetMs) / 1_000)),
   }),
-  "X-RateLimit, cut-off seconds": (limit, left, resetMs) => ({
+  "X-RateLimit, cut-off seconds": ({ limit, remaining, resetMs }) => ({
     "x-ratelimit-limit": String(limit),
-    "x-ratelimit-remaining": String(left),
+    "x-ratelimit-remaining": String(remaining),
     "x-ratelimit-reset": String(Math.floor(resetMs / 1_000)),
   }),
-  "Discord, with decimals": (limit, left, resetMs) => ({
+  "Discord, with decimals": ({ limit, remaining, resetMs }) => ({
     "x-ratelimit-limit": String(limit),
-    "x-ratelimit-remaining": String(left),
+    "x-ratelimit-remaining": String(remaining),
     "x-ratelimit-reset-after": (resetMs / 1_000).toFixed(3),
     "x-ratelimit-bucket": "abcd1234",
   }),
-  IETF: (limit, left, resetMs) => ({
+  IETF: ({ limit, remaining, resetMs }) => ({
     "ratelimit-policy": `"default";q=${limit};w=2`,
-    ratelimit: `"default";r=${left};t=${Math.ceil(resetMs / 1_000)}`,
+    ratelimit: `"default";r=${remaining};t=${Math.ceil(resetMs / 1_000)}`,
   }),
-  "GitLab, without the X-": (limit, left, resetMs, now) => ({
+  "GitLab, without the X-": ({ limit, remaining, resetMs, now }) => ({
     "ratelimit-limit": String(limit),
-    "ratelimit-remaining": String(left),
+    "ratelimit-remaining": String(remaining),
     "ratelimit-reset": String(Math.ceil((now + resetMs) / 1_000)),
   }),
-  OpenAI: (limit, left, resetMs) => ({
+  OpenAI: ({ limit, remaining, resetMs }) => ({
     "x-ratelimit-limit-requests": String(limit),
-    "x-ratelimit-remaining-requests": String(left),
+    "x-ratelimit-remaining-requests": String(remaining),
     "x-ratelimit-reset-requests": `${Math.ceil(resetMs)}ms`,
     "x-ratelimit-limit-tokens": "100000",
     "x-ratelimit-remaining-tokens": "90000",
     "x-ratelimit-reset-tokens": "6m0s",
   }),
-  Anthropic: (limit, left, resetMs, now) => ({
+  Anthropic: ({ limit, remaining, resetMs, now }) => ({
     "anthropic-ratelimit-requests-limit": String(limit),
-    "anthropic-ratelimit-requests-remaining": String(left),
+    "anthropic-ratelimit-requests-remaining": String(remaining),
     "anthropic-ratelimit-requests-reset": new Date(now + resetMs).toISOString().replace(/\.\d+Z/, "Z"),
   }),
 };
@@ -80,7 +87,7 @@ export async function startQuotaUpstream(options: QuotaUpstreamOptions = {}) {
     const isRefused = window.used > limit;
     counts[isRefused ? "refused" : "served"]++;
     const resetMs = window.endsAt - now;
-    const headers = QUOTA_STYLES[style]?.(limit, Math.max(0, limit - window.used), resetMs, now);
+    const headers = QUOTA_STYLES[style]?.({ limit, remaining: Math.max(0, limit - window.used), resetMs, now });
     setTimeout(() => {
       res.writeHead(isRefused ? 429 : 200, {
         "content-type": "application/json",

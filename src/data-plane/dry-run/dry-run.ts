@@ -24,6 +24,7 @@ import { decideRoute, type Identified, identify, type Route } from "../identify.
 import { decideCredential } from "../inject-credential/inject-credential.ts";
 import type { PipelineParts } from "../pipeline.ts";
 import type { PreparedService } from "../prepared-service.ts";
+import { quotaExchange } from "../quota-exchange.ts";
 import { decideRateLimit } from "../rate-limit.ts";
 import { decideServiceShed, decideShed } from "../shed.ts";
 import { describeUpstream } from "./describe-upstream.ts";
@@ -79,7 +80,7 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
   exchange.callerId = caller?.id ?? "";
   const quota = prepared.quota?.isHolding
-    ? log.take("quota", prepared.quota.decide({ exchange, route, headers: upstreamRequest.headers }))
+    ? log.take("quota", prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))
     : undefined;
   log.take("egress", decideEgress(route));
   return {

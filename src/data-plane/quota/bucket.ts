@@ -5,8 +5,9 @@
  */
 import type { Account } from "../../stores/ledger.ts";
 import { FairQueue } from "./fair-queue.ts";
-import { KnownWindow, type Told } from "./known-window.ts";
+import { KnownWindow } from "./known-window.ts";
 import type { QuotaReading, QuotaWindow } from "./read-quota.ts";
+import type { Told } from "./refill.ts";
 
 /** Where no limit is told, a request is let go ahead after so long, ms, though the one before has not been answered. */
 const PATIENCE_MS = 1_000;

@@ -5,21 +5,7 @@
  */
 import type { Account } from "../../stores/ledger.ts";
 import type { QuotaWindow } from "./read-quota.ts";
-import { Refill } from "./refill.ts";
-
-/** An answer that told of the limit. */
-export interface Told {
-  /** It was one for too many requests. */
-  readonly isRefusal: boolean;
-  /** Requests that the answer may have counted, this one among them: at least 1. */
-  readonly inFlight: number;
-  /** Other requests that were on their way while this one was: each may have been counted before it or after. */
-  readonly overlapping: number;
-  /** ms since the epoch, as is `now`. */
-  readonly sentAt: number;
-  readonly now: number;
-  readonly hasFixedWindows: boolean;
-}
+import { Refill, type Told } from "./refill.ts";
 
 /** Two answers speak of one window when their resets are this near. */
 const SAME_WINDOW_MS = 1_500;

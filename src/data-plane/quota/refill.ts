@@ -3,8 +3,21 @@
  * more of it is used. Times are ms since the epoch, told by the caller.
  * Invariant: what it takes to be there is never more than what is there, as long as nobody else spends it.
  */
-import type { Told } from "./known-window.ts";
 import type { QuotaWindow } from "./read-quota.ts";
+
+/** An answer that told of the limit. */
+export interface Told {
+  /** It was one for too many requests. */
+  readonly isRefusal: boolean;
+  /** Requests that the answer may have counted, this one among them: at least 1. */
+  readonly inFlight: number;
+  /** Other requests that were on their way while this one was: each may have been counted before it or after. */
+  readonly overlapping: number;
+  /** ms since the epoch, as is `now`. */
+  readonly sentAt: number;
+  readonly now: number;
+  readonly hasFixedWindows: boolean;
+}
 
 /** By so much may a told reset be off: it is rounded to a second, which is then taken for cut off; and the answer took its time. */
 const ROUNDED_MS = 2_000;

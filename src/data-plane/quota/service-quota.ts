@@ -13,17 +13,12 @@ import type { PreparedCredential } from "../inject-credential/inject-credential.
 import { CredentialQuota } from "./credential-quota.ts";
 import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
+import { HoldingPass } from "./holding-pass.ts";
+import { type ObservedAnswer, ObservingPass } from "./observing-pass.ts";
 import { passedCredential } from "./passed-credential.ts";
 import { preferredWaitMs } from "./prefer-wait.ts";
-import {
-  HoldingPass,
-  type ObservedAnswer,
-  ObservingPass,
-  type QuotaPass,
-  type QuotaPassParts,
-  quotaRefusal,
-  requestOf,
-} from "./quota-pass.ts";
+import type { QuotaPass } from "./quota-pass.ts";
+import { type QuotaExchange, quotaRefusal, requestOf } from "./quota-request.ts";
 import { bucketOf, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaRules } from "./rules.ts";
 import type { QuotaClock } from "./ticket.ts";
@@ -108,17 +103,16 @@ export class ServiceQuota {
     return preferredWaitMs(prefer) ?? this.settings.maxWaitMs;
   }
 
-  passOf(parts: QuotaPassParts): QuotaPass {
-    return this.isHolding ? new HoldingPass(this, parts) : new ObservingPass(this, parts);
+  passOf(parts: QuotaExchange): QuotaPass {
+    if (!this.isHolding) return new ObservingPass(parts, this.#observe);
+    return new HoldingPass(parts, this, this.of(parts.credential, parts.headers));
   }
 
   /** What would become of a request now: its bucket and its wait, or its refusal. Nothing is set aside. */
-  decide(parts: QuotaPassParts): { readonly bucket: string; readonly waitMs: number } | GatewayError {
-    const { exchange, route, headers } = parts;
-    const { prepared } = route;
-    const maxWaitMs = this.patienceOf(exchange.req.headers);
-    const outcome = this.of(prepared.credential, headers).decide(requestOf(parts, maxWaitMs));
-    return "reason" in outcome ? quotaRefusal(outcome, prepared.service.key, Date.now()) : outcome;
+  decide(parts: QuotaExchange): { readonly bucket: string; readonly waitMs: number } | GatewayError {
+    const maxWaitMs = this.patienceOf(parts.exchange.req.headers);
+    const outcome = this.of(parts.credential, parts.headers).decide(requestOf(parts, maxWaitMs));
+    return "reason" in outcome ? quotaRefusal(outcome, parts.service.key, Date.now()) : outcome;
   }
 
   /** Whether what is known here holds for that service too. */
@@ -147,16 +141,15 @@ export class ServiceQuota {
   }
 
   /** Of many answers in a moment the last one of each bucket says all that is to be known; a refusal is looked at by itself. */
-  observe(answer: ObservedAnswer): void {
+  readonly #observe = (answer: ObservedAnswer): void => {
     if (answer.status >= 400) return this.#read(answer);
-    const { exchange, route, headers } = answer.parts;
-    const { place } = route.prepared.credential;
-    const isOwn = place === "header" || place === "query";
+    const { exchange, credential, headers } = answer.parts;
+    const isOwn = credential.place === "header" || credential.place === "query";
     const whose = isOwn ? "" : (exchange.req.headers.authorization ?? passedCredential(headers));
     this.#unread.set(`${bucketOf(answer.headers) ?? ""}\n${whose}`, answer);
     if (this.#unread.size > UNREAD_LIMIT) this.#readAll();
     else this.#stopTimer ??= this.#context.clock.after(UNREAD_MS, () => this.#readAll());
-  }
+  };
 
   #readAll(): void {
     this.#stopTimer?.();
@@ -170,11 +163,11 @@ export class ServiceQuota {
     const reading = readQuota(headers, at);
     const isRefusal = this.rules.closureOf(status, reading, at) !== undefined;
     if (isRefusal) this.noteRefusal(at);
-    const { exchange, route } = parts;
+    const { exchange, path, credential } = parts;
     // Whose quota it is need not be known where nothing was told of it.
     if (reading.windows.length === 0 && !isRefusal && !this.rules.refusals?.counts(status, reading.scope)) return;
     const { method } = exchange;
-    this.of(route.prepared.credential, parts.headers).observe({ method, path: route.path }, status, reading, at);
+    this.of(credential, parts.headers).observe({ method, path }, status, reading, at);
   }
 
   noteRefusal(now: number): void {

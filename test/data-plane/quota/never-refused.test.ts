@@ -11,40 +11,7 @@ import { Random } from "../../../bench/sim/random.ts";
 import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
 import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
 import { isLetGo, openQuota, ticketOf } from "../../support/quota.ts";
-
-interface Told {
-  readonly limit: number;
-  readonly remaining: number;
-  readonly resetMs: number;
-  readonly now: number;
-}
-
-const STYLES: Record<string, (told: Told) => AnswerHeaders> = {
-  epoch: ({ limit, remaining, resetMs, now }) => ({
-    "x-ratelimit-limit": String(limit),
-    "x-ratelimit-remaining": String(remaining),
-    "x-ratelimit-reset": String(Math.floor((now + resetMs) / 1_000)),
-  }),
-  "cut-off seconds": ({ limit, remaining, resetMs }) => ({
-    "ratelimit-limit": String(limit),
-    "ratelimit-remaining": String(remaining),
-    "ratelimit-reset": String(Math.floor(resetMs / 1_000)),
-  }),
-  decimals: ({ limit, remaining, resetMs }) => ({
-    "x-ratelimit-limit": String(limit),
-    "x-ratelimit-remaining": String(remaining),
-    "x-ratelimit-reset-after": (resetMs / 1_000).toFixed(3),
-  }),
-  IETF: ({ limit, remaining, resetMs }) => ({
-    "ratelimit-policy": `"p";q=${limit};w=60`,
-    ratelimit: `"p";r=${remaining};t=${Math.ceil(resetMs / 1_000)}`,
-  }),
-  durations: ({ limit, remaining, resetMs }) => ({
-    "x-ratelimit-limit-requests": String(limit),
-    "x-ratelimit-remaining-requests": String(remaining),
-    "x-ratelimit-reset-requests": `${Math.floor(resetMs)}ms`,
-  }),
-};
+import { QUOTA_STYLES, type ToldQuota } from "../../support/quota-upstream.ts";
 
 interface Kind {
   readonly limit: number;
@@ -52,7 +19,7 @@ interface Kind {
 }
 
 /** What is left, and the end that is told of it; undefined where it refuses. */
-const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => Told | undefined> = {
+const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => ToldQuota | undefined> = {
   "windows from the first request": ({ limit, windowMs }) => fixed(new FixedWindow(limit, windowMs)),
   "windows by the clock": ({ limit, windowMs }) => {
     let window = new FixedWindow(limit, windowMs);
@@ -85,7 +52,7 @@ const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => Told | undefine
 };
 
 function fixed(window: FixedWindow) {
-  return (now: number): Told | undefined => {
+  return (now: number): ToldQuota | undefined => {
     if (window.freeAt(1, now) > now) return undefined;
     window.take(1, now);
     return { limit: window.limit, remaining: window.remaining(now), resetMs: window.endsAt - now, now };
@@ -94,8 +61,8 @@ function fixed(window: FixedWindow) {
 
 /** @returns how many asked, were refused upstream, and were served. */
 async function run(
-  upstream: (now: number) => Told | undefined,
-  headersOf: (told: Told) => AnswerHeaders,
+  upstream: (now: number) => ToldQuota | undefined,
+  headersOf: (told: ToldQuota) => AnswerHeaders,
   seed: number,
 ) {
   const random = new Random(seed);
@@ -129,16 +96,15 @@ async function run(
   return { asked, refused, served };
 }
 
-test.each(Object.keys(UPSTREAMS).flatMap((upstream) => Object.keys(STYLES).map((style) => [upstream, style] as const)))(
-  "%s, told as %s, never refuse what is let go",
-  async (upstream, style) => {
-    const kind = fc.record({ limit: fc.integer({ min: 1, max: 20 }), windowMs: fc.integer({ min: 800, max: 6_000 }) });
-    await fc.assert(
-      fc.asyncProperty(kind, fc.nat(), async (each, seed) => {
-        const { asked, refused, served } = await run(UPSTREAMS[upstream]!(each), STYLES[style]!, seed);
-        expect({ refused, served }).toEqual({ refused: 0, served: asked });
-      }),
-      { numRuns: 6 },
-    );
-  },
-);
+test.each(
+  Object.keys(UPSTREAMS).flatMap((upstream) => Object.keys(QUOTA_STYLES).map((style) => [upstream, style] as const)),
+)("%s, told as %s, never refuse what is let go", async (upstream, style) => {
+  const kind = fc.record({ limit: fc.integer({ min: 1, max: 20 }), windowMs: fc.integer({ min: 800, max: 6_000 }) });
+  await fc.assert(
+    fc.asyncProperty(kind, fc.nat(), async (each, seed) => {
+      const { asked, refused, served } = await run(UPSTREAMS[upstream]!(each), QUOTA_STYLES[style]!, seed);
+      expect({ refused, served }).toEqual({ refused: 0, served: asked });
+    }),
+    { numRuns: 6 },
+  );
+});

@@ -1,0 +1,100 @@
+/**
+ * `quota.mode: hold`: an exchange's wait and its tickets.
+ * Invariant: every ticket that was given is given back, whatever became of the attempt; and whoever waits holds no place.
+ */
+import type { GatewayError } from "../../errors.ts";
+import { readAhead } from "../client-connection.ts";
+import type { Exchange } from "../exchange.ts";
+import type { CredentialQuota } from "./credential-quota.ts";
+import type { QuotaPass } from "./quota-pass.ts";
+import { type QuotaExchange, quotaRefusal, requestOf } from "./quota-request.ts";
+import { type AnswerHeaders, readQuota } from "./read-quota.ts";
+import type { QuotaRules } from "./rules.ts";
+import type { Ticket } from "./ticket.ts";
+
+/** What the exchanges of a service have in common. */
+export interface HoldingService {
+  readonly rules: Pick<QuotaRules, "closureOf">;
+  /** An answer was a refusal for too many requests. */
+  noteRefusal(now: number): void;
+}
+
+export class HoldingPass implements QuotaPass {
+  readonly #service: HoldingService;
+  readonly #quota: CredentialQuota;
+  readonly #parts: QuotaExchange;
+  #ticket: Ticket | undefined;
+  #wasSent = false;
+  wasRefused = false;
+
+  constructor(parts: QuotaExchange, service: HoldingService, quota: CredentialQuota) {
+    this.#service = service;
+    this.#quota = quota;
+    this.#parts = parts;
+  }
+
+  async enter(maxWaitMs: number): Promise<GatewayError | undefined> {
+    this.end();
+    const { exchange, service } = this.#parts;
+    let stopWaiting = () => {};
+    const outcome = await this.#quota.admit(requestOf(this.#parts, maxWaitMs), (leave) => {
+      stopWaiting = hold(exchange, leave);
+    });
+    stopWaiting();
+    if (outcome === undefined) return undefined;
+    if ("reason" in outcome) return quotaRefusal(outcome, service.key, Date.now());
+    this.#ticket = outcome;
+    return undefined;
+  }
+
+  sent(): void {
+    this.#wasSent = true;
+  }
+
+  answered(status: number, headers: AnswerHeaders): void {
+    const now = Date.now();
+    const reading = readQuota(headers, now);
+    this.wasRefused = this.#service.rules.closureOf(status, reading, now) !== undefined;
+    if (this.wasRefused) this.#service.noteRefusal(now);
+    this.#ticket?.answered(status, reading);
+    this.#ticket = undefined;
+  }
+
+  mayGoAgain(withinMs: number): boolean {
+    return !("reason" in this.#quota.decide(requestOf(this.#parts, withinMs)));
+  }
+
+  end(): void {
+    if (this.#wasSent) this.#ticket?.lost();
+    else this.#ticket?.unused();
+    this.#ticket = undefined;
+    this.#wasSent = false;
+    this.wasRefused = false;
+  }
+}
+
+/** The exchange waits: it holds no place, and its client may leave at any moment. @returns what ends that. */
+function hold(exchange: Exchange, leave: () => void): () => void {
+  const since = performance.now();
+  const stopWatching = watchUpgrade(exchange);
+  exchange.stepAside();
+  exchange.onClose = leave;
+  return () => {
+    exchange.onClose = undefined;
+    exchange.queuedMs += performance.now() - since;
+    stopWatching();
+  };
+}
+
+/** Nobody reads the socket of an upgrade, and only one that is read tells that its client has left. */
+function watchUpgrade({ req: { headers, socket } }: Exchange): () => void {
+  if (headers.upgrade === undefined) return () => {};
+  const early = readAhead(socket);
+  const onEnd = () => socket.destroy();
+  socket.once("end", onEnd);
+  return () => {
+    socket.off("end", onEnd);
+    early.stop();
+    early.giveBack();
+  };
+}
