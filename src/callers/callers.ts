@@ -22,7 +22,7 @@ export interface Caller {
   readonly id: string;
 }
 
-const ANONYMOUS: Caller = { id: "anonymous" };
+export const ANONYMOUS: Caller = { id: "anonymous" };
 
 export type Authentication =
   | { readonly verdict: "known"; readonly caller: Caller }

@@ -1,6 +1,6 @@
 /** The 401 of both planes: says which kind of key is needed and how to send it, and nothing an attacker could use. */
 import { GatewayError } from "../errors.ts";
-import type { Authentication, Caller, Callers, Plane } from "./callers.ts";
+import { ANONYMOUS, type Authentication, type Caller, type Callers, type Plane } from "./callers.ts";
 import type { PresentedKeys } from "./presented-keys.ts";
 
 const KEY_VARIABLE: Record<Plane, string> = { proxy: "PROXY_API_KEY", management: "MANAGEMENT_API_KEY" };
@@ -11,6 +11,12 @@ export function authenticateOrRefuse(plane: Plane, callers: Callers, presented: 
   const decided = callerOrRefusal(plane, callers.authenticate(plane, presented));
   if (decided instanceof GatewayError) callers.rememberRefused(plane, presented);
   return decided;
+}
+
+/** For whom anybody may be: whoever has a good key is told apart all the same, and nobody is refused. */
+export function callerOrAnybody(plane: Plane, callers: Callers, presented: PresentedKeys): Caller {
+  const authentication = callers.authenticate(plane, presented);
+  return authentication.verdict === "known" ? authentication.caller : ANONYMOUS;
 }
 
 /** The caller, or the refusal. */

@@ -42,7 +42,7 @@ export function startLines({ config, services: served, url, managementUrl, isInC
     ...(managementUrl === undefined ? [] : [`/manage, /status, /metrics and /docs are on ${managementUrl} only`]),
     `Read: ${filesRead(config)}`,
     `Services: ${serviceWords(served)}`,
-    `/proxy/* ${protection(config.proxyPlane.isProtected, "PROXY_API_KEY", config)}`,
+    `/proxy/* ${protection(config.proxyPlane.isProtected, "PROXY_API_KEY", config)}${exceptions(served, hasKey)}`,
     `/manage/* ${protection(config.managementPlane.isProtected, "MANAGEMENT_API_KEY", config)}`,
     `Try: curl ${local}/health`,
     `Try: curl${header} '${local}/proxy/${example}'`,
@@ -76,6 +76,14 @@ function protection(isProtected: boolean, variable: string, config: Config): str
   return config.isLoopback
     ? `is open to this machine (set ${variable} to protect it)`
     : `is OPEN TO EVERYONE who reaches this address (set ${variable})`;
+}
+
+/** Services that need no key although the others do. */
+function exceptions(served: readonly Service[], hasKey: boolean): string {
+  const open = served.filter(({ access }) => access === "public").map(({ key }) => key);
+  if (!hasKey || open.length === 0) return "";
+  const more = open.length > NAMED_LIMIT ? `, and ${open.length - NAMED_LIMIT} more` : "";
+  return `, but for ${open.slice(0, NAMED_LIMIT).join(", ")}${more}`;
 }
 
 function filesRead({ envFiles, configFile }: Config): string {

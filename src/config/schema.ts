@@ -212,6 +212,10 @@ export const serviceSchema = z.strictObject({
   pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` lets dot segments through (object stores)"),
   maxBodyBytes: z.int().min(0).default(0).describe("largest request body, 0 for no limit"),
   maxConcurrent: z.int().min(0).max(1_000_000).default(0).describe("requests in flight at the same time, 0 for no cap"),
+  access: z
+    .enum(["key", "public"])
+    .default("key")
+    .describe("who may call: whoever has a key of the proxy plane, or anybody"),
   quota: quota.prefault({}).describe("what the upstream allows, learned from its answers"),
   tls: tls.default({}).describe("TLS towards the upstream"),
   pathHints: z

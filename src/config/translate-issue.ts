@@ -25,19 +25,13 @@ export interface Findings {
 }
 
 /** Names of a service that come in a later version, and values of present ones. */
-const LATER_NAMES: ReadonlySet<PropertyKey> = new Set([
-  "cache",
-  "idempotency",
-  "access",
-  "verify",
-  "breaker",
-  "egressProxy",
-]);
+const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["cache", "idempotency", "verify", "breaker", "egressProxy"]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
   PropertyKey,
   (value: unknown) => boolean
 >([
   ["type", (value) => value === "oauth2"],
+  ["access", (value) => value === "signature"],
   ["ws", (value) => isObject(value)],
 ]);
 

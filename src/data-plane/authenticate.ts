@@ -1,20 +1,38 @@
 /** Who calls: the first step that can refuse a well-formed request, and the last one that a stranger sees. */
-import type { Caller, Callers } from "../callers/callers.ts";
+import { ANONYMOUS, type Caller, type Callers } from "../callers/callers.ts";
 import type { PresentedKeys } from "../callers/presented-keys.ts";
-import { authenticateOrRefuse, callerOrRefusal } from "../callers/refuse-caller.ts";
+import { authenticateOrRefuse, callerOrAnybody, callerOrRefusal } from "../callers/refuse-caller.ts";
+import type { Service } from "../config/schema.ts";
 import type { GatewayError } from "../errors.ts";
 
-/** Decides, and remembers a refusal. */
-export function authenticate(callers: Callers, presented: PresentedKeys): Caller | GatewayError {
-  return authenticateOrRefuse("proxy", callers, presented);
+/** Decides, and remembers a refusal. @param access of the service that is asked for; undefined where there is none. */
+export function authenticate(
+  callers: Callers,
+  presented: PresentedKeys,
+  access: Service["access"] | undefined,
+): Caller | GatewayError {
+  return access === "public"
+    ? callerOrAnybody("proxy", callers, presented)
+    : authenticateOrRefuse("proxy", callers, presented);
 }
 
-export function decideCaller(callers: Callers, presented: PresentedKeys): Caller | GatewayError {
-  return callerOrRefusal("proxy", callers.authenticate("proxy", presented));
+export function decideCaller(
+  callers: Callers,
+  presented: PresentedKeys,
+  access: Service["access"] | undefined,
+): Caller | GatewayError {
+  return access === "public"
+    ? callerOrAnybody("proxy", callers, presented)
+    : callerOrRefusal("proxy", callers.authenticate("proxy", presented));
 }
 
 /** The same for a caller who is only assumed; undefined for an id that nobody has. */
-export function decideAssumedCaller(callers: Callers, callerId: string): Caller | GatewayError | undefined {
+export function decideAssumedCaller(
+  callers: Callers,
+  callerId: string,
+  access: Service["access"] | undefined,
+): Caller | GatewayError | undefined {
   const authentication = callers.assume("proxy", callerId);
+  if (access === "public" && authentication !== undefined && authentication.verdict !== "known") return ANONYMOUS;
   return authentication && callerOrRefusal("proxy", authentication);
 }

@@ -88,7 +88,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.enterGateway(inFlight);
 
       const presented = readPresentedKeys(req.rawHeaders, identified.query);
-      const caller = admit(authenticate(callers, presented));
+      const caller = admit(authenticate(callers, presented, identified.prepared?.service.access));
       exchange.callerId = caller.id;
 
       const route = admit(decideRoute(identified, registry));

@@ -181,7 +181,7 @@ describe("an entry", () => {
   it.each([
     [{ ...own, cache: true }, "x.cache: not yet supported"],
     [{ ...own, idempotency: true }, "x.idempotency: not yet supported"],
-    [{ ...own, access: "public" }, "x.access: not yet supported"],
+    [{ ...own, access: "signature" }, 'x.access: found "signature", not yet supported'],
     [{ ...own, verify: {} }, "x.verify: not yet supported"],
     [{ ...own, breaker: false }, "x.breaker: not yet supported"],
     [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],

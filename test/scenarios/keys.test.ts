@@ -1,6 +1,7 @@
 /** The caller's key: where it may stand, which one decides, and that no copy of it ever travels on. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { answering, startRawUpstream } from "../support/upstream.ts";
 
@@ -156,4 +157,31 @@ test("a plane that is opened on purpose takes requests without a key, and still 
   expect((await ask(`/proxy/api/?api_key=${PROXY_KEY}`, `x-api-key: ${MANAGEMENT_KEY}\r\n`)).status).toBe(200);
   expect(upstream.received[0]).toMatch(/^GET \/ HTTP/);
   expect(upstream.received[0]).not.toContain(MANAGEMENT_KEY);
+});
+
+describe("a public service", () => {
+  test("needs no key, tells who has one apart, and no key travels on", async () => {
+    const { upstream, gateway, ask } = await start({ access: "public" });
+    for (const headers of ["", "x-api-key: wrong-key-0123456789\r\n", `x-api-key: ${PROXY_KEY}\r\n`]) {
+      expect((await ask("/proxy/api/x", headers)).status).toBe(200);
+    }
+    expect(gateway.exchanges().map(({ caller }) => caller)).toEqual(["anonymous", "anonymous", "proxy-key"]);
+    expect(upstream.received.join()).not.toMatch(/x-api-key/i);
+  });
+
+  test("opens nothing else: not the list, not another service, not a name that is none", async () => {
+    const { ask } = await start({ access: "public" });
+    for (const target of ["/proxy/services", "/proxy/echo/x", "/proxy/nothing/x", "/manage/services"]) {
+      expect((await ask(target)).status, target).toBe(401);
+    }
+  });
+
+  test("is explained as one", async () => {
+    const { gateway } = await start({ access: "public" });
+    const explain = async (request: object) => (await manage(gateway, "POST", "/explain", request)).body;
+    const request = { method: "GET", path: "/proxy/api/x" };
+    expect(await explain(request)).toMatchObject({ verdict: "forward", request: { caller: "anonymous" } });
+    expect(await explain({ ...request, caller: "anonymous" })).toMatchObject({ verdict: "forward" });
+    expect(await explain({ ...request, caller: "proxy-key" })).toMatchObject({ request: { caller: "proxy-key" } });
+  });
 });

@@ -98,11 +98,12 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
 function decideWho(
   { callerId }: RequestToExplain,
   { req }: Exchange,
-  { query }: Identified,
+  { query, prepared }: Identified,
   { callers }: DryRunParts,
 ): Caller | GatewayError {
-  if (callerId === undefined) return decideCaller(callers, readPresentedKeys(req.rawHeaders, query));
-  const assumed = decideAssumedCaller(callers, callerId);
+  const access = prepared?.service.access;
+  if (callerId === undefined) return decideCaller(callers, readPresentedKeys(req.rawHeaders, query), access);
+  const assumed = decideAssumedCaller(callers, callerId, access);
   if (assumed !== undefined) return assumed;
   throw new GatewayError("VALIDATION_ERROR", {
     message: "There is no such caller.",
