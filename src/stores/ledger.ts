@@ -31,7 +31,10 @@ export interface Ledger {
   settle(key: string, id: string, observed: Account | undefined, now: number): Promise<void>;
   /** Nothing was sent: the points are free again. */
   release(key: string, id: string, now: number): Promise<void>;
-  list(now: number): Promise<readonly LedgerEntry[]>;
+  /** @param prefix of the keys; all of them, when left out. */
+  list(now: number, prefix?: string): Promise<readonly LedgerEntry[]>;
+  /** Drops what is known of the keys that begin so, and what was set aside on them. */
+  forget(prefix: string): Promise<void>;
   /** Keeps what it knows. */
   close(): Promise<void>;
 }
@@ -57,7 +60,10 @@ export interface LedgerOptions {
 }
 
 /** About 300 bytes each. */
-const ACCOUNTS_LIMIT = 50_000;
+const ACCOUNTS_LIMIT = 20_000;
+
+/** Accounts that are looked at to make room for one: those that were used the longest ago. */
+const LOOKED_AT = 32;
 
 /** Two answers speak of the same window when their resets are this near: upstreams count in whole seconds. */
 const SAME_WINDOW_MS = 1_500;
@@ -89,7 +95,9 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
 
   function makeRoom(now: number): void {
     let oldest: string | undefined;
+    let looked = 0;
     for (const [key, { account, leases }] of kept) {
+      if (++looked > LOOKED_AT && oldest !== undefined) break;
       if (leases.size > 0) continue;
       oldest ??= key;
       if (account !== undefined && account.resetsAt > now) continue;
@@ -113,14 +121,21 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
       const entry = current(key, now);
       const points = entry.leases.get(id)?.points ?? 0;
       entry.leases.delete(id);
-      entry.account = observed === undefined ? spent(entry.account, points) : corrected(entry.account, observed);
+      // What tells of another window says nothing of this one, where the point is gone all the same.
+      const isOfThisOne = observed !== undefined && !isEarlier(observed, entry.account);
+      entry.account = isOfThisOne ? corrected(entry.account, observed) : spent(entry.account, points);
       onChange();
     },
     async release(key, id, now) {
       current(key, now).leases.delete(id);
     },
-    async list(now) {
+    async forget(prefix) {
+      for (const key of kept.keys()) if (key.startsWith(prefix)) kept.delete(key);
+      onChange();
+    },
+    async list(now, prefix = "") {
       return [...kept].flatMap(([key, entry]) => {
+        if (!key.startsWith(prefix)) return [];
         renew(entry, now);
         return entry.account === undefined
           ? []
@@ -153,10 +168,14 @@ function spent(account: Account | undefined, points: number): Account | undefine
   return account && { ...account, remaining: Math.max(0, account.remaining - points) };
 }
 
+/** Of a window before the account's. */
+function isEarlier(observed: Account, account: Account | undefined): boolean {
+  return account !== undefined && observed.resetsAt < account.resetsAt - SAME_WINDOW_MS;
+}
+
 /** Answers overtake each other: of two about one window the one that leaves less is the later one, and the later end is the safe one. */
 function corrected(account: Account | undefined, observed: Account): Account {
   if (account === undefined || observed.resetsAt > account.resetsAt + SAME_WINDOW_MS) return observed;
-  if (observed.resetsAt < account.resetsAt - SAME_WINDOW_MS) return account;
   return {
     limit: observed.limit,
     remaining: Math.min(account.remaining, observed.remaining),

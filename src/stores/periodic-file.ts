@@ -20,8 +20,12 @@ export interface PeriodicFileOptions<T> {
   readonly onFailure: (error: unknown) => void;
 }
 
+/** What takes long to write is written less often. */
+const PAUSES_PER_WRITE = 20;
+
 export function openPeriodicFile<T>({ path, intervalMs, entries, onFailure }: PeriodicFileOptions<T>): PeriodicFile {
   let isDirty = false;
+  let waitMs = intervalMs;
   let revision = 0;
   let timer: NodeJS.Timeout | undefined;
   let writing: Promise<void> | undefined;
@@ -44,13 +48,15 @@ export function openPeriodicFile<T>({ path, intervalMs, entries, onFailure }: Pe
     if (timer !== undefined || writing !== undefined) return;
     timer = setTimeout(() => {
       timer = undefined;
+      const begunAt = performance.now();
       writing = write()
         .catch(onFailure)
         .then(() => {
+          waitMs = Math.max(intervalMs, (performance.now() - begunAt) * PAUSES_PER_WRITE);
           writing = undefined;
           if (isDirty) schedule();
         });
-    }, intervalMs);
+    }, waitMs);
     timer.unref();
   }
 

@@ -47,7 +47,27 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       await learn(ledger, 9, 70_000);
       expect((await ledger.list(1))[0]?.account).toEqual(account(9, 70_000));
       await learn(ledger, 1, 10_000);
-      expect((await ledger.list(1))[0]?.account).toEqual(account(9, 70_000));
+      // Nothing of an earlier window is taken over, but the point is gone all the same.
+      expect((await ledger.list(1))[0]?.account).toEqual(account(8, 70_000));
+    });
+
+    test("frees no point of whose request an answer of another window tells", async () => {
+      const ledger = open();
+      await learn(ledger, 1, 70_000);
+      const { id } = (await ledger.reserve("k", 1, 500, 0)) as { id: string };
+      await ledger.settle("k", id, account(0, 60_000), 1);
+      expect(await ledger.reserve("k", 1, 500, 2)).toEqual({ isGranted: false, resetsAt: 70_000 });
+    });
+
+    test("lists and forgets by the beginning of the keys", async () => {
+      const ledger = open();
+      await ledger.settle("a\n1", "", account(3), 0);
+      await ledger.settle("b\n1", "", account(3), 0);
+      await ledger.settle("b\n2", "", account(0), 0);
+      expect((await ledger.list(1, "b\n")).map(({ key }) => key).sort()).toEqual(["b\n1", "b\n2"]);
+      await ledger.forget("b\n");
+      expect((await ledger.list(1)).map(({ key }) => key)).toEqual(["a\n1"]);
+      expect(await ledger.reserve("b\n2", 1, 500, 1)).toMatchObject({ isGranted: true });
     });
 
     test("frees what a holder that died had set aside when its lease is over, and everything when the window is", async () => {

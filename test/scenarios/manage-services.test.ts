@@ -180,7 +180,7 @@ describe("a change that is not valid", () => {
       [
         "PUT",
         "/services/api",
-        { baseUrl: upstream.url, access: "public" },
+        { baseUrl: upstream.url, access: "signature" },
         { access: [expect.stringContaining("not yet supported")] },
       ],
     ];

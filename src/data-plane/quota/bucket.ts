@@ -24,6 +24,9 @@ interface Member {
   readonly lane: string;
 }
 
+/** Of one bucket: an upstream that invents names is not believed all of them. */
+const WINDOWS_LIMIT = 16;
+
 export class Bucket<T extends Member> {
   /** Another one when an answer names it. */
   key: string;
@@ -143,7 +146,8 @@ export class Bucket<T extends Member> {
     const inFlight = Math.max(1, this.inFlight + this.#unaccounted);
     const understood: QuotaWindow[] = [];
     for (const window of windows) {
-      const known = this.#windows.get(window.name) ?? new KnownWindow(window.name);
+      const known = this.#windows.get(window.name) ?? this.#newWindow(window.name, now);
+      if (known === undefined) continue;
       understood.push(known.learn(window, { ...told, inFlight }));
       this.#windows.set(window.name, known);
     }
@@ -156,6 +160,14 @@ export class Bucket<T extends Member> {
     if (windows.length === 0) this.#learnSilence(status, isRefusal, now);
     else if (this.#isKnown(now)) this.#unaccounted = 0;
     return understood;
+  }
+
+  /** Undefined where there are as many as any upstream has. */
+  #newWindow(name: string, now: number): KnownWindow | undefined {
+    if (this.#windows.size >= WINDOWS_LIMIT) {
+      for (const [other, window] of this.#windows) if (!window.isKnown(now)) this.#windows.delete(other);
+    }
+    return this.#windows.size < WINDOWS_LIMIT ? new KnownWindow(name) : undefined;
   }
 
   #learnSilence(status: number, isRefusal: boolean, now: number): void {

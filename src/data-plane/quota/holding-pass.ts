@@ -11,10 +11,12 @@ import { type QuotaExchange, quotaRefusal, requestOf } from "./quota-request.ts"
 import { type AnswerHeaders, readQuota } from "./read-quota.ts";
 import type { QuotaRules } from "./rules.ts";
 import type { Ticket } from "./ticket.ts";
+import type { UpstreamClock } from "./upstream-clock.ts";
 
 /** What the exchanges of a service have in common. */
 export interface HoldingService {
   readonly rules: Pick<QuotaRules, "closureOf">;
+  readonly clock: UpstreamClock;
   /** An answer was a refusal for too many requests. */
   noteRefusal(now: number): void;
 }
@@ -53,7 +55,7 @@ export class HoldingPass implements QuotaPass {
 
   answered(status: number, headers: AnswerHeaders): void {
     const now = Date.now();
-    const reading = readQuota(headers, now);
+    const reading = readQuota(headers, now, this.#service.clock);
     this.wasRefused = this.#service.rules.closureOf(status, reading, now) !== undefined;
     if (this.wasRefused) this.#service.noteRefusal(now);
     this.#ticket?.answered(status, reading);

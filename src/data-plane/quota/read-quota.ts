@@ -4,6 +4,8 @@
  * and what cannot be understood is as if it were not there.
  */
 
+import { UpstreamClock } from "./upstream-clock.ts";
+
 /** One limit: what is left of it, and until when. */
 export interface QuotaWindow {
   /** `requests`, `tokens`, a policy's name; empty where there is only one. */
@@ -36,20 +38,29 @@ const LONGEST_INTERVAL_S = 30 * 86_400;
 /** Months are counted by some, and years by nobody. */
 const LONGEST_WAIT_MS = 32 * 86_400_000;
 
+/** What a hostile upstream may make us look at: no vendor has half of it. */
+const WINDOWS_LIMIT = 16;
+const NAMES_LIMIT = 64;
+const FIELD_LIMIT = 4_096;
+const WINDOW_NAME_LIMIT = 100;
+
 const NOTHING: QuotaReading = { windows: [], bucket: undefined, scope: undefined, retryAt: undefined };
 
-/** @param now ms since the epoch, when the answer's headers arrived. */
-export function readQuota(headers: AnswerHeaders, now: number): QuotaReading {
+/**
+ * @param now ms since the epoch, when the answer's headers arrived.
+ * @param upstreamClock of the upstream, where more than one answer is read.
+ */
+export function readQuota(headers: AnswerHeaders, now: number, upstreamClock = new UpstreamClock()): QuotaReading {
   const names = quotaNames(headers);
   if (names.length === 0) return NOTHING;
-  const clock = clockOf(headers, now);
+  const clock = clockOf(headers, now, upstreamClock);
   return {
     windows: [
       ...readStructured(headers, clock),
       ...readPlain(headers, clock),
       ...readNamed(names, headers, clock),
       ...readShopify(headers, clock),
-    ],
+    ].slice(0, WINDOWS_LIMIT),
     bucket: bucketOf(headers),
     scope: scopeOf(headers),
     retryAt: readRetryAt(headers, clock),
@@ -59,7 +70,7 @@ export function readQuota(headers: AnswerHeaders, now: number): QuotaReading {
 /** Nearly every answer of most upstreams has none: this is all that it costs then. */
 function quotaNames(headers: AnswerHeaders): string[] {
   const names: string[] = [];
-  for (const name in headers) if (isQuotaName(name)) names.push(name);
+  for (const name in headers) if (isQuotaName(name) && names.push(name) >= NAMES_LIMIT) break;
   return names;
 }
 
@@ -91,16 +102,13 @@ export function bucketOf(headers: AnswerHeaders): string | undefined {
 interface Clock {
   /** By this machine. */
   readonly now: number;
-  /** ms that the upstream's clock is ahead; 0 where the two agree as far as whole seconds can tell. */
+  /** ms that the upstream's clock is ahead, at least. */
   readonly aheadMs: number;
 }
 
-function clockOf(headers: AnswerHeaders, now: number): Clock {
+function clockOf(headers: AnswerHeaders, now: number, upstreamClock: UpstreamClock): Clock {
   const theirs = Date.parse(text(headers, "date") ?? "");
-  if (Number.isNaN(theirs)) return { now, aheadMs: 0 };
-  // `Date` is cut off at the second, and the answer took its time to get here.
-  const agrees = now >= theirs - 500 && now < theirs + 2_500;
-  return { now, aheadMs: agrees ? 0 : theirs - now };
+  return { now, aheadMs: Number.isNaN(theirs) ? 0 : upstreamClock.aheadBy(theirs, now) };
 }
 
 function text(headers: AnswerHeaders, name: string): string | undefined {
@@ -117,7 +125,7 @@ function count(value: string | undefined): number | undefined {
 
 /** draft-ietf-httpapi-ratelimit-headers: `RateLimit: "hour";r=9;t=60` beside `RateLimit-Policy: "hour";q=10;w=3600`. */
 function readStructured(headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
-  const all = [headers.ratelimit ?? []].flat().join(", ");
+  const all = fieldOf(headers.ratelimit);
   if (all === "") return [];
   // Draft 07: `limit=10, remaining=9, reset=60`.
   if (/^\s*(?:limit|remaining|reset)=/.test(all)) {
@@ -129,14 +137,15 @@ function readStructured(headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
     );
   }
   const limits = new Map(
-    itemsOf([headers["ratelimit-policy"] ?? []].flat().join(", ")).map(({ name, parameters }) => [
-      name,
-      parameters.get("q"),
-    ]),
+    itemsOf(fieldOf(headers["ratelimit-policy"])).map(({ name, parameters }) => [name, parameters.get("q")]),
   );
   return itemsOf(all).flatMap(({ name, parameters }) =>
     windowOf(name, { limit: limits.get(name), remaining: parameters.get("r"), reset: parameters.get("t") }, clock),
   );
+}
+
+function fieldOf(value: string | string[] | undefined): string {
+  return [value ?? []].flat().join(", ").slice(0, FIELD_LIMIT);
 }
 
 /** The items of a list (RFC 9651 section 3.1) as far as these fields use it: names, with parameters that are numbers. */
@@ -213,6 +222,7 @@ function windowOf(name: string, texts: WindowTexts, clock: Clock): QuotaWindow[]
   const remaining = count(texts.remaining);
   const limit = count(texts.limit);
   const resetsAt = readTime(texts.reset, clock);
+  if (name.length > WINDOW_NAME_LIMIT) return [];
   return remaining === undefined || limit === 0 || resetsAt === undefined || resetsAt > clock.now + LONGEST_WAIT_MS
     ? []
     : [{ name, limit, remaining, resetsAt }];

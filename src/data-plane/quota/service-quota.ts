@@ -22,6 +22,7 @@ import { type QuotaExchange, quotaRefusal, requestOf } from "./quota-request.ts"
 import { bucketOf, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaRules } from "./rules.ts";
 import type { QuotaClock } from "./ticket.ts";
+import { UpstreamClock } from "./upstream-clock.ts";
 
 /** What outlives every service. */
 export interface QuotaContext {
@@ -68,6 +69,7 @@ const RULES = { discord: discordRules, github: githubRules } as const;
 
 export class ServiceQuota {
   readonly rules: QuotaRules;
+  readonly clock = new UpstreamClock();
   readonly #context: QuotaContext;
   #service: Service;
   /** By the value that is sent; that of the gateway's own, and, once it was exchanged, those before. */
@@ -160,7 +162,7 @@ export class ServiceQuota {
   }
 
   #read({ parts, status, headers, at }: ObservedAnswer): void {
-    const reading = readQuota(headers, at);
+    const reading = readQuota(headers, at, this.clock);
     const isRefusal = this.rules.closureOf(status, reading, at) !== undefined;
     if (isRefusal) this.noteRefusal(at);
     const { exchange, path, credential } = parts;

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
+import { UpstreamClock } from "../../../src/data-plane/quota/upstream-clock.ts";
 
 const NOW = 1_800_000_000_000;
 const S = NOW / 1_000;
@@ -158,8 +159,25 @@ describe("a time", () => {
     const ahead = (ms: number) => ({ date: new Date(NOW + ms).toUTCString() });
     expect(resetIn(String(S + 3_610), ahead(3_600_000))).toBe(11_000);
     expect(resetIn(String(S - 3_590), ahead(-3_600_000))).toBe(11_000);
-    expect(resetIn(String(S + 10), ahead(-1_000))).toBe(11_000);
     expect(resetIn("10", ahead(3_600_000))).toBe(11_000);
+  });
+
+  test("of a clock that may be half a second off is never taken too early, and soon is not taken late", () => {
+    for (const offMs of [-2_300, -1_450, -600, -100, 0, 300, 900]) {
+      const clock = new UpstreamClock();
+      let lateMs = 0;
+      for (let at = 0; at < 20_000; at += 137) {
+        const theirs = NOW + at + offMs;
+        const headers = {
+          date: new Date(theirs).toUTCString(),
+          "x-ratelimit-remaining": "1",
+          "x-ratelimit-reset": new Date(theirs + 5_000).toISOString(),
+        };
+        lateMs = (readQuota(headers, NOW + at + 20, clock).windows[0]?.resetsAt ?? 0) - (NOW + at + 5_000);
+        expect(lateMs, `${offMs} at ${at}`).toBeGreaterThanOrEqual(0);
+      }
+      expect(lateMs, String(offMs)).toBeLessThan(200);
+    }
   });
 
   test("of Retry-After may be a date", () => {
