@@ -175,7 +175,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
   if (damagedLines > 0)
     logger.warn(`${damagedLines} lines of the audit could not be read; audit.jsonl.damaged has them`);
   stores.onWriteFailure = (error) => logger.error({ err: error }, "what is known of quotas could not be written");
-  const quota = await createQuotaContext(stores.quota, stores.fingerprint);
+  const quota = createQuotaContext(stores.quota, stores.fingerprint, settings.MAX_IN_FLIGHT);
   const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({
     config: () => generations.current.config,

@@ -3,6 +3,7 @@
  * Invariant: it owns the client's pair, `req` and `res`, and is the only place that knows whether the client is still there.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import type { LimitState } from "../limits/limiters.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
@@ -75,31 +76,57 @@ export class Exchange {
   stepAside(): void {
     if (this.#isAside) return;
     this.#isAside = true;
-    if (this.#gatewaySlots !== undefined) this.#gatewaySlots.taken--;
+    this.#gatewaySlots?.release();
     if (this.#serviceSlots === undefined) return;
-    this.#serviceSlots.taken--;
+    this.#serviceSlots.release();
     this.#serviceSlots.waiting++;
   }
 
-  get isAside(): boolean {
-    return this.#isAside;
-  }
-
-  /** Takes them again; to be asked for only where there are any. */
-  stepIn(): void {
-    if (!this.#isAside) return;
+  /**
+   * Takes them again as soon as there are any; at once where it did not step aside, and when the client has left.
+   * @param patienceMs how long it waits at most, over all that it waited for. @returns false where there were none in time.
+   */
+  async stepIn(patienceMs: number): Promise<boolean> {
+    if (!this.#isAside) return true;
+    for (let full = this.#fullSlots(); full !== undefined && !this.#hasClientLeft; full = this.#fullSlots()) {
+      if (patienceMs <= this.queuedMs) return false;
+      const since = performance.now();
+      await this.#freed(full, patienceMs - this.queuedMs);
+      this.queuedMs += performance.now() - since;
+    }
     this.#isAside = false;
     if (this.#gatewaySlots !== undefined) this.#gatewaySlots.taken++;
-    if (this.#serviceSlots === undefined) return;
+    if (this.#serviceSlots === undefined) return true;
     this.#serviceSlots.taken++;
     this.#serviceSlots.waiting--;
+    return true;
+  }
+
+  #fullSlots(): Slots | undefined {
+    return [this.#gatewaySlots, this.#serviceSlots].find((slots) => slots?.isFull);
+  }
+
+  #freed(slots: Slots, withinMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        stop();
+        clearTimeout(timer);
+        this.onClose = undefined;
+        resolve();
+      };
+      const stop = slots.onFree(end);
+      const timer = setTimeout(end, Math.min(withinMs, LONGEST_TIMER_MS));
+      this.onClose = end;
+    });
   }
 
   /** Gives the places back; the last thing that happens to an exchange. */
   leave(): void {
-    this.stepIn();
-    if (this.#gatewaySlots !== undefined) this.#gatewaySlots.taken--;
-    if (this.#serviceSlots !== undefined) this.#serviceSlots.taken--;
+    if (!this.#isAside) {
+      this.#gatewaySlots?.release();
+      this.#serviceSlots?.release();
+    } else if (this.#serviceSlots !== undefined) this.#serviceSlots.waiting--;
+    this.#isAside = false;
     this.#gatewaySlots = undefined;
     this.#serviceSlots = undefined;
   }

@@ -108,12 +108,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (injectCredential(request, prepared.credential)) exchange.credentialRefusals = prepared.credentialRefusals;
       exchange.quota = prepared.quota?.passOf(quotaExchange(exchange, route, request));
       if (prepared.quota?.isHolding) {
-        admit(await exchange.quota?.enter(prepared.quota.patienceOf(req.headers)));
-        if (exchange.isAside) {
-          // It waited without its places, and others may have taken them.
+        admit(await exchange.quota?.enter());
+        while (!(await exchange.stepIn(prepared.quota.patienceOf(req.headers)))) {
           admit(decideShed(exchange, parts, connections));
           admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
-          exchange.stepIn();
         }
       }
       if (head === undefined) await new Forwarding(exchange, route, request, parts).run();

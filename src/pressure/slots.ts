@@ -1,4 +1,7 @@
-/** Places for what may run at the same time: taken at admission, given back when the exchange is over. */
+/**
+ * Places for what may run at the same time: taken at admission, given back when the exchange is over.
+ * Invariant: whoever waits for a place has the next one that is given back, before anybody who comes anew.
+ */
 
 export class Slots {
   /** 0 for no cap. */
@@ -6,6 +9,7 @@ export class Slots {
   taken = 0;
   /** Those that gave their place back for as long as they wait for something else. */
   waiting = 0;
+  readonly #next = new Set<() => void>();
 
   constructor(limit: number) {
     this.limit = limit;
@@ -13,5 +17,19 @@ export class Slots {
 
   get isFull(): boolean {
     return this.limit > 0 && this.taken >= this.limit;
+  }
+
+  release(): void {
+    this.taken--;
+    const [first] = this.#next;
+    if (first === undefined) return;
+    this.#next.delete(first);
+    first();
+  }
+
+  /** Told once, when a place is given back. @returns what takes it back. */
+  onFree(listener: () => void): () => void {
+    this.#next.add(listener);
+    return () => this.#next.delete(listener);
   }
 }

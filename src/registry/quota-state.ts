@@ -44,6 +44,8 @@ export interface ServiceQuotaState extends Readonly<Service["quota"]> {
 export interface DescribedQuota {
   /** @param now ms since the epoch. */
   describe(now: number): ServiceQuotaState;
+  /** Forgets it all. */
+  reset(): Promise<void>;
 }
 
 /** What is the nearest to its end, over all credentials and buckets; null where nothing is known. */

@@ -143,6 +143,7 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
   ["POST /manage/services/{key}/test", 200, { path: "/manage/services/api/test", headers: operator }],
   ["POST /manage/services/{key}/test", 200, { path: "/manage/services/closed/test", headers: operator }],
   ["POST /manage/services/{key}/test", 200, { path: "/manage/services/secure/test", headers: operator }],
+  ["POST /manage/services/{key}/quota/reset", 204, { path: "/manage/services/held/quota/reset", headers: operator }],
   [
     "POST /manage/services/{key}/rate-limit/reset",
     204,
@@ -260,6 +261,10 @@ const REFUSALS: readonly Refusal[] = [
   {
     ...{ code: "SERVICE_NOT_CONFIGURED", operation: "POST /manage/services/{key}/test" },
     asked: onOne("nope/test"),
+  },
+  {
+    ...{ code: "SERVICE_NOT_CONFIGURED", operation: "POST /manage/services/{key}/quota/reset" },
+    asked: onOne("nope/quota/reset"),
   },
   {
     ...{ code: "SERVICE_NOT_CONFIGURED", operation: "POST /manage/services/{key}/rate-limit/reset" },

@@ -153,6 +153,38 @@ describe("a held request", () => {
     expect((await Promise.all(held)).map(({ status }) => status)).toEqual([200, 200]);
   });
 
+  test("goes as there are places: whoever waited is not shed for them", async () => {
+    let inFlight = 0;
+    let most = 0;
+    let left = 1;
+    const upstream = await startUpstream((req, res) => {
+      req.resume();
+      most = Math.max(most, ++inFlight);
+      left = req.url === "/first" ? 0 : 100;
+      setTimeout(() => {
+        inFlight--;
+        res.writeHead(200, {
+          "x-ratelimit-limit": "100",
+          "x-ratelimit-remaining": String(left),
+          "x-ratelimit-reset-after": "0.4",
+        });
+        res.end("x".repeat(100_000));
+      }, 20);
+    });
+    const gateway = await startGateway({
+      env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, MAX_IN_FLIGHT: "5" },
+      services: { api: { baseUrl: upstream.url, quota: { mode: "hold" } } },
+    });
+    const ask = (path: string) =>
+      fetch(`${gateway.url}/proxy/api/${path}`).then(async (each) => [each.status, (await each.text()).length]);
+    await ask("first");
+    expect(await Promise.all(Array.from({ length: 30 }, () => ask("x")))).toEqual(Array(30).fill([200, 100_000]));
+    expect(most).toBeLessThanOrEqual(5);
+    expect(((await (await fetch(`${gateway.url}/status`)).json()) as { load: object }).load).toMatchObject({
+      inFlight: { current: 0, limit: 5 },
+    });
+  });
+
   test("is refused when as many as may are waiting", async () => {
     const { ask } = await start({ mode: "hold", maxWaitMs: 20_000, maxQueue: 2 }, { limit: 1, windowMs: 400 });
     await ask();
@@ -252,6 +284,12 @@ describe("an upstream's own 429", () => {
     expect(answer.status).toBe(429);
     expect(upstream.requests).toHaveLength(1);
     expect((await ask({ body: "x" })).status).toBe(200);
+  });
+
+  test("goes to the client as it is where it would not wait", async () => {
+    const { upstream, ask } = await startRefusing(1, { "retry-after": "1" });
+    expect((await ask({ headers: { prefer: "wait=0" } })).status).toBe(429);
+    expect(upstream.requests).toHaveLength(1);
   });
 
   test("ends at the deadline, however often it comes", async () => {
@@ -434,6 +472,46 @@ describe("a WebSocket", () => {
     const [, answer] = (await once(stayer, "unexpected-response")) as [unknown, IncomingMessage];
     expect(Number.parseInt(String(answer.headers["x-proxy-queue-duration"]), 10)).toBeGreaterThan(100);
     expect(upstream.requests).toHaveLength(2);
+  });
+});
+
+describe("what is known", () => {
+  test("outlives a thousand other credentials, a service that is removed and made anew, and a mode that is off for a while", async () => {
+    const upstream = await startQuotaUpstream({
+      ...{ limit: 1, windowMs: 60_000, latencyMs: 0 },
+      bucketOf: (req) => req.headers.authorization ?? "",
+    });
+    const gateway = await startGateway({
+      env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", LOGGING_ENABLED: "false" },
+    });
+    const config = { baseUrl: upstream.url, quota: { mode: "hold", maxWaitMs: 0 } };
+    const put = (quota: Quota) => manage(gateway, "PUT", "/services/api", { ...config, quota });
+    expect((await put({ mode: "hold", maxWaitMs: 0 })).status).toBe(201);
+    const ask = (token: string) =>
+      fetch(`${gateway.url}/proxy/api/`, { headers: { authorization: `Bearer ${token}` } }).then(
+        ({ status }) => status,
+      );
+    expect([await ask("victim"), await ask("victim")]).toEqual([200, 429]);
+    for (let i = 0; i < 1_100; i += 50) await Promise.all(Array.from({ length: 50 }, (_, j) => ask(`other-${i + j}`)));
+    expect(await ask("victim")).toBe(429);
+    await put({ mode: "off" });
+    await put({ mode: "hold", maxWaitMs: 0 });
+    expect(await ask("victim")).toBe(429);
+    expect((await manage(gateway, "DELETE", "/services/api")).status).toBe(204);
+    await put({ mode: "hold", maxWaitMs: 0 });
+    expect(await ask("victim")).toBe(429);
+    expect(upstream.counts.refused).toBe(0);
+  });
+
+  test("is forgotten when an operator says so", async () => {
+    const { gateway, ask, upstream } = await start({ mode: "hold", maxWaitMs: 0 }, { limit: 1, windowMs: 60_000 });
+    await ask();
+    expect((await ask()).headers.get("x-proxy-error")).toBe("UPSTREAM_QUOTA_EXHAUSTED");
+    expect((await manage(gateway, "POST", "/services/api/quota/reset")).status).toBe(204);
+    expect((await ask()).headers.get("x-proxy-error")).toBeNull();
+    expect(upstream.counts).toEqual({ served: 1, refused: 1 });
+    const { body } = await manage(gateway, "GET", "/audit");
+    expect(body.entries[0]).toMatchObject({ action: "quota.reset", subject: "api" });
   });
 });
 

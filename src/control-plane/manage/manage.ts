@@ -9,6 +9,7 @@ import { addKeyDebugRoute } from "./key-debug.ts";
 import { addQuotaRoute } from "./quota.ts";
 import { requireJson } from "./read-json.ts";
 import { addReloadRoute } from "./reload.ts";
+import { addResetQuotaRoute } from "./reset-quota.ts";
 import { addResetRateLimitRoute } from "./reset-rate-limit.ts";
 import { addServiceRoutes } from "./services.ts";
 import { addTestServiceRoute } from "./test-service.ts";
@@ -30,6 +31,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): vo
   addDiagnosticsRoute(routes, parts);
   addExplainRoute(routes, parts);
   addResetRateLimitRoute(routes, parts);
+  addResetQuotaRoute(routes, parts);
   addReloadRoute(routes, parts);
   addQuotaRoute(routes, parts);
   addAuditRoute(routes, parts);

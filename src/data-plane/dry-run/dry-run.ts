@@ -80,7 +80,7 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
   exchange.callerId = caller?.id ?? "";
   const quota = prepared.quota?.isHolding
-    ? log.take("quota", prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))
+    ? log.take("quota", await prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))
     : undefined;
   log.take("egress", decideEgress(route));
   return {

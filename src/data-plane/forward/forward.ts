@@ -56,7 +56,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
         if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
         const refusal = await exchange.quota?.enter(Math.floor(this.deadline.remainingMs));
         if (refusal !== undefined) throw refusal;
-        exchange.stepIn();
+        await exchange.stepIn(exchange.queuedMs + this.deadline.remainingMs);
         // Timers are not exact: the deadline's may be the first of the two, and then nothing else would end the next attempt.
         if (this.#failure !== undefined) throw this.#failure;
       }

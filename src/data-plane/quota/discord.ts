@@ -52,5 +52,11 @@ function templateOf(route: string): string {
   return route
     .replace(/^(\/(?:webhooks|interactions)\/\d{1,20})\/[\w-]{20,}/, "$1/:token")
     .replace(/\/reactions\/.*$/, "/reactions/:reaction")
-    .replace(/\/\d{1,20}(?=\/|$)/g, "/:id");
+    .replace(/\/\d{1,20}(?=\/|$)/g, "/:id")
+    .split("/")
+    .map((segment) => (WORD.test(segment) ? segment : ":other"))
+    .join("/");
 }
+
+/** A part of a route, or nothing. What else stands there may be a token, however it is spelt, and a name of a route is kept. */
+const WORD = /^(?:@?[a-z][a-z-]{0,40}|:[a-z]+)?$/;

@@ -10,7 +10,7 @@ import type { QuotaPass } from "./quota-pass.ts";
 import { type QuotaExchange, quotaRefusal, requestOf } from "./quota-request.ts";
 import { type AnswerHeaders, readQuota } from "./read-quota.ts";
 import type { QuotaRules } from "./rules.ts";
-import type { Ticket } from "./ticket.ts";
+import type { QuotaRequest, Ticket } from "./ticket.ts";
 import type { UpstreamClock } from "./upstream-clock.ts";
 
 /** What the exchanges of a service have in common. */
@@ -21,25 +21,35 @@ export interface HoldingService {
   noteRefusal(now: number): void;
 }
 
+/** The quota of the credential that the exchange bears. */
+export interface AskedQuota {
+  readonly quota: CredentialQuota;
+  /** It knows what the ledger does. */
+  readonly ready: Promise<void>;
+  /** ms that the exchange waits at most, over all its attempts. */
+  readonly patienceMs: number;
+}
+
 export class HoldingPass implements QuotaPass {
   readonly #service: HoldingService;
-  readonly #quota: CredentialQuota;
+  readonly #asked: AskedQuota;
   readonly #parts: QuotaExchange;
   #ticket: Ticket | undefined;
   #wasSent = false;
   wasRefused = false;
 
-  constructor(parts: QuotaExchange, service: HoldingService, quota: CredentialQuota) {
+  constructor(parts: QuotaExchange, service: HoldingService, asked: AskedQuota) {
     this.#service = service;
-    this.#quota = quota;
+    this.#asked = asked;
     this.#parts = parts;
   }
 
-  async enter(maxWaitMs: number): Promise<GatewayError | undefined> {
+  async enter(withinMs = Number.POSITIVE_INFINITY): Promise<GatewayError | undefined> {
     this.end();
+    await this.#asked.ready;
     const { exchange, service } = this.#parts;
     let stopWaiting = () => {};
-    const outcome = await this.#quota.admit(requestOf(this.#parts, maxWaitMs), (leave) => {
+    const outcome = await this.#asked.quota.admit(this.#request(withinMs), (leave) => {
       stopWaiting = hold(exchange, leave);
     });
     stopWaiting();
@@ -63,7 +73,12 @@ export class HoldingPass implements QuotaPass {
   }
 
   mayGoAgain(withinMs: number): boolean {
-    return !("reason" in this.#quota.decide(requestOf(this.#parts, withinMs)));
+    return !("reason" in this.#asked.quota.decide(this.#request(withinMs)));
+  }
+
+  #request(withinMs: number): QuotaRequest {
+    const patienceMs = Math.max(0, this.#asked.patienceMs - this.#parts.exchange.queuedMs);
+    return requestOf(this.#parts, Math.min(withinMs, patienceMs));
   }
 
   end(): void {

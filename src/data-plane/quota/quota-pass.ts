@@ -5,9 +5,9 @@ import type { AnswerHeaders } from "./read-quota.ts";
 export interface QuotaPass {
   /**
    * Before each attempt. Where it had to wait the exchange stands aside afterwards, and is to step in again.
-   * @param maxWaitMs how long it may wait. @returns why it may not go; undefined also when the client left.
+   * @param withinMs how long it may wait, where that is less than it has patience for. @returns why it may not go; undefined also when the client left.
    */
-  enter(maxWaitMs: number): Promise<GatewayError | undefined>;
+  enter(withinMs?: number): Promise<GatewayError | undefined>;
   /** The attempt reached a connection: from now on it may have been counted. */
   sent(): void;
   answered(status: number, headers: AnswerHeaders): void;

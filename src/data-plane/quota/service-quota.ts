@@ -8,7 +8,7 @@ import { LONGEST_TIMER_MS, type Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
 import type { QuotaState, ServiceQuotaState } from "../../registry/quota-state.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
-import type { Account, Ledger } from "../../stores/ledger.ts";
+import type { Ledger } from "../../stores/ledger.ts";
 import type { PreparedCredential } from "../inject-credential/inject-credential.ts";
 import { CredentialQuota } from "./credential-quota.ts";
 import { discordRules } from "./discord.ts";
@@ -29,21 +29,12 @@ export interface QuotaContext {
   readonly ledger: Ledger;
   readonly fingerprint: Fingerprint;
   readonly clock: QuotaClock;
-  /** What the ledger knew when the process began, by the start of its keys. */
-  readonly known: ReadonlyMap<string, readonly (readonly [key: string, account: Account])[]>;
+  /** Of all services together: MAX_IN_FLIGHT; 0 for no cap. */
+  readonly maxInFlight: number;
 }
 
-/** Reads what the ledger kept over a restart. */
-export async function createQuotaContext(ledger: Ledger, fingerprint: Fingerprint): Promise<QuotaContext> {
-  const known = new Map<string, (readonly [key: string, account: Account])[]>();
-  for (const { key, account } of await ledger.list(Date.now())) {
-    // As `#open` makes it: what stands before the second line break.
-    const prefix = key.slice(0, key.indexOf("\n", key.indexOf("\n") + 1) + 1);
-    const entries = known.get(prefix);
-    if (entries === undefined) known.set(prefix, [[key, account]]);
-    else entries.push([key, account]);
-  }
-  return { ledger, fingerprint, known, clock: { now: Date.now, after: wakeAfter } };
+export function createQuotaContext(ledger: Ledger, fingerprint: Fingerprint, maxInFlight: number): QuotaContext {
+  return { ledger, fingerprint, maxInFlight, clock: { now: Date.now, after: wakeAfter } };
 }
 
 /** Whoever waits keeps the process by its socket. A timer that fires too early is set again by whoever is woken. */
@@ -54,6 +45,8 @@ function wakeAfter(ms: number, run: () => void): () => void {
 
 interface HeldCredential {
   readonly quota: CredentialQuota;
+  /** The ledger has told what it knows of it. */
+  readonly ready: Promise<void>;
   readonly source: string | null;
   readonly fingerprint: string | null;
 }
@@ -107,13 +100,15 @@ export class ServiceQuota {
 
   passOf(parts: QuotaExchange): QuotaPass {
     if (!this.isHolding) return new ObservingPass(parts, this.#observe);
-    return new HoldingPass(parts, this, this.of(parts.credential, parts.headers));
+    const { quota, ready } = this.#of(parts.credential, parts.headers);
+    return new HoldingPass(parts, this, { quota, ready, patienceMs: this.patienceOf(parts.exchange.req.headers) });
   }
 
   /** What would become of a request now: its bucket and its wait, or its refusal. Nothing is set aside. */
-  decide(parts: QuotaExchange): { readonly bucket: string; readonly waitMs: number } | GatewayError {
-    const maxWaitMs = this.patienceOf(parts.exchange.req.headers);
-    const outcome = this.of(parts.credential, parts.headers).decide(requestOf(parts, maxWaitMs));
+  async decide(parts: QuotaExchange): Promise<{ readonly bucket: string; readonly waitMs: number } | GatewayError> {
+    const { quota, ready } = this.#of(parts.credential, parts.headers);
+    await ready;
+    const outcome = quota.decide(requestOf(parts, this.patienceOf(parts.exchange.req.headers)));
     return "reason" in outcome ? quotaRefusal(outcome, parts.service.key, Date.now()) : outcome;
   }
 
@@ -130,16 +125,16 @@ export class ServiceQuota {
   }
 
   /** Of the credential that a request bears. @param headers flat list, as they go upstream. */
-  of(credential: PreparedCredential, headers: readonly string[]): CredentialQuota {
+  #of(credential: PreparedCredential, headers: readonly string[]): HeldCredential {
     if (credential.place === "header" || credential.place === "query") {
-      return (this.#own.get(credential.value) ?? this.#openOwn(credential.value)).quota;
+      return this.#own.get(credential.value) ?? this.#openOwn(credential.value);
     }
     const text = passedCredential(headers);
     const held = this.#passed.get(text) ?? this.#openPassed(text);
     // The last used is the last in the Map.
     this.#passed.delete(text);
     this.#passed.set(text, held);
-    return held.quota;
+    return held;
   }
 
   /** Of many answers in a moment the last one of each bucket says all that is to be known; a refusal is looked at by itself. */
@@ -169,7 +164,7 @@ export class ServiceQuota {
     // Whose quota it is need not be known where nothing was told of it.
     if (reading.windows.length === 0 && !isRefusal && !this.rules.refusals?.counts(status, reading.scope)) return;
     const { method } = exchange;
-    this.of(credential, parts.headers).observe({ method, path }, status, reading, at);
+    this.#of(credential, parts.headers).quota.observe({ method, path }, status, reading, at);
   }
 
   noteRefusal(now: number): void {
@@ -189,6 +184,14 @@ export class ServiceQuota {
     }
     const { upstreamRefusals, lastRefusalAt } = this;
     return { ...{ mode, maxWaitMs, maxQueue, upstreamRefusals, lastRefusalAt }, credentials };
+  }
+
+  /** What was told of it is forgotten; who waits already waits on. */
+  async reset(): Promise<void> {
+    this.#unread.clear();
+    this.#own.clear();
+    this.#passed.clear();
+    await this.#context.ledger.forget(`${this.#service.key}\n`);
   }
 
   /** From now on nobody waits beyond `until`, ms since the epoch. */
@@ -211,20 +214,20 @@ export class ServiceQuota {
     const { credential } = this.#service;
     const secret = credential?.secret?.reveal();
     const fingerprint = secret === undefined ? null : this.#context.fingerprint.credential(secret);
-    const held = { quota: this.#open(value), source: credential?.source ?? null, fingerprint };
+    const held = { ...this.#open(value), source: credential?.source ?? null, fingerprint };
     this.#own.set(value, held);
     return held;
   }
 
   #openPassed(text: string): HeldCredential {
     if (this.#passed.size >= CREDENTIALS_LIMIT) this.#makeRoom();
-    if (text === "") return { quota: this.#open(text), source: null, fingerprint: null };
+    if (text === "") return { ...this.#open(text), source: null, fingerprint: null };
     const fingerprint = this.#context.fingerprint.quota(`passed ${text}`).slice(0, 8);
-    return { quota: this.#open(text), source: "caller", fingerprint };
+    return { ...this.#open(text), source: "caller", fingerprint };
   }
 
-  #open(text: string): CredentialQuota {
-    const { ledger, clock, fingerprint, known } = this.#context;
+  #open(text: string): Pick<HeldCredential, "quota" | "ready"> {
+    const { ledger, clock, fingerprint, maxInFlight: all } = this.#context;
     // By its upstream too: a service that is pointed elsewhere has another quota there.
     const prefix = `${this.#service.key}\n${fingerprint.quota(`${this.#origin} ${text}`)}\n`;
     const configured = () => this.#service;
@@ -234,12 +237,22 @@ export class ServiceQuota {
         return configured().quota.maxQueue;
       },
       get maxInFlight() {
-        return configured().maxConcurrent || Number.POSITIVE_INFINITY;
+        const caps = [configured().maxConcurrent, all].filter((cap) => cap > 0);
+        return caps.length === 0 ? Number.POSITIVE_INFINITY : Math.min(...caps);
       },
     });
-    quota.restore(known.get(prefix) ?? [], clock.now());
     if (this.#drainsUntil !== undefined) quota.drain(this.#drainsUntil);
-    return quota;
+    return { quota, ready: this.#restore(quota, prefix) };
+  }
+
+  /** From before a restart, or from before it had to make room here. A ledger that fails stops nobody. */
+  async #restore(quota: CredentialQuota, prefix: string): Promise<void> {
+    const { ledger, clock } = this.#context;
+    const entries = await ledger.list(clock.now(), prefix).catch(() => []);
+    quota.restore(
+      entries.map(({ key, account }) => [key, account] as const),
+      clock.now(),
+    );
   }
 
   #forgetIdle(held: Map<string, HeldCredential>): void {

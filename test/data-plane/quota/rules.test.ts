@@ -35,6 +35,8 @@ describe("Discord", () => {
       "POST /interactions/:id/:token/callback",
       `8/${nameOf(INTERACTION_TOKEN)}`,
     ],
+    ["POST", `//webhooks/7/${WEBHOOK_TOKEN}`, "POST //webhooks/:id/:other", ""],
+    ["POST", `/%77ebhooks/7/%53${WEBHOOK_TOKEN}`, "POST /:other/:id/:other", ""],
     ["GET", "/users/@me", "GET /users/@me", ""],
     ["GET", "/users/99", "GET /users/:id", ""],
   ])("%s %s is counted by its route and its channel, guild, webhook or interaction", (method, path, name, major) => {
