@@ -33,14 +33,17 @@ export interface Refusal {
 
 /** The refusal in words: one line, or one for each field that is not valid. @param answer the whole of it, for `--json`. */
 export function refused({ code, message, hint, details }: Refusal, answer: unknown): CliFailure {
-  if (code === "VALIDATION_ERROR") return new CliFailure(2, [plain(message), ...detailLines(details)], answer);
+  if (code === "VALIDATION_ERROR") {
+    return new CliFailure(2, [plain(withoutMember(message)), ...detailLines(details)], answer);
+  }
   return new CliFailure(1, [plain(typeof hint === "string" ? `${message} ${hint}` : message)], answer);
 }
 
-/** `baseUrl: found …`: without the member of the body that the command line has put the service into. */
 function detailLines(details: unknown): string[] {
-  return Object.entries(details ?? {}).flatMap(([field, texts]) => {
-    const name = field.replace(/^config\./, "");
-    return (Array.isArray(texts) ? texts : [texts]).map((text) => plain(`  ${name}: ${text}`));
-  });
+  return Object.entries(details ?? {}).flatMap(([field, texts]) =>
+    (Array.isArray(texts) ? texts : [texts]).map((text) => plain(`  ${withoutMember(field)}: ${text}`)),
+  );
 }
+
+/** The member of the body that holds the service is none that was typed: `config.baseUrl` is `baseUrl` here. */
+const withoutMember = (text: string) => text.replace(/\bconfig\.(?=[\w[])/g, "");

@@ -32,6 +32,12 @@ export function openGatewayClient(url: string | undefined): GatewayClient {
   };
 }
 
+/** The body as what it has to be. @param members that it cannot be without. @throws CliFailure */
+export function answerOf<T>(body: unknown, ...members: readonly (keyof T & string)[]): T {
+  if (isObject(body) && members.every((name) => body[name] !== undefined)) return body as T;
+  throw new CliFailure(1, ["What answered does not answer as ByteProxy does: is it the gateway's address?"], body);
+}
+
 interface RawAnswer {
   readonly status: number;
   readonly body: string;

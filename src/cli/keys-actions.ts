@@ -3,7 +3,7 @@
  * Invariant: a key is printed by the command that makes it, on stdout, and nowhere else.
  */
 import { CliFailure } from "./cli-failure.ts";
-import { type GatewayClient, openGatewayClient } from "./gateway-client.ts";
+import { answerOf, type GatewayClient, openGatewayClient } from "./gateway-client.ts";
 import type { Rate } from "./option-values.ts";
 import { remark, say, sayJson, sayTable } from "./output.ts";
 import type { CommonOptions } from "./services-actions.ts";
@@ -34,6 +34,11 @@ interface KeyItem {
   readonly state: string;
 }
 
+interface KeyList {
+  readonly keys: readonly KeyItem[];
+  readonly count: number;
+}
+
 type NewKey = KeyItem & { readonly key: string };
 
 const pathOf = (id: string) => `/manage/keys/${encodeURIComponent(id)}`;
@@ -43,16 +48,16 @@ export async function createKey(name: string, options: CreateKeyOptions): Promis
   const expiresAt = expiresIn === undefined ? options.expiresAt : new Date(Date.now() + expiresIn).toISOString();
   // What was not said is not sent: JSON leaves undefined members out.
   const body = { name, permissions, expiresAt, rateLimit, allowIps };
-  showOnce((await openKeys(options).ask("POST", "/manage/keys", body)) as NewKey, options);
+  showOnce(await openKeys(options).ask("POST", "/manage/keys", body), options);
 }
 
 export async function rotateKey(id: string, options: RotateKeyOptions): Promise<void> {
   const body = { graceSeconds: options.grace };
-  showOnce((await openKeys(options).ask("POST", `${pathOf(id)}/rotate`, body)) as NewKey, options);
+  showOnce(await openKeys(options).ask("POST", `${pathOf(id)}/rotate`, body), options);
 }
 
 export async function listKeys(options: CommonOptions): Promise<void> {
-  const list = (await openKeys(options).ask("GET", "/manage/keys")) as { readonly keys: readonly KeyItem[] };
+  const list = answerOf<KeyList>(await openKeys(options).ask("GET", "/manage/keys"), "keys", "count");
   if (options.json) return sayJson(list);
   sayTable(["ID", "NAME", "PERMISSIONS", "STATE", "EXPIRES", "LAST USED", "USES"], list.keys.map(row));
 }
@@ -68,11 +73,12 @@ export async function revokeKey(id: string, options: CommonOptions): Promise<voi
 }
 
 /** The key alone on stdout, so that `KEY=$(…)` takes it and nothing else. */
-function showOnce(item: NewKey, { json }: CommonOptions): void {
+function showOnce(answer: unknown, { json }: CommonOptions): void {
+  const item = answerOf<NewKey>(answer, "id", "name", "key", "permissions");
   if (json) return sayJson(item);
   const { id, name, key, permissions, expiresAt } = item;
   say(key);
-  const end = expiresAt === null ? "it does not expire" : `it expires at ${expiresAt}`;
+  const end = expiresAt ? `it expires at ${expiresAt}` : "it does not expire";
   remark(`This is the key ${name} (${id}) for ${permissions.join(" ")}; ${end}. It is shown this once: keep it now.`);
 }
 

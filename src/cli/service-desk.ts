@@ -4,8 +4,7 @@
  */
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { ServiceItem } from "../registry/service-items.ts";
-import { CliFailure } from "./cli-failure.ts";
-import { type GatewayClient, openGatewayClient } from "./gateway-client.ts";
+import { answerOf, type GatewayClient, openGatewayClient } from "./gateway-client.ts";
 
 export interface ServiceList {
   readonly services: readonly ServiceItem[];
@@ -44,16 +43,14 @@ async function openOffline(): Promise<ServiceDesk> {
 
 const pathOf = (key: string) => `/manage/services/${encodeURIComponent(key)}`;
 
+const itemOf = (body: unknown) => answerOf<ServiceItem>(body, "source", "config", "credential");
+
 function openOnline(client: GatewayClient): ServiceDesk {
   return {
-    async list() {
-      const list = (await client.ask("GET", "/manage/services")) as ServiceList | undefined;
-      if (Array.isArray(list?.services)) return list;
-      throw new CliFailure(1, ["The gateway answered with no list of services: is it ByteProxy?"], list);
-    },
-    add: async (key, config) => (await client.ask("POST", "/manage/services", { key, config })) as ServiceItem,
+    list: async () => answerOf<ServiceList>(await client.ask("GET", "/manage/services"), "services", "count"),
+    add: async (key, config) => itemOf(await client.ask("POST", "/manage/services", { key, config })),
     async remove(key) {
-      const item = (await client.ask("GET", pathOf(key))) as ServiceItem;
+      const item = itemOf(await client.ask("GET", pathOf(key)));
       await client.ask("DELETE", pathOf(key));
       return item;
     },
@@ -63,5 +60,6 @@ function openOnline(client: GatewayClient): ServiceDesk {
 
 /** Only a running gateway can: it is its address and its egress that count. @throws CliFailure */
 export async function testService(url: string | undefined, key: string): Promise<ProbeOutcome> {
-  return (await openGatewayClient(url).ask("POST", `${pathOf(key)}/test`)) as ProbeOutcome;
+  const outcome = await openGatewayClient(url).ask("POST", `${pathOf(key)}/test`);
+  return answerOf<ProbeOutcome>(outcome, "service", "status", "phases", "credential");
 }

@@ -2,7 +2,7 @@
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { ServiceItem } from "../registry/service-items.ts";
 import { CliFailure } from "./cli-failure.ts";
-import { remark, say, sayJson, sayTable } from "./output.ts";
+import { plain, remark, say, sayJson, sayTable } from "./output.ts";
 import { readServiceConfig, type ServiceOptions } from "./service-config.ts";
 import { atServiceDesk, type DeskOptions, testService } from "./service-desk.ts";
 
@@ -51,8 +51,9 @@ export async function probeService(key: string, { url, json }: CommonOptions): P
     if (!json) say(reachableWords(outcome));
     return;
   }
-  const { phase, error, troubleshooting = [] } = outcome;
-  throw new CliFailure(1, [`${key} is unreachable (${phase}): ${[error, ...troubleshooting].join(" ")}`]);
+  const { phase, error = "", troubleshooting = [] } = outcome;
+  const why = error.startsWith(`${key}: `) ? error.slice(key.length + 2) : error;
+  throw new CliFailure(1, [plain(`${key} is unreachable (${phase}): ${[why, ...troubleshooting].join(" ")}`)]);
 }
 
 function reachableWords({ service, responseStatus, duration, phases, credential, certificate }: ProbeOutcome): string {
