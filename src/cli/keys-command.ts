@@ -1,9 +1,12 @@
 /** `byteproxy keys`: its words and its help. What they do is in `keys-actions.ts`, loaded when one of them runs. */
 import { type Command, Option } from "commander";
-import { ABOUT_THE_GATEWAY, withGateway, withOffline } from "./common-options.ts";
+import { ABOUT_THE_GATEWAY, withGateway } from "./common-options.ts";
 import type { CreateKeyOptions, RotateKeyOptions } from "./keys-actions.ts";
 import { collect, readCount, readDate, readDuration, readRate } from "./option-values.ts";
 import type { CommonOptions } from "./services-actions.ts";
+
+/** Refused in `keys-actions.ts`, and so not in the help; `withOffline` takes its place once it is there. */
+const withLaterOffline = (command: Command) => command.addOption(new Option("--offline").hideHelp());
 
 const actions = () => import("./keys-actions.ts");
 
@@ -15,18 +18,18 @@ export function addKeysCommand(program: Command): void {
 
   addCreateCommand(keys);
 
-  withOffline(withGateway(keys.command("list")))
+  withLaterOffline(withGateway(keys.command("list")))
     .description(
       "all keys that were created: what they open, until when, when they were used; never the keys themselves",
     )
     .action(async (options: CommonOptions) => (await actions()).listKeys(options));
 
-  withOffline(withGateway(keys.command("revoke")))
+  withLaterOffline(withGateway(keys.command("revoke")))
     .description("end a key: the next request with it is refused")
     .argument("<id>", "as list shows it")
     .action(async (id: string, options: CommonOptions) => (await actions()).revokeKey(id, options));
 
-  withOffline(withGateway(keys.command("rotate")))
+  withLaterOffline(withGateway(keys.command("rotate")))
     .description("another key in the place of one; prints it, this once")
     .argument("<id>", "as list shows it")
     .addOption(
@@ -36,11 +39,15 @@ export function addKeysCommand(program: Command): void {
 }
 
 function addCreateCommand(keys: Command): void {
-  withOffline(withGateway(keys.command("create")))
+  const create = keys
+    .command("create")
     .description("create a key and print it, this once")
     .argument("<name>", "for people: whose it is")
     .addOption(
-      new Option("--permission <p>", "what it opens, <service|*>:<read|write|*|METHOD>[:<path>]; may be repeated")
+      new Option(
+        "--permission <p>",
+        "what it opens, <service|*>:<read|write|*|METHOD>[:<path>], or manage:<read|services|keys|*>; may be repeated",
+      )
         .argParser(collect)
         .makeOptionMandatory(),
     )
@@ -56,8 +63,10 @@ function addCreateCommand(keys: Command): void {
         collect,
       ),
     )
-    .addHelpText("after", CREATE_EXAMPLES)
-    .action(async (name: string, options: CreateKeyOptions) => (await actions()).createKey(name, options));
+    .addHelpText("after", CREATE_EXAMPLES);
+  withLaterOffline(withGateway(create)).action(async (name: string, options: CreateKeyOptions) =>
+    (await actions()).createKey(name, options),
+  );
 }
 
 const CREATE_EXAMPLES = `

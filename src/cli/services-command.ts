@@ -30,7 +30,8 @@ export function addServicesCommand(program: Command): void {
 }
 
 function addAddCommand(services: Command): void {
-  withOffline(withGateway(services.command("add")))
+  const add = services
+    .command("add")
     .description("add a service; it is served from the next request on, and after a restart")
     .argument("<key>", "its key: callers ask for /proxy/<key>/")
     .option("--base-url <url>", "where its requests go")
@@ -52,8 +53,10 @@ function addAddCommand(services: Command): void {
       ).conflicts("file"),
     )
     .option("--file <path>", "the same from a file, JSON or YAML; - is stdin")
-    .addHelpText("after", ADD_EXAMPLES)
-    .action(async (key: string, options: CommonOptions & ServiceOptions) => (await actions()).addService(key, options));
+    .addHelpText("after", ADD_EXAMPLES);
+  withOffline(withGateway(add)).action(async (key: string, options: CommonOptions & ServiceOptions) =>
+    (await actions()).addService(key, options),
+  );
 }
 
 const ADD_EXAMPLES = `

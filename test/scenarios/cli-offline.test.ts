@@ -32,7 +32,7 @@ describe("--offline", () => {
     expect((await fetch(`http://127.0.0.1:${port}/proxy/api/`)).status).toBe(200);
     const audit = (await (await fetch(`http://127.0.0.1:${port}/manage/audit`)).json()) as { entries: object[] };
     expect(audit.entries[0]).toMatchObject({ caller: "command line", action: "service.delete", subject: "gone" });
-  });
+  }, 20_000);
 
   test("checks as a gateway does, and never makes a secret of the environment its own", async () => {
     const secret = { GITHUB_TOKEN: "a-token-for-github" };
@@ -71,5 +71,5 @@ describe("--offline", () => {
     expect((await runCommand(there, ["services", "remove", "api", "--offline"])).code).toBe(0);
     const mended = startProcess(there);
     await eventually(() => mended.out().includes("listens on"), "the start", 9_000);
-  });
+  }, 20_000);
 });

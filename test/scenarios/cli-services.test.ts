@@ -58,7 +58,7 @@ describe("services of a running gateway", () => {
     expect(removed).toEqual({ code: 0, out: "one is removed\n", err: "" });
     expect(JSON.parse(removedJson.out)).toEqual({ key: "two", source: "runtime", removed: true });
     expect([await proxied("one"), await proxied("two")]).toEqual([404, 404]);
-  });
+  }, 20_000);
 
   test("take a credential from options, within what the gateway's lock allows", async () => {
     const { byteproxy } = await startManaged();
@@ -107,7 +107,7 @@ describe("services of a running gateway", () => {
       expect.stringMatching(/not valid\. It was read from MANAGEMENT_API_KEY \(environment\)\.\n$/),
     ]);
     expect([noKey.code, noKey.err]).toEqual([1, expect.stringMatching(/Set MANAGEMENT_API_KEY or .*_FILE/)]);
-  });
+  }, 20_000);
 
   test("are found on the second listener, and with a key out of a file", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, MANAGEMENT_PORT: "0" } });
@@ -155,7 +155,7 @@ describe("words that are wrong", () => {
       expect(runs[index]?.err).not.toContain(SECRET);
       expect(runs[index]?.err).not.toMatch(/^\s+at /m);
     }
-  });
+  }, 20_000);
 });
 
 test("no gateway, or something else at its address, is exit 1 and one line", async () => {
