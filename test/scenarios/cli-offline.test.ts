@@ -2,36 +2,47 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { eventually } from "../support/eventually.ts";
+import type { GatewayStores } from "../../src/gateway.ts";
+import { isStoredService } from "../../src/registry/stored-service.ts";
+import { openFileStores } from "../../src/stores/open-stores.ts";
+import { tempFolder } from "../config/temp-folder.ts";
+import { startGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
 import { runCommand, startProcess } from "../support/process.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 describe("--offline", () => {
-  test("is refused in one line while a gateway runs there, and changes what the next one serves after it", async () => {
-    const upstream = await startUpstream();
-    const first = startProcess({ EGRESS_ALLOW_PRIVATE: "true" });
-    await first.port();
-    const env = { DATA_DIR: join(first.directory, "data"), EGRESS_ALLOW_PRIVATE: "true" };
-    const offline = (...words: string[]) => runCommand(env, ["services", ...words, "--offline"]);
-    const refused = await offline("add", "api", "--base-url", upstream.url);
+  test("is refused in one line while a gateway runs there", async () => {
+    const gateway = startProcess();
+    await gateway.port();
+    const env = { DATA_DIR: join(gateway.directory, "data") };
+    const refused = await runCommand(env, ["services", "list", "--json", "--offline"]);
     expect(refused).toMatchObject({ code: 1, out: "" });
     expect(refused.err).toMatch(
-      new RegExp(`^DATA_DIR \\S+ is in use by a running gateway \\(process ${first.child.pid}\\): .*\\n$`),
+      new RegExp(`^DATA_DIR \\S+ is in use by a running gateway \\(process ${gateway.child.pid}\\): .*\\n$`),
     );
-    first.child.kill("SIGTERM");
-    await first.ended;
+  }, 20_000);
 
-    expect((await offline("add", "api", "--base-url", upstream.url)).out).toMatch(
-      /^api is served from the next start on/,
-    );
-    expect((await offline("add", "gone", "--base-url", upstream.url, "--json")).code).toBe(0);
-    expect((await offline("remove", "gone")).out).toBe("gone is removed\n");
-    expect(existsSync(join(env.DATA_DIR, "lock"))).toBe(false);
-    const second = startProcess(env);
-    const port = await second.port();
-    expect((await fetch(`http://127.0.0.1:${port}/proxy/api/`)).status).toBe(200);
-    const audit = (await (await fetch(`http://127.0.0.1:${port}/manage/audit`)).json()) as { entries: object[] };
-    expect(audit.entries[0]).toMatchObject({ caller: "command line", action: "service.delete", subject: "gone" });
+  test("changes what the next gateway serves, which knows who did it", async () => {
+    const upstream = await startUpstream();
+    const folder = tempFolder();
+    const env = { DATA_DIR: folder, EGRESS_ALLOW_PRIVATE: "true" };
+    const offline = (...words: string[]) => runCommand(env, ["services", ...words, "--offline"]);
+    const added = await offline("add", "api", "--base-url", upstream.url);
+    expect(added).toMatchObject({ code: 0, out: expect.stringMatching(/^api is served from the next start on: /) });
+    expect(existsSync(join(folder, "lock"))).toBe(false);
+
+    const stores: GatewayStores = await openFileStores(folder, isStoredService);
+    const gateway = await startGateway({ stores, env: { EGRESS_ALLOW_PRIVATE: "true" } });
+    expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(200);
+    const audit = (await manage(gateway, "GET", "/audit")).body;
+    expect(audit.entries[0]).toMatchObject({ caller: "command line", action: "service.create", subject: "api" });
+    await gateway.close();
+
+    expect((await offline("remove", "api")).out).toBe("api is removed\n");
+    const list = await offline("list", "--json");
+    const keys = JSON.parse(list.out).services.map(({ key }: { key: string }) => key);
+    expect([keys.includes("echo"), keys.includes("api")]).toEqual([true, false]);
   }, 20_000);
 
   test("checks as a gateway does, and never makes a secret of the environment its own", async () => {
@@ -58,18 +69,24 @@ describe("--offline", () => {
   });
 
   test("takes away a stored service that is none any more, which keeps the gateway from starting", async () => {
-    const env = { DATA_DIR: "d" };
-    const run = startProcess(env, ["services", "add", "api", "--base-url", "https://api.example.com", "--offline"]);
-    expect(await run.ended).toBe(0);
-    const state = join(run.directory, "d/services.json");
-    writeFileSync(state, readFileSync(state, "utf8").replace("https:", "ftp:"));
-    const there = { DATA_DIR: join(run.directory, "d") };
-    const broken = startProcess(there);
-    expect(await broken.ended).toBe(2);
-    const list = await runCommand(there, ["services", "list", "--offline"]);
+    const folder = tempFolder();
+    const env = { DATA_DIR: folder };
+    writeFileSync(
+      join(folder, "services.json"),
+      JSON.stringify({
+        ...{ format: 1, revision: 1 },
+        entries: { api: { value: { config: { baseUrl: "ftp://x" } }, version: 1 } },
+      }),
+    );
+    const broken = await runCommand(env, []);
+    expect([broken.code, broken.err]).toEqual([
+      2,
+      expect.stringMatching(/^services\.api\.baseUrl \(added over REST\)/),
+    ]);
+    const list = await runCommand(env, ["services", "list", "--offline"]);
     expect([list.code, list.err]).toEqual([0, expect.stringMatching(/^api is out of use: baseUrl: /)]);
-    expect((await runCommand(there, ["services", "remove", "api", "--offline"])).code).toBe(0);
-    const mended = startProcess(there);
-    await eventually(() => mended.out().includes("listens on"), "the start", 9_000);
+    const removed = await runCommand(env, ["services", "remove", "api", "--offline"]);
+    expect(removed).toEqual({ code: 0, out: "api is removed\n", err: "" });
+    expect(readFileSync(join(folder, "services.json"), "utf8")).not.toContain("api");
   }, 20_000);
 });
