@@ -10,11 +10,14 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   w: 604_800_000,
 };
 
+/** A hundred years: no date that can be computed with is further away. */
+const LONGEST_MS = 36_525 * 86_400_000;
+
 /** `30d` in ms. @throws InvalidArgumentError */
 export function readDuration(text: string): number {
   const [, count, unit = ""] = /^(\d{1,9})(ms|[smhdw])$/.exec(text) ?? [];
   const ms = Number(count) * (UNIT_MS[unit] ?? Number.NaN);
-  if (ms > 0) return ms;
+  if (ms > 0 && ms <= LONGEST_MS) return ms;
   throw new InvalidArgumentError("Allowed: a number and s, m, h, d or w, like 30d.");
 }
 

@@ -119,6 +119,7 @@ test("words that are wrong are exit 2, and told what is meant", async () => {
     [["keys", "create", "ci", "--permission", "a:read", "--rate-limit", "100"], /like 100\/60s/],
     [["keys", "create", "ci", "--permission", "a:read", "--expires-at", "2027-02-31"], /like 2027-01-31/],
     [["keys", "create", "ci", "--permission", "a:read", "--expires-in", "soon"], /like 30d/],
+    [["keys", "create", "ci", "--permission", "a:read", "--expires-in", "999999999w"], /like 30d/],
     [["keys", "rotate", "k1", "--grace", "1h"], /a number of seconds/],
     [["keys", "revok", "k1"], /^Unknown: keys revok \(Did you mean revoke\?\)/],
     [["keys", "list", "--offline"], /^keys --offline: not yet/],
