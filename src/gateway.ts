@@ -182,10 +182,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     registry: () => generations.current.registry,
     stored: stores.services,
     inTurn: generations.inTurn,
-    findForbidden: (service) => {
-      const { settings } = generations.current.config;
-      return findForbidden(service, { settings, ownListeners, echoSocketPath: echo?.socketPath, quota });
-    },
+    findForbidden: (service) => findForbidden(service, { settings: generations.current.config.settings, ownListeners }),
     ...{ audit, fingerprint: stores.fingerprint },
   });
   return {

@@ -4,52 +4,29 @@
  * Invariant: exit 0 when everything was finished, 1 when something was cut or the start failed, 2 for bad configuration or use;
  * and no stack trace for what a user can mend.
  */
-import { check } from "./cli/check.ts";
+import { type ExitCode, runCommandLine } from "./cli/command-line.ts";
 import { announceUpdate, describeStart } from "./cli/describe-start.ts";
 import { followChanges } from "./cli/follow-changes.ts";
-import { checkAddress, checkDataDir, explainStartFailure } from "./cli/start-failure.ts";
-import { ConfigProblems, loadConfig } from "./config/load-config.ts";
+import { checkAddress, checkDataDir, startFailure } from "./cli/start-failure.ts";
 import type { Settings } from "./config/settings.ts";
-import { type Gateway, type GatewayStores, openGateway } from "./gateway.ts";
+import type { Gateway, GatewayStores } from "./gateway.ts";
 import { isStoredService } from "./registry/stored-service.ts";
 import { type DataDirLock, lockDataDir } from "./stores/data-dir-lock.ts";
 import { openFileStores } from "./stores/open-stores.ts";
-import { version } from "./version.ts";
 
 /** npm and terminals send a signal to the whole process group: within this many ms it is one and the same. */
 const SAME_SIGNAL_MS = 1_000;
 
-const USAGE = `Usage: byteproxy [start]
-       byteproxy check [file] [--json]
+const exitCode = await runCommandLine(process.argv.slice(2), start);
+// What could not be written may have said something already.
+if (exitCode !== 0) process.exitCode = exitCode;
 
-start, the default: the gateway in this folder, configured by environment variables, .env, .env.local and config/services.json.
-check: says what a start would say of that configuration, or of this services file, without starting. Exit code 0 or 2.
-
-  --help, -h       this text
-  --version, -v    the version
-`;
-
-await main(process.argv.slice(2));
-
-async function main(words: readonly string[]): Promise<void> {
-  const [command = "start", ...rest] = words;
-  if (command === "--help" || command === "-h" || command === "help") return print(USAGE, 0);
-  if (command === "--version" || command === "-v") return print(`${version.version}\n`, 0);
-  if (command === "check") return checkConfiguration(rest);
-  if (command !== "start" || rest.length > 0) return print(`Unknown: ${words.join(" ")}\n\n${USAGE}`, 2);
-  await start();
-}
-
-function checkConfiguration(words: readonly string[]): void {
-  const [file, ...others] = words.filter((word) => word !== "--json");
-  if (others.length > 0 || file?.startsWith("-")) return print(`Unknown: check ${words.join(" ")}\n\n${USAGE}`, 2);
-  const isJson = words.includes("--json");
-  const { text, exitCode } = check(file, isJson);
-  if (isJson) process.stdout.write(`${text}\n`);
-  print(isJson ? "" : `${text}\n`, exitCode);
-}
-
-async function start(): Promise<void> {
+/** What a gateway is made of is loaded here: other commands need little of it. @throws CliFailure */
+async function start(): Promise<ExitCode> {
+  const [{ openGateway }, { loadConfig }] = await Promise.all([
+    import("./gateway.ts"),
+    import("./config/load-config.ts"),
+  ]);
   let lock: DataDirLock | undefined;
   try {
     const config = loadConfig();
@@ -65,12 +42,10 @@ async function start(): Promise<void> {
     if (warning !== undefined) gateway.logger.warn(warning);
     describeStart(gateway);
     void announceUpdate(gateway);
+    return 0;
   } catch (error) {
     await lock?.release();
-    if (error instanceof ConfigProblems) return print(`${error.problems.join("\n")}\n`, 2);
-    const words = explainStartFailure(error);
-    if (words === undefined) throw error;
-    return print(`${words}\n`, 1);
+    throw startFailure(error);
   }
 }
 
@@ -91,9 +66,4 @@ function endOnSignal(gateway: Gateway, lock: DataDirLock, { SHUTDOWN_DELAY, SHUT
   };
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
-}
-
-function print(text: string, exitCode: number): void {
-  (exitCode === 0 ? process.stdout : process.stderr).write(text);
-  process.exitCode = exitCode;
 }

@@ -104,7 +104,7 @@ function readPem(path: string, { source }: Service): string {
 }
 
 /** The first of its URLs that will not be dialled, and why, as far as that can be told without asking a resolver. */
-export function findForbidden(service: Service, context: UpstreamContext) {
+export function findForbidden(service: Service, context: Pick<UpstreamContext, "settings" | "ownListeners">) {
   if (service.embedded) return undefined;
   const egress = egressOf(service, context);
   for (const url of [service.baseUrl, ...Object.values(service.versionedBaseUrls)]) {
@@ -115,6 +115,9 @@ export function findForbidden(service: Service, context: UpstreamContext) {
 }
 
 /** What came over REST reaches public addresses only, unless the operator says otherwise; what the file says is the operator's word. */
-function egressOf({ source }: Pick<Service, "source">, { settings, ownListeners }: UpstreamContext): EgressPolicy {
+function egressOf(
+  { source }: Pick<Service, "source">,
+  { settings, ownListeners }: Pick<UpstreamContext, "settings" | "ownListeners">,
+): EgressPolicy {
   return { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? !isFromRest(source), ownListeners };
 }

@@ -86,6 +86,7 @@ describe("the house", () => {
     ["prom-client", ["telemetry/metrics.ts"]],
     ["rate-limiter-flexible", ["limits/"]],
     ["dotenv", ["config/env.ts"]],
+    ["commander", ["cli/"]],
     ["yaml", ["config/"]],
     ["zod", ["config/"]],
     ["re2js", ["config/schema.ts", "data-plane/prepared-service.ts"]],

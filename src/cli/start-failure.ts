@@ -2,8 +2,10 @@
 import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
+import { ConfigProblems } from "../config/problems.ts";
 import { DataDirInUse } from "../stores/data-dir-lock.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";
+import { CliFailure } from "./cli-failure.ts";
 import { findPortHolder } from "./port-holder.ts";
 
 class StartFailure extends Error {}
@@ -57,8 +59,15 @@ function makeFolder(path: string): void {
   mkdirSync(path, { mode: 0o700 });
 }
 
+/** What a user can mend as CliFailure; a mistake of ours as it is. */
+export function startFailure(error: unknown): unknown {
+  if (error instanceof ConfigProblems) return new CliFailure(2, error.problems);
+  const words = explainStartFailure(error);
+  return words === undefined ? error : new CliFailure(1, [words]);
+}
+
 /** Undefined for what is no fault of the machine or its operator: a mistake of ours, which keeps its stack trace. */
-export function explainStartFailure(error: unknown): string | undefined {
+function explainStartFailure(error: unknown): string | undefined {
   if (error instanceof StartFailure || error instanceof DataDirInUse || error instanceof StateFileUnusable) {
     return error.message;
   }

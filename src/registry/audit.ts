@@ -30,7 +30,11 @@ export interface Audit {
 }
 
 /** @param mask replaces every secret that is known. */
-export function createAudit(journal: Journal<AuditEntry>, logger: Logger, mask: (text: string) => string): Audit {
+export function createAudit(
+  journal: Journal<AuditEntry>,
+  logger: Pick<Logger, "info" | "error">,
+  mask: (text: string) => string,
+): Audit {
   return {
     async record({ caller, address, requestId }, change) {
       const entry = { time: new Date().toISOString(), caller, address, requestId, ...change };

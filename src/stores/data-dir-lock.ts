@@ -21,10 +21,16 @@ const LONGEST_SOCKET_PATH = 100;
 const TAKE_OVER_MS = 50;
 
 export class DataDirInUse extends Error {
+  readonly path: string;
+  /** Of the process that holds it; `unknown` where it did not say. */
+  readonly pid: string;
+
   constructor(path: string, pid: string) {
     super(
       `DATA_DIR ${path} is in use by another gateway (process ${pid}); stop it, or name another folder with DATA_DIR=.`,
     );
+    this.path = path;
+    this.pid = pid;
   }
 }
 

@@ -51,3 +51,21 @@ export function startProcess(
   };
   return { child, directory, out: () => out, err: () => err, ended, port };
 }
+
+export interface EndedRun {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** A command that ends by itself. @param input what it reads from stdin. */
+export async function runCommand(
+  env: Record<string, string>,
+  words: string[],
+  { input = "", files = {} }: { input?: string; files?: Record<string, string> } = {},
+): Promise<EndedRun> {
+  const run = startProcess(env, words, files);
+  run.child.stdin?.end(input);
+  const code = await run.ended;
+  return { code, out: run.out(), err: run.err() };
+}

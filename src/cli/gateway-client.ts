@@ -1,0 +1,101 @@
+/**
+ * Asks a running gateway over its management routes.
+ * Invariant: the key goes to the address that was named and nowhere else: no redirect is followed.
+ */
+import { request as requestHttp } from "node:http";
+import { request as requestHttps } from "node:https";
+import { text } from "node:stream/consumers";
+import { isObject } from "../stores/state-file.ts";
+import { CliFailure, refused } from "./cli-failure.ts";
+import { type GatewayAddress, readGatewayAddress } from "./gateway-address.ts";
+
+export interface GatewayClient {
+  /** The body of the answer; undefined where it has none. @param path from `/manage` on. @throws CliFailure */
+  ask(method: string, path: string, body?: unknown): Promise<unknown>;
+}
+
+/** Silence that is an end, ms: a test of a service with a long `timeoutMs` is the longest that there is to wait for. */
+const SILENCE_MS = 120_000;
+
+/** @param url of the command line; the settings' own when left out. @throws CliFailure */
+export function openGatewayClient(url: string | undefined): GatewayClient {
+  const address = readGatewayAddress(url);
+  return {
+    async ask(method, path, body) {
+      const answer = await send(address, method, path, body).catch((error: NodeJS.ErrnoException) => {
+        throw unanswered(address, error);
+      });
+      const parsed = parse(answer.body);
+      if (answer.status < 300 && (parsed !== undefined || answer.body === "")) return parsed;
+      throw refusalOf(address, path, answer.status, parsed);
+    },
+  };
+}
+
+/** The body as what it has to be. @param members that it cannot be without. @throws CliFailure */
+export function answerOf<T>(body: unknown, ...members: readonly (keyof T & string)[]): T {
+  if (isObject(body) && members.every((name) => body[name] !== undefined)) return body as T;
+  throw new CliFailure(1, ["What answered does not answer as ByteProxy does: is it the gateway's address?"], body);
+}
+
+interface RawAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** With node:http: `fetch` keeps away from ports that browsers do, and says less of what went wrong. */
+function send({ url, key }: GatewayAddress, method: string, path: string, body: unknown): Promise<RawAnswer> {
+  const content = body === undefined ? undefined : JSON.stringify(body);
+  const request = url.startsWith("https:") ? requestHttps : requestHttp;
+  const headers = {
+    Accept: "application/json",
+    ...(key === undefined ? {} : { "X-Api-Key": key.reveal() }),
+    ...(content === undefined
+      ? {}
+      : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(content) }),
+  };
+  return new Promise((resolve, reject) => {
+    const asking = request(`${url}${path}`, { method, headers, agent: false, timeout: SILENCE_MS });
+    asking.on("error", reject);
+    asking.on("timeout", () => asking.destroy(Object.assign(new Error("silence"), { code: "ETIMEDOUT" })));
+    asking.on("response", (response) => {
+      text(response).then((all) => resolve({ status: response.statusCode ?? 0, body: all }), reject);
+    });
+    asking.end(content);
+  });
+}
+
+function parse(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
+
+function unanswered({ url }: GatewayAddress, { code }: NodeJS.ErrnoException): CliFailure {
+  const why = code === "ECONNREFUSED" ? "" : ` (${code ?? "no HTTP"})`;
+  return new CliFailure(1, [`nothing answers at ${url}${why}: is it running? (byteproxy start)`]);
+}
+
+function refusalOf({ url, key, keyPlace }: GatewayAddress, path: string, status: number, body: unknown): CliFailure {
+  if (!isObject(body) || typeof body.code !== "string" || typeof body.message !== "string") {
+    return new CliFailure(1, [`${url} answered ${status}, but not as ByteProxy does: is it the gateway's address?`]);
+  }
+  const { code, message, hint, details } = body as { code: string; message: string; hint: unknown; details: unknown };
+  switch (code) {
+    case "MISSING_CREDENTIALS":
+    case "INVALID_API_KEY":
+      return refused({ code, message, hint: key === undefined ? NO_KEY : `It was read from ${keyPlace}.` }, body);
+    case "NOT_FOUND": {
+      const missing = `There is nothing at ${url}${path.replace(/\?.*/, "")}.`;
+      return refused({ code, message: missing, hint: NO_ROUTE }, body);
+    }
+    default:
+      return refused({ code, message, hint, details }, body);
+  }
+}
+
+const NO_KEY = "Set MANAGEMENT_API_KEY or MANAGEMENT_API_KEY_FILE for this command, in the environment or in .env.";
+const NO_ROUTE =
+  "The gateway is of a version without it, or serves it on its second listener (MANAGEMENT_PORT): name that one with --url.";

@@ -1,0 +1,62 @@
+/** The configuration of a service as the command line gives it: options, a text or a file, or one over the other. */
+import { text } from "node:stream/consumers";
+import { parseText } from "../config/document.ts";
+import { readTextFile } from "../config/read-file.ts";
+import { isObject } from "../stores/state-file.ts";
+import { CliFailure } from "./cli-failure.ts";
+
+export interface ServiceOptions {
+  readonly baseUrl?: string;
+  readonly auth?: string;
+  readonly tokenEnvVar?: string;
+  readonly tokenFile?: string;
+  readonly headerName?: string;
+  readonly queryParam?: string;
+  readonly config?: string;
+  /** `-` is stdin. */
+  readonly file?: string;
+}
+
+/** What it means is checked by whoever takes it. @throws CliFailure */
+export async function readServiceConfig(options: ServiceOptions): Promise<Readonly<Record<string, unknown>>> {
+  const { baseUrl, auth: type, tokenEnvVar, tokenFile, headerName, queryParam } = options;
+  const written = await readWritten(options);
+  const auth = withoutGaps({ type, tokenEnvVar, tokenFile, headerName, queryParam });
+  if (written === undefined && baseUrl === undefined) {
+    throw new CliFailure(2, ["services add needs --base-url, or the whole configuration with --config or --file."]);
+  }
+  if (type === undefined && Object.keys(auth).length > 0) {
+    throw new CliFailure(2, ["The options of a credential need --auth: bearer, bot, basic or api-key."]);
+  }
+  return { ...written, ...withoutGaps({ baseUrl, auth: type === undefined ? undefined : auth }) };
+}
+
+async function readWritten({ config, file }: ServiceOptions): Promise<Readonly<Record<string, unknown>> | undefined> {
+  if (config !== undefined) return readObject("--config", config);
+  if (file === undefined) return undefined;
+  return readObject(file === "-" ? "stdin" : file, file === "-" ? await text(process.stdin) : readWhole(file));
+}
+
+function readWhole(path: string): string {
+  const reading = readTextFile(path);
+  if (reading.state === "read") return reading.text;
+  const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
+  throw new CliFailure(2, [`--file ${path} cannot be read: ${reason}`]);
+}
+
+/** As the services file is read: JSON or YAML, each problem with its place, and nothing of the text in it. */
+function readObject(name: string, text: string): Readonly<Record<string, unknown>> {
+  const { data, problems } = parseText(text);
+  if (problems.length > 0) {
+    throw new CliFailure(
+      2,
+      problems.map((problem) => `${name}:${problem}`),
+    );
+  }
+  if (isObject(data)) return data;
+  throw new CliFailure(2, [`${name}: found no object, allowed: a service as in the services file, in JSON or YAML`]);
+}
+
+function withoutGaps(members: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,144 @@
+/** `byteproxy keys`: what it sends, what it prints and where, and what it never shows. */
+import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import { text } from "node:stream/consumers";
+import { describe, expect, test } from "vitest";
+import { MANAGEMENT_KEY } from "../support/gateway.ts";
+import { runCommand, startProcess } from "../support/process.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+const KEY = "bp_0123456789abcdefghijklmnopqrstuvwxyz0123456789";
+
+const item = {
+  ...{ id: "k1", name: "ci", permissions: ["github:read", "npm:read"], createdAt: "2026-11-21T12:00:00.000Z" },
+  ...{ expiresAt: null, revokedAt: null, rateLimit: null, allowIps: null, lastUsedAt: null, uses: 3, state: "active" },
+};
+
+interface Asked {
+  readonly line: string;
+  readonly key: string | string[] | undefined;
+  readonly body: unknown;
+}
+
+/** `/manage/keys` by its contract, and what it was asked. */
+async function startKeys(answer: (req: IncomingMessage) => readonly [status: number, body?: unknown]) {
+  const asked: Asked[] = [];
+  const { url } = await startUpstream((req, res) => {
+    void text(req).then((body) => {
+      const parsed: unknown = body === "" ? undefined : JSON.parse(body);
+      asked.push({ line: `${req.method} ${req.url}`, key: req.headers["x-api-key"], body: parsed });
+      const [status, answered] = answer(req);
+      res.writeHead(status, { "content-type": "application/json" });
+      res.end(answered === undefined ? undefined : JSON.stringify(answered));
+    });
+  });
+  const keys = (...words: string[]) =>
+    runCommand({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, ["keys", ...words, "--url", url]);
+  return { url, asked, keys };
+}
+
+describe("a key", () => {
+  test("that is created is alone on stdout, with all that was said of it sent on", async () => {
+    const { asked, keys } = await startKeys(() => [201, { ...item, key: KEY }]);
+    const permissions = ["--permission", "github:read", "--permission", "npm:read"];
+    const limits = ["--rate-limit", "100/60s", "--allow-ip", "10.0.0.0/8", "--expires-at", "2099-01-31"];
+    const run = await keys("create", "ci", ...permissions, ...limits);
+    expect([run.code, run.out]).toEqual([0, `${KEY}\n`]);
+    expect(run.err).toMatch(
+      /^This is the key ci \(k1\) for github:read npm:read; it does not expire\. It is shown this once/,
+    );
+    expect(asked).toEqual([
+      {
+        ...{ line: "POST /manage/keys", key: MANAGEMENT_KEY },
+        body: {
+          ...{ name: "ci", permissions: ["github:read", "npm:read"], allowIps: ["10.0.0.0/8"] },
+          ...{ expiresAt: "2099-01-31T00:00:00.000Z", rateLimit: { maxRequests: 100, windowMs: 60_000 } },
+        },
+      },
+    ]);
+  });
+
+  test("ends a while from now with --expires-in, and is JSON with --json", async () => {
+    const { asked, keys } = await startKeys(() => [201, { ...item, key: KEY }]);
+    const run = await keys("create", "ci", "--permission", "*:read", "--expires-in", "30d", "--json");
+    expect([run.code, JSON.parse(run.out), run.err]).toEqual([0, { ...item, key: KEY }, ""]);
+    const [{ body }] = asked as [Asked];
+    const { expiresAt, ...rest } = body as { expiresAt: string };
+    expect(rest).toEqual({ name: "ci", permissions: ["*:read"] });
+    expect(Math.abs(Date.parse(expiresAt) - Date.now() - 30 * 86_400_000)).toBeLessThan(60_000);
+  });
+
+  test("is listed, rotated and revoked", async () => {
+    const { asked, keys } = await startKeys(({ method }) => {
+      if (method === "GET") return [200, { keys: [{ ...item, name: "c\u001b[31mi" }], count: 1 }];
+      return method === "DELETE" ? [204] : [200, { ...item, key: KEY }];
+    });
+    const list = await keys("list");
+    expect(list.out).toBe(
+      "ID  NAME     PERMISSIONS           STATE   EXPIRES  LAST USED  USES\n" +
+        "k1  c [31mi  github:read npm:read  active  never    never      3\n",
+    );
+    const rotated = await keys("rotate", "k1", "--grace", "3600");
+    expect([rotated.code, rotated.out]).toEqual([0, `${KEY}\n`]);
+    expect(await keys("revoke", "k1")).toEqual({ code: 0, out: "k1 is revoked\n", err: "" });
+    const revoked = await keys("revoke", "../services/github", "--json");
+    expect(JSON.parse(revoked.out)).toEqual({ id: "../services/github", revoked: true });
+    expect(asked.map(({ line, body }) => [line, body])).toEqual([
+      ["GET /manage/keys", undefined],
+      ["POST /manage/keys/k1/rotate", { graceSeconds: 3600 }],
+      ["DELETE /manage/keys/k1", undefined],
+      ["DELETE /manage/keys/..%2Fservices%2Fgithub", undefined],
+    ]);
+  });
+});
+
+test("what a gateway refuses, or does not have, is said in one line, with the answer on stdout for --json", async () => {
+  const forbidden = {
+    ...{ error: "Insufficient permissions", code: "INSUFFICIENT_PERMISSIONS", status: 403 },
+    ...{ message: "This takes manage:keys.", hint: "Ask who holds it." },
+  };
+  const [refusing, older] = await Promise.all([
+    startKeys(() => [403, forbidden]),
+    startKeys(() => [404, { code: "NOT_FOUND", message: "There is nothing at this path." }]),
+  ]);
+  const [refused, missing] = await Promise.all([refusing.keys("list", "--json"), older.keys("list")]);
+  expect([refused.code, JSON.parse(refused.out), refused.err]).toEqual([
+    ...[1, forbidden],
+    "This takes manage:keys. Ask who holds it.\n",
+  ]);
+  expect([missing.code, missing.out]).toEqual([1, ""]);
+  expect(missing.err).toMatch(
+    /^There is nothing at http:\S+\/manage\/keys\. The gateway is of a version without it[^\n]*\n$/,
+  );
+});
+
+test("words that are wrong are exit 2, and told what is meant", async () => {
+  const cases: readonly (readonly [words: string[], said: RegExp])[] = [
+    [["keys", "create", "ci"], /required option '--permission <p>' not specified/],
+    [["keys", "create", "--permission", "a:read"], /missing required argument 'name'/],
+    [["keys", "create", "ci", "--permission", "a:read", "--rate-limit", "100"], /like 100\/60s/],
+    [["keys", "create", "ci", "--permission", "a:read", "--expires-at", "2027-02-31"], /like 2027-01-31/],
+    [["keys", "create", "ci", "--permission", "a:read", "--expires-in", "soon"], /like 30d/],
+    [["keys", "create", "ci", "--permission", "a:read", "--expires-in", "999999999w"], /like 30d/],
+    [["keys", "rotate", "k1", "--grace", "1h"], /a number of seconds/],
+    [["keys", "revok", "k1"], /^Unknown: keys revok \(Did you mean revoke\?\)/],
+    [["keys", "list", "--offline"], /^keys --offline: not yet/],
+  ];
+  const runs = await Promise.all(cases.map(([words]) => runCommand({}, words)));
+  for (const [index, [words, said]] of cases.entries()) {
+    expect(runs[index], words.join(" ")).toMatchObject({ code: 2, out: "", err: expect.stringMatching(said) });
+  }
+});
+
+test.runIf(process.platform === "linux")("the management key is in no argument while a command runs", async () => {
+  let seen = "";
+  const { url } = await startKeys(() => {
+    seen = readFileSync(`/proc/${run.child.pid}/cmdline`, "latin1");
+    return [200, { keys: [], count: 0 }];
+  });
+  const run = startProcess({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, ["keys", "list", "--url", url]);
+  expect(await run.ended).toBe(0);
+  expect(seen).toContain("keys");
+  expect(seen).not.toContain(MANAGEMENT_KEY);
+  expect(run.out() + run.err()).not.toContain(MANAGEMENT_KEY);
+});
