@@ -3,8 +3,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { builtMain } from "../support/built.ts";
 import { eventually } from "../support/eventually.ts";
 import { startUpstream } from "../support/upstream.ts";
 
@@ -46,8 +47,7 @@ async function start() {
   });
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-memory-"));
   writeFileSync(join(directory, "s.json"), JSON.stringify({ services: { api: { baseUrl: upstream.url } } }));
-  const main = resolve(import.meta.dirname, "../../src/main.ts");
-  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), main], {
+  const child = spawn(process.execPath, [builtMain], {
     cwd: directory,
     env: { PATH: process.env.PATH, PORT: "0", LOG_FORMAT: "json", CONFIG_FILE: "s.json" },
   });

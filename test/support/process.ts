@@ -2,11 +2,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import { builtMain } from "./built.ts";
 import { eventually } from "./eventually.ts";
-
-const root = resolve(import.meta.dirname, "../..");
 
 export interface Run {
   readonly child: ChildProcess;
@@ -27,7 +26,7 @@ export function startProcess(
 ): Run {
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-process-"));
   for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
-  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), join(root, "src/main.ts"), ...words], {
+  const child = spawn(process.execPath, [builtMain, ...words], {
     cwd: directory,
     env: { PATH: process.env.PATH, PORT: "0", LOG_FORMAT: "json", SHUTDOWN_DELAY: "0", ...env },
   });
