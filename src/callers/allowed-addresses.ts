@@ -20,8 +20,7 @@ export function parseAddressRange(text: string): AddressRange | Problem {
     problem: `${text.length > 60 ? "the text" : JSON.stringify(text)} is no address and no CIDR such as \`10.0.0.0/8\``,
   };
   const [, address, prefix] = /^([^/%]+)(?:\/(0|[1-9]\d{0,2}))?$/.exec(text) ?? [];
-  // ipaddr.js takes `10.1` and `0x0a.1` for addresses too.
-  if (address === undefined || isIP(address) === 0) return problem;
+  if (address === undefined || !isAddress(address)) return problem;
   const written = ipaddr.parse(address);
   const width = written.kind() === "ipv4" ? 32 : 128;
   const bits = prefix === undefined ? width : Number(prefix);
@@ -42,8 +41,13 @@ export function compileAddresses(texts: readonly string[]): (address: string) =>
   if (texts.length === 0) return () => true;
   const ranges = texts.map(parseAddressRange).filter((range): range is AddressRange => "has" in range);
   return (text) => {
-    if (isIP(text) === 0) return false;
+    if (!isAddress(text)) return false;
     const address = ipaddr.process(text);
     return ranges.some((range) => range.has(address));
   };
+}
+
+/** ipaddr.js takes `10.1` and `0x0a.1` for addresses too, and `::10.0.0.1`, a form that is out of use, for a mapped one. */
+function isAddress(text: string): boolean {
+  return isIP(text) !== 0 && !/^::\d+\./.test(text);
 }
