@@ -1,8 +1,8 @@
 /**
  * Against guessing: whoever presents ten unknown keys within a minute is locked out for a minute, by address (IPv6 by /64).
  * Invariant: no other address is affected, nor a key that worked from this one within the hour; and memory is bounded, whatever
- * addresses turn up. Each table has a limit; at it the entry goes whose time ends first. Single tries from a million addresses
- * therefore push out counts, never a lock: that would take ten tries from each of as many addresses as there is room for.
+ * addresses turn up. Each table has a limit; beyond it what is oldest goes. Single tries from a million addresses therefore push out
+ * counts, never a lock: that would take ten tries from each of as many addresses as there is room for.
  */
 import { addressKey } from "../limits/limiters.ts";
 
@@ -11,7 +11,7 @@ const WINDOW_MS = 60_000;
 const LOCK_MS = 60_000;
 const GOOD_MS = 3_600_000;
 
-/** Of counts, of locks, and, twice, of good keys by address: up to about 400 bytes each. */
+/** Of counts, of locks and of good keys by address, each; up to twice as many are kept. About 300 bytes each. */
 const ENTRIES_LIMIT = 50_000;
 /** Addresses whose key is remembered, so that it is not made anew for each request. */
 const ADDRESSES_LIMIT = 10_000;
@@ -39,109 +39,83 @@ interface Count {
 
 /** @param limit entries of each kind. */
 export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
-  // All entries of one of these live equally long: the first one in the Map is the first to end.
-  const counts = new Map<string, Count>();
-  const locks = new Map<string, Count>();
-  const good = createGoodKeys(limit);
+  const counts = createAgeing<Count>(limit, WINDOW_MS);
+  /** When each ends. */
+  const locks = createAgeing<number>(limit, LOCK_MS);
+  const good = createAgeing<{ lastAt: number }>(limit, GOOD_MS);
   const keyOf = createAddressKeys();
+  const pairOf = (address: string, digest: string) => `${digest} ${keyOf(address)}`;
 
   function lockedForMs(address: string, now: number): number {
     // The usual case: nobody is.
-    if (locks.size === 0) return 0;
-    dropEnded(locks, now);
-    const lock = locks.get(keyOf(address));
-    return lock === undefined ? 0 : lock.endsAt - now;
+    return locks.size === 0 ? 0 : Math.max(0, (locks.get(keyOf(address)) ?? 0) - now);
   }
 
   return {
     lockedForMs,
     isLocked: (address, now) => lockedForMs(address, now) > 0,
     noteUnknown(address, now) {
+      if (lockedForMs(address, now) > 0) return;
       const key = keyOf(address);
-      dropEnded(counts, now);
-      dropEnded(locks, now);
-      if (locks.has(key)) return;
-      const count = counts.get(key) ?? { tries: 0, endsAt: now + WINDOW_MS };
-      count.tries += 1;
-      if (count.tries < TRIES) {
-        keep(counts, key, count, limit);
-      } else {
-        counts.delete(key);
-        keep(locks, key, { tries: count.tries, endsAt: now + LOCK_MS }, limit);
+      const count = counts.get(key);
+      if (count === undefined || count.endsAt <= now) {
+        counts.set(key, { tries: 1, endsAt: now + WINDOW_MS }, now);
+        return;
       }
+      count.tries += 1;
+      if (count.tries < TRIES) return;
+      counts.delete(key);
+      locks.set(key, now + LOCK_MS, now);
     },
-    noteGood: (address, digest, now) => good.note(keyOf(address), digest, now),
-    stays: (address, digest, now) => good.has(keyOf(address), digest, now),
+    noteGood(address, digest, now) {
+      const pair = pairOf(address, digest);
+      const known = good.getRecent(pair, now);
+      if (known === undefined) good.set(pair, { lastAt: now }, now);
+      else known.lastAt = now;
+    },
+    stays(address, digest, now) {
+      const known = good.get(pairOf(address, digest));
+      return known !== undefined && now - known.lastAt < GOOD_MS;
+    },
     get size() {
       return counts.size + locks.size + good.size;
     },
   };
 }
 
-function dropEnded(entries: Map<string, Count>, now: number): void {
-  for (const [key, { endsAt }] of entries) {
-    if (endsAt > now) return;
-    entries.delete(key);
-  }
-}
-
-function keep(entries: Map<string, Count>, key: string, count: Count, limit: number): void {
-  if (!entries.has(key) && entries.size >= limit) entries.delete(entries.keys().next().value as string);
-  entries.set(key, count);
-}
-
-interface GoodKey {
-  lastAt: number;
-}
-
-/** By address, then by digest: no text is made for a request that is let in. */
-type GoodKeys = Map<string, Map<string, GoodKey>>;
-
 /**
- * Two halves: what was used since the turn, and what was used before it and not since. A turn drops the older half; it comes after
- * an hour, or when the newer one is full. So what is forgotten early is what was used the longest ago.
+ * A Map in two halves: what was set since the turn, and what was set before it. A turn drops the older half; it comes with the first
+ * entry after a lifetime, or when the newer half is full. A single Map whose first entry is deleted again and again is slow: it
+ * looks through all that was deleted before. @param lifeMs for which an entry is there at least, unless there are too many.
  */
-function createGoodKeys(limit: number) {
-  let present: GoodKeys = new Map();
-  let before: GoodKeys = new Map();
-  let presentSize = 0;
-  let beforeSize = 0;
+function createAgeing<V>(limit: number, lifeMs: number) {
+  let present = new Map<string, V>();
+  let before = new Map<string, V>();
   let turnsAt = Number.NEGATIVE_INFINITY;
-
-  function turn(now: number): void {
+  const turnIfDue = (now: number) => {
+    if (now < turnsAt && present.size < limit) return;
     before = present;
-    beforeSize = presentSize;
     present = new Map();
-    presentSize = 0;
-    turnsAt = now + GOOD_MS;
-  }
-
+    turnsAt = now + lifeMs;
+  };
   return {
-    note(address: string, digest: string, now: number): void {
-      if (now >= turnsAt) turn(now);
-      let keys = present.get(address);
-      const known = keys?.get(digest);
-      if (known !== undefined) {
-        known.lastAt = now;
-        return;
-      }
-      if (presentSize >= limit) {
-        turn(now);
-        keys = undefined;
-      }
-      if (keys === undefined) {
-        keys = new Map();
-        present.set(address, keys);
-      }
-      keys.set(digest, { lastAt: now });
-      presentSize += 1;
+    get: (key: string) => present.get(key) ?? before.get(key),
+    /** Of the newer half only. */
+    getRecent(key: string, now: number): V | undefined {
+      if (now >= turnsAt) turnIfDue(now);
+      return present.get(key);
     },
-    has(address: string, digest: string, now: number): boolean {
-      const lastAt = (present.get(address)?.get(digest) ?? before.get(address)?.get(digest))?.lastAt;
-      return lastAt !== undefined && now - lastAt < GOOD_MS;
+    set(key: string, value: V, now: number): void {
+      turnIfDue(now);
+      before.delete(key);
+      present.set(key, value);
+    },
+    delete(key: string): void {
+      present.delete(key);
+      before.delete(key);
     },
     get size() {
-      return presentSize + beforeSize;
+      return present.size + before.size;
     },
   };
 }
