@@ -281,6 +281,9 @@ describe("a path that can be read in several ways", () => {
     expect(allows("/a%3Fb", "/a")).toBe(false);
     expect(allows("/a;b", "/a*")).toBe(true);
     expect(allows("//x/y", "/**/x/*")).toBe(false);
+    expect(allows("/a/b/..", "/a", "/a/", "/a/b/*")).toBe(true);
+    expect(allows("/a/b/..", "/a", "/a/b/*")).toBe(false);
+    expect(allows("/a/b/..", "/a/", "/a/b/*")).toBe(false);
   });
 
   test("has one reading where nothing in it is read differently, and the same segments are told apart", () => {
