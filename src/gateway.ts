@@ -3,6 +3,7 @@
  * Invariant: no state outside what is made here, so that two gateways can live in one process.
  */
 import { carriesKey } from "./callers/presented-keys.ts";
+import type { StoredKey } from "./callers/stored-key.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import type { Listener } from "./control-plane/parts.ts";
@@ -64,7 +65,7 @@ export interface GatewayOptions {
   readonly stores?: GatewayStores;
 }
 
-export type GatewayStores = Stores<StoredService, AuditEntry>;
+export type GatewayStores = Stores<StoredService, AuditEntry, StoredKey>;
 
 /** A listener that is open. */
 interface OpenListener {
@@ -174,7 +175,8 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
   const { damagedLines } = stores.audit;
   if (damagedLines > 0)
     logger.warn(`${damagedLines} lines of the audit could not be read; audit.jsonl.damaged has them`);
-  stores.onWriteFailure = (error) => logger.error({ err: error }, "what is known of quotas could not be written");
+  stores.onWriteFailure = (error) =>
+    logger.error({ err: error }, "what is known of quotas, or of the use of keys, could not be written");
   const quota = createQuotaContext(stores.quota, stores.fingerprint, settings.MAX_IN_FLIGHT);
   const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({

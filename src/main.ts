@@ -4,6 +4,7 @@
  * Invariant: exit 0 when everything was finished, 1 when something was cut or the start failed, 2 for bad configuration or use;
  * and no stack trace for what a user can mend.
  */
+import { isStoredKey } from "./callers/stored-key.ts";
 import { type ExitCode, runCommandLine } from "./cli/command-line.ts";
 import { announceUpdate, describeStart } from "./cli/describe-start.ts";
 import { followChanges } from "./cli/follow-changes.ts";
@@ -34,7 +35,7 @@ async function start(): Promise<ExitCode> {
     const warning = checkDataDir(settings.DATA_DIR);
     await checkAddress(settings.PORT, settings.HOST);
     lock = await lockDataDir(settings.DATA_DIR);
-    const stores: GatewayStores = await openFileStores(settings.DATA_DIR, isStoredService);
+    const stores: GatewayStores = await openFileStores(settings.DATA_DIR, isStoredService, isStoredKey);
     const gateway = await openGateway(config, { load: loadConfig, stores });
     // Before it says that it listens: whoever reads that may send a signal at once.
     endOnSignal(gateway, lock, settings);

@@ -2,6 +2,7 @@
  * Services in DATA_DIR, changed without a gateway: by the same checks as over REST, and with an entry in the same audit.
  * Invariant: a stored service that is none any more keeps nobody from listing, or from removing it: that is how it is mended.
  */
+import { isStoredKey, type StoredKey } from "../callers/stored-key.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
@@ -26,7 +27,7 @@ export async function openOfflineServices(): Promise<ServiceDesk> {
   const config = configuration();
   const folder = config.settings.DATA_DIR;
   const { content: stores, close } = await holdDataDir(folder, () =>
-    openFileStores<StoredService, AuditEntry>(folder, isStoredService),
+    openFileStores<StoredService, AuditEntry, StoredKey>(folder, isStoredService, isStoredKey),
   );
   const changes = changesOf(config, stores);
   return {
@@ -53,7 +54,7 @@ function configuration(): Config {
   }
 }
 
-function changesOf(config: Config, stores: Stores<StoredService, AuditEntry>): ServiceChanges {
+function changesOf(config: Config, stores: Stores<StoredService, AuditEntry, StoredKey>): ServiceChanges {
   const { settings } = config;
   return createServiceChanges({
     config: () => config,
@@ -72,7 +73,7 @@ function changesOf(config: Config, stores: Stores<StoredService, AuditEntry>): S
 }
 
 /** What the next start would serve; what is stored and not sound is left to be shown as out of use. */
-function servicesOf(config: Config, { services: stored }: Stores<StoredService, AuditEntry>) {
+function servicesOf(config: Config, { services: stored }: Stores<StoredService, AuditEntry, StoredKey>) {
   const services = new Map<string, { readonly service: Service }>();
   for (const [key, service] of config.services) services.set(key, { service });
   for (const [key, { value }] of stored.entries) {

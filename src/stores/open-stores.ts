@@ -1,6 +1,7 @@
 /** The stores of one gateway: in its DATA_DIR, or in memory. */
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
+import { createKeyUsage, type KeyUsage, openKeyUsage } from "../callers/key-usage.ts";
 import { openFileLedger } from "./file-ledger.ts";
 import { openFileRecords } from "./file-records.ts";
 import { createFingerprint, type Fingerprint, openFingerprint } from "./installation-key.ts";
@@ -8,9 +9,12 @@ import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts
 import { createLedger, type Ledger } from "./ledger.ts";
 import { createRecords, type Records } from "./records.ts";
 
-/** @typeParam S a stored service. @typeParam A an entry of the audit. */
-export interface Stores<S, A> {
+/** @typeParam S a stored service. @typeParam A an entry of the audit. @typeParam K a stored key. */
+export interface Stores<S, A, K> {
   readonly services: Records<S>;
+  /** Issued keys. */
+  readonly keys: Records<K>;
+  readonly keyUsage: KeyUsage;
   readonly audit: Journal<A>;
   /** What upstreams still allow. */
   readonly quota: Ledger;
@@ -23,19 +27,24 @@ export interface Stores<S, A> {
   close(): Promise<void>;
 }
 
+const FILES = ["services.json", "keys.json", "usage.json", "audit.jsonl", "quota.json", "installation-key"] as const;
+
 /** @throws StateFileUnusable, or what node:fs raised when DATA_DIR takes no writes. */
-export async function openFileStores<S, A>(
+export async function openFileStores<S, A, K>(
   folder: string,
   isService: (value: unknown) => value is S,
-): Promise<Stores<S, A>> {
-  for (const name of ["services.json", "audit.jsonl", "quota.json", "installation-key"])
-    keepPrivate(join(folder, name));
-  const services = openFileRecords(join(folder, "services.json"), isService);
-  const audit = openFileJournal<A>(join(folder, "audit.jsonl"));
-  const path = join(folder, "quota.json");
-  const quota = openFileLedger({ path, onFailure: (error) => stores.onWriteFailure(error) });
-  const fingerprint = await openFingerprint(join(folder, "installation-key"));
-  const stores = withClose({ services, audit, quota, fingerprint, folder });
+  isKey: (value: unknown) => value is K,
+): Promise<Stores<S, A, K>> {
+  const at = (name: (typeof FILES)[number]) => join(folder, name);
+  for (const name of FILES) keepPrivate(at(name));
+  const onFailure = (error: unknown) => stores.onWriteFailure(error);
+  const services = openFileRecords(at("services.json"), isService);
+  const keys = openFileRecords(at("keys.json"), isKey);
+  const keyUsage = openKeyUsage({ path: at("usage.json"), onFailure });
+  const audit = openFileJournal<A>(at("audit.jsonl"));
+  const quota = openFileLedger({ path: at("quota.json"), onFailure });
+  const fingerprint = await openFingerprint(at("installation-key"));
+  const stores = withClose({ services, keys, keyUsage, audit, quota, fingerprint, folder });
   return stores;
 }
 
@@ -48,9 +57,11 @@ function keepPrivate(path: string): void {
   }
 }
 
-export function createMemoryStores<S, A>(): Stores<S, A> {
+export function createMemoryStores<S, A, K>(): Stores<S, A, K> {
   return withClose({
     services: createRecords<S>(),
+    keys: createRecords<K>(),
+    keyUsage: createKeyUsage(),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
     fingerprint: createFingerprint(),
@@ -58,14 +69,15 @@ export function createMemoryStores<S, A>(): Stores<S, A> {
   });
 }
 
-function withClose<S, A>(parts: Omit<Stores<S, A>, "close" | "onWriteFailure">): Stores<S, A> {
-  const stores: Stores<S, A> = {
+function withClose<S, A, K>(parts: Omit<Stores<S, A, K>, "close" | "onWriteFailure">): Stores<S, A, K> {
+  const stores: Stores<S, A, K> = {
     ...parts,
     onWriteFailure: () => {},
     async close() {
       // What a crash may take is worth no failure at the end.
-      const quota = parts.quota.close().catch((error: unknown) => stores.onWriteFailure(error));
-      await Promise.all([parts.services.close(), parts.audit.close(), quota]);
+      const bearable = (error: unknown) => stores.onWriteFailure(error);
+      const lesser = [parts.quota.close().catch(bearable), parts.keyUsage.close().catch(bearable)];
+      await Promise.all([parts.services.close(), parts.keys.close(), parts.audit.close(), ...lesser]);
     },
   };
   return stores;

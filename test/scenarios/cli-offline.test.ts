@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { isStoredKey } from "../../src/callers/stored-key.ts";
 import type { GatewayStores } from "../../src/gateway.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
@@ -32,7 +33,7 @@ describe("--offline", () => {
     expect(added).toMatchObject({ code: 0, out: expect.stringMatching(/^api is served from the next start on: /) });
     expect(existsSync(join(folder, "lock"))).toBe(false);
 
-    const stores: GatewayStores = await openFileStores(folder, isStoredService);
+    const stores: GatewayStores = await openFileStores(folder, isStoredService, isStoredKey);
     const gateway = await startGateway({ stores, env: { EGRESS_ALLOW_PRIVATE: "true" } });
     expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(200);
     const audit = (await manage(gateway, "GET", "/audit")).body;

@@ -4,6 +4,7 @@ import { createServer } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { isStoredKey } from "../../src/callers/stored-key.ts";
 import type { CheckResult } from "../../src/diagnostics/check.ts";
 import type { Diagnostics } from "../../src/diagnostics/diagnostics.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
@@ -462,7 +463,7 @@ describe("the configuration", () => {
 
 describe("the folder for state", () => {
   async function startIn(folder: string) {
-    const stores = await openFileStores(folder, isStoredService);
+    const stores = await openFileStores(folder, isStoredService, isStoredKey);
     return start({ stores: stores as NonNullable<GatewaySetup["stores"]> });
   }
 

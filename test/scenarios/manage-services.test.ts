@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
+import { isStoredKey } from "../../src/callers/stored-key.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { eventually } from "../support/eventually.ts";
@@ -312,7 +313,7 @@ describe("what was changed over REST", () => {
     const folder = dataDir();
     const services = { filed: { baseUrl: "http://127.0.0.1:1" } };
     const open = async () =>
-      startGateway({ env: ENV, services, stores: await openFileStores(folder, isStoredService) });
+      startGateway({ env: ENV, services, stores: await openFileStores(folder, isStoredService, isStoredKey) });
     const before = await open();
     await manage(before, "POST", "/services", { key: "api", config: { baseUrl: upstream.url } });
     await manage(before, "PATCH", "/services/filed", { baseUrl: upstream.url });
@@ -339,7 +340,10 @@ describe("what was changed over REST", () => {
   test("that cannot be stored is refused, and nothing has changed", async () => {
     const upstream = await named("one");
     const folder = dataDir();
-    const gateway = await startGateway({ env: ENV, stores: await openFileStores(folder, isStoredService) });
+    const gateway = await startGateway({
+      env: ENV,
+      stores: await openFileStores(folder, isStoredService, isStoredKey),
+    });
     await manage(gateway, "PUT", "/services/api", { baseUrl: upstream.url });
     rmSync(folder, { recursive: true });
     for (const [method, path, body] of [
@@ -481,7 +485,8 @@ describe("a body made to take long", () => {
 test("a stored service that lacks what it needs is out of use until it is back, and keeps no other from being served", async () => {
   const upstream = await named("one");
   const [folder, files] = [dataDir(), dataDir()];
-  const open = async () => startGateway({ env: ENV, stores: await openFileStores(folder, isStoredService) });
+  const open = async () =>
+    startGateway({ env: ENV, stores: await openFileStores(folder, isStoredService, isStoredKey) });
   const before = await open();
   const caFile = join(files, "ca.pem");
   copyFileSync(join(import.meta.dirname, "../support/tls/ca.pem"), caFile);
@@ -519,7 +524,7 @@ test("a stored service that lacks what it needs is out of use until it is back, 
 test("an override of the embedded service is out of use while that is off, and goes nowhere else", async () => {
   const folder = dataDir();
   const open = async (more: Record<string, string>) =>
-    startGateway({ env: { ...ENV, ...more }, stores: await openFileStores(folder, isStoredService) });
+    startGateway({ env: { ...ENV, ...more }, stores: await openFileStores(folder, isStoredService, isStoredKey) });
   const before = await open({});
   await manage(before, "PATCH", "/services/echo", { name: "Echo, renamed" });
   await before.close();

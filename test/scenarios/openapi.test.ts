@@ -4,6 +4,7 @@ import { createServer } from "node:https";
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { describe, expect, test } from "vitest";
+import type { StoredKey } from "../../src/callers/stored-key.ts";
 import { servicesFileJsonSchema } from "../../src/config/allowed-values.ts";
 import { createControlPlane } from "../../src/control-plane/app.ts";
 import type { ControlPlaneParts } from "../../src/control-plane/parts.ts";
@@ -531,7 +532,7 @@ function unlessWell(answer: Observed): Observed | undefined {
 
 /** Stores that take no change, where that is what is provoked. */
 function storesThatFail(code: ErrorCode) {
-  const stores = createMemoryStores<StoredService, AuditEntry>();
+  const stores = createMemoryStores<StoredService, AuditEntry, StoredKey>();
   if (code !== "INTERNAL_ERROR") return stores;
   const services = createRecords<StoredService>(() => Promise.reject(new Error("the disk is full")));
   return { ...stores, services };

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
+import { isStoredKey } from "../../src/callers/stored-key.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { tempFolder } from "../config/temp-folder.ts";
@@ -414,7 +415,7 @@ describe("a restart", () => {
             quota: { mode: "hold", maxWaitMs: 0 },
           },
         },
-        stores: await openFileStores(folder, isStoredService),
+        stores: await openFileStores(folder, isStoredService, isStoredKey),
       });
     const ask = async (gateway: TestGateway, path: string) =>
       (await fetch(`${gateway.url}/proxy/api/${path}`)).headers.get("x-proxy-error");

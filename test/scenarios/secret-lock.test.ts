@@ -5,6 +5,7 @@
 import { linkSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { isStoredKey } from "../../src/callers/stored-key.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
@@ -324,7 +325,7 @@ describe("REST_SECRETS", () => {
           LISTED: SECRET,
           ...(listed === "" ? {} : { REST_SECRETS: listed }),
         },
-        stores: await openFileStores(join(folder, "data"), isStoredService),
+        stores: await openFileStores(join(folder, "data"), isStoredService, isStoredKey),
       });
     const before = await open(`LISTED@${upstream.url}`);
     const auth = { type: "bearer", tokenEnvVar: "LISTED" };

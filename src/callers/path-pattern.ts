@@ -1,0 +1,134 @@
+/**
+ * The path patterns of permissions: `*` within a segment, `**` for any number of segments, none included. So `/a/**` matches
+ * `/a`, `/a/` and all below, `/a` matches neither `/a/` nor `/A`, and `*` alone is a segment that is not empty.
+ * Invariant: matching never backtracks beyond the last star, so its time is bounded by the lengths; and a pattern that covers
+ * another matches every path that the other matches.
+ */
+import { isUtf8 } from "node:buffer";
+
+/** A `/` that stands within a segment, because it came as `%2F`. No path holds a control character: these are free. */
+export const INNER_SLASH = "\x00";
+/** In a pattern that is read as a path, for `covers`: what only a `*`, and what only a `**`, can match. */
+const ANY_TEXT = "\x01";
+const ANY_SEGMENTS = "\x02";
+
+export interface PathPattern {
+  /** @param segments decoded, one character a byte. */
+  matches(segments: readonly string[]): boolean;
+  /** Never true when some path of the other's is not of this one's; it may be false where that is hard to see. */
+  covers(other: PathPattern): boolean;
+  /** This pattern as if it were a path. */
+  readonly asSegments: readonly string[];
+}
+
+export interface Problem {
+  /** What was found, and what is allowed. */
+  readonly problem: string;
+}
+
+type SegmentMatcher = (segment: string) => boolean;
+
+/** Null is `**`. */
+type Token = SegmentMatcher | null;
+
+const MALFORMED_PERCENT = /%(?![0-9A-Fa-f]{2})/;
+
+/** Written as it stands in a URL: `%2F` is a slash within a segment, `%2A` a star, `%25` a percent sign. */
+export function parsePathPattern(text: string): PathPattern | Problem {
+  const problem = (reason: string) => ({ problem: `the path pattern ${JSON.stringify(text)} ${reason}` });
+  if (!text.startsWith("/")) return problem("does not begin with `/`");
+  if (MALFORMED_PERCENT.test(text)) return problem("holds a malformed percent-encoding; a percent sign is `%25`");
+  const segments = bytesOf(text).slice(1).split("/");
+  const tokens: Token[] = [];
+  const asSegments: string[] = [];
+  for (const [index, segment] of segments.entries()) {
+    if (segment === "**") {
+      // Two in a row say no more than one.
+      if (tokens.at(-1) !== null) tokens.push(null);
+      asSegments.push(ANY_SEGMENTS);
+      continue;
+    }
+    const pieces = segment.split("*").map(decodePiece);
+    const reason = problemOf(segment, pieces, index === segments.length - 1);
+    if (reason !== undefined) return problem(reason);
+    tokens.push(matcherOf(pieces));
+    asSegments.push(pieces.join(ANY_TEXT));
+  }
+  const matches = (path: readonly string[]) => matchSegments(tokens, path);
+  return { matches, covers: (other) => matches(other.asSegments), asSegments };
+}
+
+function problemOf(segment: string, pieces: readonly string[], isLast: boolean): string | undefined {
+  const decoded = pieces.join("*");
+  if (segment.includes("**")) return "holds a `**` that is not alone between slashes; within a segment it is `*`";
+  if (segment === "" && !isLast) return "holds an empty segment";
+  if (/[?#]/.test(segment)) return "holds a `?` or `#`; a permission speaks of the path only";
+  // Servers differ in how they read these, so that no path which holds one is allowed by it alone.
+  if (/[\\;?#]/.test(decoded)) return "holds a `\\`, `;`, `?` or `#`, encoded or not; `*` stands for it";
+  if (/^[. ]+$/.test(decoded) && decoded.includes(".")) return "holds a dot segment";
+  if (/[\x00-\x20\x7f]/.test(segment) || /[\x01-\x1f\x7f]/.test(decoded)) {
+    return "holds white space or a control character; a space is `%20`";
+  }
+  return isUtf8(Buffer.from(decoded, "latin1")) ? undefined : "is not UTF-8 when it is decoded";
+}
+
+function matcherOf(pieces: readonly string[]): SegmentMatcher {
+  const first = pieces[0] as string;
+  if (pieces.length === 1) return (segment) => segment === first;
+  if (pieces.every((piece) => piece === "")) return (segment) => segment !== "" && segment !== ANY_SEGMENTS;
+  const last = pieces.at(-1) as string;
+  const between = pieces.slice(1, -1);
+  return (segment) => {
+    const end = segment.length - last.length;
+    if (end < first.length || !segment.startsWith(first) || !segment.endsWith(last)) return false;
+    let at = first.length;
+    // The leftmost place leaves the most for what follows: no other need be tried.
+    for (const piece of between) {
+      const found = segment.indexOf(piece, at);
+      if (found === -1) return false;
+      at = found + piece.length;
+    }
+    return at <= end;
+  };
+}
+
+function matchSegments(tokens: readonly Token[], segments: readonly string[]): boolean {
+  let token = 0;
+  let at = 0;
+  /** Behind the last `**`, and where what it took so far ends. */
+  let resumeToken = -1;
+  let resumeAt = 0;
+  while (at < segments.length) {
+    const present = tokens[token];
+    if (present === null) {
+      token += 1;
+      resumeToken = token;
+      resumeAt = at;
+    } else if (present?.(segments[at] as string)) {
+      token += 1;
+      at += 1;
+    } else if (resumeToken !== -1) {
+      resumeAt += 1;
+      at = resumeAt;
+      token = resumeToken;
+    } else {
+      return false;
+    }
+  }
+  while (tokens[token] === null) token += 1;
+  return token === tokens.length;
+}
+
+/** One character a byte, as a path is read. */
+export function bytesOf(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
+}
+
+function decodePiece(piece: string): string {
+  return piece.replace(/%([0-9A-Fa-f]{2})/g, (_, hex) => {
+    const character = String.fromCharCode(Number.parseInt(hex, 16));
+    if (character === "/") return INNER_SLASH;
+    // Not to be taken for the slash that stands within a segment.
+    return character === INNER_SLASH ? "\x01" : character;
+  });
+}

@@ -1,0 +1,186 @@
+/**
+ * What a key may do: `<service|*>:<action>[:<path pattern>]`.
+ * Invariant: a request with a pattern to meet is allowed only where every reading of its path is, each by some permission; and
+ * what cannot be understood allows nothing.
+ *
+ * Decided here: without a pattern any path is meant, those that no pattern can match included. A method is that method alone: `GET` is
+ * not `HEAD`, `read` is both. `*` as a service is every service, present or to come, and never `manage`.
+ * `manage:read` opens every GET under `/manage`; `manage:services` reading and changing services, which their tests, limits, caches
+ * and the reload belong to; `manage:keys` reading and changing keys; `manage:*` all of it. A GET of services or of keys is
+ * therefore open to either of two, and where nothing else is said a change needs `manage:*`.
+ */
+import { METHODS } from "node:http";
+import { RESERVED_SERVICE_KEYS } from "../config/schema.ts";
+import { type PathPattern, type Problem, parsePathPattern } from "./path-pattern.ts";
+import { readingsOf } from "./path-readings.ts";
+
+export type ManagePart = "read" | "services" | "keys";
+
+export interface ProxyPermission {
+  readonly plane: "proxy";
+  /** `*` is every service. */
+  readonly service: string;
+  /** `read`, `write`, `*` or a method. */
+  readonly action: string;
+  /** Undefined is any path. */
+  readonly pattern: PathPattern | undefined;
+}
+
+export interface ManagePermission {
+  readonly plane: "manage";
+  readonly part: ManagePart | "*";
+}
+
+export type Permission = ProxyPermission | ManagePermission;
+
+/** Compiled once, asked for each request. */
+export interface Permissions {
+  /** @param path what follows the service's base URL as it is sent, still encoded, without the query. */
+  allowsProxy(service: string, method: string, path: string): boolean;
+  allowsManage(part: ManagePart): boolean;
+  readonly hasProxy: boolean;
+  readonly hasManage: boolean;
+  readonly texts: readonly string[];
+  /** Those of the texts that could be understood. */
+  readonly granted: readonly Permission[];
+}
+
+/** Characters of one permission. */
+const LENGTH_LIMIT = 200;
+/** Characters of what was found that a problem shows. */
+const SHOWN_LIMIT = 80;
+
+const FORM = "`<service|*>:<action>[:<path pattern>]`, such as `github:read` or `github:GET:/repos/acme/**`";
+const MANAGE_PARTS: readonly string[] = ["read", "services", "keys", "*"];
+const SERVICE_KEY = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+/** Of which `manage` alone means something here. */
+const NO_SERVICE: ReadonlySet<string> = new Set(RESERVED_SERVICE_KEYS);
+const READ_METHODS: readonly string[] = ["GET", "HEAD", "OPTIONS"];
+/** The gateway refuses the two that are left out. */
+const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS.filter((name) => name !== "CONNECT" && name !== "TRACE"));
+
+export function parsePermission(text: string): Permission | Problem {
+  if (text.length > LENGTH_LIMIT) {
+    return { problem: `a permission has at most ${LENGTH_LIMIT} characters, this one has ${text.length}` };
+  }
+  const [, service, action, path] = /^([^:]*):([^:]*)(?::(.*))?$/s.exec(text) ?? [];
+  if (service === undefined || action === undefined) return { problem: `${shown(text)} is not of the form ${FORM}` };
+  if (service === "manage") return parseManage(text, action, path);
+  if (service !== "*" && (!SERVICE_KEY.test(service) || NO_SERVICE.has(service))) {
+    return {
+      problem: `${shown(service)} is no service's key; allowed are a key such as \`github\`, \`*\` and \`manage\``,
+    };
+  }
+  if (!isAction(action)) {
+    return {
+      problem: `${shown(action)} is no action; allowed are \`read\`, \`write\`, \`*\` and a method such as \`GET\``,
+    };
+  }
+  const pattern = path === undefined ? undefined : parsePathPattern(path);
+  return pattern !== undefined && "problem" in pattern ? pattern : { plane: "proxy", service, action, pattern };
+}
+
+function parseManage(text: string, action: string, path: string | undefined): Permission | Problem {
+  if (path !== undefined) return { problem: `${shown(text)} has a path; a permission for \`manage\` takes none` };
+  if (MANAGE_PARTS.includes(action)) return { plane: "manage", part: action as ManagePermission["part"] };
+  const allowed = MANAGE_PARTS.map((part) => `\`manage:${part}\``).join(", ");
+  return { problem: `${shown(text)} is no part of the management plane; allowed are ${allowed}` };
+}
+
+/** @param texts one that cannot be understood grants nothing: an older gateway may read what a newer one stored. */
+export function compilePermissions(texts: readonly string[]): Permissions {
+  const parsed = texts.map(parsePermission);
+  const granted = parsed.filter((permission): permission is Permission => "plane" in permission);
+  const proxy = granted.filter((permission) => permission.plane === "proxy");
+  const forEvery = proxy.filter(({ service }) => service === "*");
+  const byService = new Map(
+    proxy.map(({ service: key }) => [key, proxy.filter(({ service }) => service === "*" || service === key)]),
+  );
+  const parts = new Set(granted.flatMap((permission) => (permission.plane === "manage" ? [permission.part] : [])));
+  return {
+    allowsProxy: (service, method, path) => allowsPath(byService.get(service) ?? forEvery, method, path),
+    allowsManage: (part) => parts.has("*") || parts.has(part),
+    hasProxy: proxy.length > 0,
+    hasManage: parts.size > 0,
+    texts,
+    granted,
+  };
+}
+
+function allowsPath(permissions: readonly ProxyPermission[], method: string, path: string): boolean {
+  let isAny = false;
+  for (const { action, pattern } of permissions) {
+    if (!allowsMethod(action, method)) continue;
+    if (pattern === undefined) return true;
+    isAny = true;
+  }
+  if (!isAny) return false;
+  const readings = readingsOf(path);
+  if (readings === undefined) return false;
+  return readings.every((reading) =>
+    permissions.some(({ action, pattern }) => allowsMethod(action, method) && pattern?.matches(reading)),
+  );
+}
+
+/**
+ * Of the permissions asked for, those that these do not cover: nobody grants more than they hold. What is hard to decide is not covered:
+ * each one asked for must lie, method by method, within one that is held.
+ */
+export function uncoveredBy(held: Permissions, asked: readonly string[]): readonly string[] {
+  return asked.filter((text) => {
+    const permission = parsePermission(text);
+    return "problem" in permission || !isCovered(permission, held);
+  });
+}
+
+function isCovered(asked: Permission, held: Permissions): boolean {
+  if (asked.plane === "manage") {
+    // The parts may become more: all of today's are not `*`.
+    if (asked.part !== "*") return held.allowsManage(asked.part);
+    return held.granted.some((permission) => permission.plane === "manage" && permission.part === "*");
+  }
+  return partsOf(asked.action).every((part) =>
+    held.granted.some(
+      (permission) =>
+        permission.plane === "proxy" &&
+        (permission.service === "*" || permission.service === asked.service) &&
+        allowsMethod(permission.action, part) &&
+        coversPath(permission.pattern, asked.pattern),
+    ),
+  );
+}
+
+/** `write` has no end of methods and stays whole; it is no method that is read, so that only `write` and `*` allow it. */
+function partsOf(action: string): readonly string[] {
+  if (action === "read") return READ_METHODS;
+  return action === "*" ? [...READ_METHODS, "write"] : [action];
+}
+
+function coversPath(held: PathPattern | undefined, asked: PathPattern | undefined): boolean {
+  return held === undefined || (asked !== undefined && held.covers(asked));
+}
+
+/**
+ * What a refusal names as `required`: the narrowest permission that would allow the request. It names the path where one pattern is
+ * enough for it, else the method alone: a path that can be read in several ways needs several patterns.
+ */
+export function requiredFor(service: string, method: string, path: string): string {
+  const action = KNOWN_METHODS.has(method) ? method : "write";
+  const exact = `${service}:${action}:${path === "" ? "/" : path.replaceAll("*", "%2A")}`;
+  return compilePermissions([exact]).allowsProxy(service, method, path) ? exact : `${service}:${action}`;
+}
+
+function isAction(action: string): boolean {
+  return action === "read" || action === "write" || action === "*" || KNOWN_METHODS.has(action);
+}
+
+function allowsMethod(action: string, method: string): boolean {
+  if (action === "*" || action === method) return true;
+  if (action === "read") return READ_METHODS.includes(method);
+  return action === "write" && !READ_METHODS.includes(method);
+}
+
+/** Long texts are not shown: somebody may have put a key there. */
+function shown(text: string): string {
+  return text.length > SHOWN_LIMIT ? `a text of ${text.length} characters` : JSON.stringify(text);
+}

@@ -1,0 +1,298 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { digestOf, hasIssuedForm } from "../../src/callers/issued-key.ts";
+import { createIssuedKeys, KeyEnded, KeyLimitReached, type NewKey } from "../../src/callers/issued-keys.ts";
+import { createKeyUsage } from "../../src/callers/key-usage.ts";
+import { isStoredKey, type StoredKey } from "../../src/callers/stored-key.ts";
+import { openFileRecords } from "../../src/stores/file-records.ts";
+import { createMemoryStores, openFileStores } from "../../src/stores/open-stores.ts";
+import { createRecords } from "../../src/stores/records.ts";
+import { tempFolder } from "../config/temp-folder.ts";
+import { eventually } from "../support/eventually.ts";
+
+const DAY_MS = 24 * 3_600_000;
+const NOON = Date.parse("2026-06-01T12:00:00.000Z");
+const iso = (ms: number) => new Date(ms).toISOString();
+const wanted: NewKey = { name: "ci", permissions: ["github:read"], createdBy: "management-key" };
+
+function open(options: { readonly limit?: number } = {}) {
+  const clock = { now: NOON };
+  const records = createRecords<StoredKey>();
+  const usage = createKeyUsage();
+  const keys = createIssuedKeys({ records, usage, now: () => clock.now, lookIntervalMs: 5, ...options });
+  onTestFinished(keys.close);
+  const ended: [id: string, digest: string][] = [];
+  keys.onEnd((id, digest) => ended.push([id, digest]));
+  return { clock, records, usage, keys, ended };
+}
+
+describe("an issued key", () => {
+  test("is found by its digest once it is made, compiled, and by nothing else", async () => {
+    const { keys } = open();
+    const { key, item } = await keys.create({ ...wanted, allowIps: ["10.0.0.0/8"] });
+    expect(hasIssuedForm(key)).toBe(true);
+    const found = keys.find(digestOf(key));
+    expect(found).toMatchObject({ id: item.id, digest: digestOf(key), state: "active", key: { name: "ci" } });
+    expect(found?.permissions.allowsProxy("github", "GET", "/")).toBe(true);
+    expect(found?.permissions.allowsProxy("github", "POST", "/")).toBe(false);
+    expect([found?.allowsAddress("10.1.1.1"), found?.allowsAddress("11.1.1.1")]).toEqual([true, false]);
+    expect(keys.find(digestOf(key))).toBe(found);
+    expect(keys.findById(item.id)).toBe(found);
+    for (const other of [key, item.id, "", "constructor"]) expect(keys.find(other)).toBeUndefined();
+  });
+
+  test("is stored and listed without any part of it", async () => {
+    const folder = tempFolder();
+    const path = join(folder, "keys.json");
+    const keys = createIssuedKeys({ records: openFileRecords(path, isStoredKey), usage: createKeyUsage() });
+    onTestFinished(keys.close);
+    const { key, item } = await keys.create(wanted);
+    const rotated = await keys.rotate(item.id, 60);
+    const text = readFileSync(path, "utf8") + JSON.stringify([keys.list(), keys.get(item.id), rotated?.item]);
+    for (const each of [key, rotated?.key ?? ""]) {
+      for (let at = 3; at + 6 <= each.length; at++) expect(text).not.toContain(each.slice(at, at + 6));
+      expect(JSON.stringify(keys.list())).not.toContain(digestOf(each));
+    }
+  });
+
+  test("is listed as it stands, the newest first, with its use", async () => {
+    const { keys, usage, clock } = open();
+    const first = await keys.create({
+      ...wanted,
+      expiresAt: iso(NOON + 5_000),
+      rateLimit: { maxRequests: 5, windowMs: 1_000 },
+    });
+    clock.now += 1_000;
+    const second = await keys.create({ ...wanted, name: "app" });
+    usage.note(first.item.id, NOON + 500);
+    clock.now += 10_000;
+    expect(keys.list()).toEqual([
+      { ...second.item, name: "app", state: "active", createdAt: iso(NOON + 1_000), uses: 0, lastUsedAt: null },
+      {
+        ...{
+          id: first.item.id,
+          name: "ci",
+          permissions: ["github:read"],
+          createdAt: iso(NOON),
+          createdBy: "management-key",
+        },
+        ...{
+          expiresAt: iso(NOON + 5_000),
+          revokedAt: null,
+          rateLimit: { maxRequests: 5, windowMs: 1_000 },
+          allowIps: [],
+        },
+        ...{ state: "expired", graceUntil: null, uses: 1, lastUsedAt: iso(NOON + 500) },
+      },
+    ]);
+  });
+
+  test("changes for the next request, by the parts that are named, and no others can be", async () => {
+    const { keys } = open();
+    const { key, item } = await keys.create({ ...wanted, expiresAt: iso(NOON + DAY_MS), allowIps: ["10.0.0.1"] });
+    const sneaky = { permissions: ["gitlab:*"], name: undefined, digests: [], revokedAt: iso(NOON), createdBy: "me" };
+    expect(await keys.update(item.id, sneaky)).toEqual({ ...item, permissions: ["gitlab:*"] });
+    expect(keys.find(digestOf(key))?.permissions.allowsProxy("gitlab", "POST", "/")).toBe(true);
+    expect(keys.find(digestOf(key))?.permissions.allowsProxy("github", "GET", "/")).toBe(false);
+    expect(await keys.update(item.id, { expiresAt: null, allowIps: [], rateLimit: null })).toMatchObject({
+      ...{ expiresAt: null, allowIps: [], rateLimit: null, name: "ci" },
+    });
+    expect(await keys.update("key_none", { name: "x" })).toBeUndefined();
+  });
+
+  test("that many change at the same time bears every change", async () => {
+    const { keys } = open();
+    const { item } = await keys.create(wanted);
+    const changes = [
+      { name: "new" },
+      { allowIps: ["10.0.0.1"] },
+      { permissions: ["a:read"] },
+      { expiresAt: iso(NOON + 1) },
+    ];
+    await Promise.all(changes.map((change) => keys.update(item.id, change)));
+    expect(keys.get(item.id)).toMatchObject(Object.assign({}, ...changes));
+  });
+
+  test("that is revoked is known as revoked, for ever, and takes no change", async () => {
+    const { keys, clock } = open();
+    const { key, item } = await keys.create({ ...wanted, expiresAt: iso(NOON + 10_000) });
+    expect(await keys.revoke(item.id)).toMatchObject({ state: "revoked", revokedAt: iso(NOON) });
+    expect(keys.find(digestOf(key))?.state).toBe("revoked");
+    clock.now += DAY_MS;
+    expect(await keys.revoke(item.id)).toMatchObject({ state: "revoked", revokedAt: iso(NOON) });
+    await expect(keys.update(item.id, { expiresAt: null })).rejects.toThrow(KeyEnded);
+    await expect(keys.rotate(item.id, 0)).rejects.toThrow(KeyEnded);
+    expect(await keys.revoke("key_none")).toBeUndefined();
+  });
+
+  test("expires at its time by itself, cannot be rotated then, and works again when it is prolonged", async () => {
+    const { keys, clock } = open();
+    const { key, item } = await keys.create({ ...wanted, expiresAt: iso(NOON + 1_000) });
+    const found = keys.find(digestOf(key));
+    clock.now = NOON + 999;
+    expect(found?.state).toBe("active");
+    clock.now = NOON + 1_000;
+    expect(found?.state).toBe("expired");
+    await expect(keys.rotate(item.id, 0)).rejects.toThrow(/is expired/);
+    await keys.update(item.id, { expiresAt: iso(NOON + 5_000) });
+    expect(keys.find(digestOf(key))?.state).toBe("active");
+  });
+
+  test("that is rotated works in both forms for the grace, then in the new one only", async () => {
+    const { keys, clock } = open();
+    const first = await keys.create(wanted);
+    const { id } = first.item;
+    const second = await keys.rotate(id, 60);
+    if (second === undefined) throw new Error("there is such a key");
+    const states = (...issued: { key: string }[]) => issued.map(({ key }) => keys.find(digestOf(key))?.state);
+    expect(second.item).toMatchObject({ id, graceUntil: iso(NOON + 60_000) });
+    expect(states(first, second)).toEqual(["active", "active"]);
+    clock.now += 60_000;
+    expect(states(first, second)).toEqual(["expired", "active"]);
+    expect(keys.get(id)).toMatchObject({ state: "active", graceUntil: null });
+    const third = await keys.rotate(id, 0);
+    expect(states(first, second, third ?? second)).toEqual([undefined, "expired", "active"]);
+    expect(await keys.rotate("key_none", 0)).toBeUndefined();
+  });
+
+  test("whose change the disk refuses stays as it was", async () => {
+    let isFull = false;
+    const records = createRecords<StoredKey>(async () => {
+      if (isFull) throw new Error("ENOSPC");
+    });
+    const keys = createIssuedKeys({ records, usage: createKeyUsage() });
+    onTestFinished(keys.close);
+    const { key, item } = await keys.create(wanted);
+    isFull = true;
+    await expect(keys.revoke(item.id)).rejects.toThrow("ENOSPC");
+    await expect(keys.create(wanted)).rejects.toThrow("ENOSPC");
+    expect(keys.find(digestOf(key))?.state).toBe("active");
+    expect(keys.list()).toEqual([item]);
+  });
+});
+
+describe("the end of a key", () => {
+  test("is told at once when it is revoked, deleted or rotated without grace, and once", async () => {
+    const { keys, records, ended } = open();
+    const [a, b, c] = [await keys.create(wanted), await keys.create(wanted), await keys.create(wanted)];
+    await keys.revoke(a.item.id);
+    await keys.revoke(a.item.id);
+    await records.delete(b.item.id);
+    await keys.rotate(c.item.id, 0);
+    expect(ended).toEqual([a, b, c].map(({ key, item }) => [item.id, digestOf(key)]));
+    expect(keys.find(digestOf(b.key))).toBeUndefined();
+  });
+
+  test("is told when its time or its grace runs out, and not of the new key", async () => {
+    const { keys, clock, ended } = open();
+    const a = await keys.create({ ...wanted, expiresAt: iso(NOON + 1_000) });
+    const b = await keys.create(wanted);
+    await keys.rotate(b.item.id, 2);
+    expect(ended).toEqual([]);
+    clock.now += 1_000;
+    await eventually(() => ended.length === 1);
+    clock.now += 1_000;
+    await eventually(() => ended.length === 2);
+    clock.now += DAY_MS;
+    await keys.revoke(a.item.id);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(ended).toEqual([a, b].map(({ key, item }) => [item.id, digestOf(key)]));
+  });
+
+  test("is told of both forms when it is revoked within the grace, and of the oldest when it is rotated again", async () => {
+    const { keys, ended } = open();
+    const first = await keys.create(wanted);
+    const second = await keys.rotate(first.item.id, 60);
+    const third = await keys.rotate(first.item.id, 60);
+    expect(ended.map(([, digest]) => digest)).toEqual([digestOf(first.key)]);
+    await keys.revoke(first.item.id);
+    expect(ended.map(([, digest]) => digest)).toEqual([first, third, second].map((each) => digestOf(each?.key ?? "")));
+  });
+
+  test("is told when it may do less than before, not when it may do more or is only renamed", async () => {
+    const { keys, ended } = open();
+    const { item } = await keys.create({ ...wanted, permissions: ["github:read", "gitlab:read"] });
+    await keys.update(item.id, { name: "new" });
+    await keys.update(item.id, { permissions: ["*:read"], rateLimit: { maxRequests: 1, windowMs: 1_000 } });
+    await keys.update(item.id, { expiresAt: iso(NOON + DAY_MS) });
+    expect(ended).toEqual([]);
+    await keys.update(item.id, { permissions: ["github:read"] });
+    await keys.update(item.id, { allowIps: ["10.0.0.1"] });
+    await keys.update(item.id, { allowIps: [] });
+    expect(ended).toHaveLength(2);
+    await keys.update(item.id, { expiresAt: iso(NOON) });
+    expect(ended).toHaveLength(3);
+  });
+});
+
+describe("the issued keys", () => {
+  test("count for a plane in whatever state, so that no plane opens because the last one was revoked", async () => {
+    const { keys, records } = open();
+    expect(keys.counts).toEqual({ proxy: 0, manage: 0 });
+    const { item } = await keys.create({ ...wanted, permissions: ["github:read", "manage:read"] });
+    await keys.create({ ...wanted, permissions: ["manage:keys"] });
+    expect(keys.counts).toEqual({ proxy: 1, manage: 2 });
+    await keys.revoke(item.id);
+    expect(keys.counts).toEqual({ proxy: 1, manage: 2 });
+    await records.delete(item.id);
+    expect(keys.counts).toEqual({ proxy: 0, manage: 1 });
+  });
+
+  test("are bounded; those that ended over 30 days ago make room, the longest ended first", async () => {
+    const { keys, clock, usage } = open({ limit: 3 });
+    const [a, b] = [await keys.create(wanted), await keys.create({ ...wanted, expiresAt: iso(NOON + DAY_MS) })];
+    await keys.create(wanted);
+    usage.note(a.item.id, NOON);
+    await keys.revoke(a.item.id);
+    await expect(keys.create(wanted)).rejects.toThrow(KeyLimitReached);
+    clock.now = NOON + 30 * DAY_MS - 1;
+    await expect(keys.create(wanted)).rejects.toThrow(KeyLimitReached);
+    clock.now = NOON + 31 * DAY_MS;
+    await keys.create(wanted);
+    expect(keys.get(a.item.id)).toBeUndefined();
+    expect(usage.of(a.item.id)).toBeUndefined();
+    const more = await Promise.allSettled([keys.create(wanted), keys.create(wanted)]);
+    expect(more.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+    expect(keys.get(b.item.id)).toBeUndefined();
+    expect(keys.list()).toHaveLength(3);
+  });
+
+  test("are there after a restart with their use, also those that a newer gateway gave what this one cannot read", async () => {
+    const folder = tempFolder();
+    const openStores = () => openFileStores(folder, (value): value is string => value !== undefined, isStoredKey);
+    const stores = await openStores();
+    const keys = createIssuedKeys({ records: stores.keys, usage: stores.keyUsage });
+    const { key, item } = await keys.create({ ...wanted, permissions: ["github:read", "quota:forever:and:ever"] });
+    const gone = await keys.create(wanted);
+    for (const { id } of [item, gone.item]) stores.keyUsage.note(id, NOON);
+    await stores.keys.delete(gone.item.id);
+    keys.close();
+    await stores.close();
+    const again = await openStores();
+    const after = createIssuedKeys({ records: again.keys, usage: again.keyUsage });
+    onTestFinished(after.close);
+    expect(after.find(digestOf(key))?.permissions.allowsProxy("github", "GET", "/")).toBe(true);
+    expect(after.list()).toEqual([{ ...item, uses: 1, lastUsedAt: iso(NOON) }]);
+    expect(again.keyUsage.of(gone.item.id)).toBeUndefined();
+    await again.close();
+  });
+
+  test("are kept in memory where there is no folder", async () => {
+    const stores = createMemoryStores<string, string, StoredKey>();
+    const keys = createIssuedKeys({ records: stores.keys, usage: stores.keyUsage });
+    onTestFinished(keys.close);
+    const { key } = await keys.create(wanted);
+    expect(keys.find(digestOf(key))?.state).toBe("active");
+    await stores.close();
+  });
+
+  test("are found in no time, however many there are", async () => {
+    const { keys } = open();
+    const issued = await Promise.all(Array.from({ length: 5_000 }, () => keys.create(wanted)));
+    const digest = digestOf(issued[4_000]?.key ?? "");
+    const startedAt = performance.now();
+    for (let i = 0; i < 500_000; i++) keys.find(digest);
+    expect(performance.now() - startedAt).toBeLessThan(500);
+  });
+});

@@ -1,0 +1,103 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { createLockOut, type LockOut } from "../../src/callers/lock-out.ts";
+
+const guess = (lockOut: LockOut, address: string, times: number, now = 0) => {
+  for (let i = 0; i < times; i++) lockOut.noteUnknown(address, now);
+};
+
+describe("the lock-out", () => {
+  test("comes with the tenth unknown key of a minute, and ends after a minute", () => {
+    const lockOut = createLockOut();
+    guess(lockOut, "192.0.2.1", 9, 1_000);
+    expect(lockOut.isLocked("192.0.2.1", 1_000)).toBe(false);
+    lockOut.noteUnknown("192.0.2.1", 60_999);
+    expect(lockOut.isLocked("192.0.2.1", 60_999)).toBe(true);
+    expect(lockOut.lockedForMs("192.0.2.1", 61_999)).toBe(59_000);
+    expect(lockOut.isLocked("192.0.2.1", 120_998)).toBe(true);
+    expect(lockOut.isLocked("192.0.2.1", 120_999)).toBe(false);
+    expect(lockOut.lockedForMs("192.0.2.1", 120_999)).toBe(0);
+    guess(lockOut, "192.0.2.1", 9, 121_000);
+    expect(lockOut.isLocked("192.0.2.1", 121_000)).toBe(false);
+  });
+
+  test("does not come with ten that take longer than a minute, and is not made longer by trying", () => {
+    const lockOut = createLockOut();
+    for (let i = 0; i < 100; i++) guess(lockOut, "192.0.2.1", 1, i * 7_000);
+    expect(lockOut.isLocked("192.0.2.1", 700_000)).toBe(false);
+    guess(lockOut, "192.0.2.2", 10, 0);
+    guess(lockOut, "192.0.2.2", 100, 59_999);
+    expect(lockOut.isLocked("192.0.2.2", 60_000)).toBe(false);
+    guess(lockOut, "192.0.2.2", 9, 60_000);
+    expect(lockOut.isLocked("192.0.2.2", 60_000)).toBe(false);
+  });
+
+  test("is of one address, of IPv6 the whole /64, in every spelling, and of no other", () => {
+    const lockOut = createLockOut();
+    guess(lockOut, "192.0.2.1", 10);
+    expect(lockOut.isLocked("::ffff:192.0.2.1", 0)).toBe(true);
+    expect(lockOut.isLocked("192.0.2.2", 0)).toBe(false);
+    for (let i = 0; i < 10; i++) lockOut.noteUnknown(`2001:db8::${i}:1`, 0);
+    expect(lockOut.isLocked("2001:0DB8:0:0:ffff::9", 0)).toBe(true);
+    expect(lockOut.isLocked("2001:db8:0:1::1", 0)).toBe(false);
+  });
+
+  test("spares a key that worked from that address within the hour, and it alone, there alone", () => {
+    const lockOut = createLockOut();
+    lockOut.noteGood("192.0.2.1", "good", 0);
+    guess(lockOut, "192.0.2.1", 10);
+    expect(lockOut.isLocked("192.0.2.1", 0)).toBe(true);
+    expect(lockOut.stays("192.0.2.1", "good", 0)).toBe(true);
+    expect(lockOut.stays("192.0.2.1", "other", 0)).toBe(false);
+    expect(lockOut.stays("192.0.2.2", "good", 0)).toBe(false);
+    expect(lockOut.stays("192.0.2.1", "good", 3_599_999)).toBe(true);
+    expect(lockOut.stays("192.0.2.1", "good", 3_600_000)).toBe(false);
+  });
+
+  test("knows for a whole hour, not less and not more, which key worked", () => {
+    const step = fc.record({ digest: fc.constantFrom("a", "b", "c"), waitMs: fc.integer({ min: 0, max: 2_500_000 }) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        const lockOut = createLockOut();
+        const lastAt = new Map<string, number>();
+        let now = 0;
+        for (const { digest, waitMs } of steps) {
+          lockOut.noteGood("192.0.2.1", digest, now);
+          lastAt.set(digest, now);
+          now += waitMs;
+          for (const [each, at] of lastAt) expect(lockOut.stays("192.0.2.1", each, now)).toBe(now - at < 3_600_000);
+        }
+      }),
+    );
+  });
+
+  test("is bounded in memory under a million addresses, and holds for who was locked before", () => {
+    const lockOut = createLockOut(1_000);
+    guess(lockOut, "192.0.2.1", 10);
+    lockOut.noteGood("192.0.2.7", "good", 0);
+    const startedAt = performance.now();
+    for (let i = 0; i < 1_000_000; i++) {
+      lockOut.noteUnknown(`10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`, 1);
+    }
+    expect(lockOut.size).toBeLessThanOrEqual(2_002);
+    expect(lockOut.isLocked("192.0.2.1", 2)).toBe(true);
+    expect(lockOut.isLocked("192.0.2.2", 2)).toBe(false);
+    expect(lockOut.stays("192.0.2.7", "good", 2)).toBe(true);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+  });
+
+  test("at its bounds lets go of the locks that came first, and of the good keys that were used the longest ago", () => {
+    const lockOut = createLockOut(3);
+    for (let i = 0; i < 7; i++) guess(lockOut, `192.0.2.${i}`, 10, i);
+    const locked = [0, 1, 2, 3, 4, 5, 6].filter((i) => lockOut.isLocked(`192.0.2.${i}`, 7));
+    expect(locked).toEqual([3, 4, 5, 6]);
+    for (let i = 0; i < 10; i++) {
+      lockOut.noteGood("192.0.2.9", "always", i);
+      lockOut.noteGood("192.0.2.9", `once ${i}`, i);
+    }
+    expect(lockOut.stays("192.0.2.9", "always", 10)).toBe(true);
+    expect(lockOut.stays("192.0.2.9", "once 9", 10)).toBe(true);
+    expect(lockOut.stays("192.0.2.9", "once 0", 10)).toBe(false);
+    expect(lockOut.size).toBeLessThanOrEqual(3 * 2 * 3);
+  });
+});
