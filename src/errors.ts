@@ -74,6 +74,18 @@ export const CATALOGUE = {
     hint: "Point `baseUrl` at an address that may be dialled; EGRESS_ALLOW_PRIVATE=true allows private ones, nothing allows link-local and metadata addresses or the gateway itself.",
     proxyStatus: "destination_ip_prohibited",
   },
+  INSUFFICIENT_PERMISSIONS: {
+    status: 403,
+    title: "Insufficient permissions",
+    hint: "Ask whoever issues keys for the permission that `required` names.",
+    proxyStatus: "http_request_denied",
+  },
+  IP_NOT_ALLOWED: {
+    status: 403,
+    title: "Address not allowed",
+    hint: "Use the key from an address in its `allowIps`, or have them changed.",
+    proxyStatus: "http_request_denied",
+  },
   SERVICE_NOT_CONFIGURED: {
     status: 404,
     title: "Service not configured",

@@ -2,6 +2,7 @@
  * The composition root: builds every part once, wires them, closes them.
  * Invariant: no state outside what is made here, so that two gateways can live in one process.
  */
+import { createIssuedKeys } from "./callers/issued-keys.ts";
 import { carriesKey } from "./callers/presented-keys.ts";
 import type { StoredKey } from "./callers/stored-key.ts";
 import type { Config } from "./config/load-config.ts";
@@ -178,6 +179,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
   stores.onWriteFailure = (error) =>
     logger.error({ err: error }, "what is known of quotas, or of the use of keys, could not be written");
   const quota = createQuotaContext(stores.quota, stores.fingerprint, settings.MAX_IN_FLIGHT);
+  const issuedKeys = createIssuedKeys({ records: stores.keys, usage: stores.keyUsage });
   const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({
     config: () => generations.current.config,
@@ -195,6 +197,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
       tunnels,
       metrics,
       quota,
+      issuedKeys,
       listeners,
       openWebSockets,
       audit,
@@ -203,6 +206,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     },
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
     load: options.load ?? (() => config),
+    keyUsage: stores.keyUsage,
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
@@ -210,6 +214,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     reload: generations.reload,
     async close() {
       await echo?.close();
+      issuedKeys.close();
       monitor.close();
       logger.close();
     },

@@ -4,6 +4,8 @@
  * either; what did not change keeps its connections and its counts.
  */
 import { createCallers } from "./callers/callers.ts";
+import type { IssuedKeys } from "./callers/issued-keys.ts";
+import type { KeyUsage } from "./callers/key-usage.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
@@ -27,6 +29,8 @@ export interface LastingParts
   extends Pick<PipelineParts, "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "retryAfterS" | "tunnels">,
     Pick<ControlPlaneParts, "openWebSockets" | "reload" | "serviceChanges" | "audit" | "fingerprint" | "mask">,
     Omit<UpstreamContext, "settings"> {
+  readonly issuedKeys: IssuedKeys;
+  readonly keyUsage: KeyUsage;
   /** Reads the configuration as a reload would. @throws ConfigProblems */
   readonly load: () => Config;
   /** DATA_DIR; undefined where state is in memory. */
@@ -65,7 +69,7 @@ export function createGeneration(
   previous?: Generation,
 ): Generation {
   const { settings } = config;
-  const callers = createCallers(config);
+  const callers = createCallers(config, lasting.issuedKeys);
   const cors = createCors(settings);
   const upstreams = openUpstreams(services, { ...lasting, settings }, previous);
   const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners: lasting.ownListeners };
@@ -77,7 +81,7 @@ export function createGeneration(
   const parts = {
     ...lasting,
     ...{ callers, cors, guardOpenPlane, checkForUpdate },
-    clients: createClientView(settings, callers.isProtected("proxy")),
+    clients: createClientView(settings, () => callers.isProtected("proxy")),
     registry: createRegistry(upstreams),
   };
   const probeOf = async (key: string, withinMs?: number) => probe((upstreams.get(key) as Upstream).prepared, withinMs);

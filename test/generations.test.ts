@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 import { settingsSchema } from "../src/config/settings.ts";
 import { findExposed } from "../src/generations.ts";
 
-const open = { key: undefined, isProtected: false };
-const locked = { key: undefined, isProtected: true };
+const open = { key: undefined, isProtected: false, isOpen: false };
+const locked = { key: undefined, isProtected: true, isOpen: false };
 const settings = settingsSchema.parse({});
 const world = { isLoopback: false, managementListener: undefined };
 const secondOn = (isLoopback: boolean) => ({ ...world, managementListener: { host: "h", port: 1, isLoopback } });

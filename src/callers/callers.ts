@@ -5,6 +5,8 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Config } from "../config/load-config.ts";
 import type { Secret } from "../config/secret.ts";
+import { hasIssuedForm } from "./issued-key.ts";
+import type { FoundKey, KeyIndex } from "./key-index.ts";
 import type { PresentedKeys } from "./presented-keys.ts";
 import { createRefusedKeys, faultOf, type KeyFault, type RefusedKeys } from "./refused-keys.ts";
 
@@ -20,6 +22,8 @@ export type Plane = "proxy" | "management";
 export interface Caller {
   /** For the log and for limits by caller; never a part of a key. */
   readonly id: string;
+  /** Undefined for who may do all that there is on the plane. */
+  readonly issued?: FoundKey;
 }
 
 export const ANONYMOUS: Caller = { id: "anonymous" };
@@ -27,8 +31,8 @@ export const ANONYMOUS: Caller = { id: "anonymous" };
 export type Authentication =
   | { readonly verdict: "known"; readonly caller: Caller }
   | { readonly verdict: "missing"; readonly otherScheme: boolean }
-  /** `otherPlane`: it is a good key, but for the other plane. */
-  | { readonly verdict: "unknown"; readonly otherPlane: boolean };
+  /** `otherPlane`: it is a good key, but for the other plane. `ended`: it was one. */
+  | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: "expired" | "revoked" | undefined };
 
 export interface Callers {
   /** Decides for one plane: bearer before header before query, the first valid one wins. */
@@ -46,7 +50,10 @@ export interface Callers {
   planeOpenedBy(token: string): Plane | undefined;
 }
 
-export function createCallers(config: Pick<Config, "proxyPlane" | "managementPlane">): Callers {
+export function createCallers(
+  config: Pick<Config, "proxyPlane" | "managementPlane">,
+  issuedKeys: Pick<KeyIndex, "find" | "findById" | "counts">,
+): Callers {
   const planes = { proxy: config.proxyPlane, management: config.managementPlane };
   const digests = {
     proxy: expectedDigest(config.proxyPlane.key),
@@ -64,6 +71,14 @@ export function createCallers(config: Pick<Config, "proxyPlane" | "managementPla
     return timingSafeEqual(expected, candidate);
   };
 
+  /** Whatever its state and whatever it opens; undefined for a text that is no issued key. */
+  const findIssued = (key: string) => (hasIssuedForm(key) ? issuedKeys.find(sha256(key)) : undefined);
+  const isFor = (plane: Plane, { permissions }: FoundKey) =>
+    plane === "proxy" ? permissions.hasProxy : permissions.hasManage;
+  // A key that was issued for the proxy plane protects it as PROXY_API_KEY does, where nobody said that it is open.
+  const isProtected = (plane: Plane) =>
+    planes[plane].isProtected || (plane === "proxy" && !planes.proxy.isOpen && issuedKeys.counts.proxy > 0);
+
   const refused = createRefusedKeys();
 
   function faultIn(plane: Plane, { bearer, header, query, otherScheme }: PresentedKeys): KeyFault {
@@ -80,24 +95,40 @@ export function createCallers(config: Pick<Config, "proxyPlane" | "managementPla
     rememberRefused: (plane, presented) => refused.add(plane, faultIn(plane, presented)),
     refusedKeys: refused.list,
     authenticate(plane, presented) {
-      if (!planes[plane].isProtected) return { verdict: "known", caller: ANONYMOUS };
+      if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
       const other: Plane = plane === "proxy" ? "management" : "proxy";
       let seen = false;
       let otherPlane = false;
+      let ended: "expired" | "revoked" | undefined;
       for (const slot of [presented.bearer, presented.header, presented.query]) {
         for (const key of slot) {
           seen = true;
           const digest = sha256(key);
           if (opens(plane, digest)) return { verdict: "known", caller: callers[plane] };
           otherPlane ||= opens(other, digest);
+          const issued = findIssued(key);
+          if (issued === undefined) continue;
+          const { state } = issued;
+          if (state !== "active") ended = state;
+          else if (isFor(plane, issued)) return { verdict: "known", caller: { id: issued.id, issued } };
+          else otherPlane = true;
         }
       }
-      return seen ? { verdict: "unknown", otherPlane } : { verdict: "missing", otherScheme: presented.otherScheme };
+      return seen
+        ? { verdict: "unknown", otherPlane, ended }
+        : { verdict: "missing", otherScheme: presented.otherScheme };
     },
     assume(plane, callerId) {
       const keyPlane = (["proxy", "management"] as const).find((each) => callers[each].id === callerId);
-      if (keyPlane === undefined && callerId !== ANONYMOUS.id) return undefined;
-      if (!planes[plane].isProtected) return { verdict: "known", caller: ANONYMOUS };
+      const issued = issuedKeys.findById(callerId);
+      if (keyPlane === undefined && issued === undefined && callerId !== ANONYMOUS.id) return undefined;
+      if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
+      if (issued !== undefined) {
+        const { state } = issued;
+        if (state !== "active") return { verdict: "unknown", otherPlane: false, ended: state };
+        if (isFor(plane, issued)) return { verdict: "known", caller: { id: issued.id, issued } };
+        return { verdict: "unknown", otherPlane: true };
+      }
       if (keyPlane === undefined) return { verdict: "missing", otherScheme: false };
       return keyPlane === plane
         ? { verdict: "known", caller: callers[plane] }
@@ -105,12 +136,16 @@ export function createCallers(config: Pick<Config, "proxyPlane" | "managementPla
     },
     isOwnKey(token) {
       const digest = sha256(token);
-      return opens("proxy", digest) || opens("management", digest);
+      return opens("proxy", digest) || opens("management", digest) || findIssued(token) !== undefined;
     },
-    isProtected: (plane) => planes[plane].isProtected,
+    isProtected,
     planeOpenedBy(token) {
       const digest = sha256(token);
-      return (["proxy", "management"] as const).find((plane) => opens(plane, digest));
+      const issued = findIssued(token);
+      const isGood = issued?.state === "active";
+      return (["proxy", "management"] as const).find(
+        (plane) => opens(plane, digest) || (isGood && isFor(plane, issued)),
+      );
     },
   };
 }

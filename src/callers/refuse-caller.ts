@@ -22,13 +22,18 @@ export function callerOrAnybody(plane: Plane, callers: Callers, presented: Prese
 /** The caller, or the refusal. */
 export function callerOrRefusal(plane: Plane, authentication: Authentication): Caller | GatewayError {
   if (authentication.verdict === "known") return authentication.caller;
-  const needed = `${PLANE_PATH[plane]} needs the ${plane} key (${KEY_VARIABLE[plane]})`;
+  const needed = `${PLANE_PATH[plane]} needs the ${plane} key (${KEY_VARIABLE[plane]}), or an issued one`;
   const headers = ["WWW-Authenticate", "Bearer"];
   if (authentication.verdict === "missing") {
     const form = authentication.otherScheme ? " The Authorization header is not of the form `Bearer <key>`." : "";
     return new GatewayError("MISSING_CREDENTIALS", { message: `${needed}.${form}`, headers });
   }
   const other: Plane = plane === "proxy" ? "management" : "proxy";
+  if (authentication.ended !== undefined) {
+    // Only whoever has all of the key hears of it.
+    const message = `${needed}; the one sent ${authentication.ended === "expired" ? "has expired" : "was revoked"}.`;
+    return new GatewayError("INVALID_API_KEY", { message, headers });
+  }
   return new GatewayError("INVALID_API_KEY", {
     message: authentication.otherPlane
       ? `${needed}; the one sent is the ${other} key.`

@@ -13,6 +13,8 @@ export interface PlaneConfig {
   readonly key: Secret | undefined;
   /** A key is demanded. */
   readonly isProtected: boolean;
+  /** No key is demanded, whatever keys there are: REQUIRE_AUTH_FOR_… is `false`. */
+  readonly isOpen: boolean;
 }
 
 export interface PlaneSources {
@@ -81,7 +83,7 @@ function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
   if (required === false && key !== undefined) {
     warnings.push(`${plane.required} is false: ${plane.routes} is open although ${plane.key} is set`);
   }
-  return { key, isProtected: required ?? key !== undefined };
+  return { key, isProtected: required ?? key !== undefined, isOpen: required === false };
 }
 
 function reviewExposure(sources: PlaneSources, host: ListenerHost, open: readonly Plane[]): void {

@@ -2,6 +2,7 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Callers, Plane } from "../callers/callers.ts";
+import type { IssuedKeys } from "../callers/issued-keys.ts";
 import type { PlaneConfig } from "../config/planes.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -62,6 +63,7 @@ export interface ControlPlaneParts {
   readonly reload: () => Promise<ReloadOutcome>;
   readonly serviceChanges: ServiceChanges;
   readonly audit: Audit;
+  readonly issuedKeys: IssuedKeys;
   readonly fingerprint: Fingerprint;
   /** The gateway's own keys. */
   readonly planes: Readonly<Record<Plane, PlaneConfig>>;

@@ -1,8 +1,21 @@
 /** What the caller may do with this service: methods, upgrades and body size, all known before anything is sent. */
+import type { Caller } from "../callers/callers.ts";
+import { decideProxyPermission } from "../callers/decide-issued.ts";
 import { GatewayError } from "../errors.ts";
 import { isWebSocketUpgrade } from "../perimeter/framing.ts";
 import type { Exchange } from "./exchange.ts";
+import type { Route } from "./identify.ts";
 import type { PreparedService } from "./prepared-service.ts";
+
+/** What its key lets the caller do, matched on the path that the upstream will see. */
+export function decidePermission(
+  exchange: Exchange,
+  { prepared, path }: Route,
+  caller: Caller,
+): GatewayError | undefined {
+  const { method, clientAddress: address } = exchange;
+  return decideProxyPermission(caller, { serviceKey: prepared.service.key, method, path, address });
+}
 
 export function decideAuthorization(exchange: Exchange, prepared: PreparedService): GatewayError | undefined {
   const { methods, service } = prepared;

@@ -5,6 +5,7 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Callers } from "../callers/callers.ts";
+import type { KeyUsage } from "../callers/key-usage.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
@@ -19,7 +20,7 @@ import type { Registry } from "../registry/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { authenticate } from "./authenticate.ts";
-import { decideAuthorization } from "./authorize.ts";
+import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forward/forward.ts";
 import type { Tunnels } from "./forward/tunnel.ts";
@@ -43,6 +44,7 @@ export interface PipelineParts {
   readonly instance: Instance;
   readonly clients: ClientView;
   readonly callers: Callers;
+  readonly keyUsage: Pick<KeyUsage, "note">;
   readonly cors: Cors;
   /** Asked only while the plane has no key. */
   readonly guardOpenPlane: OpenPlaneGuard;
@@ -66,7 +68,6 @@ export type Pipeline = (
 
 export function createPipeline(parts: PipelineParts): Pipeline {
   const { instance, clients, callers, cors, registry, inFlight, tunnels } = parts;
-  const isOpen = !callers.isProtected("proxy");
 
   return async function serve(req, res, connections, head) {
     const exchange = new Exchange(req, res, instance.requestId(req), clients.addressOf(req));
@@ -78,7 +79,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         instance.isDraining || req.headers.upgrade !== undefined || connections.isSurplus(req.socket);
       admit(instance.findLoop(req.headers));
       if (req.headers.origin !== undefined && head === undefined) cors.remember(req.headers);
-      if (isOpen) admit(parts.guardOpenPlane(req.headers));
+      if (!callers.isProtected("proxy")) admit(parts.guardOpenPlane(req.headers));
 
       const identified = identify(req.url as string, parts.findPrepared);
       const preflight = admit(cors.decidePreflight(req, identified.prepared?.methods));
@@ -94,6 +95,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const route = admit(decideRoute(identified, registry));
       const { prepared } = route;
       exchange.serviceKey = prepared.service.key;
+      admit(decidePermission(exchange, route, caller));
+      if (caller.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
       admit(decideAuthorization(exchange, prepared));
       admit(decideCredential(prepared.credential, prepared.service.key));
       admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));

@@ -18,12 +18,13 @@ export interface ClientView {
 
 export function createClientView(
   settings: Pick<Settings, "TRUST_PROXY" | "PUBLIC_URL" | "ALLOWED_HOSTS">,
-  isProxyPlaneProtected: boolean,
+  isProxyPlaneProtected: () => boolean,
 ): ClientView {
   const { TRUST_PROXY, PUBLIC_URL, ALLOWED_HOSTS } = settings;
   const trusts = TRUST_PROXY === undefined ? undefined : proxyAddr.compile(TRUST_PROXY);
   // On an open plane the guard has checked the Host; behind a key every well-formed one is served unless names are listed.
-  const hosts = createHostList(isProxyPlaneProtected && ALLOWED_HOSTS === undefined ? ["*"] : ALLOWED_HOSTS);
+  const hosts = createHostList(ALLOWED_HOSTS);
+  const isBelieved = (host: string) => (ALLOWED_HOSTS === undefined && isProxyPlaneProtected()) || hosts.has(host);
 
   const peerOf = (req: IncomingMessage) => withoutMapping(req.socket.remoteAddress ?? "");
   const addressOf = (req: IncomingMessage) =>
@@ -45,7 +46,7 @@ export function createClientView(
     publicBaseOf(req) {
       if (PUBLIC_URL !== undefined) return PUBLIC_URL;
       const host = hostOf(req);
-      return host !== undefined && hosts.has(host) ? `${protocolOf(req)}://${host}` : "";
+      return host !== undefined && isBelieved(host) ? `${protocolOf(req)}://${host}` : "";
     },
     forwardedHeaders(req) {
       const address = addressOf(req);

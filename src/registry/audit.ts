@@ -15,7 +15,7 @@ export interface Author {
 export interface AuditEntry extends Author {
   /** RFC 3339. */
   readonly time: string;
-  /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`. */
+  /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `key.create`, `key.change`, `key.revoke`, `key.rotate`. */
   readonly action: string;
   /** What it was done to: the key of a service. */
   readonly subject?: string;

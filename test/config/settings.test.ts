@@ -8,8 +8,8 @@ describe("the variables", () => {
     expect(settings).toMatchObject({ PORT: 3420, HOST: "127.0.0.1", NETWORK_TIMEOUT: 30_000, STRICT_TLS: true });
     expect(isLoopback).toBe(true);
     expect([proxyPlane, managementPlane]).toEqual([
-      { key: undefined, isProtected: false },
-      { key: undefined, isProtected: false },
+      { key: undefined, isProtected: false, isOpen: false },
+      { key: undefined, isProtected: false, isOpen: false },
     ]);
     expect(warnings).toEqual([]);
     expect(configFile.state).toBe("absent");
@@ -160,7 +160,7 @@ describe("the keys", () => {
     const { proxyPlane, managementPlane } = load({}, { PROXY_API_KEY: KEY });
     expect(proxyPlane.key?.reveal()).toBe(KEY);
     expect(proxyPlane.isProtected).toBe(true);
-    expect(managementPlane).toEqual({ key: undefined, isProtected: false });
+    expect(managementPlane).toMatchObject({ key: undefined, isProtected: false });
   });
 
   it("come from a file as well, with the line break at its end cut", () => {

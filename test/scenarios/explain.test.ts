@@ -291,6 +291,7 @@ describe("an explanation", () => {
           "shed",
           "authenticate",
           "route",
+          "permission",
           "authorize",
           "credential",
           "service shed",

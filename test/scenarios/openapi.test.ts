@@ -154,6 +154,12 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
   ["POST /manage/reload", 200, { headers: operator }],
   ["GET /manage/audit", 200, { headers: operator }],
   ["GET /manage/audit", 200, { path: "/manage/audit?limit=2&limit=x", headers: operator }],
+  ["POST /manage/keys", 201, { headers: asJson, body: '{"name":"ci","permissions":["api:read"]}' }],
+  ["GET /manage/keys", 200, { headers: operator }],
+  ["GET /manage/keys/{id}", 200, { path: "/manage/keys/key_1", headers: operator }],
+  ["PATCH /manage/keys/{id}", 200, { path: "/manage/keys/key_1", headers: asJson, body: '{"name":"cd"}' }],
+  ["POST /manage/keys/{id}/rotate", 200, { path: "/manage/keys/key_1/rotate", headers: operator }],
+  ["DELETE /manage/keys/{id}", 204, { path: "/manage/keys/key_1", headers: operator }],
   ["GET /manage/key-debug", 200, { headers: operator }],
   [GET_PROXIED, 200, { path: "/proxy/held/x", headers: caller }],
   ["GET /manage/quota", 200, { headers: operator }],
@@ -169,6 +175,20 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
   ["POST /manage/explain", 200, { headers: asJson, body: '{"method":"PUT","path":"/proxy/nope/%2e%2e"}' }],
 ];
 
+/** Of which nobody knows the key itself. */
+const ISSUED: StoredKey = {
+  ...{ name: "ci", permissions: ["api:read"], createdAt: "2026-11-21T16:00:00.000Z", createdBy: "management-key" },
+  ...{ expiresAt: null, revokedAt: null, rateLimit: null, allowIps: [] },
+  digests: [{ sha256: "0".repeat(64), validUntil: null }],
+};
+
+/** Headers with a key that is issued for so much. */
+async function issuedFor({ gateway }: { readonly gateway: TestGateway }, more: object) {
+  const body = JSON.stringify({ name: "ci", permissions: ["reading:read"], ...more });
+  const answer = await ask(gateway.port, { method: "POST", path: "/manage/keys", headers: asJson, body });
+  return { "x-api-key": (JSON.parse(answer.body) as { key: string }).key };
+}
+
 /** How an operation is refused. @param start in another way than the rest. */
 interface Refusal {
   readonly code: ErrorCode;
@@ -178,8 +198,9 @@ interface Refusal {
   /** In the place of `asked`. */
   readonly bytes?: string;
   readonly env?: Record<string, string>;
-  /** What has to happen before. */
+  /** What has to happen before; headers that it makes known are sent instead. */
   readonly before?: (started: Awaited<ReturnType<typeof start>>) => unknown;
+  readonly headersOf?: (started: Awaited<ReturnType<typeof start>>) => Promise<Record<string, string>>;
 }
 
 const proxied = (path: string, more: Partial<Asked> = {}) => ({ path: `/proxy/${path}`, headers: caller, ...more });
@@ -322,6 +343,23 @@ const REFUSALS: readonly Refusal[] = [
     before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/limited/", headers: caller }),
   },
   {
+    ...{ code: "INSUFFICIENT_PERMISSIONS", operation: GET_PROXIED, asked: proxied("api/") },
+    headersOf: (started) => issuedFor(started, {}),
+  },
+  {
+    ...{ code: "INSUFFICIENT_PERMISSIONS", operation: "POST /manage/reload" },
+    headersOf: (started) => issuedFor(started, { permissions: ["manage:read"] }),
+  },
+  {
+    ...{ code: "IP_NOT_ALLOWED", operation: GET_PROXIED, asked: proxied("reading/") },
+    headersOf: (started) => issuedFor(started, { allowIps: ["192.0.2.1"] }),
+  },
+  { code: "NOT_FOUND", operation: "DELETE /manage/keys/{id}", asked: { path: "/manage/keys/no", headers: operator } },
+  {
+    ...{ code: "VALIDATION_ERROR", operation: "POST /manage/keys" },
+    asked: { headers: asJson, body: '{"name":"","permissions":["x"]}' },
+  },
+  {
     ...{ code: "UPSTREAM_QUOTA_EXHAUSTED", operation: GET_PROXIED, asked: proxied("held/") },
     before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/held/", headers: caller }),
   },
@@ -444,7 +482,9 @@ describe("/openapi.json", () => {
 
 describe("every answer is as it is documented", () => {
   test("of each operation there is", async () => {
-    const { gateway, contract } = await start({ CORS_ORIGINS: "https://app.example" });
+    const stores = storesThatFail("NOT_FOUND");
+    await stores.keys.put("key_1", ISSUED);
+    const { gateway, contract } = await start({ CORS_ORIGINS: "https://app.example" }, { stores });
     for (const [operation, status, asked = {}] of SUCCESSES) {
       const [method = "", path = ""] = operation.split(" ");
       const answer = await ask(gateway.port, { method, path, ...asked });
@@ -484,7 +524,11 @@ describe("every answer is as it is documented", () => {
     const { code, operation, env, before } = refusal;
     const started = await start({ CORS_ORIGINS: "https://app.example", ...env }, { stores: storesThatFail(code) });
     await before?.(started);
-    const answer = await refuse(started, refusal);
+    const headers = await refusal.headersOf?.(started);
+    const answer = await refuse(
+      started,
+      headers === undefined ? refusal : { ...refusal, asked: { ...refusal.asked, headers } },
+    );
     expect([answer.status, answer.headers.get("x-proxy-error")]).toEqual([CATALOGUE[code].status, code]);
     expectPromised(started.contract, operation, answer);
   });

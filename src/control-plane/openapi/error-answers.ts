@@ -22,6 +22,7 @@ export const ErrorBody = z
     hint: z.string().describe("what to do about it"),
     documentation: z.literal("/docs"),
     details: z.record(z.string(), z.array(z.string())).optional().describe("`VALIDATION_ERROR`: field to problems"),
+    required: z.string().optional().describe("`INSUFFICIENT_PERMISSIONS`: the permission that is missing"),
     availableServices: z.array(z.string()).optional().describe("`SERVICE_NOT_CONFIGURED`: at most 100"),
     pressure: z
       .strictObject({ gauge: z.string(), value: z.number(), limit: z.number() })
@@ -57,6 +58,12 @@ const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
     example: {
       message: 'Service "githb" is not configured. Did you mean "github"?',
       extra: { availableServices: ["echo", "discord", "github", "openai", "anthropic"] },
+    },
+  },
+  INSUFFICIENT_PERMISSIONS: {
+    example: {
+      message: "The key may not do this: it needs github:POST:/user/repos.",
+      extra: { required: "github:POST:/user/repos" },
     },
   },
   METHOD_NOT_ALLOWED: {

@@ -15,6 +15,7 @@ export const TAGS = {
   Callers: "What callers may ask. With the proxy key.",
   Proxy: "What is forwarded. With the proxy key.",
   Services: "Services at run time. With the management key.",
+  Keys: "Keys that are issued to callers. With the management key, or one with `manage:keys`.",
   Management: "What operators do besides. With the management key.",
   Documentation: "This document, and the page that shows it.",
 } as const;
@@ -32,6 +33,9 @@ export const ANYWHERE = [
 
 const AT_THE_KEY = ["MISSING_CREDENTIALS", "INVALID_API_KEY", "ORIGIN_NOT_ALLOWED", "HOST_NOT_ALLOWED"] as const;
 
+/** Of a key that was issued for less. */
+const OF_THE_KEY = ["INSUFFICIENT_PERMISSIONS", "IP_NOT_ALLOWED"] as const;
+
 /** Of a route that asks for no key. */
 export function forEveryone(tag: Tag, ...codes: ErrorCode[]) {
   return { tags: [tag], security: [], [CODES]: codes };
@@ -47,7 +51,7 @@ export function forOperators(tag: Tag, ...codes: ErrorCode[]) {
   return {
     tags: [tag],
     security: keysOf("management"),
-    [CODES]: [...AT_THE_KEY, "UNSUPPORTED_MEDIA_TYPE" as const, ...codes],
+    [CODES]: [...AT_THE_KEY, ...OF_THE_KEY, "UNSUPPORTED_MEDIA_TYPE" as const, ...codes],
   };
 }
 

@@ -6,6 +6,7 @@ import { forCallers, header, SERVICE_IN_PATH } from "./operations.ts";
 const METHODS = ["get", "head", "post", "put", "patch", "delete", "options"] as const;
 
 const REFUSALS = [
+  ...(["INSUFFICIENT_PERMISSIONS", "IP_NOT_ALLOWED"] as const),
   ...(["SERVICE_NOT_CONFIGURED", "UPSTREAM_CREDENTIAL_MISSING", "EGRESS_NOT_ALLOWED", "PAYLOAD_TOO_LARGE"] as const),
   ...(["RATE_LIMIT_EXCEEDED", "UPSTREAM_QUOTA_EXHAUSTED", "UNDER_PRESSURE", "SHUTTING_DOWN"] as const),
   ...(["UPSTREAM_UNREACHABLE", "UPSTREAM_TLS_ERROR", "UPSTREAM_PROTOCOL_ERROR", "UPSTREAM_TIMEOUT"] as const),

@@ -15,7 +15,7 @@ import type { ExplainedCredential, Explanation, RequestToExplain } from "../../r
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
 import { decideAssumedCaller, decideCaller } from "../authenticate.ts";
-import { decideAuthorization } from "../authorize.ts";
+import { decideAuthorization, decidePermission } from "../authorize.ts";
 import { Exchange } from "../exchange.ts";
 import { forbiddenUrl } from "../forward/egress.ts";
 import { egressRefusal } from "../forward/explain-failure.ts";
@@ -72,6 +72,7 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   if (route === undefined) return conclude(request, log, { address, identified, caller });
   const { prepared } = route;
   const { key } = prepared.service;
+  if (caller !== undefined) log.take("permission", decidePermission(exchange, route, caller));
   log.take("authorize", decideAuthorization(exchange, prepared));
   log.take("credential", decideCredential(prepared.credential, key));
   log.take("service shed", decideServiceShed(prepared.slots, key, parts.retryAfterS));

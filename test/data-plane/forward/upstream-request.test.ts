@@ -32,11 +32,14 @@ const prepared = prepareService(service, kept, {
 });
 const parts = {
   instance: createInstance(),
-  clients: createClientView({ TRUST_PROXY: undefined, PUBLIC_URL: undefined, ALLOWED_HOSTS: undefined }, true),
-  callers: createCallers({
-    proxyPlane: { key: new Secret(KEY), isProtected: true },
-    managementPlane: { key: undefined, isProtected: false },
-  }),
+  clients: createClientView({ TRUST_PROXY: undefined, PUBLIC_URL: undefined, ALLOWED_HOSTS: undefined }, () => true),
+  callers: createCallers(
+    {
+      proxyPlane: { key: new Secret(KEY), isProtected: true, isOpen: false },
+      managementPlane: { key: undefined, isProtected: false, isOpen: false },
+    },
+    { find: () => undefined, findById: () => undefined, counts: { proxy: 0, manage: 0 } },
+  ),
 };
 
 function send(rawHeaders: string[], target = "/proxy/api/x") {

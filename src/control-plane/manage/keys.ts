@@ -1,0 +1,206 @@
+/**
+ * `/manage/keys`: the keys that operators issue.
+ * Invariant: a key is in one answer, the one to whoever made it; and nobody grants more than they hold.
+ */
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { refusePermission } from "../../callers/decide-issued.ts";
+import { KeyEnded, KeyLimitReached, type ListedKey } from "../../callers/issued-keys.ts";
+import { uncoveredBy } from "../../callers/permissions.ts";
+import { GatewayError } from "../../errors.ts";
+import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
+import type { ControlPlaneParts } from "../parts.ts";
+import type { CallerEnv } from "../require-caller.ts";
+import { authorOf } from "./author.ts";
+import { readJson } from "./read-json.ts";
+import { type ReadKey, readKeyChange, readNewKey, readRotation } from "./read-key.ts";
+
+const ITEM = {
+  id: z.string().describe("the caller's id in the log"),
+  name: z.string(),
+  permissions: z.array(z.string()).readonly(),
+  state: z.enum(["active", "expired", "revoked"]),
+  createdAt: z.iso.datetime(),
+  createdBy: z.string(),
+  expiresAt: z.iso.datetime().nullable(),
+  revokedAt: z.iso.datetime().nullable(),
+  graceUntil: z.iso.datetime().nullable().describe("until then the key before the last rotation works"),
+  allowIps: z.array(z.string()).readonly(),
+  uses: z.int(),
+  lastUsedAt: z.iso.datetime().nullable(),
+};
+const Item = z.strictObject(ITEM).openapi("IssuedKey");
+
+const Issued = z.strictObject({ ...ITEM, key: z.string().describe("shown this once") }).openapi("NewIssuedKey");
+
+const EXAMPLE = {
+  ...{ id: "key_4fT9kQ2mXa81", name: "ci", permissions: ["github:read"], state: "active" as const },
+  ...{ createdAt: "2026-11-21T16:00:00.000Z", createdBy: "management-key", expiresAt: null, revokedAt: null },
+  ...{ graceUntil: null, allowIps: [], uses: 0, lastUsedAt: null },
+};
+const SHOWN_ONCE = { ...EXAMPLE, key: "bp_Zk3uY7cQ1mVbT9xW5nR8sL2dF6hJ4g0aQ9Z1b" };
+
+const texts = { type: "array" as const, items: { type: "string" as const } };
+const CHANGE = {
+  name: { type: "string" as const, minLength: 1, maxLength: 100 },
+  permissions: { ...texts, minItems: 1, maxItems: 50, description: "`github:read`, `github:GET:/repos/acme/**`" },
+  expiresAt: { type: ["string", "null"] as ("string" | "null")[], description: "RFC 3339, in the future" },
+  allowIps: { ...texts, maxItems: 50, description: "addresses and CIDRs; none: any" },
+};
+const body = (schema: object, example: object) => ({
+  body: { required: true, content: { "application/json": { schema, example } } },
+});
+const ID_IN_PATH = { $ref: "#/components/parameters/KeyId" };
+
+const listRoute = createRoute({
+  ...{ method: "get", path: "/keys", operationId: "listKeys", summary: "All keys, newest first" },
+  ...forOperators("Keys"),
+  responses: {
+    200: json(
+      "No key is in it.",
+      z.strictObject({ keys: z.array(Item), count: z.int() }),
+      { keys: [EXAMPLE], count: 1 },
+      NO_STORE,
+    ),
+  },
+});
+const createKeyRoute = createRoute({
+  ...{ method: "post", path: "/keys", operationId: "createKey", summary: "Issues a key" },
+  description: "What it may do is at most what whoever asks may do.",
+  ...forOperators("Keys", ...BODY_CODES, "PRECONDITION_FAILED"),
+  request: body(
+    { type: "object", additionalProperties: false, required: ["name", "permissions"], properties: CHANGE },
+    { name: "ci", permissions: ["github:read"] },
+  ),
+  responses: { 201: json("The key, this once.", Issued, SHOWN_ONCE, NO_STORE) },
+});
+const readRoute = createRoute({
+  ...{ method: "get", path: "/keys/{id}", operationId: "readKey", summary: "One key" },
+  parameters: [ID_IN_PATH],
+  ...forOperators("Keys", "NOT_FOUND"),
+  responses: { 200: json("Without the key itself.", Item, EXAMPLE, NO_STORE) },
+});
+const changeRoute = createRoute({
+  ...{ method: "patch", path: "/keys/{id}", operationId: "changeKey", summary: "Changes what it may do" },
+  description: "What is left out stays. It holds from the next request on.",
+  parameters: [ID_IN_PATH],
+  ...forOperators("Keys", ...BODY_CODES, "NOT_FOUND", "PRECONDITION_FAILED"),
+  request: body(
+    { type: "object", additionalProperties: false, properties: CHANGE },
+    { permissions: ["github:GET:/repos/acme/**"] },
+  ),
+  responses: { 200: json("As it is now.", Item, EXAMPLE, NO_STORE) },
+});
+const revokeRoute = createRoute({
+  ...{ method: "delete", path: "/keys/{id}", operationId: "revokeKey", summary: "Revokes it" },
+  parameters: [ID_IN_PATH],
+  ...forOperators("Keys", "NOT_FOUND"),
+  responses: { 204: { description: "It opens nothing any more; also where it did not before." } },
+});
+const rotateRoute = createRoute({
+  ...{ method: "post", path: "/keys/{id}/rotate", operationId: "rotateKey", summary: "A new key in its place" },
+  parameters: [ID_IN_PATH],
+  ...forOperators("Keys", ...BODY_CODES, "NOT_FOUND", "PRECONDITION_FAILED"),
+  request: {
+    body: {
+      required: false,
+      content: {
+        "application/json": {
+          schema: {
+            type: "object",
+            additionalProperties: false,
+            properties: { graceSeconds: { type: "integer", minimum: 0, maximum: 2_592_000, default: 0 } },
+          },
+          example: { graceSeconds: 3_600 },
+        },
+      },
+    },
+  },
+  responses: { 200: json("The new key, this once.", Issued, SHOWN_ONCE, NO_STORE) },
+});
+
+export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
+  const { issuedKeys, audit } = parts;
+
+  routes.use("/keys", noStore);
+  routes.use("/keys/*", noStore);
+  routes.openapi(listRoute, (context) => {
+    const keys = issuedKeys.list().map(show);
+    return context.json({ keys, count: keys.length }, 200);
+  });
+  routes.openapi(readRoute, (context) => context.json(show(existing(issuedKeys.get(context.req.param("id")))), 200));
+  routes.openapi(createKeyRoute, async (context) => {
+    const wanted = readNewKey(await readJson(context));
+    const author = authorOf(context, parts);
+    refuseMore(context.get("caller"), wanted);
+    const { key, item } = await inWords(issuedKeys.create({ ...wanted, createdBy: author.caller }));
+    await audit.record(author, { action: "key.create", subject: item.id, after: show(item) });
+    return context.json({ ...show(item), key }, 201);
+  });
+  routes.openapi(changeRoute, async (context) => {
+    const id = context.req.param("id");
+    const before = existing(issuedKeys.get(id));
+    const change = readKeyChange(await readJson(context));
+    refuseMore(context.get("caller"), { permissions: before.permissions });
+    refuseMore(context.get("caller"), change);
+    const after = existing(await inWords(issuedKeys.update(id, change)));
+    await audit.record(authorOf(context, parts), {
+      action: "key.change",
+      subject: id,
+      before: show(before),
+      after: show(after),
+    });
+    return context.json(show(after), 200);
+  });
+  routes.openapi(revokeRoute, async (context) => {
+    const id = context.req.param("id");
+    existing(issuedKeys.get(id));
+    await issuedKeys.revoke(id);
+    await audit.record(authorOf(context, parts), { action: "key.revoke", subject: id });
+    return context.body(null, 204);
+  });
+  routes.openapi(rotateRoute, async (context) => {
+    const id = context.req.param("id");
+    // Whoever rotates a key holds it afterwards.
+    refuseMore(context.get("caller"), existing(issuedKeys.get(id)));
+    const { headers } = context.env.incoming;
+    const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+    const { graceSeconds } = readRotation(hasBody ? await readJson(context) : {});
+    const { key, item } = existing(await inWords(issuedKeys.rotate(id, graceSeconds)));
+    await audit.record(authorOf(context, parts), { action: "key.rotate", subject: id });
+    return context.json({ ...show(item), key }, 200);
+  });
+}
+
+const noStore: Parameters<OpenAPIHono<CallerEnv>["use"]>[1] = async (context, next) => {
+  await next();
+  context.header("Cache-Control", "no-store");
+};
+
+function show({ rateLimit: _, permissions, allowIps, ...item }: ListedKey) {
+  return { ...item, permissions: [...permissions], allowIps: [...allowIps] };
+}
+
+function existing<T>(found: T | undefined): T {
+  if (found === undefined) throw new GatewayError("NOT_FOUND", { message: "There is no key of this id." });
+  return found;
+}
+
+/** @throws GatewayError INSUFFICIENT_PERMISSIONS. The management key itself may grant anything. */
+function refuseMore(
+  { issued }: CallerEnv["Variables"]["caller"],
+  { permissions = [] }: Pick<ReadKey, "permissions">,
+): void {
+  const [first] = issued === undefined ? [] : uncoveredBy(issued.permissions, permissions);
+  if (first !== undefined) throw refusePermission(first);
+}
+
+async function inWords<T>(change: Promise<T>): Promise<T> {
+  try {
+    return await change;
+  } catch (error) {
+    if (error instanceof KeyEnded || error instanceof KeyLimitReached) {
+      throw new GatewayError("PRECONDITION_FAILED", { message: `It was not done: ${error.message}.` });
+    }
+    throw error;
+  }
+}

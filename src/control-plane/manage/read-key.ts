@@ -1,0 +1,90 @@
+/** The bodies of `/manage/keys`, field by field. Invariant: every problem at once, and what is not understood grants nothing. */
+import { parseAddressRange } from "../../callers/allowed-addresses.ts";
+import { parsePermission } from "../../callers/permissions.ts";
+import { GatewayError } from "../../errors.ts";
+
+export interface ReadKey {
+  readonly name?: string;
+  readonly permissions?: readonly string[];
+  readonly expiresAt?: string | null;
+  readonly allowIps?: readonly string[];
+}
+
+const NAME_LIMIT = 100;
+const LIST_LIMIT = 50;
+const LONGEST_GRACE_S = 30 * 86_400;
+const RFC_3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/i;
+
+type Fields = Readonly<Record<string, (value: unknown) => readonly string[]>>;
+
+const FIELDS: Fields = {
+  name: (value) =>
+    typeof value === "string" && /^[^\p{C}]{1,100}$/u.test(value)
+      ? []
+      : [`allowed: a text of 1 to ${NAME_LIMIT} characters`],
+  permissions: (value) =>
+    listProblems(value, 1, (text) => {
+      const parsed = parsePermission(text);
+      return "problem" in parsed ? [parsed.problem] : [];
+    }),
+  expiresAt: (value) =>
+    value === null || isFuture(value) ? [] : ["allowed: null, or a time in the future such as 2027-01-31T00:00:00Z"],
+  allowIps: (value) =>
+    listProblems(value, 0, (text) => {
+      const parsed = parseAddressRange(text);
+      return "problem" in parsed ? [parsed.problem] : [];
+    }),
+};
+
+/** @throws GatewayError VALIDATION_ERROR, as they all do. */
+export function readNewKey(
+  body: unknown,
+): ReadKey & { readonly name: string; readonly permissions: readonly string[] } {
+  return read(body, FIELDS, ["name", "permissions"]) as ReturnType<typeof readNewKey>;
+}
+
+export function readKeyChange(body: unknown): ReadKey {
+  return read(body, FIELDS, []);
+}
+
+export function readRotation(body: unknown): { readonly graceSeconds: number } {
+  const isGrace = (value: unknown) =>
+    Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LONGEST_GRACE_S;
+  const fields: Fields = {
+    graceSeconds: (value) => (isGrace(value) ? [] : [`allowed: a whole number from 0 to ${LONGEST_GRACE_S}`]),
+  };
+  return { graceSeconds: 0, ...read(body, fields, []) };
+}
+
+function read(body: unknown, fields: Fields, needed: readonly string[]): ReadKey {
+  const isObject = typeof body === "object" && body !== null && !Array.isArray(body);
+  const given: Readonly<Record<string, unknown>> = isObject ? { ...body } : {};
+  const details: Record<string, readonly string[]> = isObject ? {} : { body: ["allowed: an object"] };
+  for (const name of needed) if (given[name] === undefined) details[name] = ["found nothing"];
+  for (const [name, value] of Object.entries(given)) {
+    const check = Object.hasOwn(fields, name) ? fields[name] : undefined;
+    const problems = check?.(value) ?? [`unknown, allowed: ${Object.keys(fields).join(", ")}`];
+    if (problems.length > 0) details[name.slice(0, 64)] = problems;
+  }
+  if (Object.keys(details).length === 0) return given;
+  throw new GatewayError("VALIDATION_ERROR", {
+    message: `The key is not valid: ${Object.keys(details).join(", ")}.`,
+    extra: { details },
+  });
+}
+
+function listProblems(
+  value: unknown,
+  least: number,
+  problemsOf: (text: string) => readonly string[],
+): readonly string[] {
+  const isList = Array.isArray(value) && value.every((each) => typeof each === "string");
+  if (!isList || value.length < least || value.length > LIST_LIMIT) {
+    return [`allowed: a list of ${least} to ${LIST_LIMIT} texts`];
+  }
+  return value.flatMap(problemsOf);
+}
+
+function isFuture(value: unknown): boolean {
+  return typeof value === "string" && RFC_3339.test(value) && Date.parse(value) > Date.now();
+}

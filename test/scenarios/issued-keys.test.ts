@@ -1,0 +1,218 @@
+/** Issued keys, by curl: made, used, refused, changed, rotated, revoked; and the same after a restart. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { isStoredKey } from "../../src/callers/stored-key.ts";
+import { isStoredService } from "../../src/registry/stored-service.ts";
+import { openFileStores } from "../../src/stores/open-stores.ts";
+import { tempFolder } from "../config/temp-folder.ts";
+import { type GatewaySetup, MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+
+const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+
+async function start({ env = KEYS, ...setup }: GatewaySetup = {}) {
+  const upstream = await startUpstream();
+  const services = { api: { baseUrl: `${upstream.url}/base/` }, other: { baseUrl: upstream.url } };
+  return { upstream, gateway: await startGateway({ env, services, ...setup }) };
+}
+
+async function issue(gateway: Pick<TestGateway, "url">, permissions: string[], more: object = {}) {
+  const { status, body } = await manage(gateway, "POST", "/keys", { name: "ci", permissions, ...more });
+  expect(status, JSON.stringify(body)).toBe(201);
+  return body as { id: string; key: string };
+}
+
+interface Refused {
+  readonly code: string;
+  readonly message: string;
+  readonly required?: string;
+}
+
+async function ask(gateway: Pick<TestGateway, "url">, key: string, path = "/proxy/api/x", method = "GET") {
+  const answer = await fetch(gateway.url + path, { method, headers: { authorization: `Bearer ${key}` } });
+  return {
+    status: answer.status,
+    body: answer.headers.has("x-proxy-error") ? ((await answer.json()) as Refused) : undefined,
+  };
+}
+
+describe("an issued key", () => {
+  test("is shown once, opens what it is for, and no byte of it travels on or is written down", async () => {
+    const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    const folder = tempFolder();
+    const gateway = await startGateway({
+      env: KEYS,
+      services: { api: { baseUrl: upstream.url } },
+      stores: await openFileStores(folder, isStoredService, isStoredKey),
+    });
+    const { id, key } = await issue(gateway, ["api:read"]);
+    expect(key).toMatch(/^bp_[0-9A-Za-z]{36}$/);
+    for (const headers of [`Authorization: Bearer ${key}`, `x-api-key: ${key}`, `Cookie: a=${key}`]) {
+      const target = headers.startsWith("Cookie") ? `/proxy/api/?a=1&api_key=${key}` : "/proxy/api/";
+      const request = `GET ${target} HTTP/1.1\r\nHost: localhost\r\n${headers}\r\nConnection: close\r\n\r\n`;
+      expect((await rawRequest(gateway.port, request)).status).toBe(200);
+    }
+    expect(upstream.received.join()).not.toContain(key);
+    expect(gateway.exchanges().map(({ caller }) => caller)).toEqual([id, id, id]);
+    const listed = await manage(gateway, "GET", "/keys");
+    expect(listed.body.keys).toMatchObject([{ id, name: "ci", state: "active", uses: 3, permissions: ["api:read"] }]);
+    await gateway.close();
+    const audit = readFileSync(join(folder, "audit.jsonl"), "utf8");
+    const usage = readFileSync(join(folder, "usage.json"), "utf8");
+    for (const text of [gateway.logText(), JSON.stringify(listed.body), audit, usage]) expect(text).not.toContain(key);
+    expect(readFileSync(join(folder, "keys.json"), "utf8")).not.toContain(key);
+  });
+
+  test("opens nothing else: another service, another method, another path in any spelling", async () => {
+    const { gateway, upstream } = await start();
+    const { key } = await issue(gateway, ["api:GET:/public/**"]);
+    expect((await ask(gateway, key, "/proxy/api/public/x")).status).toBe(200);
+    for (const [path, method] of [
+      ["/proxy/other/public/x", "GET"],
+      ["/proxy/api/public/x", "POST"],
+      ["/proxy/api/private", "GET"],
+      ["/proxy/api/Public/x", "GET"],
+      ["/proxy/api/publicity", "GET"],
+      ["/proxy/api/public/%252e%252e/private", "GET"],
+    ] as const) {
+      const { status, body } = await ask(gateway, key, path, method);
+      expect([status, body?.code], path).toEqual([403, "INSUFFICIENT_PERMISSIONS"]);
+      expect(body?.required).toMatch(/^(api|other):(GET|POST)/);
+    }
+    expect(upstream.requests).toHaveLength(1);
+    expect((await ask(gateway, key, "/manage/services")).status).toBe(401);
+  });
+
+  test("is held to its addresses", async () => {
+    const { gateway } = await start();
+    const { id, key } = await issue(gateway, ["api:read"], { allowIps: ["192.0.2.0/24"] });
+    expect((await ask(gateway, key)).body).toMatchObject({ code: "IP_NOT_ALLOWED" });
+    expect((await manage(gateway, "PATCH", `/keys/${id}`, { allowIps: ["127.0.0.0/8"] })).status).toBe(200);
+    expect((await ask(gateway, key)).status).toBe(200);
+  });
+
+  test("is changed, rotated with a grace and revoked from one request to the next", async () => {
+    const { gateway } = await start();
+    const { id, key } = await issue(gateway, ["other:*"]);
+    expect((await ask(gateway, key)).status).toBe(403);
+    await manage(gateway, "PATCH", `/keys/${id}`, { permissions: ["api:*"] });
+    expect((await ask(gateway, key)).status).toBe(200);
+    const rotated = await manage(gateway, "POST", `/keys/${id}/rotate`, { graceSeconds: 60 });
+    expect([(await ask(gateway, key)).status, (await ask(gateway, rotated.body.key)).status]).toEqual([200, 200]);
+    const again = await manage(gateway, "POST", `/keys/${id}/rotate`);
+    expect((await ask(gateway, rotated.body.key)).body).toMatchObject({
+      code: "INVALID_API_KEY",
+      message: expect.stringContaining("has expired"),
+    });
+    expect((await manage(gateway, "DELETE", `/keys/${id}`)).status).toBe(204);
+    expect((await ask(gateway, again.body.key)).body).toMatchObject({
+      code: "INVALID_API_KEY",
+      message: expect.stringContaining("was revoked"),
+    });
+    expect((await manage(gateway, "POST", `/keys/${id}/rotate`)).status).toBe(412);
+    expect((await manage(gateway, "DELETE", "/keys/key_nothing")).status).toBe(404);
+    const { body } = await manage(gateway, "GET", "/audit");
+    expect(body.entries.map(({ action }: { action: string }) => action)).toEqual([
+      ...["key.revoke", "key.rotate", "key.rotate", "key.change", "key.create"],
+    ]);
+  });
+
+  test("outlives a restart, and so does its revocation", async () => {
+    const folder = tempFolder();
+    const open = async () => start({ stores: await openFileStores(folder, isStoredService, isStoredKey) });
+    const before = (await open()).gateway;
+    const good = await issue(before, ["api:read"]);
+    const bad = await issue(before, ["api:read"]);
+    await manage(before, "DELETE", `/keys/${bad.id}`);
+    await ask(before, good.key);
+    await before.close();
+    const after = (await open()).gateway;
+    expect([(await ask(after, good.key)).status, (await ask(after, bad.key)).status]).toEqual([200, 401]);
+    expect((await manage(after, "GET", `/keys/${good.id}`)).body).toMatchObject({ uses: 2, state: "active" });
+  });
+
+  test("protects a plane that was open until then", async () => {
+    const { gateway } = await start({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
+    expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(200);
+    const { key } = await issue(gateway, ["api:read"]);
+    expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(401);
+    expect((await ask(gateway, key)).status).toBe(200);
+  });
+
+  test("is explained, with the permission that is missing", async () => {
+    const { gateway } = await start();
+    const { id } = await issue(gateway, ["api:GET:/public/**"]);
+    const explain = async (path: string) =>
+      (await manage(gateway, "POST", "/explain", { method: "GET", path, caller: id })).body;
+    expect(await explain("/proxy/api/public/x")).toMatchObject({ verdict: "forward", request: { caller: id } });
+    expect(await explain("/proxy/api/private")).toMatchObject({
+      verdict: "refuse",
+      refusal: { code: "INSUFFICIENT_PERMISSIONS", message: expect.stringContaining("api:GET:/private") },
+    });
+  });
+});
+
+describe("a key for /manage", () => {
+  async function operate(gateway: TestGateway, key: string, method: string, path: string, body?: object) {
+    const answer = await manage(gateway, method, path, body, { "x-api-key": key });
+    return answer.body?.code ?? answer.status;
+  }
+
+  test.each([
+    ["manage:read", 200, 200, "INSUFFICIENT_PERMISSIONS", "INSUFFICIENT_PERMISSIONS"],
+    ["manage:services", 200, "INSUFFICIENT_PERMISSIONS", 200, "INSUFFICIENT_PERMISSIONS"],
+    ["manage:keys", "INSUFFICIENT_PERMISSIONS", 200, "INSUFFICIENT_PERMISSIONS", 201],
+    ["manage:*", 200, 200, 200, 201],
+  ])("%s: services %s, keys %s, reload %s, a key %s", async (permission, services, keys, reload, created) => {
+    const { gateway } = await start();
+    const { key } = await issue(gateway, [permission, "api:read"]);
+    expect(await operate(gateway, key, "GET", "/services")).toBe(services);
+    expect(await operate(gateway, key, "GET", "/keys")).toBe(keys);
+    expect(await operate(gateway, key, "POST", "/reload")).toBe(reload);
+    const minted = { name: "mine", permissions: ["api:GET:/x"] };
+    expect(await operate(gateway, key, "POST", "/keys", minted)).toBe(created);
+  });
+
+  test("grants no more than it holds, by making, changing or rotating a key", async () => {
+    const { gateway } = await start();
+    const strong = await issue(gateway, ["*:*"]);
+    const { key } = await issue(gateway, ["manage:keys", "api:read"]);
+    for (const permissions of [
+      ["api:write"],
+      ["*:read"],
+      ["manage:*"],
+      ["manage:services"],
+      ["api:read", "other:GET"],
+    ]) {
+      expect(await operate(gateway, key, "POST", "/keys", { name: "more", permissions })).toBe(
+        "INSUFFICIENT_PERMISSIONS",
+      );
+    }
+    expect(await operate(gateway, key, "POST", `/keys/${strong.id}/rotate`)).toBe("INSUFFICIENT_PERMISSIONS");
+    expect(await operate(gateway, key, "PATCH", `/keys/${strong.id}`, { name: "x" })).toBe("INSUFFICIENT_PERMISSIONS");
+  });
+});
+
+test.each([
+  [{}, { name: expect.anything(), permissions: expect.anything() }],
+  [{ name: "a", permissions: [] }, { permissions: expect.anything() }],
+  [{ name: "a", permissions: ["github"] }, { permissions: [expect.stringContaining("github")] }],
+  [{ name: "a\nb", permissions: ["a:read"] }, { name: expect.anything() }],
+  [{ name: "a", permissions: ["a:read"], expiresAt: "2001-01-01T00:00:00Z" }, { expiresAt: expect.anything() }],
+  [{ name: "a", permissions: ["a:read"], expiresAt: "tomorrow" }, { expiresAt: expect.anything() }],
+  [
+    { name: "a", permissions: ["a:read"], allowIps: ["300.1.1.1"] },
+    { allowIps: [expect.stringContaining("300.1.1.1")] },
+  ],
+  [{ name: "a", permissions: ["a:read"], constructor: 1 }, { constructor: expect.anything() }],
+  [[], { body: expect.anything() }],
+])("a key that is not valid is refused field by field: %j", async (body, details) => {
+  const { gateway } = await start();
+  const refused = await manage(gateway, "POST", "/keys", body);
+  expect([refused.status, refused.body.code]).toEqual([400, "VALIDATION_ERROR"]);
+  expect(refused.body.details).toMatchObject(details);
+  expect((await manage(gateway, "GET", "/keys")).body.count).toBe(0);
+});
