@@ -149,6 +149,12 @@ export const CATALOGUE = {
     hint: "Wait for the seconds in Retry-After, or raise `rateLimit` of this service.",
     proxyStatus: "http_request_denied",
   },
+  TOO_MANY_AUTH_FAILURES: {
+    status: 429,
+    title: "Too many authentication failures",
+    hint: "Wait for the seconds in Retry-After; keys that worked from this address within the hour are taken meanwhile.",
+    proxyStatus: "http_request_denied",
+  },
   UPSTREAM_QUOTA_EXHAUSTED: {
     status: 429,
     title: "Upstream quota exhausted",

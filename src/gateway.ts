@@ -3,6 +3,7 @@
  * Invariant: no state outside what is made here, so that two gateways can live in one process.
  */
 import { createIssuedKeys } from "./callers/issued-keys.ts";
+import { createLockOut } from "./callers/lock-out.ts";
 import { carriesKey } from "./callers/presented-keys.ts";
 import type { StoredKey } from "./callers/stored-key.ts";
 import type { Config } from "./config/load-config.ts";
@@ -206,7 +207,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     },
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
     load: options.load ?? (() => config),
-    keyUsage: stores.keyUsage,
+    ...{ keyUsage: stores.keyUsage, lockOut: createLockOut() },
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,

@@ -6,6 +6,7 @@
 import { createCallers } from "./callers/callers.ts";
 import type { IssuedKeys } from "./callers/issued-keys.ts";
 import type { KeyUsage } from "./callers/key-usage.ts";
+import type { LockOut } from "./callers/lock-out.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import { createControlPlane } from "./control-plane/app.ts";
@@ -31,6 +32,7 @@ export interface LastingParts
     Omit<UpstreamContext, "settings"> {
   readonly issuedKeys: IssuedKeys;
   readonly keyUsage: KeyUsage;
+  readonly lockOut: LockOut;
   /** Reads the configuration as a reload would. @throws ConfigProblems */
   readonly load: () => Config;
   /** DATA_DIR; undefined where state is in memory. */
@@ -69,7 +71,7 @@ export function createGeneration(
   previous?: Generation,
 ): Generation {
   const { settings } = config;
-  const callers = createCallers(config, lasting.issuedKeys);
+  const callers = createCallers(config, lasting.issuedKeys, lasting.lockOut);
   const cors = createCors(settings);
   const upstreams = openUpstreams(services, { ...lasting, settings }, previous);
   const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners: lasting.ownListeners };

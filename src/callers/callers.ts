@@ -7,6 +7,7 @@ import type { Config } from "../config/load-config.ts";
 import type { Secret } from "../config/secret.ts";
 import { hasIssuedForm } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
+import type { LockOut } from "./lock-out.ts";
 import type { PresentedKeys } from "./presented-keys.ts";
 import { createRefusedKeys, faultOf, type KeyFault, type RefusedKeys } from "./refused-keys.ts";
 
@@ -35,8 +36,13 @@ export type Authentication =
   | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: "expired" | "revoked" | undefined };
 
 export interface Callers {
-  /** Decides for one plane: bearer before header before query, the first valid one wins. */
-  authenticate(plane: Plane, presented: PresentedKeys): Authentication;
+  /**
+   * Decides for one plane: bearer before header before query, the first valid one wins.
+   * @param address whose guesses are counted; left out, nothing is.
+   */
+  authenticate(plane: Plane, presented: PresentedKeys, address?: string): Authentication;
+  /** Ms for which whoever presents these keys from there is locked out for guessing; 0 where they are not. */
+  lockedForMs(plane: Plane, presented: PresentedKeys, address: string): number;
   /** What would be decided for a caller of this id, who would have shown its key; undefined for an id that nobody has. */
   assume(plane: Plane, callerId: string): Authentication | undefined;
   /** Counts a refusal by what was wrong with the key. */
@@ -53,6 +59,7 @@ export interface Callers {
 export function createCallers(
   config: Pick<Config, "proxyPlane" | "managementPlane">,
   issuedKeys: Pick<KeyIndex, "find" | "findById" | "counts">,
+  lockOut: LockOut,
 ): Callers {
   const planes = { proxy: config.proxyPlane, management: config.managementPlane };
   const digests = {
@@ -94,7 +101,19 @@ export function createCallers(
   return {
     rememberRefused: (plane, presented) => refused.add(plane, faultIn(plane, presented)),
     refusedKeys: refused.list,
-    authenticate(plane, presented) {
+    lockedForMs(plane, { bearer, header, query }, address) {
+      const now = performance.now();
+      const lockedForMs = lockOut.lockedForMs(address, now);
+      if (lockedForMs === 0 || !isProtected(plane)) return 0;
+      const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
+      // Whose key worked from there goes on: in a sidecar everyone has one address.
+      return keys.length === 0 || keys.some((key) => lockOut.stays(address, sha256(key), now)) ? 0 : lockedForMs;
+    },
+    authenticate(plane, presented, address) {
+      const known = (caller: Caller, digest: string): Authentication => {
+        if (address !== undefined) lockOut.noteGood(address, digest, performance.now());
+        return { verdict: "known", caller };
+      };
       if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
       const other: Plane = plane === "proxy" ? "management" : "proxy";
       let seen = false;
@@ -104,16 +123,18 @@ export function createCallers(
         for (const key of slot) {
           seen = true;
           const digest = sha256(key);
-          if (opens(plane, digest)) return { verdict: "known", caller: callers[plane] };
+          if (opens(plane, digest)) return known(callers[plane], digest);
           otherPlane ||= opens(other, digest);
           const issued = findIssued(key);
           if (issued === undefined) continue;
           const { state } = issued;
           if (state !== "active") ended = state;
-          else if (isFor(plane, issued)) return { verdict: "known", caller: { id: issued.id, issued } };
+          else if (isFor(plane, issued)) return known({ id: issued.id, issued }, digest);
           else otherPlane = true;
         }
       }
+      const isGuess = seen && !otherPlane && ended === undefined;
+      if (isGuess && address !== undefined) lockOut.noteUnknown(address, performance.now());
       return seen
         ? { verdict: "unknown", otherPlane, ended }
         : { verdict: "missing", otherScheme: presented.otherScheme };

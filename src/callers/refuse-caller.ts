@@ -7,8 +7,21 @@ const KEY_VARIABLE: Record<Plane, string> = { proxy: "PROXY_API_KEY", management
 const PLANE_PATH: Record<Plane, string> = { proxy: "/proxy", management: "/manage" };
 
 /** Lets in, or refuses and remembers what was wrong with the key, for the diagnostics. */
-export function authenticateOrRefuse(plane: Plane, callers: Callers, presented: PresentedKeys): Caller | GatewayError {
-  const decided = callerOrRefusal(plane, callers.authenticate(plane, presented));
+export function authenticateOrRefuse(
+  plane: Plane,
+  callers: Callers,
+  presented: PresentedKeys,
+  address: string,
+): Caller | GatewayError {
+  const lockedForMs = callers.lockedForMs(plane, presented, address);
+  if (lockedForMs > 0) {
+    const seconds = Math.ceil(lockedForMs / 1_000);
+    return new GatewayError("TOO_MANY_AUTH_FAILURES", {
+      message: `Too many unknown keys came from this address. It may try again in ${seconds} second${seconds === 1 ? "" : "s"}.`,
+      headers: ["Retry-After", String(seconds)],
+    });
+  }
+  const decided = callerOrRefusal(plane, callers.authenticate(plane, presented, address));
   if (decided instanceof GatewayError) callers.rememberRefused(plane, presented);
   return decided;
 }

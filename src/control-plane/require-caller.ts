@@ -27,7 +27,7 @@ export function requireCaller(
       const refusal = guardOpenPlane(incoming.headers);
       if (refusal !== undefined) throw refusal;
     }
-    const caller = authenticateOrRefuse(plane, callers, presentedKeysOf(incoming));
+    const caller = authenticateOrRefuse(plane, callers, presentedKeysOf(incoming), clients.addressOf(incoming));
     if (caller instanceof GatewayError) throw caller;
     const { method, url = "" } = incoming;
     if (plane === "management") {

@@ -5,15 +5,15 @@ import { authenticateOrRefuse, callerOrAnybody, callerOrRefusal } from "../calle
 import type { Service } from "../config/schema.ts";
 import type { GatewayError } from "../errors.ts";
 
-/** Decides, and remembers a refusal. @param access of the service that is asked for; undefined where there is none. */
+/** Decides, and remembers a refusal. `access` is that of the service that is asked for; undefined where there is none. */
 export function authenticate(
   callers: Callers,
   presented: PresentedKeys,
-  access: Service["access"] | undefined,
+  { access, address }: { readonly access: Service["access"] | undefined; readonly address: string },
 ): Caller | GatewayError {
   return access === "public"
     ? callerOrAnybody("proxy", callers, presented)
-    : authenticateOrRefuse("proxy", callers, presented);
+    : authenticateOrRefuse("proxy", callers, presented, address);
 }
 
 export function decideCaller(

@@ -89,7 +89,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.enterGateway(inFlight);
 
       const presented = readPresentedKeys(req.rawHeaders, identified.query);
-      const caller = admit(authenticate(callers, presented, identified.prepared?.service.access));
+      const access = identified.prepared?.service.access;
+      const caller = admit(authenticate(callers, presented, { access, address: exchange.clientAddress }));
       exchange.callerId = caller.id;
 
       const route = admit(decideRoute(identified, registry));

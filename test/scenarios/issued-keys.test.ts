@@ -216,3 +216,39 @@ test.each([
   expect(refused.body.details).toMatchObject(details);
   expect((await manage(gateway, "GET", "/keys")).body.count).toBe(0);
 });
+
+describe("guessing", () => {
+  const guess = (gateway: TestGateway, path: string, key = `guess-${Math.random()}`) =>
+    fetch(gateway.url + path, { headers: { "x-api-key": key } });
+
+  test.each([
+    ["/proxy/api/x", "on the proxy plane"],
+    ["/manage/services", "on the management plane"],
+    ["/proxy/services", "at the lists of callers"],
+    ["/status", "where a key only shows more"],
+  ])("ends after ten unknown keys: at %s, %s", async (path) => {
+    const { gateway } = await start();
+    for (let i = 0; i < 10; i++) await guess(gateway, path);
+    const locked = await guess(gateway, "/manage/keys", MANAGEMENT_KEY);
+    expect([locked.status, locked.headers.get("x-proxy-error")]).toEqual([429, "TOO_MANY_AUTH_FAILURES"]);
+    expect(Number(locked.headers.get("retry-after"))).toBeGreaterThan(50);
+    const status = (await (await guess(gateway, "/status", MANAGEMENT_KEY)).json()) as { services: object[] };
+    expect(JSON.stringify(status.services)).not.toContain("baseUrl");
+    expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(401);
+  });
+
+  test("shuts out nobody whose key worked from there, and no key that is merely over, or for the other plane", async () => {
+    const { gateway } = await start();
+    const { id, key } = await issue(gateway, ["api:read"]);
+    expect((await ask(gateway, key)).status).toBe(200);
+    await manage(gateway, "DELETE", `/keys/${id}`);
+    for (let i = 0; i < 12; i++) expect((await ask(gateway, key)).status).toBe(401);
+    for (let i = 0; i < 12; i++) expect((await ask(gateway, MANAGEMENT_KEY)).status).toBe(401);
+    for (let i = 0; i < 12; i++) expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(401);
+    expect((await ask(gateway, PROXY_KEY)).status).toBe(200);
+    for (let i = 0; i < 10; i++) await guess(gateway, "/proxy/api/x");
+    expect((await guess(gateway, "/proxy/api/x")).status).toBe(429);
+    expect((await ask(gateway, PROXY_KEY)).status).toBe(200);
+    expect((await manage(gateway, "GET", "/keys")).status).toBe(200);
+  });
+});

@@ -354,6 +354,14 @@ const REFUSALS: readonly Refusal[] = [
     ...{ code: "IP_NOT_ALLOWED", operation: GET_PROXIED, asked: proxied("reading/") },
     headersOf: (started) => issuedFor(started, { allowIps: ["192.0.2.1"] }),
   },
+  {
+    ...{ code: "TOO_MANY_AUTH_FAILURES", operation: "GET /manage/keys", asked: { headers: { "x-api-key": "wrong" } } },
+    before: async ({ gateway }) => {
+      for (let i = 0; i < 10; i++) {
+        await ask(gateway.port, { method: "GET", path: "/manage/keys", headers: { "x-api-key": `guess-${i}` } });
+      }
+    },
+  },
   { code: "NOT_FOUND", operation: "DELETE /manage/keys/{id}", asked: { path: "/manage/keys/no", headers: operator } },
   {
     ...{ code: "VALIDATION_ERROR", operation: "POST /manage/keys" },

@@ -80,6 +80,10 @@ const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
     },
     example: { message: "Rate limit exceeded for github. Resets in 25 seconds." },
   },
+  TOO_MANY_AUTH_FAILURES: {
+    headers: { "Retry-After": header("s", true, "integer") },
+    example: { message: "Too many unknown keys came from this address. It may try again in 41 seconds." },
+  },
   UPSTREAM_QUOTA_EXHAUSTED: {
     headers: {
       "Retry-After": header("s", true, "integer"),

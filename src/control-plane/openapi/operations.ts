@@ -31,7 +31,10 @@ export const ANYWHERE = [
   ...(["EXPECTATION_FAILED", "HEADERS_TOO_LARGE", "INTERNAL_ERROR", "NOT_IMPLEMENTED", "LOOP_DETECTED"] as const),
 ] satisfies readonly ErrorCode[];
 
-const AT_THE_KEY = ["MISSING_CREDENTIALS", "INVALID_API_KEY", "ORIGIN_NOT_ALLOWED", "HOST_NOT_ALLOWED"] as const;
+const AT_THE_KEY = [
+  ...(["MISSING_CREDENTIALS", "INVALID_API_KEY", "TOO_MANY_AUTH_FAILURES"] as const),
+  ...(["ORIGIN_NOT_ALLOWED", "HOST_NOT_ALLOWED"] as const),
+] as const;
 
 /** Of a key that was issued for less. */
 const OF_THE_KEY = ["INSUFFICIENT_PERMISSIONS", "IP_NOT_ALLOWED"] as const;
