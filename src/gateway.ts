@@ -14,6 +14,7 @@ import { createQuotaContext } from "./data-plane/quota/service-quota.ts";
 import { createEchoUpstream } from "./echo-upstream.ts";
 import type { LastingParts } from "./generation.ts";
 import { createGenerations, type Generations } from "./generations.ts";
+import { createKeyLimits } from "./limits/key-limits.ts";
 import { createInstance } from "./perimeter/instance.ts";
 import { createPressureMonitor } from "./pressure/monitor.ts";
 import { Slots } from "./pressure/slots.ts";
@@ -181,6 +182,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     logger.error({ err: error }, "what is known of quotas, or of the use of keys, could not be written");
   const quota = createQuotaContext(stores.quota, stores.fingerprint, settings.MAX_IN_FLIGHT);
   const issuedKeys = createIssuedKeys({ records: stores.keys, usage: stores.keyUsage });
+  issuedKeys.onEnd((_, digest) => tunnels.endThoseOfKey(digest));
   const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({
     config: () => generations.current.config,
@@ -207,7 +209,7 @@ async function buildLastingParts(input: LastingPartsInput): Promise<LastingParts
     },
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
     load: options.load ?? (() => config),
-    ...{ keyUsage: stores.keyUsage, lockOut: createLockOut() },
+    ...{ keyUsage: stores.keyUsage, lockOut: createLockOut(), keyLimits: createKeyLimits() },
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,

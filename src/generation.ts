@@ -17,6 +17,7 @@ import { probe } from "./data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "./data-plane/pipeline.ts";
 import { createDiagnostics } from "./diagnostics/diagnostics.ts";
 import { type BoundListener, createDiagnosticsContext } from "./diagnostics-context.ts";
+import type { KeyLimits } from "./limits/key-limits.ts";
 import { createClientView } from "./perimeter/client-view.ts";
 import { type Cors, createCors } from "./perimeter/cors.ts";
 import { createForeignPageGuard, createHostList, createOpenPlaneGuard, type HostList } from "./perimeter/open-plane.ts";
@@ -33,6 +34,7 @@ export interface LastingParts
   readonly issuedKeys: IssuedKeys;
   readonly keyUsage: KeyUsage;
   readonly lockOut: LockOut;
+  readonly keyLimits: KeyLimits;
   /** Reads the configuration as a reload would. @throws ConfigProblems */
   readonly load: () => Config;
   /** DATA_DIR; undefined where state is in memory. */

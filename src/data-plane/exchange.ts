@@ -3,6 +3,7 @@
  * Invariant: it owns the client's pair, `req` and `res`, and is the only place that knows whether the client is still there.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { FoundKey } from "../callers/key-index.ts";
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import type { LimitState } from "../limits/limiters.ts";
 import type { Slots } from "../pressure/slots.ts";
@@ -21,6 +22,8 @@ export class Exchange {
 
   serviceKey = "";
   callerId = "";
+  /** The issued key of its caller. */
+  issued: FoundKey | undefined;
   attempts = 0;
   /** ms that it waited for the upstream's quota; 0 when it did not have to. */
   queuedMs = 0;

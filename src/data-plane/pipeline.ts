@@ -8,6 +8,7 @@ import type { Callers } from "../callers/callers.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
+import type { KeyLimits } from "../limits/key-limits.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { Connections } from "../perimeter/connections.ts";
 import type { Cors } from "../perimeter/cors.ts";
@@ -45,6 +46,7 @@ export interface PipelineParts {
   readonly clients: ClientView;
   readonly callers: Callers;
   readonly keyUsage: Pick<KeyUsage, "note">;
+  readonly keyLimits: KeyLimits;
   readonly cors: Cors;
   /** Asked only while the plane has no key. */
   readonly guardOpenPlane: OpenPlaneGuard;
@@ -98,11 +100,17 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.serviceKey = prepared.service.key;
       admit(decidePermission(exchange, route, caller));
       if (caller.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
+      exchange.issued = caller.issued;
       admit(decideAuthorization(exchange, prepared));
       admit(decideCredential(prepared.credential, prepared.service.key));
       admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
       exchange.enterService(prepared.slots);
       exchange.times = prepared.times;
+      const keyLimit = parts.keyLimits.of(caller.issued);
+      if (keyLimit !== undefined) {
+        const state = await keyLimit.spend({ callerId: caller.id, address: exchange.clientAddress });
+        admit(decideRateLimit(state, "this key", Date.now()));
+      }
       if (prepared.limiter !== undefined) {
         exchange.limit = await prepared.limiter.spend({ callerId: caller.id, address: exchange.clientAddress });
         admit(decideRateLimit(exchange.limit, prepared.service.key, Date.now()));

@@ -1,7 +1,9 @@
 /** Issued keys, by curl: made, used, refused, changed, rotated, revoked; and the same after a restart. */
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { WebSocket } from "ws";
 import { isStoredKey } from "../../src/callers/stored-key.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
@@ -10,6 +12,7 @@ import { type GatewaySetup, MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGa
 import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
 
@@ -118,6 +121,46 @@ describe("an issued key", () => {
     expect(body.entries.map(({ action }: { action: string }) => action)).toEqual([
       ...["key.revoke", "key.rotate", "key.rotate", "key.change", "key.create"],
     ]);
+  });
+
+  test("has a limit of its own, that a change begins anew and nothing else does", async () => {
+    const { gateway } = await start();
+    const { id, key } = await issue(gateway, ["*:*"], { rateLimit: { maxRequests: 2, windowMs: 60_000 } });
+    const other = await issue(gateway, ["*:*"]);
+    const statuses = async (count: number) => {
+      const all = [];
+      for (let i = 0; i < count; i++)
+        all.push((await ask(gateway, key, i % 2 === 0 ? "/proxy/api/x" : "/proxy/other/x")).status);
+      return all;
+    };
+    expect(await statuses(3)).toEqual([200, 200, 429]);
+    expect((await ask(gateway, key)).body).toMatchObject({ message: expect.stringContaining("for this key") });
+    expect((await ask(gateway, other.key)).status).toBe(200);
+    await manage(gateway, "PATCH", `/keys/${id}`, { name: "renamed" });
+    expect(await statuses(1)).toEqual([429]);
+    await manage(gateway, "PATCH", `/keys/${id}`, { rateLimit: { maxRequests: 3, windowMs: 60_000 } });
+    expect(await statuses(4)).toEqual([200, 200, 200, 429]);
+    await manage(gateway, "PATCH", `/keys/${id}`, { rateLimit: null });
+    expect(await statuses(4)).toEqual([200, 200, 200, 200]);
+  });
+
+  test("takes its WebSockets along when it is revoked, and no other", async () => {
+    const echo = await startWebSocketEcho();
+    const gateway = await startGateway({ env: KEYS, services: { ws: { baseUrl: echo.url, ws: true } } });
+    const connect = async (key: string) => {
+      const socket = new WebSocket(`${gateway.url.replace("http", "ws")}/proxy/ws/`, { headers: { "x-api-key": key } });
+      onTestFinished(() => socket.terminate());
+      await once(socket, "open");
+      return socket;
+    };
+    const ended = await issue(gateway, ["ws:read"]);
+    const kept = await issue(gateway, ["ws:read"]);
+    const [one, other] = [await connect(ended.key), await connect(kept.key)];
+    const closed = once(one, "close");
+    await manage(gateway, "DELETE", `/keys/${ended.id}`);
+    expect((await closed)[0]).toBe(1001);
+    other.send("still");
+    expect(String(((await once(other, "message")) as [Buffer])[0])).toBe("still");
   });
 
   test("outlives a restart, and so does its revocation", async () => {

@@ -24,6 +24,7 @@ const ITEM = {
   expiresAt: z.iso.datetime().nullable(),
   revokedAt: z.iso.datetime().nullable(),
   graceUntil: z.iso.datetime().nullable().describe("until then the key before the last rotation works"),
+  rateLimit: z.strictObject({ maxRequests: z.int(), windowMs: z.int() }).nullable(),
   allowIps: z.array(z.string()).readonly(),
   uses: z.int(),
   lastUsedAt: z.iso.datetime().nullable(),
@@ -35,7 +36,7 @@ const Issued = z.strictObject({ ...ITEM, key: z.string().describe("shown this on
 const EXAMPLE = {
   ...{ id: "key_4fT9kQ2mXa81", name: "ci", permissions: ["github:read"], state: "active" as const },
   ...{ createdAt: "2026-11-21T16:00:00.000Z", createdBy: "management-key", expiresAt: null, revokedAt: null },
-  ...{ graceUntil: null, allowIps: [], uses: 0, lastUsedAt: null },
+  ...{ graceUntil: null, rateLimit: null, allowIps: [], uses: 0, lastUsedAt: null },
 };
 const SHOWN_ONCE = { ...EXAMPLE, key: "bp_Zk3uY7cQ1mVbT9xW5nR8sL2dF6hJ4g0aQ9Z1b" };
 
@@ -44,6 +45,14 @@ const CHANGE = {
   name: { type: "string" as const, minLength: 1, maxLength: 100 },
   permissions: { ...texts, minItems: 1, maxItems: 50, description: "`github:read`, `github:GET:/repos/acme/**`" },
   expiresAt: { type: ["string", "null"] as ("string" | "null")[], description: "RFC 3339, in the future" },
+  rateLimit: {
+    type: ["object", "null"] as ("object" | "null")[],
+    ...{ additionalProperties: false, required: ["maxRequests", "windowMs"] },
+    properties: {
+      maxRequests: { type: "integer" as const, minimum: 1, maximum: 1_000_000_000 },
+      windowMs: { type: "integer" as const, minimum: 1_000, maximum: 2_147_483_647 },
+    },
+  },
   allowIps: { ...texts, maxItems: 50, description: "addresses and CIDRs; none: any" },
 };
 const body = (schema: object, example: object) => ({
@@ -176,7 +185,7 @@ const noStore: Parameters<OpenAPIHono<CallerEnv>["use"]>[1] = async (context, ne
   context.header("Cache-Control", "no-store");
 };
 
-function show({ rateLimit: _, permissions, allowIps, ...item }: ListedKey) {
+function show({ permissions, allowIps, ...item }: ListedKey) {
   return { ...item, permissions: [...permissions], allowIps: [...allowIps] };
 }
 

@@ -1,12 +1,14 @@
 /** The bodies of `/manage/keys`, field by field. Invariant: every problem at once, and what is not understood grants nothing. */
 import { parseAddressRange } from "../../callers/allowed-addresses.ts";
 import { parsePermission } from "../../callers/permissions.ts";
+import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
 
 export interface ReadKey {
   readonly name?: string;
   readonly permissions?: readonly string[];
   readonly expiresAt?: string | null;
+  readonly rateLimit?: { readonly maxRequests: number; readonly windowMs: number } | null;
   readonly allowIps?: readonly string[];
 }
 
@@ -29,6 +31,10 @@ const FIELDS: Fields = {
     }),
   expiresAt: (value) =>
     value === null || isFuture(value) ? [] : ["allowed: null, or a time in the future such as 2027-01-31T00:00:00Z"],
+  rateLimit: (value) =>
+    value === null || isRateLimit(value)
+      ? []
+      : [`allowed: null, or {maxRequests, windowMs}, the window of 1000 to ${LONGEST_TIMER_MS} ms`],
   allowIps: (value) =>
     listProblems(value, 0, (text) => {
       const parsed = parseAddressRange(text);
@@ -83,6 +89,15 @@ function listProblems(
     return [`allowed: a list of ${least} to ${LIST_LIMIT} texts`];
   }
   return value.flatMap(problemsOf);
+}
+
+function isRateLimit(value: unknown): boolean {
+  const isWhole = (number: unknown, least: number, most: number) =>
+    Number.isInteger(number) && (number as number) >= least && (number as number) <= most;
+  if (typeof value !== "object" || value === null) return false;
+  const { maxRequests, windowMs, ...others }: Readonly<Record<string, unknown>> = { ...value };
+  const isInBounds = isWhole(maxRequests, 1, 1_000_000_000) && isWhole(windowMs, 1_000, LONGEST_TIMER_MS);
+  return isInBounds && Object.keys(others).length === 0;
 }
 
 function isFuture(value: unknown): boolean {

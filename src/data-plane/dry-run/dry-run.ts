@@ -76,6 +76,8 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   log.take("authorize", decideAuthorization(exchange, prepared));
   log.take("credential", decideCredential(prepared.credential, key));
   log.take("service shed", decideServiceShed(prepared.slots, key, parts.retryAfterS));
+  const keyLimit = await parts.keyLimits.of(caller?.issued)?.peek({ callerId: caller?.id ?? "", address });
+  if (keyLimit !== undefined) log.take("key's rate limit", decideRateLimit(keyLimit, "this key", Date.now()));
   const limit = await prepared.limiter?.peek({ callerId: caller?.id ?? "", address });
   if (limit !== undefined) log.take("rate limit", decideRateLimit(limit, key, Date.now()));
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);

@@ -24,6 +24,8 @@ export interface Tunnels {
   run(upgrade: Upgrade, answerParts: AnswerParts): Promise<void>;
   /** From now on every WebSocket is told 1001 and ended, those whose handshake is under way included. */
   goAway(): void;
+  /** The same for those of an issued key that ended, or may do less than before. */
+  endThoseOfKey(digest: string): void;
   /** The same for those of a service that is served no more. */
   endThoseOf(service: PreparedService): void;
 }
@@ -32,7 +34,7 @@ export function createTunnels(): Tunnels {
   const proxy = createProxyServer();
   // What befalls a client's socket comes here too, and would be thrown if nobody listened. The exchange hears of it itself.
   proxy.on("error", () => {});
-  const tunnels = new Map<OpenTunnel, PreparedService>();
+  const tunnels = new Map<OpenTunnel, { readonly service: PreparedService; readonly digest: string | undefined }>();
   const ended = new WeakSet<PreparedService>();
   let isGoingAway = false;
 
@@ -64,9 +66,12 @@ export function createTunnels(): Tunnels {
     handshake.join();
     const { bytesWritten } = client;
     const tunnel = new OpenTunnel(client, handshake.socket, route.prepared.service.idleTimeoutMs ?? 0);
-    tunnels.set(tunnel, route.prepared);
+    const { issued } = exchange;
+    tunnels.set(tunnel, { service: route.prepared, digest: issued?.digest });
+    // Its key may have ended during the handshake.
+    const isOver = ended.has(route.prepared) || (issued !== undefined && issued.state !== "active");
     if (isGoingAway) tunnel.goAway();
-    else if (ended.has(route.prepared)) sendAway(tunnel);
+    else if (isOver) sendAway(tunnel);
     await tunnel.closed;
     tunnels.delete(tunnel);
     exchange.bytesIn = client.bytesRead - bytesRead + handshake.earlyBytes;
@@ -107,7 +112,10 @@ export function createTunnels(): Tunnels {
     endThoseOf(service) {
       // Those whose handshake is under way follow when it is over.
       ended.add(service);
-      for (const [tunnel, of] of tunnels) if (of === service) sendAway(tunnel);
+      for (const [tunnel, of] of tunnels) if (of.service === service) sendAway(tunnel);
+    },
+    endThoseOfKey(digest) {
+      for (const [tunnel, of] of tunnels) if (of.digest === digest) sendAway(tunnel);
     },
   };
 }
