@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
-import { MANAGEMENT_KEY } from "../support/gateway.ts";
+import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { runCommand, startProcess } from "../support/process.ts";
 import { startUpstream } from "../support/upstream.ts";
 
@@ -141,4 +141,34 @@ test.runIf(process.platform === "linux")("the management key is in no argument w
   expect(seen).toContain("keys");
   expect(seen).not.toContain(MANAGEMENT_KEY);
   expect(run.out() + run.err()).not.toContain(MANAGEMENT_KEY);
+});
+
+test("a real gateway's keys are made, used, rotated and revoked by command", async () => {
+  const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
+  const keys = (...words: string[]) =>
+    runCommand({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, ["keys", ...words, "--url", gateway.url]);
+  const ask = async (key: string) =>
+    (await fetch(`${gateway.url}/proxy/echo/x`, { headers: { "x-api-key": key } })).status;
+  const made = await keys(
+    "create",
+    "ci",
+    "--permission",
+    "echo:read",
+    "--expires-in",
+    "30d",
+    "--rate-limit",
+    "100/60s",
+  );
+  const key = made.out.trim();
+  expect([made.code, await ask(key)]).toEqual([0, 200]);
+  const listed = JSON.parse((await keys("list", "--json")).out) as { keys: { id: string; uses: number }[] };
+  expect(listed.keys).toMatchObject([{ name: "ci", uses: 1, rateLimit: { maxRequests: 100, windowMs: 60_000 } }]);
+  const id = listed.keys[0]?.id as string;
+  const rotated = await keys("rotate", id, "--grace", "60");
+  expect([rotated.code, await ask(key), await ask(rotated.out.trim())]).toEqual([0, 200, 200]);
+  expect((await keys("revoke", id)).code).toBe(0);
+  expect([await ask(key), await ask(rotated.out.trim())]).toEqual([401, 401]);
+  const refused = await keys("create", "x", "--permission", "echo");
+  expect([refused.code, refused.out]).toEqual([2, ""]);
+  expect(refused.err).toContain("permissions");
 });

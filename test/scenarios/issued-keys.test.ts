@@ -219,6 +219,21 @@ describe("a key for /manage", () => {
     expect(await operate(gateway, key, "POST", "/keys", minted)).toBe(created);
   });
 
+  test("changes who may call a service only with manage:keys, too", async () => {
+    const { gateway } = await start({ env: { ...KEYS, EGRESS_ALLOW_PRIVATE: "true" } });
+    const { key } = await issue(gateway, ["manage:services"]);
+    const config = { baseUrl: "https://api.weather.example/" };
+    const refused = "INSUFFICIENT_PERMISSIONS";
+    const open = { ...config, access: "public" };
+    expect(await operate(gateway, key, "POST", "/services", { key: "weather", config: open })).toBe(refused);
+    expect(await operate(gateway, key, "POST", "/services", { key: "weather", config })).toBe(201);
+    expect(await operate(gateway, key, "PATCH", "/services/weather", { access: "public" })).toBe(refused);
+    expect(await operate(gateway, key, "PUT", "/services/weather", open)).toBe(refused);
+    expect((await manage(gateway, "PATCH", "/services/weather", { access: "public" })).status).toBe(200);
+    expect(await operate(gateway, key, "PUT", "/services/weather", config)).toBe(refused);
+    expect(await operate(gateway, key, "PATCH", "/services/weather", { retries: 1 })).toBe(200);
+  });
+
   test("grants no more than it holds, by making, changing or rotating a key", async () => {
     const { gateway } = await start();
     const strong = await issue(gateway, ["*:*"]);
