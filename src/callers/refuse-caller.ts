@@ -13,17 +13,30 @@ export function authenticateOrRefuse(
   presented: PresentedKeys,
   address: string,
 ): Caller | GatewayError {
-  const lockedForMs = callers.lockedForMs(plane, presented, address);
-  if (lockedForMs > 0) {
-    const seconds = Math.ceil(lockedForMs / 1_000);
-    return new GatewayError("TOO_MANY_AUTH_FAILURES", {
-      message: `Too many unknown keys came from this address. It may try again in ${seconds} second${seconds === 1 ? "" : "s"}.`,
-      headers: ["Retry-After", String(seconds)],
-    });
-  }
+  const locked = guessingRefusal(callers.lockedForMs(plane, presented, address));
+  if (locked !== undefined) return locked;
   const decided = callerOrRefusal(plane, callers.authenticate(plane, presented, address));
   if (decided instanceof GatewayError) callers.rememberRefused(plane, presented);
   return decided;
+}
+
+/** The same, and nothing is counted or remembered. */
+export function decideCallerOrRefusal(
+  plane: Plane,
+  callers: Callers,
+  presented: PresentedKeys,
+  address: string,
+): Caller | GatewayError {
+  const locked = guessingRefusal(callers.lockedForMs(plane, presented, address));
+  return locked ?? callerOrRefusal(plane, callers.authenticate(plane, presented));
+}
+
+function guessingRefusal(lockedForMs: number): GatewayError | undefined {
+  if (lockedForMs === 0) return undefined;
+  return new GatewayError("TOO_MANY_AUTH_FAILURES", {
+    message: "Too many unknown keys came from this address within a minute.",
+    headers: ["Retry-After", String(Math.ceil(lockedForMs / 1_000))],
+  });
 }
 
 /** For whom anybody may be: whoever has a good key is told apart all the same, and nobody is refused. */

@@ -1,7 +1,12 @@
 /** Who calls: the first step that can refuse a well-formed request, and the last one that a stranger sees. */
 import { ANONYMOUS, type Caller, type Callers } from "../callers/callers.ts";
 import type { PresentedKeys } from "../callers/presented-keys.ts";
-import { authenticateOrRefuse, callerOrAnybody, callerOrRefusal } from "../callers/refuse-caller.ts";
+import {
+  authenticateOrRefuse,
+  callerOrAnybody,
+  callerOrRefusal,
+  decideCallerOrRefusal,
+} from "../callers/refuse-caller.ts";
 import type { Service } from "../config/schema.ts";
 import type { GatewayError } from "../errors.ts";
 
@@ -19,11 +24,11 @@ export function authenticate(
 export function decideCaller(
   callers: Callers,
   presented: PresentedKeys,
-  access: Service["access"] | undefined,
+  { access, address }: { readonly access: Service["access"] | undefined; readonly address: string },
 ): Caller | GatewayError {
   return access === "public"
     ? callerOrAnybody("proxy", callers, presented)
-    : callerOrRefusal("proxy", callers.authenticate("proxy", presented));
+    : decideCallerOrRefusal("proxy", callers, presented, address);
 }
 
 /** The same for a caller who is only assumed; undefined for an id that nobody has. */

@@ -82,7 +82,7 @@ const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
   },
   TOO_MANY_AUTH_FAILURES: {
     headers: { "Retry-After": header("s", true, "integer") },
-    example: { message: "Too many unknown keys came from this address. It may try again in 41 seconds." },
+    example: { message: "Too many unknown keys came from this address within a minute." },
   },
   UPSTREAM_QUOTA_EXHAUSTED: {
     headers: {

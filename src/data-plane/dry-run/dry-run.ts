@@ -100,12 +100,13 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
 
 function decideWho(
   { callerId }: RequestToExplain,
-  { req }: Exchange,
+  { req, clientAddress: address }: Exchange,
   { query, prepared }: Identified,
   { callers }: DryRunParts,
 ): Caller | GatewayError {
   const access = prepared?.service.access;
-  if (callerId === undefined) return decideCaller(callers, readPresentedKeys(req.rawHeaders, query), access);
+  if (callerId === undefined)
+    return decideCaller(callers, readPresentedKeys(req.rawHeaders, query), { access, address });
   const assumed = decideAssumedCaller(callers, callerId, access);
   if (assumed !== undefined) return assumed;
   throw new GatewayError("VALIDATION_ERROR", {
