@@ -42,6 +42,7 @@ export interface Gateway {
   /** What is served now: the configuration's services, and what was changed at run time. */
   services(): readonly Service[];
   readonly warnings: readonly string[];
+  readonly issuedKeys: Pick<LastingParts["issuedKeys"], "counts">;
   readonly audit: Audit;
   /** Told each time that what is served has changed. */
   onChange(listener: () => void): void;
@@ -123,7 +124,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     get warnings() {
       return generations.current.warnings;
     },
-    audit: lasting.audit,
+    ...{ audit: lasting.audit, issuedKeys: lasting.issuedKeys },
     onChange: (listener) => void listeners.add(listener),
     checkForUpdate: () => generations.current.checkForUpdate(),
     reload: generations.reload,

@@ -7,9 +7,18 @@ import type { Gateway } from "../gateway.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { version } from "../version.ts";
 
-export function describeStart({ config, services, warnings, url, managementUrl, logger }: Gateway): void {
+export function describeStart(gateway: Gateway): void {
+  const { config, warnings, url, managementUrl, logger } = gateway;
   for (const warning of warnings) logger.warn(warning);
-  const start = { config, services: services(), url, managementUrl, isInContainer: findContainer() };
+  const hasIssuedKeys = gateway.issuedKeys.counts.proxy > 0;
+  const start = {
+    config,
+    services: gateway.services(),
+    url,
+    managementUrl,
+    hasIssuedKeys,
+    isInContainer: findContainer(),
+  };
   for (const line of startLines(start)) logger.info(line);
 }
 
@@ -24,12 +33,19 @@ export interface Start {
   readonly services: readonly Service[];
   readonly url: string;
   readonly managementUrl?: string | undefined;
+  /** For the proxy plane: they protect it where nothing else does. */
+  readonly hasIssuedKeys?: boolean;
   /** Others would have to come in from outside of one. */
   readonly isInContainer?: boolean;
 }
 
-export function startLines({ config, services: served, url, managementUrl, isInContainer = false }: Start): string[] {
-  const hasKey = config.proxyPlane.isProtected;
+export function startLines({ config, services: served, url, managementUrl, ...more }: Start): string[] {
+  const { isInContainer = false, hasIssuedKeys = false } = more;
+  const { proxyPlane } = config;
+  const hasKey = proxyPlane.isProtected || (hasIssuedKeys && !proxyPlane.isOpen);
+  const proxyKey = proxyPlane.isProtected
+    ? `PROXY_API_KEY${hasIssuedKeys ? ", or an issued key" : ""}`
+    : "an issued key";
   const header = hasKey ? ' -H "Authorization: Bearer $PROXY_API_KEY"' : "";
   const local = url.replace("//0.0.0.0", "//127.0.0.1").replace("//[::]", "//[::1]");
   const hasEcho = served.some(({ key }) => key === "echo");
@@ -42,7 +58,7 @@ export function startLines({ config, services: served, url, managementUrl, isInC
     ...(managementUrl === undefined ? [] : [`/manage, /status, /metrics and /docs are on ${managementUrl} only`]),
     `Read: ${filesRead(config)}`,
     `Services: ${serviceWords(served)}`,
-    `/proxy/* ${protection(config.proxyPlane.isProtected, "PROXY_API_KEY", config)}${exceptions(served, hasKey)}`,
+    `/proxy/* ${hasKey ? `needs ${proxyKey}` : protection(false, "PROXY_API_KEY", config)}${exceptions(served, hasKey)}`,
     `/manage/* ${protection(config.managementPlane.isProtected, "MANAGEMENT_API_KEY", config)}`,
     `Try: curl ${local}/health`,
     `Try: curl${header} '${local}/proxy/${example}'`,

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { isStoredKey } from "../../src/callers/stored-key.ts";
+import { startLines } from "../../src/cli/describe-start.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
-import { tempFolder } from "../config/temp-folder.ts";
+import { load, tempFolder } from "../config/temp-folder.ts";
 import { type GatewaySetup, MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
@@ -183,6 +184,12 @@ describe("an issued key", () => {
     const { key } = await issue(gateway, ["api:read"]);
     expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(401);
     expect((await ask(gateway, key)).status).toBe(200);
+  });
+
+  test("is told of at the start, where it is what protects the plane", () => {
+    const start = { config: load(), services: [], url: "http://127.0.0.1:1" };
+    expect(startLines({ ...start, hasIssuedKeys: true })).toContain("/proxy/* needs an issued key");
+    expect(startLines(start).join()).toContain("/proxy/* is open to this machine");
   });
 
   test("is explained, with the permission that is missing", async () => {
