@@ -79,7 +79,7 @@ export function createCallers(
   };
 
   /** Whatever its state and whatever it opens; undefined for a text that is no issued key. */
-  const findIssued = (key: string) => (hasIssuedForm(key) ? issuedKeys.find(sha256(key)) : undefined);
+  const findIssued = (key: string, digest: string) => (hasIssuedForm(key) ? issuedKeys.find(digest) : undefined);
   const isFor = (plane: Plane, { permissions }: FoundKey) =>
     plane === "proxy" ? permissions.hasProxy : permissions.hasManage;
   // A key that was issued for the proxy plane protects it as PROXY_API_KEY does, where nobody said that it is open.
@@ -125,7 +125,7 @@ export function createCallers(
           const digest = sha256(key);
           if (opens(plane, digest)) return known(callers[plane], digest);
           otherPlane ||= opens(other, digest);
-          const issued = findIssued(key);
+          const issued = findIssued(key, digest);
           if (issued === undefined) continue;
           const { state } = issued;
           if (state !== "active") ended = state;
@@ -157,12 +157,12 @@ export function createCallers(
     },
     isOwnKey(token) {
       const digest = sha256(token);
-      return opens("proxy", digest) || opens("management", digest) || findIssued(token) !== undefined;
+      return opens("proxy", digest) || opens("management", digest) || findIssued(token, digest) !== undefined;
     },
     isProtected,
     planeOpenedBy(token) {
       const digest = sha256(token);
-      const issued = findIssued(token);
+      const issued = findIssued(token, digest);
       const isGood = issued?.state === "active";
       return (["proxy", "management"] as const).find(
         (plane) => opens(plane, digest) || (isGood && isFor(plane, issued)),

@@ -14,20 +14,16 @@ export interface AskedOfProxy {
 export function decideProxyPermission(caller: Caller, asked: AskedOfProxy): GatewayError | undefined {
   const { issued } = caller;
   if (issued === undefined) return undefined;
-  if (!issued.allowsAddress(asked.address)) return refuseAddress(asked.address);
+  const elsewhere = decideAddress(caller, asked.address);
+  if (elsewhere !== undefined) return elsewhere;
   const { serviceKey, method, path } = asked;
   if (issued.permissions.allowsProxy(serviceKey, method, path || "/")) return undefined;
   return refusePermission(requiredFor(serviceKey, method, path || "/"));
 }
 
-/** @param parts any one of which is enough. */
-export function decideManagePermission(
-  { issued }: Caller,
-  parts: readonly ManagePart[],
-  address: string,
-): GatewayError | undefined {
+/** @param parts any one of which is enough; the first is named where there is none. */
+export function decideManagePermission({ issued }: Caller, parts: readonly ManagePart[]): GatewayError | undefined {
   if (issued === undefined) return undefined;
-  if (!issued.allowsAddress(address)) return refuseAddress(address);
   if (parts.some((part) => issued.permissions.allowsManage(part))) return undefined;
   return refusePermission(`manage:${parts[0] ?? "*"}`);
 }
@@ -37,6 +33,8 @@ export function refusePermission(required: string): GatewayError {
   return new GatewayError("INSUFFICIENT_PERMISSIONS", { message, extra: { required } });
 }
 
-function refuseAddress(address: string): GatewayError {
+/** On every route: a key that is held to addresses is good for nothing elsewhere. */
+export function decideAddress({ issued }: Caller, address: string): GatewayError | undefined {
+  if (issued === undefined || issued.allowsAddress(address)) return undefined;
   return new GatewayError("IP_NOT_ALLOWED", { message: `The key may not be used from ${address}.` });
 }

@@ -1,8 +1,8 @@
 /** The key check of the control plane's routes: for callers under /proxy, for operators under /manage. */
 
-import type { MiddlewareHandler } from "hono";
+import type { Context, MiddlewareHandler } from "hono";
 import type { Caller, Callers, Plane } from "../callers/callers.ts";
-import { decideManagePermission } from "../callers/decide-issued.ts";
+import { decideAddress, decideManagePermission } from "../callers/decide-issued.ts";
 import type { ManagePart } from "../callers/permissions.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import { authenticateOrRefuse } from "../callers/refuse-caller.ts";
@@ -27,21 +27,26 @@ export function requireCaller(
       const refusal = guardOpenPlane(incoming.headers);
       if (refusal !== undefined) throw refusal;
     }
-    const caller = authenticateOrRefuse(plane, callers, presentedKeysOf(incoming), clients.addressOf(incoming));
+    const address = clients.addressOf(incoming);
+    const caller = authenticateOrRefuse(plane, callers, presentedKeysOf(incoming), address);
     if (caller instanceof GatewayError) throw caller;
-    const { method, url = "" } = incoming;
-    if (plane === "management") {
-      const refusal = decideManagePermission(caller, partsFor(method ?? "", url), clients.addressOf(incoming));
-      if (refusal !== undefined) throw refusal;
-    }
+    const refusal =
+      decideAddress(caller, address) ?? (plane === "management" ? decidePart(caller, context) : undefined);
+    if (refusal !== undefined) throw refusal;
     context.set("caller", caller);
     await next();
   };
 }
 
+/** By the path that routes are found by, however it was spelt. */
+function decidePart(caller: Caller, { req }: Context<CallerEnv>): GatewayError | undefined {
+  return decideManagePermission(caller, partsFor(req.method, req.path));
+}
+
 /** Permissions, any one of which opens a route: what only looks is open to `manage:read`, too. */
-function partsFor(method: string, url: string): readonly ManagePart[] {
-  const change: ManagePart = /^\/manage\/keys(?:[/?]|$)/.test(url) ? "keys" : "services";
-  if (url === "/manage/explain") return ["read", "services"];
-  return method === "GET" || method === "HEAD" ? [change, "read"] : [change];
+function partsFor(method: string, path: string): readonly ManagePart[] {
+  if (path === "/manage/explain") return ["read", "services"];
+  const [, room] = /^\/manage\/(keys|services)(?:\/|$)/.exec(path) ?? [];
+  if (method !== "GET" && method !== "HEAD") return [room === "keys" ? "keys" : "services"];
+  return room === undefined ? ["read"] : ["read", room as ManagePart];
 }

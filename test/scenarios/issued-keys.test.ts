@@ -93,7 +93,9 @@ describe("an issued key", () => {
   test("is held to its addresses", async () => {
     const { gateway } = await start();
     const { id, key } = await issue(gateway, ["api:read"], { allowIps: ["192.0.2.0/24"] });
-    expect((await ask(gateway, key)).body).toMatchObject({ code: "IP_NOT_ALLOWED" });
+    for (const path of ["/proxy/api/x", "/proxy/services", "/proxy/auth-test"]) {
+      expect((await ask(gateway, key, path)).body, path).toMatchObject({ code: "IP_NOT_ALLOWED" });
+    }
     expect((await manage(gateway, "PATCH", `/keys/${id}`, { allowIps: ["127.0.0.0/8"] })).status).toBe(200);
     expect((await ask(gateway, key)).status).toBe(200);
   });
@@ -239,6 +241,20 @@ describe("a key for /manage", () => {
     expect((await manage(gateway, "PATCH", "/services/weather", { access: "public" })).status).toBe(200);
     expect(await operate(gateway, key, "PUT", "/services/weather", config)).toBe(refused);
     expect(await operate(gateway, key, "PATCH", "/services/weather", { retries: 1 })).toBe(200);
+  });
+
+  test("is judged by the route, however its path is spelt, and reads no more than it says", async () => {
+    const { gateway } = await start();
+    const victim = await issue(gateway, ["api:read"]);
+    const { key } = await issue(gateway, ["manage:services"]);
+    const refused = "INSUFFICIENT_PERMISSIONS";
+    for (const path of [`/%6beys/${victim.id}`, `/key%73/${victim.id}`, `/keys/${victim.id}?a=/manage/services`]) {
+      expect([refused, "NOT_FOUND"], path).toContain(await operate(gateway, key, "DELETE", path));
+    }
+    for (const path of ["/%6beys", "/keys", "/audit", "/diagnostics", "/quota", "/key-debug"]) {
+      expect([refused, "NOT_FOUND"], path).toContain(await operate(gateway, key, "GET", path));
+    }
+    expect((await manage(gateway, "GET", `/keys/${victim.id}`)).body.state).toBe("active");
   });
 
   test("grants no more than it holds, by making, changing or rotating a key", async () => {
