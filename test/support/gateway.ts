@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { loadConfig } from "../../src/config/load-config.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
-import { type Gateway, type GatewayStores, openGateway } from "../../src/gateway.ts";
+import { type Gateway, openGateway } from "../../src/gateway.ts";
+import type { GatewayStores } from "../../src/lasting-parts.ts";
 
 export const PROXY_KEY = "proxy-key-0123456789abcdef";
 export const MANAGEMENT_KEY = "management-key-0123456789abcdef";
