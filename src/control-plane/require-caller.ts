@@ -1,11 +1,11 @@
 /** The key check of the control plane's routes: for callers under /proxy, for operators under /manage. */
 
 import type { Context, MiddlewareHandler } from "hono";
+import { authenticate } from "../callers/authenticate.ts";
 import type { Caller, Callers, Plane } from "../callers/callers.ts";
 import { decideAddress, decideManagePermission } from "../callers/decide-issued.ts";
 import type { ManagePart } from "../callers/permissions.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
-import { authenticateOrRefuse } from "../callers/refuse-caller.ts";
 import { GatewayError } from "../errors.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
@@ -28,7 +28,7 @@ export function requireCaller(
       if (refusal !== undefined) throw refusal;
     }
     const address = clients.addressOf(incoming);
-    const caller = authenticateOrRefuse(plane, callers, presentedKeysOf(incoming), address);
+    const caller = authenticate(callers, { plane, presented: presentedKeysOf(incoming), address });
     if (caller instanceof GatewayError) throw caller;
     const refusal =
       decideAddress(caller, address) ?? (plane === "management" ? decidePart(caller, context) : undefined);

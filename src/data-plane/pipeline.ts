@@ -4,6 +4,7 @@
  * ends in exactly one record, whatever was thrown.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { authenticate } from "../callers/authenticate.ts";
 import type { Callers } from "../callers/callers.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
@@ -20,7 +21,6 @@ import type { Slots } from "../pressure/slots.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { authenticate } from "./authenticate.ts";
 import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forward/forward.ts";
@@ -91,8 +91,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.enterGateway(inFlight);
 
       const presented = readPresentedKeys(req.rawHeaders, identified.query);
-      const access = identified.prepared?.service.access;
-      const caller = admit(authenticate(callers, presented, { access, address: exchange.clientAddress }));
+      const presentation = { plane: "proxy", presented, address: exchange.clientAddress } as const;
+      const caller = admit(authenticate(callers, presentation, identified.prepared?.service.access));
       exchange.callerId = caller.id;
 
       const route = admit(decideRoute(identified, registry));

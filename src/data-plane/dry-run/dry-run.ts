@@ -3,6 +3,7 @@
  * Invariant: it asks what the pipeline asks (`decide…`) and does nothing that the pipeline does: no place is taken, no point is
  * spent, nothing is sent, and no secret is in what it tells. `test/scenarios/explain.test.ts` holds it to the pipeline's verdicts.
  */
+import { decideAssumedCaller, decideCaller } from "../../callers/authenticate.ts";
 import type { Caller } from "../../callers/callers.ts";
 import { readPresentedKeys } from "../../callers/presented-keys.ts";
 import { GatewayError } from "../../errors.ts";
@@ -14,7 +15,6 @@ import { credentialState } from "../../registry/credential-state.ts";
 import type { ExplainedCredential, Explanation, RequestToExplain } from "../../registry/explanation.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
-import { decideAssumedCaller, decideCaller } from "../authenticate.ts";
 import { decideAuthorization, decidePermission } from "../authorize.ts";
 import { Exchange } from "../exchange.ts";
 import { forbiddenUrl } from "../forward/egress.ts";
@@ -105,8 +105,10 @@ function decideWho(
   { callers }: DryRunParts,
 ): Caller | GatewayError {
   const access = prepared?.service.access;
-  if (callerId === undefined)
-    return decideCaller(callers, readPresentedKeys(req.rawHeaders, query), { access, address });
+  if (callerId === undefined) {
+    const presented = readPresentedKeys(req.rawHeaders, query);
+    return decideCaller(callers, { plane: "proxy", presented, address }, access);
+  }
   const assumed = decideAssumedCaller(callers, callerId, access);
   if (assumed !== undefined) return assumed;
   throw new GatewayError("VALIDATION_ERROR", {
