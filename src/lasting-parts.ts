@@ -3,6 +3,7 @@
  * Invariant: whatever is stateful and belongs to no service is made here, and nowhere else.
  */
 import { createIssuedKeys } from "./callers/issued-keys.ts";
+import { createKeyRefusals } from "./callers/key-refusals.ts";
 import { createLockOut } from "./callers/lock-out.ts";
 import { carriesKey } from "./callers/presented-keys.ts";
 import type { StoredKey } from "./callers/stored-key.ts";
@@ -112,6 +113,7 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
     load: options.load ?? (() => config),
     ...{ keyUsage: stores.keyUsage, lockOut: createLockOut(), keyLimits: createKeyLimits() },
+    keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,

@@ -66,8 +66,8 @@ function faultOf(
   plane: Plane,
   { otherPlane, ended }: Extract<Authentication, { readonly verdict: "unknown" }>,
 ): string {
-  // Only whoever has all of the key hears of it.
-  if (ended !== undefined) return `the one sent ${ended === "expired" ? "has expired" : "was revoked"}`;
+  // Only whoever has all of the key hears of it; which of the two it was is in the log.
+  if (ended !== undefined) return "the one sent has expired or was revoked";
   if (otherPlane) return `the one sent is the ${plane === "proxy" ? "management" : "proxy"} key`;
   return "the one sent is not valid";
 }

@@ -5,8 +5,9 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Config } from "../config/load-config.ts";
 import type { Secret } from "../config/secret.ts";
-import { hasIssuedForm } from "./issued-key.ts";
+import { hasIssuedForm, isMisspelt } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
+import type { KeyRefusals } from "./key-refusals.ts";
 import type { LockOut } from "./lock-out.ts";
 import type { PresentedKeys } from "./presented-keys.ts";
 import { createRefusedKeys, faultOf, type KeyFault, type RefusedKeys } from "./refused-keys.ts";
@@ -44,7 +45,12 @@ export type Authentication =
   /** For guessing. */
   | { readonly verdict: "locked"; readonly forMs: number }
   /** `otherPlane`: it is a good key, but for the other plane. `ended`: it was one. */
-  | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: "expired" | "revoked" | undefined };
+  | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: EndedKey | undefined };
+
+interface EndedKey {
+  readonly id: string;
+  readonly state: "expired" | "revoked";
+}
 
 export interface Callers {
   /** Decides, and changes nothing: bearer before header before query, the first valid one wins. */
@@ -62,10 +68,16 @@ export interface Callers {
   planeOpenedBy(token: string): Plane | undefined;
 }
 
+/** What is noted of callers; it outlives a reload. */
+export interface CallerRecords {
+  readonly lockOut: LockOut;
+  readonly keyRefusals: Pick<KeyRefusals, "note">;
+}
+
 export function createCallers(
   config: Pick<Config, "proxyPlane" | "managementPlane">,
   issuedKeys: Pick<KeyIndex, "find" | "findById" | "counts">,
-  lockOut: LockOut,
+  { lockOut, keyRefusals }: CallerRecords,
 ): Callers {
   const planes = { proxy: config.proxyPlane, management: config.managementPlane };
   const digests = {
@@ -107,7 +119,7 @@ export function createCallers(
     const other: Plane = plane === "proxy" ? "management" : "proxy";
     let seen = false;
     let otherPlane = false;
-    let ended: "expired" | "revoked" | undefined;
+    let ended: EndedKey | undefined;
     for (const slot of [presented.bearer, presented.header, presented.query]) {
       for (const key of slot) {
         seen = true;
@@ -116,9 +128,9 @@ export function createCallers(
         otherPlane ||= opens(other, digest);
         const issued = findIssued(key, digest);
         if (issued === undefined) continue;
-        const { state } = issued;
-        if (state !== "active") ended = state;
-        else if (isFor(plane, issued)) return { verdict: "known", caller: { id: issued.id, issued }, digest };
+        const { id, state } = issued;
+        if (state !== "active") ended = { id, state };
+        else if (isFor(plane, issued)) return { verdict: "known", caller: { id, issued }, digest };
         else otherPlane = true;
       }
     }
@@ -132,6 +144,7 @@ export function createCallers(
     if (keys.some((key) => opens(plane === "proxy" ? "management" : "proxy", sha256(key)))) {
       return "the other plane's key";
     }
+    if (keys.some((key) => isMisspelt(key))) return "a misspelt issued key";
     const own = planes[plane].key?.reveal() ?? "";
     return keys.map((key) => faultOf(key, own, isSame)).find((fault) => fault !== "unknown") ?? "unknown";
   }
@@ -151,9 +164,10 @@ export function createCallers(
         if (digest !== undefined) lockOut.noteGood(address, digest, performance.now());
         return;
       }
-      const isGuess = verdict === "unknown" && !authentication.otherPlane && authentication.ended === undefined;
-      if (isGuess) lockOut.noteUnknown(address, performance.now());
-      refused.add(plane, faultIn(plane, presented));
+      const ended = verdict === "unknown" ? authentication.ended : undefined;
+      if (ended !== undefined) keyRefusals.note(ended.id, ended.state);
+      else if (verdict === "unknown" && !authentication.otherPlane) lockOut.noteUnknown(address, performance.now());
+      refused.add(plane, ended === undefined ? faultIn(plane, presented) : "ended");
     },
     assume(plane, callerId) {
       const keyPlane = (["proxy", "management"] as const).find((each) => callers[each].id === callerId);
@@ -161,8 +175,8 @@ export function createCallers(
       if (keyPlane === undefined && issued === undefined && callerId !== ANONYMOUS.id) return undefined;
       if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
       if (issued !== undefined) {
-        const { state } = issued;
-        if (state !== "active") return { verdict: "unknown", otherPlane: false, ended: state };
+        const { id, state } = issued;
+        if (state !== "active") return { verdict: "unknown", otherPlane: false, ended: { id, state } };
         if (isFor(plane, issued)) return { verdict: "known", caller: { id: issued.id, issued } };
         return { verdict: "unknown", otherPlane: true };
       }

@@ -3,6 +3,8 @@ import type { HttpBindings } from "@hono/node-server";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Callers, Plane } from "../callers/callers.ts";
 import type { IssuedKeys } from "../callers/issued-keys.ts";
+import type { KeyRefusals } from "../callers/key-refusals.ts";
+import type { KeyUsage } from "../callers/key-usage.ts";
 import type { PlaneConfig } from "../config/planes.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -64,6 +66,8 @@ export interface ControlPlaneParts {
   readonly serviceChanges: ServiceChanges;
   readonly audit: Audit;
   readonly issuedKeys: IssuedKeys;
+  readonly keyUsage: Pick<KeyUsage, "note">;
+  readonly keyRefusals: Pick<KeyRefusals, "noteError">;
   readonly fingerprint: Fingerprint;
   /** The gateway's own keys. */
   readonly planes: Readonly<Record<Plane, PlaneConfig>>;

@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { authenticate } from "../callers/authenticate.ts";
 import type { Callers } from "../callers/callers.ts";
+import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
@@ -46,6 +47,7 @@ export interface PipelineParts {
   readonly clients: ClientView;
   readonly callers: Callers;
   readonly keyUsage: Pick<KeyUsage, "note">;
+  readonly keyRefusals: Pick<KeyRefusals, "noteError">;
   readonly keyLimits: KeyLimits;
   readonly cors: Cors;
   /** Asked only while the plane has no key. */
@@ -94,13 +96,13 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const presentation = { plane: "proxy", presented, address: exchange.clientAddress } as const;
       const caller = admit(authenticate(callers, presentation, identified.prepared?.service.access));
       exchange.callerId = caller.id;
+      exchange.issued = caller.issued;
 
       const route = admit(decideRoute(identified, registry));
       const { prepared } = route;
       exchange.serviceKey = prepared.service.key;
       admit(decidePermission(exchange, route, caller));
       if (caller.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
-      exchange.issued = caller.issued;
       admit(decideAuthorization(exchange, prepared));
       admit(decideCredential(prepared.credential, prepared.service.key));
       admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));

@@ -111,12 +111,12 @@ describe("an issued key", () => {
     const again = await manage(gateway, "POST", `/keys/${id}/rotate`);
     expect((await ask(gateway, rotated.body.key)).body).toMatchObject({
       code: "INVALID_API_KEY",
-      message: expect.stringContaining("has expired"),
+      message: expect.stringContaining("has expired or was revoked"),
     });
     expect((await manage(gateway, "DELETE", `/keys/${id}`)).status).toBe(204);
     expect((await ask(gateway, again.body.key)).body).toMatchObject({
       code: "INVALID_API_KEY",
-      message: expect.stringContaining("was revoked"),
+      message: expect.stringContaining("has expired or was revoked"),
     });
     expect((await manage(gateway, "POST", `/keys/${id}/rotate`)).status).toBe(412);
     expect((await manage(gateway, "DELETE", "/keys/key_nothing")).status).toBe(404);

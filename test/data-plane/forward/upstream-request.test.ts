@@ -40,7 +40,7 @@ const parts = {
       managementPlane: { key: undefined, isProtected: false, isOpen: false },
     },
     { find: () => undefined, findById: () => undefined, counts: { proxy: 0, manage: 0 } },
-    createLockOut(),
+    { lockOut: createLockOut(), keyRefusals: { note() {} } },
   ),
 };
 
