@@ -30,7 +30,10 @@ import { version } from "./version.ts";
 /** What outlives a generation. */
 export interface LastingParts
   extends Pick<PipelineParts, "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "retryAfterS" | "tunnels">,
-    Pick<ControlPlaneParts, "openWebSockets" | "reload" | "serviceChanges" | "audit" | "fingerprint" | "mask">,
+    Pick<
+      ControlPlaneParts,
+      "openWebSockets" | "reload" | "serviceChanges" | "keyChanges" | "audit" | "fingerprint" | "mask"
+    >,
     Omit<UpstreamContext, "settings"> {
   readonly issuedKeys: IssuedKeys;
   readonly keyUsage: KeyUsage;

@@ -3,7 +3,7 @@
  * Invariant: a stored service that is none any more keeps nobody from listing, or from removing it: that is how it is mended.
  */
 import { isStoredKey, type StoredKey } from "../callers/stored-key.ts";
-import { type Config, loadConfig } from "../config/load-config.ts";
+import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
 import { type AuditEntry, createAudit } from "../registry/audit.ts";
@@ -16,6 +16,7 @@ import { findForbidden } from "../upstreams.ts";
 import { type CliFailure, refused } from "./cli-failure.ts";
 import { explained, holdDataDir } from "./offline-data-dir.ts";
 import { remark } from "./output.ts";
+import { readConfiguration } from "./read-configuration.ts";
 import type { ServiceDesk } from "./service-desk.ts";
 
 /** As the audit shows whoever did it. */
@@ -48,7 +49,7 @@ export async function openOfflineServices(): Promise<ServiceDesk> {
 
 function configuration(): Config {
   try {
-    return loadConfig();
+    return readConfiguration();
   } catch (error) {
     throw explained(error);
   }

@@ -18,6 +18,7 @@ import type { Slots } from "../pressure/slots.ts";
 import type { Audit } from "../registry/audit.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../registry/explanation.ts";
+import type { KeyChanges } from "../registry/key-changes.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { DescribedQuota } from "../registry/quota-state.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -65,7 +66,8 @@ export interface ControlPlaneParts {
   readonly reload: () => Promise<ReloadOutcome>;
   readonly serviceChanges: ServiceChanges;
   readonly audit: Audit;
-  readonly issuedKeys: IssuedKeys;
+  readonly issuedKeys: Pick<IssuedKeys, "find" | "counts">;
+  readonly keyChanges: KeyChanges;
   readonly keyUsage: Pick<KeyUsage, "note">;
   readonly keyRefusals: Pick<KeyRefusals, "noteError">;
   readonly fingerprint: Fingerprint;
