@@ -92,6 +92,20 @@ export function explainFailure(error: Error, service: Pick<Service, "key" | "con
   });
 }
 
+/** False for what the gateway refused or ended itself. */
+export function isUpstreamsFault({ code, cause }: GatewayError): boolean {
+  switch (code) {
+    case "UPSTREAM_UNREACHABLE":
+      return (cause as NodeJS.ErrnoException | undefined)?.code !== "UND_ERR_DESTROYED";
+    case "UPSTREAM_TLS_ERROR":
+    case "UPSTREAM_PROTOCOL_ERROR":
+    case "UPSTREAM_TIMEOUT":
+      return true;
+    default:
+      return false;
+  }
+}
+
 /** @param reason what the address is. */
 export function egressRefusal(serviceKey: string, reason: string): GatewayError {
   return new GatewayError("EGRESS_NOT_ALLOWED", {

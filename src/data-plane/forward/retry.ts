@@ -29,7 +29,7 @@ export function backoffMs(retry: number, chance: number): number {
 /** ms that `Retry-After` asks for, seconds or a date (RFC 9110 section 10.2.3); undefined when it says nothing readable. */
 export function retryAfterMs(value: string | string[] | undefined, now: number): number | undefined {
   if (typeof value !== "string") return undefined;
-  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
+  if (/^\d+$/.test(value)) return Number(value) * 1000;
   // Date.parse reads "-1" as a year; every form of an HTTP date names its month.
   const date = /[A-Za-z]{3}/.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
