@@ -88,7 +88,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
     }
     if (status !== undefined && !isRetriableStatus(status)) return undefined;
     if (!this.#isReplayable || this.#retries >= prepared.service.retries) return undefined;
-    const asked = retryAfterMs(headers?.["retry-after"], Date.now());
+    const asked = headers && retryAfterMs(headers, Date.now());
     const waitMs = Math.max(backoffMs(this.#retries, Math.random()), asked ?? 0);
     return waitMs < this.deadline.remainingMs && prepared.retryBudget.take() ? waitMs : undefined;
   }
