@@ -92,11 +92,14 @@ export function explainFailure(error: Error, service: Pick<Service, "key" | "con
   });
 }
 
-/** False for what the gateway refused or ended itself. */
+/** Let go of by ourselves, or out of descriptors or ports of our own. */
+const OWN_CAUSES: ReadonlySet<string | undefined> = new Set(["UND_ERR_DESTROYED", "EMFILE", "ENFILE", "EADDRNOTAVAIL"]);
+
+/** False for what the gateway refused or ended itself, or had no means for. */
 export function isUpstreamsFault({ code, cause }: GatewayError): boolean {
   switch (code) {
     case "UPSTREAM_UNREACHABLE":
-      return (cause as NodeJS.ErrnoException | undefined)?.code !== "UND_ERR_DESTROYED";
+      return !OWN_CAUSES.has((cause as NodeJS.ErrnoException | undefined)?.code);
     case "UPSTREAM_TLS_ERROR":
     case "UPSTREAM_PROTOCOL_ERROR":
     case "UPSTREAM_TIMEOUT":
