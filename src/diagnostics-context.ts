@@ -55,7 +55,7 @@ export function createDiagnosticsContext(
       [...upstreams.values()].map(({ service, prepared, dialOptions }) => ({
         ...{ service, isTlsStrict: dialOptions.isTlsStrict },
         ...{ limiter: prepared.limiter, slots: prepared.slots, times: prepared.times },
-        ...{ credentialRefusals: prepared.credentialRefusals, quota: prepared.quota },
+        ...{ credentialRefusals: prepared.credentialRefusals, quota: prepared.quota, breaker: prepared.breaker },
         connections: prepared.transport.connections,
       })),
     probe: generation.probe,

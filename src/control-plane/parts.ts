@@ -16,6 +16,7 @@ import type { HostList, OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Audit } from "../registry/audit.ts";
+import type { DescribedBreaker } from "../registry/breaker-state.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../registry/explanation.ts";
 import type { KeyChanges } from "../registry/key-changes.ts";
@@ -35,6 +36,8 @@ export interface ServiceLoad {
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  /** Undefined where it is switched off. */
+  readonly breaker: DescribedBreaker | undefined;
   /** Undefined where nobody asks for what the upstream allows. */
   readonly quota: DescribedQuota | undefined;
 }

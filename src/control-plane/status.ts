@@ -12,6 +12,7 @@ import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { version } from "../version.ts";
+import { Breaker } from "./breaker.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { Pressure } from "./up.ts";
@@ -40,6 +41,7 @@ const ServiceStatus = z
       })
       .nullable(),
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
+    breaker: Breaker.nullable().describe("null where it is switched off"),
     quota: z
       .strictObject({
         mode: z.enum(["off", "observe", "hold"]),
@@ -92,6 +94,7 @@ const route = createRoute({
           ...{ key: "github", name: "GitHub API", source: "preset", baseUrl: "https://api.github.com/" },
           credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
           ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
+          breaker: { state: "closed", failures: 0, requests: 12, retryAfter: null },
           quota: {
             ...{ mode: "hold", waiting: 0 },
             tightest: { bucket: "core", remaining: 4_321, limit: 5_000, resetIn: 1_512 },
@@ -161,7 +164,7 @@ function statusWord(isDraining: boolean, isUnderPressure: boolean) {
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {
-  const { limiter, slots, credentialRefusals, quota } = loadOf(service.key);
+  const { limiter, slots, credentialRefusals, breaker, quota } = loadOf(service.key);
   const { auth, credential } = service;
   return {
     key: service.key,
@@ -177,6 +180,7 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
     },
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
+    breaker: breaker?.describe() ?? null,
     quota: quota === undefined ? null : quotaWords(quota.describe(Date.now()), Date.now()),
     ws: service.ws,
   };

@@ -24,6 +24,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
+import { decideBreaker } from "./forward/breaker-gate.ts";
 import { Forwarding } from "./forward/forward.ts";
 import type { Tunnels } from "./forward/tunnel.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
@@ -106,6 +107,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       admit(decideAuthorization(exchange, prepared));
       admit(decideCredential(prepared.credential, prepared.service.key));
       admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
+      admit(decideBreaker(prepared));
       exchange.enterService(prepared.slots);
       exchange.times = prepared.times;
       const keyLimit = parts.keyLimits.of(caller.issued);

@@ -12,6 +12,7 @@ import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
+import type { DescribedBreaker } from "../registry/breaker-state.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { PoolState } from "../registry/pool-state.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
@@ -83,6 +84,8 @@ export interface DiagnosedService {
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  /** Undefined where it is switched off. */
+  readonly breaker: DescribedBreaker | undefined;
   /** Undefined where nobody asks for what the upstream allows. */
   readonly quota: DescribedQuota | undefined;
   readonly times: ServiceTimes;

@@ -17,6 +17,7 @@ import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
 import { decideAuthorization, decidePermission } from "../authorize.ts";
 import { Exchange } from "../exchange.ts";
+import { decideBreaker } from "../forward/breaker-gate.ts";
 import { forbiddenUrl } from "../forward/egress.ts";
 import { egressRefusal } from "../forward/explain-failure.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
@@ -76,6 +77,7 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   log.take("authorize", decideAuthorization(exchange, prepared));
   log.take("credential", decideCredential(prepared.credential, key));
   log.take("service shed", decideServiceShed(prepared.slots, key, parts.retryAfterS));
+  if (prepared.breaker !== undefined) log.take("breaker", decideBreaker(prepared));
   const keyLimit = await parts.keyLimits.of(caller?.issued)?.peek({ callerId: caller?.id ?? "", address });
   if (keyLimit !== undefined) log.take("key's rate limit", decideRateLimit(keyLimit, "this key", Date.now()));
   const limit = await prepared.limiter?.peek({ callerId: caller?.id ?? "", address });
@@ -94,6 +96,7 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
       limit === undefined
         ? null
         : { per: limit.per, limit: limit.limit, remaining: limit.remaining, resetIn: secondsToReset(limit) },
+    breaker: prepared.breaker?.describe() ?? null,
     quota: quota === undefined ? null : { bucket: quota.bucket, waitMs: Math.ceil(quota.waitMs) },
   };
 }
@@ -146,6 +149,7 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, k
     upstream: null,
     credential: null,
     rateLimit: null,
+    breaker: null,
     quota: null,
   };
 }
