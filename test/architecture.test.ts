@@ -78,7 +78,7 @@ describe("the house", () => {
     ["@hono/zod-openapi", ["control-plane/"]],
     // Its files are served, nothing of it runs here.
     ["swagger-ui-dist", []],
-    ["undici", ["data-plane/forward/transport.ts", "data-plane/forward/egress.ts"]],
+    ["undici", ["data-plane/forward/transport.ts", "data-plane/forward/transport/", "data-plane/forward/egress.ts"]],
     ["http-proxy-3", ["data-plane/forward/tunnel.ts"]],
     ["ws", ["data-plane/forward/tunnel.ts"]],
     ["pino", ["telemetry/logger.ts"]],

@@ -295,6 +295,7 @@ describe("an explanation", () => {
           "authorize",
           "credential",
           "service shed",
+          "connections",
           "rate limit",
         ],
         "egress",
