@@ -13,7 +13,7 @@ import type { StoredService } from "./registry/stored-service.ts";
 import { withStoredServices } from "./registry/stored-services.ts";
 import { createRetirement } from "./retirement.ts";
 import type { Records } from "./stores/records.ts";
-import type { MeasuredService } from "./telemetry/metrics.ts";
+import type { MeasuredService } from "./telemetry/service-gauges.ts";
 import { openUpstream } from "./upstreams.ts";
 
 export interface Generations {
@@ -172,6 +172,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
         key,
         inFlight: taken,
         credentialRefusals: now().current.upstreams.get(key)?.prepared.credentialRefusals.count ?? 0,
+        connections: now().current.upstreams.get(key)?.prepared.transport.connections(),
         quota: measuredQuota(now().current.upstreams.get(key)?.prepared.quota?.describe(Date.now())),
       }));
     },

@@ -83,7 +83,7 @@ describe("the house", () => {
     ["ws", ["data-plane/forward/tunnel.ts"]],
     ["pino", ["telemetry/logger.ts"]],
     ["pino-pretty", ["telemetry/logger.ts"]],
-    ["prom-client", ["telemetry/metrics.ts"]],
+    ["prom-client", ["telemetry/metrics.ts", "telemetry/service-gauges.ts"]],
     ["rate-limiter-flexible", ["limits/"]],
     ["dotenv", ["config/env.ts"]],
     ["commander", ["cli/"]],

@@ -16,6 +16,7 @@ import type { Slots } from "../pressure/slots.ts";
 import type { Audit } from "../registry/audit.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../registry/explanation.ts";
+import type { PoolState } from "../registry/pool-state.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { DescribedQuota } from "../registry/quota-state.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -31,6 +32,7 @@ export interface ServiceLoad {
   /** Undefined without a limit of ours. */
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
+  readonly transport: { connections(): PoolState };
   readonly credentialRefusals: CredentialRefusals;
   /** Undefined where nobody asks for what the upstream allows. */
   readonly quota: DescribedQuota | undefined;

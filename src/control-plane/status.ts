@@ -40,6 +40,16 @@ const ServiceStatus = z
       })
       .nullable(),
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
+    connections: z
+      .strictObject({
+        open: z.int(),
+        idle: z.int(),
+        running: z.int().describe("those with a request"),
+        limit: z.int(),
+        queued: z.int().describe("requests that wait for one"),
+        queueLimit: z.int(),
+      })
+      .describe("to the upstream; WebSockets are not counted"),
     quota: z
       .strictObject({
         mode: z.enum(["off", "observe", "hold"]),
@@ -92,6 +102,7 @@ const route = createRoute({
           ...{ key: "github", name: "GitHub API", source: "preset", baseUrl: "https://api.github.com/" },
           credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
           ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
+          connections: { open: 2, idle: 2, running: 0, limit: 1_024, queued: 0, queueLimit: 4_096 },
           quota: {
             ...{ mode: "hold", waiting: 0 },
             tightest: { bucket: "core", remaining: 4_321, limit: 5_000, resetIn: 1_512 },
@@ -158,7 +169,7 @@ function statusWord(isDraining: boolean, isUnderPressure: boolean) {
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {
-  const { limiter, slots, credentialRefusals, quota } = loadOf(service.key);
+  const { limiter, slots, transport, credentialRefusals, quota } = loadOf(service.key);
   const { auth, credential } = service;
   return {
     key: service.key,
@@ -174,6 +185,7 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
     },
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
+    connections: transport.connections(),
     quota: quota === undefined ? null : quotaWords(quota.describe(Date.now()), Date.now()),
     ws: service.ws,
   };

@@ -6,6 +6,7 @@
 import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
+import { addServiceGauges, type MeasuredService } from "./service-gauges.ts";
 
 /** One request that is over. */
 export interface MeasuredRequest {
@@ -38,16 +39,6 @@ export interface CountedRefusals {
   readonly service: string;
   readonly code: string;
   readonly count: number;
-}
-
-export interface MeasuredService {
-  readonly key: string;
-  readonly inFlight: number;
-  readonly credentialRefusals: number;
-  /** Undefined where nobody asks for what the upstream allows. */
-  readonly quota:
-    | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
-    | undefined;
 }
 
 /** What is read off at the moment of asking. */
@@ -159,25 +150,7 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
         this.set(read());
       },
     });
-  new Gauge({
-    ...{ name: "byteproxy_requests_in_flight", help: "Requests and WebSockets under way", registers },
-    labelNames: ["service"],
-    collect() {
-      this.reset();
-      for (const { key, inFlight } of sources.services()) this.set({ service: key }, inFlight);
-    },
-  });
-  new Counter({
-    ...{ name: "byteproxy_credential_refusals_total", help: "401 and 403 of an upstream to the credential", registers },
-    labelNames: ["service"],
-    collect() {
-      this.reset();
-      for (const { key, credentialRefusals } of sources.services()) {
-        if (credentialRefusals > 0) this.inc({ service: key }, credentialRefusals);
-      }
-    },
-  });
-  addQuotaGauges(sources, registers);
+  addServiceGauges(sources.services, registers);
   new Gauge({
     ...{ name: "byteproxy_connections_open", help: "Client sockets", registers },
     labelNames: ["listener"],
@@ -191,44 +164,6 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
   const sample = () => sources.pressure().sample;
   gauge("event_loop_delay_seconds", "Mean of the last sample", () => sample().eventLoopDelay / 1000);
   gauge("event_loop_utilization", "Busy share of the last sample, 0 to 1", () => sample().eventLoopUtilized);
-}
-
-function addQuotaGauges(sources: MetricSources, registers: Registry[]): void {
-  const perService = (read: (quota: NonNullable<MeasuredService["quota"]>) => number | undefined) => {
-    return (set: (labels: { service: string }, value: number) => void) => {
-      for (const { key, quota } of sources.services()) {
-        const value = quota && read(quota);
-        if (value !== undefined) set({ service: key }, value);
-      }
-    };
-  };
-  const remaining = perService((quota) => quota.remaining);
-  const waiting = perService((quota) => quota.waiting);
-  const refusals = perService((quota) => quota.upstreamRefusals);
-  const labelNames = ["service"] as const;
-  new Gauge({
-    ...{ name: "byteproxy_quota_remaining", help: "Least that is left of any bucket of the upstream's quota" },
-    ...{ labelNames, registers },
-    collect() {
-      this.reset();
-      remaining((labels, value) => this.set(labels, value));
-    },
-  });
-  new Gauge({
-    ...{ name: "byteproxy_quota_waiting", help: "Requests that wait for the upstream's quota", labelNames, registers },
-    collect() {
-      this.reset();
-      waiting((labels, value) => this.set(labels, value));
-    },
-  });
-  new Counter({
-    ...{ name: "byteproxy_quota_upstream_refusals_total", help: "Answers that said that it was asked too often" },
-    ...{ labelNames, registers },
-    collect() {
-      this.reset();
-      refusals((labels, value) => this.inc(labels, value));
-    },
-  });
 }
 
 /** Read off here rather than by prom-client's own collector, whose observers stay on and cannot be closed. */
