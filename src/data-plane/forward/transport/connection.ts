@@ -31,6 +31,7 @@ export class Connection implements Dispatched {
   readonly #owner: ConnectionOwner;
   readonly #client: Client;
   #socket: Socket | undefined;
+  #isBusy = false;
   #isGone = false;
   /** Requests that it carried to their end. */
   #carried = 0;
@@ -56,10 +57,12 @@ export class Connection implements Dispatched {
     });
     this.#client.on("drain", this.#onDrain);
     this.#client.on("disconnect", this.#onDisconnect);
-    this.#client.on("connectionError", this.#leave);
+    // Whatever undici would make of it: its request has failed, or does now.
+    this.#client.on("connectionError", () => void this.destroy());
   }
 
   dispatch(request: TransportRequest, listener: AnswerListener): void {
+    this.#isBusy = true;
     if (this.#carried > 0) this.#bytesReadBefore = (this.#socket as Socket).bytesRead;
     // undici reads what it knows of the request and leaves the rest: no copy is made for it.
     this.#client.dispatch(request as Dispatcher.DispatchOptions, listener as Dispatcher.DispatchHandler);
@@ -97,8 +100,9 @@ export class Connection implements Dispatched {
 
   /** undici says so a turn of the loop behind the answer: an end that came with it has been seen by then. */
   readonly #onDrain = (): void => {
-    if (this.#isGone) return;
+    if (this.#isGone || !this.#isBusy) return;
     if (this.#socket === undefined || this.#socket.destroyed) return this.#leave();
+    this.#isBusy = false;
     if (this.#carried++ === 0) this.#firstFreeAt = performance.now();
     this.#owner.onFree(this);
   };
@@ -108,9 +112,9 @@ export class Connection implements Dispatched {
     if (this.#client.stats.size === 0) this.#leave();
   };
 
-  readonly #leave = (): void => {
+  #leave(): void {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#owner.onGone(this);
-  };
+  }
 }
