@@ -4,11 +4,13 @@ import { writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { openSocket } from "../support/raw-request.ts";
 import { startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 interface Held {
   readonly req: IncomingMessage;
@@ -275,6 +277,17 @@ describe("a slow upload", () => {
     upload.write("b");
     await eventually(() => upload.received.includes("200 OK"));
   });
+});
+
+test("a WebSocket is not counted", async () => {
+  const echo = await startWebSocketEcho();
+  const gateway = await startGateway({
+    services: { slow: { baseUrl: echo.url, ws: true, maxConnections: 1, maxPending: 0 } },
+  });
+  const sockets = Array.from({ length: 2 }, () => new WebSocket(`${gateway.url.replace("http", "ws")}/proxy/slow/`));
+  await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once("open", resolve))));
+  expect((await fetch(`${gateway.url}/proxy/slow/`)).status).toBe(200);
+  for (const socket of sockets) socket.terminate();
 });
 
 test("every place is given back, whatever ended its request", async () => {
