@@ -13,7 +13,7 @@ import type { StoredService } from "./registry/stored-service.ts";
 import { withStoredServices } from "./registry/stored-services.ts";
 import { createRetirement } from "./retirement.ts";
 import type { Records } from "./stores/records.ts";
-import type { MeasuredService } from "./telemetry/metrics.ts";
+import type { MeasuredService } from "./telemetry/service-gauges.ts";
 import { openUpstream } from "./upstreams.ts";
 
 export interface Generations {
@@ -174,6 +174,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
         credentialRefusals: now().current.upstreams.get(key)?.prepared.credentialRefusals.count ?? 0,
         breaker: now().current.upstreams.get(key)?.prepared.breaker?.describe().state,
         retriesWithheld: now().current.upstreams.get(key)?.prepared.retryBudget.withheld ?? 0,
+        connections: now().current.upstreams.get(key)?.prepared.transport.connections(),
         quota: measuredQuota(now().current.upstreams.get(key)?.prepared.quota?.describe(Date.now())),
       }));
     },

@@ -186,6 +186,18 @@ export const serviceSchema = z.strictObject({
   pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` lets dot segments through (object stores)"),
   maxBodyBytes: z.int().min(0).default(0).describe("largest request body, 0 for no limit"),
   maxConcurrent: z.int().min(0).max(1_000_000).default(0).describe("requests in flight at the same time, 0 for no cap"),
+  maxConnections: z
+    .int()
+    .min(1)
+    .max(65_535)
+    .default(1_024)
+    .describe("connections to the upstream, one for each request on its way; WebSockets are not counted"),
+  maxPending: z
+    .int()
+    .min(0)
+    .max(100_000)
+    .default(4_096)
+    .describe("requests that may wait for a connection, each until its `timeoutMs`"),
   access: z
     .enum(["key", "public"])
     .default("key")

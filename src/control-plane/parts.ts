@@ -20,6 +20,7 @@ import type { DescribedBreaker } from "../registry/breaker-state.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../registry/explanation.ts";
 import type { KeyChanges } from "../registry/key-changes.ts";
+import type { PoolState } from "../registry/pool-state.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { DescribedQuota } from "../registry/quota-state.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -35,6 +36,7 @@ export interface ServiceLoad {
   /** Undefined without a limit of ours. */
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
+  readonly transport: { connections(): PoolState };
   readonly credentialRefusals: CredentialRefusals;
   /** Undefined where it is switched off. */
   readonly breaker: DescribedBreaker | undefined;

@@ -42,6 +42,16 @@ const ServiceStatus = z
       .nullable(),
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
     breaker: Breaker.nullable().describe("null where it is switched off"),
+    connections: z
+      .strictObject({
+        open: z.int(),
+        idle: z.int(),
+        running: z.int().describe("those with a request"),
+        limit: z.int(),
+        queued: z.int().describe("requests that wait for one"),
+        queueLimit: z.int(),
+      })
+      .describe("to the upstream; WebSockets are not counted"),
     quota: z
       .strictObject({
         mode: z.enum(["off", "observe", "hold"]),
@@ -95,6 +105,7 @@ const route = createRoute({
           credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
           ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
           breaker: { state: "closed", failures: 0, requests: 12, retryAfter: null },
+          connections: { open: 2, idle: 2, running: 0, limit: 1_024, queued: 0, queueLimit: 4_096 },
           quota: {
             ...{ mode: "hold", waiting: 0 },
             tightest: { bucket: "core", remaining: 4_321, limit: 5_000, resetIn: 1_512 },
@@ -164,7 +175,7 @@ function statusWord(isDraining: boolean, isUnderPressure: boolean) {
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {
-  const { limiter, slots, credentialRefusals, breaker, quota } = loadOf(service.key);
+  const { limiter, slots, transport, credentialRefusals, breaker, quota } = loadOf(service.key);
   const { auth, credential } = service;
   return {
     key: service.key,
@@ -181,6 +192,7 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
     breaker: breaker?.describe() ?? null,
+    connections: transport.connections(),
     quota: quota === undefined ? null : quotaWords(quota.describe(Date.now()), Date.now()),
     ws: service.ws,
   };

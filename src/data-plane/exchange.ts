@@ -27,6 +27,8 @@ export class Exchange {
   attempts = 0;
   /** ms that it waited for the upstream's quota; 0 when it did not have to. */
   queuedMs = 0;
+  /** ms that it waited for a connection to the upstream, over all attempts: a part of the time that its deadline allows. */
+  connectionWaitMs = 0;
   bytesIn = 0;
   bytesOut = 0;
   /** performance.now() at the upstream's headers, 0 before. */
@@ -132,6 +134,11 @@ export class Exchange {
     this.#isAside = false;
     this.#gatewaySlots = undefined;
     this.#serviceSlots = undefined;
+  }
+
+  /** ms that it waited in any queue. */
+  get waitedMs(): number {
+    return this.queuedMs + this.connectionWaitMs;
   }
 
   /** What the deadlines of the service count from: waiting is counted apart. On the clock of performance.now(), ms. */

@@ -25,6 +25,7 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
 import { decideBreaker } from "./forward/breaker-gate.ts";
+import { decideConnection } from "./forward/connection-limit.ts";
 import { Forwarding } from "./forward/forward.ts";
 import type { Tunnels } from "./forward/tunnel.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
@@ -108,6 +109,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       admit(decideCredential(prepared.credential, prepared.service.key));
       admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
       admit(decideBreaker(prepared));
+      if (head === undefined) admit(decideConnection(prepared, parts.retryAfterS));
       exchange.enterService(prepared.slots);
       exchange.times = prepared.times;
       const keyLimit = parts.keyLimits.of(caller.issued);

@@ -84,7 +84,7 @@ export function prepareService(
     pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: RE2JS.compile(match), message, hint })),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     slots: new Slots(service.maxConcurrent),
-    transport: createTransport(dial),
+    transport: createTransport(dial, service),
     dial,
     egress: dialOptions.socketPath === undefined ? dialOptions.egress : undefined,
   };

@@ -9,15 +9,16 @@ export interface RecordParts {
 }
 
 export function record(exchange: Exchange, { logger, metrics }: RecordParts): void {
-  const { startedAt, answeredAt, attempts, outcome, method, serviceKey, queuedMs, dueFrom } = exchange;
+  const { startedAt, answeredAt, attempts, outcome, method, serviceKey, queuedMs, waitedMs } = exchange;
   const now = performance.now();
+  const askedAt = startedAt + waitedMs;
   const durationMs = now - startedAt;
   // 499 is what nginx calls a client that did not wait.
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
   const { statusCode } = exchange.res;
   if (answeredAt !== 0) noteVerdict(exchange, logger);
   // A WebSocket has no body to wait for.
-  if (answeredAt !== 0 && statusCode !== 101) exchange.times?.note(answeredAt - dueFrom, now - answeredAt);
+  if (answeredAt !== 0 && statusCode !== 101) exchange.times?.note(answeredAt - askedAt, now - answeredAt);
   const retries = Math.max(0, attempts - 1);
   metrics.observe({ service: serviceKey, method, status, durationMs, queuedMs, outcome, retries });
   if (!logger.isAccessLogged) return;
@@ -31,8 +32,8 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,
     durationUs: Math.round(durationMs * 1000),
-    upstreamUs: answeredAt === 0 ? 0 : Math.round((answeredAt - dueFrom) * 1000),
-    queuedUs: Math.round(queuedMs * 1000),
+    upstreamUs: answeredAt === 0 ? 0 : Math.round((answeredAt - askedAt) * 1000),
+    queuedUs: Math.round(waitedMs * 1000),
     attempts,
     client: exchange.clientAddress,
     caller: exchange.callerId,

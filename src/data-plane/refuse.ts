@@ -51,7 +51,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
   );
   headers.push(...cors.headersOf(req.headers));
   if (exchange.serviceKey !== "") headers.push("X-Proxy-Service", exchange.serviceKey);
-  if (exchange.queuedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.queuedMs)}ms`);
+  if (exchange.waitedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.waitedMs)}ms`);
   if (exchange.closesConnection || instance.isDraining || !canKeepConnection(exchange)) {
     headers.push("Connection", "close");
     if (!req.complete) lingerBeforeClose(req);

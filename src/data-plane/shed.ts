@@ -2,11 +2,12 @@
  * Refuses for load, before any work is done for a request. Only what is proxied is shed: health, metrics and management
  * keep answering.
  */
-import { GatewayError } from "../errors.ts";
+import type { GatewayError } from "../errors.ts";
 import type { Connections } from "../perimeter/connections.ts";
 import type { Gauge, PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Exchange } from "./exchange.ts";
+import { refuseForLoad } from "./refuse-for-load.ts";
 
 export interface ShedParts {
   readonly monitor: PressureMonitor;
@@ -14,17 +15,6 @@ export interface ShedParts {
   readonly inFlight: Slots;
   /** PRESSURE_RETRY_AFTER, s. */
   readonly retryAfterS: number;
-}
-
-/** What there is too much of. */
-interface Excess {
-  readonly gauge: Gauge | "connections" | "inFlight" | "concurrent";
-  readonly value: number;
-  readonly limit: number;
-  /** The variable or key that holds the limit. */
-  readonly setting: string;
-  /** Begins the message: "The event loop's delay is 312 ms". */
-  readonly words: string;
 }
 
 const GAUGE_WORDS: Readonly<Record<Gauge, (value: number) => string>> = {
@@ -60,12 +50,4 @@ export function decideServiceShed(slots: Slots, serviceKey: string, retryAfterS:
   const { taken: value, limit } = slots;
   const words = `${value} requests to ${serviceKey} are in flight`;
   return refuseForLoad({ gauge: "concurrent", value, limit, setting: "its maxConcurrent", words }, retryAfterS);
-}
-
-function refuseForLoad({ gauge, value, limit, setting, words }: Excess, retryAfterS: number): GatewayError {
-  return new GatewayError("UNDER_PRESSURE", {
-    message: `${words}; ${setting} is ${limit}.`,
-    headers: ["Retry-After", String(retryAfterS)],
-    extra: { pressure: { gauge, value, limit } },
-  });
 }

@@ -7,6 +7,12 @@ const FINDS = {
     symptom: "503 UNDER_PRESSURE for this service, or requests that wait",
     fix: "Raise maxConcurrent of the service, or ask it for less at the same time.",
   },
+  waiting: {
+    status: "warn",
+    symptom:
+      "503 UNDER_PRESSURE for this service with the gauge pending or upstreamConnections, X-Proxy-Queue-Duration on answers",
+    fix: "The upstream answers more slowly than it is asked. Raise maxConnections if it can bear more at the same time, maxPending or timeoutMs if callers can wait; see the check latency.",
+  },
   descriptors: {
     status: "fail",
     symptom: "connections are refused, files cannot be opened",
@@ -26,6 +32,10 @@ export const pool: ServiceCheck = {
     const descriptors = context.descriptors();
     const problems: Problem[] = [];
     if (slots.isFull) problems.push({ find: FINDS.full, words: `all ${limit} places of ${service.key} are taken` });
+    if (state.queued > 0) {
+      const words = `all ${state.limit} connections to ${service.key} are busy, and ${state.queued} requests wait for one`;
+      problems.push({ find: FINDS.waiting, words });
+    }
     if (descriptors !== null && descriptors.open > descriptors.limit * NEAR) {
       const words = `${descriptors.open} of ${descriptors.limit} file descriptors are in use`;
       problems.push({ find: FINDS.descriptors, words });

@@ -1,10 +1,15 @@
 /** The connections to one upstream. */
 export interface PoolState {
+  /** Those that are being made included. */
   readonly open: number;
   /** Of these, without a request. */
   readonly idle: number;
-  /** Requests under way on them. */
+  /** Of these, with one. */
   readonly running: number;
+  /** `maxConnections`. */
+  readonly limit: number;
   /** Requests that wait for one. */
   readonly queued: number;
+  /** `maxPending`. */
+  readonly queueLimit: number;
 }

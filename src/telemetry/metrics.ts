@@ -6,7 +6,7 @@
 import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
-import type { BreakerState } from "../registry/breaker-state.ts";
+import { addServiceGauges, type MeasuredService } from "./service-gauges.ts";
 
 /** One request that is over. */
 export interface MeasuredRequest {
@@ -39,19 +39,6 @@ export interface CountedRefusals {
   readonly service: string;
   readonly code: string;
   readonly count: number;
-}
-
-export interface MeasuredService {
-  readonly key: string;
-  readonly inFlight: number;
-  readonly credentialRefusals: number;
-  /** Undefined where it is switched off. */
-  readonly breaker: BreakerState["state"] | undefined;
-  readonly retriesWithheld: number;
-  /** Undefined where nobody asks for what the upstream allows. */
-  readonly quota:
-    | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
-    | undefined;
 }
 
 /** What is read off at the moment of asking. */
@@ -163,7 +150,7 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
         this.set(read());
       },
     });
-  addServiceMetrics(sources, registers);
+  addServiceGauges(sources.services, registers);
   new Gauge({
     ...{ name: "byteproxy_connections_open", help: "Client sockets", registers },
     labelNames: ["listener"],
@@ -177,42 +164,6 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
   const sample = () => sources.pressure().sample;
   gauge("event_loop_delay_seconds", "Mean of the last sample", () => sample().eventLoopDelay / 1000);
   gauge("event_loop_utilization", "Busy share of the last sample, 0 to 1", () => sample().eventLoopUtilized);
-}
-
-const BREAKER_STATES = ["closed", "half-open", "open"] as const;
-
-function addServiceMetrics(sources: MetricSources, registers: Registry[]): void {
-  const configure = (name: string, help: string, read: (service: MeasuredService) => number | undefined) => ({
-    ...{ name: `byteproxy_${name}`, help, labelNames: ["service"] as const, registers },
-    collect(this: Gauge<"service"> | Counter<"service">) {
-      this.reset();
-      for (const service of sources.services()) {
-        const value = read(service);
-        if (value !== undefined) this.inc({ service: service.key }, value);
-      }
-    },
-  });
-  const gauge = (...described: Parameters<typeof configure>) => new Gauge(configure(...described));
-  const counter = (...described: Parameters<typeof configure>) => new Counter(configure(...described));
-  gauge("requests_in_flight", "Requests and WebSockets under way", ({ inFlight }) => inFlight);
-  counter("credential_refusals_total", "401 and 403 of an upstream to the credential", (service) =>
-    service.credentialRefusals > 0 ? service.credentialRefusals : undefined,
-  );
-  gauge("breaker_state", "Of the circuit breaker: 0 closed, 1 half-open, 2 open", ({ breaker }) =>
-    breaker === undefined ? undefined : BREAKER_STATES.indexOf(breaker),
-  );
-  counter(
-    "retries_withheld_total",
-    "Retries that were not made, so that they do not add to an upstream's load",
-    (service) => (service.retriesWithheld > 0 ? service.retriesWithheld : undefined),
-  );
-  gauge("quota_remaining", "Least that is left of any bucket of the upstream's quota", ({ quota }) => quota?.remaining);
-  gauge("quota_waiting", "Requests that wait for the upstream's quota", ({ quota }) => quota?.waiting);
-  counter(
-    "quota_upstream_refusals_total",
-    "Answers that said that it was asked too often",
-    ({ quota }) => quota?.upstreamRefusals,
-  );
 }
 
 /** Read off here rather than by prom-client's own collector, whose observers stay on and cannot be closed. */

@@ -296,6 +296,7 @@ describe("an explanation", () => {
           "credential",
           "service shed",
           "breaker",
+          "connections",
           "rate limit",
         ],
         "egress",

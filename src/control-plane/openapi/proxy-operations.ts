@@ -22,7 +22,10 @@ const ANSWER = {
   headers: {
     "X-Proxy-Service": header("The service's key."),
     "X-Proxy-Duration": header("`12ms`: to the upstream's headers."),
-    "X-Proxy-Queue-Duration": header("`1200ms`: of that, waited for the upstream's quota.", false),
+    "X-Proxy-Queue-Duration": header(
+      "`1200ms`: of that, waited for the upstream's quota or for a connection to it.",
+      false,
+    ),
     "X-Proxy-Request-Id": header("As in the gateway's log."),
     "X-Request-Id": header("The upstream's; ours where it sent none."),
     RateLimit: header("Where the service has a limit of ours, next to the upstream's own.", false),

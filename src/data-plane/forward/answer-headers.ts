@@ -64,7 +64,7 @@ export function createAnswerHeaders(
     "X-Proxy-Request-Id",
     exchange.id,
   );
-  if (exchange.queuedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.queuedMs)}ms`);
+  if (exchange.waitedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.waitedMs)}ms`);
   if (upstreamHeaders["x-request-id"] === undefined) headers.push("X-Request-Id", exchange.id);
   // Asked now: the gateway may have been told to end while the upstream took its time.
   if (exchange.closesConnection || instance.isDraining) headers.push("Connection", "close");

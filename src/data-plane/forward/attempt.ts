@@ -12,11 +12,15 @@ import type { AttemptOutcome } from "./breaker-gate.ts";
 import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
 import { explainFailure } from "./explain-failure.ts";
 import { announcedTrailers, trailersToRelay } from "./trailers.ts";
-import type { AnswerHeaders, AnswerListener, Flow } from "./transport.ts";
+import type { AnswerHeaders, AnswerListener, Choice, Dispatched, Flow } from "./transport.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
-/** What became of an attempt. `again` only when nothing of an answer was relayed. */
+/**
+ * What became of an attempt. `again` only when nothing of an answer was relayed. `stale`: the upstream had closed the kept
+ * connection that it was put on, which says nothing of the upstream.
+ */
 export type AttemptEnd =
+  | { readonly kind: "stale" }
   | { readonly kind: "relayed" }
   /** With its failure, where there was no answer. */
   | { readonly kind: "again"; readonly afterMs: number; readonly error?: GatewayError }
@@ -27,10 +31,12 @@ export interface AttemptOwner {
   readonly exchange: Exchange;
   readonly route: Route;
   readonly request: UpstreamRequest;
-  readonly answerParts: AnswerParts;
+  readonly parts: AnswerParts;
   readonly deadline: Deadline;
   /** Told what the attempt says of the upstream, before the question below. Only the first word of an attempt counts. */
   judge(outcome: AttemptOutcome): void;
+  /** The request may be sent twice, and can be. */
+  readonly isReplayable: boolean;
   /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined;
 }
@@ -42,6 +48,7 @@ export class Attempt implements AnswerListener {
   readonly end: Promise<AttemptEnd>;
   readonly #forwarding: AttemptOwner;
   #settle!: (end: AttemptEnd) => void;
+  #dispatched: Dispatched | undefined;
   #flow: Flow | undefined;
   #state: "waiting" | "discarding" | "relaying" | "cut" | "settled" = "waiting";
   #againAfterMs = 0;
@@ -55,6 +62,21 @@ export class Attempt implements AnswerListener {
       this.#settle = resolve;
     });
     forwarding.exchange.onClose = this.#onClientClose;
+  }
+
+  begin(on: Choice): void {
+    const { request, route, exchange } = this.#forwarding;
+    exchange.attempts++;
+    this.#dispatched = route.prepared.transport.dispatch(request, this, on);
+  }
+
+  /** For a connection. */
+  get isWaiting(): boolean {
+    return this.#dispatched?.isWaiting ?? false;
+  }
+
+  onWaited(waitedMs: number): void {
+    this.#forwarding.exchange.connectionWaitMs += waitedMs;
   }
 
   onRequestStart(flow: Flow): void {
@@ -123,8 +145,10 @@ export class Attempt implements AnswerListener {
     const { service } = this.#forwarding.route.prepared;
     if (this.#state === "discarding") return this.#finish({ kind: "again", afterMs: this.#againAfterMs });
     if (this.#state === "relaying") return this.fail(explainFailure(error, service));
+    const isStale = this.#dispatched?.isStale(error) ?? false;
+    if (isStale && this.#forwarding.isReplayable) return this.#finish({ kind: "stale" });
     const failure = explainFailure(error, service);
-    this.#forwarding.judge(failure);
+    this.#forwarding.judge(isStale ? undefined : failure);
     const afterMs = isFinal(failure) ? undefined : this.#forwarding.waitBeforeRetry(undefined, undefined);
     this.#finish(
       afterMs === undefined ? { kind: "failed", error: failure } : { kind: "again", afterMs, error: failure },
@@ -142,7 +166,7 @@ export class Attempt implements AnswerListener {
     const { exchange } = this.#forwarding;
     this.#state = "cut";
     exchange.outcome = "client-left";
-    this.#flow?.abort(new Error("the client stopped reading"));
+    this.#abort(new Error("the client stopped reading"));
     cutAnswer(exchange.req, this.#isFramed);
   }
 
@@ -154,24 +178,32 @@ export class Attempt implements AnswerListener {
       if (exchange.res.writableEnded) return;
       this.#state = "cut";
       exchange.outcome = `failed:${error.code}`;
-      this.#flow?.abort(error);
+      this.#abort(error);
       cutAnswer(exchange.req, this.#isFramed);
       return;
     }
     this.#forwarding.judge(error);
     this.#finish({ kind: "failed", error });
-    this.#flow?.abort(error);
+    this.#abort(error);
+  }
+
+  /** What has not begun has no flow yet. */
+  #abort(error: Error): void {
+    if (this.#flow !== undefined) return this.#flow.abort(error);
+    // It was never made.
+    if (this.isWaiting) this.#forwarding.exchange.attempts--;
+    this.#dispatched?.abandon();
   }
 
   #startRelay(status: number, upstreamHeaders: AnswerHeaders, reason: string): void {
-    const { exchange, route, deadline, answerParts, request } = this.#forwarding;
+    const { exchange, route, deadline, parts, request } = this.#forwarding;
     const { req, res } = exchange;
     exchange.answeredAt = performance.now();
     if (exchange.isUploading) {
       exchange.closesConnection = true;
       lingerBeforeClose(req);
     }
-    const headers = createAnswerHeaders(exchange, route, upstreamHeaders, answerParts);
+    const headers = createAnswerHeaders(exchange, route, upstreamHeaders, parts);
     const hasLength = upstreamHeaders["content-length"] !== undefined;
     // Asked of what is sent: an upstream may name its own length in `Connection`.
     this.#isFramed = req.httpVersionMinor > 0 || headers.includes("content-length");
@@ -206,7 +238,7 @@ export class Attempt implements AnswerListener {
     if (this.#state === "settled") return;
     const { exchange } = this.#forwarding;
     this.#finish({ kind: "relayed" });
-    if (exchange.hasClientLeft) this.#flow?.abort(new Error("the client left"));
+    if (exchange.hasClientLeft) this.#abort(new Error("the client left"));
   };
 
   #finish(end: AttemptEnd): void {

@@ -9,33 +9,39 @@ import type { AnswerParts } from "./answer-headers.ts";
 import { Attempt, type AttemptOwner } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, settleBreaker } from "./breaker-gate.ts";
 import { NO_PASS } from "./circuit-breaker.ts";
+import { decideConnection, waitedInVain } from "./connection-limit.ts";
 import { DEFAULT_IDLE_MS, Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
 import { answerTimeout } from "./explain-failure.ts";
 import { type BodyWatcher, RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
-import type { AnswerHeaders } from "./transport.ts";
+import type { AnswerHeaders, Choice } from "./transport.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
+
+export interface ForwardParts extends AnswerParts {
+  /** PRESSURE_RETRY_AFTER, s. */
+  readonly retryAfterS: number;
+}
 
 /** One exchange on its way: what its attempts, its body and its deadline share. */
 export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   readonly exchange: Exchange;
   readonly route: Route;
   readonly request: UpstreamRequest;
-  readonly answerParts: AnswerParts;
+  readonly parts: ForwardParts;
   readonly deadline: Deadline;
   #upload: RequestBody | undefined;
   #attempt: Attempt | undefined;
   #retries = 0;
-  #isReplayable = false;
+  isReplayable = false;
   #failure: GatewayError | undefined;
   /** Of the attempt under way. */
   #pass = NO_PASS;
 
-  constructor(exchange: Exchange, route: Route, request: UpstreamRequest, answerParts: AnswerParts) {
+  constructor(exchange: Exchange, route: Route, request: UpstreamRequest, parts: ForwardParts) {
     this.exchange = exchange;
     this.route = route;
     this.request = request;
-    this.answerParts = answerParts;
+    this.parts = parts;
     const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_MS } = route.prepared.service;
     this.deadline = new Deadline(this, exchange.dueFrom, timeoutMs, idleTimeoutMs);
   }
@@ -47,22 +53,32 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
       if (exchange.hasBody) request.body = await this.#takeBody();
       if (exchange.hasClientLeft) return;
       pushLength(request, exchange);
-      this.#isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
-      for (let lastFailure: GatewayError | undefined; ; ) {
+      this.isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
+      const onKept = this.isReplayable ? "any" : "proven";
+      let lastFailure: GatewayError | undefined;
+      for (let on: Choice = onKept; ; ) {
+        const refusal = on === "new" ? undefined : decideConnection(route.prepared, this.parts.retryAfterS);
+        if (refusal !== undefined) throw refusal;
         this.#enter(lastFailure);
         this.#attempt = new Attempt(this);
         if (exchange.res.closed) return;
-        route.prepared.transport.dispatch(request, this.#attempt);
+        this.#attempt.begin(on);
         const end = await this.#attempt.end;
         if (end.kind === "relayed") return;
         if (end.kind === "failed") throw end.error;
+        // Once: the next one's connection is new, and cannot be stale.
+        on = end.kind === "stale" ? "new" : onKept;
+        if (end.kind === "stale") {
+          this.judge(undefined);
+          continue;
+        }
         this.#retries++;
         if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
         lastFailure = end.error;
         const open = decideBreaker(route.prepared);
         if (open !== undefined) throw lastFailure ?? open;
-        const refusal = await exchange.quota?.enter(Math.floor(this.deadline.remainingMs));
-        if (refusal !== undefined) throw refusal;
+        const held = await exchange.quota?.enter(Math.floor(this.deadline.remainingMs));
+        if (held !== undefined) throw held;
         await exchange.stepIn(exchange.queuedMs + this.deadline.remainingMs);
         // Timers are not exact: the deadline's may be the first of the two, and then nothing else would end the next attempt.
         if (this.#failure !== undefined) throw this.#failure;
@@ -84,10 +100,10 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
     if (prepared.breaker?.admits === false) return undefined;
     if (quota?.wasRefused) {
       const pauseMs = backoffMs(this.#retries, Math.random());
-      return this.#isReplayable && quota.mayGoAgain(this.deadline.remainingMs - pauseMs) ? pauseMs : undefined;
+      return this.isReplayable && quota.mayGoAgain(this.deadline.remainingMs - pauseMs) ? pauseMs : undefined;
     }
     if (status !== undefined && !isRetriableStatus(status)) return undefined;
-    if (!this.#isReplayable || this.#retries >= prepared.service.retries) return undefined;
+    if (!this.isReplayable || this.#retries >= prepared.service.retries) return undefined;
     const asked = headers && retryAfterMs(headers, Date.now());
     const waitMs = Math.max(backoffMs(this.#retries, Math.random()), asked ?? 0);
     return waitMs < this.deadline.remainingMs && prepared.retryBudget.take() ? waitMs : undefined;
@@ -95,11 +111,13 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
 
   /** The upstream could take more of the body than the client has sent. */
   get isWaitingForClient(): boolean {
+    if (this.#attempt?.isWaiting) return false;
     return this.#upload?.isStarved ?? false;
   }
 
   onExpire(expiry: Expiry): void {
     if (expiry === "body-idle" && this.#attempt?.isHeldBack) this.#attempt.dropClient();
+    else if (this.#attempt?.isWaiting) this.#fail(waitedInVain(this.route.prepared, this.parts.retryAfterS));
     else this.#fail(timeoutError(expiry, this.route));
   }
 
@@ -120,7 +138,6 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
     const { prepared } = this.route;
     this.#pass = enterBreaker(prepared, lastFailure);
     if (this.exchange.attempts === 0) prepared.retryBudget.deposit();
-    this.exchange.attempts++;
   }
 
   #fail(error: GatewayError): void {

@@ -13,7 +13,7 @@ import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./dial-agent.ts";
 import { answerTimeout, explainFailure, lookTimeout } from "./explain-failure.ts";
 import { readCertificate } from "./read-certificate.ts";
-import { ANSWER_HEADER_BYTES_LIMIT } from "./transport.ts";
+import { ANSWER_HEADER_BYTES_LIMIT } from "./transport/connection.ts";
 
 const DEFAULT_USER_AGENT = "ByteProxy/1 (probe)";
 

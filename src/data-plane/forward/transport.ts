@@ -1,21 +1,21 @@
 /**
- * HTTP to one service's upstream: the only importer of undici.
- * Invariant: connections, TLS settings and credentials of two services never mix, because each service has its own pools.
+ * HTTP to one service's upstream, over undici: its connections, and the queue for them.
+ * Invariant: connections, TLS settings and credentials of two services never mix; there are never more than `maxConnections`
+ * of them; and whoever waits has the next one that is free, before anybody who comes anew.
  */
-import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
-import { type buildConnector, type Dispatcher, errors, Pool } from "undici";
+import { errors } from "undici";
+import type { Service } from "../../config/schema.ts";
 import type { PoolState } from "../../registry/pool-state.ts";
 import type { Dial } from "./egress.ts";
-
-/** Upstream answers may have larger headers than we accept from clients: CSP and Link lists are long. */
-export const ANSWER_HEADER_BYTES_LIMIT = 65_536;
-
-/** Idle upstream connections are closed after this many ms, sooner than most servers would. */
-const IDLE_CONNECTION_MS = 4_000;
+import { Connection, type ConnectionOwner } from "./transport/connection.ts";
+import { mendErrors } from "./transport/mend-errors.ts";
+import { Waiter } from "./transport/waiter.ts";
 
 /** What an attempt is told, in undici's own shape so that nothing is wrapped a second time on the hot path. */
 export interface AnswerListener {
+  /** It had to wait for a connection, which is over: it has one, or gave up. */
+  onWaited(waitedMs: number): void;
   onRequestStart(flow: Flow): void;
   /** Also called for informational answers (1xx). Names are lower-case; a repeated header is an array. */
   onResponseStart(flow: Flow, status: number, headers: AnswerHeaders, reason?: string): void;
@@ -24,7 +24,11 @@ export interface AnswerListener {
   onResponseError(flow: Flow | undefined, error: Error): void;
 }
 
-export type Flow = Pick<Dispatcher.DispatchController, "pause" | "resume" | "abort">;
+export interface Flow {
+  pause(): void;
+  resume(): void;
+  abort(reason: Error): void;
+}
 export type AnswerHeaders = Record<string, string | string[] | undefined>;
 
 export interface TransportRequest {
@@ -35,97 +39,138 @@ export interface TransportRequest {
   readonly body: Buffer | Readable | null;
 }
 
+/**
+ * Which connection a request may be put on. One that was kept may be closed by the upstream in the same moment: `any` for a
+ * request that may then go again; `proven`, one that its upstream is known to keep, for one that may not; `new`, at the head
+ * of the queue, for one whose connection was closed.
+ */
+export type Choice = "any" | "proven" | "new";
+
+/** A request that was handed over. */
+export interface Dispatched {
+  /** For a connection. */
+  readonly isWaiting: boolean;
+  /** Whether it failed because the upstream had closed a connection that was kept for it: no byte of an answer came. */
+  isStale(error: Error): boolean;
+  /** To be told of a request that has not begun, when nobody wants it any more: what it held is free at once. */
+  abandon(): void;
+}
+
 export interface Transport {
-  /** Sends one request; every outcome, errors included, goes to the listener. */
-  dispatch(request: TransportRequest, listener: AnswerListener): void;
-  /** Over all of its pools. */
+  /** All connections are busy, and no more may wait for one. */
+  readonly isFull: boolean;
+  /** Sends one request as soon as there is a connection for it; every outcome, errors included, goes to the listener. */
+  dispatch(request: TransportRequest, listener: AnswerListener, on: Choice): Dispatched | undefined;
   connections(): PoolState;
   close(): Promise<void>;
 }
 
-export function createTransport(dial: Dial): Transport {
-  const connect = mendErrors(dial);
-  const pools = new Map<string, Pool>();
+export function createTransport(
+  dial: Dial,
+  { maxConnections, maxPending }: Pick<Service, "maxConnections" | "maxPending">,
+): Transport {
+  const mendedDial = mendErrors(dial);
+  const connections = new Set<Connection>();
+  /** By origin, the one that was used last at the end: the others are left to end by themselves. */
+  const idle = new Map<string, Connection[]>();
+  const waiting: Waiter[] = [];
+  let idleCount = 0;
   let isClosed = false;
 
-  function poolOf(origin: string): Pool {
-    let pool = pools.get(origin);
-    if (pool === undefined) {
-      pool = new Pool(origin, {
-        connect,
-        keepAliveTimeout: IDLE_CONNECTION_MS,
-        maxHeaderSize: ANSWER_HEADER_BYTES_LIMIT,
-        // Deadlines are the exchange's own: undici cuts a silent body at 300 s and counts in coarse ticks.
-        headersTimeout: 0,
-        bodyTimeout: 0,
-      });
-      pools.set(origin, pool);
+  const owner: ConnectionOwner = {
+    onFree(connection) {
+      const others = idle.get(connection.origin);
+      if (others === undefined) idle.set(connection.origin, [connection]);
+      else others.push(connection);
+      idleCount++;
+      serveNext();
+    },
+    onGone(connection) {
+      if (!connections.delete(connection)) return;
+      const others = idle.get(connection.origin);
+      const at = others?.lastIndexOf(connection) ?? -1;
+      if (at >= 0) {
+        others?.splice(at, 1);
+        idleCount--;
+      }
+      serveNext();
+    },
+  };
+
+  const busyCount = () => connections.size - idleCount;
+
+  function serveNext(): void {
+    if (isClosed || busyCount() >= maxConnections) return;
+    const waiter = waiting.shift();
+    if (waiter !== undefined) waiter.begin(connectionFor(waiter.request.origin, waiter.on));
+  }
+
+  function connectionFor(origin: string, on: Choice): Connection {
+    const kept = on === "new" ? undefined : takeIdle(origin, on);
+    if (kept !== undefined) return kept;
+    // There is an idle one then: of another origin, or not to be trusted.
+    if (connections.size >= maxConnections) closeOldestIdle();
+    const made = new Connection(origin, mendedDial, owner);
+    connections.add(made);
+    return made;
+  }
+
+  function takeIdle(origin: string, on: Choice): Connection | undefined {
+    const kept = idle.get(origin);
+    if (kept === undefined || kept.length === 0) return undefined;
+    let at = kept.length - 1;
+    // At the limit another one would be closed for a new one, which is no better.
+    if (on === "proven" && connections.size < maxConnections) {
+      while (at >= 0 && !kept[at]?.isProven) at--;
+      if (at < 0) return undefined;
     }
-    return pool;
+    idleCount--;
+    return at === kept.length - 1 ? kept.pop() : kept.splice(at, 1)[0];
+  }
+
+  function closeOldestIdle(): void {
+    for (const others of idle.values()) {
+      const oldest = others.shift();
+      if (oldest === undefined) continue;
+      idleCount--;
+      connections.delete(oldest);
+      void oldest.destroy();
+      return;
+    }
   }
 
   return {
-    dispatch(request, listener) {
+    get isFull() {
+      return busyCount() >= maxConnections && waiting.length >= maxPending;
+    },
+    dispatch(request, listener, on) {
       // A retry that comes too late must not open what was closed.
-      if (isClosed) return queueMicrotask(() => listener.onResponseError(undefined, new errors.ClientDestroyedError()));
-      // undici reads what it knows of the request and leaves the rest: no copy is made for it.
-      poolOf(request.origin).dispatch(request as Dispatcher.DispatchOptions, listener as Dispatcher.DispatchHandler);
+      if (isClosed) {
+        queueMicrotask(() => listener.onResponseError(undefined, new errors.ClientDestroyedError()));
+        return undefined;
+      }
+      if (busyCount() < maxConnections) {
+        const connection = connectionFor(request.origin, on);
+        connection.dispatch(request, listener);
+        return connection;
+      }
+      const waiter = new Waiter(request, listener, on, waiting);
+      if (on === "new") waiting.unshift(waiter);
+      else waiting.push(waiter);
+      return waiter;
     },
-    connections() {
-      const all = [...pools.values()].map(({ stats }) => stats);
-      const sum = (name: "connected" | "free" | "running" | "queued") =>
-        all.reduce((total, each) => total + each[name], 0);
-      return { open: sum("connected"), idle: sum("free"), running: sum("running"), queued: sum("queued") };
-    },
+    connections: () => ({
+      open: connections.size,
+      idle: idleCount,
+      running: busyCount(),
+      limit: maxConnections,
+      queued: waiting.length,
+      queueLimit: maxPending,
+    }),
     async close() {
       isClosed = true;
-      await Promise.all([...pools.values()].map((pool) => pool.destroy()));
-      pools.clear();
+      for (const waiter of waiting.splice(0)) waiter.fail(new errors.ClientDestroyedError());
+      await Promise.all([...connections].map((connection) => connection.destroy()));
     },
   };
-}
-
-/**
- * Two of undici's conclusions from a socket's error are mended here, by the code that they are drawn from.
- * ECONNRESET on a connection that will not be kept passes for the clean end of a body without a length, and asserts while
- * that body is paused: under another code it is what it is, a cut. And a request that was aborted is put back into its
- * queue, for which a new connection is opened, only to be thrown away there.
- */
-function mendErrors(dial: Dial): buildConnector.connector {
-  return (options, callback) => {
-    dial(options, (...outcome) => {
-      const socket = (outcome[1] ?? undefined) as Socket | undefined;
-      if (socket !== undefined) {
-        readBeforeGivingUp(socket);
-        socket.prependListener("error", (error: NodeJS.ErrnoException) => {
-          if (error.code === "ECONNRESET") error.code = "ERESETBYPEER";
-          else if (error.code === "UND_ERR_INFO" && error.message === "aborted") error.code = "UND_ERR_ABORTED";
-        });
-      }
-      callback(...outcome);
-    });
-  };
-}
-
-/** How long the answer of an upstream that takes no more of the request may take to be read, ms. */
-const LAST_WORDS_MS = 1_000;
-
-/**
- * A server that answers in the middle of an upload (413) and closes makes the next write fail, and a failed write would
- * destroy the socket with the answer unread in it. So the failure is held back, which also stops the upload, while what
- * was received is read: an answer, or the end that says the same as the failure.
- */
-function readBeforeGivingUp(socket: Socket): void {
-  type Callback = (error?: NodeJS.ErrnoException | null) => void;
-  const hold = (done: Callback): Callback => {
-    return (error) => {
-      if (error?.code !== "EPIPE" && error?.code !== "ECONNRESET") return done(error);
-      const timer = setTimeout(done, LAST_WORDS_MS, error);
-      timer.unref();
-      socket.once("close", () => clearTimeout(timer));
-    };
-  };
-  const { _write, _writev } = socket;
-  socket._write = (chunk, encoding, done) => _write.call(socket, chunk, encoding, hold(done));
-  socket._writev = (chunks, done) => _writev?.call(socket, chunks, hold(done));
 }

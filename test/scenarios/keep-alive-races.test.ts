@@ -1,0 +1,240 @@
+/** U9: an upstream may close a connection that was kept in the moment in which the next request is put on it. */
+import { readFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
+import { createServer as createTlsServer } from "node:tls";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { ServiceInput } from "../../src/config/schema.ts";
+import { eventually } from "../support/eventually.ts";
+import { startGateway } from "../support/gateway.ts";
+
+const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const tlsFile = (name: string) => join(import.meta.dirname, "../support/tls", name);
+
+/** One request that was received whole. */
+interface Received {
+  readonly socket: Socket;
+  readonly line: string;
+  readonly body: string;
+  /** The how-manieth of its connection, from 1. */
+  readonly turn: number;
+  /** The how-manieth connection, from 1. */
+  readonly connection: number;
+}
+
+const end = ({ socket }: Received) => socket.end();
+const reset = ({ socket }: Received) => socket.resetAndDestroy();
+
+/** An upstream of raw bytes: `onRequest` answers, or ends, by hand. */
+async function start(onRequest: (received: Received) => void, service: Partial<ServiceInput> = {}, isTls = false) {
+  const received: Received[] = [];
+  const sockets = new Set<Socket>();
+  let connections = 0;
+  const onSocket = (socket: Socket) => {
+    const connection = ++connections;
+    let turn = 0;
+    let text = "";
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    socket.on("error", () => {});
+    socket.on("data", (chunk) => {
+      text += chunk.toString("latin1");
+      const [head = "", body] = text.split("\r\n\r\n", 2);
+      if (body === undefined || body.length < Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0)) return;
+      text = "";
+      const one = { socket, line: head.split(" HTTP", 1)[0] as string, body, turn: ++turn, connection };
+      received.push(one);
+      onRequest(one);
+    });
+  };
+  const tls = { cert: readFileSync(tlsFile("localhost.pem")), key: readFileSync(tlsFile("localhost-key.pem")) };
+  const server = isTls ? createTlsServer(tls, onSocket) : createServer(onSocket);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  const { port } = server.address() as AddressInfo;
+  const baseUrl = `http${isTls ? "s" : ""}://127.0.0.1:${port}`;
+  const gateway = await startGateway({ services: { api: { baseUrl, retries: 0, ...service } } });
+  const ask = async (path: string, init: RequestInit = {}) => {
+    const answer = await fetch(`${gateway.url}/proxy/api${path}`, init);
+    return { status: answer.status, text: await answer.text() };
+  };
+  const attempts = () => gateway.exchanges().map((line) => line.attempts);
+  return { gateway, received, sockets, ask, attempts, lines: () => received.map(({ line }) => line) };
+}
+
+const POST = { method: "POST", body: "once" };
+
+describe.each([
+  ["ended", end, false],
+  ["reset", reset, false],
+  ["ended, TLS", end, true],
+] as const)("a kept connection that is %s under a request", (_, close, isTls) => {
+  const onRequest = (one: Received) => void (one.turn === 1 ? one.socket.write(OK) : close(one));
+  const service = isTls ? { tls: { caFile: tlsFile("ca.pem") } } : {};
+
+  test("costs it nothing: it goes again on a new one, once, without retries, and the access line tells", async () => {
+    const { ask, attempts, received } = await start(onRequest, service, isTls);
+    expect((await ask("/first")).status).toBe(200);
+    for (const init of [{}, { method: "DELETE" }, { method: "PUT", body: "all of it" }]) {
+      expect((await ask("/again", init)).status).toBe(200);
+    }
+    await eventually(() => attempts().length === 4);
+    expect(attempts()).toEqual([1, 2, 2, 2]);
+    expect(received.map(({ turn, connection }) => [connection, turn])).toEqual([
+      ...[[1, 1], [1, 2], [2, 1], [2, 2], [3, 1], [3, 2], [4, 1]], // biome-ignore format: pairs in a row
+    ]);
+    expect(received.slice(-2).map(({ body }) => body)).toEqual(["all of it", "all of it"]);
+  });
+});
+
+describe("a POST", () => {
+  test("is never sent twice: what was written to a connection that closed under it is a 502", async () => {
+    const { ask, lines } = await start((one) => void (one.turn <= 2 ? one.socket.write(OK) : end(one)));
+    for (const path of ["/1", "/2"]) expect((await ask(path)).status).toBe(200);
+    const { status, text } = await ask("/3", POST);
+    expect([status, JSON.parse(text).code]).toEqual([502, "UPSTREAM_UNREACHABLE"]);
+    expect(lines()).toEqual(["GET /1", "GET /2", "POST /3"]);
+  });
+
+  test("does not trust a connection that has just given its first answer", async () => {
+    const { ask, received } = await start((one) => {
+      if (one.turn > 1) return end(one);
+      one.socket.write(OK);
+      setTimeout(() => one.socket.end(), 2);
+    });
+    const answers = [];
+    for (let i = 0; i < 20; i++) answers.push((await ask(`/${i}`, POST)).status);
+    // A process that stands still for some ms may still meet the end.
+    expect(answers.filter((status) => status !== 200).length).toBeLessThan(3);
+    expect(new Set(received.map(({ line }) => line)).size).toBe(20);
+    expect(received.length).toBe(20);
+  });
+
+  test("goes on a connection that its upstream is known to keep", async () => {
+    const { ask, received } = await start(({ socket }) => void socket.write(OK));
+    for (const path of ["/1", "/2"]) await ask(path);
+    for (let i = 0; i < 5; i++) expect((await ask(`/${i}`, POST)).status).toBe(200);
+    expect(received.every(({ connection }) => connection === 1)).toBe(true);
+  });
+
+  test("takes what there is where another connection would be beyond maxConnections", async () => {
+    const { ask, received } = await start(({ socket }) => void socket.write(OK), { maxConnections: 1 });
+    for (let i = 0; i < 5; i++) expect((await ask(`/${i}`, POST)).status).toBe(200);
+    expect(received.every(({ connection }) => connection === 1)).toBe(true);
+  });
+
+  test("with a body that streams is not sent again either", async () => {
+    const { ask, received } = await start((one) => void (one.turn <= 2 ? one.socket.write(OK) : reset(one)));
+    for (const path of ["/1", "/2"]) await ask(path);
+    expect((await ask("/3", { method: "PUT", body: "x".repeat(70_000) })).status).toBe(502);
+    expect(received.length).toBe(3);
+  });
+});
+
+describe("it is the upstream's failure, and not sent again without retries,", () => {
+  test("when a new connection ends without an answer", async () => {
+    const { ask, attempts } = await start(end);
+    expect((await ask("/")).status).toBe(502);
+    expect(attempts()).toEqual([1]);
+  });
+
+  test("when both of them do", async () => {
+    const { ask, lines } = await start(
+      (one) => void (one.connection === 1 && one.turn === 1 ? one.socket.write(OK) : end(one)),
+    );
+    expect((await ask("/1")).status).toBe(200);
+    expect((await ask("/2")).status).toBe(502);
+    expect(lines()).toEqual(["GET /1", "GET /2", "GET /2"]);
+  });
+
+  test("when one byte of an answer came", async () => {
+    const { ask, lines } = await start(({ turn, socket }) => void (turn === 1 ? socket.write(OK) : socket.end("H")));
+    expect((await ask("/1")).status).toBe(200);
+    expect((await ask("/2")).status).toBe(502);
+    expect(lines()).toEqual(["GET /1", "GET /2"]);
+  });
+});
+
+test("an upstream that starts anew fails nobody, however many connections were kept", async () => {
+  let isDying = false;
+  const waiting: Received[] = [];
+  const { ask, attempts, sockets } = await start((one) => {
+    if (isDying && one.turn > 1) return reset(one);
+    if (isDying) return void one.socket.write(OK);
+    waiting.push(one);
+    if (waiting.length === 20) for (const { socket } of waiting) socket.write(OK);
+  });
+  const all = (path: string) => Promise.all(Array.from({ length: 20 }, () => ask(path)));
+  await all("/before");
+  expect(sockets.size).toBe(20);
+  isDying = true;
+  for (const { status } of await all("/after")) expect(status).toBe(200);
+  await eventually(() => attempts().length === 40);
+  expect(attempts().slice(20)).toEqual(Array.from({ length: 20 }, () => 2));
+});
+
+test("a request that goes again is not refused where no other may wait any more", async () => {
+  const waiting: Received[] = [];
+  const { ask, gateway, lines } = await start(
+    (one) => {
+      if (one.turn === 1 && one.connection === 1) one.socket.write(OK);
+      else waiting.push(one);
+    },
+    { maxConnections: 1, maxPending: 1 },
+  );
+  await ask("/first");
+  const calls = [ask("/again")];
+  await eventually(() => waiting.length === 1);
+  calls.push(ask("/waits"));
+  await eventually(async () => {
+    const { services } = (await (await fetch(`${gateway.url}/status`)).json()) as {
+      services: { key: string; connections: { queued: number } }[];
+    };
+    return services.find(({ key }) => key === "api")?.connections.queued === 1;
+  });
+  end(waiting.shift() as Received);
+  for (let i = 0; i < 2; i++) {
+    await eventually(() => waiting.length === 1);
+    waiting.shift()?.socket.write(OK);
+  }
+  for (const call of calls) expect((await call).status).toBe(200);
+  expect(lines().slice(1).sort()).toEqual(["GET /again", "GET /again", "GET /waits"]);
+});
+
+test("a connection whose end has been received is never used, nor one that the upstream keeps for a second only", async () => {
+  const short = "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok";
+  const { ask, sockets, received, attempts } = await start((one) => {
+    one.socket.write(one.connection === 3 ? short : OK);
+  });
+  await ask("/1");
+  await ask("/2");
+  for (const socket of sockets) socket.end();
+  await eventually(() => sockets.size === 0);
+  expect((await ask("/3", POST)).status).toBe(200);
+  expect((await ask("/4")).status).toBe(200);
+  expect(received.map(({ connection }) => connection)).toEqual([1, 1, 2, 2]);
+  for (const socket of sockets) socket.end();
+  await eventually(() => sockets.size === 0);
+  for (let i = 0; i < 2; i++) expect((await ask("/5", POST)).status).toBe(200);
+  expect(received.map(({ connection }) => connection).slice(4)).toEqual([3, 4]);
+  expect(attempts().every((count) => count === 1)).toBe(true);
+});
+
+test.each([
+  ["behind each answer", (one: Received) => one.socket.end(OK)],
+  ["a moment later", (one: Received) => one.socket.write(OK, () => setTimeout(() => one.socket.end(), 1))],
+  ["by a reset", (one: Received) => one.socket.write(OK, () => setImmediate(() => one.socket.resetAndDestroy()))],
+])("an upstream that closes %s without saying so fails no GET", async (_, onRequest) => {
+  const { ask } = await start((one) => void (one.turn === 1 && onRequest(one)));
+  let asked = 0;
+  const askOn = async () => {
+    while (asked++ < 200) expect((await ask("/")).status).toBe(200);
+  };
+  await askOn();
+  asked = 0;
+  await Promise.all(Array.from({ length: 8 }, askOn));
+});
