@@ -19,16 +19,19 @@ const ENDED_KEPT_MS = 30 * 24 * 3_600_000;
 export interface IssuedKeys extends KeyIndex {
   /** @throws KeyLimitReached, or the store's failure: then there is no such key. */
   create(wanted: NewKey): Promise<Issued>;
-  /** What is left out stays. Undefined where there is no such key. @throws KeyEnded for one that was revoked. */
-  update(id: string, change: KeyChange): Promise<ListedKey | undefined>;
+  /** What is left out stays. Undefined where there is no such key. @throws KeyEnded for one that was revoked, and what `permit` throws. */
+  update(id: string, change: KeyChange, permit?: Permit): Promise<ListedKey | undefined>;
   /** Revoking twice changes nothing. */
   revoke(id: string): Promise<ListedKey | undefined>;
-  /** @param graceSeconds for which the key before still works. @throws KeyEnded */
-  rotate(id: string, graceSeconds: number): Promise<Issued | undefined>;
+  /** @param graceSeconds for which the key before still works. @throws KeyEnded, and what `permit` throws. */
+  rotate(id: string, graceSeconds: number, permit?: Permit): Promise<Issued | undefined>;
   get(id: string): ListedKey | undefined;
   /** Newest first. */
   list(): readonly ListedKey[];
 }
+
+/** Throws where the key as it is at that moment is not to be changed: it may be another than the one that was looked at before. */
+export type Permit = (present: StoredKey) => void;
 
 /** Permissions and addresses by their grammars: whoever asks has been told of what is wrong with them. */
 export type KeyChange = Partial<Pick<StoredKey, "name" | "permissions" | "expiresAt" | "rateLimit" | "allowIps">>;
@@ -139,9 +142,10 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
     }
   }
 
-  async function rotate(id: string, graceSeconds: number): Promise<Issued | undefined> {
+  async function rotate(id: string, graceSeconds: number, permit?: Permit): Promise<Issued | undefined> {
     const key = createIssuedKey();
     const item = await change(id, (present, state) => {
+      permit?.(present);
       if (state !== "active") throw new KeyEnded(id, state);
       const [last] = present.digests;
       const before = last === undefined ? [] : [{ ...last, validUntil: isoOf(now() + graceSeconds * 1_000) }];
@@ -153,8 +157,9 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
   return {
     ...index,
     ...{ create, rotate, get },
-    update: (id, wanted) =>
+    update: (id, wanted, permit) =>
       change(id, (present, state) => {
+        permit?.(present);
         if (state === "revoked") throw new KeyEnded(id, state);
         return { ...present, ...changedParts(wanted) };
       }),

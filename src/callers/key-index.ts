@@ -22,6 +22,8 @@ export interface FoundKey {
   readonly permissions: Permissions;
   /** As it is when it is read: it ends by itself. Of a key that was rotated the one before expires after its grace. */
   readonly state: KeyState;
+  /** For whoever was admitted by it and holds on to it: whether it ended since, or may do less. */
+  readonly isOver: boolean;
   allowsAddress(address: string): boolean;
 }
 
@@ -47,18 +49,23 @@ export interface KeyIndexOptions {
   readonly lookIntervalMs?: number;
 }
 
+interface IndexedDigest extends FoundKey {
+  /** Shared with what the same digest was found as before a change that took nothing away. */
+  tenure: { isOver: boolean };
+}
+
 /** A key with its digests, the present one first. */
 interface IndexedKey {
   readonly key: StoredKey;
   readonly permissions: Permissions;
-  readonly found: readonly FoundKey[];
+  readonly found: readonly IndexedDigest[];
 }
 
 export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS }: KeyIndexOptions): KeyIndex {
-  const byDigest = new Map<string, FoundKey>();
+  const byDigest = new Map<string, IndexedDigest>();
   const byId = new Map<string, IndexedKey>();
   /** Whose end has not been told. */
-  const open = new Set<FoundKey>();
+  const open = new Set<IndexedDigest>();
   const listeners = new Set<EndListener>();
   const counts = { proxy: 0, manage: 0 };
 
@@ -84,7 +91,8 @@ export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS
     return indexed;
   }
 
-  function tell({ id, digest }: FoundKey): void {
+  function tell({ id, digest, tenure }: IndexedDigest): void {
+    tenure.isOver = true;
     for (const listener of listeners) listener(id, digest);
   }
 
@@ -96,7 +104,9 @@ export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS
     for (const found of before?.found ?? []) {
       // What had ended before was told before.
       if (!open.delete(found)) continue;
-      if (isNarrower || byDigest.get(found.digest)?.state !== "active") tell(found);
+      const next = byDigest.get(found.digest);
+      if (isNarrower || next?.state !== "active") tell(found);
+      else next.tenure = found.tenure;
     }
   }
 
@@ -125,13 +135,17 @@ export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS
 function index(id: string, key: StoredKey, now: () => number): IndexedKey {
   const permissions = compilePermissions(key.permissions);
   const allowsAddress = compileAddresses(key.allowIps);
-  const found = key.digests.map((digest): FoundKey => {
+  const found = key.digests.map((digest): IndexedDigest => {
     const endsAt = endOf(key, digest);
     return {
       ...{ id, digest: digest.sha256, key, permissions, allowsAddress },
       get state() {
         if (key.revokedAt !== null) return "revoked";
         return now() >= endsAt ? "expired" : "active";
+      },
+      tenure: { isOver: false },
+      get isOver() {
+        return this.tenure.isOver || this.state !== "active";
       },
     };
   });

@@ -6,6 +6,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { refusePermission } from "../../callers/decide-issued.ts";
 import { KeyEnded, KeyLimitReached, type ListedKey } from "../../callers/issued-keys.ts";
 import { uncoveredBy } from "../../callers/permissions.ts";
+import type { StoredKey } from "../../callers/stored-key.ts";
 import { GatewayError } from "../../errors.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
@@ -147,11 +148,13 @@ export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlane
   });
   routes.openapi(changeRoute, async (context) => {
     const id = context.req.param("id");
-    const before = existing(issuedKeys.get(id));
+    const caller = context.get("caller");
+    existing(issuedKeys.get(id));
     const change = readKeyChange(await readJson(context));
-    refuseMore(context.get("caller"), { permissions: before.permissions });
-    refuseMore(context.get("caller"), change);
-    const after = existing(await inWords(issuedKeys.update(id, change)));
+    const before = existing(issuedKeys.get(id));
+    refuseMore(caller, change);
+    const permit = (present: StoredKey) => refuseMore(caller, present);
+    const after = existing(await inWords(issuedKeys.update(id, change, permit)));
     await audit.record(authorOf(context, parts), {
       action: "key.change",
       subject: id,
@@ -169,12 +172,14 @@ export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlane
   });
   routes.openapi(rotateRoute, async (context) => {
     const id = context.req.param("id");
+    const caller = context.get("caller");
     // Whoever rotates a key holds it afterwards.
-    refuseMore(context.get("caller"), existing(issuedKeys.get(id)));
+    const permit = (present: Pick<StoredKey, "permissions">) => refuseMore(caller, present);
+    permit(existing(issuedKeys.get(id)));
     const { headers } = context.env.incoming;
     const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
     const { graceSeconds } = readRotation(hasBody ? await readJson(context) : {});
-    const { key, item } = existing(await inWords(issuedKeys.rotate(id, graceSeconds)));
+    const { key, item } = existing(await inWords(issuedKeys.rotate(id, graceSeconds, permit)));
     await audit.record(authorOf(context, parts), { action: "key.rotate", subject: id });
     return context.json({ ...show(item), key }, 200);
   });
