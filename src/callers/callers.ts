@@ -14,7 +14,7 @@ import { createRefusedKeys, faultOf, type KeyFault, type RefusedKeys } from "./r
 /** Hex digits of a SHA-256. */
 const DIGEST_LENGTH = 64;
 
-/** Of the keys of one request: more of them are no mistake. */
+/** Of the keys in one place of a request: more of them are no mistake, and are not looked at. */
 const JUDGED_LIMIT = 3;
 
 export type Plane = "proxy" | "management";
@@ -88,9 +88,9 @@ export function createCallers(
 
   const refused = createRefusedKeys();
 
-  function faultIn(plane: Plane, { bearer, header, query, otherScheme }: PresentedKeys): KeyFault {
-    const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
-    if (keys.length === 0) return otherScheme ? "another scheme" : "missing";
+  function faultIn(plane: Plane, presented: PresentedKeys): KeyFault {
+    const keys = judgedOf(presented);
+    if (keys.length === 0) return presented.otherScheme ? "another scheme" : "missing";
     if (keys.some((key) => opens(plane === "proxy" ? "management" : "proxy", sha256(key)))) {
       return "the other plane's key";
     }
@@ -98,43 +98,60 @@ export function createCallers(
     return keys.map((key) => faultOf(key, own, isSame)).find((fault) => fault !== "unknown") ?? "unknown";
   }
 
+  /** Each key once, however often it stands in one request. */
+  function noteGuesses(digests: readonly string[], address: string | undefined, now: number): void {
+    if (address === undefined || digests.length === 0) return;
+    for (const _ of new Set(digests)) lockOut.noteUnknown(address, now);
+  }
+
   return {
     rememberRefused: (plane, presented) => refused.add(plane, faultIn(plane, presented)),
     refusedKeys: refused.list,
-    lockedForMs(plane, { bearer, header, query }, address) {
+    lockedForMs(plane, presented, address) {
       const now = performance.now();
       const lockedForMs = lockOut.lockedForMs(address, now);
       if (lockedForMs === 0 || !isProtected(plane)) return 0;
-      const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
+      const keys = judgedOf(presented);
       // Whose key worked from there goes on: in a sidecar everyone has one address.
       return keys.length === 0 || keys.some((key) => lockOut.stays(address, sha256(key), now)) ? 0 : lockedForMs;
     },
     authenticate(plane, presented, address) {
+      if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
+      const now = address === undefined ? 0 : performance.now();
+      const isLocked = address !== undefined && lockOut.isLocked(address, now);
+      const guesses: string[] = [];
       const known = (caller: Caller, digest: string): Authentication => {
-        if (address !== undefined) lockOut.noteGood(address, digest, performance.now());
+        if (address !== undefined) lockOut.noteGood(address, digest, now);
+        // On the proxy plane what stands beside a good key may be the caller's own credential for the upstream.
+        if (plane === "management") noteGuesses(guesses, address, now);
         return { verdict: "known", caller };
       };
-      if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
       const other: Plane = plane === "proxy" ? "management" : "proxy";
       let seen = false;
       let otherPlane = false;
       let ended: "expired" | "revoked" | undefined;
       for (const slot of [presented.bearer, presented.header, presented.query]) {
-        for (const key of slot) {
+        for (let i = 0; i < slot.length && i < JUDGED_LIMIT; i++) {
+          const key = slot[i] as string;
           seen = true;
           const digest = sha256(key);
+          // Of whoever is locked out a key goes on that worked from there; what comes beside it is not tried.
+          if (isLocked && !lockOut.stays(address, digest, now)) continue;
           if (opens(plane, digest)) return known(callers[plane], digest);
-          otherPlane ||= opens(other, digest);
+          const isOther = opens(other, digest);
+          otherPlane ||= isOther;
           const issued = findIssued(key, digest);
-          if (issued === undefined) continue;
+          if (issued === undefined) {
+            if (!isOther) guesses.push(digest);
+            continue;
+          }
           const { state } = issued;
           if (state !== "active") ended = state;
           else if (isFor(plane, issued)) return known({ id: issued.id, issued }, digest);
           else otherPlane = true;
         }
       }
-      const isGuess = seen && !otherPlane && ended === undefined;
-      if (isGuess && address !== undefined) lockOut.noteUnknown(address, performance.now());
+      noteGuesses(guesses, address, now);
       return seen
         ? { verdict: "unknown", otherPlane, ended }
         : { verdict: "missing", otherScheme: presented.otherScheme };
@@ -169,6 +186,10 @@ export function createCallers(
       );
     },
   };
+}
+
+function judgedOf({ bearer, header, query }: PresentedKeys): readonly string[] {
+  return [bearer, header, query].flatMap((slot) => slot.slice(0, JUDGED_LIMIT));
 }
 
 function isSame(a: string, b: string): boolean {
