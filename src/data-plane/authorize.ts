@@ -13,6 +13,8 @@ export function decidePermission(
   { prepared, path }: Route,
   caller: Caller,
 ): GatewayError | undefined {
+  // Whom nobody had to be would be let in without the key.
+  if (prepared.service.access === "public") return undefined;
   const { method, clientAddress: address } = exchange;
   return decideProxyPermission(caller, { serviceKey: prepared.service.key, method, path, address });
 }
