@@ -16,7 +16,8 @@ export function decidePermission(
   // Whom nobody had to be would be let in without the key.
   if (prepared.service.access === "public") return undefined;
   const { method, clientAddress: address } = exchange;
-  return decideProxyPermission(caller, { serviceKey: prepared.service.key, method, path, address });
+  const { rawHeaders } = exchange.req;
+  return decideProxyPermission(caller, { serviceKey: prepared.service.key, method, path, address, rawHeaders });
 }
 
 export function decideAuthorization(exchange: Exchange, prepared: PreparedService): GatewayError | undefined {

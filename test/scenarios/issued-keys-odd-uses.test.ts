@@ -35,3 +35,108 @@ describe("a public service", () => {
     expect(body).toMatchObject({ verdict: "forward" });
   });
 });
+
+describe("a key that is asked for", () => {
+  const permissions = ["api:read"];
+  const odd: [string, unknown][] = [
+    ...["[]", "null", "1", '"x"', "true"].map((text): [string, unknown] => [text, JSON.parse(text)]),
+    ...[0, true, {}, [], null, "", " ".repeat(0), "a".repeat(101), "a\u202eb", "\ud800", "a\u0000"].map(
+      (name): [string, unknown] => [`name ${JSON.stringify(name)}`, { name, permissions }],
+    ),
+    ...[
+      "api:read",
+      {},
+      { 0: "api:read", length: 1 },
+      [["api:read"]],
+      [1],
+      [null],
+      Array(51).fill("api:read"),
+      null,
+    ].map((wrong): [string, unknown] => [
+      `permissions ${JSON.stringify(wrong)?.slice(0, 40)}`,
+      { name: "a", permissions: wrong },
+    ]),
+    ...["__proto__:read", "constructor:read", "manage:*:/x", "manage:write", "*:*:x", "Api:read", "api:TRACE"].map(
+      (text): [string, unknown] => [`permission ${text}`, { name: "a", permissions: [text] }],
+    ),
+    ...[
+      0,
+      "",
+      "2030-13-01T00:00:00Z",
+      "2030-02-30T25:00:00Z",
+      "2030-01-01",
+      "2030-01-01T00:00:00",
+      "+275760-09-13T00:00:00Z",
+    ].map((expiresAt): [string, unknown] => [`expiresAt ${expiresAt}`, { name: "a", permissions, expiresAt }]),
+    ...[[], 5, { maxRequests: 1 }, { maxRequests: "1", windowMs: 1000 }, { maxRequests: 0, windowMs: 1000 }].map(
+      (rateLimit): [string, unknown] => [
+        `rateLimit ${JSON.stringify(rateLimit)}`,
+        { name: "a", permissions, rateLimit },
+      ],
+    ),
+    ...[
+      { maxRequests: 1.5, windowMs: 1000 },
+      { maxRequests: 1, windowMs: 1e12 },
+      { maxRequests: 1, windowMs: 1000, per: "ip" },
+    ].map((rateLimit): [string, unknown] => [
+      `rateLimit ${JSON.stringify(rateLimit)}`,
+      { name: "a", permissions, rateLimit },
+    ]),
+    ...["10.0.0.0/8", {}, ["10.0.0.0/33"], ["10.1"], ["0x7f.1"], ["::/129"], ["fe80::1%eth0"], [" 10.0.0.1"], null].map(
+      (allowIps): [string, unknown] => [`allowIps ${JSON.stringify(allowIps)}`, { name: "a", permissions, allowIps }],
+    ),
+    ...["id", "key", "digests", "createdBy", "revokedAt", "state", "uses"].map((field): [string, unknown] => [
+      `with ${field}`,
+      { name: "a", permissions, [field]: "x" },
+    ]),
+  ];
+
+  test("is refused as not valid, and none is made, whatever is in its JSON", async () => {
+    const gateway = await startGateway({ env });
+    const { id } = await issue(gateway, permissions);
+    const before = (await manage(gateway, "GET", `/keys/${id}`)).body;
+    for (const [what, body] of odd) {
+      for (const [method, path] of [
+        ["POST", "/keys"],
+        ["PATCH", `/keys/${id}`],
+        ["POST", `/keys/${id}/rotate`],
+      ] as const) {
+        const { status } = await manage(gateway, method, path, body);
+        expect(status, `${method} ${path}: ${what}`).toBe(400);
+      }
+    }
+    for (const graceSeconds of [-1, 1.5, "60", null, 2_592_001, 1e309, [], true]) {
+      const { status } = await manage(gateway, "POST", `/keys/${id}/rotate`, { graceSeconds });
+      expect(status, String(graceSeconds)).toBe(400);
+    }
+    expect(
+      (await manage(gateway, "POST", "/keys", `{"name":"a","permissions":["api:read"],"__proto__":{}}`)).status,
+    ).toBe(400);
+    expect(
+      (await manage(gateway, "POST", "/keys", `{"name":"a","permissions":["${"x".repeat(300_000)}"]}`)).status,
+    ).toBe(413);
+    const { body } = await manage(gateway, "GET", "/keys");
+    expect(body.keys).toEqual([before]);
+  });
+
+  test("by an id that is none finds nothing", async () => {
+    const gateway = await startGateway({ env });
+    for (const id of [
+      "__proto__",
+      "constructor",
+      "toString",
+      "key_",
+      "%00",
+      "..%2f",
+      "key_1%2frotate",
+      "é",
+      "x".repeat(5_000),
+    ]) {
+      for (const method of ["GET", "DELETE"]) {
+        const { status } = await manage(gateway, method, `/keys/${id}`);
+        expect([400, 404], `${method} ${id}`).toContain(status);
+      }
+      expect([400, 404]).toContain((await manage(gateway, "PATCH", `/keys/${id}`, { name: "x" })).status);
+    }
+  });
+});
