@@ -49,9 +49,41 @@ export interface KeyIndexOptions {
   readonly lookIntervalMs?: number;
 }
 
-interface IndexedDigest extends FoundKey {
+/** What is the same for both digests of a key. */
+type Shared = Pick<FoundKey, "id" | "key" | "permissions" | "allowsAddress">;
+
+/** A class, because of objects with getters of their own each has a shape of its own: of ten thousand every look would be slow. */
+class IndexedDigest implements FoundKey {
+  readonly id: string;
+  readonly digest: string;
+  readonly key: StoredKey;
+  readonly permissions: Permissions;
+  readonly allowsAddress: FoundKey["allowsAddress"];
   /** Shared with what the same digest was found as before a change that took nothing away. */
-  tenure: { isOver: boolean };
+  tenure = { isOver: false };
+  readonly #isRevoked: boolean;
+  readonly #endsAt: number;
+  readonly #now: () => number;
+
+  constructor({ id, key, permissions, allowsAddress }: Shared, digest: StoredDigest, now: () => number) {
+    this.id = id;
+    this.digest = digest.sha256;
+    this.key = key;
+    this.permissions = permissions;
+    this.allowsAddress = allowsAddress;
+    this.#isRevoked = key.revokedAt !== null;
+    this.#endsAt = endOf(key, digest);
+    this.#now = now;
+  }
+
+  get state(): KeyState {
+    if (this.#isRevoked) return "revoked";
+    return this.#now() >= this.#endsAt ? "expired" : "active";
+  }
+
+  get isOver(): boolean {
+    return this.tenure.isOver || this.state !== "active";
+  }
 }
 
 /** A key with its digests, the present one first. */
@@ -134,22 +166,8 @@ export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS
 
 function index(id: string, key: StoredKey, now: () => number): IndexedKey {
   const permissions = compilePermissions(key.permissions);
-  const allowsAddress = compileAddresses(key.allowIps);
-  const found = key.digests.map((digest): IndexedDigest => {
-    const endsAt = endOf(key, digest);
-    return {
-      ...{ id, digest: digest.sha256, key, permissions, allowsAddress },
-      get state() {
-        if (key.revokedAt !== null) return "revoked";
-        return now() >= endsAt ? "expired" : "active";
-      },
-      tenure: { isOver: false },
-      get isOver() {
-        return this.tenure.isOver || this.state !== "active";
-      },
-    };
-  });
-  return { key, permissions, found };
+  const shared = { id, key, permissions, allowsAddress: compileAddresses(key.allowIps) };
+  return { key, permissions, found: key.digests.map((digest) => new IndexedDigest(shared, digest, now)) };
 }
 
 /** Ms since the epoch. */
