@@ -137,3 +137,36 @@ describe("a key that is asked for", () => {
     }
   });
 });
+
+test("a key's limit goes on counting over a rotation, with the key before it, and with requests at the same time", async () => {
+  const upstream = await startUpstream();
+  const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url } } });
+  const rateLimit = { maxRequests: 5, windowMs: 60_000 };
+  const { id, key } = await issue(gateway, ["api:read"], { rateLimit });
+  const rotated = (await manage(gateway, "POST", `/keys/${id}/rotate`, { graceSeconds: 60 })).body.key as string;
+  const ask = async (each: string, path = "/proxy/api/x") =>
+    (await fetch(gateway.url + path, { headers: { authorization: `Bearer ${each}` } })).status;
+  const statuses = await Promise.all(Array.from({ length: 12 }, (_, i) => ask(i % 2 === 0 ? key : rotated)));
+  expect(statuses.filter((status) => status === 200)).toHaveLength(5);
+  const again = (await manage(gateway, "POST", `/keys/${id}/rotate`)).body.key as string;
+  await manage(gateway, "PATCH", `/keys/${id}`, { rateLimit: { windowMs: 60_000, maxRequests: 5 }, name: "same" });
+  expect([await ask(again), await ask(again, "/proxy/api//x?y")]).toEqual([429, 429]);
+});
+
+test("a key is held to its addresses by who is known to ask, not by what a client says", async () => {
+  const upstream = await startUpstream();
+  const services = { api: { baseUrl: upstream.url } };
+  for (const [trust, expected] of [
+    [{}, [403, 403, 403, 403]],
+    [{ TRUST_PROXY: "127.0.0.1" }, [200, 200, 403, 403]],
+  ] as const) {
+    const gateway = await startGateway({ env: { ...env, ...trust }, services });
+    const { key } = await issue(gateway, ["api:read"], { allowIps: ["192.0.2.0/24"] });
+    const ask = async (from: string) => {
+      const headers = { "x-api-key": key, "x-forwarded-for": from };
+      return (await fetch(`${gateway.url}/proxy/api/x`, { headers })).status;
+    };
+    const from = ["192.0.2.7", "::ffff:192.0.2.7", "192.0.2.7, 198.51.100.1", "192.0.2.7;x"];
+    expect(await Promise.all(from.map(ask))).toEqual(expected);
+  }
+});
