@@ -81,37 +81,36 @@ async function sendAll(
     new Promise<void>((resolve, reject) => {
       let socket: Socket;
       let text = "";
-      const open = () => {
+      /** What waits for its answer. */
+      let sent: SentPath | undefined;
+      const send = () => {
+        const index = next++;
+        sent = cases[index];
         text = "";
+        if (sent === undefined) return socket.end();
+        const head = `${sent.method} ${sent.target} HTTP/1.1\r\nHost: localhost:${port}\r\nx-case: ${index}\r\n`;
+        socket.write(Buffer.from(`${head}x-api-key: ${keys.get(sent.grant)}\r\n\r\n`, "latin1"));
+      };
+      const onData = (chunk: Buffer) => {
+        text += chunk.toString("latin1");
+        const headEnd = text.indexOf("\r\n\r\n");
+        if (headEnd === -1) return;
+        const length = sent?.method === "HEAD" ? 0 : Number(/\r\ncontent-length: (\d+)/i.exec(text)?.[1] ?? 0);
+        if (text.length < headEnd + 4 + length) return;
+        sent = undefined;
+        if (!/\r\nconnection: close/i.test(text.slice(0, headEnd))) send();
+      };
+      const open = () => {
         socket = connect(port, "127.0.0.1", send);
         sockets.add(socket);
         socket.on("error", () => {});
+        socket.on("data", onData);
         socket.on("close", () => {
           sockets.delete(socket);
-          if (!/^HTTP\/1\.1 \d/.test(text)) reject(new Error(`no answer to ${JSON.stringify(cases[next - 1])}`));
+          if (sent !== undefined) reject(new Error(`no answer to ${JSON.stringify(sent)}: ${text}`));
           else if (next < cases.length) open();
           else resolve();
         });
-        socket.on("data", (chunk) => {
-          text += chunk.toString("latin1");
-          const headEnd = text.indexOf("\r\n\r\n");
-          if (headEnd === -1 || /\r\nconnection: close/i.test(text.slice(0, headEnd))) return;
-          const isHead = cases[Number(/\r\nx-case: (\d+)/i.exec(text)?.[1] ?? Number.NaN)]?.method === "HEAD";
-          const length = Number(/\r\ncontent-length: (\d+)/i.exec(text)?.[1] ?? 0);
-          if (!isHead && sent !== "HEAD" && text.length < headEnd + 4 + length) return;
-          if (next < cases.length) send();
-          else socket.end();
-        });
-      };
-      let sent = "";
-      const send = () => {
-        if (next >= cases.length) return socket.end();
-        const index = next++;
-        const { method, target, grant } = cases[index] as SentPath;
-        text = "";
-        sent = method;
-        const head = `${method} ${target} HTTP/1.1\r\nHost: localhost:${port}\r\nx-case: ${index}\r\nx-api-key: ${keys.get(grant)}\r\n`;
-        socket.write(Buffer.from(`${head}\r\n`, "latin1"));
       };
       open();
     });
