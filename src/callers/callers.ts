@@ -15,7 +15,7 @@ import { createRefusedKeys, faultOf, type KeyFault, type RefusedKeys } from "./r
 /** Hex digits of a SHA-256. */
 const DIGEST_LENGTH = 64;
 
-/** Of the keys of one request: more of them are no mistake. */
+/** Of the keys in one place of a request: more of them are no mistake, and are not looked at. */
 const JUDGED_LIMIT = 3;
 
 export type Plane = "proxy" | "management";
@@ -40,12 +40,20 @@ export interface Presentation {
 
 export type Authentication =
   /** `digest` of the key that did it; undefined where none was asked for. */
-  | { readonly verdict: "known"; readonly caller: Caller; readonly digest?: string }
+  | { readonly verdict: "known"; readonly caller: Caller; readonly digest?: string; readonly guesses?: Guesses }
   | { readonly verdict: "missing"; readonly otherScheme: boolean }
   /** For guessing. */
   | { readonly verdict: "locked"; readonly forMs: number }
   /** `otherPlane`: it is a good key, but for the other plane. `ended`: it was one. */
-  | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: EndedKey | undefined };
+  | {
+      readonly verdict: "unknown";
+      readonly otherPlane: boolean;
+      readonly ended?: EndedKey | undefined;
+      readonly guesses?: Guesses;
+    };
+
+/** Digests of the keys beside it that nobody has. */
+type Guesses = readonly string[] | undefined;
 
 interface EndedKey {
   readonly id: string;
@@ -106,41 +114,41 @@ export function createCallers(
 
   const refused = createRefusedKeys();
 
-  function lockedForMs({ bearer, header, query }: PresentedKeys, address: string): number {
-    const now = performance.now();
-    const forMs = lockOut.lockedForMs(address, now);
-    if (forMs === 0) return 0;
-    const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
-    // Whose key worked from there goes on: in a sidecar everyone has one address.
-    return keys.length === 0 || keys.some((key) => lockOut.stays(address, sha256(key), now)) ? 0 : forMs;
-  }
-
-  function judge(plane: Plane, presented: PresentedKeys): Authentication {
+  /** Decides for whoever is locked out, too: of them a key goes on that worked from there; what comes beside it is not tried. */
+  function judge({ plane, presented, address }: Presentation): Authentication {
     const other: Plane = plane === "proxy" ? "management" : "proxy";
-    let seen = false;
+    const now = performance.now();
+    const lockedForMs = lockOut.lockedForMs(address, now);
+    let seen = 0;
+    let tried = 0;
     let otherPlane = false;
     let ended: EndedKey | undefined;
+    let guesses: Guesses;
     for (const slot of [presented.bearer, presented.header, presented.query]) {
-      for (const key of slot) {
-        seen = true;
+      for (let i = 0; i < slot.length && i < JUDGED_LIMIT; i++) {
+        seen++;
+        const key = slot[i] as string;
         const digest = sha256(key);
-        if (opens(plane, digest)) return { verdict: "known", caller: callers[plane], digest };
-        otherPlane ||= opens(other, digest);
-        const issued = findIssued(key, digest);
-        if (issued === undefined) continue;
-        const { id, state } = issued;
-        if (state !== "active") ended = { id, state };
-        else if (isFor(plane, issued)) return { verdict: "known", caller: { id, issued }, digest };
+        if (lockedForMs > 0 && !lockOut.stays(address, digest, now)) continue;
+        tried++;
+        if (opens(plane, digest)) return { verdict: "known", caller: callers[plane], digest, guesses };
+        const isOther = opens(other, digest);
+        const issued = isOther ? undefined : findIssued(key, digest);
+        if (isOther) otherPlane = true;
+        else if (issued === undefined) guesses = [...(guesses ?? []), digest];
+        else if (issued.state !== "active") ended = { id: issued.id, state: issued.state };
+        else if (isFor(plane, issued)) return { verdict: "known", caller: { id: issued.id, issued }, digest, guesses };
         else otherPlane = true;
       }
     }
-    if (!seen) return { verdict: "missing", otherScheme: presented.otherScheme };
-    return { verdict: "unknown", otherPlane, ended };
+    if (seen === 0) return { verdict: "missing", otherScheme: presented.otherScheme };
+    if (tried === 0) return { verdict: "locked", forMs: lockedForMs };
+    return { verdict: "unknown", otherPlane, ended, guesses };
   }
 
-  function faultIn(plane: Plane, { bearer, header, query, otherScheme }: PresentedKeys): KeyFault {
-    const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
-    if (keys.length === 0) return otherScheme ? "another scheme" : "missing";
+  function faultIn(plane: Plane, presented: PresentedKeys): KeyFault {
+    const keys = judgedOf(presented);
+    if (keys.length === 0) return presented.otherScheme ? "another scheme" : "missing";
     if (keys.some((key) => opens(plane === "proxy" ? "management" : "proxy", sha256(key)))) {
       return "the other plane's key";
     }
@@ -149,25 +157,35 @@ export function createCallers(
     return keys.map((key) => faultOf(key, own, isSame)).find((fault) => fault !== "unknown") ?? "unknown";
   }
 
+  /** Each key once, however often it stands in one request. */
+  function noteGuesses(digests: Guesses, address: string, now: number): void {
+    if (digests === undefined) return;
+    for (const _ of new Set(digests)) lockOut.noteUnknown(address, now);
+  }
+
   return {
     refusedKeys: refused.list,
-    authenticate({ plane, presented, address }) {
-      if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
-      const forMs = lockedForMs(presented, address);
-      return forMs > 0 ? { verdict: "locked", forMs } : judge(plane, presented);
-    },
+    authenticate: (presentation) =>
+      isProtected(presentation.plane) ? judge(presentation) : { verdict: "known", caller: ANONYMOUS },
     note({ plane, presented, address }, authentication) {
-      const { verdict } = authentication;
-      if (verdict === "locked") return;
-      if (verdict === "known") {
-        const { digest } = authentication;
-        if (digest !== undefined) lockOut.noteGood(address, digest, performance.now());
-        return;
+      const now = performance.now();
+      switch (authentication.verdict) {
+        case "locked":
+          return;
+        case "known":
+          if (authentication.digest !== undefined) lockOut.noteGood(address, authentication.digest, now);
+          // On the proxy plane what stands beside a good key may be the caller's own credential for the upstream.
+          if (plane === "management") noteGuesses(authentication.guesses, address, now);
+          return;
+        case "missing":
+          return refused.add(plane, faultIn(plane, presented));
+        case "unknown": {
+          const { ended, guesses } = authentication;
+          noteGuesses(guesses, address, now);
+          if (ended !== undefined) keyRefusals.note(ended.id, ended.state);
+          refused.add(plane, ended === undefined ? faultIn(plane, presented) : "ended");
+        }
       }
-      const ended = verdict === "unknown" ? authentication.ended : undefined;
-      if (ended !== undefined) keyRefusals.note(ended.id, ended.state);
-      else if (verdict === "unknown" && !authentication.otherPlane) lockOut.noteUnknown(address, performance.now());
-      refused.add(plane, ended === undefined ? faultIn(plane, presented) : "ended");
     },
     assume(plane, callerId) {
       const keyPlane = (["proxy", "management"] as const).find((each) => callers[each].id === callerId);
@@ -199,6 +217,10 @@ export function createCallers(
       );
     },
   };
+}
+
+function judgedOf({ bearer, header, query }: PresentedKeys): readonly string[] {
+  return [bearer, header, query].flatMap((slot) => slot.slice(0, JUDGED_LIMIT));
 }
 
 function isSame(a: string, b: string): boolean {

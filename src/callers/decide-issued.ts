@@ -1,7 +1,11 @@
 /** What an issued key may do: the refusals of a key that is good, and good for less than was asked. */
 import { GatewayError } from "../errors.ts";
 import type { Caller } from "./callers.ts";
+import { overridesIn } from "./override-headers.ts";
 import { type ManagePart, requiredFor } from "./permissions.ts";
+
+/** Within no pattern: only who may use every path may use it. */
+const ANY_PATH = "%";
 
 export interface AskedOfProxy {
   readonly serviceKey: string;
@@ -9,6 +13,7 @@ export interface AskedOfProxy {
   /** Behind the base URL as the upstream will see it, without the query. */
   readonly path: string;
   readonly address: string;
+  readonly rawHeaders: readonly string[];
 }
 
 export function decideProxyPermission(caller: Caller, asked: AskedOfProxy): GatewayError | undefined {
@@ -16,9 +21,19 @@ export function decideProxyPermission(caller: Caller, asked: AskedOfProxy): Gate
   if (issued === undefined) return undefined;
   const elsewhere = decideAddress(caller, asked.address);
   if (elsewhere !== undefined) return elsewhere;
-  const { serviceKey, method, path } = asked;
-  if (issued.permissions.allowsProxy(serviceKey, method, path || "/")) return undefined;
-  return refusePermission(requiredFor(serviceKey, method, path || "/"));
+  const { serviceKey, method, rawHeaders } = asked;
+  const path = asked.path || "/";
+  const { allowsProxy } = issued.permissions;
+  if (!allowsProxy(serviceKey, method, path)) return refusePermission(requiredFor(serviceKey, method, path));
+  const overrides = overridesIn(rawHeaders);
+  if (overrides === undefined) return undefined;
+  // It must be allowed as what it is, and as all that it may be taken for.
+  for (const other of [method, ...overrides.methods]) {
+    if (overrides.isOfAnyPath && !allowsProxy(serviceKey, other, ANY_PATH))
+      return refusePermission(requiredFor(serviceKey, other, ANY_PATH));
+    if (!allowsProxy(serviceKey, other, path)) return refusePermission(requiredFor(serviceKey, other, path));
+  }
+  return undefined;
 }
 
 /** @param parts any one of which is enough; the first is named where there is none. */

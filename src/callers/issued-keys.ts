@@ -175,7 +175,9 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
     list: () =>
       [...records.entries.keys()]
         .flatMap((id) => get(id) ?? [])
-        .sort((a, b) => Date.parse(b.createdAt) - Date.parse(a.createdAt) || (a.id < b.id ? -1 : 1)),
+        .map((item) => ({ item, createdAt: Date.parse(item.createdAt) }))
+        .sort((a, b) => b.createdAt - a.createdAt || (a.item.id < b.item.id ? -1 : 1))
+        .map(({ item }) => item),
   };
 }
 

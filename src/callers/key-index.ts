@@ -22,6 +22,8 @@ export interface FoundKey {
   readonly permissions: Permissions;
   /** As it is when it is read: it ends by itself. Of a key that was rotated the one before expires after its grace. */
   readonly state: KeyState;
+  /** For whoever was admitted by it and holds on to it: whether it ended since, or may do less. */
+  readonly isOver: boolean;
   allowsAddress(address: string): boolean;
 }
 
@@ -47,18 +49,55 @@ export interface KeyIndexOptions {
   readonly lookIntervalMs?: number;
 }
 
+/** What is the same for both digests of a key. */
+type Shared = Pick<FoundKey, "id" | "key" | "permissions" | "allowsAddress">;
+
+/** A class, because of objects with getters of their own each has a shape of its own: of ten thousand every look would be slow. */
+class IndexedDigest implements FoundKey {
+  readonly id: string;
+  readonly digest: string;
+  readonly key: StoredKey;
+  readonly permissions: Permissions;
+  readonly allowsAddress: FoundKey["allowsAddress"];
+  /** Shared with what the same digest was found as before a change that took nothing away. */
+  tenure = { isOver: false };
+  readonly #isRevoked: boolean;
+  readonly #endsAt: number;
+  readonly #now: () => number;
+
+  constructor({ id, key, permissions, allowsAddress }: Shared, digest: StoredDigest, now: () => number) {
+    this.id = id;
+    this.digest = digest.sha256;
+    this.key = key;
+    this.permissions = permissions;
+    this.allowsAddress = allowsAddress;
+    this.#isRevoked = key.revokedAt !== null;
+    this.#endsAt = endOf(key, digest);
+    this.#now = now;
+  }
+
+  get state(): KeyState {
+    if (this.#isRevoked) return "revoked";
+    return this.#now() >= this.#endsAt ? "expired" : "active";
+  }
+
+  get isOver(): boolean {
+    return this.tenure.isOver || this.state !== "active";
+  }
+}
+
 /** A key with its digests, the present one first. */
 interface IndexedKey {
   readonly key: StoredKey;
   readonly permissions: Permissions;
-  readonly found: readonly FoundKey[];
+  readonly found: readonly IndexedDigest[];
 }
 
 export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS }: KeyIndexOptions): KeyIndex {
-  const byDigest = new Map<string, FoundKey>();
+  const byDigest = new Map<string, IndexedDigest>();
   const byId = new Map<string, IndexedKey>();
   /** Whose end has not been told. */
-  const open = new Set<FoundKey>();
+  const open = new Set<IndexedDigest>();
   const listeners = new Set<EndListener>();
   const counts = { proxy: 0, manage: 0 };
 
@@ -84,7 +123,8 @@ export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS
     return indexed;
   }
 
-  function tell({ id, digest }: FoundKey): void {
+  function tell({ id, digest, tenure }: IndexedDigest): void {
+    tenure.isOver = true;
     for (const listener of listeners) listener(id, digest);
   }
 
@@ -96,7 +136,9 @@ export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS
     for (const found of before?.found ?? []) {
       // What had ended before was told before.
       if (!open.delete(found)) continue;
-      if (isNarrower || byDigest.get(found.digest)?.state !== "active") tell(found);
+      const next = byDigest.get(found.digest);
+      if (isNarrower || next?.state !== "active") tell(found);
+      else next.tenure = found.tenure;
     }
   }
 
@@ -124,18 +166,8 @@ export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS
 
 function index(id: string, key: StoredKey, now: () => number): IndexedKey {
   const permissions = compilePermissions(key.permissions);
-  const allowsAddress = compileAddresses(key.allowIps);
-  const found = key.digests.map((digest): FoundKey => {
-    const endsAt = endOf(key, digest);
-    return {
-      ...{ id, digest: digest.sha256, key, permissions, allowsAddress },
-      get state() {
-        if (key.revokedAt !== null) return "revoked";
-        return now() >= endsAt ? "expired" : "active";
-      },
-    };
-  });
-  return { key, permissions, found };
+  const shared = { id, key, permissions, allowsAddress: compileAddresses(key.allowIps) };
+  return { key, permissions, found: key.digests.map((digest) => new IndexedDigest(shared, digest, now)) };
 }
 
 /** Ms since the epoch. */

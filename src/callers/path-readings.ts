@@ -30,8 +30,8 @@ const PLAIN_STEPS: readonly Step[] = [
   (text) => (text.includes(";") ? text.replace(/;[^/]*/g, "") : text),
   // By those who look for the query after they decoded, or take a fragment for one.
   (text) => text.replace(/[?#].*$/s, ""),
-  // `new URL(req.url, base)` takes `//public/admin` for `/admin` on the host `public`.
-  (text) => (text.startsWith("//") ? rooted(text.replace(/^\/\/[^/]*/, "")) : text),
+  // `new URL(req.url, base)` takes `//public/admin` for `/admin` on the host `public`, with more slashes before it, too.
+  (text) => (text.startsWith("//") ? rooted(text.replace(/^\/{2,}[^/]*/, "")) : text),
   // RFC 3986 section 5.2.4 leaves a slash where a dot segment was the last; path.normalize leaves none.
   (text) => resolveDots(text, true),
   (text) => resolveDots(text, false),

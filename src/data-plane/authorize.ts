@@ -13,8 +13,11 @@ export function decidePermission(
   { prepared, path }: Route,
   caller: Caller,
 ): GatewayError | undefined {
+  // Whom nobody had to be would be let in without the key.
+  if (prepared.service.access === "public") return undefined;
   const { method, clientAddress: address } = exchange;
-  return decideProxyPermission(caller, { serviceKey: prepared.service.key, method, path, address });
+  const { rawHeaders } = exchange.req;
+  return decideProxyPermission(caller, { serviceKey: prepared.service.key, method, path, address, rawHeaders });
 }
 
 export function decideAuthorization(exchange: Exchange, prepared: PreparedService): GatewayError | undefined {

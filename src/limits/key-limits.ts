@@ -4,10 +4,15 @@
  */
 import { createLimiter, type Limiter } from "./limiters.ts";
 
+interface Limit {
+  readonly maxRequests: number;
+  readonly windowMs: number;
+}
+
 /** An issued key, as far as its limit goes. */
 export interface LimitedKey {
   readonly id: string;
-  readonly key: { readonly rateLimit: { readonly maxRequests: number; readonly windowMs: number } | null };
+  readonly key: { readonly rateLimit: Limit | null };
 }
 
 export interface KeyLimits {
@@ -21,7 +26,7 @@ export interface KeyLimits {
 const KEYS_LIMIT = 20_000;
 
 export function createKeyLimits(): KeyLimits {
-  const limiters = new Map<string, { readonly limit: object; readonly limiter: Limiter | undefined }>();
+  const limiters = new Map<string, { readonly limit: Limit; readonly limiter: Limiter | undefined }>();
   return {
     of(issued) {
       const limit = issued?.key.rateLimit;
@@ -48,6 +53,6 @@ export function createKeyLimits(): KeyLimits {
   };
 }
 
-function isSame(before: object | undefined, now: object): boolean {
-  return before !== undefined && JSON.stringify(before) === JSON.stringify(now);
+function isSame(before: Limit | undefined, now: Limit): boolean {
+  return before?.maxRequests === now.maxRequests && before.windowMs === now.windowMs;
 }

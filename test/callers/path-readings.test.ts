@@ -281,6 +281,7 @@ describe("a path that can be read in several ways", () => {
     expect(allows("/a%3Fb", "/a")).toBe(false);
     expect(allows("/a;b", "/a*")).toBe(true);
     expect(allows("//x/y", "/**/x/*")).toBe(false);
+    for (const path of ["///x/y", "////x/y", "/\\/x/y", "//%2fx/y"]) expect(allows(path, "/**/x/*"), path).toBe(false);
     expect(allows("/a/b/..", "/a", "/a/", "/a/b/*")).toBe(true);
     expect(allows("/a/b/..", "/a", "/a/b/*")).toBe(false);
     expect(allows("/a/b/..", "/a/", "/a/b/*")).toBe(false);

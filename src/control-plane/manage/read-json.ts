@@ -34,12 +34,19 @@ export function requireJson(): MiddlewareHandler<CallerEnv> {
   };
 }
 
-/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE or REQUEST_TIMEOUT. */
-export async function readJson({ env }: Context<CallerEnv>): Promise<unknown> {
-  const { incoming, outgoing } = env;
+/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, or INVALID_API_KEY. */
+export async function readJson(context: Context<CallerEnv>): Promise<unknown> {
+  const { incoming, outgoing } = context.env;
   // Only now: whoever was refused before has not sent the body yet, and need not.
   if (incoming.headers.expect !== undefined && incoming.httpVersionMinor > 0) outgoing.writeContinue();
   const text = await readText(incoming);
+  // Whoever was admitted may take long over the body: a key that was revoked meanwhile leaves no heir.
+  if (context.get("caller").issued?.isOver) {
+    throw new GatewayError("INVALID_API_KEY", {
+      message: "The key ended, or may do less, since the request began.",
+      headers: ["WWW-Authenticate", "Bearer"],
+    });
+  }
   if (isTooDeep(text)) throw invalidBody(`nested more than ${DEEPEST} deep`);
   try {
     return JSON.parse(text, refusePrototype);

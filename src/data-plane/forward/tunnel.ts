@@ -70,8 +70,8 @@ export function createTunnels(): Tunnels {
     const tunnel = new OpenTunnel(client, handshake.socket, route.prepared.service.idleTimeoutMs ?? 0);
     const { issued } = exchange;
     tunnels.set(tunnel, { service: route.prepared, digest: issued?.digest });
-    // Its key may have ended during the handshake.
-    const isOver = ended.has(route.prepared) || (issued !== undefined && issued.state !== "active");
+    // Its key may have ended during the handshake, or since it was admitted.
+    const isOver = ended.has(route.prepared) || issued?.isOver === true;
     if (isGoingAway) tunnel.goAway();
     else if (isOver) sendAway(tunnel);
     await tunnel.closed;

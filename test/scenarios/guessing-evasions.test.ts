@@ -1,0 +1,116 @@
+/** Ways to guess on although ten guesses a minute are all there are: A2 of the list of attacks. */
+import { describe, expect, test } from "vitest";
+import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+const env = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+
+async function start(more: Record<string, string> = {}) {
+  const upstream = await startUpstream();
+  return startGateway({ env: { ...env, ...more }, services: { api: { baseUrl: upstream.url } } });
+}
+
+async function issue(gateway: TestGateway, permissions: string[]) {
+  const { body } = await manage(gateway, "POST", "/keys", { name: "ci", permissions });
+  return body as { id: string; key: string };
+}
+
+let guessed = 0;
+const guess = () => `guess-number-${guessed++}-0123456789`;
+
+/** The status of a request that bears these lines. */
+async function ask({ port }: TestGateway, target: string, lines: readonly string[]): Promise<number> {
+  const head = [`GET ${target} HTTP/1.1`, "Host: localhost", ...lines, "Connection: close"];
+  return (await rawRequest(port, `${head.join("\r\n")}\r\n\r\n`)).status;
+}
+
+describe("who guesses", () => {
+  test.each(["/proxy/api/x", "/manage/services"])(
+    "with many keys in one request is counted for each, and few are tried: %s",
+    async (target) => {
+      const gateway = await start();
+      const right = target.startsWith("/proxy") ? PROXY_KEY : MANAGEMENT_KEY;
+      const many = Array.from({ length: 20 }, guess);
+      const query = many.map((key) => `api_key=${key}`).join("&");
+      const lines = many.flatMap(() => [`x-api-key: ${guess()}`, `Authorization: Bearer ${guess()}`]);
+      expect(await ask(gateway, `${target}?${query}&api_key=${right}`, lines)).toBe(401);
+      expect(await ask(gateway, `${target}?${query}`, lines)).toBe(401);
+      expect(await ask(gateway, target, [`x-api-key: ${right}`])).toBe(429);
+    },
+  );
+
+  test("the same key in all three places of a request is counted once", async () => {
+    const gateway = await start();
+    for (let i = 0; i < 9; i++) {
+      const key = guess();
+      const lines = [`x-api-key: ${key}`, `Authorization: Bearer ${key}`];
+      expect(await ask(gateway, `/proxy/api/x?api_key=${key}`, lines)).toBe(401);
+    }
+    expect(await ask(gateway, "/proxy/api/x", [`x-api-key: ${PROXY_KEY}`])).toBe(200);
+  });
+
+  test.each([
+    ["a revoked key", "/manage/keys", ["api:read"], true],
+    ["a revoked key", "/proxy/api/x", ["api:read"], true],
+    ["a key for the other plane", "/manage/keys", ["api:read"], false],
+    ["a key for less", "/manage/keys", ["manage:read"], false],
+  ])("beside %s is counted all the same: %s", async (_, target, permissions, isRevoked) => {
+    const gateway = await start();
+    const { id, key } = await issue(gateway, permissions);
+    if (isRevoked) await manage(gateway, "DELETE", `/keys/${id}`);
+    for (let i = 0; i < 10; i++) {
+      await ask(gateway, target, [`Authorization: Bearer ${guess()}`, `x-api-key: ${key}`]);
+    }
+    expect(await ask(gateway, target, [`Authorization: Bearer ${guess()}`])).toBe(429);
+  });
+
+  test("and is locked out goes on with the key that worked from there, and tries no other beside it", async () => {
+    const gateway = await start();
+    const { key } = await issue(gateway, ["manage:read"]);
+    expect(await ask(gateway, "/manage/keys", [`x-api-key: ${key}`])).toBe(200);
+    for (let i = 0; i < 10; i++) await ask(gateway, "/manage/keys", [`x-api-key: ${guess()}`]);
+    // Right, and never seen from there: PROXY_API_KEY.
+    const both = [`Authorization: Bearer ${PROXY_KEY}`, `x-api-key: ${key}`];
+    expect(await ask(gateway, "/manage/keys", both)).toBe(200);
+    expect(await ask(gateway, "/proxy/api/x", [`Authorization: Bearer ${PROXY_KEY}`, `x-api-key: ${key}`])).toBe(401);
+    expect(await ask(gateway, "/proxy/api/x", [`Authorization: Bearer ${PROXY_KEY}`])).toBe(429);
+  });
+
+  test("from one /64, in any spelling of an address, or by a header that nobody trusts, is one", async () => {
+    const addresses = ["2001:db8::1", "2001:db8:0:0:9::2", "[2001:DB8::3]:443", '"[2001:db8::4]"', "2001:db8::ffff:5"];
+    const trusting = await start({ TRUST_PROXY: "127.0.0.1" });
+    for (let i = 0; i < 10; i++) {
+      const from = addresses[i % addresses.length];
+      expect(await ask(trusting, "/proxy/api/x", [`X-Forwarded-For: ${from}`, `x-api-key: ${guess()}`])).toBe(401);
+    }
+    const good = `x-api-key: ${PROXY_KEY}`;
+    expect(await ask(trusting, "/proxy/api/x", ["X-Forwarded-For: 2001:db8::abc", good])).toBe(429);
+    expect(await ask(trusting, "/proxy/api/x", ["X-Forwarded-For: 2001:db8:0:1::1", good])).toBe(200);
+    // What a client wrote itself stands before what the proxy added.
+    for (let i = 0; i < 10; i++) {
+      await ask(trusting, "/proxy/api/x", [
+        `X-Forwarded-For: 10.0.0.${i}, ::ffff:198.51.100.7`,
+        `x-api-key: ${guess()}`,
+      ]);
+    }
+    expect(await ask(trusting, "/proxy/api/x", ["X-Forwarded-For: 198.51.100.7", good])).toBe(429);
+    expect(await ask(trusting, "/proxy/api/x", ["X-Forwarded-For: 10.0.0.1", good])).toBe(200);
+
+    const plain = await start();
+    for (let i = 0; i < 10; i++) {
+      await ask(plain, "/proxy/api/x", [`X-Forwarded-For: 192.0.2.${i}`, `x-api-key: ${guess()}`]);
+    }
+    expect(await ask(plain, "/proxy/api/x", ["X-Forwarded-For: 192.0.2.99", good])).toBe(429);
+  });
+
+  test("by pipelining is held to ten, too", async () => {
+    const gateway = await start();
+    const one = () => `GET /proxy/api/x HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${guess()}\r\n\r\n`;
+    const right = `GET /proxy/api/x HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${PROXY_KEY}\r\nConnection: close\r\n\r\n`;
+    const { text } = await rawRequest(gateway.port, Array.from({ length: 15 }, one).join("") + right);
+    const statuses = [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status));
+    expect(statuses).toEqual([...Array(10).fill(401), ...Array(6).fill(429)]);
+  });
+});

@@ -1,0 +1,32 @@
+/** Headers by which an upstream may be told to take a request for another one, which the key does not allow. */
+import { expect, test } from "vitest";
+import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+test.each<[string, string, number, number]>([
+  ["X-HTTP-Method-Override", "DELETE", 403, 403],
+  ["x-http-method-override", "delete", 403, 403],
+  ["X_HTTP_Method_Override", "DELETE", 403, 403],
+  ["X-HTTP-Method", "PUT", 403, 403],
+  ["X-Method-Override", "GET, PATCH", 403, 403],
+  ["X-HTTP-Method-Override", "HEAD", 200, 200],
+  ["X-Original-URL", "/admin", 403, 200],
+  ["x-rewrite-url", "/admin", 403, 200],
+  ["X_Original_URI", "/admin", 403, 200],
+  ["X-Original-Host", "x", 200, 200],
+])("%s: %s is %i to a key for reading one folder, %i to one for reading all", async (name, value, folder, all) => {
+  const upstream = await startUpstream();
+  const gateway = await startGateway({
+    env: { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY },
+    services: { api: { baseUrl: upstream.url } },
+  });
+  const ask = async (key: string) =>
+    (await fetch(`${gateway.url}/proxy/api/public/x`, { headers: { "x-api-key": key, [name]: value } })).status;
+  const issue = async (permission: string) =>
+    (await manage(gateway, "POST", "/keys", { name: "ci", permissions: [permission] })).body.key as string;
+  expect(await ask(await issue("api:read:/public/**"))).toBe(folder);
+  expect(await ask(await issue("api:read"))).toBe(all);
+  expect(await ask(await issue("api:*"))).toBe(200);
+  expect(await ask(PROXY_KEY)).toBe(200);
+});
