@@ -28,7 +28,10 @@ import { version } from "./version.ts";
 
 /** What outlives a generation. */
 export interface LastingParts
-  extends Pick<PipelineParts, "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "retryAfterS" | "tunnels">,
+  extends Pick<
+      PipelineParts,
+      "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "webSockets" | "retryAfterS" | "tunnels"
+    >,
     Pick<ControlPlaneParts, "openWebSockets" | "reload" | "serviceChanges" | "audit" | "fingerprint" | "mask">,
     Omit<UpstreamContext, "settings"> {
   readonly issuedKeys: IssuedKeys;
@@ -47,6 +50,7 @@ export interface LastingParts
 export interface Generation {
   readonly config: Config;
   readonly isOwnKey: (token: string) => boolean;
+  readonly isTrustedPeer: (address: string) => boolean;
   readonly registry: Registry;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly cors: Cors;
@@ -106,6 +110,7 @@ export function createGeneration(
   return {
     config,
     isOwnKey: callers.isOwnKey,
+    isTrustedPeer: parts.clients.isTrustedPeer,
     registry: parts.registry,
     cors,
     dataPlane: createPipeline(pipelineParts),

@@ -212,6 +212,7 @@ export const serviceSchema = z.strictObject({
   pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` lets dot segments through (object stores)"),
   maxBodyBytes: z.int().min(0).default(0).describe("largest request body, 0 for no limit"),
   maxConcurrent: z.int().min(0).max(1_000_000).default(0).describe("requests in flight at the same time, 0 for no cap"),
+  maxWebSockets: z.int().min(0).max(1_000_000).default(0).describe("WebSockets open at the same time, 0 for no cap"),
   access: z
     .enum(["key", "public"])
     .default("key")

@@ -31,6 +31,7 @@ export interface ServiceLoad {
   /** Undefined without a limit of ours. */
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
+  readonly webSocketSlots: Slots;
   readonly credentialRefusals: CredentialRefusals;
   /** Undefined where nobody asks for what the upstream allows. */
   readonly quota: DescribedQuota | undefined;
@@ -80,6 +81,8 @@ export interface ControlPlaneParts {
   readonly loadOf: (key: string) => ServiceLoad;
   /** All proxied requests under way. */
   readonly inFlight: Slots;
+  /** Places for all WebSockets. */
+  readonly webSockets: Slots;
   readonly openWebSockets: () => number;
   readonly listeners: () => readonly Listener[];
   readonly logger: Logger;

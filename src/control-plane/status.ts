@@ -57,6 +57,7 @@ const ServiceStatus = z
       .nullable()
       .describe("what the upstream allows; `/manage/quota` has all of it"),
     ws: z.boolean(),
+    webSockets: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
   })
   .openapi("ServiceStatus");
 
@@ -69,9 +70,13 @@ const Status = z.strictObject({
   load: z.strictObject({
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
     connections: z.array(
-      z.strictObject({ listener: z.enum(["main", "management"]), current: z.int(), limit: z.int() }),
+      z.strictObject({
+        ...{ listener: z.enum(["main", "management"]), current: z.int(), limit: z.int() },
+        limitPerAddress: z.int().nullable(),
+      }),
     ),
     webSockets: z.int(),
+    webSocketLimit: z.int().nullable(),
     eventLoopDelay: z.number().describe("ms"),
     eventLoopUtilized: z.number(),
     pressure: z.union([Pressure, z.null()]),
@@ -92,6 +97,7 @@ const route = createRoute({
           ...{ key: "github", name: "GitHub API", source: "preset", baseUrl: "https://api.github.com/" },
           credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
           ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
+          webSockets: { current: 0, limit: null },
           quota: {
             ...{ mode: "hold", waiting: 0 },
             tightest: { bucket: "core", remaining: 4_321, limit: 5_000, resetIn: 1_512 },
@@ -100,8 +106,8 @@ const route = createRoute({
       ],
       load: {
         inFlight: { current: 0, limit: null },
-        connections: [{ listener: "main", current: 1, limit: 10_000 }],
-        ...{ webSockets: 0, eventLoopDelay: 0.112, eventLoopUtilized: 0.004213, pressure: null },
+        connections: [{ listener: "main", current: 1, limit: 10_000, limitPerAddress: null }],
+        ...{ webSockets: 0, webSocketLimit: null, eventLoopDelay: 0.112, eventLoopUtilized: 0.004213, pressure: null },
       },
       memory: { rssBytes: 98_426_880, heapUsedBytes: 21_358_416, heapLimitBytes: 4_345_298_944 },
     }),
@@ -127,10 +133,12 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
         services,
         load: {
           inFlight: { current: inFlight.taken, limit: inFlight.limit || null },
-          connections: parts
-            .listeners()
-            .map(({ name, connections: { count, limit } }) => ({ listener: name, current: count, limit })),
+          connections: parts.listeners().map(({ name, connections: { count, limit, limitPerAddress } }) => ({
+            ...{ listener: name, current: count, limit },
+            limitPerAddress: limitPerAddress || null,
+          })),
           webSockets: parts.openWebSockets(),
+          webSocketLimit: parts.webSockets.limit || null,
           eventLoopDelay: Number(sample.eventLoopDelay.toFixed(3)),
           eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
           pressure: pressure ?? null,
@@ -158,7 +166,7 @@ function statusWord(isDraining: boolean, isUnderPressure: boolean) {
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {
-  const { limiter, slots, credentialRefusals, quota } = loadOf(service.key);
+  const { limiter, slots, webSocketSlots, credentialRefusals, quota } = loadOf(service.key);
   const { auth, credential } = service;
   return {
     key: service.key,
@@ -176,6 +184,7 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
     inFlight: { current: slots.taken, limit: slots.limit || null },
     quota: quota === undefined ? null : quotaWords(quota.describe(Date.now()), Date.now()),
     ws: service.ws,
+    webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
   };
 }
 

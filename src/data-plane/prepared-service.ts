@@ -47,6 +47,8 @@ export interface PreparedService {
   readonly quota: ServiceQuota | undefined;
   /** Requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
+  /** WebSockets open: `maxWebSockets`. */
+  readonly webSocketSlots: Slots;
   readonly transport: Transport;
   /** Makes a connection to it; the transport and WebSockets have no other way. */
   readonly dial: Dial;
@@ -79,6 +81,7 @@ export function prepareService(
     pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: RE2JS.compile(match), message, hint })),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     slots: new Slots(service.maxConcurrent),
+    webSocketSlots: new Slots(service.maxWebSockets),
     transport: createTransport(dial),
     dial,
     egress: dialOptions.socketPath === undefined ? dialOptions.egress : undefined,

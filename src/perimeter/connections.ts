@@ -1,13 +1,18 @@
 /**
- * The client sockets of one listener: counted, capped, and closed when it ends.
- * Invariant: a socket beyond the cap is not reset without a word. It may ask once, to be told that there is no room or
+ * The client sockets of one listener: counted, capped, and closed when it ends or when nobody reads them.
+ * Invariant: a socket beyond a cap is not reset without a word. It may ask once, to be told that there is no room or
  * that the gateway lives; and there is a bound to those, too.
  */
 import type { Server } from "node:http";
 import type { Socket } from "node:net";
+import { AddressCounts } from "./address-counts.ts";
+import { createStallSweep } from "./stall-sweep.ts";
 
-/** Sockets beyond the cap that are still listened to; more are closed at once. */
+/** Sockets beyond a cap that are still listened to; more are closed at once. */
 const SURPLUS_LIMIT = 256;
+
+/** The same for those of one address, so that it leaves some to the others. */
+const SURPLUS_LIMIT_PER_ADDRESS = 16;
 
 /** A connection younger than this, ms, may have its first request on the way. */
 const UNUSED_MS = 200;
@@ -15,47 +20,116 @@ const UNUSED_MS = 200;
 /** How long such a socket has to ask and to read its answer, ms. */
 const SURPLUS_MS = 5_000;
 
+export interface ConnectionLimits {
+  /** MAX_CONNECTIONS. */
+  readonly all: number;
+  /** MAX_CONNECTIONS_PER_ADDRESS, 0 for no cap. */
+  readonly perAddress: number;
+  /** SEND_TIMEOUT, ms. */
+  readonly sendTimeoutMs: number;
+  /** Whether many clients may be behind this peer: it is in TRUST_PROXY. */
+  isTrustedPeer(address: string): boolean;
+}
+
+/** The cap that a socket is beyond. */
+export interface ConnectionExcess {
+  readonly gauge: "connections" | "connectionsOfAddress";
+  readonly value: number;
+  readonly limit: number;
+  readonly setting: "MAX_CONNECTIONS" | "MAX_CONNECTIONS_PER_ADDRESS";
+  readonly words: string;
+}
+
 export interface Connections {
   /** Sockets open now, upgraded ones included. */
   readonly count: number;
   readonly limit: number;
-  /** Beyond the cap: its answer ends it, and nothing is proxied on it. */
+  /** 0 for no cap. */
+  readonly limitPerAddress: number;
+  /** Beyond a cap: its answer ends it, and nothing is proxied on it. */
   isSurplus(socket: Socket): boolean;
+  /** Which cap, for one that is. */
+  excessOf(socket: Socket): ConnectionExcess | undefined;
   /** Closes those that carry nothing now. */
   closeIdle(): void;
   /** Ends all, whatever they carry. */
   destroyAll(): void;
 }
 
-/**
- * @param limit MAX_CONNECTIONS.
- * @param isIdle for a socket that has sent something: true when all that it asked for is answered and handed over.
- */
-export function createConnections(server: Server, limit: number, isIdle: (socket: Socket) => boolean): Connections {
-  /** With the time of acceptance. */
-  const sockets = new Map<Socket, number>();
-  const surplus = new Set<Socket>();
-  server.maxConnections = limit + SURPLUS_LIMIT;
+interface Known {
+  /** On the clock of performance.now(), ms. */
+  readonly acceptedAt: number;
+  /** What its address is counted under; undefined for one that is not counted. */
+  readonly addressKey: string | undefined;
+}
+
+/** @param isIdle for a socket that has sent something: true when all that it asked for is answered and handed over. */
+export function createConnections(
+  server: Server,
+  limits: ConnectionLimits,
+  isIdle: (socket: Socket) => boolean,
+): Connections {
+  const sockets = new Map<Socket, Known>();
+  /** With the cap that each is beyond. */
+  const surplus = new Map<Socket, ConnectionExcess["setting"]>();
+  const ofAddress = new AddressCounts();
+  server.maxConnections = limits.all + SURPLUS_LIMIT;
   server.on("connection", (socket: Socket) => {
-    sockets.set(socket, Date.now());
-    if (sockets.size > limit) admitBeyond(socket);
+    const addressKey = countedKey(socket);
+    sockets.set(socket, { acceptedAt: performance.now(), addressKey });
     socket.once("close", () => {
       sockets.delete(socket);
       surplus.delete(socket);
+      if (addressKey !== undefined) ofAddress.leave(addressKey);
     });
+    const beyondAddress = addressKey === undefined ? 0 : ofAddress.of(addressKey) - limits.perAddress;
+    if (beyondAddress > SURPLUS_LIMIT_PER_ADDRESS) socket.destroy();
+    else if (beyondAddress > 0) admitBeyond(socket, "MAX_CONNECTIONS_PER_ADDRESS");
+    else if (sockets.size > limits.all) admitBeyond(socket, "MAX_CONNECTIONS");
+  });
+  server.once("listening", () => {
+    // By a reset: an answer that only its end frames must not look whole, and what the kernel still holds is let go of.
+    const sweep = createStallSweep(
+      limits.sendTimeoutMs,
+      () => sockets.keys(),
+      (socket) => socket.resetAndDestroy(),
+    );
+    server.once("close", sweep.stop);
   });
 
-  function admitBeyond(socket: Socket): void {
-    surplus.add(socket);
+  /** Undefined where there is no cap by address, and for what is not one client's. */
+  function countedKey({ remoteAddress }: Socket): string | undefined {
+    if (limits.perAddress === 0 || remoteAddress === undefined) return undefined;
+    return limits.isTrustedPeer(remoteAddress) ? undefined : ofAddress.enter(remoteAddress);
+  }
+
+  function admitBeyond(socket: Socket, setting: ConnectionExcess["setting"]): void {
+    if (surplus.size >= SURPLUS_LIMIT) {
+      socket.destroy();
+      return;
+    }
+    surplus.set(socket, setting);
     const timer = setTimeout(() => socket.destroy(), SURPLUS_MS);
     timer.unref();
     socket.once("close", () => clearTimeout(timer));
   }
 
+  function excessOf(socket: Socket): ConnectionExcess | undefined {
+    const setting = surplus.size === 0 ? undefined : surplus.get(socket);
+    if (setting === undefined) return undefined;
+    if (setting === "MAX_CONNECTIONS") {
+      const value = sockets.size;
+      return { gauge: "connections", value, limit: limits.all, setting, words: `${value} connections are open` };
+    }
+    const value = ofAddress.of(sockets.get(socket)?.addressKey ?? "");
+    const words = `${value} connections of ${socket.remoteAddress} are open`;
+    return { gauge: "connectionsOfAddress", value, limit: limits.perAddress, setting, words };
+  }
+
   // node:http's own would destroy a socket that an answer is still flowing out of, and keep one that was never used.
   server.closeIdleConnections = () => {
-    const before = Date.now() - UNUSED_MS;
-    for (const [socket, acceptedAt] of sockets) {
+    const before = performance.now() - UNUSED_MS;
+    for (const [socket, { acceptedAt }] of sockets) {
       if (socket.bytesRead === 0 ? acceptedAt < before : isIdle(socket)) socket.destroy();
     }
   };
@@ -64,8 +138,10 @@ export function createConnections(server: Server, limit: number, isIdle: (socket
     get count() {
       return sockets.size;
     },
-    limit,
+    limit: limits.all,
+    limitPerAddress: limits.perAddress,
     isSurplus: (socket) => surplus.size > 0 && surplus.has(socket),
+    excessOf,
     closeIdle: () => server.closeIdleConnections(),
     destroyAll() {
       for (const socket of sockets.keys()) socket.destroy();

@@ -58,8 +58,9 @@ describe("/status", () => {
       uptime: expect.any(Number),
       load: {
         inFlight: { current: 1, limit: null },
-        connections: [{ listener: "main", current: expect.any(Number), limit: 10_000 }],
+        connections: [{ listener: "main", current: expect.any(Number), limit: 10_000, limitPerAddress: null }],
         webSockets: 0,
+        webSocketLimit: null,
         eventLoopDelay: expect.any(Number),
         pressure: null,
       },
@@ -75,6 +76,7 @@ describe("/status", () => {
       inFlight: { current: 1, limit: 7 },
       quota: { mode: "observe", waiting: 0, tightest: null },
       ws: false,
+      webSockets: { current: 0, limit: null },
     });
     expect(status.services.find(({ key }) => key === "bare")).toMatchObject({ credential: { state: "missing" } });
     expect(JSON.stringify(status)).not.toContain(SECRET);

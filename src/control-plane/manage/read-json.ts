@@ -34,12 +34,12 @@ export function requireJson(): MiddlewareHandler<CallerEnv> {
   };
 }
 
-/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE or REQUEST_TIMEOUT. */
-export async function readJson({ env }: Context<CallerEnv>): Promise<unknown> {
+/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE or REQUEST_TIMEOUT. @param withinMs for the whole body. */
+export async function readJson({ env }: Pick<Context<CallerEnv>, "env">, withinMs = BODY_TIMEOUT_MS): Promise<unknown> {
   const { incoming, outgoing } = env;
   // Only now: whoever was refused before has not sent the body yet, and need not.
   if (incoming.headers.expect !== undefined && incoming.httpVersionMinor > 0) outgoing.writeContinue();
-  const text = await readText(incoming);
+  const text = await readText(incoming, withinMs);
   if (isTooDeep(text)) throw invalidBody(`nested more than ${DEEPEST} deep`);
   try {
     return JSON.parse(text, refusePrototype);
@@ -62,7 +62,7 @@ function refusePrototype(name: string, value: unknown): unknown {
   return value;
 }
 
-async function readText(req: IncomingMessage): Promise<string> {
+async function readText(req: IncomingMessage, withinMs: number): Promise<string> {
   const tooLarge = () =>
     new GatewayError("PAYLOAD_TOO_LARGE", {
       message: `A body of more than ${BODY_BYTES_LIMIT} bytes is not read here.`,
@@ -76,7 +76,7 @@ async function readText(req: IncomingMessage): Promise<string> {
   const whole = new Promise<void>((resolve, reject) => {
     timer = setTimeout(() => {
       reject(new GatewayError("REQUEST_TIMEOUT", { headers: ["Connection", "close"] }));
-    }, BODY_TIMEOUT_MS);
+    }, withinMs);
     req.on("data", (chunk: Buffer) => {
       length += chunk.length;
       if (length > BODY_BYTES_LIMIT) reject(tooLarge());

@@ -8,7 +8,7 @@ import { readPresentedKeys } from "../../callers/presented-keys.ts";
 import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
 import type { Connections } from "../../perimeter/connections.ts";
-import { findMalformed } from "../../perimeter/framing.ts";
+import { findMalformed, isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import { type ParsedRequest, parseRequest } from "../../perimeter/parse-request.ts";
 import { credentialState } from "../../registry/credential-state.ts";
 import type { ExplainedCredential, Explanation, RequestToExplain } from "../../registry/explanation.ts";
@@ -26,7 +26,7 @@ import type { PipelineParts } from "../pipeline.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { quotaExchange } from "../quota-exchange.ts";
 import { decideRateLimit } from "../rate-limit.ts";
-import { decideServiceShed, decideShed } from "../shed.ts";
+import { decideServiceShed, decideShed, decideWebSocketShed } from "../shed.ts";
 import { describeUpstream } from "./describe-upstream.ts";
 import { StepLog } from "./step-log.ts";
 
@@ -76,6 +76,9 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   log.take("authorize", decideAuthorization(exchange, prepared));
   log.take("credential", decideCredential(prepared.credential, key));
   log.take("service shed", decideServiceShed(prepared.slots, key, parts.retryAfterS));
+  if (isWebSocketUpgrade(req)) {
+    log.take("WebSocket shed", decideWebSocketShed(parts.webSockets, prepared, parts.retryAfterS));
+  }
   const keyLimit = await parts.keyLimits.of(caller?.issued)?.peek({ callerId: caller?.id ?? "", address });
   if (keyLimit !== undefined) log.take("key's rate limit", decideRateLimit(keyLimit, "this key", Date.now()));
   const limit = await prepared.limiter?.peek({ callerId: caller?.id ?? "", address });
