@@ -1,17 +1,13 @@
 /**
- * How many connections each client address has: an IPv6 client by its /64, a mapped IPv4 one as IPv4.
+ * How many connections each client address has.
  * Invariant: there is an entry for each address with something open, and for no other, so that memory is bounded by open sockets.
  */
-import { addressKey } from "../limits/limiters.ts";
-
 export class AddressCounts {
   readonly #counts = new Map<string, number>();
 
-  /** Counts one more. @returns what it is counted under. */
-  enter(address: string): string {
-    const key = addressKey(address);
+  /** @param key of the address: `addressKey`. */
+  enter(key: string): void {
     this.#counts.set(key, this.of(key) + 1);
-    return key;
   }
 
   leave(key: string): void {

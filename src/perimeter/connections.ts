@@ -5,20 +5,13 @@
  */
 import type { Server } from "node:http";
 import type { Socket } from "node:net";
+import { addressKey } from "../limits/limiters.ts";
 import { AddressCounts } from "./address-counts.ts";
 import { createStallSweep } from "./stall-sweep.ts";
-
-/** Sockets beyond a cap that are still listened to; more are closed at once. */
-const SURPLUS_LIMIT = 256;
-
-/** The same for those of one address, so that it leaves some to the others. */
-const SURPLUS_LIMIT_PER_ADDRESS = 16;
+import { type ConnectionCap, SURPLUS_LIMIT, Surplus } from "./surplus.ts";
 
 /** A connection younger than this, ms, may have its first request on the way. */
 const UNUSED_MS = 200;
-
-/** How long such a socket has to ask and to read its answer, ms. */
-const SURPLUS_MS = 5_000;
 
 export interface ConnectionLimits {
   /** MAX_CONNECTIONS. */
@@ -36,7 +29,7 @@ export interface ConnectionExcess {
   readonly gauge: "connections" | "connectionsOfAddress";
   readonly value: number;
   readonly limit: number;
-  readonly setting: "MAX_CONNECTIONS" | "MAX_CONNECTIONS_PER_ADDRESS";
+  readonly setting: ConnectionCap;
   readonly words: string;
 }
 
@@ -70,52 +63,40 @@ export function createConnections(
   isIdle: (socket: Socket) => boolean,
 ): Connections {
   const sockets = new Map<Socket, Known>();
-  /** With the cap that each is beyond. */
-  const surplus = new Map<Socket, ConnectionExcess["setting"]>();
+  const surplus = new Surplus();
   const ofAddress = new AddressCounts();
   server.maxConnections = limits.all + SURPLUS_LIMIT;
   server.on("connection", (socket: Socket) => {
-    const addressKey = countedKey(socket);
-    sockets.set(socket, { acceptedAt: performance.now(), addressKey });
-    socket.once("close", () => {
-      sockets.delete(socket);
-      surplus.delete(socket);
-      if (addressKey !== undefined) ofAddress.leave(addressKey);
-    });
-    const beyondAddress = addressKey === undefined ? 0 : ofAddress.of(addressKey) - limits.perAddress;
-    if (beyondAddress > SURPLUS_LIMIT_PER_ADDRESS) socket.destroy();
-    else if (beyondAddress > 0) admitBeyond(socket, "MAX_CONNECTIONS_PER_ADDRESS");
-    else if (sockets.size > limits.all) admitBeyond(socket, "MAX_CONNECTIONS");
-  });
-  server.once("listening", () => {
-    // By a reset: an answer that only its end frames must not look whole, and what the kernel still holds is let go of.
-    const sweep = createStallSweep(
-      limits.sendTimeoutMs,
-      () => sockets.keys(),
-      (socket) => socket.resetAndDestroy(),
-    );
-    server.once("close", sweep.stop);
-  });
-
-  /** Undefined where there is no cap by address, and for what is not one client's. */
-  function countedKey({ remoteAddress }: Socket): string | undefined {
-    if (limits.perAddress === 0 || remoteAddress === undefined) return undefined;
-    return limits.isTrustedPeer(remoteAddress) ? undefined : ofAddress.enter(remoteAddress);
-  }
-
-  function admitBeyond(socket: Socket, setting: ConnectionExcess["setting"]): void {
-    if (surplus.size >= SURPLUS_LIMIT) {
+    const key = countedKey(socket, limits);
+    const beyondAddress = key === undefined ? 0 : ofAddress.of(key) + 1 - limits.perAddress;
+    const cap = findExceeded(beyondAddress);
+    if (cap !== undefined && !surplus.hasRoom(beyondAddress)) {
       socket.destroy();
       return;
     }
-    surplus.set(socket, setting);
-    const timer = setTimeout(() => socket.destroy(), SURPLUS_MS);
-    timer.unref();
-    socket.once("close", () => clearTimeout(timer));
+    sockets.set(socket, { acceptedAt: performance.now(), addressKey: key });
+    if (key !== undefined) ofAddress.enter(key);
+    if (cap !== undefined) surplus.admit(socket, cap);
+    socket.once("close", () => {
+      sockets.delete(socket);
+      if (key !== undefined) ofAddress.leave(key);
+    });
+  });
+  server.once("listening", () => {
+    // By a reset: an answer that only its end frames must not look whole, and what the kernel still holds is let go of.
+    const end = (socket: Socket) => socket.resetAndDestroy();
+    const sweep = createStallSweep(limits.sendTimeoutMs, () => sockets.keys(), end);
+    server.once("close", sweep.stop);
+  });
+
+  /** Those that are told of the cap by address keep nobody else out. */
+  function findExceeded(beyondAddress: number): ConnectionCap | undefined {
+    if (beyondAddress > 0) return "MAX_CONNECTIONS_PER_ADDRESS";
+    return sockets.size - surplus.ofAddresses >= limits.all ? "MAX_CONNECTIONS" : undefined;
   }
 
   function excessOf(socket: Socket): ConnectionExcess | undefined {
-    const setting = surplus.size === 0 ? undefined : surplus.get(socket);
+    const setting = surplus.capOf(socket);
     if (setting === undefined) return undefined;
     if (setting === "MAX_CONNECTIONS") {
       const value = sockets.size;
@@ -140,11 +121,17 @@ export function createConnections(
     },
     limit: limits.all,
     limitPerAddress: limits.perAddress,
-    isSurplus: (socket) => surplus.size > 0 && surplus.has(socket),
+    isSurplus: (socket) => surplus.capOf(socket) !== undefined,
     excessOf,
     closeIdle: () => server.closeIdleConnections(),
     destroyAll() {
       for (const socket of sockets.keys()) socket.destroy();
     },
   };
+}
+
+/** Undefined where there is no cap by address, and for what is not one client's. */
+function countedKey({ remoteAddress }: Socket, limits: ConnectionLimits): string | undefined {
+  if (limits.perAddress === 0 || remoteAddress === undefined) return undefined;
+  return limits.isTrustedPeer(remoteAddress) ? undefined : addressKey(remoteAddress);
 }
