@@ -63,7 +63,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   // Without a listener node:http takes no upgrade at all.
   if (dataPlane !== undefined) server.on("upgrade", onUpgrade);
   const connections = createConnections(server, parts.limits, (socket) => {
-    return !upgraded.has(socket) && (order.lastOf(socket)?.closed ?? false);
+    return upgraded.has(socket) ? false : order.lastOf(socket)?.closed;
   });
   return {
     connections,

@@ -13,6 +13,9 @@ import { type ConnectionCap, SURPLUS_LIMIT, Surplus } from "./surplus.ts";
 /** A connection younger than this, ms, may have its first request on the way. */
 const UNUSED_MS = 200;
 
+/** The same for one that has sent a part of it, ms: half a head must not hold up the end. */
+const HEAD_MS = 1_000;
+
 export interface ConnectionLimits {
   /** MAX_CONNECTIONS. */
   readonly all: number;
@@ -56,11 +59,11 @@ interface Known {
   readonly addressKey: string | undefined;
 }
 
-/** @param isIdle for a socket that has sent something: true when all that it asked for is answered and handed over. */
+/** @param isIdle true when all that a socket asked for is answered and handed over; undefined before it has asked for anything. */
 export function createConnections(
   server: Server,
   limits: ConnectionLimits,
-  isIdle: (socket: Socket) => boolean,
+  isIdle: (socket: Socket) => boolean | undefined,
 ): Connections {
   const sockets = new Map<Socket, Known>();
   const surplus = new Surplus();
@@ -109,9 +112,10 @@ export function createConnections(
 
   // node:http's own would destroy a socket that an answer is still flowing out of, and keep one that was never used.
   server.closeIdleConnections = () => {
-    const before = performance.now() - UNUSED_MS;
+    const now = performance.now();
     for (const [socket, { acceptedAt }] of sockets) {
-      if (socket.bytesRead === 0 ? acceptedAt < before : isIdle(socket)) socket.destroy();
+      const graceMs = socket.bytesRead === 0 ? UNUSED_MS : HEAD_MS;
+      if (isIdle(socket) ?? now - acceptedAt > graceMs) socket.destroy();
     }
   };
 
