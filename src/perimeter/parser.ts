@@ -10,6 +10,9 @@ import { HEADER_BYTES_LIMIT } from "./framing.ts";
 /** How often heads that are under way are looked at, ms: so late may the end of one be, at most. */
 const LONGEST_CHECK_MS = 1_000;
 
+/** Connections that say nothing are probed by the operating system from this many ms on. */
+const PROBE_AFTER_MS = 60_000;
+
 export interface ParserTimes {
   /** KEEP_ALIVE_TIMEOUT. */
   readonly keepAliveTimeoutMs: number;
@@ -33,6 +36,9 @@ export function createParser(
       // Checked in findMalformed, as is the number of lines, so that the answer has the gateway's form.
       requireHostHeader: false,
       noDelay: true,
+      // A client of a silent stream may have gone without a word.
+      keepAlive: true,
+      keepAliveInitialDelay: PROBE_AFTER_MS,
     },
     serve,
   );

@@ -1,4 +1,5 @@
 /** A10: clients that are slow on purpose. Each limit is scaled down; none of them may hold up anybody else. */
+import { existsSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
 import { describe, expect, test } from "vitest";
 import { readJson } from "../../src/control-plane/manage/read-json.ts";
@@ -168,22 +169,26 @@ describe("SEND_TIMEOUT", () => {
     return { upstream, gateway: await startGateway({ env, services: { api: { baseUrl: upstream.url } } }) };
   }
 
-  test.each([
-    ["an answer", "text/plain", "1.1"],
-    ["an event stream", "text/event-stream", "1.1"],
-    ["an answer that only its end frames", "text/plain", "1.0"],
-  ])("drops a client that takes nothing of %s, and the upstream's request with it", async (_, type, version) => {
-    const { upstream, gateway } = await startTalkative(type);
-    const client = await openSocket(gateway.port);
-    client.pause();
-    client.write(get("/proxy/api/", version));
-    await eventually(() => gateway.exchanges().length === 1, "the exchange to end");
-    expect(gateway.exchanges()[0]).toMatchObject({ outcome: "client-left", status: 499 });
-    await eventually(() => upstream.sockets.size === 0);
-    client.resume();
-    await eventually(() => client.closed);
-    expect(client.received.length).toBeLessThan(BYTES);
-    expect(client.received).not.toMatch(/\r\n0\r\n\r\n$/);
+  test("drops a client that takes nothing of an answer, framed or not, or of an event stream, and the upstream's request", async () => {
+    const rows = [
+      ["text/plain", "1.1"],
+      ["text/event-stream", "1.1"],
+      ["text/plain", "1.0"],
+    ] as const;
+    const drop = async ([type, version]: (typeof rows)[number]) => {
+      const { upstream, gateway } = await startTalkative(type);
+      const client = await openSocket(gateway.port);
+      client.pause();
+      client.write(get("/proxy/api/", version));
+      await eventually(() => gateway.exchanges().length === 1, "the exchange to end");
+      expect(gateway.exchanges()[0]).toMatchObject({ outcome: "client-left", status: 499 });
+      await eventually(() => upstream.sockets.size === 0);
+      client.resume();
+      await eventually(() => client.closed);
+      expect(client.received.length).toBeLessThan(BYTES);
+      expect(client.received).not.toMatch(/\r\n0\r\n\r\n$/);
+    };
+    await Promise.all(rows.map(drop));
   });
 
   test("lets a client go on that stops for less than that, as often as it likes", async () => {
@@ -223,4 +228,18 @@ describe("SEND_TIMEOUT", () => {
       return load.connections[0]?.current === 1;
     });
   });
+});
+
+test.skipIf(!existsSync("/proc/net/tcp"))("TCP itself probes a client that a silent stream is for", async () => {
+  const upstream = await startUpstream((_, res) =>
+    res.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders(),
+  );
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const client = await openSocket(gateway.port);
+  client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  await eventually(() => client.received.includes("\r\n\r\n"));
+  const hex = (port: number | undefined) => port?.toString(16).toUpperCase().padStart(4, "0");
+  const line = new RegExp(`:${hex(gateway.port)} \\w+:${hex(client.localPort)} .*`);
+  // The kernel's timer of the connection: 02 is the one of probes.
+  await eventually(() => / 02:\w{8} /.test(line.exec(readFileSync("/proc/net/tcp", "utf8"))?.[0] ?? ""));
 });
