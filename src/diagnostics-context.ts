@@ -3,10 +3,13 @@ import { readdirSync, readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { getHeapStatistics } from "node:v8";
 import type { Callers } from "./callers/callers.ts";
+import type { IssuedKeys } from "./callers/issued-keys.ts";
+import type { KeyRefusals } from "./callers/key-refusals.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Listener } from "./control-plane/parts.ts";
 import type { DiagnosticsContext } from "./diagnostics/check.ts";
 import { findContainer } from "./diagnostics/listen.ts";
+import type { KeyLimits } from "./limits/key-limits.ts";
 import type { Cors } from "./perimeter/cors.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 import type { UpdateStatus } from "./update-check.ts";
@@ -33,6 +36,9 @@ export interface DiagnosedProcess
   readonly listeners: () => readonly BoundListener[];
   readonly metrics: Pick<Metrics, "refusals">;
   readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
+  readonly issuedKeys: Pick<IssuedKeys, "list">;
+  readonly keyRefusals: Pick<KeyRefusals, "list">;
+  readonly keyLimits: Pick<KeyLimits, "exceeded">;
 }
 
 export function createDiagnosticsContext(
@@ -49,7 +55,7 @@ export function createDiagnosticsContext(
       [...upstreams.values()].map(({ service, prepared, dialOptions }) => ({
         ...{ service, isTlsStrict: dialOptions.isTlsStrict },
         ...{ limiter: prepared.limiter, slots: prepared.slots, times: prepared.times },
-        ...{ credentialRefusals: prepared.credentialRefusals, quota: prepared.quota },
+        ...{ credentialRefusals: prepared.credentialRefusals, quota: prepared.quota, breaker: prepared.breaker },
         connections: prepared.transport.connections,
       })),
     probe: generation.probe,
@@ -64,6 +70,10 @@ export function createDiagnosticsContext(
     monitor: lasting.monitor,
     refusals: lasting.metrics.refusals,
     refusedKeys: callers.refusedKeys,
+    isProtected: callers.isProtected,
+    issuedKeys: lasting.issuedKeys.list,
+    keyRefusals: lasting.keyRefusals.list,
+    keysAtLimit: lasting.keyLimits.exceeded,
     refusedOrigins: cors.refusedOrigins,
     fingerprint: lasting.fingerprint,
   };

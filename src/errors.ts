@@ -203,6 +203,12 @@ export const CATALOGUE = {
     hint: "Wait for the seconds in Retry-After.",
     proxyStatus: "connection_limit_reached",
   },
+  CIRCUIT_OPEN: {
+    status: 503,
+    title: "Circuit open",
+    hint: "Wait for the seconds in Retry-After; the upstream failed too often to be asked now. `breaker` of this service says how often that is.",
+    proxyStatus: "destination_unavailable",
+  },
   SHUTTING_DOWN: {
     status: 503,
     title: "Shutting down",

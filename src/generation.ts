@@ -5,6 +5,7 @@
  */
 import { createCallers } from "./callers/callers.ts";
 import type { IssuedKeys } from "./callers/issued-keys.ts";
+import type { KeyRefusals } from "./callers/key-refusals.ts";
 import type { KeyUsage } from "./callers/key-usage.ts";
 import type { LockOut } from "./callers/lock-out.ts";
 import type { Config } from "./config/load-config.ts";
@@ -32,10 +33,14 @@ export interface LastingParts
       PipelineParts,
       "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "webSockets" | "retryAfterS" | "tunnels"
     >,
-    Pick<ControlPlaneParts, "openWebSockets" | "reload" | "serviceChanges" | "audit" | "fingerprint" | "mask">,
+    Pick<
+      ControlPlaneParts,
+      "openWebSockets" | "reload" | "serviceChanges" | "keyChanges" | "audit" | "fingerprint" | "mask"
+    >,
     Omit<UpstreamContext, "settings"> {
   readonly issuedKeys: IssuedKeys;
   readonly keyUsage: KeyUsage;
+  readonly keyRefusals: KeyRefusals;
   readonly lockOut: LockOut;
   readonly keyLimits: KeyLimits;
   /** Reads the configuration as a reload would. @throws ConfigProblems */
@@ -77,7 +82,7 @@ export function createGeneration(
   previous?: Generation,
 ): Generation {
   const { settings } = config;
-  const callers = createCallers(config, lasting.issuedKeys, lasting.lockOut);
+  const callers = createCallers(config, lasting.issuedKeys, lasting);
   const cors = createCors(settings);
   const upstreams = openUpstreams(services, { ...lasting, settings }, previous);
   const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners: lasting.ownListeners };

@@ -172,6 +172,8 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
         key,
         inFlight: taken,
         credentialRefusals: now().current.upstreams.get(key)?.prepared.credentialRefusals.count ?? 0,
+        breaker: now().current.upstreams.get(key)?.prepared.breaker?.describe().state,
+        retriesWithheld: now().current.upstreams.get(key)?.prepared.retryBudget.withheld ?? 0,
         quota: measuredQuota(now().current.upstreams.get(key)?.prepared.quota?.describe(Date.now())),
       }));
     },

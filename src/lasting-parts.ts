@@ -3,6 +3,7 @@
  * Invariant: whatever is stateful and belongs to no service is made here, and nowhere else.
  */
 import { createIssuedKeys } from "./callers/issued-keys.ts";
+import { createKeyRefusals } from "./callers/key-refusals.ts";
 import { createLockOut } from "./callers/lock-out.ts";
 import { carriesKey } from "./callers/presented-keys.ts";
 import type { StoredKey } from "./callers/stored-key.ts";
@@ -19,6 +20,7 @@ import { createInstance } from "./perimeter/instance.ts";
 import { createPressureMonitor } from "./pressure/monitor.ts";
 import { Slots } from "./pressure/slots.ts";
 import { type AuditEntry, createAudit } from "./registry/audit.ts";
+import { createKeyChanges } from "./registry/key-changes.ts";
 import { createServiceChanges } from "./registry/service-changes.ts";
 import type { StoredService } from "./registry/stored-service.ts";
 import type { GatewayServer } from "./server.ts";
@@ -44,6 +46,9 @@ export interface OpenListener {
   readonly name: Listener["name"];
   readonly server: GatewayServer;
 }
+
+/** As the audit shows what nobody asked for. */
+const BY_ITSELF = { caller: "gateway", address: "", requestId: "" };
 
 type LastingPartsAndClose = LastingParts & { close(): Promise<void> };
 
@@ -83,7 +88,10 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
   stores.onWriteFailure = (error) =>
     logger.error({ err: error }, "what is known of quotas, or of the use of keys, could not be written");
   const quota = createQuotaContext(stores.quota, stores.fingerprint, settings.MAX_IN_FLIGHT);
-  const issuedKeys = createIssuedKeys({ records: stores.keys, usage: stores.keyUsage });
+  const issuedKeys = createIssuedKeys({
+    ...{ records: stores.keys, usage: stores.keyUsage },
+    onForgotten: (subject) => void audit.record(BY_ITSELF, { action: "key.forget", subject }),
+  });
   issuedKeys.onEnd((_, digest) => tunnels.endThoseOfKey(digest));
   const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({
@@ -107,11 +115,13 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
       openWebSockets,
       audit,
       serviceChanges,
+      keyChanges: createKeyChanges(issuedKeys, audit),
       ownListeners,
     },
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
     load: options.load ?? (() => config),
     ...{ keyUsage: stores.keyUsage, lockOut: createLockOut(), keyLimits: createKeyLimits() },
+    keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     webSockets: new Slots(settings.MAX_WEBSOCKETS),

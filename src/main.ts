@@ -25,19 +25,19 @@ if (exitCode !== 0) process.exitCode = exitCode;
 
 /** What a gateway is made of is loaded here: other commands need little of it. @throws CliFailure */
 async function start(): Promise<ExitCode> {
-  const [{ openGateway }, { loadConfig }] = await Promise.all([
+  const [{ openGateway }, { readConfiguration }] = await Promise.all([
     import("./gateway.ts"),
-    import("./config/load-config.ts"),
+    import("./cli/read-configuration.ts"),
   ]);
   let lock: DataDirLock | undefined;
   try {
-    const config = loadConfig();
+    const config = readConfiguration();
     const { settings } = config;
     const warning = checkDataDir(settings.DATA_DIR);
     await checkAddress(settings.PORT, settings.HOST);
     lock = await lockDataDir(settings.DATA_DIR);
     const stores: GatewayStores = await openFileStores(settings.DATA_DIR, isStoredService, isStoredKey);
-    const gateway = await openGateway(config, { load: loadConfig, stores });
+    const gateway = await openGateway(config, { load: () => readConfiguration(), stores });
     // Before it says that it listens: whoever reads that may send a signal at once.
     endOnSignal(gateway, lock, settings);
     followChanges(gateway);

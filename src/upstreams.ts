@@ -7,11 +7,15 @@ import { isDeepStrictEqual } from "node:util";
 import type { Config } from "./config/load-config.ts";
 import { readTextFile } from "./config/read-file.ts";
 import { isFromRest, type Service } from "./config/schema.ts";
+import { CircuitBreaker } from "./data-plane/forward/circuit-breaker.ts";
 import { type DialOptions, type EgressPolicy, forbiddenUrl } from "./data-plane/forward/egress.ts";
+import { RetryBudget } from "./data-plane/forward/retry-budget.ts";
 import { type PreparedService, prepareService } from "./data-plane/prepared-service.ts";
 import { type QuotaContext, ServiceQuota } from "./data-plane/quota/service-quota.ts";
 import { createLimiter } from "./limits/limiters.ts";
+import type { BreakerState } from "./registry/breaker-state.ts";
 import { CredentialRefusals } from "./registry/credential-refusals.ts";
+import type { Logger } from "./telemetry/logger.ts";
 
 /** What an upstream is opened with, beside its service. */
 export interface UpstreamContext {
@@ -20,6 +24,7 @@ export interface UpstreamContext {
   /** Of the embedded echo server; undefined where it does not run. */
   readonly echoSocketPath: string | undefined;
   readonly quota: QuotaContext;
+  readonly logger: Logger;
 }
 
 export interface Upstream {
@@ -39,7 +44,7 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
   return { service, prepared: prepareService(service, keptOf(service, context, old), dialOptions), dialOptions };
 }
 
-/** A limit that did not change goes on counting, and so do the refusals of a credential that did not, and what is known of a quota. */
+/** A limit that did not change goes on counting, and so do the refusals of a credential that did not, what is known of a quota, and of failures. */
 function keptOf(service: Service, context: UpstreamContext, old: Upstream | undefined) {
   const isSameLimit = old !== undefined && isDeepStrictEqual(old.service.rateLimit, service.rateLimit);
   const isSameSecret =
@@ -48,7 +53,26 @@ function keptOf(service: Service, context: UpstreamContext, old: Upstream | unde
     limiter: isSameLimit ? old.prepared.limiter : createLimiter(service),
     credentialRefusals: isSameSecret ? old.prepared.credentialRefusals : new CredentialRefusals(),
     quota: quotaOf(service, context, old?.prepared.quota),
+    breaker: breakerOf(service, context, old),
+    retryBudget: old?.prepared.retryBudget ?? new RetryBudget(),
   };
+}
+
+/** What is known of an upstream holds for another one as little as what other settings would make of it. */
+function breakerOf(service: Service, { logger }: UpstreamContext, old: Upstream | undefined) {
+  const { key, breaker: settings } = service;
+  const judgedBy = ({ baseUrl, versionedBaseUrls, breaker }: Service) => [baseUrl, versionedBaseUrls, breaker];
+  if (old !== undefined && isDeepStrictEqual(judgedBy(old.service), judgedBy(service))) return old.prepared.breaker;
+  if (settings === false) return undefined;
+  const onChange = ({ state, failures, requests }: BreakerState) => {
+    if (state === "open") {
+      const { openMs } = settings;
+      logger.warn({ service: key, failures, requests, openMs }, "the breaker is open: too many attempts failed");
+    } else if (state === "half-open")
+      logger.info({ service: key }, "the breaker is half-open: one attempt goes through");
+    else logger.info({ service: key }, "the breaker is closed: the upstream is back");
+  };
+  return new CircuitBreaker(settings, () => performance.now(), onChange);
 }
 
 function quotaOf(service: Service, { quota }: UpstreamContext, old: ServiceQuota | undefined) {

@@ -54,7 +54,7 @@ describe("the house", () => {
   });
 
   test("only the pipeline and its dry run import steps, and steps never import steps", () => {
-    const steps = ["identify", "preflight", "shed", "authenticate", "authorize", "rate-limit", "refuse", "record"].map(
+    const steps = ["identify", "preflight", "shed", "authorize", "rate-limit", "refuse", "record"].map(
       (step) => `data-plane/${step}.ts`,
     );
     const importers = imports.filter(({ to, isTypeOnly }) => steps.includes(to) && !isTypeOnly).map(({ from }) => from);

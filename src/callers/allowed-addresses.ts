@@ -10,6 +10,10 @@ type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
 export interface AddressRange {
   has(address: Address): boolean;
+  /** Whether every address of the other one is in this one. */
+  covers(other: AddressRange): boolean;
+  readonly base: Address;
+  readonly bits: number;
 }
 
 const IPV4_MAPPED_BITS = 96;
@@ -33,7 +37,8 @@ export function parseAddressRange(text: string): AddressRange | Problem {
 }
 
 function rangeOf(base: Address, bits: number): AddressRange {
-  return { has: (address) => address.kind() === base.kind() && address.match([base, bits] as [Address, number]) };
+  const has = (address: Address) => address.kind() === base.kind() && address.match([base, bits] as [Address, number]);
+  return { base, bits, has, covers: (other) => other.bits >= bits && has(other.base) };
 }
 
 /** @param texts none of them: every address is allowed. One that cannot be understood allows nothing. */
@@ -45,6 +50,17 @@ export function compileAddresses(texts: readonly string[]): (address: string) =>
     const address = ipaddr.process(text);
     return ranges.some((range) => range.has(address));
   };
+}
+
+/** Whether all that `asked` lets in is let in by `held`; lists as in `compileAddresses`. */
+export function coversAddresses(held: readonly string[], asked: readonly string[]): boolean {
+  if (held.length === 0) return true;
+  if (asked.length === 0) return false;
+  const ranges = held.map(parseAddressRange).filter((range): range is AddressRange => "has" in range);
+  return asked.every((text) => {
+    const range = parseAddressRange(text);
+    return !("has" in range) || ranges.some((each) => each.covers(range));
+  });
 }
 
 /** ipaddr.js takes `10.1` and `0x0a.1` for addresses too, and `::10.0.0.1`, a form that is out of use, for a mapped one. */

@@ -5,8 +5,9 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import type { Config } from "../config/load-config.ts";
 import type { Secret } from "../config/secret.ts";
-import { hasIssuedForm } from "./issued-key.ts";
+import { hasIssuedForm, isMisspelt } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
+import type { KeyRefusals } from "./key-refusals.ts";
 import type { LockOut } from "./lock-out.ts";
 import type { PresentedKeys } from "./presented-keys.ts";
 import { createRefusedKeys, faultOf, type KeyFault, type RefusedKeys } from "./refused-keys.ts";
@@ -29,24 +30,35 @@ export interface Caller {
 
 export const ANONYMOUS: Caller = { id: "anonymous" };
 
+/** What a request brings to a plane. */
+export interface Presentation {
+  readonly plane: Plane;
+  readonly presented: PresentedKeys;
+  /** The client's, whose guesses are counted. */
+  readonly address: string;
+}
+
 export type Authentication =
-  | { readonly verdict: "known"; readonly caller: Caller }
+  /** `digest` of the key that did it; undefined where none was asked for. */
+  | { readonly verdict: "known"; readonly caller: Caller; readonly digest?: string }
   | { readonly verdict: "missing"; readonly otherScheme: boolean }
+  /** For guessing. */
+  | { readonly verdict: "locked"; readonly forMs: number }
   /** `otherPlane`: it is a good key, but for the other plane. `ended`: it was one. */
-  | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: "expired" | "revoked" | undefined };
+  | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: EndedKey | undefined };
+
+interface EndedKey {
+  readonly id: string;
+  readonly state: "expired" | "revoked";
+}
 
 export interface Callers {
-  /**
-   * Decides for one plane: bearer before header before query, the first valid one wins.
-   * @param address whose guesses are counted; left out, nothing is.
-   */
-  authenticate(plane: Plane, presented: PresentedKeys, address?: string): Authentication;
-  /** Ms for which whoever presents these keys from there is locked out for guessing; 0 where they are not. */
-  lockedForMs(plane: Plane, presented: PresentedKeys, address: string): number;
+  /** Decides, and changes nothing: bearer before header before query, the first valid one wins. */
+  authenticate(presentation: Presentation): Authentication;
+  /** What follows from it: a guess is counted, a good key remembered, and for a refusal what was wrong with the key. */
+  note(presentation: Presentation, authentication: Authentication): void;
   /** What would be decided for a caller of this id, who would have shown its key; undefined for an id that nobody has. */
   assume(plane: Plane, callerId: string): Authentication | undefined;
-  /** Counts a refusal by what was wrong with the key. */
-  rememberRefused(plane: Plane, presented: PresentedKeys): void;
   /** Since these keys are in use. */
   refusedKeys(): readonly RefusedKeys[];
   /** True for any of the gateway's own keys: such a token must never travel on. */
@@ -56,10 +68,16 @@ export interface Callers {
   planeOpenedBy(token: string): Plane | undefined;
 }
 
+/** What is noted of callers; it outlives a reload. */
+export interface CallerRecords {
+  readonly lockOut: LockOut;
+  readonly keyRefusals: Pick<KeyRefusals, "note">;
+}
+
 export function createCallers(
   config: Pick<Config, "proxyPlane" | "managementPlane">,
   issuedKeys: Pick<KeyIndex, "find" | "findById" | "counts">,
-  lockOut: LockOut,
+  { lockOut, keyRefusals }: CallerRecords,
 ): Callers {
   const planes = { proxy: config.proxyPlane, management: config.managementPlane };
   const digests = {
@@ -88,56 +106,68 @@ export function createCallers(
 
   const refused = createRefusedKeys();
 
+  function lockedForMs({ bearer, header, query }: PresentedKeys, address: string): number {
+    const now = performance.now();
+    const forMs = lockOut.lockedForMs(address, now);
+    if (forMs === 0) return 0;
+    const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
+    // Whose key worked from there goes on: in a sidecar everyone has one address.
+    return keys.length === 0 || keys.some((key) => lockOut.stays(address, sha256(key), now)) ? 0 : forMs;
+  }
+
+  function judge(plane: Plane, presented: PresentedKeys): Authentication {
+    const other: Plane = plane === "proxy" ? "management" : "proxy";
+    let seen = false;
+    let otherPlane = false;
+    let ended: EndedKey | undefined;
+    for (const slot of [presented.bearer, presented.header, presented.query]) {
+      for (const key of slot) {
+        seen = true;
+        const digest = sha256(key);
+        if (opens(plane, digest)) return { verdict: "known", caller: callers[plane], digest };
+        otherPlane ||= opens(other, digest);
+        const issued = findIssued(key, digest);
+        if (issued === undefined) continue;
+        const { id, state } = issued;
+        if (state !== "active") ended = { id, state };
+        else if (isFor(plane, issued)) return { verdict: "known", caller: { id, issued }, digest };
+        else otherPlane = true;
+      }
+    }
+    if (!seen) return { verdict: "missing", otherScheme: presented.otherScheme };
+    return { verdict: "unknown", otherPlane, ended };
+  }
+
   function faultIn(plane: Plane, { bearer, header, query, otherScheme }: PresentedKeys): KeyFault {
     const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
     if (keys.length === 0) return otherScheme ? "another scheme" : "missing";
     if (keys.some((key) => opens(plane === "proxy" ? "management" : "proxy", sha256(key)))) {
       return "the other plane's key";
     }
+    if (keys.some((key) => isMisspelt(key))) return "a misspelt issued key";
     const own = planes[plane].key?.reveal() ?? "";
     return keys.map((key) => faultOf(key, own, isSame)).find((fault) => fault !== "unknown") ?? "unknown";
   }
 
   return {
-    rememberRefused: (plane, presented) => refused.add(plane, faultIn(plane, presented)),
     refusedKeys: refused.list,
-    lockedForMs(plane, { bearer, header, query }, address) {
-      const now = performance.now();
-      const lockedForMs = lockOut.lockedForMs(address, now);
-      if (lockedForMs === 0 || !isProtected(plane)) return 0;
-      const keys = [...bearer, ...header, ...query].slice(0, JUDGED_LIMIT);
-      // Whose key worked from there goes on: in a sidecar everyone has one address.
-      return keys.length === 0 || keys.some((key) => lockOut.stays(address, sha256(key), now)) ? 0 : lockedForMs;
-    },
-    authenticate(plane, presented, address) {
-      const known = (caller: Caller, digest: string): Authentication => {
-        if (address !== undefined) lockOut.noteGood(address, digest, performance.now());
-        return { verdict: "known", caller };
-      };
+    authenticate({ plane, presented, address }) {
       if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
-      const other: Plane = plane === "proxy" ? "management" : "proxy";
-      let seen = false;
-      let otherPlane = false;
-      let ended: "expired" | "revoked" | undefined;
-      for (const slot of [presented.bearer, presented.header, presented.query]) {
-        for (const key of slot) {
-          seen = true;
-          const digest = sha256(key);
-          if (opens(plane, digest)) return known(callers[plane], digest);
-          otherPlane ||= opens(other, digest);
-          const issued = findIssued(key, digest);
-          if (issued === undefined) continue;
-          const { state } = issued;
-          if (state !== "active") ended = state;
-          else if (isFor(plane, issued)) return known({ id: issued.id, issued }, digest);
-          else otherPlane = true;
-        }
+      const forMs = lockedForMs(presented, address);
+      return forMs > 0 ? { verdict: "locked", forMs } : judge(plane, presented);
+    },
+    note({ plane, presented, address }, authentication) {
+      const { verdict } = authentication;
+      if (verdict === "locked") return;
+      if (verdict === "known") {
+        const { digest } = authentication;
+        if (digest !== undefined) lockOut.noteGood(address, digest, performance.now());
+        return;
       }
-      const isGuess = seen && !otherPlane && ended === undefined;
-      if (isGuess && address !== undefined) lockOut.noteUnknown(address, performance.now());
-      return seen
-        ? { verdict: "unknown", otherPlane, ended }
-        : { verdict: "missing", otherScheme: presented.otherScheme };
+      const ended = verdict === "unknown" ? authentication.ended : undefined;
+      if (ended !== undefined) keyRefusals.note(ended.id, ended.state);
+      else if (verdict === "unknown" && !authentication.otherPlane) lockOut.noteUnknown(address, performance.now());
+      refused.add(plane, ended === undefined ? faultIn(plane, presented) : "ended");
     },
     assume(plane, callerId) {
       const keyPlane = (["proxy", "management"] as const).find((each) => callers[each].id === callerId);
@@ -145,8 +175,8 @@ export function createCallers(
       if (keyPlane === undefined && issued === undefined && callerId !== ANONYMOUS.id) return undefined;
       if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
       if (issued !== undefined) {
-        const { state } = issued;
-        if (state !== "active") return { verdict: "unknown", otherPlane: false, ended: state };
+        const { id, state } = issued;
+        if (state !== "active") return { verdict: "unknown", otherPlane: false, ended: { id, state } };
         if (isFor(plane, issued)) return { verdict: "known", caller: { id: issued.id, issued } };
         return { verdict: "unknown", otherPlane: true };
       }

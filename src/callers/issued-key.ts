@@ -28,6 +28,11 @@ export function hasIssuedForm(text: string): boolean {
   return /^bp_[0-9A-Za-z]+$/.test(text) && text.slice(CHECKED_LENGTH) === checksumOf(checked);
 }
 
+/** True for what begins as an issued key and cannot be one: cut short, mistyped, or with more around its end. */
+export function isMisspelt(text: string): boolean {
+  return text.startsWith(PREFIX) && !hasIssuedForm(text);
+}
+
 /** Of any key, hex. A key is random enough for a plain hash. */
 export function digestOf(key: string): string {
   return hash("sha256", key, "hex");

@@ -18,17 +18,20 @@ const ENDED_KEPT_MS = 30 * 24 * 3_600_000;
 
 export interface IssuedKeys extends KeyIndex {
   /** @throws KeyLimitReached, or the store's failure: then there is no such key. */
-  create(wanted: NewKey): Promise<Issued>;
+  create(wanted: NewKey, approve?: Approve): Promise<Issued>;
   /** What is left out stays. Undefined where there is no such key. @throws KeyEnded for one that was revoked. */
-  update(id: string, change: KeyChange): Promise<ListedKey | undefined>;
+  update(id: string, change: KeyChange, approve?: Approve): Promise<ListedKey | undefined>;
   /** Revoking twice changes nothing. */
   revoke(id: string): Promise<ListedKey | undefined>;
   /** @param graceSeconds for which the key before still works. @throws KeyEnded */
-  rotate(id: string, graceSeconds: number): Promise<Issued | undefined>;
+  rotate(id: string, graceSeconds: number, approve?: Approve): Promise<Issued | undefined>;
   get(id: string): ListedKey | undefined;
   /** Newest first. */
   list(): readonly ListedKey[];
 }
+
+/** Throws where the key as it would be is not to be; `present` is what it is in the place of. Nothing comes between it and the change. */
+export type Approve = (next: StoredKey, present: StoredKey) => void;
 
 /** Permissions and addresses by their grammars: whoever asks has been told of what is wrong with them. */
 export type KeyChange = Partial<Pick<StoredKey, "name" | "permissions" | "expiresAt" | "rateLimit" | "allowIps">>;
@@ -73,12 +76,16 @@ export interface IssuedKeysOptions {
   readonly usage: KeyUsage;
   /** Ms since the epoch. */
   readonly now?: () => number;
+  /** Told of each key that made room for another. */
+  readonly onForgotten?: (id: string) => void;
   readonly limit?: number;
   readonly lookIntervalMs?: number;
 }
 
+const ANY: Approve = () => {};
+
 export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
-  const { records, usage, now = Date.now, limit = KEYS_LIMIT } = options;
+  const { records, usage, now = Date.now, limit = KEYS_LIMIT, onForgotten = () => {} } = options;
   const index = createKeyIndex({ ...options, now });
   let creating = 0;
   const isKept = (id: string) => records.entries.has(id);
@@ -91,6 +98,7 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
       if (oldest === undefined) throw new KeyLimitReached(limit);
       await records.delete(oldest);
       usage.keepOnly(isKept);
+      onForgotten(oldest);
     }
   }
 
@@ -126,22 +134,25 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
     };
   }
 
-  async function create(wanted: NewKey): Promise<Issued> {
+  async function create(wanted: NewKey, approve: Approve = ANY): Promise<Issued> {
     creating += 1;
     try {
-      await makeRoom();
       const id = newKeyId();
       const key = createIssuedKey();
-      await records.put(id, newRecord(wanted, key, isoOf(now())), ABSENT);
+      const record = newRecord(wanted, key, isoOf(now()));
+      approve(record, record);
+      await makeRoom();
+      await records.put(id, record, ABSENT);
       return { key, item: get(id) as ListedKey };
     } finally {
       creating -= 1;
     }
   }
 
-  async function rotate(id: string, graceSeconds: number): Promise<Issued | undefined> {
+  async function rotate(id: string, graceSeconds: number, approve: Approve = ANY): Promise<Issued | undefined> {
     const key = createIssuedKey();
     const item = await change(id, (present, state) => {
+      approve(present, present);
       if (state !== "active") throw new KeyEnded(id, state);
       const [last] = present.digests;
       const before = last === undefined ? [] : [{ ...last, validUntil: isoOf(now() + graceSeconds * 1_000) }];
@@ -153,10 +164,12 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
   return {
     ...index,
     ...{ create, rotate, get },
-    update: (id, wanted) =>
+    update: (id, wanted, approve = ANY) =>
       change(id, (present, state) => {
+        const next = { ...present, ...changedParts(wanted) };
+        approve(next, present);
         if (state === "revoked") throw new KeyEnded(id, state);
-        return { ...present, ...changedParts(wanted) };
+        return next;
       }),
     revoke: (id) => change(id, (present) => ({ ...present, revokedAt: present.revokedAt ?? isoOf(now()) })),
     list: () =>

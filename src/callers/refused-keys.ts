@@ -3,7 +3,7 @@
  * to guess. Invariant: nothing of a key is kept, and all comparisons are of digests.
  */
 
-/** `too short`: it may have been cut. `with more around it`: quotes, spaces, a scheme twice. */
+/** `too short`: it may have been cut. `with more around it`: quotes, spaces, a scheme twice. `ended`: an issued key that expired or was revoked. */
 export type KeyFault =
   | "missing"
   | "another scheme"
@@ -11,6 +11,8 @@ export type KeyFault =
   | "too short"
   | "with more around it"
   | "in another case"
+  | "a misspelt issued key"
+  | "ended"
   | "unknown";
 
 export interface RefusedKeys {

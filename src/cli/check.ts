@@ -1,7 +1,9 @@
 /** `byteproxy check [file]`: what a start would say of the configuration, without starting. */
 import { resolve } from "node:path";
-import { ConfigProblems, loadConfig } from "../config/load-config.ts";
+import { ConfigProblems } from "../config/problems.ts";
 import { credentialState } from "../registry/credential-state.ts";
+import { readConfiguration } from "./read-configuration.ts";
+import { startFailure } from "./start-failure.ts";
 
 export interface CheckOutcome {
   readonly text: string;
@@ -9,11 +11,11 @@ export interface CheckOutcome {
   readonly exitCode: 0 | 2;
 }
 
-/** @param file in the place of CONFIG_FILE. */
+/** @param file in the place of CONFIG_FILE. @throws CliFailure for a DATA_DIR that cannot be read. */
 export function check(file: string | undefined, isJson: boolean): CheckOutcome {
   try {
     const commandLine: Record<string, string> = file === undefined ? {} : { CONFIG_FILE: resolve(file) };
-    const { services, warnings } = loadConfig({ commandLine });
+    const { services, warnings } = readConfiguration(commandLine);
     const found = [...services.values()].map((service) => ({ key: service.key, credential: credentialState(service) }));
     const lines = [
       ...warnings.map((line) => `warning: ${line}`),
@@ -24,7 +26,7 @@ export function check(file: string | undefined, isJson: boolean): CheckOutcome {
       exitCode: 0,
     };
   } catch (error) {
-    if (!(error instanceof ConfigProblems)) throw error;
+    if (!(error instanceof ConfigProblems)) throw startFailure(error);
     const { problems } = error;
     return {
       text: isJson ? json({ ok: false, problems, warnings: [], services: [] }) : problems.join("\n"),

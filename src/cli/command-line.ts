@@ -76,7 +76,7 @@ Examples:
   byteproxy                                     start, on http://127.0.0.1:3420 where nothing else is configured
   byteproxy check                               is the configuration sound?
   byteproxy services add weather --base-url https://api.weather.example/v2/
-  KEY=$(byteproxy keys create ci --permission 'github:read')
+  KEY=$(byteproxy keys create --name ci --permissions 'github:read')
 
 Exit codes: 0 done; 1 failed; 2 wrong use or configuration.`;
 

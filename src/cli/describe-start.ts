@@ -43,10 +43,9 @@ export function startLines({ config, services: served, url, managementUrl, ...mo
   const { isInContainer = false, hasIssuedKeys = false } = more;
   const { proxyPlane } = config;
   const hasKey = proxyPlane.isProtected || (hasIssuedKeys && !proxyPlane.isOpen);
-  const proxyKey = proxyPlane.isProtected
-    ? `PROXY_API_KEY${hasIssuedKeys ? ", or an issued key" : ""}`
-    : "an issued key";
-  const header = hasKey ? ' -H "Authorization: Bearer $PROXY_API_KEY"' : "";
+  const hasShared = proxyPlane.key !== undefined;
+  const proxyKey = hasShared ? `PROXY_API_KEY${hasIssuedKeys ? ", or an issued key" : ""}` : "an issued key";
+  const header = hasKey ? ` -H "Authorization: Bearer $${hasShared ? "PROXY_API_KEY" : "KEY"}"` : "";
   const local = url.replace("//0.0.0.0", "//127.0.0.1").replace("//[::]", "//[::1]");
   const hasEcho = served.some(({ key }) => key === "echo");
   const example = hasEcho ? "echo/hello?x=1" : `${served[0]?.key ?? "echo"}/`;

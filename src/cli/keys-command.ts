@@ -1,12 +1,9 @@
 /** `byteproxy keys`: its words and its help. What they do is in `keys-actions.ts`, loaded when one of them runs. */
 import { type Command, Option } from "commander";
-import { ABOUT_THE_GATEWAY, withGateway } from "./common-options.ts";
+import { ABOUT_THE_GATEWAY, withGateway, withOffline } from "./common-options.ts";
 import type { CreateKeyOptions, RotateKeyOptions } from "./keys-actions.ts";
-import { collect, readCount, readDate, readDuration, readRate } from "./option-values.ts";
+import { collect, collectPermissions, readCount, readDate, readDuration, readRate } from "./option-values.ts";
 import type { CommonOptions } from "./services-actions.ts";
-
-/** Refused in `keys-actions.ts`, and so not in the help; `withOffline` takes its place once it is there. */
-const withLaterOffline = (command: Command) => command.addOption(new Option("--offline").hideHelp());
 
 const actions = () => import("./keys-actions.ts");
 
@@ -18,18 +15,18 @@ export function addKeysCommand(program: Command): void {
 
   addCreateCommand(keys);
 
-  withLaterOffline(withGateway(keys.command("list")))
+  withOffline(withGateway(keys.command("list")))
     .description(
       "all keys that were created: what they open, until when, when they were used; never the keys themselves",
     )
     .action(async (options: CommonOptions) => (await actions()).listKeys(options));
 
-  withLaterOffline(withGateway(keys.command("revoke")))
+  withOffline(withGateway(keys.command("revoke")))
     .description("end a key: the next request with it is refused")
     .argument("<id>", "as list shows it")
     .action(async (id: string, options: CommonOptions) => (await actions()).revokeKey(id, options));
 
-  withLaterOffline(withGateway(keys.command("rotate")))
+  withOffline(withGateway(keys.command("rotate")))
     .description("another key in the place of one; prints it, this once")
     .argument("<id>", "as list shows it")
     .addOption(
@@ -42,13 +39,13 @@ function addCreateCommand(keys: Command): void {
   const create = keys
     .command("create")
     .description("create a key and print it, this once")
-    .argument("<name>", "for people: whose it is")
+    .requiredOption("--name <name>", "for people: whose it is")
     .addOption(
       new Option(
-        "--permission <p>",
-        "what it opens, <service|*>:<read|write|*|METHOD>[:<path>], or manage:<read|services|keys|*>; may be repeated",
+        "--permissions <list>",
+        "what it opens, <service|*>:<read|write|*|METHOD>[:<path>], or manage:<read|services|keys|*>; with commas between, or repeated",
       )
-        .argParser(collect)
+        .argParser(collectPermissions)
         .makeOptionMandatory(),
     )
     .addOption(
@@ -64,15 +61,13 @@ function addCreateCommand(keys: Command): void {
       ),
     )
     .addHelpText("after", CREATE_EXAMPLES);
-  withLaterOffline(withGateway(create)).action(async (name: string, options: CreateKeyOptions) =>
-    (await actions()).createKey(name, options),
-  );
+  withOffline(withGateway(create)).action(async (options: CreateKeyOptions) => (await actions()).createKey(options));
 }
 
 const CREATE_EXAMPLES = `
 The key alone is on stdout, so that a script can take it:
-  KEY=$(byteproxy keys create ci --permission 'github:read')
+  KEY=$(byteproxy keys create --name ci --permissions 'github:read')
 
 Examples:
-  byteproxy keys create bot --permission 'discord:*' --rate-limit 100/60s
-  byteproxy keys create ci --permission 'github:GET:/repos/acme/**' --permission 'npm:read' --expires-in 30d`;
+  byteproxy keys create --name bot --permissions 'discord:*' --rate-limit 100/60s
+  byteproxy keys create --name ci --permissions 'github:GET:/repos/acme/**,npm:read' --expires-in 30d`;

@@ -2,34 +2,22 @@
  * Services in DATA_DIR, changed without a gateway: by the same checks as over REST, and with an entry in the same audit.
  * Invariant: a stored service that is none any more keeps nobody from listing, or from removing it: that is how it is mended.
  */
-import { isStoredKey, type StoredKey } from "../callers/stored-key.ts";
-import { type Config, loadConfig } from "../config/load-config.ts";
+import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
-import { GatewayError } from "../errors.ts";
-import { type AuditEntry, createAudit } from "../registry/audit.ts";
+import type { GatewayStores } from "../lasting-parts.ts";
+import type { Audit } from "../registry/audit.ts";
 import { createRegistry } from "../registry/registry.ts";
 import { createServiceChanges, type ServiceChanges } from "../registry/service-changes.ts";
-import { isStoredService, type StoredService } from "../registry/stored-service.ts";
-import { openFileStores, type Stores } from "../stores/open-stores.ts";
-import { createSecretMask } from "../telemetry/redact.ts";
 import { findForbidden } from "../upstreams.ts";
-import { type CliFailure, refused } from "./cli-failure.ts";
-import { explained, holdDataDir } from "./offline-data-dir.ts";
-import { remark } from "./output.ts";
+import { AUTHOR, inWords, openOfflineStores } from "./offline-stores.ts";
 import type { ServiceDesk } from "./service-desk.ts";
 
-/** As the audit shows whoever did it. */
-const AUTHOR = { caller: "command line", address: "", requestId: "" };
 const UNCONDITIONALLY = { ifMatch: undefined, ifNoneMatch: undefined };
 
 /** @throws CliFailure */
 export async function openOfflineServices(): Promise<ServiceDesk> {
-  const config = configuration();
-  const folder = config.settings.DATA_DIR;
-  const { content: stores, close } = await holdDataDir(folder, () =>
-    openFileStores<StoredService, AuditEntry, StoredKey>(folder, isStoredService, isStoredKey),
-  );
-  const changes = changesOf(config, stores);
+  const { config, stores, audit, close } = await openOfflineStores();
+  const changes = changesOf(config, stores, audit);
   return {
     close,
     async list() {
@@ -46,15 +34,7 @@ export async function openOfflineServices(): Promise<ServiceDesk> {
   };
 }
 
-function configuration(): Config {
-  try {
-    return loadConfig();
-  } catch (error) {
-    throw explained(error);
-  }
-}
-
-function changesOf(config: Config, stores: Stores<StoredService, AuditEntry, StoredKey>): ServiceChanges {
+function changesOf(config: Config, stores: GatewayStores, audit: Audit): ServiceChanges {
   const { settings } = config;
   return createServiceChanges({
     config: () => config,
@@ -64,16 +44,12 @@ function changesOf(config: Config, stores: Stores<StoredService, AuditEntry, Sto
     // One command, one change.
     inTurn: (change) => change(),
     findForbidden: (service) => findForbidden(service, { settings, ownListeners: () => ownListeners(config) }),
-    audit: createAudit(
-      stores.audit,
-      { info() {}, error: () => remark("It is done, but the audit could not be written.") },
-      createSecretMask(secretsOf(config)),
-    ),
+    audit,
   });
 }
 
 /** What the next start would serve; what is stored and not sound is left to be shown as out of use. */
-function servicesOf(config: Config, { services: stored }: Stores<StoredService, AuditEntry, StoredKey>) {
+function servicesOf(config: Config, { services: stored }: GatewayStores) {
   const services = new Map<string, { readonly service: Service }>();
   for (const [key, service] of config.services) services.set(key, { service });
   for (const [key, { value }] of stored.entries) {
@@ -91,25 +67,4 @@ function ownListeners({ settings: { HOST, PORT }, managementListener }: Config) 
     address: host === "localhost" ? "127.0.0.1" : host,
     port,
   }));
-}
-
-function secretsOf({ services, proxyPlane, managementPlane }: Config): string[] {
-  const credentials = [...services.values()].map(({ credential }) => credential?.secret);
-  return [...credentials, proxyPlane.key, managementPlane.key].flatMap((secret) => secret?.reveal() ?? []);
-}
-
-async function inWords<T>(change: () => Promise<T>): Promise<T> {
-  try {
-    return await change();
-  } catch (error) {
-    throw error instanceof GatewayError ? refusalOf(error) : error;
-  }
-}
-
-/** In the form in which a gateway would have answered. */
-function refusalOf({ code, title, message, status, hint, extra, cause }: GatewayError): CliFailure {
-  const reason = (cause as NodeJS.ErrnoException | undefined)?.code;
-  const mend = code === "INTERNAL_ERROR" ? `Look at the space and the permissions of DATA_DIR (${reason}).` : hint;
-  const { details } = extra as { readonly details?: unknown };
-  return refused({ code, message, hint: mend, details }, { error: title, message, code, status, hint: mend, ...extra });
 }

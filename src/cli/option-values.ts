@@ -55,6 +55,12 @@ export function readCount(text: string): number {
 /** For an option that may be given several times. */
 export const collect = (text: string, before: readonly string[] = []): readonly string[] => [...before, text];
 
+/** `github:read,npm:read`, and more of them each time. A comma in a path is a part of it: behind it no permission begins. */
+export const collectPermissions = (text: string, before: readonly string[] = []): readonly string[] => [
+  ...before,
+  ...text.split(/[\s,]+(?=[^\s,:/]+:)/).map((permission) => permission.trim()),
+];
+
 /** Where a gateway is, without a slash at its end. @throws InvalidArgumentError */
 export function readUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;

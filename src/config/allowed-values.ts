@@ -20,6 +20,7 @@ export interface JsonSchema {
   readonly properties?: Readonly<Record<string, JsonSchema>>;
   readonly additionalProperties?: JsonSchema | boolean;
   readonly items?: JsonSchema;
+  readonly anyOf?: readonly JsonSchema[];
 }
 
 /** The services file as JSON Schema, from the side of who writes it. */
@@ -36,20 +37,26 @@ export function schemaAt(root: JsonSchema, path: readonly PropertyKey[]): JsonSc
 
 function schemaOfMember(schema: JsonSchema, segment: PropertyKey): JsonSchema | undefined {
   if (typeof segment === "number") return schema.items;
-  const { properties = {}, additionalProperties } = schema;
+  const { properties = {}, additionalProperties } = withMembers(schema);
   if (Object.hasOwn(properties, segment)) return properties[String(segment)];
   return typeof additionalProperties === "object" ? additionalProperties : undefined;
 }
 
+/** Of a value that may be an object or something else, the schema of the object. */
+export function withMembers(schema: JsonSchema): JsonSchema {
+  return schema.anyOf?.find(({ type }) => type === "object") ?? schema;
+}
+
 /** The names that an object of this schema may have; none for one with free names. */
 export function knownNames(schema: JsonSchema | undefined): readonly string[] {
-  return Object.keys(schema?.properties ?? {});
+  return Object.keys((schema && withMembers(schema))?.properties ?? {});
 }
 
 export function allowedValues(schema: JsonSchema): string {
   if (schema.allowed !== undefined) return schema.allowed;
   if (schema.const !== undefined) return String(schema.const);
   if (schema.enum !== undefined) return schema.enum.join(", ");
+  if (schema.anyOf !== undefined) return schema.anyOf.map(allowedValues).join(" or ");
   switch (schema.type) {
     case "integer":
     case "number":

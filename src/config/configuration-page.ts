@@ -2,7 +2,7 @@
  * docs/configuration.md: every variable and every key of the services file, as tables.
  * Invariant: names, defaults and meanings come from the schemas; only what joins them is written here.
  */
-import { allowedValues, type JsonSchema, servicesFileJsonSchema } from "./allowed-values.ts";
+import { allowedValues, type JsonSchema, servicesFileJsonSchema, withMembers } from "./allowed-values.ts";
 import { describeSettings } from "./describe-settings.ts";
 import { PRESETS } from "./presets.ts";
 import { RESERVED_SERVICE_KEYS } from "./schema.ts";
@@ -130,9 +130,9 @@ function servicesFileTables(): string {
   const service = typeof root?.additionalProperties === "object" ? root.additionalProperties : {};
   const sections = [`### Keys of a service\n\n${keysTable(service)}`];
   for (const [name, schema] of Object.entries(service.properties ?? {})) {
-    const inner = schema.properties === undefined ? schema.items : schema;
+    const inner = schema.items ?? withMembers(schema);
     if (inner?.properties === undefined) continue;
-    sections.push(`#### \`${name}\`${inner === schema ? "" : ", each"}\n\n${keysTable(inner)}`);
+    sections.push(`#### \`${name}\`${schema.items === undefined ? "" : ", each"}\n\n${keysTable(inner)}`);
   }
   return sections.join("\n\n");
 }

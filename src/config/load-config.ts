@@ -45,14 +45,26 @@ export interface Config {
   readonly warnings: readonly string[];
 }
 
-/** Reads everything; relative paths are taken from `directory`. Throws ConfigProblems. */
-export function loadConfig({ directory = process.cwd(), ...sources }: EnvironmentOptions = {}): Config {
+export interface ConfigOptions extends EnvironmentOptions {
+  /** Whether a key for callers was issued in this DATA_DIR; asked only where nothing else protects the plane. */
+  readonly hasIssuedKey?: (dataDir: string) => boolean;
+}
+
+/** Reads everything; relative paths are taken from `directory`. @throws ConfigProblems, and what `hasIssuedKey` throws. */
+export function loadConfig({
+  directory = process.cwd(),
+  hasIssuedKey = () => false,
+  ...sources
+}: ConfigOptions = {}): Config {
   const environment = readEnvironment({ ...sources, directory });
   const problems = [...environment.problems];
   const warnings = [...environment.warnings];
 
   const { settings, refused } = readSettings(environment.variables, directory, problems);
-  const planes = protectPlanes({ settings, refused, variables: environment.variables, problems, warnings });
+  const planes = protectPlanes({
+    ...{ settings, refused, variables: environment.variables, problems, warnings },
+    hasIssuedKey: () => hasIssuedKey(settings.DATA_DIR),
+  });
   const managementListener = readManagementListener(settings, environment, problems);
   reviewCors(settings, environment, problems);
   if (!settings.STRICT_TLS) warnings.push("STRICT_TLS is false: certificates of upstreams are not verified");

@@ -24,11 +24,13 @@ export interface PlaneSources {
   readonly variables: ReadonlyMap<string, Variable>;
   readonly problems: string[];
   readonly warnings: string[];
+  /** Whether a key for callers was issued. */
+  readonly hasIssuedKey: () => boolean;
 }
 
 const PLANES = [
-  { routes: "/proxy/*", key: "PROXY_API_KEY", required: "REQUIRE_AUTH_FOR_PROXY" },
-  { routes: "/manage/*", key: "MANAGEMENT_API_KEY", required: "REQUIRE_AUTH_FOR_MANAGEMENT" },
+  { routes: "/proxy/*", key: "PROXY_API_KEY", required: "REQUIRE_AUTH_FOR_PROXY", or: " (or a key issued)" },
+  { routes: "/manage/*", key: "MANAGEMENT_API_KEY", required: "REQUIRE_AUTH_FOR_MANAGEMENT", or: "" },
 ] as const;
 
 type Plane = (typeof PLANES)[number];
@@ -75,15 +77,19 @@ function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
   const { settings, refused, problems, warnings } = sources;
   const key = settings[plane.key];
   const required = settings[plane.required];
-  if (required === true && key === undefined && !refused.has(plane.key)) {
+  const isExposed = !isLoopbackHost(settings.HOST);
+  // Where others reach it an issued key protects the plane for good, whatever becomes of the key.
+  const hasIssued =
+    plane.key === "PROXY_API_KEY" && key === undefined && (required ?? isExposed) && sources.hasIssuedKey();
+  if (required === true && key === undefined && !hasIssued && !refused.has(plane.key)) {
     problems.push(
-      `${placeOf(plane.required, sources)}: found "true" without a key, allowed: true with ${plane.key} set`,
+      `${placeOf(plane.required, sources)}: found "true" without a key, allowed: true with ${plane.key} set${plane.or}`,
     );
   }
   if (required === false && key !== undefined) {
     warnings.push(`${plane.required} is false: ${plane.routes} is open although ${plane.key} is set`);
   }
-  return { key, isProtected: required ?? key !== undefined, isOpen: required === false };
+  return { key, isProtected: required ?? (key !== undefined || hasIssued), isOpen: required === false };
 }
 
 function reviewExposure(sources: PlaneSources, host: ListenerHost, open: readonly Plane[]): void {

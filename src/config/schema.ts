@@ -2,9 +2,9 @@
  * The services file: its shape, defaults and words, described once.
  * The types, the editor schema in config/ and docs/configuration.md all come from here.
  */
-import { validateHeaderName, validateHeaderValue } from "node:http";
 import { RE2JS } from "re2js";
 import { z } from "zod";
+import { headerMap, headerName } from "./configured-headers.ts";
 
 /** Segments after /proxy/ that belong to the gateway itself. */
 export const RESERVED_SERVICE_KEYS = ["services", "auth-test", "manage", "constructor", "prototype"] as const;
@@ -13,53 +13,6 @@ export const RESERVED_SERVICE_KEYS = ["services", "auth-test", "manage", "constr
 export const LONGEST_TIMER_MS = 2_147_483_647;
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
-
-/** Headers that the gateway alone writes: framing, routing and provenance are not for configuration. */
-const RESERVED_HEADERS = new Set([
-  "host",
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-  "content-length",
-  "expect",
-  "via",
-]);
-
-function isHeaderName(name: string): boolean {
-  try {
-    validateHeaderName(name);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** True for text that can stand in a header as it is: no CR, LF, NUL or other control character (RFC 9110 section 5.5). */
-export function isHeaderValue(value: string): boolean {
-  try {
-    validateHeaderValue("x-value", value);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-const headerName = z
-  .string()
-  .refine(isHeaderName, "a header name of letters, digits and - (RFC 9110 section 5.1)")
-  .refine((name) => !RESERVED_HEADERS.has(name.toLowerCase()), "a header that the gateway does not write itself")
-  .meta({ allowed: "a header name" });
-
-const headerMap = z
-  .record(
-    headerName,
-    z.string().refine(isHeaderValue, "a header value without control characters (RFC 9110 section 5.5)"),
-  )
-  .meta({ allowed: "an object of header names and values" });
 
 const baseUrl = z
   .string()
@@ -147,6 +100,27 @@ const quota = z.strictObject({
     .describe("`hold`: requests that wait at the same time, a credential"),
 });
 
+const breaker = z.union([
+  z.literal(false),
+  z.strictObject({
+    failureRatio: z
+      .number()
+      .gt(0)
+      .max(1)
+      .meta({ allowed: "a number above 0, up to 1" })
+      .default(0.5)
+      .describe("share of attempts within the window that must fail to open it"),
+    minRequests: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .default(20)
+      .describe("attempts within the window below which it never opens"),
+    windowMs: z.int().min(100).max(LONGEST_TIMER_MS).default(10_000).describe("ms that are looked back"),
+    openMs: milliseconds.default(10_000).describe("ms in which nothing is sent, before one attempt finds out"),
+  }),
+]);
+
 const tls = z.strictObject({
   strict: z.boolean().optional().describe("verify the certificate; default: `STRICT_TLS`"),
   caFile: z.string().min(1).optional().describe("PEM file of the authority to trust, instead of the public ones"),
@@ -218,6 +192,9 @@ export const serviceSchema = z.strictObject({
     .default("key")
     .describe("who may call: whoever has a key of the proxy plane, or anybody"),
   quota: quota.prefault({}).describe("what the upstream allows, learned from its answers"),
+  breaker: breaker
+    .prefault({})
+    .describe("stops asking an upstream that fails (503 `CIRCUIT_OPEN`) until it is back; `false` never does"),
   tls: tls.default({}).describe("TLS towards the upstream"),
   pathHints: z
     .array(pathHint)

@@ -125,7 +125,7 @@ export const settingsSchema = z.object({
   MANAGEMENT_API_KEY: apiKey("`/manage/*`"),
   REQUIRE_AUTH_FOR_PROXY: flag()
     .optional()
-    .describe("`true` needs the key; `false` opens the plane with a warning")
+    .describe("`true` needs the key, or one that was issued; `false` opens the plane with a warning")
     .meta({ default: "on when the key is set" }),
   REQUIRE_AUTH_FOR_MANAGEMENT: flag()
     .optional()

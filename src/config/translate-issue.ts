@@ -25,7 +25,7 @@ export interface Findings {
 }
 
 /** Names of a service that come in a later version, and values of present ones. */
-const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["cache", "idempotency", "verify", "breaker", "egressProxy"]);
+const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["cache", "idempotency", "verify", "egressProxy"]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
   PropertyKey,
   (value: unknown) => boolean
@@ -53,6 +53,12 @@ const NOT_YET = "not yet supported";
 
 function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema): FoundProblem[] {
   const { path } = issue;
+  if (issue.code === "invalid_union") {
+    // What is wrong inside an object tells more than that it is not the other value that may stand there.
+    const inside = issue.errors.find((issues) => issues.every(isInside)) ?? [];
+    const problems = inside.map((each) => ({ ...each, path: [...path, ...each.path] }));
+    if (problems.length > 0) return problems.flatMap((each) => translate(each, document, root));
+  }
   if (issue.code === "unrecognized_keys") {
     const known = knownNames(schemaAt(root, path));
     return issue.keys
@@ -70,6 +76,8 @@ function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema)
   const schema = schemaAt(root, path);
   return [{ path, at: "value", text: `${found(value, path, schema)}, allowed: ${allowed(issue, schema)}` }];
 }
+
+const isInside = ({ path, code }: z.core.$ZodIssue) => path.length > 0 || code === "unrecognized_keys";
 
 function found(value: unknown, path: Path, schema: JsonSchema | undefined): string {
   if (value === undefined) return "missing";

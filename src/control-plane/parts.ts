@@ -3,6 +3,8 @@ import type { HttpBindings } from "@hono/node-server";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Callers, Plane } from "../callers/callers.ts";
 import type { IssuedKeys } from "../callers/issued-keys.ts";
+import type { KeyRefusals } from "../callers/key-refusals.ts";
+import type { KeyUsage } from "../callers/key-usage.ts";
 import type { PlaneConfig } from "../config/planes.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -14,8 +16,10 @@ import type { HostList, OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Audit } from "../registry/audit.ts";
+import type { DescribedBreaker } from "../registry/breaker-state.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../registry/explanation.ts";
+import type { KeyChanges } from "../registry/key-changes.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { DescribedQuota } from "../registry/quota-state.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -33,6 +37,8 @@ export interface ServiceLoad {
   readonly slots: Slots;
   readonly webSocketSlots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  /** Undefined where it is switched off. */
+  readonly breaker: DescribedBreaker | undefined;
   /** Undefined where nobody asks for what the upstream allows. */
   readonly quota: DescribedQuota | undefined;
 }
@@ -64,7 +70,10 @@ export interface ControlPlaneParts {
   readonly reload: () => Promise<ReloadOutcome>;
   readonly serviceChanges: ServiceChanges;
   readonly audit: Audit;
-  readonly issuedKeys: IssuedKeys;
+  readonly issuedKeys: Pick<IssuedKeys, "find" | "counts">;
+  readonly keyChanges: KeyChanges;
+  readonly keyUsage: Pick<KeyUsage, "note">;
+  readonly keyRefusals: Pick<KeyRefusals, "noteError">;
   readonly fingerprint: Fingerprint;
   /** The gateway's own keys. */
   readonly planes: Readonly<Record<Plane, PlaneConfig>>;

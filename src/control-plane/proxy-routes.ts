@@ -79,7 +79,7 @@ export function addProxyRoutes(app: ControlPlane, parts: ControlPlaneParts): voi
   const { callers, registry, loadOf, clients } = parts;
   const routes = new OpenAPIHono<CallerEnv>();
   for (const path of ["/services", "/services/*", "/auth-test"]) {
-    routes.use(path, requireCaller("proxy", callers, parts.guardOpenProxyPlane, clients));
+    routes.use(path, requireCaller("proxy", parts));
   }
 
   routes.openapi(servicesRoute, (context) => {

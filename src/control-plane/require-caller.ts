@@ -1,26 +1,21 @@
 /** The key check of the control plane's routes: for callers under /proxy, for operators under /manage. */
 
 import type { Context, MiddlewareHandler } from "hono";
-import type { Caller, Callers, Plane } from "../callers/callers.ts";
+import { authenticate } from "../callers/authenticate.ts";
+import type { Caller, Plane } from "../callers/callers.ts";
 import { decideAddress, decideManagePermission } from "../callers/decide-issued.ts";
 import type { ManagePart } from "../callers/permissions.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
-import { authenticateOrRefuse } from "../callers/refuse-caller.ts";
 import { GatewayError } from "../errors.ts";
-import type { ClientView } from "../perimeter/client-view.ts";
-import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
-import type { ControlEnv } from "./parts.ts";
+import type { ControlEnv, ControlPlaneParts } from "./parts.ts";
 
 export interface CallerEnv extends ControlEnv {
   Variables: ControlEnv["Variables"] & { caller: Caller };
 }
 
-export function requireCaller(
-  plane: Plane,
-  callers: Callers,
-  guardOpenPlane: OpenPlaneGuard,
-  clients: Pick<ClientView, "addressOf">,
-): MiddlewareHandler<CallerEnv> {
+export function requireCaller(plane: Plane, parts: ControlPlaneParts): MiddlewareHandler<CallerEnv> {
+  const { callers, clients, keyUsage, keyRefusals } = parts;
+  const guardOpenPlane = plane === "proxy" ? parts.guardOpenProxyPlane : parts.guardOpenManagementPlane;
   return async (context, next) => {
     const { incoming } = context.env;
     if (!callers.isProtected(plane)) {
@@ -28,11 +23,16 @@ export function requireCaller(
       if (refusal !== undefined) throw refusal;
     }
     const address = clients.addressOf(incoming);
-    const caller = authenticateOrRefuse(plane, callers, presentedKeysOf(incoming), address);
+    const caller = authenticate(callers, { plane, presented: presentedKeysOf(incoming), address });
     if (caller instanceof GatewayError) throw caller;
     const refusal =
       decideAddress(caller, address) ?? (plane === "management" ? decidePart(caller, context) : undefined);
-    if (refusal !== undefined) throw refusal;
+    const { issued } = caller;
+    if (refusal !== undefined) {
+      if (issued !== undefined) keyRefusals.noteError(issued.id, refusal);
+      throw refusal;
+    }
+    if (issued !== undefined) keyUsage.note(issued.id, Date.now());
     context.set("caller", caller);
     await next();
   };

@@ -12,6 +12,7 @@ import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { version } from "../version.ts";
+import { Breaker } from "./breaker.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { Pressure } from "./up.ts";
@@ -40,6 +41,7 @@ const ServiceStatus = z
       })
       .nullable(),
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
+    breaker: Breaker.nullable().describe("null where it is switched off"),
     quota: z
       .strictObject({
         mode: z.enum(["off", "observe", "hold"]),
@@ -98,6 +100,7 @@ const route = createRoute({
           credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
           ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
           webSockets: { current: 0, limit: null },
+          breaker: { state: "closed", failures: 0, requests: 12, retryAfter: null },
           quota: {
             ...{ mode: "hold", waiting: 0 },
             tightest: { bucket: "core", remaining: 4_321, limit: 5_000, resetIn: 1_512 },
@@ -156,8 +159,11 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
 
 /** Guesses are counted here as anywhere. */
 function isOperatorsKey(callers: Callers, presented: PresentedKeys, address: string): boolean {
-  if (callers.lockedForMs("management", presented, address) > 0) return false;
-  return callers.authenticate("management", presented, address).verdict === "known";
+  const presentation = { plane: "management", presented, address } as const;
+  const authentication = callers.authenticate(presentation);
+  // Who shows no key makes no mistake: anybody may ask.
+  if (authentication.verdict !== "missing") callers.note(presentation, authentication);
+  return authentication.verdict === "known";
 }
 
 function statusWord(isDraining: boolean, isUnderPressure: boolean) {
@@ -166,7 +172,7 @@ function statusWord(isDraining: boolean, isUnderPressure: boolean) {
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {
-  const { limiter, slots, webSocketSlots, credentialRefusals, quota } = loadOf(service.key);
+  const { limiter, slots, webSocketSlots, credentialRefusals, breaker, quota } = loadOf(service.key);
   const { auth, credential } = service;
   return {
     key: service.key,
@@ -182,6 +188,7 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
     },
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
+    breaker: breaker?.describe() ?? null,
     quota: quota === undefined ? null : quotaWords(quota.describe(Date.now()), Date.now()),
     ws: service.ws,
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },

@@ -4,7 +4,9 @@
  * ends in exactly one record, whatever was thrown.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { authenticate } from "../callers/authenticate.ts";
 import type { Callers } from "../callers/callers.ts";
+import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
@@ -20,9 +22,9 @@ import type { Slots } from "../pressure/slots.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { authenticate } from "./authenticate.ts";
 import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
+import { decideBreaker } from "./forward/breaker-gate.ts";
 import { Forwarding } from "./forward/forward.ts";
 import type { Tunnels } from "./forward/tunnel.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
@@ -48,6 +50,7 @@ export interface PipelineParts {
   readonly clients: ClientView;
   readonly callers: Callers;
   readonly keyUsage: Pick<KeyUsage, "note">;
+  readonly keyRefusals: Pick<KeyRefusals, "noteError">;
   readonly keyLimits: KeyLimits;
   readonly cors: Cors;
   /** Asked only while the plane has no key. */
@@ -93,24 +96,23 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.enterGateway(inFlight);
 
       const presented = readPresentedKeys(req.rawHeaders, identified.query);
-      const access = identified.prepared?.service.access;
-      const caller = admit(authenticate(callers, presented, { access, address: exchange.clientAddress }));
+      const presentation = { plane: "proxy", presented, address: exchange.clientAddress } as const;
+      const caller = admit(authenticate(callers, presentation, identified.prepared?.service.access));
       exchange.callerId = caller.id;
+      exchange.issued = caller.issued;
 
       const route = admit(decideRoute(identified, registry));
       const { prepared } = route;
       exchange.serviceKey = prepared.service.key;
       admit(decidePermission(exchange, route, caller));
       if (caller.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
-      exchange.issued = caller.issued;
       admit(decideAuthorization(exchange, prepared));
       admit(decideCredential(prepared.credential, prepared.service.key));
       admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
+      if (head !== undefined) admit(decideWebSocketShed(parts.webSockets, prepared, parts.retryAfterS));
+      admit(decideBreaker(prepared));
       exchange.enterService(prepared.slots);
-      if (head !== undefined) {
-        admit(decideWebSocketShed(parts.webSockets, prepared, parts.retryAfterS));
-        exchange.enterWebSockets(parts.webSockets, prepared.webSocketSlots);
-      }
+      if (head !== undefined) exchange.enterWebSockets(parts.webSockets, prepared.webSocketSlots);
       exchange.times = prepared.times;
       const keyLimit = parts.keyLimits.of(caller.issued);
       if (keyLimit !== undefined) {

@@ -8,7 +8,9 @@ import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { ServiceTimes } from "../registry/service-times.ts";
+import type { CircuitBreaker } from "./forward/circuit-breaker.ts";
 import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./forward/egress.ts";
+import type { RetryBudget } from "./forward/retry-budget.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport.ts";
 import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
@@ -45,6 +47,9 @@ export interface PreparedService {
   readonly limiter: Limiter | undefined;
   /** What the upstream allows; undefined where nobody asks for that. */
   readonly quota: ServiceQuota | undefined;
+  /** Undefined where it is switched off. */
+  readonly breaker: CircuitBreaker | undefined;
+  readonly retryBudget: RetryBudget;
   /** Requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
   /** WebSockets open: `maxWebSockets`. */
@@ -59,7 +64,7 @@ export interface PreparedService {
 /** @param kept what goes on counting when a service is made anew. */
 export function prepareService(
   service: Service,
-  kept: Pick<PreparedService, "limiter" | "credentialRefusals" | "quota">,
+  kept: Pick<PreparedService, "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget">,
   dialOptions: DialOptions,
 ): PreparedService {
   const gatewayPrefix = `/proxy/${service.key}`;

@@ -1,5 +1,6 @@
 /** The gateway's own answer to an exchange that it does not, or cannot, carry out. */
 import { STATUS_CODES } from "node:http";
+import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { GatewayError } from "../errors.ts";
 import type { Cors } from "../perimeter/cors.ts";
 import { awaitRest } from "../perimeter/early-refusals.ts";
@@ -16,10 +17,13 @@ export interface RefuseParts {
   readonly logger: Logger;
   readonly cors: Cors;
   readonly instance: Instance;
+  readonly keyRefusals: Pick<KeyRefusals, "noteError">;
 }
 
-export function refuse(exchange: Exchange, error: GatewayError, { logger, cors, instance }: RefuseParts): void {
+export function refuse(exchange: Exchange, error: GatewayError, parts: RefuseParts): void {
+  const { logger, cors, instance } = parts;
   const { req, res } = exchange;
+  if (exchange.issued !== undefined) parts.keyRefusals.noteError(exchange.issued.id, error);
   if (error.code === "INTERNAL_ERROR") {
     logger.error({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, "internal error");
   }

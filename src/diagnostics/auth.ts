@@ -11,12 +11,12 @@ const FINDS = {
   open: {
     status: "warn",
     symptom: "no key is asked for",
-    fix: "Set PROXY_API_KEY and MANAGEMENT_API_KEY (and no REQUIRE_AUTH_FOR_… to false), unless every program on this machine may call.",
+    fix: "Set MANAGEMENT_API_KEY, and PROXY_API_KEY or issue keys (and no REQUIRE_AUTH_FOR_… to false), unless every program on this machine may call.",
   },
   otherPlane: {
     status: "warn",
     symptom: "401 INVALID_API_KEY with the key of the other plane",
-    fix: "/proxy takes PROXY_API_KEY, /manage takes MANAGEMENT_API_KEY.",
+    fix: "/proxy takes PROXY_API_KEY or a key with a permission for a service, /manage takes MANAGEMENT_API_KEY or one with manage:….",
   },
   misshapen: {
     status: "warn",
@@ -35,6 +35,7 @@ const FIND_OF: Readonly<Partial<Record<KeyFault, Problem["find"]>>> = {
   "too short": FINDS.misshapen,
   "with more around it": FINDS.misshapen,
   "in another case": FINDS.misshapen,
+  "a misspelt issued key": FINDS.misshapen,
   "another scheme": FINDS.scheme,
 };
 
@@ -46,7 +47,7 @@ export const auth: Check = {
   looksAt: "which planes ask for a key, and the keys that were refused within the hour",
   finds: FINDS,
   run(context) {
-    const { config, refusedKeys } = context;
+    const { config, refusedKeys, isProtected } = context;
     const recent = refusedKeys().filter(({ lastAt }) => lastAt > Date.now() - RECENT_MS);
     const mistakes = recent.flatMap(({ plane, fault, count }): Problem[] => {
       const find = FIND_OF[fault];
@@ -54,8 +55,8 @@ export const auth: Check = {
       return find === undefined ? [] : [{ find, words: `${count} requests to ${routes} came with ${WORDS[fault]}` }];
     });
     return conclude([...openPlanes(context), ...mistakes], "both planes ask for their key", {
-      proxy: { protected: config.proxyPlane.isProtected, keySet: config.proxyPlane.key !== undefined },
-      management: { protected: config.managementPlane.isProtected, keySet: config.managementPlane.key !== undefined },
+      proxy: { protected: isProtected("proxy"), keySet: config.proxyPlane.key !== undefined },
+      management: { protected: isProtected("management"), keySet: config.managementPlane.key !== undefined },
       loopback: config.isLoopback,
       refused: recent.map((each) => ({ ...each, lastAt: new Date(each.lastAt).toISOString() })),
     });
@@ -69,16 +70,18 @@ const WORDS: Readonly<Record<KeyFault, string>> = {
   "too short": "a key that is too short, or was cut",
   "with more around it": "the key with something around it",
   "in another case": "the key in another case",
+  "a misspelt issued key": "an issued key that is cut short or mistyped",
+  ended: "an issued key that has expired or was revoked",
   unknown: "an unknown key",
 };
 
-function openPlanes({ config }: DiagnosticsContext): Problem[] {
-  const { proxyPlane, managementPlane, isLoopback, managementListener } = config;
+function openPlanes({ config, isProtected }: DiagnosticsContext): Problem[] {
+  const { isLoopback, managementListener } = config;
   const open = [
-    { routes: "/proxy", isOpen: !proxyPlane.isProtected, isHidden: isLoopback },
+    { routes: "/proxy", isOpen: !isProtected("proxy"), isHidden: isLoopback },
     {
       routes: "/manage",
-      isOpen: !managementPlane.isProtected,
+      isOpen: !isProtected("management"),
       isHidden: managementListener?.isLoopback ?? isLoopback,
     },
   ].filter(({ isOpen }) => isOpen);

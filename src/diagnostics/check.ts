@@ -3,12 +3,16 @@
  * Invariant: a check looks and changes nothing; what it can find is written down beside it once, for its answer and for
  * docs/troubleshooting.md; and no secret is in its evidence.
  */
+import type { Plane } from "../callers/callers.ts";
+import type { ListedKey } from "../callers/issued-keys.ts";
+import type { KeyRefusal } from "../callers/key-refusals.ts";
 import type { RefusedKeys } from "../callers/refused-keys.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
+import type { DescribedBreaker } from "../registry/breaker-state.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { PoolState } from "../registry/pool-state.ts";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
@@ -80,11 +84,15 @@ export interface DiagnosedService {
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  /** Undefined where it is switched off. */
+  readonly breaker: DescribedBreaker | undefined;
   /** Undefined where nobody asks for what the upstream allows. */
   readonly quota: DescribedQuota | undefined;
   readonly times: ServiceTimes;
   readonly connections: () => PoolState;
 }
+
+export type IssuedKeyState = Pick<ListedKey, "id" | "name" | "state" | "expiresAt">;
 
 export interface BoundListener {
   readonly name: string;
@@ -122,6 +130,12 @@ export interface DiagnosticsContext {
   readonly descriptors: () => { readonly open: number; readonly limit: number } | null;
   readonly refusals: () => Promise<readonly CountedRefusals[]>;
   readonly refusedKeys: () => readonly RefusedKeys[];
+  /** Whether a plane asks for a key: by the configuration, or because keys were issued for it. */
+  readonly isProtected: (plane: Plane) => boolean;
+  readonly issuedKeys: () => readonly IssuedKeyState[];
+  readonly keyRefusals: () => readonly KeyRefusal[];
+  /** Ids of the keys that have used up the limit that they bear themselves. */
+  readonly keysAtLimit: () => Promise<readonly string[]>;
   readonly refusedOrigins: ReadonlyMap<string, number>;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly fingerprint: Fingerprint;

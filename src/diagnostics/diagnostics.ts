@@ -21,6 +21,7 @@ import { credential } from "./credential.ts";
 import { dataDir } from "./data-dir.ts";
 import { describeAuthentication, describeEnvironment, describeNetwork, describeSystem } from "./describe.ts";
 import { envFiles } from "./env-files.ts";
+import { keys } from "./keys.ts";
 import { latency } from "./latency.ts";
 import { limits } from "./limits.ts";
 import { listen } from "./listen.ts";
@@ -36,7 +37,7 @@ import { update } from "./update.ts";
 
 /** In the order in which they are told. */
 export const CHECKS: readonly Check[] = [
-  ...[listen, configuration, envFiles, dataDir, store, update, pressure, memory, clock, auth, cors],
+  ...[listen, configuration, envFiles, dataDir, store, update, pressure, memory, clock, auth, keys, cors],
 ];
 export const SERVICE_CHECKS: readonly ServiceCheck[] = [reach, tls, latency, credential, limits, quota, pool];
 

@@ -12,16 +12,21 @@ const FINDS = {
     symptom: "callers are limited together, because all of them seem to have one address",
     fix: "Name the proxy or balancer before the gateway in TRUST_PROXY, or count per caller instead of per ip.",
   },
+  oneCaller: {
+    status: "warn",
+    symptom: "callers are limited together, because all of them present one key",
+    fix: "Issue each its own key (POST /manage/keys): it is by the key that callers are told apart.",
+  },
 } as const;
 
-/** So many requests from one address alone are no chance. */
+/** So many requests from one address, or with one key, are no chance. */
 const ENOUGH_REQUESTS = 10;
 
 export const limits: ServiceCheck = {
   id: "limits",
   looksAt: "the rate limit of each service in use that has one",
   finds: FINDS,
-  async run({ service, limiter }, { refusals, config }) {
+  async run({ service, limiter }, { refusals, config, issuedKeys }) {
     const { rateLimit, key } = service;
     if (rateLimit === undefined || limiter === undefined) return undefined;
     const { per, maxRequests, windowMs } = rateLimit;
@@ -33,8 +38,13 @@ export const limits: ServiceCheck = {
     if (state?.isExceeded)
       problems.push({ find: FINDS.exhausted, words: `the limit of ${maxRequests} requests is used up` });
     const { keys, requests } = limiter.told;
-    if (per === "ip" && keys === 1 && requests >= ENOUGH_REQUESTS) {
+    const isShared = keys === 1 && requests >= ENOUGH_REQUESTS;
+    if (per === "ip" && isShared) {
       problems.push({ find: FINDS.shared, words: `all ${requests} requests came from one address` });
+    }
+    // One caller with a key of its own is just that.
+    if (per === "caller" && isShared && issuedKeys().length === 0) {
+      problems.push({ find: FINDS.oneCaller, words: `all ${requests} requests came with one key` });
     }
     const fine = state === undefined ? `${keys} counted apart` : `${state.remaining} of ${maxRequests} requests left`;
     return conclude(problems, fine, {

@@ -13,6 +13,8 @@ export interface LimitedKey {
 export interface KeyLimits {
   /** Undefined for a key without a limit. */
   of(issued: LimitedKey | undefined): Limiter | undefined;
+  /** Ids of the keys that have used up their limit. */
+  exceeded(): Promise<readonly string[]>;
 }
 
 /** Keys that were deleted since are found out when there are more than any gateway has. */
@@ -33,6 +35,15 @@ export function createKeyLimits(): KeyLimits {
         : createLimiter({ rateLimit: { ...limit, per: "caller" } });
       limiters.set(issued.id, { limit, limiter });
       return limiter;
+    },
+    async exceeded() {
+      const states = await Promise.all(
+        [...limiters].map(async ([id, { limiter }]) => {
+          const state = await limiter?.peek({ callerId: id, address: "" });
+          return state?.isExceeded ? [id] : [];
+        }),
+      );
+      return states.flat();
     },
   };
 }

@@ -55,7 +55,8 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
   const state = (result: RateLimiterRes | null, isExceeded: boolean): LimitState => ({
     limit: maxRequests,
     remaining: result === null ? maxRequests : result.remainingPoints,
-    resetMs: result === null ? windowMs : result.msBeforeNext,
+    // The store counts by the wall clock; when that is set back, the window still ends in time.
+    resetMs: result === null ? windowMs : Math.min(windowMs, result.msBeforeNext),
     per,
     policy,
     isExceeded,
@@ -100,13 +101,13 @@ export function addressKey(address: string): string {
 function createKeyBound(windowMs: number) {
   let current = new Set<string>();
   let previous = new Set<string>();
-  let turnsAt = Date.now() + windowMs;
+  let turnsAt = performance.now() + windowMs;
   let requests = 0;
   let requestsBefore = 0;
 
   /** The key that is counted by. */
   function find(key: string): string {
-    const now = Date.now();
+    const now = performance.now();
     if (now >= turnsAt) {
       // A count lives one window from its first request, so the keys of the window before may still be alive.
       previous = now >= turnsAt + windowMs ? new Set() : current;

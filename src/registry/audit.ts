@@ -2,6 +2,7 @@
  * Who changed what, and when: appended once the change is made, never altered, newest first to whoever asks.
  * Invariant: secrets are masked before an entry is made; and each entry is a line of the log, too.
  */
+import type { FoundKey } from "../callers/key-index.ts";
 import type { Journal } from "../stores/journal.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
@@ -10,12 +11,14 @@ export interface Author {
   readonly caller: string;
   readonly address: string;
   readonly requestId: string;
+  /** The key it is done with; undefined for who may do anything. It is not in the entry. */
+  readonly issued?: FoundKey | undefined;
 }
 
-export interface AuditEntry extends Author {
+export interface AuditEntry extends Omit<Author, "issued"> {
   /** RFC 3339. */
   readonly time: string;
-  /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `key.create`, `key.change`, `key.revoke`, `key.rotate`. */
+  /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `key.create`, `key.change`, `key.revoke`, `key.rotate`, `key.forget`. */
   readonly action: string;
   /** What it was done to: the key of a service. */
   readonly subject?: string;

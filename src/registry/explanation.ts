@@ -1,5 +1,6 @@
 /** What would happen to a request, told without sending it. */
 import type { ErrorCode } from "../errors.ts";
+import type { BreakerState } from "./breaker-state.ts";
 
 /** The request to explain. */
 export interface RequestToExplain {
@@ -87,6 +88,8 @@ export interface Explanation {
   readonly upstream: ExplainedUpstream | null;
   readonly credential: ExplainedCredential | null;
   readonly rateLimit: ExplainedLimit | null;
+  /** Null where the service has none. */
+  readonly breaker: BreakerState | null;
   /** Of a service that holds requests; null otherwise, and where it would be refused. */
   readonly quota: { readonly bucket: string; readonly waitMs: number } | null;
 }

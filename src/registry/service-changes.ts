@@ -3,6 +3,7 @@
  * Invariant: a change is checked as a whole, then stored, and only then served; whatever fails leaves everything as it was. What
  * is served follows from what is stored (`generations.ts` watches the store), so that there is one way in.
  */
+import { refusePermission } from "../callers/decide-issued.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
@@ -69,6 +70,10 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
 
   async function change(action: string, key: string, next: StoredService["config"] | undefined, author: Author) {
     const before = configOf(key);
+    const access = before?.access ?? "key";
+    // Of a service that is taken away nobody's access changes.
+    const beneath = config().services.get(key)?.access ?? access;
+    guardAccess(author, access, next === undefined ? beneath : (next.access ?? "key"));
     await store(stored, key, next);
     const after = configOf(key);
     await audit.record(author, {
@@ -116,6 +121,12 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
         throw new GatewayError("READ_ONLY_SERVICE", { message: `${key} was not added over REST.` });
       }),
   };
+}
+
+/** Who may call a service is a matter of keys. @throws GatewayError */
+function guardAccess({ issued }: Author, before: unknown, after: unknown): void {
+  if (before === after || issued === undefined || issued.permissions.allowsManage("keys")) return;
+  throw refusePermission("manage:keys");
 }
 
 /** @param next undefined takes it out. @throws GatewayError when nothing was changed. */

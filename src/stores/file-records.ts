@@ -1,10 +1,21 @@
 /** Records in a file: each change is on the disk before it is answered for. */
 import { createRecords, type Records, type StoredRecord } from "./records.ts";
-import { isObject, readState, replaceState } from "./state-file.ts";
+import { isObject, readState, replaceState, type State } from "./state-file.ts";
+
+type IsValue<T> = (value: unknown) => value is T;
 
 /** @param isValue whether a value out of the file is one of these records. @throws StateFileUnusable */
-export function openFileRecords<T>(path: string, isValue: (value: unknown) => value is T): Records<T> {
+export function openFileRecords<T>(path: string, isValue: IsValue<T>): Records<T> {
+  return createRecords<T>((next, before) => replaceState(path, next, before), readRecords(path, isValue));
+}
+
+/** Their values as they are now. @throws StateFileUnusable */
+export function* peekFileRecords<T>(path: string, isValue: IsValue<T>): Generator<T> {
+  for (const [, { value }] of readRecords(path, isValue)?.entries ?? []) yield value;
+}
+
+function readRecords<T>(path: string, isValue: IsValue<T>): State<StoredRecord<T>> | undefined {
   const isRecord = (entry: unknown): entry is StoredRecord<T> =>
     isObject(entry) && Number.isSafeInteger(entry.version) && isValue(entry.value);
-  return createRecords<T>((next, before) => replaceState(path, next, before), readState(path, isRecord));
+  return readState(path, isRecord);
 }

@@ -3,7 +3,7 @@ import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { createKeyUsage, type KeyUsage, openKeyUsage } from "../callers/key-usage.ts";
 import { openFileLedger } from "./file-ledger.ts";
-import { openFileRecords } from "./file-records.ts";
+import { openFileRecords, peekFileRecords } from "./file-records.ts";
 import { createFingerprint, type Fingerprint, openFingerprint } from "./installation-key.ts";
 import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
@@ -46,6 +46,11 @@ export async function openFileStores<S, A, K>(
   const fingerprint = await openFingerprint(at("installation-key"));
   const stores = withClose({ services, keys, keyUsage, audit, quota, fingerprint, folder });
   return stores;
+}
+
+/** What keys there were at the last change, for who only looks and does not hold the folder. @throws StateFileUnusable */
+export function peekStoredKeys<K>(folder: string, isKey: (value: unknown) => value is K): K[] {
+  return [...peekFileRecords(join(folder, "keys.json"), isKey)];
 }
 
 /** A copy that was put back may have come with other rights; what cannot be changed is another user's, and shows when it is read. */

@@ -6,6 +6,7 @@
 import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
+import type { BreakerState } from "../registry/breaker-state.ts";
 
 /** One request that is over. */
 export interface MeasuredRequest {
@@ -44,6 +45,9 @@ export interface MeasuredService {
   readonly key: string;
   readonly inFlight: number;
   readonly credentialRefusals: number;
+  /** Undefined where it is switched off. */
+  readonly breaker: BreakerState["state"] | undefined;
+  readonly retriesWithheld: number;
   /** Undefined where nobody asks for what the upstream allows. */
   readonly quota:
     | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
@@ -159,25 +163,7 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
         this.set(read());
       },
     });
-  new Gauge({
-    ...{ name: "byteproxy_requests_in_flight", help: "Requests and WebSockets under way", registers },
-    labelNames: ["service"],
-    collect() {
-      this.reset();
-      for (const { key, inFlight } of sources.services()) this.set({ service: key }, inFlight);
-    },
-  });
-  new Counter({
-    ...{ name: "byteproxy_credential_refusals_total", help: "401 and 403 of an upstream to the credential", registers },
-    labelNames: ["service"],
-    collect() {
-      this.reset();
-      for (const { key, credentialRefusals } of sources.services()) {
-        if (credentialRefusals > 0) this.inc({ service: key }, credentialRefusals);
-      }
-    },
-  });
-  addQuotaGauges(sources, registers);
+  addServiceMetrics(sources, registers);
   new Gauge({
     ...{ name: "byteproxy_connections_open", help: "Client sockets", registers },
     labelNames: ["listener"],
@@ -193,42 +179,40 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
   gauge("event_loop_utilization", "Busy share of the last sample, 0 to 1", () => sample().eventLoopUtilized);
 }
 
-function addQuotaGauges(sources: MetricSources, registers: Registry[]): void {
-  const perService = (read: (quota: NonNullable<MeasuredService["quota"]>) => number | undefined) => {
-    return (set: (labels: { service: string }, value: number) => void) => {
-      for (const { key, quota } of sources.services()) {
-        const value = quota && read(quota);
-        if (value !== undefined) set({ service: key }, value);
+const BREAKER_STATES = ["closed", "half-open", "open"] as const;
+
+function addServiceMetrics(sources: MetricSources, registers: Registry[]): void {
+  const configure = (name: string, help: string, read: (service: MeasuredService) => number | undefined) => ({
+    ...{ name: `byteproxy_${name}`, help, labelNames: ["service"] as const, registers },
+    collect(this: Gauge<"service"> | Counter<"service">) {
+      this.reset();
+      for (const service of sources.services()) {
+        const value = read(service);
+        if (value !== undefined) this.inc({ service: service.key }, value);
       }
-    };
-  };
-  const remaining = perService((quota) => quota.remaining);
-  const waiting = perService((quota) => quota.waiting);
-  const refusals = perService((quota) => quota.upstreamRefusals);
-  const labelNames = ["service"] as const;
-  new Gauge({
-    ...{ name: "byteproxy_quota_remaining", help: "Least that is left of any bucket of the upstream's quota" },
-    ...{ labelNames, registers },
-    collect() {
-      this.reset();
-      remaining((labels, value) => this.set(labels, value));
     },
   });
-  new Gauge({
-    ...{ name: "byteproxy_quota_waiting", help: "Requests that wait for the upstream's quota", labelNames, registers },
-    collect() {
-      this.reset();
-      waiting((labels, value) => this.set(labels, value));
-    },
-  });
-  new Counter({
-    ...{ name: "byteproxy_quota_upstream_refusals_total", help: "Answers that said that it was asked too often" },
-    ...{ labelNames, registers },
-    collect() {
-      this.reset();
-      refusals((labels, value) => this.inc(labels, value));
-    },
-  });
+  const gauge = (...described: Parameters<typeof configure>) => new Gauge(configure(...described));
+  const counter = (...described: Parameters<typeof configure>) => new Counter(configure(...described));
+  gauge("requests_in_flight", "Requests and WebSockets under way", ({ inFlight }) => inFlight);
+  counter("credential_refusals_total", "401 and 403 of an upstream to the credential", (service) =>
+    service.credentialRefusals > 0 ? service.credentialRefusals : undefined,
+  );
+  gauge("breaker_state", "Of the circuit breaker: 0 closed, 1 half-open, 2 open", ({ breaker }) =>
+    breaker === undefined ? undefined : BREAKER_STATES.indexOf(breaker),
+  );
+  counter(
+    "retries_withheld_total",
+    "Retries that were not made, so that they do not add to an upstream's load",
+    (service) => (service.retriesWithheld > 0 ? service.retriesWithheld : undefined),
+  );
+  gauge("quota_remaining", "Least that is left of any bucket of the upstream's quota", ({ quota }) => quota?.remaining);
+  gauge("quota_waiting", "Requests that wait for the upstream's quota", ({ quota }) => quota?.waiting);
+  counter(
+    "quota_upstream_refusals_total",
+    "Answers that said that it was asked too often",
+    ({ quota }) => quota?.upstreamRefusals,
+  );
 }
 
 /** Read off here rather than by prom-client's own collector, whose observers stay on and cannot be closed. */

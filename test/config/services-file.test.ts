@@ -183,12 +183,34 @@ describe("an entry", () => {
     [{ ...own, idempotency: true }, "x.idempotency: not yet supported"],
     [{ ...own, access: "signature" }, 'x.access: found "signature", not yet supported'],
     [{ ...own, verify: {} }, "x.verify: not yet supported"],
-    [{ ...own, breaker: false }, "x.breaker: not yet supported"],
     [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
     [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
     [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
   ])("%o is refused as not yet supported, in one line", (entry, line) => {
     expect(problemsOfService(entry)).toEqual([line]);
+  });
+
+  it("has a breaker unless it says false, and each problem of one is in its own place", () => {
+    const defaults = { failureRatio: 0.5, minRequests: 20, windowMs: 10_000, openMs: 10_000 };
+    const breakerOf = (entry: object) => load(services({ x: { ...own, ...entry } })).services.get("x")?.breaker;
+    expect(breakerOf({})).toEqual(defaults);
+    expect(breakerOf({ breaker: { failureRatio: 1, openMs: 500 } })).toEqual({
+      ...defaults,
+      failureRatio: 1,
+      openMs: 500,
+    });
+    expect(breakerOf({ breaker: false })).toBe(false);
+    const problems = (breaker: unknown) => problemsOfService({ ...own, breaker });
+    expect(problems(true)).toEqual(["x.breaker: found true, allowed: false or an object"]);
+    expect(problems([])).toEqual(["x.breaker: found a list, allowed: false or an object"]);
+    expect(problems({ failureRatio: 0 })).toEqual([
+      "x.breaker.failureRatio: found 0, allowed: a number above 0, up to 1",
+    ]);
+    expect(problems({ failureRatio: "a", minRequests: 0, openms: 1 })).toEqual([
+      'x.breaker.failureRatio: found "a", allowed: a number above 0, up to 1',
+      "x.breaker.minRequests: found 0, allowed: an integer from 1 to 1000000",
+      'x.breaker.openms: unknown key "openms"; did you mean "openMs"?',
+    ]);
   });
 
   it("holds for discord and github, by key or by host, and observes for the others, unless it says otherwise", () => {

@@ -207,7 +207,7 @@ describe("the keys", () => {
 describe("the protection of a plane", () => {
   it("needs a key where it is asked for", () => {
     expect(problemsOf({}, { REQUIRE_AUTH_FOR_PROXY: "true", REQUIRE_AUTH_FOR_MANAGEMENT: "true" })).toEqual([
-      'REQUIRE_AUTH_FOR_PROXY (environment): found "true" without a key, allowed: true with PROXY_API_KEY set',
+      'REQUIRE_AUTH_FOR_PROXY (environment): found "true" without a key, allowed: true with PROXY_API_KEY set (or a key issued)',
       'REQUIRE_AUTH_FOR_MANAGEMENT (environment): found "true" without a key, allowed: true with MANAGEMENT_API_KEY set',
     ]);
   });

@@ -119,6 +119,8 @@ test("a check that throws is a result like any other, and says nothing of what i
     listeners: () => [],
     refusals: () => Promise.reject(new Error("a secret")),
     refusedKeys: () => [],
+    isProtected: () => true,
+    ...{ issuedKeys: () => [], keyRefusals: () => [], keysAtLimit: async () => [] },
     refusedOrigins: new Map(),
     logger: { error: (line: { check: string }) => failed.push(line.check) } as unknown as DiagnosticsContext["logger"],
     monitor: { sample: { eventLoopDelay: 0, heapUsed: 0, rssBytes: 0, eventLoopUtilized: 0 }, pressure: undefined },

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { addressKey, createLimiter } from "../../src/limits/limiters.ts";
 import { pushRateLimitFields, refusalFields } from "../../src/limits/rate-limit-fields.ts";
 
@@ -16,6 +16,26 @@ describe("a limit", () => {
     expect(exceeded).toMatchObject({ isExceeded: true, remaining: 0, limit: 2 });
     expect(exceeded.resetMs).toBeGreaterThan(59_000);
     expect(exceeded.resetMs).toBeLessThanOrEqual(60_000);
+  });
+
+  test.each([
+    ["an hour back", -3_600_000],
+    ["an hour on", 3_600_000],
+  ])("neither blocks beyond its window nor is bypassed when the clock is set %s", async (_, step) => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const limit = limiter("ip");
+    await limit.spend(subject("1.1.1.1"));
+    await limit.spend(subject("1.1.1.1"));
+    vi.setSystemTime(Date.now() + step);
+    const state = await limit.spend(subject("1.1.1.1"));
+    expect(state.resetMs).toBeLessThanOrEqual(60_000);
+    // Set forward, the window ends early, once; set back, it goes on.
+    expect(state.isExceeded).toBe(step < 0);
+    await limit.spend(subject("1.1.1.1"));
+    expect((await limit.spend(subject("1.1.1.1"))).isExceeded).toBe(true);
   });
 
   test("is not spent by looking at it", async () => {

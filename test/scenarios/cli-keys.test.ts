@@ -40,9 +40,9 @@ async function startKeys(answer: (req: IncomingMessage) => readonly [status: num
 describe("a key", () => {
   test("that is created is alone on stdout, with all that was said of it sent on", async () => {
     const { asked, keys } = await startKeys(() => [201, { ...item, key: KEY }]);
-    const permissions = ["--permission", "github:read", "--permission", "npm:read"];
+    const permissions = ["--permissions", "github:read, npm:GET:/a,b/**", "--permissions", "*:HEAD"];
     const limits = ["--rate-limit", "100/60s", "--allow-ip", "10.0.0.0/8", "--expires-at", "2099-01-31"];
-    const run = await keys("create", "ci", ...permissions, ...limits);
+    const run = await keys("create", "--name", "ci", ...permissions, ...limits);
     expect([run.code, run.out]).toEqual([0, `${KEY}\n`]);
     expect(run.err).toMatch(
       /^This is the key ci \(k1\) for github:read npm:read; it does not expire\. It is shown this once/,
@@ -51,7 +51,7 @@ describe("a key", () => {
       {
         ...{ line: "POST /manage/keys", key: MANAGEMENT_KEY },
         body: {
-          ...{ name: "ci", permissions: ["github:read", "npm:read"], allowIps: ["10.0.0.0/8"] },
+          ...{ name: "ci", permissions: ["github:read", "npm:GET:/a,b/**", "*:HEAD"], allowIps: ["10.0.0.0/8"] },
           ...{ expiresAt: "2099-01-31T00:00:00.000Z", rateLimit: { maxRequests: 100, windowMs: 60_000 } },
         },
       },
@@ -60,7 +60,7 @@ describe("a key", () => {
 
   test("ends a while from now with --expires-in, and is JSON with --json", async () => {
     const { asked, keys } = await startKeys(() => [201, { ...item, key: KEY }]);
-    const run = await keys("create", "ci", "--permission", "*:read", "--expires-in", "30d", "--json");
+    const run = await keys("create", "--name", "ci", "--permissions", "*:read", "--expires-in", "30d", "--json");
     expect([run.code, JSON.parse(run.out), run.err]).toEqual([0, { ...item, key: KEY }, ""]);
     const [{ body }] = asked as [Asked];
     const { expiresAt, ...rest } = body as { expiresAt: string };
@@ -114,15 +114,15 @@ test("what a gateway refuses, or does not have, is said in one line, with the an
 
 test("words that are wrong are exit 2, and told what is meant", async () => {
   const cases: readonly (readonly [words: string[], said: RegExp])[] = [
-    [["keys", "create", "ci"], /required option '--permission <p>' not specified/],
-    [["keys", "create", "--permission", "a:read"], /missing required argument 'name'/],
-    [["keys", "create", "ci", "--permission", "a:read", "--rate-limit", "100"], /like 100\/60s/],
-    [["keys", "create", "ci", "--permission", "a:read", "--expires-at", "2027-02-31"], /like 2027-01-31/],
-    [["keys", "create", "ci", "--permission", "a:read", "--expires-in", "soon"], /like 30d/],
-    [["keys", "create", "ci", "--permission", "a:read", "--expires-in", "999999999w"], /like 30d/],
+    [["keys", "create", "--name", "ci"], /required option '--permissions <list>' not specified/],
+    [["keys", "create", "--permissions", "a:read"], /required option '--name <name>' not specified/],
+    [["keys", "create", "--name", "ci", "--permissions", "a:read", "--rate-limit", "100"], /like 100\/60s/],
+    [["keys", "create", "--name", "ci", "--permissions", "a:read", "--expires-at", "2027-02-31"], /like 2027-01-31/],
+    [["keys", "create", "--name", "ci", "--permissions", "a:read", "--expires-in", "soon"], /like 30d/],
+    [["keys", "create", "--name", "ci", "--permissions", "a:read", "--expires-in", "999999999w"], /like 30d/],
     [["keys", "rotate", "k1", "--grace", "1h"], /a number of seconds/],
     [["keys", "revok", "k1"], /^Unknown: keys revok \(Did you mean revoke\?\)/],
-    [["keys", "list", "--offline"], /^keys --offline: not yet/],
+    [["keys", "list", "--offline", "--url", "http://127.0.0.1:1"], /cannot be used with option '--url <url>'/],
   ];
   const runs = await Promise.all(cases.map(([words]) => runCommand({}, words)));
   for (const [index, [words, said]] of cases.entries()) {
@@ -150,9 +150,8 @@ test("a real gateway's keys are made, used, rotated and revoked by command", asy
   const ask = async (key: string) =>
     (await fetch(`${gateway.url}/proxy/echo/x`, { headers: { "x-api-key": key } })).status;
   const made = await keys(
-    "create",
-    "ci",
-    "--permission",
+    ...["create", "--name", "ci"],
+    "--permissions",
     "echo:read",
     "--expires-in",
     "30d",
@@ -168,7 +167,7 @@ test("a real gateway's keys are made, used, rotated and revoked by command", asy
   expect([rotated.code, await ask(key), await ask(rotated.out.trim())]).toEqual([0, 200, 200]);
   expect((await keys("revoke", id)).code).toBe(0);
   expect([await ask(key), await ask(rotated.out.trim())]).toEqual([401, 401]);
-  const refused = await keys("create", "x", "--permission", "echo");
+  const refused = await keys("create", "--name", "x", "--permissions", "echo");
   expect([refused.code, refused.out]).toEqual([2, ""]);
   expect(refused.err).toContain("permissions");
 });

@@ -7,7 +7,7 @@ import type { GatewayStores } from "../../src/lasting-parts.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { tempFolder } from "../config/temp-folder.ts";
-import { startGateway } from "../support/gateway.ts";
+import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { runCommand, startProcess } from "../support/process.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -44,6 +44,39 @@ describe("--offline", () => {
     const list = await offline("list", "--json");
     const keys = JSON.parse(list.out).services.map(({ key }: { key: string }) => key);
     expect([keys.includes("echo"), keys.includes("api")]).toEqual([true, false]);
+  }, 20_000);
+
+  test("issues the key that the first start off loopback needs, and changes it as a gateway would", async () => {
+    const folder = tempFolder();
+    const env = { DATA_DIR: folder, HOST: "0.0.0.0", MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+    const refused = startProcess({ ...env, PORT: "0" });
+    expect(await refused.ended).toBe(2);
+    const keys = (...words: string[]) => runCommand(env, ["keys", ...words, "--offline"]);
+    const made = await keys("create", "--name", "ci", "--permissions", "echo:read");
+    expect([made.code, made.err]).toEqual([0, expect.stringMatching(/^This is the key ci \(key_\w+\) for echo:read;/)]);
+    const list = JSON.parse((await keys("list", "--json")).out) as { keys: { id: string; createdBy: string }[] };
+    expect(list.keys).toMatchObject([{ name: "ci", state: "active", createdBy: "command line" }]);
+    const id = list.keys[0]?.id as string;
+    const rotated = await keys("rotate", id, "--grace", "60");
+    expect(rotated.code).toBe(0);
+    expect(await keys("rotate", "key_nothing")).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^There is no key of this id\./),
+    });
+    expect((await keys("create", "--name", "x", "--permissions", "echo")).code).toBe(2);
+
+    const gateway = startProcess({ ...env, PORT: "0", ECHO_SERVICE: "true" });
+    const url = `http://127.0.0.1:${await gateway.port()}/proxy/echo/x`;
+    const ask = async (key: string) => (await fetch(url, { headers: { "x-api-key": key } })).status;
+    expect([await ask(made.out.trim()), await ask(rotated.out.trim()), await ask("wrong")]).toEqual([200, 200, 401]);
+    gateway.child.kill("SIGTERM");
+    await gateway.ended;
+    expect(await keys("revoke", id)).toMatchObject({ code: 0, out: `${id} is revoked\n` });
+    const audit = readFileSync(join(folder, "audit.jsonl"), "utf8");
+    expect(audit.match(/"action":"key\.\w+"/g)).toEqual([
+      ...['"action":"key.create"', '"action":"key.rotate"', '"action":"key.revoke"'],
+    ]);
+    expect(audit).not.toContain(made.out.trim());
   }, 20_000);
 
   test("checks as a gateway does, and never makes a secret of the environment its own", async () => {

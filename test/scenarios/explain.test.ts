@@ -295,6 +295,7 @@ describe("an explanation", () => {
           "authorize",
           "credential",
           "service shed",
+          "breaker",
           "rate limit",
         ],
         "egress",
@@ -314,6 +315,7 @@ describe("an explanation", () => {
       },
       credential: { state: "none", type: null, place: null, source: null, fingerprint: null },
       rateLimit: { per: "service", limit: 4, remaining: 4, resetIn: 60 },
+      breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
       quota: null,
     });
   });

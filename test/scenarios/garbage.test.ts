@@ -70,7 +70,9 @@ test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", asyn
     else if (end < 0.5) socket.resetAndDestroy();
     else if (end < 0.7) setTimeout(() => socket.destroy(), 5);
   });
-  const service = { baseUrl: upstream.url, timeoutMs: 150, idleTimeoutMs: 150, retries: 1, ws: true };
+  // Open most of the time, a breaker would keep the garbage away.
+  const breaker = seed % 2 === 0 ? { openMs: 20 } : (false as const);
+  const service = { baseUrl: upstream.url, timeoutMs: 150, idleTimeoutMs: 150, retries: 1, ws: true, breaker };
   const gateway = await startGateway({ services: { api: service } });
 
   function client(): Promise<void> {

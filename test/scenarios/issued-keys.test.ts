@@ -6,6 +6,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { isStoredKey } from "../../src/callers/stored-key.ts";
 import { startLines } from "../../src/cli/describe-start.ts";
+import { ConfigProblems, loadConfig } from "../../src/config/load-config.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { load, tempFolder } from "../config/temp-folder.ts";
@@ -111,12 +112,12 @@ describe("an issued key", () => {
     const again = await manage(gateway, "POST", `/keys/${id}/rotate`);
     expect((await ask(gateway, rotated.body.key)).body).toMatchObject({
       code: "INVALID_API_KEY",
-      message: expect.stringContaining("has expired"),
+      message: expect.stringContaining("has expired or was revoked"),
     });
     expect((await manage(gateway, "DELETE", `/keys/${id}`)).status).toBe(204);
     expect((await ask(gateway, again.body.key)).body).toMatchObject({
       code: "INVALID_API_KEY",
-      message: expect.stringContaining("was revoked"),
+      message: expect.stringContaining("has expired or was revoked"),
     });
     expect((await manage(gateway, "POST", `/keys/${id}/rotate`)).status).toBe(412);
     expect((await manage(gateway, "DELETE", "/keys/key_nothing")).status).toBe(404);
@@ -188,6 +189,24 @@ describe("an issued key", () => {
     expect((await ask(gateway, key)).status).toBe(200);
   });
 
+  test("protects it beyond loopback as well, whatever becomes of the key, and satisfies what demands a key", async () => {
+    const open = { ...KEYS, PROXY_API_KEY: "" };
+    for (const env of [
+      { ...open, HOST: "0.0.0.0" },
+      { ...open, REQUIRE_AUTH_FOR_PROXY: "true" },
+    ]) {
+      const issued = (hasIssuedKey: boolean) =>
+        loadConfig({ processEnv: env, directory: tempFolder(), hasIssuedKey: () => hasIssuedKey });
+      expect(() => issued(false)).toThrow(ConfigProblems);
+      expect(issued(true).proxyPlane).toMatchObject({ key: undefined, isProtected: true });
+    }
+    const asked: string[] = [];
+    const hasIssuedKey = (folder: string) => asked.push(folder) > 0;
+    loadConfig({ processEnv: { ...KEYS, HOST: "0.0.0.0" }, directory: tempFolder(), hasIssuedKey });
+    loadConfig({ processEnv: {}, directory: tempFolder(), hasIssuedKey });
+    expect(asked).toEqual([]);
+  });
+
   test("is told of at the start, where it is what protects the plane", () => {
     const start = { config: load(), services: [], url: "http://127.0.0.1:1" };
     expect(startLines({ ...start, hasIssuedKeys: true })).toContain("/proxy/* needs an issued key");
@@ -241,6 +260,50 @@ describe("a key for /manage", () => {
     expect((await manage(gateway, "PATCH", "/services/weather", { access: "public" })).status).toBe(200);
     expect(await operate(gateway, key, "PUT", "/services/weather", config)).toBe(refused);
     expect(await operate(gateway, key, "PATCH", "/services/weather", { retries: 1 })).toBe(200);
+    // A service that is gone is open to nobody; one that would be again as the file has it may be open to everybody.
+    expect(await operate(gateway, key, "DELETE", "/services/weather")).toBe(204);
+  });
+
+  test("takes an override back only with manage:keys, too, where that opens the service", async () => {
+    const gateway = await startGateway({
+      env: { ...KEYS, EGRESS_ALLOW_PRIVATE: "true" },
+      services: { api: { baseUrl: "https://api.weather.example/", access: "public" } },
+    });
+    const { key } = await issue(gateway, ["manage:services"]);
+    expect((await manage(gateway, "PATCH", "/services/api", { access: "key" })).status).toBe(200);
+    expect(await operate(gateway, key, "DELETE", "/services/api")).toBe("INSUFFICIENT_PERMISSIONS");
+    expect((await manage(gateway, "DELETE", "/services/api")).status).toBe(204);
+  });
+
+  test("makes, changes and rotates no key that would free it of what holds it", async () => {
+    const { gateway } = await start();
+    const soon = new Date(Date.now() + 3_600_000).toISOString();
+    const later = new Date(Date.now() + 7_200_000).toISOString();
+    const rateLimit = { maxRequests: 60, windowMs: 60_000 };
+    const held = { expiresAt: soon, allowIps: ["127.0.0.0/8", "2001:db8::/32"], rateLimit };
+    const { id, key } = await issue(gateway, ["manage:keys", "api:read"], held);
+    const like = { name: "mine", permissions: ["api:GET"], ...held };
+    for (const more of [
+      { expiresAt: null },
+      { expiresAt: later },
+      { allowIps: [] },
+      { allowIps: ["0.0.0.0/0"] },
+      { allowIps: ["127.0.0.1", "10.0.0.1"] },
+      { allowIps: ["2001:db00::/24"] },
+      { rateLimit: null },
+      { rateLimit: { maxRequests: 61, windowMs: 60_000 } },
+      { rateLimit: { maxRequests: 60, windowMs: 1_000 } },
+    ]) {
+      const refused = "INSUFFICIENT_PERMISSIONS";
+      expect(await operate(gateway, key, "PATCH", `/keys/${id}`, more), JSON.stringify(more)).toBe(refused);
+      expect(await operate(gateway, key, "POST", "/keys", { ...like, ...more }), JSON.stringify(more)).toBe(refused);
+    }
+    const free = await issue(gateway, ["api:read"]);
+    expect(await operate(gateway, key, "POST", `/keys/${free.id}/rotate`)).toBe("INSUFFICIENT_PERMISSIONS");
+    for (const less of [{}, { allowIps: ["127.0.0.1"] }, { rateLimit: { maxRequests: 1, windowMs: 60_000 } }]) {
+      expect(await operate(gateway, key, "POST", "/keys", { ...like, ...less }), JSON.stringify(less)).toBe(201);
+    }
+    expect(await operate(gateway, key, "PATCH", `/keys/${id}`, { name: "renamed" })).toBe(200);
   });
 
   test("is judged by the route, however its path is spelt, and reads no more than it says", async () => {

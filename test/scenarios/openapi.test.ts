@@ -68,6 +68,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       ws: { baseUrl: echo.url, ws: true },
       garbled: { baseUrl: garbled.url },
       closed: { baseUrl: "http://127.0.0.1:9/", retries: 0 },
+      broken: { baseUrl: "http://127.0.0.1:9/", retries: 0, breaker: { minRequests: 1 } },
       plain: { baseUrl: upstream.url.replace("http:", "https:"), retries: 0 },
       metadata: { baseUrl: "http://169.254.169.254/" },
       secure: {
@@ -399,6 +400,10 @@ const REFUSALS: readonly Refusal[] = [
   { code: "UPSTREAM_TLS_ERROR", operation: GET_PROXIED, asked: proxied("plain/") },
   { code: "UPSTREAM_PROTOCOL_ERROR", operation: "DELETE /proxy/{service}/{path}", asked: proxied("garbled/") },
   { code: "UNDER_PRESSURE", operation: GET_PROXIED, asked: proxied("api/"), env: { PRESSURE_MAX_RSS_BYTES: "1" } },
+  {
+    ...{ code: "CIRCUIT_OPEN", operation: GET_PROXIED, asked: proxied("broken/") },
+    before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/broken/", headers: caller }),
+  },
   { code: "UPSTREAM_TIMEOUT", operation: GET_PROXIED, asked: proxied("slow/slow") },
   { code: "LOOP_DETECTED", operation: "GET /health" },
   { code: "LOOP_DETECTED", operation: GET_PROXIED, asked: proxied("api/") },

@@ -103,6 +103,31 @@ describe("a retry", () => {
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(1000);
   });
 
+  test.each([
+    ["seconds beyond the deadline", "60"],
+    ["a date beyond the deadline", new Date(Date.now() + 3_600_000).toUTCString()],
+    ["absurdly many seconds", "99999999999999999999"],
+  ])("is not made for %s, and the client gets them as they were sent", async (_, asked) => {
+    for (const status of [502, 503, 504]) {
+      const { upstream } = await startFlaky(1, status, { "retry-after": asked });
+      const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+      const answer = await fetch(`${gateway.url}/proxy/api/`);
+      expect([answer.status, answer.headers.get("retry-after")]).toEqual([status, asked]);
+      expect(upstream.requests).toHaveLength(1);
+    }
+  });
+
+  test.each([
+    ["a date that is past", { "retry-after": "Thu, 01 Jan 1970 00:00:05 GMT" }],
+    ["what nobody can read", { "retry-after": "soon" }],
+    ["no time at all", { "retry-after": "0" }],
+    ["milliseconds", { "retry-after-ms": "1", "retry-after": "60" }],
+  ])("is made after %s", async (_, headers) => {
+    const { upstream } = await startFlaky(1, 503, headers as unknown as Record<string, string>);
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(200);
+  });
+
   test("is not made for 500, 501 and 429", async () => {
     for (const status of [500, 501, 429]) {
       const { upstream } = await startFlaky(1, status);
@@ -149,7 +174,8 @@ describe("a deadline", () => {
       asked.add(req.url);
       setTimeout(() => res.writeHead(503, { "retry-after": "1" }).end(), 92 + Math.random() * 8);
     });
-    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, timeoutMs: 1100 } } });
+    const service = { baseUrl: upstream.url, timeoutMs: 1100, breaker: false as const };
+    const gateway = await startGateway({ services: { api: service } });
     const ask = async (_: unknown, i: number) => {
       await new Promise((resolve) => setTimeout(resolve, i));
       const bytes = `GET /proxy/api/${i} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;

@@ -74,6 +74,7 @@ describe("/status", () => {
       credential: { state: "present", type: "bearer", required: true, refused: null, source: "API_TOKEN" },
       rateLimit: { maxRequests: 50, windowMs: 60_000, per: "service", remaining: 49, resetIn: expect.any(Number) },
       inFlight: { current: 1, limit: 7 },
+      breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
       quota: { mode: "observe", waiting: 0, tightest: null },
       ws: false,
       webSockets: { current: 0, limit: null },

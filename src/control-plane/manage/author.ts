@@ -5,8 +5,9 @@ import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
 export function authorOf(context: Context<CallerEnv>, { clients }: Pick<ControlPlaneParts, "clients">): Author {
+  const { id: caller, issued } = context.get("caller");
   return {
-    caller: context.get("caller").id,
+    ...{ caller, issued },
     address: clients.addressOf(context.env.incoming),
     requestId: context.get("requestId"),
   };

@@ -7,6 +7,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { GatewayError } from "../../errors.ts";
 import { isProxied } from "../../perimeter/client-request.ts";
 import type { RequestToExplain } from "../../registry/explanation.ts";
+import { Breaker } from "../breaker.ts";
 import { maskTexts } from "../mask-texts.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
@@ -70,6 +71,7 @@ const Explained = z
         resetIn: z.int().describe("s"),
       })
       .nullable(),
+    breaker: Breaker.nullable(),
     quota: z
       .strictObject({ bucket: z.string(), waitMs: z.int().describe("how long it would be held") })
       .nullable()
@@ -104,7 +106,8 @@ const route = createRoute({
       "The verdict of each step.",
       Explained,
       {
-        ...{ verdict: "refuse", service: "echo", upstream: null, credential: null, rateLimit: null, quota: null },
+        ...{ verdict: "refuse", service: "echo", upstream: null, credential: null },
+        ...{ rateLimit: null, breaker: null, quota: null },
         request: { method: "GET", path: "/proxy/echo/../hello", address: "127.0.0.1", caller: "proxy-key" },
         refusal: { status: 400, code: "INVALID_PATH", message: "The path holds a dot segment.", hint: "Ask for …" },
         steps: [{ step: "framing", verdict: "pass", reached: true }],

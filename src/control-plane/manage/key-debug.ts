@@ -4,6 +4,8 @@
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Plane } from "../../callers/callers.ts";
+import { digestOf } from "../../callers/issued-key.ts";
+import type { FoundKey } from "../../callers/key-index.ts";
 import { presentedKeysOf } from "../../callers/presented-keys.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
@@ -14,14 +16,31 @@ const SHOWN_LIMIT = 3;
 
 const Key = z.strictObject({ configured: z.boolean(), protected: z.boolean(), fingerprint: z.string().nullable() });
 
+const Issued = z.strictObject({
+  id: z.string(),
+  name: z.string(),
+  state: z
+    .enum(["active", "expired", "revoked"])
+    .describe("of this text: the key before a rotation expires on its own"),
+  permissions: z.array(z.string()),
+  allowsAddress: z.boolean().describe("whether it may be used from the address of this request"),
+});
+
 const KeyDebug = z.strictObject({
-  keys: z.strictObject({ proxy: Key, management: Key }),
+  keys: z.strictObject({
+    proxy: Key,
+    management: Key,
+    issued: z
+      .strictObject({ configured: z.boolean(), proxy: z.int(), management: z.int() })
+      .describe("how many there are, in whatever state, by what they are for"),
+  }),
   presented: z.array(
     z.strictObject({
       where: z.enum(["Authorization", "x-api-key", "api_key"]),
       fingerprint: z.string(),
       length: z.int(),
       matches: z.enum(["proxy", "management"]).nullable(),
+      issued: Issued.nullable().describe("which issued key it is"),
     }),
   ),
   otherAuthorization: z.boolean().describe("an `Authorization` of another scheme"),
@@ -39,8 +58,9 @@ const route = createRoute({
         keys: {
           proxy: { configured: true, protected: true, fingerprint: "3f8a01c2" },
           management: { configured: true, protected: true, fingerprint: "b51d9e07" },
+          issued: { configured: true, proxy: 2, management: 0 },
         },
-        presented: [{ where: "x-api-key", fingerprint: "b51d9e07", length: 48, matches: "management" }],
+        presented: [{ where: "x-api-key", fingerprint: "b51d9e07", length: 48, matches: "management", issued: null }],
         otherAuthorization: false,
       },
       NO_STORE,
@@ -49,7 +69,7 @@ const route = createRoute({
 });
 
 export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
-  const { callers, planes, fingerprint } = parts;
+  const { callers, planes, fingerprint, issuedKeys, clients } = parts;
   const describe = (plane: Plane) => {
     const { key } = planes[plane];
     return {
@@ -60,21 +80,33 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
   };
   routes.openapi(route, (context) => {
     const { bearer, header, query, otherScheme } = presentedKeysOf(context.env.incoming);
+    const address = clients.addressOf(context.env.incoming);
     const found = <W extends string>(where: W, keys: readonly string[]) =>
       keys.slice(0, SHOWN_LIMIT).map((key) => ({
         where,
         fingerprint: fingerprint.key(key),
         length: key.length,
         matches: callers.planeOpenedBy(key) ?? null,
+        issued: describeIssued(issuedKeys.find(digestOf(key)), address),
       }));
+    const { proxy, manage } = issuedKeys.counts;
     context.header("Cache-Control", "no-store");
     return context.json(
       {
-        keys: { proxy: describe("proxy"), management: describe("management") },
+        keys: {
+          ...{ proxy: describe("proxy"), management: describe("management") },
+          issued: { configured: proxy + manage > 0, proxy, management: manage },
+        },
         presented: [...found("Authorization", bearer), ...found("x-api-key", header), ...found("api_key", query)],
         otherAuthorization: otherScheme,
       },
       200,
     );
   });
+}
+
+function describeIssued(found: FoundKey | undefined, address: string) {
+  if (found === undefined) return null;
+  const { id, key, state } = found;
+  return { id, name: key.name, state, permissions: [...key.permissions], allowsAddress: found.allowsAddress(address) };
 }

@@ -1,18 +1,14 @@
 /**
  * `/manage/keys`: the keys that operators issue.
- * Invariant: a key is in one answer, the one to whoever made it; and nobody grants more than they hold.
+ * Invariant: a key is in one answer, the one to whoever made it.
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import { refusePermission } from "../../callers/decide-issued.ts";
-import { KeyEnded, KeyLimitReached, type ListedKey } from "../../callers/issued-keys.ts";
-import { uncoveredBy } from "../../callers/permissions.ts";
-import { GatewayError } from "../../errors.ts";
+import type { ListedKey } from "../../callers/issued-keys.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
 import { readJson } from "./read-json.ts";
-import { type ReadKey, readKeyChange, readNewKey, readRotation } from "./read-key.ts";
 
 const ITEM = {
   id: z.string().describe("the caller's id in the log"),
@@ -74,7 +70,7 @@ const listRoute = createRoute({
 });
 const createKeyRoute = createRoute({
   ...{ method: "post", path: "/keys", operationId: "createKey", summary: "Issues a key" },
-  description: "What it may do is at most what whoever asks may do.",
+  description: "What it may do is at most what whoever asks may do; it ends no later, and is held to no less.",
   ...forOperators("Keys", ...BODY_CODES, "PRECONDITION_FAILED"),
   request: body(
     { type: "object", additionalProperties: false, required: ["name", "permissions"], properties: CHANGE },
@@ -128,54 +124,33 @@ const rotateRoute = createRoute({
 });
 
 export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
-  const { issuedKeys, audit } = parts;
+  const { keyChanges: changes } = parts;
 
   routes.use("/keys", noStore);
   routes.use("/keys/*", noStore);
   routes.openapi(listRoute, (context) => {
-    const keys = issuedKeys.list().map(show);
+    const keys = changes.list().map(show);
     return context.json({ keys, count: keys.length }, 200);
   });
-  routes.openapi(readRoute, (context) => context.json(show(existing(issuedKeys.get(context.req.param("id")))), 200));
+  routes.openapi(readRoute, (context) => context.json(show(changes.read(context.req.param("id"))), 200));
   routes.openapi(createKeyRoute, async (context) => {
-    const wanted = readNewKey(await readJson(context));
-    const author = authorOf(context, parts);
-    refuseMore(context.get("caller"), wanted);
-    const { key, item } = await inWords(issuedKeys.create({ ...wanted, createdBy: author.caller }));
-    await audit.record(author, { action: "key.create", subject: item.id, after: show(item) });
+    const { key, item } = await changes.create(await readJson(context), authorOf(context, parts));
     return context.json({ ...show(item), key }, 201);
   });
   routes.openapi(changeRoute, async (context) => {
-    const id = context.req.param("id");
-    const before = existing(issuedKeys.get(id));
-    const change = readKeyChange(await readJson(context));
-    refuseMore(context.get("caller"), { permissions: before.permissions });
-    refuseMore(context.get("caller"), change);
-    const after = existing(await inWords(issuedKeys.update(id, change)));
-    await audit.record(authorOf(context, parts), {
-      action: "key.change",
-      subject: id,
-      before: show(before),
-      after: show(after),
-    });
-    return context.json(show(after), 200);
+    const body = await readJson(context);
+    const item = await changes.change(context.req.param("id"), body, authorOf(context, parts));
+    return context.json(show(item), 200);
   });
   routes.openapi(revokeRoute, async (context) => {
-    const id = context.req.param("id");
-    existing(issuedKeys.get(id));
-    await issuedKeys.revoke(id);
-    await audit.record(authorOf(context, parts), { action: "key.revoke", subject: id });
+    await changes.revoke(context.req.param("id"), authorOf(context, parts));
     return context.body(null, 204);
   });
   routes.openapi(rotateRoute, async (context) => {
-    const id = context.req.param("id");
-    // Whoever rotates a key holds it afterwards.
-    refuseMore(context.get("caller"), existing(issuedKeys.get(id)));
     const { headers } = context.env.incoming;
     const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
-    const { graceSeconds } = readRotation(hasBody ? await readJson(context) : {});
-    const { key, item } = existing(await inWords(issuedKeys.rotate(id, graceSeconds)));
-    await audit.record(authorOf(context, parts), { action: "key.rotate", subject: id });
+    const body = hasBody ? await readJson(context) : {};
+    const { key, item } = await changes.rotate(context.req.param("id"), body, authorOf(context, parts));
     return context.json({ ...show(item), key }, 200);
   });
 }
@@ -187,29 +162,4 @@ const noStore: Parameters<OpenAPIHono<CallerEnv>["use"]>[1] = async (context, ne
 
 function show({ permissions, allowIps, ...item }: ListedKey) {
   return { ...item, permissions: [...permissions], allowIps: [...allowIps] };
-}
-
-function existing<T>(found: T | undefined): T {
-  if (found === undefined) throw new GatewayError("NOT_FOUND", { message: "There is no key of this id." });
-  return found;
-}
-
-/** @throws GatewayError INSUFFICIENT_PERMISSIONS. The management key itself may grant anything. */
-function refuseMore(
-  { issued }: CallerEnv["Variables"]["caller"],
-  { permissions = [] }: Pick<ReadKey, "permissions">,
-): void {
-  const [first] = issued === undefined ? [] : uncoveredBy(issued.permissions, permissions);
-  if (first !== undefined) throw refusePermission(first);
-}
-
-async function inWords<T>(change: Promise<T>): Promise<T> {
-  try {
-    return await change;
-  } catch (error) {
-    if (error instanceof KeyEnded || error instanceof KeyLimitReached) {
-      throw new GatewayError("PRECONDITION_FAILED", { message: `It was not done: ${error.message}.` });
-    }
-    throw error;
-  }
 }

@@ -16,7 +16,7 @@ import { addServiceRoutes } from "./services.ts";
 import { addTestServiceRoute } from "./test-service.ts";
 
 export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): void {
-  const { callers, guardOpenManagementPlane, findForeignPage } = parts;
+  const { callers, findForeignPage } = parts;
   const routes = new OpenAPIHono<CallerEnv>();
   routes.use("*", async (context, next) => {
     // Without a key the guard of the open plane says the same, and more.
@@ -25,7 +25,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): vo
     if (refusal !== undefined) throw refusal;
     await next();
   });
-  routes.use("*", requireCaller("management", callers, guardOpenManagementPlane, parts.clients));
+  routes.use("*", requireCaller("management", parts));
   routes.use("*", requireJson());
   addServiceRoutes(routes, parts);
   addKeyRoutes(routes, parts);

@@ -1,7 +1,6 @@
 /** `/manage/services`: services listed, added, changed and taken back while the gateway serves. */
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { refusePermission } from "../../callers/decide-issued.ts";
 import { GatewayError } from "../../errors.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -28,7 +27,6 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
   });
   routes.openapi(createOne, async (context) => {
     const { key, config } = readEntry(await readJson(context));
-    guardAccess(context, "key", accessIn(config));
     const item = await changes.create(key, config, authorOf(context, parts));
     describe(context, key);
     context.header("Location", `/manage/services/${key}`);
@@ -42,7 +40,6 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
   routes.openapi(replaceOne, async (context) => {
     const config = await readJson(context);
     const key = context.req.param("key");
-    guardAccess(context, accessOf(parts, key), accessIn(config));
     const { item, isNew } = await changes.replace(key, config, authorOf(context, parts), conditions(context));
     describe(context, key);
     if (!isNew) return context.json(item, 200);
@@ -52,7 +49,6 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
   routes.openapi(patchOne, async (context) => {
     const patch = await readJson(context);
     const key = context.req.param("key");
-    if (holdsAccess(patch)) guardAccess(context, accessOf(parts, key), accessIn(patch));
     const item = await changes.patch(key, patch, authorOf(context, parts), conditions(context));
     describe(context, key);
     return context.json(item, 200);
@@ -62,18 +58,6 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
     return context.body(null, 204);
   });
 }
-
-/** Who may call a service is a matter of keys: whoever changes that needs `manage:keys`, too. @throws GatewayError */
-function guardAccess(context: Context<CallerEnv>, before: unknown, after: unknown): void {
-  const { issued } = context.get("caller");
-  if (before === after || issued === undefined || issued.permissions.allowsManage("keys")) return;
-  throw refusePermission("manage:keys");
-}
-
-const accessOf = ({ registry }: ControlPlaneParts, key: string) => registry.find(key)?.access ?? "key";
-const holdsAccess = (config: unknown): config is object =>
-  typeof config === "object" && config !== null && Object.hasOwn(config, "access");
-const accessIn = (config: unknown) => (holdsAccess(config) ? ((config as { access: unknown }).access ?? "key") : "key");
 
 /** `{key, config}`; what is in `config` is checked with the service. */
 function readEntry(body: unknown): { readonly key: string; readonly config: unknown } {

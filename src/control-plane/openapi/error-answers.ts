@@ -101,6 +101,10 @@ const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
       extra: { pressure: { gauge: "eventLoopDelay", value: 312.4, limit: 250 } },
     },
   },
+  CIRCUIT_OPEN: {
+    headers: { "Retry-After": header("s", true, "integer") },
+    example: { message: "12 of 20 attempts at github failed; it is tried again in 7 seconds." },
+  },
 };
 
 /** By status, the names of the answers to these codes; `define` is told of each of them. */

@@ -3,6 +3,7 @@
  * Invariant: it asks what the pipeline asks (`decide…`) and does nothing that the pipeline does: no place is taken, no point is
  * spent, nothing is sent, and no secret is in what it tells. `test/scenarios/explain.test.ts` holds it to the pipeline's verdicts.
  */
+import { decideAssumedCaller, decideCaller } from "../../callers/authenticate.ts";
 import type { Caller } from "../../callers/callers.ts";
 import { readPresentedKeys } from "../../callers/presented-keys.ts";
 import { GatewayError } from "../../errors.ts";
@@ -14,9 +15,9 @@ import { credentialState } from "../../registry/credential-state.ts";
 import type { ExplainedCredential, Explanation, RequestToExplain } from "../../registry/explanation.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
-import { decideAssumedCaller, decideCaller } from "../authenticate.ts";
 import { decideAuthorization, decidePermission } from "../authorize.ts";
 import { Exchange } from "../exchange.ts";
+import { decideBreaker } from "../forward/breaker-gate.ts";
 import { forbiddenUrl } from "../forward/egress.ts";
 import { egressRefusal } from "../forward/explain-failure.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
@@ -79,6 +80,7 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   if (isWebSocketUpgrade(req)) {
     log.take("WebSocket shed", decideWebSocketShed(parts.webSockets, prepared, parts.retryAfterS));
   }
+  if (prepared.breaker !== undefined) log.take("breaker", decideBreaker(prepared));
   const keyLimit = await parts.keyLimits.of(caller?.issued)?.peek({ callerId: caller?.id ?? "", address });
   if (keyLimit !== undefined) log.take("key's rate limit", decideRateLimit(keyLimit, "this key", Date.now()));
   const limit = await prepared.limiter?.peek({ callerId: caller?.id ?? "", address });
@@ -97,6 +99,7 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
       limit === undefined
         ? null
         : { per: limit.per, limit: limit.limit, remaining: limit.remaining, resetIn: secondsToReset(limit) },
+    breaker: prepared.breaker?.describe() ?? null,
     quota: quota === undefined ? null : { bucket: quota.bucket, waitMs: Math.ceil(quota.waitMs) },
   };
 }
@@ -108,8 +111,10 @@ function decideWho(
   { callers }: DryRunParts,
 ): Caller | GatewayError {
   const access = prepared?.service.access;
-  if (callerId === undefined)
-    return decideCaller(callers, readPresentedKeys(req.rawHeaders, query), { access, address });
+  if (callerId === undefined) {
+    const presented = readPresentedKeys(req.rawHeaders, query);
+    return decideCaller(callers, { plane: "proxy", presented, address }, access);
+  }
   const assumed = decideAssumedCaller(callers, callerId, access);
   if (assumed !== undefined) return assumed;
   throw new GatewayError("VALIDATION_ERROR", {
@@ -147,6 +152,7 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, k
     upstream: null,
     credential: null,
     rateLimit: null,
+    breaker: null,
     quota: null,
   };
 }

@@ -8,6 +8,7 @@ import { cutAnswer, lingerBeforeClose } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
+import type { AttemptOutcome } from "./breaker-gate.ts";
 import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
 import { explainFailure } from "./explain-failure.ts";
 import { announcedTrailers, trailersToRelay } from "./trailers.ts";
@@ -17,7 +18,8 @@ import type { UpstreamRequest } from "./upstream-request.ts";
 /** What became of an attempt. `again` only when nothing of an answer was relayed. */
 export type AttemptEnd =
   | { readonly kind: "relayed" }
-  | { readonly kind: "again"; readonly afterMs: number }
+  /** With its failure, where there was no answer. */
+  | { readonly kind: "again"; readonly afterMs: number; readonly error?: GatewayError }
   | { readonly kind: "failed"; readonly error: GatewayError };
 
 /** The forwarding that an attempt belongs to. */
@@ -27,6 +29,8 @@ export interface AttemptOwner {
   readonly request: UpstreamRequest;
   readonly answerParts: AnswerParts;
   readonly deadline: Deadline;
+  /** Told what the attempt says of the upstream, before the question below. Only the first word of an attempt counts. */
+  judge(outcome: AttemptOutcome): void;
   /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined;
 }
@@ -73,6 +77,7 @@ export class Attempt implements AnswerListener {
       return;
     }
     this.#forwarding.exchange.quota?.answered(status, headers);
+    this.#forwarding.judge(status);
     const afterMs = this.#forwarding.waitBeforeRetry(status, headers);
     if (afterMs === undefined) {
       this.#startRelay(status, headers, reason);
@@ -119,8 +124,11 @@ export class Attempt implements AnswerListener {
     if (this.#state === "discarding") return this.#finish({ kind: "again", afterMs: this.#againAfterMs });
     if (this.#state === "relaying") return this.fail(explainFailure(error, service));
     const failure = explainFailure(error, service);
+    this.#forwarding.judge(failure);
     const afterMs = isFinal(failure) ? undefined : this.#forwarding.waitBeforeRetry(undefined, undefined);
-    this.#finish(afterMs === undefined ? { kind: "failed", error: failure } : { kind: "again", afterMs });
+    this.#finish(
+      afterMs === undefined ? { kind: "failed", error: failure } : { kind: "again", afterMs, error: failure },
+    );
   }
 
   /** What was received waits for the client to take it. */
@@ -150,6 +158,7 @@ export class Attempt implements AnswerListener {
       cutAnswer(exchange.req, this.#isFramed);
       return;
     }
+    this.#forwarding.judge(error);
     this.#finish({ kind: "failed", error });
     this.#flow?.abort(error);
   }

@@ -92,6 +92,23 @@ export function explainFailure(error: Error, service: Pick<Service, "key" | "con
   });
 }
 
+/** Let go of by ourselves, or out of descriptors or ports of our own. */
+const OWN_CAUSES: ReadonlySet<string | undefined> = new Set(["UND_ERR_DESTROYED", "EMFILE", "ENFILE", "EADDRNOTAVAIL"]);
+
+/** False for what the gateway refused or ended itself, or had no means for. */
+export function isUpstreamsFault({ code, cause }: GatewayError): boolean {
+  switch (code) {
+    case "UPSTREAM_UNREACHABLE":
+      return !OWN_CAUSES.has((cause as NodeJS.ErrnoException | undefined)?.code);
+    case "UPSTREAM_TLS_ERROR":
+    case "UPSTREAM_PROTOCOL_ERROR":
+    case "UPSTREAM_TIMEOUT":
+      return true;
+    default:
+      return false;
+  }
+}
+
 /** @param reason what the address is. */
 export function egressRefusal(serviceKey: string, reason: string): GatewayError {
   return new GatewayError("EGRESS_NOT_ALLOWED", {

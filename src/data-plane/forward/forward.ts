@@ -7,6 +7,8 @@ import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import type { AnswerParts } from "./answer-headers.ts";
 import { Attempt, type AttemptOwner } from "./attempt.ts";
+import { type AttemptOutcome, decideBreaker, enterBreaker, settleBreaker } from "./breaker-gate.ts";
+import { NO_PASS } from "./circuit-breaker.ts";
 import { DEFAULT_IDLE_MS, Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
 import { answerTimeout } from "./explain-failure.ts";
 import { type BodyWatcher, RequestBody } from "./request-body.ts";
@@ -26,6 +28,8 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   #retries = 0;
   #isReplayable = false;
   #failure: GatewayError | undefined;
+  /** Of the attempt under way. */
+  #pass = NO_PASS;
 
   constructor(exchange: Exchange, route: Route, request: UpstreamRequest, answerParts: AnswerParts) {
     this.exchange = exchange;
@@ -44,8 +48,8 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
       if (exchange.hasClientLeft) return;
       pushLength(request, exchange);
       this.#isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
-      for (;;) {
-        exchange.attempts++;
+      for (let lastFailure: GatewayError | undefined; ; ) {
+        this.#enter(lastFailure);
         this.#attempt = new Attempt(this);
         if (exchange.res.closed) return;
         route.prepared.transport.dispatch(request, this.#attempt);
@@ -54,6 +58,9 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
         if (end.kind === "failed") throw end.error;
         this.#retries++;
         if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
+        lastFailure = end.error;
+        const open = decideBreaker(route.prepared);
+        if (open !== undefined) throw lastFailure ?? open;
         const refusal = await exchange.quota?.enter(Math.floor(this.deadline.remainingMs));
         if (refusal !== undefined) throw refusal;
         await exchange.stepIn(exchange.queuedMs + this.deadline.remainingMs);
@@ -61,21 +68,29 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
         if (this.#failure !== undefined) throw this.#failure;
       }
     } finally {
+      this.judge(undefined);
       this.deadline.stop();
     }
   }
 
+  judge(outcome: AttemptOutcome): void {
+    settleBreaker(this.route.prepared, this.#pass, outcome);
+    this.#pass = NO_PASS;
+  }
+
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined {
     const { quota } = this.exchange;
+    const { prepared } = this.route;
+    if (prepared.breaker?.admits === false) return undefined;
     if (quota?.wasRefused) {
       const pauseMs = backoffMs(this.#retries, Math.random());
       return this.#isReplayable && quota.mayGoAgain(this.deadline.remainingMs - pauseMs) ? pauseMs : undefined;
     }
     if (status !== undefined && !isRetriableStatus(status)) return undefined;
-    if (!this.#isReplayable || this.#retries >= this.route.prepared.service.retries) return undefined;
-    const asked = retryAfterMs(headers?.["retry-after"], Date.now());
+    if (!this.#isReplayable || this.#retries >= prepared.service.retries) return undefined;
+    const asked = headers && retryAfterMs(headers, Date.now());
     const waitMs = Math.max(backoffMs(this.#retries, Math.random()), asked ?? 0);
-    return waitMs < this.deadline.remainingMs ? waitMs : undefined;
+    return waitMs < this.deadline.remainingMs && prepared.retryBudget.take() ? waitMs : undefined;
   }
 
   /** The upstream could take more of the body than the client has sent. */
@@ -98,6 +113,14 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
       const message = `${key} accepts bodies of at most ${maxBodyBytes} bytes.`;
       this.#fail(new GatewayError("PAYLOAD_TOO_LARGE", { message }));
     }
+  }
+
+  /** Begins an attempt. @throws GatewayError where the breaker lets none through. */
+  #enter(lastFailure: GatewayError | undefined): void {
+    const { prepared } = this.route;
+    this.#pass = enterBreaker(prepared, lastFailure);
+    if (this.exchange.attempts === 0) prepared.retryBudget.deposit();
+    this.exchange.attempts++;
   }
 
   #fail(error: GatewayError): void {

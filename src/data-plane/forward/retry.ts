@@ -1,4 +1,5 @@
 /** When an attempt may be made again, and after how long. Pure: times and chance come in as arguments. */
+import type { AnswerHeaders } from "./transport.ts";
 
 /** RFC 9110 section 9.2.2. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
@@ -26,10 +27,16 @@ export function backoffMs(retry: number, chance: number): number {
   return Math.floor(chance * Math.min(BACKOFF_LIMIT_MS, BACKOFF_MS * 2 ** retry));
 }
 
-/** ms that `Retry-After` asks for, seconds or a date (RFC 9110 section 10.2.3); undefined when it says nothing readable. */
-export function retryAfterMs(value: string | string[] | undefined, now: number): number | undefined {
+/**
+ * ms that an answer asks to wait: `retry-after-ms`, else `Retry-After`, seconds or a date (RFC 9110 section 10.2.3).
+ * Undefined when it says nothing readable. @param now ms since the epoch.
+ */
+export function retryAfterMs(headers: AnswerHeaders, now: number): number | undefined {
+  const milliseconds = headers["retry-after-ms"];
+  if (typeof milliseconds === "string" && /^\d+(\.\d+)?$/.test(milliseconds)) return Number(milliseconds);
+  const value = headers["retry-after"];
   if (typeof value !== "string") return undefined;
-  if (/^\d{1,9}$/.test(value)) return Number(value) * 1000;
+  if (/^\d+$/.test(value)) return Number(value) * 1000;
   // Date.parse reads "-1" as a year; every form of an HTTP date names its month.
   const date = /[A-Za-z]{3}/.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);

@@ -5,10 +5,12 @@
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
+import type { GatewayError } from "../../errors.ts";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
+import { enterBreaker, settleBreaker } from "./breaker-gate.ts";
 import { createDialAgent } from "./dial-agent.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
@@ -89,14 +91,18 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       return tunnels.size;
     },
     async run(upgrade, answerParts) {
-      const { exchange } = upgrade;
+      const { exchange, route } = upgrade;
+      const pass = enterBreaker(route.prepared);
       exchange.attempts = 1;
       exchange.quota?.sent();
-      const handshake = await shakeHands(upgrade, dial);
+      const handshake = await shakeHands(upgrade, dial).catch((error: GatewayError) => {
+        settleBreaker(route.prepared, pass, error);
+        throw error;
+      });
       exchange.answeredAt = performance.now();
-      if (handshake.kind !== "client-left") {
-        exchange.quota?.answered(handshake.answer.statusCode as number, handshake.answer.headers);
-      }
+      const status = handshake.kind === "client-left" ? undefined : (handshake.answer.statusCode as number);
+      settleBreaker(route.prepared, pass, status);
+      if (handshake.kind !== "client-left") exchange.quota?.answered(status as number, handshake.answer.headers);
       switch (handshake.kind) {
         case "accepted":
           return carry(upgrade, handshake, answerParts).catch((error: unknown) => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { explainFailure } from "../../../src/data-plane/forward/explain-failure.ts";
+import { explainFailure, isUpstreamsFault } from "../../../src/data-plane/forward/explain-failure.ts";
 
 const service = { key: "api", connectTimeoutMs: 5000 };
 const failure = (code: string, message = "at 10.0.0.1:443 with secret") => Object.assign(new Error(message), { code });
@@ -37,4 +37,18 @@ test("a connect timeout says how long it was and what raises it", () => {
 test("what undici refuses of us is our mistake, an internal error", () => {
   expect(explainFailure(failure("UND_ERR_INVALID_ARG"), service).code).toBe("INTERNAL_ERROR");
   expect(explainFailure(new TypeError("oops"), service).code).toBe("INTERNAL_ERROR");
+});
+
+test("an upstream is blamed for what it did, not for what the gateway did or lacks", () => {
+  const isBlamed = (code: string) => isUpstreamsFault(explainFailure(failure(code), service));
+  const its = [
+    "ENOTFOUND",
+    "ECONNREFUSED",
+    "ERESETBYPEER",
+    "UND_ERR_CONNECT_TIMEOUT",
+    "HPE_INVALID_CONSTANT",
+    "EPROTO",
+  ];
+  const ours = ["UND_ERR_DESTROYED", "EMFILE", "ENFILE", "EADDRNOTAVAIL", "UND_ERR_INVALID_ARG", "EGRESS_NOT_ALLOWED"];
+  expect([...its, ...ours].filter(isBlamed)).toEqual(its);
 });

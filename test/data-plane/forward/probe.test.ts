@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { type Service, serviceSchema } from "../../../src/config/schema.ts";
 import { probe } from "../../../src/data-plane/forward/probe.ts";
+import { RetryBudget } from "../../../src/data-plane/forward/retry-budget.ts";
 import { prepareService } from "../../../src/data-plane/prepared-service.ts";
 import { CredentialRefusals } from "../../../src/registry/credential-refusals.ts";
 
@@ -13,7 +14,13 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
   } as Service;
   return prepareService(
     service,
-    { limiter: undefined, quota: undefined, credentialRefusals: new CredentialRefusals() },
+    {
+      limiter: undefined,
+      quota: undefined,
+      breaker: undefined,
+      retryBudget: new RetryBudget(),
+      credentialRefusals: new CredentialRefusals(),
+    },
     {
       service,
       pem: {},

@@ -23,9 +23,20 @@ test.each([
   ["0", 0],
   ["Thu, 01 Jan 1970 00:00:20 GMT", 10_000],
   ["Thu, 01 Jan 1970 00:00:05 GMT", 0],
+  ["Thursday, 01-Jan-70 00:00:20 GMT", 10_000],
+  ["99999999999", 99_999_999_999_000],
+  ["9".repeat(400), Number.POSITIVE_INFINITY],
   ["soon", undefined],
   ["-1", undefined],
+  ["1.5", undefined],
+  ["", undefined],
+  [["1", "2"], undefined],
   [undefined, undefined],
 ])("Retry-After %s at second 10 asks for %s ms", (value, expected) => {
-  expect(retryAfterMs(value, 10_000)).toBe(expected);
+  expect(retryAfterMs({ "retry-after": value }, 10_000)).toBe(expected);
+});
+
+test("retry-after-ms is finer, and decides where it is readable", () => {
+  const asked = (milliseconds: string) => retryAfterMs({ "retry-after-ms": milliseconds, "retry-after": "2" }, 0);
+  expect(["250", "0.5", "soon", "-3"].map(asked)).toEqual([250, 0.5, 2_000, 2_000]);
 });

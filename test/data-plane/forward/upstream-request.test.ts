@@ -9,6 +9,7 @@ import type { Service } from "../../../src/config/schema.ts";
 import { serviceSchema } from "../../../src/config/schema.ts";
 import { Secret } from "../../../src/config/secret.ts";
 import { Exchange } from "../../../src/data-plane/exchange.ts";
+import { RetryBudget } from "../../../src/data-plane/forward/retry-budget.ts";
 import { createUpstreamRequest } from "../../../src/data-plane/forward/upstream-request.ts";
 import { decideRoute, findPathProblem, identify, type Route } from "../../../src/data-plane/identify.ts";
 import { injectCredential } from "../../../src/data-plane/inject-credential/inject-credential.ts";
@@ -24,7 +25,13 @@ const service = {
   ...{ key: "api", name: "api", timeoutMs: 1, connectTimeoutMs: 1, retries: 0, source: "file", embedded: false },
   credential: { source: "T", secret: new Secret("the-real-one") },
 } as Service;
-const kept = { limiter: undefined, quota: undefined, credentialRefusals: new CredentialRefusals() };
+const kept = {
+  limiter: undefined,
+  quota: undefined,
+  breaker: undefined,
+  retryBudget: new RetryBudget(),
+  credentialRefusals: new CredentialRefusals(),
+};
 const prepared = prepareService(service, kept, {
   service,
   pem: {},
@@ -40,7 +47,7 @@ const parts = {
       managementPlane: { key: undefined, isProtected: false, isOpen: false },
     },
     { find: () => undefined, findById: () => undefined, counts: { proxy: 0, manage: 0 } },
-    createLockOut(),
+    { lockOut: createLockOut(), keyRefusals: { note() {} } },
   ),
 };
 

@@ -1,8 +1,8 @@
-/** The bodies of `/manage/keys`, field by field. Invariant: every problem at once, and what is not understood grants nothing. */
-import { parseAddressRange } from "../../callers/allowed-addresses.ts";
-import { parsePermission } from "../../callers/permissions.ts";
-import { LONGEST_TIMER_MS } from "../../config/schema.ts";
-import { GatewayError } from "../../errors.ts";
+/** What is wanted of a key, as `/manage/keys` and the command line take it, field by field. Invariant: every problem at once, and what is not understood grants nothing. */
+import { LONGEST_TIMER_MS } from "../config/schema.ts";
+import { GatewayError } from "../errors.ts";
+import { parseAddressRange } from "./allowed-addresses.ts";
+import { parsePermission } from "./permissions.ts";
 
 export interface ReadKey {
   readonly name?: string;

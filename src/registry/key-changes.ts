@@ -1,0 +1,83 @@
+/**
+ * Keys issued, changed, rotated and revoked: over REST and by the command line.
+ * Invariant: nobody grants more than they hold, decided on the key as it then would be; and each change has its entry in the audit,
+ * without the key.
+ */
+import { decideGrant } from "../callers/decide-grant.ts";
+import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey } from "../callers/issued-keys.ts";
+import { readKeyChange, readNewKey, readRotation } from "../callers/read-key.ts";
+import type { StoredKey } from "../callers/stored-key.ts";
+import { GatewayError } from "../errors.ts";
+import type { Audit, Author } from "./audit.ts";
+
+/** All throw a GatewayError: VALIDATION_ERROR, NOT_FOUND, INSUFFICIENT_PERMISSIONS, PRECONDITION_FAILED. */
+export interface KeyChanges {
+  /** Newest first. */
+  list(): readonly ListedKey[];
+  read(id: string): ListedKey;
+  /** @param wanted as it came in. */
+  create(wanted: unknown, author: Author): Promise<Issued>;
+  change(id: string, wanted: unknown, author: Author): Promise<ListedKey>;
+  rotate(id: string, wanted: unknown, author: Author): Promise<Issued>;
+  /** Revoking twice changes nothing. */
+  revoke(id: string, author: Author): Promise<void>;
+}
+
+export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChanges {
+  const read = (id: string) => existing(issuedKeys.get(id));
+  return {
+    list: issuedKeys.list,
+    read,
+    async create(wanted, author) {
+      const key = { ...readNewKey(wanted), createdBy: author.caller };
+      const issued = await inWords(issuedKeys.create(key, (made) => approve(author, made)));
+      await audit.record(author, { action: "key.create", subject: issued.item.id, after: issued.item });
+      return issued;
+    },
+    async change(id, wanted, author) {
+      const change = readKeyChange(wanted);
+      const before = read(id);
+      const approveBoth = (next: StoredKey, present: StoredKey) => {
+        // Nor may it touch what does more than itself.
+        approve(author, { ...next, permissions: present.permissions });
+        approve(author, next);
+      };
+      const after = existing(await inWords(issuedKeys.update(id, change, approveBoth)));
+      await audit.record(author, { action: "key.change", subject: id, before, after });
+      return after;
+    },
+    async rotate(id, wanted, author) {
+      const { graceSeconds } = readRotation(wanted);
+      // Whoever rotates a key holds it afterwards.
+      const issued = existing(await inWords(issuedKeys.rotate(id, graceSeconds, (key) => approve(author, key))));
+      await audit.record(author, { action: "key.rotate", subject: id });
+      return issued;
+    },
+    async revoke(id, author) {
+      existing(await issuedKeys.revoke(id));
+      await audit.record(author, { action: "key.revoke", subject: id });
+    },
+  };
+}
+
+/** @throws GatewayError INSUFFICIENT_PERMISSIONS */
+function approve({ issued }: Author, key: StoredKey): void {
+  const refusal = decideGrant(issued, key);
+  if (refusal !== undefined) throw refusal;
+}
+
+function existing<T>(found: T | undefined): T {
+  if (found === undefined) throw new GatewayError("NOT_FOUND", { message: "There is no key of this id." });
+  return found;
+}
+
+async function inWords<T>(change: Promise<T>): Promise<T> {
+  try {
+    return await change;
+  } catch (error) {
+    if (error instanceof KeyEnded || error instanceof KeyLimitReached) {
+      throw new GatewayError("PRECONDITION_FAILED", { message: `It was not done: ${error.message}.` });
+    }
+    throw error;
+  }
+}

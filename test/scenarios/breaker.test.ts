@@ -1,0 +1,384 @@
+/** An upstream that fails is left alone until it is back, and is never buried by retries. */
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { WebSocket } from "ws";
+import type { BreakerState } from "../../src/registry/breaker-state.ts";
+import { eventually } from "../support/eventually.ts";
+import { startGateway, type TestGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
+import { openSocket, rawRequest } from "../support/raw-request.ts";
+import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
+
+/** Long enough that nothing here is tried again by itself. */
+const OPEN_MS = 60_000;
+const BREAKER = { minRequests: 4, openMs: OPEN_MS };
+
+type Services = Exclude<Parameters<typeof startGateway>[0], undefined>["services"];
+type Handler = (req: IncomingMessage, res: ServerResponse) => void;
+
+const failing: Handler = (_, res) => res.writeHead(500).end("broken");
+const fine: Handler = (_, res) => res.end("ok");
+
+/** A service `api` whose upstream does what it is told to, beside the others. */
+async function start(service: object = {}, others: Services = {}) {
+  const does = { handler: failing };
+  const upstream = await startUpstream((req, res) => does.handler(req, res));
+  const api = { baseUrl: upstream.url, retries: 0, breaker: BREAKER, ...service };
+  const gateway = await startGateway({ services: { api, ...others } });
+  const get = (path = "/", init: RequestInit = {}) => fetch(`${gateway.url}/proxy/api${path}`, init);
+  const statuses = async (count: number) =>
+    (await Promise.all(Array.from({ length: count }, () => get()))).map(({ status }) => status);
+  return { does, upstream, gateway, get, statuses };
+}
+
+async function breakerOf({ url }: TestGateway, key = "api"): Promise<BreakerState | null> {
+  const { services } = (await (await fetch(`${url}/status`)).json()) as {
+    services: { key: string; breaker: BreakerState | null }[];
+  };
+  return services.find((service) => service.key === key)?.breaker ?? null;
+}
+
+const isHalfOpen = async (gateway: TestGateway) => (await breakerOf(gateway))?.state === "half-open";
+
+describe("a service whose upstream fails", () => {
+  test("is refused without a byte to the upstream, with the exact second to come back; another service is not", async () => {
+    const sound = await startUpstream();
+    const { upstream, gateway, get } = await start({}, { other: { baseUrl: sound.url } });
+    for (let i = 0; i < 4; i++) expect((await get()).status).toBe(500);
+    const answer = await get("/path?x=1");
+    expect(answer.status).toBe(503);
+    expect(Object.fromEntries(answer.headers)).toMatchObject({
+      "x-proxy-error": "CIRCUIT_OPEN",
+      "x-proxy-service": "api",
+      "proxy-status": "byteproxy; error=destination_unavailable",
+    });
+    expect(answer.headers.get("retry-after")).toMatch(/^(5\d|60)$/);
+    expect(await answer.json()).toMatchObject({
+      ...{ error: "Circuit open", code: "CIRCUIT_OPEN", status: 503, service: "api", path: "/path" },
+      message: `4 of 4 attempts at api failed; it is tried again in ${answer.headers.get("retry-after")} seconds.`,
+    });
+    expect((await get("/", { method: "POST", body: "x" })).status).toBe(503);
+    expect(upstream.requests).toHaveLength(4);
+    expect((await fetch(`${gateway.url}/proxy/other/`)).status).toBe(200);
+    expect(gateway.exchanges()[4]).toMatchObject({ outcome: "refused:CIRCUIT_OPEN", attempts: 0 });
+  });
+
+  test("gets one request of fifty when it is tried again; the others are refused at once, and all go when it is back", async () => {
+    const { does, upstream, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
+    await statuses(4);
+    const held: ServerResponse[] = [];
+    does.handler = (_, res) => void held.push(res);
+    await eventually(() => isHalfOpen(gateway));
+    const answers = Array.from({ length: 50 }, () => get());
+    let refused = 0;
+    for (const answer of answers) {
+      void answer.then(({ headers }) => {
+        if (headers.get("x-proxy-error") === "CIRCUIT_OPEN" && headers.get("retry-after") === "1") refused += 1;
+      });
+    }
+    await eventually(() => refused === 49);
+    expect(upstream.requests).toHaveLength(5);
+    expect(await (await get()).json()).toMatchObject({
+      message: "4 of 4 attempts at api failed; one attempt is finding out whether it is back.",
+    });
+    does.handler = fine;
+    held[0]?.end("ok");
+    expect((await Promise.all(answers)).filter(({ status }) => status === 200)).toHaveLength(1);
+    expect(await statuses(20)).toEqual(new Array(20).fill(200));
+    expect(await breakerOf(gateway)).toEqual({ state: "closed", failures: 0, requests: 20, retryAfter: null });
+    const changes = gateway.lines().filter(({ msg }) => String(msg).startsWith("the breaker is"));
+    expect(changes).toMatchObject(
+      [
+        { level: 40, service: "api", failures: 4, requests: 4, openMs: 30, msg: /^the breaker is open/ },
+        { level: 30, service: "api", msg: /^the breaker is half-open/ },
+        { level: 30, service: "api", msg: /^the breaker is closed/ },
+      ].map((line) => ({ ...line, msg: expect.stringMatching(line.msg) })),
+    );
+  });
+
+  test("is refused again when the one request fails", async () => {
+    const { upstream, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
+    await statuses(4);
+    await eventually(() => isHalfOpen(gateway));
+    expect((await get()).status).toBe(500);
+    expect(upstream.requests).toHaveLength(5);
+    const opened = () => gateway.lines().filter(({ msg }) => String(msg).startsWith("the breaker is open"));
+    expect(opened()).toMatchObject([{ failures: 4 }, { failures: 5, requests: 5 }]);
+  });
+
+  test("is back at the headers of the one answer, however long its body takes", async () => {
+    const { does, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
+    await statuses(4);
+    does.handler = (_, res) => res.writeHead(200, { "content-type": "text/event-stream" }).write("data: 1\n\n");
+    await eventually(() => isHalfOpen(gateway));
+    const streams = [await get(), await get()];
+    expect(streams.map(({ status }) => status)).toEqual([200, 200]);
+    for (const { body } of streams) await body?.cancel();
+  });
+
+  test("gives the one place to the next caller when whoever has it leaves", async () => {
+    const { does, upstream, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
+    await statuses(4);
+    does.handler = () => {};
+    await eventually(() => isHalfOpen(gateway));
+    const leaver = await openSocket(gateway.port);
+    leaver.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await eventually(() => upstream.requests.length === 5);
+    expect((await get()).status).toBe(503);
+    does.handler = fine;
+    leaver.destroy();
+    await eventually(async () => (await get()).status === 200);
+    expect(await breakerOf(gateway)).toMatchObject({ state: "closed" });
+  });
+
+  test("is tried again by the next caller when the one attempt ends at its deadline", async () => {
+    const { does, gateway, get, statuses } = await start({ timeoutMs: 60, breaker: { minRequests: 4, openMs: 30 } });
+    await statuses(4);
+    does.handler = () => {};
+    await eventually(() => isHalfOpen(gateway));
+    expect((await get()).status).toBe(504);
+    does.handler = fine;
+    await eventually(async () => (await get()).status === 200);
+  });
+
+  test("is never refused for it with breaker: false", async () => {
+    const { upstream, gateway, statuses } = await start({ breaker: false });
+    expect(await statuses(40)).toEqual(new Array(40).fill(500));
+    expect(upstream.requests).toHaveLength(40);
+    expect(await breakerOf(gateway)).toBeNull();
+    expect(await (await fetch(`${gateway.url}/metrics`)).text()).not.toContain('breaker_state{service="api"}');
+  });
+
+  test.each([3_600_000, -3_600_000])("is neither held nor let go by a step of the clock of %i ms", async (stepMs) => {
+    const { does, upstream, gateway, get, statuses } = await start();
+    const quick = { baseUrl: upstream.url, retries: 0, breaker: { minRequests: 1, openMs: 30 } };
+    const { gateway: other } = await start({ ...quick });
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const step = () => vi.setSystemTime(Date.now() + stepMs);
+    await statuses(3);
+    step();
+    await statuses(1);
+    expect((await fetch(`${other.url}/proxy/api/`)).status).toBe(500);
+    step();
+    does.handler = fine;
+    expect((await get()).headers.get("x-proxy-error")).toBe("CIRCUIT_OPEN");
+    expect(await breakerOf(gateway)).toMatchObject({ state: "open", failures: 4 });
+    await eventually(async () => (await fetch(`${other.url}/proxy/api/`)).status === 200);
+  });
+});
+
+describe("of attempts", () => {
+  interface Case {
+    readonly what: string;
+    readonly request?: "GET" | "POST too much" | "POST too little";
+    readonly upstream?: Parameters<typeof startRawUpstream>[0];
+    readonly isTls?: boolean;
+    readonly service?: object;
+    readonly counts: { readonly failures: number; readonly requests: number };
+  }
+  const failure = { failures: 1, requests: 1 };
+  const success = { failures: 0, requests: 1 };
+  const nothing = { failures: 0, requests: 0 };
+  const empty = (status: number) => answering(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
+  const CASES: readonly Case[] = [
+    { what: "500", upstream: empty(500), counts: failure },
+    {
+      what: "503, and each retry of it",
+      upstream: empty(503),
+      service: { retries: 1 },
+      counts: { failures: 2, requests: 2 },
+    },
+    { what: "an end before the answer", upstream: answering("", "end"), counts: failure },
+    { what: "what is not HTTP", upstream: answering("nonsense\r\n\r\n", "end"), counts: failure },
+    { what: "no answer in time", service: { timeoutMs: 40 }, counts: failure },
+    { what: "TLS that fails", upstream: (socket) => socket.destroy(), isTls: true, counts: failure },
+    { what: "no TLS in time", isTls: true, service: { connectTimeoutMs: 40 }, counts: failure },
+    { what: "404", upstream: empty(404), counts: success },
+    { what: "401", upstream: empty(401), counts: success },
+    { what: "429", upstream: empty(429), counts: success },
+    {
+      what: "a cut inside the body",
+      upstream: answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"),
+      counts: success,
+    },
+    {
+      what: "silence inside the body",
+      upstream: answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"),
+      ...{ service: { idleTimeoutMs: 40 }, counts: success },
+    },
+    { what: "a body that is too long for us", request: "POST too much", service: { maxBodyBytes: 3 }, counts: nothing },
+    {
+      what: "a client that stops sending",
+      request: "POST too little",
+      ...{ service: { timeoutMs: 40, idleTimeoutMs: 40 }, counts: nothing },
+    },
+    { what: "an address that is not dialled", service: { baseUrl: "http://169.254.169.254/" }, counts: nothing },
+    {
+      what: "a credential that is missing",
+      ...{ service: { auth: { type: "bearer", tokenEnvVar: "NOT_SET" } }, counts: nothing },
+    },
+  ];
+
+  test.each(CASES)("$what counts as $counts.failures of $counts.requests", async (each) => {
+    const { request = "GET", upstream: does = () => {}, isTls = false, service, counts } = each;
+    const upstream = await startRawUpstream(does);
+    const baseUrl = isTls ? upstream.url.replace("http:", "https:") : upstream.url;
+    const { gateway } = await start({ baseUrl, ...service });
+    const rest = {
+      GET: "\r\n",
+      "POST too much": "Transfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n0\r\n\r\n",
+      "POST too little": "Content-Length: 4\r\n\r\nab",
+    }[request];
+    const head = `${request.slice(0, 4).trim()} /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n`;
+    await rawRequest(gateway.port, head + rest);
+    await eventually(() => gateway.exchanges().length === 1);
+    expect(await breakerOf(gateway)).toMatchObject({ state: "closed", ...counts });
+  });
+
+  test("clients that leave count neither way, before the answer and inside their upload", async () => {
+    const { does, upstream, gateway } = await start();
+    does.handler = () => {};
+    for (let i = 0; i < 8; i++) {
+      const client = await openSocket(gateway.port);
+      const head = `${i % 2 === 0 ? "GET" : "POST"} /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n`;
+      client.write(i % 2 === 0 ? `${head}\r\n` : `${head}Content-Length: 9\r\n\r\nab`);
+      await eventually(() => upstream.requests.length === i + 1);
+      client.resetAndDestroy();
+    }
+    await eventually(() => gateway.exchanges().length === 8);
+    expect(await breakerOf(gateway)).toMatchObject({ state: "closed", failures: 0, requests: 0 });
+  });
+});
+
+describe("an open breaker", () => {
+  test("is asked before the rate limit and before the quota", async () => {
+    const services = { rateLimit: { maxRequests: 5, windowMs: 60_000 }, quota: { mode: "hold", maxWaitMs: 5_000 } };
+    const { does, gateway, get } = await start({ ...services, breaker: { minRequests: 1, openMs: OPEN_MS } });
+    const usedUp = { "x-ratelimit-limit": "5", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "3" };
+    does.handler = (_, res) => res.writeHead(500, usedUp).end();
+    await get();
+    for (let i = 0; i < 9; i++) {
+      const { headers } = await get();
+      expect([headers.get("x-proxy-error"), headers.get("x-proxy-queue-duration")]).toEqual(["CIRCUIT_OPEN", null]);
+    }
+    const limit = await (await fetch(`${gateway.url}/proxy/services/api/rate-limit`)).json();
+    expect(limit).toMatchObject({ remaining: 4 });
+  });
+
+  test("ends the retries: the client gets the last answer as it is", async () => {
+    const { does, upstream, get } = await start({ retries: 5, breaker: { minRequests: 2, openMs: OPEN_MS } });
+    does.handler = (_, res) => res.writeHead(503, { "retry-after-ms": "1", "x-reason": "tired" }).end("not now");
+    const answer = await get();
+    expect([answer.status, answer.headers.get("x-reason"), await answer.text()]).toEqual([503, "tired", "not now"]);
+    expect(answer.headers.get("x-proxy-error")).toBeNull();
+    expect(upstream.requests).toHaveLength(2);
+  });
+
+  test("ends an exchange that was about to be tried again", async () => {
+    const { does, upstream, gateway, get } = await start({ retries: 5, breaker: { minRequests: 2, openMs: OPEN_MS } });
+    const held: ServerResponse[] = [];
+    does.handler = (_, res) => {
+      // Its headers are judged, and the pause begins with its end.
+      res.writeHead(503, { "retry-after-ms": "1" }).write("not now");
+      held.push(res);
+    };
+    const pausing = get();
+    await eventually(async () => (await breakerOf(gateway))?.failures === 1);
+    expect((await get("/", { method: "POST" })).status).toBe(503);
+    held[0]?.end();
+    expect((await pausing).headers.get("x-proxy-error")).toBe("CIRCUIT_OPEN");
+    expect(upstream.requests).toHaveLength(2);
+  });
+
+  test("refuses WebSockets too, and their handshakes count", async () => {
+    const echo = await startWebSocketEcho();
+    const { does, gateway, get } = await start({ ws: true }, { chat: { baseUrl: echo.url, ws: true } });
+    const connect = (key: string) => {
+      const socket = new WebSocket(`${gateway.url.replace("http", "ws")}/proxy/${key}/`);
+      onTestFinished(() => socket.terminate());
+      socket.on("error", () => {});
+      return socket;
+    };
+    const refusalOf = async (key: string) => (await once(connect(key), "unexpected-response"))[1] as IncomingMessage;
+    does.handler = (_, res) => res.writeHead(403).end();
+    expect((await refusalOf("api")).statusCode).toBe(403);
+    does.handler = failing;
+    for (let i = 0; i < 3; i++) expect((await refusalOf("api")).statusCode).toBe(500);
+    const refused = await refusalOf("api");
+    expect([refused.statusCode, refused.headers["x-proxy-error"]]).toEqual([503, "CIRCUIT_OPEN"]);
+    expect((await get()).status).toBe(503);
+    expect(await breakerOf(gateway)).toMatchObject({ state: "open", failures: 3, requests: 4 });
+    await once(connect("chat"), "open");
+    expect(await breakerOf(gateway, "chat")).toMatchObject({ failures: 0, requests: 1 });
+  });
+
+  test("is seen in status, metrics, diagnostics and explain, none of which changes it", async () => {
+    const { gateway, statuses, upstream } = await start(
+      {},
+      { off: { baseUrl: "http://127.0.0.1:9/", breaker: false } },
+    );
+    await statuses(4);
+    const state = { state: "open", failures: 4, requests: 4, retryAfter: expect.any(Number) };
+    expect(await breakerOf(gateway)).toEqual(state);
+    const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+    expect(metrics).toContain('byteproxy_breaker_state{service="api"} 2\n');
+    expect(metrics).toContain('byteproxy_breaker_state{service="echo"} 0\n');
+    const question = { method: "GET", path: "/proxy/api/x" };
+    const { body: explained } = await manage(gateway, "POST", "/explain", question);
+    expect(explained).toMatchObject({ verdict: "refuse", refusal: { code: "CIRCUIT_OPEN" }, breaker: state });
+    const off = await manage(gateway, "POST", "/explain", { ...question, path: "/proxy/off/x" });
+    expect(off.body).toMatchObject({ verdict: "forward", breaker: null });
+    const { checks } = (await manage(gateway, "GET", "/diagnostics")).body as { checks: { id: string }[] };
+    expect(checks.find(({ id }) => id === "reach:api")).toMatchObject({
+      status: "warn",
+      summary: "it answers with 500; its breaker is open",
+      evidence: { breaker: state },
+      fix: expect.stringContaining("evidence.breaker"),
+    });
+    // The check looks at the upstream by itself.
+    expect(upstream.requests).toHaveLength(5);
+    expect(await breakerOf(gateway)).toMatchObject({ state: "open", failures: 4 });
+  });
+
+  test("outlives a reload, unless the base URL or the breaker itself changed", async () => {
+    const { gateway, statuses, upstream, does } = await start();
+    await statuses(4);
+    does.handler = fine;
+    const reload = async (service: object) => {
+      const api = { baseUrl: upstream.url, retries: 0, breaker: BREAKER, ...service };
+      writeFileSync(join(gateway.directory, "services.json"), JSON.stringify({ services: { api } }));
+      expect(await gateway.reload()).toMatchObject({ isDone: true, changed: ["api"] });
+      return (await statuses(1))[0];
+    };
+    expect(await reload({ timeoutMs: 1_234 })).toBe(503);
+    expect(await reload({ breaker: { ...BREAKER, openMs: 50_000 } })).toBe(200);
+    does.handler = failing;
+    await statuses(7);
+    expect(await reload({ breaker: { ...BREAKER, openMs: 50_000 }, retries: 1 })).toBe(503);
+    does.handler = fine;
+    expect(await reload({ breaker: { ...BREAKER, openMs: 50_000 }, baseUrl: `${upstream.url}/v2` })).toBe(200);
+  });
+});
+
+test("retries add at most half as much again, and ten, to the load on an upstream that fails", async () => {
+  const { does, upstream, gateway, get } = await start({ retries: 2, breaker: false });
+  does.handler = (_, res) => res.writeHead(503, { "retry-after-ms": "1" }).end();
+  expect((await get()).status).toBe(503);
+  expect(upstream.requests).toHaveLength(3);
+  const all = await Promise.all(Array.from({ length: 199 }, () => get()));
+  expect(all.filter(({ status, headers }) => status !== 503 || headers.has("x-proxy-error"))).toEqual([]);
+  expect(upstream.requests.length).toBeGreaterThan(205);
+  expect(upstream.requests.length).toBeLessThanOrEqual(1.5 * 200 + 10);
+  const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+  const count = (name: string) =>
+    Number(new RegExp(`^byteproxy_${name}\\{service="api"\\} (\\d+)$`, "m").exec(metrics)?.[1]);
+  expect(count("retries_total")).toBe(upstream.requests.length - 200);
+  expect(count("retries_withheld_total")).toBeGreaterThan(50);
+  does.handler = fine;
+  expect((await get()).status).toBe(200);
+});

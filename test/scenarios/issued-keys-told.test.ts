@@ -1,0 +1,133 @@
+/** What operators are told of issued keys: in the diagnostics, by key-debug and in the log; and what callers are not. */
+import { expect, test } from "vitest";
+import type { ServiceInput } from "../../src/config/schema.ts";
+import type { CheckResult } from "../../src/diagnostics/check.ts";
+import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+
+async function start(env: Record<string, string> = KEYS, rateLimit?: ServiceInput["rateLimit"]) {
+  const upstream = await startUpstream();
+  return startGateway({ env, services: { api: { baseUrl: upstream.url, ...(rateLimit && { rateLimit }) } } });
+}
+
+async function issue(gateway: TestGateway, more: object = {}) {
+  const { status, body } = await manage(gateway, "POST", "/keys", { name: "ci", permissions: ["api:read"], ...more });
+  expect(status).toBe(201);
+  return body as { id: string; key: string };
+}
+
+function ask(gateway: TestGateway, key: string, path = "/proxy/api/x", method = "GET") {
+  return fetch(gateway.url + path, { method, headers: { authorization: `Bearer ${key}` } });
+}
+
+async function check(gateway: TestGateway, id: string) {
+  const { body } = await manage(gateway, "GET", "/diagnostics");
+  return (body.checks as CheckResult[]).find((each) => each.id === id);
+}
+
+test("the check `keys` is fine with keys that do what they are for", async () => {
+  const gateway = await start();
+  const { key } = await issue(gateway);
+  expect((await ask(gateway, key)).status).toBe(200);
+  expect(await check(gateway, "keys")).toMatchObject({
+    status: "ok",
+    summary: "1 keys are in force",
+    evidence: { active: 1, expired: 0, revoked: 0, refused: [], limited: [], expiring: [] },
+  });
+});
+
+test("the check `keys` names each key that is refused, and what it lacks", async () => {
+  const gateway = await start();
+  const lacking = await issue(gateway, { name: "lacking" });
+  const elsewhere = await issue(gateway, { name: "elsewhere", allowIps: ["192.0.2.1"] });
+  const revoked = await issue(gateway, { name: "revoked" });
+  const busy = await issue(gateway, { name: "busy", rateLimit: { maxRequests: 1, windowMs: 60_000 } });
+  await issue(gateway, { name: "short", expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
+  await manage(gateway, "DELETE", `/keys/${revoked.id}`);
+  expect((await ask(gateway, lacking.key, "/proxy/api/x", "POST")).status).toBe(403);
+  expect((await ask(gateway, elsewhere.key)).status).toBe(403);
+  for (let i = 0; i < 2; i++) {
+    const answer = await ask(gateway, revoked.key);
+    const { message } = (await answer.json()) as { message: string };
+    expect([answer.status, message]).toEqual([401, expect.stringContaining("has expired or was revoked")]);
+  }
+  expect([(await ask(gateway, busy.key)).status, (await ask(gateway, busy.key)).status]).toEqual([200, 429]);
+
+  const found = await check(gateway, "keys");
+  expect(found?.status).toBe("warn");
+  for (const words of [
+    `lacking (${lacking.id}) lacked api:POST:/x (1 requests)`,
+    `elsewhere (${elsewhere.id}) was presented from an address that it is not for (1 requests)`,
+    `revoked (${revoked.id}) was revoked and was presented 2 times`,
+    `busy (${busy.id}) has used up its own limit`,
+    "short (",
+  ]) {
+    expect(found?.summary).toContain(words);
+  }
+  expect(found?.evidence).toMatchObject({ active: 4, revoked: 1, limited: [busy.id] });
+  // Once for each, not with each request.
+  expect(gateway.logText().match(/was revoked and is still presented/g)).toHaveLength(1);
+  expect(gateway.logText()).toContain(`the key ${lacking.id} was asked for more than it may do`);
+});
+
+test("a key that lacks a part of /manage is told of, too, and its uses there are counted", async () => {
+  const gateway = await start();
+  const { id, key } = await issue(gateway, { permissions: ["manage:read"] });
+  expect((await ask(gateway, key, "/manage/services")).status).toBe(200);
+  expect((await ask(gateway, key, "/manage/reload", "POST")).status).toBe(403);
+  expect((await check(gateway, "keys"))?.summary).toContain(`ci (${id}) lacked manage:services (1 requests)`);
+  const { body } = await manage(gateway, "GET", `/keys/${id}`);
+  expect(body).toMatchObject({ uses: 1, lastUsedAt: expect.any(String) });
+});
+
+test("key-debug tells which issued key was presented, in which state, and whether it may come from here", async () => {
+  const gateway = await start();
+  const { id, key } = await issue(gateway, { allowIps: ["192.0.2.1"] });
+  const debug = async () => {
+    const headers = { "x-api-key": MANAGEMENT_KEY, authorization: `Bearer ${key}` };
+    const answer = await fetch(`${gateway.url}/manage/key-debug`, { headers });
+    expect(await answer.clone().text()).not.toContain(key.slice(3, 11));
+    return answer.json();
+  };
+  expect(await debug()).toMatchObject({
+    keys: { issued: { configured: true, proxy: 1, management: 0 } },
+    presented: [
+      {
+        where: "Authorization",
+        matches: "proxy",
+        issued: { id, name: "ci", state: "active", permissions: ["api:read"], allowsAddress: false },
+      },
+      { where: "x-api-key", matches: "management", issued: null },
+    ],
+  });
+  await manage(gateway, "DELETE", `/keys/${id}`);
+  expect(await debug()).toMatchObject({ presented: [{ matches: null, issued: { id, state: "revoked" } }, {}] });
+});
+
+test("the check `auth` knows that an issued key protects the plane, and a key that was mistyped", async () => {
+  const gateway = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
+  expect(await check(gateway, "auth")).toMatchObject({ status: "warn", evidence: { proxy: { protected: false } } });
+  const { key } = await issue(gateway);
+  expect(await check(gateway, "auth")).toMatchObject({
+    status: "ok",
+    evidence: { proxy: { protected: true, keySet: false } },
+  });
+  expect((await ask(gateway, key.slice(0, -1))).status).toBe(401);
+  expect(await check(gateway, "auth")).toMatchObject({
+    status: "warn",
+    summary: "1 requests to /proxy came with an issued key that is cut short or mistyped",
+  });
+});
+
+test("the check `limits` finds callers that are counted together because they share one key", async () => {
+  const gateway = await start(KEYS, { maxRequests: 100, windowMs: 60_000, per: "caller" });
+  for (let i = 0; i < 10; i++) expect((await ask(gateway, PROXY_KEY)).status).toBe(200);
+  expect(await check(gateway, "limits:api")).toMatchObject({
+    status: "warn",
+    summary: "all 10 requests came with one key",
+    fix: expect.stringContaining("POST /manage/keys"),
+  });
+});
