@@ -63,7 +63,8 @@ export function createDiagnosticsContext(
     listeners: () =>
       lasting.listeners().map(({ name, connections, boundTo }) => {
         const { address = "", port = 0 } = boundTo() ?? {};
-        return { name, address, port, connections: connections.count, limit: connections.limit };
+        const { count, limit, limitPerAddress } = connections;
+        return { name, address, port, connections: count, limit, limitPerAddress: limitPerAddress || null };
       }),
     stateFolder: lasting.stateFolder,
     monitor: lasting.monitor,

@@ -122,8 +122,13 @@ function createServer(
   return createGatewayServer({
     ...{ instance: lasting.instance, logger: lasting.logger, metrics: lasting.metrics },
     cors: { headersOf: (headers) => generations.current.cors.headersOf(headers) },
-    keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT,
-    maxConnections: settings.MAX_CONNECTIONS,
+    times: { keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT, headersTimeoutMs: settings.HEADERS_TIMEOUT },
+    limits: {
+      all: settings.MAX_CONNECTIONS,
+      perAddress: settings.MAX_CONNECTIONS_PER_ADDRESS,
+      sendTimeoutMs: settings.SEND_TIMEOUT,
+      isTrustedPeer: (address) => generations.current.isTrustedPeer(address),
+    },
     dataPlane:
       name === "main"
         ? (req, res, connections, head) => generations.current.dataPlane(req, res, connections, head)

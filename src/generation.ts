@@ -29,7 +29,10 @@ import { version } from "./version.ts";
 
 /** What outlives a generation. */
 export interface LastingParts
-  extends Pick<PipelineParts, "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "retryAfterS" | "tunnels">,
+  extends Pick<
+      PipelineParts,
+      "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "webSockets" | "retryAfterS" | "tunnels"
+    >,
     Pick<
       ControlPlaneParts,
       "openWebSockets" | "reload" | "serviceChanges" | "keyChanges" | "audit" | "fingerprint" | "mask"
@@ -52,6 +55,7 @@ export interface LastingParts
 export interface Generation {
   readonly config: Config;
   readonly isOwnKey: (token: string) => boolean;
+  readonly isTrustedPeer: (address: string) => boolean;
   readonly registry: Registry;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly cors: Cors;
@@ -111,6 +115,7 @@ export function createGeneration(
   return {
     config,
     isOwnKey: callers.isOwnKey,
+    isTrustedPeer: parts.clients.isTrustedPeer,
     registry: parts.registry,
     cors,
     dataPlane: createPipeline(pipelineParts),

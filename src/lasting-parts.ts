@@ -69,7 +69,7 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
   const instance = createInstance((text) => carriesKey(text, generations.current.isOwnKey));
   const logger = await openLogger(config, masks, options.logSink);
   const monitor = createPressureMonitor(settings);
-  const tunnels = createTunnels();
+  const tunnels = createTunnels(settings.SEND_TIMEOUT);
   const listeners = () =>
     open.map(({ name, server }) => ({ name, connections: server.connections, boundTo: server.boundTo }));
   const openWebSockets = () => tunnels.open;
@@ -124,11 +124,13 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
     keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
+    webSockets: new Slots(settings.MAX_WEBSOCKETS),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
     echoSocketPath: echo?.socketPath,
     reload: generations.reload,
     async close() {
       await echo?.close();
+      tunnels.close();
       issuedKeys.close();
       monitor.close();
       logger.close();

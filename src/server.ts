@@ -9,17 +9,17 @@ import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
 import { isProxied } from "./perimeter/client-request.ts";
-import { type Connections, createConnections } from "./perimeter/connections.ts";
-import { createEarlyRefusals, type EarlyRefusalParts, linger } from "./perimeter/early-refusals.ts";
-import { findMalformed, methodRefused } from "./perimeter/framing.ts";
-import { createParser, parserRefusal } from "./perimeter/parser.ts";
+import { type ConnectionLimits, type Connections, createConnections } from "./perimeter/connections.ts";
+import { awaitRest, createEarlyRefusals, type EarlyRefusalParts, linger } from "./perimeter/early-refusals.ts";
+import { findMalformed, hasBody, methodRefused } from "./perimeter/framing.ts";
+import { createParser, type ParserTimes, parserRefusal } from "./perimeter/parser.ts";
 
 /** @param head of a WebSocket handshake: what the client sent behind it. */
 type DataPlane = (req: IncomingMessage, res: ServerResponse, connections: Connections, head?: Buffer) => Promise<void>;
 
 export interface ServerParts extends EarlyRefusalParts {
-  readonly keepAliveTimeoutMs: number;
-  readonly maxConnections: number;
+  readonly times: ParserTimes;
+  readonly limits: ConnectionLimits;
   /** Undefined for a listener that is for operators only. */
   readonly dataPlane: DataPlane | undefined;
   /** The control plane's `fetch`. */
@@ -54,7 +54,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   const failed = new WeakSet<Duplex>();
   const upgraded = new WeakSet<Duplex>();
 
-  const server = createParser(parts.keepAliveTimeoutMs, (req, res) => order.serveInTurn(req, res, serve));
+  const server = createParser(parts.times, (req, res) => order.serveInTurn(req, res, serve));
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
     order.serveInTurn(req, res, () => refusals.answer(req, res, new GatewayError("EXPECTATION_FAILED"))),
   );
@@ -62,8 +62,8 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   server.on("clientError", onClientError);
   // Without a listener node:http takes no upgrade at all.
   if (dataPlane !== undefined) server.on("upgrade", onUpgrade);
-  const connections = createConnections(server, parts.maxConnections, (socket) => {
-    return !upgraded.has(socket) && (order.lastOf(socket)?.closed ?? false);
+  const connections = createConnections(server, parts.limits, (socket) => {
+    return upgraded.has(socket) ? false : order.lastOf(socket)?.closed;
   });
   return {
     connections,
@@ -78,6 +78,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     const malformed = findMalformed(req);
     if (malformed !== undefined) return refusals.answer(req, res, malformed);
     if (connections.isSurplus(req.socket)) res.shouldKeepAlive = false;
+    if (hasBody(req)) res.once("finish", () => awaitRest(req));
     void controlPlane(req, res);
   }
 

@@ -198,6 +198,7 @@ export const serviceSchema = z.strictObject({
     .max(100_000)
     .default(4_096)
     .describe("requests that may wait for a connection, each until its `timeoutMs`"),
+  maxWebSockets: z.int().min(0).max(1_000_000).default(0).describe("WebSockets open at the same time, 0 for no cap"),
   access: z
     .enum(["key", "public"])
     .default("key")

@@ -193,7 +193,11 @@ export const settingsSchema = z.object({
     .describe("the embedded upstream `echo`")
     .meta({ default: "on while `HOST` is loopback" }),
   MAX_CONNECTIONS: integer(1, 1_000_000).default(10_000).describe("client sockets of one listener"),
+  MAX_CONNECTIONS_PER_ADDRESS: integer(0, 1_000_000)
+    .default(0)
+    .describe("of them, those of one address (IPv6: a /64), 0 for no cap; peers in `TRUST_PROXY` are not counted"),
   MAX_IN_FLIGHT: integer(0, 1_000_000).default(0).describe("requests proxied at the same time, 0 for no cap"),
+  MAX_WEBSOCKETS: integer(0, 1_000_000).default(0).describe("WebSockets open at the same time, 0 for no cap"),
   PRESSURE_SAMPLE_INTERVAL: milliseconds(10).default(1_000).describe("ms between two looks at the gauges below"),
   PRESSURE_MAX_EVENT_LOOP_DELAY: number(600_000)
     .default(250)
@@ -209,6 +213,10 @@ export const settingsSchema = z.object({
     .describe("share of time that the event loop is busy, beyond which `/proxy` is shed; 0 is off"),
   PRESSURE_RETRY_AFTER: integer(1, 86_400).default(10).describe("s in `Retry-After` of what is shed"),
   KEEP_ALIVE_TIMEOUT: milliseconds(1).default(75_000).describe("ms that an idle client connection is kept"),
+  HEADERS_TIMEOUT: milliseconds(1).default(60_000).describe("ms that the head of a request may take, as a whole"),
+  SEND_TIMEOUT: milliseconds(1)
+    .default(300_000)
+    .describe("ms that a client, or a WebSocket's upstream, may take nothing of what waits for it"),
   WATCH_CONFIG: flag().default(false).describe("reload when the services file or an env file changes"),
   LOG_LEVEL: choice("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")

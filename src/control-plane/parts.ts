@@ -37,6 +37,7 @@ export interface ServiceLoad {
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly transport: { connections(): PoolState };
+  readonly webSocketSlots: Slots;
   readonly credentialRefusals: CredentialRefusals;
   /** Undefined where it is switched off. */
   readonly breaker: DescribedBreaker | undefined;
@@ -91,6 +92,8 @@ export interface ControlPlaneParts {
   readonly loadOf: (key: string) => ServiceLoad;
   /** All proxied requests under way. */
   readonly inFlight: Slots;
+  /** Places for all WebSockets. */
+  readonly webSockets: Slots;
   readonly openWebSockets: () => number;
   readonly listeners: () => readonly Listener[];
   readonly logger: Logger;

@@ -69,6 +69,7 @@ const ServiceStatus = z
       .nullable()
       .describe("what the upstream allows; `/manage/quota` has all of it"),
     ws: z.boolean(),
+    webSockets: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
   })
   .openapi("ServiceStatus");
 
@@ -81,9 +82,13 @@ const Status = z.strictObject({
   load: z.strictObject({
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
     connections: z.array(
-      z.strictObject({ listener: z.enum(["main", "management"]), current: z.int(), limit: z.int() }),
+      z.strictObject({
+        ...{ listener: z.enum(["main", "management"]), current: z.int(), limit: z.int() },
+        limitPerAddress: z.int().nullable(),
+      }),
     ),
     webSockets: z.int(),
+    webSocketLimit: z.int().nullable(),
     eventLoopDelay: z.number().describe("ms"),
     eventLoopUtilized: z.number(),
     pressure: z.union([Pressure, z.null()]),
@@ -104,6 +109,7 @@ const route = createRoute({
           ...{ key: "github", name: "GitHub API", source: "preset", baseUrl: "https://api.github.com/" },
           credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
           ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
+          webSockets: { current: 0, limit: null },
           breaker: { state: "closed", failures: 0, requests: 12, retryAfter: null },
           connections: { open: 2, idle: 2, running: 0, limit: 1_024, queued: 0, queueLimit: 4_096 },
           quota: {
@@ -114,8 +120,8 @@ const route = createRoute({
       ],
       load: {
         inFlight: { current: 0, limit: null },
-        connections: [{ listener: "main", current: 1, limit: 10_000 }],
-        ...{ webSockets: 0, eventLoopDelay: 0.112, eventLoopUtilized: 0.004213, pressure: null },
+        connections: [{ listener: "main", current: 1, limit: 10_000, limitPerAddress: null }],
+        ...{ webSockets: 0, webSocketLimit: null, eventLoopDelay: 0.112, eventLoopUtilized: 0.004213, pressure: null },
       },
       memory: { rssBytes: 98_426_880, heapUsedBytes: 21_358_416, heapLimitBytes: 4_345_298_944 },
     }),
@@ -141,10 +147,12 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
         services,
         load: {
           inFlight: { current: inFlight.taken, limit: inFlight.limit || null },
-          connections: parts
-            .listeners()
-            .map(({ name, connections: { count, limit } }) => ({ listener: name, current: count, limit })),
+          connections: parts.listeners().map(({ name, connections: { count, limit, limitPerAddress } }) => ({
+            ...{ listener: name, current: count, limit },
+            limitPerAddress: limitPerAddress || null,
+          })),
           webSockets: parts.openWebSockets(),
+          webSocketLimit: parts.webSockets.limit || null,
           eventLoopDelay: Number(sample.eventLoopDelay.toFixed(3)),
           eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
           pressure: pressure ?? null,
@@ -175,7 +183,7 @@ function statusWord(isDraining: boolean, isUnderPressure: boolean) {
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {
-  const { limiter, slots, transport, credentialRefusals, breaker, quota } = loadOf(service.key);
+  const { limiter, slots, webSocketSlots, transport, credentialRefusals, breaker, quota } = loadOf(service.key);
   const { auth, credential } = service;
   return {
     key: service.key,
@@ -195,6 +203,7 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
     connections: transport.connections(),
     quota: quota === undefined ? null : quotaWords(quota.describe(Date.now()), Date.now()),
     ws: service.ws,
+    webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
   };
 }
 

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FoundKey } from "../callers/key-index.ts";
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import type { LimitState } from "../limits/limiters.ts";
+import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { ServiceTimes } from "../registry/service-times.ts";
@@ -48,6 +49,7 @@ export class Exchange {
   /** Places held until the exchange is over. */
   #gatewaySlots: Slots | undefined;
   #serviceSlots: Slots | undefined;
+  #webSocketSlots: readonly Slots[] | undefined;
   #isAside = false;
   #hasClientLeft = false;
   #onClose: (() => void) | undefined;
@@ -75,6 +77,12 @@ export class Exchange {
   enterService(slots: Slots): void {
     slots.taken++;
     this.#serviceSlots = slots;
+  }
+
+  /** Takes a place among all WebSockets and among those of one service, kept also while it waits. */
+  enterWebSockets(...slots: Slots[]): void {
+    for (const each of slots) each.taken++;
+    this.#webSocketSlots = slots;
   }
 
   /** Gives the places back for as long as it waits. */
@@ -131,6 +139,8 @@ export class Exchange {
       this.#gatewaySlots?.release();
       this.#serviceSlots?.release();
     } else if (this.#serviceSlots !== undefined) this.#serviceSlots.waiting--;
+    if (this.#webSocketSlots !== undefined) for (const slots of this.#webSocketSlots) slots.release();
+    this.#webSocketSlots = undefined;
     this.#isAside = false;
     this.#gatewaySlots = undefined;
     this.#serviceSlots = undefined;
@@ -164,10 +174,7 @@ export class Exchange {
 
   /** A request body was announced. */
   get hasBody(): boolean {
-    const { headers } = this.req;
-    if (headers["transfer-encoding"] !== undefined) return true;
-    const length = headers["content-length"];
-    return length !== undefined && length !== "0";
+    return hasBody(this.req);
   }
 
   /** The request has not wholly arrived. */

@@ -37,12 +37,14 @@ import { quotaExchange } from "./quota-exchange.ts";
 import { decideRateLimit } from "./rate-limit.ts";
 import { record } from "./record.ts";
 import { refuse } from "./refuse.ts";
-import { decideServiceShed, decideShed } from "./shed.ts";
+import { decideServiceShed, decideShed, decideWebSocketShed } from "./shed.ts";
 
 export interface PipelineParts {
   readonly monitor: PressureMonitor;
   /** Places for all proxied requests: MAX_IN_FLIGHT. */
   readonly inFlight: Slots;
+  /** Places for all WebSockets: MAX_WEBSOCKETS. */
+  readonly webSockets: Slots;
   /** PRESSURE_RETRY_AFTER, s. */
   readonly retryAfterS: number;
   readonly instance: Instance;
@@ -108,9 +110,11 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       admit(decideAuthorization(exchange, prepared));
       admit(decideCredential(prepared.credential, prepared.service.key));
       admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
+      if (head !== undefined) admit(decideWebSocketShed(parts.webSockets, prepared, parts.retryAfterS));
       admit(decideBreaker(prepared));
       if (head === undefined) admit(decideConnection(prepared, parts.retryAfterS));
       exchange.enterService(prepared.slots);
+      if (head !== undefined) exchange.enterWebSockets(parts.webSockets, prepared.webSocketSlots);
       exchange.times = prepared.times;
       const keyLimit = parts.keyLimits.of(caller.issued);
       if (keyLimit !== undefined) {

@@ -52,6 +52,8 @@ export interface PreparedService {
   readonly retryBudget: RetryBudget;
   /** Requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
+  /** WebSockets open: `maxWebSockets`. */
+  readonly webSocketSlots: Slots;
   readonly transport: Transport;
   /** Makes a connection to it; the transport and WebSockets have no other way. */
   readonly dial: Dial;
@@ -85,6 +87,7 @@ export function prepareService(
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     slots: new Slots(service.maxConcurrent),
     transport: createTransport(dial, service),
+    webSocketSlots: new Slots(service.maxWebSockets),
     dial,
     egress: dialOptions.socketPath === undefined ? dialOptions.egress : undefined,
   };

@@ -1,10 +1,14 @@
 /** The form of every refusal for load: what there is too much of, its limit, and when to come again. */
 import { GatewayError } from "../errors.ts";
+import type { ConnectionExcess } from "../perimeter/connections.ts";
 import type { Gauge } from "../pressure/monitor.ts";
 
 /** What there is too much of. */
 export interface Excess {
-  readonly gauge: Gauge | "connections" | "inFlight" | "concurrent" | "upstreamConnections" | "pending";
+  readonly gauge:
+    | Gauge
+    | ConnectionExcess["gauge"]
+    | ("inFlight" | "concurrent" | "webSockets" | "webSocketsOfService" | "upstreamConnections" | "pending");
   readonly value: number;
   readonly limit: number;
   /** The variable or key that holds the limit. */

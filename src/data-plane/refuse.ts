@@ -3,6 +3,7 @@ import { STATUS_CODES } from "node:http";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { GatewayError } from "../errors.ts";
 import type { Cors } from "../perimeter/cors.ts";
+import { awaitRest } from "../perimeter/early-refusals.ts";
 import { errorAnswer } from "../perimeter/error-answer.ts";
 import type { Instance } from "../perimeter/instance.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -52,10 +53,12 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
   headers.push(...cors.headersOf(req.headers));
   if (exchange.serviceKey !== "") headers.push("X-Proxy-Service", exchange.serviceKey);
   if (exchange.waitedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.waitedMs)}ms`);
-  if (exchange.closesConnection || instance.isDraining || !canKeepConnection(exchange)) {
+  // Whoever was told that its request took too long is not waited for any more (RFC 9110 section 15.5.9).
+  const isKept = error.code !== "REQUEST_TIMEOUT" && canKeepConnection(exchange);
+  if (exchange.closesConnection || instance.isDraining || !isKept) {
     headers.push("Connection", "close");
     if (!req.complete) lingerBeforeClose(req);
-  }
+  } else if (exchange.isUploading) res.once("finish", () => awaitRest(req));
   // Named: an upstream's reason may be left over from an answer that could not be relayed.
   res.writeHead(status, STATUS_CODES[status], headers);
   if (exchange.method === "HEAD") {

@@ -7,6 +7,7 @@ import type { Connections } from "../perimeter/connections.ts";
 import type { Gauge, PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Exchange } from "./exchange.ts";
+import type { PreparedService } from "./prepared-service.ts";
 import { refuseForLoad } from "./refuse-for-load.ts";
 
 export interface ShedParts {
@@ -31,11 +32,8 @@ export function decideShed({ req }: Exchange, parts: ShedParts, connections: Con
   if (pressure !== undefined) {
     return refuseForLoad({ ...pressure, words: GAUGE_WORDS[pressure.gauge](pressure.value) }, retryAfterS);
   }
-  if (connections.isSurplus(req.socket)) {
-    const { count: value, limit } = connections;
-    const words = `${value} connections are open`;
-    return refuseForLoad({ gauge: "connections", value, limit, setting: "MAX_CONNECTIONS", words }, retryAfterS);
-  }
+  const excess = connections.excessOf(req.socket);
+  if (excess !== undefined) return refuseForLoad(excess, retryAfterS);
   if (inFlight.isFull) {
     const { taken: value, limit } = inFlight;
     const words = `${value} requests are in flight`;
@@ -50,4 +48,22 @@ export function decideServiceShed(slots: Slots, serviceKey: string, retryAfterS:
   const { taken: value, limit } = slots;
   const words = `${value} requests to ${serviceKey} are in flight`;
   return refuseForLoad({ gauge: "concurrent", value, limit, setting: "its maxConcurrent", words }, retryAfterS);
+}
+
+/** For a WebSocket, which holds its place for as long as it is open. @param all MAX_WEBSOCKETS. */
+export function decideWebSocketShed(
+  all: Slots,
+  { webSocketSlots: ofService, service: { key } }: PreparedService,
+  retryAfterS: number,
+): GatewayError | undefined {
+  if (all.isFull) {
+    const { taken: value, limit } = all;
+    const words = `${value} WebSockets are open`;
+    return refuseForLoad({ gauge: "webSockets", value, limit, setting: "MAX_WEBSOCKETS", words }, retryAfterS);
+  }
+  if (!ofService.isFull) return undefined;
+  const { taken: value, limit } = ofService;
+  const words = `${value} WebSockets to ${key} are open`;
+  const setting = "its maxWebSockets";
+  return refuseForLoad({ gauge: "webSocketsOfService", value, limit, setting, words }, retryAfterS);
 }

@@ -100,6 +100,7 @@ export interface BoundListener {
   readonly port: number;
   readonly connections: number;
   readonly limit: number;
+  readonly limitPerAddress: number | null;
 }
 
 /** Where the checks look. */

@@ -11,7 +11,7 @@ const FINDS = {
   shed: {
     status: "warn",
     symptom: "503 UNDER_PRESSURE now and then",
-    fix: "Watch /up and the gauges of /metrics; MAX_IN_FLIGHT, MAX_CONNECTIONS, maxConcurrent and PRESSURE_* are the limits.",
+    fix: "Watch /up and the gauges of /metrics; MAX_IN_FLIGHT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_WEBSOCKETS, maxConcurrent, maxWebSockets and PRESSURE_* are the limits.",
   },
 } as const;
 

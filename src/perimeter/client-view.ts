@@ -9,6 +9,8 @@ import type { Settings } from "../config/settings.ts";
 import { createHostList } from "./open-plane.ts";
 
 export interface ClientView {
+  /** Whether a peer with this address is in TRUST_PROXY. */
+  isTrustedPeer(address: string): boolean;
   addressOf(req: IncomingMessage): string;
   /** `http://gateway:3420` without a trailing slash; empty when the Host is not to be believed. */
   publicBaseOf(req: IncomingMessage): string;
@@ -42,6 +44,7 @@ export function createClientView(
   };
 
   return {
+    isTrustedPeer: (address) => trusts?.(withoutMapping(address), 0) ?? false,
     addressOf,
     publicBaseOf(req) {
       if (PUBLIC_URL !== undefined) return PUBLIC_URL;

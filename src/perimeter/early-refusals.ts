@@ -30,6 +30,9 @@ export interface EarlyRefusals {
 /** How long a client may go on sending what is thrown away, ms: enough to read the refusal before the reset. */
 const LINGER_MS = 2_000;
 
+/** The same where the connection is to be kept, ms: a client may read its answer only when it has sent everything. */
+const REST_MS = 30_000;
+
 export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRefusalParts): EarlyRefusals {
   function answerOf(error: GatewayError, req?: IncomingMessage): ErrorAnswer {
     metrics.countRefusal(error.code);
@@ -51,6 +54,15 @@ export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRe
     },
     response: (error) => errorResponse(answerOf(error), "GET"),
   };
+}
+
+/** Throws away what still arrives of a request that was answered, on a connection that is kept. @param withinMs for all of it. */
+export function awaitRest(req: IncomingMessage, withinMs = REST_MS): void {
+  if (req.complete) return;
+  const timer = setTimeout(() => req.socket.destroy(), withinMs);
+  timer.unref();
+  for (const event of ["end", "close"]) req.once(event, () => clearTimeout(timer));
+  req.resume();
 }
 
 /** Ends a socket behind what was written to it, without the reset that unread bytes would cause. */

@@ -25,6 +25,13 @@ export function methodRefused(method: string): GatewayError {
   });
 }
 
+/** Whether a request body was announced. */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  if (headers["transfer-encoding"] !== undefined) return true;
+  const length = headers["content-length"];
+  return length !== undefined && length !== "0";
+}
+
 /** The refusal of a malformed message, or undefined when it is well-formed. */
 export function findMalformed(req: IncomingMessage): GatewayError | undefined {
   const { rawHeaders } = req;

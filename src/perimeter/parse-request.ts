@@ -26,6 +26,9 @@ export interface ParsedRequest {
   end(): void;
 }
 
+/** Nothing is waited for. */
+const NO_TIMES = { keepAliveTimeoutMs: 0, headersTimeoutMs: 0 };
+
 export async function parseRequest(head: RequestHead): Promise<ParsedRequest | GatewayError> {
   const [client, server] = duplexPair();
   Object.defineProperty(server, "remoteAddress", { value: head.address });
@@ -35,7 +38,7 @@ export async function parseRequest(head: RequestHead): Promise<ParsedRequest | G
   };
   const parsed = await new Promise<ParsedRequest | GatewayError>((resolve) => {
     const onRequest = (req: IncomingMessage, res: ServerResponse) => resolve({ req, res, end });
-    const parser = createParser(0, onRequest);
+    const parser = createParser(NO_TIMES, onRequest);
     parser.on("checkExpectation", () => resolve(new GatewayError("EXPECTATION_FAILED")));
     parser.on("connect", () => resolve(methodRefused("CONNECT")));
     parser.on("clientError", (error: NodeJS.ErrnoException) => resolve(parserRefusal(error.code)));

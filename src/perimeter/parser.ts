@@ -7,25 +7,38 @@ import { GatewayError } from "../errors.ts";
 import { ClientRequest } from "./client-request.ts";
 import { HEADER_BYTES_LIMIT } from "./framing.ts";
 
-/** How long the headers of a request may take, ms. */
-const HEADERS_TIMEOUT_MS = 60_000;
+/** How often heads that are under way are looked at, ms: so late may the end of one be, at most. */
+const LONGEST_CHECK_MS = 1_000;
 
-/** @param keepAliveTimeout ms */
+/** Connections that say nothing are probed by the operating system from this many ms on. */
+const PROBE_AFTER_MS = 60_000;
+
+export interface ParserTimes {
+  /** KEEP_ALIVE_TIMEOUT. */
+  readonly keepAliveTimeoutMs: number;
+  /** HEADERS_TIMEOUT: from the connection, or the first byte of a later request, to the end of its head. */
+  readonly headersTimeoutMs: number;
+}
+
 export function createParser(
-  keepAliveTimeout: number,
+  { keepAliveTimeoutMs, headersTimeoutMs }: ParserTimes,
   serve: (req: IncomingMessage, res: ServerResponse) => void,
 ): Server {
   const server = createServer(
     {
       IncomingMessage: ClientRequest,
-      keepAliveTimeout,
+      keepAliveTimeout: keepAliveTimeoutMs,
       maxHeaderSize: HEADER_BYTES_LIMIT,
-      headersTimeout: HEADERS_TIMEOUT_MS,
+      headersTimeout: headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(Math.ceil(headersTimeoutMs / 4), LONGEST_CHECK_MS),
       // Uploads have no total limit; silence inside one is the exchange's own deadline.
       requestTimeout: 0,
       // Checked in findMalformed, as is the number of lines, so that the answer has the gateway's form.
       requireHostHeader: false,
       noDelay: true,
+      // A client of a silent stream may have gone without a word.
+      keepAlive: true,
+      keepAliveInitialDelay: PROBE_AFTER_MS,
     },
     serve,
   );

@@ -47,7 +47,16 @@ describe("listening", () => {
       context({
         config: { ...load(), isLoopback },
         isInContainer,
-        listeners: () => [{ name: "main", address: isLoopback ? "::1" : "::", port: 3420, connections: 0, limit: 1 }],
+        listeners: () => [
+          {
+            name: "main",
+            address: isLoopback ? "::1" : "::",
+            port: 3420,
+            connections: 0,
+            limit: 1,
+            limitPerAddress: null,
+          },
+        ],
       }),
       NO_LOOKS,
     );

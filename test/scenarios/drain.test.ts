@@ -15,6 +15,19 @@ test("a connection that has sent nothing yet does not hold up the end, nor count
   await eventually(() => client.destroyed);
 });
 
+test("half a head does not hold up the end for longer than it takes to arrive, nor counts as cut", async () => {
+  const gateway = await startGateway();
+  const [half, arriving] = [await openSocket(gateway.port), await openSocket(gateway.port)];
+  for (const client of [half, arriving]) client.write("GET /health HTTP/1.1\r\nHost: local");
+  const drained = gateway.drain(50, 8_000);
+  setTimeout(() => arriving.write("host\r\n\r\n"), 200);
+  const startedAt = performance.now();
+  expect(await drained).toBe(0);
+  expect(performance.now() - startedAt).toBeLessThan(4_000);
+  await eventually(() => half.destroyed);
+  expect(arriving.received).toMatch(/^HTTP\/1\.1 200 /);
+});
+
 test("an idle connection that has been used is closed at once", async () => {
   const gateway = await startGateway();
   const client = await openSocket(gateway.port);

@@ -72,6 +72,19 @@ describe("a malformed request is refused in the gateway's form, the connection i
     ["a target of 20 kB", get(`/proxy/api/${"a".repeat(20_000)}`), 431, "HEADERS_TOO_LARGE"],
     ["headers of 70 kB", get("/proxy/api/", `Host: localhost\r\nX: ${"a".repeat(70_000)}`), 431, "HEADERS_TOO_LARGE"],
     ["3,000 header lines", get("/proxy/api/", `Host: localhost${"\r\na:b".repeat(3_000)}`), 431, "HEADERS_TOO_LARGE"],
+    ["a target of 20 kB on the control plane", get(`/health?${"a".repeat(20_000)}`), 431, "HEADERS_TOO_LARGE"],
+    [
+      "headers of 70 kB on the control plane",
+      get("/health", `Host: localhost\r\nX: ${"a".repeat(70_000)}`),
+      431,
+      "HEADERS_TOO_LARGE",
+    ],
+    [
+      "3,000 header lines on the control plane",
+      get("/manage/services", `Host: localhost${"\r\na:b".repeat(3_000)}`),
+      431,
+      "HEADERS_TOO_LARGE",
+    ],
     ["another expectation", post("Expect: miracles\nContent-Length: 2", "ab"), 417, "EXPECTATION_FAILED"],
   ])("%s: %3$i", async (_, bytes, status, code) => {
     const { upstream, gateway } = await start();

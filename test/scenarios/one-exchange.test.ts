@@ -24,8 +24,8 @@ test("a throw in one exchange cuts its connection; the others, and the process, 
     instance: createInstance(),
     cors: createCors(settingsSchema.parse({})),
     logger,
-    keepAliveTimeoutMs: 1_000,
-    maxConnections: 100,
+    times: { keepAliveTimeoutMs: 1_000, headersTimeoutMs: 1_000 },
+    limits: { all: 100, perAddress: 0, sendTimeoutMs: 1_000, isTrustedPeer: () => false },
     metrics: { countRefusal() {} },
     async dataPlane(req, res) {
       if (req.url === "/proxy/throws") throw new Error("a mistake of ours");

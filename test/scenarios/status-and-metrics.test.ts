@@ -58,8 +58,9 @@ describe("/status", () => {
       uptime: expect.any(Number),
       load: {
         inFlight: { current: 1, limit: null },
-        connections: [{ listener: "main", current: expect.any(Number), limit: 10_000 }],
+        connections: [{ listener: "main", current: expect.any(Number), limit: 10_000, limitPerAddress: null }],
         webSockets: 0,
+        webSocketLimit: null,
         eventLoopDelay: expect.any(Number),
         pressure: null,
       },
@@ -77,6 +78,7 @@ describe("/status", () => {
       connections: { open: 1, idle: 0, running: 1, limit: 1024, queued: 0, queueLimit: 4096 },
       quota: { mode: "observe", waiting: 0, tightest: null },
       ws: false,
+      webSockets: { current: 0, limit: null },
     });
     expect(status.services.find(({ key }) => key === "bare")).toMatchObject({ credential: { state: "missing" } });
     expect(JSON.stringify(status)).not.toContain(SECRET);

@@ -28,6 +28,7 @@ const Network = z.strictObject({
     .array(
       z.strictObject({
         ...{ name: z.string(), address: z.string(), port: z.int(), connections: z.int(), limit: z.int() },
+        limitPerAddress: z.int().nullable(),
       }),
     )
     .readonly(),
@@ -86,7 +87,9 @@ const EXAMPLE: z.input<typeof Diagnosed> = {
     ...{ containerMemoryLimitBytes: null, container: false, dataDir: "/data" },
   },
   network: {
-    listeners: [{ name: "main", address: "127.0.0.1", port: 3420, connections: 1, limit: 10_000 }],
+    listeners: [
+      { name: "main", address: "127.0.0.1", port: 3420, connections: 1, limit: 10_000, limitPerAddress: null },
+    ],
     ...{ publicUrl: null, trustProxy: null, allowedHosts: null, corsOrigins: [], strictTls: true },
     ...{ egressAllowPrivate: null, timeoutMs: 30_000, connectTimeoutMs: 5_000, retries: 2 },
   },

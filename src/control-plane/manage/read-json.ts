@@ -34,12 +34,15 @@ export function requireJson(): MiddlewareHandler<CallerEnv> {
   };
 }
 
-/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, or INVALID_API_KEY. */
-export async function readJson(context: Context<CallerEnv>): Promise<unknown> {
+/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, or INVALID_API_KEY. @param withinMs for the whole body. */
+export async function readJson(
+  context: Pick<Context<CallerEnv>, "env" | "get">,
+  withinMs = BODY_TIMEOUT_MS,
+): Promise<unknown> {
   const { incoming, outgoing } = context.env;
   // Only now: whoever was refused before has not sent the body yet, and need not.
   if (incoming.headers.expect !== undefined && incoming.httpVersionMinor > 0) outgoing.writeContinue();
-  const text = await readText(incoming);
+  const text = await readText(incoming, withinMs);
   // Whoever was admitted may take long over the body: a key that was revoked meanwhile leaves no heir.
   if (context.get("caller").issued?.isOver) {
     throw new GatewayError("INVALID_API_KEY", {
@@ -69,7 +72,7 @@ function refusePrototype(name: string, value: unknown): unknown {
   return value;
 }
 
-async function readText(req: IncomingMessage): Promise<string> {
+async function readText(req: IncomingMessage, withinMs: number): Promise<string> {
   const tooLarge = () =>
     new GatewayError("PAYLOAD_TOO_LARGE", {
       message: `A body of more than ${BODY_BYTES_LIMIT} bytes is not read here.`,
@@ -83,7 +86,7 @@ async function readText(req: IncomingMessage): Promise<string> {
   const whole = new Promise<void>((resolve, reject) => {
     timer = setTimeout(() => {
       reject(new GatewayError("REQUEST_TIMEOUT", { headers: ["Connection", "close"] }));
-    }, BODY_TIMEOUT_MS);
+    }, withinMs);
     req.on("data", (chunk: Buffer) => {
       length += chunk.length;
       if (length > BODY_BYTES_LIMIT) reject(tooLarge());

@@ -28,7 +28,7 @@ import type { PipelineParts } from "../pipeline.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { quotaExchange } from "../quota-exchange.ts";
 import { decideRateLimit } from "../rate-limit.ts";
-import { decideServiceShed, decideShed } from "../shed.ts";
+import { decideServiceShed, decideShed, decideWebSocketShed } from "../shed.ts";
 import { describeUpstream } from "./describe-upstream.ts";
 import { StepLog } from "./step-log.ts";
 
@@ -78,6 +78,9 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   log.take("authorize", decideAuthorization(exchange, prepared));
   log.take("credential", decideCredential(prepared.credential, key));
   log.take("service shed", decideServiceShed(prepared.slots, key, parts.retryAfterS));
+  if (isWebSocketUpgrade(req)) {
+    log.take("WebSocket shed", decideWebSocketShed(parts.webSockets, prepared, parts.retryAfterS));
+  }
   if (prepared.breaker !== undefined) log.take("breaker", decideBreaker(prepared));
   if (!isWebSocketUpgrade(req)) log.take("connections", decideConnection(prepared, parts.retryAfterS));
   const keyLimit = await parts.keyLimits.of(caller?.issued)?.peek({ callerId: caller?.id ?? "", address });

@@ -6,6 +6,7 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import type { GatewayError } from "../../errors.ts";
+import { createStallSweep } from "../../perimeter/stall-sweep.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
@@ -15,9 +16,6 @@ import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
 import { relayRefusal } from "./websocket/relay-refusal.ts";
-
-/** How long a WebSocket of a service that is no more may take to end by itself, ms. */
-const FAREWELL_MS = 2_000;
 
 export interface Tunnels {
   /** WebSockets open now. */
@@ -30,15 +28,23 @@ export interface Tunnels {
   endThoseOfKey(digest: string): void;
   /** The same for those of a service that is served no more. */
   endThoseOf(service: PreparedService): void;
+  /** Watches over none of them any more. */
+  close(): void;
 }
 
-export function createTunnels(): Tunnels {
+/** @param sendTimeoutMs that an upstream may take nothing of what waits for it; the listener asks the same of clients. */
+export function createTunnels(sendTimeoutMs: number): Tunnels {
   const proxy = createProxyServer();
   // What befalls a client's socket comes here too, and would be thrown if nobody listened. The exchange hears of it itself.
   proxy.on("error", () => {});
   const tunnels = new Map<OpenTunnel, { readonly service: PreparedService; readonly digest: string | undefined }>();
   const ended = new WeakSet<PreparedService>();
   let isGoingAway = false;
+  const stalls = createStallSweep(sendTimeoutMs, upstreamSockets, (socket) => socket.destroy());
+
+  function* upstreamSockets() {
+    for (const tunnel of tunnels.keys()) yield tunnel.upstream;
+  }
 
   /** The request, on its way, with http-proxy-3's own listeners on it. */
   function dial({ exchange, route, request, head }: Upgrade): ClientRequest {
@@ -73,7 +79,7 @@ export function createTunnels(): Tunnels {
     // Its key may have ended during the handshake, or since it was admitted.
     const isOver = ended.has(route.prepared) || issued?.isOver === true;
     if (isGoingAway) tunnel.goAway();
-    else if (isOver) sendAway(tunnel);
+    else if (isOver) tunnel.sendAway();
     await tunnel.closed;
     tunnels.delete(tunnel);
     exchange.bytesIn = client.bytesRead - bytesRead + handshake.earlyBytes;
@@ -118,18 +124,13 @@ export function createTunnels(): Tunnels {
     endThoseOf(service) {
       // Those whose handshake is under way follow when it is over.
       ended.add(service);
-      for (const [tunnel, of] of tunnels) if (of.service === service) sendAway(tunnel);
+      for (const [tunnel, of] of tunnels) if (of.service === service) tunnel.sendAway();
     },
     endThoseOfKey(digest) {
-      for (const [tunnel, of] of tunnels) if (of.digest === digest) sendAway(tunnel);
+      for (const [tunnel, of] of tunnels) if (of.digest === digest) tunnel.sendAway();
     },
+    close: stalls.stop,
   };
-}
-
-/** The farewell waits for the end of a frame and for the client's answer, and either may never come. */
-function sendAway(tunnel: OpenTunnel): void {
-  tunnel.goAway();
-  setTimeout(() => tunnel.destroy(), FAREWELL_MS).unref();
 }
 
 /** What http-proxy-3 reads of a request: the stripped one in the place of the client's. */

@@ -12,14 +12,17 @@ const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9]);
 /** How long the side that is left may go without taking any of what is still to be handed over, ms. */
 const FLUSH_MS = 1_000;
 
+/** How long one that is sent away may take to end by itself, ms. */
+const FAREWELL_MS = 2_000;
+
 /** Half-open connections that say nothing are found by the operating system's probes, from this many ms on. */
 const PROBE_AFTER_MS = 60_000;
 
 export class OpenTunnel {
   /** Resolves when both sockets are closed. */
   readonly closed: Promise<void>;
+  readonly upstream: Socket;
   readonly #client: Socket;
-  readonly #upstream: Socket;
   readonly #fromClient = new FrameReader();
   readonly #fromUpstream = new FrameReader();
   #farewell: "none" | "waiting" | "sent" = "none";
@@ -27,26 +30,32 @@ export class OpenTunnel {
   /** Takes over sockets that are piped both ways, before the first byte has passed. @param idleMs 0 for no limit. */
   constructor(client: Socket, upstream: Socket, idleMs: number) {
     this.#client = client;
-    this.#upstream = upstream;
+    this.upstream = upstream;
     client.on("data", this.#onClientData);
     upstream.on("data", this.#onUpstreamData);
     this.closed = Promise.all([this.#watch(client, upstream), this.#watch(upstream, client)]).then(() => {});
     // What passes either way is activity of the client's socket.
-    if (idleMs > 0) client.setTimeout(idleMs, () => this.goAway());
+    if (idleMs > 0) client.setTimeout(idleMs, () => this.sendAway());
   }
 
   /** Says goodbye with 1001 at the next end of a frame, then ends both sides once the client has answered. */
   goAway(): void {
     if (this.#farewell !== "none") return;
     this.#farewell = "waiting";
-    this.#upstream.unpipe(this.#client);
-    this.#upstream.resume();
+    this.upstream.unpipe(this.#client);
+    this.upstream.resume();
     if (this.#fromUpstream.isAtBoundary) this.#sayGoodbye();
+  }
+
+  /** The same, and an end to it: the farewell waits for the end of a frame and for the client's answer, and either may never come. */
+  sendAway(): void {
+    this.goAway();
+    setTimeout(() => this.destroy(), FAREWELL_MS).unref();
   }
 
   destroy(): void {
     this.#client.destroy();
-    this.#upstream.destroy();
+    this.upstream.destroy();
   }
 
   readonly #onUpstreamData = (chunk: Buffer): void => {
@@ -56,8 +65,8 @@ export class OpenTunnel {
     const isRoom = this.#client.write(end === -1 ? chunk : chunk.subarray(0, end));
     if (end !== -1) this.#sayGoodbye();
     else if (!isRoom) {
-      this.#upstream.pause();
-      this.#client.once("drain", () => this.#upstream.resume());
+      this.upstream.pause();
+      this.#client.once("drain", () => this.upstream.resume());
     }
   };
 
@@ -74,7 +83,7 @@ export class OpenTunnel {
 
   /** Behind what was written to each. */
   #endBoth(): void {
-    this.#upstream.end();
+    this.upstream.end();
     this.#client.end();
   }
 

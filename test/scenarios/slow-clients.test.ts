@@ -1,0 +1,246 @@
+/** A10: clients that are slow on purpose. Each limit is scaled down; none of them may hold up anybody else. */
+import { existsSync, readFileSync } from "node:fs";
+import { createServer, type IncomingMessage } from "node:http";
+import { describe, expect, test } from "vitest";
+import { ANONYMOUS } from "../../src/callers/callers.ts";
+import { readJson } from "../../src/control-plane/manage/read-json.ts";
+import type { GatewayError } from "../../src/errors.ts";
+import { awaitRest } from "../../src/perimeter/early-refusals.ts";
+import { eventually } from "../support/eventually.ts";
+import { startGateway } from "../support/gateway.ts";
+import { openSocket, type RawAnswer, rawRequest } from "../support/raw-request.ts";
+import { bodyOf, startRawUpstream, startUpstream } from "../support/upstream.ts";
+
+const HEAD = "GET /health HTTP/1.1\r\nHost: localhost\r\n";
+
+function expectTimedOut({ text, end }: Pick<RawAnswer, "text" | "end">): void {
+  const last = text.slice(text.lastIndexOf("HTTP/1.1 "));
+  expect(last).toMatch(/^HTTP\/1\.1 408 /);
+  expect(last).toMatch(/^X-Proxy-Error: REQUEST_TIMEOUT$/im);
+  expect(last).toMatch(/^Connection: close$/im);
+  expect(JSON.parse(last.slice(last.indexOf("\r\n\r\n")))).toMatchObject({ code: "REQUEST_TIMEOUT", status: 408 });
+  expect(end).toBe("fin");
+}
+
+describe("HEADERS_TIMEOUT", () => {
+  const env = { HEADERS_TIMEOUT: "200" };
+
+  test("ends a connection with 408, wherever its first or a later head stops", async () => {
+    const gateway = await startGateway({ env });
+    const stopping = [
+      "",
+      "GET /hea",
+      HEAD,
+      `${HEAD}\r\n${HEAD}`,
+      "GET /proxy/api/ HTTP/1.1\r\nUpgrade: websocket\r\n",
+      "POST /manage/services HTTP/1.1\r\nHost: localhost\r\n",
+    ];
+    const answers = await Promise.all(stopping.map((bytes) => rawRequest(gateway.port, bytes)));
+    for (const answer of answers) expectTimedOut(answer);
+  });
+
+  test("counts a head as a whole, the first and a later one, however many bytes trickle", async () => {
+    const gateway = await startGateway({ env });
+    const kept = await openSocket(gateway.port);
+    kept.write(`${HEAD}\r\n`);
+    await eventually(() => kept.received.includes("200 OK"));
+    const trickled = async (client: typeof kept) => {
+      client.write(HEAD);
+      const trickle = setInterval(() => client.write("X: y\r\n"), 20);
+      await eventually(() => client.readableEnded || client.closed);
+      clearInterval(trickle);
+      expectTimedOut({ text: client.received, end: "fin" });
+    };
+    await Promise.all([trickled(kept), trickled(await openSocket(gateway.port))]);
+  });
+
+  test("says nothing to a request that is answered slowly, or whose body takes longer", async () => {
+    const upstream = await startUpstream(async (req, res) => {
+      const body = await bodyOf(req);
+      setTimeout(() => res.end(`${body.length} bytes`), 300);
+    });
+    const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url, timeoutMs: 5_000 } } });
+    const client = await openSocket(gateway.port);
+    client.write("POST /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n");
+    setTimeout(() => client.write("x".repeat(20)), 300);
+    await eventually(() => client.received.includes("20 bytes"));
+    expect(client.received).toMatch(/^HTTP\/1\.1 200 /);
+  });
+});
+
+describe("a body for /proxy", () => {
+  test("that never begins, or stops, is answered 408, and everything it held is free again", async () => {
+    const upstream = await startRawUpstream(() => {});
+    const services = { api: { baseUrl: upstream.url, timeoutMs: 50, idleTimeoutMs: 150 } };
+    const gateway = await startGateway({ services });
+    const stopping = [
+      "POST - Content-Length: 4\r\n\r\n",
+      "POST - Transfer-Encoding: chunked\r\n\r\n",
+      "POST - Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: ",
+      // Taken in hand before anything is sent.
+      "PUT - Content-Length: 4\r\n\r\n",
+      "DELETE - Content-Length: 4\r\n\r\nab",
+      "PUT - Content-Length: 4\r\nExpect: 100-continue\r\n\r\n",
+    ];
+    const heads = stopping.map((text) => text.replace(" - ", " /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n"));
+    const answers = await Promise.all(heads.map((bytes) => rawRequest(gateway.port, bytes)));
+    for (const answer of answers) expectTimedOut(answer);
+    await eventually(() => upstream.sockets.size === 0, "the upstream's sockets to close");
+    const { load } = (await (await fetch(`${gateway.url}/status`)).json()) as { load: { inFlight: unknown } };
+    expect(load.inFlight).toEqual({ current: 0, limit: null });
+  });
+
+  test("has no total limit: one that moves may take longer than every timeout", async () => {
+    const upstream = await startUpstream(async (req, res) => res.end(`${(await bodyOf(req)).length} bytes`));
+    const service = { baseUrl: upstream.url, timeoutMs: 150, idleTimeoutMs: 150 };
+    const gateway = await startGateway({ env: { HEADERS_TIMEOUT: "150" }, services: { api: service } });
+    const ask = async (method: string) => {
+      const client = await openSocket(gateway.port);
+      client.write(`${method} /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n`);
+      for (let i = 0; i < 30; i++) {
+        client.write("x");
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      await eventually(() => client.received.includes("30 bytes"), client.received);
+    };
+    await Promise.all([ask("POST"), ask("PUT")]);
+  });
+
+  test("that was refused is not waited for for ever, also where the connection is kept", async () => {
+    const rests: IncomingMessage[] = [];
+    const server = createServer((req, res) => {
+      rests.push(req);
+      res.once("finish", () => awaitRest(req, 100));
+      res.end("no");
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as { port: number };
+    const post = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+    const client = await openSocket(port);
+    client.write(`${post}123456789`);
+    await eventually(() => client.received.includes("no"));
+    client.received = "";
+    client.write(`${post}12345`);
+    await eventually(() => client.received.includes("no"));
+    const trickle = setInterval(() => client.write("6"), 90);
+    await eventually(() => client.closed);
+    clearInterval(trickle);
+    server.close();
+  });
+});
+
+test("a body for /manage has a limit for the whole of it", async () => {
+  const failures: unknown[] = [];
+  const server = createServer((incoming, outgoing) => {
+    readJson({ env: { incoming, outgoing }, get: () => ANONYMOUS }, 100).catch((error: unknown) => {
+      failures.push(error);
+      outgoing.end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const client = await openSocket((server.address() as { port: number }).port);
+  client.write("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n{");
+  const trickle = setInterval(() => client.write(" "), 10);
+  await eventually(() => failures.length === 1);
+  clearInterval(trickle);
+  expect((failures[0] as GatewayError).code).toBe("REQUEST_TIMEOUT");
+  client.destroy();
+  server.close();
+});
+
+describe("SEND_TIMEOUT", () => {
+  const get = (path: string, version = "1.1") => `GET ${path} HTTP/${version}\r\nHost: localhost\r\n\r\n`;
+  const BYTES = 32 * 1024 * 1024;
+
+  /** An upstream with more to say than fits between it and a client that does not read. */
+  async function startTalkative(type: string, env: Record<string, string> = { SEND_TIMEOUT: "300" }) {
+    const upstream = await startUpstream((_, res) => {
+      res.writeHead(200, { "content-type": type });
+      let left = BYTES;
+      const pump = () => {
+        while (left > 0 && !res.destroyed) {
+          left -= 65_536;
+          if (!res.write(Buffer.alloc(65_536, 97))) return;
+        }
+        res.end();
+      };
+      res.on("drain", pump);
+      pump();
+    });
+    return { upstream, gateway: await startGateway({ env, services: { api: { baseUrl: upstream.url } } }) };
+  }
+
+  test("drops a client that takes nothing of an answer, framed or not, or of an event stream, and the upstream's request", async () => {
+    const rows = [
+      ["text/plain", "1.1"],
+      ["text/event-stream", "1.1"],
+      ["text/plain", "1.0"],
+    ] as const;
+    const drop = async ([type, version]: (typeof rows)[number]) => {
+      const { upstream, gateway } = await startTalkative(type);
+      const client = await openSocket(gateway.port);
+      client.pause();
+      client.write(get("/proxy/api/", version));
+      await eventually(() => gateway.exchanges().length === 1, "the exchange to end");
+      expect(gateway.exchanges()[0]).toMatchObject({ outcome: "client-left", status: 499 });
+      await eventually(() => upstream.sockets.size === 0);
+      client.resume();
+      await eventually(() => client.closed);
+      expect(client.received.length).toBeLessThan(BYTES);
+      expect(client.received).not.toMatch(/\r\n0\r\n\r\n$/);
+    };
+    await Promise.all(rows.map(drop));
+  });
+
+  test("lets a client go on that stops for less than that, as often as it likes", async () => {
+    const { gateway } = await startTalkative("text/plain", { SEND_TIMEOUT: "400" });
+    const client = await openSocket(gateway.port);
+    client.removeAllListeners("data");
+    let taken = 0;
+    let sinceStop = 0;
+    client.on("data", (chunk: Buffer) => {
+      taken += chunk.length;
+      sinceStop += chunk.length;
+      // More than the kernel keeps, so that it has to ask for some.
+      if (sinceStop < BYTES / 4) return;
+      sinceStop = 0;
+      client.pause();
+      setTimeout(() => client.resume(), 200);
+    });
+    client.write(get("/proxy/api/"));
+    await eventually(() => taken > BYTES, "all of it to be taken", 6_000);
+  });
+
+  test("drops a client that asks the control plane again and again, and reads none of it", async () => {
+    const gateway = await startGateway({ env: { SEND_TIMEOUT: "300" } });
+    const client = await openSocket(gateway.port);
+    client.pause();
+    const ask = () => {
+      for (let i = 0; i < 90; i++) client.write(get("/openapi.json"));
+    };
+    ask();
+    const more = setInterval(ask, 50);
+    await eventually(() => client.destroyed || client.errored, "the client to be dropped", 9_000);
+    clearInterval(more);
+    await eventually(async () => {
+      const { load } = (await (await fetch(`${gateway.url}/status`)).json()) as {
+        load: { connections: { current: number }[] };
+      };
+      return load.connections[0]?.current === 1;
+    });
+  });
+});
+
+test.skipIf(!existsSync("/proc/net/tcp"))("TCP itself probes a client that a silent stream is for", async () => {
+  const upstream = await startUpstream((_, res) =>
+    res.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders(),
+  );
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const client = await openSocket(gateway.port);
+  client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  await eventually(() => client.received.includes("\r\n\r\n"));
+  const hex = (port: number | undefined) => port?.toString(16).toUpperCase().padStart(4, "0");
+  const line = new RegExp(`:${hex(gateway.port)} \\w+:${hex(client.localPort)} .*`);
+  // The kernel's timer of the connection: 02 is the one of probes.
+  await eventually(() => / 02:\w{8} /.test(line.exec(readFileSync("/proc/net/tcp", "utf8"))?.[0] ?? ""));
+});

@@ -1,0 +1,65 @@
+/** W7: a process with thousands of idle WebSockets is told to end. */
+import { connect, type Socket } from "node:net";
+import { expect, onTestFinished, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
+import { startProcess } from "../support/process.ts";
+import { startRawUpstream } from "../support/upstream.ts";
+
+const COUNT = 2_000;
+/** Handshakes under way at the same time. */
+const AT_ONCE = 100;
+const HANDSHAKE =
+  "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const ACCEPT = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const GOING_AWAY = "\x88\x02\x03\xe9";
+/** The client's answer: masked, with the same code. */
+const CLOSE = Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]);
+
+/** Resolves when the handshake is over. @param onGone called with what came behind it, when all is over. */
+function openWebSocket(port: number, onGone: (received: string) => void): Promise<Socket> {
+  const socket = connect(port, "127.0.0.1");
+  let received = "";
+  return new Promise((resolve, reject) => {
+    socket.on("error", reject);
+    socket.on("data", (chunk) => {
+      received += chunk.toString("latin1");
+      if (received.endsWith("\r\n\r\n")) {
+        received = "";
+        resolve(socket);
+      } else if (received === GOING_AWAY) socket.write(CLOSE);
+    });
+    socket.on("close", () => onGone(received));
+    socket.write(HANDSHAKE);
+  });
+}
+
+test("2,000 idle WebSockets are each told 1001, and it ends with 0 and in time", { timeout: 30_000 }, async () => {
+  const upstream = await startRawUpstream((socket, received) => {
+    if (!received.endsWith("\r\n\r\n")) socket.end();
+    else socket.write(ACCEPT);
+  });
+  const file = JSON.stringify({ services: { api: { baseUrl: upstream.url, ws: true } } });
+  const env = { CONFIG_FILE: "s.json", ACCESS_LOG: "false", SHUTDOWN_TIMEOUT: "8000" };
+  const gateway = startProcess(env, [], { "s.json": file });
+  const port = await gateway.port();
+
+  const farewells: string[] = [];
+  const clients: Socket[] = [];
+  onTestFinished(() => {
+    for (const client of clients) client.destroy();
+  });
+  const openSome = async () => {
+    for (let i = 0; i < COUNT / AT_ONCE; i++)
+      clients.push(await openWebSocket(port, (received) => farewells.push(received)));
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, openSome));
+  expect(upstream.sockets.size).toBe(COUNT);
+
+  const toldAt = performance.now();
+  gateway.child.kill("SIGTERM");
+  expect(await gateway.ended).toBe(0);
+  expect(performance.now() - toldAt).toBeLessThan(8_000);
+  await eventually(() => farewells.length === COUNT);
+  expect(new Set(farewells)).toEqual(new Set([GOING_AWAY]));
+  await eventually(() => upstream.sockets.size === 0);
+});
