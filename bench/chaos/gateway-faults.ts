@@ -52,11 +52,12 @@ export const gatewayFaults: readonly Fault[] = [
   },
   {
     name: "descriptors",
-    shows: ["not accepted"],
-    mayShow: ["refused:UPSTREAM_UNREACHABLE"],
+    shows: ["served"],
+    mayShow: ["not accepted", "refused:UPSTREAM_UNREACHABLE"],
     strikesGateway: { openFiles: OPEN_FILES },
     begin: async (stage) => {
       stage.openCrowd(2 * OPEN_FILES, "");
+      await stage.untilCrowdIsTurnedAway();
       // So that the way to the upstream needs descriptors, too.
       await stage.hurt.behave("closesAfterAnswer");
     },

@@ -90,6 +90,15 @@ export class Stage {
     }
   }
 
+  /** @throws when there was room for all of them. */
+  async untilCrowdIsTurnedAway(): Promise<void> {
+    for (let look = 0; look < SETTLE_LOOKS; look++) {
+      if ([...this.#crowd].some(({ destroyed }) => destroyed)) return;
+      await delay(SETTLE_MS);
+    }
+    throw new Error("the gateway took in the whole crowd");
+  }
+
   closeCrowd(): void {
     for (const socket of this.#crowd) socket.destroy();
     this.#crowd.clear();
