@@ -43,7 +43,8 @@ export async function strike(stage: Stage, fault: Fault, faultMs: number): Promi
   const neighbourLater = neighbourLoad.enterPhase({ adopts: false });
   const recoveredMs = await untilRecovered(hurtLater);
   await untilOver(hurt, neighbour);
-  await Promise.all([tellAccepted(hurt, stage.hurt), tellAccepted(neighbour, stage.neighbour)]);
+  for (const tally of [hurt, hurtLater]) await tellAccepted(tally, stage.hurt);
+  for (const tally of [neighbour, neighbourLater]) await tellAccepted(tally, stage.neighbour);
 
   for (const outcome of fault.shows) if (hurt.count(outcome) === 0) failures.push(`never showed ${outcome}`);
   const known = [...fault.shows, ...(fault.mayShow ?? [])];
@@ -72,7 +73,8 @@ async function untilOver(...tallies: readonly Tally[]): Promise<void> {
 /** A connection that closed without a word is only excusable where nothing of the request went on to anybody. */
 async function tellAccepted(tally: Tally, upstream: UpstreamProcess): Promise<void> {
   if (tally.wordless.length === 0) return;
-  const unread = tally.wordless.length - (await upstream.seen(tally.wordless)).length;
+  const wordless = tally.wordless.splice(0);
+  const unread = wordless.length - (await upstream.seen(wordless)).length;
   tally.add("dropped", -unread);
   tally.add("not accepted", unread);
 }
