@@ -80,7 +80,7 @@ export class GatewayProcess {
       PORT: String(this.port),
       CONFIG_FILE: "services.json",
       LOG_FORMAT: "json",
-      SHUTDOWN_DELAY: "500",
+      SHUTDOWN_DELAY: "300",
       // A slow machine is not one of the faults.
       PRESSURE_MAX_EVENT_LOOP_DELAY: "0",
     };

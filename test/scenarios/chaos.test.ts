@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { faults, runChaos } from "../../bench/chaos/chaos.ts";
 import { builtMain } from "../support/built.ts";
 
-const DAILY = ["killed", "garbage", "cut-in-length", "cut-in-chunks", "closing", "clock-steps"];
+const DAILY = ["killed", "garbage", "cut-in-length", "cut-in-chunks", "closing"];
 
 test("upstreams that die, lie and break off hurt nobody but their own callers, who are told, and leave nothing behind", async () => {
   const chosen = faults.filter(({ name }) => DAILY.includes(name));
