@@ -57,7 +57,7 @@ export class Load {
   #catchUp(): void {
     const now = performance.now();
     const msEach = 1_000 / this.#perSecond;
-    this.#askedUntil = Math.max(this.#askedUntil, now - CATCH_UP_MS);
+    this.#askedUntil = Math.max(this.#askedUntil, now - Math.max(CATCH_UP_MS, msEach));
     while (this.#askedUntil + msEach <= now) {
       this.#askedUntil += msEach;
       void this.#ask(this.#asked++);

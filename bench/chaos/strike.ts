@@ -53,6 +53,7 @@ export async function strike(stage: Stage, fault: Fault, faultMs: number): Promi
   for (const tally of [neighbour, neighbourLater]) {
     failures.push(...unexpected(tally, allowed).map((failure) => `the neighbour: ${failure}`));
   }
+  if (neighbour.total === 0) failures.push("the neighbour was never asked");
   if (recoveredMs === undefined) failures.push(`not recovered after ${RECOVERY_MS} ms`);
   return { fault, hurt, neighbour, recoveredMs, failures };
 }
