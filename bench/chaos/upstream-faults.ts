@@ -18,7 +18,8 @@ export const upstreamFaults: readonly Fault[] = [
   {
     name: "frozen",
     shows: [TIMEOUT],
-    mayShow: ["cut"],
+    // A WebSocket that was open has been silent for its `idleTimeoutMs`.
+    mayShow: ["cut", "told 1001"],
     begin: ({ hurt }) => hurt.freeze(),
     end: ({ hurt }) => hurt.thaw(),
   },
