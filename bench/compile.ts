@@ -6,15 +6,18 @@ import { execFileSync } from "node:child_process";
 import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Compiles everything under `<root>/bench` and answers the folder with the results. */
-export function compileBench(root: string, folder: string): string {
+/** What the contest runs in processes of their own. */
+const CONTEST = ["announce", "load", "origin", "contestants/*"];
+
+/** Compiles these files of `<root>/bench`, and what they import, and answers the folder with the results. */
+export function compileBench(root: string, folder: string, names: readonly string[] = CONTEST): string {
   const outDir = join(folder, "bench");
   // The compiled files find their packages and their module type as they would inside the repository.
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"), "dir");
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
   const config = join(folder, "tsconfig.json");
   const compilerOptions = { noEmit: false, noCheck: true, rootDir: join(root, "bench"), outDir };
-  const include = ["announce", "load", "origin", "contestants/*"].map((name) => join(root, "bench", `${name}.ts`));
+  const include = names.map((name) => join(root, "bench", `${name}.ts`));
   writeFileSync(config, JSON.stringify({ extends: join(root, "tsconfig.json"), compilerOptions, include }));
   execFileSync(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", config], {
     stdio: "inherit",

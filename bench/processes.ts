@@ -27,9 +27,13 @@ export function createProcesses() {
   const folder = mkdtempSync(join(tmpdir(), "byteproxy-bench-"));
   const children = new Set<ChildProcess>();
 
-  function start(args: readonly string[], options: SpawnOptions): ChildProcess & { readonly pid: number } {
-    const child = spawn(process.execPath, args, options);
-    if (child.pid === undefined) throw new Error(`could not start node ${args.join(" ")}`);
+  function start(
+    args: readonly string[],
+    options: SpawnOptions,
+    command = process.execPath,
+  ): ChildProcess & { readonly pid: number } {
+    const child = spawn(command, args, options);
+    if (child.pid === undefined) throw new Error(`could not start ${command} ${args.join(" ")}`);
     children.add(child);
     child.on("exit", () => children.delete(child));
     return child as ChildProcess & { readonly pid: number };

@@ -12,6 +12,7 @@ import { findContainer } from "./diagnostics/listen.ts";
 import type { KeyLimits } from "./limits/key-limits.ts";
 import type { Cors } from "./perimeter/cors.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
+import { processMemory } from "./telemetry/process-memory.ts";
 import type { UpdateStatus } from "./update-check.ts";
 import type { Upstream } from "./upstreams.ts";
 
@@ -80,7 +81,7 @@ export function createDiagnosticsContext(
 }
 
 function readMemory() {
-  const { rss, heapUsed } = process.memoryUsage();
+  const { rss, heapUsed } = processMemory();
   // Without a limit some systems tell one beyond all memory.
   const limit = process.constrainedMemory();
   return {

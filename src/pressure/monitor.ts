@@ -5,6 +5,7 @@
  */
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
 import type { Settings } from "../config/settings.ts";
+import { processMemory } from "../telemetry/process-memory.ts";
 
 export interface PressureSample {
   /** Mean over the sample interval, ms. */
@@ -54,7 +55,7 @@ export function createPressureMonitor(settings: PressureSettings): PressureMonit
   histogram.enable();
   let utilization = performance.eventLoopUtilization();
   let sampledAt = performance.now();
-  let sample: PressureSample = { eventLoopDelay: 0, eventLoopUtilized: 0, ...memory() };
+  let sample: PressureSample = { eventLoopDelay: 0, eventLoopUtilized: 0, ...memory(0) };
   let pressure = findPressure(sample, settings);
 
   function takeSample(): void {
@@ -63,7 +64,7 @@ export function createPressureMonitor(settings: PressureSettings): PressureMonit
     const meanMs = histogram.count === 0 ? now - sampledAt : histogram.mean / 1e6 - RESOLUTION_MS;
     const current = performance.eventLoopUtilization();
     const { utilization: eventLoopUtilized } = performance.eventLoopUtilization(current, utilization);
-    sample = { eventLoopDelay: Math.max(0, meanMs), eventLoopUtilized, ...memory() };
+    sample = { eventLoopDelay: Math.max(0, meanMs), eventLoopUtilized, ...memory(sample.rssBytes) };
     pressure = findPressure(sample, settings);
     utilization = current;
     sampledAt = now;
@@ -96,7 +97,8 @@ export function findPressure(sample: PressureSample, settings: PressureSettings)
   return undefined;
 }
 
-function memory(): Pick<PressureSample, "heapUsed" | "rssBytes"> {
-  const { heapUsed, rss } = process.memoryUsage();
-  return { heapUsed, rssBytes: rss };
+/** @param lastRssBytes stands for what the system does not tell. */
+function memory(lastRssBytes: number): Pick<PressureSample, "heapUsed" | "rssBytes"> {
+  const { heapUsed, rss } = processMemory();
+  return { heapUsed, rssBytes: Number.isNaN(rss) ? lastRssBytes : rss };
 }

@@ -6,6 +6,7 @@
 import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
+import { processMemory } from "./process-memory.ts";
 import { addServiceGauges, type MeasuredService } from "./service-gauges.ts";
 
 /** One request that is over. */
@@ -170,10 +171,10 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
 function addProcessMetrics(version: string, registers: Registry[]): void {
   const startedAt = Date.now() / 1000 - process.uptime();
   const read: Readonly<Record<string, readonly [help: string, value: () => number]>> = {
-    process_resident_memory_bytes: ["Resident memory", () => process.memoryUsage.rss()],
-    process_heap_used_bytes: ["Heap in use", () => process.memoryUsage().heapUsed],
-    process_heap_total_bytes: ["Heap reserved", () => process.memoryUsage().heapTotal],
-    process_external_memory_bytes: ["Buffers and the like", () => process.memoryUsage().external],
+    process_resident_memory_bytes: ["Resident memory", () => processMemory().rss],
+    process_heap_used_bytes: ["Heap in use", () => processMemory().heapUsed],
+    process_heap_total_bytes: ["Heap reserved", () => processMemory().heapTotal],
+    process_external_memory_bytes: ["Buffers and the like", () => processMemory().external],
     process_open_fds: ["File descriptors", countDescriptors],
     process_start_time_seconds: ["Start, seconds since the epoch", () => startedAt],
   };

@@ -18,15 +18,22 @@ export interface Run {
   port(): Promise<number>;
 }
 
+/** Node under a limit of descriptors: the shell ends in `exec`, so that the process is the gateway all the same. */
+export function withOpenFiles(limit: number): readonly string[] {
+  return ["sh", "-c", `ulimit -n ${limit}; exec "$0" "$@"`, process.execPath];
+}
+
 /** Started as an operator would, in a folder of its own; gone when the test is over. */
 export function startProcess(
   env: Record<string, string> = {},
   words: string[] = [],
   files: Record<string, string> = {},
+  command: readonly string[] = [process.execPath],
 ): Run {
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-process-"));
   for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
-  const child = spawn(process.execPath, [builtMain, ...words], {
+  const [program = "", ...before] = command;
+  const child = spawn(program, [...before, builtMain, ...words], {
     cwd: directory,
     env: { PATH: process.env.PATH, PORT: "0", LOG_FORMAT: "json", SHUTDOWN_DELAY: "0", ...env },
   });

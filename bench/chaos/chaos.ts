@@ -1,0 +1,126 @@
+/**
+ * One fault after another under steady load, and what is left of each.
+ * Invariant: whatever is wrong, in an answer, in what the gateway says or in what it goes on holding, is in the failures.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { compileBench } from "../compile.ts";
+import { createProcesses, type Processes } from "../processes.ts";
+import type { Fault } from "./fault.ts";
+import { gatewayFaults } from "./gateway-faults.ts";
+import type { GatewayProcess, Holdings } from "./gateway-process.ts";
+import { Stage, type StageSetup } from "./stage.ts";
+import { type Struck, strike } from "./strike.ts";
+import { upstreamFaults } from "./upstream-faults.ts";
+
+export const faults: readonly Fault[] = [...upstreamFaults, ...gatewayFaults];
+
+export interface ChaosOptions extends Omit<StageSetup, "compiled"> {
+  readonly faults: readonly Fault[];
+  /** Load before the first look at what the gateway holds. */
+  readonly warmUpMs: number;
+  /** How long each of them lasts. */
+  readonly faultMs: number;
+  /** How long they are repeated, one after another; 0: once. */
+  readonly soakMs: number;
+  readonly onStruck?: (struck: Struck) => void;
+}
+
+export interface Chaos {
+  readonly struck: readonly Struck[];
+  /** What the gateway held before the first fault, under load after each round of them, and after the last; at rest the first and the last. */
+  readonly holdings: readonly Holdings[];
+  readonly failures: readonly string[];
+}
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+/** So that the first fault finds connections that are in use. */
+const SETTLED_MS = 300;
+const MIB = 2 ** 20;
+/** Code that was compiled meanwhile, metrics of every outcome, and pools that grew once. */
+const HEAP_GROWTH_LIMIT = 12 * MIB;
+/** What the gateway may log as an error: that it could not write, while it could not. */
+const EXPECTED_ERROR = /could not be|EMFILE|ENOTDIR/;
+
+export async function runChaos(options: ChaosOptions): Promise<Chaos> {
+  const processes = createProcesses();
+  try {
+    const compiled = compileBench(root, processes.folder, ["chaos/upstream", "chaos/switches"]);
+    const setup = { ...options, compiled };
+    const shared = options.faults.filter(({ strikesGateway }) => strikesGateway === undefined);
+    const parts = shared.length === 0 ? [] : [await runOnStage(processes, setup, shared)];
+    for (const fault of options.faults) {
+      if (fault.strikesGateway === undefined) continue;
+      parts.push(await runOnStage(processes, { ...setup, soakMs: 0 }, [fault]));
+    }
+    return {
+      struck: parts.flatMap(({ struck }) => struck),
+      holdings: parts[0]?.holdings ?? [],
+      failures: parts.flatMap(({ failures }) => failures),
+    };
+  } finally {
+    await processes.close();
+  }
+}
+
+/** These faults on one gateway, from its start to its end. */
+async function runOnStage(
+  processes: Processes,
+  setup: ChaosOptions & StageSetup,
+  faultsHere: readonly Fault[],
+): Promise<Chaos> {
+  const stage = await Stage.open(processes, setup, faultsHere[0]?.strikesGateway?.openFiles);
+  const struck: Struck[] = [];
+  const holdings: Holdings[] = [];
+  const failures: string[] = [];
+  try {
+    await warmUp(stage, setup.warmUpMs);
+    holdings.push(await stage.holdingsAtRest());
+    stage.startLoad();
+    await delay(SETTLED_MS);
+    const until = performance.now() + setup.soakMs;
+    do {
+      for (const fault of faultsHere) {
+        const one = await strike(stage, fault, setup.faultMs);
+        struck.push(one);
+        setup.onStruck?.(one);
+        stage.gateway.assertAlive();
+      }
+      if (setup.soakMs > 0) holdings.push(await stage.gateway.holdings());
+    } while (performance.now() < until);
+    await stage.stopLoad();
+    holdings.push(await stage.holdingsAtRest());
+    failures.push(...growth(holdings));
+    await stage.close();
+  } catch (error) {
+    failures.push(String(error));
+    await stage.stopLoad();
+  }
+  failures.unshift(...struck.flatMap(({ fault, failures: own }) => own.map((each) => `${fault.name}: ${each}`)));
+  failures.push(...complaints(stage.gateway));
+  return { struck, holdings, failures };
+}
+
+async function warmUp(stage: Stage, warmUpMs: number): Promise<void> {
+  stage.startLoad();
+  await delay(warmUpMs);
+  await stage.stopLoad();
+}
+
+function growth(holdings: readonly Holdings[]): string[] {
+  const [first, last] = [holdings[0]!, holdings.at(-1)!];
+  const failures: string[] = [];
+  if (last.descriptors > first.descriptors)
+    failures.push(`${last.descriptors} descriptors, ${first.descriptors} before`);
+  const grown = last.heapBytes - first.heapBytes;
+  if (grown > HEAP_GROWTH_LIMIT) failures.push(`the heap grew by ${(grown / MIB).toFixed(1)} MiB`);
+  return failures;
+}
+
+function complaints(gateway: GatewayProcess): string[] {
+  const stderr = gateway.stderr();
+  const lines = gateway.errorLines().filter((line) => !EXPECTED_ERROR.test(line));
+  const failures = stderr === "" ? [] : [`stderr: ${stderr.slice(0, 500)}`];
+  if (lines.length > 0) failures.push(`${lines.length} error lines in the log: ${lines[0]!.slice(0, 500)}`);
+  return failures;
+}

@@ -1,0 +1,54 @@
+/**
+ * Loaded into the gateway's process before its own code (`--import`): faults of the machine that cannot be made from outside.
+ * Invariant: as long as no switch is thrown nothing differs, except that the process can be asked what it holds.
+ */
+import dns, { type LookupOptions } from "node:dns";
+import { syncBuiltinESMExports } from "node:module";
+import { TEST_NAME } from "./test-name.ts";
+
+export type SwitchOrder =
+  | { readonly kind: "clock"; readonly offsetMs: number }
+  | { readonly kind: "dns"; readonly fails: boolean }
+  | { readonly kind: "heap" };
+export interface SwitchReport {
+  /** Bytes in use, after a collection where it runs with --expose-gc. */
+  readonly heapUsed: number;
+}
+
+type LookupCallback = (error: NodeJS.ErrnoException | null, ...found: unknown[]) => void;
+type Lookup = (hostname: string, options: LookupOptions, callback: LookupCallback) => void;
+
+let clockOffsetMs = 0;
+let dnsFails = false;
+
+const RealDate = Date;
+globalThis.Date = class extends RealDate {
+  constructor(...args: [] | [number]) {
+    if (args.length === 0) super(RealDate.now() + clockOffsetMs);
+    else super(...args);
+  }
+  static override now(): number {
+    return RealDate.now() + clockOffsetMs;
+  }
+} as DateConstructor;
+
+const realLookup = dns.lookup as unknown as Lookup;
+const lookup: Lookup = (hostname, options, callback) => {
+  if (hostname !== TEST_NAME) return realLookup(hostname, options, callback);
+  if (!dnsFails) return realLookup("127.0.0.1", options, callback);
+  const error = Object.assign(new Error(`getaddrinfo ENOTFOUND ${hostname}`), { code: "ENOTFOUND", hostname });
+  process.nextTick(callback, error);
+};
+Object.assign(dns, { lookup });
+syncBuiltinESMExports();
+
+process.on("message", (order: SwitchOrder) => {
+  if (order.kind === "clock") clockOffsetMs = order.offsetMs;
+  else if (order.kind === "dns") dnsFails = order.fails;
+  else globalThis.gc?.();
+  const report: SwitchReport = { heapUsed: process.memoryUsage().heapUsed };
+  process.send!(report);
+});
+// The gateway ends as it would without us, and when the bench goes.
+process.channel!.unref();
+process.once("disconnect", () => process.exit(1));
