@@ -50,6 +50,22 @@ describe("an answer that the upstream cuts off is cut off to the client, never e
     expect(line.outcome).toMatch(/^failed:UPSTREAM_/);
   });
 
+  test("also when a reset arrives together with the last bytes of a body that only the end frames", async () => {
+    const upstream = await startRawUpstream((socket, received) => {
+      if (!received.endsWith("\r\n\r\n")) return;
+      socket.write(`${OK}Connection: close\r\n\r\nfirst`);
+      setTimeout(() => {
+        socket.write("half");
+        socket.resetAndDestroy();
+      }, 20);
+    });
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    const answer = await rawRequest(gateway.port, "GET /proxy/api/x HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    expect(answer.body).toContain("first");
+    expect(answer.body).not.toContain("0\r\n\r\n");
+    expect((await eventually(() => gateway.exchanges()[0])).outcome).toBe("failed:UPSTREAM_UNREACHABLE");
+  });
+
   test("reaches an HTTP/1.0 client as a reset, since a clean end would frame it", async () => {
     const request = "GET /proxy/api/x HTTP/1.0\r\nHost: localhost";
     const { answer } = await ask(`${OK}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n`, "end", request);

@@ -17,6 +17,7 @@ export function mendErrors(dial: Dial): Dial {
       const socket = (outcome[1] ?? undefined) as Socket | undefined;
       if (socket !== undefined) {
         readBeforeGivingUp(socket);
+        tellResetFromEnd(socket);
         socket.prependListener("error", (error: NodeJS.ErrnoException) => {
           if (error.code === "ECONNRESET") error.code = "ERESETBYPEER";
           else if (error.code === "UND_ERR_INFO" && error.message === "aborted") error.code = "UND_ERR_ABORTED";
@@ -24,6 +25,22 @@ export function mendErrors(dial: Dial): Dial {
       }
       callback(...outcome);
     });
+  };
+}
+
+/**
+ * A reset that arrives together with the last bytes before it looks like an end: libuv reads those, sees the hang-up, and asks no
+ * further. But a connection that was reset has nobody on its other side any more, while one that was ended still has.
+ */
+function tellResetFromEnd(socket: Socket): void {
+  const { push } = socket;
+  socket.push = (chunk, encoding) => {
+    // A Unix socket has no addresses at all.
+    if (chunk !== null || socket.remoteAddress !== undefined || socket.localAddress === undefined) {
+      return push.call(socket, chunk, encoding);
+    }
+    socket.destroy(Object.assign(new Error("read ECONNRESET"), { code: "ERESETBYPEER" }));
+    return false;
   };
 }
 
