@@ -5,7 +5,6 @@
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { serviceSchema } from "../../src/config/schema.ts";
 import type { Processes } from "../processes.ts";
 import { GatewayProcess, type Holdings } from "./gateway-process.ts";
 import { BREAKER, DEADLINE_MS } from "./limits.ts";
@@ -120,7 +119,7 @@ function servicesOf(hurtPort: number, neighbourPort: number): unknown {
       idleTimeoutMs: DEADLINE_MS,
       // In play, never reached.
       rateLimit: { maxRequests: 1_000_000_000, windowMs: 60_000 },
-      ...("breaker" in serviceSchema.shape ? { breaker: BREAKER } : {}),
+      breaker: BREAKER,
     },
     neighbour: { baseUrl: `http://127.0.0.1:${neighbourPort}`, ws: true },
   };

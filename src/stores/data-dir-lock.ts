@@ -45,11 +45,11 @@ export async function lockDataDir(path: string): Promise<DataDirLock> {
   try {
     let server = await listen(place.socket, token);
     if (server === undefined) {
-      const stale = inodeOf(place.socket);
+      const stale = identityOf(place.socket);
       const holder = await ask(place.socket);
       if (holder !== undefined) throw new DataDirInUse(path, holder.pid);
       // Only the one that did not answer: another process may have taken its place meanwhile.
-      if (stale !== undefined && inodeOf(place.socket) === stale) unlinkSync(place.socket);
+      if (stale !== undefined && identityOf(place.socket) === stale) unlinkSync(place.socket);
       server = await listen(place.socket, token);
       await delay(TAKE_OVER_MS);
       const winner = await ask(place.socket);
@@ -124,6 +124,8 @@ function ask(socket: string): Promise<{ readonly pid: string; readonly token: st
   });
 }
 
-function inodeOf(socket: string): number | undefined {
-  return statSync(socket, { throwIfNoEntry: false })?.ino;
+/** An inode's number alone is given to the next file at once. */
+function identityOf(socket: string): string | undefined {
+  const found = statSync(socket, { throwIfNoEntry: false, bigint: true });
+  return found && `${found.ino} ${found.ctimeNs}`;
 }

@@ -1,6 +1,6 @@
 /** Every kind of store under the suite of its contract. */
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { type ClaimRecord, createClaims } from "../../src/stores/claims.ts";
 import { openFileLedger } from "../../src/stores/file-ledger.ts";
 import { openFileRecords } from "../../src/stores/file-records.ts";
@@ -25,7 +25,11 @@ describeRecords("file", () => openFileRecords<Thing>(newPath(), isAny));
 describeClaims("memory", () => createClaims(createRecords<ClaimRecord<string>>()));
 describeClaims("file", () => createClaims(openFileRecords<ClaimRecord<string>>(newPath(), isAny)));
 describeLedger("memory", () => createLedger());
-describeLedger("file", () => openFileLedger(ledgerOptions()));
+describeLedger("file", () => {
+  const ledger = openFileLedger(ledgerOptions());
+  onTestFinished(() => ledger.close());
+  return ledger;
+});
 
 describe("claims", () => {
   test("that nobody asks for again do not stay", async () => {
