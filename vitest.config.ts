@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
-/** SDKs that change what is global to a process: `fetch`, its dispatcher, its classes. */
-const SDKS = "test/scenarios/{sdk-*,real-clients}.test.ts";
+/** Brings a `fetch` of its own and takes the process's dispatcher along: for a process of its own. */
+const ALONE = "test/scenarios/sdk-anthropic-discord.test.ts";
 
 export default defineConfig({
   test: {
@@ -13,8 +13,8 @@ export default defineConfig({
     maxWorkers: "100%",
     projects: [
       // No part of the gateway keeps state in a module, so files may share them: loading them anew was a third of the time.
-      { extends: true, test: { name: "gateway", include: ["test/**/*.test.ts"], exclude: [SDKS], isolate: false } },
-      { extends: true, test: { name: "sdks", include: [SDKS] } },
+      { extends: true, test: { name: "gateway", include: ["test/**/*.test.ts"], exclude: [ALONE], isolate: false } },
+      { extends: true, test: { name: "alone", include: [ALONE] } },
     ],
   },
 });
