@@ -3,8 +3,8 @@
  * Invariant: both refuse the same things in the same words, as CliFailure.
  */
 import type { Issued, ListedKey } from "../callers/issued-keys.ts";
-import { answerOf, type GatewayClient, openGatewayClient } from "./gateway-client.ts";
-import type { DeskOptions } from "./service-desk.ts";
+import { atDesk, type Desk, type DeskOptions } from "./desk.ts";
+import { answerOf, type GatewayClient } from "./gateway-client.ts";
 
 export interface KeyList {
   readonly keys: readonly ListedKey[];
@@ -15,29 +15,18 @@ export interface KeyList {
 export type NewKey = ListedKey & Pick<Issued, "key">;
 
 /** Everything throws CliFailure. */
-export interface KeyDesk {
+export interface KeyDesk extends Desk {
   list(): Promise<KeyList>;
   /** @param wanted the body of `POST /manage/keys`. */
   create(wanted: unknown): Promise<NewKey>;
   rotate(id: string, wanted: unknown): Promise<NewKey>;
   revoke(id: string): Promise<void>;
-  close(): Promise<void>;
 }
 
-/** Opens the desk for as long as `work` takes. @throws CliFailure */
-export async function atKeyDesk<T>({ url, offline }: DeskOptions, work: (desk: KeyDesk) => Promise<T>): Promise<T> {
-  const desk = offline === true ? await openOffline() : openOnline(openGatewayClient(url));
-  try {
-    return await work(desk);
-  } finally {
-    await desk.close();
-  }
-}
-
-/** Only then are the stores loaded. */
-async function openOffline(): Promise<KeyDesk> {
-  const { openOfflineKeys } = await import("./offline-keys.ts");
-  return openOfflineKeys();
+/** @throws CliFailure */
+export function atKeyDesk<T>(options: DeskOptions, work: (desk: KeyDesk) => Promise<T>): Promise<T> {
+  const offline = async () => (await import("./offline-keys.ts")).openOfflineKeys();
+  return atDesk(options, { online: openOnline, offline }, work);
 }
 
 const pathOf = (id: string) => `/manage/keys/${encodeURIComponent(id)}`;

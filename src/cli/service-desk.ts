@@ -4,6 +4,7 @@
  */
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { ServiceItem } from "../registry/service-items.ts";
+import { atDesk, type Desk, type DeskOptions } from "./desk.ts";
 import { answerOf, type GatewayClient, openGatewayClient } from "./gateway-client.ts";
 
 export interface ServiceList {
@@ -12,33 +13,17 @@ export interface ServiceList {
 }
 
 /** Everything throws CliFailure. */
-export interface ServiceDesk {
+export interface ServiceDesk extends Desk {
   list(): Promise<ServiceList>;
   add(key: string, config: unknown): Promise<ServiceItem>;
   /** Resolves to what was there. */
   remove(key: string): Promise<ServiceItem>;
-  close(): Promise<void>;
 }
 
-export interface DeskOptions {
-  readonly url?: string;
-  readonly offline?: boolean;
-}
-
-/** Opens the desk for as long as `work` takes. @throws CliFailure */
-export async function atServiceDesk<T>({ url, offline }: DeskOptions, work: (desk: ServiceDesk) => Promise<T>) {
-  const desk = offline === true ? await openOffline() : openOnline(openGatewayClient(url));
-  try {
-    return await work(desk);
-  } finally {
-    await desk.close();
-  }
-}
-
-/** Only then are the stores and what checks a service loaded. */
-async function openOffline(): Promise<ServiceDesk> {
-  const { openOfflineServices } = await import("./offline-services.ts");
-  return openOfflineServices();
+/** @throws CliFailure */
+export function atServiceDesk<T>(options: DeskOptions, work: (desk: ServiceDesk) => Promise<T>): Promise<T> {
+  const offline = async () => (await import("./offline-services.ts")).openOfflineServices();
+  return atDesk(options, { online: openOnline, offline }, work);
 }
 
 const pathOf = (key: string) => `/manage/services/${encodeURIComponent(key)}`;

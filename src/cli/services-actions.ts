@@ -2,9 +2,10 @@
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { ServiceItem } from "../registry/service-items.ts";
 import { CliFailure } from "./cli-failure.ts";
+import type { DeskOptions } from "./desk.ts";
 import { plain, remark, say, sayJson, sayTable } from "./output.ts";
 import { readServiceConfig, type ServiceOptions } from "./service-config.ts";
-import { atServiceDesk, type DeskOptions, testService } from "./service-desk.ts";
+import { atServiceDesk, testService } from "./service-desk.ts";
 
 export interface CommonOptions extends DeskOptions {
   readonly json?: boolean;

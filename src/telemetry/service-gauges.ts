@@ -27,29 +27,18 @@ const BREAKER_STATES = ["closed", "half-open", "open"] as const;
 type Read = (service: MeasuredService) => number | undefined;
 
 export function addServiceGauges(services: () => Iterable<MeasuredService>, registers: Registry[]): void {
-  const labelNames = ["service"] as const;
-  const gauge = (name: string, help: string, read: Read) =>
-    new Gauge({
-      ...{ name: `byteproxy_${name}`, help, labelNames, registers },
-      collect() {
-        this.reset();
-        for (const service of services()) {
-          const value = read(service);
-          if (value !== undefined) this.set({ service: service.key }, value);
-        }
-      },
-    });
-  const counter = (name: string, help: string, read: Read) =>
-    new Counter({
-      ...{ name: `byteproxy_${name}`, help, labelNames, registers },
-      collect() {
-        this.reset();
-        for (const service of services()) {
-          const value = read(service);
-          if (value !== undefined) this.inc({ service: service.key }, value);
-        }
-      },
-    });
+  const described = (name: string, help: string, read: Read) => ({
+    ...{ name: `byteproxy_${name}`, help, labelNames: ["service"] as const, registers },
+    collect(this: Gauge<"service"> | Counter<"service">) {
+      this.reset();
+      for (const service of services()) {
+        const value = read(service);
+        if (value !== undefined) this.inc({ service: service.key }, value);
+      }
+    },
+  });
+  const gauge = (...of: Parameters<typeof described>) => new Gauge(described(...of));
+  const counter = (...of: Parameters<typeof described>) => new Counter(described(...of));
 
   gauge("requests_in_flight", "Requests and WebSockets under way", ({ inFlight }) => inFlight);
   counter("credential_refusals_total", "401 and 403 of an upstream to the credential", ({ credentialRefusals }) =>
