@@ -99,7 +99,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     refreshTokens: generations.refreshTokens,
     async drain(delayMs, timeoutMs) {
       lasting.instance.isDraining = true;
-      generations.drainQuotas(Date.now() + delayMs + timeoutMs * WAITING_SHARE);
+      generations.drainQuotas(delayMs + timeoutMs * WAITING_SHARE);
       await wait(delayMs);
       return closeAll(timeoutMs);
     },

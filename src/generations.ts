@@ -28,8 +28,8 @@ export interface Generations {
   inTurn<T>(change: () => T | Promise<T>): Promise<T>;
   /** Of each service now, with what is under way on those that were replaced or removed. */
   measured(): MeasuredService[];
-  /** From now on nobody waits for a quota beyond `until`, ms since the epoch. */
-  drainQuotas(until: number): void;
+  /** From now on nobody waits for a quota longer than until then. */
+  drainQuotas(withinMs: number): void;
   close(): Promise<void>;
 }
 
@@ -175,11 +175,11 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
         breaker: now().current.upstreams.get(key)?.prepared.breaker?.describe().state,
         retriesWithheld: now().current.upstreams.get(key)?.prepared.retryBudget.withheld ?? 0,
         connections: now().current.upstreams.get(key)?.prepared.transport.connections(),
-        quota: measuredQuota(now().current.upstreams.get(key)?.prepared.quota?.describe(Date.now())),
+        quota: measuredQuota(now().current.upstreams.get(key)?.prepared.quota?.describe()),
       }));
     },
-    drainQuotas(until) {
-      for (const { prepared } of now().current.upstreams.values()) prepared.quota?.drain(until);
+    drainQuotas(withinMs) {
+      for (const { prepared } of now().current.upstreams.values()) prepared.quota?.drain(withinMs);
     },
     async close() {
       stopWatching();

@@ -201,19 +201,19 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
     inFlight: { current: slots.taken, limit: slots.limit || null },
     breaker: breaker?.describe() ?? null,
     connections: transport.connections(),
-    quota: quota === undefined ? null : quotaWords(quota.describe(Date.now()), Date.now()),
+    quota: quota === undefined ? null : quotaWords(quota.describe()),
     ws: service.ws,
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
   };
 }
 
-function quotaWords(state: ServiceQuotaState, now: number) {
+function quotaWords(state: ServiceQuotaState) {
   const found = tightestOf(state);
   return {
     ...{ mode: state.mode, waiting: waitingIn(state) },
     tightest: found && {
       ...{ bucket: found.bucket, remaining: found.remaining, limit: found.limit },
-      resetIn: Math.max(0, Math.ceil((found.until - now) / 1_000)),
+      resetIn: Math.max(0, Math.ceil((found.until - state.at) / 1_000)),
     },
   };
 }

@@ -32,8 +32,8 @@ export const quota: ServiceCheck = {
   finds: FINDS,
   run({ quota: observed }) {
     if (observed === undefined) return undefined;
-    const now = Date.now();
-    const state = observed.describe(now);
+    const state = observed.describe();
+    const { at: now } = state;
     const tightest = tightestOf(state);
     const problems: Problem[] = [];
     const { upstreamRefusals, lastRefusalAt, mode } = state;

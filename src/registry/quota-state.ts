@@ -33,6 +33,8 @@ export interface QuotaState {
 }
 
 export interface ServiceQuotaState extends Readonly<Service["quota"]> {
+  /** When this was so, by the clock of all its times. */
+  readonly at: number;
   /** Answers that were refusals for too many requests, since the start. */
   readonly upstreamRefusals: number;
   /** 0 while there was none. */
@@ -42,8 +44,7 @@ export interface ServiceQuotaState extends Readonly<Service["quota"]> {
 
 /** Whoever knows it. @see ServiceQuota */
 export interface DescribedQuota {
-  /** @param now ms since the epoch. */
-  describe(now: number): ServiceQuotaState;
+  describe(): ServiceQuotaState;
   /** Forgets it all. */
   reset(): Promise<void>;
 }

@@ -105,17 +105,16 @@ const route = createRoute({
 
 export function addQuotaRoute(routes: OpenAPIHono<CallerEnv>, { registry, loadOf }: ControlPlaneParts): void {
   routes.openapi(route, (context) => {
-    const now = Date.now();
     const services = registry.list().flatMap(({ key }) => {
       const quota = loadOf(key).quota;
-      return quota === undefined ? [] : [show(key, quota.describe(now), now)];
+      return quota === undefined ? [] : [show(key, quota.describe())];
     });
     context.header("Cache-Control", "no-store");
     return context.json({ services, count: services.length }, 200);
   });
 }
 
-function show(service: string, state: ServiceQuotaState, now: number): z.input<typeof ServiceQuota> {
+function show(service: string, state: ServiceQuotaState): z.input<typeof ServiceQuota> {
   const { mode, maxWaitMs, maxQueue, upstreamRefusals: count, lastRefusalAt, credentials } = state;
   return {
     ...{ service, mode, maxWaitMs, maxQueue },
@@ -124,7 +123,7 @@ function show(service: string, state: ServiceQuotaState, now: number): z.input<t
     credentials: [...credentials]
       .sort((a, b) => b.waiting - a.waiting || b.buckets.length - a.buckets.length)
       .slice(0, LISTED_LIMIT)
-      .map((credential) => showCredential(credential, now)),
+      .map((credential) => showCredential(credential, state.at)),
   };
 }
 

@@ -17,6 +17,8 @@ import type { UpstreamClock } from "./upstream-clock.ts";
 export interface HoldingService {
   readonly rules: Pick<QuotaRules, "closureOf">;
   readonly clock: UpstreamClock;
+  /** Ms since the epoch. */
+  now(): number;
   /** An answer was a refusal for too many requests. */
   noteRefusal(now: number): void;
 }
@@ -54,7 +56,7 @@ export class HoldingPass implements QuotaPass {
     });
     stopWaiting();
     if (outcome === undefined) return undefined;
-    if ("reason" in outcome) return quotaRefusal(outcome, service.key, Date.now());
+    if ("reason" in outcome) return quotaRefusal(outcome, service.key, this.#service.now());
     this.#ticket = outcome;
     return undefined;
   }
@@ -64,7 +66,7 @@ export class HoldingPass implements QuotaPass {
   }
 
   answered(status: number, headers: AnswerHeaders): void {
-    const now = Date.now();
+    const now = this.#service.now();
     const reading = readQuota(headers, now, this.#service.clock);
     this.wasRefused = this.#service.rules.closureOf(status, reading, now) !== undefined;
     if (this.wasRefused) this.#service.noteRefusal(now);

@@ -2,6 +2,7 @@
 import type { QuotaPass } from "./quota-pass.ts";
 import type { QuotaExchange } from "./quota-request.ts";
 import { type AnswerHeaders, tellsOfQuota } from "./read-quota.ts";
+import type { QuotaClock } from "./ticket.ts";
 
 /** An answer to a request that took no ticket. */
 export interface ObservedAnswer {
@@ -17,10 +18,12 @@ export class ObservingPass implements QuotaPass {
   readonly wasRefused = false;
   readonly #observe: (answer: ObservedAnswer) => void;
   readonly #parts: QuotaExchange;
+  readonly #clock: Pick<QuotaClock, "now">;
 
-  constructor(parts: QuotaExchange, observe: (answer: ObservedAnswer) => void) {
+  constructor(parts: QuotaExchange, clock: Pick<QuotaClock, "now">, observe: (answer: ObservedAnswer) => void) {
     this.#observe = observe;
     this.#parts = parts;
+    this.#clock = clock;
   }
 
   async enter(): Promise<undefined> {}
@@ -29,7 +32,7 @@ export class ObservingPass implements QuotaPass {
 
   answered(status: number, headers: AnswerHeaders): void {
     if (status < 400 && !tellsOfQuota(headers)) return;
-    this.#observe({ parts: this.#parts, status, headers, at: Date.now() });
+    this.#observe({ parts: this.#parts, status, headers, at: this.#clock.now() });
   }
 
   mayGoAgain(): boolean {

@@ -21,6 +21,7 @@ import type { QuotaPass } from "./quota-pass.ts";
 import { type QuotaExchange, quotaRefusal, requestOf } from "./quota-request.ts";
 import { bucketOf, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaRules } from "./rules.ts";
+import { createSteadyClock } from "./steady-clock.ts";
 import type { QuotaClock } from "./ticket.ts";
 import { UpstreamClock } from "./upstream-clock.ts";
 
@@ -34,7 +35,7 @@ export interface QuotaContext {
 }
 
 export function createQuotaContext(ledger: Ledger, fingerprint: Fingerprint, maxInFlight: number): QuotaContext {
-  return { ledger, fingerprint, maxInFlight, clock: { now: Date.now, after: wakeAfter } };
+  return { ledger, fingerprint, maxInFlight, clock: { now: createSteadyClock(), after: wakeAfter } };
 }
 
 /** Whoever waits keeps the process by its socket. A timer that fires too early is set again by whoever is woken. */
@@ -84,6 +85,11 @@ export class ServiceQuota {
     this.rules = service.vendor === undefined ? genericRules : RULES[service.vendor];
   }
 
+  /** Ms since the epoch, by a clock that never goes back. */
+  now(): number {
+    return this.#context.clock.now();
+  }
+
   get settings(): Service["quota"] {
     return this.#service.quota;
   }
@@ -99,7 +105,7 @@ export class ServiceQuota {
   }
 
   passOf(parts: QuotaExchange): QuotaPass {
-    if (!this.isHolding) return new ObservingPass(parts, this.#observe);
+    if (!this.isHolding) return new ObservingPass(parts, this, this.#observe);
     const { quota, ready } = this.#of(parts.credential, parts.headers);
     return new HoldingPass(parts, this, { quota, ready, patienceMs: this.patienceOf(parts.exchange.req.headers) });
   }
@@ -109,7 +115,7 @@ export class ServiceQuota {
     const { quota, ready } = this.#of(parts.credential, parts.headers);
     await ready;
     const outcome = quota.decide(requestOf(parts, this.patienceOf(parts.exchange.req.headers)));
-    return "reason" in outcome ? quotaRefusal(outcome, parts.service.key, Date.now()) : outcome;
+    return "reason" in outcome ? quotaRefusal(outcome, parts.service.key, this.now()) : outcome;
   }
 
   /** Whether what is known here holds for that service too. */
@@ -172,8 +178,9 @@ export class ServiceQuota {
     this.lastRefusalAt = now;
   }
 
-  describe(now: number): ServiceQuotaState {
+  describe(): ServiceQuotaState {
     this.#readAll();
+    const now = this.now();
     const { mode, maxWaitMs, maxQueue } = this.settings;
     const credentials: QuotaState[] = [];
     for (const { quota, source, fingerprint } of this.#held()) {
@@ -183,7 +190,7 @@ export class ServiceQuota {
       credentials.push({ source, fingerprint, ...state, refusals: counted });
     }
     const { upstreamRefusals, lastRefusalAt } = this;
-    return { ...{ mode, maxWaitMs, maxQueue, upstreamRefusals, lastRefusalAt }, credentials };
+    return { ...{ at: now, mode, maxWaitMs, maxQueue, upstreamRefusals, lastRefusalAt }, credentials };
   }
 
   /** What was told of it is forgotten; who waits already waits on. */
@@ -194,8 +201,9 @@ export class ServiceQuota {
     await this.#context.ledger.forget(`${this.#service.key}\n`);
   }
 
-  /** From now on nobody waits beyond `until`, ms since the epoch. */
-  drain(until: number): void {
+  /** From now on nobody waits longer than until then. */
+  drain(withinMs: number): void {
+    const until = this.now() + withinMs;
     this.#drainsUntil = until;
     for (const { quota } of this.#held()) quota.drain(until);
   }
