@@ -182,10 +182,9 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
 }
 
 function newRecord(wanted: NewKey, key: string, createdAt: string): StoredKey {
+  const { name, permissions, expiresAt = null, rateLimit = null, allowIps = [], createdBy } = wanted;
   return {
-    ...{ expiresAt: null, rateLimit: null, allowIps: [] },
-    ...changedParts(wanted),
-    ...{ name: wanted.name, permissions: wanted.permissions, createdAt, createdBy: wanted.createdBy, revokedAt: null },
+    ...{ name, permissions, expiresAt, rateLimit, allowIps, createdAt, createdBy, revokedAt: null },
     digests: [{ sha256: digestOf(key), validUntil: null }],
   };
 }

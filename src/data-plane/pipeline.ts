@@ -34,7 +34,7 @@ import { decideCredential, injectCredential } from "./inject-credential/inject-c
 import { answerPreflight } from "./preflight.ts";
 import type { PreparedService } from "./prepared-service.ts";
 import { quotaExchange } from "./quota-exchange.ts";
-import { decideRateLimit } from "./rate-limit.ts";
+import { decideKeyLimit, decideRateLimit } from "./rate-limit.ts";
 import { record } from "./record.ts";
 import { refuse } from "./refuse.ts";
 import { decideServiceShed, decideShed, decideWebSocketShed } from "./shed.ts";
@@ -119,7 +119,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const keyLimit = parts.keyLimits.of(caller.issued);
       if (keyLimit !== undefined) {
         const state = await keyLimit.spend({ callerId: caller.id, address: exchange.clientAddress });
-        admit(decideRateLimit(state, "this key", Date.now()));
+        admit(decideKeyLimit(state, Date.now()));
       }
       if (prepared.limiter !== undefined) {
         exchange.limit = await prepared.limiter.spend({ callerId: caller.id, address: exchange.clientAddress });

@@ -1,14 +1,26 @@
-/** What our own limit of a service says: the limiter spends the point, this decides what its answer means. */
+/** What our own limits of a service and of a key say: the limiter spends the point, this decides what its answer means. */
 import { GatewayError } from "../errors.ts";
 import type { LimitState } from "../limits/limiters.ts";
 import { refusalFields, secondsToReset } from "../limits/rate-limit-fields.ts";
 
-/** The refusal of a state that is exceeded. @param what the limit is of: a service's key, or `this key`. @param now ms since the epoch. */
-export function decideRateLimit(state: LimitState, what: string, now: number): GatewayError | undefined {
-  if (!state.isExceeded) return undefined;
+const KEY_HINT =
+  "Wait for the seconds in Retry-After, or ask whoever issues keys for a higher `rateLimit` of this one.";
+
+/** The refusal of a service's limit that is exceeded. @param now ms since the epoch. */
+export function decideRateLimit(state: LimitState, serviceKey: string, now: number): GatewayError | undefined {
+  return state.isExceeded ? refusalOf(state, serviceKey, now) : undefined;
+}
+
+/** The same of the limit that the caller's own key bears. */
+export function decideKeyLimit(state: LimitState, now: number): GatewayError | undefined {
+  return state.isExceeded ? refusalOf(state, "this key", now, KEY_HINT) : undefined;
+}
+
+function refusalOf(state: LimitState, what: string, now: number, hint?: string): GatewayError {
   const seconds = secondsToReset(state);
   return new GatewayError("RATE_LIMIT_EXCEEDED", {
     message: `Rate limit exceeded for ${what}. Resets in ${seconds} second${seconds === 1 ? "" : "s"}.`,
     headers: refusalFields(state, now),
+    hint,
   });
 }

@@ -20,7 +20,7 @@ export interface AuditEntry extends Omit<Author, "issued"> {
   readonly time: string;
   /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `key.create`, `key.change`, `key.revoke`, `key.rotate`, `key.forget`. */
   readonly action: string;
-  /** What it was done to: the key of a service. */
+  /** What it was done to: the key of a service, or the id of an issued key. */
   readonly subject?: string;
   readonly before?: unknown;
   readonly after?: unknown;

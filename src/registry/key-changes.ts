@@ -10,6 +10,8 @@ import type { StoredKey } from "../callers/stored-key.ts";
 import { GatewayError } from "../errors.ts";
 import type { Audit, Author } from "./audit.ts";
 
+const KEYS_HINT = "GET /manage/keys, or `byteproxy keys list`, has the ids of those that there are.";
+
 /** All throw a GatewayError: VALIDATION_ERROR, NOT_FOUND, INSUFFICIENT_PERMISSIONS, PRECONDITION_FAILED. */
 export interface KeyChanges {
   /** Newest first. */
@@ -48,14 +50,16 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
     },
     async rotate(id, wanted, author) {
       const { graceSeconds } = readRotation(wanted);
+      const before = read(id);
       // Whoever rotates a key holds it afterwards.
       const issued = existing(await inWords(issuedKeys.rotate(id, graceSeconds, (key) => approve(author, key))));
-      await audit.record(author, { action: "key.rotate", subject: id });
+      await audit.record(author, { action: "key.rotate", subject: id, before, after: issued.item });
       return issued;
     },
     async revoke(id, author) {
-      existing(await issuedKeys.revoke(id));
-      await audit.record(author, { action: "key.revoke", subject: id });
+      const before = read(id);
+      const after = existing(await issuedKeys.revoke(id));
+      if (before.revokedAt === null) await audit.record(author, { action: "key.revoke", subject: id, before, after });
     },
   };
 }
@@ -67,7 +71,8 @@ function approve({ issued }: Author, key: StoredKey): void {
 }
 
 function existing<T>(found: T | undefined): T {
-  if (found === undefined) throw new GatewayError("NOT_FOUND", { message: "There is no key of this id." });
+  if (found === undefined)
+    throw new GatewayError("NOT_FOUND", { message: "There is no key of this id.", hint: KEYS_HINT });
   return found;
 }
 
@@ -76,7 +81,8 @@ async function inWords<T>(change: Promise<T>): Promise<T> {
     return await change;
   } catch (error) {
     if (error instanceof KeyEnded || error instanceof KeyLimitReached) {
-      throw new GatewayError("PRECONDITION_FAILED", { message: `It was not done: ${error.message}.` });
+      const hint = error instanceof KeyEnded ? "Create another key in its place." : "Revoke keys that nobody uses.";
+      throw new GatewayError("PRECONDITION_FAILED", { message: `It was not done: ${error.message}.`, hint });
     }
     throw error;
   }

@@ -119,11 +119,20 @@ describe("an issued key", () => {
       code: "INVALID_API_KEY",
       message: expect.stringContaining("has expired or was revoked"),
     });
-    expect((await manage(gateway, "POST", `/keys/${id}/rotate`)).status).toBe(412);
+    expect(await manage(gateway, "POST", `/keys/${id}/rotate`)).toMatchObject({
+      status: 412,
+      body: { hint: "Create another key in its place." },
+    });
+    expect((await manage(gateway, "DELETE", `/keys/${id}`)).status).toBe(204);
     expect((await manage(gateway, "DELETE", "/keys/key_nothing")).status).toBe(404);
     const { body } = await manage(gateway, "GET", "/audit");
     expect(body.entries.map(({ action }: { action: string }) => action)).toEqual([
       ...["key.revoke", "key.rotate", "key.rotate", "key.change", "key.create"],
+    ]);
+    expect(body.entries.slice(0, 3)).toMatchObject([
+      { before: { state: "active" }, after: { state: "revoked" } },
+      { before: { graceUntil: expect.any(String) }, after: { graceUntil: null } },
+      { before: { graceUntil: null }, after: { graceUntil: expect.any(String) } },
     ]);
   });
 
@@ -138,7 +147,10 @@ describe("an issued key", () => {
       return all;
     };
     expect(await statuses(3)).toEqual([200, 200, 429]);
-    expect((await ask(gateway, key)).body).toMatchObject({ message: expect.stringContaining("for this key") });
+    expect((await ask(gateway, key)).body).toMatchObject({
+      message: expect.stringContaining("for this key"),
+      hint: expect.stringContaining("`rateLimit` of this one"),
+    });
     expect((await ask(gateway, other.key)).status).toBe(200);
     await manage(gateway, "PATCH", `/keys/${id}`, { name: "renamed" });
     expect(await statuses(1)).toEqual([429]);

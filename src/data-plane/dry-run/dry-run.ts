@@ -27,7 +27,7 @@ import { decideCredential } from "../inject-credential/inject-credential.ts";
 import type { PipelineParts } from "../pipeline.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { quotaExchange } from "../quota-exchange.ts";
-import { decideRateLimit } from "../rate-limit.ts";
+import { decideKeyLimit, decideRateLimit } from "../rate-limit.ts";
 import { decideServiceShed, decideShed, decideWebSocketShed } from "../shed.ts";
 import { describeUpstream } from "./describe-upstream.ts";
 import { StepLog } from "./step-log.ts";
@@ -84,7 +84,7 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   if (prepared.breaker !== undefined) log.take("breaker", decideBreaker(prepared));
   if (!isWebSocketUpgrade(req)) log.take("connections", decideConnection(prepared, parts.retryAfterS));
   const keyLimit = await parts.keyLimits.of(caller?.issued)?.peek({ callerId: caller?.id ?? "", address });
-  if (keyLimit !== undefined) log.take("key's rate limit", decideRateLimit(keyLimit, "this key", Date.now()));
+  if (keyLimit !== undefined) log.take("key's rate limit", decideKeyLimit(keyLimit, Date.now()));
   const limit = await prepared.limiter?.peek({ callerId: caller?.id ?? "", address });
   if (limit !== undefined) log.take("rate limit", decideRateLimit(limit, key, Date.now()));
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
