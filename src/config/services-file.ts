@@ -51,7 +51,7 @@ const fileSchema = servicesFileSchema.extend({ services: z.record(z.string(), z.
 export function readServicesFile({ path, shownPath, namedBy, hasEcho }: ServicesFileOptions): ServicesFile {
   const reading = readTextFile(path);
   if (reading.state === "absent" && namedBy === undefined)
-    return defined({}, parseText(""), "absent", shownPath, hasEcho);
+    return defined({}, "absent", { document: parseText(""), shownPath, hasEcho });
   if (reading.state !== "read") {
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
     const place = namedBy === undefined ? shownPath : `${namedBy}: found ${showText(shownPath)}`;
@@ -64,24 +64,25 @@ export function readServicesFile({ path, shownPath, namedBy, hasEcho }: Services
       document.problems.map((line) => `${shownPath}:${line}`),
     );
 
-  if (document.data === null) return defined({}, document, "empty", shownPath, hasEcho);
+  const file = { document, shownPath, hasEcho };
+  if (document.data === null) return defined({}, "empty", file);
   const { data } = document;
   const parsed = fileSchema.safeParse(data);
-  if (parsed.success) return defined(parsed.data.services, document, "read", shownPath, hasEcho);
+  if (parsed.success) return defined(parsed.data.services, "read", file);
   const found = translateIssues(parsed.error.issues, data);
   const lines = found.map(describe(document, shownPath));
   // A misspelt name at the top is no reason to keep quiet about the services.
-  const rest = defined(entriesOf(data), document, "read", shownPath, hasEcho);
+  const rest = defined(entriesOf(data), "read", file);
   return { ...rest, problems: [...lines, ...rest.problems] };
 }
 
-function defined(
-  entries: Entries,
-  document: ParsedDocument,
-  state: FileState,
-  shownPath: string,
-  hasEcho: boolean,
-): ServicesFile {
+interface ReadFile {
+  readonly document: ParsedDocument;
+  readonly shownPath: string;
+  readonly hasEcho: boolean;
+}
+
+function defined(entries: Entries, state: FileState, { document, shownPath, hasEcho }: ReadFile): ServicesFile {
   const services: DefinedService[] = [];
   const problems: FoundProblem[] = [];
   for (const key of new Set([...Object.keys(PRESETS), ...Object.keys(entries)])) {

@@ -83,8 +83,7 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     });
   }
 
-  /** @param at as in `checkChange`. */
-  async function put(action: string, key: string, masked: unknown, author: Author, at = ""): Promise<ServiceItem> {
+  async function put({ action, key, masked, at = "" }: Put, author: Author): Promise<ServiceItem> {
     const { readRuntimeService, settings } = config();
     const parts = { readRuntimeService, findForbidden, isTlsStrict: settings.STRICT_TLS };
     const checked = checkChange({ key, masked, before: configOf(key), at }, parts);
@@ -98,20 +97,21 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     entityTag: (key) => items.entityTagOf(read(key)),
     create: (key, masked, author) =>
       inTurn(async () => {
-        if (configOf(key) === undefined) return put("create", key, masked, author, "config");
+        if (configOf(key) === undefined) return put({ action: "create", key, masked, at: "config" }, author);
         throw new GatewayError("DUPLICATE_ENTRY", { message: `There is a service ${key} already.` });
       }),
     replace: (key, masked, author, when) =>
       inTurn(async () => {
         requireMet(key, when);
         const isNew = items.find(key) === undefined;
-        return { item: await put(isNew ? "create" : "replace", key, masked, author), isNew };
+        return { item: await put({ action: isNew ? "create" : "replace", key, masked }, author), isNew };
       }),
     patch: (key, patch, author, when) =>
       inTurn(async () => {
         read(key);
         requireMet(key, when);
-        return put("patch", key, mergePatch(maskHeaders(configOf(key) ?? {}), patch), author);
+        const masked = mergePatch(maskHeaders(configOf(key) ?? {}), patch);
+        return put({ action: "patch", key, masked }, author);
       }),
     remove: (key, author, when) =>
       inTurn(async () => {
@@ -121,6 +121,15 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
         throw new GatewayError("READ_ONLY_SERVICE", { message: `${key} was not added over REST.` });
       }),
   };
+}
+
+interface Put {
+  readonly action: "create" | "replace" | "patch";
+  readonly key: string;
+  /** As it came in: what was shown as `***` stands for what it hid. */
+  readonly masked: unknown;
+  /** As in `checkChange`. */
+  readonly at?: string;
 }
 
 /** Who may call a service is a matter of keys. @throws GatewayError */

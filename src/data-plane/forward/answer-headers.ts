@@ -47,7 +47,8 @@ export function createAnswerHeaders(
     const value = upstreamHeaders[name];
     if (value === undefined || isDropped(name) || named?.has(name)) continue;
     if (name === "vary" && cors.varies) continue;
-    if (isTouched(name)) pushTouched(headers, name, value, route, () => clients.publicBaseOf(exchange.req));
+    if (isTouched(name))
+      pushTouched(headers, name, value, { route, publicBase: () => clients.publicBaseOf(exchange.req) });
     else if (typeof value === "string") headers.push(name, value);
     else for (const one of value) headers.push(name, one);
   }
@@ -89,10 +90,8 @@ function pushTouched(
   headers: string[],
   name: string,
   value: string | string[],
-  route: Route,
-  publicBase: () => string,
+  { route: { prepared, base }, publicBase }: { readonly route: Route; readonly publicBase: () => string },
 ): void {
-  const { prepared, base } = route;
   const values = typeof value === "string" ? [value] : value;
   if (name === "content-disposition") {
     // First: behind a Content-Length node:http reads it as UTF-8 and then refuses file names that are not ASCII.
