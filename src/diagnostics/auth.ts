@@ -1,6 +1,7 @@
 /** Who may call, and what was wrong with the keys that were refused. */
 import type { KeyFault } from "../callers/refused-keys.ts";
 import { type Check, conclude, type DiagnosticsContext, type Problem } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   exposed: {
@@ -52,7 +53,9 @@ export const auth: Check = {
     const mistakes = recent.flatMap(({ plane, fault, count }): Problem[] => {
       const find = FIND_OF[fault];
       const routes = plane === "proxy" ? "/proxy" : "/manage";
-      return find === undefined ? [] : [{ find, words: `${count} requests to ${routes} came with ${WORDS[fault]}` }];
+      return find === undefined
+        ? []
+        : [{ find, words: `${plural(count, "request")} to ${routes} came with ${WORDS[fault]}` }];
     });
     return conclude([...openPlanes(context), ...mistakes], "both planes ask for their key", {
       proxy: { protected: isProtected("proxy"), keySet: config.proxyPlane.key !== undefined },

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { type Config, ConfigProblems } from "../config/load-config.ts";
 import { Secret } from "../config/secret.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   invalid: {
@@ -35,11 +36,14 @@ export const configuration: Check = {
     } catch (error) {
       if (!(error instanceof ConfigProblems)) throw error;
       invalid = error.problems;
-      problems.push({ find: FINDS.invalid, words: `the configuration on the disk has ${invalid.length} problems` });
+      problems.push({
+        find: FINDS.invalid,
+        words: `the configuration on the disk has ${plural(invalid.length, "problem")}`,
+      });
     }
     if (changed.length > 0)
       problems.push({ find: FINDS.changed, words: `changed since it was read: ${changed.join(", ")}` });
-    if (warnings.length > 0) problems.push({ find: FINDS.warned, words: `${warnings.length} warnings` });
+    if (warnings.length > 0) problems.push({ find: FINDS.warned, words: plural(warnings.length, "warning") });
     const { path, state } = config.configFile;
     return conclude(
       problems,

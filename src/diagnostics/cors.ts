@@ -1,5 +1,6 @@
 /** Whether web pages are kept out that should be let in. */
 import { type Check, conclude, type Problem } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   unlisted: {
@@ -23,7 +24,7 @@ export const cors: Check = {
     const refused = [...refusedOrigins].map(([origin, count]) => ({ origin, count }));
     const problems: Problem[] = refused.map(({ origin, count }) => {
       const find = !CORS_ENABLED && CORS_ORIGINS.includes(origin) ? FINDS.off : FINDS.unlisted;
-      return { find, words: `a page of ${origin} asked ${count} times and may not read the answers` };
+      return { find, words: `a page of ${origin} asked ${plural(count, "time")} and may not read the answers` };
     });
     return conclude(problems, "no page of an unlisted origin has asked", {
       enabled: CORS_ENABLED,

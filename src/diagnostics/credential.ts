@@ -1,6 +1,7 @@
 /** Whether the upstream takes the credential, and whether it is the one that is on the disk. */
 import { ConfigProblems } from "../config/load-config.ts";
 import { conclude, type DiagnosedService, type DiagnosticsContext, type Problem, type ServiceCheck } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   missing: {
@@ -64,7 +65,7 @@ export const credential: ServiceCheck = {
     if (look?.credential === "refused" && !isTaken) {
       problems.push({ find: FINDS.refused, words: `${key} answers ${look.responseStatus} to its credential` });
     } else if (refusals.count > 0 && refusals.lastAt > Date.now() - RECENT_MS) {
-      const words = `${key} refused its credential ${refusals.count} times, last with ${refusals.lastStatus}`;
+      const words = `${key} refused its credential ${plural(refusals.count, "time")}, last with ${refusals.lastStatus}`;
       problems.push({ find: isTaken ? FINDS.refusedLately : FINDS.refused, words });
     }
     if (isStale(subject, context)) {

@@ -1,6 +1,7 @@
 /** Which env files were read, from where, and where each variable comes from. */
 import { dirname } from "node:path";
 import { type Check, conclude } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   misspelt: {
@@ -22,7 +23,7 @@ export const envFiles: Check = {
         find: FINDS.misspelt,
         words: `${name} (${origin}) has no effect; did you mean ${meant}?`,
       })),
-      `${read.length} of ${config.envFiles.length} env files read, ${known.length} variables set`,
+      `${read.length} of ${config.envFiles.length} env files read, ${plural(known.length, "variable")} set`,
       {
         directory: dirname(config.envFiles[0]?.path ?? "."),
         files: config.envFiles,

@@ -1,6 +1,7 @@
 /** The issued keys: those that are refused although they were issued, and those that soon will be. */
 import type { KeyRefusal, KeyRefusalReason } from "../callers/key-refusals.ts";
 import { type Check, conclude, type IssuedKeyState, type Problem } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   ended: {
@@ -63,9 +64,9 @@ export const keys: Check = {
       ...limited.map((key) => ({ find: FINDS.limited, words: `${named(key)} has used up its own limit` })),
       ...expiring.map((key) => ({ find: FINDS.expiring, words: `${named(key)} expires at ${key.expiresAt}` })),
     ];
-    const count = (state: IssuedKeyState["state"]) => all.filter((key) => key.state === state).length;
-    const counts = { active: active.length, expired: count("expired"), revoked: count("revoked") };
-    return conclude(bounded(problems), `${counts.active} keys are in force`, {
+    const numberOf = (state: IssuedKeyState["state"]) => all.filter((key) => key.state === state).length;
+    const counts = { active: active.length, expired: numberOf("expired"), revoked: numberOf("revoked") };
+    return conclude(bounded(problems), `${plural(counts.active, "key")} in force`, {
       ...counts,
       refused: recent.slice(0, TOLD_LIMIT).map(({ lastAt, ...refusal }) => ({
         ...refusal,
@@ -84,13 +85,13 @@ function wordsOf({ id, reason, count, required }: KeyRefusal, key: IssuedKeyStat
   const who = key === undefined ? id : named(key);
   switch (reason) {
     case "expired":
-      return `${who} has expired and was presented ${count} times`;
+      return `${who} has expired and was presented ${plural(count, "time")}`;
     case "revoked":
-      return `${who} was revoked and was presented ${count} times`;
+      return `${who} was revoked and was presented ${plural(count, "time")}`;
     case "permission":
-      return `${who} lacked ${required} (${count} requests)`;
+      return `${who} lacked ${required} (${plural(count, "request")})`;
     case "address":
-      return `${who} was presented from an address that it is not for (${count} requests)`;
+      return `${who} was presented from an address that it is not for (${plural(count, "request")})`;
   }
 }
 

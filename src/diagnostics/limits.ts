@@ -1,5 +1,6 @@
 /** Our own limit of a service: whether it is used up, and whether it tells its callers apart. */
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   exhausted: {
@@ -36,7 +37,7 @@ export const limits: ServiceCheck = {
     // Only a count that all share can be told without asking for whom.
     const state = per === "service" ? await limiter.peek({ callerId: "", address: "" }) : undefined;
     if (state?.isExceeded)
-      problems.push({ find: FINDS.exhausted, words: `the limit of ${maxRequests} requests is used up` });
+      problems.push({ find: FINDS.exhausted, words: `the limit of ${plural(maxRequests, "request")} is used up` });
     const { keys, requests } = limiter.told;
     const isShared = keys === 1 && requests >= ENOUGH_REQUESTS;
     if (per === "ip" && isShared) {
@@ -46,7 +47,8 @@ export const limits: ServiceCheck = {
     if (per === "caller" && isShared && issuedKeys().length === 0) {
       problems.push({ find: FINDS.oneCaller, words: `all ${requests} requests came with one key` });
     }
-    const fine = state === undefined ? `${keys} counted apart` : `${state.remaining} of ${maxRequests} requests left`;
+    const fine =
+      state === undefined ? `${keys} counted apart` : `${state.remaining} of ${plural(maxRequests, "request")} left`;
     return conclude(problems, fine, {
       ...{ per, maxRequests, windowMs },
       remaining: state?.remaining ?? null,

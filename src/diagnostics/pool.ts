@@ -1,5 +1,6 @@
 /** Whether there are places and connections left for a service. */
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   full: {
@@ -33,14 +34,14 @@ export const pool: ServiceCheck = {
     const problems: Problem[] = [];
     if (slots.isFull) problems.push({ find: FINDS.full, words: `all ${limit} places of ${service.key} are taken` });
     if (state.queued > 0) {
-      const words = `all ${state.limit} connections to ${service.key} are busy, and ${state.queued} requests wait for one`;
+      const words = `all ${state.limit} connections to ${service.key} are busy, with ${plural(state.queued, "request")} waiting for one`;
       problems.push({ find: FINDS.waiting, words });
     }
     if (descriptors !== null && descriptors.open > descriptors.limit * NEAR) {
       const words = `${descriptors.open} of ${descriptors.limit} file descriptors are in use`;
       problems.push({ find: FINDS.descriptors, words });
     }
-    return conclude(problems, `${taken} requests in flight on ${state.open} connections`, {
+    return conclude(problems, `${plural(taken, "request")} in flight on ${plural(state.open, "connection")}`, {
       inFlight: { current: taken, limit: limit || null },
       connections: state,
       descriptors,

@@ -1,6 +1,7 @@
 /** Whether requests are refused for load, and by which gauge. */
 import { THRESHOLDS } from "../pressure/monitor.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   shedding: {
@@ -29,7 +30,8 @@ export const pressure: Check = {
         find: FINDS.shedding,
         words: `${now.gauge} is ${now.value}, beyond ${now.setting} (${now.limit})`,
       });
-    } else if (count > 0) problems.push({ find: FINDS.shed, words: `${count} requests were shed since the start` });
+    } else if (count > 0)
+      problems.push({ find: FINDS.shed, words: `${plural(count, "request")} shed since the start` });
     const thresholds = Object.values(THRESHOLDS).map((name) => [name, config.settings[name]]);
     return conclude(problems, "no gauge is over its threshold", {
       gauges: sample,

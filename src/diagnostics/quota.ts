@@ -1,6 +1,7 @@
 /** What the upstream allows: whose quota is used up, how much of it is left, and until when. */
 import { type QuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
+import { plural } from "./plural.ts";
 
 const FINDS = {
   refused: {
@@ -38,11 +39,14 @@ export const quota: ServiceCheck = {
     const problems: Problem[] = [];
     const { upstreamRefusals, lastRefusalAt, mode } = state;
     if (now - lastRefusalAt < RECENT_MS) {
-      problems.push({ find: FINDS.refused, words: `it said ${upstreamRefusals} times that it is asked too often` });
+      problems.push({
+        find: FINDS.refused,
+        words: `it said ${plural(upstreamRefusals, "time")} that it is asked too often`,
+      });
     }
     if (tightest?.remaining === 0) {
       const seconds = Math.max(0, Math.ceil((tightest.until - now) / 1_000));
-      problems.push({ find: FINDS.exhausted, words: `its quota is used up, for ${seconds} more seconds` });
+      problems.push({ find: FINDS.exhausted, words: `its quota is used up, for ${plural(seconds, "more second")}` });
     }
     const worst = state.credentials.find(isNearBan);
     if (worst?.refusals) {

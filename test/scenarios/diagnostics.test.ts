@@ -299,27 +299,23 @@ describe("a credential", () => {
 
 describe("a key", () => {
   test.each([
-    [
-      "of the other plane",
-      { "x-api-key": MANAGEMENT_KEY },
-      "1 requests to /proxy came with the key of the other plane",
-    ],
+    ["of the other plane", { "x-api-key": MANAGEMENT_KEY }, "1 request to /proxy came with the key of the other plane"],
     [
       "cut short",
       { "x-api-key": PROXY_KEY.slice(0, 12) },
-      "1 requests to /proxy came with a key that is too short, or was cut",
+      "1 request to /proxy came with a key that is too short, or was cut",
     ],
     [
       "without its beginning",
       { "x-api-key": PROXY_KEY.slice(4) },
-      "1 requests to /proxy came with a key that is too short, or was cut",
+      "1 request to /proxy came with a key that is too short, or was cut",
     ],
-    ["in quotes", { "x-api-key": `"${PROXY_KEY}"` }, "1 requests to /proxy came with the key with something around it"],
+    ["in quotes", { "x-api-key": `"${PROXY_KEY}"` }, "1 request to /proxy came with the key with something around it"],
     ["with its scheme", { "x-api-key": `Bearer ${PROXY_KEY}` }, "came with the key with something around it"],
     [
       "in another case",
       { "x-api-key": PROXY_KEY.toUpperCase() },
-      "1 requests to /proxy came with the key in another case",
+      "1 request to /proxy came with the key in another case",
     ],
     ["as Basic", { authorization: "Basic dXNlcjpwYXNz" }, "an Authorization of another scheme than Bearer"],
   ])("%s is found", async (_, headers, words) => {
@@ -556,7 +552,7 @@ describe("limits and room", () => {
       summary: "all 1 places of api are taken",
       evidence: { inFlight: { current: 1, limit: 1 }, connections: { open: 1, running: 1 } },
     });
-    expect(byId("pressure")).toMatchObject({ status: "warn", summary: "1 requests were shed since the start" });
+    expect(byId("pressure")).toMatchObject({ status: "warn", summary: "1 request shed since the start" });
   });
 
   test("a gauge over its threshold is found, with its value and its variable", async () => {

@@ -34,7 +34,7 @@ test("the check `keys` is fine with keys that do what they are for", async () =>
   expect((await ask(gateway, key)).status).toBe(200);
   expect(await check(gateway, "keys")).toMatchObject({
     status: "ok",
-    summary: "1 keys are in force",
+    summary: "1 key in force",
     evidence: { active: 1, expired: 0, revoked: 0, refused: [], limited: [], expiring: [] },
   });
 });
@@ -59,8 +59,8 @@ test("the check `keys` names each key that is refused, and what it lacks", async
   const found = await check(gateway, "keys");
   expect(found?.status).toBe("warn");
   for (const words of [
-    `lacking (${lacking.id}) lacked api:POST:/x (1 requests)`,
-    `elsewhere (${elsewhere.id}) was presented from an address that it is not for (1 requests)`,
+    `lacking (${lacking.id}) lacked api:POST:/x (1 request)`,
+    `elsewhere (${elsewhere.id}) was presented from an address that it is not for (1 request)`,
     `revoked (${revoked.id}) was revoked and was presented 2 times`,
     `busy (${busy.id}) has used up its own limit`,
     "short (",
@@ -78,7 +78,7 @@ test("a key that lacks a part of /manage is told of, too, and its uses there are
   const { id, key } = await issue(gateway, { permissions: ["manage:read"] });
   expect((await ask(gateway, key, "/manage/services")).status).toBe(200);
   expect((await ask(gateway, key, "/manage/reload", "POST")).status).toBe(403);
-  expect((await check(gateway, "keys"))?.summary).toContain(`ci (${id}) lacked manage:services (1 requests)`);
+  expect((await check(gateway, "keys"))?.summary).toContain(`ci (${id}) lacked manage:services (1 request)`);
   const { body } = await manage(gateway, "GET", `/keys/${id}`);
   expect(body).toMatchObject({ uses: 1, lastUsedAt: expect.any(String) });
 });
@@ -118,7 +118,7 @@ test("the check `auth` knows that an issued key protects the plane, and a key th
   expect((await ask(gateway, key.slice(0, -1))).status).toBe(401);
   expect(await check(gateway, "auth")).toMatchObject({
     status: "warn",
-    summary: "1 requests to /proxy came with an issued key that is cut short or mistyped",
+    summary: "1 request to /proxy came with an issued key that is cut short or mistyped",
   });
 });
 
