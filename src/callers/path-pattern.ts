@@ -120,7 +120,7 @@ function matchSegments(tokens: readonly Token[], segments: readonly string[]): b
 }
 
 /** One character a byte, as a path is read. */
-export function bytesOf(text: string): string {
+function bytesOf(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");
 }
 

@@ -6,7 +6,7 @@ import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
 
 /** Header lines accepted; the parser's own limit counts bytes and, on Node 20, drops lines past its count silently. */
-export const HEADER_LINES_LIMIT = 256;
+const HEADER_LINES_LIMIT = 256;
 
 /** Bytes of request line and headers accepted. */
 export const HEADER_BYTES_LIMIT = 16_384;

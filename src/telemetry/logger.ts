@@ -106,7 +106,7 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
  * pino's form of a line, without pino's walk over an object. Only what a client can write freely is escaped: numbers
  * are integers, and the other words are the gateway's own or were checked where they came in.
  */
-export function accessLine(line: AccessLine, maskKeys: SecretMask): string {
+function accessLine(line: AccessLine, maskKeys: SecretMask): string {
   // A path is anything that a caller made up, a key by mistake among it: `/x%3Fapi_key=<key>`.
   const url = maskQuery(maskKeys(line.url));
   return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"attempts":${line.attempts},"client":${quoted(line.client)},"caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;

@@ -117,7 +117,7 @@ export function egressRefusal(serviceKey: string, reason: string): GatewayError 
 }
 
 /** No connection, TLS included, within `connectTimeoutMs`. */
-export function connectTimeout(
+function connectTimeout(
   { key, connectTimeoutMs }: Pick<Service, "key" | "connectTimeoutMs">,
   cause?: Error,
 ): GatewayError {

@@ -78,7 +78,7 @@ export function nameOf(text: string): string {
 const ID = /^(?:\d+|[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f-]{27})$/i;
 
 /** `/users/:id/repos`: ids in a path are no routes of their own. */
-export function withoutIds(path: string): string {
+function withoutIds(path: string): string {
   return path
     .split("/")
     .map((segment) => (ID.test(segment) ? ":id" : segment))
