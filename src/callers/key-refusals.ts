@@ -37,16 +37,15 @@ const WORDS: Readonly<Record<KeyRefusalReason, string>> = {
   address: "was presented from an address that it is not for",
 };
 
-/** @param warn told in words, at most once an hour for each key and reason. @param now ms since the epoch. */
+/** @param warn told in words, at most once an hour for each key and reason. */
 export function createKeyRefusals(
   warn: (fields: { readonly key: string; readonly required?: string | undefined }, words: string) => void,
-  now: () => number = Date.now,
 ): KeyRefusals {
   const refusals = new Map<string, KeyRefusal & { readonly saidAt: number }>();
   function note(id: string, reason: KeyRefusalReason, required?: string): void {
     const at = `${id} ${reason}`;
     const before = refusals.get(at);
-    const lastAt = now();
+    const lastAt = Date.now();
     const isDue = before === undefined || Math.abs(lastAt - before.saidAt) >= SAY_AGAIN_MS;
     if (isDue) warn({ key: id, required }, `the key ${id} ${WORDS[reason]}`);
     if (before === undefined && refusals.size >= REFUSALS_LIMIT) refusals.clear();

@@ -59,8 +59,7 @@ describe("/status", () => {
       load: {
         inFlight: { current: 1, limit: null },
         connections: [{ listener: "main", current: expect.any(Number), limit: 10_000, limitPerAddress: null }],
-        webSockets: 0,
-        webSocketLimit: null,
+        webSockets: { current: 0, limit: null },
         eventLoopDelay: expect.any(Number),
         pressure: null,
       },

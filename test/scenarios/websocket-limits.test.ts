@@ -46,11 +46,11 @@ async function explained(gateway: TestGateway, service: string): Promise<string>
 
 const numbers = async (gateway: TestGateway) => {
   const { load, services } = (await (await fetch(`${gateway.url}/status`)).json()) as {
-    load: Record<string, unknown>;
+    load: { webSockets: { current: number; limit: number | null } };
     services: { key: string; webSockets: unknown }[];
   };
   const api = services.find(({ key }) => key === "api")?.webSockets;
-  return { open: load.webSockets, limit: load.webSocketLimit, api };
+  return { all: load.webSockets, open: load.webSockets.current, api };
 };
 
 describe("beyond", () => {
@@ -79,7 +79,7 @@ describe("beyond", () => {
     await eventually(() => upstream.received.some((text) => text.startsWith("GET /plain")));
     const isTotal = gauge === "webSockets";
     const api = { current: 1, limit: isTotal ? null : 1 };
-    expect(await numbers(gateway)).toEqual({ open: 1, limit: isTotal ? 1 : null, api });
+    expect(await numbers(gateway)).toEqual({ all: { current: 1, limit: isTotal ? 1 : null }, open: 1, api });
 
     first.destroy();
     await eventually(async () => (await explained(gateway, second)) === "forward");
