@@ -52,5 +52,6 @@ export function createParser(
 export function parserRefusal(code: string | undefined): GatewayError {
   if (code === "HPE_HEADER_OVERFLOW") return new GatewayError("HEADERS_TOO_LARGE");
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new GatewayError("REQUEST_TIMEOUT");
+  if (code === "HPE_INVALID_URL") return new GatewayError("INVALID_PATH");
   return new GatewayError("INVALID_REQUEST");
 }

@@ -66,6 +66,7 @@ describe("a malformed request is refused in the gateway's form, the connection i
     ["an absolute-form target with port 99999", get("http://localhost:99999/"), 400, "INVALID_PATH"],
     ["OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "INVALID_PATH"],
     ["a fragment", get("/proxy/api/#x"), 400, "INVALID_PATH"],
+    ["a control character in the target", get("/proxy/api/a\x01b"), 400, "INVALID_PATH"],
     ["CONNECT", "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\r\n", 405, "METHOD_NOT_ALLOWED"],
     ["TRACE", "TRACE /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "METHOD_NOT_ALLOWED"],
     ["TRACE on the control plane", "TRACE /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "METHOD_NOT_ALLOWED"],
