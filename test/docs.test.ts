@@ -87,6 +87,12 @@ describe("the pages that people write", () => {
     expect(links.filter((link) => !existsSync(join(root, dirname(page), link)))).toEqual([]);
   });
 
+  it("lead to every decision", () => {
+    const index = inRepository("docs/decisions/README.md");
+    const decisions = readdirSync(join(root, "docs/decisions")).filter((name) => name !== "README.md");
+    expect(decisions.filter((name) => !index.includes(`(${name})`))).toEqual([]);
+  });
+
   it("name only commands that exist", () => {
     const { scripts } = JSON.parse(inRepository("package.json")) as { scripts: Record<string, string> };
     const named = pages.flatMap((page) =>
