@@ -1,4 +1,4 @@
-/** What the caller may do with this service: methods, upgrades and body size, all known before anything is sent. */
+/** What the caller's key and this service let it do: permissions and addresses; methods, upgrades and body size. All known before anything is sent. */
 import type { Caller } from "../callers/callers.ts";
 import { decideProxyPermission } from "../callers/decide-issued.ts";
 import { GatewayError } from "../errors.ts";
