@@ -53,7 +53,7 @@ export const CATALOGUE = {
   UPSTREAM_CREDENTIAL_MISSING: {
     status: 401,
     title: "Upstream credential missing",
-    hint: "Set the variable or file that the message names and restart, or set `auth.required` to false for this service.",
+    hint: "Set the variable that the message names and restart, or put it into .env and reload; a file is taken up by itself. Or set `auth.required` to false for this service.",
     proxyStatus: "proxy_configuration_error",
   },
   ORIGIN_NOT_ALLOWED: {

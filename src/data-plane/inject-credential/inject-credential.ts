@@ -42,7 +42,9 @@ function missingWords(credential: CredentialSource | undefined) {
   if (credential?.withheld !== undefined) return credential.withheld;
   const source = credential?.source ?? "its secret";
   const hint =
-    credential?.path === undefined ? `Set ${source} and restart.` : `Put the secret into ${credential.path}.`;
+    credential?.path === undefined
+      ? `Set ${source} and restart, or put it into .env and reload.`
+      : `Put the secret into ${credential.path}.`;
   return { message: `${source} holds none.`, hint };
 }
 
