@@ -89,7 +89,8 @@ function wordsOf({ id, reason, count, required }: KeyRefusal, key: IssuedKeyStat
     case "revoked":
       return `${who} was revoked and was presented ${plural(count, "time")}`;
     case "permission":
-      return `${who} lacked ${required} (${plural(count, "request")})`;
+      // Others may have lacked something else: what is kept is the last.
+      return `${who} lacked ${required} (${count === 1 ? "1 request" : `the last of ${count} requests`})`;
     case "address":
       return `${who} was presented from an address that it is not for (${plural(count, "request")})`;
   }
