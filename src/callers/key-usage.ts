@@ -2,8 +2,10 @@
  * How often each issued key was used, and when it was last.
  * Invariant: noting a use waits for nothing and allocates nothing; what a crash takes is at most one interval of it.
  */
+
+import { isObject } from "../is-object.ts";
 import { openPeriodicFile } from "../stores/periodic-file.ts";
-import { isObject, readState } from "../stores/state-file.ts";
+import { readState } from "../stores/state-file.ts";
 
 /** Between two writes, ms. */
 const SAVE_INTERVAL_MS = 5_000;

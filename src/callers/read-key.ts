@@ -1,6 +1,7 @@
 /** What is wanted of a key, as `/manage/keys` and the command line take it, field by field. Invariant: every problem at once, and what is not understood grants nothing. */
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
+import { isObject } from "../is-object.ts";
 import { parseAddressRange } from "./allowed-addresses.ts";
 import { parsePermission } from "./permissions.ts";
 
@@ -63,9 +64,8 @@ export function readRotation(body: unknown): { readonly graceSeconds: number } {
 }
 
 function read(body: unknown, fields: Fields, needed: readonly string[]): ReadKey {
-  const isObject = typeof body === "object" && body !== null && !Array.isArray(body);
-  const given: Readonly<Record<string, unknown>> = isObject ? { ...body } : {};
-  const details: Record<string, readonly string[]> = isObject ? {} : { body: ["allowed: an object"] };
+  const given = isObject(body) ? body : {};
+  const details: Record<string, readonly string[]> = isObject(body) ? {} : { body: ["allowed: an object"] };
   for (const name of needed) if (given[name] === undefined) details[name] = ["found nothing"];
   for (const [name, value] of Object.entries(given)) {
     const check = Object.hasOwn(fields, name) ? fields[name] : undefined;

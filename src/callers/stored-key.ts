@@ -1,5 +1,5 @@
 /** An issued key as it is stored, by its id. Invariant: nothing in it, and nothing it is known by, is a part of the key. */
-import { isObject } from "../stores/state-file.ts";
+import { isObject } from "../is-object.ts";
 import { randomBase62 } from "./issued-key.ts";
 
 export interface StoredKey {

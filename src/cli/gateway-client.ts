@@ -5,7 +5,7 @@
 import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { text } from "node:stream/consumers";
-import { isObject } from "../stores/state-file.ts";
+import { isObject } from "../is-object.ts";
 import { CliFailure, refused } from "./cli-failure.ts";
 import { type GatewayAddress, readGatewayAddress } from "./gateway-address.ts";
 

@@ -2,7 +2,7 @@
 import { text } from "node:stream/consumers";
 import { parseText } from "../config/document.ts";
 import { readTextFile } from "../config/read-file.ts";
-import { isObject } from "../stores/state-file.ts";
+import { isObject } from "../is-object.ts";
 import { CliFailure } from "./cli-failure.ts";
 
 export interface ServiceOptions {

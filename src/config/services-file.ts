@@ -4,6 +4,7 @@
  * credential ever goes to another address.
  */
 import { z } from "zod";
+import { isObject } from "../is-object.ts";
 import { type ParsedDocument, parseText } from "./document.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import { showPath, showText, showWord } from "./problems.ts";
@@ -157,9 +158,6 @@ function foreignBaseUrls(key: string, preset: ServiceInput, entry: unknown): Fou
       text: `found another address beside the preset's credential, allowed: ${origin}/…, or an entry with a baseUrl and auth of its own`,
     }));
 }
-
-const isObject = (value: unknown): value is Entries =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const hasBaseUrl = (entry: unknown) => isObject(entry) && Object.hasOwn(entry, "baseUrl");
 

@@ -5,6 +5,7 @@
 import type { FoundKey } from "../callers/key-index.ts";
 import type { Journal } from "../stores/journal.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { maskTexts } from "../telemetry/redact.ts";
 
 /** Whoever makes a change, as far as it is known. */
 export interface Author {
@@ -41,7 +42,7 @@ export function createAudit(
   return {
     async record({ caller, address, requestId }, change) {
       const entry = { time: new Date().toISOString(), caller, address, requestId, ...change };
-      const masked = mapTexts(bounded(entry), mask) as AuditEntry;
+      const masked = maskTexts(bounded(entry), mask);
       const { time: _, ...line } = masked;
       logger.info(
         { audit: line },
@@ -69,11 +70,4 @@ function bounded(entry: AuditEntry): AuditEntry {
     ...(before === undefined ? {} : { before: short(before) }),
     ...(after === undefined ? {} : { after: short(after) }),
   };
-}
-
-function mapTexts(value: unknown, map: (text: string) => string): unknown {
-  if (typeof value === "string") return map(value);
-  if (Array.isArray(value)) return value.map((item) => mapTexts(item, map));
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, mapTexts(member, map)]));
 }

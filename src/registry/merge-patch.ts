@@ -1,4 +1,5 @@
 /** JSON Merge Patch (RFC 7396): members of the patch replace those of the target, null takes them away, lists are replaced whole. */
+import { isObject } from "../is-object.ts";
 
 export function mergePatch(target: unknown, patch: unknown): unknown {
   if (!isObject(patch)) return patch;
@@ -9,8 +10,4 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
   }
   // fromEntries defines members, so that even `__proto__` is only a name.
   return Object.fromEntries(merged);
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

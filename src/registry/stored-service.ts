@@ -1,5 +1,5 @@
 /** A service that was added, or changed, over REST: as it is stored. */
-import { isObject } from "../stores/state-file.ts";
+import { isObject } from "../is-object.ts";
 
 export interface StoredService {
   /** As the caller wrote it, by the schema of the services file. */

@@ -1,7 +1,9 @@
 /** The ledger with a memory that outlives the process: an exhausted quota stays exhausted over a restart. */
+
+import { isObject } from "../is-object.ts";
 import { type Account, createLedger, type Ledger, type MemoryLedger } from "./ledger.ts";
 import { openPeriodicFile } from "./periodic-file.ts";
-import { isObject, readState } from "./state-file.ts";
+import { readState } from "./state-file.ts";
 
 /** Between two writes, ms. */
 const SAVE_INTERVAL_MS = 1_000;

@@ -1,6 +1,8 @@
 /** Records in a file: each change is on the disk before it is answered for. */
+
+import { isObject } from "../is-object.ts";
 import { createRecords, type Records, type StoredRecord } from "./records.ts";
-import { isObject, readState, replaceState, type State } from "./state-file.ts";
+import { readState, replaceState, type State } from "./state-file.ts";
 
 type IsValue<T> = (value: unknown) => value is T;
 

@@ -4,6 +4,7 @@
  * read stops the start: it never counts as empty.
  */
 import { readFileSync } from "node:fs";
+import { isObject } from "../is-object.ts";
 import { NotDurable, replaceFile } from "./replace-file.ts";
 
 /** Of the form of the file; a program that knows only older ones refuses to touch it. */
@@ -87,8 +88,4 @@ function readIfThere(path: string): string | undefined {
     const isText = code !== "ERR_ENCODING_INVALID_ENCODED_DATA";
     throw new StateFileUnusable(path, isText ? `reading it failed with ${code}` : "it is not UTF-8 text");
   }
-}
-
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

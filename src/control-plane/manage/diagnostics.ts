@@ -1,6 +1,6 @@
 /** What is wrong, with evidence and the mend: all checks, run when asked for. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import { maskTexts } from "../mask-texts.ts";
+import { maskTexts } from "../../telemetry/redact.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";

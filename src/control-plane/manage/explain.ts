@@ -5,10 +5,11 @@
 import { validateHeaderName, validateHeaderValue } from "node:http";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { GatewayError } from "../../errors.ts";
+import { isObject } from "../../is-object.ts";
 import { isProxied } from "../../perimeter/client-request.ts";
 import type { RequestToExplain } from "../../registry/explanation.ts";
+import { maskTexts } from "../../telemetry/redact.ts";
 import { Breaker } from "../breaker.ts";
-import { maskTexts } from "../mask-texts.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -137,14 +138,7 @@ export function addExplainRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPl
 
 /** @throws GatewayError VALIDATION_ERROR */
 function readRequest(body: unknown): Omit<RequestToExplain, "address"> {
-  const isObject = typeof body === "object" && body !== null && !Array.isArray(body);
-  const {
-    method,
-    path,
-    headers = {},
-    caller,
-    ...others
-  }: Readonly<Record<string, unknown>> = isObject ? { ...body } : {};
+  const { method, path, headers = {}, caller, ...others } = isObject(body) ? body : {};
   const details: Record<string, string[]> = {};
   if (!isMethod(method)) details.method = ["allowed: the name of a method, such as GET"];
   if (!isTarget(path)) details.path = ["allowed: a path that begins with /proxy/<service>, and its query"];
