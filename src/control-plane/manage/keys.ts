@@ -160,6 +160,6 @@ const noStore: Parameters<OpenAPIHono<CallerEnv>["use"]>[1] = async (context, ne
   context.header("Cache-Control", "no-store");
 };
 
-function show({ permissions, allowIps, ...item }: ListedKey) {
-  return { ...item, permissions: [...permissions], allowIps: [...allowIps] };
+function show(item: ListedKey) {
+  return { ...item, permissions: [...item.permissions], allowIps: [...item.allowIps] };
 }
