@@ -4,7 +4,7 @@
  * addresses turn up. Each table has a limit; beyond it what is oldest goes. Single tries from a million addresses therefore push out
  * counts, never a lock: that would take ten tries from each of as many addresses as there is room for.
  */
-import { addressKey } from "../limits/limiters.ts";
+import { addressKey } from "../limits/address-key.ts";
 
 const TRIES = 10;
 const WINDOW_MS = 60_000;

@@ -2,9 +2,9 @@
  * Our own rate limits: fixed windows by rate-limiter-flexible, one limiter a service, used by both planes.
  * Invariant: the number of keys in memory is bounded, whatever addresses and callers turn up.
  */
-import ipaddr from "ipaddr.js";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import type { Service } from "../config/schema.ts";
+import { addressKey } from "./address-key.ts";
 
 /** Keys counted one by one in a window; what comes after them shares one count. About 510 bytes each. */
 const KEYS_LIMIT = 50_000;
@@ -84,17 +84,6 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
         },
       ),
   };
-}
-
-/** One bucket a client: IPv4-mapped addresses are IPv4, and an IPv6 client owns its whole /64. */
-export function addressKey(address: string): string {
-  if (!ipaddr.isValid(address)) return address;
-  const parsed = ipaddr.process(address);
-  if (parsed.kind() === "ipv4") return parsed.toString();
-  return `${(parsed as ipaddr.IPv6).parts
-    .slice(0, 4)
-    .map((part) => part.toString(16))
-    .join(":")}::/64`;
 }
 
 /** Remembers which keys have a count of their own in this window and sends the rest to one shared count. */

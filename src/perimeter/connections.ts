@@ -5,7 +5,7 @@
  */
 import type { Server } from "node:http";
 import type { Socket } from "node:net";
-import { addressKey } from "../limits/limiters.ts";
+import { addressKey } from "../limits/address-key.ts";
 import { AddressCounts } from "./address-counts.ts";
 import { createStallSweep } from "./stall-sweep.ts";
 import { type ConnectionCap, SURPLUS_LIMIT, Surplus } from "./surplus.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { addressKey, createLimiter } from "../../src/limits/limiters.ts";
+import { addressKey } from "../../src/limits/address-key.ts";
+import { createLimiter } from "../../src/limits/limiters.ts";
 import { pushRateLimitFields, refusalFields } from "../../src/limits/rate-limit-fields.ts";
 
 const subject = (address: string, callerId = "a") => ({ address, callerId });

@@ -1,7 +1,7 @@
 /** MAX_CONNECTIONS_PER_ADDRESS: whoever opens too many keeps nobody else out, and is told why. */
 import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
-import { addressKey } from "../../src/limits/limiters.ts";
+import { addressKey } from "../../src/limits/address-key.ts";
 import { AddressCounts } from "../../src/perimeter/address-counts.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";

@@ -65,3 +65,14 @@ test("does not count what the gateway itself refuses", async () => {
     expect.objectContaining({ key: "api", credential: expect.objectContaining({ refused: null }) }),
   );
 });
+
+test("that a token file holds nothing is told to a caller without where it lies", async () => {
+  const upstream = await startUpstream();
+  const auth = { type: "bearer", tokenFile: "secrets/of-the-operator" } as const;
+  const { url, directory } = await startGateway({ services: { api: { baseUrl: upstream.url, auth } } });
+  const text = await (await fetch(`${url}/proxy/api/`)).text();
+  expect(text).toContain("UPSTREAM_CREDENTIAL_MISSING");
+  expect(text).not.toContain("of-the-operator");
+  expect(text).not.toContain(directory);
+  expect(upstream.requests).toHaveLength(0);
+});

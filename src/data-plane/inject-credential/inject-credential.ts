@@ -40,12 +40,12 @@ export function prepareCredential(service: Pick<Service, "auth" | "credential">)
 
 function missingWords(credential: CredentialSource | undefined) {
   if (credential?.withheld !== undefined) return credential.withheld;
+  // Where files lie is for operators, who see it in /manage.
+  if (credential?.path !== undefined) {
+    return { message: "its token file holds none.", hint: "Put the secret into the file that `tokenFile` names." };
+  }
   const source = credential?.source ?? "its secret";
-  const hint =
-    credential?.path === undefined
-      ? `Set ${source} and restart, or put it into .env and reload.`
-      : `Put the secret into ${credential.path}.`;
-  return { message: `${source} holds none.`, hint };
+  return { message: `${source} holds none.`, hint: `Set ${source} and restart, or put it into .env and reload.` };
 }
 
 /** The refusal of a service whose required credential is missing; undefined when the request may go. */

@@ -1,0 +1,13 @@
+/** What an address is counted under, by limits, the lock-out and the cap on connections alike. */
+import ipaddr from "ipaddr.js";
+
+/** One bucket a client: IPv4-mapped addresses are IPv4, and an IPv6 client owns its whole /64. */
+export function addressKey(address: string): string {
+  if (!ipaddr.isValid(address)) return address;
+  const parsed = ipaddr.process(address);
+  if (parsed.kind() === "ipv4") return parsed.toString();
+  return `${(parsed as ipaddr.IPv6).parts
+    .slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(":")}::/64`;
+}
