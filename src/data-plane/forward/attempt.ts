@@ -35,6 +35,8 @@ export interface AttemptOwner {
   readonly deadline: Deadline;
   /** Told what the attempt says of the upstream, before the question below. Only the first word of an attempt counts. */
   judge(outcome: AttemptOutcome): void;
+  /** Asked of an attempt that has waited for a connection. @returns why it must not be made any more. */
+  reenter(): GatewayError | undefined;
   /** The request may be sent twice, and can be. */
   readonly isReplayable: boolean;
   /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
@@ -77,6 +79,15 @@ export class Attempt implements AnswerListener {
 
   onWaited(waitedMs: number): void {
     this.#forwarding.exchange.connectionWaitMs += waitedMs;
+  }
+
+  onTurn(): boolean {
+    const refusal = this.#forwarding.reenter();
+    if (refusal === undefined) return true;
+    // It was never made.
+    this.#forwarding.exchange.attempts--;
+    this.#finish({ kind: "failed", error: refusal });
+    return false;
   }
 
   onRequestStart(flow: Flow): void {
