@@ -6,7 +6,7 @@ import type { BreakerState } from "../../src/registry/breaker-state.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
-import { startUpstream } from "../support/upstream.ts";
+import { startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 interface Seen {
   readonly breaker: BreakerState;
@@ -80,4 +80,21 @@ test("the one attempt of a half-open breaker may wait for its connection, and le
   expect([await first, await waiting].map(codeOf)).toEqual([200, 200]);
   expect(upstream.requests).toHaveLength(6);
   expect(await seen(gateway)).toMatchObject({ breaker: { state: "closed" }, connections: { running: 0, queued: 0 } });
+});
+
+test("uploads that stop, and whose upstream then gives up on them, do not open the breaker; those that are whole do", async () => {
+  const upstream = await startRawUpstream((socket, received) => {
+    if (received.endsWith("half")) socket.destroy();
+  });
+  const api = { baseUrl: upstream.url, breaker: { minRequests: 4, openMs: 60_000 } };
+  const gateway = await startGateway({ services: { api } });
+  for (let i = 0; i < 6; i++) {
+    const stopping = await openSocket(gateway.port);
+    stopping.write("POST /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf");
+    await eventually(() => stopping.received.includes("UPSTREAM_UNREACHABLE"));
+  }
+  expect((await seen(gateway)).breaker).toMatchObject({ state: "closed", failures: 0, requests: 0 });
+  const whole = (body: string) => fetch(`${gateway.url}/proxy/api/`, { method: "POST", body });
+  for (let i = 0; i < 4; i++) expect((await whole("all that is sent is half")).status).toBe(502);
+  expect((await seen(gateway)).breaker).toMatchObject({ state: "open", failures: 4, requests: 4 });
 });

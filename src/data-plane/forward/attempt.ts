@@ -39,6 +39,8 @@ export interface AttemptOwner {
   reenter(): GatewayError | undefined;
   /** The request may be sent twice, and can be. */
   readonly isReplayable: boolean;
+  /** The upstream could take more of the body than the client has sent. */
+  readonly isWaitingForClient: boolean;
   /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined;
 }
@@ -159,7 +161,9 @@ export class Attempt implements AnswerListener {
     const isStale = this.#dispatched?.isStale(error) ?? false;
     if (isStale && this.#forwarding.isReplayable) return this.#finish({ kind: "stale" });
     const failure = explainFailure(error, service);
-    this.#forwarding.judge(isStale ? undefined : failure);
+    // An upstream may give up on a client that stopped inside its upload: nobody can say then whose fault it is.
+    const isClients = this.#flow !== undefined && this.#forwarding.isWaitingForClient;
+    this.#forwarding.judge(isStale || isClients ? undefined : failure);
     const afterMs = isFinal(failure) ? undefined : this.#forwarding.waitBeforeRetry(undefined, undefined);
     this.#finish(
       afterMs === undefined ? { kind: "failed", error: failure } : { kind: "again", afterMs, error: failure },
