@@ -35,8 +35,12 @@ export interface AttemptOwner {
   readonly deadline: Deadline;
   /** Told what the attempt says of the upstream, before the question below. Only the first word of an attempt counts. */
   judge(outcome: AttemptOutcome): void;
+  /** Asked of an attempt that has waited for a connection. @returns why it must not be made any more. */
+  reenter(): GatewayError | undefined;
   /** The request may be sent twice, and can be. */
   readonly isReplayable: boolean;
+  /** The upstream could take more of the body than the client has sent. */
+  readonly isWaitingForClient: boolean;
   /** ms to wait before another attempt; undefined when there must be none. @param status undefined: no answer at all. */
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined;
 }
@@ -77,6 +81,15 @@ export class Attempt implements AnswerListener {
 
   onWaited(waitedMs: number): void {
     this.#forwarding.exchange.connectionWaitMs += waitedMs;
+  }
+
+  onTurn(): boolean {
+    const refusal = this.#forwarding.reenter();
+    if (refusal === undefined) return true;
+    // It was never made.
+    this.#forwarding.exchange.attempts--;
+    this.#finish({ kind: "failed", error: refusal });
+    return false;
   }
 
   onRequestStart(flow: Flow): void {
@@ -148,7 +161,9 @@ export class Attempt implements AnswerListener {
     const isStale = this.#dispatched?.isStale(error) ?? false;
     if (isStale && this.#forwarding.isReplayable) return this.#finish({ kind: "stale" });
     const failure = explainFailure(error, service);
-    this.#forwarding.judge(isStale ? undefined : failure);
+    // An upstream may give up on a client that stopped inside its upload: nobody can say then whose fault it is.
+    const isClients = this.#flow !== undefined && this.#forwarding.isWaitingForClient;
+    this.#forwarding.judge(isStale || isClients ? undefined : failure);
     const afterMs = isFinal(failure) ? undefined : this.#forwarding.waitBeforeRetry(undefined, undefined);
     this.#finish(
       afterMs === undefined ? { kind: "failed", error: failure } : { kind: "again", afterMs, error: failure },

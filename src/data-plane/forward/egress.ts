@@ -11,6 +11,7 @@ import { buildConnector, errors } from "undici";
 import { isLoopbackHost } from "../../config/hosts.ts";
 import type { Service } from "../../config/schema.ts";
 import { forbiddenBecause } from "./address-ranges.ts";
+import { shareLookups } from "./share-lookups.ts";
 
 /** How the connections of one service are made. */
 export interface DialOptions {
@@ -32,7 +33,7 @@ export interface EgressPolicy {
   readonly resolve?: Resolve;
 }
 
-type Resolve = (
+export type Resolve = (
   hostname: string,
   options: LookupAllOptions,
   callback: (error: NodeJS.ErrnoException | null, found: LookupAddress[]) => void,
@@ -55,6 +56,7 @@ class EgressError extends Error {
 export function createDial({ service, pem, isTlsStrict, socketPath, egress }: DialOptions): Dial {
   const { servername } = service.tls;
   const connectors = new Map<number, buildConnector.connector>();
+  const resolve = shareLookups(egress.resolve ?? lookup);
 
   /** By port, because a name is checked where it is resolved, and that place is told no port. */
   function connectorFor(port: number): buildConnector.connector {
@@ -66,7 +68,7 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
         rejectUnauthorized: isTlsStrict,
         ...pem,
         ...(servername === undefined ? {} : { servername }),
-        ...(socketPath === undefined ? { lookup: checkedLookup(egress, port) } : { socketPath }),
+        ...(socketPath === undefined ? { lookup: checkedLookup(egress, resolve, port) } : { socketPath }),
       });
       connectors.set(port, connector);
     }
@@ -103,8 +105,7 @@ const portOf = ({ port, protocol }: Pick<DialTarget, "port" | "protocol">) =>
   Number(port) || (protocol === "https:" ? 443 : 80);
 
 /** Resolves a name and leaves of its addresses those that may be dialled; an error when none may. */
-function checkedLookup(egress: EgressPolicy, port: number): LookupFunction {
-  const { resolve = lookup } = egress;
+function checkedLookup(egress: EgressPolicy, resolve: Resolve, port: number): LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, found) => {
       if (error !== null) return callback(error, []);

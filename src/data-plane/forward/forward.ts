@@ -36,6 +36,8 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   #failure: GatewayError | undefined;
   /** Of the attempt under way. */
   #pass = NO_PASS;
+  /** Of the attempt before, where it had no answer. */
+  #lastFailure: GatewayError | undefined;
 
   constructor(exchange: Exchange, route: Route, request: UpstreamRequest, parts: ForwardParts) {
     this.exchange = exchange;
@@ -55,11 +57,10 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
       pushLength(request, exchange);
       this.isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
       const onKept = this.isReplayable ? "any" : "proven";
-      let lastFailure: GatewayError | undefined;
       for (let on: Choice = onKept; ; ) {
         const refusal = on === "new" ? undefined : decideConnection(route.prepared, this.parts.retryAfterS);
         if (refusal !== undefined) throw refusal;
-        this.#enter(lastFailure);
+        this.#enter();
         this.#attempt = new Attempt(this);
         if (exchange.res.closed) return;
         this.#attempt.begin(on);
@@ -74,9 +75,9 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
         }
         this.#retries++;
         if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
-        lastFailure = end.error;
+        this.#lastFailure = end.error;
         const open = decideBreaker(route.prepared);
-        if (open !== undefined) throw lastFailure ?? open;
+        if (open !== undefined) throw this.#lastFailure ?? open;
         const held = await exchange.quota?.enter(Math.floor(this.deadline.remainingMs));
         if (held !== undefined) throw held;
         await exchange.stepIn(exchange.queuedMs + this.deadline.remainingMs);
@@ -92,6 +93,16 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   judge(outcome: AttemptOutcome): void {
     settleBreaker(this.route.prepared, this.#pass, outcome);
     this.#pass = NO_PASS;
+  }
+
+  /** What has waited for a connection is of the state that the breaker has now, not of the one in which it began to wait. */
+  reenter(): GatewayError | undefined {
+    const { prepared } = this.route;
+    this.judge(undefined);
+    const open = decideBreaker(prepared);
+    if (open !== undefined) return this.#lastFailure ?? open;
+    this.#pass = enterBreaker(prepared);
+    return undefined;
   }
 
   waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined {
@@ -134,9 +145,9 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   }
 
   /** Begins an attempt. @throws GatewayError where the breaker lets none through. */
-  #enter(lastFailure: GatewayError | undefined): void {
+  #enter(): void {
     const { prepared } = this.route;
-    this.#pass = enterBreaker(prepared, lastFailure);
+    this.#pass = enterBreaker(prepared, this.#lastFailure);
     if (this.exchange.attempts === 0) prepared.retryBudget.deposit();
   }
 

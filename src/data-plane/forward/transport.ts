@@ -16,6 +16,8 @@ import { Waiter } from "./transport/waiter.ts";
 export interface AnswerListener {
   /** It had to wait for a connection, which is over: it has one, or gave up. */
   onWaited(waitedMs: number): void;
+  /** There is a connection for it now. @returns whether it is still to be sent: much may have become known while it waited. */
+  onTurn(): boolean;
   onRequestStart(flow: Flow): void;
   /** Also called for informational answers (1xx). Names are lower-case; a repeated header is an array. */
   onResponseStart(flow: Flow, status: number, headers: AnswerHeaders, reason?: string): void;
@@ -100,9 +102,11 @@ export function createTransport(
   const busyCount = () => connections.size - idleCount;
 
   function serveNext(): void {
-    if (isClosed || busyCount() >= maxConnections) return;
-    const waiter = waiting.shift();
-    if (waiter !== undefined) waiter.begin(connectionFor(waiter.request.origin, waiter.on));
+    while (!isClosed && busyCount() < maxConnections) {
+      const waiter = waiting.shift();
+      if (waiter === undefined) return;
+      if (waiter.takeTurn()) waiter.begin(connectionFor(waiter.request.origin, waiter.on));
+    }
   }
 
   function connectionFor(origin: string, on: Choice): Connection {

@@ -12,6 +12,7 @@ import type { PreparedService } from "../prepared-service.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
 import { enterBreaker, settleBreaker } from "./breaker-gate.ts";
 import { createDialAgent } from "./dial-agent.ts";
+import type { DialTarget } from "./egress.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
@@ -47,7 +48,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
   }
 
   /** The request, on its way, with http-proxy-3's own listeners on it. */
-  function dial({ exchange, route, request, head }: Upgrade): ClientRequest {
+  function send({ exchange, route, request, head }: Upgrade, onSocket: DialTarget["onSocket"]): ClientRequest {
     let upstreamRequest: ClientRequest | undefined;
     const take = (made: ClientRequest) => {
       // http-proxy-3 would decode, merge and encode it again.
@@ -56,7 +57,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     };
     proxy.once("proxyReqWs", take);
     try {
-      proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, proxyOptions(route));
+      proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, proxyOptions(route, onSocket));
     } finally {
       proxy.off("proxyReqWs", take);
     }
@@ -95,7 +96,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       const pass = enterBreaker(route.prepared);
       exchange.attempts = 1;
       exchange.quota?.sent();
-      const handshake = await shakeHands(upgrade, dial).catch((error: GatewayError) => {
+      const handshake = await shakeHands(upgrade, send).catch((error: GatewayError) => {
         settleBreaker(route.prepared, pass, error);
         throw error;
       });
@@ -141,13 +142,13 @@ function handshakeRequest({ headers }: UpstreamRequest): Partial<IncomingMessage
   return { method: "GET", url: "/", httpVersion: "1.1", httpVersionMajor: 1, headers: byName };
 }
 
-function proxyOptions(route: Route): ServerOptions {
+function proxyOptions(route: Route, onSocket: DialTarget["onSocket"]): ServerOptions {
   const { host } = new URL(route.base.origin);
   return {
     // A stand-in: the agent connects, and TLS is its business.
     target: { protocol: "http:", host, hostname: host, port: 0 },
     headers: { host },
-    agent: createDialAgent(route.prepared.dial, route.base.origin),
+    agent: createDialAgent(route.prepared.dial, route.base.origin, onSocket),
     ignorePath: true,
     prependPath: false,
   };

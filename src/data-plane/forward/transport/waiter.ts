@@ -24,10 +24,14 @@ export class Waiter implements Dispatched {
     return this.#connection === undefined;
   }
 
-  /** Called when it has been taken out of the queue. */
+  /** Called when it has been taken out of the queue. @returns whether it is to `begin`. */
+  takeTurn(): boolean {
+    this.#listener.onWaited(performance.now() - this.#since);
+    return this.#listener.onTurn();
+  }
+
   begin(connection: Connection): void {
     this.#connection = connection;
-    this.#listener.onWaited(performance.now() - this.#since);
     connection.dispatch(this.request, this.#listener);
   }
 

@@ -37,14 +37,18 @@ export type Handshake =
 
 type UpgradeListener = (answer: IncomingMessage, socket: Socket, head: Buffer) => void;
 
-/** @param dial sends the request. @throws GatewayError */
-export function shakeHands(upgrade: Upgrade, dial: (upgrade: Upgrade) => ClientRequest): Promise<Handshake> {
+/** @param onSocket shown the socket while it is still connecting. */
+type SendUpgrade = (upgrade: Upgrade, onSocket: (socket: Socket) => void) => ClientRequest;
+
+/** @param send sends the request. @throws GatewayError */
+export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handshake> {
   const { exchange, route } = upgrade;
   const { service } = route.prepared;
   const client = exchange.req.socket;
 
   return new Promise((resolve, reject) => {
     let upstreamRequest: ClientRequest | undefined;
+    let connection: Socket | undefined;
     let isOver = false;
     const early = readAhead(client);
     const deadline = setTimeout(
@@ -67,20 +71,27 @@ export function shakeHands(upgrade: Upgrade, dial: (upgrade: Upgrade) => ClientR
     function fail(error: GatewayError): void {
       if (!isFirst()) return;
       reject(error);
-      upstreamRequest?.destroy();
+      abandon();
     }
     function end(handshake: Handshake): void {
       if (!isFirst()) return;
       resolve(handshake);
       if (handshake.kind !== "client-left") return;
-      upstreamRequest?.destroy();
+      abandon();
       client.destroy();
+    }
+    function abandon(): void {
+      upstreamRequest?.destroy();
+      // node:http lets one that is being made be made, and whoever comes and goes would not be counted for so long.
+      connection?.destroy(new Error("nobody waits for this connection"));
     }
 
     exchange.onClose = onClientEnd;
     if (isOver) return;
     try {
-      upstreamRequest = dial(upgrade);
+      upstreamRequest = send(upgrade, (socket) => {
+        connection = socket;
+      });
     } catch (cause) {
       return fail(new GatewayError("INTERNAL_ERROR", { cause }));
     }

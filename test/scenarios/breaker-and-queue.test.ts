@@ -1,0 +1,100 @@
+/** Where the breaker meets the queue for connections, and clients that make an upstream fail. */
+import type { ServerResponse } from "node:http";
+import { expect, test } from "vitest";
+import type { ServiceInput } from "../../src/config/schema.ts";
+import type { BreakerState } from "../../src/registry/breaker-state.ts";
+import { eventually } from "../support/eventually.ts";
+import { startGateway, type TestGateway } from "../support/gateway.ts";
+import { openSocket, rawRequest } from "../support/raw-request.ts";
+import { startRawUpstream, startUpstream } from "../support/upstream.ts";
+
+interface Seen {
+  readonly breaker: BreakerState;
+  readonly connections: { readonly running: number; readonly queued: number };
+}
+
+async function seen({ url }: TestGateway): Promise<Seen> {
+  const { services } = (await (await fetch(`${url}/status`)).json()) as { services: (Seen & { key: string })[] };
+  return services.find(({ key }) => key === "api") as Seen;
+}
+
+/** One connection to an upstream that answers 500 to `/bad`, 200 to `/good`, and to the rest when it is told to. */
+async function startNarrow(service: Partial<ServiceInput> = {}) {
+  const held: ServerResponse[] = [];
+  const upstream = await startUpstream((req, res) => {
+    req.resume();
+    if (req.url === "/bad") res.writeHead(500).end();
+    else if (req.url === "/good") res.end("ok");
+    else held.push(res);
+  });
+  const api = { baseUrl: upstream.url, maxConnections: 1, retries: 0, ...service };
+  const gateway = await startGateway({ services: { api } });
+  const get = (path: string) => fetch(`${gateway.url}/proxy/api${path}`);
+  const queued = (count: number) => eventually(async () => (await seen(gateway)).connections.queued === count);
+  return { held, upstream, gateway, get, queued };
+}
+
+const codeOf = ({ status, headers }: Response) => headers.get("x-proxy-error") ?? status;
+
+test("what waits for a connection when the breaker opens is refused at once, and not one of it is sent", async () => {
+  const { held, upstream, gateway, get, queued } = await startNarrow({ breaker: { minRequests: 4, openMs: 60_000 } });
+  const first = get("/held");
+  await eventually(() => held.length === 1);
+  const waiting: Promise<Response>[] = [];
+  for (let i = 0; i < 20; i++) {
+    waiting.push(get("/bad"));
+    await queued(i + 1);
+  }
+  held[0]?.end("ok");
+  expect((await first).status).toBe(200);
+  const codes = (await Promise.all(waiting)).map(codeOf);
+  expect(codes.slice(0, 3)).toEqual([500, 500, 500]);
+  expect(codes.slice(3)).toEqual(new Array(17).fill("CIRCUIT_OPEN"));
+  expect(upstream.requests).toHaveLength(4);
+  expect(gateway.exchanges().at(-1)).toMatchObject({ outcome: "refused:CIRCUIT_OPEN", attempts: 0 });
+  expect(await seen(gateway)).toMatchObject({ breaker: { state: "open" }, connections: { running: 0, queued: 0 } });
+});
+
+test("the one attempt of a half-open breaker may wait for its connection, and leave its place to the next", async () => {
+  const breaker = { minRequests: 4, openMs: 20 };
+  const { held, upstream, gateway, get, queued } = await startNarrow({ ws: true, breaker });
+  const first = get("/held");
+  await eventually(() => held.length === 1);
+  // They need no connection of the service's.
+  const upgrade =
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+  for (let i = 0; i < 4; i++) {
+    await rawRequest(gateway.port, `GET /proxy/api/bad HTTP/1.1\r\nHost: localhost\r\n${upgrade}\r\n\r\n`);
+  }
+  await eventually(async () => (await seen(gateway)).breaker.state === "half-open");
+  const leaving = await openSocket(gateway.port);
+  leaving.write("GET /proxy/api/bad HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  await queued(1);
+  expect(codeOf(await get("/good"))).toBe("CIRCUIT_OPEN");
+  leaving.destroy();
+  await queued(0);
+  const waiting = get("/good");
+  await queued(1);
+  expect(codeOf(await get("/good"))).toBe("CIRCUIT_OPEN");
+  held[0]?.end("ok");
+  expect([await first, await waiting].map(codeOf)).toEqual([200, 200]);
+  expect(upstream.requests).toHaveLength(6);
+  expect(await seen(gateway)).toMatchObject({ breaker: { state: "closed" }, connections: { running: 0, queued: 0 } });
+});
+
+test("uploads that stop, and whose upstream then gives up on them, do not open the breaker; those that are whole do", async () => {
+  const upstream = await startRawUpstream((socket, received) => {
+    if (received.endsWith("half")) socket.destroy();
+  });
+  const api = { baseUrl: upstream.url, breaker: { minRequests: 4, openMs: 60_000 } };
+  const gateway = await startGateway({ services: { api } });
+  for (let i = 0; i < 6; i++) {
+    const stopping = await openSocket(gateway.port);
+    stopping.write("POST /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf");
+    await eventually(() => stopping.received.includes("UPSTREAM_UNREACHABLE"));
+  }
+  expect((await seen(gateway)).breaker).toMatchObject({ state: "closed", failures: 0, requests: 0 });
+  const whole = (body: string) => fetch(`${gateway.url}/proxy/api/`, { method: "POST", body });
+  for (let i = 0; i < 4; i++) expect((await whole("all that is sent is half")).status).toBe(502);
+  expect((await seen(gateway)).breaker).toMatchObject({ state: "open", failures: 4, requests: 4 });
+});
