@@ -99,7 +99,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     refreshTokens: generations.refreshTokens,
     async drain(delayMs, timeoutMs) {
       lasting.instance.isDraining = true;
-      generations.drainQuotas(delayMs + timeoutMs * WAITING_SHARE);
+      generations.drainWaiting(delayMs + timeoutMs * WAITING_SHARE);
       await wait(delayMs);
       return closeAll(timeoutMs);
     },
@@ -109,7 +109,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   };
 }
 
-/** Of the time to end: whoever waits for a quota until then has the rest of it to be served, or told that it is not. */
+/** Of the time to end: whoever waits for a quota or a connection until then has the rest of it to be served, or told that it is not. */
 const WAITING_SHARE = 0.8;
 
 /** A listener with the fork between the two planes of the generation that is current when a request comes in. */

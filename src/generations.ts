@@ -28,8 +28,8 @@ export interface Generations {
   inTurn<T>(change: () => T | Promise<T>): Promise<T>;
   /** Of each service now, with what is under way on those that were replaced or removed. */
   measured(): MeasuredService[];
-  /** From now on nobody waits for a quota longer than until then. */
-  drainQuotas(withinMs: number): void;
+  /** From now on nobody waits for a quota, or for a connection, longer than until then. */
+  drainWaiting(withinMs: number): void;
   close(): Promise<void>;
 }
 
@@ -178,8 +178,12 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
         quota: measuredQuota(now().current.upstreams.get(key)?.prepared.quota?.describe()),
       }));
     },
-    drainQuotas(withinMs) {
-      for (const { prepared } of now().current.upstreams.values()) prepared.quota?.drain(withinMs);
+    drainWaiting(withinMs) {
+      const all = () => now().current.upstreams.values();
+      for (const { prepared } of all()) prepared.quota?.drain(withinMs);
+      setTimeout(() => {
+        for (const { prepared } of all()) prepared.transport.drain();
+      }, withinMs).unref();
     },
     async close() {
       stopWatching();

@@ -46,10 +46,10 @@ const ServiceStatus = z
       .strictObject({
         open: z.int(),
         idle: z.int(),
-        running: z.int().describe("those with a request"),
+        busy: z.int().describe("those with a request"),
         limit: z.int(),
-        queued: z.int().describe("requests that wait for one"),
-        queueLimit: z.int(),
+        pending: z.int().describe("requests that wait for one"),
+        pendingLimit: z.int(),
       })
       .describe("to the upstream; WebSockets are not counted"),
     quota: z
@@ -110,7 +110,7 @@ const route = createRoute({
           ...{ rateLimit: null, inFlight: { current: 0, limit: null }, ws: false },
           webSockets: { current: 0, limit: null },
           breaker: { state: "closed", failures: 0, requests: 12, retryAfter: null },
-          connections: { open: 2, idle: 2, running: 0, limit: 1_024, queued: 0, queueLimit: 4_096 },
+          connections: { open: 2, idle: 2, busy: 0, limit: 1_024, pending: 0, pendingLimit: 4_096 },
           quota: {
             ...{ mode: "hold", waiting: 0 },
             tightest: { bucket: "core", remaining: 4_321, limit: 5_000, resetIn: 1_512 },

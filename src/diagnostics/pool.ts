@@ -33,8 +33,8 @@ export const pool: ServiceCheck = {
     const descriptors = context.descriptors();
     const problems: Problem[] = [];
     if (slots.isFull) problems.push({ find: FINDS.full, words: `all ${limit} places of ${service.key} are taken` });
-    if (state.queued > 0) {
-      const words = `all ${state.limit} connections to ${service.key} are busy, with ${plural(state.queued, "request")} waiting for one`;
+    if (state.pending > 0) {
+      const words = `all ${state.limit} connections to ${service.key} are busy, with ${plural(state.pending, "request")} waiting for one`;
       problems.push({ find: FINDS.waiting, words });
     }
     if (descriptors !== null && descriptors.open > descriptors.limit * NEAR) {

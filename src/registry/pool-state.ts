@@ -5,11 +5,11 @@ export interface PoolState {
   /** Of these, without a request. */
   readonly idle: number;
   /** Of these, with one. */
-  readonly running: number;
+  readonly busy: number;
   /** `maxConnections`. */
   readonly limit: number;
   /** Requests that wait for one. */
-  readonly queued: number;
+  readonly pending: number;
   /** `maxPending`. */
-  readonly queueLimit: number;
+  readonly pendingLimit: number;
 }

@@ -63,7 +63,7 @@ export function addServiceGauges(services: () => Iterable<MeasuredService>, regi
     return ({ connections }) => connections?.[name];
   };
   gauge("upstream_connections_open", "Connections to the upstream, WebSockets left out", of("open"));
-  gauge("upstream_connections_busy", "Of these, with a request", of("running"));
+  gauge("upstream_connections_busy", "Of these, with a request", of("busy"));
   gauge("upstream_connections_limit", "maxConnections", of("limit"));
-  gauge("upstream_requests_waiting", "Requests that wait for a connection", of("queued"));
+  gauge("upstream_requests_pending", "Requests that wait for a connection", of("pending"));
 }

@@ -10,7 +10,7 @@ import { startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 interface Seen {
   readonly breaker: BreakerState;
-  readonly connections: { readonly running: number; readonly queued: number };
+  readonly connections: { readonly busy: number; readonly pending: number };
 }
 
 async function seen({ url }: TestGateway): Promise<Seen> {
@@ -30,20 +30,20 @@ async function startNarrow(service: Partial<ServiceInput> = {}) {
   const api = { baseUrl: upstream.url, maxConnections: 1, retries: 0, ...service };
   const gateway = await startGateway({ services: { api } });
   const get = (path: string) => fetch(`${gateway.url}/proxy/api${path}`);
-  const queued = (count: number) => eventually(async () => (await seen(gateway)).connections.queued === count);
-  return { held, upstream, gateway, get, queued };
+  const pending = (count: number) => eventually(async () => (await seen(gateway)).connections.pending === count);
+  return { held, upstream, gateway, get, pending };
 }
 
 const codeOf = ({ status, headers }: Response) => headers.get("x-proxy-error") ?? status;
 
 test("what waits for a connection when the breaker opens is refused at once, and not one of it is sent", async () => {
-  const { held, upstream, gateway, get, queued } = await startNarrow({ breaker: { minRequests: 4, openMs: 60_000 } });
+  const { held, upstream, gateway, get, pending } = await startNarrow({ breaker: { minRequests: 4, openMs: 60_000 } });
   const first = get("/held");
   await eventually(() => held.length === 1);
   const waiting: Promise<Response>[] = [];
   for (let i = 0; i < 20; i++) {
     waiting.push(get("/bad"));
-    await queued(i + 1);
+    await pending(i + 1);
   }
   held[0]?.end("ok");
   expect((await first).status).toBe(200);
@@ -52,12 +52,12 @@ test("what waits for a connection when the breaker opens is refused at once, and
   expect(codes.slice(3)).toEqual(new Array(17).fill("CIRCUIT_OPEN"));
   expect(upstream.requests).toHaveLength(4);
   expect(gateway.exchanges().at(-1)).toMatchObject({ outcome: "refused:CIRCUIT_OPEN", attempts: 0 });
-  expect(await seen(gateway)).toMatchObject({ breaker: { state: "open" }, connections: { running: 0, queued: 0 } });
+  expect(await seen(gateway)).toMatchObject({ breaker: { state: "open" }, connections: { busy: 0, pending: 0 } });
 });
 
 test("the one attempt of a half-open breaker may wait for its connection, and leave its place to the next", async () => {
   const breaker = { minRequests: 4, openMs: 20 };
-  const { held, upstream, gateway, get, queued } = await startNarrow({ ws: true, breaker });
+  const { held, upstream, gateway, get, pending } = await startNarrow({ ws: true, breaker });
   const first = get("/held");
   await eventually(() => held.length === 1);
   // They need no connection of the service's.
@@ -69,17 +69,17 @@ test("the one attempt of a half-open breaker may wait for its connection, and le
   await eventually(async () => (await seen(gateway)).breaker.state === "half-open");
   const leaving = await openSocket(gateway.port);
   leaving.write("GET /proxy/api/bad HTTP/1.1\r\nHost: localhost\r\n\r\n");
-  await queued(1);
+  await pending(1);
   expect(codeOf(await get("/good"))).toBe("CIRCUIT_OPEN");
   leaving.destroy();
-  await queued(0);
+  await pending(0);
   const waiting = get("/good");
-  await queued(1);
+  await pending(1);
   expect(codeOf(await get("/good"))).toBe("CIRCUIT_OPEN");
   held[0]?.end("ok");
   expect([await first, await waiting].map(codeOf)).toEqual([200, 200]);
   expect(upstream.requests).toHaveLength(6);
-  expect(await seen(gateway)).toMatchObject({ breaker: { state: "closed" }, connections: { running: 0, queued: 0 } });
+  expect(await seen(gateway)).toMatchObject({ breaker: { state: "closed" }, connections: { busy: 0, pending: 0 } });
 });
 
 test("uploads that stop, and whose upstream then gives up on them, do not open the breaker; those that are whole do", async () => {

@@ -550,7 +550,7 @@ describe("limits and room", () => {
     expect(byId("pool:api")).toMatchObject({
       status: "warn",
       summary: "all 1 places of api are taken",
-      evidence: { inFlight: { current: 1, limit: 1 }, connections: { open: 1, running: 1 } },
+      evidence: { inFlight: { current: 1, limit: 1 }, connections: { open: 1, busy: 1 } },
     });
     expect(byId("pressure")).toMatchObject({ status: "warn", summary: "1 request shed since the start" });
   });

@@ -192,9 +192,9 @@ test("a request that goes again is not refused where no other may wait any more"
   calls.push(ask("/waits"));
   await eventually(async () => {
     const { services } = (await (await fetch(`${gateway.url}/status`)).json()) as {
-      services: { key: string; connections: { queued: number } }[];
+      services: { key: string; connections: { pending: number } }[];
     };
-    return services.find(({ key }) => key === "api")?.connections.queued === 1;
+    return services.find(({ key }) => key === "api")?.connections.pending === 1;
   });
   end(waiting.shift() as Received);
   for (let i = 0; i < 2; i++) {

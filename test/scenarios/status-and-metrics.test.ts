@@ -74,7 +74,7 @@ describe("/status", () => {
       rateLimit: { maxRequests: 50, windowMs: 60_000, per: "service", remaining: 49, resetIn: expect.any(Number) },
       inFlight: { current: 1, limit: 7 },
       breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
-      connections: { open: 1, idle: 0, running: 1, limit: 1024, queued: 0, queueLimit: 4096 },
+      connections: { open: 1, idle: 0, busy: 1, limit: 1024, pending: 0, pendingLimit: 4096 },
       quota: { mode: "observe", waiting: 0, tightest: null },
       ws: false,
       webSockets: { current: 0, limit: null },

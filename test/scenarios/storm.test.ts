@@ -171,20 +171,21 @@ async function changeServices(gateway: TestGateway, url: string, chance: Chance,
 interface Told {
   readonly inFlight: { readonly current: number };
   readonly webSockets: { readonly current: number };
-  readonly connections: { readonly running: number; readonly queued: number };
+  readonly connections: { readonly busy: number; readonly pending: number };
 }
 
 /** Everything that is taken now, by its name: nothing, when all is over. */
 async function taken(gateway: TestGateway): Promise<Record<string, number>> {
   const { load, services } = (await (await fetch(`${gateway.url}/status`)).json()) as {
-    load: { inFlight: { current: number }; webSockets: number };
+    load: Pick<Told, "inFlight" | "webSockets">;
     services: (Told & { key: string })[];
   };
-  const found: Record<string, number> = { "all in flight": load.inFlight.current, "all WebSockets": load.webSockets };
+  const { inFlight: all, webSockets: open } = load;
+  const found: Record<string, number> = { "all in flight": all.current, "all WebSockets": open.current };
   for (const { key, inFlight, webSockets, connections } of services) {
-    const { running, queued } = connections;
+    const { busy, pending } = connections;
     Object.assign(found, { [`${key}, in flight`]: inFlight.current, [`${key}, WebSockets`]: webSockets.current });
-    Object.assign(found, { [`${key}, running`]: running, [`${key}, queued`]: queued });
+    Object.assign(found, { [`${key}, busy`]: busy, [`${key}, pending`]: pending });
   }
   const quotas = JSON.stringify((await manage(gateway, "GET", "/quota")).body);
   for (const [, name, count] of quotas.matchAll(/"(inFlight|waiting)":(-?\d+)/g)) {

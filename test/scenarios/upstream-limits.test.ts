@@ -48,8 +48,8 @@ async function start(service: Partial<ServiceInput>, env: Record<string, string>
 
 interface Pool {
   readonly open: number;
-  readonly running: number;
-  readonly queued: number;
+  readonly busy: number;
+  readonly pending: number;
 }
 
 async function poolOf({ url }: TestGateway, key = "slow"): Promise<Pool> {
@@ -59,8 +59,8 @@ async function poolOf({ url }: TestGateway, key = "slow"): Promise<Pool> {
   return services.find((service) => service.key === key)?.connections as Pool;
 }
 
-const queued = (gateway: TestGateway, count: number) =>
-  eventually(async () => (await poolOf(gateway)).queued === count, `${count} to wait`);
+const pending = (gateway: TestGateway, count: number) =>
+  eventually(async () => (await poolOf(gateway)).pending === count, `${count} to wait`);
 
 const codeOf = async (answer: Response) =>
   (await answer.json()) as { code: string; pressure: unknown; message: string };
@@ -74,7 +74,7 @@ describe("300 callers of a slow upstream", () => {
     expect(upstream.requests.length).toBe(20);
     expect(upstream.sockets.size).toBe(20);
     expect(await poolOf(gateway)).toEqual({
-      ...{ open: 20, idle: 0, running: 20, limit: 20, queued: 50, queueLimit: 50 },
+      ...{ open: 20, idle: 0, busy: 20, limit: 20, pending: 50, pendingLimit: 50 },
     });
 
     for (const answer of answers) {
@@ -90,7 +90,7 @@ describe("300 callers of a slow upstream", () => {
     expect([other.status, other.headers.get("x-proxy-queue-duration")]).toEqual([200, null]);
     const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
     expect(metrics).toContain('byteproxy_upstream_connections_busy{service="slow"} 20\n');
-    expect(metrics).toContain('byteproxy_upstream_requests_waiting{service="slow"} 50\n');
+    expect(metrics).toContain('byteproxy_upstream_requests_pending{service="slow"} 50\n');
 
     answerAll();
     await Promise.all(calls);
@@ -98,7 +98,7 @@ describe("300 callers of a slow upstream", () => {
     expect(served.length).toBe(70);
     expect(served.filter(({ headers }) => headers.has("x-proxy-queue-duration")).length).toBe(50);
     expect(mostSockets()).toBe(20);
-    expect(await poolOf(gateway)).toMatchObject({ running: 0, queued: 0 });
+    expect(await poolOf(gateway)).toMatchObject({ busy: 0, pending: 0 });
   });
 
   test("are told beforehand by explain and by the diagnostics", async () => {
@@ -113,7 +113,7 @@ describe("300 callers of a slow upstream", () => {
     await eventually(() => held.length === 1);
     expect((await explain()).verdict).toBe("forward");
     calls.push(ask("/2"));
-    await queued(gateway, 1);
+    await pending(gateway, 1);
     expect((await explain()).refusal?.message).toBe("1 requests wait for a connection to slow; its maxPending is 1.");
     const { checks } = (await (await fetch(`${gateway.url}/manage/diagnostics`)).json()) as {
       checks: { id: string; status: string; summary: string }[];
@@ -134,11 +134,34 @@ describe("a request that waits for a connection", () => {
     await eventually(() => held.length === 1);
     for (let i = 1; i <= 4; i++) {
       calls.push(ask(`/${i}`));
-      await queued(gateway, i);
+      await pending(gateway, i);
     }
     answerAll();
     for (const call of calls) expect((await call).status).toBe(200);
     expect(paths()).toEqual(["/0", "/1", "/2", "/3", "/4"]);
+  });
+
+  test("does not count towards the time that the upstream then has", async () => {
+    const upstream = await startUpstream((_, res) => setTimeout(() => res.end("slow"), 250));
+    const service = { baseUrl: upstream.url, maxConnections: 1, timeoutMs: 400, retries: 0 };
+    const gateway = await startGateway({ services: { slow: service } });
+    const ask = async () => (await fetch(`${gateway.url}/proxy/slow/`)).status;
+    // The second has the connection after 250 ms, and would have 150 left.
+    expect(await Promise.all([ask(), ask()])).toEqual([200, 200]);
+  });
+
+  test("ends when the gateway does: it is told so, and only what was sent holds up the end", async () => {
+    const { gateway, ask, answerAll, paths } = await start({ maxConnections: 1 });
+    const first = ask("/first");
+    await eventually(() => paths().length === 1);
+    const second = ask("/second");
+    await pending(gateway, 1);
+    const drained = gateway.drain(0, 500);
+    const answer = await second;
+    expect([answer.status, (await codeOf(answer)).code]).toEqual([503, "SHUTTING_DOWN"]);
+    answerAll();
+    expect([(await first).status, await drained]).toEqual([200, 0]);
+    expect(paths()).toEqual(["/first"]);
   });
 
   test("until its deadline is refused, body or not, and the upstream never saw it", async () => {
@@ -166,13 +189,13 @@ describe("a request that waits for a connection", () => {
     await eventually(() => held.length === 1);
     const leaving = new AbortController();
     const left = ask("/left", { signal: leaving.signal }).catch(() => "left");
-    await queued(gateway, 1);
+    await pending(gateway, 1);
     expect((await ask("/refused")).status).toBe(503);
     leaving.abort();
     expect(await left).toBe("left");
-    await queued(gateway, 0);
+    await pending(gateway, 0);
     const second = ask("/second");
-    await queued(gateway, 1);
+    await pending(gateway, 1);
     answerAll();
     expect([(await first).status, (await second).status]).toEqual([200, 200]);
     expect(paths()).toEqual(["/first", "/second"]);
@@ -183,7 +206,7 @@ describe("a request that waits for a connection", () => {
     const calls = [ask("/old")];
     await eventually(() => held.length === 1);
     calls.push(ask("/waits"));
-    await queued(gateway, 1);
+    await pending(gateway, 1);
     const services = { slow: { baseUrl: upstream.url, maxConnections: 2 } };
     writeFileSync(join(gateway.directory, "services.json"), JSON.stringify({ services }));
     await gateway.reload();
@@ -198,7 +221,7 @@ describe("a request that waits for a connection", () => {
     const calls = [ask("/old")];
     await eventually(() => held.length === 1);
     calls.push(ask("/waits"));
-    await queued(gateway, 1);
+    await pending(gateway, 1);
     writeFileSync(join(gateway.directory, "services.json"), JSON.stringify({ services: {} }));
     await gateway.reload();
     for (const call of calls) expect((await call).status).toBe(502);
@@ -317,7 +340,7 @@ test("every place is given back, whatever ended its request", async () => {
   };
   await Promise.allSettled(Array.from({ length: 140 }, (_, i) => call(i)));
   await eventually(async () => {
-    const { running, queued: waiting, open } = await poolOf(gateway);
-    return running === 0 && waiting === 0 && open <= 5;
+    const { busy, pending: waiting, open } = await poolOf(gateway);
+    return busy === 0 && waiting === 0 && open <= 5;
   }, "all places to be free");
 });

@@ -81,6 +81,8 @@ export class Attempt implements AnswerListener {
 
   onWaited(waitedMs: number): void {
     this.#forwarding.exchange.connectionWaitMs += waitedMs;
+    // The upstream has all of its time from then on: else it would be blamed for those who came late to it.
+    this.#forwarding.deadline.extend(waitedMs);
   }
 
   onTurn(): boolean {

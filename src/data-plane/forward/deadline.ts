@@ -55,6 +55,11 @@ export class Deadline {
     if (this.#phase === "client-idle") this.#enter("headers", this.#timeoutMs, this.#touchedAt);
   }
 
+  /** The exchange waited for something else than its upstream. */
+  extend(ms: number): void {
+    this.#touchedAt += ms;
+  }
+
   /** The headers are here: from now on only silence counts. @param idleMs 0 for no limit. */
   enterBody(now: number, idleMs: number): void {
     this.#touchedAt = now;

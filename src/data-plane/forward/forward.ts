@@ -9,7 +9,7 @@ import type { AnswerParts } from "./answer-headers.ts";
 import { Attempt, type AttemptOwner } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, settleBreaker } from "./breaker-gate.ts";
 import { NO_PASS } from "./circuit-breaker.ts";
-import { decideConnection, waitedInVain } from "./connection-limit.ts";
+import { decideConnection, decideDrain, waitedInVain } from "./connection-limit.ts";
 import { DEFAULT_IDLE_MS, Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
 import { answerTimeout } from "./explain-failure.ts";
 import { type BodyWatcher, RequestBody } from "./request-body.ts";
@@ -59,7 +59,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
       const onKept = this.isReplayable ? "any" : "proven";
       for (let on: Choice = onKept; ; ) {
         const refusal = on === "new" ? undefined : decideConnection(route.prepared, this.parts.retryAfterS);
-        if (refusal !== undefined) throw refusal;
+        if (refusal !== undefined) throw this.#lastFailure ?? refusal;
         this.#enter();
         this.#attempt = new Attempt(this);
         if (exchange.res.closed) return;
@@ -99,8 +99,8 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   reenter(): GatewayError | undefined {
     const { prepared } = this.route;
     this.judge(undefined);
-    const open = decideBreaker(prepared);
-    if (open !== undefined) return this.#lastFailure ?? open;
+    const refusal = decideDrain(prepared) ?? decideBreaker(prepared);
+    if (refusal !== undefined) return this.#lastFailure ?? refusal;
     this.#pass = enterBreaker(prepared);
     return undefined;
   }

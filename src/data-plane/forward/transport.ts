@@ -61,9 +61,13 @@ export interface Dispatched {
 export interface Transport {
   /** All connections are busy, and no more may wait for one. */
   readonly isFull: boolean;
+  /** The process ends: nobody waits any more. */
+  readonly isDraining: boolean;
   /** Sends one request as soon as there is a connection for it; every outcome, errors included, goes to the listener. */
   dispatch(request: TransportRequest, listener: AnswerListener, on: Choice): Dispatched | undefined;
   connections(): PoolState;
+  /** From now on nobody waits; it is the turn of those who do, to be refused. */
+  drain(): void;
   close(): Promise<void>;
 }
 
@@ -77,6 +81,7 @@ export function createTransport(
   const idle = new Map<string, Connection[]>();
   const waiting: Waiter[] = [];
   let idleCount = 0;
+  let isDraining = false;
   let isClosed = false;
 
   const owner: ConnectionOwner = {
@@ -145,7 +150,10 @@ export function createTransport(
 
   return {
     get isFull() {
-      return busyCount() >= maxConnections && waiting.length >= maxPending;
+      return busyCount() >= maxConnections && (waiting.length >= maxPending || isDraining);
+    },
+    get isDraining() {
+      return isDraining;
     },
     dispatch(request, listener, on) {
       // A retry that comes too late must not open what was closed.
@@ -166,11 +174,15 @@ export function createTransport(
     connections: () => ({
       open: connections.size,
       idle: idleCount,
-      running: busyCount(),
+      busy: busyCount(),
       limit: maxConnections,
-      queued: waiting.length,
-      queueLimit: maxPending,
+      pending: waiting.length,
+      pendingLimit: maxPending,
     }),
+    drain() {
+      isDraining = true;
+      for (const waiter of waiting.splice(0)) waiter.takeTurn();
+    },
     async close() {
       isClosed = true;
       for (const waiter of waiting.splice(0)) waiter.fail(new errors.ClientDestroyedError());
