@@ -140,7 +140,7 @@ describe("a WebSocket", () => {
     const { gateway, connect } = await start();
     const socket = connect();
     await once(socket, "open");
-    expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({ load: { webSockets: 1 } });
+    expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({ load: { webSockets: { current: 1 } } });
     socket.send("0123456789");
     await once(socket, "message");
     expect(gateway.exchanges()).toEqual([]);
