@@ -149,7 +149,7 @@ describe("a WebSocket", () => {
     const [line] = await eventually(() => gateway.exchanges().length > 0 && gateway.exchanges());
     // Frame headers and the close frames count too: 6 + 10 + 6 masked, 2 + 10 + 2 not.
     expect(line).toMatchObject({ status: 101, outcome: "relayed", attempts: 1, bytesIn: 22, bytesOut: 14 });
-    expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({ load: { webSockets: 0 } });
+    expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({ load: { webSockets: { current: 0 } } });
   });
 
   test("goes to a versioned base", async () => {
