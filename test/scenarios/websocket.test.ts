@@ -140,7 +140,9 @@ describe("a WebSocket", () => {
     const { gateway, connect } = await start();
     const socket = connect();
     await once(socket, "open");
-    expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({ load: { webSockets: { current: 1 } } });
+    expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({
+      load: { webSockets: { current: 1 } },
+    });
     socket.send("0123456789");
     await once(socket, "message");
     expect(gateway.exchanges()).toEqual([]);
@@ -149,7 +151,9 @@ describe("a WebSocket", () => {
     const [line] = await eventually(() => gateway.exchanges().length > 0 && gateway.exchanges());
     // Frame headers and the close frames count too: 6 + 10 + 6 masked, 2 + 10 + 2 not.
     expect(line).toMatchObject({ status: 101, outcome: "relayed", attempts: 1, bytesIn: 22, bytesOut: 14 });
-    expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({ load: { webSockets: { current: 0 } } });
+    expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({
+      load: { webSockets: { current: 0 } },
+    });
   });
 
   test("goes to a versioned base", async () => {
