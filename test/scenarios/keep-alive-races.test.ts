@@ -91,6 +91,9 @@ describe.each([
   });
 });
 
+/** A connection that is open for so long behind its first answer is taken for one that is kept. */
+const SETTLED_MS = 10;
+
 describe("a POST", () => {
   test("is never sent twice: what was written to a connection that closed under it is a 502", async () => {
     const { ask, lines } = await start((one) => void (one.turn <= 2 ? one.socket.write(OK) : end(one)));
@@ -106,10 +109,12 @@ describe("a POST", () => {
       one.socket.write(OK);
       setTimeout(() => one.socket.end(), 2);
     });
-    const answers = [];
-    for (let i = 0; i < 20; i++) answers.push((await ask(`/${i}`, POST)).status);
-    // A process that stands still for some ms may still meet the end.
-    expect(answers.filter((status) => status !== 200).length).toBeLessThan(3);
+    for (let i = 0; i < 20; i++) {
+      const before = performance.now();
+      const { status } = await ask(`/${i}`, POST);
+      // Where the process stood still that long, the connection seemed to be kept, and its end may have been met.
+      if (performance.now() - before < SETTLED_MS) expect(status).toBe(200);
+    }
     expect(new Set(received.map(({ line }) => line)).size).toBe(20);
     expect(received.length).toBe(20);
   });
