@@ -173,3 +173,15 @@ function ask(agent: Agent, url: string): Promise<{ status: number | undefined; t
     req.end();
   });
 }
+
+test("a request that pauses before its next attempt is told that the gateway ends, and does not hold it up", async () => {
+  const upstream = await startUpstream((_, res) => res.writeHead(503, { "Retry-After": "20" }).end());
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const asked = fetch(`${gateway.url}/proxy/api/`);
+  await eventually(() => upstream.requests.length === 1);
+  const drained = gateway.drain(0, 500);
+  const answer = await asked;
+  const { code } = (await answer.json()) as { code: string };
+  expect([answer.status, code, await drained]).toEqual([503, "SHUTTING_DOWN", 0]);
+  expect(upstream.requests).toHaveLength(1);
+});

@@ -16,10 +16,10 @@ export function decideConnection({ service, transport }: Limited, retryAfterS: n
   return refuseForLoad({ gauge: "pending", value, limit, setting: "its maxPending", words }, retryAfterS);
 }
 
-/** For one that waits when the process ends: what is under way may take all the time that is left. */
+/** For one that waits, for a connection or for its next attempt, when the process ends: what is under way may take all the time that is left. */
 export function decideDrain({ service, transport }: Limited): GatewayError | undefined {
   if (!transport.isDraining) return undefined;
-  const message = `The gateway ends before a connection to ${service.key} became free.`;
+  const message = `The gateway ends before ${service.key} could be asked.`;
   return new GatewayError("SHUTTING_DOWN", { message });
 }
 

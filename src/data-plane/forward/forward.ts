@@ -5,6 +5,7 @@
 import { GatewayError } from "../../errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
+import type { PreparedService } from "../prepared-service.ts";
 import type { AnswerParts } from "./answer-headers.ts";
 import { Attempt, type AttemptOwner } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, settleBreaker } from "./breaker-gate.ts";
@@ -74,10 +75,10 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
           continue;
         }
         this.#retries++;
-        if (!(await pauseUnlessGone(end.afterMs, exchange))) return;
+        if (!(await pauseUnlessGone(end.afterMs, exchange, route.prepared))) return;
         this.#lastFailure = end.error;
-        const open = decideBreaker(route.prepared);
-        if (open !== undefined) throw this.#lastFailure ?? open;
+        const over = decideDrain(route.prepared) ?? decideBreaker(route.prepared);
+        if (over !== undefined) throw this.#lastFailure ?? over;
         const held = await exchange.quota?.enter(Math.floor(this.deadline.remainingMs));
         if (held !== undefined) throw held;
         await exchange.stepIn(exchange.queuedMs + this.deadline.remainingMs);
@@ -183,17 +184,18 @@ function pushLength({ headers, body }: UpstreamRequest, exchange: Exchange): voi
   if (announced !== undefined && (body !== null || announced === "0")) headers.push("Content-Length", announced);
 }
 
-/** False when the client left in the meantime. */
-function pauseUnlessGone(ms: number, exchange: Exchange): Promise<boolean> {
+/** False when the client left in the meantime. It is over early when the process ends. */
+function pauseUnlessGone(ms: number, exchange: Exchange, { transport }: PreparedService): Promise<boolean> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => {
-      exchange.onClose = undefined;
-      resolve(true);
-    }, ms);
-    exchange.onClose = () => {
+    const end = (isThere: boolean) => {
       clearTimeout(timer);
-      resolve(false);
+      stopListening();
+      exchange.onClose = undefined;
+      resolve(isThere);
     };
+    const timer = setTimeout(end, ms, true);
+    const stopListening = transport.onDrain(() => end(true));
+    exchange.onClose = () => end(false);
   });
 }
 

@@ -68,6 +68,8 @@ export interface Transport {
   connections(): PoolState;
   /** From now on nobody waits; it is the turn of those who do, to be refused. */
   drain(): void;
+  /** Told once, when it drains. @returns what takes it back. */
+  onDrain(listener: () => void): () => void;
   close(): Promise<void>;
 }
 
@@ -80,6 +82,7 @@ export function createTransport(
   /** By origin, the one that was used last at the end: the others are left to end by themselves. */
   const idle = new Map<string, Connection[]>();
   const waiting: Waiter[] = [];
+  const drainListeners = new Set<() => void>();
   let idleCount = 0;
   let isDraining = false;
   let isClosed = false;
@@ -182,6 +185,11 @@ export function createTransport(
     drain() {
       isDraining = true;
       for (const waiter of waiting.splice(0)) waiter.takeTurn();
+      for (const listener of drainListeners) listener();
+    },
+    onDrain(listener) {
+      drainListeners.add(listener);
+      return () => drainListeners.delete(listener);
     },
     async close() {
       isClosed = true;
