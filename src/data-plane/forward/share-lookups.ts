@@ -16,9 +16,15 @@ export function shareLookups(resolve: Resolve): Resolve {
     }
     const callbacks = [callback];
     underWay.set(question, callbacks);
-    resolve(hostname, options, (error, found) => {
+    try {
+      resolve(hostname, options, (error, found) => {
+        underWay.delete(question);
+        for (const each of callbacks) each(error, found);
+      });
+    } catch (error) {
+      // Nobody will be called back: whoever comes next must ask anew.
       underWay.delete(question);
-      for (const each of callbacks) each(error, found);
-    });
+      throw error;
+    }
   };
 }
