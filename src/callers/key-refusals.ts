@@ -37,6 +37,14 @@ const WORDS: Readonly<Record<KeyRefusalReason, string>> = {
   address: "was presented from an address that it is not for",
 };
 
+/** Of a permission that is kept, characters. */
+const REQUIRED_LIMIT = 256;
+
+/** Not cut in the middle, where half a secret would stand that nothing masks: beyond the limit the path is left out. */
+function shortOf(required: string): string {
+  return required.length <= REQUIRED_LIMIT ? required : required.split(":", 2).join(":");
+}
+
 /** @param warn told in words, at most once an hour for each key and reason. */
 export function createKeyRefusals(
   warn: (fields: { readonly key: string; readonly required?: string | undefined }, words: string) => void,
@@ -56,7 +64,7 @@ export function createKeyRefusals(
   return {
     note,
     noteError(id, { code, extra }) {
-      if (code === "INSUFFICIENT_PERMISSIONS") note(id, "permission", String(extra.required));
+      if (code === "INSUFFICIENT_PERMISSIONS") note(id, "permission", shortOf(String(extra.required)));
       else if (code === "IP_NOT_ALLOWED") note(id, "address");
     },
     list: () => [...refusals.values()].map(({ saidAt: _, ...refusal }) => refusal),

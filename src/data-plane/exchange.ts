@@ -28,7 +28,7 @@ export class Exchange {
   attempts = 0;
   /** ms that it waited for the upstream's quota; 0 when it did not have to. */
   queuedMs = 0;
-  /** ms that it waited for a connection to the upstream, over all attempts: a part of the time that its deadline allows. */
+  /** ms that it waited for a connection to the upstream, over all attempts; its deadline does not count it. */
   connectionWaitMs = 0;
   bytesIn = 0;
   bytesOut = 0;

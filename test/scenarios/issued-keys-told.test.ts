@@ -83,6 +83,15 @@ test("a key that lacks a part of /manage is told of, too, and its uses there are
   expect(body).toMatchObject({ uses: 1, lastUsedAt: expect.any(String) });
 });
 
+test("of a path that is long the check keeps the service and the method, and no part of the path", async () => {
+  const gateway = await start();
+  const { key } = await issue(gateway);
+  expect((await ask(gateway, key, `/proxy/api/${"x".repeat(4_000)}`, "POST")).status).toBe(403);
+  const summary = (await check(gateway, "keys"))?.summary;
+  expect(summary).toContain("lacked api:POST (1 request)");
+  expect(gateway.logText()).not.toContain('"required":"api:POST:/');
+});
+
 test("key-debug tells which issued key was presented, in which state, and whether it may come from here", async () => {
   const gateway = await start();
   const { id, key } = await issue(gateway, { allowIps: ["192.0.2.1"] });

@@ -85,7 +85,15 @@ describe.each([
     await eventually(() => attempts().length === 4);
     expect(attempts()).toEqual([1, 2, 2, 2]);
     expect(received.map(({ turn, connection }) => [connection, turn])).toEqual([
-      ...[[1, 1], [1, 2], [2, 1], [2, 2], [3, 1], [3, 2], [4, 1]], // biome-ignore format: pairs in a row
+      ...[
+        [1, 1],
+        [1, 2],
+        [2, 1],
+        [2, 2],
+        [3, 1],
+        [3, 2],
+        [4, 1],
+      ],
     ]);
     expect(received.slice(-2).map(({ body }) => body)).toEqual(["all of it", "all of it"]);
   });
