@@ -2,7 +2,7 @@
 import { GatewayError } from "../errors.ts";
 import type { Caller } from "./callers.ts";
 import { overridesIn } from "./override-headers.ts";
-import { type ManagePart, requiredFor } from "./permissions.ts";
+import { type ManagePart, methodToJudge, requiredFor } from "./permissions.ts";
 
 /** Within no pattern: only who may use every path may use it. */
 const ANY_PATH = "%";
@@ -27,8 +27,8 @@ export function decideProxyPermission(caller: Caller, asked: AskedOfProxy): Gate
   if (!allowsProxy(serviceKey, method, path)) return refusePermission(requiredFor(serviceKey, method, path));
   const overrides = overridesIn(rawHeaders);
   if (overrides === undefined) return undefined;
-  // It must be allowed as what it is, and as all that it may be taken for.
-  for (const other of [method, ...overrides.methods]) {
+  // It must be allowed as what it is, and as all that it may be taken for; each once, however long the list is that a caller sends.
+  for (const other of new Set([method, ...overrides.methods].map(methodToJudge))) {
     if (overrides.isOfAnyPath && !allowsProxy(serviceKey, other, ANY_PATH))
       return refusePermission(requiredFor(serviceKey, other, ANY_PATH));
     if (!allowsProxy(serviceKey, other, path)) return refusePermission(requiredFor(serviceKey, other, path));

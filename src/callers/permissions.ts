@@ -170,6 +170,11 @@ export function requiredFor(service: string, method: string, path: string): stri
   return compilePermissions([exact]).allowsProxy(service, method, path) ? exact : `${service}:${action}`;
 }
 
+/** The method, or one that stands for all that no permission can name: those are judged alike. */
+export function methodToJudge(method: string): string {
+  return KNOWN_METHODS.has(method) ? method : "OTHER";
+}
+
 function isAction(action: string): boolean {
   return action === "read" || action === "write" || action === "*" || KNOWN_METHODS.has(action);
 }

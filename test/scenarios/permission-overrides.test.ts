@@ -1,5 +1,8 @@
 /** Headers by which an upstream may be told to take a request for another one, which the key does not allow. */
 import { expect, test } from "vitest";
+import { decideProxyPermission } from "../../src/callers/decide-issued.ts";
+import type { FoundKey } from "../../src/callers/key-index.ts";
+import { compilePermissions } from "../../src/callers/permissions.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -29,4 +32,22 @@ test.each<[string, string, number, number]>([
   expect(await ask(await issue("api:read"))).toBe(all);
   expect(await ask(await issue("api:*"))).toBe(200);
   expect(await ask(PROXY_KEY)).toBe(200);
+});
+
+test("thousands of methods in one such header are judged as the few kinds that they are", () => {
+  let judged = 0;
+  const permissions = {
+    ...compilePermissions(["api:*:/**"]),
+    allowsProxy: () => {
+      judged++;
+      return true;
+    },
+  };
+  const issued = { permissions, allowsAddress: () => true } as unknown as FoundKey;
+  const names = Array.from({ length: 3_000 }, (_, i) => `X${i}`).join(",");
+  const rawHeaders = ["X-HTTP-Method-Override", `${names},DELETE,${names},delete`];
+  const asked = { serviceKey: "api", method: "GET", path: "/x", address: "192.0.2.1", rawHeaders };
+  expect(decideProxyPermission({ id: "key_x", issued }, asked)).toBeUndefined();
+  // As it is sent, and as GET, as DELETE and as any that no permission names.
+  expect(judged).toBe(4);
 });
