@@ -92,7 +92,7 @@ export interface DiagnosedService {
   readonly connections: () => PoolState;
 }
 
-export type IssuedKeyState = Pick<ListedKey, "id" | "name" | "state" | "expiresAt">;
+export type IssuedKeyState = Pick<ListedKey, "id" | "name" | "state" | "expiresAt" | "rateLimit">;
 
 export interface BoundListener {
   readonly name: string;

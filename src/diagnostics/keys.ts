@@ -58,7 +58,10 @@ export const keys: Check = {
     const expiring = active.filter(
       ({ expiresAt }) => expiresAt !== null && Date.parse(expiresAt) < Date.now() + SOON_MS,
     );
-    const limited = (await keysAtLimit()).flatMap((id) => byId.get(id) ?? []);
+    // One whose limit was taken away since counts on in memory, for nothing.
+    const limited = (await keysAtLimit())
+      .flatMap((id) => byId.get(id) ?? [])
+      .filter(({ rateLimit }) => rateLimit !== null);
     const problems = [
       ...recent.map((refusal) => ({ find: FIND_OF[refusal.reason], words: wordsOf(refusal, byId.get(refusal.id)) })),
       ...limited.map((key) => ({ find: FINDS.limited, words: `${named(key)} has used up its own limit` })),

@@ -73,6 +73,15 @@ test("the check `keys` names each key that is refused, and what it lacks", async
   expect(gateway.logText()).toContain(`the key ${lacking.id} was asked for more than it may do`);
 });
 
+test("the check `keys` says nothing of a limit that was taken away", async () => {
+  const gateway = await start();
+  const { id, key } = await issue(gateway, { rateLimit: { maxRequests: 1, windowMs: 60_000 } });
+  expect([(await ask(gateway, key)).status, (await ask(gateway, key)).status]).toEqual([200, 429]);
+  expect((await check(gateway, "keys"))?.evidence).toMatchObject({ limited: [id] });
+  await manage(gateway, "PATCH", `/keys/${id}`, { rateLimit: null });
+  expect(await check(gateway, "keys")).toMatchObject({ status: "ok", evidence: { limited: [] } });
+});
+
 test("a key that lacks a part of /manage is told of, too, and its uses there are counted", async () => {
   const gateway = await start();
   const { id, key } = await issue(gateway, { permissions: ["manage:read"] });
