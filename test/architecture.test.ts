@@ -115,7 +115,7 @@ describe("the house", () => {
     ["ws", ["data-plane/forward/tunnel.ts"]],
     ["pino", ["telemetry/logger.ts"]],
     ["pino-pretty", ["telemetry/logger.ts"]],
-    ["prom-client", ["telemetry/metrics.ts", "telemetry/service-gauges.ts"]],
+    ["prom-client", ["telemetry/metrics.ts", "telemetry/request-series.ts", "telemetry/service-gauges.ts"]],
     ["rate-limiter-flexible", ["limits/"]],
     ["dotenv", ["config/env.ts"]],
     ["commander", ["cli/"]],

@@ -8,6 +8,7 @@ import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { ServiceTimes } from "../registry/service-times.ts";
+import { Alarms } from "./forward/alarms.ts";
 import type { CircuitBreaker } from "./forward/circuit-breaker.ts";
 import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./forward/egress.ts";
 import type { RetryBudget } from "./forward/retry-budget.ts";
@@ -54,6 +55,7 @@ export interface PreparedService {
   readonly slots: Slots;
   /** WebSockets open: `maxWebSockets`. */
   readonly webSocketSlots: Slots;
+  readonly alarms: Alarms;
   readonly transport: Transport;
   /** Makes a connection to it; the transport and WebSockets have no other way. */
   readonly dial: Dial;
@@ -86,6 +88,7 @@ export function prepareService(
     pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: RE2JS.compile(match), message, hint })),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     slots: new Slots(service.maxConcurrent),
+    alarms: new Alarms(),
     transport: createTransport(dial, service),
     webSocketSlots: new Slots(service.maxWebSockets),
     dial,

@@ -2,7 +2,7 @@
  * The log: pino for what is rare, and a line built by hand for each exchange.
  * Invariant: a line is an allow-list of fields; nothing of a request gets in that is not named here.
  */
-import { fstatSync } from "node:fs";
+import { fstatSync, writeSync } from "node:fs";
 import { type DestinationStream, destination, type Level, type Logger as PinoLogger, pino, stdSerializers } from "pino";
 import { maskQuery, type SecretMask } from "./redact.ts";
 
@@ -144,9 +144,26 @@ function createBatch(sink: LineSink, maskKeys: SecretMask) {
 }
 
 function jsonStdout(): LineSink {
-  // A file never keeps a writer waiting, and writing it here is cheaper than waking a thread; a pipe's reader may stall.
-  const stdout = destination({ dest: 1, sync: fstatSync(1).isFile(), minLength: 0, maxLength: UNWRITTEN_BYTES_LIMIT });
-  // A reader that goes away (`npm start | head`) must not take the gateway with it.
+  return fstatSync(1).isFile() ? fileStdout() : streamStdout();
+}
+
+/** A file never keeps a writer waiting, and writing it here is cheaper than waking a thread. */
+function fileStdout(): LineSink {
+  return {
+    write(lines) {
+      try {
+        writeSync(1, lines);
+      } catch {
+        // The disk is full: lines are lost, and there is no other place to say so.
+      }
+    },
+    flushSync() {},
+  };
+}
+
+/** The reader of a pipe may stall, or go away (`npm start | head`), which must not take the gateway with it. */
+function streamStdout(): LineSink {
+  const stdout = destination({ dest: 1, sync: false, minLength: 0, maxLength: UNWRITTEN_BYTES_LIMIT });
   stdout.on("error", () => {});
   return {
     write: (lines) => stdout.write(lines),

@@ -7,6 +7,7 @@ import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
 import { processMemory } from "./process-memory.ts";
+import { RequestSeries } from "./request-series.ts";
 import { addServiceGauges, type MeasuredService } from "./service-gauges.ts";
 
 /** One request that is over. */
@@ -52,31 +53,13 @@ export interface MetricSources {
   readonly version: string;
 }
 
-/** s; from an answer out of memory to one that a model thinks about for minutes. */
-const DURATION_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
-
 /** s. */
 const WAIT_BUCKETS = [0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600];
 
-const KNOWN_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
-const STATUS_CLASSES = ["", "1xx", "2xx", "3xx", "4xx", "5xx"];
-const SWITCHING_PROTOCOLS = 101;
-
 export function createMetrics(sources: MetricSources): Metrics {
-  const registers = [new Registry()];
-  const requests = new Counter({
-    name: "byteproxy_requests_total",
-    help: "Requests to /proxy that are over, WebSockets included",
-    labelNames: ["service", "method", "status"],
-    registers,
-  });
-  const durations = new Histogram({
-    name: "byteproxy_request_duration_seconds",
-    help: "Time from a request's head to the end of its answer; WebSockets are left out",
-    labelNames: ["service"],
-    buckets: DURATION_BUCKETS,
-    registers,
-  });
+  const registry = new Registry();
+  const registers = [registry];
+  const requests = new RequestSeries(registry);
   const refusals = new Counter({
     name: "byteproxy_refusals_total",
     help: "Requests that the gateway said no to, by code",
@@ -107,12 +90,7 @@ export function createMetrics(sources: MetricSources): Metrics {
 
   return {
     observe({ service, method, status, durationMs, queuedMs, outcome, retries: again }) {
-      requests.inc({
-        service,
-        method: KNOWN_METHODS.has(method) ? method : "other",
-        status: STATUS_CLASSES[Math.floor(status / 100)] ?? "",
-      });
-      if (status !== SWITCHING_PROTOCOLS) durations.observe({ service }, durationMs / 1000);
+      requests.count(service, method, status, durationMs);
       if (queuedMs > 0) waits.observe({ service }, queuedMs / 1000);
       if (again > 0) retries.inc({ service }, again);
       if (outcome.startsWith("refused:")) refusals.inc({ service, code: outcome.slice("refused:".length) });
@@ -120,10 +98,10 @@ export function createMetrics(sources: MetricSources): Metrics {
     },
     countRefusal: (code) => refusals.inc({ service: "", code }),
     forget(service) {
-      durations.remove({ service });
+      requests.forget(service);
       retries.remove({ service });
       waits.remove({ service });
-      for (const counter of [requests, refusals, failures]) void dropSeries(counter, service);
+      for (const counter of [refusals, failures]) void dropSeries(counter, service);
     },
     async refusals() {
       const { values } = await refusals.get();
@@ -133,8 +111,8 @@ export function createMetrics(sources: MetricSources): Metrics {
         count: value,
       }));
     },
-    text: () => (registers[0] as Registry).metrics(),
-    contentType: (registers[0] as Registry).contentType,
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
   };
 }
 

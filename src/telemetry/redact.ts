@@ -40,7 +40,12 @@ export function createSecretMask(secrets: Iterable<string>): SecretMask {
   }
   // Longest first, so that a secret which holds another one leaves no rest.
   const ordered = [...spellings].sort((a, b) => b.length - a.length);
-  return (text) => ordered.reduce((masked, spelling) => masked.replaceAll(spelling, MASK), text);
+  const shortest = ordered.at(-1)?.length ?? Number.POSITIVE_INFINITY;
+  return (text) => {
+    // Most texts are paths: many are shorter than any secret.
+    if (text.length < shortest) return text;
+    return ordered.reduce((masked, spelling) => masked.replaceAll(spelling, MASK), text);
+  };
 }
 
 /** A copy of a JSON value with every text in it masked: text by text, so that no secret can break the form. */

@@ -3,6 +3,8 @@
  * Invariant: an upload has no total limit. Each of its chunks starts the clock anew, and a client that pauses inside it
  * is given the idle time, because that silence is not the upstream's.
  */
+import type { PreparedService } from "../prepared-service.ts";
+import type { Alarm, Alarms } from "./alarms.ts";
 
 /** SPEC 3: `idleTimeoutMs` of a service that names none. */
 export const DEFAULT_IDLE_MS = 300_000;
@@ -16,32 +18,30 @@ export interface DeadlineOwner {
 export type Expiry = "headers" | "client-idle" | "body-idle";
 
 /**
- * Activity only notes the time; the timer looks at it when it fires and sleeps on. So a chunk costs a clock reading,
- * and an exchange that ends in time costs one timer.
+ * Activity only notes the time; the alarm looks at it when it goes off and sleeps on. So a chunk costs a clock reading, and an
+ * exchange that ends in time costs no timer at all: it takes an alarm that is set already, and leaves it set.
  */
 export class Deadline {
   readonly #owner: DeadlineOwner;
+  readonly #alarms: Alarms;
   readonly #timeoutMs: number;
   readonly #idleMs: number;
-  #timer: NodeJS.Timeout | undefined;
-  /** When the running timer fires, on the clock of performance.now(). */
-  #firesAt = 0;
+  #alarm: Alarm | undefined;
   #touchedAt: number;
   #limitMs: number;
   #phase: Expiry = "headers";
 
-  /**
-   * @param now on the clock of performance.now().
-   * @param timeoutMs to the answer's headers.
-   * @param idleMs of silence inside a body, 0 for no limit.
-   */
-  constructor(owner: DeadlineOwner, now: number, timeoutMs: number, idleMs: number) {
+  /** @param now on the clock of performance.now(): when its time begins. */
+  constructor(owner: DeadlineOwner, { service, alarms }: Pick<PreparedService, "service" | "alarms">, now: number) {
+    const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_MS } = service;
     this.#owner = owner;
+    this.#alarms = alarms;
     this.#touchedAt = now;
     this.#timeoutMs = timeoutMs;
-    this.#idleMs = idleMs;
+    this.#idleMs = idleTimeoutMs;
     this.#limitMs = timeoutMs;
-    this.#arm(now);
+    this.#alarm = alarms.take(this);
+    this.#alarm.setFor(now + timeoutMs, now);
   }
 
   /** ms left to the answer's headers. */
@@ -66,35 +66,32 @@ export class Deadline {
     this.#enter("body-idle", idleMs, now);
   }
 
+  /** It is over, and expires no more. */
   stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    if (this.#alarm === undefined) return;
+    this.#alarms.leave(this.#alarm);
+    this.#alarm = undefined;
   }
 
   #enter(phase: Expiry, limitMs: number, now: number): void {
     this.#phase = phase;
     this.#limitMs = limitMs;
-    if (limitMs === 0) this.stop();
-    else if (this.#timer === undefined || this.#touchedAt + limitMs < this.#firesAt) this.#arm(now);
+    if (limitMs > 0) this.#alarm?.setFor(this.#touchedAt + limitMs, now);
   }
 
-  #arm(now: number): void {
-    clearTimeout(this.#timer);
-    this.#firesAt = this.#touchedAt + this.#limitMs;
-    this.#timer = setTimeout(Deadline.#onTimer, Math.max(1, this.#firesAt - now), this);
-  }
-
-  static #onTimer(deadline: Deadline): void {
-    deadline.#timer = undefined;
+  /** Called when its alarm goes off, which may be too early. */
+  onAlarm(): void {
+    if (this.#limitMs === 0) return;
     const now = performance.now();
+    const due = this.#touchedAt + this.#limitMs;
     // Timers may fire a fraction of a millisecond early.
-    if (deadline.#touchedAt + deadline.#limitMs - now >= 1) return deadline.#arm(now);
-    if (deadline.#phase === "headers" && deadline.#owner.isWaitingForClient) {
-      if (deadline.#idleMs === 0 || deadline.#idleMs > deadline.#timeoutMs) {
-        return deadline.#enter("client-idle", deadline.#idleMs, now);
+    if (due - now >= 1) return this.#alarm?.setFor(due, now);
+    if (this.#phase === "headers" && this.#owner.isWaitingForClient) {
+      if (this.#idleMs === 0 || this.#idleMs > this.#timeoutMs) {
+        return this.#enter("client-idle", this.#idleMs, now);
       }
-      deadline.#phase = "client-idle";
+      this.#phase = "client-idle";
     }
-    deadline.#owner.onExpire(deadline.#phase);
+    this.#owner.onExpire(this.#phase);
   }
 }

@@ -11,7 +11,7 @@ import { Attempt, type AttemptOwner } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, settleBreaker } from "./breaker-gate.ts";
 import { NO_PASS } from "./circuit-breaker.ts";
 import { decideConnection, decideDrain, waitedInVain } from "./connection-limit.ts";
-import { DEFAULT_IDLE_MS, Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
+import { Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
 import { answerTimeout } from "./explain-failure.ts";
 import { type BodyWatcher, RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
@@ -45,8 +45,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
     this.route = route;
     this.request = request;
     this.parts = parts;
-    const { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_MS } = route.prepared.service;
-    this.deadline = new Deadline(this, exchange.dueFrom, timeoutMs, idleTimeoutMs);
+    this.deadline = new Deadline(this, route.prepared, exchange.dueFrom);
   }
 
   /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of an answer was sent. */
