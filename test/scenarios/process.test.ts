@@ -1,5 +1,5 @@
 /** The process as an operator sees it: what it prints, how it ends, and with which code. */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -236,6 +236,19 @@ test("a reader of the log that goes away does not take the gateway with it", asy
     await new Promise((done) => setTimeout(done, 60));
   }
   expect(run.child.exitCode).toBeNull();
+});
+
+test("a log that is a file has every line in its order, the last ones included", async () => {
+  const run = startProcess({}, [], {}, ["sh", "-c", 'exec "$0" "$@" > log.txt', process.execPath]);
+  const log = () => readFileSync(join(run.directory, "log.txt"), "utf8");
+  const url = await eventually(() => /listens on (http:\/\/[^ "]+)/.exec(log())?.[1], "the log's first lines", 9_000);
+  const ids = Array.from({ length: 200 }, (_, i) => `line-${i}`);
+  for (const id of ids) await (await fetch(`${url}/proxy/echo/`, { headers: { "X-Request-Id": id } })).text();
+  run.child.kill("SIGTERM");
+  expect(await run.ended).toBe(0);
+  const lines = log().trimEnd().split("\n");
+  expect(lines.flatMap((line) => JSON.parse(line).requestId ?? [])).toEqual(ids);
+  expect(lines.at(-1)).not.toContain("requestId");
 });
 
 describe("a running process", () => {
