@@ -21,18 +21,18 @@ const AUDIT_LIMIT = 20;
 /** @throws CliFailure */
 export async function writeBundle(path: string, examination: Examination): Promise<void> {
   const { diagnostics, notRunning, client } = examination;
-  const { environment, authentication, recentErrors, ...rest } = diagnostics;
-  const { name, version: running, commit, runtime, platform } = diagnostics.system;
+  const { environment, recentErrors, ...rest } = diagnostics;
   const { settings, ...files } = environment;
+  const { version: running, commit, runtime, platform } = diagnostics.system;
   const bundle = {
     format: FORMAT,
     createdAt: new Date().toISOString(),
-    version: { name, version: running, commit, runtime, platform },
+    ...{ version: running, commit, runtime, platform },
     // It may be another one, on another machine.
     doctor: version,
     gateway: notRunning === undefined ? { running: true } : { running: false, ...notRunning },
-    diagnostics: rest,
-    configuration: { ...files, settings, authentication, services: await servicesOf(examination) },
+    diagnostics: { ...rest, environment: files },
+    config: { file: environment.configFile, settings, services: await servicesOf(examination) },
     recentErrors,
     ...(client === undefined ? {} : await toldByGateway(client)),
   };

@@ -57,7 +57,8 @@ async function examine({ url, offline }: DoctorOptions, diagnose: DiagnoseAtRest
   try {
     client = openGatewayClient(url, SILENCE_MS);
     const answer = await client.ask("GET", "/manage/diagnostics");
-    return { diagnostics: answerOf<Diagnostics>(answer, "checks", "summary"), services: [], client };
+    const diagnostics = answerOf<Diagnostics>(answer, "system", "environment", "authentication", "checks", "summary");
+    return { diagnostics, services: [], client };
   } catch (error) {
     if (!(error instanceof CliFailure)) throw error;
     // Without an address, or with a key that is none: a start says the same, and so does the check of the configuration.

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { CheckResult } from "../../src/diagnostics/check.ts";
+import { version } from "../../src/version.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
@@ -152,6 +153,14 @@ describe("where no gateway runs", () => {
     expect((await manage({ url }, "GET", "/services")).status).toBe(200);
     const second = await runCommand({ DATA_DIR: folder }, []);
     expect([second.code, second.err]).toEqual([1, expect.stringContaining(`process ${gateway.child.pid}`)]);
+
+    // What a crash leaves of the lock holds nothing.
+    gateway.child.kill("SIGKILL");
+    await gateway.ended;
+    const left = readdirSync(folder).sort();
+    const free = await doctor({ PORT: await freePort(), DATA_DIR: folder }, "--json");
+    expect([free.code, checkOf(free, "data-dir")?.status]).toEqual([0, "ok"]);
+    expect(readdirSync(folder).sort()).toEqual(left);
   }, 20_000);
 
   test("sees what was stored: services, keys, and what cannot be used of them", async () => {
@@ -298,14 +307,15 @@ describe("--bundle", () => {
     expectNoSecret(text + run.out + run.err, [key]);
     const bundle = JSON.parse(text);
     expect(bundle).toMatchObject({
-      version: { name: "byteproxy", runtime: `node ${process.versions.node}`, platform: expect.any(String) },
+      ...{ version: version.version, runtime: `node ${process.versions.node}`, platform: expect.any(String) },
+      doctor: { name: "byteproxy", version: version.version },
       gateway: { running: true },
       diagnostics: { summary: { status: "fail" }, network: { strictTls: true } },
       status: { services: expect.anything() },
     });
-    expect(bundle.configuration.settings).toContainEqual({ name: "LOG_LEVEL", origin: "environment", value: "trace" });
-    expect(bundle.configuration.settings).toContainEqual({ name: "PROXY_API_KEY", origin: "environment", value: null });
-    expect(bundle.configuration.services).toContainEqual(
+    expect(bundle.config.settings).toContainEqual({ name: "LOG_LEVEL", origin: "environment", value: "trace" });
+    expect(bundle.config.settings).toContainEqual({ name: "PROXY_API_KEY", origin: "environment", value: null });
+    expect(bundle.config.services).toContainEqual(
       expect.objectContaining({
         key: "added",
         config: expect.objectContaining({ setHeaders: { "X-Runtime": "***" } }),
@@ -331,9 +341,9 @@ describe("--bundle", () => {
     expect(await sound.ended).toBe(1);
     const text = readFileSync(join(sound.directory, "help.json"), "utf8");
     expectNoSecret(text + sound.out() + sound.err());
-    const { gateway, configuration } = JSON.parse(text);
+    const { gateway, config } = JSON.parse(text);
     expect(gateway).toMatchObject({ running: false, reason: expect.stringContaining("no gateway is running at") });
-    const api = configuration.services.find((item: { key: string }) => item.key === "api");
+    const api = config.services.find((item: { key: string }) => item.key === "api");
     expect(api.config).toMatchObject({ headers: { "X-Custom": "***" }, setHeaders: { Cookie: "***" } });
 
     const slips = {
@@ -377,3 +387,12 @@ describe("--bundle", () => {
     expect([nowhere.code, nowhere.err]).toEqual([1, expect.stringMatching(/could not be written: \w+\n$/)]);
   }, 20_000);
 });
+
+test("what answers as no gateway does is not believed", async () => {
+  const other = await startUpstream((_, res) => {
+    res.setHeader("Content-Type", "application/json");
+    res.end('{"checks":"none","summary":{"fail":0}}');
+  });
+  const run = await doctor({ PORT: String(other.port) });
+  expect([run.code, run.out]).toEqual([1, expect.stringMatching(/^Attention: no gateway answers at .*\nWhat follows/)]);
+}, 20_000);
