@@ -96,7 +96,7 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
     onForgotten: (subject) => void audit.record(BY_ITSELF, { action: "key.forget", subject }),
   });
   issuedKeys.onEnd((_, digest) => tunnels.endThoseOfKey(digest));
-  const ownListeners = () => open.flatMap(({ server }) => server.boundTo() ?? []);
+  const ownListeners = () => options.atRest?.listeners ?? open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({
     config: () => generations.current.config,
     registry: () => generations.current.registry,

@@ -14,6 +14,7 @@ import { findDataDirHolder } from "../stores/data-dir-lock.ts";
 import { createMemoryStores, lookAtFileStores } from "../stores/open-stores.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";
 import { CliFailure } from "./cli-failure.ts";
+import { nextListeners } from "./next-listeners.ts";
 import { hasIssuedKey } from "./read-configuration.ts";
 import { explainStartFailure, findAddressObstacle } from "./start-failure.ts";
 
@@ -70,6 +71,7 @@ async function checkReading(reading: ReadAtRest, diagnose: DiagnoseAtRest): Prom
   const listeners = [{ host: settings.HOST, port: settings.PORT }, ...(second === undefined ? [] : [second])];
   const atRest: AtRest = {
     isSound,
+    listeners: nextListeners(config),
     stateProblem: reading.stateProblem ?? problem,
     findStateHolder: () => findDataDirHolder(settings.DATA_DIR),
     async findAddressObstacle() {

@@ -109,6 +109,8 @@ export interface BoundListener {
 export interface AtRest {
   /** Whether it could serve by the configuration; where it could not, there are no services in it. */
   readonly isSound: boolean;
+  /** Where it would listen. */
+  readonly listeners: readonly { readonly address: string; readonly port: number }[];
   /** What keeps it from listening, in words. */
   readonly findAddressObstacle: () => Promise<string | undefined>;
   /** The process that holds DATA_DIR. */

@@ -191,6 +191,15 @@ describe("where no gateway runs", () => {
     expect(checkOf(torn, "data-dir")?.summary).toContain("services.json cannot be used");
   }, 30_000);
 
+  test("dials the gateway's own address as little as a gateway does, whoever listens there", async () => {
+    const other = await startUpstream();
+    const files = { "services.yaml": `services: { loop: { baseUrl: "http://127.0.0.1:${other.port}/" } }` };
+    const env = { PORT: String(other.port), CONFIG_FILE: "services.yaml" };
+    const run = await runCommand(env, ["doctor", "--offline", "--json"], { files });
+    expect(checkOf(run, "reach:loop")).toMatchObject({ status: "fail", evidence: { code: "EGRESS_NOT_ALLOWED" } });
+    expect(other.requests).toEqual([]);
+  }, 20_000);
+
   test("finds a DATA_DIR that a start could not make", async () => {
     const folder = tempFolder();
     writeFileSync(join(folder, "file"), "");
