@@ -5,15 +5,19 @@
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import type { Listener } from "./control-plane/parts.ts";
+import type { AtRest } from "./diagnostics/check.ts";
+import type { Diagnostics } from "./diagnostics/diagnostics.ts";
 import type { LastingParts } from "./generation.ts";
 import { createGenerations, type Generations } from "./generations.ts";
 import { buildLastingParts, type GatewayOptions, type OpenListener } from "./lasting-parts.ts";
-import { createMasks } from "./masks.ts";
+import { createMasks, type Masks } from "./masks.ts";
 import type { Audit } from "./registry/audit.ts";
 import type { ReloadOutcome } from "./registry/reload-outcome.ts";
+import type { ServiceItem } from "./registry/service-items.ts";
 import { createGatewayServer, type GatewayServer } from "./server.ts";
 import { createMemoryStores } from "./stores/open-stores.ts";
 import type { Logger } from "./telemetry/logger.ts";
+import { maskTexts } from "./telemetry/redact.ts";
 import type { UpdateStatus } from "./update-check.ts";
 
 export interface Gateway {
@@ -45,8 +49,19 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
-/** @throws ConfigProblems when a stored service is none any more, or what kept a listener from opening. */
-export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
+interface Composition {
+  readonly lasting: LastingParts;
+  readonly generations: Generations;
+  readonly masks: Masks;
+  /** Taken up as they are opened. */
+  readonly open: OpenListener[];
+  onChange(listener: () => void): void;
+  /** Resolves to the number of exchanges that had to be cut. */
+  closeAll(timeoutMs: number): Promise<number>;
+}
+
+/** Every part, wired, and not yet at work. */
+async function compose(config: Config, options: GatewayOptions): Promise<Composition> {
   const stores = options.stores ?? createMemoryStores();
   const open: OpenListener[] = [];
   const listeners = new Set<() => void>();
@@ -69,6 +84,12 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     await lasting.close();
     return cut.reduce((sum, count) => sum + count, 0);
   };
+  return { lasting, generations, masks, open, onChange: (listener) => void listeners.add(listener), closeAll };
+}
+
+/** @throws ConfigProblems when a stored service is none any more, or what kept a listener from opening. */
+export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
+  const { lasting, generations, open, onChange, closeAll } = await compose(config, options);
   const urls: string[] = [];
   try {
     generations.start(lasting);
@@ -93,7 +114,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
       return generations.current.warnings;
     },
     ...{ audit: lasting.audit, issuedKeys: lasting.issuedKeys },
-    onChange: (listener) => void listeners.add(listener),
+    onChange,
     checkForUpdate: () => generations.current.checkForUpdate(),
     reload: generations.reload,
     refreshTokens: generations.refreshTokens,
@@ -107,6 +128,36 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
       await closeAll(0);
     },
   };
+}
+
+/** What `diagnoseAtRest` found, with every secret masked. */
+export interface RestingGateway {
+  readonly diagnostics: Diagnostics;
+  /** None where the configuration is not sound. */
+  readonly services: readonly ServiceItem[];
+}
+
+/**
+ * The checks, as far as they need no gateway that runs: its parts are built, nothing listens, and nothing is written to the log.
+ * @param config whose services are let be where it is not sound: only what is known to be meant is contacted.
+ * @throws ConfigProblems when a stored service is none any more.
+ */
+export async function diagnoseAtRest(
+  config: Config,
+  options: GatewayOptions & { readonly atRest: AtRest },
+): Promise<RestingGateway> {
+  const { isSound } = options.atRest;
+  const served = isSound ? config : { ...config, services: new Map<string, Service>() };
+  const logSink = { write() {}, flushSync() {} };
+  const { lasting, generations, masks, closeAll } = await compose(served, { ...options, logSink });
+  try {
+    masks.add(config, config.services.values());
+    generations.start(lasting);
+    const diagnostics = await generations.current.diagnose();
+    return maskTexts({ diagnostics, services: isSound ? lasting.serviceChanges.list() : [] }, masks.all);
+  } finally {
+    await closeAll(0);
+  }
 }
 
 /** Of the time to end: whoever waits for a quota or a connection until then has the rest of it to be served, or told that it is not. */

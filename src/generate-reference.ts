@@ -5,9 +5,9 @@
 import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { servicesFileJsonSchema } from "./config/allowed-values.ts";
 import { configurationPage, table } from "./config/configuration-page.ts";
 import { describeSettings } from "./config/describe-settings.ts";
+import { servicesFileEditorSchema } from "./config/editor-schema.ts";
 import { PRESETS } from "./config/presets.ts";
 import { CHECKS, SERVICE_CHECKS } from "./diagnostics/diagnostics.ts";
 import { CATALOGUE } from "./errors.ts";
@@ -19,23 +19,12 @@ const TROUBLESHOOTING = "docs/troubleshooting.md";
 /** Every generated file: its path from the root of the repository, and its text. */
 export function referenceFiles(): Map<string, string> {
   return new Map([
-    ["config/services.schema.json", editorSchema()],
+    ["config/services.schema.json", servicesFileEditorSchema()],
     ["docs/configuration.md", configurationPage()],
     ["docs/errors.md", errorsPage()],
     [TROUBLESHOOTING, withChecks(readFileSync(join(root, TROUBLESHOOTING), "utf8"))],
     [".env.example", envExample()],
   ]);
-}
-
-/** For editors: `baseUrl` may be left out, as it is where an entry changes a built-in service. */
-function editorSchema(): string {
-  const adapt = (name: string, value: unknown) => {
-    if (name === "allowed") return undefined;
-    if (name !== "required" || !Array.isArray(value)) return value;
-    const required = value.filter((member) => member !== "baseUrl");
-    return required.length > 0 ? required : undefined;
-  };
-  return `${JSON.stringify(servicesFileJsonSchema(), adapt, 2)}\n`;
 }
 
 function errorsPage(): string {

@@ -16,7 +16,8 @@ import { createDryRun } from "./data-plane/dry-run/dry-run.ts";
 import { fetchJson } from "./data-plane/forward/fetch-json.ts";
 import { probe } from "./data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "./data-plane/pipeline.ts";
-import { createDiagnostics } from "./diagnostics/diagnostics.ts";
+import type { AtRest } from "./diagnostics/check.ts";
+import { createDiagnostics, type Diagnostics } from "./diagnostics/diagnostics.ts";
 import { type BoundListener, createDiagnosticsContext } from "./diagnostics-context.ts";
 import type { KeyLimits } from "./limits/key-limits.ts";
 import { createClientView } from "./perimeter/client-view.ts";
@@ -47,6 +48,8 @@ export interface LastingParts
   readonly load: () => Config;
   /** DATA_DIR; undefined where state is in memory. */
   readonly stateFolder: string | undefined;
+  /** Undefined in a gateway that runs. */
+  readonly atRest: AtRest | undefined;
   readonly listeners: () => readonly BoundListener[];
   /** Where it listens since it started: a reload moves nothing. */
   readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
@@ -59,6 +62,7 @@ export interface Generation {
   readonly registry: Registry;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly cors: Cors;
+  readonly diagnose: () => Promise<Diagnostics>;
   readonly dataPlane: Pipeline;
   /** The live table: a service that is added or changed at run time is exchanged in it, between two requests. */
   readonly upstreams: Map<string, Upstream>;
@@ -118,6 +122,7 @@ export function createGeneration(
     isTrustedPeer: parts.clients.isTrustedPeer,
     registry: parts.registry,
     cors,
+    diagnose: controlPlaneParts.diagnose,
     dataPlane: createPipeline(pipelineParts),
     checkForUpdate,
     upstreams,

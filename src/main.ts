@@ -19,14 +19,20 @@ import { openFileStores } from "./stores/open-stores.ts";
 /** npm and terminals send a signal to the whole process group: within this many ms it is one and the same. */
 const SAME_SIGNAL_MS = 1_000;
 
-const exitCode = await runCommandLine(process.argv.slice(2), start);
+/** What a gateway is made of is loaded here: other commands need little of it. */
+const gatewayRoom = () => import("./gateway.ts");
+
+const exitCode = await runCommandLine(process.argv.slice(2), {
+  start,
+  diagnoseAtRest: async (config, options) => (await gatewayRoom()).diagnoseAtRest(config, options),
+});
 // What could not be written may have said something already.
 if (exitCode !== 0) process.exitCode = exitCode;
 
-/** What a gateway is made of is loaded here: other commands need little of it. @throws CliFailure */
+/** @throws CliFailure */
 async function start(): Promise<ExitCode> {
   const [{ openGateway }, { readConfiguration }] = await Promise.all([
-    import("./gateway.ts"),
+    gatewayRoom(),
     import("./cli/read-configuration.ts"),
   ]);
   let lock: DataDirLock | undefined;

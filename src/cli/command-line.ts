@@ -5,20 +5,29 @@
  */
 import { Command, CommanderError } from "commander";
 import { version } from "../version.ts";
+import type { DiagnoseAtRest } from "./checks-at-rest.ts";
 import { CliFailure } from "./cli-failure.ts";
 import { withJson } from "./common-options.ts";
+import { addDoctorCommand } from "./doctor-command.ts";
+import { addInitCommand } from "./init-command.ts";
 import { addKeysCommand } from "./keys-command.ts";
 import { outliveClosedPipes, sayJson } from "./output.ts";
 import { addServicesCommand } from "./services-command.ts";
 
 export type ExitCode = 0 | 1 | 2;
 
-/** @param start runs the gateway: it comes from where processes are ended. */
-export async function runCommandLine(words: readonly string[], start: () => Promise<ExitCode>): Promise<ExitCode> {
+/** What comes from where gateways are made and processes are ended. */
+export interface GatewayWork {
+  /** Runs the gateway. */
+  readonly start: () => Promise<ExitCode>;
+  readonly diagnoseAtRest: DiagnoseAtRest;
+}
+
+export async function runCommandLine(words: readonly string[], work: GatewayWork): Promise<ExitCode> {
   let exitCode: ExitCode = 0;
   const program = createProgram(async (command) => {
     exitCode = await command();
-  }, start);
+  }, work);
   const [first = "start", ...rest] = words;
   if (first !== "start") outliveClosedPipes();
   try {
@@ -33,11 +42,10 @@ export async function runCommandLine(words: readonly string[], start: () => Prom
   }
 }
 
+type RunCommand = (command: () => Promise<ExitCode>) => Promise<void>;
+
 /** @param run takes up the exit code of a command that has one. */
-function createProgram(
-  run: (command: () => Promise<ExitCode>) => Promise<void>,
-  start: () => Promise<ExitCode>,
-): Command {
+function createProgram(run: RunCommand, { start, diagnoseAtRest }: GatewayWork): Command {
   const program = new Command("byteproxy")
     .description("The authenticating reverse proxy ByteProxy. Without a command it starts.")
     .version(version.version, "-v, --version", "print the version")
@@ -52,6 +60,15 @@ function createProgram(
     .description("start the gateway of this folder: environment, .env, .env.local, config/services.json")
     .action(() => run(start));
 
+  addInitCommand(program);
+  addCheckCommand(program, run);
+  addDoctorCommand(program, run, diagnoseAtRest);
+  addServicesCommand(program);
+  addKeysCommand(program);
+  return program;
+}
+
+function addCheckCommand(program: Command, run: RunCommand): void {
   withJson(program.command("check"))
     .description(
       "say what a start would say of the configuration, or of a services file, without starting; exit code 0 or 2",
@@ -65,16 +82,14 @@ function createProgram(
         return exitCode;
       }),
     );
-
-  addServicesCommand(program);
-  addKeysCommand(program);
-  return program;
 }
 
 const EXAMPLES = `
 Examples:
   byteproxy                                     start, on http://127.0.0.1:3420 where nothing else is configured
+  byteproxy init                                a first configuration, with keys, in this folder
   byteproxy check                               is the configuration sound?
+  byteproxy doctor                              what is wrong, and the mend; also where the gateway does not start
   byteproxy services add weather --base-url https://api.weather.example/v2/
   KEY=$(byteproxy keys create --name ci --permissions 'github:read')
 

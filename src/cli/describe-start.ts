@@ -51,9 +51,7 @@ export function startLines({ config, services: served, url, managementUrl, ...mo
   const example = hasEcho ? "echo/hello?x=1" : `${served[0]?.key ?? "echo"}/`;
   return [
     `ByteProxy ${version.version} listens on ${url}`,
-    ...(config.isLoopback && isInContainer
-      ? ["This is a container, and HOST is loopback: nothing outside of it reaches the gateway; HOST=0.0.0.0 opens it"]
-      : []),
+    ...(config.isLoopback && isInContainer ? [hiddenWords(config)] : []),
     ...(managementUrl === undefined ? [] : [`/manage, /status, /metrics and /docs are on ${managementUrl} only`]),
     `Read: ${filesRead(config)}`,
     `Services: ${serviceWords(served)}`,
@@ -63,6 +61,12 @@ export function startLines({ config, services: served, url, managementUrl, ...mo
     `Try: curl${header} '${local}/proxy/${example}'`,
     `Try: curl${header} ${local}/proxy/services`,
   ];
+}
+
+/** The second listener may well be on an address that is reached. */
+function hiddenWords({ managementListener: second }: Config): string {
+  const hidden = second === undefined || second.isLoopback ? "the gateway" : "/proxy";
+  return `This is a container, and HOST is loopback: nothing outside of it reaches ${hidden}; HOST=0.0.0.0 opens it`;
 }
 
 /** More services than this are counted, not named. */

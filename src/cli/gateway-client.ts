@@ -9,7 +9,20 @@ import { isObject } from "../is-object.ts";
 import { CliFailure, refused } from "./cli-failure.ts";
 import { type GatewayAddress, readGatewayAddress } from "./gateway-address.ts";
 
+/** Nobody is there who answers as a gateway does: none runs, or something else does. */
+export class NoGateway extends CliFailure {
+  /** Nothing listens there. */
+  readonly isRefused: boolean;
+
+  constructor(line: string, { isRefused = false, answer }: { isRefused?: boolean; answer?: unknown } = {}) {
+    super(1, [line], answer);
+    this.isRefused = isRefused;
+  }
+}
+
 export interface GatewayClient {
+  /** Without a slash at its end. */
+  readonly url: string;
   /** The body of the answer; undefined where it has none. @param path from `/manage` on. @throws CliFailure */
   ask(method: string, path: string, body?: unknown): Promise<unknown>;
 }
@@ -17,10 +30,13 @@ export interface GatewayClient {
 /** Silence that is an end, ms: a test of a service with a long `timeoutMs` is the longest that there is to wait for. */
 const SILENCE_MS = 120_000;
 
-/** @param url of the command line; the settings' own when left out. @throws CliFailure */
-export function openGatewayClient(url: string | undefined): GatewayClient {
-  const address = readGatewayAddress(url);
+/**
+ * @param url of the command line; the settings' own when left out. @param silenceMs that is an end. @throws CliFailure
+ */
+export function openGatewayClient(url: string | undefined, silenceMs = SILENCE_MS): GatewayClient {
+  const address = { ...readGatewayAddress(url), silenceMs };
   return {
+    url: address.url,
     async ask(method, path, body) {
       const answer = await send(address, method, path, body).catch((error: NodeJS.ErrnoException) => {
         throw unanswered(address, error);
@@ -35,7 +51,9 @@ export function openGatewayClient(url: string | undefined): GatewayClient {
 /** The body as what it has to be. @param members that it cannot be without. @throws CliFailure */
 export function answerOf<T>(body: unknown, ...members: readonly (keyof T & string)[]): T {
   if (isObject(body) && members.every((name) => body[name] !== undefined)) return body as T;
-  throw new CliFailure(1, ["What answered does not answer as ByteProxy does: is it the gateway's address?"], body);
+  throw new NoGateway("What answered does not answer as ByteProxy does: is it the gateway's address?", {
+    answer: body,
+  });
 }
 
 interface RawAnswer {
@@ -44,7 +62,12 @@ interface RawAnswer {
 }
 
 /** With node:http: `fetch` keeps away from ports that browsers do, and says less of what went wrong. */
-function send({ url, key }: GatewayAddress, method: string, path: string, body: unknown): Promise<RawAnswer> {
+function send(
+  { url, key, silenceMs }: GatewayAddress & { readonly silenceMs: number },
+  method: string,
+  path: string,
+  body: unknown,
+): Promise<RawAnswer> {
   const content = body === undefined ? undefined : JSON.stringify(body);
   const request = url.startsWith("https:") ? requestHttps : requestHttp;
   const headers = {
@@ -55,7 +78,7 @@ function send({ url, key }: GatewayAddress, method: string, path: string, body: 
       : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(content) }),
   };
   return new Promise((resolve, reject) => {
-    const asking = request(`${url}${path}`, { method, headers, agent: false, timeout: SILENCE_MS });
+    const asking = request(`${url}${path}`, { method, headers, agent: false, timeout: silenceMs });
     asking.on("error", reject);
     asking.on("timeout", () => asking.destroy(Object.assign(new Error("silence"), { code: "ETIMEDOUT" })));
     asking.on("response", (response) => {
@@ -73,14 +96,15 @@ function parse(body: string): unknown {
   }
 }
 
-function unanswered({ url }: GatewayAddress, { code }: NodeJS.ErrnoException): CliFailure {
-  const why = code === "ECONNREFUSED" ? "" : ` (${code ?? "no HTTP"})`;
-  return new CliFailure(1, [`nothing answers at ${url}${why}: is it running? (byteproxy start)`]);
+function unanswered({ url }: GatewayAddress, { code }: NodeJS.ErrnoException): NoGateway {
+  const isRefused = code === "ECONNREFUSED";
+  const why = isRefused ? "" : ` (${code ?? "no HTTP"})`;
+  return new NoGateway(`nothing answers at ${url}${why}: is it running? (byteproxy start)`, { isRefused });
 }
 
 function refusalOf({ url, key, keyPlace }: GatewayAddress, path: string, status: number, body: unknown): CliFailure {
   if (!isObject(body) || typeof body.code !== "string" || typeof body.message !== "string") {
-    return new CliFailure(1, [`${url} answered ${status}, but not as ByteProxy does: is it the gateway's address?`]);
+    return new NoGateway(`${url} answered ${status}, but not as ByteProxy does: is it the gateway's address?`);
   }
   const { code, message, hint, details } = body as { code: string; message: string; hint: unknown; details: unknown };
   switch (code) {

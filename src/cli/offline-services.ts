@@ -9,6 +9,7 @@ import type { Audit } from "../registry/audit.ts";
 import { createRegistry } from "../registry/registry.ts";
 import { createServiceChanges, type ServiceChanges } from "../registry/service-changes.ts";
 import { findForbidden } from "../upstreams.ts";
+import { nextListeners } from "./next-listeners.ts";
 import { AUTHOR, inWords, openOfflineStores } from "./offline-stores.ts";
 import type { ServiceDesk } from "./service-desk.ts";
 
@@ -43,7 +44,7 @@ function changesOf(config: Config, stores: GatewayStores, audit: Audit): Service
     fingerprint: stores.fingerprint,
     // One command, one change.
     inTurn: (change) => change(),
-    findForbidden: (service) => findForbidden(service, { settings, ownListeners: () => ownListeners(config) }),
+    findForbidden: (service) => findForbidden(service, { settings, ownListeners: () => nextListeners(config) }),
     audit,
   });
 }
@@ -58,13 +59,4 @@ function servicesOf(config: Config, { services: stored }: GatewayStores) {
     else services.set(key, { service: reading.service });
   }
   return services;
-}
-
-/** Where the next start would listen. */
-function ownListeners({ settings: { HOST, PORT }, managementListener }: Config) {
-  const main = { host: HOST, port: PORT };
-  return [main, ...(managementListener === undefined ? [] : [managementListener])].map(({ host, port }) => ({
-    address: host === "localhost" ? "127.0.0.1" : host,
-    port,
-  }));
 }

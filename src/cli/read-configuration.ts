@@ -13,6 +13,6 @@ export function readConfiguration(commandLine: Readonly<Record<string, string>> 
 }
 
 /** For callers, in whatever state: a plane does not open because its last key was revoked. */
-function hasIssuedKey(dataDir: string): boolean {
+export function hasIssuedKey(dataDir: string): boolean {
   return peekStoredKeys(dataDir, isStoredKey).some(({ permissions }) => compilePermissions(permissions).hasProxy);
 }

@@ -51,6 +51,18 @@ export async function checkAddress(port: number, host: string): Promise<void> {
   await new Promise((resolve) => probe.close(resolve));
 }
 
+/** What keeps a start from listening there, in words that others may follow; undefined where nothing does. */
+export async function findAddressObstacle(port: number, host: string): Promise<string | undefined> {
+  try {
+    await checkAddress(port, host);
+    return undefined;
+  } catch (error) {
+    const words = explainStartFailure(error);
+    if (words === undefined) throw error;
+    return words.replace(/\.$/, "");
+  }
+}
+
 /** Folder by folder: the recursive mode of Node 20 never returns where a folder exists and takes no new ones (/proc). */
 function makeFolder(path: string): void {
   if (existsSync(path)) return;
@@ -67,7 +79,7 @@ export function startFailure(error: unknown): unknown {
 }
 
 /** Undefined for what is no fault of the machine or its operator: a mistake of ours, which keeps its stack trace. */
-function explainStartFailure(error: unknown): string | undefined {
+export function explainStartFailure(error: unknown): string | undefined {
   if (error instanceof StartFailure || error instanceof DataDirInUse || error instanceof StateFileUnusable) {
     return error.message;
   }
@@ -84,7 +96,7 @@ function explainStartFailure(error: unknown): string | undefined {
   if (syscall !== "listen" && syscall !== "getaddrinfo") return undefined;
   switch (code) {
     case "EADDRINUSE":
-      return `Port ${port} on ${address} is in use by ${findPortHolder(port ?? 0) ?? "another process"}; stop it, or choose another port with PORT= (or MANAGEMENT_PORT=).`;
+      return `Port ${port} on ${address} is in use by ${findPortHolder(port ?? 0, address ?? "") ?? "another process"}; stop it, or choose another port with PORT= (or MANAGEMENT_PORT=).`;
     case "EACCES":
       return `Port ${port} on ${address} may not be opened by this user; choose one above 1023 with PORT=.`;
     case "EADDRNOTAVAIL":

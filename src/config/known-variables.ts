@@ -2,7 +2,7 @@
 import { distance } from "fastest-levenshtein";
 import type { Environment, VariableOrigin } from "./env.ts";
 import type { Service } from "./schema.ts";
-import { NOT_YET, SETTING_ALIASES, SETTINGS_WITH_FILE, settingsSchema } from "./settings.ts";
+import { NOT_YET, SETTING_ALIASES, SETTINGS_WITH_FILE, type Settings, settingsSchema } from "./settings.ts";
 
 export interface KnownVariable {
   readonly name: string;
@@ -21,8 +21,13 @@ const OWN_NAMES: ReadonlySet<string> = new Set([
   ...Object.keys(NOT_YET),
 ]);
 
-export function reviewVariables({ variables }: Environment, services: Iterable<Service>) {
+export function reviewVariables(
+  { variables }: Environment,
+  { REST_SECRETS }: Pick<Settings, "REST_SECRETS">,
+  services: Iterable<Service>,
+) {
   const names = new Set(OWN_NAMES);
+  for (const { secret } of REST_SECRETS) if (!secret.startsWith("file:")) names.add(secret);
   for (const { auth } of services) if (auth?.tokenEnvVar !== undefined) names.add(auth.tokenEnvVar);
   const known: KnownVariable[] = [];
   const misspelt: MisspeltVariable[] = [];

@@ -51,11 +51,25 @@ export interface ConfigOptions extends EnvironmentOptions {
 }
 
 /** Reads everything; relative paths are taken from `directory`. @throws ConfigProblems, and what `hasIssuedKey` throws. */
-export function loadConfig({
+export function loadConfig(options: ConfigOptions = {}): Config {
+  const { config, problems } = readConfig(options);
+  if (problems.length > 0) throw new ConfigProblems(problems);
+  return config;
+}
+
+export interface ConfigReading {
+  /** With defaults in the place of what was refused, and without the services that were: nobody may be served by it. */
+  readonly config: Config;
+  /** None, where it is sound. */
+  readonly problems: readonly string[];
+}
+
+/** The same for who looks at what keeps a gateway from starting. @throws what `hasIssuedKey` throws. */
+export function readConfig({
   directory = process.cwd(),
   hasIssuedKey = () => false,
   ...sources
-}: ConfigOptions = {}): Config {
+}: ConfigOptions = {}): ConfigReading {
   const environment = readEnvironment({ ...sources, directory });
   const problems = [...environment.problems];
   const warnings = [...environment.warnings];
@@ -89,9 +103,8 @@ export function loadConfig({
     warnings.push(...completed.warnings.map(file.describe));
   }
 
-  if (problems.length > 0) throw new ConfigProblems(problems);
   const definitions = frozenMap(new Map(file.services.map((defined) => [defined.key, defined])));
-  return freezeConfig({
+  const config = freezeConfig({
     settings,
     ...planes,
     isLoopback,
@@ -101,9 +114,10 @@ export function loadConfig({
     readRuntimeService: createRuntimeServiceReader(context, definitions),
     configFile: { path: settings.CONFIG_FILE, state: file.state },
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
-    variables: reviewVariables(environment, services.values()),
+    variables: reviewVariables(environment, settings, services.values()),
     warnings,
   });
+  return { config, problems };
 }
 
 function readManagementListener(

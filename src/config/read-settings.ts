@@ -48,7 +48,7 @@ export const variablePlace = (name: string, variable: Variable) => `${name} (${v
 
 const settingNames = () => Object.keys(settingsSchema.shape) as SettingName[];
 
-const isSecret = (name: SettingName) => settingsSchema.shape[name].meta()?.secret === true;
+export const isSecretSetting = (name: SettingName) => settingsSchema.shape[name].meta()?.secret === true;
 
 type FoundText = { readonly place: string } & ({ readonly text: string } | { readonly problem: string });
 
@@ -79,7 +79,7 @@ function withAlias(name: SettingName, variables: Variables): (Variable & { name:
 function problemWith(name: SettingName, text: string): string | undefined {
   const issue = settingsSchema.shape[name].safeParse(text).error?.issues[0];
   if (issue === undefined) return undefined;
-  const found = isSecret(name) ? `a text of ${text.length} characters` : showText(text);
+  const found = isSecretSetting(name) ? `a text of ${text.length} characters` : showText(text);
   return `found ${found}, allowed: ${issue.message}`;
 }
 

@@ -63,6 +63,7 @@ export function readServicesFile({ path, shownPath, namedBy, hasEcho }: Services
     return failed(
       shownPath,
       document.problems.map((line) => `${shownPath}:${line}`),
+      "read",
     );
 
   const file = { document, shownPath, hasEcho };
@@ -170,9 +171,9 @@ const describe =
   ({ path, at, text, place }: FoundProblem) =>
     `${place ?? `${shownPath}:${document.position(path, at)} ${showPath(path)}`}: ${text}`;
 
-function failed(shownPath: string, problems: readonly string[]): ServicesFile {
+function failed(shownPath: string, problems: readonly string[], state: FileState = "absent"): ServicesFile {
   return {
-    state: "absent",
+    state,
     services: [],
     problems,
     describe: ({ path, text }) => `${shownPath} ${showPath(path)}: ${text}`,

@@ -45,6 +45,7 @@ const RECENT_MS = 3_600_000;
 
 export const auth: Check = {
   id: "auth",
+  needs: "configuration",
   looksAt: "which planes ask for a key, and the keys that were refused within the hour",
   finds: FINDS,
   run(context) {

@@ -51,6 +51,8 @@ export interface CheckResult extends Verdict {
 
 interface Described {
   readonly id: string;
+  /** What it cannot do without; left out: it is run whatever there is. */
+  readonly needs?: "process" | "configuration";
   /** Completes "looks at …". */
   readonly looksAt: string;
   readonly finds: Readonly<Record<string, Find>>;
@@ -103,8 +105,24 @@ export interface BoundListener {
   readonly limitPerAddress: number | null;
 }
 
+/** What a start would meet, where no gateway runs. */
+export interface AtRest {
+  /** Whether it could serve by the configuration; where it could not, there are no services in it. */
+  readonly isSound: boolean;
+  /** Where it would listen. */
+  readonly listeners: readonly { readonly address: string; readonly port: number }[];
+  /** What keeps it from listening, in words. */
+  readonly findAddressObstacle: () => Promise<string | undefined>;
+  /** The process that holds DATA_DIR. */
+  readonly findStateHolder: () => Promise<string | undefined>;
+  /** What stands in DATA_DIR and cannot be used, in words. */
+  readonly stateProblem: string | undefined;
+}
+
 /** Where the checks look. */
 export interface DiagnosticsContext {
+  /** Undefined in a gateway that runs. */
+  readonly atRest?: AtRest | undefined;
   /** What is served by. */
   readonly config: Config;
   /** Of the configuration and of what was added to it. */
@@ -118,7 +136,7 @@ export interface DiagnosticsContext {
   readonly isInContainer: boolean;
   /** DATA_DIR; undefined where state is in memory. */
   readonly stateFolder: string | undefined;
-  readonly monitor: Pick<PressureMonitor, "sample" | "pressure">;
+  readonly monitor: Pick<PressureMonitor, "sample" | "pressure" | "thresholds">;
   /** Bytes. */
   readonly memory: () => {
     readonly rss: number;
@@ -139,7 +157,7 @@ export interface DiagnosticsContext {
   readonly refusedOrigins: ReadonlyMap<string, number>;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly fingerprint: Fingerprint;
-  readonly logger: Pick<Logger, "error">;
+  readonly logger: Pick<Logger, "error" | "recentErrors">;
 }
 
 /** The worst of the problems, and all of their words. @param fine said where there is none. */

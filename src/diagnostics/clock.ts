@@ -19,6 +19,7 @@ const WRONG_S = 300;
 
 export const clock: Check = {
   id: "clock",
+  needs: "configuration",
   looksAt: "the difference to the clocks of the upstreams, the median of all that tell the time",
   finds: FINDS,
   async run({ services }, looks) {

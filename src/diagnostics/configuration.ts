@@ -11,6 +11,11 @@ const FINDS = {
     symptom: "a reload is refused, and a restart would not start",
     fix: "Mend what evidence.problems names; the old configuration goes on serving meanwhile.",
   },
+  broken: {
+    status: "fail",
+    symptom: "the gateway does not start: exit code 2",
+    fix: "Mend what evidence.problems names; npx byteproxy check says whether that is all.",
+  },
   changed: {
     status: "warn",
     symptom: "a change of the services file or of a variable has no effect",
@@ -27,7 +32,7 @@ export const configuration: Check = {
   id: "config",
   looksAt: "the services file and the variables, read anew and compared with what is served",
   finds: FINDS,
-  run({ config, warnings, load }) {
+  run({ config, warnings, load, atRest }) {
     const problems: Problem[] = [];
     let invalid: readonly string[] = [];
     let changed: readonly string[] = [];
@@ -37,7 +42,7 @@ export const configuration: Check = {
       if (!(error instanceof ConfigProblems)) throw error;
       invalid = error.problems;
       problems.push({
-        find: FINDS.invalid,
+        find: atRest === undefined ? FINDS.invalid : FINDS.broken,
         words: `the configuration on the disk has ${plural(invalid.length, "problem")}`,
       });
     }
@@ -45,14 +50,11 @@ export const configuration: Check = {
       problems.push({ find: FINDS.changed, words: `changed since it was read: ${changed.join(", ")}` });
     if (warnings.length > 0) problems.push({ find: FINDS.warned, words: plural(warnings.length, "warning") });
     const { path, state } = config.configFile;
-    return conclude(
-      problems,
-      `${state === "read" ? path : "no services file"}; nothing has changed since it was read`,
-      {
-        ...{ file: path, state },
-        ...{ problems: invalid, changed, warnings },
-      },
-    );
+    const fine = atRest === undefined ? "nothing has changed since it was read" : "a gateway would start with it";
+    return conclude(problems, `${state === "read" ? path : "no services file"}; ${fine}`, {
+      ...{ file: path, state },
+      ...{ problems: invalid, changed, warnings },
+    });
   },
 };
 

@@ -1,6 +1,14 @@
 /** Whether the upstream takes the credential, and whether it is the one that is on the disk. */
 import { ConfigProblems } from "../config/load-config.ts";
-import { conclude, type DiagnosedService, type DiagnosticsContext, type Problem, type ServiceCheck } from "./check.ts";
+import type { Service } from "../config/schema.ts";
+import {
+  conclude,
+  type DiagnosedService,
+  type DiagnosticsContext,
+  isInUse,
+  type Problem,
+  type ServiceCheck,
+} from "./check.ts";
 import { plural } from "./plural.ts";
 
 const FINDS = {
@@ -41,6 +49,7 @@ const RECENT_MS = 3_600_000;
 
 export const credential: ServiceCheck = {
   id: "credential",
+  needs: "configuration",
   looksAt: "the credential of each service in use: whether it is there, is what is on the disk, and is taken",
   finds: FINDS,
   async run(subject, context, looks) {
@@ -59,7 +68,12 @@ export const credential: ServiceCheck = {
           ? null
           : { count: refusals.count, lastStatus: refusals.lastStatus, lastAt: new Date(refusals.lastAt).toISOString() },
     };
-    if (secret === undefined) return conclude([missing(subject)], "", evidence);
+    const stale = staleness(subject, context);
+    if (secret === undefined) {
+      // Of one that is not in use nobody misses anything, until the next reload.
+      const found = isInUse(service) ? [missing(subject, stale.length > 0), ...stale] : stale;
+      return conclude(found, "it is not in use", evidence);
+    }
     const problems: Problem[] = [];
     const isTaken = look?.credential === "accepted" || refusals.accepted > 0;
     if (look?.credential === "refused" && !isTaken) {
@@ -68,28 +82,49 @@ export const credential: ServiceCheck = {
       const words = `${key} refused its credential ${plural(refusals.count, "time")}, last with ${refusals.lastStatus}`;
       problems.push({ find: isTaken ? FINDS.refusedLately : FINDS.refused, words });
     }
-    if (isStale(subject, context)) {
-      problems.push({ find: FINDS.stale, words: `${source?.source} holds another secret than the one in use` });
-    }
+    problems.push(...stale);
     return conclude(problems, look?.credential === "accepted" ? "it is there, and taken" : "it is there", evidence);
   },
 };
 
-function missing({ service: { key, auth, credential: source } }: DiagnosedService): Problem {
+function missing({ service: { key, auth, credential: source } }: DiagnosedService, isThereByNow: boolean): Problem {
   if (source?.withheld !== undefined) return { find: FINDS.withheld, words: source.withheld.message };
   const find = auth?.required === false ? FINDS.optional : FINDS.missing;
-  return { find, words: `${key} has no credential: ${source?.source} holds none` };
+  return { find, words: `${key} has no credential${isThereByNow ? "" : `: ${source?.source} holds none`}` };
 }
 
-/** Of services from the file: what is read now is another secret. */
-function isStale({ service }: DiagnosedService, { load }: DiagnosticsContext): boolean {
+/** Of services from the file: what is read now is another secret than the one in use, or the first, or none any more. */
+function staleness({ service }: DiagnosedService, context: DiagnosticsContext): Problem[] {
+  const { key, source: from, credential: served } = service;
+  if (from !== "file" && from !== "preset") return [];
+  const next = readAgain(key, context);
+  const [old, now] = [served?.secret?.reveal(), next?.credential?.secret?.reveal()];
+  if (next === undefined || now === old) return [];
+  const place = (next.credential ?? served)?.source;
+  const what =
+    now === undefined
+      ? "holds none any more, and the old one is in use"
+      : `holds ${old === undefined ? "a secret by now, which is not in use yet" : "another secret than the one in use"}`;
+  return [{ find: FINDS.stale, words: `${place} ${what}` }];
+}
+
+/** The service as a reload would have it; undefined where it would be refused: the check of the configuration tells. */
+function readAgain(key: string, { load }: Pick<DiagnosticsContext, "load">): Service | undefined {
   try {
-    const secret = load().services.get(service.key)?.credential?.secret?.reveal();
-    const isFromFile = service.source === "file" || service.source === "preset";
-    return isFromFile && secret !== undefined && secret !== service.credential?.secret?.reveal();
+    return load().services.get(key);
   } catch (error) {
-    // The check of the configuration tells.
-    if (error instanceof ConfigProblems) return false;
+    if (error instanceof ConfigProblems) return undefined;
     throw error;
+  }
+}
+
+/** Built in and not in use, until the next reload: its credential is on the disk by now. */
+export function awaitsReload({ service }: DiagnosedService, context: Pick<DiagnosticsContext, "load">): boolean {
+  try {
+    const next = readAgain(service.key, context);
+    return !isInUse(service) && next !== undefined && isInUse(next);
+  } catch {
+    // What went wrong is told by the checks that read it, too.
+    return false;
   }
 }

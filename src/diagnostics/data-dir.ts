@@ -1,13 +1,24 @@
 /** Whether a change could be stored now: tried, because a full or read-only disk shows only then. */
-import { mkdtemp, open, rm, stat, statfs } from "node:fs/promises";
-import { join } from "node:path";
-import { type Check, conclude, type Problem } from "./check.ts";
+import { existsSync } from "node:fs";
+import { access, constants, mkdtemp, open, rm, stat, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type AtRest, type Check, conclude, type Problem, type Verdict } from "./check.ts";
 
 const FINDS = {
   unwritable: {
     status: "fail",
     symptom: "changes over REST are refused with 500 and nothing is stored",
     fix: "Give DATA_DIR space, and this user the right to write in it.",
+  },
+  held: {
+    status: "fail",
+    symptom: "the gateway does not start: exit code 1, DATA_DIR is in use",
+    fix: "Stop the gateway that evidence.holder names, or name another folder with DATA_DIR: one gateway a folder.",
+  },
+  damaged: {
+    status: "fail",
+    symptom: "the gateway does not start: exit code 1, a file of DATA_DIR cannot be used",
+    fix: "Put a copy of the file back, or move it away to start without what was in it.",
   },
   narrow: {
     status: "warn",
@@ -27,25 +38,49 @@ export const dataDir: Check = {
   id: "data-dir",
   looksAt: "the folder for run-time state: a small file is written there and taken away again",
   finds: FINDS,
-  async run({ stateFolder: path }) {
+  async run({ stateFolder: path, atRest }) {
     if (path === undefined) return conclude([], "state is kept in memory only", { path: null });
+    if (atRest !== undefined && !existsSync(path)) return ofAbsent(path);
+    const holder = await atRest?.findStateHolder();
+    const problems = atRest === undefined ? [] : obstacles(path, atRest, holder);
     const code = await tryToWrite(path);
     if (code !== undefined) {
-      return conclude([{ find: FINDS.unwritable, words: `writing to ${path} failed with ${code}` }], "", {
-        path,
-        code,
-      });
+      const unwritable = { find: FINDS.unwritable, words: `writing to ${path} failed with ${code}` };
+      return conclude([unwritable, ...problems], "", { path, code });
     }
     const { bavail, bsize } = await statfs(path);
     const mode = (await stat(path)).mode & 0o777;
     const freeBytes = bavail * bsize;
-    const problems: Problem[] = [];
     if (freeBytes < LITTLE_BYTES) problems.push({ find: FINDS.narrow, words: `${path} has ${freeBytes} bytes left` });
     const octal = mode.toString(8).padStart(4, "0");
     if ((mode & 0o022) !== 0) problems.push({ find: FINDS.open, words: `${path} can be written by others (${octal})` });
-    return conclude(problems, `${path} can be written`, { path, mode: octal, freeBytes });
+    const held = holder === undefined ? {} : { holder };
+    return conclude(problems, `${path} can be written`, { path, mode: octal, freeBytes, ...held });
   },
 };
+
+function obstacles(path: string, { stateProblem }: AtRest, holder: string | undefined): Problem[] {
+  return [
+    ...(holder === undefined
+      ? []
+      : [{ find: FINDS.held, words: `${path} is in use by another gateway (process ${holder})` }]),
+    ...(stateProblem === undefined ? [] : [{ find: FINDS.damaged, words: stateProblem }]),
+  ];
+}
+
+/** A start makes it, and those above it. Nothing is tried: whoever looks makes no folders. */
+async function ofAbsent(path: string): Promise<Verdict> {
+  let parent = dirname(path);
+  while (!existsSync(parent)) parent = dirname(parent);
+  try {
+    await access(parent, constants.W_OK | constants.X_OK);
+    return conclude([], `${path} is not there yet; a start makes it`, { path, mode: null });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const words = `${path} is not there, and ${parent} takes no new folder (${code})`;
+    return conclude([{ find: FINDS.unwritable, words }], "", { path, code });
+  }
+}
 
 /** The system's code for what went wrong. */
 async function tryToWrite(path: string): Promise<string | undefined> {

@@ -1,8 +1,10 @@
 /** What there is, beside what is wrong with it: the sections that the checks' evidence is read against. */
 import { availableParallelism, totalmem } from "node:os";
 import { dirname } from "node:path";
+import { showSettings } from "../config/shown-settings.ts";
 import { version } from "../version.ts";
 import { type DiagnosticsContext, isInUse } from "./check.ts";
+import { variablesOf } from "./variables.ts";
 
 export function describeSystem({ memory, isInContainer, stateFolder }: DiagnosticsContext) {
   const { rss, heapUsed, heapLimit, limit } = memory();
@@ -38,13 +40,15 @@ export function describeNetwork({ config, listeners }: DiagnosticsContext) {
   };
 }
 
-/** Names and origins of variables, never a value. */
-export function describeEnvironment({ config }: DiagnosticsContext) {
+/** Names and origins of variables, never a value; and the settings that they make, where those are no secrets. */
+export function describeEnvironment(context: DiagnosticsContext) {
+  const { config } = context;
   return {
     directory: dirname(config.envFiles[0]?.path ?? "."),
     envFiles: config.envFiles,
     configFile: config.configFile,
-    variables: config.variables.known,
+    variables: variablesOf(context).known,
+    settings: showSettings(config),
   };
 }
 

@@ -2,8 +2,10 @@
  * Runs all checks, side by side and within a budget of time, and says what there is to say of the whole.
  * Invariant: a check that fails itself, or takes too long, is a result like any other; and two who ask at the same time get one run.
  */
+import type { RecentError } from "../telemetry/recent-errors.ts";
 import { auth } from "./auth.ts";
 import {
+  type AtRest,
   type Check,
   type CheckResult,
   conclude,
@@ -17,7 +19,7 @@ import {
 import { clock } from "./clock.ts";
 import { configuration } from "./configuration.ts";
 import { cors } from "./cors.ts";
-import { credential } from "./credential.ts";
+import { awaitsReload, credential } from "./credential.ts";
 import { dataDir } from "./data-dir.ts";
 import { describeAuthentication, describeEnvironment, describeNetwork, describeSystem } from "./describe.ts";
 import { envFiles } from "./env-files.ts";
@@ -51,6 +53,8 @@ export interface Diagnostics {
   readonly environment: ReturnType<typeof describeEnvironment>;
   readonly authentication: ReturnType<typeof describeAuthentication>;
   readonly checks: readonly CheckResult[];
+  /** Of the log, newest first. */
+  readonly recentErrors: readonly RecentError[];
   readonly summary: {
     /** The worst of the checks. */
     readonly status: Verdict["status"];
@@ -96,8 +100,15 @@ async function diagnose(context: DiagnosticsContext): Promise<Diagnostics> {
     LOOKS_MS,
   );
   const checks = await within(BUDGET_MS, [
-    ...CHECKS.map((check) => ({ id: check.id, verdict: attempt(check.id, context, () => check.run(context, looks)) })),
-    ...inUse.flatMap((subject) => ofService(subject, context, looks)),
+    ...CHECKS.filter((check) => canRun(check, context.atRest)).map((check) => ({
+      id: check.id,
+      verdict: attempt(check.id, context, () => check.run(context, looks)),
+    })),
+    ...inUse.flatMap((subject) => ofService(SERVICE_CHECKS, subject, context, looks)),
+    ...context
+      .services()
+      .filter((subject) => awaitsReload(subject, context))
+      .flatMap((subject) => ofService([credential], subject, context, looks)),
   ]);
   const count = (status: Verdict["status"]) => checks.filter((check) => check.status === status).length;
   const [warn, fail] = [count("warn"), count("fail")];
@@ -107,6 +118,7 @@ async function diagnose(context: DiagnosticsContext): Promise<Diagnostics> {
     environment: describeEnvironment(context),
     authentication: describeAuthentication(context),
     checks,
+    recentErrors: context.logger.recentErrors(),
     summary: {
       status: fail > 0 ? "fail" : warn > 0 ? "warn" : "ok",
       ...{ ok: count("ok"), warn, fail },
@@ -120,8 +132,27 @@ interface Running {
   readonly verdict: Promise<Verdict | undefined>;
 }
 
-function ofService(subject: DiagnosedService, context: DiagnosticsContext, looks: Looks): Running[] {
-  return SERVICE_CHECKS.map((check) => ({
+/** Where no gateway runs, what only a running one can tell is not guessed at. */
+function canRun({ needs }: Check | ServiceCheck, atRest: AtRest | undefined): boolean {
+  return atRest === undefined || needs === undefined || (needs === "configuration" && atRest.isSound);
+}
+
+/** Ids of the checks that are not run where no gateway runs. */
+export function leftOutAtRest(atRest: AtRest): string[] {
+  const ids = [...CHECKS.map((check) => [check, check.id] as const), ...ofAnyService()];
+  return ids.filter(([check]) => !canRun(check, atRest)).map(([, id]) => id);
+}
+
+const ofAnyService = () => SERVICE_CHECKS.map((check) => [check, `${check.id}:<service>`] as const);
+
+function ofService(
+  checks: readonly ServiceCheck[],
+  subject: DiagnosedService,
+  context: DiagnosticsContext,
+  looks: Looks,
+): Running[] {
+  const run = checks.filter((check) => canRun(check, context.atRest));
+  return run.map((check) => ({
     id: `${check.id}:${subject.service.key}`,
     verdict: attempt(check.id, context, () => check.run(subject, context, looks)),
   }));

@@ -2,6 +2,7 @@
 import { dirname } from "node:path";
 import { type Check, conclude } from "./check.ts";
 import { plural } from "./plural.ts";
+import { variablesOf } from "./variables.ts";
 
 const FINDS = {
   misspelt: {
@@ -15,8 +16,9 @@ export const envFiles: Check = {
   id: "env-files",
   looksAt: "the env files, the folder that they were looked for in, and the origin of each variable",
   finds: FINDS,
-  run({ config }) {
-    const { known, misspelt } = config.variables;
+  run(context) {
+    const { config } = context;
+    const { known, misspelt } = variablesOf(context);
     const read = config.envFiles.filter(({ state }) => state === "read");
     return conclude(
       misspelt.map(({ name, origin, meant }) => ({

@@ -47,6 +47,7 @@ const TOLD_LIMIT = 20;
 
 export const keys: Check = {
   id: "keys",
+  needs: "configuration",
   looksAt:
     "the issued keys: how many there are, what they were refused for within the hour, and which expire within seven days",
   finds: FINDS,

@@ -25,6 +25,7 @@ const ENOUGH_REQUESTS = 10;
 
 export const limits: ServiceCheck = {
   id: "limits",
+  needs: "process",
   looksAt: "the rate limit of each service in use that has one",
   finds: FINDS,
   async run({ service, limiter }, { refusals, config, issuedKeys }) {

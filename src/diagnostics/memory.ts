@@ -19,6 +19,7 @@ const NEAR = 0.85;
 
 export const memory: Check = {
   id: "memory",
+  needs: "process",
   looksAt: "the heap and the resident memory, with the limits that there are",
   finds: FINDS,
   run(context) {

@@ -25,6 +25,7 @@ const NEAR = 0.9;
 
 export const pool: ServiceCheck = {
   id: "pool",
+  needs: "process",
   looksAt: "the requests in flight, the connections and the file descriptors, against their limits",
   finds: FINDS,
   run({ service, slots, connections }, context) {

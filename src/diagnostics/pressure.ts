@@ -1,5 +1,4 @@
 /** Whether requests are refused for load, and by which gauge. */
-import { THRESHOLDS } from "../pressure/monitor.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
 import { plural } from "./plural.ts";
 
@@ -18,10 +17,11 @@ const FINDS = {
 
 export const pressure: Check = {
   id: "pressure",
+  needs: "process",
   looksAt: "the gauges of the event loop and of memory, their thresholds, and what was shed since the start",
   finds: FINDS,
-  async run({ config, monitor, refusals }) {
-    const { pressure: now, sample } = monitor;
+  async run({ monitor, refusals }) {
+    const { pressure: now, sample, thresholds } = monitor;
     const shed = (await refusals()).filter(({ code }) => code === "UNDER_PRESSURE");
     const count = shed.reduce((sum, each) => sum + each.count, 0);
     const problems: Problem[] = [];
@@ -32,10 +32,9 @@ export const pressure: Check = {
       });
     } else if (count > 0)
       problems.push({ find: FINDS.shed, words: `${plural(count, "request")} shed since the start` });
-    const thresholds = Object.values(THRESHOLDS).map((name) => [name, config.settings[name]]);
     return conclude(problems, "no gauge is over its threshold", {
       gauges: sample,
-      thresholds: Object.fromEntries(thresholds),
+      thresholds,
       pressure: now ?? null,
       shed: count,
     });

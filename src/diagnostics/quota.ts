@@ -29,6 +29,7 @@ const BAN_SHARE = 0.5;
 
 export const quota: ServiceCheck = {
   id: "quota",
+  needs: "process",
   looksAt: "what the upstream of each service in use still allows, as far as its answers have told",
   finds: FINDS,
   run({ quota: observed }) {

@@ -31,6 +31,7 @@ const FINDS = {
 
 export const reach: ServiceCheck = {
   id: "reach",
+  needs: "configuration",
   looksAt: "each upstream in use, with one GET of its base",
   finds: FINDS,
   async run({ service, breaker }, _, looks) {

@@ -3,6 +3,7 @@ import { type Check, conclude } from "./check.ts";
 
 export const store: Check = {
   id: "store",
+  needs: "configuration",
   looksAt: "whether limits and changes are shared with other instances",
   finds: {},
   run: ({ stateFolder }) =>

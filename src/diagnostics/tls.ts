@@ -28,6 +28,7 @@ const SOON_DAYS = 14;
 
 export const tls: ServiceCheck = {
   id: "tls",
+  needs: "configuration",
   looksAt: "the certificate of each https upstream in use",
   finds: FINDS,
   async run({ service, isTlsStrict }, _, looks) {

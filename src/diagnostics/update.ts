@@ -12,6 +12,7 @@ const FINDS = {
 
 export const update: Check = {
   id: "update",
+  needs: "configuration",
   looksAt: "UPDATE_CHECK_URL, where it is set",
   finds: FINDS,
   async run({ config, checkForUpdate }) {

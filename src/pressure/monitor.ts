@@ -32,6 +32,8 @@ export interface PressureMonitor {
   readonly sample: PressureSample;
   /** The first gauge over its threshold; undefined when all is well. */
   readonly pressure: Pressure | undefined;
+  /** By variable, as they are compared with: those of the start, a reload changes none. */
+  readonly thresholds: Readonly<Record<(typeof THRESHOLDS)[Gauge], number>>;
   close(): void;
 }
 
@@ -80,6 +82,10 @@ export function createPressureMonitor(settings: PressureSettings): PressureMonit
     get pressure() {
       return pressure;
     },
+    thresholds: Object.fromEntries(GAUGES.map((gauge) => [THRESHOLDS[gauge], settings[THRESHOLDS[gauge]]])) as Record<
+      (typeof THRESHOLDS)[Gauge],
+      number
+    >,
     close() {
       clearInterval(timer);
       histogram.disable();

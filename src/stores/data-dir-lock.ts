@@ -75,6 +75,17 @@ export async function lockDataDir(path: string): Promise<DataDirLock> {
   }
 }
 
+/** The process that holds the folder, without touching what it holds; undefined where nobody answers. */
+export async function findDataDirHolder(path: string): Promise<string | undefined> {
+  if (!existsSync(join(path, NAME))) return undefined;
+  const place = openPlace(path);
+  try {
+    return (await ask(place.socket))?.pid;
+  } finally {
+    place.close();
+  }
+}
+
 /** The socket's path, through the open folder where it would be too long by itself. */
 function openPlace(path: string): { readonly socket: string; close(): void } {
   const socket = join(path, NAME);

@@ -11,6 +11,11 @@ export function openFileRecords<T>(path: string, isValue: IsValue<T>): Records<T
   return createRecords<T>((next, before) => replaceState(path, next, before), readRecords(path, isValue));
 }
 
+/** As they are now, for who only looks: what is changed in them stays in memory. @throws StateFileUnusable */
+export function lookAtFileRecords<T>(path: string, isValue: IsValue<T>): Records<T> {
+  return createRecords<T>(undefined, readRecords(path, isValue));
+}
+
 /** Their values as they are now. @throws StateFileUnusable */
 export function* peekFileRecords<T>(path: string, isValue: IsValue<T>): Generator<T> {
   for (const [, { value }] of readRecords(path, isValue)?.entries ?? []) yield value;

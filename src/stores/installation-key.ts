@@ -44,6 +44,9 @@ export async function openFingerprint(path: string): Promise<Fingerprint> {
   return createFingerprint(key);
 }
 
+/** The same for who only looks: where there is no key yet, none is made that lasts. @throws StateFileUnusable */
+export const lookAtFingerprint = (path: string): Fingerprint => createFingerprint(readKey(path));
+
 function readKey(path: string): string | undefined {
   let text: string;
   try {

@@ -3,8 +3,8 @@ import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { createKeyUsage, type KeyUsage, openKeyUsage } from "../callers/key-usage.ts";
 import { openFileLedger } from "./file-ledger.ts";
-import { openFileRecords, peekFileRecords } from "./file-records.ts";
-import { createFingerprint, type Fingerprint, openFingerprint } from "./installation-key.ts";
+import { lookAtFileRecords, openFileRecords, peekFileRecords } from "./file-records.ts";
+import { createFingerprint, type Fingerprint, lookAtFingerprint, openFingerprint } from "./installation-key.ts";
 import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 import { createRecords, type Records } from "./records.ts";
@@ -51,6 +51,24 @@ export async function openFileStores<S, A, K>(
 /** What keys there were at the last change, for who only looks and does not hold the folder. @throws StateFileUnusable */
 export function peekStoredKeys<K>(folder: string, isKey: (value: unknown) => value is K): K[] {
   return [...peekFileRecords(join(folder, "keys.json"), isKey)];
+}
+
+/**
+ * What there was at the last change, in memory: for who looks without the lock, beside whoever holds it. Nothing is written, and what
+ * only a running gateway knows is not there. @throws StateFileUnusable
+ */
+export function lookAtFileStores<S, A, K>(
+  folder: string,
+  isService: (value: unknown) => value is S,
+  isKey: (value: unknown) => value is K,
+): Stores<S, A, K> {
+  const at = (name: (typeof FILES)[number]) => join(folder, name);
+  return withClose({
+    services: lookAtFileRecords(at("services.json"), isService),
+    keys: lookAtFileRecords(at("keys.json"), isKey),
+    ...{ keyUsage: createKeyUsage(), audit: createMemoryJournal<A>(), quota: createLedger() },
+    ...{ fingerprint: lookAtFingerprint(at("installation-key")), folder },
+  });
 }
 
 /** A copy that was put back may have come with other rights; what cannot be changed is another user's, and shows when it is read. */

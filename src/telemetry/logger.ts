@@ -4,6 +4,7 @@
  */
 import { fstatSync, writeSync } from "node:fs";
 import { type DestinationStream, destination, type Level, type Logger as PinoLogger, pino, stdSerializers } from "pino";
+import { createRecentErrors, isError, levelOf, type RecentErrors } from "./recent-errors.ts";
 import { maskQuery, type SecretMask } from "./redact.ts";
 
 export interface AccessLine {
@@ -38,6 +39,8 @@ export interface Logger extends Pick<PinoLogger, "debug" | "info" | "warn" | "er
   access(line: AccessLine): void;
   /** Replaces the gateway's own keys, in the few texts that a caller has a hand in: those are the secrets it could hold. */
   readonly maskKeys: SecretMask;
+  /** The last warnings and errors, also where the log itself leaves them out. */
+  readonly recentErrors: RecentErrors["list"];
   /** Writes out what is held back, synchronously. */
   flush(): void;
   close(): void;
@@ -71,18 +74,29 @@ const FLUSH_INTERVAL_MS = 100;
 /** A reader of the log that stands still costs lines, not memory. */
 const UNWRITTEN_BYTES_LIMIT = 16 * 1024 * 1024;
 
+/** pino's number. */
+const WARN = 40;
+
 export async function createLogger(options: LoggerOptions): Promise<Logger> {
   const sink = options.sink ?? (options.format === "pretty" ? await prettyStdout() : jsonStdout());
   const batch = createBatch(sink, options.maskKeys);
+  const recentErrors = createRecentErrors();
+  const level = options.isEnabled ? options.level : "silent";
+  const leastWritten = level === "silent" ? Number.POSITIVE_INFINITY : pino.levels.values[level];
   const stream: DestinationStream = {
     write(line) {
+      const masked = options.mask(line);
+      const number = levelOf(line);
+      if (isError(number)) recentErrors.add(masked);
+      if (number < (leastWritten ?? 0)) return;
       // What happened before stands before.
       batch.flush();
-      sink.write(options.mask(line));
+      sink.write(masked);
     },
   };
-  const level = options.isEnabled ? options.level : "silent";
-  const log = pino({ level, base: null, serializers: { err: stdSerializers.errWithCause } }, stream);
+  // Warnings are made where the log does not want them, too: they are kept for who asks.
+  const made = leastWritten !== undefined && leastWritten > WARN ? "warn" : level;
+  const log = pino({ level: made, base: null, serializers: { err: stdSerializers.errWithCause } }, stream);
   return {
     debug: log.debug.bind(log),
     info: log.info.bind(log),
@@ -90,6 +104,7 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
     error: log.error.bind(log),
     maskKeys: options.maskKeys,
     isAccessLogged: options.isAccessLogged && log.isLevelEnabled("info"),
+    recentErrors: recentErrors.list,
     access: batch.add,
     flush() {
       batch.flush();

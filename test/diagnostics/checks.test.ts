@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { settingsSchema } from "../../src/config/settings.ts";
 import type { DiagnosticsContext, Looks } from "../../src/diagnostics/check.ts";
 import { CHECKS, createDiagnostics, SERVICE_CHECKS, UNFINISHED } from "../../src/diagnostics/diagnostics.ts";
 import { findContainer, listen } from "../../src/diagnostics/listen.ts";
@@ -71,6 +72,27 @@ describe("listening", () => {
     expect(run(false, true)).toMatchObject({ status: "ok" });
   });
 
+  test("on two addresses inside a container is told of each: the operators' may well be reached", () => {
+    const at = (name: string, address: string, port: number) => ({
+      ...{ name, address, port, connections: 0, limit: 1, limitPerAddress: null },
+    });
+    const of = (host: string, isLoopback: boolean) =>
+      listen.run(
+        context({
+          config: { ...load(), isLoopback: true, managementListener: { host, port: 3421, isLoopback } },
+          isInContainer: true,
+          listeners: () => [at("main", "127.0.0.1", 3420), at("management", host, 3421)],
+        }),
+        NO_LOOKS,
+      );
+    const alone = "inside a container: only what shares the container's network reaches it";
+    expect(of("127.0.0.1", true)).toMatchObject({ summary: `it listens on 127.0.0.1:3420 ${alone}` });
+    expect(of("0.0.0.0", false)).toMatchObject({
+      status: "warn",
+      summary: `/proxy is on 127.0.0.1:3420 ${alone}; /manage is on 0.0.0.0:3421, which may be reached from outside`,
+    });
+  });
+
   test("knows a container by the files that engines leave", () => {
     const folder = mkdtempSync(join(tmpdir(), "byteproxy-container-"));
     onTestFinished(() => rmSync(folder, { recursive: true }));
@@ -122,8 +144,14 @@ test("a check that throws is a result like any other, and says nothing of what i
     isProtected: () => true,
     ...{ issuedKeys: () => [], keyRefusals: () => [], keysAtLimit: async () => [] },
     refusedOrigins: new Map(),
-    logger: { error: (line: { check: string }) => failed.push(line.check) } as unknown as DiagnosticsContext["logger"],
-    monitor: { sample: { eventLoopDelay: 0, heapUsed: 0, rssBytes: 0, eventLoopUtilized: 0 }, pressure: undefined },
+    logger: {
+      error: (line: { check: string }) => failed.push(line.check),
+      recentErrors: () => [],
+    } as unknown as DiagnosticsContext["logger"],
+    monitor: {
+      sample: { eventLoopDelay: 0, heapUsed: 0, rssBytes: 0, eventLoopUtilized: 0 },
+      ...{ pressure: undefined, thresholds: settingsSchema.parse({}) },
+    },
     checkForUpdate: async () => ({ current: "1", latest: null, updateAvailable: null, checkedAt: null }),
   });
   const diagnostics = await createDiagnostics(broken)();

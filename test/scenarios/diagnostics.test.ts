@@ -71,6 +71,29 @@ describe("the whole", () => {
     }
   });
 
+  test("says what the log warned of lately, and the settings that count, but for what may hold a secret", async () => {
+    const upstream = await startUpstream((_, res) => res.writeHead(401).end());
+    const env = { LOG_LEVEL: "error", UPDATE_CHECK_URL: `http://127.0.0.1:1/feed/${SECRET}?token=${SECRET}` };
+    const gateway = await start({ env, services: { api: { baseUrl: upstream.url, auth: bearer } } });
+    await fetch(`${gateway.url}/proxy/api/x`, { headers: { "x-api-key": PROXY_KEY } });
+    const { recentErrors, environment } = await diagnose(gateway);
+    expect(recentErrors).toEqual([
+      {
+        ...{ time: expect.stringMatching(/^\d{4}-.*Z$/), level: "warn", service: "api", status: 401 },
+        message: "api answered 401 to its credential",
+      },
+    ]);
+    expect(gateway.lines()).not.toContainEqual(expect.objectContaining({ level: 40 }));
+    const told = Object.fromEntries(environment.settings.map(({ name, ...rest }) => [name, rest]));
+    expect(told).toMatchObject({
+      LOG_LEVEL: { origin: "environment", value: "error" },
+      NETWORK_RETRIES: { origin: "default", value: 2 },
+      MANAGEMENT_API_KEY: { origin: "environment", value: null },
+      REST_SECRETS: { origin: "default", value: null },
+      UPDATE_CHECK_URL: { origin: "environment", value: "http://127.0.0.1:1/***" },
+    });
+  });
+
   test("needs the management key, and is never cached", async () => {
     const gateway = await start();
     expect((await fetch(`${gateway.url}/manage/diagnostics`)).status).toBe(401);
@@ -280,6 +303,39 @@ describe("a credential", () => {
     expect(await find(gateway, "credential:api")).toMatchObject({ status: "ok" });
   });
 
+  test("that came into an env file, or went out of it, is told before the reload that takes it up", async () => {
+    const upstream = await startUpstream();
+    const gateway = await startGateway({
+      env: { ...KEYS, ECHO_SERVICE: "false" },
+      services: { api: { baseUrl: upstream.url, auth: bearer } },
+    });
+    const write = (text: string) => writeFileSync(join(gateway.directory, ".env"), text);
+    const ids = async () => (await diagnose(gateway)).checks.map(({ id }) => id).filter((id) => id.includes(":"));
+    expect(await ids()).not.toContain("credential:openai");
+    write(`TOKEN=${SECRET}\nOPENAI_API_KEY=${SECRET}-2\n`);
+    expect(await find(gateway, "credential:api")).toMatchObject({
+      status: "fail",
+      summary: "api has no credential; TOKEN holds a secret by now, which is not in use yet",
+      fix: expect.stringContaining("/manage/reload"),
+    });
+    // Not in use until then: nothing contacts it, and nobody misses what it lacks.
+    expect(await find(gateway, "credential:openai")).toMatchObject({
+      status: "warn",
+      summary: "OPENAI_API_KEY holds a secret by now, which is not in use yet",
+    });
+    expect((await ids()).filter((id) => id.endsWith(":openai"))).toEqual(["credential:openai"]);
+
+    write(`TOKEN=${SECRET}\n`);
+    await gateway.reload();
+    expect(await find(gateway, "credential:api")).toMatchObject({ status: "ok" });
+    expect(await ids()).not.toContain("credential:openai");
+    write("");
+    expect(await find(gateway, "credential:api")).toMatchObject({
+      status: "warn",
+      summary: "TOKEN holds none any more, and the old one is in use",
+    });
+  });
+
   test("that was changed in an env file and not picked up is found, until it is", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ env: KEYS, services: { api: { baseUrl: upstream.url, auth: bearer } } });
@@ -443,6 +499,30 @@ describe("the configuration", () => {
     });
   });
 
+  test("with a variable that only REST_SECRETS, or a service added at run time, names has no wrong name", async () => {
+    const upstream = await startUpstream();
+    const gateway = await start({ env: { EGRESS_ALLOW_PRIVATE: "true" } });
+    const variables = "GITHUB_TOKENS=x-0123456789\nPROXY_APIKEY=z\n";
+    const serveBy = async (text: string) => {
+      writeFileSync(join(gateway.directory, ".env"), text);
+      expect(await gateway.reload()).toMatchObject({ isDone: true });
+    };
+    const misspelt = async () =>
+      ((await find(gateway, "env-files")).evidence.misspelt as { name: string }[]).map(({ name }) => name);
+    await serveBy(variables);
+    expect(await misspelt()).toEqual(["GITHUB_TOKENS", "PROXY_APIKEY"]);
+    await serveBy(`${variables}REST_SECRETS=GITHUB_TOKENS@${new URL(upstream.url).origin}\n`);
+    expect(await misspelt()).toEqual(["PROXY_APIKEY"]);
+
+    const config = { baseUrl: upstream.url, auth: { type: "bearer", tokenEnvVar: "GITHUB_TOKENS" } };
+    expect((await manage(gateway, "POST", "/services", { key: "added", config })).status).toBe(201);
+    // Named by what was added alone.
+    await serveBy(variables);
+    expect(await misspelt()).toEqual(["PROXY_APIKEY"]);
+    const { environment } = await diagnose(gateway);
+    expect(environment.variables).toContainEqual({ name: "GITHUB_TOKENS", origin: ".env" });
+  });
+
   test("with a variable of a wrong name in an env file is found", async () => {
     const gateway = await start();
     writeFileSync(join(gateway.directory, ".env"), "PROXY_APIKEY=x\nNETWORK_TIMEOUTS=1\nGITLAB_TOKEN=x\nMY_OWN=1\n");
@@ -553,6 +633,14 @@ describe("limits and room", () => {
       evidence: { inFlight: { current: 1, limit: 1 }, connections: { open: 1, busy: 1 } },
     });
     expect(byId("pressure")).toMatchObject({ status: "warn", summary: "1 request shed since the start" });
+  });
+
+  test("thresholds are told as they are compared with: a reload changes none until the restart", async () => {
+    const gateway = await start();
+    writeFileSync(join(gateway.directory, ".env"), "PRESSURE_MAX_EVENT_LOOP_DELAY=1234\n");
+    expect((await gateway.reload()).isDone).toBe(true);
+    const { evidence } = await find(gateway, "pressure");
+    expect(evidence.thresholds).toMatchObject({ PRESSURE_MAX_EVENT_LOOP_DELAY: 250 });
   });
 
   test("a gauge over its threshold is found, with its value and its variable", async () => {

@@ -49,6 +49,19 @@ const Environment = z.strictObject({
     .array(z.strictObject({ name: z.string(), origin: z.enum([".env", ".env.local", "environment", "command line"]) }))
     .readonly()
     .describe("names and origins, never a value"),
+  settings: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        origin: z.enum([".env", ".env.local", "environment", "command line", "default"]),
+        value: z
+          .union([z.string(), z.number(), z.boolean(), z.array(z.string()).readonly()])
+          .nullable()
+          .describe("null where it is not set, or may hold a secret"),
+      }),
+    )
+    .readonly()
+    .describe("what counts, defaults included"),
 });
 
 const Authentication = z.strictObject({
@@ -68,6 +81,16 @@ const Check = z.strictObject({
   fix: z.string().nullable().describe("what to do; null where nothing is to be mended"),
 });
 
+const RecentError = z.strictObject({
+  time: z.iso.datetime(),
+  level: z.enum(["warn", "error", "fatal"]),
+  message: z.string(),
+  requestId: z.string().optional(),
+  service: z.string().optional(),
+  status: z.int().optional().describe("of an upstream's answer"),
+  cause: z.string().optional(),
+});
+
 const Diagnosed = z
   .strictObject({
     system: System,
@@ -75,6 +98,12 @@ const Diagnosed = z
     environment: Environment,
     authentication: z.record(z.string(), Authentication).describe("by service"),
     checks: z.array(Check).readonly(),
+    recentErrors: z
+      .array(RecentError)
+      .readonly()
+      .describe(
+        "the last warnings and errors of the log, 50 at most, newest first; also where LOG_LEVEL leaves them out",
+      ),
     summary: z.strictObject({ status, ok: z.int(), warn: z.int(), fail: z.int(), durationMs: z.int() }),
   })
   .openapi("Diagnostics");
@@ -97,6 +126,7 @@ const EXAMPLE: z.input<typeof Diagnosed> = {
     ...{ directory: "/app", envFiles: [{ path: "/app/.env", state: "absent" }] },
     configFile: { path: "/app/config/services.json", state: "read" },
     variables: [{ name: "GITHUB_TOKEN", origin: "environment" }],
+    settings: [{ name: "PORT", origin: "default", value: 3420 }],
   },
   authentication: {
     github: {
@@ -113,6 +143,12 @@ const EXAMPLE: z.input<typeof Diagnosed> = {
       },
       evidence: { enabled: true, origins: [], refusedOrigins: [{ origin: "https://app.example", count: 2 }] },
       fix: "Add the origin to CORS_ORIGINS, exactly as it stands in evidence.refusedOrigins.",
+    },
+  ],
+  recentErrors: [
+    {
+      ...{ time: "2026-11-20T23:09:01.004Z", level: "warn", message: "github answered 401 to its credential" },
+      ...{ service: "github", status: 401 },
     },
   ],
   summary: { status: "warn", ok: 0, warn: 1, fail: 0, durationMs: 25 },

@@ -1,0 +1,108 @@
+/**
+ * What a start in this folder would meet, looked at without starting: for when the gateway does not.
+ * Invariant: the configuration is read as a start reads it; DATA_DIR is looked at without its lock, and nothing is written to it
+ * that stays.
+ */
+import { isStoredKey } from "../callers/stored-key.ts";
+import { type Config, ConfigProblems, type ConfigReading, readConfig } from "../config/load-config.ts";
+import type { AtRest } from "../diagnostics/check.ts";
+import { leftOutAtRest } from "../diagnostics/diagnostics.ts";
+import type { RestingGateway } from "../gateway.ts";
+import type { GatewayOptions, GatewayStores } from "../lasting-parts.ts";
+import { isStoredService } from "../registry/stored-service.ts";
+import { findDataDirHolder } from "../stores/data-dir-lock.ts";
+import { createMemoryStores, lookAtFileStores } from "../stores/open-stores.ts";
+import { StateFileUnusable } from "../stores/state-file.ts";
+import { CliFailure } from "./cli-failure.ts";
+import { nextListeners } from "./next-listeners.ts";
+import { hasIssuedKey } from "./read-configuration.ts";
+import { explainStartFailure, findAddressObstacle } from "./start-failure.ts";
+
+/** Builds a gateway's parts and looks at them: it comes from where gateways are made. @throws ConfigProblems */
+export type DiagnoseAtRest = (
+  config: Config,
+  options: GatewayOptions & { readonly atRest: AtRest },
+) => Promise<RestingGateway>;
+
+export interface ChecksAtRest extends RestingGateway {
+  /** Ids of the checks that need a gateway that runs, or a configuration that is sound. */
+  readonly leftOut: readonly string[];
+}
+
+/** @throws CliFailure for what kept the checks themselves from being run. */
+export async function checkAtRest(diagnose: DiagnoseAtRest): Promise<ChecksAtRest> {
+  const reading = readAtRest();
+  try {
+    return await checkReading(reading, diagnose);
+  } catch (error) {
+    // A service that was stored and is none any more keeps a start from serving, as a problem of the file does.
+    if (error instanceof ConfigProblems) return checkReading({ ...reading, problems: error.problems }, diagnose);
+    const words = explainStartFailure(error);
+    throw words === undefined ? error : new CliFailure(1, [words]);
+  }
+}
+
+interface ReadAtRest extends ConfigReading {
+  /** What could not be read of DATA_DIR. */
+  readonly stateProblem: string | undefined;
+}
+
+function readAtRest(): ReadAtRest {
+  let stateProblem: string | undefined;
+  const reading = readConfig({
+    hasIssuedKey(dataDir) {
+      try {
+        return hasIssuedKey(dataDir);
+      } catch (error) {
+        stateProblem = unusable(error);
+        // Whether there is one is not known: that is no problem of the configuration's.
+        return true;
+      }
+    },
+  });
+  return { ...reading, stateProblem };
+}
+
+async function checkReading(reading: ReadAtRest, diagnose: DiagnoseAtRest): Promise<ChecksAtRest> {
+  const { config, problems } = reading;
+  const { settings, managementListener: second } = config;
+  const isSound = problems.length === 0;
+  const { stores, problem } = lookAtStores(settings.DATA_DIR, isSound);
+  const listeners = [{ host: settings.HOST, port: settings.PORT }, ...(second === undefined ? [] : [second])];
+  const atRest: AtRest = {
+    isSound,
+    listeners: nextListeners(config),
+    stateProblem: reading.stateProblem ?? problem,
+    findStateHolder: () => findDataDirHolder(settings.DATA_DIR),
+    async findAddressObstacle() {
+      const found = [];
+      for (const { port, host } of listeners) found.push(await findAddressObstacle(port, host));
+      return found.find((words) => words !== undefined);
+    },
+  };
+  const load = () => {
+    if (!isSound) throw new ConfigProblems(problems);
+    return config;
+  };
+  return { ...(await diagnose(config, { stores, load, atRest })), leftOut: leftOutAtRest(atRest) };
+}
+
+/** @param isSound otherwise what is stored is of no use: it is read by the configuration. */
+function lookAtStores(
+  folder: string,
+  isSound: boolean,
+): { readonly stores: GatewayStores; readonly problem: string | undefined } {
+  const empty = (): GatewayStores => ({ ...createMemoryStores(), folder });
+  try {
+    const stores: GatewayStores = lookAtFileStores(folder, isStoredService, isStoredKey);
+    return { stores: isSound ? stores : empty(), problem: undefined };
+  } catch (error) {
+    return { stores: empty(), problem: unusable(error) };
+  }
+}
+
+/** @throws what it is given, where that is none of those. */
+function unusable(error: unknown): string {
+  if (error instanceof StateFileUnusable) return error.message;
+  throw error;
+}

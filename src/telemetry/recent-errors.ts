@@ -1,0 +1,90 @@
+/**
+ * The last warnings and errors of the log, for whoever asks what went wrong lately and has no log at hand.
+ * Invariant: bounded in number and in bytes; an allow-list of fields, as masked as the line that they were in; no stack trace.
+ */
+import { isObject } from "../is-object.ts";
+import { maskQuery } from "./redact.ts";
+
+export interface RecentError {
+  /** RFC 3339. */
+  readonly time: string;
+  readonly level: "warn" | "error" | "fatal";
+  readonly message: string;
+  readonly requestId?: string;
+  readonly service?: string;
+  /** Of an upstream's answer. */
+  readonly status?: number;
+  /** `ECONNREFUSED: connect ECONNREFUSED 127.0.0.1:1`. */
+  readonly cause?: string;
+}
+
+export interface RecentErrors {
+  /** @param line masked, as the log writes it. */
+  add(line: string): void;
+  /** Newest first. */
+  list(): RecentError[];
+}
+
+const LINES_KEPT = 50;
+/** A line with a long chain of causes is not worth more. */
+const LINE_LIMIT = 16_384;
+const TEXT_LIMIT = 500;
+
+const LEVELS = { 40: "warn", 50: "error", 60: "fatal" } as const;
+
+/** pino's number of the line's level, which stands first in it. */
+export function levelOf(line: string): number {
+  return Number(/^\{"level":(\d+)/.exec(line)?.[1]);
+}
+
+export function isError(level: number): level is keyof typeof LEVELS {
+  return level in LEVELS;
+}
+
+export function createRecentErrors(): RecentErrors {
+  const lines: string[] = [];
+  return {
+    add(line) {
+      lines.push(line.slice(0, LINE_LIMIT));
+      if (lines.length > LINES_KEPT) lines.shift();
+    },
+    list: () => lines.flatMap((line) => read(line) ?? []).reverse(),
+  };
+}
+
+/** They are read when somebody asks: until then a line costs no more than its bytes. */
+function read(line: string): RecentError | undefined {
+  const parsed = parse(line);
+  const level = levelOf(line);
+  if (!isError(level)) return undefined;
+  const { time, msg, requestId, service, status, err } = parsed;
+  return {
+    time: new Date(typeof time === "number" ? time : 0).toISOString(),
+    level: LEVELS[level],
+    message: typeof msg === "string" ? short(msg) : "a line that is too long",
+    ...(typeof requestId === "string" ? { requestId } : {}),
+    ...(typeof service === "string" && service !== "" ? { service } : {}),
+    ...(typeof status === "number" ? { status } : {}),
+    ...(isObject(err) ? { cause: short(causeOf(err)) } : {}),
+  };
+}
+
+/** One that was cut tells at least when it was. */
+function parse(line: string): Readonly<Record<string, unknown>> {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return { time: Number(/"time":(\d+)/.exec(line)?.[1] ?? 0) };
+  }
+}
+
+function causeOf({ type, code, message }: Readonly<Record<string, unknown>>): string {
+  // pino joins the messages of a chain of causes.
+  return [code ?? type, message].filter((part) => typeof part === "string" && part !== "").join(": ");
+}
+
+/** A URL in a sentence keeps none of its query's values. */
+function short(text: string): string {
+  const masked = text.replace(/\S*\?\S+/g, (word) => (/[/=]/.test(word) ? maskQuery(word) : word));
+  return masked.length > TEXT_LIMIT ? `${masked.slice(0, TEXT_LIMIT)}…` : masked;
+}
