@@ -9,12 +9,17 @@ const WATCH_INTERVAL_MS = 1_000;
 
 /** Goes on until the process ends. */
 export function followChanges(gateway: Gateway): void {
-  const tokens = watchFiles(WATCH_INTERVAL_MS, () => follow("a token file changed", gateway.refreshTokens()));
+  const tokens = watchFiles(WATCH_INTERVAL_MS, () => {
+    void gateway.refreshTokens().then((outcome) => {
+      if (!outcome.isDone || outcome.changed.length > 0) report(gateway, "a token file changed", outcome);
+    });
+  });
   const configuration = watchFiles(WATCH_INTERVAL_MS, () => follow("the configuration changed", gateway.reload()));
   const isWatched = gateway.config.settings.WATCH_CONFIG;
   const watch = () => {
-    tokens.setPaths(tokenFilesOf(gateway));
-    if (isWatched) configuration.setPaths(configurationFilesOf(gateway.config));
+    const { config } = gateway;
+    tokens.setPaths(tokenFilesOf(gateway), config.readAt);
+    if (isWatched) configuration.setPaths(configurationFilesOf(config), config.readAt);
   };
   const follow = (why: string, reloading: Promise<ReloadOutcome>) => {
     void reloading.then((outcome) => report(gateway, why, outcome));

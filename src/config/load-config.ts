@@ -23,6 +23,8 @@ export interface EnvFile {
 }
 
 export interface Config {
+  /** When its files began to be read, ms since the epoch. */
+  readonly readAt: number;
   /** DATA_DIR and CONFIG_FILE as absolute paths. */
   readonly settings: Readonly<Settings>;
   readonly proxyPlane: PlaneConfig;
@@ -70,6 +72,7 @@ export function readConfig({
   hasIssuedKey = () => false,
   ...sources
 }: ConfigOptions = {}): ConfigReading {
+  const readAt = Date.now();
   const environment = readEnvironment({ ...sources, directory });
   const problems = [...environment.problems];
   const warnings = [...environment.warnings];
@@ -105,6 +108,7 @@ export function readConfig({
 
   const definitions = frozenMap(new Map(file.services.map((defined) => [defined.key, defined])));
   const config = freezeConfig({
+    readAt,
     settings,
     ...planes,
     isLoopback,

@@ -3,13 +3,19 @@
  * Invariant: a change is told once, after it was there for a whole look; a file that goes and comes back unchanged is none.
  */
 import { hash } from "node:crypto";
-import { readFileSync, unwatchFile, watchFile } from "node:fs";
+import { readFileSync, statSync, unwatchFile, watchFile } from "node:fs";
 
 export interface FileWatch {
-  /** Watches these files, absent ones too, instead of those before. */
-  setPaths(paths: Iterable<string>): void;
+  /**
+   * Watches these files, absent ones too, instead of those before.
+   * @param readAt when the new ones among them were read, ms since the epoch: what was written since is a change.
+   */
+  setPaths(paths: Iterable<string>, readAt: number): void;
   close(): void;
 }
+
+/** The clock by which files are dated may be behind by a tick of the kernel's, ms. */
+const FILE_CLOCK_MS = 10;
 
 /** @param intervalMs between two looks at a file. @param onChange called at most once for what changed together. */
 export function watchFiles(intervalMs: number, onChange: () => void): FileWatch {
@@ -20,6 +26,9 @@ export function watchFiles(intervalMs: number, onChange: () => void): FileWatch 
     const digest = digestOf(path);
     if (digest === digests.get(path)) return;
     digests.set(path, digest);
+    noteChange();
+  }
+  function noteChange(): void {
     clearTimeout(timer);
     timer = setTimeout(onChange, intervalMs);
     timer.unref();
@@ -27,7 +36,7 @@ export function watchFiles(intervalMs: number, onChange: () => void): FileWatch 
   const listeners = new Map<string, () => void>();
 
   return {
-    setPaths(paths) {
+    setPaths(paths, readAt) {
       const wanted = new Set(paths);
       for (const [path, listener] of listeners) {
         if (wanted.has(path)) continue;
@@ -41,6 +50,9 @@ export function watchFiles(intervalMs: number, onChange: () => void): FileWatch 
         listeners.set(path, listener);
         digests.set(path, digestOf(path));
         watchFile(path, { interval: intervalMs, persistent: false }, listener);
+        if (changedAt(path) >= readAt - FILE_CLOCK_MS) noteChange();
+        // The watch compares with its own first look, which comes a little later than the one above.
+        setTimeout(() => listeners.get(path) === listener && listener(), intervalMs).unref();
       }
     },
     close() {
@@ -56,5 +68,14 @@ function digestOf(path: string): string {
     return hash("sha256", readFileSync(path), "hex");
   } catch {
     return "unreadable";
+  }
+}
+
+/** Ms since the epoch; 0 for a file that is not there. */
+function changedAt(path: string): number {
+  try {
+    return statSync(path).ctimeMs;
+  } catch {
+    return 0;
   }
 }

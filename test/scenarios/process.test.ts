@@ -239,7 +239,7 @@ test("a reader of the log that goes away does not take the gateway with it", asy
 });
 
 test("a log that is a file has every line in its order, the last ones included", async () => {
-  const run = startProcess({}, [], {}, ["sh", "-c", 'exec "$0" "$@" > log.txt', process.execPath]);
+  const run = startProcess({}, [], { "log.txt": "" }, ["sh", "-c", 'exec "$0" "$@" > log.txt', process.execPath]);
   const log = () => readFileSync(join(run.directory, "log.txt"), "utf8");
   const url = await eventually(() => /listens on (http:\/\/[^ "]+)/.exec(log())?.[1], "the log's first lines", 9_000);
   const ids = Array.from({ length: 200 }, (_, i) => `line-${i}`);
