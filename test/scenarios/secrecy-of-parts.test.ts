@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { startLines } from "../../src/cli/describe-start.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
+import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
@@ -98,7 +99,8 @@ test("no line of the log, no answer and no start-up text holds eight characters 
   const answers = await Promise.all(requests.map(ask));
   for (const [i, answer] of answers.entries()) expectNoPart(answer.text, requests[i] as string);
   expect(new Set(answers.map(({ status }) => status)).size).toBeGreaterThan(6);
-  expect(gateway.exchanges().length).toBeGreaterThan(50);
+  // A retry may still be under way for a client that waits no longer.
+  await eventually(() => gateway.exchanges().length > 50, "more than fifty exchanges");
   expectNoPart(gateway.logText(), "the log");
 });
 
