@@ -560,6 +560,7 @@ describe("what is seen of it", () => {
     await ask();
     await ask();
     const [first, second] = gateway.exchanges() as { queuedUs: number; upstreamUs: number; durationUs: number }[];
+    expect([first, second]).toMatchObject([{ quota: "passed" }, { quota: "held" }]);
     expect(first?.queuedUs).toBe(0);
     expect(second?.queuedUs).toBeGreaterThan(300_000);
     expect(second?.upstreamUs).toBeLessThan(300_000);

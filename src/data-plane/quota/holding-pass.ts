@@ -6,7 +6,7 @@ import type { GatewayError } from "../../errors.ts";
 import { readAhead } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { CredentialQuota } from "./credential-quota.ts";
-import type { QuotaPass } from "./quota-pass.ts";
+import type { PassState, QuotaPass } from "./quota-pass.ts";
 import { type QuotaExchange, quotaRefusal, requestOf } from "./quota-request.ts";
 import { type AnswerHeaders, readQuota } from "./read-quota.ts";
 import type { QuotaRules } from "./rules.ts";
@@ -38,6 +38,7 @@ export class HoldingPass implements QuotaPass {
   readonly #parts: QuotaExchange;
   #ticket: Ticket | undefined;
   #wasSent = false;
+  state: PassState = "passed";
   wasRefused = false;
 
   constructor(parts: QuotaExchange, service: HoldingService, asked: AskedQuota) {
@@ -52,6 +53,7 @@ export class HoldingPass implements QuotaPass {
     const { exchange, service } = this.#parts;
     let stopWaiting = () => {};
     const outcome = await this.#asked.quota.admit(this.#request(withinMs), (leave) => {
+      this.state = "held";
       stopWaiting = hold(exchange, leave);
     });
     stopWaiting();

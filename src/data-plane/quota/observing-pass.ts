@@ -15,6 +15,7 @@ export interface ObservedAnswer {
 
 /** Costs a look at the names of each answer's headers. */
 export class ObservingPass implements QuotaPass {
+  readonly state = "observed";
   readonly wasRefused = false;
   readonly #observe: (answer: ObservedAnswer) => void;
   readonly #parts: QuotaExchange;

@@ -2,7 +2,11 @@
 import type { GatewayError } from "../../errors.ts";
 import type { AnswerHeaders } from "./read-quota.ts";
 
+/** For the log. `passed` at once, or `held` first; where nobody holds back, answers are only `observed`. */
+export type PassState = "observed" | "passed" | "held";
+
 export interface QuotaPass {
+  readonly state: PassState;
   /**
    * Before each attempt. Where it had to wait the exchange stands aside afterwards, and is to step in again.
    * @param withinMs how long it may wait, where that is less than it has patience for. @returns why it may not go; undefined also when the client left.
