@@ -16,6 +16,7 @@ import {
   visit,
   type YAMLError,
 } from "yaml";
+import { readPlainJson } from "./plain-json.ts";
 
 export interface ParsedDocument {
   /** Undefined when there are problems; null for an empty file. */
@@ -41,6 +42,20 @@ const OWN_WORDS: Readonly<Record<string, string>> = {
 };
 
 export function parseText(text: string): ParsedDocument {
+  const json = readPlainJson(text, DEEPEST);
+  if (json === undefined) return parseYaml(text);
+  let document: ParsedDocument | undefined;
+  return {
+    data: json.data,
+    problems: [],
+    position(path, at) {
+      document ??= parseYaml(text);
+      return document.position(path, at);
+    },
+  };
+}
+
+function parseYaml(text: string): ParsedDocument {
   const lines = new LineCounter();
   const place = (offset: number) => {
     const { line, col } = lines.linePos(offset);
