@@ -3,7 +3,7 @@
  * Invariant: the file is always the state before or the state after a change, never a part of one; and a file that cannot be
  * read stops the start: it never counts as empty.
  */
-import { readFileSync } from "node:fs";
+import { lstatSync, readFileSync } from "node:fs";
 import { isObject } from "../is-object.ts";
 import { NotDurable, replaceFile } from "./replace-file.ts";
 
@@ -84,7 +84,11 @@ function readIfThere(path: string): string | undefined {
     return new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(path));
   } catch (error) {
     const { code = "unknown" } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return undefined;
+    if (code === "ENOENT") {
+      // What it leads to is a state that is not there now, on a disk that is not mounted yet, say.
+      if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
+      throw new StateFileUnusable(path, "it is a link that leads nowhere");
+    }
     const isText = code !== "ERR_ENCODING_INVALID_ENCODED_DATA";
     throw new StateFileUnusable(path, isText ? `reading it failed with ${code}` : "it is not UTF-8 text");
   }

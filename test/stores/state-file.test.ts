@@ -1,6 +1,6 @@
 /** Files of state: what was answered for is there after a restart, and what cannot be read is never taken for empty. */
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { promisify } from "node:util";
@@ -57,6 +57,9 @@ describe("a file of records", () => {
       expect(() => open(path)).toThrow(/put back a copy of it, or move it away/);
       expect(readFileSync(path)).toEqual(Buffer.from(text));
     }
+    const link = join(tempFolder(), "services.json");
+    symlinkSync("gone.json", link);
+    expect(() => open(link)).toThrow(/a link that leads nowhere; put back a copy of it/);
     mkdirSync(join(tempFolder(), "folder.json"), { recursive: true });
     expect(() => open(join(tempFolder(), "no", "such", "folder.json"))).not.toThrow();
   });
