@@ -89,7 +89,9 @@ const REST_SECRETS_FORM =
 function readRestSecret(item: string): RestSecret | undefined {
   const [, secret, origin] = /^([A-Za-z_][A-Za-z0-9_]*|file:.+)@(https?:\/\/[^*]+)$/.exec(item) ?? [];
   if (secret === undefined || origin === undefined || OWN_SECRETS.has(secret)) return undefined;
-  return URL.canParse(origin) && new URL(origin).origin === origin ? { secret, origin } : undefined;
+  const url = URL.canParse(origin) ? new URL(origin) : undefined;
+  // As a browser would write it: without the default port, in small letters.
+  return url?.href === `${url?.origin}/` ? { secret, origin: url.origin } : undefined;
 }
 
 /** As strict as proxy-addr, which would otherwise throw when the gateway is put together. */
