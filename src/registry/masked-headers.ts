@@ -46,8 +46,11 @@ export function unmaskHeaders(config: Config, before: Config | undefined, isTlsS
 
 function isShownToSame(config: Config, before: Config, isTlsStrict: boolean): boolean {
   const tlsOf = ({ tls }: Config) => (typeof tls === "object" && tls !== null ? tls : {});
+  const origins = originsIfValid(config);
+  // It is not going anywhere: the schema refuses it, and says which member is wrong.
+  if (origins === undefined) return true;
   return (
-    covers(safeOriginsOf(before), safeOriginsOf(config)) &&
+    covers(originsIfValid(before) ?? new Set(), origins) &&
     loosenedTls(tlsOf(config), tlsOf(before), isTlsStrict) === undefined
   );
 }
@@ -72,12 +75,11 @@ function mapHeaders(config: Config, map: (member: string, name: string, value: u
   return mapped;
 }
 
-/** A config that is not valid yet has whatever origins can be read from it; the schema refuses the rest. */
-function safeOriginsOf(config: Config): ReadonlySet<string> {
-  const { baseUrl, versionedBaseUrls = {} } = config;
+/** Undefined for URLs that the schema refuses. */
+function originsIfValid({ baseUrl, versionedBaseUrls = {} }: Config): ReadonlySet<string> | undefined {
   try {
     return originsOf({ baseUrl, versionedBaseUrls } as Parameters<typeof originsOf>[0]);
   } catch {
-    return new Set(["none that is known"]);
+    return undefined;
   }
 }

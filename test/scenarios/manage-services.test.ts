@@ -138,7 +138,8 @@ describe("/manage/services", () => {
 describe("a change that is not valid", () => {
   test("is refused field by field, and changes nothing", async () => {
     const upstream = await startUpstream();
-    const gateway = await startGateway({ env: ENV, services: { api: { baseUrl: upstream.url } } });
+    const hidden = { baseUrl: upstream.url, setHeaders: { "X-Token": "a value that is not shown" } };
+    const gateway = await startGateway({ env: ENV, services: { api: { baseUrl: upstream.url }, hidden } });
     const cases: [method: string, path: string, body: unknown, details: unknown][] = [
       ["PUT", "/services/api", {}, { baseUrl: [expect.stringMatching(/^missing/)] }],
       [
@@ -153,6 +154,9 @@ describe("a change that is not valid", () => {
         }),
       ],
       ["PATCH", "/services/api", { baseUrl: null }, { baseUrl: [expect.any(String)] }],
+      ["PATCH", "/services/hidden", { baseUrl: null }, { baseUrl: [expect.stringMatching(/^missing/)] }],
+      ["PATCH", "/services/hidden", { baseUrl: "nowhere" }, { baseUrl: [expect.any(String)] }],
+      ["PATCH", "/services/hidden", { versionedBaseUrls: { v1: 5 } }, { "versionedBaseUrls.v1": [expect.any(String)] }],
       ["PATCH", "/services/api", { timeoutMs: -1 }, { timeoutMs: [expect.stringContaining("from 1")] }],
       ["PATCH", "/services/api", { headers: ["abc"] }, { headers: [expect.stringContaining("a list")] }],
       [
@@ -302,6 +306,18 @@ describe("If-Match and If-None-Match", () => {
     expect((await put({ "if-none-match": "*" })).status).toBe(201);
     expect((await put({ "if-none-match": "*" })).status).toBe(412);
     const now = (await manage(gateway, "GET", "/services/new")).headers.get("etag") as string;
+    for (const [tag, status] of [
+      [now, 304],
+      [`"nope", W/${now}`, 304],
+      ["*", 304],
+      ['"nope"', 200],
+    ] as const) {
+      const read = await fetch(`${gateway.url}/manage/services/new`, {
+        headers: { "x-api-key": MANAGEMENT_KEY, "if-none-match": tag },
+      });
+      expect([read.status, read.headers.get("etag")], tag).toEqual([status, now]);
+      expect((await read.text()) === "", tag).toBe(status === 304);
+    }
     expect((await put({ "if-none-match": `W/${now}` })).status).toBe(412);
     expect((await put({ "if-none-match": '"another"' })).status).toBe(200);
   });

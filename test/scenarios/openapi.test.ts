@@ -130,6 +130,11 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
   ["POST /manage/services", 201, { headers: asJson, body: JSON.stringify({ key: "weather", config: WEATHER }) }],
   ["GET /manage/services", 200, { headers: operator }],
   ["GET /manage/services/{key}", 200, { path: "/manage/services/github", headers: operator }],
+  [
+    "GET /manage/services/{key}",
+    304,
+    { path: "/manage/services/github", headers: { ...operator, "if-none-match": "*" } },
+  ],
   ["PUT /manage/services/{key}", 201, { path: "/manage/services/new", headers: asJson, body: JSON.stringify(WEATHER) }],
   ["PUT /manage/services/{key}", 200, { path: "/manage/services/new", headers: asJson, body: JSON.stringify(WEATHER) }],
   ["PATCH /manage/services/{key}", 200, { path: "/manage/services/weather", headers: asJson, body: '{"retries":1}' }],

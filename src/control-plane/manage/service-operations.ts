@@ -60,9 +60,12 @@ export const createOne = createRoute({
 
 export const readOne = createRoute({
   ...{ method: "get", ...ONE, operationId: "readService", summary: "One service" },
-  description: HIDDEN,
+  ...{ parameters: [KEY_IN_PATH, { $ref: "#/components/parameters/If-None-Match" }], description: HIDDEN },
   ...forOperators("Services", "SERVICE_NOT_CONFIGURED"),
-  responses: { 200: json("The item.", ServiceItem, EXAMPLE, TAGGED) },
+  responses: {
+    200: json("The item.", ServiceItem, EXAMPLE, TAGGED),
+    304: { description: "It is still what `If-None-Match` names.", headers: TAGGED },
+  },
 });
 
 export const replaceOne = createRoute({

@@ -2,6 +2,7 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { GatewayError } from "../../errors.ts";
+import { areMet } from "../../registry/preconditions.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
@@ -35,7 +36,9 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
   routes.openapi(readOne, (context) => {
     const item = changes.read(context.req.param("key"));
     describe(context, item.key);
-    return context.json(item, 200);
+    const ifNoneMatch = context.req.header("If-None-Match");
+    const isNews = areMet({ ifMatch: undefined, ifNoneMatch }, changes.entityTag(item.key));
+    return isNews ? context.json(item, 200) : context.body(null, 304);
   });
   routes.openapi(replaceOne, async (context) => {
     const config = await readJson(context);

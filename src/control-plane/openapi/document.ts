@@ -110,7 +110,10 @@ function parametersOf(key: object): Record<string, object> {
     Key: inPath("key"),
     KeyId: { ...{ name: "id", in: "path", required: true, schema: { type: "string" } }, example: "key_4fT9kQ2mXa81" },
     "If-Match": inHeader("If-Match", "An `ETag`: the change is made only to what still has it."),
-    "If-None-Match": inHeader("If-None-Match", "`*`: the change is made only where there is nothing yet."),
+    "If-None-Match": inHeader(
+      "If-None-Match",
+      "`*`: the change is made only where there is nothing yet. With GET an `ETag`: 304 while it is still that.",
+    ),
   };
 }
 
