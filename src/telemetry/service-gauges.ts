@@ -26,7 +26,8 @@ const BREAKER_STATES = ["closed", "half-open", "open"] as const;
 /** Undefined where there is nothing to tell. */
 type Read = (service: MeasuredService) => number | undefined;
 
-export function addServiceGauges(services: () => Iterable<MeasuredService>, registers: Registry[]): void {
+export function addServiceGauges(measure: () => Iterable<MeasuredService>, registers: Registry[]): void {
+  const services = oncePerScrape(measure);
   const described = (name: string, help: string, read: Read) => ({
     ...{ name: `byteproxy_${name}`, help, labelNames: ["service"] as const, registers },
     collect(this: Gauge<"service"> | Counter<"service">) {
@@ -66,4 +67,18 @@ export function addServiceGauges(services: () => Iterable<MeasuredService>, regi
   gauge("upstream_connections_busy", "Of these, with a request", of("busy"));
   gauge("upstream_connections_limit", "maxConnections", of("limit"));
   gauge("upstream_requests_pending", "Requests that wait for a connection", of("pending"));
+}
+
+/** A scrape reads every gauge before anything else runs: thousands of services are measured for all of them at once. */
+function oncePerScrape(measure: () => Iterable<MeasuredService>): () => readonly MeasuredService[] {
+  let measured: readonly MeasuredService[] | undefined;
+  return () => {
+    if (measured === undefined) {
+      measured = [...measure()];
+      queueMicrotask(() => {
+        measured = undefined;
+      });
+    }
+    return measured;
+  };
 }
