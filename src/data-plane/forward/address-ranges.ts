@@ -25,7 +25,13 @@ export function forbiddenBecause(address: string, allowsPrivate: boolean): strin
   if (meanings.some((meaning) => meaning.range() === "linkLocal")) return "link-local";
   if (allowsPrivate) return undefined;
   // A translated or tunnelled address is none that an upstream is reached by, wherever it leads.
-  return meanings.map((meaning) => meaning.range()).find((range) => range !== "unicast");
+  const range = meanings.map((meaning) => meaning.range()).find((each) => each !== "unicast");
+  return range ?? (isUnassigned(parsed) ? "not assigned to anybody" : undefined);
+}
+
+/** All that is routed is in 2000::/3 (RFC 4291 section 2.4); what leads elsewhere is this network's own business. */
+function isUnassigned(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
+  return address.kind() === "ipv6" && ((address as ipaddr.IPv6).parts[0] ?? 0) >> 13 !== 1;
 }
 
 /** The IPv4 addresses that an IPv6 one is translated or tunnelled to. */
@@ -35,6 +41,8 @@ function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4[] {
   const ipv4 = (high = 0, low = 0) => new ipaddr.IPv4([high >> 8, high & 255, low >> 8, low & 255]);
   // RFC 4291 section 2.5.5.1, out of use but still taken by some systems for the address inside; :: and ::1 have no other.
   if (parts.slice(0, 6).every((part) => part === 0)) return [ipv4(parts[6], parts[7])];
+  // ISATAP, RFC 5214 section 6.1, within any prefix.
+  if (((parts[4] ?? 0) & 0xfdff) === 0 && parts[5] === 0x5efe) return [ipv4(parts[6], parts[7])];
   switch (address.range()) {
     // RFC 6145 and RFC 6052 section 2.2, with a prefix of 96 bits.
     case "rfc6145":
