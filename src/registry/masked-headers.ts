@@ -14,14 +14,26 @@ const MEMBERS = ["headers", "setHeaders"] as const;
 /** Shown: what by its name carries no credential. A list of what does would always lack one. */
 const IS_PLAIN = /^(?:accept(?:-.*)?|cache-control|content-.*|prefer|user-agent|(?:.*-)?version)$/i;
 
+/** Names that tell of a credential, however short it is. */
+const TELLS_OF_SECRET = /auth|bearer|cookie|cred|jwt|key|pass|pin|private|secret|session|sig|token/i;
+
+/** Characters: what an API gives out as a credential is longer. */
+const SHORT = 16;
+
 /** The value itself, or the mask. */
 export function maskHeader(name: string, value: string): string {
   return IS_PLAIN.test(name) ? value : MASK;
 }
 
+/** In a config short values under other names are shown, too: whoever changes a service has to see what became of it. */
+function maskConfigured(name: string, value: unknown): unknown {
+  const isShort = typeof value === "string" && value.length < SHORT && !/^(?:basic|bearer|bot|token)\b/i.test(value);
+  return IS_PLAIN.test(name) || (isShort && !TELLS_OF_SECRET.test(name)) ? value : MASK;
+}
+
 /** The config with every such value masked. */
 export function maskHeaders(config: Config): Config {
-  return mapHeaders(config, (_, name, value) => (IS_PLAIN.test(name) ? value : MASK));
+  return mapHeaders(config, (_, name, value) => maskConfigured(name, value));
 }
 
 export type Unmasked =
