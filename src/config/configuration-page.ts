@@ -100,7 +100,7 @@ function servicesFile(): string {
   ]);
   return `## The services file
 
-JSON or YAML, UTF-8, at most 1 MiB, with the services by key under \`services\`. An unknown key, a key that stands twice and a
+JSON or YAML, UTF-8, at most 16 MiB, with the services by key under \`services\`. An unknown key, a key that stands twice and a
 header that is named in two places of a service are problems.
 
 \`\`\`json

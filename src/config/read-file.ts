@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 
-const MAX_FILE_BYTES = 1024 * 1024;
+const MIB = 1024 * 1024;
 
 export type FileReading =
   | { readonly state: "read"; readonly text: string }
@@ -22,13 +22,14 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /**
- * The text of a UTF-8 file of at most 1 MiB; `absent` only where nothing of that name exists.
+ * The text of a UTF-8 file; `absent` only where nothing of that name exists.
+ * @param maxMib a bound: more is unreadable.
  * @param isRegularOnly for a path that is not the operator's own: a pipe or a terminal would keep the process waiting.
  */
-export function readTextFile(path: string, isRegularOnly = false): FileReading {
+export function readTextFile(path: string, isRegularOnly = false, maxMib = 1): FileReading {
   try {
-    const bytes = readBounded(path, isRegularOnly);
-    if (bytes === undefined) return { state: "unreadable", reason: "it is larger than 1 MiB" };
+    const bytes = readBounded(path, isRegularOnly, maxMib * MIB);
+    if (bytes === undefined) return { state: "unreadable", reason: `it is larger than ${maxMib} MiB` };
     return { state: "read", text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "unknown";
@@ -37,15 +38,15 @@ export function readTextFile(path: string, isRegularOnly = false): FileReading {
   }
 }
 
-/** Undefined for more than MAX_FILE_BYTES. Reads in pieces because a pipe or a device has no size to ask for. */
-function readBounded(path: string, isRegularOnly: boolean): Buffer | undefined {
+/** Undefined for more than the bound. Reads in pieces because a pipe or a device has no size to ask for. */
+function readBounded(path: string, isRegularOnly: boolean, maxBytes: number): Buffer | undefined {
   // Opening a pipe waits for its other end, unless it is told not to.
   const file = openSync(path, isRegularOnly ? constants.O_RDONLY | constants.O_NONBLOCK : "r");
   try {
     const stats = fstatSync(file);
     if (isRegularOnly && !stats.isFile()) throw Object.assign(new Error("no file"), { code: "ENXIO" });
     if (stats.isDirectory()) throw Object.assign(new Error("a directory"), { code: "EISDIR" });
-    const bytes = Buffer.allocUnsafe(MAX_FILE_BYTES + 1);
+    const bytes = Buffer.allocUnsafe(maxBytes + 1);
     let length = 0;
     while (length < bytes.length) {
       const count = readSync(file, bytes, length, bytes.length - length, null);

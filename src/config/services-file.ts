@@ -49,8 +49,11 @@ type Entries = Readonly<Record<string, unknown>>;
 
 const fileSchema = servicesFileSchema.extend({ services: z.record(z.string(), z.unknown()).default({}) });
 
+/** Room for tens of thousands of services. */
+const MAX_MIB = 16;
+
 export function readServicesFile({ path, shownPath, namedBy, hasEcho }: ServicesFileOptions): ServicesFile {
-  const reading = readTextFile(path);
+  const reading = readTextFile(path, false, MAX_MIB);
   if (reading.state === "absent" && namedBy === undefined)
     return defined({}, "absent", { document: parseText(""), shownPath, hasEcho });
   if (reading.state !== "read") {

@@ -18,6 +18,17 @@ describe("the services file", () => {
     expect(json).toMatchObject({ key: "x", name: "x", source: "file", retries: 7, embedded: false });
   });
 
+  it("may hold ten thousand services, each with all that a service usually has", () => {
+    const one = (index: number) => ({
+      ...{ name: `Service ${index}`, baseUrl: `https://api${index}.example.com/v1/`, methods: ["GET", "POST"] },
+      ...{ headers: { Accept: "application/json" }, rateLimit: { maxRequests: 60, windowMs: 60_000, per: "caller" } },
+      auth: { type: "bearer", tokenEnvVar: `TOKEN_${index}`, required: false },
+    });
+    const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`s${index}`, one(index)]));
+    expect(services(many)[SERVICES]?.length).toBeGreaterThan(2_000_000);
+    expect(load(services(many)).services.get("s9999")).toMatchObject({ name: "Service 9999", source: "file" });
+  });
+
   it("may be indented with tabs, begin with a byte order mark, or be empty", () => {
     expect(
       problemsOf({ [SERVICES]: '\uFEFF{\n\t"services": {\n\t\t"x": {\n\t\t\t"baseUrl": "http://a/"\n\t\t}\n\t}\n}' }),
@@ -72,9 +83,9 @@ describe("the services file", () => {
       /^config\/services\.json: cannot be read: it is not UTF-8 text/,
     ],
     [
-      "more than 1 MiB",
-      " ".repeat(1024 * 1024 + 1),
-      /^config\/services\.json: cannot be read: it is larger than 1 MiB/,
+      "more than 16 MiB",
+      " ".repeat(16 * 1024 * 1024 + 1),
+      /^config\/services\.json: cannot be read: it is larger than 16 MiB/,
     ],
     ["nested without end", "[".repeat(100_000), /^config\/services\.json:/],
   ])("is refused with %s", (_, text, expected) => {
