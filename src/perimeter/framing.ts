@@ -56,7 +56,10 @@ export function isWebSocketUpgrade({ headers, httpVersionMinor }: IncomingMessag
   );
 }
 
-/** It is a GET without a body (RFC 6455 section 4.1): what one would be is the next protocol's to some servers. */
+/**
+ * It is a GET without a body (RFC 6455 section 4.1): what one would be is the next protocol's to some servers.
+ * A length of exactly 0 is none, and Java's client says so with each handshake.
+ */
 function findBadHandshake(req: IncomingMessage): GatewayError | undefined {
   if (!isWebSocketUpgrade(req)) return undefined;
   const { headers } = req;
@@ -65,7 +68,7 @@ function findBadHandshake(req: IncomingMessage): GatewayError | undefined {
     return new GatewayError("EXPECTATION_FAILED");
   }
   if (req.method !== "GET") return new GatewayError("INVALID_REQUEST", { message: "A WebSocket handshake is a GET." });
-  return headers["content-length"] === undefined && headers["transfer-encoding"] === undefined
+  return !hasBody(req)
     ? undefined
     : new GatewayError("INVALID_REQUEST", { message: "A WebSocket handshake has no body." });
 }

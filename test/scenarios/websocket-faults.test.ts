@@ -285,8 +285,21 @@ describe("the bytes of a handshake", () => {
     await eventually(() => upstream.received[0]?.endsWith("\r\n\r\nearly bytes"));
   });
 
+  test("announced as none by Content-Length: 0, as Java's client does, are none", async () => {
+    const { upstream, gateway } = await start(answering(ACCEPT));
+    const client = await openSocket(gateway.port);
+    client.write(`${handshake("Content-Length: 0")}early bytes`);
+    await eventually(
+      () => client.received.startsWith("HTTP/1.1 101 ") && upstream.received[0]?.endsWith("early bytes"),
+    );
+    expect(upstream.received[0]).toMatch(/^upgrade: websocket\r$/im);
+    expect(upstream.received[0]).not.toMatch(/^content-length:/im);
+  });
+
   test.each([
     ["Content-Length", handshake("Content-Length: 5"), 400],
+    ["Content-Length of zero, said in another way,", handshake("Content-Length: 00"), 400],
+    ["Content-Length and Transfer-Encoding", handshake("Content-Length: 0", "Transfer-Encoding: chunked"), 400],
     ["Transfer-Encoding", handshake("Transfer-Encoding: chunked"), 400],
     ["a POST", handshake().replace("GET", "POST"), 400],
     ["two hosts", handshake("Host: other"), 400],
