@@ -86,6 +86,26 @@ test("a client that does not answer is cut when the time is over, and counted", 
   await eventually(() => client.closed && upstream.sockets.size === 0);
 });
 
+test("clients that were told and say nothing are let go after two seconds, and count as no cut", async () => {
+  const { gateway, client, upstream } = await join();
+  const startedAt = performance.now();
+  expect(await gateway.drain(0, 20_000)).toBe(0);
+  expect(performance.now() - startedAt).toBeLessThan(6_000);
+  expect(client.received).toBe(GOING_AWAY);
+  await eventually(() => client.closed && upstream.sockets.size === 0);
+});
+
+test("a client that was told and is still sending has the time that there is", async () => {
+  const { gateway, client } = await join();
+  const startedAt = performance.now();
+  // A frame that goes on and on: its end is what an answer could come behind.
+  client.write("\x82\xff\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00", "latin1");
+  const talk = setInterval(() => client.write("more"), 100);
+  expect(await gateway.drain(0, 4_500)).toBe(1);
+  clearInterval(talk);
+  expect(performance.now() - startedAt).toBeGreaterThan(4_400);
+});
+
 test("a handshake that is under way when the time of grace is over gets its answer, and 1001 behind it", async () => {
   let accept = () => {};
   const upstream = await startRawUpstream((socket) => {

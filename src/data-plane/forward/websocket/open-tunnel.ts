@@ -38,7 +38,10 @@ export class OpenTunnel {
     if (idleMs > 0) client.setTimeout(idleMs, () => this.sendAway());
   }
 
-  /** Says goodbye with 1001 at the next end of a frame, then ends both sides once the client has answered. */
+  /**
+   * Says goodbye with 1001 at the next end of a frame, then ends both sides once the client has answered. One that was told and
+   * says nothing has nothing that an end would cut: it may have been gone for hours.
+   */
   goAway(): void {
     if (this.#farewell !== "none") return;
     this.#farewell = "waiting";
@@ -79,6 +82,21 @@ export class OpenTunnel {
     this.#farewell = "sent";
     this.#client.write(GOING_AWAY);
     if (this.#fromClient.hasSeenClose) this.#endBoth();
+    else this.#endWhenSilent();
+  }
+
+  #endWhenSilent(): void {
+    const client = this.#client;
+    let bytesRead = client.bytesRead;
+    const timer = setInterval(() => {
+      if (client.bytesRead === bytesRead && client.writableLength === 0) {
+        endSoon(this.upstream);
+        endSoon(client);
+      }
+      bytesRead = client.bytesRead;
+    }, FAREWELL_MS);
+    timer.unref();
+    client.once("close", () => clearInterval(timer));
   }
 
   /** Behind what was written to each. */
