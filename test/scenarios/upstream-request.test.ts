@@ -245,6 +245,38 @@ describe("headers to the upstream", () => {
   });
 });
 
+describe("a trace context", () => {
+  const id = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
+  test.each([
+    ["of this version", `00-${id}-01`],
+    ["not sampled", `00-${id}-00`],
+    ["of a later version", `cc-${id}-01`],
+    ["of a later version with more in it", `cc-${id}-01-what-comes-then`],
+  ])("%s is passed on as it is, and its state with it", async (_, traceparent) => {
+    const { ask, header } = await start();
+    await ask("/proxy/api/", `traceparent: ${traceparent}\r\ntracestate: a=b\r\ntracestate: c=d\r\n`);
+    expect(header("traceparent")).toEqual([traceparent]);
+    expect(header("tracestate")).toEqual(["a=b", "c=d"]);
+  });
+
+  test.each([
+    ["that is missing", ""],
+    ["with more than this version has", `traceparent: 00-${id}-01-more\r\n`],
+    ["of the version that there is not", `traceparent: ff-${id}-01\r\n`],
+    ["of zeros", `traceparent: 00-${"0".repeat(32)}-b7ad6b7169203331-01\r\n`],
+    ["with a span of zeros", `traceparent: 00-0af7651916cd43dd8448eb211c80319c-${"0".repeat(16)}-01\r\n`],
+    ["in capitals", `traceparent: 00-${id.toUpperCase()}-01\r\n`],
+    ["that is there twice", `traceparent: 00-${id}-01\r\n`.repeat(2)],
+  ])("%s is made anew, and the state of another one does not come with it", async (_, lines) => {
+    const { ask, header } = await start();
+    await ask("/proxy/api/", `${lines}Tracestate: a=b\r\ntracestate: c=d\r\nX-Mine: 1\r\n`);
+    expect(header("traceparent")).toEqual([expect.stringMatching(/^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/)]);
+    expect(header("traceparent")[0]).not.toContain("b7ad6b7169203331");
+    expect(header("tracestate")).toEqual([]);
+    expect(header("x-mine")).toEqual(["1"]);
+  });
+});
+
 describe("a loop", () => {
   test("is 508 on both planes, by the Via of this very instance", async () => {
     const { gateway, ask, header } = await start({}, { PROXY_API_KEY: "a-key-of-sixteen-or-more" });

@@ -31,7 +31,8 @@ export interface UpstreamRequestParts {
   readonly callers: Callers;
 }
 
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
+/** W3C Trace Context, section 3.2: a version to come may have more behind its 55 characters, this one may not. */
+const TRACEPARENT = /^(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
 
 /** Strips the caller's request and adds what every upstream request bears; the credential comes after, and last. */
 export function createUpstreamRequest(
@@ -42,12 +43,15 @@ export function createUpstreamRequest(
   const { stripPlan, service, credential } = route.prepared;
   const incoming = exchange.req.headers;
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), callers);
+  const traceparent = traceparentOf(exchange, instance);
+  // The state of a trace says nothing of another one (W3C Trace Context, section 3.3).
+  if (incoming.tracestate !== undefined && traceparent !== incoming.traceparent) dropHeader(headers, "tracestate");
   // What counts is what is forwarded: a header that was stripped is no value of the caller's own.
   for (const [lowerCaseName, name, value] of stripPlan.defaults) {
     if (!holds(headers, lowerCaseName)) headers.push(name, value);
   }
   for (const forced of stripPlan.forced) headers.push(forced);
-  const own = ["X-Request-Id", exchange.id, "traceparent", traceparentOf(exchange, instance)];
+  const own = ["X-Request-Id", exchange.id, "traceparent", traceparent];
   if (service.forwardedHeaders) own.push(...clients.forwardedHeaders(exchange.req));
   for (let i = 0; i < own.length; i += 2) {
     const isForced = stripPlan.forced.length > 0 && stripPlan.forces((own[i] as string).toLowerCase());
@@ -73,6 +77,12 @@ function traceparentOf({ req, id }: Exchange, instance: Instance): string {
   const { traceparent } = req.headers;
   if (typeof traceparent === "string" && TRACEPARENT.test(traceparent)) return traceparent;
   return req.headers["x-request-id"] === id ? instance.newTraceparent() : instance.newTraceparent(id);
+}
+
+function dropHeader(headers: string[], lowerCaseName: string): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
+    if ((headers[i] as string).toLowerCase() === lowerCaseName) headers.splice(i, 2);
+  }
 }
 
 /** The base's path, the caller's path, the caller's query: nothing is decoded or encoded, only the key's parameter is cut. */
