@@ -12,7 +12,13 @@ import { isProxied } from "./perimeter/client-request.ts";
 import { type ConnectionLimits, type Connections, createConnections } from "./perimeter/connections.ts";
 import { awaitRest, createEarlyRefusals, type EarlyRefusalParts, linger } from "./perimeter/early-refusals.ts";
 import { findMalformed, hasBody, methodRefused } from "./perimeter/framing.ts";
-import { createParser, type ParserTimes, parserRefusal } from "./perimeter/parser.ts";
+import {
+  createParser,
+  originOfOverflow,
+  type ParserError,
+  type ParserTimes,
+  parserRefusal,
+} from "./perimeter/parser.ts";
 
 /** @param head of a WebSocket handshake: what the client sent behind it. */
 type DataPlane = (req: IncomingMessage, res: ServerResponse, connections: Connections, head?: Buffer) => Promise<void>;
@@ -112,21 +118,25 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   }
 
   /** A parse error must not be answered into the middle of, or in front of, another answer on the same connection. */
-  function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+  function onClientError(error: ParserError, socket: Duplex): void {
     // The parser fails anew with every chunk that follows.
     if (failed.has(socket)) return;
     failed.add(socket);
     const last = order.lastOf(socket);
     if (error.code === "ECONNRESET") socket.destroy();
-    else if (last === undefined || last.closed) refusals.write(socket, parserRefusal(error.code));
+    else if (last === undefined || last.closed) refuseUnread(socket, error);
     // Refused already, by the handler that runs before the parser's own check: let that answer out.
     else if (last.writableEnded) (socket as Socket).destroySoon();
     // What is broken is the message behind it.
-    else if (last.req.complete) last.once("close", () => refusals.write(socket, parserRefusal(error.code)));
+    else if (last.req.complete) last.once("close", () => refuseUnread(socket, error));
     // Nothing of it went on to anybody: it can be answered for, where a body on its way to an upstream is cut off.
     else if (!last.headersSent && !isProxied(last.req.url as string)) {
       refusals.write(socket, parserRefusal(error.code), last.req);
     } else socket.destroy();
+  }
+
+  function refuseUnread(socket: Duplex, error: ParserError): void {
+    refusals.write(socket, parserRefusal(error.code), undefined, originOfOverflow(error));
   }
 }
 

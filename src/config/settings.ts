@@ -68,10 +68,11 @@ const apiKey = (name: string) =>
     .meta({ secret: true, default: "none" });
 
 /** `null` is what browsers send for sandboxed pages and files; URL gives no origin for schemes it does not know. */
+/** As a browser says it. A `*` for a part of it would match nothing, because origins are compared as a whole. */
 const isOrigin = (value: string) =>
   value === "null" ||
-  (URL.canParse(value) && new URL(value).origin === value) ||
-  /^(?!https?:)[a-z][a-z0-9+.-]*:\/\/[^/?#@\s]+$/.test(value);
+  (!value.includes("*") && URL.canParse(value) && new URL(value).origin === value) ||
+  /^(?!https?:)[a-z][a-z0-9+.-]*:\/\/[^/?#@\s*]+$/.test(value);
 const isBaseUrl = (value: string) =>
   URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && !/[?#@]/.test(value);
 const isHost = (value: string) => isIP(value) !== 0 || /^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/i.test(value);

@@ -116,7 +116,7 @@ export function createCors(settings: CorsSettings): Cors {
         "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
         ...allowed,
         "Access-Control-Allow-Methods",
-        (CORS_METHODS ?? [...(methods ?? withAsked(asked))]).join(", "),
+        (CORS_METHODS?.map(asBrowsersSpell) ?? [...(methods ?? withAsked(asked))]).join(", "),
         "Access-Control-Max-Age",
         String(CORS_MAX_AGE),
       ];
@@ -137,6 +137,12 @@ function refuseOrigin(origin: string): GatewayError {
 
 function printable(origin: string): string {
   return origin.replace(/[^\x21-\x7e]/g, "?").slice(0, 200);
+}
+
+/** Browsers compare methods by case, and send all but a few as the page wrote them: `patch` in the list would match nothing. */
+function asBrowsersSpell(method: string): string {
+  const upperCase = method.toUpperCase();
+  return PROXIED_METHODS.includes(upperCase) ? upperCase : method;
 }
 
 /** A service without a list of methods takes any that is forwarded at all. */

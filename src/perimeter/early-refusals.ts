@@ -21,8 +21,8 @@ export interface EarlyRefusalParts {
 export interface EarlyRefusals {
   /** As the answer that node:http has made ready. */
   answer(req: IncomingMessage, res: ServerResponse, error: GatewayError): void;
-  /** On a socket that has no answer of node:http's. */
-  write(socket: Duplex, error: GatewayError, req?: IncomingMessage): void;
+  /** On a socket that has no answer of node:http's. @param origin of the page that asked, where there is no `req` to tell. */
+  write(socket: Duplex, error: GatewayError, req?: IncomingMessage, origin?: string): void;
   /** For the control plane's adapter. */
   response(error: GatewayError): Response;
 }
@@ -34,11 +34,11 @@ const LINGER_MS = 2_000;
 const REST_MS = 30_000;
 
 export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRefusalParts): EarlyRefusals {
-  function answerOf(error: GatewayError, req?: IncomingMessage): ErrorAnswer {
+  function answerOf(error: GatewayError, req?: IncomingMessage, origin?: string): ErrorAnswer {
     metrics.countRefusal(error.code);
     const request = { requestId: instance.requestId(req), path: req?.url?.split("?", 1)[0] };
     const answer = errorAnswer(error, request, logger.maskKeys);
-    answer.headers.push(...cors.headersOf(req?.headers ?? {}));
+    answer.headers.push(...cors.headersOf(req?.headers ?? { origin }));
     return answer;
   }
   return {
@@ -47,9 +47,9 @@ export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRe
       res.writeHead(status, [...headers, "Connection", "close"]);
       res.end(req.method === "HEAD" ? undefined : body);
     },
-    write(socket, error, req) {
+    write(socket, error, req, origin) {
       socket.on("error", () => socket.destroy());
-      if (socket.writable) socket.write(onTheWire(answerOf(error, req)));
+      if (socket.writable) socket.write(onTheWire(answerOf(error, req, origin)));
       linger(socket);
     },
     response: (error) => errorResponse(answerOf(error), "GET"),

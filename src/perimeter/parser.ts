@@ -13,6 +13,9 @@ const LONGEST_CHECK_MS = 1_000;
 /** Connections that say nothing are probed by the operating system from this many ms on. */
 const PROBE_AFTER_MS = 60_000;
 
+/** A whole line. */
+const ORIGIN = /(?<=\r\n)origin:[ \t]*([^\r\n \t]+)[ \t]*(?=\r\n)/gi;
+
 export interface ParserTimes {
   /** KEEP_ALIVE_TIMEOUT. */
   readonly keepAliveTimeoutMs: number;
@@ -46,6 +49,21 @@ export function createParser(
   server.maxHeadersCount = 0;
   server.on("checkContinue", serve);
   return server;
+}
+
+/** What node:http says of a message that its parser gave up, with the bytes that it had just been given. */
+export type ParserError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer };
+
+/**
+ * The page that a head of too many bytes came from, as far as these show it: a browser hides the refusal from a page that is
+ * not named in it. All else that cannot be read is never sent by a browser.
+ */
+export function originOfOverflow({ code, rawPacket }: ParserError): string | undefined {
+  if (code !== "HPE_HEADER_OVERFLOW" || rawPacket === undefined) return undefined;
+  const text = rawPacket.toString("latin1");
+  const end = text.indexOf("\r\n\r\n");
+  const origins = [...text.slice(0, end === -1 ? undefined : end + 2).matchAll(ORIGIN)];
+  return origins.length === 1 ? origins[0]?.[1] : undefined;
 }
 
 /** @param code of the error that node:http raised. */

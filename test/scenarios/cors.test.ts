@@ -115,6 +115,11 @@ describe("a preflight", () => {
     expect(valuesOf(head, "access-control-allow-origin")).toEqual([PAGE]);
   });
 
+  test("names methods as browsers spell them, however the settings do", async () => {
+    const { preflight } = await start({ CORS_METHODS: "get,Patch,odd" });
+    expect(valuesOf((await preflight(PAGE)).head, "access-control-allow-methods")).toEqual(["GET, PATCH, odd"]);
+  });
+
   test("is an ordinary request where CORS is off, and OPTIONS without a question always is", async () => {
     const off = await start({ CORS_ENABLED: "false" });
     expect((await off.preflight(PAGE)).status).toBe(401);
@@ -157,6 +162,8 @@ describe("an answer", () => {
     ["for a malformed target", "GET", "/proxy/api/#x", [], 400],
     ["for an expectation that cannot be met", "GET", "/proxy/api/", ["Expect: miracles"], 417],
     ["for a method that is not forwarded", "TRACE", "/proxy/api/", [], 405],
+    ["for a head that is too large", "GET", "/proxy/api/", [`X-Large: ${"a".repeat(20_000)}`], 431],
+    ["for a target that is too long", "GET", `/proxy/api/${"a".repeat(20_000)}`, [], 431],
   ] as const)("%s may be read by a listed origin, and by no other", async (_, method, path, lines, expected) => {
     const { ask } = await start();
     const listed = await ask(method, path, [`Origin: ${PAGE}`, ...lines]);
