@@ -11,6 +11,7 @@ import { createAnswerOrder } from "./perimeter/answer-order.ts";
 import { isProxied } from "./perimeter/client-request.ts";
 import { type ConnectionLimits, type Connections, createConnections } from "./perimeter/connections.ts";
 import { awaitRest, createEarlyRefusals, type EarlyRefusalParts, linger } from "./perimeter/early-refusals.ts";
+import { emptyQueue } from "./perimeter/empty-queue.ts";
 import { findMalformed, hasBody, methodRefused } from "./perimeter/framing.ts";
 import {
   createParser,
@@ -60,7 +61,10 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   const failed = new WeakSet<Duplex>();
   const upgraded = new WeakSet<Duplex>();
 
-  const server = createParser(parts.times, (req, res) => order.serveInTurn(req, res, serve));
+  /** While the moment to stop listening is looked for. */
+  let pause: Promise<void> | undefined;
+
+  const server = createParser(parts.times, (req, res) => order.serveInTurn(req, res, admit));
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
     order.serveInTurn(req, res, () => refusals.answer(req, res, new GatewayError("EXPECTATION_FAILED"))),
   );
@@ -75,8 +79,22 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     connections,
     listen: (port, host) => listen(server, port, host),
     boundTo: () => (server.address() as AddressInfo | null) ?? undefined,
-    close: (timeoutMs) => close(server, connections, timeoutMs),
+    async close(timeoutMs) {
+      if (!server.listening) return 0;
+      if (timeoutMs > 0) {
+        pause = emptyQueue(server);
+        await pause;
+        pause = undefined;
+      }
+      return close(server, connections, timeoutMs);
+    },
   };
+
+  /** Who waits for an answer opens no further connection, so that the moment comes: it is a matter of milliseconds. */
+  function admit(req: IncomingMessage, res: ServerResponse): void {
+    if (pause === undefined) serve(req, res);
+    else void pause.then(() => (req.socket.destroyed ? undefined : serve(req, res)));
+  }
 
   function serve(req: IncomingMessage, res: ServerResponse): void {
     const url = req.url as string;
@@ -152,7 +170,6 @@ function listen(server: Server, port: number, host: string): Promise<string> {
 }
 
 async function close(server: Server, connections: Connections, timeoutMs: number): Promise<number> {
-  if (!server.listening) return 0;
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   // close() ends connections that are idle now; those that still answer become idle later and would be kept.
   const sweep = setInterval(() => connections.closeIdle(), IDLE_SWEEP_MS);

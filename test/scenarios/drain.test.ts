@@ -159,6 +159,35 @@ test("twenty instances end one after another under load, and no request fails", 
   expect(served).toBeGreaterThan(500);
 }, 30_000);
 
+/** L1, without a balancer: nobody tells these clients, who come until there is nothing to connect to any more. */
+test("a client that comes as the listener closes is served or refused, and its connection is never reset", async () => {
+  const upstream = await startUpstream((_, res) => setTimeout(() => res.end("ok"), 2));
+  const failures: unknown[] = [];
+  for (let cycle = 0; cycle < 5; cycle++) {
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+    let served = 0;
+    const come = async (agent: Agent) => {
+      for (;;) {
+        try {
+          const { status } = await ask(agent, `${gateway.url}/proxy/api/`);
+          if (status === 200) served++;
+          else failures.push(status);
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code === "ECONNREFUSED") return;
+          failures.push(error);
+        }
+      }
+    };
+    const [keeping, fresh] = [new Agent({ keepAlive: true }), new Agent({ keepAlive: false })];
+    const clients = Array.from({ length: 24 }, (_, i) => come(i % 2 === 0 ? keeping : fresh));
+    await eventually(() => served > 100);
+    expect(await gateway.drain(100, 5_000)).toBe(0);
+    await Promise.all(clients);
+    keeping.destroy();
+  }
+  expect(failures).toEqual([]);
+}, 30_000);
+
 function ask(agent: Agent, url: string): Promise<{ status: number | undefined; text: string }> {
   return new Promise((resolve, reject) => {
     const req = request(url, { agent }, (res) => {
