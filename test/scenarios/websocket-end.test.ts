@@ -1,7 +1,9 @@
-/** W7: a process with thousands of idle WebSockets is told to end. */
-import { connect, type Socket } from "node:net";
+/** W4 and W7: the other side of a WebSocket does not help, and a process with thousands of idle ones is told to end. */
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
+import { startGateway } from "../support/gateway.ts";
 import { startProcess } from "../support/process.ts";
 import { startRawUpstream } from "../support/upstream.ts";
 
@@ -62,4 +64,34 @@ test("2,000 idle WebSockets are each told 1001, and it ends with 0 and in time",
   await eventually(() => farewells.length === COUNT);
   expect(new Set(farewells)).toEqual(new Set([GOING_AWAY]));
   await eventually(() => upstream.sockets.size === 0);
+});
+
+/** W4. Whose end of a connection never closes by itself, and reads nothing: only being destroyed frees the gateway's end of it. */
+test.each([
+  ["the client", "upstream", "resetAndDestroy"],
+  ["the client", "upstream", "destroy"],
+  ["the upstream", "client", "resetAndDestroy"],
+  ["the upstream", "client", "destroy"],
+] as const)("%s, open for ever, is let go of within two seconds when the %s goes (%s)", async (_, leaves, how) => {
+  const peers: Socket[] = [];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    peers.push(socket.on("error", () => {}));
+    socket.once("data", () => socket.pause().write(ACCEPT));
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port: upstreamPort } = server.address() as AddressInfo;
+  const services = { api: { baseUrl: `http://127.0.0.1:${upstreamPort}`, ws: true } };
+  const gateway = await startGateway({ services });
+  const client = connect({ port: gateway.port, host: "127.0.0.1", allowHalfOpen: true });
+  client.on("error", () => {});
+  onTestFinished(() => {
+    for (const socket of [client, ...peers]) socket.destroy();
+    server.close();
+  });
+  client.write(HANDSHAKE);
+  await once(client, "data");
+  client.pause();
+  (leaves === "client" ? client : (peers[0] as Socket))[how]();
+  // Written when both of the gateway's sockets are closed.
+  await eventually(() => gateway.exchanges()[0]?.status === 101, "both sides to be closed", 2_500);
 });
