@@ -122,6 +122,8 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
       lasting.instance.isDraining = true;
       generations.drainWaiting(delayMs + timeoutMs * WAITING_SHARE);
       await wait(delayMs);
+      // Before WebSockets are sent away: their clients come again at once.
+      await Promise.all(open.map(({ server }) => server.stopListening()));
       return closeAll(timeoutMs);
     },
     async close() {

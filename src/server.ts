@@ -43,7 +43,9 @@ export interface GatewayServer {
   listen(port: number, host: string): Promise<string>;
   /** Undefined while it does not listen. */
   boundTo(): { readonly address: string; readonly port: number } | undefined;
-  /** Ends the listener and, within `timeoutMs`, what is in flight. Resolves to the number of connections that had to be cut. */
+  /** Once nobody is half-way in: a matter of milliseconds. */
+  stopListening(): Promise<void>;
+  /** Ends the listener at once and, within `timeoutMs`, what is in flight. Resolves to the number of connections that had to be cut. */
   close(timeoutMs: number): Promise<number>;
 }
 
@@ -63,6 +65,8 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
 
   /** While the moment to stop listening is looked for. */
   let pause: Promise<void> | undefined;
+  /** From when it does not listen any more: resolves when its last connection has ended. */
+  let closed: Promise<void> | undefined;
 
   const server = createParser(parts.times, (req, res) => order.serveInTurn(req, res, admit));
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
@@ -79,14 +83,17 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     connections,
     listen: (port, host) => listen(server, port, host),
     boundTo: () => (server.address() as AddressInfo | null) ?? undefined,
+    async stopListening() {
+      if (!server.listening) return;
+      pause = emptyQueue(server);
+      await pause;
+      pause = undefined;
+      closed ??= stop(server);
+    },
     async close(timeoutMs) {
-      if (!server.listening) return 0;
-      if (timeoutMs > 0) {
-        pause = emptyQueue(server);
-        await pause;
-        pause = undefined;
-      }
-      return close(server, connections, timeoutMs);
+      if (closed === undefined && !server.listening) return 0;
+      closed ??= stop(server);
+      return end(closed, connections, timeoutMs);
     },
   };
 
@@ -169,9 +176,12 @@ function listen(server: Server, port: number, host: string): Promise<string> {
   });
 }
 
-async function close(server: Server, connections: Connections, timeoutMs: number): Promise<number> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // close() ends connections that are idle now; those that still answer become idle later and would be kept.
+function stop(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()));
+}
+
+async function end(closed: Promise<void>, connections: Connections, timeoutMs: number): Promise<number> {
+  // stop() ended connections that were idle then; those that still answer become idle later and would be kept.
   const sweep = setInterval(() => connections.closeIdle(), IDLE_SWEEP_MS);
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<number>((resolve) => {

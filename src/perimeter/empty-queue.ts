@@ -12,8 +12,8 @@ const SEARCH_MS = 500;
 /** As long as this, ms, nobody must have come: who is being answered right now may come again at once. */
 const QUIET_MS = 5;
 
-/** A turn of the event loop that took longer than this, ms, may have left some in the queue behind its look at it. */
-const SHORT_TURN_MS = 1;
+/** A turn of the event loop in which anything was done takes longer than this, ms: meanwhile somebody may have come. */
+const IDLE_TURN_MS = 0.1;
 
 /** Resolves in the turn to close in: to be followed by that at once. */
 export async function emptyQueue(server: Server): Promise<void> {
@@ -27,7 +27,7 @@ export async function emptyQueue(server: Server): Promise<void> {
   for (;;) {
     await nextTurn();
     const now = performance.now();
-    const isQuiet = now - lastAt > QUIET_MS && now - turnedAt < SHORT_TURN_MS;
+    const isQuiet = now - lastAt > QUIET_MS && now - turnedAt < IDLE_TURN_MS;
     if (isQuiet || now - startedAt > SEARCH_MS) break;
     turnedAt = now;
   }

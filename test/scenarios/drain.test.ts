@@ -39,12 +39,18 @@ test("an idle connection that has been used is closed at once", async () => {
 });
 
 test("both planes say Connection: close while they still serve", async () => {
-  const gateway = await startGateway();
+  const gateway = await startGateway({ env: { CORS_ORIGINS: "https://page.example" } });
   const drained = gateway.drain(300, 1_000);
   for (const path of ["/health", "/health/ready", "/nowhere", "/proxy/echo/", "/proxy/nowhere/"]) {
     const answer = await rawRequest(gateway.port, `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     expect(answer.head).toMatch(/^Connection: close$/im);
     expect(answer.end).toBe("fin");
+  }
+  const preflight = "Host: localhost\r\nOrigin: https://page.example\r\nAccess-Control-Request-Method: GET\r\n\r\n";
+  for (const path of ["/health", "/proxy/echo/"]) {
+    const answer = await rawRequest(gateway.port, `OPTIONS ${path} HTTP/1.1\r\n${preflight}`);
+    expect([answer.status, answer.end]).toEqual([204, "fin"]);
+    expect(answer.head).toMatch(/^Connection: close$/im);
   }
   expect(await drained).toBe(0);
 });

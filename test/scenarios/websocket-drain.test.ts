@@ -65,6 +65,7 @@ test("a frame that is under way is finished first, and what comes behind it is n
   peer.write(Buffer.from([0x82, 10, 1, 2, 3]));
   await eventually(() => client.received.length === 5);
   const drained = gateway.drain(0, 3_000);
+  await eventually(async () => (await fetch(`${gateway.url}/health`).catch(() => "closed")) === "closed");
   peer.write(Buffer.from([4, 5, 6]));
   await eventually(() => client.received.length === 8);
   peer.write(Buffer.concat([Buffer.from([7, 8, 9, 10]), Buffer.from([0x81, 1, 97])]));
@@ -121,4 +122,26 @@ test("a handshake that is under way when the time of grace is over gets its answ
   await eventually(() => client.received.endsWith(GOING_AWAY));
   client.end();
   expect(await drained).toBe(0);
+});
+
+test("a client that comes again as soon as it is told is not let in, only to be told again", async () => {
+  const echo = await startWebSocketEcho();
+  const gateway = await startGateway({ services: { api: { baseUrl: echo.url, ws: true } } });
+  const outcomes: unknown[] = [];
+  const come = () => {
+    const client = new WebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/`);
+    client.on("error", (error: NodeJS.ErrnoException) => outcomes.push(error.code));
+    client.on("close", (code) => {
+      if (code !== 1001) return;
+      outcomes.push(code);
+      come();
+    });
+    return client;
+  };
+  const clients = Array.from({ length: 20 }, come);
+  await Promise.all(clients.map((client) => once(client, "open")));
+  expect(await gateway.drain(0, 5_000)).toBe(0);
+  await eventually(() => outcomes.length === 40);
+  expect(outcomes.filter((outcome) => outcome === 1001)).toHaveLength(20);
+  expect(outcomes.filter((outcome) => outcome === "ECONNREFUSED")).toHaveLength(20);
 });
