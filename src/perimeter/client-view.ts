@@ -72,6 +72,7 @@ export function createClientView(
 
 /** A socket that listens on :: shows IPv4 peers in their mapped form. */
 function withoutMapping(address: string): string {
+  if (address.charCodeAt(0) !== 58 /* : */) return address;
   return /^::ffff:\d/i.test(address) ? address.slice("::ffff:".length) : address;
 }
 

@@ -29,6 +29,7 @@ export interface AccessLine {
   /** What the upstream's quota had to do with it. */
   readonly quota: string;
   readonly attempts: number;
+  /** An address. */
   readonly client: string;
   /** A name of the gateway's own making. */
   readonly caller: string;
@@ -126,7 +127,7 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
 function accessLine(line: AccessLine, maskKeys: SecretMask): string {
   // A path is anything that a caller made up, a key by mistake among it: `/x%3Fapi_key=<key>`.
   const url = maskQuery(maskKeys(line.url));
-  return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}","attempts":${line.attempts},"client":${quoted(line.client)},"caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
+  return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}","attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
 }
 
 const NEEDS_ESCAPING = /[^\x20-\x7e]|["\\]/;

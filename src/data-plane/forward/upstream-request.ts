@@ -102,8 +102,8 @@ function stripHeaders(
   const headers: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const rawName = rawHeaders[i] as string;
-    const name = rawName.toLowerCase();
-    if (plan.drops(name) || (named !== undefined && isNamed(named, name))) continue;
+    const name = plan.forwardedAs(rawName);
+    if (name === "" || (named !== undefined && isNamed(named, name))) continue;
     const value = rawHeaders[i + 1] as string;
     // A gateway key never travels on, wherever else it was put; anything else of the caller's own may.
     if ((name === "authorization" || name === "cookie") && carriesKey(value, callers.isOwnKey)) continue;

@@ -1,0 +1,39 @@
+/** Which headers end at the gateway, however many names a caller makes up. */
+import { expect, test } from "vitest";
+import { serviceSchema } from "../../../src/config/schema.ts";
+import { createStripPlan } from "../../../src/data-plane/forward/strip-plan.ts";
+
+function plan() {
+  const service = serviceSchema.parse({ baseUrl: "https://api.test", removeHeaders: ["X-Inner"] });
+  return createStripPlan(service as never, { place: "header", name: "X-Token", value: "secret" } as never);
+}
+
+test.each([
+  ["Accept", "accept"],
+  ["ACCEPT-Language", "accept-language"],
+  ["x_custom", "x_custom"],
+  ["X-Forwarded", "x-forwarded"],
+  ["Authorization", ""],
+  ["x-api-KEY", ""],
+  ["X_Api_Key", ""],
+  ["_Authorization_", ""],
+  ["X-Forwarded-For", ""],
+  ["X_Forwarded_Anything", ""],
+  ["Connection", ""],
+  ["Cookie", ""],
+  ["X-Inner", ""],
+  ["x_inner", ""],
+  ["X-Token", ""],
+  ["__proto__", "__proto__"],
+  ["constructor", "constructor"],
+])("%s is forwarded as %j, asked once and again", (name, forwarded) => {
+  const stripPlan = plan();
+  expect([stripPlan.forwardedAs(name), stripPlan.forwardedAs(name)]).toEqual([forwarded, forwarded]);
+});
+
+test("a caller who makes up names without end changes nothing for those that come after", () => {
+  const stripPlan = plan();
+  for (let i = 0; i < 10_000; i++) expect(stripPlan.forwardedAs(`X-Made-Up-${i}`)).toBe(`x-made-up-${i}`);
+  expect(stripPlan.forwardedAs(`X-${"long".repeat(1_000)}`)).toBe(`x-${"long".repeat(1_000)}`);
+  expect(["X-API-Key", "Accept", "Via"].map(stripPlan.forwardedAs)).toEqual(["", "accept", ""]);
+});
