@@ -114,7 +114,7 @@ function stripHeaders(
 
 /** Names listed in `Connection` belong to this hop (RFC 9110 section 7.6.1); undefined in the usual case of none. */
 export function connectionOptions(connection: string | undefined): ReadonlySet<string> | undefined {
-  if (connection === undefined || /^(?:keep-alive|close)$/i.test(connection)) return undefined;
+  if (connection === undefined || connection === "keep-alive" || connection === "close") return undefined;
   const names = connection
     .toLowerCase()
     .split(",")
