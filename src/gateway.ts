@@ -2,15 +2,16 @@
  * The composition root: builds every part once, wires them, closes them.
  * Invariant: no state outside what is made here, so that two gateways can live in one process.
  */
+
+import type { LastingParts } from "./composition/generation.ts";
+import { createGenerations, type Generations } from "./composition/generations.ts";
+import { buildLastingParts, type GatewayOptions, type OpenListener } from "./composition/lasting-parts.ts";
+import { createMasks, type Masks } from "./composition/masks.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import type { Listener } from "./control-plane/parts.ts";
 import type { AtRest } from "./diagnostics/check.ts";
 import type { Diagnostics } from "./diagnostics/diagnostics.ts";
-import type { LastingParts } from "./generation.ts";
-import { createGenerations, type Generations } from "./generations.ts";
-import { buildLastingParts, type GatewayOptions, type OpenListener } from "./lasting-parts.ts";
-import { createMasks, type Masks } from "./masks.ts";
 import type { Audit } from "./registry/audit.ts";
 import type { ReloadOutcome } from "./registry/reload-outcome.ts";
 import type { ServiceItem } from "./registry/service-items.ts";

@@ -35,6 +35,13 @@ describe("the house", () => {
     expect(importers).toEqual(["main.ts"]);
   });
 
+  test("only the gateway puts its parts together, and the command line where there is none", () => {
+    const outside = imports.filter(
+      ({ from, to, isTypeOnly }) => to.startsWith("composition/") && !from.startsWith("composition/") && !isTypeOnly,
+    );
+    expect([...new Set(outside.map(({ from }) => from))].sort()).toEqual(["cli/offline-services.ts", "gateway.ts"]);
+  });
+
   test("the shared rooms import no plane", () => {
     for (const room of [
       "errors.ts",
@@ -66,9 +73,9 @@ describe("the house", () => {
       ({ from, to, isTypeOnly }) => to.startsWith("data-plane/") && !from.startsWith("data-plane/") && !isTypeOnly,
     );
     expect([...new Set(outside.map(({ from }) => from))].sort()).toEqual([
-      "generation.ts",
-      "lasting-parts.ts",
-      "upstreams.ts",
+      "composition/generation.ts",
+      "composition/lasting-parts.ts",
+      "composition/upstreams.ts",
     ]);
   });
 

@@ -4,11 +4,11 @@
  * that stays.
  */
 import { isStoredKey } from "../callers/stored-key.ts";
+import type { GatewayOptions, GatewayStores } from "../composition/lasting-parts.ts";
 import { type Config, ConfigProblems, type ConfigReading, readConfig } from "../config/load-config.ts";
 import type { AtRest } from "../diagnostics/check.ts";
 import { leftOutAtRest } from "../diagnostics/diagnostics.ts";
 import type { RestingGateway } from "../gateway.ts";
-import type { GatewayOptions, GatewayStores } from "../lasting-parts.ts";
 import { isStoredService } from "../registry/stored-service.ts";
 import { findDataDirHolder } from "../stores/data-dir-lock.ts";
 import { createMemoryStores, lookAtFileStores } from "../stores/open-stores.ts";

@@ -2,13 +2,14 @@
  * Services in DATA_DIR, changed without a gateway: by the same checks as over REST, and with an entry in the same audit.
  * Invariant: a stored service that is none any more keeps nobody from listing, or from removing it: that is how it is mended.
  */
+
+import type { GatewayStores } from "../composition/lasting-parts.ts";
+import { findForbidden } from "../composition/upstreams.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
-import type { GatewayStores } from "../lasting-parts.ts";
 import type { Audit } from "../registry/audit.ts";
 import { createRegistry } from "../registry/registry.ts";
 import { createServiceChanges, type ServiceChanges } from "../registry/service-changes.ts";
-import { findForbidden } from "../upstreams.ts";
 import { nextListeners } from "./next-listeners.ts";
 import { AUTHOR, inWords, openOfflineStores } from "./offline-stores.ts";
 import type { ServiceDesk } from "./service-desk.ts";

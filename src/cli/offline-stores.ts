@@ -3,9 +3,9 @@
  * Invariant: it is held for as long as they are open; what is refused is refused in a gateway's words, as CliFailure.
  */
 import { isStoredKey } from "../callers/stored-key.ts";
+import type { GatewayStores } from "../composition/lasting-parts.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
-import type { GatewayStores } from "../lasting-parts.ts";
 import { type Audit, createAudit } from "../registry/audit.ts";
 import { isStoredService } from "../registry/stored-service.ts";
 import { openFileStores } from "../stores/open-stores.ts";

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
+import type { GatewayStores } from "../../src/composition/lasting-parts.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { type Gateway, openGateway } from "../../src/gateway.ts";
-import type { GatewayStores } from "../../src/lasting-parts.ts";
 
 export const PROXY_KEY = "proxy-key-0123456789abcdef";
 export const MANAGEMENT_KEY = "management-key-0123456789abcdef";

@@ -3,17 +3,17 @@
  * Invariant: what cannot be read or built leaves everything as it was; one change at a time; and what was replaced ends when
  * its last exchange has.
  */
-import { withFreshTokens } from "./config/fresh-tokens.ts";
-import { type Config, ConfigProblems, withServices } from "./config/load-config.ts";
-import type { Service } from "./config/schema.ts";
+import { withFreshTokens } from "../config/fresh-tokens.ts";
+import { type Config, ConfigProblems, withServices } from "../config/load-config.ts";
+import type { Service } from "../config/schema.ts";
+import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
+import { compareGenerations, type ReloadOutcome } from "../registry/reload-outcome.ts";
+import type { StoredService } from "../registry/stored-service.ts";
+import { withStoredServices } from "../registry/stored-services.ts";
+import type { Records } from "../stores/records.ts";
+import type { MeasuredService } from "../telemetry/service-gauges.ts";
 import { createGeneration, type Generation, type LastingParts } from "./generation.ts";
-import { type ServiceQuotaState, tightestOf, waitingIn } from "./registry/quota-state.ts";
-import { compareGenerations, type ReloadOutcome } from "./registry/reload-outcome.ts";
-import type { StoredService } from "./registry/stored-service.ts";
-import { withStoredServices } from "./registry/stored-services.ts";
 import { createRetirement } from "./retirement.ts";
-import type { Records } from "./stores/records.ts";
-import type { MeasuredService } from "./telemetry/service-gauges.ts";
 import { openUpstream } from "./upstreams.ts";
 
 export interface Generations {

@@ -2,34 +2,34 @@
  * What outlives every configuration: made once, handed to each generation, closed with the gateway.
  * Invariant: whatever is stateful and belongs to no service is made here, and nowhere else.
  */
-import { createIssuedKeys } from "./callers/issued-keys.ts";
-import { createKeyRefusals } from "./callers/key-refusals.ts";
-import { createLockOut } from "./callers/lock-out.ts";
-import { carriesKey } from "./callers/presented-keys.ts";
-import type { StoredKey } from "./callers/stored-key.ts";
-import type { Config } from "./config/load-config.ts";
-import type { Listener } from "./control-plane/parts.ts";
-import { createTunnels } from "./data-plane/forward/tunnel.ts";
-import { createQuotaContext } from "./data-plane/quota/service-quota.ts";
-import type { AtRest } from "./diagnostics/check.ts";
-import { createEchoUpstream } from "./echo-upstream.ts";
+import { createIssuedKeys } from "../callers/issued-keys.ts";
+import { createKeyRefusals } from "../callers/key-refusals.ts";
+import { createLockOut } from "../callers/lock-out.ts";
+import { carriesKey } from "../callers/presented-keys.ts";
+import type { StoredKey } from "../callers/stored-key.ts";
+import type { Config } from "../config/load-config.ts";
+import type { Listener } from "../control-plane/parts.ts";
+import { createTunnels } from "../data-plane/forward/tunnel.ts";
+import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
+import type { AtRest } from "../diagnostics/check.ts";
+import { createEchoUpstream } from "../echo-upstream.ts";
+import { createKeyLimits } from "../limits/key-limits.ts";
+import { createInstance } from "../perimeter/instance.ts";
+import { createPressureMonitor } from "../pressure/monitor.ts";
+import { Slots } from "../pressure/slots.ts";
+import { type AuditEntry, createAudit } from "../registry/audit.ts";
+import { createKeyChanges } from "../registry/key-changes.ts";
+import { createServiceChanges } from "../registry/service-changes.ts";
+import type { StoredService } from "../registry/stored-service.ts";
+import type { GatewayServer } from "../server.ts";
+import type { Stores } from "../stores/open-stores.ts";
+import { createLogger, type LineSink, type Logger } from "../telemetry/logger.ts";
+import { createMetrics } from "../telemetry/metrics.ts";
+import { version } from "../version.ts";
 import type { LastingParts } from "./generation.ts";
 import type { Generations } from "./generations.ts";
-import { createKeyLimits } from "./limits/key-limits.ts";
 import type { Masks } from "./masks.ts";
-import { createInstance } from "./perimeter/instance.ts";
-import { createPressureMonitor } from "./pressure/monitor.ts";
-import { Slots } from "./pressure/slots.ts";
-import { type AuditEntry, createAudit } from "./registry/audit.ts";
-import { createKeyChanges } from "./registry/key-changes.ts";
-import { createServiceChanges } from "./registry/service-changes.ts";
-import type { StoredService } from "./registry/stored-service.ts";
-import type { GatewayServer } from "./server.ts";
-import type { Stores } from "./stores/open-stores.ts";
-import { createLogger, type LineSink, type Logger } from "./telemetry/logger.ts";
-import { createMetrics } from "./telemetry/metrics.ts";
 import { findForbidden } from "./upstreams.ts";
-import { version } from "./version.ts";
 
 export interface GatewayOptions {
   /** Takes the log's lines instead of stdout. */

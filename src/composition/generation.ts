@@ -3,30 +3,35 @@
  * Invariant: a reload makes a new one beside the old and exchanges the two in one step, so that no request sees half of
  * either; what did not change keeps its connections and its counts.
  */
-import { createCallers } from "./callers/callers.ts";
-import type { IssuedKeys } from "./callers/issued-keys.ts";
-import type { KeyRefusals } from "./callers/key-refusals.ts";
-import type { KeyUsage } from "./callers/key-usage.ts";
-import type { LockOut } from "./callers/lock-out.ts";
-import type { Config } from "./config/load-config.ts";
-import type { Service } from "./config/schema.ts";
-import { createControlPlane } from "./control-plane/app.ts";
-import type { ControlPlane, ControlPlaneParts, Listener } from "./control-plane/parts.ts";
-import { createDryRun } from "./data-plane/dry-run/dry-run.ts";
-import { fetchJson } from "./data-plane/forward/fetch-json.ts";
-import { probe } from "./data-plane/forward/probe.ts";
-import { createPipeline, type Pipeline, type PipelineParts } from "./data-plane/pipeline.ts";
-import type { AtRest } from "./diagnostics/check.ts";
-import { createDiagnostics, type Diagnostics } from "./diagnostics/diagnostics.ts";
+import { createCallers } from "../callers/callers.ts";
+import type { IssuedKeys } from "../callers/issued-keys.ts";
+import type { KeyRefusals } from "../callers/key-refusals.ts";
+import type { KeyUsage } from "../callers/key-usage.ts";
+import type { LockOut } from "../callers/lock-out.ts";
+import type { Config } from "../config/load-config.ts";
+import type { Service } from "../config/schema.ts";
+import { createControlPlane } from "../control-plane/app.ts";
+import type { ControlPlane, ControlPlaneParts, Listener } from "../control-plane/parts.ts";
+import { createDryRun } from "../data-plane/dry-run/dry-run.ts";
+import { fetchJson } from "../data-plane/forward/fetch-json.ts";
+import { probe } from "../data-plane/forward/probe.ts";
+import { createPipeline, type Pipeline, type PipelineParts } from "../data-plane/pipeline.ts";
+import type { AtRest } from "../diagnostics/check.ts";
+import { createDiagnostics, type Diagnostics } from "../diagnostics/diagnostics.ts";
+import type { KeyLimits } from "../limits/key-limits.ts";
+import { createClientView } from "../perimeter/client-view.ts";
+import { type Cors, createCors } from "../perimeter/cors.ts";
+import {
+  createForeignPageGuard,
+  createHostList,
+  createOpenPlaneGuard,
+  type HostList,
+} from "../perimeter/open-plane.ts";
+import { createRegistry, type Registry } from "../registry/registry.ts";
+import { createUpdateCheck, type UpdateStatus } from "../update-check.ts";
+import { version } from "../version.ts";
 import { type BoundListener, createDiagnosticsContext } from "./diagnostics-context.ts";
-import type { KeyLimits } from "./limits/key-limits.ts";
-import { createClientView } from "./perimeter/client-view.ts";
-import { type Cors, createCors } from "./perimeter/cors.ts";
-import { createForeignPageGuard, createHostList, createOpenPlaneGuard, type HostList } from "./perimeter/open-plane.ts";
-import { createRegistry, type Registry } from "./registry/registry.ts";
-import { createUpdateCheck, type UpdateStatus } from "./update-check.ts";
 import { openUpstream, type Upstream, type UpstreamContext } from "./upstreams.ts";
-import { version } from "./version.ts";
 
 /** What outlives a generation. */
 export interface LastingParts

@@ -2,10 +2,10 @@
  * The secrets that no output may hold, as they become known.
  * Invariant: what was once configured stays masked, because an exchange of the generation before may still be under way.
  */
-import { maskIssuedKeys } from "./callers/issued-key.ts";
-import type { Config } from "./config/load-config.ts";
-import type { Service } from "./config/schema.ts";
-import { createGrowingMask, type SecretMask } from "./telemetry/redact.ts";
+import { maskIssuedKeys } from "../callers/issued-key.ts";
+import type { Config } from "../config/load-config.ts";
+import type { Service } from "../config/schema.ts";
+import { createGrowingMask, type SecretMask } from "../telemetry/redact.ts";
 
 export interface Masks {
   /** Replaces what looks like an issued key, and every secret that was ever configured: an exchange of the generation before may still be under way. */

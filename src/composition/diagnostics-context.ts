@@ -2,18 +2,18 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { getHeapStatistics } from "node:v8";
-import type { Callers } from "./callers/callers.ts";
-import type { IssuedKeys } from "./callers/issued-keys.ts";
-import type { KeyRefusals } from "./callers/key-refusals.ts";
-import type { Config } from "./config/load-config.ts";
-import type { Listener } from "./control-plane/parts.ts";
-import type { DiagnosticsContext } from "./diagnostics/check.ts";
-import { findContainer } from "./diagnostics/listen.ts";
-import type { KeyLimits } from "./limits/key-limits.ts";
-import type { Cors } from "./perimeter/cors.ts";
-import type { Metrics } from "./telemetry/metrics.ts";
-import { processMemory } from "./telemetry/process-memory.ts";
-import type { UpdateStatus } from "./update-check.ts";
+import type { Callers } from "../callers/callers.ts";
+import type { IssuedKeys } from "../callers/issued-keys.ts";
+import type { KeyRefusals } from "../callers/key-refusals.ts";
+import type { Config } from "../config/load-config.ts";
+import type { Listener } from "../control-plane/parts.ts";
+import type { DiagnosticsContext } from "../diagnostics/check.ts";
+import { findContainer } from "../diagnostics/listen.ts";
+import type { KeyLimits } from "../limits/key-limits.ts";
+import type { Cors } from "../perimeter/cors.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { processMemory } from "../telemetry/process-memory.ts";
+import type { UpdateStatus } from "../update-check.ts";
 import type { Upstream } from "./upstreams.ts";
 
 export interface DiagnosedGeneration {

@@ -1,7 +1,7 @@
 /** A reload cannot open to the world what a start would not have. */
 import { describe, expect, test } from "vitest";
-import { settingsSchema } from "../src/config/settings.ts";
-import { findExposed } from "../src/generations.ts";
+import { findExposed } from "../../src/composition/generations.ts";
+import { settingsSchema } from "../../src/config/settings.ts";
 
 const open = { key: undefined, isProtected: false, isOpen: false };
 const locked = { key: undefined, isProtected: true, isOpen: false };
