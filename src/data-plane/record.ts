@@ -1,4 +1,5 @@
 /** The end of every exchange: its two metrics, and one access line. */
+import { performance } from "node:perf_hooks";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Exchange } from "./exchange.ts";

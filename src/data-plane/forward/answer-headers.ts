@@ -14,16 +14,24 @@ import { HOP_BY_HOP } from "./strip-plan.ts";
 import type { AnswerHeaders } from "./transport.ts";
 import { connectionOptions } from "./upstream-request.ts";
 
-/** `Alt-Svc` would lead clients around the gateway; CORS is the gateway's own to grant. */
-function isDropped(name: string): boolean {
-  switch (name.charCodeAt(0)) {
-    case 97 /* a */:
-      return name === "alt-svc" || name.startsWith("access-control-");
-    case 120 /* x */:
-      return name.startsWith("x-proxy-");
-    default:
-      return HOP_BY_HOP.has(name);
-  }
+/** What happens to a header that is not passed on as it is; a name that is not here, and no prefix names, is. */
+const TREATMENTS: ReadonlyMap<string, "dropped" | "touched"> = new Map([
+  ...[...HOP_BY_HOP].map((name) => [name, "dropped"] as const),
+  // It would lead clients around the gateway.
+  ["alt-svc", "dropped"],
+  // Looked into, in `pushTouched`.
+  ...["location", "link", "set-cookie", "content-location", "content-disposition"].map(
+    (name) => [name, "touched"] as const,
+  ),
+]);
+
+/** CORS is the gateway's own to grant. The first letter is looked at first: this runs for every header of every answer. */
+function hasDroppedPrefix(name: string): boolean {
+  const first = name.charCodeAt(0);
+  return (
+    (first === 97 /* a */ && name.startsWith("access-control-")) ||
+    (first === 120 /* x */ && name.startsWith("x-proxy-"))
+  );
 }
 
 /** Whom an answer's headers are asked of. */
@@ -45,9 +53,10 @@ export function createAnswerHeaders(
   const named = connectionOptions(asOne(upstreamHeaders.connection));
   for (const name in upstreamHeaders) {
     const value = upstreamHeaders[name];
-    if (value === undefined || isDropped(name) || named?.has(name)) continue;
+    const treatment = TREATMENTS.get(name);
+    if (value === undefined || treatment === "dropped" || hasDroppedPrefix(name) || named?.has(name)) continue;
     if (name === "vary" && cors.varies) continue;
-    if (isTouched(name))
+    if (treatment === "touched")
       pushTouched(headers, name, value, { route, publicBase: () => clients.publicBaseOf(exchange.req) });
     else if (typeof value === "string") headers.push(name, value);
     else for (const one of value) headers.push(name, one);
@@ -70,20 +79,6 @@ export function createAnswerHeaders(
   // Asked now: the gateway may have been told to end while the upstream took its time.
   if (exchange.closesConnection || instance.isDraining) headers.push("Connection", "close");
   return headers;
-}
-
-/** The few headers whose value is looked into. */
-function isTouched(name: string): boolean {
-  switch (name) {
-    case "location":
-    case "link":
-    case "set-cookie":
-    case "content-location":
-    case "content-disposition":
-      return true;
-    default:
-      return false;
-  }
 }
 
 function pushTouched(

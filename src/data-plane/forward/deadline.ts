@@ -3,6 +3,7 @@
  * Invariant: an upload has no total limit. Each of its chunks starts the clock anew, and a client that pauses inside it
  * is given the idle time, because that silence is not the upstream's.
  */
+import { performance } from "node:perf_hooks";
 import type { PreparedService } from "../prepared-service.ts";
 import type { Alarm, Alarms } from "./alarms.ts";
 
