@@ -1,6 +1,6 @@
 /**
  * Where a caller may put its key, read from one request: `Authorization: Bearer`, `x-api-key`, `?api_key=`.
- * Invariant: every copy is found, in every spelling, because every copy must also be cut out again.
+ * Invariant: every copy is found, in every spelling, because every copy must also be cut out again. An empty one is none.
  */
 
 import type { IncomingMessage } from "node:http";
@@ -35,11 +35,12 @@ export function readPresentedKeys(rawHeaders: readonly string[], query: string |
     const name = rawHeaders[i] as string;
     // Both names are told by their length first: this runs for every header of every request.
     if (name.length === 13 && name.toLowerCase() === "authorization") {
-      const token = BEARER.exec(rawHeaders[i + 1] as string)?.[1];
-      if (token === undefined) otherScheme = true;
-      else bearer.push(token.trim());
+      const token = BEARER.exec(rawHeaders[i + 1] as string)?.[1]?.trim() ?? "";
+      if (token === "") otherScheme = true;
+      else bearer.push(token);
     } else if (name.length === 9 && name.toLowerCase() === "x-api-key") {
-      header.push((rawHeaders[i + 1] as string).trim());
+      const key = (rawHeaders[i + 1] as string).trim();
+      if (key !== "") header.push(key);
     }
   }
   return { bearer, header, query: query === undefined ? [] : readKeyParameters(query), otherScheme };
@@ -83,7 +84,8 @@ function readKeyParameters(query: string): readonly string[] {
   return query
     .split("&")
     .filter((parameter) => parameterName(parameter) === "api_key")
-    .map((parameter) => decode(parameter.includes("=") ? parameter.slice(parameter.indexOf("=") + 1) : ""));
+    .map((parameter) => decode(parameter.includes("=") ? parameter.slice(parameter.indexOf("=") + 1) : ""))
+    .filter((key) => key !== "");
 }
 
 /** The query without the named parameters, the rest untouched byte for byte; undefined when nothing is left. */

@@ -13,6 +13,16 @@ describe("a presented key", () => {
     });
   });
 
+  test("that is empty is none, in whatever slot", () => {
+    const headers = ["Authorization", "Bearer ", "authorization", "bearer \u00a0", "x-api-key", "", "x-api-key", "\t"];
+    expect(readPresentedKeys(headers, "api_key=&api_key&%61pi_key=")).toEqual({
+      bearer: [],
+      header: [],
+      query: [],
+      otherScheme: true,
+    });
+  });
+
   test("of another scheme is said to be of another scheme", () => {
     expect(readPresentedKeys(["Authorization", "Basic eDp5"], undefined).otherScheme).toBe(true);
   });

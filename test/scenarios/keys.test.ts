@@ -89,7 +89,17 @@ describe("a request without a good key", () => {
     ["a wrong key", "/proxy/api/", "x-api-key: wrong\r\n", "INVALID_API_KEY", /not valid/],
     ["a key cut short", "/proxy/api/", `x-api-key: ${PROXY_KEY.slice(0, -1)}\r\n`, "INVALID_API_KEY", /not valid/],
     ["a key with more", "/proxy/api/", `x-api-key: ${PROXY_KEY}x\r\n`, "INVALID_API_KEY", /not valid/],
-    ["an empty key", "/proxy/api/?api_key=", "", "INVALID_API_KEY", /not valid/],
+    ["an empty parameter", "/proxy/api/?api_key=", "", "MISSING_CREDENTIALS", /needs the proxy key/],
+    ["an empty x-api-key", "/proxy/api/", "x-api-key:\r\n", "MISSING_CREDENTIALS", /needs the proxy key/],
+    ["an empty bearer", "/proxy/api/", "Authorization: Bearer \r\n", "MISSING_CREDENTIALS", /needs the proxy key/],
+    [
+      "empty keys in front of a wrong one",
+      "/proxy/api/?api_key=&api_key=x",
+      "x-api-key: \r\n",
+      "INVALID_API_KEY",
+      /not valid/,
+    ],
+    ["an empty key at /manage", "/manage/services?api_key=", "x-api-key:\r\n", "MISSING_CREDENTIALS", /management key/],
     [
       "the management key",
       "/proxy/api/",
@@ -120,6 +130,14 @@ describe("a request without a good key", () => {
     expect(body).not.toHaveProperty("availableServices");
     expect(answer.text).not.toContain(PROXY_KEY.slice(0, 10));
     expect(upstream.received).toEqual([]);
+  });
+
+  test("has its empty keys cut out all the same, where another is good or none is needed", async () => {
+    const { upstream, ask } = await start();
+    const empty = "x-api-key:\r\nX_Api_Key:\r\n";
+    expect((await ask("/proxy/api/?a=1&api_key=", `${empty}Authorization: Bearer ${PROXY_KEY}\r\n`)).status).toBe(200);
+    expect(upstream.received[0]).toMatch(/^GET \/\?a=1 HTTP/);
+    expect(upstream.received[0]).not.toMatch(/api.key/i);
   });
 
   test("of a length unlike the key's never throws", async () => {
