@@ -201,6 +201,18 @@ describe("trailers", () => {
     expect(answer.body).toMatch(/^2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n$/i);
   });
 
+  test.each([
+    ["HEAD", 200, `${OK}Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n`],
+    ["GET", 204, "HTTP/1.1 204 No Content\r\nTrailer: X-Sum\r\n\r\n"],
+    ["GET", 304, 'HTTP/1.1 304 Not Modified\r\nTrailer: X-Sum\r\nETag: "1"\r\n\r\n'],
+  ])("are not announced, and spoil nothing, where no body follows: %s, %i", async (method, status, bytes) => {
+    const request = `${method} /proxy/api/x HTTP/1.1\r\nHost: localhost\r\nTE: trailers`;
+    const { answer } = await ask(bytes, "keep", request);
+    expect(answer.status).toBe(status);
+    expect(answer.head).not.toMatch(/^trailer:/im);
+    expect(answer.body).toBe("");
+  });
+
   test("are dropped when it cannot", async () => {
     const { answer, upstream } = await ask(bytes);
     expect(upstream.received[0]).not.toMatch(/^te:/im);
@@ -215,6 +227,7 @@ test("a 413 in the middle of an upload reaches the client, and the upload stops"
   });
   const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
   const socket = await openSocket(gateway.port);
+  const hadError = new Promise((resolve) => socket.once("close", resolve));
   const chunk = Buffer.alloc(65_536, 97);
   const size = 200 * 1024 * 1024;
   let sent = 0;
@@ -232,6 +245,8 @@ test("a 413 in the middle of an upload reaches the client, and the upload stops"
   expect(socket.received).toMatch(/^HTTP\/1\.1 413 /);
   expect(socket.received).toMatch(/^Connection: close\r$/im);
   await eventually(() => socket.destroyed, "the connection to end");
+  // By a reset clients would lose the answer together with what they were still sending.
+  expect(await hadError).toBe(false);
   expect(sent).toBeLessThan(size);
 });
 

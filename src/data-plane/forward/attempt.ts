@@ -226,7 +226,9 @@ export class Attempt implements AnswerListener {
     const hasLength = upstreamHeaders["content-length"] !== undefined;
     // Asked of what is sent: an upstream may name its own length in `Connection`.
     this.#isFramed = req.httpVersionMinor > 0 || headers.includes("content-length");
-    if (request.wantsTrailers && !hasLength && req.httpVersionMinor > 0) {
+    const isWhole = hasNoBody(exchange.method, status);
+    // Trailers follow chunks; node:http refuses to announce them where there are none.
+    if (request.wantsTrailers && !hasLength && !isWhole && req.httpVersionMinor > 0) {
       const announced = announcedTrailers(upstreamHeaders.trailer);
       if (announced !== "") headers.push("Trailer", announced);
     }
@@ -238,8 +240,8 @@ export class Attempt implements AnswerListener {
       return;
     }
     this.#state = "relaying";
-    if (hasNoBody(exchange.method, status)) {
-      // Whole already; undici would take the length that a 304 may announce for a body that never came.
+    if (isWhole) {
+      // Undici would take the length that a 304 may announce for a body that never came.
       this.#hasWritten = true;
       res.end();
       return;
