@@ -1,6 +1,7 @@
 /** A gateway key where nobody expects one: A1, H4 and H5 of the list of attacks, and what the log says of it. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { answering, startRawUpstream } from "../support/upstream.ts";
 
@@ -88,6 +89,19 @@ describe("a request with several keys", () => {
     expect(upstream.received[0]).not.toMatch(/api_key|x-api-key/i);
     expect(upstream.received[0]).not.toContain(MANAGEMENT_KEY);
     expect(spellingsIn(upstream.received[0])).toEqual([]);
+  });
+
+  test("that are all right is the caller's whose key comes first: bearer, then header, then parameter", async () => {
+    const { gateway, ask } = await start();
+    const grant = { name: "one of three", permissions: ["api:*"] };
+    const [a, b, c] = await Promise.all(
+      [0, 1, 2].map(async () => (await manage(gateway, "POST", "/keys", grant)).body),
+    );
+    const [bearer, header] = [`Authorization: Bearer ${a.key}\r\n`, `x-api-key: ${b.key}\r\n`];
+    await ask(`${header}${bearer}`, `/proxy/api/?api_key=${c.key}`);
+    await ask(header, `/proxy/api/?api_key=${c.key}`);
+    await ask(`Authorization: Bearer ${c.key}\r\n${bearer}`);
+    expect(gateway.exchanges().map(({ caller }) => caller)).toEqual([a.id, b.id, c.id]);
   });
 
   test("is refused when all are wrong, and the answer tells apart which plane a good one is for", async () => {

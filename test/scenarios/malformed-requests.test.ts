@@ -32,6 +32,7 @@ describe("a malformed request is refused in the gateway's form, the connection i
     ["Transfer-Encoding folded", post("Transfer-Encoding:\n chunked", EMPTY_CHUNKS)],
     ["Transfer-Encoding quoted", post('Transfer-Encoding: "chunked"', EMPTY_CHUNKS)],
     ["Transfer-Encoding behind a vertical tab", post("Transfer-Encoding: \x0bchunked", EMPTY_CHUNKS)],
+    ["Transfer-Encoding in HTTP/1.0", post("Transfer-Encoding: chunked", EMPTY_CHUNKS).replace("HTTP/1.1", "HTTP/1.0")],
     ["a space before the colon", post("Transfer-Encoding : chunked", EMPTY_CHUNKS)],
     ["bare LF", "GET /proxy/api/ HTTP/1.1\nHost: localhost\n\n"],
     ["bare CR", get("/proxy/api/", "Host: localhost\r\nX: a\rb")],

@@ -1,7 +1,7 @@
 /** A9: under load only what is proxied is refused, with what there is too much of; and it ends when the load does. */
 import type { ServerResponse } from "node:http";
-import { describe, expect, test } from "vitest";
-import { findPressure, type PressureSample } from "../../src/pressure/monitor.ts";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { createPressureMonitor, findPressure, type PressureSample } from "../../src/pressure/monitor.ts";
 import { eventually } from "../support/eventually.ts";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
@@ -143,15 +143,30 @@ describe("a threshold of PRESSURE_*", () => {
     expect(await (await stream).text()).toBe("before during after");
   });
 
+  const off = {
+    PRESSURE_MAX_EVENT_LOOP_DELAY: 0,
+    PRESSURE_MAX_HEAP_USED_BYTES: 0,
+    PRESSURE_MAX_RSS_BYTES: 0,
+    PRESSURE_MAX_EVENT_LOOP_UTILIZATION: 0,
+    PRESSURE_SAMPLE_INTERVAL: 1_000,
+  };
+
+  test("is compared with the mean of one sample interval: what was before it no longer counts", async () => {
+    const monitor = createPressureMonitor({ ...off, PRESSURE_SAMPLE_INTERVAL: 25 });
+    onTestFinished(monitor.close);
+    const { sample: first } = monitor;
+    await eventually(() => monitor.sample !== first);
+    const until = performance.now() + 150;
+    while (performance.now() < until);
+    await eventually(() => monitor.sample.eventLoopDelay > 30);
+    // Of all that was since the start the mean would still be above 5 ms after ten more intervals.
+    const samples = new Set<PressureSample>([monitor.sample]);
+    await eventually(() => samples.add(monitor.sample).size > 10 || monitor.sample.eventLoopDelay < 4);
+    expect(Math.min(...[...samples].map(({ eventLoopDelay }) => eventLoopDelay))).toBeLessThan(4);
+  });
+
   test("is compared in one order, 0 is off, and what is at the threshold passes", () => {
     const sample: PressureSample = { eventLoopDelay: 300, heapUsed: 10, rssBytes: 20, eventLoopUtilized: 0.9 };
-    const off = {
-      PRESSURE_MAX_EVENT_LOOP_DELAY: 0,
-      PRESSURE_MAX_HEAP_USED_BYTES: 0,
-      PRESSURE_MAX_RSS_BYTES: 0,
-      PRESSURE_MAX_EVENT_LOOP_UTILIZATION: 0,
-      PRESSURE_SAMPLE_INTERVAL: 1_000,
-    };
     expect(findPressure(sample, off)).toBeUndefined();
     expect(findPressure(sample, { ...off, PRESSURE_MAX_EVENT_LOOP_DELAY: 300 })).toBeUndefined();
     expect(

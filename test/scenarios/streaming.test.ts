@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { request } from "node:http";
 import { brotliCompressSync, gzipSync } from "node:zlib";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
@@ -152,6 +152,31 @@ describe("an event stream", () => {
       "failed:UPSTREAM_TIMEOUT",
     ]);
   });
+});
+
+test("an event stream survives five silent minutes, which no other body does unless it is told to", async () => {
+  const upstream = await startUpstream((req, res) => {
+    res.writeHead(200, { "content-type": req.url === "/events" ? "text/event-stream" : "text/plain" });
+    res.write("x");
+  });
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, timeoutMs: 300 } } });
+  const [events, text] = await Promise.all(
+    ["events", "text"].map(async (path) => {
+      const client = await openSocket(gateway.port);
+      client.write(`GET /proxy/api/${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+      await eventually(() => client.received.includes("x\r\n"));
+      return client;
+    }),
+  );
+  const { now } = performance;
+  onTestFinished(() => {
+    performance.now = now;
+  });
+  performance.now = () => now.call(performance) + 301_000;
+  await new Promise((resolve) => text?.once("close", resolve));
+  await new Promise(setImmediate);
+  expect(events?.destroyed).toBe(false);
+  expect(gateway.exchanges().map(({ outcome }) => outcome)).toEqual(["failed:UPSTREAM_TIMEOUT"]);
 });
 
 describe("Expect: 100-continue", () => {

@@ -4,17 +4,17 @@ import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { answering, startRawUpstream } from "../support/upstream.ts";
 
-async function start() {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+async function start(trusted = "127.0.0.1", location = "") {
+  const upstream = await startRawUpstream(answering(`HTTP/1.1 200 OK\r\n${location}Content-Length: 2\r\n\r\nok`));
   const rateLimit = { maxRequests: 1, windowMs: 60_000, per: "ip" as const };
   const gateway = await startGateway({
-    env: { PROXY_API_KEY: PROXY_KEY, TRUST_PROXY: "127.0.0.1" },
+    env: { PROXY_API_KEY: PROXY_KEY, TRUST_PROXY: trusted },
     services: { api: { baseUrl: upstream.url, forwardedHeaders: true, rateLimit } },
   });
-  const ask = (forwardedFor: string) =>
+  const ask = (forwardedFor: string, more = "") =>
     rawRequest(
       gateway.port,
-      `GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${PROXY_KEY}\r\nX-Forwarded-For: ${forwardedFor}\r\nConnection: close\r\n\r\n`,
+      `GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${PROXY_KEY}\r\nX-Forwarded-For: ${forwardedFor}\r\n${more}Connection: close\r\n\r\n`,
     );
   return { upstream, gateway, ask };
 }
@@ -40,6 +40,22 @@ describe("a client behind a trusted proxy", () => {
     expect(upstream.received[0]).toContain(`\r\nForwarded: for=${node};host="localhost";proto=http\r\n`);
     expect(gateway.exchanges()[0]?.client).toBe(client);
   });
+
+  test.each([
+    ["127.0.0.1", "https://app.example"],
+    ["10.0.0.0/8", "http://localhost"],
+  ])(
+    "knows the gateway by the host and the protocol that a proxy hands on which is in %s: %s",
+    async (trusted, base) => {
+      const { upstream, ask } = await start(trusted, "Location: /next\r\n");
+      const answer = await ask("9.9.9.9", "X-Forwarded-Host: app.example\r\nX-Forwarded-Proto: https\r\n");
+      expect(answer.head).toContain(`\r\nlocation: ${base}/proxy/api/next\r\n`);
+      const { host, protocol } = new URL(base);
+      expect(upstream.received[0]).toContain(
+        `\r\nX-Forwarded-Proto: ${protocol.slice(0, -1)}\r\nX-Forwarded-Host: ${host}\r\n`,
+      );
+    },
+  );
 
   test("has one bucket, whatever port or spelling the proxy hands on", async () => {
     const { upstream, ask } = await start();

@@ -136,6 +136,19 @@ describe("a WebSocket", () => {
     }
   });
 
+  test("takes headers named __proto__ and constructor for headers like others, both ways", async () => {
+    const { echo, connect } = await start();
+    echo.server.on("headers", (headers) => headers.push("__proto__: x", "constructor: y"));
+    const names = Object.fromEntries([["__proto__", "a"]]);
+    const socket = connect("/proxy/api/chat", { ...names, constructor: "b", "x-api-key": PROXY_KEY });
+    const [answer] = (await once(socket, "upgrade")) as [IncomingMessage];
+    const [request] = echo.requests as [IncomingMessage];
+    expect(request.rawHeaders.join("\n")).toContain("__proto__\na\n");
+    expect(request.headers.constructor).toBe("b");
+    // node:http itself loses the other one of an answer.
+    expect(answer.headers.constructor).toBe("y");
+  });
+
   test("is one access line, with 101 and the bytes of both ways, when it is over", async () => {
     const { gateway, connect } = await start();
     const socket = connect();
