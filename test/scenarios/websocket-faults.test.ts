@@ -56,6 +56,16 @@ describe("an upstream that refuses a WebSocket", () => {
     expect(upstream.received).toHaveLength(1);
   });
 
+  test("with a long body has all of it relayed, as fast as the client reads", async () => {
+    const body = "no. ".repeat(100_000);
+    const { gateway } = await start(
+      answering(`HTTP/1.1 403 Forbidden\r\nContent-Length: ${body.length}\r\n\r\n${body}`),
+    );
+    const answer = await rawRequest(gateway.port, handshake());
+    expect([answer.status, answer.end]).toEqual([403, "fin"]);
+    expect(answer.body === body).toBe(true);
+  });
+
   test("with a body that never ends is cut after a bound, whether the client reads or not", async () => {
     const chunk = Buffer.alloc(65_536, 97);
     const { upstream, gateway } = await start(
@@ -362,5 +372,32 @@ describe("back-pressure", () => {
     // What fits into the kernel's buffers and two high-water marks, not what the sender has.
     expect(sent).toBeLessThan(32 * 1024 * 1024);
     client.destroy();
+  });
+
+  test("holds a client whose upstream stands still", async () => {
+    const { gateway } = await start((socket) => {
+      socket.write(ACCEPT);
+      socket.pause();
+    });
+    const client = await openSocket(gateway.port);
+    client.write(handshake());
+    await eventually(() => client.received.includes("101"));
+    const limit = 64 * 1024 * 1024;
+    const chunk = Buffer.alloc(1024 * 1024, 7);
+    // One long binary frame.
+    client.write(Buffer.from([0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4]));
+    const pump = () => {
+      if (!client.destroyed && client.bytesWritten < limit) client.write(chunk, pump);
+    };
+    pump();
+    let before = -1;
+    const taken = () => client.bytesWritten - client.writableLength;
+    await eventually(async () => {
+      const isStill = taken() === before;
+      before = taken();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return isStill;
+    });
+    expect(taken()).toBeLessThan(limit / 2);
   });
 });

@@ -5,7 +5,8 @@ import type { IncomingMessage } from "node:http";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { eventually } from "../support/eventually.ts";
-import { PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 async function start(env: Record<string, string> = {}, service: Record<string, unknown> = {}) {
@@ -222,6 +223,16 @@ describe("a handshake that is not admitted", () => {
       }
     },
   );
+
+  test("by a key that may not read the service is refused, and nothing is sent", async () => {
+    const { echo, gateway, connect } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
+    const grant = { name: "plain only", permissions: ["plain:*", "api:write"] };
+    const { key } = (await manage(gateway, "POST", "/keys", grant)).body;
+    const refusal = await refusalOf(connect("/proxy/api/x", { "x-api-key": key }));
+    expect(refusal.status).toBe(403);
+    expect(JSON.parse(refusal.body)).toMatchObject({ code: "INSUFFICIENT_PERMISSIONS" });
+    expect(echo.requests).toEqual([]);
+  });
 
   test("over the service's limit, over its places, and under pressure is refused in the same way", async () => {
     const limited = await start({}, { rateLimit: { maxRequests: 1, windowMs: 60_000 } });

@@ -40,7 +40,8 @@ export function relayRefusal({ exchange, route }: Upgrade, answer: IncomingMessa
       if (exchange.bytesOut > REFUSAL_BYTES_LIMIT) return cut("UPSTREAM_PROTOCOL_ERROR");
       if (res.write(chunk)) return;
       answer.pause();
-      res.once("drain", () => answer.resume());
+      // Of the socket: node:http's own listener, which would tell `res`, went away with the upgrade.
+      req.socket.once("drain", () => answer.resume());
     });
     answer.on("error", () => cut("UPSTREAM_PROTOCOL_ERROR"));
     answer.on("close", () => {
