@@ -3,9 +3,10 @@
 import type { LookupAddress } from "node:dns";
 import { once } from "node:events";
 import { createServer } from "node:net";
+import { networkInterfaces } from "node:os";
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { createDial, type EgressPolicy } from "../../src/data-plane/forward/egress.ts";
+import { createDial, type EgressPolicy, forbiddenUrl } from "../../src/data-plane/forward/egress.ts";
 import { startGateway } from "../support/gateway.ts";
 import { answering, startRawUpstream } from "../support/upstream.ts";
 
@@ -99,11 +100,30 @@ describe("the gateway's own listeners", () => {
   });
 });
 
+test.each(["0.0.0.0", "::"])(
+  "a listener bound to %s is the gateway's own by every address of this machine",
+  (bound) => {
+    const egress = { allowsPrivate: true, ownListeners: () => [{ address: bound, port: 3420 }] };
+    const addresses = Object.values(networkInterfaces()).flatMap((each = []) => each);
+    const hosts = addresses
+      .filter(({ scopeid = 0 }) => scopeid === 0)
+      .map(({ address, family }) => (family === "IPv6" ? `[${address}]` : address));
+    for (const host of [...hosts, "127.0.0.2", "localhost", "[::1]", "[::ffff:127.9.9.9]", "0.0.0.0", "[::]"]) {
+      expect(forbiddenUrl(`http://${host}:3420/`, egress), host).toBe("the gateway's own listener");
+      expect(forbiddenUrl(`http://${host}:3421/`, egress), host).toBeUndefined();
+    }
+  },
+);
+
 describe("a name", () => {
-  async function dial(answers: LookupAddress[][], port: number): Promise<string | undefined> {
+  async function dial(
+    answers: LookupAddress[][],
+    port: number,
+    own: ReturnType<EgressPolicy["ownListeners"]> = [],
+  ): Promise<string | undefined> {
     const egress: EgressPolicy = {
       allowsPrivate: true,
-      ownListeners: () => [],
+      ownListeners: () => own,
       resolve: (_hostname, _options, callback) => callback(null, answers.shift() ?? []),
     };
     const dialOnce = createDial({ service: { connectTimeoutMs: 1_000, tls: {} }, pem: {}, isTlsStrict: true, egress });
@@ -123,6 +143,14 @@ describe("a name", () => {
     const answers = [[address("169.254.169.254"), address("127.0.0.1"), address("fe80::1")]];
     expect(await dial(answers, upstream.port)).toBe("127.0.0.1");
     expect(answers).toEqual([]);
+  });
+
+  test("whose allowed address does not answer is not dialled at the forbidden one", async () => {
+    const { port, sockets } = await startRawUpstream(OK);
+    const own = [{ address: "127.0.0.1", port }];
+    const dialling = dial([[address("127.0.0.1"), address("127.0.0.2")]], port, own);
+    await expect(dialling).rejects.toMatchObject({ code: "ECONNREFUSED" });
+    expect(sockets.size).toBe(0);
   });
 
   test("that resolves to something else the second time is refused then", async () => {

@@ -69,6 +69,14 @@ describe("a key", () => {
     }
   });
 
+  test("is never taken for a request's id", async () => {
+    const { upstream, ask } = await start();
+    for (const key of [PROXY_KEY, MANAGEMENT_KEY]) {
+      const answer = await ask("/proxy/api/", `x-api-key: ${PROXY_KEY}\r\nX-Request-Id: ${key}\r\n`);
+      expect(answer.text + upstream.received.join("")).not.toContain(key);
+    }
+  });
+
   test("leaves the rest of the query identical in order and encoding", async () => {
     const { upstream, ask } = await start();
     await ask(`/proxy/api/?z=%2f%2F&api_key=${PROXY_KEY}&a=1&a=2&=&&b=%zz&api_keys=1&c`);

@@ -302,7 +302,11 @@ describe("If-Match and If-None-Match", () => {
       expect((await patch(3, { "if-match": tag })).status, tag).toBe(status);
     }
     const current = (await manage(gateway, "GET", "/services/api")).headers.get("etag") as string;
+    expect((await patch(4, { "if-match": `W/${current}` })).status).toBe(412);
     expect((await patch(4, { "if-match": `"nope", ${current}` })).status).toBe(200);
+    // There and back is another version, too.
+    await patch(3, {});
+    expect((await patch(4, { "if-match": current })).status).toBe(412);
     expect((await manage(gateway, "DELETE", "/services/api", undefined, { "if-match": current })).status).toBe(412);
     const put = (headers: Record<string, string>) =>
       manage(gateway, "PUT", "/services/new", { baseUrl: upstream.url }, headers);
@@ -325,6 +329,19 @@ describe("If-Match and If-None-Match", () => {
     expect((await put({ "if-none-match": `W/${now}` })).status).toBe(412);
     expect((await put({ "if-none-match": '"another"' })).status).toBe(200);
   });
+});
+
+test("changes that come at once, and expect nothing, are made one after the other, and none is lost", async () => {
+  const gateway = await startGateway({
+    env: ENV,
+    stores: await openFileStores(dataDir(), isStoredService, isStoredKey),
+    services: { api: { baseUrl: "https://api.example" } },
+  });
+  const patches = [{ retries: 0 }, { timeoutMs: 1_234 }, { methods: ["GET"] }];
+  const answers = await Promise.all(patches.map((patch) => manage(gateway, "PATCH", "/services/api", patch)));
+  expect(answers.map(({ status }) => status)).toEqual([200, 200, 200]);
+  const { body } = await manage(gateway, "GET", "/services/api");
+  expect(body.config).toMatchObject({ retries: 0, timeoutMs: 1_234, methods: ["GET"] });
 });
 
 describe("what was changed over REST", () => {

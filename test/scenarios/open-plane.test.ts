@@ -70,6 +70,9 @@ describe("an open plane", () => {
     );
     expect((await ask("Host: localhost")).status).toBe(403);
     expect((await ask("Host: other\r\nOrigin: https://app.example.evil")).status).toBe(403);
+    for (const host of ["evilother", "other.evil", "a.gw.example", "gw.example.evil"]) {
+      expect((await ask(`Host: ${host}`)).status, host).toBe(403);
+    }
     const byAddress = await start({ ALLOWED_HOSTS: "::1,[fd00::7]:3420" });
     for (const host of ["[::1]", "[::1]:9", "[fd00::7]"])
       expect((await byAddress.ask(`Host: ${host}`)).status).toBe(200);

@@ -8,6 +8,7 @@ import { openGateway } from "../../src/gateway.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const OPERATOR = { "x-api-key": MANAGEMENT_KEY };
@@ -135,6 +136,23 @@ describe("a reload", () => {
     expect(await gateway.reload()).toMatchObject({ isDone: true, removed: ["api"] });
   });
 
+  test("does not open what listens elsewhere than the new configuration says", async () => {
+    // A spelling of 127.0.0.1 that may be anybody's name.
+    const env: Record<string, string> = {
+      HOST: "127.1",
+      PROXY_API_KEY: PROXY_KEY,
+      MANAGEMENT_API_KEY: MANAGEMENT_KEY,
+    };
+    const gateway = await startGateway({ env });
+    for (const name of Object.keys(env)) delete env[name];
+    expect(await gateway.reload()).toMatchObject({
+      isDone: false,
+      problems: [expect.stringContaining("/proxy/*"), expect.stringContaining("/manage/*")],
+    });
+    expect((await fetch(`${gateway.url}/manage/services`)).status).toBe(401);
+    expect((await fetch(`${gateway.url}/proxy/services`)).status).toBe(401);
+  });
+
   test("leaves what did not change alone: its connections, its limit and its place in flight", async () => {
     const upstream = await startUpstream();
     const kept = { baseUrl: upstream.url, rateLimit: { maxRequests: 3, windowMs: 60_000 } };
@@ -235,7 +253,7 @@ describe("POST /manage/services/:service/rate-limit/reset", () => {
 describe("a token file", () => {
   test("that is rotated, by a swap of links as Kubernetes does it, is taken up; one that is empty is not", async () => {
     const upstream = await startUpstream((req, res) => res.end(req.headers.authorization));
-    const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
+    const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true" } });
     const secrets = join(gateway.directory, "secrets");
     const put = (version: string, token: string) => {
       mkdirSync(join(secrets, version), { recursive: true });
@@ -251,6 +269,10 @@ describe("a token file", () => {
     expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("Bearer token-one");
     put("v2", "token-two\n");
     expect(await gateway.refreshTokens()).toMatchObject({ isDone: true, changed: ["api"] });
+    expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("Bearer token-two");
+    // It is the token of what an override stands over, too.
+    expect((await manage(gateway, "PATCH", "/services/api", { retries: 0 })).status).toBe(200);
+    expect((await manage(gateway, "DELETE", "/services/api")).status).toBe(204);
     expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("Bearer token-two");
     put("v3", "\n");
     expect(await gateway.refreshTokens()).toEqual({

@@ -39,6 +39,7 @@ async function start(env: Record<string, string> = {}) {
         setHeaders: { "X-Literal-Token": SECRET },
       },
       keyed: { baseUrl: owner.url, auth: { type: "api-key", headerName: "X-Key", tokenEnvVar: "TOKEN" } },
+      queried: { baseUrl: owner.url, auth: { type: "api-key", queryParam: "key", tokenEnvVar: "TOKEN" } },
     },
   });
   return { gateway, thief, owner, seen };

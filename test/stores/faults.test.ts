@@ -30,11 +30,16 @@ const module = join(import.meta.dirname, "../../src/stores/file-records.ts");
 
 /** Puts three records, one after the other, and says after each what came of it and what is in memory. */
 const SCRIPT = `
+import { existsSync, readFileSync } from "node:fs";
 import { openFileRecords } from ${JSON.stringify(module)};
 const records = openFileRecords(process.argv[2], (value): value is string => typeof value === "string");
 for (const [key, value] of [["a", "1"], ["b", "x".repeat(200_000)], ["c", "3"]]) {
   const outcome = await records.put(key, value).then(() => "ok", (error) => error.code);
-  console.log(JSON.stringify({ key, outcome, memory: [...records.entries.keys()] }));
+  const look = () => ({
+    disk: Object.keys(JSON.parse(readFileSync(process.argv[2], "utf8")).entries),
+    isClean: !existsSync(process.argv[2] + ".tmp"),
+  });
+  console.log(JSON.stringify({ key, outcome, memory: [...records.entries.keys()], ...(key === "b" ? look() : {}) }));
 }
 `;
 
@@ -42,6 +47,10 @@ interface Step {
   readonly key: string;
   readonly outcome: string;
   readonly memory: readonly string[];
+  /** Behind the second one, the one that is hit. */
+  readonly disk?: readonly string[];
+  /** Nothing is left beside the file. */
+  readonly isClean?: boolean;
 }
 
 /** @param inject strace's words for a fault of the calls on the file, the one beside it, and the folder. */
@@ -116,7 +125,7 @@ describe.skipIf(!hasStrace)("a save", () => {
       const { path, steps } = await run(`${call}:error=${code}:when=${nth}`);
       expect(steps).toEqual([
         { key: "a", outcome: "ok", memory: ["a"] },
-        { key: "b", outcome: code, memory: ["a"] },
+        { key: "b", outcome: code, memory: ["a"], disk: ["a"], isClean: true },
         { key: "c", outcome: "ok", memory: ["a", "c"] },
       ]);
       expect(onDisk(path)).toEqual(["a", "c"]);

@@ -23,6 +23,7 @@ describe("an address that is never dialled, whatever is allowed", () => {
     "fe80::1",
     "FE80::1%eth0",
     "fd00:ec2::254",
+    "fd00:ec2::254%eth0",
     "fd00:ec2::23",
     "fd20:ce::254",
     "fd00:42::42",
