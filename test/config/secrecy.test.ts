@@ -1,8 +1,10 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { format, inspect } from "node:util";
 import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ConfigProblems, loadConfig } from "../../src/config/load-config.ts";
+import { Secret } from "../../src/config/secret.ts";
 import { tempFolder } from "./temp-folder.ts";
 
 /** As long as real tokens are: shorter words are shown, so that a typing error can be found. */
@@ -81,6 +83,14 @@ function sayings(directory: string): string {
 }
 
 afterEach(() => vi.restoreAllMocks());
+
+it("a secret shows itself to nobody who prints, joins, serialises or inspects it", () => {
+  const secret = new Secret(SECRET);
+  for (const shown of [`${secret}`, JSON.stringify({ secret }), inspect({ secret }), format("%s %o", secret, secret)]) {
+    expect(shown).not.toContain(SECRET);
+    expect(shown).toContain("***");
+  }
+});
 
 describe("whatever stands in the services file", () => {
   it("never throws anything but ConfigProblems", () => {

@@ -6,7 +6,9 @@ import { createInstance } from "../../src/perimeter/instance.ts";
 import { createGatewayServer, type ServerParts } from "../../src/server.ts";
 import { createLogger } from "../../src/telemetry/logger.ts";
 import { createSecretMask } from "../../src/telemetry/redact.ts";
+import { startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
+import { startUpstream } from "../support/upstream.ts";
 
 test("a throw in one exchange cuts its connection; the others, and the process, go on", async () => {
   let text = "";
@@ -51,4 +53,30 @@ test("a throw in one exchange cuts its connection; the others, and the process, 
   expect(other.received).toContain("fine");
   logger.flush();
   expect(text).toContain("a mistake of ours");
+});
+
+test("a throw on the way of a request is a 500 with its cause in the log only, and gives its place back", async () => {
+  const rateLimit = { maxRequests: 100, windowMs: 60_000 };
+  const { url: baseUrl } = await startUpstream();
+  const gateway = await startGateway({ env: { MAX_IN_FLIGHT: "1" }, services: { api: { baseUrl, rateLimit } } });
+  const { now } = Date;
+  const restore = () => {
+    Date.now = now;
+  };
+  onTestFinished(restore);
+  Date.now = () => {
+    if (new Error().stack?.includes("rate-limiter-flexible")) throw new Error("a mistake of ours");
+    return now();
+  };
+  const answer = await fetch(`${gateway.url}/proxy/api/`);
+  restore();
+  const text = await answer.text();
+  expect([answer.status, answer.headers.get("x-proxy-error")]).toEqual([500, "INTERNAL_ERROR"]);
+  expect(text).not.toContain("a mistake of ours");
+  expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(200);
+  const { requestId } = JSON.parse(text);
+  expect(gateway.lines()).toContainEqual(
+    expect.objectContaining({ requestId, err: expect.objectContaining({ message: "a mistake of ours" }) }),
+  );
+  expect(gateway.exchanges().map(({ outcome }) => outcome)).toEqual(["failed:INTERNAL_ERROR", "relayed"]);
 });
