@@ -146,7 +146,8 @@ export interface DiagnosticsContext {
   };
   /** Of files and sockets; null where the system does not tell. */
   readonly descriptors: () => { readonly open: number; readonly limit: number } | null;
-  readonly refusals: () => Promise<readonly CountedRefusals[]>;
+  /** By service; empty where none was found, or nobody was let in. */
+  readonly refusals: () => Promise<ReadonlyMap<string, readonly CountedRefusals[]>>;
   readonly refusedKeys: () => readonly RefusedKeys[];
   /** Whether a plane asks for a key: by the configuration, or because keys were issued for it. */
   readonly isProtected: (plane: Plane) => boolean;

@@ -3,6 +3,7 @@
  * Invariant: at most so many at the same time, and none is begun or waited for when the time is up.
  */
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
+import { Turns } from "../turns.ts";
 import type { Looks } from "./check.ts";
 
 /** Upstreams looked at side by side. */
@@ -19,7 +20,7 @@ export function takeLooks(
 ): Looks {
   const endsAt = performance.now() + withinMs;
   const outcomes = new Map<string, Promise<ProbeOutcome | undefined>>();
-  const waiting = keys.map((key) => {
+  const all = keys.map((key) => {
     let settle: (outcome: ProbeOutcome | undefined) => void = () => {};
     outcomes.set(
       key,
@@ -29,11 +30,16 @@ export function takeLooks(
     );
     return { key, settle };
   });
+  /** Shared: each look is taken by whoever comes first. */
+  const waiting = all.values();
+  const turns = new Turns();
   async function takeTurns(): Promise<void> {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    for (const next of waiting) {
+      // Thousands that are late are late one after the other: each that is settled sets its checks to work.
+      if (turns.isOver) await turns.next();
       const leftMs = Math.floor(endsAt - performance.now());
       // A service that was removed meanwhile is as one that there was no time for.
-      next.settle(leftMs < LEAST_MS ? undefined : await probe(next.key, leftMs).catch(() => undefined));
+      next.settle(await (leftMs < LEAST_MS ? undefined : probe(next.key, leftMs).catch(() => undefined)));
     }
   }
   for (let turn = 0; turn < SIDE_BY_SIDE; turn++) void takeTurns();

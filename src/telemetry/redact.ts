@@ -36,8 +36,12 @@ export function createSecretMask(secrets: Iterable<string>): SecretMask {
 
 /** A copy of a JSON value with every text in it masked: text by text, so that no secret can break the form. */
 export function maskTexts<T>(value: T, mask: SecretMask): T {
-  return JSON.parse(JSON.stringify(value, (_, each) => (typeof each === "string" ? mask(each) : each)));
+  return JSON.parse(JSON.stringify(value, textsMasked(mask)));
 }
+
+/** For JSON.stringify. */
+export const textsMasked = (mask: SecretMask) => (_: string, each: unknown) =>
+  typeof each === "string" ? mask(each) : each;
 
 export interface GrowingMask {
   readonly mask: SecretMask;
