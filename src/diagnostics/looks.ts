@@ -2,8 +2,8 @@
  * One look at each upstream, shared by the checks that need it.
  * Invariant: at most so many at the same time, and none is begun or waited for when the time is up.
  */
+import { setImmediate } from "node:timers/promises";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
-import { Turns } from "../turns.ts";
 import type { Looks } from "./check.ts";
 
 /** Upstreams looked at side by side. */
@@ -32,14 +32,13 @@ export function takeLooks(
   });
   /** Shared: each look is taken by whoever comes first. */
   const waiting = all.values();
-  const turns = new Turns();
   async function takeTurns(): Promise<void> {
     for (const next of waiting) {
-      // Thousands that are late are late one after the other: each that is settled sets its checks to work.
-      if (turns.isOver) await turns.next();
       const leftMs = Math.floor(endsAt - performance.now());
+      // Each that is settled sets its checks to work: of thousands that are late, a few at a time.
+      if (leftMs < LEAST_MS) next.settle(await setImmediate(undefined));
       // A service that was removed meanwhile is as one that there was no time for.
-      next.settle(await (leftMs < LEAST_MS ? undefined : probe(next.key, leftMs).catch(() => undefined)));
+      else next.settle(await probe(next.key, leftMs).catch(() => undefined));
     }
   }
   for (let turn = 0; turn < SIDE_BY_SIDE; turn++) void takeTurns();
