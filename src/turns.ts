@@ -32,3 +32,22 @@ export async function mapInTurns<T, U>(items: Iterable<T>, map: (item: T) => U):
   }
   return mapped;
 }
+
+/** Work that stops after each of its steps: for who waits for all of it, and for who lets others in between. */
+export type Steps<T> = Generator<void, T>;
+
+export function atOnce<T>(steps: Steps<T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+export async function inTurns<T>(steps: Steps<T>): Promise<T> {
+  const turns = new Turns();
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+    if (turns.isOver) await turns.next();
+  }
+}

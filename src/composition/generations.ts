@@ -4,7 +4,7 @@
  * its last exchange has.
  */
 import { withFreshTokens } from "../config/fresh-tokens.ts";
-import { type Config, ConfigProblems, withServices } from "../config/load-config.ts";
+import { type Config, ConfigProblems, type LoadConfig, withServices } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { compareGenerations, type ReloadOutcome } from "../registry/reload-outcome.ts";
@@ -37,7 +37,7 @@ export interface GenerationsOptions {
   /** What is served first. */
   readonly config: Config;
   /** Reads the configuration. @throws ConfigProblems */
-  readonly load: () => Config;
+  readonly load: LoadConfig;
   /** The services that were added at run time. */
   readonly stored: Records<StoredService>;
   /** Told before a service or a configuration is served. */
@@ -91,10 +91,11 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     return createGeneration(next, { services: all, warnings }, lasting, previous);
   }
 
-  function exchange(): ReloadOutcome {
-    const { lasting, current: previous } = now();
-    return orProblems(lasting, () => {
-      const next = load();
+  function exchange(): Promise<ReloadOutcome> {
+    const { lasting } = now();
+    return orProblems(lasting, async () => {
+      const next = await load();
+      const { current: previous } = now();
       const dangers = [...findExposed(next, lasting.addresses), ...findLost(previous.config, next)];
       if (dangers.length > 0) throw new ConfigProblems(dangers);
       const generation = build(next, lasting, previous);
@@ -107,7 +108,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     });
   }
 
-  function refresh(): ReloadOutcome {
+  function refresh(): Promise<ReloadOutcome> {
     const { lasting, current } = now();
     return orProblems(lasting, () => {
       const served = [...current.upstreams.values()].map(({ service }) => service);
@@ -187,6 +188,8 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     },
     async close() {
       stopWatching();
+      // What it would put to work nobody would close.
+      await changing;
       await retirement.close();
       const open = [...(parts?.current.upstreams.values() ?? [])];
       await Promise.all(open.map(({ prepared }) => prepared.transport.close()));
@@ -203,9 +206,12 @@ function measuredQuota(state: ServiceQuotaState | undefined): MeasuredService["q
   };
 }
 
-function orProblems({ logger }: LastingParts, change: () => ReloadOutcome): ReloadOutcome {
+async function orProblems(
+  { logger }: LastingParts,
+  change: () => ReloadOutcome | Promise<ReloadOutcome>,
+): Promise<ReloadOutcome> {
   try {
-    return change();
+    return await change();
   } catch (error) {
     if (error instanceof ConfigProblems) return { isDone: false, problems: error.problems };
     logger.error({ err: error }, "the reload failed");

@@ -7,7 +7,7 @@ import type { Plane } from "../callers/callers.ts";
 import type { ListedKey } from "../callers/issued-keys.ts";
 import type { KeyRefusal } from "../callers/key-refusals.ts";
 import type { RefusedKeys } from "../callers/refused-keys.ts";
-import type { Config } from "../config/load-config.ts";
+import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
@@ -128,7 +128,7 @@ export interface DiagnosticsContext {
   /** Of the configuration and of what was added to it. */
   readonly warnings: readonly string[];
   /** The configuration as it would be read now. @throws ConfigProblems */
-  readonly load: () => Config;
+  readonly load: LoadConfig;
   /** All that is served, by key. */
   readonly services: () => readonly DiagnosedService[];
   readonly probe: (key: string, withinMs: number) => Promise<ProbeOutcome>;

@@ -142,7 +142,7 @@ async function beginAll(context: DiagnosticsContext, begin: Begin): Promise<void
     if (turns.isOver) await turns.next();
   }
   for (const subject of context.services()) {
-    if (awaitsReload(subject, context)) ofService(credential, subject);
+    if (await awaitsReload(subject, context)) ofService(credential, subject);
     if (turns.isOver) await turns.next();
   }
 }
