@@ -165,4 +165,20 @@ describe("a configuration of thousands of services", () => {
     const without = await cost(0);
     expect(await cost(500)).toBeLessThan(3 * without + 50);
   });
+
+  test("locks the secrets of services that were added at run time without a look at each of the file", async () => {
+    const cost = (count: number) => {
+      const { readRuntimeService } = loadConfig(optionsOf(folderWith(count)));
+      const added = (i: number) => ({
+        baseUrl: `http://added-${i}.example.com`,
+        auth: { type: "bearer", tokenEnvVar: "TOKEN_1" },
+      });
+      return costOf(() => {
+        for (let i = 0; i < 100; i++) readRuntimeService(`added-${i}`, added(i));
+      }, 20);
+    };
+    const few = await cost(100);
+    // Twenty times as many in the file.
+    expect(await cost(2_000)).toBeLessThan(5 * few);
+  });
 });

@@ -5,7 +5,7 @@
 import { type CompletionContext, completeService } from "./complete-service.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import type { Service } from "./schema.ts";
-import { type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
+import { originsOf, type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
 import { type DefinedService, defineService, ECHO_IS_OFF } from "./services-file.ts";
 import type { FoundProblem } from "./translate-issue.ts";
 
@@ -29,6 +29,13 @@ export function createRuntimeServiceReader(
   context: CompletionContext,
   definitions: ReadonlyMap<string, DefinedService>,
 ): RuntimeServiceReader {
+  let byOrigin: ReadonlyMap<string, readonly DefinedService[]> | undefined;
+  /** Those that a secret may be bound by: each of its origins has to be one of theirs. */
+  const boundTo = (definition: DefinedService["definition"]): readonly DefinedService[] => {
+    byOrigin ??= indexByOrigin(definitions.values());
+    const [origin = ""] = originsOf(definition);
+    return byOrigin.get(origin) ?? [];
+  };
   return (key, input) => {
     const replaced = definitions.get(key);
     const defined = defineService(key, input, replaced === undefined ? "runtime" : "override", false);
@@ -40,7 +47,7 @@ export function createRuntimeServiceReader(
     if (key === ECHO_KEY && !embedded && definition.baseUrl === PRESETS[ECHO_KEY]?.baseUrl) {
       return { problems: [{ path: ["services", key], at: "name", text: ECHO_IS_OFF }], isDefined: true };
     }
-    const unlocked = unlockSecrets(definition, definitions.values(), context);
+    const unlocked = unlockSecrets(definition, boundTo(definition), context);
     if ("refusal" in unlocked) {
       const { auth, tls, ...rest } = definition;
       // Only what is secret is left out: whom it takes for its upstream must not become looser by it.
@@ -59,4 +66,17 @@ export function createRuntimeServiceReader(
     if (completed.problems.length > 0) return { problems: completed.problems, isDefined: true };
     return { service: completed.service, warnings: completed.warnings, refusal: undefined };
   };
+}
+
+/** Thousands may have been stored, and each is looked at with thousands of the file. */
+function indexByOrigin(definitions: Iterable<DefinedService>): Map<string, DefinedService[]> {
+  const found = new Map<string, DefinedService[]>();
+  for (const defined of definitions) {
+    for (const origin of originsOf(defined.definition)) {
+      const others = found.get(origin);
+      if (others === undefined) found.set(origin, [defined]);
+      else others.push(defined);
+    }
+  }
+  return found;
 }
