@@ -170,8 +170,8 @@ describe("a configuration of thousands of services", () => {
     const cost = (count: number) => {
       const { readRuntimeService } = loadConfig(optionsOf(folderWith(count)));
       const added = (i: number) => ({
-        baseUrl: `http://added-${i}.example.com`,
-        auth: { type: "bearer", tokenEnvVar: "TOKEN_1" },
+        baseUrl: `http://example.com/added-${i}`,
+        auth: { type: "bearer", tokenEnvVar: `TOKEN_${i}` },
       });
       return costOf(() => {
         for (let i = 0; i < 100; i++) readRuntimeService(`added-${i}`, added(i));

@@ -12,7 +12,8 @@ import type { StoredService } from "../registry/stored-service.ts";
 import { withStoredServices } from "../registry/stored-services.ts";
 import type { Records } from "../stores/records.ts";
 import type { MeasuredService } from "../telemetry/service-gauges.ts";
-import { createGeneration, type Generation, type LastingParts } from "./generation.ts";
+import { atOnce, inTurns } from "../turns.ts";
+import { createGeneration, type Generation, type LastingParts, type ServedServices } from "./generation.ts";
 import { createRetirement } from "./retirement.ts";
 import { openUpstream } from "./upstreams.ts";
 
@@ -84,8 +85,8 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     graceMs: () => now().current.config.settings.SHUTDOWN_TIMEOUT,
   });
 
-  function build(next: Config, lasting: LastingParts, previous?: Generation): Generation {
-    const { services, warnings } = withStoredServices(next, stored.entries);
+  function build(next: Config, served: ServedServices, lasting: LastingParts, previous?: Generation): Generation {
+    const { services, warnings } = served;
     const all = [...services];
     onSecrets(next, all);
     return createGeneration(next, { services: all, warnings }, lasting, previous);
@@ -95,10 +96,11 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     const { lasting } = now();
     return orProblems(lasting, async () => {
       const next = await load();
+      const served = await inTurns(withStoredServices(next, stored.entries));
       const { current: previous } = now();
       const dangers = [...findExposed(next, lasting.addresses), ...findLost(previous.config, next)];
       if (dangers.length > 0) throw new ConfigProblems(dangers);
-      const generation = build(next, lasting, previous);
+      const generation = build(next, served, lasting, previous);
       now().current = generation;
       for (const [key, upstream] of previous.upstreams) {
         if (generation.upstreams.get(key) !== upstream) retirement.add(upstream);
@@ -160,7 +162,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
       return now().current;
     },
     start(lasting) {
-      parts = { lasting, current: build(config, lasting) };
+      parts = { lasting, current: build(config, atOnce(withStoredServices(config, stored.entries)), lasting) };
     },
     reload: () => inTurn(exchange),
     refreshTokens: () => inTurn(refresh),

@@ -4,7 +4,7 @@
  */
 import { type CompletionContext, completeService } from "./complete-service.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
-import type { Service } from "./schema.ts";
+import type { Service, ServiceDefinition } from "./schema.ts";
 import { originsOf, type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
 import { type DefinedService, defineService, ECHO_IS_OFF } from "./services-file.ts";
 import type { FoundProblem } from "./translate-issue.ts";
@@ -29,12 +29,13 @@ export function createRuntimeServiceReader(
   context: CompletionContext,
   definitions: ReadonlyMap<string, DefinedService>,
 ): RuntimeServiceReader {
-  let byOrigin: ReadonlyMap<string, readonly DefinedService[]> | undefined;
-  /** Those that a secret may be bound by: each of its origins has to be one of theirs. */
-  const boundTo = (definition: DefinedService["definition"]): readonly DefinedService[] => {
-    byOrigin ??= indexByOrigin(definitions.values());
-    const [origin = ""] = originsOf(definition);
-    return byOrigin.get(origin) ?? [];
+  let index: ReadonlyMap<string, readonly DefinedService[]> | undefined;
+  /** Those that a secret may be bound by. */
+  const boundTo = (definition: ServiceDefinition): readonly DefinedService[] => {
+    index ??= indexByUse(definitions.values());
+    const all = index;
+    // Each of its origins has to be one of theirs.
+    return usesOf(definition, [...originsOf(definition)].slice(0, 1)).flatMap((use) => all.get(use) ?? []);
   };
   return (key, input) => {
     const replaced = definitions.get(key);
@@ -68,15 +69,22 @@ export function createRuntimeServiceReader(
   };
 }
 
-/** Thousands may have been stored, and each is looked at with thousands of the file. */
-function indexByOrigin(definitions: Iterable<DefinedService>): Map<string, DefinedService[]> {
+/** Thousands may have been stored, and each is compared with those of the file that use the same secret at the same origin. */
+function indexByUse(definitions: Iterable<DefinedService>): Map<string, DefinedService[]> {
   const found = new Map<string, DefinedService[]>();
   for (const defined of definitions) {
-    for (const origin of originsOf(defined.definition)) {
-      const others = found.get(origin);
-      if (others === undefined) found.set(origin, [defined]);
+    for (const use of usesOf(defined.definition, originsOf(defined.definition))) {
+      const others = found.get(use);
+      if (others === undefined) found.set(use, [defined]);
       else others.push(defined);
     }
   }
   return found;
+}
+
+/** What it uses, and where: a variable by its name; any files together, because what they are called tells nothing. */
+function usesOf({ auth, tls }: ServiceDefinition, origins: Iterable<string>): string[] {
+  const hasFiles = (auth?.tokenFile ?? tls.certFile ?? tls.keyFile) !== undefined;
+  const secrets = [...(auth?.tokenEnvVar === undefined ? [] : [auth.tokenEnvVar]), ...(hasFiles ? ["file:"] : [])];
+  return [...origins].flatMap((origin) => secrets.map((secret) => `${secret}@${origin}`));
 }

@@ -115,13 +115,13 @@ export function createMetrics(sources: MetricSources): Metrics {
       }));
     },
     async text() {
-      measured = [...sources.services()];
       const turns = new Turns();
+      measured = [...sources.services()];
       const texts: string[] = [];
       try {
         for (const { name } of registry.getMetricsAsArray()) {
-          texts.push(await registry.getSingleMetricAsString(name));
           if (turns.isOver) await turns.next();
+          texts.push(await registry.getSingleMetricAsString(name));
         }
       } finally {
         measured = undefined;
