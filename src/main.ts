@@ -31,7 +31,7 @@ if (exitCode !== 0) process.exitCode = exitCode;
 
 /** @throws CliFailure */
 async function start(): Promise<ExitCode> {
-  const [{ openGateway }, { readConfiguration }] = await Promise.all([
+  const [{ openGateway }, { readConfiguration, readConfigurationInTurns }] = await Promise.all([
     gatewayRoom(),
     import("./cli/read-configuration.ts"),
   ]);
@@ -43,7 +43,7 @@ async function start(): Promise<ExitCode> {
     await checkAddress(settings.PORT, settings.HOST);
     lock = await lockDataDir(settings.DATA_DIR);
     const stores: GatewayStores = await openFileStores(settings.DATA_DIR, isStoredService, isStoredKey);
-    const gateway = await openGateway(config, { load: () => readConfiguration(), stores });
+    const gateway = await openGateway(config, { load: readConfigurationInTurns, stores });
     // Before it says that it listens: whoever reads that may send a signal at once.
     endOnSignal(gateway, lock, settings);
     followChanges(gateway);

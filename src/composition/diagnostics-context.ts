@@ -11,7 +11,7 @@ import type { DiagnosticsContext } from "../diagnostics/check.ts";
 import { findContainer } from "../diagnostics/listen.ts";
 import type { KeyLimits } from "../limits/key-limits.ts";
 import type { Cors } from "../perimeter/cors.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import type { CountedRefusals, Metrics } from "../telemetry/metrics.ts";
 import { processMemory } from "../telemetry/process-memory.ts";
 import type { UpdateStatus } from "../update-check.ts";
 import type { Upstream } from "./upstreams.ts";
@@ -69,7 +69,7 @@ export function createDiagnosticsContext(
       }),
     stateFolder: lasting.stateFolder,
     monitor: lasting.monitor,
-    refusals: lasting.metrics.refusals,
+    refusals: async () => byService(await lasting.metrics.refusals()),
     refusedKeys: callers.refusedKeys,
     isProtected: callers.isProtected,
     issuedKeys: lasting.issuedKeys.list,
@@ -78,6 +78,16 @@ export function createDiagnosticsContext(
     refusedOrigins: cors.refusedOrigins,
     fingerprint: lasting.fingerprint,
   };
+}
+
+function byService(refusals: readonly CountedRefusals[]): Map<string, CountedRefusals[]> {
+  const found = new Map<string, CountedRefusals[]>();
+  for (const refusal of refusals) {
+    const others = found.get(refusal.service);
+    if (others === undefined) found.set(refusal.service, [refusal]);
+    else others.push(refusal);
+  }
+  return found;
 }
 
 function readMemory() {

@@ -8,7 +8,7 @@ import type { IssuedKeys } from "../callers/issued-keys.ts";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import type { LockOut } from "../callers/lock-out.ts";
-import type { Config } from "../config/load-config.ts";
+import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { createControlPlane } from "../control-plane/app.ts";
 import type { ControlPlane, ControlPlaneParts, Listener } from "../control-plane/parts.ts";
@@ -50,7 +50,7 @@ export interface LastingParts
   readonly lockOut: LockOut;
   readonly keyLimits: KeyLimits;
   /** Reads the configuration as a reload would. @throws ConfigProblems */
-  readonly load: () => Config;
+  readonly load: LoadConfig;
   /** DATA_DIR; undefined where state is in memory. */
   readonly stateFolder: string | undefined;
   /** Undefined in a gateway that runs. */

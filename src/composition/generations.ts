@@ -4,7 +4,7 @@
  * its last exchange has.
  */
 import { withFreshTokens } from "../config/fresh-tokens.ts";
-import { type Config, ConfigProblems, withServices } from "../config/load-config.ts";
+import { type Config, ConfigProblems, type LoadConfig, withServices } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { compareGenerations, type ReloadOutcome } from "../registry/reload-outcome.ts";
@@ -12,7 +12,8 @@ import type { StoredService } from "../registry/stored-service.ts";
 import { withStoredServices } from "../registry/stored-services.ts";
 import type { Records } from "../stores/records.ts";
 import type { MeasuredService } from "../telemetry/service-gauges.ts";
-import { createGeneration, type Generation, type LastingParts } from "./generation.ts";
+import { atOnce, inTurns } from "../turns.ts";
+import { createGeneration, type Generation, type LastingParts, type ServedServices } from "./generation.ts";
 import { createRetirement } from "./retirement.ts";
 import { openUpstream } from "./upstreams.ts";
 
@@ -37,7 +38,7 @@ export interface GenerationsOptions {
   /** What is served first. */
   readonly config: Config;
   /** Reads the configuration. @throws ConfigProblems */
-  readonly load: () => Config;
+  readonly load: LoadConfig;
   /** The services that were added at run time. */
   readonly stored: Records<StoredService>;
   /** Told before a service or a configuration is served. */
@@ -84,20 +85,22 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     graceMs: () => now().current.config.settings.SHUTDOWN_TIMEOUT,
   });
 
-  function build(next: Config, lasting: LastingParts, previous?: Generation): Generation {
-    const { services, warnings } = withStoredServices(next, stored.entries);
+  function build(next: Config, served: ServedServices, lasting: LastingParts, previous?: Generation): Generation {
+    const { services, warnings } = served;
     const all = [...services];
     onSecrets(next, all);
     return createGeneration(next, { services: all, warnings }, lasting, previous);
   }
 
-  function exchange(): ReloadOutcome {
-    const { lasting, current: previous } = now();
-    return orProblems(lasting, () => {
-      const next = load();
+  function exchange(): Promise<ReloadOutcome> {
+    const { lasting } = now();
+    return orProblems(lasting, async () => {
+      const next = await load();
+      const served = await inTurns(withStoredServices(next, stored.entries));
+      const { current: previous } = now();
       const dangers = [...findExposed(next, lasting.addresses), ...findLost(previous.config, next)];
       if (dangers.length > 0) throw new ConfigProblems(dangers);
-      const generation = build(next, lasting, previous);
+      const generation = build(next, served, lasting, previous);
       now().current = generation;
       for (const [key, upstream] of previous.upstreams) {
         if (generation.upstreams.get(key) !== upstream) retirement.add(upstream);
@@ -107,7 +110,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     });
   }
 
-  function refresh(): ReloadOutcome {
+  function refresh(): Promise<ReloadOutcome> {
     const { lasting, current } = now();
     return orProblems(lasting, () => {
       const served = [...current.upstreams.values()].map(({ service }) => service);
@@ -159,7 +162,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
       return now().current;
     },
     start(lasting) {
-      parts = { lasting, current: build(config, lasting) };
+      parts = { lasting, current: build(config, atOnce(withStoredServices(config, stored.entries)), lasting) };
     },
     reload: () => inTurn(exchange),
     refreshTokens: () => inTurn(refresh),
@@ -187,6 +190,8 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     },
     async close() {
       stopWatching();
+      // What it would put to work nobody would close.
+      await changing;
       await retirement.close();
       const open = [...(parts?.current.upstreams.values() ?? [])];
       await Promise.all(open.map(({ prepared }) => prepared.transport.close()));
@@ -203,9 +208,12 @@ function measuredQuota(state: ServiceQuotaState | undefined): MeasuredService["q
   };
 }
 
-function orProblems({ logger }: LastingParts, change: () => ReloadOutcome): ReloadOutcome {
+async function orProblems(
+  { logger }: LastingParts,
+  change: () => ReloadOutcome | Promise<ReloadOutcome>,
+): Promise<ReloadOutcome> {
   try {
-    return change();
+    return await change();
   } catch (error) {
     if (error instanceof ConfigProblems) return { isDone: false, problems: error.problems };
     logger.error({ err: error }, "the reload failed");

@@ -7,7 +7,7 @@ import { createKeyRefusals } from "../callers/key-refusals.ts";
 import { createLockOut } from "../callers/lock-out.ts";
 import { carriesKey } from "../callers/presented-keys.ts";
 import type { StoredKey } from "../callers/stored-key.ts";
-import type { Config } from "../config/load-config.ts";
+import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Listener } from "../control-plane/parts.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
 import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
@@ -35,7 +35,7 @@ export interface GatewayOptions {
   /** Takes the log's lines instead of stdout. */
   readonly logSink?: LineSink;
   /** Reads the configuration again, for a reload. @throws ConfigProblems */
-  readonly load?: () => Config;
+  readonly load?: LoadConfig;
   /** Where changes are kept; in memory when left out. They are closed with the gateway. */
   readonly stores?: GatewayStores;
   /** For parts that are built to be looked at, and never listen. */

@@ -11,11 +11,14 @@ import {
   Lexer,
   LineCounter,
   type Node,
+  type Pair,
   Parser,
   parseDocument,
   visit,
   type YAMLError,
+  type YAMLMap,
 } from "yaml";
+import { findPlace, type Place, placesInJson } from "./json-places.ts";
 import { readPlainJson } from "./plain-json.ts";
 
 export interface ParsedDocument {
@@ -44,23 +47,32 @@ const OWN_WORDS: Readonly<Record<string, string>> = {
 export function parseText(text: string): ParsedDocument {
   const json = readPlainJson(text, DEEPEST);
   if (json === undefined) return parseYaml(text);
-  let document: ParsedDocument | undefined;
+  let places: { readonly root: Place; readonly lines: LineCounter } | undefined;
   return {
     data: json.data,
     problems: [],
     position(path, at) {
-      document ??= parseYaml(text);
-      return document.position(path, at);
+      places ??= { root: placesInJson(text), lines: linesOf(text) };
+      return positionOf(findPlace(places.root, path, at), places.lines);
     },
   };
 }
 
+function linesOf(text: string): LineCounter {
+  const lines = new LineCounter();
+  lines.addNewLine(0);
+  for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", end + 1)) lines.addNewLine(end + 1);
+  return lines;
+}
+
+function positionOf(offset: number, lines: LineCounter): string {
+  const { line, col } = lines.linePos(offset);
+  return `${Math.max(1, line)}:${Math.max(1, col)}`;
+}
+
 function parseYaml(text: string): ParsedDocument {
   const lines = new LineCounter();
-  const place = (offset: number) => {
-    const { line, col } = lines.linePos(offset);
-    return `${Math.max(1, line)}:${Math.max(1, col)}`;
-  };
+  const place = (offset: number) => positionOf(offset, lines);
   const failed = (problems: readonly string[]) => ({ data: undefined, problems, position: () => "1:1" });
   try {
     if (isTooDeep(text)) return failed([TOO_DEEP]);
@@ -83,7 +95,8 @@ function parseYaml(text: string): ParsedDocument {
     const hidden = prototypeNames(document).map((offset) => `${place(offset)}: unknown key "__proto__"`);
     if (hidden.length > 0) return failed(hidden);
     const data: unknown = document.toJS();
-    return { data, problems: [], position: (path, at) => place(offsetOf(document, path, at)) };
+    const pairs = new WeakMap<YAMLMap, ReadonlyMap<string, Pair>>();
+    return { data, problems: [], position: (path, at) => place(offsetOf(document, pairs, path, at)) };
   } catch {
     // The library throws for circles and floods of aliases.
     return failed([TOO_DEEP]);
@@ -121,13 +134,27 @@ function prototypeNames(document: Document): number[] {
   return offsets;
 }
 
-function offsetOf(document: Document, path: readonly PropertyKey[], at: "value" | "name"): number {
+type Pairs = WeakMap<YAMLMap, ReadonlyMap<string, Pair>>;
+
+/** The pairs of a map by name, the first of each: of thousands, each may be asked for. */
+function pairsOf(map: YAMLMap, known: Pairs): ReadonlyMap<string, Pair> {
+  let pairs = known.get(map);
+  if (pairs === undefined) {
+    pairs = new Map(
+      map.items.map((pair) => [String(isScalar(pair.key) ? pair.key.value : pair.key), pair] as const).reverse(),
+    );
+    known.set(map, pairs);
+  }
+  return pairs;
+}
+
+function offsetOf(document: Document, known: Pairs, path: readonly PropertyKey[], at: "value" | "name"): number {
   let node: unknown = document.contents;
   let offset = start(node) ?? 0;
   for (const [index, segment] of path.entries()) {
     if (isAlias(node)) node = node.resolve(document);
     if (isMap(node)) {
-      const pair = node.items.find(({ key }) => String(isScalar(key) ? key.value : key) === String(segment));
+      const pair = pairsOf(node, known).get(String(segment));
       if (pair === undefined) return offset;
       const isName = at === "name" && index === path.length - 1;
       offset = (isName ? undefined : start(pair.value)) ?? start(pair.key) ?? offset;

@@ -29,21 +29,37 @@ export function reviewVariables(
   const names = new Set(OWN_NAMES);
   for (const { secret } of REST_SECRETS) if (!secret.startsWith("file:")) names.add(secret);
   for (const { auth } of services) if (auth?.tokenEnvVar !== undefined) names.add(auth.tokenEnvVar);
+  const meantBy = createGuess(names);
   const known: KnownVariable[] = [];
   const misspelt: MisspeltVariable[] = [];
   for (const [name, { origin }] of variables) {
     if (names.has(name)) known.push({ name, origin });
     // The process has many variables that are none of ours.
     else if (origin.startsWith(".env")) {
-      const meant = [...names].find((other) => isSlip(name, other));
+      const meant = meantBy(name);
       if (meant !== undefined) misspelt.push({ name, origin, meant });
     }
   }
   return { known, misspelt };
 }
 
-/** `PROXY_APIKEY`, `MANAGMENT_API_KEY`; but `GITLAB_TOKEN` is not `GITHUB_TOKEN`. */
-function isSlip(name: string, meant: string): boolean {
-  const letters = (text: string) => text.toLowerCase().replaceAll(/[_-]/g, "");
-  return letters(name) === letters(meant) || (name.length > 5 && distance(name, meant) === 1);
+/** `PROXY_APIKEY`, `MANAGMENT_API_KEY`; but `GITLAB_TOKEN` is not `GITHUB_TOKEN`. Of thousands of names few are compared letter by letter. */
+function createGuess(names: Iterable<string>): (name: string) => string | undefined {
+  const byLetters = new Map<string, string>();
+  const byLength = new Map<number, string[]>();
+  for (const name of names) {
+    const letters = lettersOf(name);
+    if (!byLetters.has(letters)) byLetters.set(letters, name);
+    const alike = byLength.get(name.length);
+    if (alike === undefined) byLength.set(name.length, [name]);
+    else alike.push(name);
+  }
+  return (name) => {
+    const spelt = byLetters.get(lettersOf(name));
+    if (spelt !== undefined || name.length <= 5) return spelt;
+    const near = [-1, 0, 1].flatMap((more) => byLength.get(name.length + more) ?? []);
+    return near.find((other) => distance(name, other) === 1);
+  };
 }
+
+const lettersOf = (text: string) => text.toLowerCase().replaceAll(/[_-]/g, "");

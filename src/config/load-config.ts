@@ -3,6 +3,7 @@
  * Invariant: either one deeply frozen Config, or a ConfigProblems with every problem at once.
  */
 import { relative } from "node:path";
+import { atOnce, inTurns, type Steps } from "../turns.ts";
 import { completeService } from "./complete-service.ts";
 import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
 import { isLoopbackHost } from "./hosts.ts";
@@ -54,10 +55,21 @@ export interface ConfigOptions extends EnvironmentOptions {
 
 /** Reads everything; relative paths are taken from `directory`. @throws ConfigProblems, and what `hasIssuedKey` throws. */
 export function loadConfig(options: ConfigOptions = {}): Config {
-  const { config, problems } = readConfig(options);
+  return soundOf(readConfig(options));
+}
+
+/** The same while others are served: of thousands of services a few at a time. Rejects as `loadConfig` throws. */
+export async function loadConfigInTurns(options: ConfigOptions = {}): Promise<Config> {
+  return soundOf(await inTurns(reading(options)));
+}
+
+function soundOf({ config, problems }: ConfigReading): Config {
   if (problems.length > 0) throw new ConfigProblems(problems);
   return config;
 }
+
+/** Reads the configuration as it is now. @throws ConfigProblems, or rejects with them. */
+export type LoadConfig = () => Config | Promise<Config>;
 
 export interface ConfigReading {
   /** With defaults in the place of what was refused, and without the services that were: nobody may be served by it. */
@@ -67,11 +79,15 @@ export interface ConfigReading {
 }
 
 /** The same for who looks at what keeps a gateway from starting. @throws what `hasIssuedKey` throws. */
-export function readConfig({
+export function readConfig(options: ConfigOptions = {}): ConfigReading {
+  return atOnce(reading(options));
+}
+
+function* reading({
   directory = process.cwd(),
   hasIssuedKey = () => false,
   ...sources
-}: ConfigOptions = {}): ConfigReading {
+}: ConfigOptions): Steps<ConfigReading> {
   const readAt = Date.now();
   const environment = readEnvironment({ ...sources, directory });
   const problems = [...environment.problems];
@@ -88,7 +104,7 @@ export function readConfig({
 
   const isLoopback = isLoopbackHost(settings.HOST);
   const configFile = environment.variables.get("CONFIG_FILE");
-  const file = readServicesFile({
+  const file = yield* readServicesFile({
     path: settings.CONFIG_FILE,
     shownPath: shownPath(directory, settings.CONFIG_FILE),
     namedBy: configFile && variablePlace("CONFIG_FILE", configFile),
@@ -101,9 +117,11 @@ export function readConfig({
   const services = new Map<string, Service>();
   for (const defined of file.services) {
     const completed = completeService(defined, context);
-    services.set(defined.key, completed.service);
+    services.set(defined.key, deepFreeze(completed.service));
+    deepFreeze(defined);
     problems.push(...completed.problems.map(file.describe));
     warnings.push(...completed.warnings.map(file.describe));
+    yield;
   }
 
   const definitions = frozenMap(new Map(file.services.map((defined) => [defined.key, defined])));

@@ -4,8 +4,8 @@
  */
 import { type CompletionContext, completeService } from "./complete-service.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
-import type { Service } from "./schema.ts";
-import { type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
+import type { Service, ServiceDefinition } from "./schema.ts";
+import { originsOf, type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
 import { type DefinedService, defineService, ECHO_IS_OFF } from "./services-file.ts";
 import type { FoundProblem } from "./translate-issue.ts";
 
@@ -29,6 +29,14 @@ export function createRuntimeServiceReader(
   context: CompletionContext,
   definitions: ReadonlyMap<string, DefinedService>,
 ): RuntimeServiceReader {
+  let index: ReadonlyMap<string, readonly DefinedService[]> | undefined;
+  /** Those that a secret may be bound by. */
+  const boundTo = (definition: ServiceDefinition): readonly DefinedService[] => {
+    index ??= indexByUse(definitions.values());
+    const all = index;
+    // Each of its origins has to be one of theirs.
+    return usesOf(definition, [...originsOf(definition)].slice(0, 1)).flatMap((use) => all.get(use) ?? []);
+  };
   return (key, input) => {
     const replaced = definitions.get(key);
     const defined = defineService(key, input, replaced === undefined ? "runtime" : "override", false);
@@ -40,7 +48,7 @@ export function createRuntimeServiceReader(
     if (key === ECHO_KEY && !embedded && definition.baseUrl === PRESETS[ECHO_KEY]?.baseUrl) {
       return { problems: [{ path: ["services", key], at: "name", text: ECHO_IS_OFF }], isDefined: true };
     }
-    const unlocked = unlockSecrets(definition, definitions.values(), context);
+    const unlocked = unlockSecrets(definition, boundTo(definition), context);
     if ("refusal" in unlocked) {
       const { auth, tls, ...rest } = definition;
       // Only what is secret is left out: whom it takes for its upstream must not become looser by it.
@@ -59,4 +67,24 @@ export function createRuntimeServiceReader(
     if (completed.problems.length > 0) return { problems: completed.problems, isDefined: true };
     return { service: completed.service, warnings: completed.warnings, refusal: undefined };
   };
+}
+
+/** Thousands may have been stored, and each is compared with those of the file that use the same secret at the same origin. */
+function indexByUse(definitions: Iterable<DefinedService>): Map<string, DefinedService[]> {
+  const found = new Map<string, DefinedService[]>();
+  for (const defined of definitions) {
+    for (const use of usesOf(defined.definition, originsOf(defined.definition))) {
+      const others = found.get(use);
+      if (others === undefined) found.set(use, [defined]);
+      else others.push(defined);
+    }
+  }
+  return found;
+}
+
+/** What it uses, and where: a variable by its name; any files together, because what they are called tells nothing. */
+function usesOf({ auth, tls }: ServiceDefinition, origins: Iterable<string>): string[] {
+  const hasFiles = (auth?.tokenFile ?? tls.certFile ?? tls.keyFile) !== undefined;
+  const secrets = [...(auth?.tokenEnvVar === undefined ? [] : [auth.tokenEnvVar]), ...(hasFiles ? ["file:"] : [])];
+  return [...origins].flatMap((origin) => secrets.map((secret) => `${secret}@${origin}`));
 }

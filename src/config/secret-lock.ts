@@ -24,7 +24,7 @@ export interface SecretRefusal {
 /** The definition as it may be used, its files under the paths that the operator wrote; or the refusal. */
 export type Unlocked = { readonly definition: ServiceDefinition } | { readonly refusal: SecretRefusal };
 
-/** @param bound the services of the file and the presets. */
+/** @param bound of the services of the file and the presets, at least those that use the same secret, or files, at its origins. */
 export function unlockSecrets(
   definition: ServiceDefinition,
   bound: Iterable<DefinedService>,

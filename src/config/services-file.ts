@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { isObject } from "../is-object.ts";
+import type { Steps } from "../turns.ts";
 import { type ParsedDocument, parseText } from "./document.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import { showPath, showText, showWord } from "./problems.ts";
@@ -52,10 +53,11 @@ const fileSchema = servicesFileSchema.extend({ services: z.record(z.string(), z.
 /** Room for tens of thousands of services. */
 const MAX_MIB = 16;
 
-export function readServicesFile({ path, shownPath, namedBy, hasEcho }: ServicesFileOptions): ServicesFile {
+/** A step a service. */
+export function* readServicesFile({ path, shownPath, namedBy, hasEcho }: ServicesFileOptions): Steps<ServicesFile> {
   const reading = readTextFile(path, false, MAX_MIB);
   if (reading.state === "absent" && namedBy === undefined)
-    return defined({}, "absent", { document: parseText(""), shownPath, hasEcho });
+    return yield* defined({}, "absent", { document: parseText(""), shownPath, hasEcho });
   if (reading.state !== "read") {
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
     const place = namedBy === undefined ? shownPath : `${namedBy}: found ${showText(shownPath)}`;
@@ -70,14 +72,14 @@ export function readServicesFile({ path, shownPath, namedBy, hasEcho }: Services
     );
 
   const file = { document, shownPath, hasEcho };
-  if (document.data === null) return defined({}, "empty", file);
+  if (document.data === null) return yield* defined({}, "empty", file);
   const { data } = document;
   const parsed = fileSchema.safeParse(data);
-  if (parsed.success) return defined(parsed.data.services, "read", file);
+  if (parsed.success) return yield* defined(parsed.data.services, "read", file);
   const found = translateIssues(parsed.error.issues, data);
   const lines = found.map(describe(document, shownPath));
   // A misspelt name at the top is no reason to keep quiet about the services.
-  const rest = defined(entriesOf(data), "read", file);
+  const rest = yield* defined(entriesOf(data), "read", file);
   return { ...rest, problems: [...lines, ...rest.problems] };
 }
 
@@ -87,7 +89,7 @@ interface ReadFile {
   readonly hasEcho: boolean;
 }
 
-function defined(entries: Entries, state: FileState, { document, shownPath, hasEcho }: ReadFile): ServicesFile {
+function* defined(entries: Entries, state: FileState, { document, shownPath, hasEcho }: ReadFile): Steps<ServicesFile> {
   const services: DefinedService[] = [];
   const problems: FoundProblem[] = [];
   for (const key of new Set([...Object.keys(PRESETS), ...Object.keys(entries)])) {
@@ -100,6 +102,7 @@ function defined(entries: Entries, state: FileState, { document, shownPath, hasE
     const result = define(key, entries[key], isInFile, isOwn);
     if ("problems" in result) problems.push(...result.problems);
     else services.push(result);
+    yield;
   }
   const describeOne = describe(document, shownPath);
   return { state, services, describe: describeOne, problems: problems.map(describeOne) };

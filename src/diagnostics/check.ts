@@ -7,7 +7,7 @@ import type { Plane } from "../callers/callers.ts";
 import type { ListedKey } from "../callers/issued-keys.ts";
 import type { KeyRefusal } from "../callers/key-refusals.ts";
 import type { RefusedKeys } from "../callers/refused-keys.ts";
-import type { Config } from "../config/load-config.ts";
+import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
@@ -128,7 +128,7 @@ export interface DiagnosticsContext {
   /** Of the configuration and of what was added to it. */
   readonly warnings: readonly string[];
   /** The configuration as it would be read now. @throws ConfigProblems */
-  readonly load: () => Config;
+  readonly load: LoadConfig;
   /** All that is served, by key. */
   readonly services: () => readonly DiagnosedService[];
   readonly probe: (key: string, withinMs: number) => Promise<ProbeOutcome>;
@@ -146,7 +146,8 @@ export interface DiagnosticsContext {
   };
   /** Of files and sockets; null where the system does not tell. */
   readonly descriptors: () => { readonly open: number; readonly limit: number } | null;
-  readonly refusals: () => Promise<readonly CountedRefusals[]>;
+  /** By service; empty where none was found, or nobody was let in. */
+  readonly refusals: () => Promise<ReadonlyMap<string, readonly CountedRefusals[]>>;
   readonly refusedKeys: () => readonly RefusedKeys[];
   /** Whether a plane asks for a key: by the configuration, or because keys were issued for it. */
   readonly isProtected: (plane: Plane) => boolean;

@@ -32,12 +32,12 @@ export const configuration: Check = {
   id: "config",
   looksAt: "the services file and the variables, read anew and compared with what is served",
   finds: FINDS,
-  run({ config, warnings, load, atRest }) {
+  async run({ config, warnings, load, atRest }) {
     const problems: Problem[] = [];
     let invalid: readonly string[] = [];
     let changed: readonly string[] = [];
     try {
-      changed = differences(config, load());
+      changed = differences(config, await load());
     } catch (error) {
       if (!(error instanceof ConfigProblems)) throw error;
       invalid = error.problems;

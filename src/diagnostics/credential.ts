@@ -68,7 +68,7 @@ export const credential: ServiceCheck = {
           ? null
           : { count: refusals.count, lastStatus: refusals.lastStatus, lastAt: new Date(refusals.lastAt).toISOString() },
     };
-    const stale = staleness(subject, context);
+    const stale = await staleness(subject, context);
     if (secret === undefined) {
       // Of one that is not in use nobody misses anything, until the next reload.
       const found = isInUse(service) ? [missing(subject, stale.length > 0), ...stale] : stale;
@@ -94,10 +94,10 @@ function missing({ service: { key, auth, credential: source } }: DiagnosedServic
 }
 
 /** Of services from the file: what is read now is another secret than the one in use, or the first, or none any more. */
-function staleness({ service }: DiagnosedService, context: DiagnosticsContext): Problem[] {
+async function staleness({ service }: DiagnosedService, context: DiagnosticsContext): Promise<Problem[]> {
   const { key, source: from, credential: served } = service;
   if (from !== "file" && from !== "preset") return [];
-  const next = readAgain(key, context);
+  const next = await readAgain(key, context);
   const [old, now] = [served?.secret?.reveal(), next?.credential?.secret?.reveal()];
   if (next === undefined || now === old) return [];
   const place = (next.credential ?? served)?.source;
@@ -109,9 +109,9 @@ function staleness({ service }: DiagnosedService, context: DiagnosticsContext): 
 }
 
 /** The service as a reload would have it; undefined where it would be refused: the check of the configuration tells. */
-function readAgain(key: string, { load }: Pick<DiagnosticsContext, "load">): Service | undefined {
+async function readAgain(key: string, { load }: Pick<DiagnosticsContext, "load">): Promise<Service | undefined> {
   try {
-    return load().services.get(key);
+    return (await load()).services.get(key);
   } catch (error) {
     if (error instanceof ConfigProblems) return undefined;
     throw error;
@@ -119,9 +119,12 @@ function readAgain(key: string, { load }: Pick<DiagnosticsContext, "load">): Ser
 }
 
 /** Built in and not in use, until the next reload: its credential is on the disk by now. */
-export function awaitsReload({ service }: DiagnosedService, context: Pick<DiagnosticsContext, "load">): boolean {
+export async function awaitsReload(
+  { service }: DiagnosedService,
+  context: Pick<DiagnosticsContext, "load">,
+): Promise<boolean> {
   try {
-    const next = readAgain(service.key, context);
+    const next = await readAgain(service.key, context);
     return !isInUse(service) && next !== undefined && isInUse(next);
   } catch {
     // What went wrong is told by the checks that read it, too.

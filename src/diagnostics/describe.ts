@@ -2,6 +2,7 @@
 import { availableParallelism, totalmem } from "node:os";
 import { dirname } from "node:path";
 import { showSettings } from "../config/shown-settings.ts";
+import { mapInTurns } from "../turns.ts";
 import { version } from "../version.ts";
 import { type DiagnosticsContext, isInUse } from "./check.ts";
 import { variablesOf } from "./variables.ts";
@@ -53,9 +54,9 @@ export function describeEnvironment(context: DiagnosticsContext) {
 }
 
 /** By service. */
-export function describeAuthentication({ services, fingerprint }: DiagnosticsContext) {
+export async function describeAuthentication({ services, fingerprint }: DiagnosticsContext) {
   return Object.fromEntries(
-    services().map(({ service, credentialRefusals }) => {
+    await mapInTurns(services(), ({ service, credentialRefusals }) => {
       const { key, auth, credential } = service;
       const secret = credential?.secret?.reveal();
       const described = {
@@ -66,7 +67,7 @@ export function describeAuthentication({ services, fingerprint }: DiagnosticsCon
         loadedAt: secret === undefined ? null : new Date(credentialRefusals.since).toISOString(),
         inUse: isInUse(service),
       };
-      return [key, described];
+      return [key, described] as const;
     }),
   );
 }

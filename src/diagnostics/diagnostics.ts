@@ -3,6 +3,7 @@
  * Invariant: a check that fails itself, or takes too long, is a result like any other; and two who ask at the same time get one run.
  */
 import type { RecentError } from "../telemetry/recent-errors.ts";
+import { Turns } from "../turns.ts";
 import { auth } from "./auth.ts";
 import {
   type AtRest,
@@ -12,7 +13,6 @@ import {
   type DiagnosedService,
   type DiagnosticsContext,
   isInUse,
-  type Looks,
   type ServiceCheck,
   type Verdict,
 } from "./check.ts";
@@ -51,7 +51,7 @@ export interface Diagnostics {
   readonly system: ReturnType<typeof describeSystem>;
   readonly network: ReturnType<typeof describeNetwork>;
   readonly environment: ReturnType<typeof describeEnvironment>;
-  readonly authentication: ReturnType<typeof describeAuthentication>;
+  readonly authentication: Awaited<ReturnType<typeof describeAuthentication>>;
   readonly checks: readonly CheckResult[];
   /** Of the log, newest first. */
   readonly recentErrors: readonly RecentError[];
@@ -82,41 +82,35 @@ export const UNFINISHED = {
 export function createDiagnostics(context: DiagnosticsContext): () => Promise<Diagnostics> {
   let running: Promise<Diagnostics> | undefined;
   return () => {
-    running ??= diagnose({ ...context, load: once(context.load), descriptors: once(context.descriptors) }).finally(
-      () => {
-        running = undefined;
-      },
-    );
+    running ??= diagnose(askedOnce(context)).finally(() => {
+      running = undefined;
+    });
     return running;
+  };
+}
+
+/** What every check of a service may ask for is found out once for all of them: there may be thousands. */
+function askedOnce(context: DiagnosticsContext): DiagnosticsContext {
+  return {
+    ...context,
+    load: once(context.load),
+    descriptors: once(context.descriptors),
+    services: once(context.services),
+    refusals: once(context.refusals),
+    issuedKeys: once(context.issuedKeys),
   };
 }
 
 async function diagnose(context: DiagnosticsContext): Promise<Diagnostics> {
   const startedAt = performance.now();
-  const inUse = context.services().filter(({ service }) => isInUse(service));
-  const looks = takeLooks(
-    inUse.map(({ service }) => service.key),
-    context.probe,
-    LOOKS_MS,
-  );
-  const checks = await within(BUDGET_MS, [
-    ...CHECKS.filter((check) => canRun(check, context.atRest)).map((check) => ({
-      id: check.id,
-      verdict: attempt(check.id, context, () => check.run(context, looks)),
-    })),
-    ...inUse.flatMap((subject) => ofService(SERVICE_CHECKS, subject, context, looks)),
-    ...context
-      .services()
-      .filter((subject) => awaitsReload(subject, context))
-      .flatMap((subject) => ofService([credential], subject, context, looks)),
-  ]);
+  const checks = await within(BUDGET_MS, context, (begin) => beginAll(context, begin));
   const count = (status: Verdict["status"]) => checks.filter((check) => check.status === status).length;
   const [warn, fail] = [count("warn"), count("fail")];
   return {
     system: describeSystem(context),
     network: describeNetwork(context),
     environment: describeEnvironment(context),
-    authentication: describeAuthentication(context),
+    authentication: await describeAuthentication(context),
     checks,
     recentErrors: context.logger.recentErrors(),
     summary: {
@@ -127,9 +121,30 @@ async function diagnose(context: DiagnosticsContext): Promise<Diagnostics> {
   };
 }
 
-interface Running {
-  readonly id: string;
-  readonly verdict: Promise<Verdict | undefined>;
+type Begin = (check: Check | ServiceCheck, id: string, run: () => ReturnType<ServiceCheck["run"]>) => void;
+
+async function beginAll(context: DiagnosticsContext, begin: Begin): Promise<void> {
+  const inUse = context.services().filter(({ service }) => isInUse(service));
+  const looks = takeLooks(
+    inUse.map(({ service }) => service.key),
+    context.probe,
+    LOOKS_MS,
+  );
+  const turns = new Turns();
+  const ofService = (check: ServiceCheck, subject: DiagnosedService) =>
+    begin(check, `${check.id}:${subject.service.key}`, () => check.run(subject, context, looks));
+  for (const check of CHECKS) {
+    begin(check, check.id, () => check.run(context, looks));
+    if (turns.isOver) await turns.next();
+  }
+  for (const subject of inUse) {
+    for (const check of SERVICE_CHECKS) ofService(check, subject);
+    if (turns.isOver) await turns.next();
+  }
+  for (const subject of context.services()) {
+    if (await awaitsReload(subject, context)) ofService(credential, subject);
+    if (turns.isOver) await turns.next();
+  }
 }
 
 /** Where no gateway runs, what only a running one can tell is not guessed at. */
@@ -145,19 +160,6 @@ export function leftOutAtRest(atRest: AtRest): string[] {
 
 const ofAnyService = () => SERVICE_CHECKS.map((check) => [check, `${check.id}:<service>`] as const);
 
-function ofService(
-  checks: readonly ServiceCheck[],
-  subject: DiagnosedService,
-  context: DiagnosticsContext,
-  looks: Looks,
-): Running[] {
-  const run = checks.filter((check) => canRun(check, context.atRest));
-  return run.map((check) => ({
-    id: `${check.id}:${subject.service.key}`,
-    verdict: attempt(check.id, context, () => check.run(subject, context, looks)),
-  }));
-}
-
 async function attempt(
   id: string,
   { logger }: DiagnosticsContext,
@@ -171,18 +173,45 @@ async function attempt(
   }
 }
 
-/** Those that had nothing to look at are left out. */
-async function within(budgetMs: number, running: readonly Running[]): Promise<CheckResult[]> {
+interface Begun {
+  readonly id: string;
+  /** Undefined until it is done. */
+  outcome: { readonly verdict: Verdict | undefined } | undefined;
+}
+
+/** Those that had nothing to look at are left out. @param beginAll begins them, in the order in which they are told. */
+async function within(
+  budgetMs: number,
+  context: DiagnosticsContext,
+  beginAll: (begin: Begin) => Promise<void>,
+): Promise<CheckResult[]> {
+  const all: Begun[] = [];
+  let underWay = 1;
   let timer: NodeJS.Timeout | undefined;
-  const words = `it was not done within ${budgetMs} ms`;
-  const late = new Promise<Verdict>((resolve) => {
-    timer = setTimeout(() => resolve(conclude([{ find: UNFINISHED.late, words }], "", {})), budgetMs);
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, budgetMs);
+    end = () => {
+      underWay -= 1;
+      if (underWay === 0) resolve();
+    };
   });
-  const results = await Promise.all(
-    running.map(async ({ id, verdict }) => ({ id, verdict: await Promise.race([verdict, late]) })),
-  );
+  await beginAll((check, id, run) => {
+    if (!canRun(check, context.atRest)) return;
+    const begun: Begun = { id, outcome: undefined };
+    all.push(begun);
+    underWay += 1;
+    void attempt(check.id, context, run).then((verdict) => {
+      begun.outcome = { verdict };
+      end();
+    });
+  });
+  end();
+  await ended;
   clearTimeout(timer);
-  return results.flatMap(({ id, verdict }) => (verdict === undefined ? [] : [{ id, ...verdict }]));
+  const words = `it was not done within ${budgetMs} ms`;
+  const late = { verdict: conclude([{ find: UNFINISHED.late, words }], "", {}) };
+  return all.flatMap(({ id, outcome = late }) => (outcome.verdict === undefined ? [] : [{ id, ...outcome.verdict }]));
 }
 
 /** For all checks of a run: what is read off the disk or the system is read once, and what that throws is thrown to each. */

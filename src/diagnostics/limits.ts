@@ -32,7 +32,7 @@ export const limits: ServiceCheck = {
     const { rateLimit, key } = service;
     if (rateLimit === undefined || limiter === undefined) return undefined;
     const { per, maxRequests, windowMs } = rateLimit;
-    const refused = (await refusals()).filter((each) => each.service === key && each.code === "RATE_LIMIT_EXCEEDED");
+    const refused = ((await refusals()).get(key) ?? []).filter(({ code }) => code === "RATE_LIMIT_EXCEEDED");
     const count = refused.reduce((sum, each) => sum + each.count, 0);
     const problems: Problem[] = [];
     // Only a count that all share can be told without asking for whom.

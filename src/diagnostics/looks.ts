@@ -2,6 +2,7 @@
  * One look at each upstream, shared by the checks that need it.
  * Invariant: at most so many at the same time, and none is begun or waited for when the time is up.
  */
+import { setImmediate } from "node:timers/promises";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
 import type { Looks } from "./check.ts";
 
@@ -19,7 +20,7 @@ export function takeLooks(
 ): Looks {
   const endsAt = performance.now() + withinMs;
   const outcomes = new Map<string, Promise<ProbeOutcome | undefined>>();
-  const waiting = keys.map((key) => {
+  const all = keys.map((key) => {
     let settle: (outcome: ProbeOutcome | undefined) => void = () => {};
     outcomes.set(
       key,
@@ -29,11 +30,15 @@ export function takeLooks(
     );
     return { key, settle };
   });
+  /** Shared: each look is taken by whoever comes first. */
+  const waiting = all.values();
   async function takeTurns(): Promise<void> {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    for (const next of waiting) {
       const leftMs = Math.floor(endsAt - performance.now());
+      // Each that is settled sets its checks to work: of thousands that are late, a few at a time.
+      if (leftMs < LEAST_MS) next.settle(await setImmediate(undefined));
       // A service that was removed meanwhile is as one that there was no time for.
-      next.settle(leftMs < LEAST_MS ? undefined : await probe(next.key, leftMs).catch(() => undefined));
+      else next.settle(await probe(next.key, leftMs).catch(() => undefined));
     }
   }
   for (let turn = 0; turn < SIDE_BY_SIDE; turn++) void takeTurns();

@@ -22,7 +22,7 @@ export const pressure: Check = {
   finds: FINDS,
   async run({ monitor, refusals }) {
     const { pressure: now, sample, thresholds } = monitor;
-    const shed = (await refusals()).filter(({ code }) => code === "UNDER_PRESSURE");
+    const shed = [...(await refusals()).values()].flat().filter(({ code }) => code === "UNDER_PRESSURE");
     const count = shed.reduce((sum, each) => sum + each.count, 0);
     const problems: Problem[] = [];
     if (now !== undefined) {

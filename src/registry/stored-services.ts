@@ -4,18 +4,20 @@ import { ConfigProblems, showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
 import type { FoundProblem } from "../config/translate-issue.ts";
 import type { StoredRecord } from "../stores/records.ts";
+import type { Steps } from "../turns.ts";
 import type { StoredService } from "./stored-service.ts";
 
-/** @throws ConfigProblems when a stored service is not, or no longer, one. */
-export function withStoredServices(
+/** A step a service. @throws ConfigProblems when a stored service is not, or no longer, one. */
+export function* withStoredServices(
   config: Config,
   stored: ReadonlyMap<string, StoredRecord<StoredService>>,
-): { readonly services: Iterable<Service>; readonly warnings: readonly string[] } {
+): Steps<{ readonly services: Iterable<Service>; readonly warnings: readonly string[] }> {
   if (stored.size === 0) return { services: config.services.values(), warnings: config.warnings };
   const services = new Map(config.services);
   const problems: string[] = [];
   const warnings = [...config.warnings];
   for (const [key, { value }] of stored) {
+    yield;
     const reading = config.readRuntimeService(key, value.config);
     if ("problems" in reading) {
       // What has gone from this machine since must not keep all the other services from being served.

@@ -6,6 +6,7 @@
 import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
+import { Turns } from "../turns.ts";
 import { processMemory } from "./process-memory.ts";
 import { RequestSeries } from "./request-series.ts";
 import { addServiceGauges, type MeasuredService } from "./service-gauges.ts";
@@ -85,7 +86,9 @@ export function createMetrics(sources: MetricSources): Metrics {
     buckets: WAIT_BUCKETS,
     registers,
   });
-  addGauges(sources, registers);
+  // Of the scrape that is under way: it goes on in turns, and tells of one moment.
+  let measured: readonly MeasuredService[] | undefined;
+  addGauges({ ...sources, services: () => measured ?? sources.services() }, registers);
   addProcessMetrics(sources.version, registers);
 
   return {
@@ -111,7 +114,21 @@ export function createMetrics(sources: MetricSources): Metrics {
         count: value,
       }));
     },
-    text: () => registry.metrics(),
+    async text() {
+      const turns = new Turns();
+      measured = [...sources.services()];
+      const texts: string[] = [];
+      try {
+        for (const { name } of registry.getMetricsAsArray()) {
+          if (turns.isOver) await turns.next();
+          texts.push(await registry.getSingleMetricAsString(name));
+        }
+      } finally {
+        measured = undefined;
+      }
+      // As registry.metrics() puts them together.
+      return `${texts.join("\n\n")}\n`;
+    },
     contentType: registry.contentType,
   };
 }

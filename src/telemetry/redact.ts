@@ -2,6 +2,7 @@
  * What keeps secrets out of lines and answers: query values never appear, and known secrets are replaced wherever
  * they stand. Invariant: logs are built from an allow-list of fields; this is the second line of defence.
  */
+import { KnownTexts } from "./known-texts.ts";
 
 const MASK = "***";
 
@@ -28,46 +29,58 @@ export type SecretMask = (text: string) => string;
 
 /** Replaces every known secret, also percent-encoded, as JSON escapes it, or in the base64 that `Authorization: Basic` carries. */
 export function createSecretMask(secrets: Iterable<string>): SecretMask {
-  const spellings = new Set<string>();
-  for (const secret of secrets) {
-    if (secret === "") continue;
-    const encoded = encodeURIComponent(secret);
-    spellings.add(secret);
-    spellings.add(encoded);
-    spellings.add(encoded.replace(/%../g, (octet) => octet.toLowerCase()));
-    spellings.add(JSON.stringify(secret).slice(1, -1));
-    for (const charset of ["latin1", "utf8"] as const) spellings.add(Buffer.from(secret, charset).toString("base64"));
-  }
-  // Longest first, so that a secret which holds another one leaves no rest.
-  const ordered = [...spellings].sort((a, b) => b.length - a.length);
-  const shortest = ordered.at(-1)?.length ?? Number.POSITIVE_INFINITY;
-  return (text) => {
-    // Most texts are paths: many are shorter than any secret.
-    if (text.length < shortest) return text;
-    return ordered.reduce((masked, spelling) => masked.replaceAll(spelling, MASK), text);
-  };
+  const { mask, add } = createGrowingMask();
+  add(secrets);
+  return mask;
 }
 
 /** A copy of a JSON value with every text in it masked: text by text, so that no secret can break the form. */
 export function maskTexts<T>(value: T, mask: SecretMask): T {
-  return JSON.parse(JSON.stringify(value, (_, each) => (typeof each === "string" ? mask(each) : each)));
+  return JSON.parse(JSON.stringify(value, textsMasked(mask)));
 }
+
+/** For JSON.stringify. */
+export const textsMasked = (mask: SecretMask) => (_: string, each: unknown) =>
+  typeof each === "string" ? mask(each) : each;
 
 export interface GrowingMask {
   readonly mask: SecretMask;
-  add(secrets: readonly string[]): void;
+  add(secrets: Iterable<string>): void;
 }
 
-/** A mask that learns: nothing that was ever a secret is taken out of it. */
+/** A mask that learns: nothing that was ever a secret is taken out of it. What a text takes does not rise with their number. */
 export function createGrowingMask(): GrowingMask {
+  const known = new KnownTexts();
   const secrets = new Set<string>();
-  let current: SecretMask = (text) => text;
   return {
-    mask: (text) => current(text),
+    mask(text) {
+      const spans = known.find(text);
+      if (spans.length === 0) return text;
+      let masked = "";
+      let from = 0;
+      for (const [start, end] of spans) {
+        masked += text.slice(from, start) + MASK;
+        from = end;
+      }
+      return masked + text.slice(from);
+    },
     add(more) {
-      const { size } = secrets;
-      for (const secret of more) secrets.add(secret);
-      if (secrets.size > size) current = createSecretMask(secrets);
+      for (const secret of more) {
+        if (secret === "" || secrets.has(secret)) continue;
+        secrets.add(secret);
+        for (const spelling of spellingsOf(secret)) known.add(spelling);
+      }
     },
   };
+}
+
+function spellingsOf(secret: string): string[] {
+  const encoded = encodeURIComponent(secret);
+  return [
+    secret,
+    encoded,
+    encoded.replace(/%../g, (octet) => octet.toLowerCase()),
+    JSON.stringify(secret).slice(1, -1),
+    ...(["latin1", "utf8"] as const).map((charset) => Buffer.from(secret, charset).toString("base64")),
+  ];
 }

@@ -1,9 +1,10 @@
 /** What is read as JSON without the YAML parser is what that would have read, and nothing that it would have refused. */
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { parseText } from "../../src/config/document.ts";
 import { readPlainJson } from "../../src/config/plain-json.ts";
+import { costOf } from "../support/cost.ts";
 
 const DEEPEST = 100;
 
@@ -67,4 +68,45 @@ test("a problem in what was read as JSON is told with its line and column", () =
     "2:22",
     "2:17",
   ]);
+});
+
+describe("the place of a value or name", () => {
+  /** The same text, read by the YAML parser. */
+  const asYaml = (text: string) => parseText(`${text}\n# YAML`);
+  const NAMES = ["a", "b", 'q"\\', "0", "é"];
+
+  test("in JSON is the one that it has as YAML, in any layout", () => {
+    const { value } = fc.letrec((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 4 },
+        ...[fc.string(), fc.integer(), fc.boolean(), fc.constant(null), fc.array(tie("value"))],
+        fc.dictionary(fc.constantFrom(...NAMES), tie("value"), { noNullPrototype: true }),
+      ),
+    }));
+    const path = fc.array(fc.oneof(fc.constantFrom(...NAMES), fc.nat(3)), { maxLength: 5 });
+    fc.assert(
+      fc.property(value, fc.constantFrom(undefined, 2), path, (data, indent, path) => {
+        const text = JSON.stringify(data, null, indent);
+        for (const at of ["value", "name"] as const) {
+          expect(parseText(text).position(path, at)).toBe(asYaml(text).position(path, at));
+        }
+      }),
+    );
+  });
+
+  test.each([
+    ["JSON", parseText],
+    ["YAML", asYaml],
+  ])("of each of thousands is found without looking at all the others: %s", async (_, read) => {
+    const cost = async (count: number) => {
+      const services = Object.fromEntries(Array.from({ length: count }, (_, i) => [`s${i}`, { baseUrl: "http://x" }]));
+      const document = read(JSON.stringify({ services }, null, 2));
+      document.position([], "value");
+      return costOf(() => {
+        for (const key of Object.keys(services)) document.position(["services", key, "baseUrl"], "value");
+      }, 20);
+    };
+    // Eight times as many; a few ms are nothing to tell anything by.
+    expect(await cost(8_000)).toBeLessThan(24 * (await cost(1_000)) + 20);
+  });
 });

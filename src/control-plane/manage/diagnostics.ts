@@ -1,6 +1,7 @@
 /** What is wrong, with evidence and the mend: all checks, run when asked for. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import { maskTexts } from "../../telemetry/redact.ts";
+import { textsMasked } from "../../telemetry/redact.ts";
+import { longJson } from "../long-json.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -165,6 +166,6 @@ export function addDiagnosticsRoute(routes: OpenAPIHono<CallerEnv>, { diagnose, 
   routes.openapi(route, async (context) => {
     const diagnostics = await diagnose();
     context.header("Cache-Control", "no-store");
-    return context.json(maskTexts(diagnostics, mask), 200);
+    return longJson(context, diagnostics, textsMasked(mask));
   });
 }

@@ -4,6 +4,7 @@
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ListedKey } from "../../callers/issued-keys.ts";
+import { longJson } from "../long-json.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -130,7 +131,7 @@ export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlane
   routes.use("/keys/*", noStore);
   routes.openapi(listRoute, (context) => {
     const keys = changes.list().map(show);
-    return context.json({ keys, count: keys.length }, 200);
+    return longJson(context, { keys, count: keys.length });
   });
   routes.openapi(readRoute, (context) => context.json(show(changes.read(context.req.param("id"))), 200));
   routes.openapi(createKeyRoute, async (context) => {

@@ -3,6 +3,7 @@ import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { GatewayError } from "../../errors.ts";
 import { areMet } from "../../registry/preconditions.ts";
+import { longJson } from "../long-json.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
@@ -24,7 +25,7 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
   routes.openapi(listAll, (context) => {
     const services = changes.list();
     context.header("Cache-Control", "no-store");
-    return context.json({ services, count: services.length }, 200);
+    return longJson(context, { services, count: services.length });
   });
   routes.openapi(createOne, async (context) => {
     const { key, config } = readEntry(await readJson(context));

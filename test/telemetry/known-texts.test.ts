@@ -1,0 +1,93 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { KnownTexts } from "../../src/telemetry/known-texts.ts";
+import { createGrowingMask, createSecretMask } from "../../src/telemetry/redact.ts";
+import { costOf } from "../support/cost.ts";
+
+/** Each character that any of them covers, found the long way. */
+function coveredBy(texts: readonly string[], text: string): string {
+  const covered = Array.from(text, () => " ");
+  for (const known of texts) {
+    for (let at = 0; known !== "" && at + known.length <= text.length; at++) {
+      if (text.startsWith(known, at)) covered.fill("x", at, at + known.length);
+    }
+  }
+  return covered.join("");
+}
+
+function found(texts: readonly string[], text: string): string {
+  const known = new KnownTexts();
+  for (const each of texts) known.add(each);
+  const covered = Array.from(text, () => " ");
+  let before = 0;
+  for (const [start, end] of known.find(text)) {
+    expect(start, "in order, and apart").toBeGreaterThanOrEqual(before);
+    covered.fill("x", start, end);
+    before = end;
+  }
+  return covered.join("");
+}
+
+/** Of two letters, so that they hold each other, begin alike and overlap. */
+const alike = (maxLength: number) => fc.string({ unit: fc.constantFrom("a", "b", "é"), maxLength });
+
+describe("many known texts", () => {
+  test.each([
+    ["few", 0, 8],
+    ["many", 17, 60],
+  ])("are all found, %s of them, however they begin alike, hold each other or overlap", (_, minLength, maxLength) => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(alike(14), { minLength, maxLength }),
+        fc.string({ unit: fc.constantFrom("a", "b", "é", "c"), maxLength: 60 }),
+        (texts, text) => {
+          expect(found(texts, text)).toBe(coveredBy(texts, text));
+        },
+      ),
+    );
+  });
+
+  test("are found wherever they stand in a text", () => {
+    const texts = Array.from({ length: 2_000 }, (_, i) => `token-${i}-${"k".repeat(i % 9)}`);
+    for (const known of texts) {
+      expect(found(texts.slice(0, 100), `${known}${known}-${known}`)).toBe(
+        coveredBy(texts.slice(0, 100), `${known}${known}-${known}`),
+      );
+    }
+    expect(createSecretMask(texts)(texts.map((known) => `<${known}>`).join(""))).toBe("<***>".repeat(2_000));
+  });
+
+  test("of two that overlap neither leaves a rest", () => {
+    expect(createSecretMask(["abcdefgh", "efghijkl"])("x abcdefghijkl y")).toBe("x *** y");
+  });
+
+  test("are found as soon as they are added", () => {
+    const { mask, add } = createGrowingMask();
+    for (let i = 0; i < 100; i++) {
+      const secret = `secret-${i}-of-many`;
+      expect(mask(`[${secret}]`)).toBe(`[${secret}]`);
+      add([secret]);
+      expect(mask(`[${secret}]`)).toBe("[***]");
+    }
+  });
+});
+
+describe("what a mask takes", () => {
+  const secrets = (count: number) => Array.from({ length: count }, (_, i) => `sk-live-${i}-${"0123456789".repeat(3)}`);
+  const text = "The service svc12 has no credential: TOKEN_12 holds none of the sk-live- kind. ".repeat(100);
+
+  test("for a text does not rise with the number of secrets", async () => {
+    const [few, many] = [createSecretMask(secrets(250)), createSecretMask(secrets(8_000))];
+    expect(few(text)).toBe(many(text));
+    // 32 times as many.
+    expect(await costOf(() => many(text), 20)).toBeLessThan(8 * (await costOf(() => few(text), 20)));
+  });
+
+  test("to learn secrets one by one rises with their number, and no faster", async () => {
+    const learn = (count: number) => () => {
+      const { add } = createGrowingMask();
+      for (const secret of secrets(count)) add([secret]);
+    };
+    expect(await costOf(learn(4_000))).toBeLessThan(12 * (await costOf(learn(500))) + 50);
+  });
+});
