@@ -6,10 +6,11 @@ import { findContainer } from "../diagnostics/listen.ts";
 import type { Gateway } from "../gateway.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { version } from "../version.ts";
+import { tellWarnings } from "./tell-warnings.ts";
 
 export function describeStart(gateway: Gateway): void {
   const { config, warnings, url, managementUrl, logger } = gateway;
-  for (const warning of warnings) logger.warn(warning);
+  tellWarnings(logger, warnings);
   const hasIssuedKeys = gateway.issuedKeys.counts.proxy > 0;
   const start = {
     config,

@@ -3,6 +3,7 @@ import type { Config } from "../config/load-config.ts";
 import { watchFiles } from "../config/watch-files.ts";
 import type { Gateway } from "../gateway.ts";
 import type { ReloadOutcome } from "../registry/reload-outcome.ts";
+import { tellWarnings } from "./tell-warnings.ts";
 
 /** Between two looks at a file, ms. */
 const WATCH_INTERVAL_MS = 1_000;
@@ -37,7 +38,7 @@ function report({ logger, audit }: Gateway, why: string, outcome: ReloadOutcome)
     return;
   }
   const { isDone: _, warnings, ...changes } = outcome;
-  for (const warning of warnings) logger.warn(warning);
+  tellWarnings(logger, warnings);
   logger.info(changes, `${why}: reloaded`);
   void audit.record({ caller: why, address: "", requestId: "" }, { action: "reload", after: changes });
 }
