@@ -5,7 +5,8 @@
  * and no stack trace for what a user can mend.
  */
 import { isStoredKey } from "./callers/stored-key.ts";
-import { type ExitCode, runCommandLine } from "./cli/command-line.ts";
+import type { ExitCode } from "./cli/cli-failure.ts";
+import { runCommandLine } from "./cli/command-line.ts";
 import { announceUpdate, describeStart } from "./cli/describe-start.ts";
 import { followChanges } from "./cli/follow-changes.ts";
 import { checkAddress, checkDataDir, startFailure } from "./cli/start-failure.ts";

@@ -7,6 +7,8 @@ import { plain } from "./output.ts";
 /** 1: it was refused, or could not be done; 2: it was asked for wrongly, or is configured wrongly. */
 export type FailedExitCode = 1 | 2;
 
+export type ExitCode = 0 | FailedExitCode;
+
 export class CliFailure extends Error {
   readonly exitCode: FailedExitCode;
   /** Each on a line of its own, on stderr. */

@@ -6,15 +6,13 @@
 import { Command, CommanderError } from "commander";
 import { version } from "../version.ts";
 import type { DiagnoseAtRest } from "./checks-at-rest.ts";
-import { CliFailure } from "./cli-failure.ts";
+import { CliFailure, type ExitCode } from "./cli-failure.ts";
 import { withJson } from "./common-options.ts";
 import { addDoctorCommand } from "./doctor-command.ts";
 import { addInitCommand } from "./init-command.ts";
 import { addKeysCommand } from "./keys-command.ts";
 import { outliveClosedPipes, sayJson } from "./output.ts";
 import { addServicesCommand } from "./services-command.ts";
-
-export type ExitCode = 0 | 1 | 2;
 
 /** What comes from where gateways are made and processes are ended. */
 export interface GatewayWork {

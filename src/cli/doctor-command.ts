@@ -1,7 +1,7 @@
 /** `byteproxy doctor`: its words and its help. What it does is in `doctor.ts`, loaded when it runs. */
 import { type Command, Option } from "commander";
 import type { DiagnoseAtRest } from "./checks-at-rest.ts";
-import type { ExitCode } from "./command-line.ts";
+import type { ExitCode } from "./cli-failure.ts";
 import { ABOUT_THE_GATEWAY, withGateway } from "./common-options.ts";
 import type { DoctorOptions } from "./doctor.ts";
 

@@ -5,8 +5,8 @@
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { ServiceItem } from "../registry/service-items.ts";
 import { checkAtRest, type DiagnoseAtRest } from "./checks-at-rest.ts";
+import type { ExitCode } from "./cli-failure.ts";
 import { CliFailure } from "./cli-failure.ts";
-import type { ExitCode } from "./command-line.ts";
 import type { DeskOptions } from "./desk.ts";
 import { writeBundle } from "./doctor-bundle.ts";
 import { answerOf, type GatewayClient, NoGateway, openGatewayClient } from "./gateway-client.ts";
