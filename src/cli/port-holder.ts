@@ -1,6 +1,7 @@
 /** Which process listens on an address and port, where the system tells: Linux does, of processes that this user may look at. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { endianness } from "node:os";
+import { basename } from "node:path";
 import ipaddr from "ipaddr.js";
 
 /** The state of a socket that listens, in /proc/net/tcp. */
@@ -12,9 +13,15 @@ export function findPortHolder(port: number, address: string): string | undefine
   if (inodes.size === 0) return undefined;
   for (const pid of entriesOf("/proc").filter((name) => /^\d+$/.test(name))) {
     const holds = entriesOf(`/proc/${pid}/fd`).some((fd) => inodes.has(linkOf(`/proc/${pid}/fd/${fd}`)));
-    if (holds) return `${read(`/proc/${pid}/comm`).replace(/[^\x20-\x7e]/g, "")}, process ${pid}`;
+    if (holds) return `${programOf(pid)}, process ${pid}`;
   }
   return undefined;
+}
+
+/** By its file: what the kernel calls a process is the name of its main thread, which Node from 24 on calls MainThread. */
+function programOf(pid: string): string {
+  const file = basename(linkOf(`/proc/${pid}/exe`).replace(/ \(deleted\)$/, ""));
+  return (file || read(`/proc/${pid}/comm`)).replace(/[^\x20-\x7e]/g, "");
 }
 
 /** As the links in /proc/<pid>/fd name them. */
