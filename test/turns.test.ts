@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { loadConfig, loadConfigInTurns } from "../src/config/load-config.ts";
 import { takeLooks } from "../src/diagnostics/looks.ts";
 import { jsonInTurns } from "../src/json-in-turns.ts";
@@ -12,8 +12,10 @@ import { textsMasked } from "../src/telemetry/redact.ts";
 import { mapInTurns } from "../src/turns.ts";
 import { costOf } from "./support/cost.ts";
 
-/** How often the event loop turned while this was under way. */
+/** How often the event loop turned while this was under way, by a clock that goes on by 1 ms with each look at it, on any machine. */
 async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
+  let now = performance.now();
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => ++now);
   let turns = 0;
   let isOver = false;
   const count = () => {
@@ -21,8 +23,12 @@ async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
     if (!isOver) setImmediate(count);
   };
   setImmediate(count);
-  await work();
-  isOver = true;
+  try {
+    await work();
+  } finally {
+    isOver = true;
+    clock.mockRestore();
+  }
   return turns;
 }
 
