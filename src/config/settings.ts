@@ -67,8 +67,10 @@ const apiKey = (name: string) =>
     .describe(`key for ${name}, at least 16 characters`)
     .meta({ secret: true, default: "none" });
 
-/** `null` is what browsers send for sandboxed pages and files; URL gives no origin for schemes it does not know. */
-/** As a browser says it. A `*` for a part of it would match nothing, because origins are compared as a whole. */
+/**
+ * As a browser says it: `null` for sandboxed pages and files; URL gives no origin for schemes it does not know. A `*` for a part
+ * of it would match nothing, because origins are compared as a whole.
+ */
 const isOrigin = (value: string) =>
   value === "null" ||
   (!value.includes("*") && URL.canParse(value) && new URL(value).origin === value) ||
