@@ -2,7 +2,6 @@
  * Who may call: turns a presented key into the plane that it opens.
  * Invariant: only digests are kept and compared, in constant time, so that lengths never throw and nothing leaks.
  */
-
 import { hash, timingSafeEqual } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Config } from "../config/load-config.ts";

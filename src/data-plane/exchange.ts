@@ -2,7 +2,6 @@
  * One request and what has been learned about it.
  * Invariant: it owns the client's pair, `req` and `res`, and is the only place that knows whether the client is still there.
  */
-
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { performance } from "node:perf_hooks";
 import type { FoundKey } from "../callers/key-index.ts";

@@ -2,7 +2,6 @@
  * One try at the upstream: listens to its answer and either relays it, or reports why not.
  * Invariant: it settles exactly once, and never before the client's side is finished with an answer that was begun.
  */
-
 import { STATUS_CODES } from "node:http";
 import { performance } from "node:perf_hooks";
 import { GatewayError } from "../../errors.ts";

@@ -39,8 +39,8 @@ const ENDS_HERE = [
 /** What `forwardedHeaders` writes. */
 const FORWARDED = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"] as const;
 
-/** Of one service: a caller who makes up more has them worked out each time. */
-const KNOWN_NAMES_LIMIT = 256;
+/** Of one service, and there may be thousands: whoever makes up more has them worked out each time. */
+const KNOWN_NAMES_LIMIT = 64;
 const KNOWN_NAME_LENGTH_LIMIT = 64;
 
 export interface StripPlan {
