@@ -3,6 +3,7 @@
  * Invariant: never throws, and nothing waits for it that serves.
  */
 import type { Settings } from "./config/settings.ts";
+import { isObject } from "./is-object.ts";
 
 export interface UpdateStatus {
   readonly current: string;
@@ -61,8 +62,8 @@ export function createUpdateCheck({ settings, current, fetchJson, now = Date.now
 
 /** `version` as package registries say it, or `tag_name` as releases do. */
 function versionIn(answer: unknown): string | undefined {
-  if (typeof answer !== "object" || answer === null) return undefined;
-  const { version, tag_name } = answer as { readonly version?: unknown; readonly tag_name?: unknown };
+  if (!isObject(answer)) return undefined;
+  const { version, tag_name } = answer;
   const found = /^v?(\d{1,9}\.\d{1,9}\.\d{1,9}(?:-[0-9A-Za-z.-]{1,64})?)$/.exec(String(version ?? tag_name));
   return found?.[1];
 }

@@ -94,8 +94,8 @@ function listProblems(
 function isRateLimit(value: unknown): boolean {
   const isWhole = (number: unknown, least: number, most: number) =>
     Number.isInteger(number) && (number as number) >= least && (number as number) <= most;
-  if (typeof value !== "object" || value === null) return false;
-  const { maxRequests, windowMs, ...others }: Readonly<Record<string, unknown>> = { ...value };
+  if (!isObject(value)) return false;
+  const { maxRequests, windowMs, ...others } = value;
   const isInBounds = isWhole(maxRequests, 1, 1_000_000_000) && isWhole(windowMs, 1_000, LONGEST_TIMER_MS);
   return isInBounds && Object.keys(others).length === 0;
 }

@@ -4,6 +4,7 @@
  */
 import { distance } from "fastest-levenshtein";
 import type { z } from "zod";
+import { isObject } from "../is-object.ts";
 import { allowedValues, type JsonSchema, knownNames, schemaAt, servicesFileJsonSchema } from "./allowed-values.ts";
 import { showValue, showWord } from "./problems.ts";
 
@@ -110,8 +111,6 @@ function nearest(name: string, known: readonly string[]): string | undefined {
   return best !== undefined && far(best) <= Math.max(2, Math.floor(best.length / 3)) ? best : undefined;
 }
 
-const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
-
 const showName = (name: PropertyKey | undefined) => showWord(String(name));
 
 /** Where the operator writes, or may by mistake write, a secret. */
@@ -124,7 +123,8 @@ function isSecretPlace(path: Path): boolean {
 function valueAt(document: unknown, path: Path): unknown {
   let value = document;
   for (const segment of path) {
-    if (!isObject(value) || !Object.hasOwn(value, segment)) return undefined;
+    // Lists have members too: a segment may be an index.
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, segment)) return undefined;
     value = (value as Record<PropertyKey, unknown>)[segment];
   }
   return value;

@@ -2,6 +2,7 @@
 import { GatewayError } from "../errors.ts";
 import type { LimitState } from "../limits/limiters.ts";
 import { refusalFields, secondsToReset } from "../limits/rate-limit-fields.ts";
+import { plural } from "../plural.ts";
 
 const KEY_HINT =
   "Wait for the seconds in Retry-After, or ask whoever issues keys for a higher `rateLimit` of this one.";
@@ -19,7 +20,7 @@ export function decideKeyLimit(state: LimitState, now: number): GatewayError | u
 function refusalOf(state: LimitState, what: string, now: number, hint?: string): GatewayError {
   const seconds = secondsToReset(state);
   return new GatewayError("RATE_LIMIT_EXCEEDED", {
-    message: `Rate limit exceeded for ${what}. Resets in ${seconds} second${seconds === 1 ? "" : "s"}.`,
+    message: `Rate limit exceeded for ${what}. Resets in ${plural(seconds, "second")}.`,
     headers: refusalFields(state, now),
     hint,
   });

@@ -1,7 +1,7 @@
 /** Who may call, and what was wrong with the keys that were refused. */
 import type { KeyFault } from "../callers/refused-keys.ts";
+import { plural } from "../plural.ts";
 import { type Check, conclude, type DiagnosticsContext, type Problem } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   exposed: {

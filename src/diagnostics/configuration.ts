@@ -2,8 +2,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { type Config, ConfigProblems } from "../config/load-config.ts";
 import { Secret } from "../config/secret.ts";
+import { plural } from "../plural.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   invalid: {

@@ -1,6 +1,7 @@
 /** Whether web pages are kept out that should be let in. */
+
+import { plural } from "../plural.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   unlisted: {

@@ -1,6 +1,7 @@
 /** Whether the upstream takes the credential, and whether it is the one that is on the disk. */
 import { ConfigProblems } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
+import { plural } from "../plural.ts";
 import {
   conclude,
   type DiagnosedService,
@@ -9,7 +10,6 @@ import {
   type Problem,
   type ServiceCheck,
 } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   missing: {

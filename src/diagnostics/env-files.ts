@@ -1,7 +1,7 @@
 /** Which env files were read, from where, and where each variable comes from. */
 import { dirname } from "node:path";
+import { plural } from "../plural.ts";
 import { type Check, conclude } from "./check.ts";
-import { plural } from "./plural.ts";
 import { variablesOf } from "./variables.ts";
 
 const FINDS = {

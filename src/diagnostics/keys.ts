@@ -1,7 +1,7 @@
 /** The issued keys: those that are refused although they were issued, and those that soon will be. */
 import type { KeyRefusal, KeyRefusalReason } from "../callers/key-refusals.ts";
+import { plural } from "../plural.ts";
 import { type Check, conclude, type IssuedKeyState, type Problem } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   ended: {
@@ -94,7 +94,7 @@ function wordsOf({ id, reason, count, required }: KeyRefusal, key: IssuedKeyStat
       return `${who} was revoked and was presented ${plural(count, "time")}`;
     case "permission":
       // Others may have lacked something else: what is kept is the last.
-      return `${who} lacked ${required} (${count === 1 ? "1 request" : `the last of ${count} requests`})`;
+      return `${who} lacked ${required} (${count === 1 ? "1 request" : `the last of ${plural(count, "request")}`})`;
     case "address":
       return `${who} was presented from an address that it is not for (${plural(count, "request")})`;
   }

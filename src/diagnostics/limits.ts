@@ -1,6 +1,7 @@
 /** Our own limit of a service: whether it is used up, and whether it tells its callers apart. */
+
+import { plural } from "../plural.ts";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   exhausted: {

@@ -1,6 +1,7 @@
 /** Whether there are places and connections left for a service. */
+
+import { plural } from "../plural.ts";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   full: {

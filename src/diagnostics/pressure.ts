@@ -1,6 +1,7 @@
 /** Whether requests are refused for load, and by which gauge. */
+
+import { plural } from "../plural.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   shedding: {

@@ -1,7 +1,8 @@
 /** What the upstream allows: whose quota is used up, how much of it is left, and until when. */
+
+import { plural } from "../plural.ts";
 import { type QuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
-import { plural } from "./plural.ts";
 
 const FINDS = {
   refused: {

@@ -6,6 +6,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { Settings } from "../config/settings.ts";
 import { GatewayError } from "../errors.ts";
+import { printable } from "../printable.ts";
 import { PROXIED_METHODS } from "./framing.ts";
 
 /** The gateway's own headers, which a listed origin may read on top of those that every page may. */
@@ -133,10 +134,6 @@ function refuseOrigin(origin: string): GatewayError {
     message: `Origin ${printable(origin)} is not in CORS_ORIGINS.`,
     hint: "Add the origin to CORS_ORIGINS: scheme, host and port, exactly as the browser sends it.",
   });
-}
-
-function printable(origin: string): string {
-  return origin.replace(/[^\x21-\x7e]/g, "?").slice(0, 200);
 }
 
 /** Browsers compare methods by case, and send all but a few as the page wrote them: `patch` in the list would match nothing. */

@@ -7,6 +7,7 @@ import type { Plane } from "../callers/callers.ts";
 import { isLoopbackHost } from "../config/hosts.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
+import { printable } from "../printable.ts";
 
 /** The names of this list, in any case, with any port. */
 export interface HostList {
@@ -106,8 +107,4 @@ function findForeignOrigin(
         : `Origin ${printable(origin)} is not in CORS_ORIGINS${words.why}.`,
     hint: `Add the origin to CORS_ORIGINS${words.orElse}.`,
   });
-}
-
-function printable(text: string): string {
-  return text.replace(/[^\x21-\x7e]/g, "?").slice(0, 200);
 }

@@ -7,6 +7,7 @@ import { showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
 import type { FoundProblem } from "../config/translate-issue.ts";
 import { GatewayError } from "../errors.ts";
+import { isObject } from "../is-object.ts";
 import { MASK, unmaskHeaders } from "./masked-headers.ts";
 import type { StoredService } from "./stored-service.ts";
 
@@ -47,7 +48,7 @@ export function checkChange(change: Change, parts: CheckParts): StoredService["c
 }
 
 function withoutMasks({ key, masked, before, at }: Change, isTlsStrict: boolean): StoredService["config"] {
-  if (typeof masked !== "object" || masked === null || Array.isArray(masked)) {
+  if (!isObject(masked)) {
     throw invalid([{ path: ["services", key], at: "value", text: "found no object, allowed: a service" }], at);
   }
   const unmasked = unmaskHeaders(masked as StoredService["config"], before, isTlsStrict);

@@ -3,6 +3,7 @@
  * that get them already. Invariant: whoever may change a service cannot make it tell, or send elsewhere, what they were not shown.
  */
 import { covers, loosenedTls, originsOf } from "../config/secret-lock.ts";
+import { isObject } from "../is-object.ts";
 
 /** Stands for a value that is there. */
 export const MASK = "***";
@@ -57,7 +58,7 @@ export function unmaskHeaders(config: Config, before: Config | undefined, isTlsS
 }
 
 function isShownToSame(config: Config, before: Config, isTlsStrict: boolean): boolean {
-  const tlsOf = ({ tls }: Config) => (typeof tls === "object" && tls !== null ? tls : {});
+  const tlsOf = ({ tls }: Config) => (isObject(tls) ? tls : {});
   const origins = originsIfValid(config);
   // It is not going anywhere: the schema refuses it, and says which member is wrong.
   if (origins === undefined) return true;
@@ -70,7 +71,7 @@ function isShownToSame(config: Config, before: Config, isTlsStrict: boolean): bo
 /** In any case, as header names are compared. */
 function headerValue(config: Config, member: string, name: string): unknown {
   const headers = config[member];
-  if (typeof headers !== "object" || headers === null) return undefined;
+  if (!isObject(headers)) return undefined;
   return Object.entries(headers).find(([other]) => other.toLowerCase() === name.toLowerCase())?.[1];
 }
 
@@ -79,7 +80,7 @@ function mapHeaders(config: Config, map: (member: string, name: string, value: u
   for (const member of MEMBERS) {
     const headers = config[member];
     // Anything else is for the schema to refuse, as it is.
-    if (typeof headers !== "object" || headers === null || Array.isArray(headers)) continue;
+    if (!isObject(headers)) continue;
     mapped[member] = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name, map(member, name, value)]),
     );

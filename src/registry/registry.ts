@@ -5,6 +5,7 @@
 import { closest, distance } from "fastest-levenshtein";
 import type { Service } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
+import { printable } from "../printable.ts";
 
 /** Of a service's key, by the schema. */
 const KEY_LENGTH_LIMIT = 64;
@@ -27,7 +28,8 @@ export function createRegistry(services: ReadonlyMap<string, { readonly service:
     list: () => [...services.values()].map(({ service }) => service),
     refuseUnknown(key) {
       const available = [...services.keys()];
-      const shown = printable(key);
+      // A text longer than any key may be a secret: shown in part, the log mask would not recognise it.
+      const shown = key.length > KEY_LENGTH_LIMIT ? "" : printable(key);
       return new GatewayError("SERVICE_NOT_CONFIGURED", {
         message: `Service ${shown === "" ? "" : `"${shown}" `}is not configured.${didYouMean(shown, available)}`,
         extra: { availableServices: available.slice(0, LISTED_LIMIT) },
@@ -42,9 +44,4 @@ function didYouMean(key: string, available: readonly string[]): string {
   return distance(key.toLowerCase(), near) <= Math.max(1, Math.floor(near.length / 3))
     ? ` Did you mean "${near}"?`
     : "";
-}
-
-/** Longer than any service's key it is not shown: cut short it might be a part of a secret that nobody recognises. */
-function printable(key: string): string {
-  return key.length > KEY_LENGTH_LIMIT ? "" : key.replace(/[^\x20-\x7e]/g, "?");
 }

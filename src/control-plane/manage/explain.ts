@@ -169,7 +169,7 @@ const isTarget = (value: unknown) =>
   typeof value === "string" && /^[\x21-\x7e\x80-\xff]+$/.test(value) && isProxied(value);
 
 function readHeaders(headers: unknown): readonly Header[] | undefined {
-  if (typeof headers !== "object" || headers === null || Array.isArray(headers)) return undefined;
+  if (!isObject(headers)) return undefined;
   const read = Object.entries(headers).flatMap(([name, value]) => [value].flat().map((each) => [name, each] as Header));
   return read.every(isHeader) ? read : undefined;
 }

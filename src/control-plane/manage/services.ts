@@ -2,6 +2,7 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { GatewayError } from "../../errors.ts";
+import { isObject } from "../../is-object.ts";
 import { areMet } from "../../registry/preconditions.ts";
 import { longJson } from "../long-json.ts";
 import type { ControlPlaneParts } from "../parts.ts";
@@ -65,9 +66,7 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
 
 /** `{key, config}`; what is in `config` is checked with the service. */
 function readEntry(body: unknown): { readonly key: string; readonly config: unknown } {
-  const entry: Readonly<Record<string, unknown>> =
-    typeof body === "object" && body !== null && !Array.isArray(body) ? { ...body } : {};
-  const { key, config, ...others } = entry;
+  const { key, config, ...others } = isObject(body) ? body : {};
   const details: Record<string, string[]> = {};
   if (typeof key !== "string")
     details.key = [`found ${key === undefined ? "nothing" : "no text"}, allowed: the service's key`];

@@ -3,6 +3,7 @@
  * Invariant: only what the upstream did counts; a client that left and what we refuse ourselves count neither way.
  */
 import { GatewayError } from "../../errors.ts";
+import { plural } from "../../plural.ts";
 import type { BreakerState } from "../../registry/breaker-state.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { NO_PASS } from "./circuit-breaker.ts";
@@ -43,7 +44,7 @@ function circuitOpen(serviceKey: string, { failures, requests, retryAfter }: Bre
   const next =
     retryAfter === null
       ? "one attempt is finding out whether it is back"
-      : `it is tried again in ${retryAfter} second${retryAfter === 1 ? "" : "s"}`;
+      : `it is tried again in ${plural(retryAfter, "second")}`;
   return new GatewayError("CIRCUIT_OPEN", {
     message: `${failures} of ${requests} attempts at ${serviceKey} failed; ${next}.`,
     headers: ["Retry-After", String(retryAfter ?? 1)],

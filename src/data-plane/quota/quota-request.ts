@@ -1,6 +1,7 @@
 /** An exchange as its quota sees it: what it asks for, and the refusal in the gateway's words. */
 import type { Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
+import { plural } from "../../plural.ts";
 import type { Exchange } from "../exchange.ts";
 import type { PreparedCredential } from "../inject-credential/inject-credential.ts";
 import type { QuotaRefusal, QuotaRequest } from "./ticket.ts";
@@ -37,7 +38,7 @@ export function quotaRefusal({ bucket, retryAt, reason }: QuotaRefusal, serviceK
   }
   const seconds = Math.max(1, Math.ceil((retryAt - now) / 1_000));
   const why = reason === "queue full" ? "as many requests as may are waiting for it" : "it has no room in time";
-  const room = `It has room again in ${seconds} second${seconds === 1 ? "" : "s"}.`;
+  const room = `It has room again in ${plural(seconds, "second")}.`;
   return new GatewayError("UPSTREAM_QUOTA_EXHAUSTED", {
     message: `What ${serviceKey} allows is used up, and ${why}. ${room}`,
     headers: ["Retry-After", String(seconds)],
