@@ -10,9 +10,10 @@ import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
 import { isProxied } from "./perimeter/client-request.ts";
 import { type ConnectionLimits, type Connections, createConnections } from "./perimeter/connections.ts";
-import { awaitRest, createEarlyRefusals, type EarlyRefusalParts, linger } from "./perimeter/early-refusals.ts";
+import { createEarlyRefusals, type EarlyRefusalParts } from "./perimeter/early-refusals.ts";
 import { emptyQueue } from "./perimeter/empty-queue.ts";
 import { findMalformed, hasBody, methodRefused } from "./perimeter/framing.ts";
+import { discardRest, linger } from "./perimeter/linger.ts";
 import {
   createParser,
   originOfOverflow,
@@ -109,7 +110,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     const malformed = findMalformed(req);
     if (malformed !== undefined) return refusals.answer(req, res, malformed);
     if (connections.isSurplus(req.socket)) res.shouldKeepAlive = false;
-    if (hasBody(req)) res.once("finish", () => awaitRest(req));
+    if (hasBody(req)) res.once("finish", () => discardRest(req));
     void controlPlane(req, res);
   }
 

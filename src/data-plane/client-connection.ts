@@ -1,31 +1,12 @@
 /**
- * The two ways of ending a client's connection other than keeping it, and the one of watching it while nobody reads it.
- * Invariant: a cut answer never looks like a whole one, and a refusal is not lost because its request was still arriving.
+ * Cuts the response to a client, and watches the connection of an upgrade before its response.
+ * Invariant: a response that was cut never looks complete.
  */
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 
-/** How long a client may go on sending after its answer, ms: enough to read the answer before the reset. */
-const LINGER_MS = 2_000;
-
 /** How long bytes already received from the upstream may take to reach a client that is being cut off, ms. */
 const FLUSH_MS = 2_000;
-
-/**
- * Closes behind the answer without losing it: unread bytes at close would make the kernel send RST, and the client
- * would never see why. So the sending side is shut, what still arrives is thrown away for a moment, then it ends.
- */
-export function lingerBeforeClose(req: IncomingMessage): void {
-  const { socket } = req;
-  // node:http closes through this method after an answer with `Connection: close`.
-  socket.destroySoon = () => {
-    socket.end();
-    req.resume();
-    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-    timer.unref();
-    socket.once("close", () => clearTimeout(timer));
-  };
-}
 
 /**
  * Cuts an answer that has begun. One framed by a length or by chunks is cut by FIN behind what was received;

@@ -3,11 +3,11 @@ import { STATUS_CODES } from "node:http";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { GatewayError } from "../errors.ts";
 import type { Cors } from "../perimeter/cors.ts";
-import { awaitRest } from "../perimeter/early-refusals.ts";
 import { errorAnswer } from "../perimeter/error-answer.ts";
 import type { Instance } from "../perimeter/instance.ts";
+import { discardRest, lingerBeforeClose } from "../perimeter/linger.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { cutAnswer, lingerBeforeClose } from "./client-connection.ts";
+import { cutAnswer } from "./client-connection.ts";
 import type { Exchange } from "./exchange.ts";
 
 /** An unread body up to this size is read and dropped, so that the connection can be kept. */
@@ -58,7 +58,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
   if (exchange.closesConnection || instance.isDraining || !isKept) {
     headers.push("Connection", "close");
     if (!req.complete) lingerBeforeClose(req);
-  } else if (exchange.isUploading) res.once("finish", () => awaitRest(req));
+  } else if (exchange.isUploading) res.once("finish", () => discardRest(req));
   // Named: an upstream's reason may be left over from an answer that could not be relayed.
   res.writeHead(status, STATUS_CODES[status], headers);
   if (exchange.method === "HEAD") {

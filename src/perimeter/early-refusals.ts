@@ -10,6 +10,7 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import type { Cors } from "./cors.ts";
 import { type ErrorAnswer, errorAnswer, errorResponse } from "./error-answer.ts";
 import type { Instance } from "./instance.ts";
+import { linger } from "./linger.ts";
 
 export interface EarlyRefusalParts {
   readonly instance: Instance;
@@ -26,12 +27,6 @@ export interface EarlyRefusals {
   /** For the control plane's adapter. */
   response(error: GatewayError): Response;
 }
-
-/** How long a client may go on sending what is thrown away, ms: enough to read the refusal before the reset. */
-const LINGER_MS = 2_000;
-
-/** The same where the connection is to be kept, ms: a client may read its answer only when it has sent everything. */
-const REST_MS = 30_000;
 
 export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRefusalParts): EarlyRefusals {
   function answerOf(error: GatewayError, req?: IncomingMessage, origin?: string): ErrorAnswer {
@@ -54,24 +49,6 @@ export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRe
     },
     response: (error) => errorResponse(answerOf(error), "GET"),
   };
-}
-
-/** Throws away what still arrives of a request that was answered, on a connection that is kept. @param withinMs for all of it. */
-export function awaitRest(req: IncomingMessage, withinMs = REST_MS): void {
-  if (req.complete) return;
-  const timer = setTimeout(() => req.socket.destroy(), withinMs);
-  timer.unref();
-  for (const event of ["end", "close"]) req.once(event, () => clearTimeout(timer));
-  req.resume();
-}
-
-/** Ends a socket behind what was written to it, without the reset that unread bytes would cause. */
-export function linger(socket: Duplex): void {
-  if (socket.writable) socket.end();
-  socket.resume();
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-  timer.unref();
-  socket.once("close", () => clearTimeout(timer));
 }
 
 function onTheWire({ status, headers, body }: ErrorAnswer): string {

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { ANONYMOUS } from "../../src/callers/callers.ts";
 import { readJson } from "../../src/control-plane/manage/read-json.ts";
 import type { GatewayError } from "../../src/errors.ts";
-import { awaitRest } from "../../src/perimeter/early-refusals.ts";
+import { discardRest } from "../../src/perimeter/linger.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { openSocket, type RawAnswer, rawRequest } from "../support/raw-request.ts";
@@ -110,7 +110,7 @@ describe("a body for /proxy", () => {
     const rests: IncomingMessage[] = [];
     const server = createServer((req, res) => {
       rests.push(req);
-      res.once("finish", () => awaitRest(req, 100));
+      res.once("finish", () => discardRest(req, 100));
       res.end("no");
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -5,7 +5,8 @@
 import { STATUS_CODES } from "node:http";
 import { performance } from "node:perf_hooks";
 import { GatewayError } from "../../errors.ts";
-import { cutAnswer, lingerBeforeClose } from "../client-connection.ts";
+import { lingerBeforeClose } from "../../perimeter/linger.ts";
+import { cutAnswer } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
