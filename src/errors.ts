@@ -1,42 +1,42 @@
 /**
- * The catalogue of everything the gateway itself can answer with: code, status, public title, hint.
- * Invariant: a public message never holds a secret or a cause; the cause travels in `cause` and ends in the log.
+ * The catalog of all errors that the gateway itself can return: code, status, public title, hint.
+ * Invariant: a public message never contains a secret or a cause; the cause goes to the log only.
  */
 
-interface CatalogueEntry {
-  /** HTTP status of the answer. */
+interface CatalogEntry {
+  /** HTTP status of the response. */
   readonly status: number;
-  /** Public title, the `error` field. */
+  /** Public title: the `error` member of the body. */
   readonly title: string;
-  /** What to do about it, unless the thrower knows better. */
+  /** What to do. A thrown error may carry a more specific hint. */
   readonly hint: string;
-  /** RFC 9209 section 2.3 error type, where one of them fits. */
+  /** Error type of RFC 9209 section 2.3, if one fits. */
   readonly proxyStatus?: string;
 }
 
-export const CATALOGUE = {
+export const CATALOG = {
   INVALID_REQUEST: {
     status: 400,
     title: "Invalid request",
-    hint: "Send one well-formed HTTP/1.1 request, framed by one Content-Length or by Transfer-Encoding: chunked.",
+    hint: "Send one well-formed HTTP/1.1 request. Frame its body with one Content-Length header or with Transfer-Encoding: chunked.",
     proxyStatus: "http_request_error",
   },
   INVALID_PATH: {
     status: 400,
     title: "Invalid path",
-    hint: "Ask for /proxy/<service>/<path> with an origin-form path, without dot segments, control characters or malformed percent-encoding.",
+    hint: "Request /proxy/<service>/<path>. The path must not contain dot segments, control characters or malformed percent-encoding.",
     proxyStatus: "http_request_error",
   },
   HOST_HEADER_INVALID: {
     status: 400,
     title: "Invalid Host header",
-    hint: "Send exactly one Host header that holds a host name or address and an optional port.",
+    hint: "Send exactly one Host header with a host name or an address and an optional port.",
     proxyStatus: "http_request_error",
   },
   VALIDATION_ERROR: {
     status: 400,
     title: "Validation failed",
-    hint: "Mend what details names, and send it again.",
+    hint: "Fix the fields listed in `details` and send the request again.",
   },
   MISSING_CREDENTIALS: {
     status: 401,
@@ -47,13 +47,13 @@ export const CATALOGUE = {
   INVALID_API_KEY: {
     status: 401,
     title: "Invalid API key",
-    hint: "Check the key for truncation and stray whitespace, and that it is of the kind that the message names.",
+    hint: "Check that the key is complete, has no extra whitespace, and is of the kind named in the message.",
     proxyStatus: "http_request_denied",
   },
   UPSTREAM_CREDENTIAL_MISSING: {
     status: 401,
     title: "Upstream credential missing",
-    hint: "Set the variable that the message names and restart, or put it into .env and reload; a file is taken up by itself. Or set `auth.required` to false for this service.",
+    hint: "Set the variable named in the message and restart, or set it in .env and reload. Credential files are reloaded automatically. To send requests without a credential, set `auth.required` to false for this service.",
     proxyStatus: "proxy_configuration_error",
   },
   ORIGIN_NOT_ALLOWED: {
@@ -71,28 +71,28 @@ export const CATALOGUE = {
   EGRESS_NOT_ALLOWED: {
     status: 403,
     title: "Egress not allowed",
-    hint: "Point `baseUrl` at an address that may be dialled; EGRESS_ALLOW_PRIVATE=true allows private ones, nothing allows link-local and metadata addresses or the gateway itself.",
+    hint: "Set `baseUrl` to an address that the gateway may connect to. EGRESS_ALLOW_PRIVATE=true allows private addresses. Link-local and metadata addresses and the gateway itself are never allowed.",
     proxyStatus: "destination_ip_prohibited",
   },
   INSUFFICIENT_PERMISSIONS: {
     status: 403,
     title: "Insufficient permissions",
-    hint: "Ask whoever issues keys for the permission that `required` names.",
+    hint: "Ask the operator for a key with the permission in `required`.",
     proxyStatus: "http_request_denied",
   },
   IP_NOT_ALLOWED: {
     status: 403,
     title: "Address not allowed",
-    hint: "Use the key from an address in its `allowIps`, or have them changed.",
+    hint: "Send the request from an address in the key's `allowIps`, or ask the operator to add this address.",
     proxyStatus: "http_request_denied",
   },
   SERVICE_NOT_CONFIGURED: {
     status: 404,
     title: "Service not configured",
-    hint: "Use one of availableServices, or add the service to the services file.",
+    hint: "Use one of the services in `availableServices`, or add this service to the services file.",
     proxyStatus: "destination_not_found",
   },
-  NOT_FOUND: { status: 404, title: "Not found", hint: "GET / lists what there is." },
+  NOT_FOUND: { status: 404, title: "Not found", hint: "GET / lists all routes." },
   METHOD_NOT_ALLOWED: {
     status: 405,
     title: "Method not allowed",
@@ -108,22 +108,22 @@ export const CATALOGUE = {
   DUPLICATE_ENTRY: {
     status: 409,
     title: "Duplicate entry",
-    hint: "Change what is there with PUT or PATCH, or choose another key.",
+    hint: "Use PUT or PATCH to change the existing service, or choose another key.",
   },
   READ_ONLY_SERVICE: {
     status: 409,
     title: "Read-only service",
-    hint: "It is built in or stands in the services file: take it out there, or change it with PUT or PATCH.",
+    hint: "The service is built in or defined in the services file. Remove it from that file, or override it with PUT or PATCH.",
   },
   PRECONDITION_FAILED: {
     status: 412,
     title: "Precondition failed",
-    hint: "Read it again, and send the change with the ETag that it has now.",
+    hint: "Read the resource again and repeat the change with its current ETag.",
   },
   PAYLOAD_TOO_LARGE: {
     status: 413,
     title: "Payload too large",
-    hint: "Send a smaller body, or raise `maxBodyBytes` of this service.",
+    hint: "Send a smaller body, or raise `maxBodyBytes` for this service.",
     proxyStatus: "http_request_denied",
   },
   UNSUPPORTED_MEDIA_TYPE: {
@@ -134,117 +134,117 @@ export const CATALOGUE = {
   EXPECTATION_FAILED: {
     status: 417,
     title: "Expectation failed",
-    hint: "The only expectation that can be met is `Expect: 100-continue`.",
+    hint: "Remove the Expect header, or send `Expect: 100-continue`. No other expectation is supported.",
     proxyStatus: "http_request_error",
   },
   UPGRADE_NOT_ALLOWED: {
     status: 426,
     title: "Upgrade not allowed",
-    hint: "Set `ws: true` on this service to let WebSocket connections through.",
+    hint: "Set `ws: true` for this service to allow WebSocket connections.",
     proxyStatus: "http_upgrade_failed",
   },
   RATE_LIMIT_EXCEEDED: {
     status: 429,
     title: "Rate limit exceeded",
-    hint: "Wait for the seconds in Retry-After, or raise `rateLimit` of this service.",
+    hint: "Wait for the number of seconds in Retry-After, or raise `rateLimit` for this service.",
     proxyStatus: "http_request_denied",
   },
   TOO_MANY_AUTH_FAILURES: {
     status: 429,
     title: "Too many authentication failures",
-    hint: "Wait for the seconds in Retry-After; keys that worked from this address within the hour are taken meanwhile.",
+    hint: "Wait for the number of seconds in Retry-After. Keys that were accepted from this address within the last hour still work.",
     proxyStatus: "http_request_denied",
   },
   UPSTREAM_QUOTA_EXHAUSTED: {
     status: 429,
     title: "Upstream quota exhausted",
-    hint: "Wait for the seconds in Retry-After, or let it wait longer: `Prefer: wait=<seconds>`, or `quota.maxWaitMs` of this service.",
+    hint: "Wait for the number of seconds in Retry-After. To let the gateway hold requests longer, send `Prefer: wait=<seconds>` or raise `quota.maxWaitMs` for this service.",
     proxyStatus: "http_request_denied",
   },
   HEADERS_TOO_LARGE: {
     status: 431,
     title: "Request headers too large",
-    hint: "Send fewer or smaller headers, or a shorter URL: 16 KiB and 256 lines are accepted.",
+    hint: "Send fewer or smaller headers, or a shorter URL. The limit is 16 KiB and 256 header lines.",
     proxyStatus: "http_request_error",
   },
   INTERNAL_ERROR: {
     status: 500,
     title: "Internal error",
-    hint: "Look for this requestId in the gateway's log.",
+    hint: "Search the gateway's log for this `requestId`.",
     proxyStatus: "proxy_internal_error",
   },
   NOT_IMPLEMENTED: {
     status: 501,
     title: "Not implemented",
-    hint: "Send the body with Content-Length, or with exactly `Transfer-Encoding: chunked`.",
+    hint: "Send the body with a Content-Length header or with `Transfer-Encoding: chunked`. No other transfer coding is supported.",
     proxyStatus: "http_request_error",
   },
   UPSTREAM_UNREACHABLE: {
     status: 502,
     title: "Upstream unreachable",
-    hint: "Check `baseUrl` of this service, and that the gateway's machine reaches it.",
+    hint: "Check `baseUrl` of this service and that the gateway's host can reach it.",
     proxyStatus: "destination_unavailable",
   },
   UPSTREAM_TLS_ERROR: {
     status: 502,
     title: "Upstream TLS error",
-    hint: "Check the clock, the upstream's certificate, and `tls.caFile` or NODE_EXTRA_CA_CERTS for a private authority.",
+    hint: "Check the system clock and the upstream's certificate. For a private certificate authority, set `tls.caFile` or NODE_EXTRA_CA_CERTS.",
     proxyStatus: "tls_certificate_error",
   },
   UPSTREAM_PROTOCOL_ERROR: {
     status: 502,
     title: "Upstream protocol error",
-    hint: "The upstream did not answer in well-formed HTTP/1.1; check that `baseUrl` has the right scheme and port.",
+    hint: "Check that `baseUrl` has the right scheme and port. The upstream must send well-formed HTTP/1.1 responses.",
     proxyStatus: "http_protocol_error",
   },
   UNDER_PRESSURE: {
     status: 503,
     title: "Server under pressure",
-    hint: "Wait for the seconds in Retry-After.",
+    hint: "Wait for the number of seconds in Retry-After.",
     proxyStatus: "connection_limit_reached",
   },
   CIRCUIT_OPEN: {
     status: 503,
     title: "Circuit open",
-    hint: "Wait for the seconds in Retry-After; the upstream failed too often to be asked now. `breaker` of this service says how often that is.",
+    hint: "Wait for the number of seconds in Retry-After. The gateway sends this service no requests because too many failed. `breaker` of this service sets that threshold.",
     proxyStatus: "destination_unavailable",
   },
   SHUTTING_DOWN: {
     status: 503,
     title: "Shutting down",
-    hint: "Ask again: another instance or the next start answers.",
+    hint: "Send the request again. Another instance, or this one after its restart, will serve it.",
   },
   UPSTREAM_TIMEOUT: {
     status: 504,
     title: "Upstream timeout",
-    hint: "Raise the setting that the message names, or ask the upstream for less.",
+    hint: "Raise the setting named in the message, or make a request that the upstream can complete faster.",
     proxyStatus: "http_response_timeout",
   },
   LOOP_DETECTED: {
     status: 508,
     title: "Loop detected",
-    hint: "This service's `baseUrl` leads back to this gateway; point it at the upstream.",
+    hint: "Set `baseUrl` of this service to the upstream. It leads back to this gateway.",
     proxyStatus: "proxy_loop_detected",
   },
-} as const satisfies Record<string, CatalogueEntry>;
+} as const satisfies Record<string, CatalogEntry>;
 
-export type ErrorCode = keyof typeof CATALOGUE;
+export type ErrorCode = keyof typeof CATALOG;
 
 export interface GatewayErrorOptions {
-  /** Public sentence; the title when left out. */
+  /** Public sentence. Defaults to the title. */
   readonly message?: string;
   readonly hint?: string;
-  /** More members of the JSON body: `availableServices`, `details`. */
+  /** Additional members of the JSON body: `availableServices`, `details`. */
   readonly extra?: Readonly<Record<string, unknown>>;
-  /** More response headers, a flat list of names and values: `Allow`, `Retry-After`. */
+  /** Additional response headers, as a flat list of names and values: `Allow`, `Retry-After`. */
   readonly headers?: readonly string[];
-  /** RFC 9209 error type when it is sharper than the code's own. */
+  /** RFC 9209 error type, if it is more specific than that of the code. */
   readonly proxyStatus?: string;
-  /** What really happened: for the log only. */
+  /** The underlying error, for the log only. */
   readonly cause?: unknown;
 }
 
-/** The one error that may reach a client; everything else thrown is answered as INTERNAL_ERROR. */
+/** The only error that may reach a client. Any other thrown value becomes INTERNAL_ERROR. */
 export class GatewayError extends Error {
   readonly code: ErrorCode;
   readonly status: number;
@@ -255,7 +255,7 @@ export class GatewayError extends Error {
   readonly proxyStatus: string | undefined;
 
   constructor(code: ErrorCode, options: GatewayErrorOptions = {}) {
-    const entry: CatalogueEntry = CATALOGUE[code];
+    const entry: CatalogEntry = CATALOG[code];
     super(options.message ?? `${entry.title}.`, { cause: options.cause });
     this.name = "GatewayError";
     this.code = code;
@@ -267,7 +267,7 @@ export class GatewayError extends Error {
     this.proxyStatus = options.proxyStatus ?? entry.proxyStatus;
   }
 
-  /** Any thrown value as a GatewayError; what is not one already becomes INTERNAL_ERROR with the cause kept for the log. */
+  /** Converts any thrown value. A value that is not a GatewayError becomes INTERNAL_ERROR with that value as its cause. */
   static from(thrown: unknown): GatewayError {
     return thrown instanceof GatewayError ? thrown : new GatewayError("INTERNAL_ERROR", { cause: thrown });
   }

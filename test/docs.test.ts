@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { PRESETS } from "../src/config/presets.ts";
 import { NOT_YET, settingsSchema } from "../src/config/settings.ts";
 import { CHECKS, SERVICE_CHECKS } from "../src/diagnostics/diagnostics.ts";
-import { CATALOGUE } from "../src/errors.ts";
+import { CATALOG } from "../src/errors.ts";
 import { referenceFiles } from "../src/generate-reference.ts";
 import { load, problemsOf, tempFolder } from "./config/temp-folder.ts";
 
@@ -22,7 +22,7 @@ describe("the generated reference", () => {
     for (const name of [...Object.keys(settingsSchema.shape), ...Object.keys(NOT_YET)]) {
       expect(files.get("docs/configuration.md")).toContain(`| \`${name}\` |`);
     }
-    for (const [code, { status }] of Object.entries(CATALOGUE)) {
+    for (const [code, { status }] of Object.entries(CATALOG)) {
       expect(files.get("docs/errors.md")).toContain(`| ${status} | \`${code}\` |`);
     }
   });
@@ -106,7 +106,7 @@ describe("the pages that people write", () => {
     const life = inRepository("docs/life-of-a-request.md");
     for (const step of ["identify", "authenticate", "authorize", "rate-limit", "record"])
       expect(life).toContain(`${step}.ts`);
-    for (const code of Object.keys(CATALOGUE)) expect(inRepository("docs/errors.md")).toContain(`\`${code}\``);
+    for (const code of Object.keys(CATALOG)) expect(inRepository("docs/errors.md")).toContain(`\`${code}\``);
   });
 });
 

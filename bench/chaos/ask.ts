@@ -4,7 +4,7 @@
  */
 import { type Agent, type IncomingMessage, request } from "node:http";
 import { WebSocket } from "ws";
-import { CATALOGUE } from "../../src/errors.ts";
+import { CATALOG } from "../../src/errors.ts";
 import { answerTo, uploadOf } from "./contents.ts";
 import { HUNG_MS } from "./limits.ts";
 import type { Ended } from "./tally.ts";
@@ -89,7 +89,7 @@ function judge(res: IncomingMessage, text: string, expected: string): Ended {
 
 /** A code of the catalogue with its status, and the body says the same. */
 function judgeRefusal(code: string, status: number, text: string): Ended {
-  const entry = CATALOGUE[code as keyof typeof CATALOGUE];
+  const entry = CATALOG[code as keyof typeof CATALOG];
   if (entry?.status !== status || !text.includes(`"code":"${code}"`)) {
     return {
       outcome: "wrong",

@@ -8,7 +8,7 @@ import type { StoredKey } from "../../src/callers/stored-key.ts";
 import { servicesFileJsonSchema } from "../../src/config/allowed-values.ts";
 import { createControlPlane } from "../../src/control-plane/app.ts";
 import type { ControlPlaneParts } from "../../src/control-plane/parts.ts";
-import { CATALOGUE, type ErrorCode } from "../../src/errors.ts";
+import { CATALOG, type ErrorCode } from "../../src/errors.ts";
 import type { AuditEntry } from "../../src/registry/audit.ts";
 import type { StoredService } from "../../src/registry/stored-service.ts";
 import { createMemoryStores } from "../../src/stores/open-stores.ts";
@@ -448,7 +448,7 @@ describe("/openapi.json", () => {
 
   test("knows every code of the catalogue, and each belongs to an operation", async () => {
     const { components } = await documentOf((await startGateway()).url);
-    const codes = Object.keys(CATALOGUE);
+    const codes = Object.keys(CATALOG);
     expect(components.schemas.Error.properties.code.enum).toEqual(codes);
     const answers = JSON.stringify(components.responses);
     expect(codes.filter((code) => !answers.includes(`"${code}"`))).toEqual([]);
@@ -547,13 +547,13 @@ describe("every answer is as it is documented", () => {
       started,
       headers === undefined ? refusal : { ...refusal, asked: { ...refusal.asked, headers } },
     );
-    expect([answer.status, answer.headers.get("x-proxy-error")]).toEqual([CATALOGUE[code].status, code]);
+    expect([answer.status, answer.headers.get("x-proxy-error")]).toEqual([CATALOG[code].status, code]);
     expectPromised(started.contract, operation, answer);
   });
 
   test("of every code", () => {
     const provoked = new Set(REFUSALS.map(({ code }) => code));
-    expect(Object.keys(CATALOGUE).filter((code) => !provoked.has(code as ErrorCode))).toEqual([]);
+    expect(Object.keys(CATALOG).filter((code) => !provoked.has(code as ErrorCode))).toEqual([]);
   });
 
   test("and one of another form would be seen", async () => {

@@ -3,11 +3,11 @@
  * Invariant: made of the catalogue and by the function that makes the real ones.
  */
 import { z } from "@hono/zod-openapi";
-import { CATALOGUE, type ErrorCode, GatewayError, type GatewayErrorOptions } from "../../errors.ts";
+import { CATALOG, type ErrorCode, GatewayError, type GatewayErrorOptions } from "../../errors.ts";
 import { errorAnswer } from "../../perimeter/error-answer.ts";
 import { type DescribedHeader, header } from "./operations.ts";
 
-const CODES = Object.keys(CATALOGUE) as [ErrorCode, ...ErrorCode[]];
+const CODES = Object.keys(CATALOG) as [ErrorCode, ...ErrorCode[]];
 
 /** The body of every refusal. */
 export const ErrorBody = z
@@ -114,8 +114,8 @@ export function refusalsOf(
 ): Record<string, { $ref: string }> {
   const refusals: Record<string, { $ref: string }> = {};
   const all = [...new Set(codes)].sort();
-  for (const status of new Set(all.map((code) => CATALOGUE[code].status))) {
-    const sorted = all.filter((code) => CATALOGUE[code].status === status);
+  for (const status of new Set(all.map((code) => CATALOG[code].status))) {
+    const sorted = all.filter((code) => CATALOG[code].status === status);
     const name = `${status}.${sorted.join(".")}`;
     define(name, () => describeRefusal(status, sorted));
     refusals[status] = { $ref: `#/components/responses/${name}` };
@@ -126,7 +126,7 @@ export function refusalsOf(
 function describeRefusal(status: number, codes: readonly ErrorCode[]) {
   const own = { properties: { status: { const: status }, code: { enum: codes } } };
   return {
-    description: codes.map((code) => `\`${code}\`: ${CATALOGUE[code].title}. ${CATALOGUE[code].hint}`).join("\n\n"),
+    description: codes.map((code) => `\`${code}\`: ${CATALOG[code].title}. ${CATALOG[code].hint}`).join("\n\n"),
     headers: headersOf(codes),
     content: {
       "application/json": {
@@ -145,7 +145,7 @@ function headersOf(codes: readonly ErrorCode[]): Record<string, DescribedHeader>
     "Cache-Control": header("`no-store`"),
   };
   const each = codes.map((code) => ({
-    ...("proxyStatus" in CATALOGUE[code] ? { "Proxy-Status": header("RFC 9209.") } : {}),
+    ...("proxyStatus" in CATALOG[code] ? { "Proxy-Status": header("RFC 9209.") } : {}),
     ...PARTICULARS[code]?.headers,
   }));
   for (const headers of each) {
