@@ -10,7 +10,7 @@ import { createMasks, type Masks } from "./composition/masks.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import type { Listener } from "./control-plane/parts.ts";
-import type { AtRest } from "./diagnostics/check.ts";
+import type { OfflineState } from "./diagnostics/check.ts";
 import type { Diagnostics } from "./diagnostics/diagnostics.ts";
 import type { Audit } from "./registry/audit.ts";
 import type { ReloadOutcome } from "./registry/reload-outcome.ts";
@@ -147,17 +147,17 @@ export interface RestingGateway {
  */
 export async function diagnoseAtRest(
   config: Config,
-  options: GatewayOptions & { readonly atRest: AtRest },
+  options: GatewayOptions & { readonly offline: OfflineState },
 ): Promise<RestingGateway> {
-  const { isSound } = options.atRest;
-  const served = isSound ? config : { ...config, services: new Map<string, Service>() };
+  const { isValid } = options.offline;
+  const served = isValid ? config : { ...config, services: new Map<string, Service>() };
   const logSink = { write() {}, flushSync() {} };
   const { lasting, generations, masks, closeAll } = await compose(served, { ...options, logSink });
   try {
     masks.add(config, config.services.values());
     generations.start(lasting);
     const diagnostics = await generations.current.diagnose();
-    return maskTexts({ diagnostics, services: isSound ? lasting.serviceChanges.list() : [] }, masks.all);
+    return maskTexts({ diagnostics, services: isValid ? lasting.serviceChanges.list() : [] }, masks.all);
   } finally {
     await closeAll(0);
   }

@@ -6,8 +6,8 @@
 import { isStoredKey } from "../callers/stored-key.ts";
 import type { GatewayOptions, GatewayStores } from "../composition/lasting-parts.ts";
 import { type Config, ConfigProblems, type ConfigReading, readConfig } from "../config/load-config.ts";
-import type { AtRest } from "../diagnostics/check.ts";
-import { leftOutAtRest } from "../diagnostics/diagnostics.ts";
+import type { OfflineState } from "../diagnostics/check.ts";
+import { checksSkippedOffline } from "../diagnostics/diagnostics.ts";
 import type { RestingGateway } from "../gateway.ts";
 import { isStoredService } from "../registry/stored-service.ts";
 import { findDataDirHolder } from "../stores/data-dir-lock.ts";
@@ -21,7 +21,7 @@ import { explainStartFailure, findAddressObstacle } from "./start-failure.ts";
 /** Builds a gateway's parts and looks at them: it comes from where gateways are made. @throws ConfigProblems */
 export type DiagnoseAtRest = (
   config: Config,
-  options: GatewayOptions & { readonly atRest: AtRest },
+  options: GatewayOptions & { readonly offline: OfflineState },
 ) => Promise<RestingGateway>;
 
 export interface ChecksAtRest extends RestingGateway {
@@ -66,11 +66,11 @@ function readAtRest(): ReadAtRest {
 async function checkReading(reading: ReadAtRest, diagnose: DiagnoseAtRest): Promise<ChecksAtRest> {
   const { config, problems } = reading;
   const { settings, managementListener: second } = config;
-  const isSound = problems.length === 0;
-  const { stores, problem } = lookAtStores(settings.DATA_DIR, isSound);
+  const isValid = problems.length === 0;
+  const { stores, problem } = lookAtStores(settings.DATA_DIR, isValid);
   const listeners = [{ host: settings.HOST, port: settings.PORT }, ...(second === undefined ? [] : [second])];
-  const atRest: AtRest = {
-    isSound,
+  const offline: OfflineState = {
+    isValid,
     listeners: nextListeners(config),
     stateProblem: reading.stateProblem ?? problem,
     findStateHolder: () => findDataDirHolder(settings.DATA_DIR),
@@ -81,21 +81,21 @@ async function checkReading(reading: ReadAtRest, diagnose: DiagnoseAtRest): Prom
     },
   };
   const load = () => {
-    if (!isSound) throw new ConfigProblems(problems);
+    if (!isValid) throw new ConfigProblems(problems);
     return config;
   };
-  return { ...(await diagnose(config, { stores, load, atRest })), leftOut: leftOutAtRest(atRest) };
+  return { ...(await diagnose(config, { stores, load, offline })), leftOut: checksSkippedOffline(offline) };
 }
 
-/** @param isSound otherwise what is stored is of no use: it is read by the configuration. */
+/** @param isValid otherwise what is stored is of no use: it is read by the configuration. */
 function lookAtStores(
   folder: string,
-  isSound: boolean,
+  isValid: boolean,
 ): { readonly stores: GatewayStores; readonly problem: string | undefined } {
   const empty = (): GatewayStores => ({ ...createMemoryStores(), folder });
   try {
     const stores: GatewayStores = lookAtFileStores(folder, isStoredService, isStoredKey);
-    return { stores: isSound ? stores : empty(), problem: undefined };
+    return { stores: isValid ? stores : empty(), problem: undefined };
   } catch (error) {
     return { stores: empty(), problem: unusable(error) };
   }

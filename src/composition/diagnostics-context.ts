@@ -33,7 +33,7 @@ export interface BoundListener extends Listener {
 
 /** What outlives a generation. */
 export interface DiagnosedProcess
-  extends Pick<DiagnosticsContext, "atRest" | "load" | "stateFolder" | "monitor" | "fingerprint" | "logger"> {
+  extends Pick<DiagnosticsContext, "offline" | "load" | "stateFolder" | "monitor" | "fingerprint" | "logger"> {
   readonly listeners: () => readonly BoundListener[];
   readonly metrics: Pick<Metrics, "refusals">;
   readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
@@ -51,7 +51,7 @@ export function createDiagnosticsContext(
     // Where it listens since it started: a reload moves nothing.
     config: { ...config, ...lasting.addresses },
     ...{ warnings, checkForUpdate, memory: readMemory, descriptors: readDescriptors, isInContainer: findContainer() },
-    ...{ load: lasting.load, atRest: lasting.atRest },
+    ...{ load: lasting.load, offline: lasting.offline },
     services: () =>
       [...upstreams.values()].map(({ service, prepared, dialOptions }) => ({
         ...{ service, isTlsStrict: dialOptions.isTlsStrict },

@@ -16,7 +16,7 @@ import { createDryRun } from "../data-plane/dry-run/dry-run.ts";
 import { fetchJson } from "../data-plane/forward/fetch-json.ts";
 import { probe } from "../data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "../data-plane/pipeline.ts";
-import type { AtRest } from "../diagnostics/check.ts";
+import type { OfflineState } from "../diagnostics/check.ts";
 import { createDiagnostics, type Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { KeyLimits } from "../limits/key-limits.ts";
 import { createClientView } from "../perimeter/client-view.ts";
@@ -54,7 +54,7 @@ export interface LastingParts
   /** DATA_DIR; undefined where state is in memory. */
   readonly stateFolder: string | undefined;
   /** Undefined in a gateway that runs. */
-  readonly atRest: AtRest | undefined;
+  readonly offline: OfflineState | undefined;
   readonly listeners: () => readonly BoundListener[];
   /** Where it listens since it started: a reload moves nothing. */
   readonly addresses: Pick<Config, "isLoopback" | "managementListener">;

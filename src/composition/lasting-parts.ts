@@ -11,7 +11,7 @@ import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Listener } from "../control-plane/parts.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
 import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
-import type { AtRest } from "../diagnostics/check.ts";
+import type { OfflineState } from "../diagnostics/check.ts";
 import { createEchoUpstream } from "../echo-upstream.ts";
 import { createKeyLimits } from "../limits/key-limits.ts";
 import { createInstance } from "../perimeter/instance.ts";
@@ -39,7 +39,7 @@ export interface GatewayOptions {
   /** Where changes are kept; in memory when left out. They are closed with the gateway. */
   readonly stores?: GatewayStores;
   /** For parts that are built to be looked at, and never listen. */
-  readonly atRest?: AtRest;
+  readonly offline?: OfflineState;
 }
 
 export type GatewayStores = Stores<StoredService, AuditEntry, StoredKey>;
@@ -96,7 +96,7 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
     onForgotten: (subject) => void audit.record(BY_ITSELF, { action: "key.forget", subject }),
   });
   issuedKeys.onEnd((_, digest) => tunnels.endThoseOfKey(digest));
-  const ownListeners = () => options.atRest?.listeners ?? open.flatMap(({ server }) => server.boundTo() ?? []);
+  const ownListeners = () => options.offline?.listeners ?? open.flatMap(({ server }) => server.boundTo() ?? []);
   const serviceChanges = createServiceChanges({
     config: () => generations.current.config,
     registry: () => generations.current.registry,
@@ -122,7 +122,7 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
       ownListeners,
     },
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
-    ...{ load: options.load ?? (() => config), atRest: options.atRest },
+    ...{ load: options.load ?? (() => config), offline: options.offline },
     ...{ keyUsage: stores.keyUsage, lockOut: createLockOut(), keyLimits: createKeyLimits() },
     keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },

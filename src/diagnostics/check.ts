@@ -106,9 +106,9 @@ export interface BoundListener {
 }
 
 /** What a start would meet, where no gateway runs. */
-export interface AtRest {
+export interface OfflineState {
   /** Whether it could serve by the configuration; where it could not, there are no services in it. */
-  readonly isSound: boolean;
+  readonly isValid: boolean;
   /** Where it would listen. */
   readonly listeners: readonly { readonly address: string; readonly port: number }[];
   /** What keeps it from listening, in words. */
@@ -122,7 +122,7 @@ export interface AtRest {
 /** Where the checks look. */
 export interface DiagnosticsContext {
   /** Undefined in a gateway that runs. */
-  readonly atRest?: AtRest | undefined;
+  readonly offline?: OfflineState | undefined;
   /** What is served by. */
   readonly config: Config;
   /** Of the configuration and of what was added to it. */

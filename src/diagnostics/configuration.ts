@@ -32,7 +32,7 @@ export const configuration: Check = {
   id: "config",
   looksAt: "the services file and the variables, read anew and compared with what is served",
   finds: FINDS,
-  async run({ config, warnings, load, atRest }) {
+  async run({ config, warnings, load, offline }) {
     const problems: Problem[] = [];
     let invalid: readonly string[] = [];
     let changed: readonly string[] = [];
@@ -42,7 +42,7 @@ export const configuration: Check = {
       if (!(error instanceof ConfigProblems)) throw error;
       invalid = error.problems;
       problems.push({
-        find: atRest === undefined ? FINDS.invalid : FINDS.broken,
+        find: offline === undefined ? FINDS.invalid : FINDS.broken,
         words: `the configuration on the disk has ${plural(invalid.length, "problem")}`,
       });
     }
@@ -50,7 +50,7 @@ export const configuration: Check = {
       problems.push({ find: FINDS.changed, words: `changed since it was read: ${changed.join(", ")}` });
     if (warnings.length > 0) problems.push({ find: FINDS.warned, words: plural(warnings.length, "warning") });
     const { path, state } = config.configFile;
-    const fine = atRest === undefined ? "nothing has changed since it was read" : "a gateway would start with it";
+    const fine = offline === undefined ? "nothing has changed since it was read" : "a gateway would start with it";
     return conclude(problems, `${state === "read" ? path : "no services file"}; ${fine}`, {
       ...{ file: path, state },
       ...{ problems: invalid, changed, warnings },

@@ -21,14 +21,14 @@ export const cors: Check = {
   needs: "configuration",
   looksAt: "the origins of web pages that asked, against CORS_ORIGINS",
   finds: FINDS,
-  run({ config, refusedOrigins, atRest }) {
+  run({ config, refusedOrigins, offline }) {
     const { CORS_ENABLED, CORS_ORIGINS } = config.settings;
     const refused = [...refusedOrigins].map(([origin, count]) => ({ origin, count }));
     const problems: Problem[] = refused.map(({ origin, count }) => {
       const find = !CORS_ENABLED && CORS_ORIGINS.includes(origin) ? FINDS.off : FINDS.unlisted;
       return { find, words: `a page of ${origin} asked ${plural(count, "time")} and may not read the answers` };
     });
-    const fine = atRest === undefined ? "no page of an unlisted origin has asked" : "only a running gateway is asked";
+    const fine = offline === undefined ? "no page of an unlisted origin has asked" : "only a running gateway is asked";
     return conclude(problems, fine, {
       enabled: CORS_ENABLED,
       origins: CORS_ORIGINS,

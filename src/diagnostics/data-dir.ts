@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { access, constants, mkdtemp, open, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type AtRest, type Check, conclude, type Problem, type Verdict } from "./check.ts";
+import { type Check, conclude, type OfflineState, type Problem, type Verdict } from "./check.ts";
 
 const FINDS = {
   unwritable: {
@@ -38,11 +38,11 @@ export const dataDir: Check = {
   id: "data-dir",
   looksAt: "the folder for run-time state: a small file is written there and taken away again",
   finds: FINDS,
-  async run({ stateFolder: path, atRest }) {
+  async run({ stateFolder: path, offline }) {
     if (path === undefined) return conclude([], "state is kept in memory only", { path: null });
-    if (atRest !== undefined && !existsSync(path)) return ofAbsent(path);
-    const holder = await atRest?.findStateHolder();
-    const problems = atRest === undefined ? [] : obstacles(path, atRest, holder);
+    if (offline !== undefined && !existsSync(path)) return ofAbsent(path);
+    const holder = await offline?.findStateHolder();
+    const problems = offline === undefined ? [] : obstacles(path, offline, holder);
     const code = await tryToWrite(path);
     if (code !== undefined) {
       const unwritable = { find: FINDS.unwritable, words: `writing to ${path} failed with ${code}` };
@@ -59,7 +59,7 @@ export const dataDir: Check = {
   },
 };
 
-function obstacles(path: string, { stateProblem }: AtRest, holder: string | undefined): Problem[] {
+function obstacles(path: string, { stateProblem }: OfflineState, holder: string | undefined): Problem[] {
   return [
     ...(holder === undefined
       ? []

@@ -6,13 +6,13 @@ import type { RecentError } from "../telemetry/recent-errors.ts";
 import { Turns } from "../turns.ts";
 import { auth } from "./auth.ts";
 import {
-  type AtRest,
   type Check,
   type CheckResult,
   conclude,
   type DiagnosedService,
   type DiagnosticsContext,
   isInUse,
+  type OfflineState,
   type ServiceCheck,
   type Verdict,
 } from "./check.ts";
@@ -148,14 +148,14 @@ async function beginAll(context: DiagnosticsContext, begin: Begin): Promise<void
 }
 
 /** Where no gateway runs, what only a running one can tell is not guessed at. */
-function canRun({ needs }: Check | ServiceCheck, atRest: AtRest | undefined): boolean {
-  return atRest === undefined || needs === undefined || (needs === "configuration" && atRest.isSound);
+function canRun({ needs }: Check | ServiceCheck, offline: OfflineState | undefined): boolean {
+  return offline === undefined || needs === undefined || (needs === "configuration" && offline.isValid);
 }
 
 /** Ids of the checks that are not run where no gateway runs. */
-export function leftOutAtRest(atRest: AtRest): string[] {
+export function checksSkippedOffline(offline: OfflineState): string[] {
   const ids = [...CHECKS.map((check) => [check, check.id] as const), ...ofAnyService()];
-  return ids.filter(([check]) => !canRun(check, atRest)).map(([, id]) => id);
+  return ids.filter(([check]) => !canRun(check, offline)).map(([, id]) => id);
 }
 
 const ofAnyService = () => SERVICE_CHECKS.map((check) => [check, `${check.id}:<service>`] as const);
@@ -197,7 +197,7 @@ async function within(
     };
   });
   await beginAll((check, id, run) => {
-    if (!canRun(check, context.atRest)) return;
+    if (!canRun(check, context.offline)) return;
     const begun: Begun = { id, outcome: undefined };
     all.push(begun);
     underWay += 1;

@@ -23,7 +23,7 @@ export const latency: ServiceCheck = {
   needs: "configuration",
   looksAt: "how long each upstream in use takes, for the last requests and for one look",
   finds: FINDS,
-  async run({ service, times }, { monitor, atRest }, looks) {
+  async run({ service, times }, { monitor, offline }, looks) {
     const look = await looks.of(service.key);
     const limit = Math.min(SLOW_MS, service.timeoutMs / 2);
     const problems: Problem[] = [];
@@ -36,7 +36,7 @@ export const latency: ServiceCheck = {
     }
     const { eventLoopDelay } = monitor.sample;
     // Of the gateway, that is: at rest it would be that of who looks.
-    if (atRest === undefined && eventLoopDelay > LOOP_MS) {
+    if (offline === undefined && eventLoopDelay > LOOP_MS) {
       problems.push({
         find: FINDS.loop,
         words: `the gateway's event loop is late by ${Math.round(eventLoopDelay)} ms`,
@@ -50,7 +50,7 @@ export const latency: ServiceCheck = {
           count === 0 ? null : { toHeadersMs: Math.round(toHeadersMs), bodyMs: Math.round(bodyMs), requests: count },
         phases: look?.phases ?? null,
         timeoutMs: service.timeoutMs,
-        eventLoopDelayMs: atRest === undefined ? Math.round(eventLoopDelay) : null,
+        eventLoopDelayMs: offline === undefined ? Math.round(eventLoopDelay) : null,
       },
     );
   },

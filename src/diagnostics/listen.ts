@@ -2,11 +2,11 @@
 import { existsSync } from "node:fs";
 import { isIPv6 } from "node:net";
 import {
-  type AtRest,
   type BoundListener,
   type Check,
   conclude,
   type DiagnosticsContext,
+  type OfflineState,
   type Problem,
   type Verdict,
 } from "./check.ts";
@@ -29,32 +29,32 @@ export const listen: Check = {
   looksAt: "the addresses that the gateway listens on",
   finds: FINDS,
   run(context) {
-    if (context.atRest === undefined) return verdictOf(context);
-    return context.atRest.findAddressObstacle().then((obstacle) => verdictOf(context, obstacle));
+    if (context.offline === undefined) return verdictOf(context);
+    return context.offline.findAddressObstacle().then((obstacle) => verdictOf(context, obstacle));
   },
 };
 
 /** @param obstacle what keeps a start from listening. */
 function verdictOf(context: DiagnosticsContext, obstacle?: string): Verdict {
-  const { config, isInContainer, atRest } = context;
+  const { config, isInContainer, offline } = context;
   const bound = context.listeners();
   const places = placesOf(context, bound);
   const taken = obstacle === undefined ? [] : [{ find: FINDS.taken, words: obstacle }];
   return conclude(
-    [...taken, ...(isInContainer ? hidden(config, places, atRest) : [])],
-    `${verb(atRest)} on ${places.join(" and ")}`,
+    [...taken, ...(isInContainer ? hidden(config, places, offline) : [])],
+    `${verb(offline)} on ${places.join(" and ")}`,
     { listeners: bound, loopback: config.isLoopback, container: isInContainer },
   );
 }
 
-const verb = (atRest: AtRest | undefined) => (atRest === undefined ? "it listens" : "a start can listen");
+const verb = (offline: OfflineState | undefined) => (offline === undefined ? "it listens" : "a start can listen");
 
 /** The main one first. */
-function placesOf({ config, atRest }: DiagnosticsContext, bound: readonly BoundListener[]): string[] {
+function placesOf({ config, offline }: DiagnosticsContext, bound: readonly BoundListener[]): string[] {
   const { settings, managementListener: second } = config;
   const wanted = [{ address: settings.HOST, port: settings.PORT }];
   if (second !== undefined) wanted.push({ address: second.host, port: second.port });
-  return (atRest === undefined ? bound : wanted).map(({ address, port }) =>
+  return (offline === undefined ? bound : wanted).map(({ address, port }) =>
     isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`,
   );
 }
@@ -63,11 +63,11 @@ function placesOf({ config, atRest }: DiagnosticsContext, bound: readonly BoundL
 function hidden(
   { isLoopback, managementListener: second }: DiagnosticsContext["config"],
   [main, management]: readonly string[],
-  atRest: AtRest | undefined,
+  offline: OfflineState | undefined,
 ): Problem[] {
   if (!isLoopback) return [];
   const isAll = second === undefined || second.isLoopback;
-  const what = isAll ? `it ${atRest === undefined ? "listens" : "would listen"}` : "/proxy is";
+  const what = isAll ? `it ${offline === undefined ? "listens" : "would listen"}` : "/proxy is";
   const rest = isAll ? "" : `; /manage is on ${management}, which may be reached from outside`;
   const words = `${what} on ${main} inside a container: only what shares the container's network reaches it${rest}`;
   return [{ find: FINDS.loopback, words }];
