@@ -1,6 +1,6 @@
 /**
- * The listener and the fork: `/proxy/<service>` to the data plane, everything else to the control plane.
- * Invariant: what the parser itself refuses is answered in the gateway's own form too, or the connection is cut.
+ * The listener, and the fork between the planes: `/proxy/<service>` goes to the data plane, everything else to the control plane.
+ * Invariant: a message that the parser refuses gets a response in the gateway's own form too, or its connection is closed.
  */
 import { type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
@@ -8,27 +8,27 @@ import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
-import { isProxied } from "./perimeter/client-request.ts";
 import { type ConnectionLimits, type Connections, createConnections } from "./perimeter/connections.ts";
-import { createEarlyRefusals, type EarlyRefusalParts } from "./perimeter/early-refusals.ts";
-import { emptyQueue } from "./perimeter/empty-queue.ts";
+import { drainListener } from "./perimeter/drain-listener.ts";
 import { findMalformed, hasBody, methodRefused } from "./perimeter/framing.ts";
 import { discardRest, linger } from "./perimeter/linger.ts";
 import {
   createParser,
+  isProxied,
   originOfOverflow,
   type ParserError,
   type ParserTimes,
   parserRefusal,
 } from "./perimeter/parser.ts";
+import { createEarlyRefusals, type EarlyRefusalParts } from "./perimeter/refusals.ts";
 
-/** @param head of a WebSocket handshake: what the client sent behind it. */
+/** @param head of a WebSocket handshake: the bytes that the client sent after it. */
 type DataPlane = (req: IncomingMessage, res: ServerResponse, connections: Connections, head?: Buffer) => Promise<void>;
 
 export interface ServerParts extends EarlyRefusalParts {
   readonly times: ParserTimes;
   readonly limits: ConnectionLimits;
-  /** Undefined for a listener that is for operators only. */
+  /** Undefined for a listener for operators only. */
   readonly dataPlane: DataPlane | undefined;
   /** The control plane's `fetch`. */
   readonly controlPlane: Parameters<typeof getRequestListener>[0];
@@ -40,13 +40,13 @@ const IDLE_SWEEP_MS = 20;
 /** One listener and its client sockets. */
 export interface GatewayServer {
   readonly connections: Connections;
-  /** Resolves to its URL. @throws what node:net raised: port in use, no such address. */
+  /** Resolves to its URL. @throws node:net's error: port in use, no such address. */
   listen(port: number, host: string): Promise<string>;
-  /** Undefined while it does not listen. */
+  /** Undefined while the server does not listen. */
   boundTo(): { readonly address: string; readonly port: number } | undefined;
-  /** Once nobody is half-way in: a matter of milliseconds. */
+  /** Waits, for milliseconds, until no client is in the accept queue. */
   stopListening(): Promise<void>;
-  /** Ends the listener at once and, within `timeoutMs`, what is in flight. Resolves to the number of connections that had to be cut. */
+  /** Stops listening at once and gives requests in flight `timeoutMs` to end. Resolves to the number of connections that had to be cut. */
   close(timeoutMs: number): Promise<number>;
 }
 
@@ -55,27 +55,27 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   const refusals = createEarlyRefusals(parts);
   const controlPlane = getRequestListener(parts.controlPlane, {
     overrideGlobalObjects: false,
-    // For HTTP/1.0 without a Host, as balancers check health.
+    // For HTTP/1.0 without a Host, which load balancers use for health checks.
     hostname: "localhost",
-    // Asked for targets that no URL can be made of, such as `/\\host`.
+    // Called for targets that are no valid URL, such as `/\\host`.
     errorHandler: () => refusals.response(new GatewayError("INVALID_PATH")),
   });
   const order = createAnswerOrder();
   const failed = new WeakSet<Duplex>();
   const upgraded = new WeakSet<Duplex>();
 
-  /** While the moment to stop listening is looked for. */
+  /** Set while the server waits for the moment to stop listening. */
   let pause: Promise<void> | undefined;
-  /** From when it does not listen any more: resolves when its last connection has ended. */
+  /** Set once the server no longer listens: resolves when its last connection has ended. */
   let closed: Promise<void> | undefined;
 
-  const server = createParser(parts.times, (req, res) => order.serveInTurn(req, res, admit));
+  const server = createParser(parts.times, (req, res) => order.serveInOrder(req, res, admit));
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
-    order.serveInTurn(req, res, () => refusals.answer(req, res, new GatewayError("EXPECTATION_FAILED"))),
+    order.serveInOrder(req, res, () => refusals.send(req, res, new GatewayError("EXPECTATION_FAILED"))),
   );
   server.on("connect", onConnect);
   server.on("clientError", onClientError);
-  // Without a listener node:http takes no upgrade at all.
+  // Without a listener node:http treats no request as an upgrade.
   if (dataPlane !== undefined) server.on("upgrade", onUpgrade);
   const connections = createConnections(server, parts.limits, (socket) => {
     return upgraded.has(socket) ? false : order.lastOf(socket)?.closed;
@@ -86,7 +86,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     boundTo: () => (server.address() as AddressInfo | null) ?? undefined,
     async stopListening() {
       if (!server.listening) return;
-      pause = emptyQueue(server);
+      pause = drainListener(server);
       await pause;
       pause = undefined;
       closed ??= stop(server);
@@ -98,7 +98,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     },
   };
 
-  /** Who waits for an answer opens no further connection, so that the moment comes: it is a matter of milliseconds. */
+  /** While the server waits to stop listening, requests wait too: a client that waits for a response opens no further connection. */
   function admit(req: IncomingMessage, res: ServerResponse): void {
     if (pause === undefined) serve(req, res);
     else void pause.then(() => (req.socket.destroyed ? undefined : serve(req, res)));
@@ -108,21 +108,21 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     const url = req.url as string;
     if (isProxied(url) && dataPlane !== undefined) return proxy(req, res);
     const malformed = findMalformed(req);
-    if (malformed !== undefined) return refusals.answer(req, res, malformed);
+    if (malformed !== undefined) return refusals.send(req, res, malformed);
     if (connections.isSurplus(req.socket)) res.shouldKeepAlive = false;
     if (hasBody(req)) res.once("finish", () => discardRest(req));
     void controlPlane(req, res);
   }
 
   function proxy(req: IncomingMessage, res: ServerResponse, head?: Buffer): void {
-    // It answers for its own errors; what escapes it all the same ends this connection, not the process.
+    // The data plane handles its own errors; one that escapes ends this connection, not the process.
     dataPlane?.(req, res, connections, head).catch((error: unknown) => {
-      parts.logger.error({ err: error }, "an exchange was lost");
+      parts.logger.error({ err: error }, "an exchange failed with an unhandled error");
       req.socket.destroy();
     });
   }
 
-  /** node:http has let go of the socket, but a refusal is an answer like any other, and the last one on it. */
+  /** node:http has detached the socket, but a refused upgrade is a normal response, the last one on its connection. */
   function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     upgraded.add(socket);
     socket.on("error", () => socket.destroy());
@@ -137,25 +137,25 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     proxy(req, res, head);
   }
 
-  /** node:http has let go of the socket: an answer that is still to come on it could neither be sent nor waited for. */
+  /** node:http has detached the socket: a response that is still pending on it can neither be sent nor awaited. */
   function onConnect(req: IncomingMessage, socket: Duplex): void {
     if (order.lastOf(socket)?.closed ?? true) refusals.write(socket, methodRefused("CONNECT"), req);
     else socket.destroy();
   }
 
-  /** A parse error must not be answered into the middle of, or in front of, another answer on the same connection. */
+  /** The response to a parse error must not be written into, or before, another response on the same connection. */
   function onClientError(error: ParserError, socket: Duplex): void {
-    // The parser fails anew with every chunk that follows.
+    // The parser fails again with every chunk that follows.
     if (failed.has(socket)) return;
     failed.add(socket);
     const last = order.lastOf(socket);
     if (error.code === "ECONNRESET") socket.destroy();
     else if (last === undefined || last.closed) refuseUnread(socket, error);
-    // Refused already, by the handler that runs before the parser's own check: let that answer out.
+    // Refused already, by the handler that runs before the parser's own check: let that response out.
     else if (last.writableEnded) (socket as Socket).destroySoon();
-    // What is broken is the message behind it.
+    // The malformed message is the one after this request.
     else if (last.req.complete) last.once("close", () => refuseUnread(socket, error));
-    // Nothing of it went on to anybody: it can be answered for, where a body on its way to an upstream is cut off.
+    // Nothing of it was forwarded: it can get a response. A body on its way to an upstream is cut off instead.
     else if (!last.headersSent && !isProxied(last.req.url as string)) {
       refusals.write(socket, parserRefusal(error.code), last.req);
     } else socket.destroy();
@@ -182,7 +182,7 @@ function stop(server: Server): Promise<void> {
 }
 
 async function end(closed: Promise<void>, connections: Connections, timeoutMs: number): Promise<number> {
-  // stop() ended connections that were idle then; those that still answer become idle later and would be kept.
+  // stop() closed the connections that were idle then; the busy ones become idle later and would stay open.
   const sweep = setInterval(() => connections.closeIdle(), IDLE_SWEEP_MS);
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<number>((resolve) => {

@@ -6,7 +6,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { GatewayError } from "../errors.ts";
-import { errorAnswer, errorResponse } from "../perimeter/error-answer.ts";
+import { errorResponse, toFetchResponse } from "../perimeter/refusals.ts";
 import { addAuthStatusRoute } from "./auth-status.ts";
 import { addDocsPage } from "./docs/docs-page.ts";
 import { addHealthRoutes } from "./health.ts";
@@ -94,5 +94,5 @@ function refuseMethod(method: string, allowed: readonly string[]): GatewayError 
 function answer(context: Context<ControlEnv>, parts: ControlPlaneParts, error: GatewayError): Response {
   const { incoming } = context.env;
   const request = { requestId: context.get("requestId"), path: incoming.url?.split("?", 1)[0] };
-  return errorResponse(errorAnswer(error, request, parts.logger.maskKeys), context.req.method);
+  return toFetchResponse(errorResponse(error, request, parts.logger.maskKeys), context.req.method);
 }

@@ -3,9 +3,9 @@ import { STATUS_CODES } from "node:http";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { GatewayError } from "../errors.ts";
 import type { Cors } from "../perimeter/cors.ts";
-import { errorAnswer } from "../perimeter/error-answer.ts";
 import type { Instance } from "../perimeter/instance.ts";
 import { discardRest, lingerBeforeClose } from "../perimeter/linger.ts";
+import { errorResponse } from "../perimeter/refusals.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { cutAnswer } from "./client-connection.ts";
 import type { Exchange } from "./exchange.ts";
@@ -41,7 +41,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
     cutAnswer(req, req.httpVersionMinor > 0);
     return;
   }
-  const { status, headers, body } = errorAnswer(
+  const { status, headers, body } = errorResponse(
     error,
     {
       requestId: exchange.id,

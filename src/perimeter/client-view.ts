@@ -1,6 +1,6 @@
 /**
- * The client as far as it can be believed: its address, and the URL by which it knows the gateway.
- * Invariant: `X-Forwarded-*` counts only from peers in TRUST_PROXY.
+ * What the gateway knows about a client: its address, and the public URL that it used.
+ * Invariant: `X-Forwarded-*` is read only from peers in TRUST_PROXY.
  */
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
@@ -12,7 +12,7 @@ export interface ClientView {
   /** Whether a peer with this address is in TRUST_PROXY. */
   isTrustedPeer(address: string): boolean;
   addressOf(req: IncomingMessage): string;
-  /** `http://gateway:3420` without a trailing slash; empty when the Host is not to be believed. */
+  /** `http://gateway:3420` without a trailing slash; empty when the Host is not trusted. */
   publicBaseOf(req: IncomingMessage): string;
   /** A correct `X-Forwarded-*` and `Forwarded` (RFC 7239) set, as a flat list. */
   forwardedHeaders(req: IncomingMessage): string[];
@@ -24,9 +24,9 @@ export function createClientView(
 ): ClientView {
   const { TRUST_PROXY, PUBLIC_URL, ALLOWED_HOSTS } = settings;
   const trusts = TRUST_PROXY === undefined ? undefined : proxyAddr.compile(TRUST_PROXY);
-  // On an open plane the guard has checked the Host; behind a key every well-formed one is served unless names are listed.
+  // On an open plane the guard has checked the Host; with a key every well-formed Host is accepted unless names are listed.
   const hosts = createHostList(ALLOWED_HOSTS);
-  const isBelieved = (host: string) => (ALLOWED_HOSTS === undefined && isProxyPlaneProtected()) || hosts.has(host);
+  const isTrustedHost = (host: string) => (ALLOWED_HOSTS === undefined && isProxyPlaneProtected()) || hosts.has(host);
 
   const peerOf = (req: IncomingMessage) => withoutMapping(req.socket.remoteAddress ?? "");
   const addressOf = (req: IncomingMessage) =>
@@ -49,7 +49,7 @@ export function createClientView(
     publicBaseOf(req) {
       if (PUBLIC_URL !== undefined) return PUBLIC_URL;
       const host = hostOf(req);
-      return host !== undefined && isBelieved(host) ? `${protocolOf(req)}://${host}` : "";
+      return host !== undefined && isTrustedHost(host) ? `${protocolOf(req)}://${host}` : "";
     },
     forwardedHeaders(req) {
       const address = addressOf(req);
@@ -70,15 +70,15 @@ export function createClientView(
   };
 }
 
-/** A socket that listens on :: shows IPv4 peers in their mapped form. */
+/** A socket that listens on :: reports IPv4 peers in their mapped form. */
 function withoutMapping(address: string): string {
   if (address.charCodeAt(0) !== 58 /* : */) return address;
   return /^::ffff:\d/i.test(address) ? address.slice("::ffff:".length) : address;
 }
 
 /**
- * The address of an entry of X-Forwarded-For, which some balancers write with the client's port; undefined for text that
- * is none, so that it is neither counted apart nor written into `Forwarded`.
+ * The address in an X-Forwarded-For entry, which some load balancers write with the client's port. Undefined for text that
+ * is not an address, so that it is neither counted as a client nor written into `Forwarded`.
  */
 function plainAddress(entry: string | undefined): string | undefined {
   const match = /^"?(?:\[([^\]]*)\](?::\d+)?|([\d.]+):\d+)"?$/.exec(entry ?? "");

@@ -1,20 +1,30 @@
 /**
- * The client sockets of one listener: counted, capped, and closed when it ends or when nobody reads them.
- * Invariant: a socket beyond a cap is not reset without a word. It may ask once, to be told that there is no room or
- * that the gateway lives; and there is a bound to those, too.
+ * The client sockets of one listener: counted, capped, and closed when the listener ends or their client stops reading.
+ * Invariant: a socket over a cap is not reset silently. It may send one request, and learns from the response that the cap
+ * is reached or that the gateway is alive. The number of these surplus sockets is capped, too.
  */
 import type { Server } from "node:http";
 import type { Socket } from "node:net";
 import { addressKey } from "../limits/address-key.ts";
-import { AddressCounts } from "./address-counts.ts";
 import { createStallSweep } from "./stall-sweep.ts";
-import { type ConnectionCap, SURPLUS_LIMIT, Surplus } from "./surplus.ts";
 
 /** A connection younger than this, ms, may have its first request on the way. */
 const UNUSED_MS = 200;
 
-/** The same for one that has sent a part of it, ms: half a head must not hold up the end. */
+/** The same for a connection that has sent part of a request head, ms: an incomplete head must not delay shutdown. */
 const HEAD_MS = 1_000;
+
+/** Surplus sockets that are accepted. */
+const SURPLUS_LIMIT = 256;
+
+/** Surplus sockets accepted from one address, so that the rest remain for other addresses. */
+const SURPLUS_LIMIT_PER_ADDRESS = 16;
+
+/** How long a surplus socket has to send its request and to read the response, ms. */
+const SURPLUS_MS = 5_000;
+
+/** The setting that holds the cap. */
+type ConnectionCap = "MAX_CONNECTIONS" | "MAX_CONNECTIONS_PER_ADDRESS";
 
 export interface ConnectionLimits {
   /** MAX_CONNECTIONS. */
@@ -23,11 +33,11 @@ export interface ConnectionLimits {
   readonly perAddress: number;
   /** SEND_TIMEOUT, ms. */
   readonly sendTimeoutMs: number;
-  /** Whether many clients may be behind this peer: it is in TRUST_PROXY. */
+  /** Whether this peer may forward many clients: it is in TRUST_PROXY. */
   isTrustedPeer(address: string): boolean;
 }
 
-/** The cap that a socket is beyond. */
+/** The cap that a socket is over. */
 export interface ConnectionExcess {
   readonly gauge: "connections" | "connectionsOfAddress";
   readonly value: number;
@@ -42,60 +52,61 @@ export interface Connections {
   readonly limit: number;
   /** 0 for no cap. */
   readonly limitPerAddress: number;
-  /** Beyond a cap: its answer ends it, and nothing is proxied on it. */
+  /** True for a socket over a cap: its first response ends it, and nothing is proxied on it. */
   isSurplus(socket: Socket): boolean;
-  /** Which cap, for one that is. */
+  /** The cap that a surplus socket is over. */
   excessOf(socket: Socket): ConnectionExcess | undefined;
-  /** Closes those that carry nothing now. */
+  /** Closes the connections without a request. */
   closeIdle(): void;
-  /** Ends all, whatever they carry. */
+  /** Ends all connections, busy ones included. */
   destroyAll(): void;
 }
 
-interface Known {
+interface OpenSocket {
   /** On the clock of performance.now(), ms. */
   readonly acceptedAt: number;
-  /** What its address is counted under; undefined for one that is not counted. */
+  /** What its address is counted under; undefined for a socket that is not counted. */
   readonly addressKey: string | undefined;
 }
 
-/** @param isIdle true when all that a socket asked for is answered and handed over; undefined before it has asked for anything. */
+/** @param isIdle true when every response on the socket has been handed over; undefined before its first request. */
 export function createConnections(
   server: Server,
   limits: ConnectionLimits,
   isIdle: (socket: Socket) => boolean | undefined,
 ): Connections {
-  const sockets = new Map<Socket, Known>();
-  const surplus = new Surplus();
-  const ofAddress = new AddressCounts();
+  const sockets = new Map<Socket, OpenSocket>();
+  const surplus = new SurplusSockets();
+  const countsByAddress = new AddressCounts();
   server.maxConnections = limits.all + SURPLUS_LIMIT;
   server.on("connection", (socket: Socket) => {
     const key = countedKey(socket, limits);
-    const beyondAddress = key === undefined ? 0 : ofAddress.of(key) + 1 - limits.perAddress;
-    const cap = findExceeded(beyondAddress);
-    if (cap !== undefined && !surplus.hasRoom(beyondAddress)) {
+    const overAddressCap = key === undefined ? 0 : countsByAddress.of(key) + 1 - limits.perAddress;
+    const cap = findExceeded(overAddressCap);
+    if (cap !== undefined && !surplus.hasRoom(overAddressCap)) {
       socket.destroy();
       return;
     }
     sockets.set(socket, { acceptedAt: performance.now(), addressKey: key });
-    if (key !== undefined) ofAddress.enter(key);
+    if (key !== undefined) countsByAddress.enter(key);
     if (cap !== undefined) surplus.admit(socket, cap);
     socket.once("close", () => {
       sockets.delete(socket);
-      if (key !== undefined) ofAddress.leave(key);
+      if (key !== undefined) countsByAddress.leave(key);
     });
   });
   server.once("listening", () => {
-    // By a reset: an answer that only its end frames must not look whole, and what the kernel still holds is let go of.
+    // By a reset: a response that only the connection's end would frame must not look complete, and the kernel drops what it
+    // still holds.
     const end = (socket: Socket) => socket.resetAndDestroy();
     const sweep = createStallSweep(limits.sendTimeoutMs, () => sockets.keys(), end);
     server.once("close", sweep.stop);
   });
 
-  /** Those that are told of the cap by address keep nobody else out. */
-  function findExceeded(beyondAddress: number): ConnectionCap | undefined {
-    if (beyondAddress > 0) return "MAX_CONNECTIONS_PER_ADDRESS";
-    return sockets.size - surplus.ofAddresses >= limits.all ? "MAX_CONNECTIONS" : undefined;
+  /** Surplus sockets of single addresses do not count towards MAX_CONNECTIONS: they must not keep other clients out. */
+  function findExceeded(overAddressCap: number): ConnectionCap | undefined {
+    if (overAddressCap > 0) return "MAX_CONNECTIONS_PER_ADDRESS";
+    return sockets.size - surplus.overAddressCap >= limits.all ? "MAX_CONNECTIONS" : undefined;
   }
 
   function excessOf(socket: Socket): ConnectionExcess | undefined {
@@ -105,12 +116,12 @@ export function createConnections(
       const value = sockets.size;
       return { gauge: "connections", value, limit: limits.all, setting, words: `${value} connections are open` };
     }
-    const value = ofAddress.of(sockets.get(socket)?.addressKey ?? "");
+    const value = countsByAddress.of(sockets.get(socket)?.addressKey ?? "");
     const words = `${value} connections of ${socket.remoteAddress} are open`;
     return { gauge: "connectionsOfAddress", value, limit: limits.perAddress, setting, words };
   }
 
-  // node:http's own would destroy a socket that an answer is still flowing out of, and keep one that was never used.
+  // node:http's own method would destroy a socket whose response is still being sent, and leave a never-used one open.
   server.closeIdleConnections = () => {
     const now = performance.now();
     for (const [socket, { acceptedAt }] of sockets) {
@@ -134,8 +145,67 @@ export function createConnections(
   };
 }
 
-/** Undefined where there is no cap by address, and for what is not one client's. */
+/** Undefined where there is no cap by address, and for a trusted peer, whose connections belong to many clients. */
 function countedKey({ remoteAddress }: Socket, limits: ConnectionLimits): string | undefined {
   if (limits.perAddress === 0 || remoteAddress === undefined) return undefined;
   return limits.isTrustedPeer(remoteAddress) ? undefined : addressKey(remoteAddress);
+}
+
+/** The sockets over a cap. Each ends after `SURPLUS_MS`, so that there are never many. */
+class SurplusSockets {
+  readonly #caps = new Map<Socket, ConnectionCap>();
+  #overAddressCap = 0;
+
+  /** How many of them are over the cap of their address. */
+  get overAddressCap(): number {
+    return this.#overAddressCap;
+  }
+
+  /** @param overAddressCap how far the address of the new socket would be over its cap. */
+  hasRoom(overAddressCap: number): boolean {
+    return this.#caps.size < SURPLUS_LIMIT && overAddressCap <= SURPLUS_LIMIT_PER_ADDRESS;
+  }
+
+  /** Undefined for a socket that is over no cap. */
+  capOf(socket: Socket): ConnectionCap | undefined {
+    return this.#caps.size === 0 ? undefined : this.#caps.get(socket);
+  }
+
+  admit(socket: Socket, cap: ConnectionCap): void {
+    const overAddressCap = cap === "MAX_CONNECTIONS_PER_ADDRESS" ? 1 : 0;
+    this.#caps.set(socket, cap);
+    this.#overAddressCap += overAddressCap;
+    const timer = setTimeout(() => socket.destroy(), SURPLUS_MS);
+    timer.unref();
+    socket.once("close", () => {
+      clearTimeout(timer);
+      this.#caps.delete(socket);
+      this.#overAddressCap -= overAddressCap;
+    });
+  }
+}
+
+/** How many connections each client address has. Only addresses with an open connection have an entry: it bounds memory. */
+export class AddressCounts {
+  readonly #counts = new Map<string, number>();
+
+  /** @param key from `addressKey`. */
+  enter(key: string): void {
+    this.#counts.set(key, this.of(key) + 1);
+  }
+
+  leave(key: string): void {
+    const left = this.of(key) - 1;
+    if (left > 0) this.#counts.set(key, left);
+    else this.#counts.delete(key);
+  }
+
+  of(key: string): number {
+    return this.#counts.get(key) ?? 0;
+  }
+
+  /** Addresses with an open connection. */
+  get size(): number {
+    return this.#counts.size;
+  }
 }

@@ -1,7 +1,7 @@
 /**
- * Which web pages may read what the gateway answers: one policy for both planes (Fetch standard, section 3.2).
- * Invariant: an origin is compared as a whole and echoed only when it is listed; `*` never comes with credentials; and
- * what depends on the origin says so in `Vary`, for the caches in between.
+ * Which web pages may read the gateway's responses: one CORS policy for both planes (Fetch standard, section 3.2).
+ * Invariant: an origin is compared as a whole and echoed only when it is listed; `*` is never sent with credentials; and a
+ * response that depends on the origin says so in `Vary`, for caches.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { Settings } from "../config/settings.ts";
@@ -9,7 +9,7 @@ import { GatewayError } from "../errors.ts";
 import { printable } from "../printable.ts";
 import { PROXIED_METHODS } from "./framing.ts";
 
-/** The gateway's own headers, which a listed origin may read on top of those that every page may. */
+/** The gateway's own headers, which a listed origin may read in addition to the CORS-safelisted ones. */
 const OWN_HEADERS = [
   "ETag",
   "Link",
@@ -32,27 +32,27 @@ const OWN_HEADERS = [
 
 /** Longest list of header names that is echoed to a preflight, characters. */
 const ASKED_HEADERS_LIMIT = 4_096;
-/** Whoever invents origins must not fill the memory. */
+/** Refused origins that are remembered: a client that invents origins must not fill the memory. */
 const REMEMBERED_LIMIT = 20;
 const HEADER_NAMES = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\s*,\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*$/;
 const METHOD = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}$/;
 
 export interface Cors {
-  /** Answers depend on the origin: each says so in `Vary`, also those to requests without one. */
+  /** True where responses depend on the origin: each says so in `Vary`, also the response to a request without an origin. */
   readonly varies: boolean;
-  /** What a page of this request's origin may read, as a flat list without `Vary`. @param exposed names that the upstream exposes. */
+  /** The CORS headers for this request's origin, as a flat list without `Vary`. @param exposed header names that the upstream exposes. */
   grant(headers: IncomingHttpHeaders, exposed?: string): readonly string[];
-  /** The value of `Vary` where answers vary. @param own of the answer itself. */
+  /** The value of `Vary` where responses vary. @param own the response's own `Vary`. */
   vary(own: string | undefined): string;
-  /** All of it for an answer of the gateway's own. */
+  /** All CORS headers for a response that the gateway makes, `Vary` included. */
   headersOf(headers: IncomingHttpHeaders): string[];
-  /** Remembers that a page of another origin asked, where it may not. To be called for requests that have an `Origin`. */
+  /** Remembers a request from an origin that is not allowed. Only for requests with an `Origin`. */
   remember(headers: IncomingHttpHeaders): void;
-  /** Origins that asked and may not, with how often; the last twenty. */
+  /** The last twenty origins that were not allowed, with their number of requests. */
   readonly refusedOrigins: ReadonlyMap<string, number>;
   /**
-   * A preflight's 204 as a flat list of headers, or its refusal; undefined for any other request.
-   * @param methods that the service lets through, undefined for all.
+   * The headers of a preflight's 204 as a flat list, or its refusal; undefined for any other request.
+   * @param methods that the service allows, undefined for all.
    */
   decidePreflight(req: IncomingMessage, methods: ReadonlySet<string> | undefined): string[] | GatewayError | undefined;
 }
@@ -75,7 +75,7 @@ export function createCors(settings: CorsSettings): Cors {
       const allowed = ["Access-Control-Allow-Origin", origin];
       return CORS_CREDENTIALS ? [...allowed, "Access-Control-Allow-Credentials", "true"] : allowed;
     }
-    // A sandboxed page or a file has no origin of its own: it counts only where it is listed.
+    // A sandboxed page or a local file sends the origin `null`, which is allowed only where it is listed.
     return origins.has("*") && origin !== "null" ? ["Access-Control-Allow-Origin", "*"] : undefined;
   }
 
@@ -112,7 +112,7 @@ export function createCors(settings: CorsSettings): Cors {
       if (origin === undefined || asked === undefined) return undefined;
       const allowed = allowOrigin(origin);
       if (allowed === undefined) return refuseOrigin(origin);
-      const answer = [
+      const response = [
         "Vary",
         "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
         ...allowed,
@@ -122,13 +122,13 @@ export function createCors(settings: CorsSettings): Cors {
         String(CORS_MAX_AGE),
       ];
       const names = CORS_HEADERS?.join(", ") ?? askedHeaders(headers);
-      if (names !== undefined) answer.push("Access-Control-Allow-Headers", names);
-      return answer;
+      if (names !== undefined) response.push("Access-Control-Allow-Headers", names);
+      return response;
     },
   };
 }
 
-/** What the answer to a preflight from elsewhere says: browsers show a page no more than that it failed. */
+/** For a preflight from another origin. A browser shows the page only that the preflight failed; the text is for its developer. */
 function refuseOrigin(origin: string): GatewayError {
   return new GatewayError("ORIGIN_NOT_ALLOWED", {
     message: `Origin ${printable(origin)} is not in CORS_ORIGINS.`,
@@ -136,13 +136,13 @@ function refuseOrigin(origin: string): GatewayError {
   });
 }
 
-/** Browsers compare methods by case, and send all but a few as the page wrote them: `patch` in the list would match nothing. */
+/** Browsers compare methods case-sensitively and send most of them as the page wrote them: `patch` in the list would match nothing. */
 function asBrowsersSpell(method: string): string {
   const upperCase = method.toUpperCase();
   return PROXIED_METHODS.includes(upperCase) ? upperCase : method;
 }
 
-/** A service without a list of methods takes any that is forwarded at all. */
+/** A service without a list of methods accepts every method that the gateway forwards. */
 function withAsked(asked: string): readonly string[] {
   const isForwarded = METHOD.test(asked) && asked !== "TRACE" && asked !== "CONNECT";
   return !isForwarded || PROXIED_METHODS.includes(asked) ? PROXIED_METHODS : [...PROXIED_METHODS, asked];

@@ -1,6 +1,6 @@
 /**
- * Guards of a plane that has no key: only the developer's own programs on this machine may use it,
- * not a web page that they visit (DNS rebinding, cross-site requests) and not the world behind another proxy.
+ * Guards a plane without a key: only programs on this machine may use it, no web page that the developer visits
+ * (DNS rebinding, cross-site requests) and no client of another proxy.
  */
 import type { IncomingHttpHeaders } from "node:http";
 import type { Plane } from "../callers/callers.ts";
@@ -9,7 +9,7 @@ import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
 import { printable } from "../printable.ts";
 
-/** The names of this list, in any case, with any port. */
+/** Host names in any case and with any port. */
 export interface HostList {
   has(host: string | undefined): boolean;
 }
@@ -22,7 +22,7 @@ export function createHostList(allowedHosts: readonly string[] | undefined): Hos
   return { has: (host) => names.has(hostName(host)) };
 }
 
-/** Lower-cased, without port, brackets and a trailing dot; an IPv6 address may stand in a list without its brackets. */
+/** Lower-cased, without port, brackets and a trailing dot; an IPv6 address may be listed without its brackets. */
 function hostName(host = ""): string {
   const name = host.toLowerCase();
   const bracketed = /^\[([^\]]*)\]/.exec(name)?.[1];
@@ -32,7 +32,7 @@ function hostName(host = ""): string {
 
 export type OpenPlaneGuard = (headers: IncomingHttpHeaders) => GatewayError | undefined;
 
-/** Made once from the configuration; the guard is asked only for planes without a key. */
+/** Made once for each configuration; the guard runs only on planes without a key. */
 export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Plane): OpenPlaneGuard {
   const keyVariable = plane === "proxy" ? "PROXY_API_KEY" : "MANAGEMENT_API_KEY";
   const hosts = createHostList(config.settings.ALLOWED_HOSTS);
@@ -41,7 +41,7 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
   return function guardOpenPlane(headers) {
     if (!hosts.has(headers.host)) {
       return new GatewayError("HOST_NOT_ALLOWED", {
-        message: "This gateway has no key set, so it answers only to the host names in ALLOWED_HOSTS.",
+        message: "This gateway has no key set, so it accepts only the host names in ALLOWED_HOSTS.",
         hint: `Add the name to ALLOWED_HOSTS, or set ${keyVariable}.`,
       });
     }
@@ -52,31 +52,31 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
       });
     }
     return findForeignOrigin(headers, origins, {
-      why: ", and this gateway has no key set",
-      orElse: `, or set ${keyVariable}`,
+      reason: ", and this gateway has no key set",
+      alternative: `, or set ${keyVariable}`,
     });
   };
 }
 
 /**
- * The guard of what changes the gateway, whether a key is set or not: no page of another site has any business there. Behind a
- * key the gateway may stand behind a proxy that speaks TLS, so a page of its own may have come by https.
+ * Guards the routes that change the gateway, with or without a key: no page of another site may call them. With a key the
+ * gateway may run behind a TLS-terminating proxy, so the gateway's own page may have an https origin.
  */
 export function createForeignPageGuard(config: Pick<Config, "settings">): OpenPlaneGuard {
   const origins = namedOrigins(config);
   return (headers) => {
     const isOwn = headers.origin !== undefined && headers.origin === `https://${headers.host}`;
-    return isOwn ? undefined : findForeignOrigin(headers, origins, { why: "", orElse: "" });
+    return isOwn ? undefined : findForeignOrigin(headers, origins, { reason: "", alternative: "" });
   };
 }
 
-/** Those whose pages may call: the listed ones, and the gateway's own where it knows it. */
+/** Origins whose pages may call: the listed ones, and the gateway's own where PUBLIC_URL is set. */
 function listedOrigins({ settings }: Pick<Config, "settings">): ReadonlySet<string> {
   const { CORS_ORIGINS, PUBLIC_URL } = settings;
   return new Set(PUBLIC_URL === undefined ? CORS_ORIGINS : [...CORS_ORIGINS, new URL(PUBLIC_URL).origin]);
 }
 
-/** Whoever lets every page call upstreams has hardly meant that every page may change the gateway. */
+/** Without `*` and `null`: an operator that lets every page call upstreams does not mean that every page may change the gateway. */
 function namedOrigins(config: Pick<Config, "settings">): ReadonlySet<string> {
   return new Set([...listedOrigins(config)].filter((origin) => origin !== "*" && origin !== "null"));
 }
@@ -91,7 +91,7 @@ function cameThroughProxy(headers: IncomingHttpHeaders): boolean {
 function findForeignOrigin(
   headers: IncomingHttpHeaders,
   origins: ReadonlySet<string>,
-  words: { readonly why: string; readonly orElse: string },
+  texts: { readonly reason: string; readonly alternative: string },
 ): GatewayError | undefined {
   const { origin } = headers;
   const site = headers["sec-fetch-site"];
@@ -103,8 +103,8 @@ function findForeignOrigin(
   return new GatewayError("ORIGIN_NOT_ALLOWED", {
     message:
       origin === undefined
-        ? `A web page of another site asked${words.why}.`
-        : `Origin ${printable(origin)} is not in CORS_ORIGINS${words.why}.`,
-    hint: `Add the origin to CORS_ORIGINS${words.orElse}.`,
+        ? `A web page of another site sent the request${texts.reason}.`
+        : `Origin ${printable(origin)} is not in CORS_ORIGINS${texts.reason}.`,
+    hint: `Add the origin to CORS_ORIGINS${texts.alternative}.`,
   });
 }

@@ -1,20 +1,24 @@
 /**
- * What reads requests off a socket: node:http's parser, with the limits that a listener sets it.
- * Invariant: nothing is dropped or answered by it in silence; what it cannot read is told in the gateway's codes.
+ * node:http's parser with the limits of a listener, also for a request that came from no socket (the dry run).
+ * Invariant: the parser drops and answers nothing silently: what it cannot read is refused with the gateway's codes; and only
+ * a WebSocket handshake for the data plane is an upgrade.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
+import { duplexPair } from "node:stream";
 import { GatewayError } from "../errors.ts";
-import { ClientRequest } from "./client-request.ts";
-import { HEADER_BYTES_LIMIT } from "./framing.ts";
+import { HEADER_BYTES_LIMIT, isWebSocketUpgrade, methodRefused } from "./framing.ts";
 
-/** How often heads that are under way are looked at, ms: so late may the end of one be, at most. */
+/** Longest interval between two checks for unfinished heads, ms: a timeout is at most this late. */
 const LONGEST_CHECK_MS = 1_000;
 
-/** Connections that say nothing are probed by the operating system from this many ms on. */
+/** After this many ms of silence the operating system starts to probe a connection. */
 const PROBE_AFTER_MS = 60_000;
 
 /** A whole line. */
 const ORIGIN = /(?<=\r\n)origin:[ \t]*([^\r\n \t]+)[ \t]*(?=\r\n)/gi;
+
+/** The paths under /proxy/ that belong to the control plane. */
+const CONTROL_PATH = /^\/proxy\/(?:services|auth-test)(?:[/?]|$)/;
 
 export interface ParserTimes {
   /** KEEP_ALIVE_TIMEOUT. */
@@ -34,12 +38,12 @@ export function createParser(
       maxHeaderSize: HEADER_BYTES_LIMIT,
       headersTimeout: headersTimeoutMs,
       connectionsCheckingInterval: Math.min(Math.ceil(headersTimeoutMs / 4), LONGEST_CHECK_MS),
-      // Uploads have no total limit; silence inside one is the exchange's own deadline.
+      // Uploads have no total limit; the exchange has its own deadline for silence within an upload.
       requestTimeout: 0,
-      // Checked in findMalformed, as is the number of lines, so that the answer has the gateway's form.
+      // Checked in findMalformed, as is the number of lines, so that the response has the gateway's form.
       requireHostHeader: false,
       noDelay: true,
-      // A client of a silent stream may have gone without a word.
+      // The client of a silent stream may have disappeared without closing its connection.
       keepAlive: true,
       keepAliveInitialDelay: PROBE_AFTER_MS,
     },
@@ -51,12 +55,35 @@ export function createParser(
   return server;
 }
 
-/** What node:http says of a message that its parser gave up, with the bytes that it had just been given. */
+/** True for a request target of the data plane. */
+export function isProxied(url: string): boolean {
+  return url.startsWith("/proxy/") && !CONTROL_PATH.test(url);
+}
+
+/**
+ * node:http reads `upgrade` from the request once its headers are there. By default every `Upgrade` header makes it true
+ * (Java's client offers h2c with each request).
+ */
+class ClientRequest extends IncomingMessage {
+  /** What the parser found. */
+  declare private parsedUpgrade: boolean | null;
+
+  get upgrade(): boolean | null {
+    if (this.parsedUpgrade !== true || this.method === "CONNECT") return this.parsedUpgrade;
+    return isProxied(this.url as string) && isWebSocketUpgrade(this);
+  }
+
+  set upgrade(value: boolean | null) {
+    this.parsedUpgrade = value;
+  }
+}
+
+/** node:http's error for a message that its parser gave up on, with the bytes that it read last. */
 export type ParserError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer };
 
 /**
- * The page that a head of too many bytes came from, as far as these show it: a browser hides the refusal from a page that is
- * not named in it. All else that cannot be read is never sent by a browser.
+ * The origin of a request whose head is too large, as far as the last bytes show it: a browser hides the refusal from the
+ * page unless the refusal names its origin. Browsers never send any other kind of message that cannot be parsed.
  */
 export function originOfOverflow({ code, rawPacket }: ParserError): string | undefined {
   if (code !== "HPE_HEADER_OVERFLOW" || rawPacket === undefined) return undefined;
@@ -66,10 +93,56 @@ export function originOfOverflow({ code, rawPacket }: ParserError): string | und
   return origins.length === 1 ? origins[0]?.[1] : undefined;
 }
 
-/** @param code of the error that node:http raised. */
+/** @param code of node:http's error. */
 export function parserRefusal(code: string | undefined): GatewayError {
   if (code === "HPE_HEADER_OVERFLOW") return new GatewayError("HEADERS_TOO_LARGE");
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new GatewayError("REQUEST_TIMEOUT");
   if (code === "HPE_INVALID_URL") return new GatewayError("INVALID_PATH");
   return new GatewayError("INVALID_REQUEST");
+}
+
+/** Text for one request line and its header lines: Latin-1 without CR and LF. */
+export interface RequestHead {
+  readonly method: string;
+  /** Path and query. */
+  readonly target: string;
+  /** Names and values. */
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  /** Address of the assumed client. */
+  readonly address: string;
+}
+
+export interface ParsedRequest {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  /** Closes both. */
+  end(): void;
+}
+
+const NO_TIMEOUTS = { keepAliveTimeoutMs: 0, headersTimeoutMs: 0 };
+
+/** Parses a request for the dry run, or refuses it as the listener would. It reaches no socket. */
+export async function parseRequest(head: RequestHead): Promise<ParsedRequest | GatewayError> {
+  const [client, server] = duplexPair();
+  Object.defineProperty(server, "remoteAddress", { value: head.address });
+  const end = () => {
+    client.destroy();
+    server.destroy();
+  };
+  const parsed = await new Promise<ParsedRequest | GatewayError>((resolve) => {
+    const onRequest = (req: IncomingMessage, res: ServerResponse) => resolve({ req, res, end });
+    const parser = createParser(NO_TIMEOUTS, onRequest);
+    parser.on("checkExpectation", () => resolve(new GatewayError("EXPECTATION_FAILED")));
+    parser.on("connect", () => resolve(methodRefused("CONNECT")));
+    parser.on("clientError", (error: NodeJS.ErrnoException) => resolve(parserRefusal(error.code)));
+    // The listener makes a response for an upgrade in the same way; here nothing is ever written to it.
+    parser.on("upgrade", (req: IncomingMessage) => resolve({ req, res: new ServerResponse(req), end }));
+    // In case the parser closes the socket without an event of its own.
+    server.once("close", () => resolve(parserRefusal(undefined)));
+    parser.emit("connection", server);
+    const lines = head.headers.map(([name, value]) => `${name}: ${value}\r\n`);
+    client.write(Buffer.from(`${head.method} ${head.target} HTTP/1.1\r\n${lines.join("")}\r\n`, "latin1"));
+  });
+  if (parsed instanceof GatewayError) end();
+  return parsed;
 }

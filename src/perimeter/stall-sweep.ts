@@ -1,54 +1,55 @@
 /**
- * Finds the sockets whose other side takes nothing of what waits for it: a reader that stopped, or a peer behind a cut cable.
- * TCP probes neither while there is something to send, and goes on trying for a quarter of an hour.
- * Invariant: one timer for all sockets and nothing for a write; whoever took a byte since the last look has all of its time again.
+ * Finds the sockets whose peer takes none of the bytes that wait for it: a reader that stopped, or a peer whose cable was cut.
+ * TCP does not probe while there are bytes to send, and retries for a quarter of an hour.
+ * Invariant: one timer serves all sockets and a write costs nothing; a peer that took a byte since the last check has the
+ * full time again.
  */
 import type { Socket } from "node:net";
 
-/** Looks in the time that is granted: the end comes late by one of them at most. */
-const LOOKS = 10;
+/** Checks within the limit: a socket ends at most one check late. */
+const CHECKS = 10;
 
-/** ms between two looks, at most. */
+/** ms between two checks, at most. */
 const LONGEST_INTERVAL_MS = 5_000;
 
 export interface StallSweep {
   stop(): void;
 }
 
-/** What a socket had handed over at the last look. */
-interface Held {
-  readonly handedOver: number;
-  readonly queued: number;
-  /** How often nothing had changed. Counted, not timed: a process that stood still itself must not blame its peers. */
-  looks: number;
+/** A socket with waiting bytes, as the last check found it. */
+interface StalledSocket {
+  readonly sentBytes: number;
+  readonly queuedBytes: number;
+  /** Checks without a change. Counted, not timed: time in which the process itself was suspended must not count. */
+  checks: number;
 }
 
 /**
  * @param limitMs how long a socket may hold bytes of which none is taken.
- * @param end of one that held them longer.
+ * @param end called with each socket that held them longer.
  */
 export function createStallSweep(
   limitMs: number,
   sockets: () => Iterable<Socket>,
   end: (socket: Socket) => void,
 ): StallSweep {
-  const intervalMs = Math.max(1, Math.min(limitMs / LOOKS, LONGEST_INTERVAL_MS));
-  const patience = Math.ceil(limitMs / intervalMs);
-  let held = new Map<Socket, Held>();
+  const intervalMs = Math.max(1, Math.min(limitMs / CHECKS, LONGEST_INTERVAL_MS));
+  const checksUntilEnd = Math.ceil(limitMs / intervalMs);
+  let stalled = new Map<Socket, StalledSocket>();
 
   function sweep(): void {
-    const holding = new Map<Socket, Held>();
+    const stillStalled = new Map<Socket, StalledSocket>();
     for (const socket of sockets()) {
       if (socket.writableLength === 0) continue;
-      const handedOver = socket.bytesWritten - socket.writableLength;
-      const queued = queueSizeOf(socket);
-      const before = held.get(socket);
-      if (before === undefined || before.handedOver !== handedOver || before.queued !== queued) {
-        holding.set(socket, { handedOver, queued, looks: 0 });
-      } else if (++before.looks < patience) holding.set(socket, before);
+      const sentBytes = socket.bytesWritten - socket.writableLength;
+      const queuedBytes = queueSizeOf(socket);
+      const before = stalled.get(socket);
+      if (before === undefined || before.sentBytes !== sentBytes || before.queuedBytes !== queuedBytes) {
+        stillStalled.set(socket, { sentBytes, queuedBytes, checks: 0 });
+      } else if (++before.checks < checksUntilEnd) stillStalled.set(socket, before);
       else end(socket);
     }
-    held = holding;
+    stalled = stillStalled;
   }
 
   const timer = setInterval(sweep, intervalMs);
@@ -56,7 +57,7 @@ export function createStallSweep(
   return { stop: () => clearInterval(timer) };
 }
 
-/** What the kernel has not taken of the write under way; node:net asks the same before it calls a socket idle. */
+/** What the kernel has not taken of the current write; node:net reads the same value before it calls a socket idle. */
 function queueSizeOf(socket: Socket): number {
   return (socket as { _handle?: { writeQueueSize?: number } | null })._handle?.writeQueueSize ?? 0;
 }

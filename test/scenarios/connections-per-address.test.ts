@@ -2,7 +2,7 @@
 import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { addressKey } from "../../src/limits/address-key.ts";
-import { AddressCounts } from "../../src/perimeter/address-counts.ts";
+import { AddressCounts } from "../../src/perimeter/connections.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { startUpstream } from "../support/upstream.ts";

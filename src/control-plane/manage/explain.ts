@@ -6,7 +6,7 @@ import { validateHeaderName, validateHeaderValue } from "node:http";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
-import { isProxied } from "../../perimeter/client-request.ts";
+import { isProxied } from "../../perimeter/parser.ts";
 import type { RequestToExplain } from "../../registry/explanation.ts";
 import { maskTexts } from "../../telemetry/redact.ts";
 import { Breaker } from "../breaker.ts";

@@ -4,7 +4,7 @@
  */
 import { z } from "@hono/zod-openapi";
 import { CATALOG, type ErrorCode, GatewayError, type GatewayErrorOptions } from "../../errors.ts";
-import { errorAnswer } from "../../perimeter/error-answer.ts";
+import { errorResponse } from "../../perimeter/refusals.ts";
 import { type DescribedHeader, header } from "./operations.ts";
 
 const CODES = Object.keys(CATALOG) as [ErrorCode, ...ErrorCode[]];
@@ -159,5 +159,5 @@ function headersOf(codes: readonly ErrorCode[]): Record<string, DescribedHeader>
 function exampleOf(code: ErrorCode): unknown {
   const error = new GatewayError(code, PARTICULARS[code]?.example);
   const request = { requestId: "6d85a480-1a16-4d9a-82a3-a8ca114eeb5e" };
-  return JSON.parse(errorAnswer(error, request, (text) => text).body);
+  return JSON.parse(errorResponse(error, request, (text) => text).body);
 }

@@ -10,7 +10,7 @@ import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
 import type { Connections } from "../../perimeter/connections.ts";
 import { findMalformed, isWebSocketUpgrade } from "../../perimeter/framing.ts";
-import { type ParsedRequest, parseRequest } from "../../perimeter/parse-request.ts";
+import { type ParsedRequest, parseRequest } from "../../perimeter/parser.ts";
 import { credentialState } from "../../registry/credential-state.ts";
 import type { ExplainedCredential, Explanation, RequestToExplain } from "../../registry/explanation.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
