@@ -91,7 +91,11 @@ test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", asyn
 
   await eventually(() => upstream.sockets.size === 0, "the upstream's sockets to close", 6_000);
   expect(crashes).toEqual([]);
-  expect(gateway.lines().filter(({ msg }) => msg === "internal error" || msg === "an exchange failed with an unhandled error")).toEqual([]);
+  expect(
+    gateway
+      .lines()
+      .filter(({ msg }) => msg === "internal error" || msg === "an exchange failed with an unhandled error"),
+  ).toEqual([]);
   // Between two attempts an exchange holds no upstream socket, and the gateway may hear last that its client left.
   const load = async () => ((await (await fetch(`${gateway.url}/status`)).json()) as { load: Load }).load;
   await eventually(async () => (await load()).inFlight.current === 0, "every exchange to end", 6_000);
