@@ -69,7 +69,7 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
   const masks = createMasks();
   const generations = createGenerations({
     config,
-    load: options.load ?? (() => config),
+    load: options.load ?? (async () => config),
     stored: stores.services,
     onSecrets: masks.add,
     onChange: () => {
@@ -93,7 +93,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const { lasting, generations, open, onChange, closeAll } = await compose(config, options);
   const urls: string[] = [];
   try {
-    generations.start(lasting);
+    await generations.start(lasting);
     for (const { name, host, port } of listenersOf(config)) {
       const server = createServer(name, config, lasting, generations);
       urls.push(await server.listen(port, host));
@@ -155,7 +155,7 @@ export async function diagnoseAtRest(
   const { lasting, generations, masks, closeAll } = await compose(served, { ...options, logSink });
   try {
     masks.add(config, config.services.values());
-    generations.start(lasting);
+    await generations.start(lasting);
     const diagnostics = await generations.current.diagnose();
     return maskTexts({ diagnostics, services: isValid ? lasting.serviceChanges.list() : [] }, masks.all);
   } finally {

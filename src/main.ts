@@ -32,19 +32,19 @@ if (exitCode !== 0) process.exitCode = exitCode;
 
 /** @throws CliFailure */
 async function start(): Promise<ExitCode> {
-  const [{ openGateway }, { readConfiguration, readConfigurationInTurns }] = await Promise.all([
+  const [{ openGateway }, { readConfiguration }] = await Promise.all([
     gatewayRoom(),
     import("./cli/read-configuration.ts"),
   ]);
   let lock: DataDirLock | undefined;
   try {
-    const config = readConfiguration();
+    const config = await readConfiguration();
     const { settings } = config;
     const warning = checkDataDir(settings.DATA_DIR);
     await checkAddress(settings.PORT, settings.HOST);
     lock = await lockDataDir(settings.DATA_DIR);
     const stores: GatewayStores = await openFileStores(settings.DATA_DIR, isStoredService, isStoredKey);
-    const gateway = await openGateway(config, { load: readConfigurationInTurns, stores });
+    const gateway = await openGateway(config, { load: () => readConfiguration(), stores });
     // Before it says that it listens: whoever reads that may send a signal at once.
     endOnSignal(gateway, lock, settings);
     followChanges(gateway);

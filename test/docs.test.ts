@@ -33,9 +33,9 @@ describe("the generated reference", () => {
 });
 
 describe("docs/configuration.md", () => {
-  it("has an example that loads", () => {
+  it("has an example that loads", async () => {
     const example = /```json\n([\s\S]*?)```/.exec(files.get("docs/configuration.md") ?? "")?.[1] ?? "";
-    expect([...load({ "config/services.json": example }).services.keys()]).toContain("billing");
+    expect([...(await load({ "config/services.json": example })).services.keys()]).toContain("billing");
   });
 });
 
@@ -52,16 +52,16 @@ describe("docs/troubleshooting.md", () => {
 describe(".env.example", () => {
   const example = files.get(".env.example") ?? "";
 
-  it("changes nothing as it is", () => {
-    expect(problemsOf({ ".env": example })).toEqual([]);
+  it("changes nothing as it is", async () => {
+    expect(await problemsOf({ ".env": example })).toEqual([]);
   });
 
-  it("states the defaults: with every line in use the settings are the same", () => {
+  it("states the defaults: with every line in use the settings are the same", async () => {
     const directory = tempFolder();
     const used = example.replace(/^# ([A-Z_]+=)/gm, "$1");
-    const { DATA_DIR: _dataDir, CONFIG_FILE: _configFile, ...defaults } = load().settings;
+    const { DATA_DIR: _dataDir, CONFIG_FILE: _configFile, ...defaults } = (await load()).settings;
     const text = used.replace(/^(CONFIG_FILE)=.*$/m, "$1=services.json").replace(/^(DATA_DIR)=.*$/m, `$1=${directory}`);
-    expect(load({ ".env": text, "services.json": "{}" }).settings).toMatchObject(defaults);
+    expect((await load({ ".env": text, "services.json": "{}" })).settings).toMatchObject(defaults);
   });
 
   it("names the variables of the built-in services", () => {
@@ -72,10 +72,10 @@ describe(".env.example", () => {
 });
 
 describe("config/services.json", () => {
-  it("is the empty services file that the reference starts from", () => {
+  it("is the empty services file that the reference starts from", async () => {
     const text = inRepository("config/services.json");
     expect(JSON.parse(text)).toEqual({ $schema: "./services.schema.json", services: {} });
-    expect(problemsOf({ "config/services.json": text })).toEqual([]);
+    expect(await problemsOf({ "config/services.json": text })).toEqual([]);
   });
 });
 

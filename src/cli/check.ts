@@ -12,10 +12,10 @@ export interface CheckOutcome {
 }
 
 /** @param file in the place of CONFIG_FILE. @throws CliFailure for a DATA_DIR that cannot be read. */
-export function check(file: string | undefined, isJson: boolean): CheckOutcome {
+export async function check(file: string | undefined, isJson: boolean): Promise<CheckOutcome> {
   try {
     const commandLine: Record<string, string> = file === undefined ? {} : { CONFIG_FILE: resolve(file) };
-    const { services, warnings } = readConfiguration(commandLine);
+    const { services, warnings } = await readConfiguration(commandLine);
     const found = [...services.values()].map((service) => ({ key: service.key, credential: credentialState(service) }));
     const lines = [
       ...warnings.map((line) => `warning: ${line}`),

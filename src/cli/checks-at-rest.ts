@@ -31,7 +31,7 @@ export interface ChecksAtRest extends RestingGateway {
 
 /** @throws CliFailure for what kept the checks themselves from being run. */
 export async function checkAtRest(diagnose: DiagnoseAtRest): Promise<ChecksAtRest> {
-  const reading = readAtRest();
+  const reading = await readAtRest();
   try {
     return await checkReading(reading, diagnose);
   } catch (error) {
@@ -47,9 +47,9 @@ interface ReadAtRest extends ConfigReading {
   readonly stateProblem: string | undefined;
 }
 
-function readAtRest(): ReadAtRest {
+async function readAtRest(): Promise<ReadAtRest> {
   let stateProblem: string | undefined;
-  const reading = readConfig({
+  const reading = await readConfig({
     hasIssuedKey(dataDir) {
       try {
         return hasIssuedKey(dataDir);
@@ -80,7 +80,7 @@ async function checkReading(reading: ReadAtRest, diagnose: DiagnoseAtRest): Prom
       return found.find((words) => words !== undefined);
     },
   };
-  const load = () => {
+  const load = async () => {
     if (!isValid) throw new ConfigProblems(problems);
     return config;
   };

@@ -75,7 +75,7 @@ function addCheckCommand(program: Command, run: RunCommand): void {
     .action((file: string | undefined, { json = false }: { json?: boolean }) =>
       run(async () => {
         const { check } = await import("./check.ts");
-        const { text, exitCode } = check(file, json);
+        const { text, exitCode } = await check(file, json);
         (json || exitCode === 0 ? process.stdout : process.stderr).write(`${text}\n`);
         return exitCode;
       }),

@@ -36,7 +36,7 @@ export async function writeBundle(path: string, examination: Examination): Promi
     recentErrors,
     ...(client === undefined ? {} : await toldByGateway(client)),
   };
-  const text = `${JSON.stringify(maskTexts(bundle, maskOfThisFolder()), null, 2)}\n`;
+  const text = `${JSON.stringify(maskTexts(bundle, await maskOfThisFolder()), null, 2)}\n`;
   if (!writeNew(path, text, 0o600)) throw alreadyThere(path);
 }
 
@@ -63,8 +63,8 @@ async function part(client: GatewayClient, path: string, member?: string): Promi
 }
 
 /** The gateway's own answers are masked by now; whoever sends a file does not want to rely on that alone. */
-function maskOfThisFolder(): SecretMask {
-  const { config } = readConfig();
+async function maskOfThisFolder(): Promise<SecretMask> {
+  const { config } = await readConfig();
   const keys = [config.proxyPlane.key, config.managementPlane.key];
   const credentials = [...config.services.values()].map(({ credential }) => credential?.secret);
   const mask = createSecretMask([...keys, ...credentials].flatMap((secret) => secret?.reveal() ?? []));

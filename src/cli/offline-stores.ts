@@ -27,7 +27,7 @@ export interface OfflineStores {
 
 /** @throws CliFailure */
 export async function openOfflineStores(): Promise<OfflineStores> {
-  const config = configuration();
+  const config = await configuration();
   const folder = config.settings.DATA_DIR;
   const { content: stores, close } = await holdDataDir<GatewayStores>(folder, () =>
     openFileStores(folder, isStoredService, isStoredKey),
@@ -40,10 +40,10 @@ export async function openOfflineStores(): Promise<OfflineStores> {
   return { config, stores, audit, close };
 }
 
-function configuration(): Config {
+async function configuration(): Promise<Config> {
   try {
     // What a start off loopback demands is what is being made here.
-    return loadConfig({ hasIssuedKey: () => true });
+    return await loadConfig({ hasIssuedKey: () => true });
   } catch (error) {
     throw explained(error);
   }

@@ -4,17 +4,12 @@
  */
 import { compilePermissions } from "../callers/permissions.ts";
 import { isStoredKey } from "../callers/stored-key.ts";
-import { type Config, loadConfig, loadConfigInTurns } from "../config/load-config.ts";
+import { type Config, loadConfig } from "../config/load-config.ts";
 import { peekStoredKeys } from "../stores/open-stores.ts";
 
 /** @param commandLine variables that win over all others. @throws ConfigProblems, or StateFileUnusable for keys that cannot be read. */
-export function readConfiguration(commandLine: Readonly<Record<string, string>> = {}): Config {
+export function readConfiguration(commandLine: Readonly<Record<string, string>> = {}): Promise<Config> {
   return loadConfig({ commandLine, hasIssuedKey });
-}
-
-/** The same while a gateway serves. Rejects as `readConfiguration` throws. */
-export function readConfigurationInTurns(): Promise<Config> {
-  return loadConfigInTurns({ hasIssuedKey });
 }
 
 /** For callers, in whatever state: a plane does not open because its last key was revoked. */

@@ -12,7 +12,6 @@ import type { StoredService } from "../registry/stored-service.ts";
 import { withStoredServices } from "../registry/stored-services.ts";
 import type { Records } from "../stores/records.ts";
 import type { MeasuredService } from "../telemetry/service-gauges.ts";
-import { atOnce, inTurns } from "../turns.ts";
 import { createGeneration, type Generation, type LastingParts, type ServedServices } from "./generation.ts";
 import { createRetirement } from "./retirement.ts";
 import { openUpstream } from "./upstreams.ts";
@@ -20,7 +19,7 @@ import { openUpstream } from "./upstreams.ts";
 export interface Generations {
   readonly current: Generation;
   /** The first one. @throws ConfigProblems when a stored service is none any more. */
-  start(lasting: LastingParts): void;
+  start(lasting: LastingParts): Promise<void>;
   /** One at a time: a second change sees what the first has made. */
   readonly reload: () => Promise<ReloadOutcome>;
   /** The token files only. */
@@ -96,7 +95,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     const { lasting } = now();
     return orProblems(lasting, async () => {
       const next = await load();
-      const served = await inTurns(withStoredServices(next, stored.entries));
+      const served = await withStoredServices(next, stored.entries);
       const { current: previous } = now();
       const dangers = [...findExposed(next, lasting.addresses), ...findLost(previous.config, next)];
       if (dangers.length > 0) throw new ConfigProblems(dangers);
@@ -161,8 +160,8 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     get current() {
       return now().current;
     },
-    start(lasting) {
-      parts = { lasting, current: build(config, atOnce(withStoredServices(config, stored.entries)), lasting) };
+    async start(lasting) {
+      parts = { lasting, current: build(config, await withStoredServices(config, stored.entries), lasting) };
     },
     reload: () => inTurn(exchange),
     refreshTokens: () => inTurn(refresh),

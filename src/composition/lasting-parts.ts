@@ -122,7 +122,7 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
       ownListeners,
     },
     ...{ fingerprint: stores.fingerprint, mask: masks.all, stateFolder: stores.folder },
-    ...{ load: options.load ?? (() => config), offline: options.offline },
+    ...{ load: options.load ?? (async () => config), offline: options.offline },
     ...{ keyUsage: stores.keyUsage, lockOut: createLockOut(), keyLimits: createKeyLimits() },
     keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },

@@ -18,8 +18,7 @@ import {
   type YAMLError,
   type YAMLMap,
 } from "yaml";
-import { findPlace, type Place, placesInJson } from "./json-places.ts";
-import { readPlainJson } from "./plain-json.ts";
+import { findPlace, readJson } from "./read-json.ts";
 
 export interface ParsedDocument {
   /** Undefined when there are problems; null for an empty file. */
@@ -45,17 +44,11 @@ const OWN_WORDS: Readonly<Record<string, string>> = {
 };
 
 export function parseText(text: string): ParsedDocument {
-  const json = readPlainJson(text, DEEPEST);
+  const json = readJson(text, MAX_DEPTH);
   if (json === undefined) return parseYaml(text);
-  let places: { readonly root: Place; readonly lines: LineCounter } | undefined;
-  return {
-    data: json.data,
-    problems: [],
-    position(path, at) {
-      places ??= { root: placesInJson(text), lines: linesOf(text) };
-      return positionOf(findPlace(places.root, path, at), places.lines);
-    },
-  };
+  const { data, root } = json;
+  const lines = linesOf(text);
+  return { data, problems: [], position: (path, at) => positionOf(findPlace(root, path, at), lines) };
 }
 
 function linesOf(text: string): LineCounter {
@@ -95,7 +88,7 @@ function parseYaml(text: string): ParsedDocument {
     const hidden = prototypeNames(document).map((offset) => `${place(offset)}: unknown key "__proto__"`);
     if (hidden.length > 0) return failed(hidden);
     const data: unknown = document.toJS();
-    const pairs = new WeakMap<YAMLMap, ReadonlyMap<string, Pair>>();
+    const pairs: Pairs = new WeakMap();
     return { data, problems: [], position: (path, at) => place(offsetOf(document, pairs, path, at)) };
   } catch {
     // The library throws for circles and floods of aliases.
@@ -104,7 +97,7 @@ function parseYaml(text: string): ParsedDocument {
 }
 
 /** No services file is nested as deep as this. */
-const DEEPEST = 100;
+const MAX_DEPTH = 100;
 const TOO_DEEP = "1:1: found text that is nested too deep or refers to itself, allowed: JSON or YAML";
 
 /** Asked first, because the library recurses, and V8 ends the process where a RegExp is compiled on a full stack. */
@@ -114,7 +107,7 @@ function isTooDeep(text: string): boolean {
     for (const _token of parser.next(lexeme)) {
       // Only what is open at the same time counts.
     }
-    if (parser.stack.length > DEEPEST) return true;
+    if (parser.stack.length > MAX_DEPTH) return true;
   }
   return false;
 }
@@ -136,7 +129,7 @@ function prototypeNames(document: Document): number[] {
 
 type Pairs = WeakMap<YAMLMap, ReadonlyMap<string, Pair>>;
 
-/** The pairs of a map by name, the first of each: of thousands, each may be asked for. */
+/** The pairs of a map by name, the first of each: there may be a warning, with its position, for each of 1,000 services. */
 function pairsOf(map: YAMLMap, known: Pairs): ReadonlyMap<string, Pair> {
   let pairs = known.get(map);
   if (pairs === undefined) {

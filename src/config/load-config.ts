@@ -3,7 +3,7 @@
  * Invariant: either one deeply frozen Config, or a ConfigProblems with every problem at once.
  */
 import { relative } from "node:path";
-import { atOnce, inTurns, type Steps } from "../turns.ts";
+import { Yielder } from "../yielder.ts";
 import { completeService } from "./complete-service.ts";
 import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
 import { isLoopbackHost } from "./hosts.ts";
@@ -54,22 +54,14 @@ export interface ConfigOptions extends EnvironmentOptions {
 }
 
 /** Reads everything; relative paths are taken from `directory`. @throws ConfigProblems, and what `hasIssuedKey` throws. */
-export function loadConfig(options: ConfigOptions = {}): Config {
-  return soundOf(readConfig(options));
-}
-
-/** The same while others are served: of thousands of services a few at a time. Rejects as `loadConfig` throws. */
-export async function loadConfigInTurns(options: ConfigOptions = {}): Promise<Config> {
-  return soundOf(await inTurns(reading(options)));
-}
-
-function soundOf({ config, problems }: ConfigReading): Config {
+export async function loadConfig(options: ConfigOptions = {}): Promise<Config> {
+  const { config, problems } = await readConfig(options);
   if (problems.length > 0) throw new ConfigProblems(problems);
   return config;
 }
 
-/** Reads the configuration as it is now. @throws ConfigProblems, or rejects with them. */
-export type LoadConfig = () => Config | Promise<Config>;
+/** Reads the configuration as it is now. @throws ConfigProblems */
+export type LoadConfig = () => Promise<Config>;
 
 export interface ConfigReading {
   /** With defaults in the place of what was refused, and without the services that were: nobody may be served by it. */
@@ -78,16 +70,12 @@ export interface ConfigReading {
   readonly problems: readonly string[];
 }
 
-/** The same for who looks at what keeps a gateway from starting. @throws what `hasIssuedKey` throws. */
-export function readConfig(options: ConfigOptions = {}): ConfigReading {
-  return atOnce(reading(options));
-}
-
-function* reading({
+/** For the checks that report what keeps a gateway from starting. @throws what `hasIssuedKey` throws. */
+export async function readConfig({
   directory = process.cwd(),
   hasIssuedKey = () => false,
   ...sources
-}: ConfigOptions): Steps<ConfigReading> {
+}: ConfigOptions = {}): Promise<ConfigReading> {
   const readAt = Date.now();
   const environment = readEnvironment({ ...sources, directory });
   const problems = [...environment.problems];
@@ -104,7 +92,7 @@ function* reading({
 
   const isLoopback = isLoopbackHost(settings.HOST);
   const configFile = environment.variables.get("CONFIG_FILE");
-  const file = yield* readServicesFile({
+  const file = await readServicesFile({
     path: settings.CONFIG_FILE,
     shownPath: shownPath(directory, settings.CONFIG_FILE),
     namedBy: configFile && variablePlace("CONFIG_FILE", configFile),
@@ -115,13 +103,14 @@ function* reading({
   const { variables } = environment;
   const context = { settings, variables, directory, ownKeys };
   const services = new Map<string, Service>();
+  const yielder = new Yielder();
   for (const defined of file.services) {
     const completed = completeService(defined, context);
     services.set(defined.key, deepFreeze(completed.service));
     deepFreeze(defined);
     problems.push(...completed.problems.map(file.describe));
     warnings.push(...completed.warnings.map(file.describe));
-    yield;
+    if (yielder.isDue) await yielder.yield();
   }
 
   const definitions = frozenMap(new Map(file.services.map((defined) => [defined.key, defined])));

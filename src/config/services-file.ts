@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { isObject } from "../is-object.ts";
-import type { Steps } from "../turns.ts";
+import { Yielder } from "../yielder.ts";
 import { type ParsedDocument, parseText } from "./document.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import { showPath, showText, showWord } from "./problems.ts";
@@ -50,14 +50,14 @@ type Entries = Readonly<Record<string, unknown>>;
 
 const fileSchema = servicesFileSchema.extend({ services: z.record(z.string(), z.unknown()).default({}) });
 
-/** Room for tens of thousands of services. */
+/** Room for far more than 1,000 services. */
 const MAX_MIB = 16;
 
-/** A step a service. */
-export function* readServicesFile({ path, shownPath, namedBy, hasEcho }: ServicesFileOptions): Steps<ServicesFile> {
+export async function readServicesFile(options: ServicesFileOptions): Promise<ServicesFile> {
+  const { path, shownPath, namedBy, hasEcho } = options;
   const reading = readTextFile(path, false, MAX_MIB);
   if (reading.state === "absent" && namedBy === undefined)
-    return yield* defined({}, "absent", { document: parseText(""), shownPath, hasEcho });
+    return defined({}, "absent", { document: parseText(""), shownPath, hasEcho });
   if (reading.state !== "read") {
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
     const place = namedBy === undefined ? shownPath : `${namedBy}: found ${showText(shownPath)}`;
@@ -72,14 +72,14 @@ export function* readServicesFile({ path, shownPath, namedBy, hasEcho }: Service
     );
 
   const file = { document, shownPath, hasEcho };
-  if (document.data === null) return yield* defined({}, "empty", file);
+  if (document.data === null) return defined({}, "empty", file);
   const { data } = document;
   const parsed = fileSchema.safeParse(data);
-  if (parsed.success) return yield* defined(parsed.data.services, "read", file);
+  if (parsed.success) return defined(parsed.data.services, "read", file);
   const found = translateIssues(parsed.error.issues, data);
   const lines = found.map(describe(document, shownPath));
   // A misspelt name at the top is no reason to keep quiet about the services.
-  const rest = yield* defined(entriesOf(data), "read", file);
+  const rest = await defined(entriesOf(data), "read", file);
   return { ...rest, problems: [...lines, ...rest.problems] };
 }
 
@@ -89,7 +89,9 @@ interface ReadFile {
   readonly hasEcho: boolean;
 }
 
-function* defined(entries: Entries, state: FileState, { document, shownPath, hasEcho }: ReadFile): Steps<ServicesFile> {
+async function defined(entries: Entries, state: FileState, file: ReadFile): Promise<ServicesFile> {
+  const { document, shownPath, hasEcho } = file;
+  const yielder = new Yielder();
   const services: DefinedService[] = [];
   const problems: FoundProblem[] = [];
   for (const key of new Set([...Object.keys(PRESETS), ...Object.keys(entries)])) {
@@ -102,7 +104,7 @@ function* defined(entries: Entries, state: FileState, { document, shownPath, has
     const result = define(key, entries[key], isInFile, isOwn);
     if ("problems" in result) problems.push(...result.problems);
     else services.push(result);
-    yield;
+    if (yielder.isDue) await yielder.yield();
   }
   const describeOne = describe(document, shownPath);
   return { state, services, describe: describeOne, problems: problems.map(describeOne) };

@@ -4,20 +4,21 @@ import { ConfigProblems, showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
 import type { FoundProblem } from "../config/translate-issue.ts";
 import type { StoredRecord } from "../stores/records.ts";
-import type { Steps } from "../turns.ts";
+import { Yielder } from "../yielder.ts";
 import type { StoredService } from "./stored-service.ts";
 
-/** A step a service. @throws ConfigProblems when a stored service is not, or no longer, one. */
-export function* withStoredServices(
+/** @throws ConfigProblems when a stored service is not, or no longer, one. */
+export async function withStoredServices(
   config: Config,
   stored: ReadonlyMap<string, StoredRecord<StoredService>>,
-): Steps<{ readonly services: Iterable<Service>; readonly warnings: readonly string[] }> {
+): Promise<{ readonly services: Iterable<Service>; readonly warnings: readonly string[] }> {
   if (stored.size === 0) return { services: config.services.values(), warnings: config.warnings };
   const services = new Map(config.services);
   const problems: string[] = [];
   const warnings = [...config.warnings];
+  const yielder = new Yielder();
   for (const [key, { value }] of stored) {
-    yield;
+    if (yielder.isDue) await yielder.yield();
     const reading = config.readRuntimeService(key, value.config);
     if ("problems" in reading) {
       // What has gone from this machine since must not keep all the other services from being served.

@@ -71,9 +71,9 @@ const damaged = (text: string) => {
 };
 
 /** Loads and returns what was said; anything but ConfigProblems is thrown on. */
-function sayings(directory: string): string {
+async function sayings(directory: string): Promise<string> {
   try {
-    return loadConfig({ processEnv: {}, directory }).warnings.join("\n");
+    return (await loadConfig({ processEnv: {}, directory })).warnings.join("\n");
   } catch (error) {
     if (!(error instanceof ConfigProblems)) throw error;
     expect(error.problems.length).toBeGreaterThan(0);
@@ -93,25 +93,25 @@ it("a secret shows itself to nobody who prints, joins, serialises or inspects it
 });
 
 describe("whatever stands in the services file", () => {
-  it("never throws anything but ConfigProblems", () => {
+  it("never throws anything but ConfigProblems", async () => {
     const directory = tempFolder({ "config/services.json": "" });
     const texts = fc.oneof(fc.string({ unit: "binary", maxLength: 200 }), fc.json(), damaged(JSON_TEXT), damaged(YAML));
-    fc.assert(
-      fc.property(texts, (text) => {
+    await fc.assert(
+      fc.asyncProperty(texts, async (text) => {
         writeFileSync(join(directory, "config/services.json"), text);
-        sayings(directory);
+        await sayings(directory);
       }),
       { numRuns: 250 },
     );
   });
 
-  it("never shows a secret that stands in it", () => {
+  it("never shows a secret that stands in it", async () => {
     const prints = [vi.spyOn(process, "emitWarning"), vi.spyOn(process.stderr, "write"), vi.spyOn(console, "warn")];
     const directory = tempFolder({ "config/services.json": "" });
-    fc.assert(
-      fc.property(fc.oneof(damaged(JSON_TEXT), damaged(YAML)), (text) => {
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(damaged(JSON_TEXT), damaged(YAML)), async (text) => {
         writeFileSync(join(directory, "config/services.json"), text);
-        expect(sayings(directory)).not.toContain(LONG_PART);
+        expect(await sayings(directory)).not.toContain(LONG_PART);
       }),
       { numRuns: 250 },
     );
@@ -120,13 +120,13 @@ describe("whatever stands in the services file", () => {
 });
 
 describe("whatever stands in an env file", () => {
-  it("never throws, and shows none of what it passes over", () => {
+  it("never throws, and shows none of what it passes over", async () => {
     const directory = tempFolder();
     const text = `# c\nMY_TOKEN=${SECRET}\nexport OTHER='${SECRET}'\nPROXY_API_KEY="${SECRET}"\nMULTI="a\n${SECRET}\nb"\n`;
-    fc.assert(
-      fc.property(damaged(text), (damagedText) => {
+    await fc.assert(
+      fc.asyncProperty(damaged(text), async (damagedText) => {
         writeFileSync(join(directory, ".env"), damagedText);
-        expect(sayings(directory)).not.toContain(LONG_PART);
+        expect(await sayings(directory)).not.toContain(LONG_PART);
       }),
       { numRuns: 250 },
     );

@@ -7,18 +7,20 @@ import { load, problemsOf, SERVICES, services, tempFolder } from "./temp-folder.
 const own = { baseUrl: "https://api.example.com/" };
 
 /** The problems of one service `x`, without their position. */
-const problemsOfService = (entry: unknown) =>
-  problemsOf(services({ x: entry })).map((line) => line.replace(/^config\/services\.json:\d+:\d+ services\./, ""));
+const problemsOfService = async (entry: unknown) =>
+  (await problemsOf(services({ x: entry }))).map((line) =>
+    line.replace(/^config\/services\.json:\d+:\d+ services\./, ""),
+  );
 
 describe("the services file", () => {
-  it("is read as JSON and as YAML", () => {
-    const json = load(services({ x: { ...own, retries: 7 } })).services.get("x");
-    const yaml = load({ [SERVICES]: "services:\n  x:\n    baseUrl: https://api.example.com/\n    retries: 7\n" });
+  it("is read as JSON and as YAML", async () => {
+    const json = (await load(services({ x: { ...own, retries: 7 } }))).services.get("x");
+    const yaml = await load({ [SERVICES]: "services:\n  x:\n    baseUrl: https://api.example.com/\n    retries: 7\n" });
     expect(yaml.services.get("x")).toEqual(json);
     expect(json).toMatchObject({ key: "x", name: "x", source: "file", retries: 7, embedded: false });
   });
 
-  it("may hold ten thousand services, each with all that a service usually has", () => {
+  it("may hold ten thousand services, each with all that a service usually has", async () => {
     const one = (index: number) => ({
       ...{ name: `Service ${index}`, baseUrl: `https://api${index}.example.com/v1/`, methods: ["GET", "POST"] },
       ...{ headers: { Accept: "application/json" }, rateLimit: { maxRequests: 60, windowMs: 60_000, per: "caller" } },
@@ -26,26 +28,28 @@ describe("the services file", () => {
     });
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`s${index}`, one(index)]));
     expect(services(many)[SERVICES]?.length).toBeGreaterThan(2_000_000);
-    expect(load(services(many)).services.get("s9999")).toMatchObject({ name: "Service 9999", source: "file" });
+    expect((await load(services(many))).services.get("s9999")).toMatchObject({ name: "Service 9999", source: "file" });
   });
 
-  it("may be indented with tabs, begin with a byte order mark, or be empty", () => {
+  it("may be indented with tabs, begin with a byte order mark, or be empty", async () => {
     expect(
-      problemsOf({ [SERVICES]: '\uFEFF{\n\t"services": {\n\t\t"x": {\n\t\t\t"baseUrl": "http://a/"\n\t\t}\n\t}\n}' }),
+      await problemsOf({
+        [SERVICES]: '\uFEFF{\n\t"services": {\n\t\t"x": {\n\t\t\t"baseUrl": "http://a/"\n\t\t}\n\t}\n}',
+      }),
     ).toEqual([]);
-    expect(problemsOf({ [SERVICES]: "# nothing yet\n" })).toEqual([]);
+    expect(await problemsOf({ [SERVICES]: "# nothing yet\n" })).toEqual([]);
   });
 
-  it("gives line and column of the value, or of the name where that is wrong", () => {
+  it("gives line and column of the value, or of the name where that is wrong", async () => {
     const text = '{\n  "services": {\n    "github": {\n      "timoutMs": 3,\n      "timeoutMs": "abc"\n    }\n  }\n}';
-    expect(problemsOf({ [SERVICES]: text })).toEqual([
+    expect(await problemsOf({ [SERVICES]: text })).toEqual([
       'config/services.json:5:20 services.github.timeoutMs: found "abc", allowed: an integer from 1 to 2147483647',
       'config/services.json:4:7 services.github.timoutMs: unknown key "timoutMs"; did you mean "timeoutMs"?',
     ]);
   });
 
-  it("reports every service and every variable at once", () => {
-    const lines = problemsOf(services({ a: { baseUrl: 1 }, b: { ...own, retries: 11 } }), { PORT: "x" });
+  it("reports every service and every variable at once", async () => {
+    const lines = await problemsOf(services({ a: { baseUrl: 1 }, b: { ...own, retries: 11 } }), { PORT: "x" });
     expect(lines).toHaveLength(3);
   });
 
@@ -88,26 +92,26 @@ describe("the services file", () => {
       /^config\/services\.json: cannot be read: it is larger than 16 MiB/,
     ],
     ["nested without end", "[".repeat(100_000), /^config\/services\.json:/],
-  ])("is refused with %s", (_, text, expected) => {
-    const lines = problemsOf({ [SERVICES]: text });
+  ])("is refused with %s", async (_, text, expected) => {
+    const lines = await problemsOf({ [SERVICES]: text });
     expect(lines.length).toBeGreaterThan(0);
     expect(lines[0]).toMatch(expected);
   });
 
-  it("is refused as a directory", () => {
+  it("is refused as a directory", async () => {
     const directory = tempFolder();
     mkdirSync(join(directory, SERVICES), { recursive: true });
-    expect(() => loadConfig({ processEnv: {}, directory })).toThrow(
+    await expect(loadConfig({ processEnv: {}, directory })).rejects.toThrow(
       "config/services.json: cannot be read: it is a directory",
     );
   });
 
-  it("may be absent, unless a variable names it", () => {
-    expect(load().configFile.state).toBe("absent");
-    expect(problemsOf({ ".env": "CONFIG_FILE=my/services.yaml" })).toEqual([
+  it("may be absent, unless a variable names it", async () => {
+    expect((await load()).configFile.state).toBe("absent");
+    expect(await problemsOf({ ".env": "CONFIG_FILE=my/services.yaml" })).toEqual([
       'CONFIG_FILE (.env): found "my/services.yaml": cannot be read: there is no such file, allowed: a JSON or YAML file',
     ]);
-    const config = load({ "my/services.yaml": "services: {}" }, { CONFIG_FILE: "my/services.yaml" });
+    const config = await load({ "my/services.yaml": "services: {}" }, { CONFIG_FILE: "my/services.yaml" });
     expect(config.configFile).toEqual({ path: config.settings.CONFIG_FILE, state: "read" });
     expect(config.configFile.path).toMatch(/\/my\/services\.yaml$/);
   });
@@ -169,12 +173,12 @@ describe("an entry", () => {
       'x.auth.type: found "token", allowed: bearer, bot, basic, api-key',
     ],
     [{ ...own, zzzzzzzzzzz: 1, tls: { cafile: "x" } }, 'x.tls.cafile: unknown key "cafile"; did you mean "caFile"?'],
-  ])("%o is refused in plain words", (entry, line) => {
-    expect(problemsOfService(entry)).toContain(line);
+  ])("%o is refused in plain words", async (entry, line) => {
+    expect(await problemsOfService(entry)).toContain(line);
   });
 
-  it("with an unknown key far from any other lists what there is", () => {
-    const [line] = problemsOfService({ ...own, tls: { zzzzzzzzz: 1 } });
+  it("with an unknown key far from any other lists what there is", async () => {
+    const [line] = await problemsOfService({ ...own, tls: { zzzzzzzzz: 1 } });
     expect(line).toBe(
       'x.tls.zzzzzzzzz: unknown key "zzzzzzzzz", allowed: strict, caFile, certFile, keyFile, servername',
     );
@@ -182,8 +186,8 @@ describe("an entry", () => {
 
   it.each(["Bad", "a/b", "-a", "a".repeat(65), "services", "auth-test", "manage", "constructor", "prototype", ""])(
     "cannot have the key %o",
-    (key) => {
-      expect(problemsOf(services({ [key]: own }))).toEqual([
+    async (key) => {
+      expect(await problemsOf(services({ [key]: own }))).toEqual([
         expect.stringMatching(/^config\/services\.json:1:\d+ .*allowed: a key/),
       ]);
     },
@@ -197,35 +201,36 @@ describe("an entry", () => {
     [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
     [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
     [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
-  ])("%o is refused as not yet supported, in one line", (entry, line) => {
-    expect(problemsOfService(entry)).toEqual([line]);
+  ])("%o is refused as not yet supported, in one line", async (entry, line) => {
+    expect(await problemsOfService(entry)).toEqual([line]);
   });
 
-  it("has a breaker unless it says false, and each problem of one is in its own place", () => {
+  it("has a breaker unless it says false, and each problem of one is in its own place", async () => {
     const defaults = { failureRatio: 0.5, minRequests: 20, windowMs: 10_000, openMs: 10_000 };
-    const breakerOf = (entry: object) => load(services({ x: { ...own, ...entry } })).services.get("x")?.breaker;
-    expect(breakerOf({})).toEqual(defaults);
-    expect(breakerOf({ breaker: { failureRatio: 1, openMs: 500 } })).toEqual({
+    const breakerOf = async (entry: object) =>
+      (await load(services({ x: { ...own, ...entry } }))).services.get("x")?.breaker;
+    expect(await breakerOf({})).toEqual(defaults);
+    expect(await breakerOf({ breaker: { failureRatio: 1, openMs: 500 } })).toEqual({
       ...defaults,
       failureRatio: 1,
       openMs: 500,
     });
-    expect(breakerOf({ breaker: false })).toBe(false);
+    expect(await breakerOf({ breaker: false })).toBe(false);
     const problems = (breaker: unknown) => problemsOfService({ ...own, breaker });
-    expect(problems(true)).toEqual(["x.breaker: found true, allowed: false or an object"]);
-    expect(problems([])).toEqual(["x.breaker: found a list, allowed: false or an object"]);
-    expect(problems({ failureRatio: 0 })).toEqual([
+    expect(await problems(true)).toEqual(["x.breaker: found true, allowed: false or an object"]);
+    expect(await problems([])).toEqual(["x.breaker: found a list, allowed: false or an object"]);
+    expect(await problems({ failureRatio: 0 })).toEqual([
       "x.breaker.failureRatio: found 0, allowed: a number above 0, up to 1",
     ]);
-    expect(problems({ failureRatio: "a", minRequests: 0, openms: 1 })).toEqual([
+    expect(await problems({ failureRatio: "a", minRequests: 0, openms: 1 })).toEqual([
       'x.breaker.failureRatio: found "a", allowed: a number above 0, up to 1',
       "x.breaker.minRequests: found 0, allowed: an integer from 1 to 1000000",
       'x.breaker.openms: unknown key "openms"; did you mean "openMs"?',
     ]);
   });
 
-  it("holds for discord and github, by key or by host, and observes for the others, unless it says otherwise", () => {
-    const { services: all } = load(
+  it("holds for discord and github, by key or by host, and observes for the others, unless it says otherwise", async () => {
+    const { services: all } = await load(
       services({
         x: own,
         y: { ...own, quota: { mode: "hold", maxWaitMs: 5, maxQueue: 0 } },
@@ -243,9 +248,9 @@ describe("an entry", () => {
     expect(all.get("discord")?.quota).toEqual({ mode: "hold", ...defaults });
   });
 
-  it("takes its time limits and retries from the settings where it has none", () => {
+  it("takes its time limits and retries from the settings where it has none", async () => {
     const env = { NETWORK_TIMEOUT: "111", NETWORK_CONNECT_TIMEOUT: "22", NETWORK_RETRIES: "3" };
-    const { services: all } = load(
+    const { services: all } = await load(
       services({ x: own, y: { ...own, timeoutMs: 9, connectTimeoutMs: 8, retries: 0 } }),
       env,
     );
@@ -253,8 +258,8 @@ describe("an entry", () => {
     expect(all.get("y")).toMatchObject({ timeoutMs: 9, connectTimeoutMs: 8, retries: 0 });
   });
 
-  it("and everything else of the configuration is frozen", () => {
-    const config = load(services({ x: { ...own, headers: { A: "b" } } }));
+  it("and everything else of the configuration is frozen", async () => {
+    const config = await load(services({ x: { ...own, headers: { A: "b" } } }));
     const service = config.services.get("x");
     expect(() => Object.assign(service?.headers ?? {}, { A: "c" })).toThrow(TypeError);
     expect(() => Object.assign(config.settings, { PORT: 1 })).toThrow(TypeError);
@@ -271,15 +276,15 @@ describe("two headers of one name in a service", () => {
     [{ setHeaders: { Authorization: "a" }, auth: bearer }],
     [{ headers: { authorization: "a" }, auth: bearer }],
     [{ setHeaders: { "x-key": "a" }, auth: { type: "api-key", headerName: "X-Key", tokenEnvVar: "T" } }],
-  ])("are a problem: %o", (entry) => {
-    const lines = problemsOfService({ ...own, ...entry });
+  ])("are a problem: %o", async (entry) => {
+    const lines = await problemsOfService({ ...own, ...entry });
     expect(lines).toEqual([
       expect.stringMatching(/: found .* once more, after .*, allowed: each header in one place$/),
     ]);
   });
 
-  it("are none when the credential goes into the query", () => {
+  it("are none when the credential goes into the query", async () => {
     const auth = { type: "api-key", queryParam: "key", tokenEnvVar: "T" };
-    expect(problemsOfService({ ...own, setHeaders: { Authorization: "a" }, auth })).toEqual([]);
+    expect(await problemsOfService({ ...own, setHeaders: { Authorization: "a" }, auth })).toEqual([]);
   });
 });

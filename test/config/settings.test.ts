@@ -3,8 +3,8 @@ import { NOT_YET } from "../../src/config/settings.ts";
 import { KEY, load, OTHER_KEY, problemsOf } from "./temp-folder.ts";
 
 describe("the variables", () => {
-  it("need not be there: everything has a default", () => {
-    const { settings, isLoopback, proxyPlane, managementPlane, warnings, configFile, envFiles } = load();
+  it("need not be there: everything has a default", async () => {
+    const { settings, isLoopback, proxyPlane, managementPlane, warnings, configFile, envFiles } = await load();
     expect(settings).toMatchObject({ PORT: 3420, HOST: "127.0.0.1", NETWORK_TIMEOUT: 30_000, STRICT_TLS: true });
     expect(isLoopback).toBe(true);
     expect([proxyPlane, managementPlane]).toEqual([
@@ -16,9 +16,9 @@ describe("the variables", () => {
     expect(envFiles.map(({ state }) => state)).toEqual(["absent", "absent"]);
   });
 
-  it("are all reported at once, each with its origin, what was found and what is allowed", () => {
+  it("are all reported at once, each with its origin, what was found and what is allowed", async () => {
     const files = { ".env": "NETWORK_RETRIES=99", ".env.local": "PORT=abc" };
-    expect(problemsOf(files, { STRICT_TLS: "maybe", LOG_LEVEL: "loud" })).toEqual([
+    expect(await problemsOf(files, { STRICT_TLS: "maybe", LOG_LEVEL: "loud" })).toEqual([
       'PORT (.env.local): found "abc", allowed: an integer from 0 to 65535',
       'NETWORK_RETRIES (.env): found "99", allowed: an integer from 0 to 10',
       'STRICT_TLS (environment): found "maybe", allowed: true or false',
@@ -35,16 +35,19 @@ describe("the variables", () => {
     ["PROXY_API_KEY_FILE@https://a.example", "1"],
     ["file:@https://a.example", "1"],
     ["NAME=the-secret-itself-0123@https://a.example", "1"],
-  ])("REST_SECRETS cannot be %s: the entries are told by number, and nothing of them is shown", (value, numbers) => {
-    const [line, ...others] = problemsOf({}, { REST_SECRETS: value });
-    expect(others).toEqual([]);
-    expect(line).toMatch(
-      new RegExp(
-        `^REST_SECRETS \\(environment\\): found a text of ${value.length} characters, allowed: .*number ${numbers} of the list$`,
-      ),
-    );
-    expect(line).not.toContain("the-secret-itself");
-  });
+  ])(
+    "REST_SECRETS cannot be %s: the entries are told by number, and nothing of them is shown",
+    async (value, numbers) => {
+      const [line, ...others] = await problemsOf({}, { REST_SECRETS: value });
+      expect(others).toEqual([]);
+      expect(line).toMatch(
+        new RegExp(
+          `^REST_SECRETS \\(environment\\): found a text of ${value.length} characters, allowed: .*number ${numbers} of the list$`,
+        ),
+      );
+      expect(line).not.toContain("the-secret-itself");
+    },
+  );
 
   it.each([
     ["PORT", "0"],
@@ -62,8 +65,8 @@ describe("the variables", () => {
     ["CORS_ORIGINS", "https://a.example, http://localhost:3000"],
     ["CORS_ORIGINS", "null, chrome-extension://abcdef"],
     ["TRUST_PROXY", "loopback, 10.0.0.0/8, fd00::/8, 192.0.2.1"],
-  ])("%s may be %s", (name, value) => {
-    expect(problemsOf({}, { [name]: value })).toEqual([]);
+  ])("%s may be %s", async (name, value) => {
+    expect(await problemsOf({}, { [name]: value })).toEqual([]);
   });
 
   it.each([
@@ -89,59 +92,59 @@ describe("the variables", () => {
     ["CORS_METHODS", "GET, P U T"],
     ["CORS_HEADERS", "x-a:b"],
     ["CORS_MAX_AGE", "-1"],
-  ])("%s may not be %s", (name, value) => {
-    expect(problemsOf({}, { [name]: value })).toEqual([
+  ])("%s may not be %s", async (name, value) => {
+    expect(await problemsOf({}, { [name]: value })).toEqual([
       expect.stringMatching(new RegExp(`^${name} \\(environment\\): found .*, allowed: `)),
     ]);
   });
 
-  it("take the later origin of two names for one setting", () => {
+  it("take the later origin of two names for one setting", async () => {
     const env = { ".env": "LOG_LEVEL=warn", ".env.local": "LOGGING_LEVEL=debug" };
-    expect(load(env).settings.LOG_LEVEL).toBe("debug");
-    expect(load(env, { LOG_LEVEL: "error" }).settings.LOG_LEVEL).toBe("error");
-    expect(load({ ".env": "LOG_LEVEL=warn\nLOGGING_LEVEL=debug" }).settings.LOG_LEVEL).toBe("warn");
+    expect((await load(env)).settings.LOG_LEVEL).toBe("debug");
+    expect((await load(env, { LOG_LEVEL: "error" })).settings.LOG_LEVEL).toBe("error");
+    expect((await load({ ".env": "LOG_LEVEL=warn\nLOGGING_LEVEL=debug" })).settings.LOG_LEVEL).toBe("warn");
   });
 
-  it("refuse a second listener that is no second one", () => {
-    expect(problemsOf({}, { MANAGEMENT_HOST: "127.0.0.1" })).toEqual([
+  it("refuse a second listener that is no second one", async () => {
+    expect(await problemsOf({}, { MANAGEMENT_HOST: "127.0.0.1" })).toEqual([
       "MANAGEMENT_HOST (environment): found without MANAGEMENT_PORT, allowed: both or none",
     ]);
-    expect(problemsOf({}, { MANAGEMENT_PORT: "3420" })).toEqual([
+    expect(await problemsOf({}, { MANAGEMENT_PORT: "3420" })).toEqual([
       "MANAGEMENT_PORT (environment): found the same as PORT, allowed: another port",
     ]);
-    expect(problemsOf({}, { MANAGEMENT_PORT: "3421" })).toEqual([]);
+    expect(await problemsOf({}, { MANAGEMENT_PORT: "3421" })).toEqual([]);
   });
 
-  it("judge each listener by its own address", () => {
+  it("judge each listener by its own address", async () => {
     const key = "0123456789abcdef0123";
     expect(
-      problemsOf({}, { HOST: "0.0.0.0", PROXY_API_KEY: key, MANAGEMENT_PORT: "1", MANAGEMENT_HOST: "::1" }),
+      await problemsOf({}, { HOST: "0.0.0.0", PROXY_API_KEY: key, MANAGEMENT_PORT: "1", MANAGEMENT_HOST: "::1" }),
     ).toEqual([]);
-    expect(problemsOf({}, { PROXY_API_KEY: key, MANAGEMENT_PORT: "1", MANAGEMENT_HOST: "0.0.0.0" })).toEqual([
+    expect(await problemsOf({}, { PROXY_API_KEY: key, MANAGEMENT_PORT: "1", MANAGEMENT_HOST: "0.0.0.0" })).toEqual([
       expect.stringMatching(
         /^MANAGEMENT_HOST \(environment\): found "0\.0\.0\.0" with \/manage\/\* unprotected, .* set MANAGEMENT_API_KEY/,
       ),
     ]);
-    expect(problemsOf({}, { HOST: "0.0.0.0", PROXY_API_KEY: key, MANAGEMENT_PORT: "1" })).toEqual([
+    expect(await problemsOf({}, { HOST: "0.0.0.0", PROXY_API_KEY: key, MANAGEMENT_PORT: "1" })).toEqual([
       expect.stringMatching(/^HOST \(environment\): found "0\.0\.0\.0" with \/manage\/\* unprotected/),
     ]);
   });
 
-  it("refuse CORS with credentials for every origin, which no browser would take", () => {
-    expect(problemsOf({}, { CORS_CREDENTIALS: "true", CORS_ORIGINS: "https://a.example,*" })).toEqual([
+  it("refuse CORS with credentials for every origin, which no browser would take", async () => {
+    expect(await problemsOf({}, { CORS_CREDENTIALS: "true", CORS_ORIGINS: "https://a.example,*" })).toEqual([
       'CORS_CREDENTIALS (environment): found "true" beside * in CORS_ORIGINS, allowed: true with every origin by its name',
     ]);
-    expect(problemsOf({}, { CORS_CREDENTIALS: "true", CORS_ORIGINS: "https://a.example" })).toEqual([]);
+    expect(await problemsOf({}, { CORS_CREDENTIALS: "true", CORS_ORIGINS: "https://a.example" })).toEqual([]);
   });
 
-  it("warn when certificates are not verified", () => {
-    expect(load({}, { STRICT_TLS: "false" }).warnings).toEqual([
+  it("warn when certificates are not verified", async () => {
+    expect((await load({}, { STRICT_TLS: "false" })).warnings).toEqual([
       "STRICT_TLS is false: certificates of upstreams are not verified",
     ]);
   });
 
-  it.each(Object.keys(NOT_YET))("refuse %s, which comes later, without showing its value", (name) => {
-    const [line, ...others] = problemsOf({}, { [name]: "redis://user:hunter2@db" });
+  it.each(Object.keys(NOT_YET))("refuse %s, which comes later, without showing its value", async (name) => {
+    const [line, ...others] = await problemsOf({}, { [name]: "redis://user:hunter2@db" });
     expect(others).toEqual([]);
     expect(line).toContain(`${name} (environment): not yet supported`);
     expect(line).not.toContain("hunter2");
@@ -149,27 +152,27 @@ describe("the variables", () => {
 
   it.each(Object.entries(NOT_YET).flatMap(([name, neutral]) => neutral.map((value) => [name, value] as const)))(
     "let %s=%s stand, which changes nothing",
-    (name, value) => {
-      expect(problemsOf({}, { [name]: value })).toEqual([]);
+    async (name, value) => {
+      expect(await problemsOf({}, { [name]: value })).toEqual([]);
     },
   );
 
-  it("never show the user info of a URL", () => {
-    const [line] = problemsOf({}, { PUBLIC_URL: "https://user:hunter2@example.com/?token=hunter2" });
+  it("never show the user info of a URL", async () => {
+    const [line] = await problemsOf({}, { PUBLIC_URL: "https://user:hunter2@example.com/?token=hunter2" });
     expect(line).toContain('found "https://***@example.com/?token=***"');
   });
 });
 
 describe("the keys", () => {
-  it("protect their own plane only", () => {
-    const { proxyPlane, managementPlane } = load({}, { PROXY_API_KEY: KEY });
+  it("protect their own plane only", async () => {
+    const { proxyPlane, managementPlane } = await load({}, { PROXY_API_KEY: KEY });
     expect(proxyPlane.key?.reveal()).toBe(KEY);
     expect(proxyPlane.isProtected).toBe(true);
     expect(managementPlane).toMatchObject({ key: undefined, isProtected: false });
   });
 
-  it("come from a file as well, with the line break at its end cut", () => {
-    const { managementPlane } = load({ "key.txt": `${KEY}\r\n` }, { MANAGEMENT_API_KEY_FILE: "key.txt" });
+  it("come from a file as well, with the line break at its end cut", async () => {
+    const { managementPlane } = await load({ "key.txt": `${KEY}\r\n` }, { MANAGEMENT_API_KEY_FILE: "key.txt" });
     expect(managementPlane.key?.reveal()).toBe(KEY);
     expect(managementPlane.isProtected).toBe(true);
   });
@@ -196,29 +199,29 @@ describe("the keys", () => {
       { PROXY_API_KEY: KEY, MANAGEMENT_API_KEY: KEY },
       "found the same key as PROXY_API_KEY",
     ],
-  ])("stop the start when %s, and are not shown", (_, files, env: Record<string, string>, words) => {
-    const lines = problemsOf(files, env);
+  ])("stop the start when %s, and are not shown", async (_, files, env: Record<string, string>, words) => {
+    const lines = await problemsOf(files, env);
     expect(lines).toEqual([expect.stringContaining(words)]);
     expect(lines.join()).not.toMatch(/inbound|shortkey|many/);
   });
 
-  it("are masked wherever the configuration is printed", () => {
-    const config = load({}, { PROXY_API_KEY: KEY, MANAGEMENT_API_KEY: OTHER_KEY });
+  it("are masked wherever the configuration is printed", async () => {
+    const config = await load({}, { PROXY_API_KEY: KEY, MANAGEMENT_API_KEY: OTHER_KEY });
     expect(JSON.stringify(config)).not.toContain("inbound");
     expect(config.settings.PROXY_API_KEY?.toString()).toBe("***");
   });
 });
 
 describe("the protection of a plane", () => {
-  it("needs a key where it is asked for", () => {
-    expect(problemsOf({}, { REQUIRE_AUTH_FOR_PROXY: "true", REQUIRE_AUTH_FOR_MANAGEMENT: "true" })).toEqual([
+  it("needs a key where it is asked for", async () => {
+    expect(await problemsOf({}, { REQUIRE_AUTH_FOR_PROXY: "true", REQUIRE_AUTH_FOR_MANAGEMENT: "true" })).toEqual([
       'REQUIRE_AUTH_FOR_PROXY (environment): found "true" without a key, allowed: true with PROXY_API_KEY set (or a key issued)',
       'REQUIRE_AUTH_FOR_MANAGEMENT (environment): found "true" without a key, allowed: true with MANAGEMENT_API_KEY set',
     ]);
   });
 
-  it("can be taken away from a key, with a warning", () => {
-    const { proxyPlane, warnings } = load({}, { PROXY_API_KEY: KEY, REQUIRE_AUTH_FOR_PROXY: "false" });
+  it("can be taken away from a key, with a warning", async () => {
+    const { proxyPlane, warnings } = await load({}, { PROXY_API_KEY: KEY, REQUIRE_AUTH_FOR_PROXY: "false" });
     expect(proxyPlane.key?.reveal()).toBe(KEY);
     expect(proxyPlane.isProtected).toBe(false);
     expect(warnings).toEqual(["REQUIRE_AUTH_FOR_PROXY is false: /proxy/* is open although PROXY_API_KEY is set"]);
@@ -230,22 +233,22 @@ describe("the protection of a plane", () => {
     [{ PROXY_API_KEY: KEY }, "set MANAGEMENT_API_KEY"],
     [{ MANAGEMENT_API_KEY: KEY }, "set PROXY_API_KEY"],
     [{ ...both, REQUIRE_AUTH_FOR_PROXY: "false" }, "set REQUIRE_AUTH_FOR_PROXY=true"],
-  ])("is demanded off loopback: %o", (env: Record<string, string>, mend) => {
+  ])("is demanded off loopback: %o", async (env: Record<string, string>, mend) => {
     for (const HOST of ["0.0.0.0", "::", "192.168.1.5", "gateway.example.com", "127.0.0.1.example.com"]) {
-      expect(problemsOf({}, { ...env, HOST })).toEqual([
+      expect(await problemsOf({}, { ...env, HOST })).toEqual([
         expect.stringMatching(new RegExp(`^HOST \\(environment\\): found "${HOST}" with .* unprotected, .*${mend}`)),
       ]);
     }
   });
 
-  it("is enough off loopback with a key for each plane", () => {
-    const config = load({}, { ...both, HOST: "0.0.0.0" });
+  it("is enough off loopback with a key for each plane", async () => {
+    const config = await load({}, { ...both, HOST: "0.0.0.0" });
     expect(config.isLoopback).toBe(false);
     expect(config.warnings).toEqual([]);
   });
 
-  it("is given up off loopback by ALLOW_UNAUTHENTICATED, with a warning", () => {
-    const { warnings } = load({}, { HOST: "0.0.0.0", ALLOW_UNAUTHENTICATED: "true" });
+  it("is given up off loopback by ALLOW_UNAUTHENTICATED, with a warning", async () => {
+    const { warnings } = await load({}, { HOST: "0.0.0.0", ALLOW_UNAUTHENTICATED: "true" });
     expect(warnings).toEqual([
       "ALLOW_UNAUTHENTICATED is true: /proxy/* and /manage/* is open to whoever reaches 0.0.0.0",
     ]);
@@ -253,13 +256,15 @@ describe("the protection of a plane", () => {
 
   it.each(["127.0.0.1", "127.9.9.9", "::1", "0:0:0:0:0:0:0:1", "localhost", "LOCALHOST", "app.localhost"])(
     "is not demanded on loopback: %s",
-    (HOST) => {
-      expect(load({}, { HOST }).isLoopback).toBe(true);
+    async (HOST) => {
+      expect((await load({}, { HOST })).isLoopback).toBe(true);
     },
   );
 
-  it("is complained of once: a key that is refused brings no further line", () => {
+  it("is complained of once: a key that is refused brings no further line", async () => {
     const env = { HOST: "0.0.0.0", MANAGEMENT_API_KEY: KEY, PROXY_API_KEY: "short", REQUIRE_AUTH_FOR_PROXY: "true" };
-    expect(problemsOf({}, env)).toEqual([expect.stringContaining("PROXY_API_KEY (environment): found a text of 5")]);
+    expect(await problemsOf({}, env)).toEqual([
+      expect.stringContaining("PROXY_API_KEY (environment): found a text of 5"),
+    ]);
   });
 });

@@ -22,14 +22,14 @@ export function tempFolder(files: Files = {}): string {
   return folder;
 }
 
-export function load(files: Files = {}, processEnv: Env = {}): Config {
+export function load(files: Files = {}, processEnv: Env = {}): Promise<Config> {
   return loadConfig({ processEnv, directory: tempFolder(files) });
 }
 
 /** The problem lines; none when the configuration loads. */
-export function problemsOf(files: Files = {}, processEnv: Env = {}): readonly string[] {
+export async function problemsOf(files: Files = {}, processEnv: Env = {}): Promise<readonly string[]> {
   try {
-    load(files, processEnv);
+    await load(files, processEnv);
     return [];
   } catch (error) {
     if (error instanceof ConfigProblems) return error.problems;

@@ -43,10 +43,10 @@ describe("memory", () => {
 });
 
 describe("listening", () => {
-  const run = (isInContainer: boolean, isLoopback: boolean) =>
+  const run = async (isInContainer: boolean, isLoopback: boolean) =>
     listen.run(
       context({
-        config: { ...load(), isLoopback },
+        config: { ...(await load()), isLoopback },
         isInContainer,
         listeners: () => [
           {
@@ -62,32 +62,32 @@ describe("listening", () => {
       NO_LOOKS,
     );
 
-  test("on loopback inside a container is found", () => {
-    expect(run(true, true)).toMatchObject({
+  test("on loopback inside a container is found", async () => {
+    expect(await run(true, true)).toMatchObject({
       status: "warn",
       summary: expect.stringContaining("[::1]:3420 inside a container"),
       fix: expect.stringContaining("HOST=0.0.0.0"),
     });
-    expect(run(true, false)).toMatchObject({ status: "ok" });
-    expect(run(false, true)).toMatchObject({ status: "ok" });
+    expect(await run(true, false)).toMatchObject({ status: "ok" });
+    expect(await run(false, true)).toMatchObject({ status: "ok" });
   });
 
-  test("on two addresses inside a container is told of each: the operators' may well be reached", () => {
+  test("on two addresses inside a container is told of each: the operators' may well be reached", async () => {
     const at = (name: string, address: string, port: number) => ({
       ...{ name, address, port, connections: 0, limit: 1, limitPerAddress: null },
     });
-    const of = (host: string, isLoopback: boolean) =>
+    const of = async (host: string, isLoopback: boolean) =>
       listen.run(
         context({
-          config: { ...load(), isLoopback: true, managementListener: { host, port: 3421, isLoopback } },
+          config: { ...(await load()), isLoopback: true, managementListener: { host, port: 3421, isLoopback } },
           isInContainer: true,
           listeners: () => [at("main", "127.0.0.1", 3420), at("management", host, 3421)],
         }),
         NO_LOOKS,
       );
     const alone = "inside a container: only what shares the container's network reaches it";
-    expect(of("127.0.0.1", true)).toMatchObject({ summary: `it listens on 127.0.0.1:3420 ${alone}` });
-    expect(of("0.0.0.0", false)).toMatchObject({
+    expect(await of("127.0.0.1", true)).toMatchObject({ summary: `it listens on 127.0.0.1:3420 ${alone}` });
+    expect(await of("0.0.0.0", false)).toMatchObject({
       status: "warn",
       summary: `/proxy is on 127.0.0.1:3420 ${alone}; /manage is on 0.0.0.0:3421, which may be reached from outside`,
     });
@@ -133,7 +133,7 @@ describe("looks", () => {
 test("a check that throws is a result like any other, and says nothing of what it held", async () => {
   const failed: string[] = [];
   const broken = context({
-    ...{ config: load(), warnings: [], isInContainer: false, stateFolder: undefined, services: () => [] },
+    ...{ config: await load(), warnings: [], isInContainer: false, stateFolder: undefined, services: () => [] },
     load: () => {
       throw new TypeError("a secret");
     },

@@ -209,18 +209,18 @@ describe("an issued key", () => {
     ]) {
       const issued = (hasIssuedKey: boolean) =>
         loadConfig({ processEnv: env, directory: tempFolder(), hasIssuedKey: () => hasIssuedKey });
-      expect(() => issued(false)).toThrow(ConfigProblems);
-      expect(issued(true).proxyPlane).toMatchObject({ key: undefined, isProtected: true });
+      await expect(issued(false)).rejects.toThrow(ConfigProblems);
+      expect((await issued(true)).proxyPlane).toMatchObject({ key: undefined, isProtected: true });
     }
     const asked: string[] = [];
     const hasIssuedKey = (folder: string) => asked.push(folder) > 0;
-    loadConfig({ processEnv: { ...KEYS, HOST: "0.0.0.0" }, directory: tempFolder(), hasIssuedKey });
-    loadConfig({ processEnv: {}, directory: tempFolder(), hasIssuedKey });
+    await loadConfig({ processEnv: { ...KEYS, HOST: "0.0.0.0" }, directory: tempFolder(), hasIssuedKey });
+    await loadConfig({ processEnv: {}, directory: tempFolder(), hasIssuedKey });
     expect(asked).toEqual([]);
   });
 
-  test("is told of at the start, where it is what protects the plane", () => {
-    const start = { config: load(), services: [], url: "http://127.0.0.1:1" };
+  test("is told of at the start, where it is what protects the plane", async () => {
+    const start = { config: await load(), services: [], url: "http://127.0.0.1:1" };
     expect(startLines({ ...start, hasIssuedKeys: true })).toContain("/proxy/* needs an issued key");
     expect(startLines(start).join()).toContain("/proxy/* is open to this machine");
   });

@@ -120,7 +120,7 @@ describe("a reload", () => {
       "config/services.json": JSON.stringify({ services: { api: { baseUrl: upstream.url } } }),
     });
     const load = () => loadConfig({ directory, processEnv: { PORT: "0" } });
-    const gateway = await openGateway(load(), { load, logSink: { write() {}, flushSync() {} } });
+    const gateway = await openGateway(await load(), { load, logSink: { write() {}, flushSync() {} } });
     onTestFinished(() => gateway.close());
     const file = join(directory, "config/services.json");
     for (const [change, words] of [

@@ -104,9 +104,9 @@ test("no line of the log, no answer and no start-up text holds eight characters 
   expectNoPart(gateway.logText(), "the log");
 });
 
-test("start-up texts, warnings and refusals of the configuration name variables, never their values", () => {
+test("start-up texts, warnings and refusals of the configuration name variables, never their values", async () => {
   const env = { ...SECRETS, HOST: "0.0.0.0", REQUIRE_AUTH_FOR_PROXY: "false", ALLOW_UNAUTHENTICATED: "true" };
-  const config = loadConfig({ processEnv: env, directory: "/nonexistent" });
+  const config = await loadConfig({ processEnv: env, directory: "/nonexistent" });
   expectNoPart(
     [
       ...startLines({ config, services: [...config.services.values()], url: "http://0.0.0.0:1", isInContainer: true }),
@@ -121,7 +121,7 @@ test("start-up texts, warnings and refusals of the configuration name variables,
   ]) {
     const isPort = "PORT" in broken;
     try {
-      loadConfig({ processEnv: { ...SECRETS, ...broken }, directory: "/nonexistent" });
+      await loadConfig({ processEnv: { ...SECRETS, ...broken }, directory: "/nonexistent" });
       expect.unreachable();
     } catch (error) {
       // A value that belongs to no secret's variable is shown, so that it can be mended.

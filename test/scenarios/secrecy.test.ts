@@ -102,7 +102,7 @@ test("no line, no answer of the gateway's own and no start-up text ever holds a 
   expect(gateway.exchanges().length).toBeGreaterThan(100);
   expectNoSecret(gateway.logText(), "the log");
 
-  const config = loadConfig({ processEnv: env, directory: "/nonexistent" });
+  const config = await loadConfig({ processEnv: env, directory: "/nonexistent" });
   expectNoSecret(
     [...startLines({ config, services: [...config.services.values()], url: gateway.url }), ...config.warnings].join(
       "\n",

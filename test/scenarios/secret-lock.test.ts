@@ -307,7 +307,7 @@ describe("REST_SECRETS", () => {
     const pem = (name: string) => join(import.meta.dirname, "../support/tls", name);
     const pair = { certFile: pem("localhost.pem"), keyFile: pem("localhost-key.pem") };
     const trust = { caFile: pem("ca.pem"), servername: "a.internal", strict: true };
-    const config = loadConfig({ directory: tempFolder(), processEnv: {} });
+    const config = await loadConfig({ directory: tempFolder(), processEnv: {} });
     const tls = { ...pair, ...trust };
     const reading = config.readRuntimeService("mine", { baseUrl: "https://a.example/", tls });
     expect(reading).toMatchObject({ refusal: { path: ["tls", "keyFile"] } });

@@ -47,7 +47,7 @@ export async function startGateway({ env = {}, services = {}, stores }: GatewayS
       directory,
       processEnv: { HOST: "127.0.0.1", PORT: "0", CONFIG_FILE: file, LOG_FORMAT: "json", ...env },
     });
-  const config = load();
+  const config = await load();
   let text = "";
   const gateway = await openGateway(config, {
     load,
