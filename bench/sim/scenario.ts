@@ -1,5 +1,5 @@
 /** What a scenario consists of: an upstream that enforces its limits, and callers who want more than it allows. */
-import type { AnswerHeaders } from "../../src/data-plane/quota/read-quota.ts";
+import type { ResponseHeaders } from "../../src/data-plane/quota/read-quota.ts";
 import type { QuotaRules } from "../../src/data-plane/quota/rules.ts";
 
 export interface SimulatedRequest {
@@ -9,7 +9,7 @@ export interface SimulatedRequest {
 
 export interface SimulatedAnswer {
   readonly status: number;
-  readonly headers: AnswerHeaders;
+  readonly headers: ResponseHeaders;
   /** A limit was exceeded. */
   readonly isRefusal: boolean;
 }

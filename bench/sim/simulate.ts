@@ -89,9 +89,10 @@ class Run {
 
   async #sendHeld(stream: Stream, wantedAt: number): Promise<void> {
     const { callerId, request } = stream;
+    const { rules, maxWaitMs } = this.#scenario;
     for (;;) {
-      const asked = { ...request, callerId, maxWaitMs: this.#scenario.maxWaitMs, leaseMs: LEASE_MS };
-      const outcome = await this.#quota.admit(asked, () => {});
+      const route = rules.routeOf(request.method, request.path);
+      const outcome = await this.#quota.admit({ ...request, route, callerId, maxWaitMs, leaseMs: LEASE_MS }, () => {});
       if (outcome === undefined) throw new Error("nobody left");
       if ("reason" in outcome) {
         this.#tally.turnedAway();
@@ -100,7 +101,9 @@ class Run {
       }
       this.#tally.went(stream, wantedAt, this.#clock.now());
       const { status, headers, isRefusal } = await this.#exchange(request);
-      outcome.answered(status, readQuota(headers, this.#clock.now()));
+      const now = this.#clock.now();
+      const reading = readQuota(headers, now);
+      outcome.answered({ status, reading, closure: rules.closureOf(status, reading, now) });
       if (!isRefusal) return this.#tally.served(stream);
       this.#tally.refused();
     }

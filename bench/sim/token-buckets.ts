@@ -3,16 +3,16 @@
  * time until all of it is there again. Shopify (shopify.dev/docs/api/usage/rate-limits): forty calls that leak at two a second, of
  * which the answers tell only how many are used.
  */
-import type { AnswerHeaders } from "../../src/data-plane/quota/read-quota.ts";
+import type { ResponseHeaders } from "../../src/data-plane/quota/read-quota.ts";
 import { genericRules } from "../../src/data-plane/quota/rules.ts";
 import { TokenBucket } from "./limiter.ts";
 import type { Scenario, SimulatedAnswer, SimulatedRequest, SimulatedUpstream, Stream } from "./scenario.ts";
 
 class Filling implements SimulatedUpstream {
   readonly #bucket: TokenBucket;
-  readonly #headersOf: (bucket: TokenBucket, now: number) => AnswerHeaders;
+  readonly #headersOf: (bucket: TokenBucket, now: number) => ResponseHeaders;
 
-  constructor(bucket: TokenBucket, headersOf: (bucket: TokenBucket, now: number) => AnswerHeaders) {
+  constructor(bucket: TokenBucket, headersOf: (bucket: TokenBucket, now: number) => ResponseHeaders) {
     this.#bucket = bucket;
     this.#headersOf = headersOf;
   }
@@ -30,7 +30,7 @@ class Filling implements SimulatedUpstream {
   leave(): void {}
 }
 
-function openAiHeaders(bucket: TokenBucket, now: number): AnswerHeaders {
+function openAiHeaders(bucket: TokenBucket, now: number): ResponseHeaders {
   const level = bucket.levelAt(now);
   return {
     "x-ratelimit-limit-requests": String(bucket.limit),

@@ -11,7 +11,7 @@ import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { ServiceTimes } from "../registry/service-times.ts";
-import type { QuotaPass } from "./quota/quota-pass.ts";
+import type { QuotaPass } from "./quota/pass-contract.ts";
 
 export class Exchange {
   readonly req: IncomingMessage;

@@ -131,7 +131,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       exchange.quota = prepared.quota?.passOf(quotaExchange(exchange, route, request));
       if (prepared.quota?.isHolding) {
         admit(await exchange.quota?.enter());
-        while (!(await exchange.stepIn(prepared.quota.patienceOf(req.headers)))) {
+        while (!(await exchange.stepIn(prepared.quota.maxWaitMsOf(req.headers)))) {
           admit(decideShed(exchange, parts, connections));
           admit(decideServiceShed(prepared.slots, prepared.service.key, parts.retryAfterS));
         }

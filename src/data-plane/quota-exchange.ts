@@ -2,7 +2,7 @@
 import type { Exchange } from "./exchange.ts";
 import type { UpstreamRequest } from "./forward/upstream-request.ts";
 import type { Route } from "./identify.ts";
-import type { QuotaExchange } from "./quota/quota-request.ts";
+import type { QuotaExchange } from "./quota/pass-contract.ts";
 
 export function quotaExchange(
   exchange: Exchange,

@@ -1,8 +1,8 @@
 /** A credential's quota over simulated time, and answers as upstreams give them. */
 import { VirtualClock } from "../../bench/sim/virtual-clock.ts";
 import { CredentialQuota } from "../../src/data-plane/quota/credential-quota.ts";
-import { type AnswerHeaders, readQuota } from "../../src/data-plane/quota/read-quota.ts";
-import { genericRules, type QuotaRules } from "../../src/data-plane/quota/rules.ts";
+import { type ResponseHeaders, readQuota } from "../../src/data-plane/quota/read-quota.ts";
+import { genericRules, type QuotaResponse, type QuotaRules } from "../../src/data-plane/quota/rules.ts";
 import type { QuotaRefusal, Ticket } from "../../src/data-plane/quota/ticket.ts";
 import { createLedger, type Ledger } from "../../src/stores/ledger.ts";
 
@@ -44,7 +44,7 @@ export function openQuota({ clock = new VirtualClock(), ledger = createLedger(),
 
   function ask(callerId = "a", { method = "GET", path = "/x", maxWaitMs = 60_000 }: AskOptions = {}): Asked {
     const asked: Asked = { callerId, outcome: undefined, at: undefined, leave: () => {}, settled: Promise.resolve() };
-    const request = { method, path, callerId, maxWaitMs, leaseMs: 30_000 };
+    const request = { method, path, route: rules.routeOf(method, path), callerId, maxWaitMs, leaseMs: 30_000 };
     asked.settled = quota
       .admit(request, (leave) => {
         asked.leave = leave;
@@ -58,9 +58,13 @@ export function openQuota({ clock = new VirtualClock(), ledger = createLedger(),
 
   /** Lets what is due now happen. */
   const settle = () => clock.run(0);
-  const answer = (asked: Asked, headers: AnswerHeaders, status = 200) =>
-    ticketOf(asked).answered(status, readQuota(headers, clock.now()));
-  return { clock, quota, ledger, ask, settle, answer, startedAt };
+  const answer = (asked: Asked, headers: ResponseHeaders, status = 200) =>
+    ticketOf(asked).answered(responseOf(headers, status));
+  function responseOf(headers: ResponseHeaders, status = 200): QuotaResponse {
+    const reading = readQuota(headers, clock.now());
+    return { status, reading, closure: rules.closureOf(status, reading, clock.now()) };
+  }
+  return { clock, quota, ledger, ask, settle, answer, responseOf, startedAt };
 }
 
 export function ticketOf({ outcome }: Asked): Ticket {

@@ -111,7 +111,7 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
     if (prepared.breaker?.admits === false) return undefined;
     if (quota?.wasRefused) {
       const pauseMs = backoffMs(this.#retries, Math.random());
-      return this.isReplayable && quota.mayGoAgain(this.deadline.remainingMs - pauseMs) ? pauseMs : undefined;
+      return this.isReplayable && quota.canRetry(this.deadline.remainingMs - pauseMs) ? pauseMs : undefined;
     }
     if (status !== undefined && !isRetriableStatus(status)) return undefined;
     if (!this.isReplayable || this.#retries >= prepared.service.retries) return undefined;

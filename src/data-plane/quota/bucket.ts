@@ -1,59 +1,63 @@
 /**
- * What is known of one bucket, and who waits for it.
- * Invariant: where nothing is known one request goes ahead and the others wait for what it is told; where something is known
- * the ledger decides.
+ * What is known of one bucket, and the requests that wait for it. Times are ms since the epoch.
+ * Invariant: while no limit is known, one request is sent and the others wait for its response; once a limit is known, the ledger
+ * decides.
  */
 import type { Account } from "../../stores/ledger.ts";
-import { FairQueue } from "./fair-queue.ts";
-import { KnownWindow } from "./known-window.ts";
+import type { Costs } from "./gates.ts";
 import type { QuotaReading, QuotaWindow } from "./read-quota.ts";
-import type { Told } from "./refill.ts";
+import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
+import { KnownWindow, type Observation } from "./window.ts";
 
-/** Where no limit is told, a request is let go ahead after so long, ms, though the one before has not been answered. */
-const PATIENCE_MS = 1_000;
-
-/** A limit that so many answers in a row are silent on is one no more. */
-const MISSED_LIMIT = 10;
-
-/** The longest wait for an upstream that refuses and never says for how long, ms. */
-const LONGEST_GUESS_MS = 60_000;
-
-/** Whoever waits in a bucket. */
-interface Member {
-  readonly callerId: string;
+/** A request that waits in a bucket. */
+export interface Waiting {
+  readonly request: QuotaRequest;
+  readonly costs: Costs;
   readonly lane: string;
+  readonly since: number;
+  bucket: Bucket;
+  settle(outcome: Ticket | QuotaRefusal | undefined): void;
 }
 
-/** Of one bucket: an upstream that invents names is not believed all of them. */
+/** While no limit is known, another request is sent this long after the last one, even if that one has no response yet, ms. */
+const PROBE_INTERVAL_MS = 1_000;
+
+/** A limit is forgotten after this many responses in a row that do not report it. */
+const MISSED_LIMIT = 10;
+
+/** The longest wait for an upstream that refuses without giving a time, ms. */
+const LONGEST_GUESS_MS = 60_000;
+
+/** Windows of one bucket: an upstream that invents names cannot fill the memory. */
 const WINDOWS_LIMIT = 16;
 
-export class Bucket<T extends Member> {
-  /** Another one when an answer names it. */
+export class Bucket {
+  /** Changes when a response names it. */
   key: string;
-  /** The one that this turned out to be. */
-  mergedInto: Bucket<T> | undefined;
-  /** Those in which somebody waits. */
-  readonly lanes = new Map<string, FairQueue<T>>();
+  /** The bucket that this one turned into. */
+  mergedInto: Bucket | undefined;
+  /** Lanes with waiting requests. */
+  readonly lanes = new Map<string, FairQueue<Waiting>>();
   inFlight = 0;
-  /** Requests that were ever let go. */
+  /** Requests sent so far. */
   sent = 0;
-  /** Nothing goes before then, ms since the epoch. */
+  /** Nothing is sent before then. */
   closedUntil = 0;
-  /** The ledger has nothing before then, unless something comes back. */
+  /** The ledger has nothing before then, unless a reservation is released. */
   askAgainAt = 0;
-  /** Counts what may have changed the ledger's mind. */
+  /** Incremented when something changed that may change the ledger's decision. */
   changes = 0;
-  /** The end that those who wait were last measured against. */
+  /** The window's end for which the waiting requests were last checked. */
   sweptFor = 0;
   readonly #windows = new Map<string, KnownWindow>();
-  /** Requests in flight while nothing is known. */
+  /** Requests in flight while no limit is known. */
   #allowance = 1;
-  /** Sent while nothing is known, and nobody said what they took. */
+  /** Requests sent while no limit is known, with no report of what they used. */
   #unaccounted = 0;
   #refusedInRow = 0;
   #wasRefused = false;
   #grantedAt = 0;
-  /** Since when nothing was answered. */
+  /** The last response, or the first request in flight after it. */
   #silentSince = 0;
 
   constructor(key: string) {
@@ -66,28 +70,29 @@ export class Bucket<T extends Member> {
     return sum;
   }
 
-  push(member: T): void {
-    const lane = this.lanes.get(member.lane) ?? new FairQueue<T>();
-    this.lanes.set(member.lane, lane);
-    lane.push(member.callerId, member);
+  push(waiting: Waiting): void {
+    const lane = this.lanes.get(waiting.lane) ?? new FairQueue<Waiting>();
+    this.lanes.set(waiting.lane, lane);
+    lane.push(waiting.request.callerId, waiting);
   }
 
-  /** @param hasGone its caller goes behind the others. */
-  remove(member: T, hasGone = false): void {
-    const lane = this.lanes.get(member.lane);
-    if (hasGone) lane?.shift(member.callerId, member);
-    else lane?.remove(member.callerId, member);
-    if (lane?.size === 0) this.lanes.delete(member.lane);
+  /** @param wasSent its caller moves behind the others. */
+  remove(waiting: Waiting, wasSent = false): void {
+    const { lane: name, request } = waiting;
+    const lane = this.lanes.get(name);
+    if (wasSent) lane?.shift(request.callerId, waiting);
+    else lane?.remove(request.callerId, waiting);
+    if (lane?.size === 0) this.lanes.delete(name);
   }
 
-  /** Who goes before a caller's next request for certain: those of other lanes may be held back for longer. */
-  before(callerId: string, lane: string): Iterable<T> {
+  /** The requests certain to be sent before a caller's next one. Other lanes are left out: they may have to wait longer. */
+  before(callerId: string, lane: string): Iterable<Waiting> {
     return this.lanes.get(lane)?.before(callerId) ?? [];
   }
 
-  /** Lane by lane, in the order in which they go. */
-  *inTurn(): Generator<T> {
-    for (const lane of this.lanes.values()) yield* lane.inTurn();
+  /** All waiting requests, lane by lane, in the order in which they are sent. */
+  *inOrder(): Generator<Waiting> {
+    for (const lane of this.lanes.values()) yield* lane.inOrder();
   }
 
   get windows(): Iterable<KnownWindow> {
@@ -99,7 +104,7 @@ export class Bucket<T extends Member> {
     return false;
   }
 
-  /** What the bucket itself says, before the ledger is asked: when one more may go, ms since the epoch. */
+  /** When the bucket itself allows one more request, before the ledger is asked. */
   freeAt(now: number): number {
     let at = Math.max(this.closedUntil, this.#windows.size === 0 ? this.#unlimitedFreeAt(now) : now);
     let allowance = Number.POSITIVE_INFINITY;
@@ -107,19 +112,19 @@ export class Bucket<T extends Member> {
       at = Math.max(at, window.freeAt());
       allowance = Math.min(allowance, window.allowanceAt(now));
     }
-    const isPatient = this.inFlight + this.#unaccounted >= allowance;
-    return Math.max(now, at, isPatient ? this.#grantedAt + PATIENCE_MS : 0);
+    const isExceeded = this.inFlight + this.#unaccounted >= allowance;
+    return Math.max(now, at, isExceeded ? this.#grantedAt + PROBE_INTERVAL_MS : 0);
   }
 
   /**
-   * No limit was ever told: twice as many for each stretch of patience without an answer, because most upstreams have none, and
-   * one that takes half a minute for its first answer shall not be asked one by one.
+   * No limit was ever reported. The number of requests doubles with each interval without a response: most upstreams have no
+   * limit, and one whose first response takes half a minute must not be sent one request at a time.
    */
   #unlimitedFreeAt(now: number): number {
     if (this.inFlight < this.#allowance) return now;
-    if (this.#wasRefused) return this.#grantedAt + PATIENCE_MS;
+    if (this.#wasRefused) return this.#grantedAt + PROBE_INTERVAL_MS;
     const doublings = Math.floor(Math.log2(this.inFlight / this.#allowance)) + 1;
-    return this.#silentSince + doublings * PATIENCE_MS;
+    return this.#silentSince + doublings * PROBE_INTERVAL_MS;
   }
 
   grant(now: number): void {
@@ -130,25 +135,25 @@ export class Bucket<T extends Member> {
     for (const window of this.#windows.values()) window.grant(now);
   }
 
-  /** One that was let go has come to its end. */
+  /** The ticket of one request has ended. */
   end(how: "answered" | "lost" | "unused", now: number): void {
     this.inFlight--;
-    if (how === "unused") for (const window of this.#windows.values()) window.giveBack(now);
+    if (how === "unused") for (const window of this.#windows.values()) window.refund(now);
     if (how === "lost") for (const window of this.#windows.values()) window.spend();
     if (how === "lost" && !this.#isKnown(now)) this.#unaccounted++;
   }
 
-  /** @returns the windows as they are to be understood, for the ledger. */
-  learn(status: number, { windows }: Pick<QuotaReading, "windows">, told: Told): readonly QuotaWindow[] {
-    const { now, isRefusal } = told;
+  /** @returns the corrected windows, for the ledger. */
+  learn(status: number, { windows }: QuotaReading, observation: Observation): readonly QuotaWindow[] {
+    const { now, isRefusal } = observation;
     this.#silentSince = now;
     this.#refusedInRow = isRefusal ? this.#refusedInRow + 1 : 0;
     const inFlight = Math.max(1, this.inFlight + this.#unaccounted);
-    const understood: QuotaWindow[] = [];
+    const corrected: QuotaWindow[] = [];
     for (const window of windows) {
       const known = this.#windows.get(window.name) ?? this.#newWindow(window.name, now);
       if (known === undefined) continue;
-      understood.push(known.learn(window, { ...told, inFlight }));
+      corrected.push(known.learn(window, { ...observation, inFlight }));
       this.#windows.set(window.name, known);
     }
     for (const window of this.#windows.values()) {
@@ -159,10 +164,10 @@ export class Bucket<T extends Member> {
     }
     if (windows.length === 0) this.#learnSilence(status, isRefusal, now);
     else if (this.#isKnown(now)) this.#unaccounted = 0;
-    return understood;
+    return corrected;
   }
 
-  /** Undefined where there are as many as any upstream has. */
+  /** Undefined when the bucket has more windows than any real upstream reports. */
   #newWindow(name: string, now: number): KnownWindow | undefined {
     if (this.#windows.size >= WINDOWS_LIMIT) {
       for (const [other, window] of this.#windows) if (!window.isKnown(now)) this.#windows.delete(other);
@@ -177,33 +182,33 @@ export class Bucket<T extends Member> {
       this.#wasRefused = true;
       this.#allowance = 1;
     }
-    // What failed may not have reached what counts: it proves nothing.
+    // A failed request may not have reached the part of the upstream that counts: it proves nothing.
     else if (this.#wasRefused || status >= 400) this.#allowance += 1;
     else this.#allowance = Number.POSITIVE_INFINITY;
   }
 
-  /** Each refusal in a row that nobody says the end of is waited out for twice as long. @returns the end, ms since the epoch. */
+  /** Each refusal in a row that gives no time doubles the wait. @returns its end. */
   guess(until: number, now: number): number {
     const factor = 2 ** Math.min(10, this.#refusedInRow - 1);
     return now + Math.max(until - now, Math.min(LONGEST_GUESS_MS, (until - now) * factor));
   }
 
-  /** What was known when the process ended. */
+  /** From the ledger, after a restart. */
   restore(name: string, account: Account, now: number): void {
     const window = new KnownWindow(name);
     window.restore(account, now);
     this.#windows.set(name, window);
   }
 
-  /** When a request would go at the earliest that has so many before it, as far as that is known; ms since the epoch. */
+  /** The earliest known time for a request with `ahead` others ahead of it. */
   estimate(ahead: number, now: number): number {
     let at = Math.max(now, this.closedUntil);
     for (const window of this.#windows.values()) at = Math.max(at, window.estimate(ahead, now));
     return at;
   }
 
-  /** All that is known of the other one, and what it has in flight. */
-  absorb(other: Bucket<T>): void {
+  /** Takes over what the other bucket knows, and its requests in flight. */
+  absorb(other: Bucket): void {
     this.inFlight += other.inFlight;
     this.sent += other.sent;
     this.closedUntil = Math.max(this.closedUntil, other.closedUntil);
@@ -212,8 +217,66 @@ export class Bucket<T extends Member> {
     other.inFlight = 0;
   }
 
-  /** Nothing that would be missed. */
+  /** It can be dropped without a loss. */
   isIdle(now: number): boolean {
     return this.inFlight === 0 && this.lanes.size === 0 && this.closedUntil <= now && !this.#isKnown(now);
+  }
+}
+
+/** Callers alternate; the requests of one caller keep their order. A caller with ten times the requests delays only itself. */
+export class FairQueue<T> {
+  /** The requests of each caller, the next caller first: a Map keeps the order. */
+  readonly #lines = new Map<string, T[]>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  push(callerId: string, item: T): void {
+    const line = this.#lines.get(callerId);
+    if (line === undefined) this.#lines.set(callerId, [item]);
+    else line.push(item);
+    this.#size++;
+  }
+
+  /** The next item; undefined when the queue is empty. */
+  peek(): T | undefined {
+    for (const line of this.#lines.values()) return line[0];
+    return undefined;
+  }
+
+  /** Removes an item that was sent: its caller moves behind the others. */
+  shift(callerId: string, item: T): void {
+    this.remove(callerId, item);
+    const line = this.#lines.get(callerId);
+    if (line === undefined) return;
+    this.#lines.delete(callerId);
+    this.#lines.set(callerId, line);
+  }
+
+  /** @returns false if it was not in the queue. */
+  remove(callerId: string, item: T): boolean {
+    const line = this.#lines.get(callerId);
+    const at = line?.indexOf(item) ?? -1;
+    if (line === undefined || at === -1) return false;
+    line.splice(at, 1);
+    if (line.length === 0) this.#lines.delete(callerId);
+    this.#size--;
+    return true;
+  }
+
+  /** All items ahead of a caller's next one: its own, and for each of these and the next one an item of each other caller. */
+  *before(callerId: string): Generator<T> {
+    const own = this.#lines.get(callerId)?.length ?? 0;
+    for (const [other, line] of this.#lines) yield* other === callerId ? line : line.slice(0, own + 1);
+  }
+
+  *inOrder(): Generator<T> {
+    let lines = [...this.#lines.values()];
+    for (let round = 0; lines.length > 0; round++) {
+      for (const line of lines) yield line[round]!;
+      lines = lines.filter((line) => line.length > round + 1);
+    }
   }
 }

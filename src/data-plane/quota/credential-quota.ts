@@ -1,50 +1,48 @@
 /**
- * The quota of one credential at one upstream: who may go now, who waits and for how long, and what the answers teach.
- * Invariant: what is let go was set aside before, on every account that it counts on; nobody is let go before their turn; and
- * every ticket that was given is given back.
+ * The quota of one credential at one upstream: which requests may be sent, which wait and for how long, and what responses teach.
+ * Invariant: a request is sent only with a reservation on every account that counts it; no request overtakes those ahead of it; and
+ * every ticket ends.
  */
 import type { Account, Ledger } from "../../stores/ledger.ts";
-import { Accounts } from "./accounts.ts";
-import { type Ahead, aheadOf, goAhead } from "./ahead.ts";
-import type { Bucket } from "./bucket.ts";
+import type { Bucket, Waiting } from "./bucket.ts";
 import { Buckets } from "./buckets.ts";
-import { type CredentialQuotaState, describeQuota } from "./describe-quota.ts";
-import { type Costs, Gates, laneOf } from "./gates.ts";
-import { learnAnswer, type QuotaParts, restoreAccounts } from "./learn-answer.ts";
-import type { QuotaReading } from "./read-quota.ts";
-import type { QuotaRoute, QuotaRules } from "./rules.ts";
-import type { QuotaClock, QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
+import type { QuotaClock } from "./clocks.ts";
+import { type CredentialQuotaState, describeQuota } from "./describe.ts";
+import { type Ahead, addAhead, aheadOf, type Costs, Gates, laneOf } from "./gates.ts";
+import { LedgerAccounts, learnResponse, type QuotaParts, restoreAccounts } from "./learn.ts";
+import type { QuotaResponse, QuotaRoute, QuotaRules } from "./rules.ts";
+import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
 import { Turnstile } from "./turnstile.ts";
-import { type Waiting, WaitingRoom } from "./waiting-room.ts";
+import { WaitingRoom } from "./waiting-room.ts";
 
 export interface CredentialQuotaOptions {
   readonly rules: QuotaRules;
   readonly ledger: Pick<Ledger, "reserve" | "settle" | "release">;
-  /** Begins the ledger's keys. */
+  /** Of the ledger's keys. */
   readonly prefix: string;
   readonly maxQueue: number;
   readonly clock: QuotaClock;
-  /** Beside what the rules say of it; none by default. */
+  /** In addition to the limit of the rules; none by default. */
   readonly maxInFlight?: number;
 }
 
-/** No timer is set for longer, ms: those of Node end at 2^31. */
+/** No timer is set for longer, ms: Node's overflow at 2^31. */
 const LONGEST_TIMER_MS = 3_600_000;
 
-/** By so much has an end to move that those who wait for it are measured against it again, ms. */
+/** The requests that wait for a window's end are checked again when it moves by this much, ms. */
 const SWEEP_MS = 1_000;
 
-/** When to come again where that depends on somebody else's answer, ms. */
+/** When to retry if that depends on the response to another request, ms. */
 const SOON_MS = 1_000;
 
 export class CredentialQuota {
   readonly #options: CredentialQuotaOptions;
-  readonly #parts: QuotaParts<Waiting>;
+  readonly #parts: QuotaParts;
   readonly #turnstile: Turnstile;
   readonly #room = new WaitingRoom();
   #pumping: Promise<void> | undefined;
   #mustPump = false;
-  /** Some wait for their turn between buckets: nobody may pass them. */
+  /** Some requests wait only for a limit over all buckets: no new request may overtake them. */
   #isHeldBack = false;
   #drainsAt = Number.POSITIVE_INFINITY;
   #stopTimer: () => void = () => {};
@@ -54,7 +52,7 @@ export class CredentialQuota {
     this.#options = options;
     this.#parts = {
       rules,
-      accounts: new Accounts(ledger, prefix),
+      accounts: new LedgerAccounts(ledger, prefix),
       buckets: new Buckets(rules),
       gates: new Gates(rules, options),
     };
@@ -80,32 +78,26 @@ export class CredentialQuota {
     return describeQuota(this.#parts.buckets, this.#parts.gates, this.#room.size, now);
   }
 
-  /** Accounts of the ledger, after a restart: whatever was used up or closed stays so until its time. */
+  /** Restores the ledger's accounts after a restart: what was exhausted or closed stays so until its time. */
   restore(entries: Iterable<readonly [key: string, account: Account]>, now: number): void {
     restoreAccounts(entries, this.#parts, now);
   }
 
-  /** An answer to a request that took no ticket. @param now ms since the epoch. */
-  observe(
-    { method, path }: Pick<QuotaRequest, "method" | "path">,
-    status: number,
-    reading: QuotaReading,
-    now = this.#now(),
-  ): void {
-    // Nearly every answer of most upstreams says nothing: then nothing is looked up.
-    const isSilent = reading.windows.length === 0 && reading.bucket === undefined;
-    if (isSilent && status !== 401 && status !== 403 && status !== 429) return;
-    const route = this.#options.rules.routeOf(method, path);
+  /** Learns from the response to a request without a ticket. @param now ms since the epoch. */
+  observe(route: QuotaRoute, response: QuotaResponse, now = this.#now()): void {
     const bucket = this.#parts.buckets.of(route, now);
-    const isNobodys = { reserved: new Map<string, string>(), sentAt: now, overlapping: bucket.inFlight };
-    this.#changed(learnAnswer(bucket, { route, status, reading, ...isNobodys }, this.#parts, now));
+    const withoutReservation = { reserved: new Map<string, string>(), sentAt: now, overlapping: bucket.inFlight };
+    this.#changed(learnResponse(bucket, { route, response, ...withoutReservation }, this.#parts, now));
   }
 
-  /** What would happen to a request now: ms until it would go, or its refusal. Nothing is set aside. */
+  /** What would happen to a request now: the time until it would be sent, ms, or its refusal. Nothing is reserved. */
   decide(request: QuotaRequest): { readonly bucket: string; readonly waitMs: number } | QuotaRefusal {
+    return this.#decide(request, this.#costsOf(request));
+  }
+
+  #decide(request: QuotaRequest, costs: Costs): { readonly bucket: string; readonly waitMs: number } | QuotaRefusal {
     const now = this.#now();
-    const bucket = this.#parts.buckets.peek(this.#routeOf(request));
-    const costs = this.#parts.gates.costsOf(request.method, request.path);
+    const bucket = this.#parts.buckets.peek(request.route);
     const ahead = aheadOf(bucket.before(request.callerId, laneOf(costs)));
     const at = this.#estimate(bucket, costs, ahead, now);
     const refuse = (reason: QuotaRefusal["reason"]) => this.#refusal(bucket, costs, ahead, reason);
@@ -117,35 +109,34 @@ export class CredentialQuota {
   }
 
   /**
-   * Waits until the request may go. @param onQueued told when it has to wait, with what gives the place back.
-   * @returns undefined where the place was given back.
+   * Waits until the request may be sent. @param onQueued called if it has to wait, with a function that removes it from the queue.
+   * @returns undefined if it was removed.
    */
   async admit(
     request: QuotaRequest,
     onQueued: (leave: () => void) => void,
   ): Promise<Ticket | QuotaRefusal | undefined> {
-    const route = this.#routeOf(request);
+    const { route, callerId, maxWaitMs } = request;
     const bucket = this.#parts.buckets.of(route, this.#now());
-    const costs = this.#parts.gates.costsOf(request.method, request.path);
+    const costs = this.#costsOf(request);
     const lane = laneOf(costs);
     const isNext = bucket.waiting === 0 && !this.#isHeldBack;
-    // Who may not wait takes a turn in a queue from nobody, but goes where nobody waits for the same.
-    if (isNext || (request.maxWaitMs <= 0 && !bucket.lanes.has(lane))) {
+    // A request that may not wait cannot join a queue, so it delays none; it may be sent if no request waits in its lane.
+    if (isNext || (maxWaitMs <= 0 && !bucket.lanes.has(lane))) {
       const taken = await this.#turnstile.take(bucket, { request, costs, since: this.#now() });
       if (typeof taken !== "number") return taken;
     }
-    const decision = this.decide(request);
+    const decision = this.#decide(request, costs);
     if ("reason" in decision) return decision;
-    // The bucket may have got another name while the ledger was asked.
+    // The bucket may have been renamed while the ledger was asked.
     const real = this.#parts.buckets.of(route, this.#now());
-    const { callerId } = request;
-    const reason = this.#mayNotWait(request);
-    if (reason === undefined) return this.#wait({ request, costs, route, callerId, lane, bucket: real }, onQueued);
+    const reason = this.#reasonNotToWait(request);
+    if (reason === undefined) return this.#wait({ request, costs, lane, bucket: real }, onQueued);
     return this.#refusal(real, costs, aheadOf(real.before(callerId, lane)), reason);
   }
 
-  /** Why a request that cannot go now may not wait either; who has to make room for it is refused. */
-  #mayNotWait({ maxWaitMs, callerId }: QuotaRequest): QuotaRefusal["reason"] | undefined {
+  /** Why a request that cannot be sent now may not wait either. In a full queue, the request that has to make room is refused. */
+  #reasonNotToWait({ maxWaitMs, callerId }: QuotaRequest): QuotaRefusal["reason"] | undefined {
     if (maxWaitMs <= 0) return "too long";
     if (this.#now() >= this.#drainsAt) return "draining";
     if (this.#room.size < this.#options.maxQueue) return undefined;
@@ -155,13 +146,13 @@ export class CredentialQuota {
     return undefined;
   }
 
-  /** The process ends: who would not go before then is refused now, and whoever is left then. @param until ms since the epoch. */
+  /** The process ends: requests that cannot be sent before then are refused now, the others then. @param until ms since the epoch. */
   drain(until: number): void {
     this.#drainsAt = until;
     const now = this.#now();
     for (const bucket of this.#room.buckets) this.#sweep(bucket, now, true);
     this.#at(until, () => {
-      for (const bucket of this.#room.buckets) for (const each of [...bucket.inTurn()]) this.#refuse(each, "draining");
+      for (const bucket of this.#room.buckets) for (const each of [...bucket.inOrder()]) this.#refuse(each, "draining");
     });
   }
 
@@ -180,7 +171,7 @@ export class CredentialQuota {
         },
       };
       const stopTimer = this.#at(since + asking.request.maxWaitMs, () => {
-        // What is free at this very moment is still in time.
+        // A point that becomes free at this very moment is still in time.
         void this.#pump().then(() => this.#refuse(waiting, "too long"));
       });
       this.#room.add(waiting);
@@ -193,19 +184,19 @@ export class CredentialQuota {
 
   #refuse(waiting: Waiting, reason: QuotaRefusal["reason"]): void {
     if (!this.#room.remove(waiting)) return;
-    const { bucket, costs, callerId } = waiting;
-    waiting.settle(this.#refusal(bucket, costs, aheadOf(bucket.before(callerId, waiting.lane)), reason));
+    const { bucket, costs, lane, request } = waiting;
+    waiting.settle(this.#refusal(bucket, costs, aheadOf(bucket.before(request.callerId, lane)), reason));
   }
 
-  #refusal(bucket: Bucket<Waiting>, costs: Costs, ahead: Ahead, reason: QuotaRefusal["reason"]): QuotaRefusal {
+  #refusal(bucket: Bucket, costs: Costs, ahead: Ahead, reason: QuotaRefusal["reason"]): QuotaRefusal {
     const now = this.#now();
     const freeAt = Math.max(this.#turnstile.freeAt(bucket, costs, now), bucket.askAgainAt);
     const at = Math.max(this.#estimate(bucket, costs, ahead, now), freeAt);
     return { bucket: bucket.key, reason, retryAt: Number.isFinite(at) ? Math.max(at, now + 1) : now + SOON_MS };
   }
 
-  /** An answer may have freed something, or have told that there is less than was thought. */
-  #changed(bucket: Bucket<Waiting>): void {
+  /** A response may have freed something, or reported less than was assumed. */
+  #changed(bucket: Bucket): void {
     bucket.changes++;
     bucket.askAgainAt = 0;
     if (this.#room.size === 0) return;
@@ -216,46 +207,46 @@ export class CredentialQuota {
     void this.#pump();
   }
 
-  /** Refuses at once who waits and cannot make it any more. */
-  #sweep(bucket: Bucket<Waiting>, now: number, isForced = false): void {
+  /** Refuses waiting requests as soon as they cannot be sent in time. */
+  #sweep(bucket: Bucket, now: number, isForced = false): void {
     if (bucket.waiting === 0) return;
     const end = Math.max(bucket.estimate(0, now), this.#parts.gates.closedUntil);
-    // Where the end is about the one that they were measured against before, they still make it.
+    // Close to the end for which they were last checked, they are still in time.
     if (!isForced && (end <= now || Math.abs(end - bucket.sweptFor) < SWEEP_MS)) return;
     bucket.sweptFor = end;
     let ahead = aheadOf([]);
     let lane: string | undefined;
-    for (const waiting of [...bucket.inTurn()]) {
+    for (const waiting of [...bucket.inOrder()]) {
       if (waiting.lane !== lane) ahead = aheadOf([]);
       lane = waiting.lane;
       const at = this.#estimate(bucket, waiting.costs, ahead, now);
       if (at > now && at >= this.#drainsAt) this.#refuse(waiting, "draining");
       else if (at > waiting.since + waiting.request.maxWaitMs) this.#refuse(waiting, "too long");
-      else goAhead(ahead, waiting.costs);
+      else addAhead(ahead, waiting.costs);
     }
   }
 
-  /** Lets go whoever may. @returns when that is done. */
+  /** Sends every waiting request that may be sent. */
   #pump(): Promise<void> {
     this.#mustPump = true;
-    this.#pumping ??= this.#letGo();
+    this.#pumping ??= this.#sendAll();
     return this.#pumping;
   }
 
-  async #letGo(): Promise<void> {
+  async #sendAll(): Promise<void> {
     try {
       while (this.#mustPump) {
         this.#mustPump = false;
-        while (await this.#letOneGo());
+        while (await this.#sendNext());
       }
     } finally {
-      // Not a turn later: whoever asks from now on starts anew.
+      // In the same tick as the last check, so that a later call of #pump starts a new run.
       this.#pumping = undefined;
     }
   }
 
-  /** @returns whether there is somebody else to look at. */
-  async #letOneGo(): Promise<boolean> {
+  /** @returns whether there may be another one. */
+  async #sendNext(): Promise<boolean> {
     const now = this.#now();
     const { waiting, at, isHeldBack } = this.#room.next((costs) => this.#parts.gates.freeAt(costs, now), now);
     this.#isHeldBack = isHeldBack;
@@ -267,12 +258,12 @@ export class CredentialQuota {
     const taken = await this.#turnstile.take(waiting.bucket, waiting);
     if (typeof taken === "number") return true;
     if (this.#room.remove(waiting, true)) waiting.settle(taken);
-    // Left while the ledger was asked.
+    // Its client left while the ledger was asked.
     else taken.unused();
     return true;
   }
 
-  /** Not a millisecond early, as timers may be, and however far away it is. @returns what takes it back. */
+  /** Runs not a millisecond early, although timers may, and however far away the time is. @returns a function that cancels it. */
   #at(at: number, run: () => void): () => void {
     const { clock } = this.#options;
     const inMs = Math.min(LONGEST_TIMER_MS, Math.max(0, at - clock.now()));
@@ -283,12 +274,12 @@ export class CredentialQuota {
     return () => stop();
   }
 
-  #estimate(bucket: Bucket<Waiting>, costs: Costs, ahead: Ahead, now: number): number {
+  #estimate(bucket: Bucket, costs: Costs, ahead: Ahead, now: number): number {
     return Math.max(this.#parts.gates.estimate(costs, ahead.costs, now), bucket.estimate(ahead.count, now));
   }
 
-  #routeOf({ method, path }: QuotaRequest): QuotaRoute {
-    return this.#options.rules.routeOf(method, path);
+  #costsOf({ method, path }: QuotaRequest): Costs {
+    return this.#parts.gates.costsOf(method, path);
   }
 
   #now(): number {

@@ -1,16 +1,16 @@
 /**
- * Discord's limits (docs.discord.com/developers/topics/rate-limits): buckets by route that are named in the answers, counted apart
- * by channel, guild and webhook; fifty requests a second over all of them; and a ban for whoever is refused ten thousand times
- * in ten minutes.
+ * Discord's limits (docs.discord.com/developers/topics/rate-limits): buckets by route, named in the responses and counted
+ * separately per channel, guild and webhook; fifty requests a second over all of them; and a ban of clients that are refused ten
+ * thousand times in ten minutes.
  */
-import { closureByScope, nameOf, type QuotaRules } from "./rules.ts";
+import { closureByScope, hashedName, type QuotaRules } from "./rules.ts";
 
-/** Top-level resources, whose id counts apart; an interaction by its token. */
+/** Top-level resources: each id is counted separately, an interaction by its token. */
 const MAJOR = /^\/(channels|guilds|webhooks|interactions)\/(\d{1,20})(?:\/([\w-]{20,}))?(?=\/|$)/;
 
 /**
- * Not bound to the global limit: docs.discord.com/developers/interactions/receiving-and-responding#endpoints.
- * What follows an interaction goes to a webhook's path; the token of a webhook proper has 68 characters.
+ * Exempt from the global limit: docs.discord.com/developers/interactions/receiving-and-responding#endpoints.
+ * Follow-ups of an interaction use a webhook's path; the token of a real webhook has 68 characters.
  */
 const INTERACTION = /^\/(?:interactions\/\d{1,20}\/[\w-]{20,}|webhooks\/\d{1,20}\/[\w-]{81,})(?=\/|$)/;
 
@@ -18,7 +18,7 @@ export const discordRules: QuotaRules = {
   routeOf(method, path) {
     const route = withoutBase(path);
     const [, , id = "", token] = MAJOR.exec(route) ?? [];
-    return { name: `${method} ${templateOf(route)}`, major: token === undefined ? id : `${id}/${nameOf(token)}` };
+    return { name: `${method} ${templateOf(route)}`, major: token === undefined ? id : `${id}/${hashedName(token)}` };
   },
   namesBuckets: true,
   hasFixedWindows: true,
@@ -26,7 +26,7 @@ export const discordRules: QuotaRules = {
     {
       name: "global",
       points: 50,
-      // What is sent at even distances does not arrive so: with a tenth of a second more, no second there sees more than fifty
+      // Requests do not arrive as evenly as they are sent. With a tenth of a second more, Discord sees at most fifty in any second,
       // even if one request takes that much longer to arrive than another.
       windowMs: 1_100,
       costOf: (_, path) => (INTERACTION.test(withoutBase(path)) ? 0 : 1),
@@ -36,18 +36,18 @@ export const discordRules: QuotaRules = {
   refusals: {
     limit: 10_000,
     windowMs: 600_000,
-    // What others have used up of a shared resource is not held against whoever asks.
+    // A refusal because other clients used up a shared resource does not count against this one.
     counts: (status, scope) => status === 401 || status === 403 || (status === 429 && scope !== "shared"),
   },
   closureOf: (status, reading, now) => (status === 429 ? closureByScope(reading, now) : undefined),
 };
 
-/** `/api/v10/channels/1` and `/channels/1` are one: which of the two it is depends on the base URL. */
+/** `/api/v10/channels/1` and `/channels/1` are the same route: which one is used depends on the base URL. */
 function withoutBase(path: string): string {
   return path.replace(/^(?:\/api)?(?:\/v\d{1,3})?(?=\/)/, "");
 }
 
-/** The route as the documentation writes it: ids are parameters, but that of the top-level resource is told apart elsewhere. */
+/** The route as the documentation writes it, with ids as parameters. The id of the top-level resource is `major`. */
 function templateOf(route: string): string {
   return route
     .replace(/^(\/(?:webhooks|interactions)\/\d{1,20})\/[\w-]{20,}/, "$1/:token")
@@ -58,5 +58,5 @@ function templateOf(route: string): string {
     .join("/");
 }
 
-/** A part of a route, or nothing. What else stands there may be a token, however it is spelt, and a name of a route is kept. */
+/** A word of a route, a parameter, or nothing. Anything else may be a token, and the names of routes are stored. */
 const WORD = /^(?:@?[a-z][a-z-]{0,40}|:[a-z]+)?$/;

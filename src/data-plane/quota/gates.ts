@@ -1,20 +1,45 @@
 /**
- * What holds for everything that one credential asks for: closures, paces, the budget of refusals, requests in flight.
- * Invariant: whatever entered leaves once, and only what was not sent gives back what it spent.
+ * Limits over all requests with one credential: closures, paces, the budget of refusals, requests in flight.
+ * Invariant: each request that entered leaves once, and only an unsent request is refunded. Times are ms since the epoch, given by
+ * the caller.
  */
-import { Pace } from "./pace.ts";
-import { RefusalBudget } from "./refusal-budget.ts";
+import { Pace, RefusalBudget } from "./paces.ts";
 import type { QuotaRules } from "./rules.ts";
 
 /** What a request costs at each of the paces. */
 export type Costs = readonly number[];
 
-/** Requests of one lane are held back by the same paces, and so by each other; those of another one may pass them. */
+/** Requests with equal costs wait for the same paces and are queued together; a request in another lane may overtake them. */
 export const laneOf = (costs: Costs) => costs.join(" ");
 
 const NONE: Costs = [];
 
-/** Times are ms since the epoch, told by the caller. */
+/** The requests ahead of another one: their number, and the sum of their costs. */
+export interface Ahead {
+  count: number;
+  readonly costs: number[];
+}
+
+export function aheadOf(requests: Iterable<{ readonly costs: Costs }>): Ahead {
+  const ahead: Ahead = { count: 0, costs: [] };
+  for (const { costs } of requests) addAhead(ahead, costs);
+  return ahead;
+}
+
+export function addAhead(ahead: Ahead, costs: Costs): void {
+  ahead.count++;
+  costs.forEach((cost, index) => {
+    ahead.costs[index] = (ahead.costs[index] ?? 0) + cost;
+  });
+}
+
+interface BudgetState {
+  readonly limit: number;
+  readonly remaining: number;
+  /** ms since the epoch. */
+  readonly resetsAt: number;
+}
+
 export class Gates {
   readonly #paces: readonly Pace[];
   readonly #budget: RefusalBudget | undefined;
@@ -23,7 +48,7 @@ export class Gates {
   #closedUntil = 0;
   #inFlight = 0;
 
-  /** @param configured asked each time, because a service may be changed. */
+  /** @param configured read at each use, because the service may change. */
   constructor(
     { paces, refusals, maxInFlight }: Pick<QuotaRules, "paces" | "refusals" | "maxInFlight">,
     configured: { readonly maxInFlight?: number } = {},
@@ -42,23 +67,23 @@ export class Gates {
     return this.#closedUntil;
   }
 
-  /** Refusals that count towards a ban, where the upstream has one. */
+  /** Refusals that count towards a ban; undefined when the upstream has none. */
   refusals(now: number): number | undefined {
     return this.#budget?.spent(now);
   }
 
   costsOf(method: string, path: string): Costs {
-    return this.#paces.map(({ rule }) => rule.costOf(method, path));
+    return this.#paces.length === 0 ? NONE : this.#paces.map(({ rule }) => rule.costOf(method, path));
   }
 
-  /** When one more may go; infinity while too many are in flight, because nobody knows how long they take. */
+  /** When one more request may be sent; infinity while too many are in flight, because their duration is unknown. */
   freeAt(costs: Costs, now: number): number {
     const { maxInFlight = Number.POSITIVE_INFINITY } = this.#configured;
     if (this.#inFlight >= Math.min(this.#maxInFlight, maxInFlight)) return Number.POSITIVE_INFINITY;
     return this.estimate(costs, NONE, now);
   }
 
-  /** When it may at the earliest. @param ahead what those before it cost together. */
+  /** The earliest time for one more request. @param ahead what the requests ahead of it cost together. */
   estimate(costs: Costs, ahead: Costs, now: number): number {
     let at = Math.max(now, this.#closedUntil, this.#budget?.freeAt(now, this.#inFlight) ?? 0);
     this.#paces.forEach((pace, index) => {
@@ -79,34 +104,27 @@ export class Gates {
     this.#inFlight--;
   }
 
-  /** Nothing was sent. @param at when it entered. */
-  giveBack(costs: Costs, at: number): void {
+  /** Nothing was sent. @param at when the request entered. */
+  refund(costs: Costs, at: number): void {
     this.#paces.forEach((pace, index) => {
-      pace.giveBack(costs[index] ?? 0, at);
+      pace.refund(costs[index] ?? 0, at);
     });
   }
 
-  /** @returns what is left of the budget of refusals, where the answer was one of them. */
-  note(status: number, scope: string | undefined, now: number): Budget | undefined {
+  /** @returns the state of the budget of refusals, if the response counts towards it. */
+  note(status: number, scope: string | undefined, now: number): BudgetState | undefined {
     if (!this.#budget?.rule.counts(status, scope)) return undefined;
     this.#budget.note(now);
     const { limit, windowMs } = this.#budget.rule;
     return { limit, remaining: Math.max(0, limit - this.#budget.spent(now)), resetsAt: now + windowMs };
   }
 
-  /** What was known when the process ended. */
-  restoreBudget({ limit, remaining, resetsAt }: Budget): void {
+  /** From the ledger, after a restart. */
+  restoreBudget({ limit, remaining, resetsAt }: BudgetState): void {
     this.#budget?.note(resetsAt - this.#budget.rule.windowMs, limit - remaining);
   }
 
   close(until: number): void {
     this.#closedUntil = Math.max(this.#closedUntil, until);
   }
-}
-
-interface Budget {
-  readonly limit: number;
-  readonly remaining: number;
-  /** ms since the epoch. */
-  readonly resetsAt: number;
 }

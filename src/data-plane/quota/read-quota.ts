@@ -1,44 +1,43 @@
 /**
- * What an upstream's answer says of its limits, in every spelling that is in use, as one form. Pure.
- * Invariant: a time is never told too early. A value may have been cut off at its last digit, so that digit's worth is added;
- * and what cannot be understood is as if it were not there.
+ * Reads an upstream's limits from its response headers, in every spelling in use, into one form.
+ * Invariant: a time is never too early. A value may have been cut off at its last digit, so one unit of that digit is added. A value
+ * that cannot be understood is ignored.
  */
+import { UpstreamClock } from "./clocks.ts";
 
-import { UpstreamClock } from "./upstream-clock.ts";
-
-/** One limit: what is left of it, and until when. */
+/** One limit: what remains of it, and until when. */
 export interface QuotaWindow {
-  /** `requests`, `tokens`, a policy's name; empty where there is only one. */
+  /** `requests`, `tokens`, a policy's name; empty for an upstream with only one. */
   readonly name: string;
-  /** Undefined where it is not told. */
+  /** Undefined if not reported. */
   readonly limit: number | undefined;
   readonly remaining: number;
-  /** ms since the epoch, by this machine's clock. */
+  /** ms since the epoch, by this process's clock. */
   readonly resetsAt: number;
-  /** Where it is known to fill up point by point: how long one takes, ms. */
+  /** How long one point takes, ms; set if the limit is known to refill point by point. */
   readonly pointMs?: number;
 }
 
 export interface QuotaReading {
   readonly windows: readonly QuotaWindow[];
-  /** The upstream's own name for what these count for. */
+  /** The upstream's name for what the windows count. */
   readonly bucket: string | undefined;
   /** `user`, `shared`, `global` … */
   readonly scope: string | undefined;
-  /** Where the next request may go at the earliest, ms since the epoch: from `Retry-After` and its kin. */
+  /** The earliest time for the next request, ms since the epoch: from `Retry-After` and similar fields. */
   readonly retryAt: number | undefined;
 }
 
-/** Lower-case names, as undici gives them. */
-export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
+/** With lower-case names, as undici reports them. */
+export type ResponseHeaders = Readonly<Record<string, string | string[] | undefined>>;
 
-/** A reset of less is an interval, of more a date: no window is as long as this. */
+/** A reset below this is an interval, otherwise a date: no window is this long. */
 const LONGEST_INTERVAL_S = 30 * 86_400;
 
-/** Months are counted by some, and years by nobody. */
+/** A few upstreams have monthly limits, none has yearly ones. */
 const LONGEST_WAIT_MS = 32 * 86_400_000;
 
-/** What a hostile upstream may make us look at: no vendor has half of it. */
+/** Bounds for a hostile upstream: no vendor needs half of them. */
 const WINDOWS_LIMIT = 16;
 const NAMES_LIMIT = 64;
 const FIELD_LIMIT = 4_096;
@@ -47,10 +46,10 @@ const WINDOW_NAME_LIMIT = 100;
 const NOTHING: QuotaReading = { windows: [], bucket: undefined, scope: undefined, retryAt: undefined };
 
 /**
- * @param now ms since the epoch, when the answer's headers arrived.
- * @param upstreamClock of the upstream, where more than one answer is read.
+ * @param now ms since the epoch, when the response's headers arrived.
+ * @param upstreamClock given when several responses of one upstream are read.
  */
-export function readQuota(headers: AnswerHeaders, now: number, upstreamClock = new UpstreamClock()): QuotaReading {
+export function readQuota(headers: ResponseHeaders, now: number, upstreamClock = new UpstreamClock()): QuotaReading {
   const names = quotaNames(headers);
   if (names.length === 0) return NOTHING;
   const clock = clockOf(headers, now, upstreamClock);
@@ -67,64 +66,63 @@ export function readQuota(headers: AnswerHeaders, now: number, upstreamClock = n
   };
 }
 
-/** Nearly every answer of most upstreams has none: this is all that it costs then. */
-function quotaNames(headers: AnswerHeaders): string[] {
+function quotaNames(headers: ResponseHeaders): string[] {
   const names: string[] = [];
   for (const name in headers) if (isQuotaName(name) && names.push(name) >= NAMES_LIMIT) break;
   return names;
 }
 
-/** Whether `readQuota` would have anything to look at. */
-export function tellsOfQuota(headers: AnswerHeaders): boolean {
+/** Whether `readQuota` could find anything. Most responses have no such header, so this is all they cost. */
+export function hasQuotaHeader(headers: ResponseHeaders): boolean {
   for (const name in headers) if (isQuotaName(name)) return true;
   return false;
 }
 
 function isQuotaName(name: string): boolean {
   const first = name.charCodeAt(0);
-  // r, x and a: the rest is not looked at any further.
+  // Only names that begin with r, x or a are examined any further.
   if (first !== 114 && first !== 120 && first !== 97) return false;
   return (
     name.includes("ratelimit") || name.includes("rate-limit") || name.startsWith("retry-after") || name === SHOPIFY
   );
 }
 
-/** Longer ones than any vendor's are none: they are kept. */
+/** Names are stored, so longer ones than any vendor uses are ignored. */
 const BUCKET_NAME_LIMIT = 200;
 
-/** The upstream's own name for what is counted together. */
-export function bucketOf(headers: AnswerHeaders): string | undefined {
+/** The upstream's name for the requests that are counted together. */
+export function bucketOf(headers: ResponseHeaders): string | undefined {
   const name = text(headers, "x-ratelimit-bucket") ?? text(headers, "x-ratelimit-resource");
   return name !== undefined && name.length <= BUCKET_NAME_LIMIT ? name : undefined;
 }
 
-/** What times are counted from. */
+/** The reference for times. */
 interface Clock {
-  /** By this machine. */
+  /** By this process, ms since the epoch. */
   readonly now: number;
-  /** ms that the upstream's clock is ahead, at least. */
+  /** The upstream's clock is at least this far ahead, ms. */
   readonly aheadMs: number;
 }
 
-function clockOf(headers: AnswerHeaders, now: number, upstreamClock: UpstreamClock): Clock {
+function clockOf(headers: ResponseHeaders, now: number, upstreamClock: UpstreamClock): Clock {
   const theirs = Date.parse(text(headers, "date") ?? "");
   return { now, aheadMs: Number.isNaN(theirs) ? 0 : upstreamClock.aheadBy(theirs, now) };
 }
 
-function text(headers: AnswerHeaders, name: string): string | undefined {
+function text(headers: ResponseHeaders, name: string): string | undefined {
   const value = headers[name];
   return typeof value === "string" ? value.trim() : value?.[0]?.trim();
 }
 
-/** A count: a whole number that is not negative; Azure says -1 for "not known". */
+/** A count: a whole number, not negative. Azure sends -1 for "not known". */
 function count(value: string | undefined): number | undefined {
-  // `100, 100;w=60`: an older draft names the windows behind the number.
+  // `100, 100;w=60`: an older draft appends the windows to the number.
   const digits = /^(\d{1,15})(?:\.\d+)?\s*(?:[,;]|$)/.exec(value ?? "")?.[1];
   return digits === undefined ? undefined : Number(digits);
 }
 
 /** draft-ietf-httpapi-ratelimit-headers: `RateLimit: "hour";r=9;t=60` beside `RateLimit-Policy: "hour";q=10;w=3600`. */
-function readStructured(headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
+function readStructured(headers: ResponseHeaders, clock: Clock): QuotaWindow[] {
   const all = fieldOf(headers.ratelimit);
   if (all === "") return [];
   // Draft 07: `limit=10, remaining=9, reset=60`.
@@ -148,7 +146,7 @@ function fieldOf(value: string | string[] | undefined): string {
   return [value ?? []].flat().join(", ").slice(0, FIELD_LIMIT);
 }
 
-/** The items of a list (RFC 9651 section 3.1) as far as these fields use it: names, with parameters that are numbers. */
+/** The subset of a list (RFC 9651 section 3.1) that these fields use: names with numeric parameters. */
 function itemsOf(list: string): { readonly name: string; readonly parameters: ReadonlyMap<string, string> }[] {
   const items = list.match(/(?:"[^"]*"|[^,"])+/g) ?? [];
   return items.flatMap((item) => {
@@ -165,8 +163,8 @@ function parametersOf(text: string): ReadonlyMap<string, string> {
   );
 }
 
-/** `X-RateLimit-*`, and the same without the `X-`. */
-function readPlain(headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
+/** `X-RateLimit-*`, also without the `X-`. */
+function readPlain(headers: ResponseHeaders, clock: Clock): QuotaWindow[] {
   for (const prefix of ["x-ratelimit", "ratelimit", "x-rate-limit"]) {
     const windows = windowOf(
       "",
@@ -183,7 +181,7 @@ function readPlain(headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
 }
 
 /** `x-ratelimit-remaining-tokens` and `anthropic-ratelimit-tokens-remaining`. */
-function readNamed(names: readonly string[], headers: AnswerHeaders, clock: Clock): QuotaWindow[] {
+function readNamed(names: readonly string[], headers: ResponseHeaders, clock: Clock): QuotaWindow[] {
   return names.flatMap((header) => {
     const before = /^x-ratelimit-remaining-(.+)$/.exec(header)?.[1];
     const after = /^anthropic-(?:ratelimit|priority)-(.+)-remaining$/.exec(header)?.[1];
@@ -198,10 +196,10 @@ function readNamed(names: readonly string[], headers: AnswerHeaders, clock: Cloc
 const SHOPIFY = "x-shopify-shop-api-call-limit";
 
 /**
- * A leaky bucket of calls, `32/40`: on each plan it is empty after twenty seconds, at two calls a second on the one with the least
+ * A leaky bucket of calls, `32/40`. On each plan it empties in twenty seconds: two calls a second on the smallest
  * (shopify.dev/docs/api/usage/rate-limits).
  */
-function readShopify(headers: AnswerHeaders, { now }: Clock): QuotaWindow[] {
+function readShopify(headers: ResponseHeaders, { now }: Clock): QuotaWindow[] {
   const [, used, limit] = /^(\d{1,9})\/(\d{1,9})$/.exec(text(headers, SHOPIFY) ?? "") ?? [];
   if (used === undefined || Number(limit) === 0) return [];
   const remaining = Math.max(0, Number(limit) - Number(used));
@@ -215,8 +213,8 @@ interface WindowTexts {
 }
 
 /**
- * Without what is left, or without an end, it says nothing that could be acted on. Neither does a limit of nothing, which is how some
- * write that there is none, nor an end that is further away than any limit's.
+ * Empty without a remainder or an end, because nothing follows from it. The same holds for a limit of 0, which some upstreams send
+ * for "no limit", and for an end further away than that of any real limit.
  */
 function windowOf(name: string, texts: WindowTexts, clock: Clock): QuotaWindow[] {
   const remaining = count(texts.remaining);
@@ -228,7 +226,7 @@ function windowOf(name: string, texts: WindowTexts, clock: Clock): QuotaWindow[]
     : [{ name, limit, remaining, resetsAt }];
 }
 
-/** ms since the epoch by our clock: from an interval, an epoch, `6m0s`, or a date (RFC 3339, RFC 9110 section 5.6.7). */
+/** ms since the epoch, by this process's clock: from an interval, an epoch, `6m0s`, or a date (RFC 3339, RFC 9110 section 5.6.7). */
 function readTime(value: string | undefined, { now, aheadMs }: Clock): number | undefined {
   if (value === undefined || value === "") return undefined;
   const [, digits] = /^\d{1,13}(?:\.(\d{1,9}))?$/.exec(value) ?? [];
@@ -236,7 +234,7 @@ function readTime(value: string | undefined, { now, aheadMs }: Clock): number | 
     const seconds = Number(value);
     const unitMs = 1_000 / 10 ** (digits?.length ?? 0);
     if (seconds < LONGEST_INTERVAL_S) return now + seconds * 1_000 + Math.max(1, unitMs);
-    // Some count the milliseconds.
+    // Some upstreams send milliseconds.
     const epochMs = seconds > 1e11 ? seconds : seconds * 1_000;
     return epochMs - aheadMs + (seconds > 1e11 ? 1 : Math.max(1, unitMs));
   }
@@ -257,7 +255,7 @@ const UNITS_MS: Readonly<Record<string, number>> = {
   µs: 0.001,
 };
 
-/** `6m0s`, `12ms`, `1h2m3.5s`: Go's durations, as OpenAI writes them. */
+/** `6m0s`, `12ms`, `1h2m3.5s`: Go's durations, as OpenAI sends them. */
 function readInterval(value: string): number | undefined {
   if (!/^(?:\d{1,9}(?:\.\d{1,9})?(?:ms|us|µs|[dhms]))+$/.test(value)) return undefined;
   let sum = 0;
@@ -266,8 +264,8 @@ function readInterval(value: string): number | undefined {
   return Math.ceil(sum);
 }
 
-/** `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms`, and Discord's and others' own. */
-function readRetryAt(headers: AnswerHeaders, clock: Clock): number | undefined {
+/** `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms`, and `X-RateLimit-Retry-After`. */
+function readRetryAt(headers: ResponseHeaders, clock: Clock): number | undefined {
   const milliseconds = text(headers, "retry-after-ms");
   const at =
     milliseconds !== undefined && /^\d{1,12}(?:\.\d+)?$/.test(milliseconds)
@@ -276,7 +274,7 @@ function readRetryAt(headers: AnswerHeaders, clock: Clock): number | undefined {
   return at === undefined || at > clock.now + LONGEST_WAIT_MS ? undefined : at;
 }
 
-function scopeOf(headers: AnswerHeaders): string | undefined {
+function scopeOf(headers: ResponseHeaders): string | undefined {
   if (text(headers, "x-ratelimit-global")?.toLowerCase() === "true") return "global";
   return text(headers, "x-ratelimit-scope")?.toLowerCase();
 }

@@ -1,51 +1,58 @@
 /**
- * What is to be known of an upstream's limits beyond its headers: data and small pure functions, one file a vendor.
- * Invariant: whatever is not said here is learned from the answers.
+ * What is known of an upstream's limits beyond its headers: data and small pure functions, one file per vendor.
+ * Invariant: everything that the rules leave open is learned from the responses.
  */
 import { hash } from "node:crypto";
-import type { PaceRule } from "./pace.ts";
+import type { PaceRule, RefusalBudgetRule } from "./paces.ts";
 import type { QuotaReading } from "./read-quota.ts";
-import type { RefusalBudgetRule } from "./refusal-budget.ts";
 
-/** Requests that are counted together as far as can be told before their bucket is known. */
+/** Requests that are counted together until a response names their bucket. */
 export interface QuotaRoute {
   /** Requests of one route have one bucket. */
   readonly name: string;
-  /** Within a bucket, what is counted apart: a channel, a guild. */
+  /** Counted separately within a bucket: a channel, a guild. */
   readonly major: string;
 }
 
-/** The end of an upstream's patience. */
+/** The upstream accepts no request until a given time. */
 export interface Closure {
   /** ms since the epoch. */
   readonly until: number;
-  /** Of this bucket, or of all that the credential asks for. */
+  /** This bucket, or all requests with the credential. */
   readonly of: "bucket" | "all";
-  /** Nobody told for how long: after another refusal it is longer. */
+  /** The response gave no time; each further refusal makes the closure longer. */
   readonly isGuess: boolean;
+}
+
+/** A response as far as the quota reads it. */
+export interface QuotaResponse {
+  readonly status: number;
+  readonly reading: QuotaReading;
+  /** Set when the upstream refused the request for its limits. */
+  readonly closure: Closure | undefined;
 }
 
 export interface QuotaRules {
   readonly routeOf: (method: string, path: string) => QuotaRoute;
-  /** Its answers name the buckets: until they have, each route is taken for one of its own. */
+  /** Its responses name the buckets. Until one does, each route is assumed to have its own. */
   readonly namesBuckets: boolean;
-  /** Its documentation says that with a reset all of the limit is there again; elsewhere that has to be seen first. */
+  /** Its documentation says that a reset restores the whole limit; otherwise that has to be observed first. */
   readonly hasFixedWindows: boolean;
-  /** Limits over everything that one credential asks for. */
+  /** Limits over all requests with one credential. */
   readonly paces: readonly PaceRule[];
-  /** Requests in flight of one credential. */
+  /** Requests in flight with one credential. */
   readonly maxInFlight: number;
   readonly refusals?: RefusalBudgetRule;
-  /** Whether an answer says that nothing more may come for a while. */
+  /** Undefined unless the response forbids further requests for a while. */
   readonly closureOf: (status: number, reading: QuotaReading, now: number) => Closure | undefined;
 }
 
-/** Where a 429 does not say for how long. */
-const UNTOLD_MS = 1_000;
+/** The closure after a 429 that gives no time, ms. */
+const DEFAULT_CLOSURE_MS = 1_000;
 
-/** Of any upstream: one bucket, unless its answers name several; a 429 closes it until the time that it tells. */
+/** For any upstream: one bucket, unless its responses name several; a 429 closes it until the time given. */
 export const genericRules: QuotaRules = {
-  routeOf: (method, path) => ({ name: nameOf(`${method} ${withoutIds(path)}`), major: "" }),
+  routeOf: (method, path) => ({ name: hashedName(`${method} ${withoutIds(path)}`), major: "" }),
   namesBuckets: false,
   hasFixedWindows: false,
   paces: [],
@@ -53,31 +60,34 @@ export const genericRules: QuotaRules = {
   closureOf: (status, reading, now) => (status === 429 ? closureByScope(reading, now) : undefined),
 };
 
-/** Of all where the answer says so, else of the bucket. */
+/** Closes everything if the response says so, otherwise the bucket. */
 export function closureByScope(reading: QuotaReading, now: number): Closure {
   const until = untilOf(reading, now);
   return {
-    until: until ?? now + UNTOLD_MS,
+    until: until ?? now + DEFAULT_CLOSURE_MS,
     of: reading.scope === "global" ? "all" : "bucket",
     isGuess: until === undefined,
   };
 }
 
-/** What `Retry-After` says, else the end of the windows that are used up; undefined where that is not yet to come. */
+/** `Retry-After`, else the latest end of the exhausted windows; undefined when neither is in the future. */
 export function untilOf({ retryAt, windows }: QuotaReading, now: number): number | undefined {
   if (retryAt !== undefined && retryAt > now) return retryAt;
-  const ends = windows.flatMap(({ remaining, resetsAt }) => (remaining === 0 && resetsAt > now ? [resetsAt] : []));
-  return ends.length === 0 ? undefined : Math.max(...ends);
+  let until: number | undefined;
+  for (const { remaining, resetsAt } of windows) {
+    if (remaining === 0 && resetsAt > now) until = Math.max(until ?? 0, resetsAt);
+  }
+  return until;
 }
 
-/** In the place of a text that is kept and shown, and may hold a secret: tokens stand in paths, too. */
-export function nameOf(text: string): string {
+/** Hides a text that is stored and shown, and may hold a secret: paths can contain tokens. */
+export function hashedName(text: string): string {
   return hash("sha256", text, "base64url").slice(0, 16);
 }
 
 const ID = /^(?:\d+|[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f-]{27})$/i;
 
-/** `/users/:id/repos`: ids in a path are no routes of their own. */
+/** `/users/:id/repos`: requests that differ only in an id have the same route. */
 function withoutIds(path: string): string {
   return path
     .split("/")

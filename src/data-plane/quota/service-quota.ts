@@ -1,282 +1,186 @@
 /**
- * The quotas of one service: one for each credential that its requests bear.
- * Invariant: two credentials never share an account; what is known outlives a change of the service, and of a secret as long as
- * it is the same; and whoever invents credentials does not fill the memory.
+ * The upstream's limits for one service: gives each exchange its pass, and learns from the responses.
+ * Invariant: what is known outlives a change of the service, as long as its upstream stays the same.
  */
 import type { IncomingHttpHeaders } from "node:http";
-import { LONGEST_TIMER_MS, type Service } from "../../config/schema.ts";
+import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
 import type { QuotaState, ServiceQuotaState } from "../../registry/quota-state.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import type { Ledger } from "../../stores/ledger.ts";
-import type { PreparedCredential } from "../inject-credential/inject-credential.ts";
-import { CredentialQuota } from "./credential-quota.ts";
+import { createQuotaClock, type QuotaClock, UpstreamClock } from "./clocks.ts";
+import { CredentialAccounts, passedCredential, type QuotaContext } from "./credential-accounts.ts";
 import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
-import { HoldingPass } from "./holding-pass.ts";
-import { type ObservedAnswer, ObservingPass } from "./observing-pass.ts";
-import { passedCredential } from "./passed-credential.ts";
-import { preferredWaitMs } from "./prefer-wait.ts";
-import type { QuotaPass } from "./quota-pass.ts";
-import { type QuotaExchange, quotaRefusal, requestOf } from "./quota-request.ts";
-import { bucketOf, readQuota } from "./read-quota.ts";
-import { genericRules, type QuotaRules } from "./rules.ts";
-import { createSteadyClock } from "./steady-clock.ts";
-import type { QuotaClock } from "./ticket.ts";
-import { UpstreamClock } from "./upstream-clock.ts";
-
-/** What outlives every service. */
-export interface QuotaContext {
-  readonly ledger: Ledger;
-  readonly fingerprint: Fingerprint;
-  readonly clock: QuotaClock;
-  /** Of all services together: MAX_IN_FLIGHT; 0 for no cap. */
-  readonly maxInFlight: number;
-}
+import type { QuotaExchange, QuotaPass } from "./pass-contract.ts";
+import { HoldingPass, ObservingPass } from "./passes.ts";
+import { bucketOf, type ResponseHeaders, readQuota } from "./read-quota.ts";
+import { genericRules, type QuotaResponse, type QuotaRules } from "./rules.ts";
 
 export function createQuotaContext(ledger: Ledger, fingerprint: Fingerprint, maxInFlight: number): QuotaContext {
-  return { ledger, fingerprint, maxInFlight, clock: { now: createSteadyClock(), after: wakeAfter } };
+  return { ledger, fingerprint, maxInFlight, clock: createQuotaClock() };
 }
 
-/** Whoever waits keeps the process by its socket. A timer that fires too early is set again by whoever is woken. */
-function wakeAfter(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, Math.min(Math.ceil(ms), LONGEST_TIMER_MS)).unref();
-  return () => clearTimeout(timer);
+/** A response in observe mode that was not read yet. */
+interface UnreadResponse {
+  readonly parts: QuotaExchange;
+  readonly status: number;
+  readonly headers: ResponseHeaders;
+  /** ms since the epoch. */
+  readonly at: number;
 }
 
-interface HeldCredential {
-  readonly quota: CredentialQuota;
-  /** The ledger has told what it knows of it. */
-  readonly ready: Promise<void>;
-  readonly source: string | null;
-  readonly fingerprint: string | null;
-}
-
-/** Of callers' own: those that were used the longest ago make room. */
-const CREDENTIALS_LIMIT = 1_000;
-
-/** Answers of observed services that are read together. */
+/** Responses in observe mode are read together. */
 const UNREAD_LIMIT = 100;
 const UNREAD_MS = 250;
+
+/** The longest wait that a caller may ask for, ms: the slowest upstreams' windows are no longer. */
+const LONGEST_WAIT_MS = 3_600_000;
 
 const RULES = { discord: discordRules, github: githubRules } as const;
 
 export class ServiceQuota {
   readonly rules: QuotaRules;
-  readonly clock = new UpstreamClock();
-  readonly #context: QuotaContext;
+  readonly #upstreamClock = new UpstreamClock();
+  readonly #clock: QuotaClock;
+  readonly #accounts: CredentialAccounts;
   #service: Service;
-  /** By the value that is sent; that of the gateway's own, and, once it was exchanged, those before. */
-  readonly #own = new Map<string, HeldCredential>();
-  /** By what they look like; empty for requests that bear none. */
-  readonly #passed = new Map<string, HeldCredential>();
+  /** Requests wait until the upstream accepts them. */
+  isHolding: boolean;
   /** By bucket and credential. */
-  readonly #unread = new Map<string, ObservedAnswer>();
+  readonly #unread = new Map<string, UnreadResponse>();
   #stopTimer: (() => void) | undefined;
-  #drainsUntil: number | undefined;
-  /** Answers that were refusals for too many requests. */
-  upstreamRefusals = 0;
+  /** Responses that were refusals for too many requests. */
+  #upstreamRefusals = 0;
   /** ms since the epoch; 0 while there was none. */
-  lastRefusalAt = 0;
+  #lastRefusalAt = 0;
 
   constructor(service: Service, context: QuotaContext) {
     this.#service = service;
-    this.#context = context;
+    this.#clock = context.clock;
+    this.isHolding = service.quota.mode === "hold";
     this.rules = service.vendor === undefined ? genericRules : RULES[service.vendor];
+    this.#accounts = new CredentialAccounts(() => this.#service, this.rules, context);
   }
 
-  /** Ms since the epoch, by a clock that never goes back. */
+  /** ms since the epoch, by a clock that never runs backwards. */
   now(): number {
-    return this.#context.clock.now();
+    return this.#clock.now();
   }
 
-  get settings(): Service["quota"] {
-    return this.#service.quota;
-  }
-
-  /** Requests wait until they will succeed. */
-  get isHolding(): boolean {
-    return this.settings.mode === "hold";
-  }
-
-  /** ms that a request of these headers waits at most. */
-  patienceOf({ prefer }: IncomingHttpHeaders): number {
-    return preferredWaitMs(prefer) ?? this.settings.maxWaitMs;
+  /** How long a request with these headers may wait, ms. */
+  maxWaitMsOf({ prefer }: IncomingHttpHeaders): number {
+    return preferredWaitMs(prefer) ?? this.#service.quota.maxWaitMs;
   }
 
   passOf(parts: QuotaExchange): QuotaPass {
-    if (!this.isHolding) return new ObservingPass(parts, this, this.#observe);
-    const { quota, ready } = this.#of(parts.credential, parts.headers);
-    return new HoldingPass(parts, this, { quota, ready, patienceMs: this.patienceOf(parts.exchange.req.headers) });
+    return this.isHolding ? this.#holdingPass(parts) : new ObservingPass(parts, this);
   }
 
-  /** What would become of a request now: its bucket and its wait, or its refusal. Nothing is set aside. */
-  async decide(parts: QuotaExchange): Promise<{ readonly bucket: string; readonly waitMs: number } | GatewayError> {
-    const { quota, ready } = this.#of(parts.credential, parts.headers);
-    await ready;
-    const outcome = quota.decide(requestOf(parts, this.patienceOf(parts.exchange.req.headers)));
-    return "reason" in outcome ? quotaRefusal(outcome, parts.service.key, this.now()) : outcome;
+  #holdingPass(parts: QuotaExchange): HoldingPass {
+    return new HoldingPass(
+      parts,
+      this,
+      this.#accounts.of(sourceIdOf(parts), parts.headers),
+      this.maxWaitMsOf(parts.exchange.req.headers),
+    );
   }
 
-  /** Whether what is known here holds for that service too. */
+  /** What would happen to a request in hold mode now: its bucket and its wait, or its refusal. Nothing is reserved. */
+  decide(parts: QuotaExchange): Promise<{ readonly bucket: string; readonly waitMs: number } | GatewayError> {
+    return this.#holdingPass(parts).decide();
+  }
+
+  /** Whether what is known here holds for that service, too. */
   isFor({ key, baseUrl, vendor }: Service): boolean {
-    const { origin } = new URL(baseUrl);
-    return this.#service.key === key && this.#origin === origin && this.#service.vendor === vendor;
+    const { key: ownKey, baseUrl: ownUrl, vendor: ownVendor } = this.#service;
+    return ownKey === key && ownVendor === vendor && new URL(ownUrl).origin === new URL(baseUrl).origin;
   }
 
-  /** The service was changed: what is known goes on. */
+  /** The service was changed: what is known stays. */
   configure(service: Service): void {
     this.#readAll();
     this.#service = service;
+    this.isHolding = service.quota.mode === "hold";
   }
 
-  /** Of the credential that a request bears. @param headers flat list, as they go upstream. */
-  #of(credential: PreparedCredential, headers: readonly string[]): HeldCredential {
-    if (credential.place === "header" || credential.place === "query") {
-      return this.#own.get(credential.value) ?? this.#openOwn(credential.value);
+  /** Reads a response, and counts it if it is a refusal. */
+  read(status: number, headers: ResponseHeaders, at = this.now()): QuotaResponse {
+    const reading = readQuota(headers, at, this.#upstreamClock);
+    const closure = this.rules.closureOf(status, reading, at);
+    if (closure !== undefined) {
+      this.#upstreamRefusals++;
+      this.#lastRefusalAt = at;
     }
-    const text = passedCredential(headers);
-    const held = this.#passed.get(text) ?? this.#openPassed(text);
-    // The last used is the last in the Map.
-    this.#passed.delete(text);
-    this.#passed.set(text, held);
-    return held;
+    return { status, reading, closure };
   }
 
-  /** Of many answers in a moment the last one of each bucket says all that is to be known; a refusal is looked at by itself. */
-  readonly #observe = (answer: ObservedAnswer): void => {
-    if (answer.status >= 400) return this.#read(answer);
-    const { exchange, credential, headers } = answer.parts;
-    const isOwn = credential.place === "header" || credential.place === "query";
-    const whose = isOwn ? "" : (exchange.req.headers.authorization ?? passedCredential(headers));
-    this.#unread.set(`${bucketOf(answer.headers) ?? ""}\n${whose}`, answer);
+  /** Observe mode. Of many responses in a moment, the last one of each bucket is enough; a failure is read at once. */
+  observe(parts: QuotaExchange, status: number, headers: ResponseHeaders): void {
+    const unread = { parts, status, headers, at: this.now() };
+    if (status >= 400) return this.#readObserved(unread);
+    const { authorization } = parts.exchange.req.headers;
+    const holder = sourceIdOf(parts) ?? authorization ?? passedCredential(parts.headers);
+    this.#unread.set(`${bucketOf(headers) ?? ""}\n${holder}`, unread);
     if (this.#unread.size > UNREAD_LIMIT) this.#readAll();
-    else this.#stopTimer ??= this.#context.clock.after(UNREAD_MS, () => this.#readAll());
-  };
+    else this.#stopTimer ??= this.#clock.after(UNREAD_MS, () => this.#readAll());
+  }
 
   #readAll(): void {
     this.#stopTimer?.();
     this.#stopTimer = undefined;
-    const answers = [...this.#unread.values()];
+    const all = [...this.#unread.values()];
     this.#unread.clear();
-    for (const answer of answers) this.#read(answer);
+    for (const unread of all) this.#readObserved(unread);
   }
 
-  #read({ parts, status, headers, at }: ObservedAnswer): void {
-    const reading = readQuota(headers, at, this.clock);
-    const isRefusal = this.rules.closureOf(status, reading, at) !== undefined;
-    if (isRefusal) this.noteRefusal(at);
-    const { exchange, path, credential } = parts;
-    // Whose quota it is need not be known where nothing was told of it.
-    if (reading.windows.length === 0 && !isRefusal && !this.rules.refusals?.counts(status, reading.scope)) return;
-    const { method } = exchange;
-    this.#of(credential, parts.headers).quota.observe({ method, path }, status, reading, at);
-  }
-
-  noteRefusal(now: number): void {
-    this.upstreamRefusals++;
-    this.lastRefusalAt = now;
+  #readObserved({ parts, status, headers, at }: UnreadResponse): void {
+    const response = this.read(status, headers, at);
+    const { reading, closure } = response;
+    const isSilent = reading.windows.length === 0 && closure === undefined;
+    // A response that says nothing of a quota needs no account.
+    if (isSilent && !this.rules.refusals?.counts(status, reading.scope)) return;
+    const route = this.rules.routeOf(parts.exchange.method, parts.path);
+    this.#accounts.of(sourceIdOf(parts), parts.headers).quota.observe(route, response, at);
   }
 
   describe(): ServiceQuotaState {
     this.#readAll();
-    const now = this.now();
-    const { mode, maxWaitMs, maxQueue } = this.settings;
+    const at = this.now();
+    const limit = this.rules.refusals?.limit;
     const credentials: QuotaState[] = [];
-    for (const { quota, source, fingerprint } of this.#held()) {
-      const { refusals, ...state } = quota.describe(now);
-      const limit = this.rules.refusals?.limit;
-      const counted = refusals === undefined || limit === undefined ? null : { count: refusals, limit };
-      credentials.push({ source, fingerprint, ...state, refusals: counted });
+    for (const { quota, source, fingerprint } of this.#accounts) {
+      const { refusals: count, ...state } = quota.describe(at);
+      const refusals = count === undefined || limit === undefined ? null : { count, limit };
+      credentials.push({ source, fingerprint, ...state, refusals });
     }
-    const { upstreamRefusals, lastRefusalAt } = this;
-    return { ...{ at: now, mode, maxWaitMs, maxQueue, upstreamRefusals, lastRefusalAt }, credentials };
+    return {
+      ...this.#service.quota,
+      at,
+      upstreamRefusals: this.#upstreamRefusals,
+      lastRefusalAt: this.#lastRefusalAt,
+      credentials,
+    };
   }
 
-  /** What was told of it is forgotten; who waits already waits on. */
+  /** Forgets what was learned; requests that already wait keep waiting. */
   async reset(): Promise<void> {
     this.#unread.clear();
-    this.#own.clear();
-    this.#passed.clear();
-    await this.#context.ledger.forget(`${this.#service.key}\n`);
+    await this.#accounts.reset();
   }
 
-  /** From now on nobody waits longer than until then. */
+  /** The process ends: no request waits longer than this. */
   drain(withinMs: number): void {
-    const until = this.now() + withinMs;
-    this.#drainsUntil = until;
-    for (const { quota } of this.#held()) quota.drain(until);
+    this.#accounts.drain(this.now() + withinMs);
   }
+}
 
-  *#held(): Iterable<HeldCredential> {
-    yield* this.#own.values();
-    yield* this.#passed.values();
-  }
+const sourceIdOf = ({ credential }: QuotaExchange) =>
+  credential.place === "header" || credential.place === "query" ? credential.value : undefined;
 
-  get #origin(): string {
-    return new URL(this.#service.baseUrl).origin;
-  }
-
-  #openOwn(value: string): HeldCredential {
-    this.#forgetIdle(this.#own);
-    const { credential } = this.#service;
-    const secret = credential?.secret?.reveal();
-    const fingerprint = secret === undefined ? null : this.#context.fingerprint.credential(secret);
-    const held = { ...this.#open(value), source: credential?.source ?? null, fingerprint };
-    this.#own.set(value, held);
-    return held;
-  }
-
-  #openPassed(text: string): HeldCredential {
-    if (this.#passed.size >= CREDENTIALS_LIMIT) this.#makeRoom();
-    if (text === "") return { ...this.#open(text), source: null, fingerprint: null };
-    const fingerprint = this.#context.fingerprint.quota(`passed ${text}`).slice(0, 8);
-    return { ...this.#open(text), source: "caller", fingerprint };
-  }
-
-  #open(text: string): Pick<HeldCredential, "quota" | "ready"> {
-    const { ledger, clock, fingerprint, maxInFlight: all } = this.#context;
-    // By its upstream too: a service that is pointed elsewhere has another quota there.
-    const prefix = `${this.#service.key}\n${fingerprint.quota(`${this.#origin} ${text}`)}\n`;
-    const configured = () => this.#service;
-    const quota = new CredentialQuota({
-      ...{ rules: this.rules, ledger, prefix, clock },
-      get maxQueue() {
-        return configured().quota.maxQueue;
-      },
-      get maxInFlight() {
-        const caps = [configured().maxConcurrent, all].filter((cap) => cap > 0);
-        return caps.length === 0 ? Number.POSITIVE_INFINITY : Math.min(...caps);
-      },
-    });
-    if (this.#drainsUntil !== undefined) quota.drain(this.#drainsUntil);
-    return { quota, ready: this.#restore(quota, prefix) };
-  }
-
-  /** From before a restart, or from before it had to make room here. A ledger that fails stops nobody. */
-  async #restore(quota: CredentialQuota, prefix: string): Promise<void> {
-    const { ledger, clock } = this.#context;
-    const entries = await ledger.list(clock.now(), prefix).catch(() => []);
-    quota.restore(
-      entries.map(({ key, account }) => [key, account] as const),
-      clock.now(),
-    );
-  }
-
-  #forgetIdle(held: Map<string, HeldCredential>): void {
-    for (const [key, { quota }] of held) if (quota.isIdle) held.delete(key);
-  }
-
-  /** One of which nothing would be missed, else the one that was used the longest ago: what it knows is in the ledger still. */
-  #makeRoom(): void {
-    let oldest: string | undefined;
-    for (const [text, { quota }] of this.#passed) {
-      if (quota.waiting > 0) continue;
-      oldest ??= text;
-      if (!quota.isIdle) continue;
-      oldest = text;
-      break;
-    }
-    if (oldest !== undefined) this.#passed.delete(oldest);
-  }
+/** `Prefer: wait=10` (RFC 7240 section 4.3), ms; undefined if absent, or not a whole number of seconds. The first one counts. */
+export function preferredWaitMs(prefer: string | string[] | undefined): number | undefined {
+  if (prefer === undefined) return undefined;
+  const seconds = /(?:^|[,;])\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])/i.exec(String(prefer))?.[1];
+  return seconds === undefined ? undefined : Math.min(Number(seconds) * 1_000, LONGEST_WAIT_MS);
 }

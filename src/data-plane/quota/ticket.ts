@@ -1,39 +1,33 @@
-/** A request that asks to be sent, and the right to send it. */
-import type { QuotaReading } from "./read-quota.ts";
-
-/** Time, and how to wait for it. */
-export interface QuotaClock {
-  /** ms since the epoch. */
-  now(): number;
-  /** @returns what takes it back. */
-  after(ms: number, run: () => void): () => void;
-}
+/** A request that asks for a place in an upstream's quota, and the permission to send it. */
+import type { QuotaResponse, QuotaRoute } from "./rules.ts";
 
 export interface QuotaRequest {
   readonly method: string;
-  /** Behind the base URL, without the query. */
+  /** After the base URL, without the query. */
   readonly path: string;
+  /** `routeOf` this method and path. */
+  readonly route: QuotaRoute;
   readonly callerId: string;
   /** How long it may wait, ms. */
   readonly maxWaitMs: number;
-  /** How long what is set aside for it stays so, should nobody say what became of it, ms. */
+  /** How long its reservation lasts when the ticket is never ended, ms. */
   readonly leaseMs: number;
 }
 
-/** A request that would not go in time. */
+/** The request could not be sent in time. */
 export interface QuotaRefusal {
   readonly bucket: string;
-  /** When it would, ms since the epoch. */
+  /** When it could be sent, ms since the epoch. */
   readonly retryAt: number;
   readonly reason: "too long" | "queue full" | "draining";
 }
 
-/** The right to send one request. Each of the ends may be told once; the first one counts. */
+/** Permission to send one request. Only the first call of `answered`, `lost` or `unused` counts. */
 export interface Ticket {
-  /** ms that it was waited for. */
+  /** How long the request waited for it, ms. */
   readonly waitedMs: number;
-  answered(status: number, reading: QuotaReading): void;
-  /** It was sent, and there was no answer. */
+  answered(response: QuotaResponse): void;
+  /** The request was sent, and no response came. */
   lost(): void;
   /** Nothing was sent. */
   unused(): void;

@@ -1,13 +1,11 @@
 /**
- * Lets a request through where everything allows it: gates, bucket and every account of the ledger.
- * Invariant: whoever goes through is counted in the bucket and at the gates until the ticket ends, and the ticket ends once.
+ * Issues a ticket when the gates, the bucket and every ledger account allow the request.
+ * Invariant: a request with a ticket is counted in its bucket and at the gates until the ticket ends, and each ticket ends once.
  */
-import type { Reserved } from "./accounts.ts";
 import type { Bucket } from "./bucket.ts";
 import type { Costs } from "./gates.ts";
-import { learnAnswer, type QuotaParts } from "./learn-answer.ts";
+import { learnResponse, type QuotaParts, type Reserved } from "./learn.ts";
 import type { QuotaRequest, Ticket } from "./ticket.ts";
-import type { Waiting } from "./waiting-room.ts";
 
 interface Passing {
   readonly request: QuotaRequest;
@@ -17,11 +15,11 @@ interface Passing {
 }
 
 export interface TurnstileOptions {
-  readonly parts: QuotaParts<Waiting>;
+  readonly parts: QuotaParts;
   /** ms since the epoch. */
   readonly now: () => number;
-  /** A ticket has ended, and what it taught is known. */
-  readonly onEnd: (bucket: Bucket<Waiting>) => void;
+  /** Called after a ticket has ended and its response was learned from. */
+  readonly onEnd: (bucket: Bucket) => void;
 }
 
 export class Turnstile {
@@ -31,8 +29,8 @@ export class Turnstile {
     this.#options = options;
   }
 
-  /** @returns a ticket, or when to ask again, which is later than now; ms since the epoch. */
-  async take(bucket: Bucket<Waiting>, passing: Passing): Promise<Ticket | number> {
+  /** @returns a ticket, or a later time to ask again, ms since the epoch. */
+  async take(bucket: Bucket, passing: Passing): Promise<Ticket | number> {
     const { accounts, gates } = this.#options.parts;
     const now = this.#options.now();
     const at = this.freeAt(bucket, passing.costs, now);
@@ -45,7 +43,7 @@ export class Turnstile {
       if (changes === bucket.changes) bucket.askAgainAt = reserved;
       return reserved;
     }
-    // Others may have gone while the ledger was asked, and an answer may have come.
+    // While the ledger was asked, other requests may have been sent, and a response may have come.
     const atNow = this.freeAt(bucket, passing.costs, now);
     if (atNow > now || bucket.mergedInto !== undefined) {
       accounts.release(reserved, now);
@@ -57,32 +55,31 @@ export class Turnstile {
     return this.#ticket(bucket, passing, reserved, sentAt);
   }
 
-  /** What everything but the ledger says, ms since the epoch. */
-  freeAt(bucket: Bucket<Waiting>, costs: Costs, now: number): number {
+  /** When everything but the ledger allows the request, ms since the epoch. */
+  freeAt(bucket: Bucket, costs: Costs, now: number): number {
     return Math.max(this.#options.parts.gates.freeAt(costs, now), bucket.freeAt(now));
   }
 
-  #ticket(taken: Bucket<Waiting>, { request, costs, since }: Passing, reserved: Reserved, sentAt: number): Ticket {
+  #ticket(taken: Bucket, { request, costs, since }: Passing, reserved: Reserved, sentAt: number): Ticket {
     const { parts, now, onEnd } = this.#options;
-    const { accounts, gates, rules } = parts;
+    const { accounts, gates } = parts;
     const before = { sent: taken.sent, inFlight: taken.inFlight - 1 };
     let isOver = false;
-    const end = (how: "answered" | "lost" | "unused", settle: (bucket: Bucket<Waiting>) => Bucket<Waiting>) => {
+    const end = (how: "answered" | "lost" | "unused", settle: (bucket: Bucket) => Bucket) => {
       if (isOver) return;
       isOver = true;
       const counted = settle(realOf(taken));
-      // What it was counted in may have been found to be another one by its own answer.
+      // Its own response may have shown that it was counted in another bucket.
       realOf(taken).end(how, now());
       gates.leave();
       onEnd(counted);
     };
     return {
       waitedMs: sentAt - since,
-      answered: (status, reading) =>
+      answered: (response) =>
         end("answered", (bucket) => {
-          const route = rules.routeOf(request.method, request.path);
           const overlapping = before.inFlight + Math.max(0, bucket.sent - before.sent);
-          return learnAnswer(bucket, { route, status, reading, reserved, sentAt, overlapping }, parts, now());
+          return learnResponse(bucket, { route: request.route, response, reserved, sentAt, overlapping }, parts, now());
         }),
       lost: () =>
         end("lost", (bucket) => {
@@ -92,14 +89,14 @@ export class Turnstile {
       unused: () =>
         end("unused", (bucket) => {
           accounts.release(reserved, now());
-          gates.giveBack(costs, sentAt);
+          gates.refund(costs, sentAt);
           return bucket;
         }),
     };
   }
 }
 
-function realOf(bucket: Bucket<Waiting>): Bucket<Waiting> {
+function realOf(bucket: Bucket): Bucket {
   let real = bucket;
   while (real.mergedInto !== undefined) real = real.mergedInto;
   return real;

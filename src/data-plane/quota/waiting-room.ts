@@ -1,82 +1,72 @@
 /**
- * Who waits for a credential, in which bucket, and who of them goes next: turn by turn between callers within a bucket, and between
- * those of several buckets where something holds back all of them.
- * Invariant: whoever is in a queue is counted here, and nobody else; what it costs depends on who waits, not on what is known.
+ * The requests that wait for one credential, in their buckets, and which of them is next. Callers alternate within a bucket, and
+ * also between buckets when a limit over all buckets holds requests back.
+ * Invariant: it counts exactly the requests in the queues; its cost depends on the waiting requests, not on the known buckets.
  */
-
-import type { Bucket } from "./bucket.ts";
-import type { BucketMember } from "./buckets.ts";
+import type { Bucket, Waiting } from "./bucket.ts";
 import type { Costs } from "./gates.ts";
-import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
-
-export interface Waiting extends BucketMember {
-  readonly request: QuotaRequest;
-  readonly costs: Costs;
-  /** ms since the epoch. */
-  readonly since: number;
-  settle(outcome: Ticket | QuotaRefusal | undefined): void;
-}
 
 interface Caller {
-  /** The less, the longer ago it was this caller's turn. */
-  turn: number;
+  /** Callers with a lower number are served first. */
+  position: number;
   readonly all: Set<Waiting>;
 }
 
-/** Whoever goes next, or when somebody may. */
+/** The next request, or when there may be one. */
 export interface Next {
   readonly waiting: Waiting | undefined;
-  /** ms since the epoch; infinity when that depends on an answer. */
+  /** ms since the epoch; infinity when it depends on a response. */
   readonly at: number;
-  /** Somebody would go, were it not for what holds back all. */
+  /** A request is held back only by a limit over all buckets. */
   readonly isHeldBack: boolean;
 }
 
 export class WaitingRoom {
-  readonly #buckets = new Set<Bucket<Waiting>>();
+  readonly #buckets = new Set<Bucket>();
   readonly #callers = new Map<string, Caller>();
   #size = 0;
-  #turns = 0;
+  #lastPosition = 0;
 
   get size(): number {
     return this.#size;
   }
 
-  /** Those in which somebody waits. */
-  get buckets(): readonly Bucket<Waiting>[] {
+  /** Those with waiting requests. */
+  get buckets(): readonly Bucket[] {
     return [...this.#buckets].filter(({ lanes }) => lanes.size > 0);
   }
 
   add(waiting: Waiting): void {
-    const { bucket, callerId } = waiting;
+    const { bucket, request } = waiting;
     bucket.push(waiting);
     this.#buckets.add(bucket);
     this.#size++;
-    const caller = this.#callers.get(callerId);
-    // Behind the others, as if it had just had its turn: whoever asks one by one gets no more than the others.
-    if (caller === undefined) this.#callers.set(callerId, { turn: ++this.#turns, all: new Set([waiting]) });
-    else caller.all.add(waiting);
+    const caller = this.#callers.get(request.callerId);
+    // Behind the other callers, as if it had just been served: sending one request at a time gives no advantage.
+    if (caller === undefined) {
+      this.#callers.set(request.callerId, { position: ++this.#lastPosition, all: new Set([waiting]) });
+    } else caller.all.add(waiting);
   }
 
-  /** @param hasGone its caller goes behind the others. @returns whether it was there. */
-  remove(waiting: Waiting, hasGone = false): boolean {
-    const { bucket, callerId } = waiting;
-    const caller = this.#callers.get(callerId);
+  /** @param wasSent its caller moves behind the others. @returns false if it was not there. */
+  remove(waiting: Waiting, wasSent = false): boolean {
+    const { bucket, request } = waiting;
+    const caller = this.#callers.get(request.callerId);
     if (caller === undefined || !caller.all.delete(waiting)) return false;
-    bucket.remove(waiting, hasGone);
+    bucket.remove(waiting, wasSent);
     if (bucket.lanes.size === 0) this.#buckets.delete(bucket);
-    if (hasGone) caller.turn = ++this.#turns;
-    if (caller.all.size === 0) this.#callers.delete(callerId);
+    if (wasSent) caller.position = ++this.#lastPosition;
+    if (caller.all.size === 0) this.#callers.delete(request.callerId);
     this.#size--;
     return true;
   }
 
-  /** Those who waited in another one may wait in this one now. */
-  moved(to: Bucket<Waiting>): void {
+  /** Requests may have been moved to this bucket from another one. */
+  moved(to: Bucket): void {
     if (to.lanes.size > 0) this.#buckets.add(to);
   }
 
-  /** The last of the caller with the most who wait, if that are more than this caller's: who makes room for it. */
+  /** The last request of the caller with the most waiting requests; undefined if this caller has as many itself. */
   lastOfMost(callerId: string): Waiting | undefined {
     let most = this.#callers.get(callerId)?.all ?? new Set<Waiting>();
     const own = most;
@@ -84,7 +74,7 @@ export class WaitingRoom {
     return most === own ? undefined : [...most].at(-1);
   }
 
-  /** @param gateAt what holds for all of the credential's requests, ms since the epoch. */
+  /** @param gateAt when the limits over all buckets allow a request, ms since the epoch. */
   next(gateAt: (costs: Costs) => number, now: number): Next {
     let next: Waiting | undefined;
     let at = Number.POSITIVE_INFINITY;
@@ -104,9 +94,10 @@ export class WaitingRoom {
     return { waiting: next, at, isHeldBack };
   }
 
-  /** Turn by turn between callers, first come first served within one. */
+  /** Callers alternate; the requests of one caller keep their order. */
   #isBefore(a: Waiting, b: Waiting): boolean {
-    if (a.callerId === b.callerId) return a.since < b.since;
-    return (this.#callers.get(a.callerId)?.turn ?? 0) < (this.#callers.get(b.callerId)?.turn ?? 0);
+    const [one, other] = [a.request.callerId, b.request.callerId];
+    if (one === other) return a.since < b.since;
+    return (this.#callers.get(one)?.position ?? 0) < (this.#callers.get(other)?.position ?? 0);
   }
 }

@@ -1,7 +1,7 @@
 /** What answers teach a credential's quota, and what it does where they teach nothing. */
 import { describe, expect, test } from "vitest";
 import { discordRules } from "../../../src/data-plane/quota/discord.ts";
-import { readQuota } from "../../../src/data-plane/quota/read-quota.ts";
+import { genericRules } from "../../../src/data-plane/quota/rules.ts";
 import { createLedger } from "../../../src/stores/ledger.ts";
 import { isLetGo, limits, openQuota, PREFIX, refusalOf, ticketOf } from "../../support/quota.ts";
 
@@ -243,10 +243,11 @@ describe("what is known", () => {
 
   test("is learned from requests that took no ticket, written to the ledger, and shown", async () => {
     const ledger = createLedger();
-    const { quota, clock } = openQuota({ ledger });
-    quota.observe({ method: "GET", path: "/x" }, 200, readQuota({}, clock.now()));
+    const { quota, clock, responseOf } = openQuota({ ledger });
+    const route = genericRules.routeOf("GET", "/x");
+    quota.observe(route, responseOf({}));
     expect([quota.isIdle, [...ledger.accounts()]]).toEqual([true, []]);
-    quota.observe({ method: "GET", path: "/x" }, 200, readQuota(limits(5, 3, 60_000), clock.now()));
+    quota.observe(route, responseOf(limits(5, 3, 60_000)));
     const window = { limit: 5, remaining: 3, resetsAt: clock.now() + 60_001 };
     expect([...ledger.accounts()]).toEqual([[`${PREFIX}\n`, window]]);
     expect(quota.describe(clock.now())).toEqual({
@@ -258,10 +259,10 @@ describe("what is known", () => {
   });
 
   test("is bounded: of buckets without end ten thousand are kept", async () => {
-    const { quota, clock } = openQuota({ rules: discordRules });
+    const { quota, clock, responseOf } = openQuota({ rules: discordRules });
     for (let i = 0; i < 12_000; i++) {
       const headers = { ...limits(5, 0, 3_600_000), "x-ratelimit-bucket": "abc" };
-      quota.observe({ method: "POST", path: `/channels/${i}/messages` }, 200, readQuota(headers, clock.now()));
+      quota.observe(discordRules.routeOf("POST", `/channels/${i}/messages`), responseOf(headers));
     }
     const names = quota.describe(clock.now()).buckets.map(({ bucket }) => bucket);
     expect([names.length, names[0], names.at(-1)]).toEqual([10_000, "abc:2000", "abc:11999"]);
@@ -269,7 +270,8 @@ describe("what is known", () => {
 
   test("is not added to by whoever only asks what would happen", () => {
     const { quota, clock } = openQuota({ rules: discordRules });
-    const request = { callerId: "a", maxWaitMs: 0, leaseMs: 1_000, ...CHANNEL };
+    const route = discordRules.routeOf(CHANNEL.method, CHANNEL.path);
+    const request = { callerId: "a", maxWaitMs: 0, leaseMs: 1_000, route, ...CHANNEL };
     expect(quota.decide(request)).toEqual({ bucket: "POST /channels/:id/messages:1", waitMs: 0 });
     expect(quota.describe(clock.now()).buckets).toEqual([]);
   });

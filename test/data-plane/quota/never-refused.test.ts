@@ -9,8 +9,8 @@ import { expect, test } from "vitest";
 import { FixedWindow, SlidingLog, TokenBucket } from "../../../bench/sim/limiter.ts";
 import { Random } from "../../../bench/sim/random.ts";
 import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
-import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
-import { isLetGo, openQuota, ticketOf } from "../../support/quota.ts";
+import type { ResponseHeaders } from "../../../src/data-plane/quota/read-quota.ts";
+import { isLetGo, openQuota } from "../../support/quota.ts";
 import { QUOTA_STYLES, type ToldQuota } from "../../support/quota-upstream.ts";
 
 interface Kind {
@@ -62,12 +62,12 @@ function fixed(window: FixedWindow) {
 /** @returns how many asked, were refused upstream, and were served. */
 async function run(
   upstream: (now: number) => ToldQuota | undefined,
-  headersOf: (told: ToldQuota) => AnswerHeaders,
+  headersOf: (told: ToldQuota) => ResponseHeaders,
   seed: number,
 ) {
   const random = new Random(seed);
   const clock = new VirtualClock();
-  const { ask } = openQuota({ clock });
+  const { ask, answer } = openQuota({ clock });
   const latencyMs = random.whole(1, 200);
   const serviceMs = random.whole(0, 500);
   let refused = 0;
@@ -83,10 +83,7 @@ async function run(
     await clock.sleep(random.whole(0, serviceMs) + random.whole(1, latencyMs));
     if (told === undefined) refused++;
     else served++;
-    ticketOf(waiting).answered(
-      told === undefined ? 429 : 200,
-      readQuota(told === undefined ? {} : headersOf(told), clock.now()),
-    );
+    answer(waiting, told === undefined ? {} : headersOf(told), told === undefined ? 429 : 200);
   }
   for (let burst = 0; burst < 8; burst++) {
     for (let i = random.whole(0, 12); i > 0; i--) void request(`caller ${random.whole(1, 3)}`);

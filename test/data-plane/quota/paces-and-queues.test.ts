@@ -1,9 +1,8 @@
 /** The parts that hold requests back, each alone: fair queue, pace, budget of refusals. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { FairQueue } from "../../../src/data-plane/quota/fair-queue.ts";
-import { Pace } from "../../../src/data-plane/quota/pace.ts";
-import { RefusalBudget } from "../../../src/data-plane/quota/refusal-budget.ts";
+import { FairQueue } from "../../../src/data-plane/quota/bucket.ts";
+import { Pace, RefusalBudget } from "../../../src/data-plane/quota/paces.ts";
 
 describe("a fair queue", () => {
   const queueOf = (...items: string[]) => {
@@ -22,7 +21,7 @@ describe("a fair queue", () => {
 
   test("serves callers turn by turn, and each of them in the order in which it came", () => {
     const queue = queueOf("a1", "a2", "a3", "b1", "c1", "b2");
-    expect([...queue.inTurn()]).toEqual(["a1", "b1", "c1", "a2", "b2", "a3"]);
+    expect([...queue.inOrder()]).toEqual(["a1", "b1", "c1", "a2", "b2", "a3"]);
     expect(drain(queue)).toEqual(["a1", "b1", "c1", "a2", "b2", "a3"]);
   });
 
@@ -64,7 +63,7 @@ describe("a fair queue", () => {
             here.delete(next);
           }
         });
-        const told = [...queue.inTurn()];
+        const told = [...queue.inOrder()];
         expect(queue.size).toBe(here.size);
         expect(new Set(told)).toEqual(here);
         expect(drain(queue)).toEqual(told);
@@ -94,7 +93,7 @@ describe("a pace", () => {
           if (at > now) expect(inWindow(at - 1 - 1_000) + cost).toBeGreaterThan(points);
           now = at;
           pace.spend(cost, now);
-          if (isUnused) pace.giveBack(cost, now);
+          if (isUnused) pace.refund(cost, now);
           else sent.push({ at: now, cost });
           expect(inWindow(now - 1_000)).toBeLessThanOrEqual(points);
         }
@@ -107,8 +106,8 @@ describe("a pace", () => {
     const pace = new Pace({ name: "p", points: 2, windowMs: 1_000, costOf: () => 1 });
     pace.spend(1, 0);
     pace.spend(1, 900);
-    pace.giveBack(1, 0);
-    pace.giveBack(1, 0);
+    pace.refund(1, 0);
+    pace.refund(1, 0);
     expect(pace.freeAt(1, 950)).toBe(950);
     expect(pace.freeAt(2, 950)).toBe(1_900);
   });

@@ -1,15 +1,15 @@
 /** What upstreams say of their limits, as their public documentation has it, and as odd ones do. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
-import { UpstreamClock } from "../../../src/data-plane/quota/upstream-clock.ts";
+import { UpstreamClock } from "../../../src/data-plane/quota/clocks.ts";
+import { type ResponseHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
 
 const NOW = 1_800_000_000_000;
 const S = NOW / 1_000;
 
-const read = (headers: AnswerHeaders) => readQuota(headers, NOW);
+const read = (headers: ResponseHeaders) => readQuota(headers, NOW);
 /** Windows as `[name, limit, remaining, ms to the reset]`. */
-const windows = (headers: AnswerHeaders) =>
+const windows = (headers: ResponseHeaders) =>
   read(headers).windows.map(({ name, limit, remaining, resetsAt }) => [name, limit, remaining, resetsAt - NOW]);
 
 describe("the headers of", () => {
@@ -132,7 +132,7 @@ test("the spelling with one hyphen more is read, too", () => {
 });
 
 describe("a time", () => {
-  const resetIn = (value: string, more: AnswerHeaders = {}) =>
+  const resetIn = (value: string, more: ResponseHeaders = {}) =>
     windows({ "x-ratelimit-remaining": "1", "x-ratelimit-reset": value, ...more })[0]?.[3];
 
   test.each([
@@ -222,7 +222,7 @@ test("whatever an upstream writes, it is read, and no time is told that is none"
   const value = fc.oneof(fc.string(), fc.stringMatching(/^[\d.,;="rtq smh-]{0,40}$/), fc.nat().map(String));
   fc.assert(
     fc.property(fc.dictionary(name, fc.oneof(value, fc.array(value))), (headers) => {
-      const reading = read(headers as AnswerHeaders);
+      const reading = read(headers as ResponseHeaders);
       for (const { remaining, resetsAt } of reading.windows) {
         expect(Number.isSafeInteger(remaining) && remaining >= 0).toBe(true);
         expect(Number.isFinite(resetsAt)).toBe(true);

@@ -2,11 +2,11 @@
 import { describe, expect, test } from "vitest";
 import { discordRules } from "../../../src/data-plane/quota/discord.ts";
 import { githubRules } from "../../../src/data-plane/quota/github.ts";
-import { type AnswerHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
-import { genericRules, nameOf, type QuotaRules } from "../../../src/data-plane/quota/rules.ts";
+import { type ResponseHeaders, readQuota } from "../../../src/data-plane/quota/read-quota.ts";
+import { genericRules, hashedName, type QuotaRules } from "../../../src/data-plane/quota/rules.ts";
 
 const NOW = 1_800_000_000_000;
-const closure = (rules: QuotaRules, status: number, headers: AnswerHeaders) => {
+const closure = (rules: QuotaRules, status: number, headers: ResponseHeaders) => {
   const found = rules.closureOf(status, readQuota(headers, NOW), NOW);
   return found && [found.of, found.until - NOW, found.isGuess];
 };
@@ -28,12 +28,12 @@ describe("Discord", () => {
       "1",
     ],
     ["GET", "/guilds/5/members/6", "GET /guilds/:id/members/:id", "5"],
-    ["POST", `/webhooks/7/${WEBHOOK_TOKEN}`, "POST /webhooks/:id/:token", `7/${nameOf(WEBHOOK_TOKEN)}`],
+    ["POST", `/webhooks/7/${WEBHOOK_TOKEN}`, "POST /webhooks/:id/:token", `7/${hashedName(WEBHOOK_TOKEN)}`],
     [
       "POST",
       `/interactions/8/${INTERACTION_TOKEN}/callback`,
       "POST /interactions/:id/:token/callback",
-      `8/${nameOf(INTERACTION_TOKEN)}`,
+      `8/${hashedName(INTERACTION_TOKEN)}`,
     ],
     ["POST", `//webhooks/7/${WEBHOOK_TOKEN}`, "POST //webhooks/:id/:other", ""],
     ["POST", `/%77ebhooks/7/%53${WEBHOOK_TOKEN}`, "POST /:other/:id/:other", ""],

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createSteadyClock } from "../../../src/data-plane/quota/steady-clock.ts";
+import { createSteadyClock } from "../../../src/data-plane/quota/clocks.ts";
 
 test("a steady clock goes on when the machine's is set back, follows it forward, and never goes back", () => {
   let wall = 1_000_000;

@@ -1,7 +1,7 @@
 /** Whose quota a request spends, and how long it would rather wait: both out of its headers. */
 import { describe, expect, test } from "vitest";
-import { passedCredential } from "../../../src/data-plane/quota/passed-credential.ts";
-import { preferredWaitMs } from "../../../src/data-plane/quota/prefer-wait.ts";
+import { passedCredential } from "../../../src/data-plane/quota/credential-accounts.ts";
+import { preferredWaitMs } from "../../../src/data-plane/quota/service-quota.ts";
 
 describe("a caller's own credential", () => {
   test.each([

@@ -1,0 +1,51 @@
+/** What the data plane and the quota know of each other: an exchange as the quota sees it, and its pass through the quota. */
+import type { IncomingMessage } from "node:http";
+import type { Service } from "../../config/schema.ts";
+import type { GatewayError } from "../../errors.ts";
+import type { PreparedCredential } from "../inject-credential/inject-credential.ts";
+import type { ResponseHeaders } from "./read-quota.ts";
+
+/** The part of an exchange that the quota uses. It is declared here, because the exchange has a `QuotaPass`. */
+export interface QuotaClient {
+  readonly req: IncomingMessage;
+  readonly method: string;
+  readonly callerId: string;
+  /** ms that it waited for the upstream's quota so far. */
+  queuedMs: number;
+  /** Called when the client leaves. */
+  set onClose(listener: (() => void) | undefined);
+  /** Releases its slots while it waits. */
+  stepAside(): void;
+}
+
+export interface QuotaExchange {
+  readonly exchange: QuotaClient;
+  readonly service: Pick<Service, "key" | "timeoutMs">;
+  /** After the base URL. */
+  readonly path: string;
+  readonly credential: PreparedCredential;
+  /** Flat list, as sent to the upstream. */
+  readonly headers: readonly string[];
+}
+
+/** For the log: sent at once (`passed`) or after a wait (`held`); in observe mode `observed`. */
+export type PassState = "observed" | "passed" | "held";
+
+/** One exchange's way through the quota of its credential. */
+export interface QuotaPass {
+  readonly state: PassState;
+  /**
+   * Called before each attempt. If it had to wait, the exchange has released its slots and must acquire them again.
+   * @param withinMs may shorten the exchange's maximum wait. @returns the refusal; undefined also when the client left.
+   */
+  enter(withinMs?: number): Promise<GatewayError | undefined>;
+  /** The attempt reached a connection: from now on the upstream may have counted it. */
+  sent(): void;
+  answered(status: number, headers: ResponseHeaders): void;
+  /** The last response was a refusal for too many requests, and another attempt may succeed. */
+  readonly wasRefused: boolean;
+  /** Whether another attempt would be sent within this time, ms. */
+  canRetry(withinMs: number): boolean;
+  /** The exchange is over. */
+  end(): void;
+}

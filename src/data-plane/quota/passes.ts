@@ -1,0 +1,176 @@
+/**
+ * The pass of an exchange: in `observe` mode it only reads responses, in `hold` mode it waits for a ticket before each attempt.
+ * Invariant: every ticket ends, however the attempt ends; and an exchange holds no slot while it waits.
+ */
+import { GatewayError } from "../../errors.ts";
+import { plural } from "../../plural.ts";
+import { readAhead } from "../client-connection.ts";
+import type { CredentialAccount } from "./credential-accounts.ts";
+import type { PassState, QuotaClient, QuotaExchange, QuotaPass } from "./pass-contract.ts";
+import { hasQuotaHeader, type ResponseHeaders } from "./read-quota.ts";
+import type { QuotaResponse, QuotaRoute, QuotaRules } from "./rules.ts";
+import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
+
+/** Receives the responses that say something about the quota. */
+export interface ResponseObserver {
+  observe(parts: QuotaExchange, status: number, headers: ResponseHeaders): void;
+}
+
+/** Costs one look at the header names of each response: a response without quota headers is not read any further. */
+export class ObservingPass implements QuotaPass {
+  readonly state = "observed";
+  readonly wasRefused = false;
+  readonly #parts: QuotaExchange;
+  readonly #observer: ResponseObserver;
+
+  constructor(parts: QuotaExchange, observer: ResponseObserver) {
+    this.#parts = parts;
+    this.#observer = observer;
+  }
+
+  async enter(): Promise<undefined> {}
+
+  sent(): void {}
+
+  answered(status: number, headers: ResponseHeaders): void {
+    if (status >= 400 || hasQuotaHeader(headers)) this.#observer.observe(this.#parts, status, headers);
+  }
+
+  canRetry(): boolean {
+    return false;
+  }
+
+  end(): void {}
+}
+
+/** What the exchanges of one service share. */
+export interface HoldingService {
+  readonly rules: Pick<QuotaRules, "routeOf">;
+  /** ms since the epoch. */
+  now(): number;
+  /** Reads a response, and counts it if it is a refusal. */
+  read(status: number, headers: ResponseHeaders): QuotaResponse;
+}
+
+/** A reservation lasts this much longer than the deadline of the response, ms. */
+const LEASE_MARGIN_MS = 1_000;
+
+export class HoldingPass implements QuotaPass {
+  readonly #service: HoldingService;
+  readonly #account: CredentialAccount;
+  readonly #parts: QuotaExchange;
+  /** Over all attempts, ms. */
+  readonly #maxWaitMs: number;
+  readonly #route: QuotaRoute;
+  #ticket: Ticket | undefined;
+  #wasSent = false;
+  state: PassState = "passed";
+  wasRefused = false;
+
+  constructor(parts: QuotaExchange, service: HoldingService, account: CredentialAccount, maxWaitMs: number) {
+    this.#service = service;
+    this.#account = account;
+    this.#parts = parts;
+    this.#maxWaitMs = maxWaitMs;
+    this.#route = service.rules.routeOf(parts.exchange.method, parts.path);
+  }
+
+  /** What would happen to the request now: its bucket and its wait, or its refusal. Nothing is reserved. */
+  async decide(): Promise<{ readonly bucket: string; readonly waitMs: number } | GatewayError> {
+    await this.#account.ready;
+    const decision = this.#account.quota.decide(this.#request());
+    return "reason" in decision ? this.#refusalOf(decision) : decision;
+  }
+
+  async enter(withinMs?: number): Promise<GatewayError | undefined> {
+    this.end();
+    await this.#account.ready;
+    let stopWaiting = () => {};
+    const outcome = await this.#account.quota.admit(this.#request(withinMs), (leave) => {
+      this.state = "held";
+      stopWaiting = startWaiting(this.#parts.exchange, leave);
+    });
+    stopWaiting();
+    if (outcome === undefined) return undefined;
+    if ("reason" in outcome) return this.#refusalOf(outcome);
+    this.#ticket = outcome;
+    return undefined;
+  }
+
+  sent(): void {
+    this.#wasSent = true;
+  }
+
+  answered(status: number, headers: ResponseHeaders): void {
+    const response = this.#service.read(status, headers);
+    this.wasRefused = response.closure !== undefined;
+    this.#ticket?.answered(response);
+    this.#ticket = undefined;
+  }
+
+  canRetry(withinMs: number): boolean {
+    return !("reason" in this.#account.quota.decide(this.#request(withinMs)));
+  }
+
+  end(): void {
+    if (this.#wasSent) this.#ticket?.lost();
+    else this.#ticket?.unused();
+    this.#ticket = undefined;
+    this.#wasSent = false;
+    this.wasRefused = false;
+  }
+
+  #request(withinMs = Number.POSITIVE_INFINITY): QuotaRequest {
+    const { exchange, service, path } = this.#parts;
+    return {
+      method: exchange.method,
+      path,
+      route: this.#route,
+      callerId: exchange.callerId,
+      maxWaitMs: Math.min(withinMs, Math.max(0, this.#maxWaitMs - exchange.queuedMs)),
+      leaseMs: service.timeoutMs + LEASE_MARGIN_MS,
+    };
+  }
+
+  #refusalOf({ bucket, retryAt, reason }: QuotaRefusal): GatewayError {
+    const { key } = this.#parts.service;
+    if (reason === "draining") {
+      const message = `The gateway is shutting down, and ${key} would not accept this request before that.`;
+      return new GatewayError("SHUTTING_DOWN", { message });
+    }
+    const seconds = Math.max(1, Math.ceil((retryAt - this.#service.now()) / 1_000));
+    const why = reason === "queue full" ? "the queue is full" : "this request may not wait that long";
+    const room = `It accepts requests again in ${plural(seconds, "second")}.`;
+    return new GatewayError("UPSTREAM_QUOTA_EXHAUSTED", {
+      message: `The quota of ${key} is used up, and ${why}. ${room}`,
+      headers: ["Retry-After", String(seconds)],
+      extra: { quota: { bucket, reason, retryAt: new Date(retryAt).toISOString() } },
+    });
+  }
+}
+
+/** The exchange releases its slots, and its client may leave at any moment. @returns a function that ends the wait. */
+function startWaiting(exchange: QuotaClient, leave: () => void): () => void {
+  const since = performance.now();
+  const stopWatching = watchUpgrade(exchange);
+  exchange.stepAside();
+  exchange.onClose = leave;
+  return () => {
+    exchange.onClose = undefined;
+    exchange.queuedMs += performance.now() - since;
+    stopWatching();
+  };
+}
+
+/** The socket of an upgrade is not read by node:http, and only reading shows that the client has left. */
+function watchUpgrade({ req: { headers, socket } }: QuotaClient): () => void {
+  if (headers.upgrade === undefined) return () => {};
+  const early = readAhead(socket);
+  const onEnd = () => socket.destroy();
+  socket.once("end", onEnd);
+  return () => {
+    socket.off("end", onEnd);
+    early.stop();
+    early.giveBack();
+  };
+}
