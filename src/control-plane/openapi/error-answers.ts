@@ -90,7 +90,8 @@ const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
       "X-Proxy-Queue-Duration": header("`10000ms`: it waited that long.", false),
     },
     example: {
-      message: "The quota of github is used up, and this request may not wait that long. It accepts requests again in 25 seconds.",
+      message:
+        "The quota of github is used up, and this request may not wait that long. It accepts requests again in 25 seconds.",
       extra: { quota: { bucket: "core", reason: "too long", retryAt: "2026-11-21T16:00:00.000Z" } },
     },
   },
