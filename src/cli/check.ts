@@ -1,38 +1,36 @@
-/** `byteproxy check [file]`: what a start would say of the configuration, without starting. */
+/** `byteproxy check [file]`: validates the configuration that a start would use, without starting. */
 import { resolve } from "node:path";
 import { ConfigProblems } from "../config/problems.ts";
+import { plural } from "../plural.ts";
 import { credentialState } from "../registry/credential-state.ts";
-import { readConfiguration } from "./read-configuration.ts";
-import { startFailure } from "./start-failure.ts";
+import { readConfiguration } from "../start/read-configuration.ts";
+import { startFailure } from "../start/start-failure.ts";
 
 export interface CheckOutcome {
   readonly text: string;
-  /** 0 for a sound configuration, 2 for one with problems. */
+  /** 0 for a valid configuration, 2 for one with problems. */
   readonly exitCode: 0 | 2;
 }
 
-/** @param file in the place of CONFIG_FILE. @throws CliFailure for a DATA_DIR that cannot be read. */
+/** @param file the services file to use instead of CONFIG_FILE. @throws CliFailure for a DATA_DIR that cannot be read. */
 export async function check(file: string | undefined, isJson: boolean): Promise<CheckOutcome> {
   try {
     const commandLine: Record<string, string> = file === undefined ? {} : { CONFIG_FILE: resolve(file) };
-    const { services, warnings } = await readConfiguration(commandLine);
-    const found = [...services.values()].map((service) => ({ key: service.key, credential: credentialState(service) }));
+    const { services: all, warnings } = await readConfiguration(commandLine);
+    const services = [...all.values()].map((service) => ({ key: service.key, credential: credentialState(service) }));
     const lines = [
-      ...warnings.map((line) => `warning: ${line}`),
-      `The configuration is sound: ${found.length} services.`,
+      ...warnings.map((warning) => `warning: ${warning}`),
+      `The configuration is valid: ${plural(services.length, "service")}.`,
     ];
-    return {
-      text: isJson ? json({ ok: true, problems: [], warnings, services: found }) : lines.join("\n"),
-      exitCode: 0,
-    };
+    return { text: isJson ? toJson({ ok: true, problems: [], warnings, services }) : lines.join("\n"), exitCode: 0 };
   } catch (error) {
     if (!(error instanceof ConfigProblems)) throw startFailure(error);
     const { problems } = error;
     return {
-      text: isJson ? json({ ok: false, problems, warnings: [], services: [] }) : problems.join("\n"),
+      text: isJson ? toJson({ ok: false, problems, warnings: [], services: [] }) : problems.join("\n"),
       exitCode: 2,
     };
   }
 }
 
-const json = (value: unknown) => JSON.stringify(value, null, 2);
+const toJson = (value: unknown) => JSON.stringify(value, null, 2);

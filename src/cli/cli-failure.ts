@@ -1,19 +1,18 @@
 /**
- * What ends a command early, as its user reads it.
- * Invariant: it holds nothing but what may be printed; whatever is no CliFailure is a mistake of ours and keeps its stack trace.
+ * An error that ends a command, as its user reads it.
+ * Invariant: it contains only what may be printed. Any other error is a bug of ours and keeps its stack trace.
  */
-import { plain } from "./output.ts";
 
-/** 1: it was refused, or could not be done; 2: it was asked for wrongly, or is configured wrongly. */
+/** 1: refused, or could not be done. 2: wrong use, or a wrong configuration. */
 export type FailedExitCode = 1 | 2;
 
 export type ExitCode = 0 | FailedExitCode;
 
 export class CliFailure extends Error {
   readonly exitCode: FailedExitCode;
-  /** Each on a line of its own, on stderr. */
+  /** Each is printed on a line of its own, on stderr. */
   readonly lines: readonly string[];
-  /** What a gateway answered, for `--json`; undefined where none did. */
+  /** The body of the gateway's response, for `--json`; undefined when there was none. */
   readonly answer: unknown;
 
   constructor(exitCode: FailedExitCode, lines: readonly string[], answer?: unknown) {
@@ -24,28 +23,28 @@ export class CliFailure extends Error {
   }
 }
 
-/** The members of a refusal of the gateway's that a person is told of. */
+/** The printed members of an error response of the gateway. */
 export interface Refusal {
   readonly code: string;
   readonly message: string;
   readonly hint?: unknown;
-  /** By field, of a VALIDATION_ERROR. */
+  /** The problems of each field, with VALIDATION_ERROR. */
   readonly details?: unknown;
 }
 
-/** The refusal in words: one line, or one for each field that is not valid. @param answer the whole of it, for `--json`. */
-export function refused({ code, message, hint, details }: Refusal, answer: unknown): CliFailure {
+/** One line, or one line for each field that is not valid. @param answer the whole response body, for `--json`. */
+export function createRefusal({ code, message, hint, details }: Refusal, answer: unknown): CliFailure {
   if (code === "VALIDATION_ERROR") {
-    return new CliFailure(2, [plain(withoutMember(message)), ...detailLines(details)], answer);
+    return new CliFailure(2, [withoutMember(message), ...detailLines(details)], answer);
   }
-  return new CliFailure(1, [plain(typeof hint === "string" ? `${message} ${hint}` : message)], answer);
+  return new CliFailure(1, [typeof hint === "string" ? `${message} ${hint}` : message], answer);
 }
 
 function detailLines(details: unknown): string[] {
   return Object.entries(details ?? {}).flatMap(([field, texts]) =>
-    (Array.isArray(texts) ? texts : [texts]).map((text) => plain(`  ${withoutMember(field)}: ${text}`)),
+    (Array.isArray(texts) ? texts : [texts]).map((text) => `  ${withoutMember(field)}: ${text}`),
   );
 }
 
-/** The member of the body that holds the service is none that was typed: `config.baseUrl` is `baseUrl` here. */
+/** The request body has the service in `config`, which the user did not type: `config.baseUrl` becomes `baseUrl`. */
 const withoutMember = (text: string) => text.replace(/\bconfig\.(?=[\w[])/g, "");

@@ -1,17 +1,21 @@
 /**
- * Asks a running gateway over its management routes.
- * Invariant: the key goes to the address that was named and nowhere else: no redirect is followed.
+ * Calls the management routes of a running gateway, for commands.
+ * Invariant: the key comes from the environment or its files, never from the command line, which every process can read. It is
+ * sent to the named address only: redirects are not followed.
  */
 import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { text } from "node:stream/consumers";
+import { readEnvironment, type Variable } from "../config/env.ts";
+import { readSettings, variablePlace } from "../config/read-settings.ts";
+import type { Secret } from "../config/secret.ts";
+import type { Settings } from "../config/settings.ts";
 import { isObject } from "../is-object.ts";
-import { CliFailure, refused } from "./cli-failure.ts";
-import { type GatewayAddress, readGatewayAddress } from "./gateway-address.ts";
+import { CliFailure, createRefusal } from "./cli-failure.ts";
 
-/** Nobody is there who answers as a gateway does: none runs, or something else does. */
+/** There was no response, or it did not come from ByteProxy. */
 export class NoGateway extends CliFailure {
-  /** Nothing listens there. */
+  /** Nothing listens at the address. */
   readonly isRefused: boolean;
 
   constructor(line: string, { isRefused = false, answer }: { isRefused?: boolean; answer?: unknown } = {}) {
@@ -23,37 +27,104 @@ export class NoGateway extends CliFailure {
 export interface GatewayClient {
   /** Without a slash at its end. */
   readonly url: string;
-  /** The body of the answer; undefined where it has none. @param path from `/manage` on. @throws CliFailure */
-  ask(method: string, path: string, body?: unknown): Promise<unknown>;
+  /** The body of the response; undefined when it has none. @throws CliFailure */
+  ask<T = unknown>(method: string, path: string, more?: AskOptions<T>): Promise<T>;
 }
 
-/** Silence that is an end, ms: a test of a service with a long `timeoutMs` is the longest that there is to wait for. */
+export interface AskOptions<T> {
+  /** The body of the request. */
+  readonly body?: unknown;
+  /** Members that every T has: a response without them does not come from ByteProxy. */
+  readonly members?: readonly (keyof T & string)[];
+}
+
+/** Silence of the gateway that counts as a failure, ms. The test of a service with a long `timeoutMs` takes longest. */
 const SILENCE_MS = 120_000;
 
-/**
- * @param url of the command line; the settings' own when left out. @param silenceMs that is an end. @throws CliFailure
- */
+/** @param url of the command line; undefined for the address in the settings. @throws CliFailure */
 export function openGatewayClient(url: string | undefined, silenceMs = SILENCE_MS): GatewayClient {
   const address = { ...readGatewayAddress(url), silenceMs };
   return {
     url: address.url,
-    async ask(method, path, body) {
+    async ask<T>(method: string, path: string, { body, members = [] }: AskOptions<T> = {}): Promise<T> {
       const answer = await send(address, method, path, body).catch((error: NodeJS.ErrnoException) => {
-        throw unanswered(address, error);
+        throw noResponse(address, error);
       });
       const parsed = parse(answer.body);
-      if (answer.status < 300 && (parsed !== undefined || answer.body === "")) return parsed;
-      throw refusalOf(address, path, answer.status, parsed);
+      if (answer.status >= 300 || (parsed === undefined && answer.body !== "")) {
+        throw refusalOf(address, path, answer.status, parsed);
+      }
+      if (members.every((name) => isObject(parsed) && parsed[name] !== undefined)) return parsed as T;
+      throw new NoGateway("The response does not come from ByteProxy: is this the gateway's address?", {
+        answer: parsed,
+      });
     },
   };
 }
 
-/** The body as what it has to be. @param members that it cannot be without. @throws CliFailure */
-export function answerOf<T>(body: unknown, ...members: readonly (keyof T & string)[]): T {
-  if (isObject(body) && members.every((name) => body[name] !== undefined)) return body as T;
-  throw new NoGateway("What answered does not answer as ByteProxy does: is it the gateway's address?", {
-    answer: body,
-  });
+/** What a command changes: a running gateway, or DATA_DIR itself. */
+export interface Backend {
+  close(): Promise<void>;
+}
+
+export interface BackendKinds<B extends Backend> {
+  readonly online: (client: GatewayClient) => B;
+  /** Loads the stores. @throws CliFailure */
+  readonly offline: () => Promise<B>;
+}
+
+/** Opens the backend, and closes it after `work`. @throws CliFailure */
+export async function withBackend<B extends Backend, T>(
+  { url, offline }: { readonly url?: string; readonly offline?: boolean },
+  kinds: BackendKinds<B>,
+  work: (backend: B) => Promise<T>,
+): Promise<T> {
+  const backend = offline === true ? await kinds.offline() : kinds.online(openGatewayClient(url));
+  try {
+    return await work(backend);
+  } finally {
+    await backend.close();
+  }
+}
+
+interface GatewayAddress {
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly key: Secret | undefined;
+  /** `MANAGEMENT_API_KEY (.env)`; undefined without a key. */
+  readonly keyPlace: string | undefined;
+}
+
+/** The settings that a client needs: problems of other settings do not stop a command. */
+const ADDRESS = /^(HOST|PORT|MANAGEMENT_HOST|MANAGEMENT_PORT)\b/;
+const KEY = /^MANAGEMENT_API_KEY(_FILE)?\b/;
+
+/** The address and key of the gateway that would start in this folder. @throws CliFailure */
+function readGatewayAddress(url: string | undefined): GatewayAddress {
+  const { variables } = readEnvironment();
+  const found: string[] = [];
+  const { settings } = readSettings(variables, process.cwd(), found);
+  const problems = found.filter((line) => KEY.test(line) || (url === undefined && ADDRESS.test(line)));
+  if (problems.length > 0) throw new CliFailure(2, problems);
+  const key = settings.MANAGEMENT_API_KEY;
+  return { url: url ?? urlOf(settings), key, keyPlace: key && placeOf(variables) };
+}
+
+function placeOf(variables: ReadonlyMap<string, Variable>): string {
+  const name = variables.has("MANAGEMENT_API_KEY") ? "MANAGEMENT_API_KEY" : "MANAGEMENT_API_KEY_FILE";
+  return variablePlace(name, variables.get(name) as Variable);
+}
+
+function urlOf({ HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): string {
+  const [host, port] = MANAGEMENT_PORT === undefined ? [HOST, PORT] : [MANAGEMENT_HOST ?? HOST, MANAGEMENT_PORT];
+  if (port === 0) {
+    throw new CliFailure(2, [
+      "The settings let the system choose the port (0): name the gateway's address with --url.",
+    ]);
+  }
+  // A listener on all addresses is on the loopback address too.
+  const local = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+  return `http://${local.includes(":") ? `[${local}]` : local}:${port}`;
 }
 
 interface RawAnswer {
@@ -61,7 +132,7 @@ interface RawAnswer {
   readonly body: string;
 }
 
-/** With node:http: `fetch` keeps away from ports that browsers do, and says less of what went wrong. */
+/** By node:http: `fetch` refuses the ports that browsers refuse, and its errors say less. */
 function send(
   { url, key, silenceMs }: GatewayAddress & { readonly silenceMs: number },
   method: string,
@@ -96,30 +167,30 @@ function parse(body: string): unknown {
   }
 }
 
-function unanswered({ url }: GatewayAddress, { code }: NodeJS.ErrnoException): NoGateway {
+function noResponse({ url }: GatewayAddress, { code }: NodeJS.ErrnoException): NoGateway {
   const isRefused = code === "ECONNREFUSED";
   const why = isRefused ? "" : ` (${code ?? "no HTTP"})`;
-  return new NoGateway(`nothing answers at ${url}${why}: is it running? (byteproxy start)`, { isRefused });
+  return new NoGateway(`No gateway responds at ${url}${why}. Is it running? (byteproxy start)`, { isRefused });
 }
 
 function refusalOf({ url, key, keyPlace }: GatewayAddress, path: string, status: number, body: unknown): CliFailure {
   if (!isObject(body) || typeof body.code !== "string" || typeof body.message !== "string") {
-    return new NoGateway(`${url} answered ${status}, but not as ByteProxy does: is it the gateway's address?`);
+    return new NoGateway(`${url} responded with ${status}, but not as ByteProxy does: is this the gateway's address?`);
   }
   const { code, message, hint, details } = body as { code: string; message: string; hint: unknown; details: unknown };
   switch (code) {
     case "MISSING_CREDENTIALS":
     case "INVALID_API_KEY":
-      return refused({ code, message, hint: key === undefined ? NO_KEY : `It was read from ${keyPlace}.` }, body);
+      return createRefusal({ code, message, hint: key === undefined ? NO_KEY : `It was read from ${keyPlace}.` }, body);
     case "NOT_FOUND": {
-      const missing = `There is nothing at ${url}${path.replace(/\?.*/, "")}.`;
-      return refused({ code, message: missing, hint: NO_ROUTE }, body);
+      const missing = `There is no route ${url}${path.replace(/\?.*/, "")}.`;
+      return createRefusal({ code, message: missing, hint: NO_ROUTE }, body);
     }
     default:
-      return refused({ code, message, hint, details }, body);
+      return createRefusal({ code, message, hint, details }, body);
   }
 }
 
 const NO_KEY = "Set MANAGEMENT_API_KEY or MANAGEMENT_API_KEY_FILE for this command, in the environment or in .env.";
 const NO_ROUTE =
-  "The gateway is of a version without it, or serves it on its second listener (MANAGEMENT_PORT): name that one with --url.";
+  "The gateway's version does not have it, or serves it on its second listener (MANAGEMENT_PORT): name that address with --url.";

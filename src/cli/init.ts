@@ -1,29 +1,41 @@
 /**
- * `byteproxy init`: a folder in which the gateway starts at once, protected, with one service to change.
- * Invariant: a file that is there is left as it is; and the keys are in .env alone, never on a terminal.
+ * `byteproxy init`: creates a first configuration with which the gateway starts, protected by keys, with one example service.
+ * Invariant: existing files are not changed. The keys are in .env only, never on a terminal.
  */
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
-import { servicesFileEditorSchema } from "../config/editor-schema.ts";
+import type { Command } from "commander";
 import { readTextFile } from "../config/read-file.ts";
-import { remark, say, sayJson } from "./output.ts";
-import { makeFolder, writeNew } from "./write-new.ts";
+import { withJson } from "./options.ts";
+import { makeFolder, printJson, printLine, printNote, writeNewFile } from "./output.ts";
 
-/** @param folder where it is written. @throws CliFailure */
-export function init(folder: string, isJson: boolean): void {
+export function addInitCommand(program: Command): void {
+  withJson(program.command("init"))
+    .description("create a first configuration in this folder: services file, schema for editors, .env with new keys")
+    .addHelpText("after", "\nExisting files are not changed. Afterwards start the gateway: npx byteproxy")
+    .action(({ json = false }: { json?: boolean }) => init(process.cwd(), json));
+}
+
+/** @throws CliFailure */
+async function init(folder: string, isJson: boolean): Promise<void> {
+  // Loaded only here: zod takes longer than all the rest of `--help`.
+  const { servicesFileEditorSchema } = await import("../config/editor-schema.ts");
   const written: string[] = [];
   const kept: string[] = [];
-  for (const { path, text, mode } of filesOf()) {
+  for (const { path, text, mode } of newFiles(servicesFileEditorSchema())) {
     makeFolder(dirname(join(folder, path)));
-    (writeNew(join(folder, path), text, mode) ? written : kept).push(path);
+    (writeNewFile(join(folder, path), text, mode) ? written : kept).push(path);
   }
-  if (!isIgnored(folder)) remark("Keep .env and data/ out of version control: they hold secrets (.gitignore).");
-  if (isJson) return sayJson({ written, kept });
-  for (const path of written) say(`written  ${path}`);
-  for (const path of kept) say(`kept     ${path}: it was there`);
-  if (written.includes(".env"))
-    say("The keys that callers (PROXY_API_KEY) and operators (MANAGEMENT_API_KEY) need are in .env.");
-  say("Next: npx byteproxy, and in another terminal npx byteproxy doctor");
+  if (!isEnvIgnored(folder)) {
+    printNote("Keep .env and data/ out of version control: they hold secrets. Add them to .gitignore.");
+  }
+  if (isJson) return printJson({ written, kept });
+  for (const path of written) printLine(`created  ${path}`);
+  for (const path of kept) printLine(`kept     ${path} (it exists)`);
+  if (written.includes(".env")) {
+    printLine("The keys for callers (PROXY_API_KEY) and operators (MANAGEMENT_API_KEY) are in .env.");
+  }
+  printLine("Next: run npx byteproxy, and npx byteproxy doctor in another terminal");
 }
 
 interface NewFile {
@@ -32,16 +44,16 @@ interface NewFile {
   readonly mode: number;
 }
 
-function filesOf(): NewFile[] {
+function newFiles(schema: string): NewFile[] {
   return [
     { path: "config/services.json", text: `${JSON.stringify(SERVICES, null, 2)}\n`, mode: 0o644 },
-    { path: "config/services.schema.json", text: servicesFileEditorSchema(), mode: 0o644 },
+    { path: "config/services.schema.json", text: schema, mode: 0o644 },
     { path: ".env", text: envFile(), mode: 0o600 },
     { path: ".gitignore", text: IGNORED.map((line) => `${line}\n`).join(""), mode: 0o644 },
   ];
 }
 
-/** One that needs no credential, so that it answers at once; its limit is what GitHub allows those who bring none. */
+/** Works without a credential. Its rate limit is the one that GitHub has for requests without a credential. */
 const SERVICES = {
   $schema: "./services.schema.json",
   services: {
@@ -55,27 +67,28 @@ const SERVICES = {
   },
 };
 
-const envFile = () => `# Read at start. .env.local wins over this file, and the process environment over both.
+const envFile =
+  () => `# Read at start. .env.local takes precedence over this file, and the process environment over both.
 
-# Callers present it as "Authorization: Bearer <key>" or "x-api-key: <key>" to /proxy/*.
+# Callers send this key to /proxy/*, as "Authorization: Bearer <key>" or "x-api-key: <key>".
 PROXY_API_KEY=${newKey()}
 
-# Operators, and the commands of byteproxy, present it to /manage/*.
+# Operators, and the commands of byteproxy, send this key to /manage/*.
 MANAGEMENT_API_KEY=${newKey()}
 
-# Credentials of upstreams, as auth.tokenEnvVar of a service names them: those of the built-in services.
+# Credentials of upstreams: the variables that auth.tokenEnvVar of a service names. These are for the built-in services.
 # GITHUB_TOKEN=
 # OPENAI_API_KEY=
 # ANTHROPIC_API_KEY=
 # DISCORD_TOKEN=
 `;
 
-/** 256 bits, in letters that need no quotes in an env file, a shell or a URL. */
+/** 256 bits, in characters that need no quotes in an env file, a shell or a URL. */
 const newKey = () => randomBytes(32).toString("base64url");
 
 const IGNORED = [".env", ".env.local", "data/"];
 
-function isIgnored(folder: string): boolean {
+function isEnvIgnored(folder: string): boolean {
   const reading = readTextFile(join(folder, ".gitignore"));
   const lines = reading.state === "read" ? reading.text.split("\n").map((line) => line.trim()) : [];
   return [".env", "/.env", ".env*", "*.env"].some((line) => lines.includes(line));

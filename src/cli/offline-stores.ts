@@ -1,61 +1,195 @@
 /**
- * What a command works on with `--offline`: the stores of DATA_DIR, the configuration beside them, and the same audit.
- * Invariant: it is held for as long as they are open; what is refused is refused in a gateway's words, as CliFailure.
+ * `--offline`: changes the stores in DATA_DIR without a gateway, with the same checks and audit as over REST.
+ * Invariant: DATA_DIR is locked while its stores are open. A refusal has the words of a gateway, as CliFailure.
  */
+import { createIssuedKeys, type Issued, type ListedKey } from "../callers/issued-keys.ts";
 import { isStoredKey } from "../callers/stored-key.ts";
 import type { GatewayStores } from "../composition/lasting-parts.ts";
+import { findForbidden } from "../composition/upstreams.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
+import type { Service } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
 import { type Audit, createAudit } from "../registry/audit.ts";
+import { createKeyChanges } from "../registry/key-changes.ts";
+import { createRegistry } from "../registry/registry.ts";
+import { createServiceChanges, type ServiceChanges } from "../registry/service-changes.ts";
+import type { ServiceItem } from "../registry/service-items.ts";
 import { isStoredService } from "../registry/stored-service.ts";
+import { nextListeners } from "../start/read-configuration.ts";
+import { checkDataDir, startFailure } from "../start/start-failure.ts";
+import { DataDirInUse, lockDataDir } from "../stores/data-dir-lock.ts";
 import { openFileStores } from "../stores/open-stores.ts";
 import { createSecretMask } from "../telemetry/redact.ts";
-import { type CliFailure, refused } from "./cli-failure.ts";
-import { explained, holdDataDir } from "./offline-data-dir.ts";
-import { remark } from "./output.ts";
+import { CliFailure, createRefusal } from "./cli-failure.ts";
+import type { Backend } from "./gateway-client.ts";
+import { printNote } from "./output.ts";
 
-/** As the audit shows whoever did it. */
-export const AUTHOR = { caller: "command line", address: "", requestId: "" };
+export interface KeyList {
+  readonly keys: readonly ListedKey[];
+  readonly count: number;
+}
 
-export interface OfflineStores {
+/** With the key itself, which is shown only once. */
+export type NewKey = ListedKey & Pick<Issued, "key">;
+
+/** Issued keys, of a running gateway or of DATA_DIR. All methods throw CliFailure. */
+export interface KeyBackend extends Backend {
+  list(): Promise<KeyList>;
+  /** @param wanted the body of `POST /manage/keys`. */
+  create(wanted: unknown): Promise<NewKey>;
+  rotate(id: string, wanted: unknown): Promise<NewKey>;
+  revoke(id: string): Promise<void>;
+}
+
+/** @throws CliFailure */
+export async function openOfflineKeys(): Promise<KeyBackend> {
+  const { stores, audit, close } = await openOfflineStores();
+  const issuedKeys = createIssuedKeys({ records: stores.keys, usage: stores.keyUsage });
+  const changes = createKeyChanges(issuedKeys, audit);
+  return {
+    async list() {
+      const keys = changes.list();
+      return { keys, count: keys.length };
+    },
+    create: (wanted) =>
+      explainRefusals(async () => {
+        const { key, item } = await changes.create(wanted, AUTHOR);
+        return { ...item, key };
+      }),
+    rotate: (id, wanted) =>
+      explainRefusals(async () => {
+        const { key, item } = await changes.rotate(id, wanted, AUTHOR);
+        return { ...item, key };
+      }),
+    revoke: (id) => explainRefusals(() => changes.revoke(id, AUTHOR)),
+    async close() {
+      issuedKeys.close();
+      await close();
+    },
+  };
+}
+
+export interface ServiceList {
+  readonly services: readonly ServiceItem[];
+  readonly count: number;
+}
+
+/** Services, of a running gateway or of DATA_DIR. All methods throw CliFailure. */
+export interface ServiceBackend extends Backend {
+  list(): Promise<ServiceList>;
+  add(key: string, config: unknown): Promise<ServiceItem>;
+  /** Resolves to the removed service. */
+  remove(key: string): Promise<ServiceItem>;
+}
+
+const UNCONDITIONALLY = { ifMatch: undefined, ifNoneMatch: undefined };
+
+/** @throws CliFailure */
+export async function openOfflineServices(): Promise<ServiceBackend> {
+  const { config, stores, audit, close } = await openOfflineStores();
+  const changes = createOfflineChanges(config, stores, audit);
+  return {
+    close,
+    async list() {
+      const services = changes.list();
+      return { services, count: services.length };
+    },
+    add: (key, config) => explainRefusals(() => changes.create(key, config, AUTHOR)),
+    remove: (key) =>
+      explainRefusals(async () => {
+        const item = changes.read(key);
+        await changes.remove(key, AUTHOR, UNCONDITIONALLY);
+        return item;
+      }),
+  };
+}
+
+function createOfflineChanges(config: Config, stores: GatewayStores, audit: Audit): ServiceChanges {
+  const { settings } = config;
+  return createServiceChanges({
+    config: () => config,
+    registry: () => createRegistry(servicesOf(config, stores)),
+    stored: stores.services,
+    fingerprint: stores.fingerprint,
+    // A command makes only one change.
+    inTurn: (change) => change(),
+    findForbidden: (service) => findForbidden(service, { settings, ownListeners: () => nextListeners(config) }),
+    audit,
+  });
+}
+
+/**
+ * The services that the next start would serve. A stored service that is not valid any more must not stop a command: removing it
+ * is how the operator repairs the gateway.
+ */
+function servicesOf(config: Config, { services: stored }: GatewayStores) {
+  const services = new Map<string, { readonly service: Service }>();
+  for (const [key, service] of config.services) services.set(key, { service });
+  for (const [key, { value }] of stored.entries) {
+    const reading = config.readRuntimeService(key, value.config);
+    if ("problems" in reading) services.delete(key);
+    else services.set(key, { service: reading.service });
+  }
+  return services;
+}
+
+/** The author of offline changes in the audit. */
+const AUTHOR = { caller: "command line", address: "", requestId: "" };
+
+interface OfflineStores {
   readonly config: Config;
   readonly stores: GatewayStores;
   readonly audit: Audit;
-  /** Finishes what is being written and lets go of the folder. */
+  /** Completes pending writes and unlocks DATA_DIR. */
   close(): Promise<void>;
 }
 
 /** @throws CliFailure */
-export async function openOfflineStores(): Promise<OfflineStores> {
-  const config = await configuration();
-  const folder = config.settings.DATA_DIR;
-  const { content: stores, close } = await holdDataDir<GatewayStores>(folder, () =>
-    openFileStores(folder, isStoredService, isStoredKey),
-  );
-  const audit = createAudit(
-    stores.audit,
-    { info() {}, error: () => remark("It is done, but the audit could not be written.") },
-    createSecretMask(secretsOf(config)),
-  );
-  return { config, stores, audit, close };
-}
-
-async function configuration(): Promise<Config> {
+async function openOfflineStores(): Promise<OfflineStores> {
   try {
-    // What a start off loopback demands is what is being made here.
-    return await loadConfig({ hasIssuedKey: () => true });
+    // A start on a public address requires a key, and this command may be about to create it.
+    const config = await loadConfig({ hasIssuedKey: () => true });
+    const folder = config.settings.DATA_DIR;
+    const warning = checkDataDir(folder);
+    if (warning !== undefined) printNote(warning);
+    const lock = await lockDataDir(folder);
+    const opening: Promise<GatewayStores> = openFileStores(folder, isStoredService, isStoredKey);
+    const stores = await opening.catch(async (error: unknown) => {
+      await lock.release();
+      throw error;
+    });
+    return {
+      config,
+      stores,
+      audit: createOfflineAudit(config, stores),
+      async close() {
+        await stores.close();
+        await lock.release();
+      },
+    };
   } catch (error) {
-    throw explained(error);
+    throw explainFailure(error);
   }
 }
 
-function secretsOf({ services, proxyPlane, managementPlane }: Config): string[] {
+function createOfflineAudit({ services, proxyPlane, managementPlane }: Config, stores: GatewayStores): Audit {
   const credentials = [...services.values()].map(({ credential }) => credential?.secret);
-  return [...credentials, proxyPlane.key, managementPlane.key].flatMap((secret) => secret?.reveal() ?? []);
+  const secrets = [...credentials, proxyPlane.key, managementPlane.key];
+  return createAudit(
+    stores.audit,
+    { info() {}, error: () => printNote("The change was made, but it could not be written to the audit.") },
+    createSecretMask(secrets.flatMap((secret) => secret?.reveal() ?? [])),
+  );
 }
 
-/** @throws CliFailure in the place of a GatewayError. */
-export async function inWords<T>(change: () => Promise<T>): Promise<T> {
+function explainFailure(error: unknown): unknown {
+  if (!(error instanceof DataDirInUse)) return startFailure(error);
+  const reason = `DATA_DIR ${error.path} is in use by a running gateway (process ${error.pid}): omit --offline, or stop the gateway first.`;
+  return new CliFailure(1, [reason]);
+}
+
+/** @throws CliFailure instead of a GatewayError. */
+async function explainRefusals<T>(change: () => Promise<T>): Promise<T> {
   try {
     return await change();
   } catch (error) {
@@ -63,10 +197,10 @@ export async function inWords<T>(change: () => Promise<T>): Promise<T> {
   }
 }
 
-/** In the form in which a gateway would have answered. */
-function refusalOf({ code, title, message, status, hint, extra, cause }: GatewayError): CliFailure {
+/** In the form of a gateway's response. */
+function refusalOf({ code, title, message, status, hint: usual, extra, cause }: GatewayError): CliFailure {
   const reason = (cause as NodeJS.ErrnoException | undefined)?.code;
-  const mend = code === "INTERNAL_ERROR" ? `Look at the space and the permissions of DATA_DIR (${reason}).` : hint;
+  const hint = code === "INTERNAL_ERROR" ? `Check the free space and permissions of DATA_DIR (${reason}).` : usual;
   const { details } = extra as { readonly details?: unknown };
-  return refused({ code, message, hint: mend, details }, { error: title, message, code, status, hint: mend, ...extra });
+  return createRefusal({ code, message, hint, details }, { error: title, message, code, status, hint, ...extra });
 }

@@ -1,30 +1,31 @@
 /**
- * What commands print: the answer's JSON and nothing else, or a small table or sentence for people.
- * Invariant: nothing that came from elsewhere reaches a terminal with control characters in it.
+ * What commands print, and the files that they create.
+ * Invariant: text from elsewhere is printed without control characters; an existing file is never overwritten.
  */
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { CliFailure } from "./cli-failure.ts";
 
-/** Control characters of ASCII and of Latin 1: they move cursors, change titles and more. */
-const CONTROL = /[\x00-\x1f\x7f-\x9f]+/g;
+/** The control characters of ASCII and of Latin 1: they move the cursor, change the title of a terminal and more. */
+const CONTROL_CHARACTERS = /[\x00-\x1f\x7f-\x9f]+/g;
 
-/** One line. */
-export const plain = (text: string) => text.replace(CONTROL, " ");
+export const oneLine = (text: string) => text.replace(CONTROL_CHARACTERS, " ");
 
-export function say(line: string): void {
-  process.stdout.write(`${plain(line)}\n`);
+export function printLine(line: string): void {
+  process.stdout.write(`${oneLine(line)}\n`);
 }
 
-/** Beside the result: on stderr, so that a script that takes the result does not get it. */
-export function remark(line: string): void {
-  process.stderr.write(`${plain(line)}\n`);
+/** On stderr: a script that reads the result from stdout does not get it. */
+export function printNote(line: string): void {
+  process.stderr.write(`${oneLine(line)}\n`);
 }
 
-export function sayJson(value: unknown): void {
+export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** Aligned by columns, without lines: for eyes, and for awk. */
-export function sayTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
-  const all = [head, ...rows].map((row) => row.map(plain));
+/** Columns are aligned with spaces, without borders: readable for people and for awk. */
+export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
+  const all = [head, ...rows].map((row) => row.map(oneLine));
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   const lines = all.map((row) =>
     row
@@ -35,13 +36,44 @@ export function sayTable(head: readonly string[], rows: readonly (readonly strin
   process.stdout.write(`${lines.join("\n")}\n`);
 }
 
-/** A reader that has seen enough (`| head`) is no failure; an output that cannot be written is one, without a stack trace. */
-export function outliveClosedPipes(): void {
+/** A reader that closes the pipe early (`| head`) is not an error. Output that cannot be written is one, without a stack trace. */
+export function handleClosedPipes(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", ({ code }: NodeJS.ErrnoException) => {
       if (code === "EPIPE") return;
       process.exitCode = 1;
-      if (stream === process.stdout) remark(`The output could not be written: ${code}`);
+      if (stream === process.stdout) printNote(`The output could not be written: ${code}`);
     });
+  }
+}
+
+/** Called before the work whose result the file is for. @throws CliFailure */
+export function refuseExisting(path: string): void {
+  if (existsSync(path)) throw existsAlready(path);
+}
+
+export function existsAlready(path: string): CliFailure {
+  return new CliFailure(2, [`${path} already exists and is not overwritten: choose another name, or move the file.`]);
+}
+
+/** Returns false when the file exists: it is left unchanged. @throws CliFailure */
+export function writeNewFile(path: string, text: string, mode: number): boolean {
+  // The flag, not a check before: two commands at once never write the same file, and no symbolic link is followed.
+  return isCreated(path, () => writeFileSync(path, text, { flag: "wx", mode }));
+}
+
+/** Does nothing when the folder exists. @throws CliFailure */
+export function makeFolder(path: string): void {
+  isCreated(path, () => mkdirSync(path));
+}
+
+function isCreated(path: string, create: () => void): boolean {
+  try {
+    create();
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return false;
+    throw new CliFailure(1, [`${path} could not be written: ${code}`]);
   }
 }

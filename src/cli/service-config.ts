@@ -1,4 +1,4 @@
-/** The configuration of a service as the command line gives it: options, a text or a file, or one over the other. */
+/** The configuration of a service from the command line: a text or a file, with the options taking precedence over it. */
 import { text } from "node:stream/consumers";
 import { parseText } from "../config/document.ts";
 import { readTextFile } from "../config/read-file.ts";
@@ -13,38 +13,38 @@ export interface ServiceOptions {
   readonly headerName?: string;
   readonly queryParam?: string;
   readonly config?: string;
-  /** `-` is stdin. */
+  /** `-` reads stdin. */
   readonly file?: string;
 }
 
-/** What it means is checked by whoever takes it. @throws CliFailure */
+/** Its meaning is checked by the gateway, or by the offline change. @throws CliFailure */
 export async function readServiceConfig(options: ServiceOptions): Promise<Readonly<Record<string, unknown>>> {
   const { baseUrl, auth: type, tokenEnvVar, tokenFile, headerName, queryParam } = options;
-  const written = await readWritten(options);
-  const auth = withoutGaps({ type, tokenEnvVar, tokenFile, headerName, queryParam });
-  if (written === undefined && baseUrl === undefined) {
+  const base = await readBase(options);
+  const auth = withoutUndefined({ type, tokenEnvVar, tokenFile, headerName, queryParam });
+  if (base === undefined && baseUrl === undefined) {
     throw new CliFailure(2, ["services add needs --base-url, or the whole configuration with --config or --file."]);
   }
   if (type === undefined && Object.keys(auth).length > 0) {
-    throw new CliFailure(2, ["The options of a credential need --auth: bearer, bot, basic or api-key."]);
+    throw new CliFailure(2, ["The credential options need --auth: bearer, bot, basic or api-key."]);
   }
-  return { ...written, ...withoutGaps({ baseUrl, auth: type === undefined ? undefined : auth }) };
+  return { ...base, ...withoutUndefined({ baseUrl, auth: type === undefined ? undefined : auth }) };
 }
 
-async function readWritten({ config, file }: ServiceOptions): Promise<Readonly<Record<string, unknown>> | undefined> {
+async function readBase({ config, file }: ServiceOptions): Promise<Readonly<Record<string, unknown>> | undefined> {
   if (config !== undefined) return readObject("--config", config);
   if (file === undefined) return undefined;
-  return readObject(file === "-" ? "stdin" : file, file === "-" ? await text(process.stdin) : readWhole(file));
+  return readObject(file === "-" ? "stdin" : file, file === "-" ? await text(process.stdin) : readFile(file));
 }
 
-function readWhole(path: string): string {
+function readFile(path: string): string {
   const reading = readTextFile(path);
   if (reading.state === "read") return reading.text;
   const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
   throw new CliFailure(2, [`--file ${path} cannot be read: ${reason}`]);
 }
 
-/** As the services file is read: JSON or YAML, each problem with its place, and nothing of the text in it. */
+/** Read as the services file is: JSON or YAML. Each problem has its line and column, and quotes nothing of the text. */
 function readObject(name: string, text: string): Readonly<Record<string, unknown>> {
   const { data, problems } = parseText(text);
   if (problems.length > 0) {
@@ -57,6 +57,6 @@ function readObject(name: string, text: string): Readonly<Record<string, unknown
   throw new CliFailure(2, [`${name}: found no object, allowed: a service as in the services file, in JSON or YAML`]);
 }
 
-function withoutGaps(members: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+function withoutUndefined(members: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 }

@@ -55,7 +55,7 @@ describe("beside a running gateway", () => {
     const failed = await doctor({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, "--url", gateway.url);
     expect(failed.code).toBe(1);
     expect(failed.out).toMatch(/^fail {2}reach:api +api: .*\n {6}baseUrl: http:\/\/127\.0\.0\.1:1\/$/m);
-    expect(failed.out).toMatch(/^ {6}mend: evidence\.phase tells/m);
+    expect(failed.out).toMatch(/^ {6}fix: evidence\.phase tells/m);
   }, 20_000);
 
   test("is refused with a wrong key, or without one, in one line: nothing is looked at in its place", async () => {
@@ -88,7 +88,7 @@ describe("where no gateway runs", () => {
       "credential:api",
     ])
       expect(run.out()).toMatch(new RegExp(`^(ok|warn) +${id} `, "m"));
-    expect(run.out()).toMatch(/^Left out, .*: pressure, memory, limits:<service>, quota:<service>, pool:<service>$/m);
+    expect(run.out()).toMatch(/^Skipped, .*: pressure, memory, limits:<service>, quota:<service>, pool:<service>$/m);
     expect(run.out()).not.toMatch(/^(ok|warn|fail) +(pressure|memory|pool:)/m);
     expect(run.out()).not.toContain("a-token-of-mine");
     expect(upstream.requests.every(({ headers }) => headers.authorization === "Bearer a-token-of-mine")).toBe(true);
@@ -121,7 +121,7 @@ describe("where no gateway runs", () => {
   test("is no crash where not even the address can be read", async () => {
     const broken = await doctor({ PORT: "http" });
     expect([broken.code, broken.err]).toEqual([1, ""]);
-    expect(broken.out).toMatch(/^Attention: no gateway could be asked: PORT \(environment\): found "http"/m);
+    expect(broken.out).toMatch(/^Attention: no gateway could be contacted: PORT \(environment\): found "http"/m);
     expect(broken.out).toMatch(/^fail {2}config .*\n(.*\n)* {8}PORT \(environment\): found "http"/m);
     expect((await doctor({ PORT: "0" })).out).toContain("name the gateway's address with --url");
   }, 20_000);
@@ -130,7 +130,7 @@ describe("where no gateway runs", () => {
     const other = await startUpstream();
     const taken = await doctor({ PORT: String(other.port) }, "--json");
     expect(taken.code).toBe(1);
-    expect(JSON.parse(taken.out).notRunning.reason).toMatch(/^no gateway answers at .*but not as ByteProxy does/);
+    expect(JSON.parse(taken.out).notRunning.reason).toMatch(/^no gateway responds at .*but not as ByteProxy does/);
     expect(checkOf(taken, "listen")).toMatchObject({
       status: "fail",
       summary: expect.stringContaining(`is in use by node, process ${process.pid}`),
@@ -311,7 +311,7 @@ describe("--bundle", () => {
     const folder = tempFolder();
     const path = join(folder, "help.json");
     const run = await doctor(env, "--url", url, "--bundle", path);
-    expect([run.code, run.err]).toEqual([1, expect.stringContaining("without secrets")]);
+    expect([run.code, run.err]).toEqual([1, expect.stringContaining("no known secrets")]);
     const text = readFileSync(path, "utf8");
     expectNoSecret(text + run.out + run.err, [key]);
     const bundle = JSON.parse(text);
@@ -390,7 +390,7 @@ describe("--bundle", () => {
     expect(JSON.parse(run.out).summary.fail).toBe(0);
     expect(statSync(path).mode & 0o777).toBe(0o600);
     const refused = await doctor(env, "--bundle", join(folder, "there.json"));
-    expect([refused.code, refused.out, refused.err]).toEqual([2, "", expect.stringContaining("is there already")]);
+    expect([refused.code, refused.out, refused.err]).toEqual([2, "", expect.stringContaining("already exists")]);
     expect(readFileSync(join(folder, "there.json"), "utf8")).toBe("mine");
     const nowhere = await doctor(env, "--bundle", join(folder, "there.json/x.json"));
     expect([nowhere.code, nowhere.err]).toEqual([1, expect.stringMatching(/could not be written: \w+\n$/)]);
@@ -403,5 +403,8 @@ test("what answers as no gateway does is not believed", async () => {
     res.end('{"checks":"none","summary":{"fail":0}}');
   });
   const run = await doctor({ PORT: String(other.port) });
-  expect([run.code, run.out]).toEqual([1, expect.stringMatching(/^Attention: no gateway answers at .*\nWhat follows/)]);
+  expect([run.code, run.out]).toEqual([
+    1,
+    expect.stringMatching(/^Attention: no gateway responds at .*\nThese checks/),
+  ]);
 }, 20_000);

@@ -61,7 +61,7 @@ test("what is there is kept, byte for byte, and said", () => {
   });
   expect(readFileSync(join(folder, ".env"), "utf8")).toBe("PORT=3999\n");
   expect(readFileSync(join(folder, "config/services.json"), "utf8")).toBe("{}");
-  expect(inFolder(folder, "init")).toMatch(/^kept {5}config\/services\.json: it was there$/m);
+  expect(inFolder(folder, "init")).toMatch(/^kept {5}config\/services\.json \(it exists\)$/m);
   expect(JSON.parse(inFolder(folder, "init", "--json"))).toEqual({ written: [], kept: FILES });
 });
 

@@ -45,7 +45,7 @@ describe("a key", () => {
     const run = await keys("create", "--name", "ci", ...permissions, ...limits);
     expect([run.code, run.out]).toEqual([0, `${KEY}\n`]);
     expect(run.err).toMatch(
-      /^This is the key ci \(k1\) for github:read npm:read; it does not expire\. It is shown this once/,
+      /^The key ci \(k1\) allows github:read npm:read and does not expire\. Store it now: it cannot be shown again\.\n$/,
     );
     expect(asked).toEqual([
       {
@@ -80,7 +80,7 @@ describe("a key", () => {
     );
     const rotated = await keys("rotate", "k1", "--grace", "3600");
     expect([rotated.code, rotated.out]).toEqual([0, `${KEY}\n`]);
-    expect(await keys("revoke", "k1")).toEqual({ code: 0, out: "k1 is revoked\n", err: "" });
+    expect(await keys("revoke", "k1")).toEqual({ code: 0, out: "Revoked k1\n", err: "" });
     const revoked = await keys("revoke", "../services/github", "--json");
     expect(JSON.parse(revoked.out)).toEqual({ id: "../services/github", revoked: true });
     expect(asked.map(({ line, body }) => [line, body])).toEqual([
@@ -108,7 +108,7 @@ test("what a gateway refuses, or does not have, is said in one line, with the an
   ]);
   expect([missing.code, missing.out]).toEqual([1, ""]);
   expect(missing.err).toMatch(
-    /^There is nothing at http:\S+\/manage\/keys\. The gateway is of a version without it[^\n]*\n$/,
+    /^There is no route http:\S+\/manage\/keys\. The gateway's version does not have it[^\n]*\n$/,
   );
 });
 

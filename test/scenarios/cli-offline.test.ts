@@ -40,7 +40,7 @@ describe("--offline", () => {
     expect(audit.entries[0]).toMatchObject({ caller: "command line", action: "service.create", subject: "api" });
     await gateway.close();
 
-    expect((await offline("remove", "api")).out).toBe("api is removed\n");
+    expect((await offline("remove", "api")).out).toBe("Removed api\n");
     const list = await offline("list", "--json");
     const keys = JSON.parse(list.out).services.map(({ key }: { key: string }) => key);
     expect([keys.includes("echo"), keys.includes("api")]).toEqual([true, false]);
@@ -53,7 +53,7 @@ describe("--offline", () => {
     expect(await refused.ended).toBe(2);
     const keys = (...words: string[]) => runCommand(env, ["keys", ...words, "--offline"]);
     const made = await keys("create", "--name", "ci", "--permissions", "echo:read");
-    expect([made.code, made.err]).toEqual([0, expect.stringMatching(/^This is the key ci \(key_\w+\) for echo:read;/)]);
+    expect([made.code, made.err]).toEqual([0, expect.stringMatching(/^The key ci \(key_\w+\) allows echo:read and /)]);
     const list = JSON.parse((await keys("list", "--json")).out) as { keys: { id: string; createdBy: string }[] };
     expect(list.keys).toMatchObject([{ name: "ci", state: "active", createdBy: "command line" }]);
     const id = list.keys[0]?.id as string;
@@ -71,7 +71,7 @@ describe("--offline", () => {
     expect([await ask(made.out.trim()), await ask(rotated.out.trim()), await ask("wrong")]).toEqual([200, 200, 401]);
     gateway.child.kill("SIGTERM");
     await gateway.ended;
-    expect(await keys("revoke", id)).toMatchObject({ code: 0, out: `${id} is revoked\n` });
+    expect(await keys("revoke", id)).toMatchObject({ code: 0, out: `Revoked ${id}\n` });
     const audit = readFileSync(join(folder, "audit.jsonl"), "utf8");
     expect(audit.match(/"action":"key\.\w+"/g)).toEqual([
       ...['"action":"key.create"', '"action":"key.rotate"', '"action":"key.revoke"'],
@@ -120,7 +120,7 @@ describe("--offline", () => {
     const list = await runCommand(env, ["services", "list", "--offline"]);
     expect([list.code, list.err]).toEqual([0, expect.stringMatching(/^api is out of use: baseUrl: /)]);
     const removed = await runCommand(env, ["services", "remove", "api", "--offline"]);
-    expect(removed).toEqual({ code: 0, out: "api is removed\n", err: "" });
+    expect(removed).toEqual({ code: 0, out: "Removed api\n", err: "" });
     expect(readFileSync(join(folder, "services.json"), "utf8")).not.toContain("api");
   }, 20_000);
 });

@@ -55,7 +55,7 @@ describe("services of a running gateway", () => {
       byteproxy("services", "remove", "one"),
       byteproxy("services", "remove", "two", "--json"),
     ]);
-    expect(removed).toEqual({ code: 0, out: "one is removed\n", err: "" });
+    expect(removed).toEqual({ code: 0, out: "Removed one\n", err: "" });
     expect(JSON.parse(removedJson.out)).toEqual({ key: "two", source: "runtime", removed: true });
     expect([await proxied("one"), await proxied("two")]).toEqual([404, 404]);
   }, 20_000);
@@ -121,7 +121,7 @@ describe("services of a running gateway", () => {
     expect([found.code, found.out]).toEqual([0, expect.stringMatching(/^github /m)]);
     expect([missed.code, missed.err]).toEqual([
       1,
-      expect.stringContaining("(MANAGEMENT_PORT): name that one with --url"),
+      expect.stringContaining("(MANAGEMENT_PORT): name that address with --url"),
     ]);
   });
 });
@@ -147,7 +147,7 @@ describe("words that are wrong", () => {
         ["services", "add", "x", "--file", "absent.json"],
         /^--file absent\.json cannot be read: there is no such file\n/,
       ],
-      [["services", "list"], /^The settings leave the port to the system \(0\)/],
+      [["services", "list"], /^The settings let the system choose the port \(0\)/],
     ];
     const runs = await Promise.all(cases.map(([words]) => runCommand({}, words)));
     for (const [index, [words, said]] of cases.entries()) {
@@ -166,10 +166,10 @@ test("no gateway, or something else at its address, is exit 1 and one line", asy
   ]);
   expect(nobody).toEqual({
     ...{ code: 1, out: "" },
-    err: "nothing answers at http://127.0.0.1:1: is it running? (byteproxy start)\n",
+    err: "No gateway responds at http://127.0.0.1:1. Is it running? (byteproxy start)\n",
   });
   expect(another).toMatchObject({ code: 1, out: "" });
-  expect(another.err).toMatch(/^http:\S+ answered 302, but not as ByteProxy does[^\n]*\n$/);
+  expect(another.err).toMatch(/^http:\S+ responded with 302, but not as ByteProxy does[^\n]*\n$/);
 });
 
 test("a reader that has seen enough is no failure", async () => {

@@ -97,7 +97,7 @@ describe("the start", () => {
   test("with a DATA_DIR that cannot be made is exit 1 and one line", async () => {
     const run = startProcess({ DATA_DIR: "/proc/nowhere" });
     expect(await run.ended).toBe(1);
-    expect(run.err()).toMatch(/^DATA_DIR \/proc\/nowhere cannot be written.*DATA_DIR=\.\n$/);
+    expect(run.err()).toMatch(/^DATA_DIR \/proc\/nowhere cannot be written.*set DATA_DIR to another folder\.\n$/);
   });
 
   test("with words that it does not know is exit 2 with the usage", async () => {
@@ -125,7 +125,7 @@ describe("check", () => {
 
     const file = startProcess({}, ["check", "good.yaml"], { "good.yaml": good });
     expect(await file.ended).toBe(0);
-    expect(file.out()).toMatch(/^The configuration is sound: \d+ services\.\n$/);
+    expect(file.out()).toMatch(/^The configuration is valid: \d+ services\.\n$/);
 
     const json = startProcess({}, ["check", "--json", "bad.json"], { "bad.json": bad });
     expect(await json.ended).toBe(2);
@@ -195,7 +195,7 @@ describe("the end", () => {
     const { run, client, finish } = await startSlow();
     run.child.kill("SIGINT");
     run.child.kill("SIGTERM");
-    await eventually(() => run.out().includes("finishing what is in flight"));
+    await eventually(() => run.out().includes("finishing requests in flight"));
     finish();
     await eventually(() => client.received.includes("last"));
     expect(await run.ended).toBe(0);
@@ -264,7 +264,7 @@ describe("a running process", () => {
     expect(await textOf(port)).toBe("one");
     writeFileSync(join(run.directory, "s.json"), "{");
     run.child.kill("SIGHUP");
-    await eventually(() => run.out().includes("SIGHUP, and was not taken up: s.json"));
+    await eventually(() => run.out().includes("SIGHUP, but the change was not applied: s.json"));
     expect(await textOf(port)).toBe("one");
     writeFileSync(join(run.directory, "s.json"), servicesAt(two.url));
     run.child.kill("SIGHUP");

@@ -1,8 +1,8 @@
 /** H16 to the letter: not even eight characters of a secret, in any spelling, in anything that the gateway itself writes. */
 import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { startLines } from "../../src/cli/describe-start.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
+import { startLines } from "../../src/start/describe-start.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";

@@ -1,7 +1,7 @@
 /** Secrets planted everywhere, then looked for in everything that the gateway writes: H16 of the list of attacks. */
 import { expect, test } from "vitest";
-import { startLines } from "../../src/cli/describe-start.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
+import { startLines } from "../../src/start/describe-start.ts";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";

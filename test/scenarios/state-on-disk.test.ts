@@ -121,7 +121,7 @@ test("a folder that others may write is taken with a warning, and its files are 
   chmodSync(join(data, "installation-key"), 0o666);
   const second = startProcess({ ...ENV, DATA_DIR: data });
   await second.port();
-  expect(second.out()).toMatch(/DATA_DIR .* can be written by other users \(mode 0777\): chmod 700 keeps them out/);
+  expect(second.out()).toMatch(/DATA_DIR .* can be written by other users \(mode 0777\): run chmod 700 on it/);
   expect(statSync(join(data, "installation-key")).mode & 0o777).toBe(0o600);
   expect(statSync(join(data, "lock")).mode & 0o777).toBe(0o600);
 });

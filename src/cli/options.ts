@@ -1,5 +1,37 @@
-/** The values of options: durations, rates, dates and addresses, as people write them. */
-import { InvalidArgumentError } from "commander";
+/** Options that several commands share, and how option values are read: durations, rates, dates and addresses. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+
+export interface CommonOptions {
+  readonly url?: string;
+  readonly offline?: boolean;
+  readonly json?: boolean;
+}
+
+/** The options of every command that talks to a gateway. */
+export function withGateway(command: Command): Command {
+  return withJson(command).addOption(
+    new Option("--url <url>", "address of the running gateway; default: from the settings of this folder").argParser(
+      readUrl,
+    ),
+  );
+}
+
+export function withOffline(command: Command): Command {
+  return command.addOption(
+    new Option("--offline", "change the files in DATA_DIR directly, while no gateway uses it").conflicts("url"),
+  );
+}
+
+export function withJson(command: Command): Command {
+  return command.option("--json", "print the response as JSON, and nothing else, on stdout");
+}
+
+export const ABOUT_THE_GATEWAY = `
+The gateway's address is http://127.0.0.1:3420, or the one that PORT and HOST (or MANAGEMENT_PORT and MANAGEMENT_HOST)
+set in the environment, .env or .env.local of this folder, or --url. The key is read from MANAGEMENT_API_KEY or
+MANAGEMENT_API_KEY_FILE in the same places. There is no option for it: the list of processes would show it.
+
+Exit codes: 0 done; 1 refused, or the gateway is not reachable; 2 wrong use, or not valid.`;
 
 const UNIT_MS: Readonly<Record<string, number>> = {
   ms: 1,
@@ -10,7 +42,7 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   w: 604_800_000,
 };
 
-/** A hundred years: no date that can be computed with is further away. */
+/** A hundred years: a date further away may not be a valid Date. */
 const LONGEST_MS = 36_525 * 86_400_000;
 
 /** `30d` in ms. @throws InvalidArgumentError */
@@ -35,11 +67,11 @@ export function readRate(text: string): Rate {
   throw new InvalidArgumentError("Allowed: requests/duration, like 100/60s.");
 }
 
-/** RFC 3339, or a day: its beginning, UTC. Returns RFC 3339. @throws InvalidArgumentError */
+/** RFC 3339, or a date that means its first moment in UTC. Returns RFC 3339. @throws InvalidArgumentError */
 export function readDate(text: string): string {
   const isDate = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/.test(text);
   const day = text.slice(0, 10);
-  // JavaScript takes the 31st of February for a day in March.
+  // JavaScript reads the 31st of February as a day in March.
   if (isDate && !Number.isNaN(Date.parse(text)) && new Date(day).toISOString().startsWith(day)) {
     return new Date(text).toISOString();
   }
@@ -52,16 +84,19 @@ export function readCount(text: string): number {
   throw new InvalidArgumentError("Allowed: a number of seconds.");
 }
 
-/** For an option that may be given several times. */
+/** For an option that may be repeated. */
 export const collect = (text: string, before: readonly string[] = []): readonly string[] => [...before, text];
 
-/** `github:read,npm:read`, and more of them each time. A comma in a path is a part of it: behind it no permission begins. */
+/**
+ * `github:read,npm:read`, and more with each repetition of the option. A comma separates permissions only when a permission
+ * follows it: a path may contain commas.
+ */
 export const collectPermissions = (text: string, before: readonly string[] = []): readonly string[] => [
   ...before,
   ...text.split(/[\s,]+(?=[^\s,:/]+:)/).map((permission) => permission.trim()),
 ];
 
-/** Where a gateway is, without a slash at its end. @throws InvalidArgumentError */
+/** The address of a gateway, without a slash at its end. @throws InvalidArgumentError */
 export function readUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !/^https?:$/.test(url.protocol) || /[?#]/.test(text)) {

@@ -1,14 +1,14 @@
-/** What makes a running gateway take up a change by itself: token files always, the configuration on SIGHUP or when watched. */
+/** Makes a running gateway apply changes: of token files always, of the configuration on SIGHUP or with WATCH_CONFIG. */
 import type { Config } from "../config/load-config.ts";
 import { watchFiles } from "../config/watch-files.ts";
 import type { Gateway } from "../gateway.ts";
 import type { ReloadOutcome } from "../registry/reload-outcome.ts";
-import { tellWarnings } from "./tell-warnings.ts";
+import { logWarnings } from "./describe-start.ts";
 
-/** Between two looks at a file, ms. */
+/** Between two checks of a file, ms. */
 const WATCH_INTERVAL_MS = 1_000;
 
-/** Goes on until the process ends. */
+/** Runs until the process ends. */
 export function followChanges(gateway: Gateway): void {
   const tokens = watchFiles(WATCH_INTERVAL_MS, () => {
     void gateway.refreshTokens().then((outcome) => {
@@ -22,25 +22,25 @@ export function followChanges(gateway: Gateway): void {
     tokens.setPaths(tokenFilesOf(gateway), config.readAt);
     if (isWatched) configuration.setPaths(configurationFilesOf(config), config.readAt);
   };
-  const follow = (why: string, reloading: Promise<ReloadOutcome>) => {
-    void reloading.then((outcome) => report(gateway, why, outcome));
+  const follow = (reason: string, reloading: Promise<ReloadOutcome>) => {
+    void reloading.then((outcome) => report(gateway, reason, outcome));
   };
   watch();
-  // Whoever made the change: an operator over REST may have named a token file, too.
+  // After a change over REST too: it may name another token file.
   gateway.onChange(watch);
-  // Closing a terminal sends SIGHUP too: there it ends the process, as everybody expects.
+  // Closing a terminal sends SIGHUP too. There it ends the process, which is what the user expects.
   if (!process.stdout.isTTY) process.on("SIGHUP", () => follow("SIGHUP", gateway.reload()));
 }
 
-function report({ logger, audit }: Gateway, why: string, outcome: ReloadOutcome): void {
+function report({ logger, audit }: Gateway, reason: string, outcome: ReloadOutcome): void {
   if (!outcome.isDone) {
-    for (const problem of outcome.problems) logger.error(`${why}, and was not taken up: ${problem}`);
+    for (const problem of outcome.problems) logger.error(`${reason}, but the change was not applied: ${problem}`);
     return;
   }
   const { isDone: _, warnings, ...changes } = outcome;
-  tellWarnings(logger, warnings);
-  logger.info(changes, `${why}: reloaded`);
-  void audit.record({ caller: why, address: "", requestId: "" }, { action: "reload", after: changes });
+  logWarnings(logger, warnings);
+  logger.info(changes, `${reason}: reloaded`);
+  void audit.record({ caller: reason, address: "", requestId: "" }, { action: "reload", after: changes });
 }
 
 function tokenFilesOf({ services }: Gateway): string[] {

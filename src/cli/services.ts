@@ -1,0 +1,172 @@
+/** `byteproxy services`: list, add, test and remove the services of a gateway. */
+import { type Command, Option } from "commander";
+import { plural } from "../plural.ts";
+import type { ProbeOutcome } from "../registry/probe-outcome.ts";
+import type { ServiceItem } from "../registry/service-items.ts";
+import { CliFailure } from "./cli-failure.ts";
+import type { GatewayClient } from "./gateway-client.ts";
+import type { ServiceBackend, ServiceList } from "./offline-stores.ts";
+import { ABOUT_THE_GATEWAY, type CommonOptions, withGateway, withOffline } from "./options.ts";
+import { printJson, printLine, printNote, printTable } from "./output.ts";
+import type { ServiceOptions } from "./service-config.ts";
+
+export function addServicesCommand(program: Command): void {
+  const services = program
+    .command("services")
+    .description("manage the services of a running gateway: list, add, test, remove")
+    .addHelpText("afterAll", ABOUT_THE_GATEWAY);
+
+  withOffline(withGateway(services.command("list")))
+    .description("list all services: where they are defined, whether their credential is set, and their base URL")
+    .action(listServices);
+
+  addAddCommand(services);
+
+  withGateway(services.command("test"))
+    .description("send one request to a service's upstream: is it reachable, and if not, why; exit code 1 if not")
+    .argument("<key>", "the service's key")
+    .action(testService);
+
+  withOffline(withGateway(services.command("remove")))
+    .description("remove a service that was added at run time, or undo the run-time changes of another service")
+    .argument("<key>", "the service's key")
+    .action(removeService);
+}
+
+function addAddCommand(services: Command): void {
+  const add = services
+    .command("add")
+    .description("add a service; the gateway serves it from the next request on, and after a restart")
+    .argument("<key>", "the service's key: callers send requests to /proxy/<key>/")
+    .option("--base-url <url>", "URL of the upstream")
+    .addOption(
+      new Option("--auth <type>", "how the gateway sends the service's credential").choices([
+        "bearer",
+        "bot",
+        "basic",
+        "api-key",
+      ]),
+    )
+    .addOption(
+      new Option("--token-env-var <name>", "environment variable of the gateway that holds the secret").conflicts(
+        "tokenFile",
+      ),
+    )
+    .option("--token-file <path>", "file that holds the secret, as a path on the gateway's machine")
+    .addOption(new Option("--header-name <name>", "--auth api-key: the header for the secret").conflicts("queryParam"))
+    .option("--query-param <name>", "--auth api-key: the query parameter for the secret")
+    .addOption(
+      new Option(
+        "--config <json>",
+        "the whole configuration, as in the services file; the options above take precedence",
+      ).conflicts("file"),
+    )
+    .option("--file <path>", "the same from a file, JSON or YAML; - reads stdin")
+    .addHelpText("after", ADD_EXAMPLES);
+  withOffline(withGateway(add)).action(addService);
+}
+
+const ADD_EXAMPLES = `
+Examples:
+  byteproxy services add weather --base-url https://api.weather.example/v2/
+  byteproxy services add weather --base-url https://api.weather.example/v2/ \\
+    --auth api-key --header-name X-Weather-Key --token-env-var WEATHER_KEY
+  byteproxy services add weather --config '{"baseUrl":"https://api.weather.example/v2/","methods":["GET"]}'
+  byteproxy services add weather --file - < weather.json
+
+A service that is added this way may use a secret only if the services file or REST_SECRETS of the gateway allows it.`;
+
+async function listServices(options: CommonOptions): Promise<void> {
+  const list = await withServiceBackend(options, (backend) => backend.list());
+  if (options.json) return printJson(list);
+  printTable(["KEY", "SOURCE", "CREDENTIAL", "BASE URL"], list.services.map(rowOf));
+  for (const { key, outOfUse } of list.services) {
+    if (outOfUse !== undefined) printNote(`${key} is out of use: ${outOfUse.join("; ")}`);
+  }
+}
+
+function rowOf({ key, source, config, credential }: ServiceItem): string[] {
+  return [key, source, describeCredential(credential), String(config.baseUrl)];
+}
+
+function describeCredential({ state, source, withheld }: ServiceItem["credential"]): string {
+  if (withheld !== undefined) return `locked: ${source}`;
+  return source === null ? state : `${state}: ${source}`;
+}
+
+async function addService(key: string, options: CommonOptions & ServiceOptions): Promise<void> {
+  const { readServiceConfig } = await import("./service-config.ts");
+  const config = await readServiceConfig(options);
+  const item = await withServiceBackend(options, (backend) => backend.add(key, config));
+  if (options.json) return printJson(item);
+  const credential = item.credential.source === null ? "" : ` (credential ${describeCredential(item.credential)})`;
+  const from = options.offline ? "from the next start on" : "from now on";
+  printLine(`${key} is served ${from}: /proxy/${key}/ leads to ${String(item.config.baseUrl)}${credential}`);
+}
+
+async function removeService(key: string, options: CommonOptions): Promise<void> {
+  const { source } = await withServiceBackend(options, (backend) => backend.remove(key));
+  if (options.json) return printJson({ key, source, removed: true });
+  printLine(
+    source === "override"
+      ? `Removed the run-time changes of ${key}: its original configuration applies`
+      : `Removed ${key}`,
+  );
+}
+
+/** Exit code 1 for a service that cannot be reached. */
+async function testService(key: string, { url, json }: CommonOptions): Promise<void> {
+  const { openGatewayClient } = await import("./gateway-client.ts");
+  // Never offline: the result depends on the running gateway's network and egress rules.
+  const outcome = await openGatewayClient(url).ask<ProbeOutcome>("POST", `${pathOf(key)}/test`, {
+    members: ["service", "status", "phases", "credential"],
+  });
+  if (json) printJson(outcome);
+  if (outcome.status === "reachable") {
+    if (!json) printLine(describeReachable(outcome));
+    return;
+  }
+  const { phase, error = "", troubleshooting = [] } = outcome;
+  const reason = error.startsWith(`${key}: `) ? error.slice(key.length + 2) : error;
+  throw new CliFailure(1, [`${key} is unreachable (${phase}): ${[reason, ...troubleshooting].join(" ")}`]);
+}
+
+function describeReachable(outcome: ProbeOutcome): string {
+  const { service, responseStatus, duration, phases, credential, certificate } = outcome;
+  const times = Object.entries(phases).flatMap(([name, ms]) => (ms === null ? [] : `${name} ${ms}`));
+  const facts = [
+    `${service} is reachable: ${responseStatus} in ${duration} (${times.join(", ")} ms)`,
+    ...(credential === "none" ? [] : [`credential ${credential}`]),
+    ...(certificate === null ? [] : [`certificate valid for ${plural(certificate.daysLeft, "day")}`]),
+  ];
+  return facts.join("; ");
+}
+
+/** @throws CliFailure */
+async function withServiceBackend<T>(
+  options: CommonOptions,
+  work: (backend: ServiceBackend) => Promise<T>,
+): Promise<T> {
+  // Loaded only here: reading the settings takes longer than all the rest of `--help`.
+  const { withBackend } = await import("./gateway-client.ts");
+  const offline = async () => (await import("./offline-stores.ts")).openOfflineServices();
+  return withBackend(options, { online: openOnline, offline }, work);
+}
+
+const pathOf = (key: string) => `/manage/services/${encodeURIComponent(key)}`;
+
+const ITEM_MEMBERS = ["source", "config", "credential"] as const;
+
+function openOnline(client: GatewayClient): ServiceBackend {
+  return {
+    list: () => client.ask<ServiceList>("GET", "/manage/services", { members: ["services", "count"] }),
+    add: (key, config) =>
+      client.ask<ServiceItem>("POST", "/manage/services", { body: { key, config }, members: ITEM_MEMBERS }),
+    async remove(key) {
+      const item = await client.ask<ServiceItem>("GET", pathOf(key), { members: ITEM_MEMBERS });
+      await client.ask("DELETE", pathOf(key));
+      return item;
+    },
+    async close() {},
+  };
+}

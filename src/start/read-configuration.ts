@@ -1,0 +1,30 @@
+/**
+ * Reads the configuration of this folder, and whether DATA_DIR holds an issued key: such a key protects the proxy plane as
+ * PROXY_API_KEY does.
+ */
+import { compilePermissions } from "../callers/permissions.ts";
+import { isStoredKey } from "../callers/stored-key.ts";
+import { type Config, loadConfig } from "../config/load-config.ts";
+import { peekStoredKeys } from "../stores/open-stores.ts";
+
+/**
+ * @param commandLine variables that take precedence over all others.
+ * @throws ConfigProblems, or StateFileUnusable for stored keys that cannot be read.
+ */
+export function readConfiguration(commandLine: Readonly<Record<string, string>> = {}): Promise<Config> {
+  return loadConfig({ commandLine, hasIssuedKey });
+}
+
+/** Revoked and expired keys count too: the plane must not open because its last key was revoked. */
+export function hasIssuedKey(dataDir: string): boolean {
+  return peekStoredKeys(dataDir, isStoredKey).some(({ permissions }) => compilePermissions(permissions).hasProxy);
+}
+
+/** The addresses on which the next start will listen. The gateway never dials its own addresses, even before it runs. */
+export function nextListeners({ settings: { HOST, PORT }, managementListener }: Config) {
+  const main = { host: HOST, port: PORT };
+  return [main, ...(managementListener === undefined ? [] : [managementListener])].map(({ host, port }) => ({
+    address: host === "localhost" ? "127.0.0.1" : host,
+    port,
+  }));
+}

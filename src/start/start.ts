@@ -1,0 +1,39 @@
+/**
+ * Starts the gateway of this folder: reads the configuration, locks DATA_DIR, opens the stores and the listeners.
+ * Invariant: a start that fails releases DATA_DIR, and throws a CliFailure for everything that the operator can fix.
+ */
+import { isStoredKey } from "../callers/stored-key.ts";
+import type { GatewayStores } from "../composition/lasting-parts.ts";
+import { type Gateway, openGateway } from "../gateway.ts";
+import { isStoredService } from "../registry/stored-service.ts";
+import { type DataDirLock, lockDataDir } from "../stores/data-dir-lock.ts";
+import { openFileStores } from "../stores/open-stores.ts";
+import { announceUpdate, describeStart } from "./describe-start.ts";
+import { followChanges } from "./follow-changes.ts";
+import { readConfiguration } from "./read-configuration.ts";
+import { checkAddress, checkDataDir, startFailure } from "./start-failure.ts";
+
+/**
+ * @param onOpen runs before the log says that the gateway listens: a process that reads that line may send a signal at once.
+ * @throws CliFailure
+ */
+export async function start(onOpen: (gateway: Gateway, lock: DataDirLock) => void): Promise<void> {
+  let lock: DataDirLock | undefined;
+  try {
+    const config = await readConfiguration();
+    const { DATA_DIR, PORT, HOST } = config.settings;
+    const warning = checkDataDir(DATA_DIR);
+    await checkAddress(PORT, HOST);
+    lock = await lockDataDir(DATA_DIR);
+    const stores: GatewayStores = await openFileStores(DATA_DIR, isStoredService, isStoredKey);
+    const gateway = await openGateway(config, { load: () => readConfiguration(), stores });
+    onOpen(gateway, lock);
+    followChanges(gateway);
+    if (warning !== undefined) gateway.logger.warn(warning);
+    describeStart(gateway);
+    void announceUpdate(gateway);
+  } catch (error) {
+    await lock?.release();
+    throw startFailure(error);
+  }
+}
