@@ -4,8 +4,7 @@
  */
 
 import { isObject } from "../is-object.ts";
-import { openPeriodicFile } from "../stores/periodic-file.ts";
-import { readState } from "../stores/state-file.ts";
+import { openPeriodicFile, readState } from "../stores/state-file.ts";
 
 /** Between two writes, ms. */
 const SAVE_INTERVAL_MS = 5_000;

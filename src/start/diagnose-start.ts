@@ -10,7 +10,7 @@ import { checksSkippedOffline } from "../diagnostics/diagnostics.ts";
 import { diagnoseAtRest, type RestingGateway } from "../gateway.ts";
 import { isStoredService } from "../registry/stored-service.ts";
 import { findDataDirHolder } from "../stores/data-dir-lock.ts";
-import { createMemoryStores, lookAtFileStores } from "../stores/open-stores.ts";
+import { createMemoryStores, readFileStores } from "../stores/open-stores.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";
 import { hasIssuedKey, nextListeners } from "./read-configuration.ts";
 import { findAddressObstacle, startFailure } from "./start-failure.ts";
@@ -86,7 +86,7 @@ function readStores(folder: string, isValid: boolean): StoresReading {
   const empty = (): GatewayStores => ({ ...createMemoryStores(), folder });
   try {
     // Read in both cases, to report files that cannot be used.
-    const stores: GatewayStores = lookAtFileStores(folder, isStoredService, isStoredKey);
+    const stores: GatewayStores = readFileStores(folder, isStoredService, isStoredKey);
     return { stores: isValid ? stores : empty(), problem: undefined };
   } catch (error) {
     return { stores: empty(), problem: messageOfUnusable(error) };

@@ -5,7 +5,7 @@
 import { compilePermissions } from "../callers/permissions.ts";
 import { isStoredKey } from "../callers/stored-key.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
-import { peekStoredKeys } from "../stores/open-stores.ts";
+import { readStoredKeys } from "../stores/open-stores.ts";
 
 /**
  * @param commandLine variables that take precedence over all others.
@@ -17,7 +17,7 @@ export function readConfiguration(commandLine: Readonly<Record<string, string>> 
 
 /** Revoked and expired keys count too: the plane must not open because its last key was revoked. */
 export function hasIssuedKey(dataDir: string): boolean {
-  return peekStoredKeys(dataDir, isStoredKey).some(({ permissions }) => compilePermissions(permissions).hasProxy);
+  return readStoredKeys(dataDir, isStoredKey).some(({ permissions }) => compilePermissions(permissions).hasProxy);
 }
 
 /** The addresses on which the next start will listen. The gateway never dials its own addresses, even before it runs. */

@@ -1,22 +1,21 @@
 /**
- * A random key that belongs to this installation: what it signs cannot be recomputed elsewhere, so that a fingerprint of a
- * secret can be shown, compared and logged without being a way to guess the secret.
+ * A random key of this installation. Its signatures cannot be recomputed elsewhere, so a fingerprint of a secret can be shown,
+ * compared and logged without helping anyone to guess the secret.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { replaceFile } from "./replace-file.ts";
-import { StateFileUnusable } from "./state-file.ts";
+import { replaceFile, StateFileUnusable } from "./state-file.ts";
 
 /**
- * Of an HMAC-SHA256 (RFC 2104), by what it is made for: what one route shows must not be comparable with what another makes of
- * a text that the caller chose, or it would be a way to guess.
+ * HMAC-SHA256 fingerprints (RFC 2104), a separate domain for each purpose: otherwise a caller could guess a secret by comparing
+ * its fingerprint with that of a text that the caller chose.
  */
 export interface Fingerprint {
-  /** Of the gateway's own keys, and of keys that were presented: 8 hex digits. */
+  /** Of the gateway's own keys and of presented keys: 8 hex digits. */
   key(key: string): string;
   /** Of a service's credential: 8 hex digits. */
   credential(secret: string): string;
-  /** Of a credential at its upstream, as a name for its quota: 16 hex digits. */
+  /** Of a credential at its upstream, to name its quota: 16 hex digits. */
   quota(text: string): string;
   /** Of a whole configuration: 32 hex digits. */
   state(text: string): string;
@@ -24,7 +23,7 @@ export interface Fingerprint {
 
 const KEY_BYTES = 32;
 
-/** For tests, and for whoever wants nothing on the disk: another one at each start. */
+/** Without a file (tests, no DATA_DIR): a new key at each start. */
 export function createFingerprint(key: string = randomBytes(KEY_BYTES).toString("hex")): Fingerprint {
   const sign = (purpose: string, text: string) => createHmac("sha256", key).update(`${purpose}:${text}`).digest("hex");
   return {
@@ -35,7 +34,7 @@ export function createFingerprint(key: string = randomBytes(KEY_BYTES).toString(
   };
 }
 
-/** Makes the key's file at the first start. @throws StateFileUnusable */
+/** Creates the key's file at the first start. @throws StateFileUnusable */
 export async function openFingerprint(path: string): Promise<Fingerprint> {
   const found = readKey(path);
   if (found !== undefined) return createFingerprint(found);
@@ -44,8 +43,8 @@ export async function openFingerprint(path: string): Promise<Fingerprint> {
   return createFingerprint(key);
 }
 
-/** The same for who only looks: where there is no key yet, none is made that lasts. @throws StateFileUnusable */
-export const lookAtFingerprint = (path: string): Fingerprint => createFingerprint(readKey(path));
+/** For a process without the lock: without a file the key lasts for this process only. @throws StateFileUnusable */
+export const readFingerprint = (path: string): Fingerprint => createFingerprint(readKey(path));
 
 function readKey(path: string): string | undefined {
   let text: string;
@@ -56,6 +55,6 @@ function readKey(path: string): string | undefined {
     if (code === "ENOENT") return undefined;
     throw new StateFileUnusable(path, `reading it failed with ${code}`);
   }
-  if (!/^[0-9a-f]{64}$/.test(text)) throw new StateFileUnusable(path, "it does not hold 64 hex digits");
+  if (!/^[0-9a-f]{64}$/.test(text)) throw new StateFileUnusable(path, "it does not contain 64 hex digits");
   return text;
 }

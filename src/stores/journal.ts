@@ -1,15 +1,15 @@
 /**
- * A journal: what happened, one entry after the other, never changed. Bounded: the oldest entries make room.
- * Invariant: an entry that was appended is on the disk; a line that a crash tore is dropped when the file is read.
+ * A journal: entries in order, never changed, bounded in number: the oldest entries are dropped.
+ * Invariant: an appended entry is on the disk; a line that a crash cut short is dropped when the file is read.
  */
 import { copyFileSync, readFileSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { replaceFile } from "./replace-file.ts";
+import { replaceFile } from "./state-file.ts";
 
 export interface Journal<T> {
-  /** @throws what node:fs raised. */
+  /** @throws node:fs's error. */
   append(entry: T): Promise<void>;
-  /** Lines that could not be read when it was opened, but for one that a crash tore; a copy of the file is beside it then. */
+  /** Unreadable lines when it was opened, without a line that a crash cut short. If there are any, a copy of the file was made. */
   readonly damagedLines: number;
   /** Newest first. */
   newest(limit: number): readonly T[];
@@ -32,13 +32,13 @@ export function createMemoryJournal<T>(limit = JOURNAL_LIMIT): Journal<T> {
   };
 }
 
-/** @throws what node:fs raised, when the file is there and cannot be read. */
+/** @throws node:fs's error when the file exists and cannot be read. */
 export function openFileJournal<T>(path: string, limit = JOURNAL_LIMIT): Journal<T> {
   const memory = createMemoryJournal<T>(limit);
   const kept = readLines<T>(path);
   for (const entry of kept.entries.slice(-limit)) void memory.append(entry);
   if (kept.damagedLines > 0) copyFileSync(path, `${path}.damaged`);
-  // A torn line must not become the beginning of the next one.
+  // An incomplete line must not become the beginning of the next one: this forces a rewrite of the file.
   let linesInFile = kept.isTorn ? Number.POSITIVE_INFINITY : kept.entries.length;
   let appending: Promise<void> = Promise.resolve();
 
@@ -75,7 +75,7 @@ async function writeAtEnd(path: string, line: string): Promise<void> {
       await file.writeFile(line);
       await file.datasync();
     } catch (error) {
-      // Half a line at the end would spoil the next.
+      // Half a line at the end would corrupt the next.
       await file.truncate(size).catch(() => {});
       throw error;
     }

@@ -1,10 +1,13 @@
 /**
- * The ledger: accounts of what upstreams still allow, with what is in flight set aside.
- * Invariant: the points that are set aside and not yet settled never exceed what is left; and what a holder that died had set
- * aside is free again when its lease is over.
+ * The ledger: accounts of the requests that upstreams still allow, with points reserved for requests in flight. With a file it
+ * outlives the process: an exhausted quota stays exhausted over a restart.
+ * Invariant: reserved points never exceed the points that remain; and the points of a holder that died are free again when its
+ * lease is over.
  */
+import { isObject } from "../is-object.ts";
+import { openPeriodicFile, readState } from "./state-file.ts";
 
-/** What an upstream allows until `resetsAt`. */
+/** The requests that an upstream allows until `resetsAt`. */
 export interface Account {
   readonly limit: number;
   readonly remaining: number;
@@ -14,7 +17,7 @@ export interface Account {
 
 export type Reservation =
   | { readonly isGranted: true; readonly id: string }
-  /** Nothing is free before then, unless a reservation is given back. */
+  /** No point is free before then, unless a reservation is released. */
   | { readonly isGranted: false; readonly resetsAt: number };
 
 export interface LedgerEntry {
@@ -23,19 +26,19 @@ export interface LedgerEntry {
   readonly reserved: number;
 }
 
-/** Times are ms since the epoch, told by the caller. All of it is async: a shared store will answer one day. */
+/** The caller passes all times, ms since the epoch. Async, because a shared store is planned. */
 export interface Ledger {
-  /** Sets points aside for at most `leaseMs`. Granted where nothing is known: the answer will tell. */
+  /** Reserves points for at most `leaseMs`. Granted for an unknown account: the response will show what is left. */
   reserve(key: string, points: number, leaseMs: number, now: number): Promise<Reservation>;
-  /** The request was sent: its points are spent. @param observed what the answer said, which counts for more. */
+  /** The request was sent: its points are spent. @param observed the account in the response, which takes precedence. */
   settle(key: string, id: string, observed: Account | undefined, now: number): Promise<void>;
-  /** Nothing was sent: the points are free again. */
+  /** The request was not sent: its points are free again. */
   release(key: string, id: string, now: number): Promise<void>;
-  /** @param prefix of the keys; all of them, when left out. */
+  /** @param prefix of the keys; all keys, when left out. */
   list(now: number, prefix?: string): Promise<readonly LedgerEntry[]>;
-  /** Drops what is known of the keys that begin so, and what was set aside on them. */
+  /** Drops the accounts whose keys have this prefix, with their reservations. */
   forget(prefix: string): Promise<void>;
-  /** Keeps what it knows. */
+  /** Writes pending changes. */
   close(): Promise<void>;
 }
 
@@ -50,11 +53,11 @@ interface KeptAccount {
 }
 
 export interface LedgerOptions {
-  /** What was known when the process ended. */
+  /** The accounts of the process before. */
   readonly initial?: Iterable<readonly [key: string, account: Account]>;
-  /** Told after each change of an account. */
+  /** Called after each change of an account. */
   readonly onChange?: () => void;
-  /** Accounts kept; those whose time is over make room first, then those that were used the longest ago. */
+  /** Accounts kept; expired ones are dropped first, then the least recently used. */
   readonly limit?: number;
   readonly close?: () => Promise<void>;
 }
@@ -62,14 +65,17 @@ export interface LedgerOptions {
 /** About 300 bytes each. */
 const ACCOUNTS_LIMIT = 20_000;
 
-/** Accounts that are looked at to make room for one: those that were used the longest ago. */
-const LOOKED_AT = 32;
+/** Between two writes of the file, ms. */
+const SAVE_INTERVAL_MS = 1_000;
 
-/** Two answers speak of the same window when their resets are this near: upstreams count in whole seconds. */
+/** Accounts examined to make room for one: the least recently used. */
+const EXAMINED = 32;
+
+/** Two responses describe the same window when their resets are at most this far apart: upstreams count in whole seconds. */
 const SAME_WINDOW_MS = 1_500;
 
 export interface MemoryLedger extends Ledger {
-  /** For a file. */
+  /** For the file. */
   accounts(): Iterable<readonly [key: string, account: Account]>;
 }
 
@@ -79,14 +85,14 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
   for (const [key, account] of initial) kept.set(key, { account, leases: new Map() });
   let lastId = 0;
 
-  /** The account as it is now: renewed when its window is over, without the leases that ran out. */
+  /** The account as it is now: cleared when its window is over, without expired leases. */
   function current(key: string, now: number): KeptAccount {
     let entry = kept.get(key);
     if (entry === undefined) {
       if (kept.size >= limit) makeRoom(now);
       entry = { account: undefined, leases: new Map() };
     }
-    // The last used is the last in the Map.
+    // Keeps the Map in order of last use.
     kept.delete(key);
     kept.set(key, entry);
     renew(entry, now);
@@ -95,9 +101,9 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
 
   function makeRoom(now: number): void {
     let oldest: string | undefined;
-    let looked = 0;
+    let examined = 0;
     for (const [key, { account, leases }] of kept) {
-      if (++looked > LOOKED_AT && oldest !== undefined) break;
+      if (++examined > EXAMINED && oldest !== undefined) break;
       if (leases.size > 0) continue;
       oldest ??= key;
       if (account !== undefined && account.resetsAt > now) continue;
@@ -121,9 +127,9 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
       const entry = current(key, now);
       const points = entry.leases.get(id)?.points ?? 0;
       entry.leases.delete(id);
-      // What tells of another window says nothing of this one, where the point is gone all the same.
-      const isOfThisOne = observed !== undefined && !isEarlier(observed, entry.account);
-      entry.account = isOfThisOne ? corrected(entry.account, observed) : spent(entry.account, points);
+      // A response about an earlier window says nothing about the current one, and the point is spent in any case.
+      const isCurrent = observed !== undefined && !isEarlier(observed, entry.account);
+      entry.account = isCurrent ? corrected(entry.account, observed) : spent(entry.account, points);
       onChange();
     },
     async release(key, id, now) {
@@ -149,12 +155,36 @@ export function createLedger(options: LedgerOptions = {}): MemoryLedger {
   };
 }
 
-/** A request that outlives its lease was sent all the same: for this long its points are still known, though no longer set aside. */
+export interface FileLedgerOptions {
+  readonly path: string;
+  /** Called when a write fails. */
+  readonly onFailure: (error: unknown) => void;
+  readonly saveIntervalMs?: number;
+}
+
+/** @throws StateFileUnusable */
+export function openFileLedger({ path, onFailure, saveIntervalMs = SAVE_INTERVAL_MS }: FileLedgerOptions): Ledger {
+  const initial = readState(path, isAccount)?.entries ?? [];
+  const file = openPeriodicFile<Account>({
+    path,
+    intervalMs: saveIntervalMs,
+    onFailure,
+    entries: () => ledger.accounts(),
+  });
+  const ledger: MemoryLedger = createLedger({ initial, onChange: file.touch, close: file.close });
+  return ledger;
+}
+
+function isAccount(value: unknown): value is Account {
+  return isObject(value) && [value.limit, value.remaining, value.resetsAt].every(Number.isFinite);
+}
+
+/** A request may outlive its lease: for this long, ms, its points are still known, although no longer reserved. */
 const LATE_MS = 600_000;
 
 function renew(entry: KeptAccount, now: number): void {
   for (const [id, { until }] of entry.leases) if (until + LATE_MS <= now) entry.leases.delete(id);
-  // Nothing is known of the next window until an answer tells.
+  // The next window is unknown until a response describes it.
   if (entry.account !== undefined && entry.account.resetsAt <= now) entry.account = undefined;
 }
 
@@ -168,12 +198,12 @@ function spent(account: Account | undefined, points: number): Account | undefine
   return account && { ...account, remaining: Math.max(0, account.remaining - points) };
 }
 
-/** Of a window before the account's. */
+/** True for an observation of a window before the account's. */
 function isEarlier(observed: Account, account: Account | undefined): boolean {
   return account !== undefined && observed.resetsAt < account.resetsAt - SAME_WINDOW_MS;
 }
 
-/** Answers overtake each other: of two about one window the one that leaves less is the later one, and the later end is the safe one. */
+/** Responses overtake each other: of two about one window, the one with less remaining is the later one, and the later reset is the safe one. */
 function corrected(account: Account | undefined, observed: Account): Account {
   if (account === undefined || observed.resetsAt > account.resetsAt + SAME_WINDOW_MS) return observed;
   return {

@@ -1,35 +1,33 @@
-/** The stores of one gateway: in its DATA_DIR, or in memory. */
+/** The stores of one gateway, in its DATA_DIR or in memory. Invariant: the files are readable by their owner only. */
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { createKeyUsage, type KeyUsage, openKeyUsage } from "../callers/key-usage.ts";
-import { openFileLedger } from "./file-ledger.ts";
-import { lookAtFileRecords, openFileRecords, peekFileRecords } from "./file-records.ts";
-import { createFingerprint, type Fingerprint, lookAtFingerprint, openFingerprint } from "./installation-key.ts";
+import { createFingerprint, type Fingerprint, openFingerprint, readFingerprint } from "./installation-key.ts";
 import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
-import { createLedger, type Ledger } from "./ledger.ts";
-import { createRecords, type Records } from "./records.ts";
+import { createLedger, type Ledger, openFileLedger } from "./ledger.ts";
+import { createRecords, openFileRecords, type Records, readFileRecords } from "./records.ts";
 
-/** @typeParam S a stored service. @typeParam A an entry of the audit. @typeParam K a stored key. */
+/** @typeParam S a stored service. @typeParam A an audit entry. @typeParam K a stored key. */
 export interface Stores<S, A, K> {
   readonly services: Records<S>;
   /** Issued keys. */
   readonly keys: Records<K>;
   readonly keyUsage: KeyUsage;
   readonly audit: Journal<A>;
-  /** What upstreams still allow. */
+  /** The requests that upstreams still allow. */
   readonly quota: Ledger;
   readonly fingerprint: Fingerprint;
   /** Undefined for stores in memory. */
   readonly folder: string | undefined;
-  /** Told when what is written every now and then could not be: nobody waits for that. One listener. */
+  /** Called when a periodic write fails, which no request waits for. One listener. */
   onWriteFailure: (error: unknown) => void;
-  /** Finishes what is being written. */
+  /** Waits for pending writes. */
   close(): Promise<void>;
 }
 
 const FILES = ["services.json", "keys.json", "usage.json", "audit.jsonl", "quota.json", "installation-key"] as const;
 
-/** @throws StateFileUnusable, or what node:fs raised when DATA_DIR takes no writes. */
+/** @throws StateFileUnusable, or node:fs's error when DATA_DIR is not writable. */
 export async function openFileStores<S, A, K>(
   folder: string,
   isService: (value: unknown) => value is S,
@@ -48,35 +46,38 @@ export async function openFileStores<S, A, K>(
   return stores;
 }
 
-/** What keys there were at the last change, for who only looks and does not hold the folder. @throws StateFileUnusable */
-export function peekStoredKeys<K>(folder: string, isKey: (value: unknown) => value is K): K[] {
-  return [...peekFileRecords(join(folder, "keys.json"), isKey)];
+/** The issued keys as of the last change, for a process without the lock. @throws StateFileUnusable */
+export function readStoredKeys<K>(folder: string, isKey: (value: unknown) => value is K): K[] {
+  return [...readFileRecords(join(folder, "keys.json"), isKey).entries.values()].map(({ value }) => value);
 }
 
 /**
- * What there was at the last change, in memory: for who looks without the lock, beside whoever holds it. Nothing is written, and what
- * only a running gateway knows is not there. @throws StateFileUnusable
+ * A copy of the stores as of the last change, for a process without the lock. Nothing is written, and usage, audit and quota,
+ * which a running gateway may not have written yet, are empty. @throws StateFileUnusable
  */
-export function lookAtFileStores<S, A, K>(
+export function readFileStores<S, A, K>(
   folder: string,
   isService: (value: unknown) => value is S,
   isKey: (value: unknown) => value is K,
 ): Stores<S, A, K> {
   const at = (name: (typeof FILES)[number]) => join(folder, name);
   return withClose({
-    services: lookAtFileRecords(at("services.json"), isService),
-    keys: lookAtFileRecords(at("keys.json"), isKey),
-    ...{ keyUsage: createKeyUsage(), audit: createMemoryJournal<A>(), quota: createLedger() },
-    ...{ fingerprint: lookAtFingerprint(at("installation-key")), folder },
+    services: readFileRecords(at("services.json"), isService),
+    keys: readFileRecords(at("keys.json"), isKey),
+    keyUsage: createKeyUsage(),
+    audit: createMemoryJournal<A>(),
+    quota: createLedger(),
+    fingerprint: readFingerprint(at("installation-key")),
+    folder,
   });
 }
 
-/** A copy that was put back may have come with other rights; what cannot be changed is another user's, and shows when it is read. */
+/** A restored copy may have other permissions. When they cannot be changed, the file is another user's: reading it will show that. */
 function keepPrivate(path: string): void {
   try {
     chmodSync(path, 0o600);
   } catch {
-    // Not there yet, or not ours.
+    // The file does not exist yet, or belongs to another user.
   }
 }
 
@@ -97,10 +98,10 @@ function withClose<S, A, K>(parts: Omit<Stores<S, A, K>, "close" | "onWriteFailu
     ...parts,
     onWriteFailure: () => {},
     async close() {
-      // What a crash may take is worth no failure at the end.
-      const bearable = (error: unknown) => stores.onWriteFailure(error);
-      const lesser = [parts.quota.close().catch(bearable), parts.keyUsage.close().catch(bearable)];
-      await Promise.all([parts.services.close(), parts.keys.close(), parts.audit.close(), ...lesser]);
+      // A crash may lose this state too, so that its loss does not fail the shutdown.
+      const report = (error: unknown) => stores.onWriteFailure(error);
+      const periodic = [parts.quota.close().catch(report), parts.keyUsage.close().catch(report)];
+      await Promise.all([parts.services.close(), parts.keys.close(), parts.audit.close(), ...periodic]);
     },
   };
   return stores;

@@ -1,48 +1,49 @@
 /**
- * Records: what operators make and change, by key, each with the version of its last change.
- * Invariant: a change that was answered for is kept; of two that expect the same version one is refused; and readers see
- * either all of a change or nothing of it.
+ * Records that operators create and change, by key, each with the version of its last change; in memory or in a file.
+ * Invariant: a change is on the disk before it is confirmed; of two changes that expect the same version one is refused; and
+ * readers see either all of a change or nothing of it.
  */
+import { isObject } from "../is-object.ts";
+import { readState, replaceState, type State } from "./state-file.ts";
 
 export interface StoredRecord<T> {
   readonly value: T;
-  /** Rises with each change of any record, and is never given twice: a record that was deleted and made anew is another. */
+  /** Rises with each change of any record and is never reused: a record that was deleted and created again has another one. */
   readonly version: number;
 }
 
-/** The version expected of a key that holds nothing. */
+/** The expected version of a key without a record. */
 export const ABSENT = 0;
 
 export interface Records<T> {
-  /** What is there now, in memory: reading waits for nothing. */
+  /** The current records, in memory: a read waits for nothing. */
   readonly entries: ReadonlyMap<string, StoredRecord<T>>;
-  /** @param expected version that has to be there; any, when left out. @throws VersionConflict, or the store's failure: then nothing changed. */
+  /** @param expected the version that must be current; any, when left out. @throws VersionConflict, or the store's failure: then nothing changed. */
   put(key: string, value: T, expected?: number): Promise<StoredRecord<T>>;
-  /** False when there was nothing. Throws as `put` does. */
+  /** False when there was no record. Throws as `put` does. */
   delete(key: string, expected?: number): Promise<boolean>;
-  /** Told of each changed key, after `entries` shows it and before the change is answered for. Returns the way to stop. */
+  /** Calls the listener with each changed key, after `entries` shows the change and before it is confirmed. Returns a function that stops it. */
   watch(listener: (key: string) => void): () => void;
-  /** Finishes what is being written. */
+  /** Waits for the current write. */
   close(): Promise<void>;
 }
 
-/** Somebody else was quicker. */
+/** Another change came first. */
 export class VersionConflict extends Error {
   readonly current: number;
 
   constructor(key: string, current: number) {
-    super(`the record ${key} is of version ${current}`);
+    super(`the record ${key} has version ${current}`);
     this.current = current;
   }
 }
 
-export interface RecordsState<T> {
-  readonly revision: number;
-  readonly entries: Iterable<readonly [key: string, record: StoredRecord<T>]>;
-}
+export type RecordsState<T> = State<StoredRecord<T>>;
 
-/** Makes a state the one that outlives the process. @throws when it is not; then it is `before` that does. */
+/** Stores a state so that it outlives the process. @throws when that fails; then `before` is the stored state. */
 export type Persist<T> = (next: RecordsState<T>, before: RecordsState<T>) => Promise<void>;
+
+type IsValue<T> = (value: unknown) => value is T;
 
 interface Change<T> {
   readonly key: string;
@@ -53,7 +54,23 @@ interface Change<T> {
   readonly reject: (error: unknown) => void;
 }
 
-/** @param persist nothing outlives the process when left out. */
+/** @param isValue checks a value read from the file. @throws StateFileUnusable */
+export function openFileRecords<T>(path: string, isValue: IsValue<T>): Records<T> {
+  return createRecords<T>((next, before) => replaceState(path, next, before), readRecords(path, isValue));
+}
+
+/** A copy of the file's records in memory, for a process without the lock: changes are not written. @throws StateFileUnusable */
+export function readFileRecords<T>(path: string, isValue: IsValue<T>): Records<T> {
+  return createRecords<T>(undefined, readRecords(path, isValue));
+}
+
+function readRecords<T>(path: string, isValue: IsValue<T>): RecordsState<T> | undefined {
+  const isRecord = (entry: unknown): entry is StoredRecord<T> =>
+    isObject(entry) && Number.isSafeInteger(entry.version) && isValue(entry.value);
+  return readState(path, isRecord);
+}
+
+/** @param persist without it nothing outlives the process. */
 export function createRecords<T>(
   persist: Persist<T> = async () => {},
   initial: RecordsState<T> = { revision: 0, entries: [] },
@@ -64,7 +81,7 @@ export function createRecords<T>(
   let waiting: Change<T>[] = [];
   let writing: Promise<void> | undefined;
 
-  /** All changes that came while the last ones were written are written together. */
+  /** Changes that came during a write are written together by the next one. */
   async function writeWaiting(): Promise<void> {
     while (waiting.length > 0) {
       const changes = waiting;
@@ -99,7 +116,7 @@ export function createRecords<T>(
     }
     try {
       if (next > revision) {
-        await persist({ revision: next, entries: overlaid(entries, draft) }, { revision, entries });
+        await persist({ revision: next, entries: withDraft(entries, draft) }, { revision, entries });
       }
     } catch (error) {
       for (const [{ reject }] of accepted) reject(error);
@@ -138,8 +155,8 @@ export function createRecords<T>(
   };
 }
 
-/** As they will be, without a copy of them all. */
-function* overlaid<T>(
+/** The entries after the change, without a copy of them all. */
+function* withDraft<T>(
   entries: ReadonlyMap<string, StoredRecord<T>>,
   draft: ReadonlyMap<string, StoredRecord<T> | undefined>,
 ): Generator<readonly [string, StoredRecord<T>]> {

@@ -5,9 +5,8 @@ import { digestOf, hasIssuedForm } from "../../src/callers/issued-key.ts";
 import { createIssuedKeys, KeyEnded, KeyLimitReached, type NewKey } from "../../src/callers/issued-keys.ts";
 import { createKeyUsage } from "../../src/callers/key-usage.ts";
 import { isStoredKey, type StoredKey } from "../../src/callers/stored-key.ts";
-import { openFileRecords } from "../../src/stores/file-records.ts";
 import { createMemoryStores, openFileStores } from "../../src/stores/open-stores.ts";
-import { createRecords } from "../../src/stores/records.ts";
+import { createRecords, openFileRecords } from "../../src/stores/records.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { eventually } from "../support/eventually.ts";
 

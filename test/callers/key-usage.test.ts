@@ -41,7 +41,7 @@ describe("the use of keys", () => {
   test("that cannot be read stops the start", () => {
     const path = join(tempFolder(), "usage.json");
     writeFileSync(path, '{"format":1,"revision":1,"entries":{"a":{"uses":"many","lastUsedAt":1}}}');
-    expect(() => openKeyUsage({ path, onFailure })).toThrow(/the entry "a" is not of its form/);
+    expect(() => openKeyUsage({ path, onFailure })).toThrow(/the entry "a" is malformed/);
   });
 
   test("is noted in no time", () => {

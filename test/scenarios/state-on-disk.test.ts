@@ -82,7 +82,7 @@ describe("a state that cannot be read", () => {
     ],
     ["services.json", "", /services\.json cannot be used: it is empty/],
     ["services.json", '{"format":9}', /a newer version of the gateway wrote it/],
-    ["installation-key", "short", /installation-key cannot be used: it does not hold 64 hex digits/],
+    ["installation-key", "short", /installation-key cannot be used: it does not contain 64 hex digits/],
   ])("(%s: %j) stops the start with exit code 1 and one line, and is left as it is", async (name, text, words) => {
     const first = startProcess(ENV);
     await first.port();

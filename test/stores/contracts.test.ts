@@ -1,13 +1,9 @@
-/** Every kind of store under the suite of its contract. */
+/** Runs each kind of store through the suite of its contract. */
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { type ClaimRecord, createClaims } from "../../src/stores/claims.ts";
-import { openFileLedger } from "../../src/stores/file-ledger.ts";
-import { openFileRecords } from "../../src/stores/file-records.ts";
-import { createLedger } from "../../src/stores/ledger.ts";
-import { createRecords } from "../../src/stores/records.ts";
+import { createLedger, openFileLedger } from "../../src/stores/ledger.ts";
+import { createRecords, openFileRecords } from "../../src/stores/records.ts";
 import { tempFolder } from "../config/temp-folder.ts";
-import { describeClaims } from "../contracts/claims.ts";
 import { describeLedger } from "../contracts/ledger.ts";
 import { describeRecords, type Thing } from "../contracts/records.ts";
 
@@ -22,8 +18,6 @@ const ledgerOptions = () => ({
 
 describeRecords("memory", () => createRecords());
 describeRecords("file", () => openFileRecords<Thing>(newPath(), isAny));
-describeClaims("memory", () => createClaims(createRecords<ClaimRecord<string>>()));
-describeClaims("file", () => createClaims(openFileRecords<ClaimRecord<string>>(newPath(), isAny)));
 describeLedger("memory", () => createLedger());
 describeLedger("file", () => {
   const ledger = openFileLedger(ledgerOptions());
@@ -31,31 +25,7 @@ describeLedger("file", () => {
   return ledger;
 });
 
-describe("claims", () => {
-  test("that nobody asks for again do not stay", async () => {
-    const records = createRecords<ClaimRecord<string>>();
-    const claims = createClaims(records);
-    for (let i = 0; i < 200; i++) {
-      const { fence } = (await claims.claim(`k${i}`, 10, i)) as { fence: number };
-      await claims.finish(`k${i}`, fence, { value: "x", keepMs: 10 }, i);
-    }
-    expect(records.entries.size).toBeLessThan(50);
-  });
-
-  test("that are done make room at the bound, those that are pending do not", async () => {
-    const records = createRecords<ClaimRecord<string>>();
-    const claims = createClaims(records, 3);
-    const first = (await claims.claim("first", 1_000, 0)) as { fence: number };
-    const { fence } = (await claims.claim("done", 1_000, 0)) as { fence: number };
-    await claims.finish("done", fence, { value: "x", keepMs: 1_000 }, 0);
-    await claims.claim("third", 1_000, 0);
-    await claims.claim("fourth", 1_000, 0);
-    expect([...records.entries.keys()].sort()).toEqual(["first", "fourth", "third"]);
-    expect(await claims.finish("first", first.fence, { value: "y", keepMs: 1_000 }, 0)).toBe(true);
-  });
-});
-
-describe("a ledger", () => {
+describe("ledger", () => {
   const account = { limit: 5, remaining: 0, resetsAt: Date.now() + 60_000 };
 
   async function exhaust(ledger: ReturnType<typeof createLedger>, key: string, resetsAt: number): Promise<void> {
@@ -63,7 +33,7 @@ describe("a ledger", () => {
     await ledger.settle(key, id, { ...account, resetsAt }, 0);
   }
 
-  test("knows after a restart that a quota is exhausted, and forgets it when its window is over", async () => {
+  test("An exhausted quota stays exhausted after a restart, until its window is over", async () => {
     const options = ledgerOptions();
     const before = openFileLedger(options);
     const { id } = (await before.reserve("k", 1, 1_000, Date.now())) as { id: string };
@@ -75,10 +45,10 @@ describe("a ledger", () => {
     await after.close();
   });
 
-  test("at its bound lets go of what is over, then of what was used the longest ago, never of what is in flight", async () => {
+  test("A full ledger drops expired accounts first, then the least recently used, and never one with a reservation", async () => {
     const ledger = createLedger({ limit: 3 });
-    await ledger.reserve("flying", 1, 1_000, 0);
-    await exhaust(ledger, "over", 50);
+    await ledger.reserve("in flight", 1, 1_000, 0);
+    await exhaust(ledger, "expired", 50);
     await exhaust(ledger, "old", 10_000);
     await exhaust(ledger, "new", 10_000);
     expect((await ledger.list(60)).map(({ key }) => key)).toEqual(["old", "new"]);

@@ -7,7 +7,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { openFileRecords } from "../../src/stores/file-records.ts";
+import { openFileRecords } from "../../src/stores/records.ts";
 
 const hasStrace = (() => {
   try {
@@ -26,7 +26,7 @@ const root = mkdtempSync(join(tmpdir(), "byteproxy-faults-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const isText = (value: unknown): value is string => typeof value === "string";
-const module = join(import.meta.dirname, "../../src/stores/file-records.ts");
+const module = join(import.meta.dirname, "../../src/stores/records.ts");
 
 /** Puts three records, one after the other, and says after each what came of it and what is in memory. */
 const SCRIPT = `

@@ -5,10 +5,9 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { openFileRecords } from "../../src/stores/file-records.ts";
-import { openPeriodicFile } from "../../src/stores/periodic-file.ts";
 import type { Records } from "../../src/stores/records.ts";
-import { readState, StateFileUnusable } from "../../src/stores/state-file.ts";
+import { openFileRecords } from "../../src/stores/records.ts";
+import { openPeriodicFile, readState, StateFileUnusable } from "../../src/stores/state-file.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { eventually } from "../support/eventually.ts";
 
@@ -47,8 +46,8 @@ describe("a file of records", () => {
       ['{"format":2,"revision":1,"entries":{}}', /a newer version of the gateway wrote it/],
       ['{"format":1,"revision":1}', /a part of it is missing/],
       ['{"format":1,"revision":1,"entries":[]}', /a part of it is missing/],
-      ['{"format":1,"revision":1,"entries":{"a":"x"}}', /the entry "a" is not of its form/],
-      ['{"format":1,"revision":1,"entries":{"a":{"value":1,"version":1}}}', /the entry "a" is not of its form/],
+      ['{"format":1,"revision":1,"entries":{"a":"x"}}', /the entry "a" is malformed/],
+      ['{"format":1,"revision":1,"entries":{"a":{"value":1,"version":1}}}', /the entry "a" is malformed/],
     ];
     for (const [text, reason] of bad) {
       writeFileSync(path, text);
@@ -59,7 +58,7 @@ describe("a file of records", () => {
     }
     const link = join(tempFolder(), "services.json");
     symlinkSync("gone.json", link);
-    expect(() => open(link)).toThrow(/a link that leads nowhere; put back a copy of it/);
+    expect(() => open(link)).toThrow(/a link to a file that does not exist; put back a copy of it/);
     mkdirSync(join(tempFolder(), "folder.json"), { recursive: true });
     expect(() => open(join(tempFolder(), "no", "such", "folder.json"))).not.toThrow();
   });
@@ -103,7 +102,7 @@ describe("a file of records", () => {
     // The limit on a file's size cuts a write(2) short as a full disk does, for any user.
     writeFileSync(
       script,
-      `import { openFileRecords } from ${JSON.stringify(join(import.meta.dirname, "../../src/stores/file-records.ts"))};
+      `import { openFileRecords } from ${JSON.stringify(join(import.meta.dirname, "../../src/stores/records.ts"))};
        process.on("SIGXFSZ", () => {});
        const records = openFileRecords(${JSON.stringify(path)}, (value): value is string => typeof value === "string");
        await records.put("a", "one");
