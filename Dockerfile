@@ -2,7 +2,7 @@
 
 # Build with: docker build --build-arg COMMIT="$(git rev-parse HEAD)" -t byteproxy .
 # Run with:   docker run -p 3420:3420 -e PROXY_API_KEY=... -e MANAGEMENT_API_KEY=... -v byteproxy-data:/data byteproxy
-# The image listens on all addresses, so it refuses to start while a plane has no key (ALLOW_UNAUTHENTICATED=true allows it).
+# The image listens on all addresses, so the gateway does not start while a plane has no key, unless ALLOW_UNAUTHENTICATED=true.
 
 FROM node:24-slim AS build
 WORKDIR /app
@@ -22,7 +22,7 @@ ENV NODE_ENV=production \
     HOST=0.0.0.0 \
     DATA_DIR=/data
 WORKDIR /app
-# /version answers what stands in COMMIT. The program's own files stay root's: the process can read, not change them.
+# /version shows the content of COMMIT. root owns the program's files, so the process can read but not change them.
 ARG COMMIT=""
 RUN if [ -n "$COMMIT" ]; then echo "$COMMIT" > COMMIT; fi \
     && mkdir -m 0700 /data \
@@ -31,13 +31,13 @@ COPY package.json LICENSE ./
 COPY config ./config
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
-# After the chown: what is changed in a volume's folder later in the build is lost.
+# VOLUME comes after chown: later changes to a volume's directory are lost in the build.
 VOLUME /data
 USER node
 EXPOSE 3420
 STOPSIGNAL SIGTERM
-# The image has no curl. /health asks for no key and no Host name.
+# The image has no curl. /health needs no key and no known Host name.
 HEALTHCHECK --interval=30s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 3420) + '/health').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
-# No shell and no npm in between: the signal to stop reaches the gateway itself, which then drains.
+    CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 3420) + '/health').then((response) => process.exit(response.ok ? 0 : 1), () => process.exit(1))"]
+# No shell and no npm in between, so the stop signal reaches the gateway itself, which then drains.
 CMD ["node", "dist/main.js"]
