@@ -67,17 +67,17 @@ function withChecks(page: string): string {
   const end = "<!-- Generated: end -->";
   const rows = [...CHECKS, ...SERVICE_CHECKS].flatMap((check) => {
     const id = `\`${check.id}${SERVICE_CHECKS.some((each) => each === check) ? ":<service>" : ""}\``;
-    const finds = Object.values(check.finds);
-    if (finds.length === 0) return [[id, check.looksAt, "", "", ""]];
-    return finds.map(({ status, symptom, fix }, i) => [
+    const findings = Object.values(check.findings);
+    if (findings.length === 0) return [[id, check.inspects, "", "", ""]];
+    return findings.map(({ status, symptom, fix }, i) => [
       i === 0 ? id : "",
-      i === 0 ? check.looksAt : "",
+      i === 0 ? check.inspects : "",
       status,
       symptom,
       fix,
     ]);
   });
-  const part = table(["Check", "Looks at", "Says", "Symptom", "What to do"], rows);
+  const part = table(["Check", "What it checks", "Status", "Symptom", "What to do"], rows);
   return page.replace(new RegExp(`${begin}[^]*?${end}`), () => `${begin}\n\n${part}\n\n${end}`);
 }
 

@@ -1,7 +1,7 @@
 /** Long work lets others have their turn: what is asked of thousands of services at once must not keep a request waiting. */
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import { takeLooks } from "../src/diagnostics/looks.ts";
+import { startProbes } from "../src/diagnostics/probes.ts";
 import { jsonInTurns } from "../src/json-in-turns.ts";
 import { createMetrics } from "../src/telemetry/metrics.ts";
 import { textsMasked } from "../src/telemetry/redact.ts";
@@ -49,8 +49,8 @@ test("a long list is worked off with others in between", async () => {
 
 test("upstreams that there is no time for keep nobody waiting while their checks say so", async () => {
   const keys = Array.from({ length: 200 }, (_, i) => `s${i}`);
-  const looks = takeLooks(keys, () => Promise.reject(new Error("must not be asked")), 100);
-  const turns = await turnsDuring(() => Promise.all(keys.map((key) => looks.of(key).then(() => toil(1)))));
+  const probes = startProbes(keys, () => Promise.reject(new Error("must not be asked")), 100);
+  const turns = await turnsDuring(() => Promise.all(keys.map((key) => probes.of(key).then(() => toil(1)))));
   expect(turns).toBeGreaterThan(5);
 });
 

@@ -1,64 +1,63 @@
-/** Who may call, and what was wrong with the keys that were refused. */
+/** Checks which planes require a key, and what was wrong with the keys that were refused. */
 import type { KeyFault } from "../callers/refused-keys.ts";
 import { plural } from "../plural.ts";
-import { type Check, conclude, type DiagnosticsContext, type Problem } from "./check.ts";
+import { type Check, conclude, type DiagnosticsContext, type Finding, type Problem } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   exposed: {
     status: "fail",
-    symptom: "whoever reaches the address may use, or change, the gateway",
-    fix: "Set PROXY_API_KEY and MANAGEMENT_API_KEY, and take ALLOW_UNAUTHENTICATED away.",
+    symptom: "every client that can reach the address can use, or change, the gateway",
+    fix: "Set PROXY_API_KEY and MANAGEMENT_API_KEY, and remove ALLOW_UNAUTHENTICATED.",
   },
   open: {
     status: "warn",
-    symptom: "no key is asked for",
-    fix: "Set MANAGEMENT_API_KEY, and PROXY_API_KEY or issue keys (and no REQUIRE_AUTH_FOR_… to false), unless every program on this machine may call.",
+    symptom: "requests need no key",
+    fix: "Set MANAGEMENT_API_KEY. Set PROXY_API_KEY or issue keys, and remove REQUIRE_AUTH_FOR_…=false. Ignore this if every program on this machine may use the gateway.",
   },
   otherPlane: {
     status: "warn",
     symptom: "401 INVALID_API_KEY with the key of the other plane",
-    fix: "/proxy takes PROXY_API_KEY or a key with a permission for a service, /manage takes MANAGEMENT_API_KEY or one with manage:….",
+    fix: "/proxy accepts PROXY_API_KEY or a key with a permission for a service. /manage accepts MANAGEMENT_API_KEY or a key with a manage:… permission.",
   },
-  misshapen: {
+  malformed: {
     status: "warn",
-    symptom: "401 INVALID_API_KEY with a key that is cut short, in quotes, with spaces or in another case",
-    fix: "Send the key whole and bare: Authorization: Bearer <key>, x-api-key: <key> or ?api_key=<key>, percent-encoded there. /manage/key-debug shows what arrives.",
+    symptom: "401 INVALID_API_KEY with a key that is truncated, quoted, in another case, or has spaces around it",
+    fix: "Send the complete key without quotes or spaces: Authorization: Bearer <key>, x-api-key: <key> or ?api_key=<key> (percent-encoded). /manage/key-debug shows the keys in a request.",
   },
   scheme: {
     status: "warn",
-    symptom: "401 MISSING_CREDENTIALS although an Authorization header was sent",
-    fix: "Send it as Authorization: Bearer <key>, or as x-api-key: <key>.",
+    symptom: "401 MISSING_CREDENTIALS although the request has an Authorization header",
+    fix: "Send the key as Authorization: Bearer <key> or as x-api-key: <key>.",
   },
 } as const;
 
-const FIND_OF: Readonly<Partial<Record<KeyFault, Problem["find"]>>> = {
-  "the other plane's key": FINDS.otherPlane,
-  "too short": FINDS.misshapen,
-  "with more around it": FINDS.misshapen,
-  "in another case": FINDS.misshapen,
-  "a misspelt issued key": FINDS.misshapen,
-  "another scheme": FINDS.scheme,
+const FINDING_OF: Readonly<Partial<Record<KeyFault, Finding>>> = {
+  "the other plane's key": FINDINGS.otherPlane,
+  "too short": FINDINGS.malformed,
+  "with more around it": FINDINGS.malformed,
+  "in another case": FINDINGS.malformed,
+  "a misspelt issued key": FINDINGS.malformed,
+  "another scheme": FINDINGS.scheme,
 };
 
-/** A mistake that is older than this was mended, or nobody minds, ms. */
+/** Older mistakes are probably fixed. */
 const RECENT_MS = 3_600_000;
 
 export const auth: Check = {
   id: "auth",
   needs: "configuration",
-  looksAt: "which planes ask for a key, and the keys that were refused within the hour",
-  finds: FINDS,
+  inspects: "which planes require a key, and the keys that were refused in the last hour",
+  findings: FINDINGS,
   run(context) {
     const { config, refusedKeys, isProtected } = context;
     const recent = refusedKeys().filter(({ lastAt }) => lastAt > Date.now() - RECENT_MS);
     const mistakes = recent.flatMap(({ plane, fault, count }): Problem[] => {
-      const find = FIND_OF[fault];
+      const finding = FINDING_OF[fault];
+      if (finding === undefined) return [];
       const routes = plane === "proxy" ? "/proxy" : "/manage";
-      return find === undefined
-        ? []
-        : [{ find, words: `${plural(count, "request")} to ${routes} came with ${WORDS[fault]}` }];
+      return [{ finding, message: `${plural(count, "request")} to ${routes} had ${FAULT_TEXTS[fault]}` }];
     });
-    return conclude([...openPlanes(context), ...mistakes], "both planes ask for their key", {
+    return conclude([...openPlanes(context), ...mistakes], "both planes require a key", {
       proxy: { protected: isProtected("proxy"), keySet: config.proxyPlane.key !== undefined },
       management: { protected: isProtected("management"), keySet: config.managementPlane.key !== undefined },
       loopback: config.isLoopback,
@@ -67,31 +66,31 @@ export const auth: Check = {
   },
 };
 
-const WORDS: Readonly<Record<KeyFault, string>> = {
+const FAULT_TEXTS: Readonly<Record<KeyFault, string>> = {
   missing: "no key",
-  "another scheme": "an Authorization of another scheme than Bearer",
+  "another scheme": "an Authorization header with a scheme other than Bearer",
   "the other plane's key": "the key of the other plane",
-  "too short": "a key that is too short, or was cut",
-  "with more around it": "the key with something around it",
+  "too short": "a key that is too short or truncated",
+  "with more around it": "the key with extra characters around it",
   "in another case": "the key in another case",
-  "a misspelt issued key": "an issued key that is cut short or mistyped",
-  ended: "an issued key that has expired or was revoked",
+  "a misspelt issued key": "an issued key that is truncated or mistyped",
+  ended: "an issued key that is expired or revoked",
   unknown: "an unknown key",
 };
 
 function openPlanes({ config, isProtected }: DiagnosticsContext): Problem[] {
   const { isLoopback, managementListener } = config;
   const open = [
-    { routes: "/proxy", isOpen: !isProtected("proxy"), isHidden: isLoopback },
+    { routes: "/proxy", isOpen: !isProtected("proxy"), isLocal: isLoopback },
     {
       routes: "/manage",
       isOpen: !isProtected("management"),
-      isHidden: managementListener?.isLoopback ?? isLoopback,
+      isLocal: managementListener?.isLoopback ?? isLoopback,
     },
   ].filter(({ isOpen }) => isOpen);
-  return open.map(({ routes, isHidden }) =>
-    isHidden
-      ? { find: FINDS.open, words: `${routes} is open to every program on this machine` }
-      : { find: FINDS.exposed, words: `${routes} is open to whoever reaches the address` },
+  return open.map(({ routes, isLocal }) =>
+    isLocal
+      ? { finding: FINDINGS.open, message: `${routes} is open to every program on this machine` }
+      : { finding: FINDINGS.exposed, message: `${routes} is open to every client that can reach the address` },
   );
 }

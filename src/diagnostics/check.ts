@@ -1,7 +1,7 @@
 /**
- * What every check is made of.
- * Invariant: a check looks and changes nothing; what it can find is written down beside it once, for its answer and for
- * docs/troubleshooting.md; and no secret is in its evidence.
+ * What a check is made of, and what it can read.
+ * Invariant: a check changes nothing. All that it can find is listed beside it once, for the response and for
+ * docs/troubleshooting.md. Its evidence contains no secret.
  */
 import type { Plane } from "../callers/callers.ts";
 import type { ListedKey } from "../callers/issued-keys.ts";
@@ -22,26 +22,27 @@ import type { Fingerprint } from "../stores/installation-key.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { CountedRefusals } from "../telemetry/metrics.ts";
 import type { UpdateStatus } from "../update-check.ts";
+import type { Probes } from "./probes.ts";
 
-/** Something that can be wrong, in words that hold for every case of it. */
-export interface Find {
+/** A kind of problem, described in words that hold for every case of it. */
+export interface Finding {
   readonly status: "warn" | "fail";
-  /** What the user notices, or will. */
+  /** What the user notices, or will notice. */
   readonly symptom: string;
   readonly fix: string;
 }
 
-/** A find in this case: the words name what was seen. */
+/** A finding in one case. The message says what was seen. */
 export interface Problem {
-  readonly find: Find;
-  readonly words: string;
+  readonly finding: Finding;
+  readonly message: string;
 }
 
 export interface Verdict {
   readonly status: "ok" | "warn" | "fail";
   readonly summary: string;
   readonly evidence: Readonly<Record<string, unknown>>;
-  /** Null where nothing is to be mended. */
+  /** Null if there is nothing to fix. */
   readonly fix: string | null;
 }
 
@@ -49,35 +50,28 @@ export interface CheckResult extends Verdict {
   readonly id: string;
 }
 
-interface Described {
+interface DescribedCheck {
   readonly id: string;
-  /** What it cannot do without; left out: it is run whatever there is. */
+  /** What the check cannot run without: a running gateway, or a valid configuration. Without this member it always runs. */
   readonly needs?: "process" | "configuration";
-  /** Completes "looks at …". */
-  readonly looksAt: string;
-  readonly finds: Readonly<Record<string, Find>>;
+  /** For docs/troubleshooting.md: what the check examines. */
+  readonly inspects: string;
+  readonly findings: Readonly<Record<string, Finding>>;
 }
 
-/** Of the process as a whole. */
-export interface Check extends Described {
-  run(context: DiagnosticsContext, looks: Looks): Verdict | Promise<Verdict>;
+/** A check of the whole process. */
+export interface Check extends DescribedCheck {
+  run(context: DiagnosticsContext, probes: Probes): Verdict | Promise<Verdict>;
 }
 
-/** Of each service that is in use; its results are called `<id>:<service>`. */
-export interface ServiceCheck extends Described {
-  /** Undefined where there is nothing to look at. */
+/** A check of each service in use. The ids of its results are `<id>:<service>`. */
+export interface ServiceCheck extends DescribedCheck {
+  /** Returns undefined if there is nothing to check. */
   run(
     subject: DiagnosedService,
     context: DiagnosticsContext,
-    looks: Looks,
+    probes: Probes,
   ): Verdict | undefined | Promise<Verdict | undefined>;
-}
-
-/** One look at each upstream, shared by the checks. */
-export interface Looks {
-  /** Undefined when the time was up before its turn came. */
-  of(key: string): Promise<ProbeOutcome | undefined>;
-  all(): Promise<readonly ProbeOutcome[]>;
 }
 
 export interface DiagnosedService {
@@ -86,9 +80,9 @@ export interface DiagnosedService {
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly credentialRefusals: CredentialRefusals;
-  /** Undefined where it is switched off. */
+  /** Undefined if it is switched off. */
   readonly breaker: DescribedBreaker | undefined;
-  /** Undefined where nobody asks for what the upstream allows. */
+  /** Undefined if the upstream's quota is not observed. */
   readonly quota: DescribedQuota | undefined;
   readonly times: ServiceTimes;
   readonly connections: () => PoolState;
@@ -105,36 +99,36 @@ export interface BoundListener {
   readonly limitPerAddress: number | null;
 }
 
-/** What a start would meet, where no gateway runs. */
+/** What a start would find, while no gateway runs. */
 export interface OfflineState {
-  /** Whether it could serve by the configuration; where it could not, there are no services in it. */
+  /** Whether the configuration is valid. If it is not, it contains no services. */
   readonly isValid: boolean;
-  /** Where it would listen. */
+  /** The addresses that the gateway would listen on. */
   readonly listeners: readonly { readonly address: string; readonly port: number }[];
-  /** What keeps it from listening, in words. */
+  /** Describes what would keep the gateway from listening. */
   readonly findAddressObstacle: () => Promise<string | undefined>;
-  /** The process that holds DATA_DIR. */
+  /** The process that uses DATA_DIR. */
   readonly findStateHolder: () => Promise<string | undefined>;
-  /** What stands in DATA_DIR and cannot be used, in words. */
+  /** Describes a file in DATA_DIR that cannot be used. */
   readonly stateProblem: string | undefined;
 }
 
-/** Where the checks look. */
+/** What the checks read. */
 export interface DiagnosticsContext {
-  /** Undefined in a gateway that runs. */
+  /** Undefined in a running gateway. */
   readonly offline?: OfflineState | undefined;
-  /** What is served by. */
+  /** The configuration in use. */
   readonly config: Config;
-  /** Of the configuration and of what was added to it. */
+  /** Warnings about the configuration and about services added at run time. */
   readonly warnings: readonly string[];
-  /** The configuration as it would be read now. @throws ConfigProblems */
+  /** Reads the configuration again. @throws ConfigProblems */
   readonly load: LoadConfig;
-  /** All that is served, by key. */
+  /** All services, by key. */
   readonly services: () => readonly DiagnosedService[];
   readonly probe: (key: string, withinMs: number) => Promise<ProbeOutcome>;
   readonly listeners: () => readonly BoundListener[];
   readonly isInContainer: boolean;
-  /** DATA_DIR; undefined where state is in memory. */
+  /** DATA_DIR. Undefined if state is in memory. */
   readonly stateFolder: string | undefined;
   readonly monitor: Pick<PressureMonitor, "sample" | "pressure" | "thresholds">;
   /** Bytes. */
@@ -144,16 +138,16 @@ export interface DiagnosticsContext {
     readonly heapLimit: number;
     readonly limit: number | null;
   };
-  /** Of files and sockets; null where the system does not tell. */
+  /** File descriptors, sockets included. Null if the system does not report them. */
   readonly descriptors: () => { readonly open: number; readonly limit: number } | null;
-  /** By service; empty where none was found, or nobody was let in. */
+  /** By service. The key is empty for requests that were refused before a service was found. */
   readonly refusals: () => Promise<ReadonlyMap<string, readonly CountedRefusals[]>>;
   readonly refusedKeys: () => readonly RefusedKeys[];
-  /** Whether a plane asks for a key: by the configuration, or because keys were issued for it. */
+  /** Whether a plane requires a key: by the configuration, or because keys were issued for it. */
   readonly isProtected: (plane: Plane) => boolean;
   readonly issuedKeys: () => readonly IssuedKeyState[];
   readonly keyRefusals: () => readonly KeyRefusal[];
-  /** Ids of the keys that have used up the limit that they bear themselves. */
+  /** Ids of the keys that have used up their own limit. */
   readonly keysAtLimit: () => Promise<readonly string[]>;
   readonly refusedOrigins: ReadonlyMap<string, number>;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
@@ -161,19 +155,22 @@ export interface DiagnosticsContext {
   readonly logger: Pick<Logger, "error" | "recentErrors">;
 }
 
-/** The worst of the problems, and all of their words. @param fine said where there is none. */
-export function conclude(problems: readonly Problem[], fine: string, evidence: Verdict["evidence"]): Verdict {
-  if (problems.length === 0) return { status: "ok", summary: fine, evidence, fix: null };
-  const fixes = new Set(problems.map(({ find }) => find.fix));
+/**
+ * Combines problems to one verdict: the worst status, and all messages.
+ * @param okSummary the summary if there is no problem.
+ */
+export function conclude(problems: readonly Problem[], okSummary: string, evidence: Verdict["evidence"]): Verdict {
+  if (problems.length === 0) return { status: "ok", summary: okSummary, evidence, fix: null };
+  const fixes = new Set(problems.map(({ finding }) => finding.fix));
   return {
-    status: problems.some(({ find }) => find.status === "fail") ? "fail" : "warn",
-    summary: problems.map(({ words }) => words).join("; "),
+    status: problems.some(({ finding }) => finding.status === "fail") ? "fail" : "warn",
+    summary: problems.map(({ message }) => message).join("; "),
     evidence,
     fix: [...fixes].join(" "),
   };
 }
 
-/** Built in, without a credential and not in the file: not in use, and nobody's problem. */
+/** False for a built-in service without a credential and without an entry in the services file: it needs no checks. */
 export function isInUse({ source, embedded, credential }: Service): boolean {
   return embedded || source !== "preset" || credential?.secret !== undefined;
 }

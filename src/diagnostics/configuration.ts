@@ -1,37 +1,37 @@
-/** Whether what is on the disk is still what is served, and what was found in it. */
+/** Checks that the configuration on disk is the one in use, and reports its problems and warnings. */
 import { isDeepStrictEqual } from "node:util";
 import { type Config, ConfigProblems } from "../config/load-config.ts";
 import { Secret } from "../config/secret.ts";
 import { plural } from "../plural.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   invalid: {
     status: "fail",
-    symptom: "a reload is refused, and a restart would not start",
-    fix: "Mend what evidence.problems names; the old configuration goes on serving meanwhile.",
+    symptom: "a reload is refused, and the gateway would not start again",
+    fix: "Fix the problems in evidence.problems. The gateway uses the old configuration meanwhile.",
   },
   broken: {
     status: "fail",
     symptom: "the gateway does not start: exit code 2",
-    fix: "Mend what evidence.problems names; npx byteproxy check says whether that is all.",
+    fix: "Fix the problems in evidence.problems, then run npx byteproxy check.",
   },
   changed: {
     status: "warn",
     symptom: "a change of the services file or of a variable has no effect",
-    fix: "POST /manage/reload takes it up; what it names in needsRestart takes a restart.",
+    fix: "POST /manage/reload applies it. Restart the gateway for the variables that the response lists in needsRestart.",
   },
   warned: {
     status: "warn",
-    symptom: "the configuration serves, and does not mean what it seems to",
-    fix: "Mend what evidence.warnings names, or leave it where it is meant.",
+    symptom: "the configuration is valid, but part of it may not do what was intended",
+    fix: "Fix the settings in evidence.warnings, or ignore the warnings if the settings are intended.",
   },
 } as const;
 
 export const configuration: Check = {
   id: "config",
-  looksAt: "the services file and the variables, read anew and compared with what is served",
-  finds: FINDS,
+  inspects: "the services file and the variables, read again and compared with the configuration in use",
+  findings: FINDINGS,
   async run({ config, warnings, load, offline }) {
     const problems: Problem[] = [];
     let invalid: readonly string[] = [];
@@ -42,23 +42,30 @@ export const configuration: Check = {
       if (!(error instanceof ConfigProblems)) throw error;
       invalid = error.problems;
       problems.push({
-        find: offline === undefined ? FINDS.invalid : FINDS.broken,
-        words: `the configuration on the disk has ${plural(invalid.length, "problem")}`,
+        finding: offline === undefined ? FINDINGS.invalid : FINDINGS.broken,
+        message: `the configuration on disk has ${plural(invalid.length, "problem")}`,
       });
     }
-    if (changed.length > 0)
-      problems.push({ find: FINDS.changed, words: `changed since it was read: ${changed.join(", ")}` });
-    if (warnings.length > 0) problems.push({ find: FINDS.warned, words: plural(warnings.length, "warning") });
+    if (changed.length > 0) {
+      problems.push({ finding: FINDINGS.changed, message: `changed since the last load: ${changed.join(", ")}` });
+    }
+    if (warnings.length > 0) problems.push({ finding: FINDINGS.warned, message: plural(warnings.length, "warning") });
     const { path, state } = config.configFile;
-    const fine = offline === undefined ? "nothing has changed since it was read" : "a gateway would start with it";
-    return conclude(problems, `${state === "read" ? path : "no services file"}; ${fine}`, {
-      ...{ file: path, state },
-      ...{ problems: invalid, changed, warnings },
+    const outcome =
+      offline === undefined
+        ? "nothing has changed since the last load"
+        : "the gateway can start with this configuration";
+    return conclude(problems, `${state === "read" ? path : "no services file"}; ${outcome}`, {
+      file: path,
+      state,
+      problems: invalid,
+      changed,
+      warnings,
     });
   },
 };
 
-/** Names of variables, and `services.<key>`. Secrets have checks of their own. */
+/** Names of variables, and `services.<key>`. The check `credential` compares the services' secrets. */
 function differences(before: Config, now: Config): string[] {
   const settings = Object.keys({ ...before.settings, ...now.settings }).filter(
     (name) => !isDeepStrictEqual(textOf(before, name), textOf(now, name)),
@@ -70,7 +77,7 @@ function differences(before: Config, now: Config): string[] {
   return [...settings, ...services.map((key) => `services.${key}`)];
 }
 
-/** A secret compares by what it holds. */
+/** Two Secret objects are compared by their texts. */
 function textOf({ settings }: Config, name: string): unknown {
   const value = (settings as Readonly<Record<string, unknown>>)[name];
   return value instanceof Secret ? value.reveal() : value;

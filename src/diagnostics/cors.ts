@@ -1,17 +1,16 @@
-/** Whether web pages are kept out that should be let in. */
-
+/** Checks whether CORS_ORIGINS lacks the origin of a web page that sent requests. */
 import { plural } from "../plural.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   unlisted: {
     status: "warn",
-    symptom: "the browser says that a request was blocked by CORS policy",
-    fix: "Add the origin to CORS_ORIGINS, exactly as it stands in evidence.refusedOrigins.",
+    symptom: "the browser reports that a request was blocked by CORS policy",
+    fix: "Add the origin to CORS_ORIGINS, exactly as in evidence.refusedOrigins.",
   },
   off: {
     status: "warn",
-    symptom: "the browser says that a request was blocked by CORS policy, although the origin is listed",
+    symptom: "the browser reports that a request was blocked by CORS policy although the origin is listed",
     fix: "Set CORS_ENABLED=true.",
   },
 } as const;
@@ -19,17 +18,23 @@ const FINDS = {
 export const cors: Check = {
   id: "cors",
   needs: "configuration",
-  looksAt: "the origins of web pages that asked, against CORS_ORIGINS",
-  finds: FINDS,
+  inspects: "the origins of web pages that sent requests, compared with CORS_ORIGINS",
+  findings: FINDINGS,
   run({ config, refusedOrigins, offline }) {
     const { CORS_ENABLED, CORS_ORIGINS } = config.settings;
     const refused = [...refusedOrigins].map(([origin, count]) => ({ origin, count }));
     const problems: Problem[] = refused.map(({ origin, count }) => {
-      const find = !CORS_ENABLED && CORS_ORIGINS.includes(origin) ? FINDS.off : FINDS.unlisted;
-      return { find, words: `a page of ${origin} asked ${plural(count, "time")} and may not read the answers` };
+      const finding = !CORS_ENABLED && CORS_ORIGINS.includes(origin) ? FINDINGS.off : FINDINGS.unlisted;
+      return {
+        finding,
+        message: `a page of ${origin} sent ${plural(count, "request")} and may not read the responses`,
+      };
     });
-    const fine = offline === undefined ? "no page of an unlisted origin has asked" : "only a running gateway is asked";
-    return conclude(problems, fine, {
+    const okSummary =
+      offline === undefined
+        ? "no page of an unlisted origin has sent a request"
+        : "no gateway runs, so no page has sent a request";
+    return conclude(problems, okSummary, {
       enabled: CORS_ENABLED,
       origins: CORS_ORIGINS,
       refusedOrigins: refused,

@@ -1,4 +1,4 @@
-/** Whether the upstream takes the credential, and whether it is the one that is on the disk. */
+/** Checks whether the upstream accepts the credential, and whether it is the same as on disk. */
 import { ConfigProblems } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { plural } from "../plural.ts";
@@ -11,7 +11,7 @@ import {
   type ServiceCheck,
 } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   missing: {
     status: "fail",
     symptom: "401 UPSTREAM_CREDENTIAL_MISSING",
@@ -19,50 +19,52 @@ const FINDS = {
   },
   withheld: {
     status: "fail",
-    symptom: "401 UPSTREAM_CREDENTIAL_MISSING although the secret is there",
-    fix: "The secret is bound to another origin or place: list it in REST_SECRETS, as the warning in check config says.",
+    symptom: "401 UPSTREAM_CREDENTIAL_MISSING although the secret is set",
+    fix: "The secret is bound to another origin or place. Add it to REST_SECRETS as described in the warning of the check config.",
   },
   optional: {
     status: "warn",
-    symptom: "requests go out without a credential",
-    fix: "Set the variable or file in evidence.source, or leave it where the upstream needs none.",
+    symptom: "requests are sent without a credential",
+    fix: "Set the variable or file in evidence.source. Ignore this if the upstream needs no credential.",
   },
   refused: {
     status: "fail",
-    symptom: "401 or 403 of the upstream",
-    fix: "The credential is expired, revoked, of the wrong kind, or without the right: make a new one, and put it where evidence.source says.",
+    symptom: "401 or 403 from the upstream",
+    fix: "The credential is expired, revoked, of the wrong kind, or lacks a permission. Create a new one and set it in evidence.source.",
   },
   refusedLately: {
     status: "warn",
-    symptom: "401 or 403 of the upstream to some requests",
-    fix: "The credential is taken, but not for all that is asked with it: give it the rights that are missing.",
+    symptom: "401 or 403 from the upstream to some requests",
+    fix: "The upstream accepts the credential, but not for all requests. Give it the missing permissions.",
   },
   stale: {
     status: "warn",
     symptom: "a new token has no effect",
-    fix: "POST /manage/reload reads variables anew from the env files; one of the process's own environment takes a restart.",
+    fix: "POST /manage/reload reads the env files again. A variable of the process environment needs a restart.",
   },
 } as const;
 
-/** A refusal that is older than this has been mended, or is nobody's concern, ms. */
+/** Older refusals are probably fixed. */
 const RECENT_MS = 3_600_000;
 
 export const credential: ServiceCheck = {
   id: "credential",
   needs: "configuration",
-  looksAt: "the credential of each service in use: whether it is there, is what is on the disk, and is taken",
-  finds: FINDS,
-  async run(subject, context, looks) {
+  inspects:
+    "the credential of each service in use: whether it is set, is the same as on disk, and is accepted by the upstream",
+  findings: FINDINGS,
+  async run(subject, context, probes) {
     const { service, credentialRefusals: refusals } = subject;
     const { auth, credential: source, key } = service;
     if (auth === undefined) return undefined;
-    const look = await looks.of(key);
+    const outcome = await probes.of(key);
     const secret = source?.secret?.reveal();
     const evidence = {
-      ...{ type: auth.type, source: source?.source ?? null },
+      type: auth.type,
+      source: source?.source ?? null,
       fingerprint: secret === undefined ? null : context.fingerprint.credential(secret),
       loadedAt: secret === undefined ? null : new Date(refusals.since).toISOString(),
-      upstreamSays: look?.credential ?? "unknown",
+      upstreamSays: outcome?.credential ?? "unknown",
       refused:
         refusals.count === 0
           ? null
@@ -70,45 +72,53 @@ export const credential: ServiceCheck = {
     };
     const stale = await staleness(subject, context);
     if (secret === undefined) {
-      // Of one that is not in use nobody misses anything, until the next reload.
+      // A service that is not in use needs no credential until the next reload.
       const found = isInUse(service) ? [missing(subject, stale.length > 0), ...stale] : stale;
-      return conclude(found, "it is not in use", evidence);
+      return conclude(found, "the service is not in use", evidence);
     }
     const problems: Problem[] = [];
-    const isTaken = look?.credential === "accepted" || refusals.accepted > 0;
-    if (look?.credential === "refused" && !isTaken) {
-      problems.push({ find: FINDS.refused, words: `${key} answers ${look.responseStatus} to its credential` });
+    const isAccepted = outcome?.credential === "accepted" || refusals.accepted > 0;
+    if (outcome?.credential === "refused" && !isAccepted) {
+      problems.push({
+        finding: FINDINGS.refused,
+        message: `${key} responds with ${outcome.responseStatus} to its credential`,
+      });
     } else if (refusals.count > 0 && refusals.lastAt > Date.now() - RECENT_MS) {
-      const words = `${key} refused its credential ${plural(refusals.count, "time")}, last with ${refusals.lastStatus}`;
-      problems.push({ find: isTaken ? FINDS.refusedLately : FINDS.refused, words });
+      const message = `${key} refused its credential ${plural(refusals.count, "time")}, last with ${refusals.lastStatus}`;
+      problems.push({ finding: isAccepted ? FINDINGS.refusedLately : FINDINGS.refused, message });
     }
     problems.push(...stale);
-    return conclude(problems, look?.credential === "accepted" ? "it is there, and taken" : "it is there", evidence);
+    const okSummary =
+      outcome?.credential === "accepted"
+        ? "the credential is set, and the upstream accepts it"
+        : "the credential is set";
+    return conclude(problems, okSummary, evidence);
   },
 };
 
-function missing({ service: { key, auth, credential: source } }: DiagnosedService, isThereByNow: boolean): Problem {
-  if (source?.withheld !== undefined) return { find: FINDS.withheld, words: source.withheld.message };
-  const find = auth?.required === false ? FINDS.optional : FINDS.missing;
-  return { find, words: `${key} has no credential${isThereByNow ? "" : `: ${source?.source} holds none`}` };
+function missing({ service: { key, auth, credential: source } }: DiagnosedService, isOnDisk: boolean): Problem {
+  if (source?.withheld !== undefined) return { finding: FINDINGS.withheld, message: source.withheld.message };
+  const finding = auth?.required === false ? FINDINGS.optional : FINDINGS.missing;
+  return { finding, message: `${key} has no credential${isOnDisk ? "" : `: ${source?.source} is not set`}` };
 }
 
-/** Of services from the file: what is read now is another secret than the one in use, or the first, or none any more. */
+/** For services of the file: whether a reload would add, replace or remove the secret. */
 async function staleness({ service }: DiagnosedService, context: DiagnosticsContext): Promise<Problem[]> {
-  const { key, source: from, credential: served } = service;
+  const { key, source: from, credential: inUse } = service;
   if (from !== "file" && from !== "preset") return [];
   const next = await readAgain(key, context);
-  const [old, now] = [served?.secret?.reveal(), next?.credential?.secret?.reveal()];
+  const [old, now] = [inUse?.secret?.reveal(), next?.credential?.secret?.reveal()];
   if (next === undefined || now === old) return [];
-  const place = (next.credential ?? served)?.source;
-  const what =
-    now === undefined
-      ? "holds none any more, and the old one is in use"
-      : `holds ${old === undefined ? "a secret by now, which is not in use yet" : "another secret than the one in use"}`;
-  return [{ find: FINDS.stale, words: `${place} ${what}` }];
+  const place = (next.credential ?? inUse)?.source;
+  return [{ finding: FINDINGS.stale, message: `${place} ${describeChange(old, now)}` }];
 }
 
-/** The service as a reload would have it; undefined where it would be refused: the check of the configuration tells. */
+function describeChange(old: string | undefined, now: string | undefined): string {
+  if (now === undefined) return "is no longer set, but its old secret is still in use";
+  return old === undefined ? "is set now, but its secret is not in use yet" : "has a new secret that is not in use yet";
+}
+
+/** The service as a reload would load it. Undefined if the reload would be refused: the check `config` reports that. */
 async function readAgain(key: string, { load }: Pick<DiagnosticsContext, "load">): Promise<Service | undefined> {
   try {
     return (await load()).services.get(key);
@@ -118,7 +128,7 @@ async function readAgain(key: string, { load }: Pick<DiagnosticsContext, "load">
   }
 }
 
-/** Built in and not in use, until the next reload: its credential is on the disk by now. */
+/** A built-in service that is not in use, but will be after the next reload: its credential is on disk now. */
 export async function awaitsReload(
   { service }: DiagnosedService,
   context: Pick<DiagnosticsContext, "load">,
@@ -127,7 +137,7 @@ export async function awaitsReload(
     const next = await readAgain(service.key, context);
     return !isInUse(service) && next !== undefined && isInUse(next);
   } catch {
-    // What went wrong is told by the checks that read it, too.
+    // The checks that read the configuration report this error.
     return false;
   }
 }

@@ -1,61 +1,65 @@
-/** Whether a change could be stored now: tried, because a full or read-only disk shows only then. */
+/** Checks whether a change could be stored now. It writes a file, because only a write reveals a full or read-only disk. */
 import { existsSync } from "node:fs";
 import { access, constants, mkdtemp, open, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Check, conclude, type OfflineState, type Problem, type Verdict } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   unwritable: {
     status: "fail",
-    symptom: "changes over REST are refused with 500 and nothing is stored",
-    fix: "Give DATA_DIR space, and this user the right to write in it.",
+    symptom: "changes over REST are refused with 500, and nothing is stored",
+    fix: "Free space for DATA_DIR, and give the gateway's user permission to write to it.",
   },
   held: {
     status: "fail",
     symptom: "the gateway does not start: exit code 1, DATA_DIR is in use",
-    fix: "Stop the gateway that evidence.holder names, or name another folder with DATA_DIR: one gateway a folder.",
+    fix: "Stop the gateway in evidence.holder, or set DATA_DIR to another directory. Each gateway needs its own.",
   },
   damaged: {
     status: "fail",
-    symptom: "the gateway does not start: exit code 1, a file of DATA_DIR cannot be used",
-    fix: "Put a copy of the file back, or move it away to start without what was in it.",
+    symptom: "the gateway does not start: exit code 1, a file in DATA_DIR cannot be used",
+    fix: "Restore the file from a backup, or move it away to start without its content.",
   },
   narrow: {
     status: "warn",
     symptom: "changes over REST will be refused soon",
-    fix: "Make room on the file system of DATA_DIR.",
+    fix: "Free space on the file system of DATA_DIR.",
   },
   open: {
     status: "warn",
-    symptom: "other users of the machine can change what is stored",
-    fix: "chmod 700 the folder.",
+    symptom: "other users of the machine can change the stored state",
+    fix: "Run chmod 700 on the directory.",
   },
 } as const;
 
-const LITTLE_BYTES = 64 * 1024 * 1024;
+const LEAST_FREE_BYTES = 64 * 1024 * 1024;
 
 export const dataDir: Check = {
   id: "data-dir",
-  looksAt: "the folder for run-time state: a small file is written there and taken away again",
-  finds: FINDS,
+  inspects: "the directory for run-time state: the check writes a small file there and removes it",
+  findings: FINDINGS,
   async run({ stateFolder: path, offline }) {
-    if (path === undefined) return conclude([], "state is kept in memory only", { path: null });
-    if (offline !== undefined && !existsSync(path)) return ofAbsent(path);
+    if (path === undefined) return conclude([], "state is in memory only", { path: null });
+    if (offline !== undefined && !existsSync(path)) return checkAbsent(path);
     const holder = await offline?.findStateHolder();
     const problems = offline === undefined ? [] : obstacles(path, offline, holder);
     const code = await tryToWrite(path);
     if (code !== undefined) {
-      const unwritable = { find: FINDS.unwritable, words: `writing to ${path} failed with ${code}` };
+      const unwritable = { finding: FINDINGS.unwritable, message: `writing to ${path} failed with ${code}` };
       return conclude([unwritable, ...problems], "", { path, code });
     }
     const { bavail, bsize } = await statfs(path);
     const mode = (await stat(path)).mode & 0o777;
     const freeBytes = bavail * bsize;
-    if (freeBytes < LITTLE_BYTES) problems.push({ find: FINDS.narrow, words: `${path} has ${freeBytes} bytes left` });
+    if (freeBytes < LEAST_FREE_BYTES) {
+      problems.push({ finding: FINDINGS.narrow, message: `${path} has ${freeBytes} bytes left` });
+    }
     const octal = mode.toString(8).padStart(4, "0");
-    if ((mode & 0o022) !== 0) problems.push({ find: FINDS.open, words: `${path} can be written by others (${octal})` });
+    if ((mode & 0o022) !== 0) {
+      problems.push({ finding: FINDINGS.open, message: `${path} is writable by other users (${octal})` });
+    }
     const held = holder === undefined ? {} : { holder };
-    return conclude(problems, `${path} can be written`, { path, mode: octal, freeBytes, ...held });
+    return conclude(problems, `${path} is writable`, { path, mode: octal, freeBytes, ...held });
   },
 };
 
@@ -63,26 +67,26 @@ function obstacles(path: string, { stateProblem }: OfflineState, holder: string 
   return [
     ...(holder === undefined
       ? []
-      : [{ find: FINDS.held, words: `${path} is in use by another gateway (process ${holder})` }]),
-    ...(stateProblem === undefined ? [] : [{ find: FINDS.damaged, words: stateProblem }]),
+      : [{ finding: FINDINGS.held, message: `${path} is in use by another gateway (process ${holder})` }]),
+    ...(stateProblem === undefined ? [] : [{ finding: FINDINGS.damaged, message: stateProblem }]),
   ];
 }
 
-/** A start makes it, and those above it. Nothing is tried: whoever looks makes no folders. */
-async function ofAbsent(path: string): Promise<Verdict> {
+/** A start creates the directory and its parents. The check only reads, and creates none. */
+async function checkAbsent(path: string): Promise<Verdict> {
   let parent = dirname(path);
   while (!existsSync(parent)) parent = dirname(parent);
   try {
     await access(parent, constants.W_OK | constants.X_OK);
-    return conclude([], `${path} is not there yet; a start makes it`, { path, mode: null });
+    return conclude([], `${path} does not exist yet; the gateway creates it when it starts`, { path, mode: null });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const words = `${path} is not there, and ${parent} takes no new folder (${code})`;
-    return conclude([{ find: FINDS.unwritable, words }], "", { path, code });
+    const message = `${path} does not exist, and no directory can be created in ${parent} (${code})`;
+    return conclude([{ finding: FINDINGS.unwritable, message }], "", { path, code });
   }
 }
 
-/** The system's code for what went wrong. */
+/** Returns the system's error code, or undefined if the write succeeded. */
 async function tryToWrite(path: string): Promise<string | undefined> {
   let folder: string | undefined;
   try {

@@ -1,11 +1,10 @@
-/** What there is, beside what is wrong with it: the sections that the checks' evidence is read against. */
+/** The sections of the response besides the checks: system, network, environment and authentication. */
 import { availableParallelism, totalmem } from "node:os";
 import { dirname } from "node:path";
 import { showSettings } from "../config/shown-settings.ts";
-import { mapInTurns } from "../turns.ts";
 import { version } from "../version.ts";
 import { type DiagnosticsContext, isInUse } from "./check.ts";
-import { variablesOf } from "./variables.ts";
+import { variablesOf } from "./env-files.ts";
 
 export function describeSystem({ memory, isInContainer, stateFolder }: DiagnosticsContext) {
   const { rss, heapUsed, heapLimit, limit } = memory();
@@ -41,7 +40,7 @@ export function describeNetwork({ config, listeners }: DiagnosticsContext) {
   };
 }
 
-/** Names and origins of variables, never a value; and the settings that they make, where those are no secrets. */
+/** Names and origins of variables without their values, and the settings that are not secret. */
 export function describeEnvironment(context: DiagnosticsContext) {
   const { config } = context;
   return {
@@ -54,9 +53,9 @@ export function describeEnvironment(context: DiagnosticsContext) {
 }
 
 /** By service. */
-export async function describeAuthentication({ services, fingerprint }: DiagnosticsContext) {
+export function describeAuthentication({ services, fingerprint }: DiagnosticsContext) {
   return Object.fromEntries(
-    await mapInTurns(services(), ({ service, credentialRefusals }) => {
+    services().map(({ service, credentialRefusals }) => {
       const { key, auth, credential } = service;
       const secret = credential?.secret?.reveal();
       const described = {

@@ -1,31 +1,30 @@
-/** Which env files were read, from where, and where each variable comes from. */
+/** Checks the env files for misspelled variables, and reports the origin of each variable. */
 import { dirname } from "node:path";
 import { plural } from "../plural.ts";
-import { type Check, conclude } from "./check.ts";
-import { variablesOf } from "./variables.ts";
+import { type Check, conclude, type DiagnosticsContext } from "./check.ts";
 
-const FINDS = {
-  misspelt: {
+const FINDINGS = {
+  misspelled: {
     status: "warn",
     symptom: "a variable in an env file has no effect",
-    fix: "Give it the name that evidence.misspelt says it nearly has.",
+    fix: "Rename the variable to the name suggested in evidence.misspelt.",
   },
 } as const;
 
 export const envFiles: Check = {
   id: "env-files",
-  looksAt: "the env files, the folder that they were looked for in, and the origin of each variable",
-  finds: FINDS,
+  inspects: "the env files, their directory, and the origin of each variable",
+  findings: FINDINGS,
   run(context) {
     const { config } = context;
     const { known, misspelt } = variablesOf(context);
     const read = config.envFiles.filter(({ state }) => state === "read");
     return conclude(
       misspelt.map(({ name, origin, meant }) => ({
-        find: FINDS.misspelt,
-        words: `${name} (${origin}) has no effect; did you mean ${meant}?`,
+        finding: FINDINGS.misspelled,
+        message: `${name} (${origin}) has no effect; did you mean ${meant}?`,
       })),
-      `${read.length} of ${config.envFiles.length} env files read, ${plural(known.length, "variable")} set`,
+      `${read.length} of ${plural(config.envFiles.length, "env file")} read, ${plural(known.length, "variable")} set`,
       {
         directory: dirname(config.envFiles[0]?.path ?? "."),
         files: config.envFiles,
@@ -35,3 +34,14 @@ export const envFiles: Check = {
     );
   },
 };
+
+/** The variables of the configuration. A variable that only a service added at run time uses is not misspelled. */
+export function variablesOf({ config, services }: Pick<DiagnosticsContext, "config" | "services">) {
+  const used = new Set(services().flatMap(({ service }) => service.auth?.tokenEnvVar ?? []));
+  const { known, misspelt } = config.variables;
+  const addedLater = misspelt.filter(({ name }) => used.has(name));
+  return {
+    known: [...known, ...addedLater.map(({ name, origin }) => ({ name, origin }))],
+    misspelt: misspelt.filter(({ name }) => !used.has(name)),
+  };
+}

@@ -1,56 +1,56 @@
-/** The issued keys: those that are refused although they were issued, and those that soon will be. */
+/** Checks the issued keys: those that were refused, have used up their limit, or expire soon. */
 import type { KeyRefusal, KeyRefusalReason } from "../callers/key-refusals.ts";
 import { plural } from "../plural.ts";
-import { type Check, conclude, type IssuedKeyState, type Problem } from "./check.ts";
+import { type Check, conclude, type Finding, type IssuedKeyState, type Problem } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   ended: {
     status: "warn",
-    symptom: "401 INVALID_API_KEY with a key that was good before",
-    fix: "Issue another one (POST /manage/keys), or take the old one out of the program that still presents it.",
+    symptom: "401 INVALID_API_KEY with a key that worked before",
+    fix: "Issue a new key (POST /manage/keys), or remove the old one from the program that still sends it.",
   },
   permission: {
     status: "warn",
     symptom: "403 INSUFFICIENT_PERMISSIONS",
-    fix: "Add what the answer names as required to the key's permissions: PATCH /manage/keys/<id>.",
+    fix: "Add the permission in `required` of the response to the key: PATCH /manage/keys/<id>.",
   },
   address: {
     status: "warn",
     symptom: "403 IP_NOT_ALLOWED",
-    fix: "Add the address to allowIps of the key; behind a proxy or balancer, name that in TRUST_PROXY.",
+    fix: "Add the address to allowIps of the key. If the gateway is behind a proxy or load balancer, set TRUST_PROXY.",
   },
   limited: {
     status: "warn",
-    symptom: "429 RATE_LIMIT_EXCEEDED for one key alone",
-    fix: "Wait for the seconds in Retry-After, or raise rateLimit of the key: PATCH /manage/keys/<id>.",
+    symptom: "429 RATE_LIMIT_EXCEEDED for one key only",
+    fix: "Wait for the number of seconds in Retry-After, or raise rateLimit of the key: PATCH /manage/keys/<id>.",
   },
   expiring: {
     status: "warn",
-    symptom: "a key is about to expire",
-    fix: "PATCH its expiresAt, or rotate it with a grace: POST /manage/keys/<id>/rotate.",
+    symptom: "a key expires soon",
+    fix: "Set a later expiresAt (PATCH /manage/keys/<id>), or rotate the key with a grace period: POST /manage/keys/<id>/rotate.",
   },
 } as const;
 
-const FIND_OF: Readonly<Record<KeyRefusalReason, Problem["find"]>> = {
-  expired: FINDS.ended,
-  revoked: FINDS.ended,
-  permission: FINDS.permission,
-  address: FINDS.address,
+const FINDING_OF: Readonly<Record<KeyRefusalReason, Finding>> = {
+  expired: FINDINGS.ended,
+  revoked: FINDINGS.ended,
+  permission: FINDINGS.permission,
+  address: FINDINGS.address,
 };
 
-/** A mistake that is older than this was mended, or nobody minds, ms. */
+/** Older mistakes are probably fixed. */
 const RECENT_MS = 3_600_000;
-/** Time enough to hand out another key, ms. */
+/** Leaves enough time to hand out another key. */
 const SOON_MS = 7 * 24 * 3_600_000;
-/** More are counted, not told. */
-const TOLD_LIMIT = 20;
+/** Problems beyond this number are only counted. */
+const LISTED_LIMIT = 20;
 
 export const keys: Check = {
   id: "keys",
   needs: "configuration",
-  looksAt:
-    "the issued keys: how many there are, what they were refused for within the hour, and which expire within seven days",
-  finds: FINDS,
+  inspects:
+    "the issued keys: how many there are, why keys were refused in the last hour, and which expire within seven days",
+  findings: FINDINGS,
   async run({ issuedKeys, keyRefusals, keysAtLimit }) {
     const all = issuedKeys();
     const byId = new Map(all.map((key) => [key.id, key]));
@@ -59,50 +59,56 @@ export const keys: Check = {
     const expiring = active.filter(
       ({ expiresAt }) => expiresAt !== null && Date.parse(expiresAt) < Date.now() + SOON_MS,
     );
-    // One whose limit was taken away since counts on in memory, for nothing.
+    // The count of a limit stays in memory after an operator has removed the limit.
     const limited = (await keysAtLimit())
       .flatMap((id) => byId.get(id) ?? [])
       .filter(({ rateLimit }) => rateLimit !== null);
     const problems = [
-      ...recent.map((refusal) => ({ find: FIND_OF[refusal.reason], words: wordsOf(refusal, byId.get(refusal.id)) })),
-      ...limited.map((key) => ({ find: FINDS.limited, words: `${named(key)} has used up its own limit` })),
-      ...expiring.map((key) => ({ find: FINDS.expiring, words: `${named(key)} expires at ${key.expiresAt}` })),
+      ...recent.map((refusal) => ({
+        finding: FINDING_OF[refusal.reason],
+        message: describeRefusal(refusal, byId.get(refusal.id)),
+      })),
+      ...limited.map((key) => ({ finding: FINDINGS.limited, message: `${labelOf(key)} has used up its own limit` })),
+      ...expiring.map((key) => ({
+        finding: FINDINGS.expiring,
+        message: `${labelOf(key)} expires at ${key.expiresAt}`,
+      })),
     ];
     const numberOf = (state: IssuedKeyState["state"]) => all.filter((key) => key.state === state).length;
     const counts = { active: active.length, expired: numberOf("expired"), revoked: numberOf("revoked") };
-    return conclude(bounded(problems), `${plural(counts.active, "key")} in force`, {
+    return conclude(bounded(problems), plural(counts.active, "active key"), {
       ...counts,
-      refused: recent.slice(0, TOLD_LIMIT).map(({ lastAt, ...refusal }) => ({
+      refused: recent.slice(0, LISTED_LIMIT).map(({ lastAt, ...refusal }) => ({
         ...refusal,
         name: byId.get(refusal.id)?.name ?? null,
         lastAt: new Date(lastAt).toISOString(),
       })),
-      limited: limited.slice(0, TOLD_LIMIT).map(({ id }) => id),
-      expiring: expiring.slice(0, TOLD_LIMIT).map(({ id, name, expiresAt }) => ({ id, name, expiresAt })),
+      limited: limited.slice(0, LISTED_LIMIT).map(({ id }) => id),
+      expiring: expiring.slice(0, LISTED_LIMIT).map(({ id, name, expiresAt }) => ({ id, name, expiresAt })),
     });
   },
 };
 
-const named = ({ id, name }: Pick<IssuedKeyState, "id" | "name">) => `${name} (${id})`;
+const labelOf = ({ id, name }: Pick<IssuedKeyState, "id" | "name">) => `${name} (${id})`;
 
-function wordsOf({ id, reason, count, required }: KeyRefusal, key: IssuedKeyState | undefined): string {
-  const who = key === undefined ? id : named(key);
+function describeRefusal({ id, reason, count, required }: KeyRefusal, key: IssuedKeyState | undefined): string {
+  const label = key === undefined ? id : labelOf(key);
   switch (reason) {
     case "expired":
-      return `${who} has expired and was presented ${plural(count, "time")}`;
+      return `${label} is expired and was sent ${plural(count, "time")}`;
     case "revoked":
-      return `${who} was revoked and was presented ${plural(count, "time")}`;
+      return `${label} is revoked and was sent ${plural(count, "time")}`;
     case "permission":
-      // Others may have lacked something else: what is kept is the last.
-      return `${who} lacked ${required} (${count === 1 ? "1 request" : `the last of ${plural(count, "request")}`})`;
+      // Only the last missing permission is stored: earlier requests may have lacked another one.
+      return `${label} lacked ${required} (${count === 1 ? "1 request" : `the last of ${count} requests`})`;
     case "address":
-      return `${who} was presented from an address that it is not for (${plural(count, "request")})`;
+      return `${label} was sent from an address that is not in its allowIps (${plural(count, "request")})`;
   }
 }
 
 function bounded(problems: readonly Problem[]): readonly Problem[] {
-  const [last] = problems.slice(TOLD_LIMIT);
-  if (last === undefined) return problems;
-  const more = { find: last.find, words: `and ${problems.length - TOLD_LIMIT} more` };
-  return [...problems.slice(0, TOLD_LIMIT), more];
+  const [next] = problems.slice(LISTED_LIMIT);
+  if (next === undefined) return problems;
+  const more = { finding: next.finding, message: `and ${problems.length - LISTED_LIMIT} more` };
+  return [...problems.slice(0, LISTED_LIMIT), more];
 }

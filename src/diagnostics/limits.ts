@@ -1,9 +1,8 @@
-/** Our own limit of a service: whether it is used up, and whether it tells its callers apart. */
-
+/** Checks the gateway's own limit of a service: whether it is used up, and whether callers share one count by mistake. */
 import { plural } from "../plural.ts";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   exhausted: {
     status: "warn",
     symptom: "429 RATE_LIMIT_EXCEEDED",
@@ -11,24 +10,24 @@ const FINDS = {
   },
   shared: {
     status: "warn",
-    symptom: "callers are limited together, because all of them seem to have one address",
-    fix: "Name the proxy or balancer before the gateway in TRUST_PROXY, or count per caller instead of per ip.",
+    symptom: "callers share one limit because their requests seem to come from one address",
+    fix: "Set TRUST_PROXY to the proxy or load balancer in front of the gateway, or count per caller instead of per ip.",
   },
   oneCaller: {
     status: "warn",
-    symptom: "callers are limited together, because all of them present one key",
-    fix: "Issue each its own key (POST /manage/keys): it is by the key that callers are told apart.",
+    symptom: "callers share one limit because they all use the same key",
+    fix: "Issue a separate key to each caller (POST /manage/keys): requests are counted by key.",
   },
 } as const;
 
-/** So many requests from one address, or with one key, are no chance. */
+/** With this many requests from one address, or with one key, it is not a coincidence. */
 const ENOUGH_REQUESTS = 10;
 
 export const limits: ServiceCheck = {
   id: "limits",
   needs: "process",
-  looksAt: "the rate limit of each service in use that has one",
-  finds: FINDS,
+  inspects: "the rate limit of each service in use that has one",
+  findings: FINDINGS,
   async run({ service, limiter }, { refusals, config, issuedKeys }) {
     const { rateLimit, key } = service;
     if (rateLimit === undefined || limiter === undefined) return undefined;
@@ -36,23 +35,31 @@ export const limits: ServiceCheck = {
     const refused = ((await refusals()).get(key) ?? []).filter(({ code }) => code === "RATE_LIMIT_EXCEEDED");
     const count = refused.reduce((sum, each) => sum + each.count, 0);
     const problems: Problem[] = [];
-    // Only a count that all share can be told without asking for whom.
+    // A limit per caller or address has one count for each of them, and no total.
     const state = per === "service" ? await limiter.peek({ callerId: "", address: "" }) : undefined;
-    if (state?.isExceeded)
-      problems.push({ find: FINDS.exhausted, words: `the limit of ${plural(maxRequests, "request")} is used up` });
+    if (state?.isExceeded) {
+      problems.push({
+        finding: FINDINGS.exhausted,
+        message: `the limit of ${plural(maxRequests, "request")} is used up`,
+      });
+    }
     const { keys, requests } = limiter.told;
     const isShared = keys === 1 && requests >= ENOUGH_REQUESTS;
     if (per === "ip" && isShared) {
-      problems.push({ find: FINDS.shared, words: `all ${requests} requests came from one address` });
+      problems.push({ finding: FINDINGS.shared, message: `all ${requests} requests came from one address` });
     }
-    // One caller with a key of its own is just that.
+    // One caller with its own issued key is no mistake.
     if (per === "caller" && isShared && issuedKeys().length === 0) {
-      problems.push({ find: FINDS.oneCaller, words: `all ${requests} requests came with one key` });
+      problems.push({ finding: FINDINGS.oneCaller, message: `all ${requests} requests came with one key` });
     }
-    const fine =
-      state === undefined ? `${keys} counted apart` : `${state.remaining} of ${plural(maxRequests, "request")} left`;
-    return conclude(problems, fine, {
-      ...{ per, maxRequests, windowMs },
+    const okSummary =
+      state === undefined
+        ? `counts ${per === "ip" ? plural(keys, "address", "addresses") : plural(keys, "caller")} separately`
+        : `${state.remaining} of ${plural(maxRequests, "request")} left`;
+    return conclude(problems, okSummary, {
+      per,
+      maxRequests,
+      windowMs,
       remaining: state?.remaining ?? null,
       resetIn: state === undefined ? null : Math.ceil(state.resetMs / 1000),
       refused: count,

@@ -1,4 +1,4 @@
-/** Where the gateway listens, or would, and whether anybody can reach it there. */
+/** Checks the addresses of the listeners, and whether clients can reach them. */
 import { existsSync } from "node:fs";
 import { isIPv6 } from "node:net";
 import {
@@ -11,69 +11,68 @@ import {
   type Verdict,
 } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   taken: {
     status: "fail",
-    symptom: "the gateway does not start: exit code 1, and the port that is in use",
-    fix: "Stop what listens there, or name another address with HOST and PORT (MANAGEMENT_HOST and MANAGEMENT_PORT).",
+    symptom: "the gateway does not start: exit code 1, the port is in use",
+    fix: "Stop the program that uses the port, or set HOST and PORT (MANAGEMENT_HOST and MANAGEMENT_PORT) to another address.",
   },
   loopback: {
     status: "warn",
-    symptom: "the container cannot be reached from outside",
-    fix: "Set HOST=0.0.0.0 and a key for each plane; leave it as it is for a sidecar that shares its caller's network.",
+    symptom: "clients outside the container cannot reach the gateway",
+    fix: "Set HOST=0.0.0.0 and a key for each plane. Ignore this for a sidecar that shares its client's network.",
   },
 } as const;
 
 export const listen: Check = {
   id: "listen",
-  looksAt: "the addresses that the gateway listens on",
-  finds: FINDS,
+  inspects: "the addresses that the gateway listens on",
+  findings: FINDINGS,
   run(context) {
     if (context.offline === undefined) return verdictOf(context);
     return context.offline.findAddressObstacle().then((obstacle) => verdictOf(context, obstacle));
   },
 };
 
-/** @param obstacle what keeps a start from listening. */
+/** @param obstacle what keeps the gateway from listening. */
 function verdictOf(context: DiagnosticsContext, obstacle?: string): Verdict {
   const { config, isInContainer, offline } = context;
   const bound = context.listeners();
-  const places = placesOf(context, bound);
-  const taken = obstacle === undefined ? [] : [{ find: FINDS.taken, words: obstacle }];
+  const addresses = addressesOf(context, bound);
+  const taken = obstacle === undefined ? [] : [{ finding: FINDINGS.taken, message: obstacle }];
+  const verb = offline === undefined ? "listens" : "can listen";
   return conclude(
-    [...taken, ...(isInContainer ? hidden(config, places, offline) : [])],
-    `${verb(offline)} on ${places.join(" and ")}`,
+    [...taken, ...(isInContainer ? unreachable(config, addresses, offline) : [])],
+    `the gateway ${verb} on ${addresses.join(" and ")}`,
     { listeners: bound, loopback: config.isLoopback, container: isInContainer },
   );
 }
 
-const verb = (offline: OfflineState | undefined) => (offline === undefined ? "it listens" : "a start can listen");
-
-/** The main one first. */
-function placesOf({ config, offline }: DiagnosticsContext, bound: readonly BoundListener[]): string[] {
+/** The main listener comes first. */
+function addressesOf({ config, offline }: DiagnosticsContext, bound: readonly BoundListener[]): string[] {
   const { settings, managementListener: second } = config;
-  const wanted = [{ address: settings.HOST, port: settings.PORT }];
-  if (second !== undefined) wanted.push({ address: second.host, port: second.port });
-  return (offline === undefined ? bound : wanted).map(({ address, port }) =>
+  const configured = [{ address: settings.HOST, port: settings.PORT }];
+  if (second !== undefined) configured.push({ address: second.host, port: second.port });
+  return (offline === undefined ? bound : configured).map(({ address, port }) =>
     isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`,
   );
 }
 
-/** Told by what each serves: the two listeners may be on different addresses. */
-function hidden(
+/** Names the planes if the two listeners differ: one may be reachable from outside. */
+function unreachable(
   { isLoopback, managementListener: second }: DiagnosticsContext["config"],
   [main, management]: readonly string[],
   offline: OfflineState | undefined,
 ): Problem[] {
   if (!isLoopback) return [];
   const isAll = second === undefined || second.isLoopback;
-  const what = isAll ? `it ${offline === undefined ? "listens" : "would listen"}` : "/proxy is";
-  const rest = isAll ? "" : `; /manage is on ${management}, which may be reached from outside`;
-  const words = `${what} on ${main} inside a container: only what shares the container's network reaches it${rest}`;
-  return [{ find: FINDS.loopback, words }];
+  const subject = isAll ? `the gateway ${offline === undefined ? "listens" : "would listen"}` : "/proxy is";
+  const rest = isAll ? "" : `; /manage is on ${management}, which may be reachable from outside`;
+  const message = `${subject} on ${main} inside a container, where only programs in the same network can reach it${rest}`;
+  return [{ finding: FINDINGS.loopback, message }];
 }
 
-/** @param marks files that container engines leave. */
+/** @param marks files that container engines create. */
 export function findContainer(
   marks = ["/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io"],
 ): boolean {

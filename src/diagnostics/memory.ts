@@ -1,41 +1,40 @@
-/** Whether the process is about to run out of memory. */
+/** Checks whether the process is close to running out of memory. */
 import { type Check, conclude, type Problem } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   heap: {
     status: "warn",
-    symptom: "memory grows, and the process may end with an allocation failure",
-    fix: "Raise the heap's limit with NODE_OPTIONS=--max-old-space-size=<MiB>, or set PRESSURE_MAX_HEAP_USED_BYTES so that requests are refused first.",
+    symptom: "memory use grows, and the process may exit with an allocation failure",
+    fix: "Raise the heap limit with NODE_OPTIONS=--max-old-space-size=<MiB>, or set PRESSURE_MAX_HEAP_USED_BYTES so that the gateway refuses requests first.",
   },
   container: {
     status: "warn",
-    symptom: "the container is killed for its memory",
-    fix: "Raise the container's memory limit, or set PRESSURE_MAX_RSS_BYTES below it so that requests are refused first.",
+    symptom: "the container is killed because it uses too much memory",
+    fix: "Raise the container's memory limit, or set PRESSURE_MAX_RSS_BYTES below it so that the gateway refuses requests first.",
   },
 } as const;
 
-/** Share of a limit from which on it is near. */
+/** Share of a limit above which memory is scarce. */
 const NEAR = 0.85;
 
 export const memory: Check = {
   id: "memory",
   needs: "process",
-  looksAt: "the heap and the resident memory, with the limits that there are",
-  finds: FINDS,
+  inspects: "heap use and resident memory, compared with their limits",
+  findings: FINDINGS,
   run(context) {
     const { rss, heapUsed, heapLimit, limit } = context.memory();
     const problems: Problem[] = [];
     const percent = (share: number) => `${Math.round(share * 100)} %`;
-    if (heapUsed > heapLimit * NEAR) {
-      problems.push({ find: FINDS.heap, words: `the heap in use is ${percent(heapUsed / heapLimit)} of its limit` });
-    }
+    const heapSummary = `heap use is at ${percent(heapUsed / heapLimit)} of its limit`;
+    if (heapUsed > heapLimit * NEAR) problems.push({ finding: FINDINGS.heap, message: heapSummary });
     if (limit !== null && rss > limit * NEAR) {
       problems.push({
-        find: FINDS.container,
-        words: `resident memory is ${percent(rss / limit)} of the container's limit`,
+        finding: FINDINGS.container,
+        message: `resident memory is at ${percent(rss / limit)} of the container's limit`,
       });
     }
-    return conclude(problems, `the heap in use is ${percent(heapUsed / heapLimit)} of its limit`, {
+    return conclude(problems, heapSummary, {
       rssBytes: rss,
       heapUsedBytes: heapUsed,
       heapLimitBytes: heapLimit,

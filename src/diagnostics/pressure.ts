@@ -1,26 +1,25 @@
-/** Whether requests are refused for load, and by which gauge. */
-
+/** Checks whether the gateway refuses requests because of load, and which gauge is over its threshold. */
 import { plural } from "../plural.ts";
 import { type Check, conclude, type Problem } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   shedding: {
     status: "fail",
     symptom: "503 UNDER_PRESSURE, Server under pressure",
-    fix: "Give the process more room or less work, or raise the variable in evidence.pressure.setting.",
+    fix: "Give the process more CPU or memory, send fewer requests, or raise the variable in evidence.pressure.setting.",
   },
   shed: {
     status: "warn",
-    symptom: "503 UNDER_PRESSURE now and then",
-    fix: "Watch /up and the gauges of /metrics; MAX_IN_FLIGHT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_WEBSOCKETS, maxConcurrent, maxWebSockets and PRESSURE_* are the limits.",
+    symptom: "occasional 503 UNDER_PRESSURE",
+    fix: "Watch /up and the gauges in /metrics. The limits are MAX_IN_FLIGHT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_WEBSOCKETS, maxConcurrent, maxWebSockets and PRESSURE_*.",
   },
 } as const;
 
 export const pressure: Check = {
   id: "pressure",
   needs: "process",
-  looksAt: "the gauges of the event loop and of memory, their thresholds, and what was shed since the start",
-  finds: FINDS,
+  inspects: "the gauges of the event loop and of memory, their thresholds, and the requests refused since the start",
+  findings: FINDINGS,
   async run({ monitor, refusals }) {
     const { pressure: now, sample, thresholds } = monitor;
     const shed = [...(await refusals()).values()].flat().filter(({ code }) => code === "UNDER_PRESSURE");
@@ -28,12 +27,13 @@ export const pressure: Check = {
     const problems: Problem[] = [];
     if (now !== undefined) {
       problems.push({
-        find: FINDS.shedding,
-        words: `${now.gauge} is ${now.value}, beyond ${now.setting} (${now.limit})`,
+        finding: FINDINGS.shedding,
+        message: `${now.gauge} is ${now.value}, above ${now.setting} (${now.limit})`,
       });
-    } else if (count > 0)
-      problems.push({ find: FINDS.shed, words: `${plural(count, "request")} shed since the start` });
-    return conclude(problems, "no gauge is over its threshold", {
+    } else if (count > 0) {
+      problems.push({ finding: FINDINGS.shed, message: `${plural(count, "request")} refused since the start` });
+    }
+    return conclude(problems, "no gauge is above its threshold", {
       gauges: sample,
       thresholds,
       pressure: now ?? null,

@@ -1,26 +1,27 @@
-/** The certificate of an upstream: whether it is taken, and for how long it still will be. */
+/** Checks an upstream's certificate: whether it is accepted, and when it expires. */
+import { plural } from "../plural.ts";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
 
-const FINDS = {
+const FINDINGS = {
   refused: {
     status: "fail",
     symptom: "502 UPSTREAM_TLS_ERROR",
-    fix: "The summary says why. Expired, or not valid yet: this machine's clock (check clock), or the upstream must renew it. Self-signed, or an authority that is not known, as behind a proxy that opens TLS: tls.caFile or NODE_EXTRA_CA_CERTS. Another name: baseUrl or tls.servername.",
+    fix: "The summary has the reason. Expired or not valid yet: check this machine's clock (check clock), or ask the operator of the upstream to renew the certificate. Self-signed or from an unknown authority, for example behind a proxy that intercepts TLS: set tls.caFile or NODE_EXTRA_CA_CERTS. Another name: fix baseUrl or set tls.servername.",
   },
   expiring: {
     status: "warn",
-    symptom: "502 UPSTREAM_TLS_ERROR from the day in evidence.certificate.validTo on",
-    fix: "Whoever runs the upstream must renew its certificate.",
+    symptom: "502 UPSTREAM_TLS_ERROR after evidence.certificate.validTo",
+    fix: "Ask the operator of the upstream to renew the certificate.",
   },
   unverified: {
     status: "warn",
-    symptom: "whoever stands between the gateway and the upstream can read the credential",
-    fix: "Take STRICT_TLS=false or tls.strict: false away; tls.caFile trusts a private authority.",
+    symptom: "a program between the gateway and the upstream can read the credential",
+    fix: "Remove STRICT_TLS=false or tls.strict: false. To trust a private authority, set tls.caFile.",
   },
   unseen: {
     status: "warn",
-    symptom: "the certificate could not be looked at",
-    fix: "Mend the connection first: the check reach of the same service says what stands in the way.",
+    symptom: "the certificate could not be checked",
+    fix: "Fix the connection first: see the check reach of the same service.",
   },
 } as const;
 
@@ -29,25 +30,31 @@ const SOON_DAYS = 14;
 export const tls: ServiceCheck = {
   id: "tls",
   needs: "configuration",
-  looksAt: "the certificate of each https upstream in use",
-  finds: FINDS,
-  async run({ service, isTlsStrict }, _, looks) {
+  inspects: "the certificate of each https upstream in use",
+  findings: FINDINGS,
+  async run({ service, isTlsStrict }, _, probes) {
     if (!service.baseUrl.toLowerCase().startsWith("https:")) return undefined;
-    const look = await looks.of(service.key);
-    const certificate = look?.certificate ?? null;
+    const outcome = await probes.of(service.key);
+    const certificate = outcome?.certificate ?? null;
     const evidence = { certificate, strict: isTlsStrict };
     const problems: Problem[] = [];
-    if (!isTlsStrict)
-      problems.push({ find: FINDS.unverified, words: `the certificate of ${service.key} is not verified` });
-    if (look?.code === "UPSTREAM_TLS_ERROR") problems.push({ find: FINDS.refused, words: look.error ?? "TLS failed" });
-    else if (certificate === null)
-      problems.push({ find: FINDS.unseen, words: `no certificate of ${service.key} was seen` });
-    else if (certificate.daysLeft < SOON_DAYS && isTlsStrict) {
+    if (!isTlsStrict) {
+      problems.push({ finding: FINDINGS.unverified, message: `the certificate of ${service.key} is not verified` });
+    }
+    if (outcome?.code === "UPSTREAM_TLS_ERROR") {
+      problems.push({ finding: FINDINGS.refused, message: outcome.error ?? "the TLS handshake failed" });
+    } else if (certificate === null) {
+      problems.push({ finding: FINDINGS.unseen, message: `no certificate was received from ${service.key}` });
+    } else if (certificate.daysLeft < SOON_DAYS && isTlsStrict) {
       problems.push({
-        find: FINDS.expiring,
-        words: `the certificate of ${service.key} expires in ${certificate.daysLeft} days`,
+        finding: FINDINGS.expiring,
+        message: `the certificate of ${service.key} expires in ${plural(certificate.daysLeft, "day")}`,
       });
     }
-    return conclude(problems, `the certificate is valid for ${certificate?.daysLeft} days more`, evidence);
+    return conclude(
+      problems,
+      `the certificate is valid for ${plural(certificate?.daysLeft ?? 0, "more day")}`,
+      evidence,
+    );
   },
 };

@@ -1,42 +1,42 @@
-/** Checks of what a test cannot bring about by itself: memory that runs out, a container, a process without descriptors. */
+/** Checks of conditions that a test cannot create with a real gateway: scarce memory, a container, slow probes. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
-import type { DiagnosticsContext, Looks } from "../../src/diagnostics/check.ts";
+import type { DiagnosticsContext } from "../../src/diagnostics/check.ts";
 import { CHECKS, createDiagnostics, SERVICE_CHECKS, UNFINISHED } from "../../src/diagnostics/diagnostics.ts";
 import { findContainer, listen } from "../../src/diagnostics/listen.ts";
-import { takeLooks } from "../../src/diagnostics/looks.ts";
 import { memory } from "../../src/diagnostics/memory.ts";
+import { type Probes, startProbes } from "../../src/diagnostics/probes.ts";
 import type { ProbeOutcome } from "../../src/registry/probe-outcome.ts";
 import { load } from "../config/temp-folder.ts";
 
-const NO_LOOKS: Looks = { of: async () => undefined, all: async () => [] };
+const NO_PROBES: Probes = { of: async () => undefined, all: async () => [] };
 
 const context = (parts: Partial<DiagnosticsContext>) => parts as DiagnosticsContext;
 
 describe("memory", () => {
   const run = (numbers: { rss: number; heapUsed: number; heapLimit: number; limit: number | null }) =>
-    memory.run(context({ memory: () => numbers }), NO_LOOKS);
+    memory.run(context({ memory: () => numbers }), NO_PROBES);
 
-  test("that is far from every limit is fine, also where a container has none", () => {
+  test("Memory use far below every limit is ok, also in a container without a limit", () => {
     expect(run({ rss: 80, heapUsed: 20, heapLimit: 100, limit: 100 })).toMatchObject({ status: "ok" });
     expect(run({ rss: 800, heapUsed: 20, heapLimit: 100, limit: null })).toMatchObject({ status: "ok" });
   });
 
-  test("that is near the heap's limit is found, and what raises it", () => {
+  test("Heap use near its limit is reported, with the option that raises the limit", () => {
     expect(run({ rss: 10, heapUsed: 90, heapLimit: 100, limit: null })).toMatchObject({
       status: "warn",
-      summary: "the heap in use is 90 % of its limit",
+      summary: "heap use is at 90 % of its limit",
       fix: expect.stringContaining("--max-old-space-size"),
     });
   });
 
-  test("that is near the container's limit is found", () => {
+  test("Resident memory near the container's limit is reported", () => {
     expect(run({ rss: 95, heapUsed: 10, heapLimit: 100, limit: 100 })).toMatchObject({
       status: "warn",
-      summary: "resident memory is 95 % of the container's limit",
+      summary: "resident memory is at 95 % of the container's limit",
       fix: expect.stringContaining("PRESSURE_MAX_RSS_BYTES"),
     });
   });
@@ -59,10 +59,10 @@ describe("listening", () => {
           },
         ],
       }),
-      NO_LOOKS,
+      NO_PROBES,
     );
 
-  test("on loopback inside a container is found", async () => {
+  test("A listener on loopback inside a container is reported", async () => {
     expect(await run(true, true)).toMatchObject({
       status: "warn",
       summary: expect.stringContaining("[::1]:3420 inside a container"),
@@ -72,7 +72,7 @@ describe("listening", () => {
     expect(await run(false, true)).toMatchObject({ status: "ok" });
   });
 
-  test("on two addresses inside a container is told of each: the operators' may well be reached", async () => {
+  test("In a container, the two listeners are reported separately, because one may be reachable from outside", async () => {
     const at = (name: string, address: string, port: number) => ({
       ...{ name, address, port, connections: 0, limit: 1, limitPerAddress: null },
     });
@@ -83,17 +83,17 @@ describe("listening", () => {
           isInContainer: true,
           listeners: () => [at("main", "127.0.0.1", 3420), at("management", host, 3421)],
         }),
-        NO_LOOKS,
+        NO_PROBES,
       );
-    const alone = "inside a container: only what shares the container's network reaches it";
-    expect(await of("127.0.0.1", true)).toMatchObject({ summary: `it listens on 127.0.0.1:3420 ${alone}` });
+    const alone = "inside a container, where only programs in the same network can reach it";
+    expect(await of("127.0.0.1", true)).toMatchObject({ summary: `the gateway listens on 127.0.0.1:3420 ${alone}` });
     expect(await of("0.0.0.0", false)).toMatchObject({
       status: "warn",
-      summary: `/proxy is on 127.0.0.1:3420 ${alone}; /manage is on 0.0.0.0:3421, which may be reached from outside`,
+      summary: `/proxy is on 127.0.0.1:3420 ${alone}; /manage is on 0.0.0.0:3421, which may be reachable from outside`,
     });
   });
 
-  test("knows a container by the files that engines leave", () => {
+  test("A container is recognized by the files that container engines create", () => {
     const folder = mkdtempSync(join(tmpdir(), "byteproxy-container-"));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     const mark = join(folder, "mark");
@@ -103,34 +103,34 @@ describe("listening", () => {
   });
 });
 
-describe("looks", () => {
-  test("are taken of at most thirty-two upstreams at the same time, and each once", async () => {
+describe("probes", () => {
+  test("Each upstream is probed once, and at most 32 at the same time", async () => {
     let now = 0;
     let most = 0;
-    const asked: string[] = [];
+    const probed: string[] = [];
     const probe = async (key: string) => {
-      asked.push(key);
+      probed.push(key);
       most = Math.max(most, ++now);
       await new Promise((resolve) => setImmediate(resolve));
       now--;
       return { service: key } as ProbeOutcome;
     };
     const keys = Array.from({ length: 500 }, (_, i) => `s${i}`);
-    const looks = takeLooks(keys, probe, 4_000);
-    expect((await looks.all()).map(({ service }) => service)).toEqual(keys);
-    expect(await looks.of("s7")).toEqual({ service: "s7" });
-    expect(await looks.of("unknown")).toBeUndefined();
-    expect([...asked].sort()).toEqual([...keys].sort());
+    const probes = startProbes(keys, probe, 4_000);
+    expect((await probes.all()).map(({ service }) => service)).toEqual(keys);
+    expect(await probes.of("s7")).toEqual({ service: "s7" });
+    expect(await probes.of("unknown")).toBeUndefined();
+    expect([...probed].sort()).toEqual([...keys].sort());
     expect(most).toBe(32);
   });
 
-  test("are not begun when the time is up", async () => {
-    const looks = takeLooks(["a"], () => Promise.reject(new Error("must not be asked")), 100);
-    expect(await looks.all()).toEqual([]);
+  test("No probe starts after the time limit", async () => {
+    const probes = startProbes(["a"], () => Promise.reject(new Error("must not be probed")), 100);
+    expect(await probes.all()).toEqual([]);
   });
 });
 
-test("a check that throws is a result like any other, and says nothing of what it held", async () => {
+test("A check that throws produces a result that does not contain the error", async () => {
   const failed: string[] = [];
   const broken = context({
     ...{ config: await load(), warnings: [], isInContainer: false, stateFolder: undefined, services: () => [] },
@@ -164,11 +164,11 @@ test("a check that throws is a result like any other, and says nothing of what i
   expect(failed).toEqual(["config", "pressure"]);
 });
 
-test("every check has an id of its own, and a symptom and a mend for each of its finds", () => {
+test("Every check has a unique id, and a symptom and a fix for each finding", () => {
   const all = [...CHECKS, ...SERVICE_CHECKS];
   expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
-  for (const { finds, looksAt } of all) {
-    expect(looksAt).toMatch(/\S/);
-    for (const { symptom, fix } of Object.values(finds)) expect([symptom, fix].join()).toMatch(/\S/);
+  for (const { findings, inspects } of all) {
+    expect(inspects).toMatch(/\S/);
+    for (const { symptom, fix } of Object.values(findings)) expect([symptom, fix].join()).toMatch(/\S/);
   }
 });

@@ -336,7 +336,7 @@ describe("an open breaker", () => {
     const { checks } = (await manage(gateway, "GET", "/diagnostics")).body as { checks: { id: string }[] };
     expect(checks.find(({ id }) => id === "reach:api")).toMatchObject({
       status: "warn",
-      summary: "it answers with 500; its breaker is open",
+      summary: "the upstream responds with 500; the breaker is open",
       evidence: { breaker: state },
       fix: expect.stringContaining("evidence.breaker"),
     });

@@ -55,7 +55,7 @@ describe("beside a running gateway", () => {
     const failed = await doctor({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, "--url", gateway.url);
     expect(failed.code).toBe(1);
     expect(failed.out).toMatch(/^fail {2}reach:api +api: .*\n {6}baseUrl: http:\/\/127\.0\.0\.1:1\/$/m);
-    expect(failed.out).toMatch(/^ {6}fix: evidence\.phase tells/m);
+    expect(failed.out).toMatch(/^ {6}fix: evidence\.phase is/m);
   }, 20_000);
 
   test("is refused with a wrong key, or without one, in one line: nothing is looked at in its place", async () => {
@@ -103,7 +103,7 @@ describe("where no gateway runs", () => {
     expect(broken.code).toBe(1);
     expect(checkOf(broken, "config")).toMatchObject({
       status: "fail",
-      summary: "the configuration on the disk has 3 problems",
+      summary: "the configuration on disk has 3 problems",
       evidence: {
         problems: expect.arrayContaining([
           expect.stringMatching(/^NETWORK_RETRIES \(environment\): found "many"/),
@@ -172,7 +172,7 @@ describe("where no gateway runs", () => {
     const before = readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), "utf8")]);
     const sound = await doctor(env, "--json");
     expect([sound.code, checkOf(sound, "reach:api")?.status]).toEqual([0, "ok"]);
-    expect(checkOf(sound, "keys")).toMatchObject({ summary: "1 key in force" });
+    expect(checkOf(sound, "keys")).toMatchObject({ summary: "1 active key" });
     expect(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), "utf8")])).toEqual(before);
 
     const stored = {

@@ -1,4 +1,4 @@
-/** `/manage/diagnostics`: each symptom that a user meets is provoked here, and found, with evidence and a mend. */
+/** `/manage/diagnostics`: each test causes a symptom, and expects the check to report it with evidence and a fix. */
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { tmpdir } from "node:os";
@@ -38,7 +38,7 @@ async function find(gateway: Pick<TestGateway, "url">, id: string): Promise<Chec
   return found;
 }
 
-/** Of a gateway with one service, `api`. */
+/** Runs a check in a gateway with one service, `api`. */
 async function findOf(id: string, service: NonNullable<GatewaySetup["services"]>[string], env = {}) {
   return find(await start({ env, services: { api: { timeoutMs: 1_000, ...service } } }), id);
 }
@@ -48,8 +48,8 @@ async function startTls(name: string): Promise<string> {
   return `https://localhost:${(await startUpstream((_, res) => res.end("ok"), server)).port}/`;
 }
 
-describe("the whole", () => {
-  test("says what there is: system, network, environment, authentication, and the count of its checks", async () => {
+describe("the response", () => {
+  test("The response describes system, network, environment and authentication, and counts its checks", async () => {
     const upstream = await startUpstream();
     const gateway = await start({ services: { api: { baseUrl: upstream.url, auth: bearer } } });
     const { system, network, environment, authentication, checks, summary } = await diagnose(gateway);
@@ -71,7 +71,7 @@ describe("the whole", () => {
     }
   });
 
-  test("says what the log warned of lately, and the settings that count, but for what may hold a secret", async () => {
+  test("The response lists recent warnings of the log and the settings, except values that may contain a secret", async () => {
     const upstream = await startUpstream((_, res) => res.writeHead(401).end());
     const env = { LOG_LEVEL: "error", UPDATE_CHECK_URL: `http://127.0.0.1:1/feed/${SECRET}?token=${SECRET}` };
     const gateway = await start({ env, services: { api: { baseUrl: upstream.url, auth: bearer } } });
@@ -84,8 +84,8 @@ describe("the whole", () => {
       },
     ]);
     expect(gateway.lines()).not.toContainEqual(expect.objectContaining({ level: 40 }));
-    const told = Object.fromEntries(environment.settings.map(({ name, ...rest }) => [name, rest]));
-    expect(told).toMatchObject({
+    const settings = Object.fromEntries(environment.settings.map(({ name, ...rest }) => [name, rest]));
+    expect(settings).toMatchObject({
       LOG_LEVEL: { origin: "environment", value: "error" },
       NETWORK_RETRIES: { origin: "default", value: 2 },
       MANAGEMENT_API_KEY: { origin: "environment", value: null },
@@ -94,25 +94,25 @@ describe("the whole", () => {
     });
   });
 
-  test("needs the management key, and is never cached", async () => {
+  test("The diagnostics require the management key and are never cached", async () => {
     const gateway = await start();
     expect((await fetch(`${gateway.url}/manage/diagnostics`)).status).toBe(401);
     expect((await manage(gateway, "GET", "/diagnostics")).headers.get("cache-control")).toBe("no-store");
   });
 
-  test("complains of no preset that is not in use, and contacts none", async () => {
+  test("A preset that is not in use is neither checked nor contacted", async () => {
     const { checks } = await diagnose(await start());
     expect(checks.filter(({ id }) => id.includes(":"))).toEqual([]);
   });
 
-  test("is one run for all who ask at the same time", async () => {
+  test("Simultaneous requests share one run of the checks", async () => {
     const upstream = await startUpstream((_, res) => void setTimeout(() => res.end(), 300));
     const gateway = await start({ services: { api: { baseUrl: upstream.url } } });
     await Promise.all(Array.from({ length: 10 }, () => diagnose(gateway)));
     expect(upstream.requests).toHaveLength(1);
   });
 
-  test("is told within five seconds, though no upstream answers, by looks that let go of their sockets", async () => {
+  test("The response takes at most five seconds when no upstream responds, and the probes close their sockets", async () => {
     const upstream = await startRawUpstream(() => {});
     const services = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`s${i}`, { baseUrl: upstream.url }]));
     const gateway = await start({ services });
@@ -122,14 +122,14 @@ describe("the whole", () => {
     const reach = checks.filter(({ id }) => id.startsWith("reach:"));
     expect(reach).toHaveLength(40);
     expect(new Set(reach.map(({ summary }) => summary.replace(/^s\d+/, "s").replace(/\d+ ms/, "n ms")))).toEqual(
-      new Set(["s gave no answer within the n ms of this look. Phase: http.", "there was no time to look"]),
+      new Set(["s gave no answer within the n ms of this look. Phase: http.", "there was no time for a probe"]),
     );
-    await eventually(() => upstream.sockets.size === 0, "the looks' sockets to close");
+    await eventually(() => upstream.sockets.size === 0, "the probes' sockets to close");
   });
 });
 
 describe("an upstream", () => {
-  test("that is dead is found, with the phase", async () => {
+  test("An upstream that refuses connections is reported with the phase", async () => {
     const { port } = await startUpstream();
     const closed = await startUpstream();
     expect(port).not.toBe(closed.port);
@@ -140,7 +140,7 @@ describe("an upstream", () => {
     });
   });
 
-  test("that does not answer in time is found, with the limit", async () => {
+  test("An upstream that does not respond in time is reported with the time limit", async () => {
     const upstream = await startRawUpstream(() => {});
     expect(await findOf("reach:api", { baseUrl: upstream.url, timeoutMs: 100 })).toMatchObject({
       status: "fail",
@@ -150,7 +150,7 @@ describe("an upstream", () => {
     });
   });
 
-  test("that speaks no HTTP is found", async () => {
+  test("An upstream that does not speak HTTP is reported", async () => {
     const upstream = await startRawUpstream(answering("SSH-2.0-OpenSSH\r\n", "end"));
     expect(await findOf("reach:api", { baseUrl: upstream.url })).toMatchObject({
       status: "fail",
@@ -158,7 +158,7 @@ describe("an upstream", () => {
     });
   });
 
-  test("that switches protocols unasked is found at once, and spoils no other check", async () => {
+  test("An upstream that switches protocols without a request for it is reported at once, and other checks still work", async () => {
     const upstream = await startRawUpstream(
       answering("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
     );
@@ -172,7 +172,7 @@ describe("an upstream", () => {
     expect(summary.durationMs).toBeLessThan(1_000);
   });
 
-  test("that accepts and then says nothing to TLS is found within the limit, and its socket is let go", async () => {
+  test("An upstream that accepts a connection and never starts TLS is reported in time, and its socket is closed", async () => {
     const upstream = await startRawUpstream(() => {});
     const baseUrl = upstream.url.replace("http:", "https:");
     const found = await findOf("reach:api", { baseUrl, timeoutMs: 200, connectTimeoutMs: 30_000 });
@@ -180,38 +180,38 @@ describe("an upstream", () => {
     await eventually(() => upstream.sockets.size === 0, "the socket to close");
   });
 
-  test("whose answers have long headers is reachable, as it is for requests", async () => {
+  test("An upstream with long response headers is reachable for probes, as for requests", async () => {
     const headers = Object.fromEntries([1, 2, 3, 4, 5].map((i) => [`x-${i}`, "y".repeat(5_000)]));
     const upstream = await startUpstream((_, res) => res.writeHead(200, headers).end());
     expect(await findOf("reach:api", { baseUrl: upstream.url })).toMatchObject({ status: "ok" });
   });
 
-  test("that answers with 503 is found", async () => {
+  test("An upstream that responds with 503 is reported", async () => {
     const upstream = await startUpstream((_, res) => res.writeHead(503).end());
     expect(await findOf("reach:api", { baseUrl: upstream.url })).toMatchObject({
       status: "warn",
-      summary: "it answers with 503",
+      summary: "the upstream responds with 503",
     });
   });
 
-  test("whose address is not dialled is found", async () => {
+  test("An upstream at a forbidden address is reported", async () => {
     expect(await findOf("reach:api", { baseUrl: "http://169.254.169.254/" })).toMatchObject({
       status: "fail",
       evidence: { code: "EGRESS_NOT_ALLOWED" },
     });
   });
 
-  test("that is slow is found: by one look, and by the requests before", async () => {
+  test("A slow upstream is reported after one probe, and after requests", async () => {
     const upstream = await startUpstream((_, res) => void setTimeout(() => res.end("ok"), 300));
     const gateway = await start({ services: { api: { baseUrl: upstream.url, timeoutMs: 400 } } });
     expect(await find(gateway, "latency:api")).toMatchObject({
       status: "warn",
-      summary: expect.stringMatching(/^one look took \d+ ms$/),
+      summary: expect.stringMatching(/^one probe took \d+ ms$/),
     });
     await fetch(`${gateway.url}/proxy/api/`, { headers: { "x-api-key": PROXY_KEY } });
     expect(await find(gateway, "latency:api")).toMatchObject({
       status: "warn",
-      summary: expect.stringMatching(/^its answers take 3\d\d ms to begin$/),
+      summary: expect.stringMatching(/^the upstream takes 3\d\d ms until its response begins$/),
       evidence: { recent: { requests: 1, toHeadersMs: expect.any(Number) } },
     });
   });
@@ -221,7 +221,7 @@ describe("an upstream", () => {
     ["self-signed", undefined, /self-signed/],
     ["other", pem("ca.pem"), /another name/],
     ["localhost", undefined, /issuer is not known here/],
-  ])("with a certificate that is refused is found: %s", async (name, caFile, words) => {
+  ])("A certificate that is refused is reported: %s", async (name, caFile, words) => {
     const baseUrl = await startTls(name);
     const found = await findOf("tls:api", { baseUrl, ...(caFile === undefined ? {} : { tls: { caFile } }) });
     expect(found).toMatchObject({
@@ -232,7 +232,7 @@ describe("an upstream", () => {
     });
   });
 
-  test("with a good certificate is fine, and one that is not verified is not", async () => {
+  test("A valid certificate is ok, and one that is not verified is reported", async () => {
     const baseUrl = await startTls("localhost");
     expect(await findOf("tls:api", { baseUrl, tls: { caFile: pem("ca.pem") } })).toMatchObject({ status: "ok" });
     expect(await findOf("tls:api", { baseUrl }, { STRICT_TLS: "false" })).toMatchObject({
@@ -242,7 +242,7 @@ describe("an upstream", () => {
     });
     expect(await findOf("tls:api", { baseUrl: "https://127.0.0.1:1/" })).toMatchObject({
       status: "warn",
-      summary: "no certificate of api was seen",
+      summary: "no certificate was received from api",
     });
   });
 
@@ -251,22 +251,25 @@ describe("an upstream", () => {
     [-3_600, "fail", /clock is 3\d{3} s ahead of/],
     [60, "warn", /clock is \d\d s behind/],
     [0, "ok", /agrees/],
-  ])("whose clock is %i s ahead tells of a wrong clock here: %s", async (aheadS, status, words) => {
-    const date = () => new Date(Date.now() + aheadS * 1_000).toUTCString();
-    const upstream = await startUpstream((_, res) => res.writeHead(200, { date: date() }).end());
-    const found = await findOf("clock", { baseUrl: upstream.url });
-    expect(found).toMatchObject({ status, summary: expect.stringMatching(words) });
-    expect(found.evidence.differences).toHaveProperty("api");
-  });
+  ])(
+    "An upstream clock that is %i s ahead shows that this machine's clock is wrong: %s",
+    async (aheadS, status, words) => {
+      const date = () => new Date(Date.now() + aheadS * 1_000).toUTCString();
+      const upstream = await startUpstream((_, res) => res.writeHead(200, { date: date() }).end());
+      const found = await findOf("clock", { baseUrl: upstream.url });
+      expect(found).toMatchObject({ status, summary: expect.stringMatching(words) });
+      expect(found.evidence.differences).toHaveProperty("api");
+    },
+  );
 });
 
 describe("a credential", () => {
-  test("that is missing, or optional and missing, is found", async () => {
+  test("A missing credential is reported, also if it is optional", async () => {
     const { url: baseUrl } = await startUpstream();
     const auth = { type: "bearer", tokenEnvVar: "UNSET" } as const;
     expect(await findOf("credential:api", { baseUrl, auth })).toMatchObject({
       status: "fail",
-      summary: "api has no credential: UNSET holds none",
+      summary: "api has no credential: UNSET is not set",
       evidence: { source: "UNSET", fingerprint: null, loadedAt: null },
     });
     expect(await findOf("credential:api", { baseUrl, auth: { ...auth, required: false } })).toMatchObject({
@@ -274,16 +277,16 @@ describe("a credential", () => {
     });
   });
 
-  test("that the upstream refuses is found, before anybody used it", async () => {
+  test("A credential that the upstream refuses is reported before its first use", async () => {
     const upstream = await startUpstream((_, res) => res.writeHead(401).end());
     expect(await findOf("credential:api", { baseUrl: upstream.url, auth: bearer })).toMatchObject({
       status: "fail",
-      summary: "api answers 401 to its credential",
+      summary: "api responds with 401 to its credential",
       evidence: { upstreamSays: "refused", refused: null, fingerprint: expect.stringMatching(/^[0-9a-f]{8}$/) },
     });
   });
 
-  test("that was refused to some requests is found, with how often and when", async () => {
+  test("A credential that was refused for some requests is reported, with number and time", async () => {
     const upstream = await startUpstream((req, res) => res.writeHead(req.url === "/" ? 200 : 403).end());
     const gateway = await start({ services: { api: { baseUrl: upstream.url, auth: bearer } } });
     for (let i = 0; i < 3; i++) {
@@ -296,14 +299,14 @@ describe("a credential", () => {
     });
   });
 
-  test("that most requests go through with is not called dead for one path that refuses it", async () => {
+  test("A credential that the upstream accepts is ok although one path refuses it", async () => {
     const upstream = await startUpstream((req, res) => res.writeHead(req.url === "/" ? 403 : 200).end());
     const gateway = await start({ services: { api: { baseUrl: upstream.url, auth: bearer } } });
     await fetch(`${gateway.url}/proxy/api/x`, { headers: { "x-api-key": PROXY_KEY } });
     expect(await find(gateway, "credential:api")).toMatchObject({ status: "ok" });
   });
 
-  test("that came into an env file, or went out of it, is told before the reload that takes it up", async () => {
+  test("A credential that was added to or removed from an env file is reported before the reload", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({
       env: { ...KEYS, ECHO_SERVICE: "false" },
@@ -315,13 +318,13 @@ describe("a credential", () => {
     write(`TOKEN=${SECRET}\nOPENAI_API_KEY=${SECRET}-2\n`);
     expect(await find(gateway, "credential:api")).toMatchObject({
       status: "fail",
-      summary: "api has no credential; TOKEN holds a secret by now, which is not in use yet",
+      summary: "api has no credential; TOKEN is set now, but its secret is not in use yet",
       fix: expect.stringContaining("/manage/reload"),
     });
-    // Not in use until then: nothing contacts it, and nobody misses what it lacks.
+    // The service is not in use before the reload: it is not contacted, and its missing credential is no problem.
     expect(await find(gateway, "credential:openai")).toMatchObject({
       status: "warn",
-      summary: "OPENAI_API_KEY holds a secret by now, which is not in use yet",
+      summary: "OPENAI_API_KEY is set now, but its secret is not in use yet",
     });
     expect((await ids()).filter((id) => id.endsWith(":openai"))).toEqual(["credential:openai"]);
 
@@ -332,11 +335,11 @@ describe("a credential", () => {
     write("");
     expect(await find(gateway, "credential:api")).toMatchObject({
       status: "warn",
-      summary: "TOKEN holds none any more, and the old one is in use",
+      summary: "TOKEN is no longer set, but its old secret is still in use",
     });
   });
 
-  test("that was changed in an env file and not picked up is found, until it is", async () => {
+  test("A credential that was changed in an env file is reported until the reload", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ env: KEYS, services: { api: { baseUrl: upstream.url, auth: bearer } } });
     const set = (value: string) => writeFileSync(join(gateway.directory, ".env"), `TOKEN=${value}\n`);
@@ -346,7 +349,7 @@ describe("a credential", () => {
     set(`${SECRET}-2`);
     expect(await find(gateway, "credential:api")).toMatchObject({
       status: "warn",
-      summary: "TOKEN holds another secret than the one in use",
+      summary: "TOKEN has a new secret that is not in use yet",
     });
     await gateway.reload();
     expect(await find(gateway, "credential:api")).toMatchObject({ status: "ok" });
@@ -355,26 +358,34 @@ describe("a credential", () => {
 
 describe("a key", () => {
   test.each([
-    ["of the other plane", { "x-api-key": MANAGEMENT_KEY }, "1 request to /proxy came with the key of the other plane"],
+    ["key of the other plane", { "x-api-key": MANAGEMENT_KEY }, "1 request to /proxy had the key of the other plane"],
     [
-      "cut short",
+      "truncated key",
       { "x-api-key": PROXY_KEY.slice(0, 12) },
-      "1 request to /proxy came with a key that is too short, or was cut",
+      "1 request to /proxy had a key that is too short or truncated",
     ],
     [
-      "without its beginning",
+      "key without its beginning",
       { "x-api-key": PROXY_KEY.slice(4) },
-      "1 request to /proxy came with a key that is too short, or was cut",
+      "1 request to /proxy had a key that is too short or truncated",
     ],
-    ["in quotes", { "x-api-key": `"${PROXY_KEY}"` }, "1 request to /proxy came with the key with something around it"],
-    ["with its scheme", { "x-api-key": `Bearer ${PROXY_KEY}` }, "came with the key with something around it"],
     [
-      "in another case",
-      { "x-api-key": PROXY_KEY.toUpperCase() },
-      "1 request to /proxy came with the key in another case",
+      "key in quotes",
+      { "x-api-key": `"${PROXY_KEY}"` },
+      "1 request to /proxy had the key with extra characters around it",
     ],
-    ["as Basic", { authorization: "Basic dXNlcjpwYXNz" }, "an Authorization of another scheme than Bearer"],
-  ])("%s is found", async (_, headers, words) => {
+    ["key with a scheme", { "x-api-key": `Bearer ${PROXY_KEY}` }, "had the key with extra characters around it"],
+    [
+      "key in another case",
+      { "x-api-key": PROXY_KEY.toUpperCase() },
+      "1 request to /proxy had the key in another case",
+    ],
+    [
+      "Basic authorization",
+      { authorization: "Basic dXNlcjpwYXNz" },
+      "had an Authorization header with a scheme other than Bearer",
+    ],
+  ])("A request with a %s is reported", async (_, headers, words) => {
     const gateway = await start();
     await fetch(`${gateway.url}/proxy/github/`, { headers });
     expect(await find(gateway, "auth")).toMatchObject({
@@ -384,7 +395,7 @@ describe("a key", () => {
     });
   });
 
-  test("made to take long to look at takes no longer than another", async () => {
+  test("A key that is crafted to be slow to parse is refused quickly", async () => {
     const gateway = await start();
     const ask = async (key: string) => {
       const startedAt = performance.now();
@@ -396,10 +407,10 @@ describe("a key", () => {
     for (const mark of [";", "]", '"', "}"]) expect(await ask(`x${mark.repeat(15_000)}x`)).toBeLessThan(150);
   });
 
-  test("that is unknown, or missing, is counted and nobody's mistake here; and a dry run counts nothing", async () => {
+  test("An unknown or missing key is counted but not reported as a problem, and a dry run counts nothing", async () => {
     const gateway = await start();
     await fetch(`${gateway.url}/proxy/github/`);
-    await fetch(`${gateway.url}/proxy/github/`, { headers: { "x-api-key": "somebody-elses-key-0123456789" } });
+    await fetch(`${gateway.url}/proxy/github/`, { headers: { "x-api-key": "another-callers-key-0123456789" } });
     await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/github/" });
     const { status, evidence } = await find(gateway, "auth");
     expect(status).toBe("ok");
@@ -409,7 +420,7 @@ describe("a key", () => {
     ]);
   });
 
-  test("that is not set is told", async () => {
+  test("A plane without a key is reported", async () => {
     const gateway = await startGateway({ env: { ECHO_SERVICE: "false" } });
     expect(await find(gateway, "auth")).toMatchObject({
       status: "warn",
@@ -421,13 +432,13 @@ describe("a key", () => {
     const local = { url: exposed.url.replace("0.0.0.0", "127.0.0.1") };
     expect(await find(local, "auth")).toMatchObject({
       status: "fail",
-      summary: "/proxy is open to whoever reaches the address",
+      summary: "/proxy is open to every client that can reach the address",
     });
   });
 });
 
 describe("a web page", () => {
-  test("of an origin that is not listed is found, by its preflight and by its request", async () => {
+  test("A page of an unlisted origin is reported, by its preflight and by its request", async () => {
     const upstream = await startUpstream();
     const gateway = await start({ services: { api: { baseUrl: upstream.url } } });
     const origin = "https://app.example";
@@ -437,13 +448,13 @@ describe("a web page", () => {
     await fetch(`${gateway.url}/status`, { headers: { origin: gateway.url } });
     expect(await find(gateway, "cors")).toMatchObject({
       status: "warn",
-      summary: "a page of https://app.example asked 2 times and may not read the answers",
+      summary: "a page of https://app.example sent 2 requests and may not read the responses",
       evidence: { refusedOrigins: [{ origin, count: 2 }] },
       fix: expect.stringContaining("CORS_ORIGINS"),
     });
   });
 
-  test("of a listed origin is fine, and inventing origins fills no memory", async () => {
+  test("A page of a listed origin is ok, and invented origins do not fill the memory", async () => {
     const gateway = await start({ env: { CORS_ORIGINS: "https://app.example" } });
     await fetch(`${gateway.url}/status`, { headers: { origin: "https://app.example" } });
     expect(await find(gateway, "cors")).toMatchObject({ status: "ok" });
@@ -452,7 +463,7 @@ describe("a web page", () => {
     expect(evidence.refusedOrigins).toHaveLength(20);
   });
 
-  test("of a listed origin, while CORS is off, is told so", async () => {
+  test("A page of a listed origin is reported while CORS is off", async () => {
     const gateway = await start({ env: { CORS_ORIGINS: "https://app.example", CORS_ENABLED: "false" } });
     await fetch(`${gateway.url}/status`, { headers: { origin: "https://app.example" } });
     expect(await find(gateway, "cors")).toMatchObject({ status: "warn", fix: "Set CORS_ENABLED=true." });
@@ -460,7 +471,7 @@ describe("a web page", () => {
 });
 
 describe("the configuration", () => {
-  test("that was broken on the disk is found, while the old one goes on serving", async () => {
+  test("An invalid configuration on disk is reported while the old one is in use", async () => {
     const gateway = await start();
     writeFileSync(join(gateway.directory, "services.json"), '{ "services": { "x": { "baseUrl": 5 } } }');
     expect(await find(gateway, "config")).toMatchObject({
@@ -469,7 +480,7 @@ describe("the configuration", () => {
     });
   });
 
-  test("that was changed and not reloaded is found, by name", async () => {
+  test("A change of the configuration that was not reloaded is reported by name", async () => {
     const gateway = await start();
     writeFileSync(
       join(gateway.directory, "services.json"),
@@ -478,52 +489,52 @@ describe("the configuration", () => {
     writeFileSync(join(gateway.directory, ".env"), "NETWORK_TIMEOUT=1234\n");
     expect(await find(gateway, "config")).toMatchObject({
       status: "warn",
-      summary: "changed since it was read: NETWORK_TIMEOUT, services.new",
+      summary: "changed since the last load: NETWORK_TIMEOUT, services.new",
     });
     await gateway.reload();
     expect(await find(gateway, "config")).toMatchObject({ status: "ok" });
   });
 
-  test("with a key that was changed is told by the name of the variable", async () => {
+  test("A changed key is reported by the name of its variable", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
     writeFileSync(join(gateway.directory, ".env"), "PROXY_API_KEY=another-key-0123456789\n");
     const { summary, evidence } = await find(gateway, "config");
-    expect(summary).toBe("changed since it was read: PROXY_API_KEY");
+    expect(summary).toBe("changed since the last load: PROXY_API_KEY");
     expect(JSON.stringify(evidence)).not.toContain("another-key");
   });
 
-  test("that warned at the start warns here", async () => {
+  test("A warning at the start is reported", async () => {
     expect(await find(await start({ env: { STRICT_TLS: "false" } }), "config")).toMatchObject({
       status: "warn",
       evidence: { warnings: [expect.stringContaining("STRICT_TLS")] },
     });
   });
 
-  test("with a variable that only REST_SECRETS, or a service added at run time, names has no wrong name", async () => {
+  test("A variable that only REST_SECRETS or a service added at run time uses is not misspelled", async () => {
     const upstream = await startUpstream();
     const gateway = await start({ env: { EGRESS_ALLOW_PRIVATE: "true" } });
     const variables = "GITHUB_TOKENS=x-0123456789\nPROXY_APIKEY=z\n";
-    const serveBy = async (text: string) => {
+    const reloadWith = async (text: string) => {
       writeFileSync(join(gateway.directory, ".env"), text);
       expect(await gateway.reload()).toMatchObject({ isDone: true });
     };
     const misspelt = async () =>
       ((await find(gateway, "env-files")).evidence.misspelt as { name: string }[]).map(({ name }) => name);
-    await serveBy(variables);
+    await reloadWith(variables);
     expect(await misspelt()).toEqual(["GITHUB_TOKENS", "PROXY_APIKEY"]);
-    await serveBy(`${variables}REST_SECRETS=GITHUB_TOKENS@${new URL(upstream.url).origin}\n`);
+    await reloadWith(`${variables}REST_SECRETS=GITHUB_TOKENS@${new URL(upstream.url).origin}\n`);
     expect(await misspelt()).toEqual(["PROXY_APIKEY"]);
 
     const config = { baseUrl: upstream.url, auth: { type: "bearer", tokenEnvVar: "GITHUB_TOKENS" } };
     expect((await manage(gateway, "POST", "/services", { key: "added", config })).status).toBe(201);
-    // Named by what was added alone.
-    await serveBy(variables);
+    // Only the added service uses the variable now.
+    await reloadWith(variables);
     expect(await misspelt()).toEqual(["PROXY_APIKEY"]);
     const { environment } = await diagnose(gateway);
     expect(environment.variables).toContainEqual({ name: "GITHUB_TOKENS", origin: ".env" });
   });
 
-  test("with a variable of a wrong name in an env file is found", async () => {
+  test("A misspelled variable in an env file is reported", async () => {
     const gateway = await start();
     writeFileSync(join(gateway.directory, ".env"), "PROXY_APIKEY=x\nNETWORK_TIMEOUTS=1\nGITLAB_TOKEN=x\nMY_OWN=1\n");
     await gateway.reload();
@@ -537,13 +548,13 @@ describe("the configuration", () => {
   });
 });
 
-describe("the folder for state", () => {
+describe("the state directory", () => {
   async function startIn(folder: string) {
     const stores = await openFileStores(folder, isStoredService, isStoredKey);
     return start({ stores: stores as NonNullable<GatewaySetup["stores"]> });
   }
 
-  test("is fine while it takes writes, and is left as it was", async () => {
+  test("A writable state directory is ok and is left unchanged", async () => {
     const folder = mkdtempSync(join(tmpdir(), "byteproxy-state-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const gateway = await startIn(folder);
@@ -552,7 +563,7 @@ describe("the folder for state", () => {
     expect(readdirSync(folder)).toEqual(before);
   });
 
-  test("that is gone, or no folder any more, is found", async () => {
+  test("A state directory that was removed or replaced by a file is reported", async () => {
     const folder = join(mkdtempSync(join(tmpdir(), "byteproxy-state-")), "state");
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     mkdirSync(folder, { mode: 0o700 });
@@ -563,7 +574,7 @@ describe("the folder for state", () => {
     expect(await find(gateway, "data-dir")).toMatchObject({ status: "fail", evidence: { code: "ENOTDIR" } });
   });
 
-  test("that others can write is found", async () => {
+  test("A state directory that other users can write to is reported", async () => {
     const folder = mkdtempSync(join(tmpdir(), "byteproxy-state-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const gateway = await startIn(folder);
@@ -572,11 +583,11 @@ describe("the folder for state", () => {
   });
 });
 
-describe("limits and room", () => {
+describe("limits and load", () => {
   const ask = (gateway: TestGateway, headers: Record<string, string> = {}) =>
     fetch(`${gateway.url}/proxy/api/`, { headers: { "x-api-key": PROXY_KEY, ...headers } });
 
-  test("a limit that is used up is found, with the time to its reset", async () => {
+  test("A limit that is used up is reported with the time until its reset", async () => {
     const upstream = await startUpstream();
     const rateLimit = { maxRequests: 2, windowMs: 60_000 };
     const gateway = await start({ services: { api: { baseUrl: upstream.url, rateLimit } } });
@@ -589,7 +600,7 @@ describe("limits and room", () => {
     });
   });
 
-  test("callers that all share one address are found where it is counted by address", async () => {
+  test("Callers that share one address are reported if requests are counted by address", async () => {
     const upstream = await startUpstream();
     const rateLimit = { maxRequests: 100, windowMs: 60_000, per: "ip" } as const;
     const gateway = await start({ services: { api: { baseUrl: upstream.url, rateLimit } } });
@@ -601,7 +612,7 @@ describe("limits and room", () => {
     });
   });
 
-  test("callers that are told apart are fine", async () => {
+  test("Callers with different addresses are ok", async () => {
     const upstream = await startUpstream();
     const rateLimit = { maxRequests: 100, windowMs: 60_000, per: "ip" } as const;
     const gateway = await start({
@@ -615,7 +626,7 @@ describe("limits and room", () => {
     });
   });
 
-  test("a service without a place left is found, and what was shed is counted", async () => {
+  test("A service at its limit of concurrent requests is reported, and refused requests are counted", async () => {
     const upstream = await startUpstream((req, res) => (req.url === "/hang" ? undefined : res.end()));
     const gateway = await start({ services: { api: { baseUrl: upstream.url, maxConcurrent: 1, timeoutMs: 2_000 } } });
     const hang = new AbortController();
@@ -629,13 +640,13 @@ describe("limits and room", () => {
     const byId = (id: string) => checks.find((check) => check.id === id);
     expect(byId("pool:api")).toMatchObject({
       status: "warn",
-      summary: "all 1 places of api are taken",
+      summary: "api has reached its limit of 1 concurrent request",
       evidence: { inFlight: { current: 1, limit: 1 }, connections: { open: 1, busy: 1 } },
     });
-    expect(byId("pressure")).toMatchObject({ status: "warn", summary: "1 request shed since the start" });
+    expect(byId("pressure")).toMatchObject({ status: "warn", summary: "1 request refused since the start" });
   });
 
-  test("thresholds are told as they are compared with: a reload changes none until the restart", async () => {
+  test("The response shows the thresholds in use: a reload does not change them before a restart", async () => {
     const gateway = await start();
     writeFileSync(join(gateway.directory, ".env"), "PRESSURE_MAX_EVENT_LOOP_DELAY=1234\n");
     expect((await gateway.reload()).isDone).toBe(true);
@@ -643,28 +654,28 @@ describe("limits and room", () => {
     expect(evidence.thresholds).toMatchObject({ PRESSURE_MAX_EVENT_LOOP_DELAY: 250 });
   });
 
-  test("a gauge over its threshold is found, with its value and its variable", async () => {
+  test("A gauge above its threshold is reported with its value and its variable", async () => {
     const gateway = await start({ env: { PRESSURE_MAX_RSS_BYTES: "1" } });
     expect(await find(gateway, "pressure")).toMatchObject({
       status: "fail",
-      summary: expect.stringMatching(/^rssBytes is \d+, beyond PRESSURE_MAX_RSS_BYTES \(1\)$/),
+      summary: expect.stringMatching(/^rssBytes is \d+, above PRESSURE_MAX_RSS_BYTES \(1\)$/),
     });
   });
 });
 
 describe("the version", () => {
-  test("that is old is found where somebody is asked, and only there", async () => {
+  test("An old version is reported if UPDATE_CHECK_URL is set, and no request is sent otherwise", async () => {
     const upstream = await startUpstream((_, res) => res.end('{"version":"99.0.0"}'));
     const env = { UPDATE_CHECK_URL: upstream.url };
     expect(await find(await start({ env }), "update")).toMatchObject({
       status: "warn",
-      summary: expect.stringContaining("99.0.0 is there"),
+      summary: expect.stringContaining("99.0.0 is available"),
     });
     expect(await find(await start(), "update")).toMatchObject({ status: "ok" });
     expect(upstream.requests).toHaveLength(1);
   });
 
-  test("that nobody can tell is told, and nothing waits for it", async () => {
+  test("A failed version check is reported, and the other checks do not wait for it", async () => {
     const env = { UPDATE_CHECK_URL: "http://127.0.0.1:1/" };
     expect(await find(await start({ env }), "update")).toMatchObject({
       status: "warn",

@@ -34,7 +34,7 @@ test("the check `keys` is fine with keys that do what they are for", async () =>
   expect((await ask(gateway, key)).status).toBe(200);
   expect(await check(gateway, "keys")).toMatchObject({
     status: "ok",
-    summary: "1 key in force",
+    summary: "1 active key",
     evidence: { active: 1, expired: 0, revoked: 0, refused: [], limited: [], expiring: [] },
   });
 });
@@ -60,8 +60,8 @@ test("the check `keys` names each key that is refused, and what it lacks", async
   expect(found?.status).toBe("warn");
   for (const words of [
     `lacking (${lacking.id}) lacked api:POST:/x (1 request)`,
-    `elsewhere (${elsewhere.id}) was presented from an address that it is not for (1 request)`,
-    `revoked (${revoked.id}) was revoked and was presented 2 times`,
+    `elsewhere (${elsewhere.id}) was sent from an address that is not in its allowIps (1 request)`,
+    `revoked (${revoked.id}) is revoked and was sent 2 times`,
     `busy (${busy.id}) has used up its own limit`,
     "short (",
   ]) {
@@ -136,7 +136,7 @@ test("the check `auth` knows that an issued key protects the plane, and a key th
   expect((await ask(gateway, key.slice(0, -1))).status).toBe(401);
   expect(await check(gateway, "auth")).toMatchObject({
     status: "warn",
-    summary: "1 request to /proxy came with an issued key that is cut short or mistyped",
+    summary: "1 request to /proxy had an issued key that is truncated or mistyped",
   });
 });
 

@@ -549,7 +549,7 @@ describe("what is seen of it", () => {
     expect(await find()).toMatchObject({
       status: "warn",
       summary: expect.stringMatching(
-        /^it said \d+ times? that it is asked too often; its quota is used up, for \d+ more seconds?$/,
+        /^the upstream refused \d+ requests? as too many; the quota is used up and resets in \d+ seconds?$/,
       ),
       evidence: { tightest: { remaining: 0 } },
     });

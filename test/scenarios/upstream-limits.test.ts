@@ -120,7 +120,7 @@ describe("300 callers of a slow upstream", () => {
     };
     expect(checks.find(({ id }) => id === "pool:slow")).toMatchObject({
       status: "warn",
-      summary: "all 1 connections to slow are busy, with 1 request waiting for one",
+      summary: "the only connection to slow is busy, and 1 request waits for one",
     });
     answerAll();
     await Promise.all(calls);

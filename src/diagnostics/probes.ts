@@ -1,23 +1,28 @@
 /**
- * One look at each upstream, shared by the checks that need it.
- * Invariant: at most so many at the same time, and none is begun or waited for when the time is up.
+ * Probes each upstream once per run, for all checks that need the outcome.
+ * Invariant: a bounded number of probes runs at the same time, and none starts or is waited for after the time limit.
  */
 import { setImmediate } from "node:timers/promises";
 import type { ProbeOutcome } from "../registry/probe-outcome.ts";
-import type { Looks } from "./check.ts";
 
-/** Upstreams looked at side by side. */
-const SIDE_BY_SIDE = 32;
+/** Upstreams that are probed at the same time. */
+const PARALLEL_LIMIT = 32;
 
-/** With less than this left, ms, a look would say more of the hurry than of the upstream. */
+/** A probe with less time than this would fail for lack of time, not because of the upstream. */
 const LEAST_MS = 250;
 
-/** @param withinMs for all of them. */
-export function takeLooks(
+export interface Probes {
+  /** Undefined if the time was up before this upstream was probed. */
+  of(key: string): Promise<ProbeOutcome | undefined>;
+  all(): Promise<readonly ProbeOutcome[]>;
+}
+
+/** @param withinMs time limit for all probes together. */
+export function startProbes(
   keys: readonly string[],
   probe: (key: string, withinMs: number) => Promise<ProbeOutcome>,
   withinMs: number,
-): Looks {
+): Probes {
   const endsAt = performance.now() + withinMs;
   const outcomes = new Map<string, Promise<ProbeOutcome | undefined>>();
   const all = keys.map((key) => {
@@ -30,18 +35,18 @@ export function takeLooks(
     );
     return { key, settle };
   });
-  /** Shared: each look is taken by whoever comes first. */
+  // One iterator, shared by all workers: each upstream is probed once.
   const waiting = all.values();
-  async function takeTurns(): Promise<void> {
+  async function work(): Promise<void> {
     for (const next of waiting) {
       const leftMs = Math.floor(endsAt - performance.now());
-      // Each that is settled sets its checks to work: of thousands that are late, a few at a time.
+      // Each settled outcome starts the checks of its service. The pause spreads the work when thousands are late.
       if (leftMs < LEAST_MS) next.settle(await setImmediate(undefined));
-      // A service that was removed meanwhile is as one that there was no time for.
+      // A service that was removed meanwhile counts as one that there was no time for.
       else next.settle(await probe(next.key, leftMs).catch(() => undefined));
     }
   }
-  for (let turn = 0; turn < SIDE_BY_SIDE; turn++) void takeTurns();
+  for (let worker = 0; worker < PARALLEL_LIMIT; worker++) void work();
   return {
     of: async (key) => outcomes.get(key),
     all: async () => (await Promise.all(outcomes.values())).filter((outcome) => outcome !== undefined),
