@@ -1,4 +1,4 @@
-/** What every server process of the bench does last: listen, print its port, and go when the bench goes. */
+/** Shared by the server processes of the benchmark: each listens, prints its port, and ends with the benchmark. */
 import type { Server } from "node:http";
 
 /** Listens on a free loopback port and prints it as the only line on stdout, which `startServer` waits for. */
@@ -11,13 +11,13 @@ export function announce(server: Server): void {
   exitWithParent();
 }
 
-/** Our stdin is a pipe from the bench: it closes even when the bench is killed, so that no process is left behind. */
+/** stdin is a pipe from the benchmark. It closes even when the benchmark is killed, so that no process remains. */
 export function exitWithParent(): void {
   process.stdin.on("close", () => process.exit(0));
   process.stdin.resume();
 }
 
-/** The origin that a contestant relays to, its only argument. */
+/** The only argument of a contestant: the origin that it relays to. */
 export function originUrl(): string {
   const url = process.argv[2];
   if (url === undefined) throw new Error("usage: <contestant> <origin URL>");

@@ -1,4 +1,4 @@
-/** A gigabyte each way through the gateway: throughput, and that memory stays where it was. */
+/** A gigabyte each way through the gateway: measures the throughput and the growth of memory. */
 import { once } from "node:events";
 import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
@@ -8,24 +8,24 @@ import { residentBytes } from "./process-accounting.ts";
 export const BIG_BODY_BYTES = 2 ** 30;
 const BLOCK = Buffer.alloc(64 * 1024, "x");
 const SAMPLE_MS = 50;
-/** A transfer that takes this long hangs. */
-const PATIENCE_MS = 120_000;
+/** A longer transfer counts as hung. */
+const TRANSFER_TIMEOUT_MS = 120_000;
 
 export interface BigBody {
   readonly bytesPerSecond: number;
-  /** Greatest resident memory while the body ran, above what it was just before, in bytes. */
+  /** Peak of resident memory during the transfer, above its value just before, in bytes. */
   readonly growthBytes: number;
 }
 
 /** Sends 1 GiB; the origin's count must agree. */
 export async function measureUpload(gateway: RunningGateway): Promise<BigBody> {
   return sampled(gateway, async () => {
-    const req = ask(gateway, "POST", "/upload", { "content-length": BIG_BODY_BYTES });
+    const req = send(gateway, "POST", "/upload", { "content-length": BIG_BODY_BYTES });
     let early = false;
     const answered = once(req, "response").finally(() => {
       early = true;
     });
-    // A refusal may come long before the last byte; the loop then stops, and the answer is what is reported.
+    // A refusal may come long before the last byte; then the loop stops, and the refusal is reported.
     answered.catch(() => undefined);
     for (let sent = 0; sent < BIG_BODY_BYTES && !early; sent += BLOCK.length) {
       if (!req.write(BLOCK)) await Promise.race([once(req, "drain"), answered]);
@@ -42,7 +42,7 @@ export async function measureUpload(gateway: RunningGateway): Promise<BigBody> {
 /** Receives 1 GiB and counts it. */
 export async function measureDownload(gateway: RunningGateway): Promise<BigBody> {
   return sampled(gateway, async () => {
-    const req = ask(gateway, "GET", `/download/${BIG_BODY_BYTES}`, {});
+    const req = send(gateway, "GET", `/download/${BIG_BODY_BYTES}`, {});
     req.end();
     const [res] = (await once(req, "response")) as [IncomingMessage];
     let bytes = 0;
@@ -56,7 +56,7 @@ export async function measureDownload(gateway: RunningGateway): Promise<BigBody>
   });
 }
 
-function ask(gateway: RunningGateway, method: string, path: string, headers: Record<string, number>): ClientRequest {
+function send(gateway: RunningGateway, method: string, path: string, headers: Record<string, number>): ClientRequest {
   return request({
     host: "127.0.0.1",
     port: gateway.port,
@@ -64,7 +64,7 @@ function ask(gateway: RunningGateway, method: string, path: string, headers: Rec
     path: `/proxy/origin${path}`,
     headers: { ...headers, authorization: `Bearer ${API_KEY}` },
     agent: false,
-    signal: AbortSignal.timeout(PATIENCE_MS),
+    signal: AbortSignal.timeout(TRANSFER_TIMEOUT_MS),
   });
 }
 

@@ -1,18 +1,18 @@
 /**
- * Turns bench/ into JavaScript in the temporary folder. The contestants could run under tsx, but its loader thread
- * would be counted as their memory and CPU, while the gateway runs as plain `node dist/main.js`.
+ * Compiles bench/ to JavaScript in the temporary folder. Under tsx, the loader thread would count towards the contestants' memory
+ * and CPU, while the gateway runs as plain `node dist/main.js`.
  */
 import { execFileSync } from "node:child_process";
 import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** What the contest runs in processes of their own. */
+/** The files that run in processes of their own. */
 const CONTEST = ["announce", "load", "origin", "contestants/*"];
 
-/** Compiles these files of `<root>/bench`, and what they import, and answers the folder with the results. */
+/** Compiles these files of `<root>/bench`, and their imports. @returns the folder with the results. */
 export function compileBench(root: string, folder: string, names: readonly string[] = CONTEST): string {
   const outDir = join(folder, "bench");
-  // The compiled files find their packages and their module type as they would inside the repository.
+  // The compiled files find the packages and their module type as inside the repository.
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"), "dir");
   writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }));
   const config = join(folder, "tsconfig.json");

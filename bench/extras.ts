@@ -1,4 +1,4 @@
-/** What one number a request does not show: big bodies, open streams, start-up. Our gateway only, each on a fresh one. */
+/** Measurements beyond requests: big bodies, open streams, start-up. Of ByteProxy only, each on a new gateway process. */
 import { type BigBody, measureDownload, measureUpload } from "./big-bodies.ts";
 import { API_KEY, type RunningGateway, startGateway } from "./gateway.ts";
 import { type Processes, stop } from "./processes.ts";
@@ -36,14 +36,14 @@ export async function measureExtras(processes: Processes, root: string, originPo
   };
 }
 
-/** Idle is a gateway that has loaded and compiled what a request needs, not one that was just born. */
+/** Makes the gateway load and compile what a request needs, so that its idle memory is realistic. */
 async function firstRequests(gateway: RunningGateway): Promise<void> {
   for (let i = 0; i < FIRST_REQUESTS; i++) {
-    const answer = await fetch(`http://127.0.0.1:${gateway.port}/proxy/origin/items/42?x=1`, {
+    const response = await fetch(`http://127.0.0.1:${gateway.port}/proxy/origin/items/42?x=1`, {
       headers: { authorization: `Bearer ${API_KEY}` },
     });
-    await answer.arrayBuffer();
-    if (answer.status !== 200) throw new Error(`the gateway answered ${answer.status}`);
+    await response.arrayBuffer();
+    if (response.status !== 200) throw new Error(`the gateway responded with ${response.status}`);
   }
 }
 

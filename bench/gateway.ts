@@ -1,11 +1,11 @@
-/** The gateway as the bench runs it: built, with everything on that step by step costs CPU in production too. */
+/** The built gateway under test, with every step enabled that costs CPU in production. */
 import { closeSync, createReadStream, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { freePort, type Processes, type RunningServer } from "./processes.ts";
 
-/** Made up for the bench: loopback only, never a real key. */
+/** Used on loopback only; not real keys. */
 export const API_KEY = "bench-proxy-key-0123456789abcdef";
 export const ORIGIN_TOKEN = "bench-origin-token-fedcba9876543210";
 const READY_MS = 20_000;
@@ -16,7 +16,7 @@ export interface RunningGateway extends RunningServer {
   readonly logFile: string;
 }
 
-/** Starts `node dist/main.js` in front of the origin and waits until /health answers. */
+/** Starts `node dist/main.js` in front of the origin and waits until /health responds with 200. */
 export async function startGateway(processes: Processes, root: string, originPort: number): Promise<RunningGateway> {
   const port = await freePort();
   const home = join(processes.folder, `gateway-${port}`);
@@ -84,24 +84,25 @@ function isHealthy(port: number): Promise<boolean> {
 }
 
 /**
- * Fails unless the gateway really does what it claims to be measured with: it refuses a caller without the key, puts
- * the credential in place of the key and counts against the rate limit.
+ * Fails unless the gateway really does what the benchmark claims: it refuses a caller without the key, replaces the key by the
+ * credential, and counts the request against the rate limit.
  */
 export async function assertEverythingIsOn(gateway: RunningGateway): Promise<void> {
   const url = `http://127.0.0.1:${gateway.port}/proxy/origin/seen`;
   const refused = await fetch(url);
   await refused.arrayBuffer();
-  if (refused.status !== 401) throw new Error(`the gateway answered ${refused.status} to a request without a key`);
-  const answer = await fetch(url, { headers: { authorization: `Bearer ${API_KEY}` } });
-  const seen = await answer.text();
-  if (answer.status !== 200) throw new Error(`the gateway answered ${answer.status}: ${seen}`);
+  if (refused.status !== 401)
+    throw new Error(`the gateway responded with ${refused.status} to a request without a key`);
+  const response = await fetch(url, { headers: { authorization: `Bearer ${API_KEY}` } });
+  const seen = await response.text();
+  if (response.status !== 200) throw new Error(`the gateway responded with ${response.status}: ${seen}`);
   if (seen !== JSON.stringify({ authorization: `Bearer ${ORIGIN_TOKEN}` })) {
     throw new Error(`the gateway did not inject the credential; the origin saw ${seen}`);
   }
-  if (!answer.headers.has("ratelimit")) throw new Error("the gateway sent no RateLimit field");
+  if (!response.headers.has("ratelimit")) throw new Error("the gateway sent no RateLimit field");
 }
 
-/** Fails unless there is an access line for each of so many requests: a gateway that drops lines is not measured. */
+/** Fails unless there is an access line for each request: a gateway that drops lines is not measured. */
 export async function assertLogged(gateway: RunningGateway, requests: number): Promise<void> {
   // The logger writes in batches; a second is ten of its flush intervals.
   await delay(1000);

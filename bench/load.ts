@@ -1,7 +1,7 @@
 /**
  * The load generator, a process of its own: keep-alive connections with one request in flight each.
- * Raw sockets and one prepared request, because a real HTTP client would take the CPU that the measured one needs.
- * Invariant: anything but a whole 200 answer of the expected size fails the round.
+ * It uses raw sockets and one prepared request, because an HTTP client would take CPU from the measured process.
+ * Invariant: anything but a complete 200 response of the expected size fails the round.
  */
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -10,9 +10,9 @@ import { cpuMicros } from "./process-accounting.ts";
 
 export interface LoadJob {
   readonly port: number;
-  /** The whole request, head and all, as it goes on the wire. */
+  /** The complete request, as sent on the wire. */
   readonly request: string;
-  /** The Content-Length that every answer must have. */
+  /** The Content-Length that every response must have. */
   readonly bodyBytes: number;
   readonly connections: number;
   /** Load before the window opens, not counted. */
@@ -31,21 +31,21 @@ export interface LoadResult {
   readonly p99Ms: number;
 }
 
-export type LoadAnswer =
+export type LoadOutcome =
   | { readonly ok: true; readonly result: LoadResult }
   | { readonly ok: false; readonly why: string };
 
 const END_OF_HEAD = Buffer.from("\r\n\r\n");
 const CONTENT_LENGTH = /\r\ncontent-length: *(\d+)/i;
-/** One bucket a 10 µs, up to 2 s; slower ones count in the last. */
+/** A bucket per 10 µs, up to 2 s; slower responses count in the last one. */
 const BUCKET_MS = 0.01;
 const BUCKETS = 200_000;
-/** How long the last answers of a round may take. */
-const PATIENCE_MS = 5000;
+/** How long the last responses of a round may take. */
+const LAST_RESPONSE_MS = 5000;
 
 interface Connection {
   readonly socket: Socket;
-  /** Waits for the answer to what is in flight and asks no more. */
+  /** Waits for the response in flight and sends no more requests. */
   finish(): Promise<void>;
 }
 
@@ -53,7 +53,7 @@ async function run(job: LoadJob): Promise<LoadResult> {
   const latencies = new Uint32Array(BUCKETS);
   let requests = 0;
   let counting = false;
-  const onAnswer = (ms: number) => {
+  const onResponse = (ms: number) => {
     if (!counting) return;
     requests++;
     latencies[Math.min(BUCKETS - 1, Math.floor(ms / BUCKET_MS))]!++;
@@ -62,11 +62,11 @@ async function run(job: LoadJob): Promise<LoadResult> {
   const failed = new Promise<never>((_resolve, reject) => {
     fail = reject;
   });
-  // A failure between two waits is found by the next one.
+  // A failure between two waits is reported by the next one.
   failed.catch(() => undefined);
   const connections: Connection[] = [];
   try {
-    for (let i = 0; i < job.connections; i++) connections.push(openConnection(job, onAnswer, fail));
+    for (let i = 0; i < job.connections; i++) connections.push(openConnection(job, onResponse, fail));
     await Promise.race([delay(job.leadInMs), failed]);
     const cpuBefore = cpuMicros(job.pid, job.ticksPerSecond);
     const timeBefore = performance.now();
@@ -76,8 +76,8 @@ async function run(job: LoadJob): Promise<LoadResult> {
     const seconds = (performance.now() - timeBefore) / 1000;
     const cpu = cpuMicros(job.pid, job.ticksPerSecond) - cpuBefore;
     const idle = Promise.all(connections.map((connection) => connection.finish()));
-    const late = delay(PATIENCE_MS).then(() => {
-      throw new Error(`a request had no answer after ${PATIENCE_MS} ms`);
+    const late = delay(LAST_RESPONSE_MS).then(() => {
+      throw new Error(`a request had no response after ${LAST_RESPONSE_MS} ms`);
     });
     await Promise.race([idle, late, failed]);
     return {
@@ -92,16 +92,16 @@ async function run(job: LoadJob): Promise<LoadResult> {
   }
 }
 
-/** Asks, waits for the whole answer, asks again, until the socket is destroyed. */
-function openConnection(job: LoadJob, onAnswer: (ms: number) => void, fail: (error: Error) => void): Connection {
+/** Sends a request after each complete response, until the socket is destroyed. */
+function openConnection(job: LoadJob, onResponse: (ms: number) => void, fail: (error: Error) => void): Connection {
   const request = Buffer.from(job.request, "latin1");
   const socket = connect({ port: job.port, host: "127.0.0.1", noDelay: true });
-  let askedAt = 0;
+  let sentAt = 0;
   let onIdle: (() => void) | undefined;
   let head: Buffer | undefined;
   let bodyLeft = -1;
-  const ask = () => {
-    askedAt = performance.now();
+  const send = () => {
+    sentAt = performance.now();
     bodyLeft = -1;
     socket.write(request);
   };
@@ -119,12 +119,12 @@ function openConnection(job: LoadJob, onAnswer: (ms: number) => void, fail: (err
     }
     bodyLeft -= bodyBytes;
     if (bodyLeft > 0) return;
-    if (bodyLeft < 0) return fail(new Error("more bytes than the answer's Content-Length"));
-    onAnswer(performance.now() - askedAt);
-    if (onIdle === undefined) ask();
+    if (bodyLeft < 0) return fail(new Error("more bytes than the Content-Length of the response"));
+    onResponse(performance.now() - sentAt);
+    if (onIdle === undefined) send();
     else onIdle();
   };
-  socket.on("connect", ask);
+  socket.on("connect", send);
   socket.on("data", onData);
   socket.on("error", fail);
   socket.on("close", () => fail(new Error("the connection was closed under load")));
@@ -153,8 +153,10 @@ function percentile(latencies: Uint32Array, rank: number): number {
 
 process.on("message", (job: LoadJob) => {
   run(job)
-    .then((result): LoadAnswer => ({ ok: true, result }))
-    .catch((error: unknown): LoadAnswer => ({ ok: false, why: error instanceof Error ? error.message : String(error) }))
-    .then((answer) => process.send?.(answer));
+    .then((result): LoadOutcome => ({ ok: true, result }))
+    .catch(
+      (error: unknown): LoadOutcome => ({ ok: false, why: error instanceof Error ? error.message : String(error) }),
+    )
+    .then((outcome) => process.send?.(outcome));
 });
 exitWithParent();

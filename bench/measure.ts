@@ -1,11 +1,10 @@
 /**
- * The rounds: every contestant under the same load, in turn, again and again, so that a machine that grows slower or
- * noisier half-way does so for all of them. What counts is the median over rounds, and ratios are taken within a round.
+ * The rounds: each puts every contestant under the same load, one after another, so that a machine that becomes slower or noisier does
+ * so for all of them. The result is the median over rounds; ratios are taken within a round.
  */
-
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import type { LoadAnswer, LoadJob, LoadResult } from "./load.ts";
+import type { LoadJob, LoadOutcome, LoadResult } from "./load.ts";
 import type { ContestantName, Options } from "./options.ts";
 import { peakResidentBytes } from "./process-accounting.ts";
 import type { RunningServer } from "./processes.ts";
@@ -16,13 +15,13 @@ const LEAD_IN_MS = 250;
 export interface Contestant {
   readonly name: ContestantName;
   readonly server: RunningServer;
-  /** Where the origin's item is under this contestant. */
+  /** The path of the origin's item at this contestant. */
   readonly path: string;
 }
 
 export interface Measured {
   readonly name: ContestantName;
-  /** In the order of the rounds: the same index is the same round for all. */
+  /** In the order of the rounds; an index is the same round for all contestants. */
   readonly rounds: readonly LoadResult[];
   readonly peakBytes: number;
 }
@@ -33,7 +32,7 @@ export interface LoadSettings {
   readonly apiKey: string;
 }
 
-/** Warm-up, then the rounds; throws at the first answer that is not the origin's. */
+/** Runs the warm-up, then the rounds. @throws at the first response that is not the origin's. */
 export async function measure(
   contestants: readonly Contestant[],
   load: ChildProcess,
@@ -68,13 +67,13 @@ export async function measure(
   }));
 }
 
-/** Who goes first changes each round: the one behind a hungry neighbour finds warmer or colder caches. */
+/** The order changes each round, because the previous contestant affects the CPU caches. */
 function rotate<T>(items: readonly T[], by: number): T[] {
   const at = by % items.length;
   return [...items.slice(at), ...items.slice(0, at)];
 }
 
-/** What an SDK sends: eight headers, a key, a query. */
+/** A request like that of an SDK: eight headers, a key, a query. */
 function requestText(contestant: Contestant, apiKey: string): string {
   return [
     `GET ${contestant.path} HTTP/1.1`,
@@ -97,12 +96,12 @@ async function runJob(load: ChildProcess, name: string, job: LoadJob): Promise<L
   const answered = once(load, "message", { signal: waiting.signal });
   const ended = once(load, "exit", { signal: waiting.signal });
   load.send(job);
-  // Whichever comes first; the other wait is called off.
-  const [answer] = (await Promise.race([
+  // The first event counts; the other wait is canceled.
+  const [outcome] = (await Promise.race([
     answered,
     ended.then(() => [{ ok: false, why: "the load generator ended" }]),
-  ])) as [LoadAnswer];
+  ])) as [LoadOutcome];
   waiting.abort();
-  if (!answer.ok) throw new Error(`${name} failed under load: ${answer.why}`);
-  return answer.result;
+  if (!outcome.ok) throw new Error(`${name} failed under load: ${outcome.why}`);
+  return outcome.result;
 }

@@ -1,7 +1,7 @@
 /** The command line of `npm run bench`. */
 import { parseArgs } from "node:util";
 
-/** Everything that is measured, in the order of the table. */
+/** All contestants, in the order of the table. */
 export const CONTESTANTS = [
   "gateway",
   "undici",
@@ -17,13 +17,13 @@ export interface Options {
   readonly warmUpSeconds: number;
   readonly only: readonly ContestantName[];
   readonly extras: boolean;
-  /** False for `--quick`, `--only` and `--skip-extras`: their results are not the ones to commit. */
+  /** False for `--quick`, `--only` and `--skip-extras`: such results are not committed. */
   readonly complete: boolean;
 }
 
 export const USAGE = `npm run bench -- [--rounds 9] [--seconds 2] [--quick] [--only ${CONTESTANTS.slice(0, 2).join(",")}] [--skip-extras]`;
 
-/** Throws with what is wrong, for people. */
+/** @throws an Error with a message for the user. */
 export function readOptions(args: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...args],
@@ -49,12 +49,13 @@ export function readOptions(args: readonly string[]): Options {
 
 function positive(name: string, text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new Error(`${name} is a whole number of at least 1, not ${text}`);
+  if (!Number.isInteger(value) || value < 1)
+    throw new Error(`${name} must be a whole number of at least 1, not ${text}`);
   return value;
 }
 
 function contestant(text: string): ContestantName {
   const name = CONTESTANTS.find((known) => known === text.trim());
-  if (name === undefined) throw new Error(`--only knows ${CONTESTANTS.join(", ")}, not ${text}`);
+  if (name === undefined) throw new Error(`--only accepts ${CONTESTANTS.join(", ")}, not ${text}`);
   return name;
 }

@@ -1,6 +1,6 @@
 /**
- * The upstream of the bench: a small JSON answer with the headers a real API sends, and the routes the extras need.
- * It is kept as cheap as node:http allows, because it shares two cores with the one that is measured.
+ * The upstream of the benchmark: a small JSON response with the headers of a real API, and the routes for the extras.
+ * It is as cheap as node:http allows, because it shares two cores with the measured process.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
@@ -35,7 +35,7 @@ const ITEM_HEADERS = {
 const BLOCK = Buffer.alloc(64 * 1024, "x");
 const openStreams = new Set<ServerResponse>();
 const openWebSockets = new Set<Duplex>();
-/** Not checked by those who ask here. */
+/** The clients of the benchmark do not check it. */
 const ACCEPTANCE = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 /** A text frame. */
 const WAKE_FRAME = Buffer.from([0x81, 4, ...Buffer.from("wake")]);
@@ -48,7 +48,7 @@ const server = createServer((req, res) => {
   if (url === "/events") return openStream(res);
   if (url === "/events/wake") return wakeStreams(res);
   if (url === "/websockets/wake") return wakeWebSockets(res);
-  if (url === "/seen") return answer(res, { authorization: req.headers.authorization ?? null });
+  if (url === "/seen") return respond(res, { authorization: req.headers.authorization ?? null });
   res.writeHead(404).end();
 });
 
@@ -61,7 +61,7 @@ server.on("upgrade", (_, socket: Duplex) => {
   socket.write(ACCEPTANCE);
 });
 
-function answer(res: ServerResponse, body: unknown): void {
+function respond(res: ServerResponse, body: unknown): void {
   res.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(body));
 }
 
@@ -70,7 +70,7 @@ function swallow(req: IncomingMessage, res: ServerResponse): void {
   req.on("data", (chunk: Buffer) => {
     bytes += chunk.length;
   });
-  req.on("end", () => answer(res, { bytes }));
+  req.on("end", () => respond(res, { bytes }));
 }
 
 function pour(res: ServerResponse, bytes: number): void {
@@ -94,15 +94,15 @@ function openStream(res: ServerResponse): void {
   res.on("close", () => openStreams.delete(res));
 }
 
-/** One event to every stream: that it arrives is the proof that the stream was still open. */
+/** Sends one event to every stream: its arrival proves that the stream was still open. */
 function wakeStreams(res: ServerResponse): void {
   for (const stream of openStreams) stream.write("data: wake\n\n");
-  answer(res, { open: openStreams.size });
+  respond(res, { open: openStreams.size });
 }
 
 function wakeWebSockets(res: ServerResponse): void {
   for (const socket of openWebSockets) socket.write(WAKE_FRAME);
-  answer(res, { open: openWebSockets.size });
+  respond(res, { open: openWebSockets.size });
 }
 
 announce(server);

@@ -1,10 +1,10 @@
-/** What the operating system says of a process: Linux's /proc, the one honest witness of CPU and memory. */
+/** CPU and memory of a process, as the operating system reports them in Linux's /proc. */
 import { readFileSync } from "node:fs";
 
 /** CPU time in µs that all threads of the process have used, user and system; a tick (1/100 s) is the resolution. */
 export function cpuMicros(pid: number, ticksPerSecond: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  // The second field is the program's name in parentheses and may hold spaces: count from behind it (proc(5)).
+  // The second field is the program's name in parentheses and may contain spaces, so the fields are counted after it (proc(5)).
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return ((Number(fields[11]) + Number(fields[12])) * 1e6) / ticksPerSecond;
 }
@@ -14,7 +14,7 @@ export function residentBytes(pid: number): number {
   return statusBytes(pid, "VmRSS");
 }
 
-/** The most resident memory, in bytes, that the process ever had. */
+/** Peak of the resident memory, in bytes. */
 export function peakResidentBytes(pid: number): number {
   return statusBytes(pid, "VmHWM");
 }

@@ -1,6 +1,6 @@
 /**
- * The processes and the temporary folder of one bench, and their end.
- * Invariant: whatever way the bench ends, what it started is ended by its process id and the folder is gone.
+ * The processes and the temporary folder of one benchmark.
+ * Invariant: however the benchmark ends, its processes are ended by their ids, and the folder is removed.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,11 +9,11 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Time a process has to end by itself after SIGTERM. */
+/** How long a process may take to end after SIGTERM. */
 const GRACE_MS = 5000;
 const START_MS = 20_000;
 
-/** A server process that is measured, and where it listens. */
+/** A measured server process, and its port. */
 export interface RunningServer {
   readonly child: ChildProcess;
   readonly pid: number;
@@ -22,7 +22,7 @@ export interface RunningServer {
 
 export type Processes = ReturnType<typeof createProcesses>;
 
-/** Starts children and remembers them until `close`; Ctrl-C and SIGTERM close too. */
+/** Starts children and ends them in `close`, also after Ctrl-C and SIGTERM. */
 export function createProcesses() {
   const folder = mkdtempSync(join(tmpdir(), "byteproxy-bench-"));
   const children = new Set<ChildProcess>();
@@ -71,7 +71,7 @@ export function createProcesses() {
   return { folder, start, startServer, close };
 }
 
-/** Ends one process: SIGTERM, then SIGKILL when it does not go. */
+/** Ends one process: SIGTERM, then SIGKILL if it does not end. */
 export async function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, "exit");
@@ -81,7 +81,7 @@ export async function stop(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
-/** A loopback port that nobody listened on a moment ago, for a server that cannot tell us which one it took. */
+/** A free loopback port, for a server that cannot report the port that it chose. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -1,4 +1,4 @@
-/** The results as markdown: the tables, the goals, and on what machine. */
+/** The results as Markdown: the machine, the tables and the goals. */
 import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus, release } from "node:os";
 import { BIG_BODY_BYTES, type BigBody } from "./big-bodies.ts";
@@ -9,13 +9,13 @@ import type { ContestantName, Options } from "./options.ts";
 import { type Spread, spreadOf } from "./statistics.ts";
 
 const MIB = 2 ** 20;
-/** Ours divided by theirs, CPU a request: at most this. */
+/** CPU per request of ByteProxy divided by that of the contestant: at most this. */
 const GOALS: Partial<Record<ContestantName, number>> = { undici: 1.35, "http-proxy-3": 0.8 };
 const GROWTH_GOAL_BYTES = 64 * MIB;
 const TITLES: Record<ContestantName, string> = {
-  gateway: "ByteProxy, everything on",
-  undici: "bare undici relay",
-  "http-proxy-3": "bare http-proxy-3, keep-alive agent",
+  gateway: "ByteProxy, all features on",
+  undici: "undici relay",
+  "http-proxy-3": "http-proxy-3, keep-alive agent",
   "fastify-http-proxy": "@fastify/http-proxy",
   "http-proxy-middleware": "http-proxy-middleware, keep-alive agent",
 };
@@ -25,7 +25,7 @@ export interface Results {
   readonly extras: Extras | undefined;
 }
 
-/** The whole page, ending in a line feed. */
+/** The complete page, with a line feed at the end. */
 export function report({ measured, extras }: Results, options: Options, command: string): string {
   const parts = [machine(options, command), table(measured), goals(measured)];
   if (extras !== undefined) parts.push(extrasTable(extras));
@@ -37,7 +37,7 @@ function machine(options: Options, command: string): string {
   return [
     `${new Date().toISOString().slice(0, 10)} · commit ${commit()} · Node ${process.version} · Linux ${release()} · ${cpu}, ${availableParallelism()} cores · \`${command}\``,
     "",
-    `Median of ${options.rounds} interleaved rounds of ${options.seconds} s, with the least and the greatest. The origin, the load`,
+    `Median of ${options.rounds} interleaved rounds of ${options.seconds} s, with minimum and maximum. The origin, the load`,
     "and the measured process share the cores; 32 keep-alive connections, closed loop, so that the latencies are those of a",
     "saturated machine. CPU is the operating system's account of the measured process (user and system, all threads).",
   ].join("\n");
@@ -69,9 +69,9 @@ function table(measured: readonly Measured[]): string {
   ]);
   const header = [
     "",
-    "CPU µs a request",
-    "ours ÷ it",
-    "it ÷ bare undici",
+    "CPU µs per request",
+    "ByteProxy ÷ it",
+    "it ÷ undici relay",
     "requests/s",
     "p50 ms",
     "p99 ms",
@@ -88,7 +88,7 @@ function spreadText({ median, min, max }: Spread, digits: number): string {
   return `${median.toFixed(digits)} (${min.toFixed(digits)}–${max.toFixed(digits)})`;
 }
 
-/** CPU of one by CPU of the other, round by round: what slowed a whole round cancels out. */
+/** CPU of one divided by CPU of the other, round by round: the effect of a slow round cancels out. */
 function ratio(one: Measured, other: Measured): Spread {
   return spreadOf(one.rounds.map((round, i) => round.cpuMicrosPerRequest / other.rounds[i]!.cpuMicrosPerRequest));
 }
@@ -105,7 +105,7 @@ function goals(measured: readonly Measured[]): string {
     const goal = GOALS[other.name];
     if (goal === undefined) return [];
     const { median } = ratio(ours, other);
-    return `- CPU of ours ÷ ${TITLES[other.name]}: **${median.toFixed(2)}**, goal at most ${goal}: ${verdict(median <= goal)}`;
+    return `- CPU of ByteProxy ÷ ${TITLES[other.name]}: **${median.toFixed(2)}**, goal at most ${goal}: ${verdict(median <= goal)}`;
   });
   return lines.join("\n");
 }
@@ -125,7 +125,7 @@ function extrasTable({ upload, download, silent, startUpMs }: Extras): string {
     bigBody("download", download),
     ...silent.map(({ kind, bytesEach, growthBytes, heldMs }) => [
       `${kind.count} ${kind.name}`,
-      `${(bytesEach / 1024).toFixed(0)} KiB each, all open after ${heldMs / 1000} s, ${(growthBytes / MIB).toFixed(1)} MiB more then`,
+      `${(bytesEach / 1024).toFixed(0)} KiB each, all open after ${heldMs / 1000} s, ${(growthBytes / MIB).toFixed(1)} MiB growth meanwhile`,
       "",
     ]),
     ["start-up to /health", `${spreadText(startUpMs, 0)} ms`, ""],

@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: the gateway beside four relays on loopback, in one go. Prints a markdown page; a complete run also
- * writes bench/results/latest.md. Exits 1 when an answer was wrong, never because a number was bad.
+ * `npm run bench`: measures the gateway and four relays on loopback in one run. Prints a Markdown page; a complete run also writes
+ * bench/results/latest.md. Exit code 1 after a wrong response, never because of a slow one.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
@@ -20,10 +20,11 @@ const ITEM = "/items/42?x=1";
 async function main(): Promise<void> {
   const args = process.argv.slice(2);
   const options = readOptions(args);
-  if (!existsSync("/proc/self/stat")) throw new Error("the bench reads CPU and memory from /proc: it needs Linux");
+  if (!existsSync("/proc/self/stat"))
+    throw new Error("the benchmark reads CPU and memory from /proc, so it needs Linux");
   const needsGateway = options.extras || options.only.includes("gateway");
   if (needsGateway && !existsSync(join(root, "dist", "main.js")))
-    throw new Error("no dist/main.js: npm run build first");
+    throw new Error("dist/main.js is missing; run npm run build first");
   const processes = createProcesses();
   try {
     const compiled = compileBench(root, processes.folder);
@@ -64,8 +65,8 @@ async function runContest(
 }
 
 async function originBodyBytes(originPort: number): Promise<number> {
-  const answer = await fetch(`http://127.0.0.1:${originPort}${ITEM}`);
-  return (await answer.arrayBuffer()).byteLength;
+  const response = await fetch(`http://127.0.0.1:${originPort}${ITEM}`);
+  return (await response.arrayBuffer()).byteLength;
 }
 
 function requestsOf(measured: readonly Measured[]): number {
@@ -76,7 +77,7 @@ function requestsOf(measured: readonly Measured[]): number {
 function publish(measured: readonly Measured[], extras: Extras | undefined, options: Options, command: string): void {
   const page = report({ measured, extras }, options, command);
   process.stdout.write(`\n${page}`);
-  // A partial run must not stand where the committed numbers stand; git ignores *.tmp.
+  // A partial run must not replace the committed numbers; git ignores *.tmp.
   const file = join(root, "bench", "results", options.complete ? "latest.md" : "partial.md.tmp");
   writeFileSync(file, page);
 }

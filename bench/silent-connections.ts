@@ -1,22 +1,22 @@
-/** Thousands of connections on which nothing happens: what each costs, that none is dropped, and that waiting costs nothing. */
+/** Thousands of idle connections: measures the memory of each, and that none is dropped or grows. */
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { API_KEY, type RunningGateway } from "./gateway.ts";
 import { residentBytes } from "./process-accounting.ts";
 
 const HOLD_MS = 5000;
-const PATIENCE_MS = 20_000;
-/** Opened at once, not all at once: a listener's queue of half-accepted connections is shorter than a thousand. */
+const TIMEOUT_MS = 20_000;
+/** Connections opened at once: a listener's queue of unaccepted connections is shorter than a thousand. */
 const BATCH = 100;
 
-/** A way of being connected without a word. */
+/** A kind of idle connection. */
 export interface Kind {
   readonly name: string;
   readonly count: number;
   /** Header lines of the request that opens one. */
   readonly request: readonly string[];
   readonly opened: string;
-  /** Route of the origin that speaks once to each, and what is then heard. */
+  /** Route of the origin that sends a message on each of them, and that message. */
   readonly wake: string;
   readonly woken: string;
 }
@@ -45,7 +45,7 @@ export const WEBSOCKETS: Kind = {
 export interface SilentConnections {
   readonly kind: Kind;
   readonly bytesEach: number;
-  /** How much the gateway grew while it held them all. */
+  /** Growth of the gateway while all of them were open. */
   readonly growthBytes: number;
   readonly heldMs: number;
 }
@@ -55,7 +55,7 @@ interface OpenConnection {
   received: string;
 }
 
-/** Opens them, holds them, then has the origin speak once on each: all must hear it. */
+/** Opens them, waits, and then has the origin send a message on each: all must receive it. */
 export async function measureSilent(
   kind: Kind,
   gateway: RunningGateway,
@@ -88,14 +88,14 @@ function openConnection({ request }: Kind, port: number): OpenConnection {
   socket.on("data", (chunk) => {
     connection.received += chunk.toString("latin1");
   });
-  // One that fails is told by what it never received.
+  // A failed connection is noticed because it never received the message.
   socket.on("error", () => undefined);
   socket.write([...request, `Host: 127.0.0.1:${port}`, `Authorization: Bearer ${API_KEY}`, "", ""].join("\r\n"));
   return connection;
 }
 
 async function untilAll(open: readonly OpenConnection[], text: string, what: string): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS;
+  const deadline = performance.now() + TIMEOUT_MS;
   for (;;) {
     const count = open.filter(({ received }) => received.includes(text)).length;
     if (count === open.length) return;

@@ -1,4 +1,4 @@
-/** Medians and spreads: a noisy machine makes means worthless. */
+/** Medians and spreads: on a noisy machine, means are useless. */
 
 export interface Spread {
   readonly median: number;
@@ -6,7 +6,7 @@ export interface Spread {
   readonly max: number;
 }
 
-/** Median, least and greatest of at least one number. */
+/** Median, minimum and maximum of at least one number. */
 export function spreadOf(values: readonly number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b);
   if (sorted.length === 0) throw new Error("no values");

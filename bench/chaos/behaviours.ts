@@ -1,21 +1,21 @@
-/** The ways in which an upstream can be: what it does with a request that it was sent. */
+/** What an upstream does with a request, healthy or not. */
 import type { Socket } from "node:net";
 import { DEADLINE_MS } from "./limits.ts";
 
 /** A request or a WebSocket handshake, with its head read. */
-export interface Asked {
+export interface Received {
   readonly socket: Socket;
   /** What a healthy upstream would send. */
   readonly body: string;
-  /** Answers as a healthy upstream does. */
+  /** Responds as a healthy upstream does. */
   proceed(): void;
-  /** Once the request's body is here; most misbehave before it is. */
+  /** Runs when the request's body has arrived; most behaviours do not wait for it. */
   whenReceived(then: () => void): void;
 }
 
-type Behaviour = (asked: Asked) => void;
+type Behaviour = (received: Received) => void;
 
-/** Longer than the deadline for an answer's headers, and never silent for long. */
+/** Together longer than the deadline for a response's headers, but never silent for long. */
 const SLICES = 30;
 const SLICE_PAUSE_MS = 100;
 const RESET_AFTER_MS = 10;
@@ -24,10 +24,10 @@ const headOf = (framing: string) => `HTTP/1.1 200 OK\r\nContent-Type: text/plain
 const lengthOf = (body: string) => `Content-Length: ${body.length}`;
 const half = (body: string) => body.slice(0, body.length / 2);
 
-/** `resetsOnAccept` is held to by the listener too. */
+/** The listener applies `resetsOnAccept`, too. */
 export const BEHAVIOURS = {
   healthy: ({ proceed }) => proceed(),
-  answersLate: ({ proceed }) => void setTimeout(proceed, 3 * DEADLINE_MS),
+  respondsLate: ({ proceed }) => void setTimeout(proceed, 3 * DEADLINE_MS),
   trickles: ({ socket, body, whenReceived }) =>
     whenReceived(() => {
       socket.write(headOf(lengthOf(body)));
@@ -36,12 +36,12 @@ export const BEHAVIOURS = {
   resetsOnAccept: ({ socket }) => socket.resetAndDestroy(),
   resetsAfterHead: ({ socket, body }) => thenReset(socket, headOf(lengthOf(body))),
   resetsUnframedBody: ({ socket, body }) => thenReset(socket, `${headOf("Connection: close")}${half(body)}`),
-  speaksGarbage: ({ socket }) => socket.end("\x16\x03 this is not HTTP \x00\r\n\r\n"),
+  sendsGarbage: ({ socket }) => socket.end("\x16\x03 this is not HTTP \x00\r\n\r\n"),
   endsInHead: ({ socket }) => socket.end("HTTP/1.1 200 OK\r\nContent-Len"),
   endsInLength: ({ socket, body }) => socket.end(`${headOf(lengthOf(body))}${half(body)}`),
   endsInChunks: ({ socket, body }) => socket.end(`${headOf("Transfer-Encoding: chunked")}${chunk(half(body))}`),
-  /** Says nothing of it, and closes behind each answer: the next request may be on its way already. */
-  closesAfterAnswer: ({ socket, body, whenReceived }) =>
+  /** Closes after each response without announcing it: the next request may already be in transit. */
+  closesAfterResponse: ({ socket, body, whenReceived }) =>
     whenReceived(() => socket.end(`${headOf(lengthOf(body))}${body}`)),
   unavailable: ({ socket }) =>
     socket.end("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"),
@@ -50,7 +50,7 @@ export const BEHAVIOURS = {
 export type BehaviourName = keyof typeof BEHAVIOURS;
 
 function thenReset(socket: Socket, text: string): void {
-  // Behind the bytes, not in their place: a reset throws away what was not read yet.
+  // After a pause, because a reset discards bytes that were not read yet.
   socket.write(text, () => setTimeout(() => socket.resetAndDestroy(), RESET_AFTER_MS));
 }
 

@@ -1,6 +1,6 @@
 /**
- * One fault after another under steady load, and what is left of each.
- * Invariant: whatever is wrong, in an answer, in what the gateway says or in what it goes on holding, is in the failures.
+ * Runs one fault after another under steady load, and compares what the gateway holds before and after.
+ * Invariant: every wrong response, unexpected log line and leaked resource is reported as a failure.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -9,37 +9,37 @@ import { createProcesses, type Processes } from "../processes.ts";
 import type { Fault } from "./fault.ts";
 import { gatewayFaults } from "./gateway-faults.ts";
 import type { GatewayProcess, Holdings } from "./gateway-process.ts";
+import { type FaultResult, runFault } from "./run-fault.ts";
 import { Stage, type StageSetup } from "./stage.ts";
-import { type Struck, strike } from "./strike.ts";
 import { upstreamFaults } from "./upstream-faults.ts";
 
 export const faults: readonly Fault[] = [...upstreamFaults, ...gatewayFaults];
 
 export interface ChaosOptions extends Omit<StageSetup, "compiled"> {
   readonly faults: readonly Fault[];
-  /** Load before the first look at what the gateway holds. */
+  /** Load before the first measurement of what the gateway holds. */
   readonly warmUpMs: number;
-  /** How long each of them lasts. */
+  /** Duration of each fault. */
   readonly faultMs: number;
-  /** How long they are repeated, one after another; 0: once. */
+  /** How long the faults are repeated, one after another; 0: once. */
   readonly soakMs: number;
-  readonly onStruck?: (struck: Struck) => void;
+  readonly onResult?: (result: FaultResult) => void;
 }
 
 export interface Chaos {
-  readonly struck: readonly Struck[];
-  /** What the gateway held before the first fault, under load after each round of them, and after the last; at rest the first and the last. */
+  readonly results: readonly FaultResult[];
+  /** What the gateway held at rest before the first fault, under load after each round, and at rest after the last one. */
   readonly holdings: readonly Holdings[];
   readonly failures: readonly string[];
 }
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-/** So that the first fault finds connections that are in use. */
+/** Load before the first fault, so that it affects open connections. */
 const SETTLED_MS = 300;
 const MIB = 2 ** 20;
-/** Code that was compiled meanwhile, metrics of every outcome, and pools that grew once. */
+/** Room for code compiled meanwhile, metrics of every outcome, and pools that grew once. */
 const HEAP_GROWTH_LIMIT = 12 * MIB;
-/** What the gateway may log as an error: that it could not write, while it could not. */
+/** Errors that the gateway may log: a fault prevents it from writing or opening files. */
 const EXPECTED_ERROR = /could not be|EMFILE|ENOTDIR/;
 
 export async function runChaos(options: ChaosOptions): Promise<Chaos> {
@@ -47,14 +47,14 @@ export async function runChaos(options: ChaosOptions): Promise<Chaos> {
   try {
     const compiled = compileBench(root, processes.folder, ["chaos/upstream", "chaos/switches"]);
     const setup = { ...options, compiled };
-    const shared = options.faults.filter(({ strikesGateway }) => strikesGateway === undefined);
+    const shared = options.faults.filter(({ affectsGateway }) => affectsGateway === undefined);
     const parts = shared.length === 0 ? [] : [await runOnStage(processes, setup, shared)];
     for (const fault of options.faults) {
-      if (fault.strikesGateway === undefined) continue;
+      if (fault.affectsGateway === undefined) continue;
       parts.push(await runOnStage(processes, { ...setup, soakMs: 0 }, [fault]));
     }
     return {
-      struck: parts.flatMap(({ struck }) => struck),
+      results: parts.flatMap(({ results }) => results),
       holdings: parts[0]?.holdings ?? [],
       failures: parts.flatMap(({ failures }) => failures),
     };
@@ -63,14 +63,14 @@ export async function runChaos(options: ChaosOptions): Promise<Chaos> {
   }
 }
 
-/** These faults on one gateway, from its start to its end. */
+/** Runs these faults on one gateway, from its start to its end. */
 async function runOnStage(
   processes: Processes,
   setup: ChaosOptions & StageSetup,
   faultsHere: readonly Fault[],
 ): Promise<Chaos> {
-  const stage = await Stage.open(processes, setup, faultsHere[0]?.strikesGateway?.openFiles);
-  const struck: Struck[] = [];
+  const stage = await Stage.open(processes, setup, faultsHere[0]?.affectsGateway?.openFiles);
+  const results: FaultResult[] = [];
   const holdings: Holdings[] = [];
   const failures: string[] = [];
   try {
@@ -81,9 +81,9 @@ async function runOnStage(
     const until = performance.now() + setup.soakMs;
     do {
       for (const fault of faultsHere) {
-        const one = await strike(stage, fault, setup.faultMs);
-        struck.push(one);
-        setup.onStruck?.(one);
+        const one = await runFault(stage, fault, setup.faultMs);
+        results.push(one);
+        setup.onResult?.(one);
         stage.gateway.assertAlive();
       }
       if (setup.soakMs > 0) holdings.push(await stage.gateway.holdings());
@@ -96,9 +96,9 @@ async function runOnStage(
     failures.push(String(error));
     await stage.stopLoad();
   }
-  failures.unshift(...struck.flatMap(({ fault, failures: own }) => own.map((each) => `${fault.name}: ${each}`)));
-  failures.push(...complaints(stage.gateway));
-  return { struck, holdings, failures };
+  failures.unshift(...results.flatMap(({ fault, failures: own }) => own.map((each) => `${fault.name}: ${each}`)));
+  failures.push(...unexpectedOutput(stage.gateway));
+  return { results, holdings, failures };
 }
 
 async function warmUp(stage: Stage, warmUpMs: number): Promise<void> {
@@ -117,7 +117,7 @@ function growth(holdings: readonly Holdings[]): string[] {
   return failures;
 }
 
-function complaints(gateway: GatewayProcess): string[] {
+function unexpectedOutput(gateway: GatewayProcess): string[] {
   const stderr = gateway.stderr();
   const lines = gateway.errorLines().filter((line) => !EXPECTED_ERROR.test(line));
   const failures = stderr === "" ? [] : [`stderr: ${stderr.slice(0, 500)}`];

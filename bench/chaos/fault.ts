@@ -1,17 +1,17 @@
-/** What a fault consists of. */
+/** The contract of a fault. */
 import type { Stage } from "./stage.ts";
 import type { Outcome } from "./tally.ts";
 
 export interface Fault {
   /** For `--only` and the table: kebab-case. */
   readonly name: string;
-  /** Outcomes that each must be met at least once on the service that is hurt. */
+  /** Each of these outcomes must occur at least once on the affected service. */
   readonly shows: readonly Outcome[];
-  /** Outcomes that may be met besides. */
+  /** These outcomes may occur, too. */
   readonly mayShow?: readonly Outcome[];
-  /** It strikes the gateway itself: it gets one of its own, and the neighbour may meet the same. */
-  readonly strikesGateway?: { readonly openFiles?: number };
-  /** Under load. @throws when the gateway does something wrong that no request shows. */
+  /** It affects the gateway itself: it runs on a gateway of its own, and the neighbour may see the same outcomes. */
+  readonly affectsGateway?: { readonly openFiles?: number };
+  /** Called under load. @throws if the gateway makes an error that no request shows. */
   begin(stage: Stage): Promise<void> | void;
   end(stage: Stage): Promise<void> | void;
 }

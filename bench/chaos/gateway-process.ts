@@ -1,7 +1,4 @@
-/**
- * The gateway that the chaos is about: the built one, as a process of its own, with everything that it says in files.
- * Invariant: what it writes to stderr, and what it logs as an error, is found out by whoever asks.
- */
+/** The built gateway under test, a process of its own. Its stdout and stderr go to files, so that unexpected output is found. */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
@@ -9,11 +6,11 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { residentBytes } from "../process-accounting.ts";
 import { freePort, type Processes } from "../processes.ts";
-import { askOnce } from "./ask-once.ts";
+import { callGateway } from "./call-gateway.ts";
 import type { SwitchOrder, SwitchReport } from "./switches.ts";
 
 const READY_MS = 20_000;
-/** More than a drain with something in flight takes. */
+/** More than a drain with requests in flight takes. */
 const END_MS = 10_000;
 
 export interface GatewaySetup {
@@ -22,11 +19,11 @@ export interface GatewaySetup {
   /** switches.js. */
   readonly switches: string;
   readonly services: unknown;
-  /** Most descriptors that it may have open; the machine's limit when left out. */
+  /** Limit of open descriptors; undefined for the machine's limit. */
   readonly openFiles: number | undefined;
 }
 
-/** What it holds: all of it must come back to what it was. */
+/** Resources of the process. Each must return to its initial value. */
 export interface Holdings {
   readonly heapBytes: number;
   readonly residentBytes: number;
@@ -60,7 +57,7 @@ export class GatewayProcess {
     return join(this.#home, "data");
   }
 
-  /** As `npm start` ends: `exec node dist/main.js`. */
+  /** As `npm start` does in the end: `exec node dist/main.js`. */
   async start(): Promise<void> {
     const { main, switches, openFiles } = this.#setup;
     const limit = openFiles === undefined ? "" : `ulimit -n ${openFiles}; `;
@@ -100,13 +97,13 @@ export class GatewayProcess {
 
   async #isReady(): Promise<boolean> {
     try {
-      return (await askOnce(this.port, "GET", "/health/ready")).status === 200;
+      return (await callGateway(this.port, "GET", "/health/ready")).status === 200;
     } catch {
       return false;
     }
   }
 
-  /** @throws when it has ended by itself. */
+  /** @throws if it has ended by itself. */
   assertAlive(): void {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) throw new Error(this.#howItEnded());
   }
@@ -124,7 +121,7 @@ export class GatewayProcess {
     return `the gateway ended with ${this.#child.exitCode ?? this.#child.signalCode}`;
   }
 
-  async throwSwitch(order: SwitchOrder): Promise<SwitchReport> {
+  async setSwitch(order: SwitchOrder): Promise<SwitchReport> {
     this.assertAlive();
     const report = once(this.#child, "message");
     this.#child.send(order);
@@ -132,13 +129,13 @@ export class GatewayProcess {
   }
 
   async holdings(): Promise<Holdings> {
-    const { heapUsed } = await this.throwSwitch({ kind: "heap" });
+    const { heapUsed } = await this.setSwitch({ kind: "heap" });
     const folder = `/proc/${this.#child.pid}/fd`;
     const open = readdirSync(folder).flatMap((descriptor) => {
       try {
         return [readlinkSync(join(folder, descriptor))];
       } catch {
-        // Closed between the two looks.
+        // Closed between the two calls.
         return [];
       }
     });

@@ -1,17 +1,17 @@
 /**
- * The steady load on one service: an open loop, which asks at its rate however long the answers take.
- * Invariant: every request that was asked ends in one tally; and what a machine that stood still left undone is not made up for at
- * once, so that it has a way back.
+ * The steady load on one service: an open loop, which sends at its rate however long the responses take.
+ * Invariant: every request ends in one tally. After a stall of the machine, missed requests are not all sent at once, so that the
+ * machine can recover.
  */
 import { Agent } from "node:http";
-import { askOf, isPlain } from "./ask.ts";
+import { isPlain, senderOf } from "./send-request.ts";
 import { Tally } from "./tally.ts";
 
 const TICK_MS = 5;
-/** Most of its time that is made up for at once. */
+/** After a stall, at most this much of the missed time is caught up, ms. */
 const CATCH_UP_MS = 50;
 
-interface Asked {
+interface Pending {
   tally: Tally;
 }
 
@@ -20,10 +20,10 @@ export class Load {
   readonly #port: number;
   readonly #perSecond: number;
   readonly #agent = new Agent({ keepAlive: true });
-  readonly #underWay = new Set<Asked>();
+  readonly #pending = new Set<Pending>();
   readonly #timer: NodeJS.Timeout;
-  #askedUntil = performance.now();
-  #asked = 0;
+  #sentUntil = performance.now();
+  #sent = 0;
   #tally = new Tally();
 
   constructor(port: number, serviceKey: string, perSecond: number) {
@@ -33,48 +33,48 @@ export class Load {
     this.#timer = setInterval(() => this.#catchUp(), TICK_MS);
   }
 
-  /** A new tally from now on. @param adopts those that are under way, too: what begins now meets them. */
+  /** Starts a new tally. @param adopts also counts the pending requests: the phase that begins affects them. */
   enterPhase({ adopts }: { adopts: boolean }): Tally {
     const tally = new Tally();
     this.#tally = tally;
     if (adopts) {
-      for (const asked of this.#underWay) {
-        asked.tally.pending--;
-        asked.tally = tally;
+      for (const pending of this.#pending) {
+        pending.tally.pending--;
+        pending.tally = tally;
         tally.pending++;
       }
     }
     return tally;
   }
 
-  /** Asks no more, and waits for the last answers. */
+  /** Sends no more requests, and waits for the pending ones. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    while (this.#underWay.size > 0) await new Promise((resolve) => setTimeout(resolve, TICK_MS));
+    while (this.#pending.size > 0) await new Promise((resolve) => setTimeout(resolve, TICK_MS));
     this.#agent.destroy();
   }
 
   #catchUp(): void {
     const now = performance.now();
     const msEach = 1_000 / this.#perSecond;
-    this.#askedUntil = Math.max(this.#askedUntil, now - Math.max(CATCH_UP_MS, msEach));
-    while (this.#askedUntil + msEach <= now) {
-      this.#askedUntil += msEach;
-      void this.#ask(this.#asked++);
+    this.#sentUntil = Math.max(this.#sentUntil, now - Math.max(CATCH_UP_MS, msEach));
+    while (this.#sentUntil + msEach <= now) {
+      this.#sentUntil += msEach;
+      void this.#send(this.#sent++);
     }
   }
 
-  async #ask(index: number): Promise<void> {
-    const askedAt = performance.now();
-    const asked: Asked = { tally: this.#tally };
+  async #send(index: number): Promise<void> {
+    const sentAt = performance.now();
+    const pending: Pending = { tally: this.#tally };
     this.#tally.pending++;
-    this.#underWay.add(asked);
+    this.#pending.add(pending);
     const id = String(index);
-    const question = { id, port: this.#port, serviceKey: this.serviceKey, agent: this.#agent };
-    const ended = await askOf(index)(question);
-    this.#underWay.delete(asked);
-    asked.tally.pending--;
-    asked.tally.note(id, ended, askedAt);
-    if (isPlain(index)) asked.tally.noteTime(performance.now() - askedAt);
+    const target = { id, port: this.#port, serviceKey: this.serviceKey, agent: this.#agent };
+    const ended = await senderOf(index)(target);
+    this.#pending.delete(pending);
+    pending.tally.pending--;
+    pending.tally.note(id, ended, sentAt);
+    if (isPlain(index)) pending.tally.noteTime(performance.now() - sentAt);
   }
 }

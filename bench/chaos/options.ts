@@ -6,7 +6,7 @@ import type { Fault } from "./fault.ts";
 export interface Options {
   readonly faults: readonly Fault[];
   readonly soakMs: number;
-  /** Requests a second on the hurt service, half as many on its neighbour. */
+  /** Requests a second on the affected service, half as many on its neighbour. */
   readonly perSecond: number;
   readonly json: boolean;
 }
@@ -14,7 +14,7 @@ export interface Options {
 export const USAGE = `npm run chaos -- [--minutes 10] [--rate 200] [--only <fault>,<fault>] [--json]
 faults: ${faults.map(({ name }) => name).join(", ")}`;
 
-/** @throws with what is wrong, for people. */
+/** @throws an Error with a message for the user. */
 export function readOptions(args: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...args],
@@ -28,7 +28,7 @@ export function readOptions(args: readonly string[]): Options {
   return {
     faults: values.only?.split(",").map(faultOf) ?? faults,
     soakMs: values.minutes === undefined ? 0 : positive("--minutes", values.minutes) * 60_000,
-    // What is repeated for long leaves room for others.
+    // A long run leaves CPU for other programs.
     perSecond: positive("--rate", values.rate ?? (values.minutes === undefined ? "200" : "100")),
     json: values.json,
   };
@@ -36,12 +36,12 @@ export function readOptions(args: readonly string[]): Options {
 
 function faultOf(name: string): Fault {
   const fault = faults.find((known) => known.name === name.trim());
-  if (fault === undefined) throw new Error(`no fault is called ${name}`);
+  if (fault === undefined) throw new Error(`there is no fault named ${name}`);
   return fault;
 }
 
 function positive(name: string, text: string): number {
   const value = Number(text);
-  if (!(value > 0)) throw new Error(`${name} is a number above 0, not ${text}`);
+  if (!(value > 0)) throw new Error(`${name} must be a number above 0, not ${text}`);
   return value;
 }

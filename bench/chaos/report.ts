@@ -1,6 +1,6 @@
-/** The rows of the table, and what the gateway held. */
+/** Formats the table of results and what the gateway held. */
 import type { Holdings } from "./gateway-process.ts";
-import type { Struck } from "./strike.ts";
+import type { FaultResult } from "./run-fault.ts";
 import type { Outcome, Tally } from "./tally.ts";
 
 const MIB = 2 ** 20;
@@ -14,24 +14,24 @@ const COLUMNS = [
   "hung or wrong",
   "recovered",
   "neighbour: served",
-  "hurt",
-  "p99",
+  "neighbour: not served",
+  "neighbour: p99",
 ] as const;
-const WIDTHS = [20, 8, 6, 46, 4, 12, 13, 9, 17, 4, 7];
+const WIDTHS = [20, 8, 6, 46, 4, 12, 13, 9, 17, 21, 14];
 
 export function header(): string {
   return `${line([...COLUMNS])}\n|${WIDTHS.map((width) => "-".repeat(width + 2)).join("|")}|`;
 }
 
-export function row({ fault, hurt, neighbour, recoveredMs }: Struck): string {
+export function row({ fault, affected, neighbour, recoveredMs }: FaultResult): string {
   return line([
     fault.name,
-    String(hurt.total),
-    String(hurt.count("served")),
-    refusals(hurt),
-    String(hurt.count("cut")),
-    String(hurt.count("not accepted")),
-    String(hurt.count("hung") + hurt.count("wrong") + hurt.count("dropped")),
+    String(affected.total),
+    String(affected.count("served")),
+    refusals(affected),
+    String(affected.count("cut")),
+    String(affected.count("not accepted")),
+    String(affected.count("hung") + affected.count("wrong") + affected.count("dropped")),
     recoveredMs === undefined ? "no" : `${(recoveredMs / 1_000).toFixed(1)} s`,
     String(neighbour.count("served")),
     String(neighbour.total - neighbour.count("served")),
@@ -48,9 +48,9 @@ function line(cells: readonly string[]): string {
   return `| ${cells.map((cell, column) => cell.padEnd(WIDTHS[column]!)).join(" | ")} |`;
 }
 
-/** Without the prefix: `502 × 3` would not say which. */
+/** Without the prefix, but with the code: a status alone would not show the reason. */
 function refusals({ counts }: Tally): string {
-  const named = [...counts].filter(([outcome]) => /^(refused|relayed|told)/.test(outcome));
+  const named = [...counts].filter(([outcome]) => /^(refused|relayed|closed)/.test(outcome));
   return named.map(([outcome, count]) => `${count} ${short(outcome)}`).join(", ");
 }
 

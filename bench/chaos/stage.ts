@@ -1,5 +1,5 @@
 /**
- * What a fault has before it: a gateway, the upstream that is hurt, its neighbour, and a steady load on both.
+ * The environment of a fault: a gateway, the affected upstream, its neighbour, and a steady load on both.
  * Invariant: the two services share nothing but the gateway.
  */
 import { connect, type Socket } from "node:net";
@@ -17,60 +17,65 @@ export interface StageSetup {
   readonly main: string;
   /** Folder of the compiled bench. */
   readonly compiled: string;
-  /** Requests a second on the hurt service; its neighbour gets half as many. */
+  /** Requests a second on the affected service; its neighbour gets half as many. */
   readonly perSecond: number;
 }
 
-/** Between two looks at what is open; it has settled when both see the same. */
+/** Between two counts of descriptors; the gateway has settled when both are equal. */
 const SETTLE_MS = 250;
-const SETTLE_LOOKS = 40;
+const SETTLE_POLLS = 40;
 
 export class Stage {
   readonly gateway: GatewayProcess;
-  readonly hurt: UpstreamProcess;
+  readonly affected: UpstreamProcess;
   readonly neighbour: UpstreamProcess;
   readonly #perSecond: number;
   readonly #crowd = new Set<Socket>();
-  hurtLoad!: Load;
+  affectedLoad!: Load;
   neighbourLoad!: Load;
 
-  private constructor(gateway: GatewayProcess, hurt: UpstreamProcess, neighbour: UpstreamProcess, perSecond: number) {
+  private constructor(
+    gateway: GatewayProcess,
+    affected: UpstreamProcess,
+    neighbour: UpstreamProcess,
+    perSecond: number,
+  ) {
     this.gateway = gateway;
-    this.hurt = hurt;
+    this.affected = affected;
     this.neighbour = neighbour;
     this.#perSecond = perSecond;
   }
 
-  /** @param openFiles limit of the gateway's descriptors. */
+  /** @param openFiles limits the gateway's descriptors. */
   static async open(
     processes: Processes,
     { main, compiled, perSecond }: StageSetup,
     openFiles?: number,
   ): Promise<Stage> {
     const upstream = () => new UpstreamProcess(processes, join(compiled, "chaos", "upstream.js"));
-    const [hurt, neighbour] = [upstream(), upstream()];
-    await Promise.all([hurt.start(), neighbour.start()]);
+    const [affected, neighbour] = [upstream(), upstream()];
+    await Promise.all([affected.start(), neighbour.start()]);
     const switches = join(compiled, "chaos", "switches.js");
-    const services = servicesOf(hurt.port, neighbour.port);
+    const services = servicesOf(affected.port, neighbour.port);
     const gateway = await GatewayProcess.start(processes, { main, switches, services, openFiles });
-    return new Stage(gateway, hurt, neighbour, perSecond);
+    return new Stage(gateway, affected, neighbour, perSecond);
   }
 
   startLoad(): void {
-    this.hurtLoad = new Load(this.gateway.port, "hurt", this.#perSecond);
+    this.affectedLoad = new Load(this.gateway.port, "affected", this.#perSecond);
     this.neighbourLoad = new Load(this.gateway.port, "neighbour", this.#perSecond / 2);
   }
 
   async stopLoad(): Promise<void> {
-    await Promise.all([this.hurtLoad.stop(), this.neighbourLoad.stop()]);
+    await Promise.all([this.affectedLoad.stop(), this.neighbourLoad.stop()]);
   }
 
-  /** What the gateway holds when nobody asks and no upstream is there; upstreams are new ones afterwards. */
+  /** What the gateway holds without requests and upstreams. The upstreams are started again afterwards. */
   async holdingsAtRest(): Promise<Holdings> {
-    const upstreams = [this.hurt, this.neighbour];
+    const upstreams = [this.affected, this.neighbour];
     await Promise.all(upstreams.map((upstream) => upstream.stop()));
     let before = await this.gateway.holdings();
-    for (let look = 0; look < SETTLE_LOOKS; look++) {
+    for (let poll = 0; poll < SETTLE_POLLS; poll++) {
       await delay(SETTLE_MS);
       const now = await this.gateway.holdings();
       if (now.descriptors === before.descriptors) break;
@@ -80,7 +85,7 @@ export class Stage {
     return this.gateway.holdings();
   }
 
-  /** Connections that send this and never read. */
+  /** Opens connections that send this text and never read. */
   openCrowd(count: number, text: string): void {
     for (let i = 0; i < count; i++) {
       const socket = connect(this.gateway.port, "127.0.0.1", () => socket.write(text));
@@ -89,13 +94,13 @@ export class Stage {
     }
   }
 
-  /** @throws when there was room for all of them. */
-  async untilCrowdIsTurnedAway(): Promise<void> {
-    for (let look = 0; look < SETTLE_LOOKS; look++) {
+  /** @throws if the gateway accepts all of them. */
+  async untilSomeAreRefused(): Promise<void> {
+    for (let poll = 0; poll < SETTLE_POLLS; poll++) {
       if ([...this.#crowd].some(({ destroyed }) => destroyed)) return;
       await delay(SETTLE_MS);
     }
-    throw new Error("the gateway took in the whole crowd");
+    throw new Error("the gateway accepted every connection");
   }
 
   closeCrowd(): void {
@@ -105,19 +110,19 @@ export class Stage {
 
   async close(): Promise<void> {
     await this.gateway.end();
-    await Promise.all([this.hurt.stop(), this.neighbour.stop()]);
+    await Promise.all([this.affected.stop(), this.neighbour.stop()]);
   }
 }
 
-function servicesOf(hurtPort: number, neighbourPort: number): unknown {
+function servicesOf(affectedPort: number, neighbourPort: number): unknown {
   return {
-    hurt: {
-      baseUrl: `http://${TEST_NAME}:${hurtPort}`,
+    affected: {
+      baseUrl: `http://${TEST_NAME}:${affectedPort}`,
       ws: true,
       timeoutMs: DEADLINE_MS,
       connectTimeoutMs: DEADLINE_MS,
       idleTimeoutMs: DEADLINE_MS,
-      // In play, never reached.
+      // Counted, but never reached.
       rateLimit: { maxRequests: 1_000_000_000, windowMs: 60_000 },
       breaker: BREAKER,
     },

@@ -1,6 +1,6 @@
 /**
- * Loaded into the gateway's process before its own code (`--import`): faults of the machine that cannot be made from outside.
- * Invariant: as long as no switch is thrown nothing differs, except that the process can be asked what it holds.
+ * Loaded into the gateway's process before its own code (`--import`): faults of the machine that cannot be caused from outside.
+ * Invariant: until a switch is set, the process behaves as usual, except that it reports its heap.
  */
 import dns, { type LookupOptions } from "node:dns";
 import { syncBuiltinESMExports } from "node:module";
@@ -11,7 +11,7 @@ export type SwitchOrder =
   | { readonly kind: "dns"; readonly fails: boolean }
   | { readonly kind: "heap" };
 export interface SwitchReport {
-  /** Bytes in use, after a collection where it runs with --expose-gc. */
+  /** Bytes in use; after a garbage collection if the process has --expose-gc. */
   readonly heapUsed: number;
 }
 
@@ -49,6 +49,6 @@ process.on("message", (order: SwitchOrder) => {
   const report: SwitchReport = { heapUsed: process.memoryUsage().heapUsed };
   process.send!(report);
 });
-// The gateway ends as it would without us, and when the bench goes.
+// The channel does not keep the gateway alive; the gateway ends with the test.
 process.channel!.unref();
 process.once("disconnect", () => process.exit(1));

@@ -1,42 +1,43 @@
-/** What became of the requests of one phase: counted by outcome, with how long the plain ones took. */
+/** The outcomes of the requests of one phase, and the durations of the plain ones. */
 
 /**
- * What a client can meet. `refused:<code>`: the gateway's own answer; `relayed:<status>`: the upstream's, when it is not a 2xx;
- * `cut`: an answer began and visibly broke off; `not accepted`: nobody took the connection, or it was closed before the request was read;
- * `told 1001`: a WebSocket that was told of the end. Never right: `dropped` (no word, though the upstream had the request), `hung`, `wrong`.
+ * What a client can see. `refused:<code>`: the gateway's own response; `relayed:<status>`: the upstream's, if it is not a 2xx;
+ * `cut`: a response began and was visibly aborted; `not accepted`: the connection was refused, or closed before the request was read;
+ * `closed with 1001`: the gateway closed a WebSocket. Never allowed: `dropped` (no response, although the upstream had the request),
+ * `hung`, `wrong`.
  */
 export type Outcome =
   | "served"
   | `refused:${string}`
   | `relayed:${number}`
   | "cut"
-  | "told 1001"
+  | "closed with 1001"
   | "not accepted"
   | "dropped"
   | "hung"
   | "wrong";
 
-/** One request's end. */
+/** The end of one request. */
 export interface Ended {
   readonly outcome: Outcome;
-  /** What was wrong, for people. */
+  /** A message about what was wrong. */
   readonly detail?: string;
 }
 
-/** Details that are kept of each outcome. */
+/** Details kept per outcome. */
 const DETAILS_LIMIT = 3;
 
 export class Tally {
   readonly startedAt = performance.now();
   readonly counts = new Map<Outcome, number>();
   readonly details = new Map<Outcome, string[]>();
-  /** Numbers of requests that ended without a word: whether the upstream had them is asked later. */
-  readonly wordless: string[] = [];
-  /** Requests that are still under way. */
+  /** Numbers of requests that ended without a response. Whether the upstream received them is checked later. */
+  readonly closedSilently: string[] = [];
+  /** Requests without an outcome so far. */
   pending = 0;
-  /** Served one after another, up to now. */
+  /** Consecutive served requests, up to now. */
   streak = 0;
-  /** When the first of the streak was asked. */
+  /** When the first request of the streak was sent. */
   streakBeganAt = 0;
   readonly #plainMs: number[] = [];
 
@@ -45,15 +46,15 @@ export class Tally {
     this.#plainMs.push(ms);
   }
 
-  note(id: string, { outcome, detail }: Ended, askedAt: number): void {
-    if (outcome === "dropped") this.wordless.push(id);
+  note(id: string, { outcome, detail }: Ended, sentAt: number): void {
+    if (outcome === "dropped") this.closedSilently.push(id);
     this.add(outcome, 1);
     if (outcome !== "served") {
       this.#keep(outcome, `request ${id}${detail === undefined ? "" : `, ${detail}`}`);
       this.streak = 0;
       return;
     }
-    this.streakBeganAt = this.streak === 0 ? askedAt : Math.min(askedAt, this.streakBeganAt);
+    this.streakBeganAt = this.streak === 0 ? sentAt : Math.min(sentAt, this.streakBeganAt);
     this.streak++;
   }
 
@@ -69,7 +70,7 @@ export class Tally {
     return [...this.counts.values()].reduce((sum, count) => sum + count, 0);
   }
 
-  /** ms; 0 when nothing was served. */
+  /** ms; 0 if nothing was served. */
   get p99Ms(): number {
     const sorted = [...this.#plainMs].sort((a, b) => a - b);
     return sorted[Math.floor(sorted.length * 0.99)] ?? 0;

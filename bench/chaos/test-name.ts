@@ -1,2 +1,2 @@
-/** A name that stands for 127.0.0.1 in the gateway that is tested, as long as its name server is meant to work. */
+/** A host name that resolves to 127.0.0.1 in the gateway under test, unless a fault makes its name server fail. */
 export const TEST_NAME = "upstream.chaos.test";

@@ -1,4 +1,4 @@
-/** What an upstream can do to us: another one is an entry here, and a behaviour in behaviours.ts where it needs a new one. */
+/** Faults of an upstream. A new one is an entry here and, if needed, a behaviour in behaviours.ts. */
 import type { BehaviourName } from "./behaviours.ts";
 import type { Fault } from "./fault.ts";
 import type { Outcome } from "./tally.ts";
@@ -12,46 +12,46 @@ export const upstreamFaults: readonly Fault[] = [
     name: "killed",
     shows: [UNREACHABLE],
     mayShow: ["cut"],
-    begin: ({ hurt }) => hurt.kill(),
-    end: ({ hurt }) => hurt.start(),
+    begin: ({ affected }) => affected.kill(),
+    end: ({ affected }) => affected.start(),
   },
   {
     name: "frozen",
     shows: [TIMEOUT],
-    // A WebSocket that was open has been silent for its `idleTimeoutMs`.
-    mayShow: ["cut", "told 1001"],
-    begin: ({ hurt }) => hurt.freeze(),
-    end: ({ hurt }) => hurt.thaw(),
+    // An open WebSocket was silent for its `idleTimeoutMs`.
+    mayShow: ["cut", "closed with 1001"],
+    begin: ({ affected }) => affected.freeze(),
+    end: ({ affected }) => affected.thaw(),
   },
-  behaving("late", "answersLate", [TIMEOUT]),
-  // Slower than the deadline for the headers, but never silent.
+  behaving("late", "respondsLate", [TIMEOUT]),
+  // Slower than the deadline for the headers, but never silent for long.
   behaving("trickling", "trickles", ["served"]),
   behaving("reset-on-accept", "resetsOnAccept", [UNREACHABLE]),
   behaving("reset-after-head", "resetsAfterHead", ["cut"], [UNREACHABLE]),
   behaving("reset-without-length", "resetsUnframedBody", ["cut"], [UNREACHABLE]),
-  behaving("garbage", "speaksGarbage", [MALFORMED]),
+  behaving("garbage", "sendsGarbage", [MALFORMED]),
   behaving("cut-in-head", "endsInHead", [UNREACHABLE]),
   behaving("cut-in-length", "endsInLength", ["cut"], [UNREACHABLE]),
   behaving("cut-in-chunks", "endsInChunks", ["cut"], [UNREACHABLE]),
-  // A POST may be on its way when the connection closes, and must not go twice.
-  behaving("closing", "closesAfterAnswer", ["served"], [UNREACHABLE]),
+  // A POST may be in transit when the connection closes, and must not be sent twice.
+  behaving("closing", "closesAfterResponse", ["served"], [UNREACHABLE]),
   behaving("unavailable", "unavailable", ["relayed:503"], [UNREACHABLE]),
   {
     name: "name-gone",
     shows: [UNREACHABLE],
-    begin: async ({ gateway, hurt }) => {
-      await gateway.throwSwitch({ kind: "dns", fails: true });
-      // A name is asked for with each new connection.
-      await hurt.behave("closesAfterAnswer");
+    begin: async ({ gateway, affected }) => {
+      await gateway.setSwitch({ kind: "dns", fails: true });
+      // The name is resolved for each new connection.
+      await affected.behave("closesAfterResponse");
     },
-    end: async ({ gateway, hurt }) => {
-      await hurt.behave("healthy");
-      await gateway.throwSwitch({ kind: "dns", fails: false });
+    end: async ({ gateway, affected }) => {
+      await affected.behave("healthy");
+      await gateway.setSwitch({ kind: "dns", fails: false });
     },
   },
 ];
 
-/** A fault that is nothing but a behaviour. */
+/** A fault that consists of a behaviour only. */
 function behaving(
   name: string,
   behaviour: BehaviourName,
@@ -62,7 +62,7 @@ function behaving(
     name,
     shows,
     mayShow,
-    begin: ({ hurt }) => hurt.behave(behaviour),
-    end: ({ hurt }) => hurt.behave("healthy"),
+    begin: ({ affected }) => affected.behave(behaviour),
+    end: ({ affected }) => affected.behave("healthy"),
   };
 }

@@ -1,4 +1,4 @@
-/** An upstream as the bench holds it: started, killed, stopped, told how to behave. */
+/** Controls an upstream process: starts, kills and freezes it, and sets its behaviour. */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { type Processes, stop } from "../processes.ts";
@@ -20,7 +20,7 @@ export class UpstreamProcess {
     return this.#port;
   }
 
-  /** On the port that it had before. */
+  /** On the same port as before. */
   async start(): Promise<void> {
     const options = { stdio: ["ignore", "inherit", "inherit", "ipc"] as const };
     this.#child = this.#processes.start([this.#file, String(this.#port)], { stdio: [...options.stdio] });
@@ -32,13 +32,13 @@ export class UpstreamProcess {
     await this.#order({ kind: "behave", as });
   }
 
-  /** Which of these requests reached it. */
+  /** The requests of these that reached it. */
   async seen(ids: readonly string[]): Promise<readonly string[]> {
     const report = await this.#order({ kind: "seen", ids });
     return report.kind === "seen" ? report.ids : [];
   }
 
-  /** At once, as a crash would. */
+  /** At once, like a crash. */
   async kill(): Promise<void> {
     const gone = once(this.#child, "exit");
     this.#child.kill("SIGKILL");

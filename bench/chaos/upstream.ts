@@ -1,12 +1,13 @@
 /**
- * An upstream that can be told to misbehave: a process of its own, so that it can be killed and stopped.
- * Its argument is the port, 0 for a free one; it reports that, is told its behaviour, and is asked what reached it, over the IPC channel.
+ * An upstream that misbehaves on command: a process of its own, so that it can be killed and frozen.
+ * Its argument is the port, 0 for a free one. Over the IPC channel it reports the port and the requests that reached it, and receives
+ * its behaviour.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { WebSocketServer } from "ws";
 import { BEHAVIOURS, type BehaviourName } from "./behaviours.ts";
-import { answerTo, eventsOf, idOf, uploadOf } from "./contents.ts";
+import { eventsOf, idOf, responseTo, uploadOf } from "./contents.ts";
 
 export type UpstreamOrder =
   | { readonly kind: "behave"; readonly as: BehaviourName }
@@ -17,9 +18,9 @@ export type UpstreamReport =
   | { readonly kind: "seen"; readonly ids: readonly string[] };
 
 const EVENT_PAUSE_MS = 20;
-/** More than all buffers on the way hold. */
+/** More than all buffers in between hold. */
 const BIG_BODY = Buffer.alloc(16 * 2 ** 20, "x");
-/** Older ones are nobody's question any more. */
+/** Older requests are not asked for any more. */
 const SEEN_LIMIT = 50_000;
 
 let behaviour: BehaviourName = "healthy";
@@ -28,9 +29,9 @@ const webSockets = new WebSocketServer({ noServer: true });
 
 const server = createServer((req, res) => {
   note(req);
-  const body = answerTo(req.url!);
+  const body = responseTo(req.url!);
   const whenReceived = (then: () => void) => void req.resume().once("end", then);
-  BEHAVIOURS[behaviour]({ socket: req.socket, body, proceed: () => answer(req, res), whenReceived });
+  BEHAVIOURS[behaviour]({ socket: req.socket, body, proceed: () => respond(req, res), whenReceived });
 });
 server.on("connection", (socket: Socket) => {
   socket.on("error", () => socket.destroy());
@@ -49,16 +50,16 @@ server.listen(Number(process.argv[2]), "127.0.0.1", () => {
   report({ kind: "listening", port: (server.address() as AddressInfo).port });
 });
 
-function answer(req: IncomingMessage, res: ServerResponse): void {
+function respond(req: IncomingMessage, res: ServerResponse): void {
   const id = idOf(req.url!);
   if (req.url!.startsWith("/events/")) return stream(res, eventsOf(id));
   if (req.url!.startsWith("/big/")) return void res.end(BIG_BODY);
-  if (req.method === "GET") return void res.end(answerTo(req.url!));
+  if (req.method === "GET") return void res.end(responseTo(req.url!));
   let upload = "";
   req.on("data", (text: Buffer) => {
     upload += text.toString("latin1");
   });
-  req.on("end", () => res.writeHead(upload === uploadOf(id) ? 200 : 400).end(answerTo(req.url!)));
+  req.on("end", () => res.writeHead(upload === uploadOf(id) ? 200 : 400).end(responseTo(req.url!)));
 }
 
 function stream(res: ServerResponse, events: string[]): void {

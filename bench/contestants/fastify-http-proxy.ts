@@ -1,4 +1,4 @@
-/** @fastify/http-proxy as its README has it, without a logger. */
+/** @fastify/http-proxy as in its README, without a logger. */
 import fastifyHttpProxy from "@fastify/http-proxy";
 import { fastify } from "fastify";
 import { announce, originUrl } from "../announce.ts";

@@ -1,4 +1,4 @@
-/** http-proxy-3 with nothing but a keep-alive agent: without one it opens a connection a request. */
+/** http-proxy-3 with a keep-alive agent only: without one it opens a connection per request. */
 import { Agent, createServer, ServerResponse } from "node:http";
 import httpProxy from "http-proxy-3";
 import { announce, originUrl } from "../announce.ts";

@@ -1,4 +1,4 @@
-/** http-proxy-middleware on a bare server, with a keep-alive agent as http-proxy-3 has it. */
+/** http-proxy-middleware on a bare server, with a keep-alive agent like that of http-proxy-3. */
 import { Agent, createServer } from "node:http";
 import { createProxyMiddleware } from "http-proxy-middleware";
 import { announce, originUrl } from "../announce.ts";

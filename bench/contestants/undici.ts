@@ -1,4 +1,4 @@
-/** The floor: bytes and headers over undici's dispatch with back-pressure, and nothing else. */
+/** The lower bound: relays headers and bytes with undici's dispatch and back-pressure, and nothing else. */
 import { createServer } from "node:http";
 import { Pool } from "undici";
 import { announce, originUrl } from "../announce.ts";

@@ -1,11 +1,11 @@
 /**
- * Discord as it documents itself (docs.discord.com/developers/topics/rate-limits): buckets by route and channel or guild, fifty
- * requests a second over all of them, and a ban for ten thousand refusals in ten minutes. How much a bucket holds is told by its
- * answers only; five in five seconds and ten in ten are usual.
+ * Discord's documented limits (docs.discord.com/developers/topics/rate-limits): buckets by route and channel or guild, fifty
+ * requests a second over all of them, and a ban after ten thousand refusals in ten minutes. Only responses show the size of a bucket;
+ * five in five seconds and ten in ten are usual.
  */
 import { discordRules } from "../../src/data-plane/quota/discord.ts";
 import { FixedWindow, SlidingLog } from "./limiter.ts";
-import type { Scenario, SimulatedAnswer, SimulatedRequest, SimulatedUpstream, Stream } from "./scenario.ts";
+import type { Scenario, SimulatedRequest, SimulatedResponse, SimulatedUpstream, Stream } from "./scenario.ts";
 
 const CHANNELS = 40;
 const GUILDS = 2;
@@ -21,7 +21,7 @@ class Discord implements SimulatedUpstream {
     return Math.max(this.#global.freeAt(1, now), this.#bucketOf(path).freeAt(1, now));
   }
 
-  arrive({ path }: SimulatedRequest, now: number): SimulatedAnswer {
+  arrive({ path }: SimulatedRequest, now: number): SimulatedResponse {
     if (now < this.#bannedUntil) return { status: 403, isRefusal: true, headers: {} };
     const bucket = this.#bucketOf(path);
     const globalAt = this.#global.freeAt(1, now);
@@ -67,7 +67,7 @@ const globalHeaders = (resetMs: number) => ({
   "retry-after": String(Math.ceil(resetMs / 1_000)),
 });
 
-/** @param times as much as the others. */
+/** @param times as many requests as the other callers. */
 function streamsOf(callerId: string, times: number): Stream[] {
   const channels = Array.from({ length: CHANNELS }, (_, i) => `/channels/${1_000_000 + i}/messages`);
   const guilds = Array.from({ length: GUILDS }, (_, i) => `/guilds/${2_000_000 + i}/members`);

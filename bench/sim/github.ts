@@ -1,11 +1,11 @@
 /**
- * GitHub as it documents itself (docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api): 5,000 requests an hour and
- * 30 searches a minute, each in windows that begin with their first request; and the secondary limits, which no header tells: a
- * hundred at once, 900 points a minute with five for a change, and content 80 times a minute and 500 times an hour.
+ * GitHub's documented limits (docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api): 5,000 requests an hour and
+ * 30 searches a minute, each in windows that begin with their first request; and the secondary limits, which no header reports: a
+ * hundred requests at once, 900 points a minute with five for a change, and content 80 times a minute and 500 times an hour.
  */
 import { githubRules } from "../../src/data-plane/quota/github.ts";
 import { FixedWindow, freeOf, type Limiter, SlidingLog, takeOf } from "./limiter.ts";
-import type { Scenario, SimulatedAnswer, SimulatedRequest, SimulatedUpstream, Stream } from "./scenario.ts";
+import type { Scenario, SimulatedRequest, SimulatedResponse, SimulatedUpstream, Stream } from "./scenario.ts";
 
 const HOUR_MS = 3_600_000;
 const MINUTE_MS = 60_000;
@@ -24,7 +24,7 @@ class GitHub implements SimulatedUpstream {
     return freeOf([...this.#secondary(request), [this.#primary[resourceOf(request)], 1]], now);
   }
 
-  arrive(request: SimulatedRequest, now: number): SimulatedAnswer {
+  arrive(request: SimulatedRequest, now: number): SimulatedResponse {
     this.#concurrent++;
     const resource = resourceOf(request);
     const window = this.#primary[resource];
@@ -66,7 +66,7 @@ const READ = { method: "GET", path: "/repos/o/r/issues" };
 const SEARCH = { method: "GET", path: "/search/issues" };
 const COMMENT = { method: "POST", path: "/repos/o/r/issues/1/comments" };
 
-/** @param times as much as the others. */
+/** @param times as many requests as the other callers. */
 function streamsOf(callerId: string, times: number): Stream[] {
   return [
     { callerId, kind: "core", request: READ, burst: [5 * times, 15 * times], pauseMs: [0, 3_000] },

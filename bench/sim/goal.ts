@@ -1,4 +1,4 @@
-/** What a scenario has to come to in hold, and whether it did. */
+/** The goals of a scenario in hold mode, and whether they are met. */
 import { discord } from "./discord.ts";
 import { github } from "./github.ts";
 import type { Scenario } from "./scenario.ts";
@@ -8,9 +8,9 @@ import { openAi, shopify } from "./token-buckets.ts";
 
 export const scenarios: readonly Scenario[] = [github, discord, openAi, shopify];
 
-/** Of what the rules allow. */
+/** Share of what the rules allow. */
 const LEAST_THROUGHPUT = 0.95;
-/** Above an equal part, for bursts that begin and end in the middle of a round. */
+/** Tolerated above an equal share, for bursts that begin and end in the middle of a round. */
 const FAIR_TOLERANCE = 0.02;
 
 export interface Judged {
@@ -18,23 +18,26 @@ export interface Judged {
   readonly off: Tallied;
   readonly hold: Tallied;
   readonly ideal: Tallied;
-  /** What was missed, in words; empty when nothing was. */
+  /** Messages; empty if every goal was met. */
   readonly missed: readonly string[];
 }
 
-/** @param durationMs less than the scenario's for a shorter look. */
+/** @param durationMs shorter than the scenario's for a quick check. */
 export async function judge(scenario: Scenario, durationMs = scenario.durationMs): Promise<Judged> {
   const off = await simulate(scenario, "off", durationMs);
   const hold = await simulate(scenario, "hold", durationMs);
   const ideal = await simulate(scenario, "ideal", durationMs);
   const missed: string[] = [];
-  if (hold.refusals > 0) missed.push(`${hold.refusals} refusals upstream`);
+  if (hold.refusals > 0) missed.push(`the upstream refused ${hold.refusals} requests`);
   const throughput = hold.served / ideal.served;
-  if (throughput < LEAST_THROUGHPUT) missed.push(`${(throughput * 100).toFixed(1)}% of what the rules allow`);
+  if (throughput < LEAST_THROUGHPUT)
+    missed.push(`only ${(throughput * 100).toFixed(1)}% of what the rules allow was served`);
   const fairShare = fairShareOf(scenario);
-  if (hold.contested === 0) missed.push("nobody ever waited beside all the others");
-  if (hold.heavyShare > fairShare + FAIR_TOLERANCE) missed.push(`the heavy caller gets ${hold.heavyShare.toFixed(3)}`);
-  if (hold.stolenTurns > 0) missed.push(`${hold.stolenTurns} turns that were somebody else's`);
+  if (hold.contested === 0) missed.push("at no time did all callers wait");
+  if (hold.heavyShare > fairShare + FAIR_TOLERANCE)
+    missed.push(`the heavy caller has a share of ${hold.heavyShare.toFixed(3)}`);
+  if (hold.unfairTurns > 0)
+    missed.push(`the heavy caller was served before another one's turn ${hold.unfairTurns} times`);
   return { scenario, off, hold, ideal, missed };
 }
 

@@ -1,15 +1,15 @@
 /**
- * How upstreams count, exactly: they enforce, and know nothing of the gateway. Times are ms since the epoch.
- * Invariant: `take` after `freeAt` said now never exceeds the limit.
+ * The exact limiters of the simulated upstreams, independent of the gateway. Times are ms since the epoch.
+ * Invariant: `take` never exceeds the limit if `freeAt` returned now.
  */
 
 export interface Limiter {
-  /** When so many points are there, at the earliest; now when they are. */
+  /** The earliest time at which the points are free; now if they already are. */
   freeAt(points: number, now: number): number;
   take(points: number, now: number): void;
 }
 
-/** All of it again at once, in windows that begin with their first request, or at whole seconds. */
+/** Restores the whole limit at once, in windows that begin with their first request, or at whole seconds. */
 export class FixedWindow implements Limiter {
   readonly limit: number;
   readonly #windowMs: number;
@@ -17,7 +17,7 @@ export class FixedWindow implements Limiter {
   endsAt = 0;
   #used = 0;
 
-  /** @param stepMs a window begins at a multiple of it. */
+  /** @param stepMs a window begins at a multiple of this. */
   constructor(limit: number, windowMs: number, stepMs = 1) {
     this.limit = limit;
     this.#windowMs = windowMs;
@@ -41,7 +41,7 @@ export class FixedWindow implements Limiter {
   }
 }
 
-/** So many in any stretch of time: the strictest reading of "so many a minute". */
+/** At most `limit` in any stretch of time: the strictest reading of "per minute". */
 export class SlidingLog implements Limiter {
   readonly limit: number;
   readonly #windowMs: number;
@@ -77,7 +77,7 @@ export class SlidingLog implements Limiter {
   }
 }
 
-/** Fills up evenly, to its limit. */
+/** Refills evenly, up to its limit. */
 export class TokenBucket implements Limiter {
   readonly limit: number;
   readonly pointMs: number;
@@ -96,7 +96,7 @@ export class TokenBucket implements Limiter {
 
   freeAt(points: number, now: number): number {
     const missing = points - this.levelAt(now);
-    // A millionth is not worth a wait: numbers with decimals do not add up exactly.
+    // Ignores a millionth, because floating-point sums are not exact.
     return missing <= 1e-6 ? now : Math.ceil(now + missing * this.pointMs);
   }
 
@@ -106,7 +106,7 @@ export class TokenBucket implements Limiter {
   }
 }
 
-/** Several limits that hold together. */
+/** When several limits allow the points at the same time. */
 export function freeOf(parts: readonly (readonly [limiter: Limiter, points: number])[], now: number): number {
   return Math.max(now, ...parts.map(([limiter, points]) => (points === 0 ? now : limiter.freeAt(points, now))));
 }

@@ -1,4 +1,4 @@
-/** Chance that is the same in each run. */
+/** Pseudo-random numbers, the same in each run. */
 
 export class Random {
   #state: number;
@@ -20,7 +20,7 @@ export class Random {
     return least + (most - least) * this.next();
   }
 
-  /** A whole number, both ends included. */
+  /** A whole number; both ends are included. */
   whole(least: number, most: number): number {
     return Math.floor(this.between(least, most + 1));
   }

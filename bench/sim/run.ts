@@ -1,18 +1,18 @@
-/** `npm run sim`: what upstreams refuse with the ledger off and in hold, over hours that take seconds. Exit code 1 where a goal is missed. */
+/** `npm run sim`: what upstreams refuse without the quota and in hold mode. Simulated hours take seconds. Exit code 1 if a goal is missed. */
 import { fairShareOf, type Judged, judge, scenarios } from "./goal.ts";
 import type { Tallied } from "./tally.ts";
 
 const COLUMNS = [
   "scenario",
-  "ledger",
-  "refused upstream",
+  "quota mode",
+  "refused by upstream",
   "served",
-  "of allowed",
+  "share of allowed",
   "wait p50",
   "wait p99",
   "heavy caller's share",
-  "Jain",
-  "stolen turns",
+  "Jain's index",
+  "unfair turns",
 ];
 
 const judged: Judged[] = [];
@@ -21,13 +21,14 @@ for (const scenario of scenarios) judged.push(await judge(scenario));
 const rows = judged.flatMap((each) => [rowOf(each, "off"), rowOf(each, "hold")]);
 console.log(table([COLUMNS, ...rows]));
 console.log(
-  "\nThe share and Jain's index are of what was served while every caller waited for the same kind; `allowed` is what one serves who\n" +
-    "knows all limits and the upstream's clock, without a network. Network: 20 to 120 ms each way. A turn is stolen when the heavy caller\n" +
-    "has two while somebody who waits for the same all that time has none.\n",
+  "\nshare of allowed: of the requests that a client would be served that knows all limits and the upstream's clock, without a network.\n" +
+    "heavy caller's share, Jain's index: of the requests served while every caller waited for the same kind of request.\n" +
+    "unfair turns: the heavy caller was served twice while another caller, waiting for the same kind all the time, was not served.\n" +
+    "Network: 20 to 120 ms each way.\n",
 );
 for (const { scenario, missed } of judged) {
   console.log(
-    `${missed.length === 0 ? "met   " : "MISSED"}  ${scenario.name}${missed.map((each) => `; ${each}`).join("")}`,
+    `${missed.length === 0 ? "goals met   " : "GOALS MISSED"}  ${scenario.name}${missed.map((each) => `; ${each}`).join("")}`,
   );
 }
 if (judged.some(({ missed }) => missed.length > 0)) process.exitCode = 1;
@@ -44,7 +45,7 @@ function rowOf({ scenario, ideal, ...modes }: Judged, mode: "off" | "hold"): str
     seconds(tallied.waitP99Ms),
     `${percent(tallied.heavyShare)} (fair ${percent(fairShareOf(scenario))})`,
     tallied.jain.toFixed(3),
-    String(tallied.stolenTurns),
+    String(tallied.unfairTurns),
   ];
 }
 

@@ -1,4 +1,4 @@
-/** What a scenario consists of: an upstream that enforces its limits, and callers who want more than it allows. */
+/** A scenario: an upstream that enforces its limits, and callers that send more than it allows. */
 import type { ResponseHeaders } from "../../src/data-plane/quota/read-quota.ts";
 import type { QuotaRules } from "../../src/data-plane/quota/rules.ts";
 
@@ -7,7 +7,7 @@ export interface SimulatedRequest {
   readonly path: string;
 }
 
-export interface SimulatedAnswer {
+export interface SimulatedResponse {
   readonly status: number;
   readonly headers: ResponseHeaders;
   /** A limit was exceeded. */
@@ -15,17 +15,17 @@ export interface SimulatedAnswer {
 }
 
 export interface SimulatedUpstream {
-  /** When the limits allow the request, for one who knows them; ms since the epoch. */
+  /** When the limits allow the request, ms since the epoch. Only the ideal client uses it. */
   freeAt(request: SimulatedRequest, now: number): number;
-  arrive(request: SimulatedRequest, now: number): SimulatedAnswer;
-  /** The answer has left. */
+  arrive(request: SimulatedRequest, now: number): SimulatedResponse;
+  /** The response has left the upstream. */
   leave(request: SimulatedRequest): void;
 }
 
-/** One stream of requests of a caller: the next burst follows when all of one is served, after a pause. */
+/** A caller's stream of requests: a burst, and after all of it was served and a pause, the next one. */
 export interface Stream {
   readonly callerId: string;
-  /** Requests of one kind are allowed together. */
+  /** Requests of one kind share a limit. */
   readonly kind: string;
   readonly request: SimulatedRequest;
   readonly burst: readonly [least: number, most: number];
@@ -36,12 +36,12 @@ export interface Scenario {
   readonly name: string;
   readonly rules: QuotaRules;
   readonly durationMs: number;
-  /** Of the one who asks ten times more than each of the others. */
+  /** The caller that sends ten times as much as each of the others. */
   readonly heavyCallerId: string;
   readonly streams: readonly Stream[];
-  /** How long the upstream takes, ms. */
+  /** How long the upstream takes to respond, ms. */
   readonly serviceMs: readonly [least: number, most: number];
-  /** How long a caller would wait, ms; it comes again when it is told to. */
+  /** How long a request may wait, ms. A refused caller retries at the time in the refusal. */
   readonly maxWaitMs: number;
   createUpstream(): SimulatedUpstream;
 }

@@ -1,7 +1,6 @@
 /**
- * One scenario, once: over simulated time, with requests that take their time to the upstream and back.
- * Invariant: what a caller does depends on what it is answered, and the upstream on what arrives; the quota sees what it would see
- * in the gateway, and nothing else.
+ * Runs one scenario over simulated time, with network latency.
+ * Invariant: callers react only to responses, the upstream only to requests, and the quota sees only what it would see in the gateway.
  */
 import { CredentialQuota } from "../../src/data-plane/quota/credential-quota.ts";
 import { readQuota } from "../../src/data-plane/quota/read-quota.ts";
@@ -12,9 +11,9 @@ import { type Tallied, Tally } from "./tally.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
 /**
- * `off`: straight to the upstream, and after a refusal again after a second, two, four … up to a minute, give or take a half, as
- * clients do that do not look at headers. `hold`: through the quota; who is refused by it comes again when it says. `ideal`: whoever
- * knows all limits and the upstream's clock, without a network: what the rules allow while there is demand.
+ * `off`: without the quota; a refused client backs off 1 s, 2 s, 4 s … up to a minute, ± 50%, as clients do that ignore headers.
+ * `hold`: through the quota; a request that it refuses is retried at the time in the refusal. `ideal`: a client without a network that
+ * knows all limits and the upstream's clock; it shows what the rules allow.
  */
 export type Mode = "off" | "hold" | "ideal";
 
@@ -23,7 +22,7 @@ const LATENCY_MS = [20, 120] as const;
 
 const LEASE_MS = 60_000;
 
-/** @param durationMs less than the scenario's for a shorter look. */
+/** @param durationMs shorter than the scenario's for a quick check. */
 export async function simulate(scenario: Scenario, mode: Mode, durationMs = scenario.durationMs): Promise<Tallied> {
   const run = new Run(scenario, mode, durationMs);
   return run.finish();
@@ -39,8 +38,8 @@ class Run {
   readonly #durationMs: number;
   readonly #endsAt: number;
   readonly #send: (stream: Stream, wantedAt: number) => Promise<void>;
-  /** The last of each kind that waits for the ideal: they go one after another. */
-  readonly #idealTurns = new Map<string, Promise<void>>();
+  /** The last waiting request of each kind in `ideal` mode: they are sent one after another. */
+  readonly #idealQueue = new Map<string, Promise<void>>();
 
   constructor(scenario: Scenario, mode: Mode, durationMs: number) {
     this.#scenario = scenario;
@@ -51,21 +50,21 @@ class Run {
     const clock = this.#clock;
     this.#quota = new CredentialQuota({ rules, ledger: createLedger(), prefix: "s\nc\n", maxQueue: 1_000, clock });
     this.#tally = new Tally(scenario);
-    const ways = { off: this.#sendStraight, hold: this.#sendHeld, ideal: this.#sendIdeally };
-    this.#send = ways[mode].bind(this);
+    const senders = { off: this.#sendStraight, hold: this.#sendHeld, ideal: this.#sendIdeally };
+    this.#send = senders[mode].bind(this);
   }
 
   async finish(): Promise<Tallied> {
-    for (const stream of this.#scenario.streams) void this.#keepAsking(stream);
+    for (const stream of this.#scenario.streams) void this.#keepSending(stream);
     await this.#clock.run(this.#durationMs);
     return this.#tally.result();
   }
 
-  async #keepAsking(stream: Stream): Promise<void> {
+  async #keepSending(stream: Stream): Promise<void> {
     await this.#clock.sleep(this.#random.whole(0, 2_000));
     for (;;) {
       const burst = Array.from({ length: this.#random.whole(...stream.burst) }, () => {
-        this.#tally.wants(stream, this.#clock.now());
+        this.#tally.wanted(stream, this.#clock.now());
         return this.#send(stream, this.#clock.now());
       });
       await Promise.all(burst);
@@ -78,7 +77,7 @@ class Run {
       const sentAt = this.#clock.now();
       const { isRefusal } = await this.#exchange(stream.request);
       if (!isRefusal) {
-        this.#tally.went(stream, wantedAt, sentAt);
+        this.#tally.sent(stream, wantedAt, sentAt);
         this.#tally.served(stream);
         return;
       }
@@ -93,13 +92,13 @@ class Run {
     for (;;) {
       const route = rules.routeOf(request.method, request.path);
       const outcome = await this.#quota.admit({ ...request, route, callerId, maxWaitMs, leaseMs: LEASE_MS }, () => {});
-      if (outcome === undefined) throw new Error("nobody left");
+      if (outcome === undefined) throw new Error("the request was removed from the queue");
       if ("reason" in outcome) {
-        this.#tally.turnedAway();
+        this.#tally.refusedByGateway();
         await this.#clock.sleep(outcome.retryAt - this.#clock.now());
         continue;
       }
-      this.#tally.went(stream, wantedAt, this.#clock.now());
+      this.#tally.sent(stream, wantedAt, this.#clock.now());
       const { status, headers, isRefusal } = await this.#exchange(request);
       const now = this.#clock.now();
       const reading = readQuota(headers, now);
@@ -110,9 +109,9 @@ class Run {
   }
 
   async #sendIdeally(stream: Stream, wantedAt: number): Promise<void> {
-    const before = this.#idealTurns.get(stream.kind);
+    const before = this.#idealQueue.get(stream.kind);
     let done = () => {};
-    this.#idealTurns.set(stream.kind, new Promise((resolve) => (done = resolve)));
+    this.#idealQueue.set(stream.kind, new Promise((resolve) => (done = resolve)));
     await before;
     for (;;) {
       const now = this.#clock.now();
@@ -122,21 +121,21 @@ class Run {
     }
     this.#upstream.arrive(stream.request, this.#clock.now());
     this.#upstream.leave(stream.request);
-    this.#tally.went(stream, wantedAt, this.#clock.now());
+    this.#tally.sent(stream, wantedAt, this.#clock.now());
     this.#tally.served(stream);
     done();
-    // As long as an answer takes at least, so that a burst does not follow another within no time.
+    // The least duration of a response, so that bursts do not follow each other at the same time.
     await this.#clock.sleep(1);
   }
 
   async #exchange(request: SimulatedRequest) {
     await this.#clock.sleep(this.#random.whole(...LATENCY_MS));
-    const answer = this.#upstream.arrive(request, this.#clock.now());
-    if (answer.status < 400) await this.#clock.sleep(this.#random.whole(...this.#scenario.serviceMs));
+    const response = this.#upstream.arrive(request, this.#clock.now());
+    if (response.status < 400) await this.#clock.sleep(this.#random.whole(...this.#scenario.serviceMs));
     this.#upstream.leave(request);
     await this.#clock.sleep(this.#random.whole(...LATENCY_MS));
-    // What comes after the end is not counted as served in time.
+    // A response after the end is not counted.
     if (this.#clock.now() > this.#endsAt) await new Promise(() => {});
-    return answer;
+    return response;
   }
 }

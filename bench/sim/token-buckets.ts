@@ -1,14 +1,14 @@
 /**
- * Two that fill up point by point. OpenAI (platform.openai.com/docs/guides/rate-limits): requests a minute, with what is left and the
- * time until all of it is there again. Shopify (shopify.dev/docs/api/usage/rate-limits): forty calls that leak at two a second, of
- * which the answers tell only how many are used.
+ * Two upstreams with limits that refill point by point. OpenAI (platform.openai.com/docs/guides/rate-limits): requests a minute; responses
+ * report the remainder and the time until the limit is full. Shopify (shopify.dev/docs/api/usage/rate-limits): forty calls that leak
+ * at two a second; responses report only how many are used.
  */
 import type { ResponseHeaders } from "../../src/data-plane/quota/read-quota.ts";
 import { genericRules } from "../../src/data-plane/quota/rules.ts";
 import { TokenBucket } from "./limiter.ts";
-import type { Scenario, SimulatedAnswer, SimulatedRequest, SimulatedUpstream, Stream } from "./scenario.ts";
+import type { Scenario, SimulatedRequest, SimulatedResponse, SimulatedUpstream, Stream } from "./scenario.ts";
 
-class Filling implements SimulatedUpstream {
+class RefillingUpstream implements SimulatedUpstream {
   readonly #bucket: TokenBucket;
   readonly #headersOf: (bucket: TokenBucket, now: number) => ResponseHeaders;
 
@@ -21,7 +21,7 @@ class Filling implements SimulatedUpstream {
     return this.#bucket.freeAt(1, now);
   }
 
-  arrive(_: SimulatedRequest, now: number): SimulatedAnswer {
+  arrive(_: SimulatedRequest, now: number): SimulatedResponse {
     const isRefusal = this.#bucket.freeAt(1, now) > now;
     if (!isRefusal) this.#bucket.take(1, now);
     return { status: isRefusal ? 429 : 200, isRefusal, headers: this.#headersOf(this.#bucket, now) };
@@ -50,12 +50,12 @@ function goDuration(ms: number): string {
   return `${minutes === 0 ? "" : `${minutes}m`}${(whole % 60_000) / 1_000}s`;
 }
 
-/** @param times as much as the others. */
+/** @param times as many requests as the other callers. */
 function streamOf(callerId: string, times: number, request: SimulatedRequest): Stream {
   return { callerId, kind: "requests", request, burst: [3 * times, 8 * times], pauseMs: [0, 2_000] };
 }
 
-const everybody = (request: SimulatedRequest) => [
+const streamsOf = (request: SimulatedRequest) => [
   streamOf("heavy", 10, request),
   ...["a", "b", "c"].map((callerId) => streamOf(callerId, 1, request)),
 ];
@@ -67,10 +67,10 @@ export const openAi: Scenario = {
   rules: genericRules,
   durationMs: 60 * MINUTE_MS,
   heavyCallerId: "heavy",
-  streams: everybody({ method: "POST", path: "/v1/chat/completions" }),
+  streams: streamsOf({ method: "POST", path: "/v1/chat/completions" }),
   serviceMs: [400, 3_000],
   maxWaitMs: 10 * MINUTE_MS,
-  createUpstream: () => new Filling(new TokenBucket(120, MINUTE_MS / 120), openAiHeaders),
+  createUpstream: () => new RefillingUpstream(new TokenBucket(120, MINUTE_MS / 120), openAiHeaders),
 };
 
 export const shopify: Scenario = {
@@ -78,11 +78,11 @@ export const shopify: Scenario = {
   rules: genericRules,
   durationMs: 60 * MINUTE_MS,
   heavyCallerId: "heavy",
-  streams: everybody({ method: "GET", path: "/admin/api/2026-01/products.json" }),
+  streams: streamsOf({ method: "GET", path: "/admin/api/2026-01/products.json" }),
   serviceMs: [50, 300],
   maxWaitMs: 10 * MINUTE_MS,
   createUpstream: () =>
-    new Filling(new TokenBucket(40, 500), (bucket, now) => ({
+    new RefillingUpstream(new TokenBucket(40, 500), (bucket, now) => ({
       "x-shopify-shop-api-call-limit": `${Math.ceil(bucket.limit - bucket.levelAt(now))}/${bucket.limit}`,
     })),
 };

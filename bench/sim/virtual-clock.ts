@@ -1,8 +1,8 @@
-/** Time that passes when it is told to: hours of it in a moment, and always in the same order. */
+/** Simulated time: it passes only in `run`, hours in a moment, and timers always fire in the same order. */
 
 interface Due {
   readonly at: number;
-  /** What was set earlier runs earlier. */
+  /** Of timers due at the same time, the one set earlier fires earlier. */
   readonly id: number;
   run: (() => void) | undefined;
 }
@@ -10,7 +10,7 @@ interface Due {
 export class VirtualClock {
   #now: number;
   #nextId = 0;
-  /** A binary heap: what is due first is the first. */
+  /** A binary heap: the timer due first is the first. */
   readonly #heap: Due[] = [];
 
   /** @param startsAt ms since the epoch. */
@@ -30,11 +30,11 @@ export class VirtualClock {
 
   readonly sleep = (ms: number): Promise<void> => new Promise((resolve) => void this.after(ms, resolve));
 
-  /** Until nothing is due any more, or so much time has passed. */
+  /** Runs until no timer is left, or until this much time has passed. */
   async run(forMs = Number.POSITIVE_INFINITY): Promise<void> {
     const until = this.#now + forMs;
     for (;;) {
-      // What was set going runs as far as it can before time passes.
+      // Pending promises are settled before time passes.
       await new Promise((resolve) => setImmediate(resolve));
       let next = this.#heap[0];
       while (next !== undefined && next.run === undefined) {

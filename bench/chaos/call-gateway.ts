@@ -1,13 +1,13 @@
-/** One request to the gateway's control plane, on a connection that does not stay. */
+/** One request to the gateway's control plane, on a connection of its own. */
 import { request } from "node:http";
 
-export interface Answer {
+export interface GatewayResponse {
   readonly status: number | undefined;
   readonly text: string;
 }
 
-/** @param json sent as the body. @throws when nobody answers. */
-export function askOnce(port: number, method: string, path: string, json?: unknown): Promise<Answer> {
+/** @param json sent as the body. @throws without a response. */
+export function callGateway(port: number, method: string, path: string, json?: unknown): Promise<GatewayResponse> {
   return new Promise((resolve, reject) => {
     const headers = json === undefined ? {} : { "content-type": "application/json" };
     const req = request({ host: "127.0.0.1", port, method, path, headers, agent: false }, (res) => {

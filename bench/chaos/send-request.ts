@@ -1,45 +1,45 @@
 /**
- * One request of each kind, and what became of it.
- * Invariant: it always comes to an end, at the latest after HUNG_MS, and only the very bytes that the upstream sent count as served.
+ * One request of each kind, and its outcome.
+ * Invariant: each request ends, at the latest after HUNG_MS, and only the exact bytes that the upstream sent count as served.
  */
 import { type Agent, type IncomingMessage, request } from "node:http";
 import { WebSocket } from "ws";
 import { CATALOG } from "../../src/errors.ts";
-import { answerTo, uploadOf } from "./contents.ts";
+import { responseTo, uploadOf } from "./contents.ts";
 import { HUNG_MS } from "./limits.ts";
 import type { Ended } from "./tally.ts";
 
-export interface Question {
+export interface RequestTarget {
   readonly id: string;
   readonly port: number;
   readonly serviceKey: string;
   readonly agent: Agent;
 }
 
-export type Ask = (question: Question) => Promise<Ended>;
+export type Send = (target: RequestTarget) => Promise<Ended>;
 
-/** Answered at once by a healthy upstream: its time says something. */
+/** A healthy upstream responds at once, so its duration is meaningful. */
 export function isPlain(index: number): boolean {
-  return askOf(index) === askGet;
+  return senderOf(index) === sendGet;
 }
 
-/** Of twenty requests: thirteen GET, four POST, a PUT that may be sent again, an event stream and a WebSocket. */
-export function askOf(index: number): Ask {
+/** Of twenty requests: thirteen GET, four POST, a replayable PUT, an event stream and a WebSocket. */
+export function senderOf(index: number): Send {
   const place = index % 20;
-  if (place === 7) return askEvents;
-  if (place === 13) return askWebSocket;
-  if (place === 17) return askPut;
-  return place % 5 === 0 ? askPost : askGet;
+  if (place === 7) return sendEvents;
+  if (place === 13) return sendWebSocket;
+  if (place === 17) return sendPut;
+  return place % 5 === 0 ? sendPost : sendGet;
 }
 
-const askGet: Ask = (question) => askHttp(question, "GET", `/item/${question.id}`);
-const askPut: Ask = (question) => askHttp(question, "PUT", `/item/${question.id}`);
-const askPost: Ask = (question) => askHttp(question, "POST", `/item/${question.id}`);
-const askEvents: Ask = (question) => askHttp(question, "GET", `/events/${question.id}`);
+const sendGet: Send = (target) => sendHttp(target, "GET", `/item/${target.id}`);
+const sendPut: Send = (target) => sendHttp(target, "PUT", `/item/${target.id}`);
+const sendPost: Send = (target) => sendHttp(target, "POST", `/item/${target.id}`);
+const sendEvents: Send = (target) => sendHttp(target, "GET", `/events/${target.id}`);
 
-const NO_WORD: Ended = { outcome: "dropped", detail: "the connection was closed without a word" };
+const NO_RESPONSE: Ended = { outcome: "dropped", detail: "the connection was closed without a response" };
 
-function askHttp({ id, port, serviceKey, agent }: Question, method: string, path: string): Promise<Ended> {
+function sendHttp({ id, port, serviceKey, agent }: RequestTarget, method: string, path: string): Promise<Ended> {
   return new Promise((resolve) => {
     const req = request({ host: "127.0.0.1", port, agent, method, path: `/proxy/${serviceKey}${path}` });
     const timer = setTimeout(
@@ -51,20 +51,20 @@ function askHttp({ id, port, serviceKey, agent }: Question, method: string, path
       resolve(ended);
       if (ended.outcome === "hung") req.destroy();
     };
-    let isAnswered = false;
+    let hasResponse = false;
     req.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "ECONNREFUSED") end({ outcome: "not accepted" });
-      // Behind an answer it is the upload that was not wanted to its end.
-      else if (!isAnswered) end(NO_WORD);
+      // After a response, the error only means that the rest of the upload was not read.
+      else if (!hasResponse) end(NO_RESPONSE);
     });
     req.on("response", (res: IncomingMessage) => {
-      isAnswered = true;
+      hasResponse = true;
       let text = "";
       res.setEncoding("latin1").on("data", (chunk: string) => {
         text += chunk;
       });
       res.on("error", () => end({ outcome: "cut" }));
-      res.on("end", () => end(judge(res, text, answerTo(path))));
+      res.on("end", () => end(judge(res, text, responseTo(path))));
     });
     if (method === "GET") req.end();
     // Half of them announce a length, the others are sent in chunks.
@@ -83,24 +83,24 @@ function judge(res: IncomingMessage, text: string, expected: string): Ended {
   if (status !== 200) return { outcome: `relayed:${status}` };
   if (text === expected) return { outcome: "served" };
   const isPart = expected.startsWith(text);
-  const detail = isPart ? "a cut body that ended cleanly" : `not its answer: ${JSON.stringify(text.slice(0, 60))}`;
+  const detail = isPart ? "a cut body with a clean end" : `not its response: ${JSON.stringify(text.slice(0, 60))}`;
   return { outcome: "wrong", detail };
 }
 
-/** A code of the catalogue with its status, and the body says the same. */
+/** The code must be in the catalog with this status, and the body must repeat it. */
 function judgeRefusal(code: string, status: number, text: string): Ended {
   const entry = CATALOG[code as keyof typeof CATALOG];
   if (entry?.status !== status || !text.includes(`"code":"${code}"`)) {
     return {
       outcome: "wrong",
-      detail: `a refusal that is not in the catalogue: ${status} ${code} ${text.slice(0, 100)}`,
+      detail: `a refusal that is not in the catalog: ${status} ${code} ${text.slice(0, 100)}`,
     };
   }
   return { outcome: `refused:${code}` };
 }
 
-/** Opens, sends its number, hears it again, closes. */
-const askWebSocket: Ask = ({ id, port, serviceKey }) => {
+/** Opens, sends its number, expects the echo, closes. */
+const sendWebSocket: Send = ({ id, port, serviceKey }) => {
   return new Promise((resolve) => {
     const socket = new WebSocket(`ws://127.0.0.1:${port}/proxy/${serviceKey}/socket/${id}`);
     const timer = setTimeout(() => end({ outcome: "hung", detail: "WebSocket" }), HUNG_MS);
@@ -118,7 +118,9 @@ const askWebSocket: Ask = ({ id, port, serviceKey }) => {
     socket.on("message", (data) => {
       const isEcho = String(data) === id;
       end(
-        isEcho ? { outcome: "served" } : { outcome: "wrong", detail: `WebSocket heard ${String(data).slice(0, 60)}` },
+        isEcho
+          ? { outcome: "served" }
+          : { outcome: "wrong", detail: `WebSocket received ${String(data).slice(0, 60)}` },
       );
     });
     socket.on("unexpected-response", (_, res) => {
@@ -129,10 +131,10 @@ const askWebSocket: Ask = ({ id, port, serviceKey }) => {
       res.on("error", () => end({ outcome: "cut" }));
       res.on("end", () => end(judge(res, text, "")));
     });
-    socket.on("close", (code) => end({ outcome: code === 1001 ? "told 1001" : isOpen ? "cut" : "dropped" }));
+    socket.on("close", (code) => end({ outcome: code === 1001 ? "closed with 1001" : isOpen ? "cut" : "dropped" }));
     socket.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "ECONNREFUSED") end({ outcome: "not accepted" });
-      else if (!isOpen) end(NO_WORD);
+      else if (!isOpen) end(NO_RESPONSE);
     });
   });
 };
