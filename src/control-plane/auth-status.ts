@@ -14,7 +14,9 @@ const AuthStatus = z.strictObject({
   management: Plane,
   presented: z
     .strictObject({
-      ...{ bearer: z.boolean(), "x-api-key": z.boolean(), api_key: z.boolean() },
+      bearer: z.boolean(),
+      "x-api-key": z.boolean(),
+      api_key: z.boolean(),
       otherScheme: z.boolean().describe("an `Authorization` of another scheme than those that carry a key"),
     })
     .describe("where this request carried something that may be a key"),
@@ -22,7 +24,10 @@ const AuthStatus = z.strictObject({
 });
 
 const route = createRoute({
-  ...{ method: "get", path: "/auth-status", operationId: "getAuthStatus", summary: "What is protected" },
+  method: "get",
+  path: "/auth-status",
+  operationId: "getAuthStatus",
+  summary: "What is protected",
   description: "And in which places this request carried a key; never whether it is a good one.",
   ...forEveryone("Health"),
   responses: {

@@ -5,10 +5,19 @@ import { forEveryone, json } from "./openapi/operations.ts";
 import type { Audience, ControlPlane, ControlPlaneParts } from "./parts.ts";
 
 const Links = z.strictObject({
-  ...{ health: z.string(), ready: z.string(), up: z.string(), version: z.string(), authStatus: z.string() },
-  ...{ status: z.string().optional(), metrics: z.string().optional(), manage: z.string().optional() },
-  ...{ docs: z.string().optional(), openapi: z.string().optional() },
-  ...{ services: z.string().optional(), authTest: z.string().optional(), proxy: z.string().optional() },
+  health: z.string(),
+  ready: z.string(),
+  up: z.string(),
+  version: z.string(),
+  authStatus: z.string(),
+  status: z.string().optional(),
+  metrics: z.string().optional(),
+  manage: z.string().optional(),
+  docs: z.string().optional(),
+  openapi: z.string().optional(),
+  services: z.string().optional(),
+  authTest: z.string().optional(),
+  proxy: z.string().optional(),
 });
 
 const EVERYONES_LINKS = {
@@ -28,7 +37,10 @@ const OPERATORS_LINKS = {
 const CALLERS_LINKS = { services: "/proxy/services", authTest: "/proxy/auth-test", proxy: "/proxy/{service}/{path}" };
 
 const linksRoute = createRoute({
-  ...{ method: "get", path: "/", operationId: "getLinks", summary: "Name, version and links" },
+  method: "get",
+  path: "/",
+  operationId: "getLinks",
+  summary: "Name, version and links",
   ...forEveryone("Health"),
   responses: {
     200: json(
@@ -54,7 +66,10 @@ const Health = z
 
 const healthRoute = <P extends string>(path: P, operationId: string) =>
   createRoute({
-    ...{ method: "get", path, operationId, summary: "200 while the process lives" },
+    method: "get",
+    path,
+    operationId,
+    summary: "200 while the process lives",
     ...forEveryone("Health"),
     responses: {
       200: json("It lives.", Health, {
@@ -70,7 +85,10 @@ const readiness = <S extends string>(status: S) =>
   z.strictObject({ status: z.literal(status), reasons: z.array(z.enum(["draining"])) });
 
 const readyRoute = createRoute({
-  ...{ method: "get", path: "/health/ready", operationId: "getReadiness", summary: "Whether to send it traffic" },
+  method: "get",
+  path: "/health/ready",
+  operationId: "getReadiness",
+  summary: "Whether to send it traffic",
   ...forEveryone("Health"),
   responses: {
     200: json("Give it traffic.", readiness("ready"), { status: "ready", reasons: [] }),
@@ -90,17 +108,27 @@ const Version = z
 
 const versionRoute = <P extends string>(path: P, operationId: string) =>
   createRoute({
-    ...{ method: "get", path, operationId, summary: "What is running" },
+    method: "get",
+    path,
+    operationId,
+    summary: "What is running",
     ...forEveryone("Health"),
     responses: {
       200: json("Version, commit and runtime.", Version, {
-        ...{ name: "byteproxy", version: "0.1.0", commit: null, runtime: "node 20.20.2", platform: "linux x64" },
+        name: "byteproxy",
+        version: "0.1.0",
+        commit: null,
+        runtime: "node 20.20.2",
+        platform: "linux x64",
       }),
     },
   });
 
 const updateRoute = createRoute({
-  ...{ method: "get", path: "/version/check", operationId: "checkForUpdate", summary: "Whether there is a newer one" },
+  method: "get",
+  path: "/version/check",
+  operationId: "checkForUpdate",
+  summary: "Whether there is a newer one",
   description: "Asks `UPDATE_CHECK_URL`, at most once an hour.",
   ...forEveryone("Health"),
   responses: {

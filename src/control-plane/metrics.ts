@@ -4,7 +4,10 @@ import { forEveryone, NO_STORE } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 
 const route = createRoute({
-  ...{ method: "get", path: "/metrics", operationId: "getMetrics", summary: "Metrics for Prometheus" },
+  method: "get",
+  path: "/metrics",
+  operationId: "getMetrics",
+  summary: "Metrics for Prometheus",
   ...forEveryone("Status", "HOST_NOT_ALLOWED"),
   responses: {
     200: {

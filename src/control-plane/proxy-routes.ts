@@ -14,7 +14,9 @@ const RateLimit = z.strictObject({
 const Services = z.strictObject({
   services: z.array(
     z.strictObject({
-      ...{ key: z.string(), name: z.string(), baseUrl: z.string() },
+      key: z.string(),
+      name: z.string(),
+      baseUrl: z.string(),
       hasAuth: z.boolean().describe("a credential is there and is put on its requests"),
       rateLimit: RateLimit.nullable(),
     }),
@@ -23,13 +25,19 @@ const Services = z.strictObject({
 });
 
 const servicesRoute = createRoute({
-  ...{ method: "get", path: "/services", operationId: "listServices", summary: "The services that can be called" },
+  method: "get",
+  path: "/services",
+  operationId: "listServices",
+  summary: "The services that can be called",
   ...forCallers("Callers"),
   responses: {
     200: json("All that is served.", Services, {
       services: [
         {
-          ...{ key: "github", name: "GitHub API", baseUrl: "https://api.github.com/", hasAuth: true },
+          key: "github",
+          name: "GitHub API",
+          baseUrl: "https://api.github.com/",
+          hasAuth: true,
           rateLimit: { maxRequests: 60, windowMs: 3_600_000, per: "service" },
         },
       ],
@@ -47,20 +55,29 @@ const LimitStatus = z.strictObject({
 });
 
 const limitRoute = createRoute({
-  ...{ method: "get", path: "/services/{service}/rate-limit", operationId: "getRateLimit" },
+  method: "get",
+  path: "/services/{service}/rate-limit",
+  operationId: "getRateLimit",
   summary: "What is left of a service's own limit",
   description: "Asking spends nothing.",
   parameters: [SERVICE_IN_PATH],
   ...forCallers("Callers", "SERVICE_NOT_CONFIGURED"),
   responses: {
     200: json("For this caller; nulls where there is no limit.", LimitStatus, {
-      ...{ service: "github", limit: 60, remaining: 59, resetTime: "2026-11-21T00:09:19.178Z", resetIn: 3600 },
+      service: "github",
+      limit: 60,
+      remaining: 59,
+      resetTime: "2026-11-21T00:09:19.178Z",
+      resetIn: 3600,
     }),
   },
 });
 
 const authTestRoute = createRoute({
-  ...{ method: "get", path: "/auth-test", operationId: "testKey", summary: "Whether the key works" },
+  method: "get",
+  path: "/auth-test",
+  operationId: "testKey",
+  summary: "Whether the key works",
   ...forCallers("Callers"),
   responses: {
     200: json(

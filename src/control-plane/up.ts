@@ -22,7 +22,10 @@ const gauges = {
 const EXAMPLE = { eventLoopDelay: 0.112, heapUsed: 21_358_416, rssBytes: 98_426_880, eventLoopUtilized: 0.004213 };
 
 const route = createRoute({
-  ...{ method: "get", path: "/up", operationId: "getLoad", summary: "The gauges of its load" },
+  method: "get",
+  path: "/up",
+  operationId: "getLoad",
+  summary: "The gauges of its load",
   ...forEveryone("Health"),
   responses: {
     200: json("It takes requests.", z.strictObject({ status: z.literal("ok"), ...gauges, healthy: z.literal(true) }), {
@@ -34,9 +37,15 @@ const route = createRoute({
       "It sheds what is proxied, and says for which gauge.",
       z.strictObject({ status: z.literal("under pressure"), ...gauges, healthy: z.literal(false), pressure: Pressure }),
       {
-        ...{ status: "under pressure", ...EXAMPLE, eventLoopDelay: 312.4, healthy: false },
+        status: "under pressure",
+        ...EXAMPLE,
+        eventLoopDelay: 312.4,
+        healthy: false,
         pressure: {
-          ...{ gauge: "eventLoopDelay", value: 312.4, limit: 250, setting: "PRESSURE_MAX_EVENT_LOOP_DELAY" },
+          gauge: "eventLoopDelay",
+          value: 312.4,
+          limit: 250,
+          setting: "PRESSURE_MAX_EVENT_LOOP_DELAY",
         },
       },
       { "Retry-After": header("s", true, "integer") },

@@ -39,7 +39,18 @@ import { update } from "./update.ts";
 
 /** In the order of their results. */
 export const CHECKS: readonly Check[] = [
-  ...[listen, configuration, envFiles, dataDir, store, update, pressure, memory, clock, auth, keys, cors],
+  listen,
+  configuration,
+  envFiles,
+  dataDir,
+  store,
+  update,
+  pressure,
+  memory,
+  clock,
+  auth,
+  keys,
+  cors,
 ];
 export const SERVICE_CHECKS: readonly ServiceCheck[] = [reach, tls, latency, credential, limits, quota, pool];
 

@@ -14,8 +14,14 @@ import type { ControlPlane } from "../parts.ts";
 import { ASSETS, builtFolder, installedFolder } from "./assets.ts";
 
 const POLICY = [
-  ...["default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'"],
-  ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
 ].join("; ");
 
 /** Relative, so that it works behind a path, too; with the version, because they are kept by browsers. */
@@ -60,7 +66,10 @@ const START = String.raw`SwaggerUIBundle({
 const FILES = ["swagger-ui.css", "swagger-ui-bundle.js", "start.js"] as const;
 
 const pageRoute = createRoute({
-  ...{ method: "get", path: "/docs", operationId: "getDocumentationPage", summary: "This document as a page" },
+  method: "get",
+  path: "/docs",
+  operationId: "getDocumentationPage",
+  summary: "This document as a page",
   description: "All of it is served from here; it asks no other host.",
   ...forEveryone("Documentation", "HOST_NOT_ALLOWED"),
   responses: {
@@ -73,7 +82,10 @@ const pageRoute = createRoute({
 });
 
 const fileRoute = createRoute({
-  ...{ method: "get", path: "/docs/{file}", operationId: "getDocumentationFile", summary: "What the page is made of" },
+  method: "get",
+  path: "/docs/{file}",
+  operationId: "getDocumentationFile",
+  summary: "What the page is made of",
   parameters: [{ name: "file", in: "path", required: true, schema: { type: "string", enum: [...FILES] } }],
   ...forEveryone("Documentation", "HOST_NOT_ALLOWED", "NOT_FOUND"),
   responses: {

@@ -35,7 +35,10 @@ const Entry = z
   .openapi("AuditEntry");
 
 const route = createRoute({
-  ...{ method: "get", path: "/audit", operationId: "listAudit", summary: "Who changed what, newest first" },
+  method: "get",
+  path: "/audit",
+  operationId: "listAudit",
+  summary: "Who changed what, newest first",
   description: "Secrets are masked before an entry is made. The newest 1,000 are kept.",
   ...forOperators("Management", "VALIDATION_ERROR"),
   request: { query: z.object({ limit }) },
@@ -46,8 +49,12 @@ const route = createRoute({
       {
         entries: [
           {
-            ...{ time: "2026-11-20T23:09:19.178Z", caller: "management-key", address: "127.0.0.1" },
-            ...{ requestId: "6d85a480-1a16-4d9a-82a3-a8ca114eeb5e", action: "service.create", subject: "weather" },
+            time: "2026-11-20T23:09:19.178Z",
+            caller: "management-key",
+            address: "127.0.0.1",
+            requestId: "6d85a480-1a16-4d9a-82a3-a8ca114eeb5e",
+            action: "service.create",
+            subject: "weather",
             after: { baseUrl: "https://api.weather.example/v2/" },
           },
         ],

@@ -7,7 +7,8 @@ import type { CallerEnv } from "../require-caller.ts";
 export function authorOf(context: Context<CallerEnv>, { clients }: Pick<ControlPlaneParts, "clients">): Author {
   const { id: caller, issued } = context.get("caller");
   return {
-    ...{ caller, issued },
+    caller,
+    issued,
     address: clients.addressOf(context.env.incoming),
     requestId: context.get("requestId"),
   };

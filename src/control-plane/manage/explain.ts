@@ -83,7 +83,9 @@ const Explained = z
 const texts = { oneOf: [{ type: "string" as const }, { type: "array" as const, items: { type: "string" as const } }] };
 
 const ASKED = {
-  ...{ type: "object" as const, additionalProperties: false, required: ["method", "path"] },
+  type: "object" as const,
+  additionalProperties: false,
+  required: ["method", "path"],
   properties: {
     method: { type: "string" as const, pattern: "^[A-Z-]{1,32}$" },
     path: { type: "string" as const, description: "As it would be asked for, from `/proxy/` on." },
@@ -93,7 +95,10 @@ const ASKED = {
 };
 
 const route = createRoute({
-  ...{ method: "post", path: "/explain", operationId: "explain", summary: "What would happen to a request" },
+  method: "post",
+  path: "/explain",
+  operationId: "explain",
+  summary: "What would happen to a request",
   description: "Step by step, by the steps that requests go through. Nothing is sent, spent or reserved.",
   ...forOperators("Management", ...BODY_CODES),
   request: {
@@ -107,8 +112,13 @@ const route = createRoute({
       "The verdict of each step.",
       Explained,
       {
-        ...{ verdict: "refuse", service: "echo", upstream: null, credential: null },
-        ...{ rateLimit: null, breaker: null, quota: null },
+        verdict: "refuse",
+        service: "echo",
+        upstream: null,
+        credential: null,
+        rateLimit: null,
+        breaker: null,
+        quota: null,
         request: { method: "GET", path: "/proxy/echo/../hello", address: "127.0.0.1", caller: "proxy-key" },
         refusal: { status: 400, code: "INVALID_PATH", message: "The path holds a dot segment.", hint: "Ask for …" },
         steps: [{ step: "framing", verdict: "pass", reached: true }],

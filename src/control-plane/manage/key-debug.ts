@@ -47,7 +47,10 @@ const KeyDebug = z.strictObject({
 });
 
 const route = createRoute({
-  ...{ method: "get", path: "/key-debug", operationId: "debugKeys", summary: "Why a key is not taken" },
+  method: "get",
+  path: "/key-debug",
+  operationId: "debugKeys",
+  summary: "Why a key is not taken",
   description: `Which keys are set, and which this request presented, each by its fingerprint: ${SHOWN_LIMIT} of each place.`,
   ...forOperators("Management"),
   responses: {
@@ -94,7 +97,8 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
     return context.json(
       {
         keys: {
-          ...{ proxy: describe("proxy"), management: describe("management") },
+          proxy: describe("proxy"),
+          management: describe("management"),
           issued: { configured: proxy + manage > 0, proxy, management: manage },
         },
         presented: [...found("Authorization", bearer), ...found("x-api-key", header), ...found("api_key", query)],

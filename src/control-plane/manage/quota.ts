@@ -67,15 +67,27 @@ const ServiceQuota = z
 const EXAMPLE = {
   services: [
     {
-      ...{ service: "github", mode: "hold" as const, maxWaitMs: 10_000, maxQueue: 1_000, upstreamRefusals: null },
+      service: "github",
+      mode: "hold" as const,
+      maxWaitMs: 10_000,
+      maxQueue: 1_000,
+      upstreamRefusals: null,
       credentialCount: 1,
       credentials: [
         {
-          ...{ source: "GITHUB_TOKEN", fingerprint: "5b6c3b1f", closedUntil: null, refusals: null },
-          ...{ inFlight: 2, waiting: 0, bucketCount: 1 },
+          source: "GITHUB_TOKEN",
+          fingerprint: "5b6c3b1f",
+          closedUntil: null,
+          refusals: null,
+          inFlight: 2,
+          waiting: 0,
+          bucketCount: 1,
           buckets: [
             {
-              ...{ bucket: "core", closedUntil: null, inFlight: 2, waiting: 0 },
+              bucket: "core",
+              closedUntil: null,
+              inFlight: 2,
+              waiting: 0,
               windows: [
                 { name: "", limit: 5_000, remaining: 4_321, resetsAt: "2026-11-21T16:00:00.000Z", resetIn: 1_512 },
               ],
@@ -89,7 +101,10 @@ const EXAMPLE = {
 };
 
 const route = createRoute({
-  ...{ method: "get", path: "/quota", operationId: "listQuotas", summary: "What the upstreams still allow" },
+  method: "get",
+  path: "/quota",
+  operationId: "listQuotas",
+  summary: "What the upstreams still allow",
   description:
     "By service, credential and bucket, as far as their answers have told. Services without it are left out.",
   ...forOperators("Management"),
@@ -117,7 +132,10 @@ export function addQuotaRoute(routes: OpenAPIHono<CallerEnv>, { registry, loadOf
 function show(service: string, state: ServiceQuotaState): z.input<typeof ServiceQuota> {
   const { mode, maxWaitMs, maxQueue, upstreamRefusals: count, lastRefusalAt, credentials } = state;
   return {
-    ...{ service, mode, maxWaitMs, maxQueue },
+    service,
+    mode,
+    maxWaitMs,
+    maxQueue,
     upstreamRefusals: count === 0 ? null : { count, lastAt: new Date(lastRefusalAt).toISOString() },
     credentialCount: credentials.length,
     credentials: [...credentials]
@@ -139,7 +157,9 @@ function showCredential({ closedUntil, buckets, ...rest }: QuotaState, now: numb
         ...bucket,
         closedUntil: dateOf(bucket.closedUntil),
         windows: bucket.windows.map(({ name, limit = null, remaining, resetsAt }) => ({
-          ...{ name, limit, remaining },
+          name,
+          limit,
+          remaining,
           resetsAt: new Date(resetsAt).toISOString(),
           resetIn: Math.max(0, Math.ceil((resetsAt - now) / 1_000)),
         })),

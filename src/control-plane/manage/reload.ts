@@ -17,12 +17,19 @@ const Changes = z.strictObject({
 });
 
 const route = createRoute({
-  ...{ method: "post", path: "/reload", operationId: "reload", summary: "Reads the configuration anew" },
+  method: "post",
+  path: "/reload",
+  operationId: "reload",
+  summary: "Reads the configuration anew",
   description: "The services file, the env files and the token files. Where something is invalid, nothing changes.",
   ...forOperators("Management", "VALIDATION_ERROR"),
   responses: {
     200: json("Done; this is what changed.", Changes, {
-      ...{ added: ["weather"], changed: [], removed: [], needsRestart: ["PORT"], warnings: [] },
+      added: ["weather"],
+      changed: [],
+      removed: [],
+      needsRestart: ["PORT"],
+      warnings: [],
     }),
   },
 });

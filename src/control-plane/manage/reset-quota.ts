@@ -6,7 +6,9 @@ import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
 
 const route = createRoute({
-  ...{ method: "post", path: "/services/{key}/quota/reset", operationId: "resetQuota" },
+  method: "post",
+  path: "/services/{key}/quota/reset",
+  operationId: "resetQuota",
   summary: "Forgets what its upstream told of its limits",
   parameters: [KEY_IN_PATH],
   ...forOperators("Services", "SERVICE_NOT_CONFIGURED"),

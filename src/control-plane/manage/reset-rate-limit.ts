@@ -6,7 +6,9 @@ import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
 
 const route = createRoute({
-  ...{ method: "post", path: "/services/{key}/rate-limit/reset", operationId: "resetRateLimit" },
+  method: "post",
+  path: "/services/{key}/rate-limit/reset",
+  operationId: "resetRateLimit",
   summary: "Begins the counts of its limit anew",
   parameters: [KEY_IN_PATH],
   ...forOperators("Services", "SERVICE_NOT_CONFIGURED"),

@@ -21,7 +21,9 @@ const ServiceItem = z
   .openapi("ServiceItem");
 
 const EXAMPLE: z.input<typeof ServiceItem> = {
-  ...{ key: "weather", source: "runtime", config: { baseUrl: "https://api.weather.example/v2/" } },
+  key: "weather",
+  source: "runtime",
+  config: { baseUrl: "https://api.weather.example/v2/" },
   credential: { state: "none", source: null, fingerprint: null },
 };
 
@@ -37,7 +39,10 @@ const CHANGED_ONE = { ...ONE, parameters: [KEY_IN_PATH, ...PRECONDITIONS] };
 const HIDDEN = "Header values that may be secrets read `***`; sent back as `***` they stay what they are.";
 
 export const listAll = createRoute({
-  ...{ method: "get", path: "/services", operationId: "listManagedServices", summary: "All services" },
+  method: "get",
+  path: "/services",
+  operationId: "listManagedServices",
+  summary: "All services",
   description: HIDDEN,
   ...forOperators("Services"),
   responses: {
@@ -51,7 +56,10 @@ export const listAll = createRoute({
 });
 
 export const createOne = createRoute({
-  ...{ method: "post", path: "/services", operationId: "createService", summary: "Adds a service" },
+  method: "post",
+  path: "/services",
+  operationId: "createService",
+  summary: "Adds a service",
   description: "It is on the disk before it is answered, and the very next request is served by it.",
   ...forOperators("Services", ...BODY_CODES, "EGRESS_NOT_ALLOWED", "DUPLICATE_ENTRY", "PRECONDITION_FAILED"),
   request: { body: NEW_SERVICE_BODY },
@@ -59,8 +67,12 @@ export const createOne = createRoute({
 });
 
 export const readOne = createRoute({
-  ...{ method: "get", ...ONE, operationId: "readService", summary: "One service" },
-  ...{ parameters: [KEY_IN_PATH, { $ref: "#/components/parameters/If-None-Match" }], description: HIDDEN },
+  method: "get",
+  ...ONE,
+  operationId: "readService",
+  summary: "One service",
+  parameters: [KEY_IN_PATH, { $ref: "#/components/parameters/If-None-Match" }],
+  description: HIDDEN,
   ...forOperators("Services", "SERVICE_NOT_CONFIGURED"),
   responses: {
     200: json("The item.", ServiceItem, EXAMPLE, TAGGED),
@@ -69,7 +81,10 @@ export const readOne = createRoute({
 });
 
 export const replaceOne = createRoute({
-  ...{ method: "put", ...CHANGED_ONE, operationId: "replaceService", summary: "Adds a service, or replaces one" },
+  method: "put",
+  ...CHANGED_ONE,
+  operationId: "replaceService",
+  summary: "Adds a service, or replaces one",
   description: "One that is the file's or built in is overridden, as a whole, until DELETE takes that back.",
   ...forOperators("Services", ...BODY_CODES, "EGRESS_NOT_ALLOWED", "PRECONDITION_FAILED"),
   request: { body: SERVICE_BODY },
@@ -80,7 +95,10 @@ export const replaceOne = createRoute({
 });
 
 export const patchOne = createRoute({
-  ...{ method: "patch", ...CHANGED_ONE, operationId: "patchService", summary: "Changes members of a service" },
+  method: "patch",
+  ...CHANGED_ONE,
+  operationId: "patchService",
+  summary: "Changes members of a service",
   ...forOperators(
     ...(["Services", ...BODY_CODES, "EGRESS_NOT_ALLOWED", "SERVICE_NOT_CONFIGURED", "PRECONDITION_FAILED"] as const),
   ),
@@ -89,7 +107,10 @@ export const patchOne = createRoute({
 });
 
 export const removeOne = createRoute({
-  ...{ method: "delete", ...CHANGED_ONE, operationId: "removeService", summary: "Removes a service" },
+  method: "delete",
+  ...CHANGED_ONE,
+  operationId: "removeService",
+  summary: "Removes a service",
   description: "Or takes back what was changed of one that is the file's or built in.",
   ...forOperators("Services", "SERVICE_NOT_CONFIGURED", "READ_ONLY_SERVICE", "PRECONDITION_FAILED"),
   responses: { 204: { description: "Done." } },

@@ -33,7 +33,10 @@ const Outcome = z.strictObject({
 });
 
 const route = createRoute({
-  ...{ method: "post", path: "/services/{key}/test", operationId: "testService", summary: "One look at its upstream" },
+  method: "post",
+  path: "/services/{key}/test",
+  operationId: "testService",
+  summary: "One look at its upstream",
   description: "One connection and one GET of the base, with the service's own headers and credential.",
   parameters: [KEY_IN_PATH],
   ...forOperators("Services", "SERVICE_NOT_CONFIGURED"),
@@ -42,9 +45,15 @@ const route = createRoute({
       "How far it got.",
       Outcome,
       {
-        ...{ service: "echo", status: "reachable", responseStatus: 200, duration: "4ms" },
-        ...{ baseUrl: "http://echo.localhost/", phases: { dns: null, connect: 0.4, tls: null, http: 2.9 } },
-        ...{ certificate: null, clockDifference: 0, credential: "none" },
+        service: "echo",
+        status: "reachable",
+        responseStatus: 200,
+        duration: "4ms",
+        baseUrl: "http://echo.localhost/",
+        phases: { dns: null, connect: 0.4, tls: null, http: 2.9 },
+        certificate: null,
+        clockDifference: 0,
+        credential: "none",
       },
       NO_STORE,
     ),

@@ -22,7 +22,10 @@ and answers programs on this machine alone. With \`MANAGEMENT_PORT\` what is tag
 what is tagged Status, Services, Management or Documentation on the second one.`;
 
 const route = createRoute({
-  ...{ method: "get", path: "/openapi.json", operationId: "getDocument", summary: "This document" },
+  method: "get",
+  path: "/openapi.json",
+  operationId: "getDocument",
+  summary: "This document",
   ...forEveryone("Documentation", "HOST_NOT_ALLOWED"),
   responses: {
     200: json(
@@ -53,7 +56,9 @@ function buildDocument(app: OpenAPIHono<ControlEnv>) {
   const document = app.getOpenAPI31Document({
     openapi: "3.1.0",
     info: {
-      ...{ title: "ByteProxy", version: version.version, description: DESCRIPTION },
+      title: "ByteProxy",
+      version: version.version,
+      description: DESCRIPTION,
       license: { name: "MIT" },
     },
     servers: [{ url: "/" }],
@@ -99,16 +104,24 @@ function addRefusals(paths: Readonly<Record<string, object>>): Record<string, ob
 
 function parametersOf(key: object): Record<string, object> {
   const inPath = (name: string) => ({
-    ...{ name, in: "path", required: true, schema: key, example: "github" },
+    name,
+    in: "path",
+    required: true,
+    schema: key,
+    example: "github",
     description: "The service's key.",
   });
   const inHeader = (name: string, description: string) => ({
-    ...{ name, in: "header", required: false, schema: { type: "string" }, description },
+    name,
+    in: "header",
+    required: false,
+    schema: { type: "string" },
+    description,
   });
   return {
     Service: inPath("service"),
     Key: inPath("key"),
-    KeyId: { ...{ name: "id", in: "path", required: true, schema: { type: "string" } }, example: "key_4fT9kQ2mXa81" },
+    KeyId: { name: "id", in: "path", required: true, schema: { type: "string" }, example: "key_4fT9kQ2mXa81" },
     "If-Match": inHeader("If-Match", "An `ETag`: the change is made only to what still has it."),
     "If-None-Match": inHeader(
       "If-None-Match",

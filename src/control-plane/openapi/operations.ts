@@ -27,13 +27,24 @@ export const KEY_FORMS = ["Bearer", "Header", "Query"] as const;
 
 /** What any request can be answered with, whatever it asks for. */
 export const ANYWHERE = [
-  ...(["INVALID_REQUEST", "INVALID_PATH", "HOST_HEADER_INVALID", "METHOD_NOT_ALLOWED", "REQUEST_TIMEOUT"] as const),
-  ...(["EXPECTATION_FAILED", "HEADERS_TOO_LARGE", "INTERNAL_ERROR", "NOT_IMPLEMENTED", "LOOP_DETECTED"] as const),
+  "INVALID_REQUEST",
+  "INVALID_PATH",
+  "HOST_HEADER_INVALID",
+  "METHOD_NOT_ALLOWED",
+  "REQUEST_TIMEOUT",
+  "EXPECTATION_FAILED",
+  "HEADERS_TOO_LARGE",
+  "INTERNAL_ERROR",
+  "NOT_IMPLEMENTED",
+  "LOOP_DETECTED",
 ] satisfies readonly ErrorCode[];
 
 const AT_THE_KEY = [
-  ...(["MISSING_CREDENTIALS", "INVALID_API_KEY", "TOO_MANY_AUTH_FAILURES"] as const),
-  ...(["ORIGIN_NOT_ALLOWED", "HOST_NOT_ALLOWED"] as const),
+  "MISSING_CREDENTIALS",
+  "INVALID_API_KEY",
+  "TOO_MANY_AUTH_FAILURES",
+  "ORIGIN_NOT_ALLOWED",
+  "HOST_NOT_ALLOWED",
 ] as const;
 
 /** Of a key that was issued for less. */

@@ -6,10 +6,21 @@ import { forCallers, header, SERVICE_IN_PATH } from "./operations.ts";
 const METHODS = ["get", "head", "post", "put", "patch", "delete", "options"] as const;
 
 const REFUSALS = [
-  ...(["INSUFFICIENT_PERMISSIONS", "IP_NOT_ALLOWED"] as const),
-  ...(["SERVICE_NOT_CONFIGURED", "UPSTREAM_CREDENTIAL_MISSING", "EGRESS_NOT_ALLOWED", "PAYLOAD_TOO_LARGE"] as const),
-  ...(["RATE_LIMIT_EXCEEDED", "UPSTREAM_QUOTA_EXHAUSTED", "UNDER_PRESSURE", "CIRCUIT_OPEN", "SHUTTING_DOWN"] as const),
-  ...(["UPSTREAM_UNREACHABLE", "UPSTREAM_TLS_ERROR", "UPSTREAM_PROTOCOL_ERROR", "UPSTREAM_TIMEOUT"] as const),
+  "INSUFFICIENT_PERMISSIONS",
+  "IP_NOT_ALLOWED",
+  "SERVICE_NOT_CONFIGURED",
+  "UPSTREAM_CREDENTIAL_MISSING",
+  "EGRESS_NOT_ALLOWED",
+  "PAYLOAD_TOO_LARGE",
+  "RATE_LIMIT_EXCEEDED",
+  "UPSTREAM_QUOTA_EXHAUSTED",
+  "UNDER_PRESSURE",
+  "CIRCUIT_OPEN",
+  "SHUTTING_DOWN",
+  "UPSTREAM_UNREACHABLE",
+  "UPSTREAM_TLS_ERROR",
+  "UPSTREAM_PROTOCOL_ERROR",
+  "UPSTREAM_TIMEOUT",
 ] satisfies readonly ErrorCode[];
 
 const DESCRIPTION = `What follows \`/proxy/{service}\` is appended to the service's base URL byte for byte, slashes and query
@@ -35,7 +46,10 @@ const ANSWER = {
 };
 
 const PATH = {
-  ...{ name: "path", in: "path" as const, required: true, schema: { type: "string" as const } },
+  name: "path",
+  in: "path" as const,
+  required: true,
+  schema: { type: "string" as const },
   description: "Any path, slashes included. A dot segment, in any spelling, is refused.",
   example: "users/octocat",
 };
@@ -43,7 +57,9 @@ const PATH = {
 /** One for each method; those that have no name here are forwarded, too. */
 export function proxyOperations(): RouteConfig[] {
   return METHODS.map((method) => ({
-    ...{ method, path: "/proxy/{service}/{path}", operationId: `proxy_${method}` },
+    method,
+    path: "/proxy/{service}/{path}",
+    operationId: `proxy_${method}`,
     summary: `Forwards ${method.toUpperCase()}`,
     description: DESCRIPTION,
     parameters: [SERVICE_IN_PATH, PATH],

@@ -38,7 +38,9 @@ export function serviceSchemas() {
     schemas: {
       Service: { description: "One service, as the services file may state it.", ...service },
       NewService: {
-        ...{ type: "object", additionalProperties: false, required: ["key", "config"] },
+        type: "object",
+        additionalProperties: false,
+        required: ["key", "config"],
         properties: { key, config: SERVICE },
       },
       ServicePatch: {
