@@ -83,13 +83,9 @@ const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ..
 const docsPages = pages.filter((page) => page.startsWith("docs/"));
 
 /** Pages that are being rewritten: only their files are checked until then. */
-const unfinished = [
-  "docs/api.md",
-  "docs/benchmarks.md",
-  "docs/cli.md",
-  "docs/getting-started.md",
-  "docs/quota.md",
-].concat(docsPages.filter((page) => /decisions\/00(08|09|10|18|19)/.test(page)));
+const unfinished = ["docs/api.md", "docs/cli.md", "docs/getting-started.md"].concat(
+  docsPages.filter((page) => /decisions\/00(08|09|10|18|19)/.test(page)),
+);
 const finishedPages = docsPages.filter((page) => !unfinished.includes(page));
 
 describe("The documentation", () => {
