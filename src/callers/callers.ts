@@ -1,37 +1,37 @@
 /**
- * Who may call: turns a presented key into the plane that it opens.
- * Invariant: only digests are kept and compared, in constant time, so that lengths never throw and nothing leaks.
+ * Authenticates callers: finds the caller of a presented key, on the plane that the key opens.
+ * Invariant: only digests of keys are kept and compared, in constant time, so that neither a key nor its length leaks.
  */
-import { hash, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Config } from "../config/load-config.ts";
+import type { Service } from "../config/schema.ts";
 import type { Secret } from "../config/secret.ts";
-import { hasIssuedForm, isMisspelt } from "./issued-key.ts";
+import type { GatewayError } from "../errors.ts";
+import { digestOf, hasIssuedForm, isMisspelt } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
-import type { KeyRefusals } from "./key-refusals.ts";
+import { createRefusedKeys, faultOf, type KeyFault, type KeyRefusals, type RefusedKeys } from "./key-refusals.ts";
 import type { LockOut } from "./lock-out.ts";
 import type { PresentedKeys } from "./presented-keys.ts";
-import { createRefusedKeys, faultOf, type KeyFault, type RefusedKeys } from "./refused-keys.ts";
+import { type EndedKey, type Plane, refuseUnauthenticated, type Unauthenticated } from "./unauthenticated.ts";
 
 /** Hex digits of a SHA-256. */
 const DIGEST_LENGTH = 64;
 
-/** Of the keys in one place of a request: more of them are no mistake, and are not looked at. */
-const JUDGED_LIMIT = 3;
+/** Keys checked in one place of a request: a client that sends more has not made a mistake, and they are ignored. */
+const CHECKED_LIMIT = 3;
 
-export type Plane = "proxy" | "management";
-
-/** The authenticated identity behind a client. */
+/** An authenticated identity. */
 export interface Caller {
   /** For the log and for limits by caller; never a part of a key. */
   readonly id: string;
-  /** Undefined for who may do all that there is on the plane. */
+  /** Undefined for a caller that may do everything on the plane. */
   readonly issued?: FoundKey;
 }
 
 export const ANONYMOUS: Caller = { id: "anonymous" };
 
-/** What a request brings to a plane. */
+/** What a request presents to a plane. */
 export interface Presentation {
   readonly plane: Plane;
   readonly presented: PresentedKeys;
@@ -39,45 +39,37 @@ export interface Presentation {
   readonly address: string;
 }
 
-export type Authentication =
-  /** `digest` of the key that did it; undefined where none was asked for. */
-  | { readonly verdict: "known"; readonly caller: Caller; readonly digest?: string; readonly guesses?: Guesses }
-  | { readonly verdict: "missing"; readonly otherScheme: boolean }
-  /** For guessing. */
-  | { readonly verdict: "locked"; readonly forMs: number }
-  /** `otherPlane`: it is a good key, but for the other plane. `ended`: it was one. */
-  | {
-      readonly verdict: "unknown";
-      readonly otherPlane: boolean;
-      readonly ended?: EndedKey | undefined;
-      readonly guesses?: Guesses;
-    };
+/** Of the service. `public`: a caller with a valid key is identified, every other one is anonymous, and none is refused. */
+type Access = Service["access"];
 
-/** Digests of the keys beside it that nobody has. */
+type Authentication =
+  /** `digest` of the key; undefined where no key was needed. */
+  | { readonly verdict: "known"; readonly caller: Caller; readonly digest?: string; readonly guesses?: Guesses }
+  | (Unauthenticated & { readonly guesses?: Guesses });
+
+/** Digests of the unknown keys in the request. */
 type Guesses = readonly string[] | undefined;
 
-interface EndedKey {
-  readonly id: string;
-  readonly state: "expired" | "revoked";
-}
-
 export interface Callers {
-  /** Decides, and changes nothing: bearer before header before query, the first valid one wins. */
-  authenticate(presentation: Presentation): Authentication;
-  /** What follows from it: a guess is counted, a good key remembered, and for a refusal what was wrong with the key. */
-  note(presentation: Presentation, authentication: Authentication): void;
-  /** What would be decided for a caller of this id, who would have shown its key; undefined for an id that nobody has. */
-  assume(plane: Plane, callerId: string): Authentication | undefined;
+  /**
+   * Decides and records: bearer before header before query, the first valid key wins. A guess is counted, a valid key is
+   * remembered, and a refusal is recorded with what was wrong with the key.
+   */
+  authenticate(presentation: Presentation, access?: Access): Caller | GatewayError;
+  /** The same decision, recording nothing. */
+  decide(presentation: Presentation, access?: Access): Caller | GatewayError;
+  /** The decision on the proxy plane for the caller with this id, if it presented its key; undefined for an unknown id. */
+  assume(callerId: string, access?: Access): Caller | GatewayError | undefined;
   /** Since these keys are in use. */
   refusedKeys(): readonly RefusedKeys[];
-  /** True for any of the gateway's own keys: such a token must never travel on. */
+  /** True for any of the gateway's own keys: such a token must never reach an upstream. */
   isOwnKey(token: string): boolean;
   isProtected(plane: Plane): boolean;
-  /** Undefined for a token that is no key. */
+  /** Undefined for a token that is not a valid key. */
   planeOpenedBy(token: string): Plane | undefined;
 }
 
-/** What is noted of callers; it outlives a reload. */
+/** Records about callers; they outlive a reload. */
 export interface CallerRecords {
   readonly lockOut: LockOut;
   readonly keyRefusals: Pick<KeyRefusals, "note">;
@@ -93,10 +85,10 @@ export function createCallers(
     proxy: expectedDigest(config.proxyPlane.key),
     management: expectedDigest(config.managementPlane.key),
   };
-  // Filled anew for each comparison, which is over before anything else runs: a digest handed over as text costs a
-  // quarter of one handed over as a buffer.
+  // Overwritten for each comparison, which ends before any other code runs: a digest as text costs a quarter of one as a buffer.
   const candidate = Buffer.alloc(DIGEST_LENGTH);
   const callers: Record<Plane, Caller> = { proxy: { id: "proxy-key" }, management: { id: "management-key" } };
+  const refused = createRefusedKeys();
 
   const opens = (plane: Plane, digest: string) => {
     const expected = digests[plane];
@@ -104,34 +96,31 @@ export function createCallers(
     candidate.write(digest, "latin1");
     return timingSafeEqual(expected, candidate);
   };
-
-  /** Whatever its state and whatever it opens; undefined for a text that is no issued key. */
+  /** In any state and for any plane; undefined for a text that is not an issued key. */
   const findIssued = (key: string, digest: string) => (hasIssuedForm(key) ? issuedKeys.find(digest) : undefined);
   const isFor = (plane: Plane, { permissions }: FoundKey) =>
     plane === "proxy" ? permissions.hasProxy : permissions.hasManage;
-  // A key that was issued for the proxy plane protects it as PROXY_API_KEY does, where nobody said that it is open.
+  // A key issued for the proxy plane protects it as PROXY_API_KEY does, unless the operator declared the plane open.
   const isProtected = (plane: Plane) =>
     planes[plane].isProtected || (plane === "proxy" && !planes.proxy.isOpen && issuedKeys.counts.proxy > 0);
 
-  const refused = createRefusedKeys();
-
-  /** Decides for whoever is locked out, too: of them a key goes on that worked from there; what comes beside it is not tried. */
-  function judge({ plane, presented, address }: Presentation): Authentication {
-    const other: Plane = plane === "proxy" ? "management" : "proxy";
-    const now = performance.now();
+  /** From a locked-out address only keys are checked that worked from there before; other keys next to them are not. */
+  function judge({ plane, presented, address }: Presentation, now: number): Authentication {
+    if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
+    const other = otherOf(plane);
     const lockedForMs = lockOut.lockedForMs(address, now);
-    let seen = 0;
-    let tried = 0;
+    let presentedCount = 0;
+    let checkedCount = 0;
     let otherPlane = false;
     let ended: EndedKey | undefined;
     let guesses: Guesses;
     for (const slot of [presented.bearer, presented.header, presented.query]) {
-      for (let i = 0; i < slot.length && i < JUDGED_LIMIT; i++) {
-        seen++;
+      for (let i = 0; i < slot.length && i < CHECKED_LIMIT; i++) {
+        presentedCount++;
         const key = slot[i] as string;
-        const digest = sha256(key);
-        if (lockedForMs > 0 && !lockOut.stays(address, digest, now)) continue;
-        tried++;
+        const digest = digestOf(key);
+        if (lockedForMs > 0 && !lockOut.isExempt(address, digest, now)) continue;
+        checkedCount++;
         if (opens(plane, digest)) return { verdict: "known", caller: callers[plane], digest, guesses };
         const isOther = opens(other, digest);
         const issued = isOther ? undefined : findIssued(key, digest);
@@ -142,96 +131,107 @@ export function createCallers(
         else otherPlane = true;
       }
     }
-    if (seen === 0) return { verdict: "missing", otherScheme: presented.otherScheme };
-    if (tried === 0) return { verdict: "locked", forMs: lockedForMs };
+    if (presentedCount === 0) return { verdict: "missing", otherScheme: presented.otherScheme };
+    if (checkedCount === 0) return { verdict: "locked", forMs: lockedForMs };
     return { verdict: "unknown", otherPlane, ended, guesses };
   }
 
-  function faultIn(plane: Plane, presented: PresentedKeys): KeyFault {
-    const keys = judgedOf(presented);
-    if (keys.length === 0) return presented.otherScheme ? "another scheme" : "missing";
-    if (keys.some((key) => opens(plane === "proxy" ? "management" : "proxy", sha256(key)))) {
-      return "the other plane's key";
+  function record({ plane, presented, address }: Presentation, authentication: Authentication, now: number): void {
+    switch (authentication.verdict) {
+      case "locked":
+        return;
+      case "known":
+        if (authentication.digest !== undefined) lockOut.noteGood(address, authentication.digest, now);
+        // On the proxy plane an unknown key next to a valid one may be the caller's own credential for the upstream.
+        if (plane === "management") noteGuesses(authentication.guesses, address, now);
+        return;
+      case "missing":
+        return refused.add(plane, faultIn(plane, presented));
+      case "unknown": {
+        const { ended, guesses } = authentication;
+        noteGuesses(guesses, address, now);
+        if (ended !== undefined) keyRefusals.note(ended.id, ended.state);
+        refused.add(plane, ended === undefined ? faultIn(plane, presented) : "ended");
+      }
     }
+  }
+
+  /** Each key once, however often it is in one request. */
+  function noteGuesses(guesses: Guesses, address: string, now: number): void {
+    if (guesses === undefined) return;
+    for (const _ of new Set(guesses)) lockOut.noteUnknown(address, now);
+  }
+
+  function faultIn(plane: Plane, { bearer, header, query, otherScheme }: PresentedKeys): KeyFault {
+    const keys = [bearer, header, query].flatMap((slot) => slot.slice(0, CHECKED_LIMIT));
+    if (keys.length === 0) return otherScheme ? "another scheme" : "missing";
+    if (keys.some((key) => opens(otherOf(plane), digestOf(key)))) return "the other plane's key";
     if (keys.some((key) => isMisspelt(key))) return "a misspelt issued key";
     const own = planes[plane].key?.reveal() ?? "";
     return keys.map((key) => faultOf(key, own, isSame)).find((fault) => fault !== "unknown") ?? "unknown";
   }
 
-  /** Each key once, however often it stands in one request. */
-  function noteGuesses(digests: Guesses, address: string, now: number): void {
-    if (digests === undefined) return;
-    for (const _ of new Set(digests)) lockOut.noteUnknown(address, now);
+  function assume(callerId: string): Authentication | undefined {
+    const issued = issuedKeys.findById(callerId);
+    const isKnown = issued !== undefined || callerId === ANONYMOUS.id || planeOfKeyCaller(callerId) !== undefined;
+    if (!isKnown) return undefined;
+    if (!isProtected("proxy")) return { verdict: "known", caller: ANONYMOUS };
+    if (issued !== undefined) {
+      const { id, state } = issued;
+      if (state !== "active") return { verdict: "unknown", otherPlane: false, ended: { id, state } };
+      if (isFor("proxy", issued)) return { verdict: "known", caller: { id, issued } };
+      return { verdict: "unknown", otherPlane: true };
+    }
+    const keyPlane = planeOfKeyCaller(callerId);
+    if (keyPlane === undefined) return { verdict: "missing", otherScheme: false };
+    return keyPlane === "proxy"
+      ? { verdict: "known", caller: callers.proxy }
+      : { verdict: "unknown", otherPlane: true };
   }
+
+  const planeOfKeyCaller = (callerId: string) => PLANES.find((plane) => callers[plane].id === callerId);
 
   return {
     refusedKeys: refused.list,
-    authenticate: (presentation) =>
-      isProtected(presentation.plane) ? judge(presentation) : { verdict: "known", caller: ANONYMOUS },
-    note({ plane, presented, address }, authentication) {
+    authenticate(presentation, access = "key") {
       const now = performance.now();
-      switch (authentication.verdict) {
-        case "locked":
-          return;
-        case "known":
-          if (authentication.digest !== undefined) lockOut.noteGood(address, authentication.digest, now);
-          // On the proxy plane what stands beside a good key may be the caller's own credential for the upstream.
-          if (plane === "management") noteGuesses(authentication.guesses, address, now);
-          return;
-        case "missing":
-          return refused.add(plane, faultIn(plane, presented));
-        case "unknown": {
-          const { ended, guesses } = authentication;
-          noteGuesses(guesses, address, now);
-          if (ended !== undefined) keyRefusals.note(ended.id, ended.state);
-          refused.add(plane, ended === undefined ? faultIn(plane, presented) : "ended");
-        }
-      }
+      const authentication = judge(presentation, now);
+      if (access !== "public") record(presentation, authentication, now);
+      return callerOrRefusal(presentation.plane, authentication, access);
     },
-    assume(plane, callerId) {
-      const keyPlane = (["proxy", "management"] as const).find((each) => callers[each].id === callerId);
-      const issued = issuedKeys.findById(callerId);
-      if (keyPlane === undefined && issued === undefined && callerId !== ANONYMOUS.id) return undefined;
-      if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
-      if (issued !== undefined) {
-        const { id, state } = issued;
-        if (state !== "active") return { verdict: "unknown", otherPlane: false, ended: { id, state } };
-        if (isFor(plane, issued)) return { verdict: "known", caller: { id: issued.id, issued } };
-        return { verdict: "unknown", otherPlane: true };
-      }
-      if (keyPlane === undefined) return { verdict: "missing", otherScheme: false };
-      return keyPlane === plane
-        ? { verdict: "known", caller: callers[plane] }
-        : { verdict: "unknown", otherPlane: true };
+    decide: (presentation, access = "key") =>
+      callerOrRefusal(presentation.plane, judge(presentation, performance.now()), access),
+    assume(callerId, access = "key") {
+      const authentication = assume(callerId);
+      return authentication && callerOrRefusal("proxy", authentication, access);
     },
     isOwnKey(token) {
-      const digest = sha256(token);
+      const digest = digestOf(token);
       return opens("proxy", digest) || opens("management", digest) || findIssued(token, digest) !== undefined;
     },
     isProtected,
     planeOpenedBy(token) {
-      const digest = sha256(token);
+      const digest = digestOf(token);
       const issued = findIssued(token, digest);
-      const isGood = issued?.state === "active";
-      return (["proxy", "management"] as const).find(
-        (plane) => opens(plane, digest) || (isGood && isFor(plane, issued)),
-      );
+      const isActive = issued?.state === "active";
+      return PLANES.find((plane) => opens(plane, digest) || (isActive && isFor(plane, issued)));
     },
   };
 }
 
-function judgedOf({ bearer, header, query }: PresentedKeys): readonly string[] {
-  return [bearer, header, query].flatMap((slot) => slot.slice(0, JUDGED_LIMIT));
+const PLANES: readonly Plane[] = ["proxy", "management"];
+
+const otherOf = (plane: Plane): Plane => (plane === "proxy" ? "management" : "proxy");
+
+function callerOrRefusal(plane: Plane, authentication: Authentication, access: Access): Caller | GatewayError {
+  if (authentication.verdict === "known") return authentication.caller;
+  return access === "public" ? ANONYMOUS : refuseUnauthenticated(plane, authentication);
 }
 
 function isSame(a: string, b: string): boolean {
-  return timingSafeEqual(Buffer.from(sha256(a), "latin1"), Buffer.from(sha256(b), "latin1"));
-}
-
-function sha256(text: string): string {
-  return hash("sha256", text, "hex");
+  return timingSafeEqual(Buffer.from(digestOf(a), "latin1"), Buffer.from(digestOf(b), "latin1"));
 }
 
 function expectedDigest(key: Secret | undefined): Buffer | undefined {
-  return key === undefined ? undefined : Buffer.from(sha256(key.reveal()), "latin1");
+  return key === undefined ? undefined : Buffer.from(digestOf(key.reveal()), "latin1");
 }

@@ -1,9 +1,12 @@
 /**
- * The text of an issued key: `bp_`, 30 random letters and digits, and a checksum of both, by which secret scanners tell a key from
- * what only looks like one. Invariant: letters and digits only, so that a double click selects all of it; what is kept is its digest.
+ * An issued key: its text (`bp_`, 30 random letters and digits, and a checksum of both, by which secret scanners recognize a
+ * key) and its stored record.
+ * Invariant: the text has letters and digits only, so that a double click selects all of it; and the record and the id contain
+ * no part of the text.
  */
 import { hash, randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
+import { isObject } from "../is-object.ts";
 
 const PREFIX = "bp_";
 /** 178 bits. */
@@ -13,7 +16,7 @@ const CHECKSUM_LENGTH = 6;
 const CHECKED_LENGTH = PREFIX.length + RANDOM_LENGTH;
 const KEY_LENGTH = CHECKED_LENGTH + CHECKSUM_LENGTH;
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/** Bytes from here on would make some letters likelier than others. */
+/** Bytes from here on would make some letters more likely than others. */
 const FAIR_BYTES = 256 - (256 % ALPHABET.length);
 
 export function createIssuedKey(): string {
@@ -21,22 +24,26 @@ export function createIssuedKey(): string {
   return checked + checksumOf(checked);
 }
 
-/** True for all that were ever issued, and for about one in four billion texts of that look. */
+export function createKeyId(): string {
+  return `key_${randomBase62(12)}`;
+}
+
+/** True for every issued key, and for about one in four billion other texts of this form. */
 export function hasIssuedForm(text: string): boolean {
   if (text.length !== KEY_LENGTH || !text.startsWith(PREFIX)) return false;
   const checked = text.slice(0, CHECKED_LENGTH);
   return /^bp_[0-9A-Za-z]+$/.test(text) && text.slice(CHECKED_LENGTH) === checksumOf(checked);
 }
 
-/** True for what begins as an issued key and cannot be one: cut short, mistyped, or with more around its end. */
+/** True for a text that begins as an issued key and cannot be one: cut short, mistyped, or with more text at its end. */
 export function isMisspelt(text: string): boolean {
   return text.startsWith(PREFIX) && !hasIssuedForm(text);
 }
 
-/** Also one that was cut, or has more to it: what looks like the half of a key is taken for one. */
+/** Also a key that was cut or has more text at its end: anything that looks like half a key counts as one. */
 const IN_TEXT = /bp(?:_|%5[Ff])[0-9A-Za-z]{16,}/g;
 
-/** Keys as callers put them where none belongs: a path, a name, an id. They are known by their form alone. */
+/** Masks keys that callers put in a path, a name or an id by mistake. They are recognized by their form alone. */
 export function maskIssuedKeys(text: string): string {
   return text.includes("bp") ? text.replace(IN_TEXT, "***") : text;
 }
@@ -46,7 +53,7 @@ export function digestOf(key: string): string {
   return hash("sha256", key, "hex");
 }
 
-export function randomBase62(length: number): string {
+function randomBase62(length: number): string {
   let text = "";
   while (text.length < length) {
     for (const byte of randomBytes(length)) {
@@ -64,4 +71,65 @@ function checksumOf(text: string): string {
     rest = Math.floor(rest / ALPHABET.length);
   }
   return digits;
+}
+
+/** The record of a key, stored under its id. Times are ISO 8601. */
+export interface StoredKey {
+  readonly name: string;
+  readonly permissions: readonly string[];
+  readonly createdAt: string;
+  /** The id of the caller that made the key. */
+  readonly createdBy: string;
+  readonly expiresAt: string | null;
+  readonly revokedAt: string | null;
+  readonly rateLimit: KeyRateLimit | null;
+  /** Addresses and CIDRs; an empty list allows any address. */
+  readonly allowIps: readonly string[];
+  /** The current digest first, then the one before the last rotation. */
+  readonly digests: readonly StoredDigest[];
+}
+
+export interface KeyRateLimit {
+  readonly maxRequests: number;
+  readonly windowMs: number;
+}
+
+export interface StoredDigest {
+  /** Hex. */
+  readonly sha256: string;
+  /** Null: as long as the key. */
+  readonly validUntil: string | null;
+}
+
+/** Permissions and addresses are checked where they are used, not here: a newer gateway may have stored others. */
+export function isStoredKey(value: unknown): value is StoredKey {
+  if (!isObject(value)) return false;
+  const { name, permissions, createdAt, createdBy, expiresAt, revokedAt, rateLimit, allowIps, digests } = value;
+  return (
+    isText(name) &&
+    isText(createdBy) &&
+    isListOf(permissions, isText) &&
+    isListOf(allowIps, isText) &&
+    isTime(createdAt) &&
+    isTimeOrNull(expiresAt) &&
+    isTimeOrNull(revokedAt) &&
+    (rateLimit === null || isRateLimit(rateLimit)) &&
+    isListOf(digests, isDigest) &&
+    digests.length > 0
+  );
+}
+
+const isText = (value: unknown) => typeof value === "string";
+const isTime = (value: unknown) => typeof value === "string" && Number.isFinite(Date.parse(value));
+const isTimeOrNull = (value: unknown) => value === null || isTime(value);
+const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) > 0;
+const isRateLimit = (value: unknown) => isObject(value) && isCount(value.maxRequests) && isCount(value.windowMs);
+
+function isDigest(value: unknown): boolean {
+  if (!isObject(value)) return false;
+  return typeof value.sha256 === "string" && /^[0-9a-f]{64}$/.test(value.sha256) && isTimeOrNull(value.validUntil);
+}
+
+function isListOf(value: unknown, isItem: (item: unknown) => boolean): value is readonly unknown[] {
+  return Array.isArray(value) && value.every(isItem);
 }

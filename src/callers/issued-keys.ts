@@ -6,10 +6,9 @@
  * whoever still presents it is told that it expired and is not taken for one who guesses.
  */
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
-import { createIssuedKey, digestOf } from "./issued-key.ts";
+import { createIssuedKey, createKeyId, digestOf, type StoredKey } from "./issued-key.ts";
 import { createKeyIndex, type KeyIndex, type KeyState } from "./key-index.ts";
 import type { KeyUsage } from "./key-usage.ts";
-import { newKeyId, type StoredKey } from "./stored-key.ts";
 
 /** Keys kept, in whatever state. */
 const KEYS_LIMIT = 10_000;
@@ -137,7 +136,7 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
   async function create(wanted: NewKey, approve: Approve = ANY): Promise<Issued> {
     creating += 1;
     try {
-      const id = newKeyId();
+      const id = createKeyId();
       const key = createIssuedKey();
       const record = newRecord(wanted, key, isoOf(now()));
       approve(record, record);

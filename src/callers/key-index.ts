@@ -5,8 +5,8 @@
  */
 import type { Records } from "../stores/records.ts";
 import { compileAddresses } from "./allowed-addresses.ts";
+import type { StoredDigest, StoredKey } from "./issued-key.ts";
 import { compilePermissions, type Permissions, uncoveredBy } from "./permissions.ts";
-import type { StoredDigest, StoredKey } from "./stored-key.ts";
 
 /** Between two looks for what has expired, ms. */
 const LOOK_INTERVAL_MS = 1_000;

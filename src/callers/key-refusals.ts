@@ -1,9 +1,10 @@
 /**
- * What good keys were refused for: one that has ended and is still presented, or one that may do less than is asked of it.
- * The caller is told little; the operator is told which key it was, in the log and in the diagnostics.
- * Invariant: only keys that were issued are kept, and nothing of a key but its id.
+ * Why keys were refused, for the operator: the caller learns little, or it could guess. Valid keys that ended or may do less
+ * than they asked for are recorded by id (log and diagnostics); other keys are counted by what was wrong with them.
+ * Invariant: of a key nothing is kept but the id of an issued one, and comparisons take constant time.
  */
 import type { GatewayError } from "../errors.ts";
+import type { Plane } from "./unauthenticated.ts";
 
 export type KeyRefusalReason = "expired" | "revoked" | "permission" | "address";
 
@@ -13,60 +14,117 @@ export interface KeyRefusal {
   readonly count: number;
   /** ms since the epoch. */
   readonly lastAt: number;
-  /** The permission that it lacked last. */
+  /** The permission that the key lacked last. */
   readonly required?: string | undefined;
 }
 
 export interface KeyRefusals {
   note(id: string, reason: KeyRefusalReason, required?: string): void;
-  /** The same for an answer that it got; one that any other key would have got as well is nothing to note. */
+  /** The same for an error response; an error that any key would have caused is ignored. */
   noteError(id: string, error: GatewayError): void;
   list(): readonly KeyRefusal[];
 }
 
-/** The log says it again after this many ms, not with each request. */
-const SAY_AGAIN_MS = 3_600_000;
+/** The log repeats a refusal after this many ms, not with each request. */
+const LOG_AGAIN_MS = 3_600_000;
 
-/** As many as there are keys, each for more than one reason; beyond it all is forgotten. */
-const REFUSALS_LIMIT = 20_000;
+/** Twice the number of issued keys, because a key may be refused for more than one reason; at the limit all are forgotten. */
+const REFUSALS_LIMIT = 200_000;
 
-const WORDS: Readonly<Record<KeyRefusalReason, string>> = {
+const TEXTS: Readonly<Record<KeyRefusalReason, string>> = {
   expired: "has expired and is still presented",
   revoked: "was revoked and is still presented",
-  permission: "was asked for more than it may do",
-  address: "was presented from an address that it is not for",
+  permission: "was refused: it lacks the required permission",
+  address: "was refused: it may not be used from this address",
 };
 
-/** Of a permission that is kept, characters. */
+/** Characters of a permission that are kept. */
 const REQUIRED_LIMIT = 256;
 
-/** Not cut in the middle, where half a secret would stand that nothing masks: beyond the limit the path is left out. */
-function shortOf(required: string): string {
+/** A longer permission is kept without its path: cut in the middle, it could end in half a secret that no mask recognizes. */
+function shortened(required: string): string {
   return required.length <= REQUIRED_LIMIT ? required : required.split(":", 2).join(":");
 }
 
-/** @param warn told in words, at most once an hour for each key and reason. */
+/** @param warn logs a text, at most once an hour for each key and reason. */
 export function createKeyRefusals(
-  warn: (fields: { readonly key: string; readonly required?: string | undefined }, words: string) => void,
+  warn: (fields: { readonly key: string; readonly required?: string | undefined }, text: string) => void,
 ): KeyRefusals {
-  const refusals = new Map<string, KeyRefusal & { readonly saidAt: number }>();
+  const refusals = new Map<string, KeyRefusal & { readonly loggedAt: number }>();
   function note(id: string, reason: KeyRefusalReason, required?: string): void {
     const at = `${id} ${reason}`;
     const before = refusals.get(at);
     const lastAt = Date.now();
-    const isDue = before === undefined || Math.abs(lastAt - before.saidAt) >= SAY_AGAIN_MS;
-    if (isDue) warn({ key: id, required }, `the key ${id} ${WORDS[reason]}`);
+    const isDue = before === undefined || Math.abs(lastAt - before.loggedAt) >= LOG_AGAIN_MS;
+    if (isDue) warn({ key: id, required }, `the key ${id} ${TEXTS[reason]}`);
     if (before === undefined && refusals.size >= REFUSALS_LIMIT) refusals.clear();
-    const saidAt = isDue ? lastAt : before.saidAt;
-    refusals.set(at, { id, reason, required, count: (before?.count ?? 0) + 1, lastAt, saidAt });
+    const loggedAt = isDue ? lastAt : before.loggedAt;
+    refusals.set(at, { id, reason, required, count: (before?.count ?? 0) + 1, lastAt, loggedAt });
   }
 
   return {
     note,
     noteError(id, { code, extra }) {
-      if (code === "INSUFFICIENT_PERMISSIONS") note(id, "permission", shortOf(String(extra.required)));
+      if (code === "INSUFFICIENT_PERMISSIONS") note(id, "permission", shortened(String(extra.required)));
       else if (code === "IP_NOT_ALLOWED") note(id, "address");
     },
-    list: () => [...refusals.values()].map(({ saidAt: _, ...refusal }) => refusal),
+    list: () => [...refusals.values()].map(({ loggedAt: _, ...refusal }) => refusal),
   };
+}
+
+/**
+ * `too short`: it may have been cut. `with more around it`: quotes, spaces, a repeated scheme. `ended`: an issued key that
+ * expired or was revoked.
+ */
+export type KeyFault =
+  | "missing"
+  | "another scheme"
+  | "the other plane's key"
+  | "too short"
+  | "with more around it"
+  | "in another case"
+  | "a misspelt issued key"
+  | "ended"
+  | "unknown";
+
+export interface RefusedKeys {
+  readonly plane: Plane;
+  readonly fault: KeyFault;
+  readonly count: number;
+  /** ms since the epoch. */
+  readonly lastAt: number;
+}
+
+export function createRefusedKeys() {
+  const counts = new Map<string, RefusedKeys>();
+  return {
+    add(plane: Plane, fault: KeyFault): void {
+      const at = `${plane} ${fault}`;
+      counts.set(at, { plane, fault, count: (counts.get(at)?.count ?? 0) + 1, lastAt: Date.now() });
+    },
+    list: (): readonly RefusedKeys[] => [...counts.values()],
+  };
+}
+
+/** A shorter text could be anything. */
+const RECOGNIZABLE_LENGTH = 8;
+
+/** Characters around a complete key: quotes, and a scheme that was written twice. */
+const SURROUNDINGS_LIMIT = 32;
+
+/**
+ * Compares the content only in ways that need the complete key: any other fault would let a client find the key piece by
+ * piece. @param isSame compares two texts in constant time.
+ */
+export function faultOf(presented: string, key: string, isSame: (a: string, b: string) => boolean): KeyFault {
+  if (presented.length >= RECOGNIZABLE_LENGTH && presented.length < key.length) return "too short";
+  if (presented.length > key.length + SURROUNDINGS_LIMIT) return "unknown";
+  const bare = withoutSurroundings(presented);
+  if (bare !== presented && isSame(bare, key)) return "with more around it";
+  return isSame(presented.toLowerCase(), key.toLowerCase()) ? "in another case" : "unknown";
+}
+
+function withoutSurroundings(text: string): string {
+  const bare = text.replace(/^["'`]/, "").replace(/^(?:bearer|token) /i, "");
+  return bare.replace(/["'`;,]$/, "").trim();
 }

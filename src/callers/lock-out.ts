@@ -1,57 +1,57 @@
 /**
- * Against guessing: whoever presents ten unknown keys within a minute is locked out for a minute, by address (IPv6 by /64).
- * Invariant: no other address is affected, nor a key that worked from this one within the hour; and memory is bounded, whatever
- * addresses turn up. Each table has a limit; beyond it what is oldest goes. Single tries from a million addresses therefore push out
- * counts, never a lock: that would take ten tries from each of as many addresses as there is room for.
+ * Stops guessing: an address that presents ten unknown keys within a minute is locked out for a minute (IPv6 by /64).
+ * Invariant: no other address is affected, nor a key that worked from this address within the last hour; and memory is bounded.
+ * Each table has a limit, at which its oldest entries are dropped. Single attempts from a million addresses drop counts, never
+ * a lock: to drop a lock, as many addresses as the table holds would need ten attempts each.
  */
 import { addressKey } from "../limits/address-key.ts";
 
-const TRIES = 10;
+const ATTEMPTS = 10;
 const WINDOW_MS = 60_000;
 const LOCK_MS = 60_000;
 const GOOD_MS = 3_600_000;
-/** For so long a pair that was noted need not be noted again. */
+/** A pair of address and key that was noted is not noted again for this long. */
 const SAME_MS = 1_000;
 
-/** Of counts, of locks and of good keys by address, each; up to twice as many are kept. About 300 bytes each. */
+/** Limit of the counts, of the locks and of the known pairs; up to twice as many are kept. About 300 bytes each. */
 const ENTRIES_LIMIT = 50_000;
-/** Addresses whose key is remembered, so that it is not made anew for each request. */
+/** Addresses whose key is cached. */
 const ADDRESSES_LIMIT = 10_000;
 
-/** Times are ms since any one moment, told by the caller, and do not go back. */
+/** The caller passes all times, in ms on a clock that never goes back. */
 export interface LockOut {
-  /** Whether it is to be refused, unless its key `stays`. What it presents meanwhile is not to be noted. */
+  /** Whether to refuse the address, unless its key `isExempt`. What it presents meanwhile must not be noted. */
   isLocked(address: string, now: number): boolean;
-  /** Ms until it may try again; 0 for an address that is not locked. */
+  /** Ms until the address may try again; 0 when it is not locked. */
   lockedForMs(address: string, now: number): number;
-  /** A key that nobody has: not a missing, expired or revoked one. */
+  /** An unknown key: not a missing, expired or revoked one. */
   noteUnknown(address: string, now: number): void;
-  /** A key that worked. @param digest of the key. */
+  /** A valid key. @param digest of the key. */
   noteGood(address: string, digest: string, now: number): void;
-  /** Whether this key worked from this address within the hour. */
-  stays(address: string, digest: string, now: number): boolean;
+  /** Whether this key worked from this address within the last hour. */
+  isExempt(address: string, digest: string, now: number): boolean;
   /** Entries in memory. */
   readonly size: number;
 }
 
 interface Count {
-  tries: number;
+  attempts: number;
   readonly endsAt: number;
 }
 
-/** @param limit entries of each kind. */
+/** @param limit of the entries of each table. */
 export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
-  const counts = createAgeing<Count>(limit, WINDOW_MS);
-  /** When each ends. */
-  const locks = createAgeing<number>(limit, LOCK_MS);
-  const good = createAgeing<{ lastAt: number }>(limit, GOOD_MS);
-  const keyOf = createAddressKeys();
+  const counts = createAgingMap<Count>(limit, WINDOW_MS);
+  /** The time at which each lock ends. */
+  const locks = createAgingMap<number>(limit, LOCK_MS);
+  const good = createAgingMap<{ lastAt: number }>(limit, GOOD_MS);
+  const keyOf = createAddressKeyCache();
   const pairOf = (address: string, digest: string) => `${digest} ${keyOf(address)}`;
-  /** The pair that was noted last: beside an application nearly every request comes with the same one. */
+  /** The pair that was noted last: with one application as the client nearly every request has the same one. */
   let last = { address: "", digest: "", at: Number.NEGATIVE_INFINITY };
 
   function lockedForMs(address: string, now: number): number {
-    // The usual case: nobody is.
+    // Usually no address is locked.
     return locks.size === 0 ? 0 : Math.max(0, (locks.get(keyOf(address)) ?? 0) - now);
   }
 
@@ -63,11 +63,11 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
       const key = keyOf(address);
       const count = counts.get(key);
       if (count === undefined || count.endsAt <= now) {
-        counts.set(key, { tries: 1, endsAt: now + WINDOW_MS }, now);
+        counts.set(key, { attempts: 1, endsAt: now + WINDOW_MS }, now);
         return;
       }
-      count.tries += 1;
-      if (count.tries < TRIES) return;
+      count.attempts += 1;
+      if (count.attempts < ATTEMPTS) return;
       counts.delete(key);
       locks.set(key, now + LOCK_MS, now);
     },
@@ -79,7 +79,7 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
       if (known === undefined) good.set(pair, { lastAt: now }, now);
       else known.lastAt = now;
     },
-    stays(address, digest, now) {
+    isExempt(address, digest, now) {
       const known = good.get(pairOf(address, digest));
       return known !== undefined && now - known.lastAt < GOOD_MS;
     },
@@ -90,44 +90,44 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
 }
 
 /**
- * A Map in two halves: what was set since the turn, and what was set before it. A turn drops the older half; it comes with the first
- * entry after a lifetime, or when the newer half is full. A single Map whose first entry is deleted again and again is slow: it
- * looks through all that was deleted before. @param lifeMs for which an entry is there at least, unless there are too many.
+ * A Map in two halves: entries set since the last rotation, and entries set before it. A rotation drops the older half. It comes
+ * with the first entry after a lifetime, or when the newer half is full. A single Map whose first entry is deleted over and over
+ * is slow: it walks over everything that was deleted before. @param lifeMs that an entry stays at least, unless there are too many.
  */
-function createAgeing<V>(limit: number, lifeMs: number) {
-  let present = new Map<string, V>();
-  let before = new Map<string, V>();
-  let turnsAt = Number.NEGATIVE_INFINITY;
-  const turnIfDue = (now: number) => {
-    if (now < turnsAt && present.size < limit) return;
-    before = present;
-    present = new Map();
-    turnsAt = now + lifeMs;
+function createAgingMap<V>(limit: number, lifeMs: number) {
+  let newer = new Map<string, V>();
+  let older = new Map<string, V>();
+  let rotatesAt = Number.NEGATIVE_INFINITY;
+  const rotateIfDue = (now: number) => {
+    if (now < rotatesAt && newer.size < limit) return;
+    older = newer;
+    newer = new Map();
+    rotatesAt = now + lifeMs;
   };
   return {
-    get: (key: string) => present.get(key) ?? before.get(key),
-    /** Of the newer half only. */
+    get: (key: string) => newer.get(key) ?? older.get(key),
+    /** From the newer half only. */
     getRecent(key: string, now: number): V | undefined {
-      if (now >= turnsAt) turnIfDue(now);
-      return present.get(key);
+      if (now >= rotatesAt) rotateIfDue(now);
+      return newer.get(key);
     },
     set(key: string, value: V, now: number): void {
-      turnIfDue(now);
-      before.delete(key);
-      present.set(key, value);
+      rotateIfDue(now);
+      older.delete(key);
+      newer.set(key, value);
     },
     delete(key: string): void {
-      present.delete(key);
-      before.delete(key);
+      newer.delete(key);
+      older.delete(key);
     },
     get size() {
-      return present.size + before.size;
+      return newer.size + older.size;
     },
   };
 }
 
-/** Reading an address takes longer than all the rest: the same few come again and again. */
-function createAddressKeys() {
+/** Parsing an address takes longer than everything else here, and most requests come from a few addresses. */
+function createAddressKeyCache() {
   let known = new Map<string, string>();
   return (address: string): string => {
     let key = known.get(address);

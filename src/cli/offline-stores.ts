@@ -2,8 +2,9 @@
  * `--offline`: changes the stores in DATA_DIR without a gateway, with the same checks and audit as over REST.
  * Invariant: DATA_DIR is locked while its stores are open. A refusal has the words of a gateway, as CliFailure.
  */
+
+import { isStoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys, type Issued, type ListedKey } from "../callers/issued-keys.ts";
-import { isStoredKey } from "../callers/stored-key.ts";
 import type { GatewayStores } from "../composition/lasting-parts.ts";
 import { findForbidden } from "../composition/upstreams.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";

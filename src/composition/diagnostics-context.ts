@@ -9,10 +9,10 @@ import type { Config } from "../config/load-config.ts";
 import type { Listener } from "../control-plane/parts.ts";
 import type { DiagnosticsContext } from "../diagnostics/check.ts";
 import { findContainer } from "../diagnostics/listen.ts";
-import type { KeyLimits } from "../limits/key-limits.ts";
+import type { KeyLimits } from "../limits/limiters.ts";
 import type { Cors } from "../perimeter/cors.ts";
+import { processMemory } from "../pressure/monitor.ts";
 import type { CountedRefusals, Metrics } from "../telemetry/metrics.ts";
-import { processMemory } from "../telemetry/process-memory.ts";
 import type { UpdateStatus } from "../update-check.ts";
 import type { Upstream } from "./upstreams.ts";
 

@@ -18,7 +18,7 @@ import { probe } from "../data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline, type PipelineParts } from "../data-plane/pipeline.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
 import { createDiagnostics, type Diagnostics } from "../diagnostics/diagnostics.ts";
-import type { KeyLimits } from "../limits/key-limits.ts";
+import type { KeyLimits } from "../limits/limiters.ts";
 import { createClientView } from "../perimeter/client-view.ts";
 import { type Cors, createCors } from "../perimeter/cors.ts";
 import {

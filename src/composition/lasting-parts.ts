@@ -2,18 +2,19 @@
  * What outlives every configuration: made once, handed to each generation, closed with the gateway.
  * Invariant: whatever is stateful and belongs to no service is made here, and nowhere else.
  */
+
+import type { StoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys } from "../callers/issued-keys.ts";
 import { createKeyRefusals } from "../callers/key-refusals.ts";
 import { createLockOut } from "../callers/lock-out.ts";
 import { carriesKey } from "../callers/presented-keys.ts";
-import type { StoredKey } from "../callers/stored-key.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Listener } from "../control-plane/parts.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
 import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
 import { createEchoUpstream } from "../echo-upstream.ts";
-import { createKeyLimits } from "../limits/key-limits.ts";
+import { createKeyLimits } from "../limits/limiters.ts";
 import { createInstance } from "../perimeter/instance.ts";
 import { createPressureMonitor } from "../pressure/monitor.ts";
 import { Slots } from "../pressure/slots.ts";

@@ -1,10 +1,11 @@
 /** What the routes of the control plane are made from, and what one of their requests carries. */
 import type { HttpBindings } from "@hono/node-server";
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { Callers, Plane } from "../callers/callers.ts";
+import type { Callers } from "../callers/callers.ts";
 import type { IssuedKeys } from "../callers/issued-keys.ts";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
+import type { Plane } from "../callers/unauthenticated.ts";
 import type { PlaneConfig } from "../config/planes.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { Limiter } from "../limits/limiters.ts";

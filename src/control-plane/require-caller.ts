@@ -1,11 +1,11 @@
 /** The key check of the control plane's routes: for callers under /proxy, for operators under /manage. */
 
 import type { Context, MiddlewareHandler } from "hono";
-import { authenticate } from "../callers/authenticate.ts";
-import type { Caller, Plane } from "../callers/callers.ts";
-import { decideAddress, decideManagePermission } from "../callers/decide-issued.ts";
+import type { Caller } from "../callers/callers.ts";
+import { decideAddress, decideManagePermission } from "../callers/decide-permission.ts";
 import type { ManagePart } from "../callers/permissions.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
+import type { Plane } from "../callers/unauthenticated.ts";
 import { GatewayError } from "../errors.ts";
 import type { ControlEnv, ControlPlaneParts } from "./parts.ts";
 
@@ -23,7 +23,7 @@ export function requireCaller(plane: Plane, parts: ControlPlaneParts): Middlewar
       if (refusal !== undefined) throw refusal;
     }
     const address = clients.addressOf(incoming);
-    const caller = authenticate(callers, { plane, presented: presentedKeysOf(incoming), address });
+    const caller = callers.authenticate({ plane, presented: presentedKeysOf(incoming), address });
     if (caller instanceof GatewayError) throw caller;
     const refusal =
       decideAddress(caller, address) ?? (plane === "management" ? decidePart(caller, context) : undefined);

@@ -1,6 +1,6 @@
 /** What the caller's key and this service let it do: permissions and addresses; methods, upgrades and body size. All known before anything is sent. */
 import type { Caller } from "../callers/callers.ts";
-import { decideProxyPermission } from "../callers/decide-issued.ts";
+import { decideProxyPermission } from "../callers/decide-permission.ts";
 import { GatewayError } from "../errors.ts";
 import { isWebSocketUpgrade } from "../perimeter/framing.ts";
 import type { Exchange } from "./exchange.ts";

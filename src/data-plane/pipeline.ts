@@ -4,13 +4,12 @@
  * ends in exactly one record, whatever was thrown.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { authenticate } from "../callers/authenticate.ts";
 import type { Callers } from "../callers/callers.ts";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
-import type { KeyLimits } from "../limits/key-limits.ts";
+import type { KeyLimits } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { Connections } from "../perimeter/connections.ts";
 import type { Cors } from "../perimeter/cors.ts";
@@ -98,7 +97,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 
       const presented = readPresentedKeys(req.rawHeaders, identified.query);
       const presentation = { plane: "proxy", presented, address: exchange.clientAddress } as const;
-      const caller = admit(authenticate(callers, presentation, identified.prepared?.service.access));
+      const caller = admit(callers.authenticate(presentation, identified.prepared?.service.access));
       exchange.callerId = caller.id;
       exchange.issued = caller.issued;
 

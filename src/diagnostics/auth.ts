@@ -1,5 +1,5 @@
 /** Checks which planes require a key, and what was wrong with the keys that were refused. */
-import type { KeyFault } from "../callers/refused-keys.ts";
+import type { KeyFault } from "../callers/key-refusals.ts";
 import { plural } from "../plural.ts";
 import { type Check, conclude, type DiagnosticsContext, type Finding, type Problem } from "./check.ts";
 

@@ -3,10 +3,10 @@
  * Invariant: a check changes nothing. All that it can find is listed beside it once, for the response and for
  * docs/troubleshooting.md. Its evidence contains no secret.
  */
-import type { Plane } from "../callers/callers.ts";
+
 import type { ListedKey } from "../callers/issued-keys.ts";
-import type { KeyRefusal } from "../callers/key-refusals.ts";
-import type { RefusedKeys } from "../callers/refused-keys.ts";
+import type { KeyRefusal, RefusedKeys } from "../callers/key-refusals.ts";
+import type { Plane } from "../callers/unauthenticated.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";

@@ -3,7 +3,7 @@
  * (DNS rebinding, cross-site requests) and no client of another proxy.
  */
 import type { IncomingHttpHeaders } from "node:http";
-import type { Plane } from "../callers/callers.ts";
+import type { Plane } from "../callers/unauthenticated.ts";
 import { isLoopbackHost } from "../config/hosts.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";

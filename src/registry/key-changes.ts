@@ -3,10 +3,10 @@
  * Invariant: nobody grants more than they hold, decided on the key as it then would be; and each change has its entry in the audit,
  * without the key.
  */
-import { decideGrant } from "../callers/decide-grant.ts";
+import { decideGrant } from "../callers/decide-permission.ts";
+import type { StoredKey } from "../callers/issued-key.ts";
 import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey } from "../callers/issued-keys.ts";
 import { readKeyChange, readNewKey, readRotation } from "../callers/read-key.ts";
-import type { StoredKey } from "../callers/stored-key.ts";
 import { GatewayError } from "../errors.ts";
 import type { Audit, Author } from "./audit.ts";
 

@@ -3,7 +3,7 @@
  * Invariant: a change is checked as a whole, then stored, and only then served; whatever fails leaves everything as it was. What
  * is served follows from what is stored (`generations.ts` watches the store), so that there is one way in.
  */
-import { refusePermission } from "../callers/decide-issued.ts";
+import { refusePermission } from "../callers/decide-permission.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";

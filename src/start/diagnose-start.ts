@@ -2,7 +2,7 @@
  * Runs the checks on what a start in this folder would use, without starting: for a gateway that does not run.
  * Invariant: the configuration is read as a start reads it. DATA_DIR is read without its lock, and no change to it remains.
  */
-import { isStoredKey } from "../callers/stored-key.ts";
+import { isStoredKey } from "../callers/issued-key.ts";
 import type { GatewayStores } from "../composition/lasting-parts.ts";
 import { ConfigProblems, type ConfigReading, readConfig } from "../config/load-config.ts";
 import type { OfflineState } from "../diagnostics/check.ts";

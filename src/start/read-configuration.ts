@@ -2,8 +2,9 @@
  * Reads the configuration of this folder, and whether DATA_DIR holds an issued key: such a key protects the proxy plane as
  * PROXY_API_KEY does.
  */
+
+import { isStoredKey } from "../callers/issued-key.ts";
 import { compilePermissions } from "../callers/permissions.ts";
-import { isStoredKey } from "../callers/stored-key.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
 import { readStoredKeys } from "../stores/open-stores.ts";
 

@@ -2,7 +2,7 @@
  * Starts the gateway of this folder: reads the configuration, locks DATA_DIR, opens the stores and the listeners.
  * Invariant: a start that fails releases DATA_DIR, and throws a CliFailure for everything that the operator can fix.
  */
-import { isStoredKey } from "../callers/stored-key.ts";
+import { isStoredKey } from "../callers/issued-key.ts";
 import type { GatewayStores } from "../composition/lasting-parts.ts";
 import { type Gateway, openGateway } from "../gateway.ts";
 import { isStoredService } from "../registry/stored-service.ts";

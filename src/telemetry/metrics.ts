@@ -6,8 +6,8 @@
 import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
+import { processMemory } from "../pressure/monitor.ts";
 import { Turns } from "../turns.ts";
-import { processMemory } from "./process-memory.ts";
 import { RequestSeries } from "./request-series.ts";
 import { addServiceGauges, type MeasuredService } from "./service-gauges.ts";
 

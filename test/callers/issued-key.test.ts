@@ -1,8 +1,14 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createIssuedKey, digestOf, hasIssuedForm } from "../../src/callers/issued-key.ts";
-import { isStoredKey, newKeyId, type StoredKey } from "../../src/callers/stored-key.ts";
+import {
+  createIssuedKey,
+  createKeyId,
+  digestOf,
+  hasIssuedForm,
+  isStoredKey,
+  type StoredKey,
+} from "../../src/callers/issued-key.ts";
 
 describe("an issued key", () => {
   test("is `bp_`, letters and digits, never the same, and known by its form", () => {
@@ -95,7 +101,7 @@ describe("a stored key", () => {
   });
 
   test("has an id that is no part of the key", () => {
-    expect(newKeyId()).toMatch(/^key_[0-9A-Za-z]{12}$/);
-    expect(newKeyId()).not.toBe(newKeyId());
+    expect(createKeyId()).toMatch(/^key_[0-9A-Za-z]{12}$/);
+    expect(createKeyId()).not.toBe(createKeyId());
   });
 });

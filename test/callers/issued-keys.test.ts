@@ -1,10 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { digestOf, hasIssuedForm } from "../../src/callers/issued-key.ts";
+import { digestOf, hasIssuedForm, isStoredKey, type StoredKey } from "../../src/callers/issued-key.ts";
 import { createIssuedKeys, KeyEnded, KeyLimitReached, type NewKey } from "../../src/callers/issued-keys.ts";
 import { createKeyUsage } from "../../src/callers/key-usage.ts";
-import { isStoredKey, type StoredKey } from "../../src/callers/stored-key.ts";
 import { createMemoryStores, openFileStores } from "../../src/stores/open-stores.ts";
 import { createRecords, openFileRecords } from "../../src/stores/records.ts";
 import { tempFolder } from "../config/temp-folder.ts";

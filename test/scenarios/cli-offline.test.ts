@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { isStoredKey } from "../../src/callers/stored-key.ts";
+import { isStoredKey } from "../../src/callers/issued-key.ts";
 import type { GatewayStores } from "../../src/composition/lasting-parts.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";

@@ -4,7 +4,7 @@ import { createServer } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { isStoredKey } from "../../src/callers/stored-key.ts";
+import { isStoredKey } from "../../src/callers/issued-key.ts";
 import type { CheckResult } from "../../src/diagnostics/check.ts";
 import type { Diagnostics } from "../../src/diagnostics/diagnostics.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";

@@ -70,7 +70,7 @@ test("the check `keys` names each key that is refused, and what it lacks", async
   expect(found?.evidence).toMatchObject({ active: 4, revoked: 1, limited: [busy.id] });
   // Once for each, not with each request.
   expect(gateway.logText().match(/was revoked and is still presented/g)).toHaveLength(1);
-  expect(gateway.logText()).toContain(`the key ${lacking.id} was asked for more than it may do`);
+  expect(gateway.logText()).toContain(`the key ${lacking.id} was refused: it lacks the required permission`);
 });
 
 test("the check `keys` says nothing of a limit that was taken away", async () => {

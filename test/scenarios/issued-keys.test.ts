@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
-import { isStoredKey } from "../../src/callers/stored-key.ts";
+import { isStoredKey } from "../../src/callers/issued-key.ts";
 import { ConfigProblems, loadConfig } from "../../src/config/load-config.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { startLines } from "../../src/start/describe-start.ts";

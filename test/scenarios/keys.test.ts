@@ -92,7 +92,7 @@ describe("a request without a good key", () => {
       "/proxy/api/",
       "Authorization: Basic eDp5\r\n",
       "MISSING_CREDENTIALS",
-      /not of the form `Bearer <key>`/,
+      /does not have the form `Bearer <key>`/,
     ],
     ["a wrong key", "/proxy/api/", "x-api-key: wrong\r\n", "INVALID_API_KEY", /not valid/],
     ["a key cut short", "/proxy/api/", `x-api-key: ${PROXY_KEY.slice(0, -1)}\r\n`, "INVALID_API_KEY", /not valid/],

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
-import { isStoredKey } from "../../src/callers/stored-key.ts";
+import { isStoredKey } from "../../src/callers/issued-key.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { eventually } from "../support/eventually.ts";

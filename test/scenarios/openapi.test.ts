@@ -4,7 +4,7 @@ import { createServer } from "node:https";
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { describe, expect, test } from "vitest";
-import type { StoredKey } from "../../src/callers/stored-key.ts";
+import type { StoredKey } from "../../src/callers/issued-key.ts";
 import { servicesFileJsonSchema } from "../../src/config/allowed-values.ts";
 import { createControlPlane } from "../../src/control-plane/app.ts";
 import type { ControlPlaneParts } from "../../src/control-plane/parts.ts";

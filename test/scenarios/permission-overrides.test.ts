@@ -1,6 +1,6 @@
 /** Headers by which an upstream may be told to take a request for another one, which the key does not allow. */
 import { expect, test } from "vitest";
-import { decideProxyPermission } from "../../src/callers/decide-issued.ts";
+import { decideProxyPermission } from "../../src/callers/decide-permission.ts";
 import type { FoundKey } from "../../src/callers/key-index.ts";
 import { compilePermissions } from "../../src/callers/permissions.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";

@@ -5,7 +5,7 @@
 import { linkSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { isStoredKey } from "../../src/callers/stored-key.ts";
+import { isStoredKey } from "../../src/callers/issued-key.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { isStoredService } from "../../src/registry/stored-service.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";

@@ -3,10 +3,10 @@
  * Invariant: never a part of a key; a fingerprint can be compared, and not turned back.
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import type { Plane } from "../../callers/callers.ts";
 import { digestOf } from "../../callers/issued-key.ts";
 import type { FoundKey } from "../../callers/key-index.ts";
 import { presentedKeysOf } from "../../callers/presented-keys.ts";
+import type { Plane } from "../../callers/unauthenticated.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";

@@ -3,7 +3,6 @@
  * Invariant: it asks what the pipeline asks (`decide…`) and does nothing that the pipeline does: no place is taken, no point is
  * spent, nothing is sent, and no secret is in what it tells. `test/scenarios/explain.test.ts` holds it to the pipeline's verdicts.
  */
-import { decideAssumedCaller, decideCaller } from "../../callers/authenticate.ts";
 import type { Caller } from "../../callers/callers.ts";
 import { readPresentedKeys } from "../../callers/presented-keys.ts";
 import { GatewayError } from "../../errors.ts";
@@ -115,9 +114,9 @@ function decideWho(
   const access = prepared?.service.access;
   if (callerId === undefined) {
     const presented = readPresentedKeys(req.rawHeaders, query);
-    return decideCaller(callers, { plane: "proxy", presented, address }, access);
+    return callers.decide({ plane: "proxy", presented, address }, access);
   }
-  const assumed = decideAssumedCaller(callers, callerId, access);
+  const assumed = callers.assume(callerId, access);
   if (assumed !== undefined) return assumed;
   throw new GatewayError("VALIDATION_ERROR", {
     message: "There is no such caller.",

@@ -1,0 +1,133 @@
+/**
+ * What the holder of an issued key may do, and what it may grant to other keys.
+ * Invariant: a request is allowed only as everything that the upstream may take it for; and no key that a key makes, changes
+ * or rotates does more, lasts longer, works from more addresses or may send more requests than the key itself.
+ */
+import { GatewayError } from "../errors.ts";
+import { coversAddresses } from "./allowed-addresses.ts";
+import type { Caller } from "./callers.ts";
+import type { KeyRateLimit, StoredKey } from "./issued-key.ts";
+import type { FoundKey } from "./key-index.ts";
+import { type ManagePart, methodToJudge, requiredFor, uncoveredBy } from "./permissions.ts";
+
+/** A path that no pattern matches: only a permission for every path allows it. */
+const ANY_PATH = "%";
+
+const METHOD_OVERRIDES: ReadonlySet<string> = new Set(["x-http-method-override", "x-http-method", "x-method-override"]);
+const PATH_OVERRIDES: ReadonlySet<string> = new Set([
+  "x-original-url",
+  "x-original-uri",
+  "x-rewrite-url",
+  "x-rewrite-uri",
+]);
+
+export interface ProxyRequest {
+  readonly serviceKey: string;
+  readonly method: string;
+  /** After the base URL, as the upstream will see it, without the query. */
+  readonly path: string;
+  readonly address: string;
+  readonly rawHeaders: readonly string[];
+}
+
+export function decideProxyPermission(caller: Caller, request: ProxyRequest): GatewayError | undefined {
+  const { issued } = caller;
+  if (issued === undefined) return undefined;
+  const addressRefusal = decideAddress(caller, request.address);
+  if (addressRefusal !== undefined) return addressRefusal;
+  const { serviceKey, method, rawHeaders } = request;
+  const path = request.path || "/";
+  const { allowsProxy } = issued.permissions;
+  if (!allowsProxy(serviceKey, method, path)) return refusePermission(requiredFor(serviceKey, method, path));
+  const overrides = findOverrides(rawHeaders);
+  if (overrides === undefined) return undefined;
+  // Each method once, however long the list is that a client sends.
+  for (const other of new Set([method, ...overrides.methods].map(methodToJudge))) {
+    if (overrides.isForAnyPath && !allowsProxy(serviceKey, other, ANY_PATH))
+      return refusePermission(requiredFor(serviceKey, other, ANY_PATH));
+    if (!allowsProxy(serviceKey, other, path)) return refusePermission(requiredFor(serviceKey, other, path));
+  }
+  return undefined;
+}
+
+/** @param parts any one of them is enough; the refusal names the first. */
+export function decideManagePermission({ issued }: Caller, parts: readonly ManagePart[]): GatewayError | undefined {
+  if (issued === undefined) return undefined;
+  if (parts.some((part) => issued.permissions.allowsManage(part))) return undefined;
+  return refusePermission(`manage:${parts[0] ?? "*"}`);
+}
+
+/** On every route: a key that is limited to addresses opens nothing from another one. */
+export function decideAddress({ issued }: Caller, address: string): GatewayError | undefined {
+  if (issued === undefined || issued.allowsAddress(address)) return undefined;
+  return new GatewayError("IP_NOT_ALLOWED", { message: `The key may not be used from ${address}.` });
+}
+
+type Grant = Pick<StoredKey, "permissions" | "expiresAt" | "allowIps" | "rateLimit">;
+
+/** @param holder undefined for a caller that may grant everything. @param grant the key as it would be. */
+export function decideGrant(holder: FoundKey | undefined, grant: Grant): GatewayError | undefined {
+  if (holder === undefined) return undefined;
+  const { key } = holder;
+  const [lacking] = uncoveredBy(holder.permissions, grant.permissions);
+  if (lacking !== undefined) return refusePermission(lacking);
+  if (outlasts(grant.expiresAt, key.expiresAt)) return refuseGrant(`lasts longer than itself (until ${key.expiresAt})`);
+  if (!coversAddresses(key.allowIps, grant.allowIps)) {
+    return refuseGrant(`may be used from addresses other than its own (${key.allowIps.join(", ")})`);
+  }
+  if (isLooser(grant.rateLimit, key.rateLimit)) return refuseGrant("may send more requests than itself");
+  return undefined;
+}
+
+export function refusePermission(required: string): GatewayError {
+  const message = `The key may not do this: it needs ${required}.`;
+  return new GatewayError("INSUFFICIENT_PERMISSIONS", { message, extra: { required } });
+}
+
+function refuseGrant(what: string): GatewayError {
+  return new GatewayError("INSUFFICIENT_PERMISSIONS", {
+    message: `A key may not make one that ${what}.`,
+    hint: "Ask for what the key itself may do, or use MANAGEMENT_API_KEY.",
+    extra: { required: "manage:keys" },
+  });
+}
+
+/** RFC 3339, or null for no end. */
+function outlasts(asked: string | null, held: string | null): boolean {
+  return held !== null && (asked === null || Date.parse(asked) > Date.parse(held));
+}
+
+function isLooser(asked: KeyRateLimit | null, held: KeyRateLimit | null): boolean {
+  if (held === null) return false;
+  if (asked === null || asked.maxRequests > held.maxRequests) return true;
+  return asked.maxRequests / asked.windowMs > held.maxRequests / held.windowMs;
+}
+
+interface Overrides {
+  /** Methods that the upstream may use instead of the request's own. */
+  readonly methods: readonly string[];
+  /** The upstream may serve any path. */
+  readonly isForAnyPath: boolean;
+}
+
+/**
+ * Headers with which a request asks the upstream to use another method or path, as many frameworks do. A name counts in any
+ * case and with `_` for `-`, as servers read it. Undefined for nearly all requests.
+ */
+function findOverrides(rawHeaders: readonly string[]): Overrides | undefined {
+  let methods: string[] | undefined;
+  let isForAnyPath = false;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const raw = rawHeaders[i] as string;
+    // The lengths of the shortest and the longest name: they exclude nearly all other headers.
+    if (raw.length < 13 || raw.length > 22 || (raw.charCodeAt(0) | 32) !== 120 /* x */) continue;
+    const name = raw.toLowerCase().replaceAll("_", "-");
+    if (METHOD_OVERRIDES.has(name)) {
+      methods ??= [];
+      for (const method of (rawHeaders[i + 1] as string).split(",")) methods.push(method.trim().toUpperCase());
+    } else if (PATH_OVERRIDES.has(name)) {
+      isForAnyPath = true;
+    }
+  }
+  return methods === undefined && !isForAnyPath ? undefined : { methods: methods ?? [], isForAnyPath };
+}

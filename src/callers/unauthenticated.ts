@@ -1,0 +1,51 @@
+/**
+ * The 401 of both planes, and the 429 of a locked-out address.
+ * Invariant: it says which kind of key is needed and how to send it, and nothing that helps an attacker.
+ */
+import { GatewayError } from "../errors.ts";
+
+export type Plane = "proxy" | "management";
+
+/** Why a request has no caller. */
+export type Unauthenticated =
+  | { readonly verdict: "missing"; readonly otherScheme: boolean }
+  /** Too many unknown keys came from this address. */
+  | { readonly verdict: "locked"; readonly forMs: number }
+  /** `otherPlane`: the key is valid, but for the other plane. `ended`: it was valid. */
+  | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: EndedKey | undefined };
+
+export interface EndedKey {
+  readonly id: string;
+  readonly state: "expired" | "revoked";
+}
+
+const KEY_VARIABLE: Record<Plane, string> = { proxy: "PROXY_API_KEY", management: "MANAGEMENT_API_KEY" };
+const PLANE_PATH: Record<Plane, string> = { proxy: "/proxy", management: "/manage" };
+
+export function refuseUnauthenticated(plane: Plane, refused: Unauthenticated): GatewayError {
+  const needed = `${PLANE_PATH[plane]} needs the ${plane} key (${KEY_VARIABLE[plane]}), or an issued one`;
+  const headers = ["WWW-Authenticate", "Bearer"];
+  switch (refused.verdict) {
+    case "locked":
+      return new GatewayError("TOO_MANY_AUTH_FAILURES", {
+        message: "Too many unknown keys came from this address within a minute.",
+        headers: ["Retry-After", String(Math.ceil(refused.forMs / 1_000))],
+      });
+    case "missing": {
+      const form = refused.otherScheme ? " The Authorization header does not have the form `Bearer <key>`." : "";
+      return new GatewayError("MISSING_CREDENTIALS", { message: `${needed}.${form}`, headers });
+    }
+    case "unknown":
+      return new GatewayError("INVALID_API_KEY", { message: `${needed}; ${faultOf(plane, refused)}.`, headers });
+  }
+}
+
+function faultOf(
+  plane: Plane,
+  { otherPlane, ended }: Extract<Unauthenticated, { readonly verdict: "unknown" }>,
+): string {
+  // Only a client with the complete key learns this much; the log says whether the key expired or was revoked.
+  if (ended !== undefined) return "the one sent has expired or was revoked";
+  if (otherPlane) return `the one sent is the ${plane === "proxy" ? "management" : "proxy"} key`;
+  return "the one sent is not valid";
+}
