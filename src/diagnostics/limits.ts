@@ -43,7 +43,7 @@ export const limits: ServiceCheck = {
         message: `the limit of ${plural(maxRequests, "request")} is used up`,
       });
     }
-    const { keys, requests } = limiter.told;
+    const { keys, requests } = limiter.counted;
     const isShared = keys === 1 && requests >= ENOUGH_REQUESTS;
     if (per === "ip" && isShared) {
       problems.push({ finding: FINDINGS.shared, message: `all ${requests} requests came from one address` });

@@ -1,7 +1,7 @@
-/** What an address is counted under, by limits, the lock-out and the cap on connections alike. */
+/** The key that an address is counted under: by limits, by the lock-out and by the cap on connections. */
 import ipaddr from "ipaddr.js";
 
-/** One bucket a client: IPv4-mapped addresses are IPv4, and an IPv6 client owns its whole /64. */
+/** One key for each client: IPv4-mapped addresses are IPv4, and an IPv6 client owns its whole /64. */
 export function addressKey(address: string): string {
   if (!ipaddr.isValid(address)) return address;
   const parsed = ipaddr.process(address);

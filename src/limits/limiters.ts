@@ -1,39 +1,44 @@
 /**
- * Our own rate limits: fixed windows by rate-limiter-flexible, one limiter a service, used by both planes.
- * Invariant: the number of keys in memory is bounded, whatever addresses and callers turn up.
+ * Our own rate limits: fixed windows by rate-limiter-flexible, one limiter for each service and for each issued key with a limit.
+ * Invariant: the number of counters in memory is bounded, however many addresses and callers there are; and a key's limit that
+ * did not change keeps its count.
  */
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import type { Service } from "../config/schema.ts";
+import { Yielder } from "../yielder.ts";
 import { addressKey } from "./address-key.ts";
 
-/** Keys counted one by one in a window; what comes after them shares one count. About 510 bytes each. */
-const KEYS_LIMIT = 50_000;
-const OVERFLOW_KEY = "overflow";
+/** Callers or addresses with a counter of their own in a window; all others share one counter. About 510 bytes each. */
+const COUNTERS_LIMIT = 50_000;
+const SHARED_COUNTER = "overflow";
 
-/** Where a limit stands; times in ms from now. */
+/** Twice the number of issued keys. Limiters of deleted keys stay until there are more than this; then all start again. */
+const KEY_LIMITERS_LIMIT = 200_000;
+
+/** State of a limit; times in ms from now. */
 export interface LimitState {
   readonly limit: number;
   readonly remaining: number;
   readonly resetMs: number;
   /** What is counted together: the policy's name in the RateLimit fields. */
   readonly per: "service" | "caller" | "ip";
-  /** The `RateLimit-Policy` member, the same for every answer. */
+  /** The `RateLimit-Policy` member, the same for every response. */
   readonly policy: string;
   readonly isExceeded: boolean;
 }
 
-/** Who asks, as far as a limit can tell callers apart. */
+/** The caller of a request, as far as a limit distinguishes callers. */
 export interface LimitSubject {
   readonly callerId: string;
   readonly address: string;
 }
 
 export interface Limiter {
-  /** Where the limit stands before this request: nothing is spent. */
+  /** The state before this request: nothing is spent. */
   peek(subject: LimitSubject): Promise<LimitState>;
-  /** How many are told apart, callers or addresses, in this window and the one before, and their requests. */
-  readonly told: { readonly keys: number; readonly requests: number };
-  /** Begins every count anew. */
+  /** Callers or addresses with a counter in this window and the one before, and their requests. */
+  readonly counted: { readonly keys: number; readonly requests: number };
+  /** Sets every count to zero. */
   reset(): void;
   /** Spends one point. @throws Error when the store fails; never for an exceeded limit. */
   spend(subject: LimitSubject): Promise<LimitState>;
@@ -45,7 +50,7 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
   const { maxRequests, windowMs, per } = service.rateLimit;
   const openStore = () => new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000, keyPrefix: "" });
   let store = openStore();
-  let bound = createKeyBound(windowMs);
+  let counters = createCounterBound(windowMs);
   const policy = `"${per}";q=${maxRequests};w=${Math.ceil(windowMs / 1000)}`;
 
   const keyOf = (subject: LimitSubject, find: (key: string) => string) => {
@@ -63,22 +68,22 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
   });
 
   return {
-    get told() {
-      return bound.told;
+    get counted() {
+      return counters.counted;
     },
     reset() {
       store = openStore();
-      bound = createKeyBound(windowMs);
+      counters = createCounterBound(windowMs);
     },
     async peek(subject) {
-      const result = await store.get(keyOf(subject, bound.find));
+      const result = await store.get(keyOf(subject, counters.find));
       return state(result, result !== null && result.consumedPoints >= maxRequests);
     },
     spend: (subject) =>
-      store.consume(keyOf(subject, bound.admit)).then(
+      store.consume(keyOf(subject, counters.admit)).then(
         (result) => state(result, false),
         (rejection) => {
-          // An exceeded limit is a RateLimiterRes; an Error is the store failing.
+          // An exceeded limit is a RateLimiterRes; an Error is a failure of the store.
           if (rejection instanceof RateLimiterRes) return state(rejection, true);
           throw rejection;
         },
@@ -86,35 +91,35 @@ export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | un
   };
 }
 
-/** Remembers which keys have a count of their own in this window and sends the rest to one shared count. */
-function createKeyBound(windowMs: number) {
+/** Knows which keys have a counter of their own in this window; the rest share one. */
+function createCounterBound(windowMs: number) {
   let current = new Set<string>();
   let previous = new Set<string>();
-  let turnsAt = performance.now() + windowMs;
+  let rotatesAt = performance.now() + windowMs;
   let requests = 0;
-  let requestsBefore = 0;
+  let previousRequests = 0;
 
-  /** The key that is counted by. */
+  /** The key of the counter. */
   function find(key: string): string {
     const now = performance.now();
-    if (now >= turnsAt) {
-      // A count lives one window from its first request, so the keys of the window before may still be alive.
-      previous = now >= turnsAt + windowMs ? new Set() : current;
+    if (now >= rotatesAt) {
+      // A counter lives one window from its first request, so counters of the window before may still be in use.
+      previous = now >= rotatesAt + windowMs ? new Set() : current;
       current = new Set();
-      requestsBefore = now >= turnsAt + windowMs ? 0 : requests;
+      previousRequests = now >= rotatesAt + windowMs ? 0 : requests;
       requests = 0;
-      turnsAt = now + windowMs;
+      rotatesAt = now + windowMs;
     }
     const isNew = !current.has(key) && !previous.has(key);
-    return isNew && current.size + previous.size >= KEYS_LIMIT ? OVERFLOW_KEY : key;
+    return isNew && current.size + previous.size >= COUNTERS_LIMIT ? SHARED_COUNTER : key;
   }
   return {
     find,
-    get told() {
+    get counted() {
       find("");
-      return { keys: new Set([...current, ...previous]).size, requests: requests + requestsBefore };
+      return { keys: new Set([...current, ...previous]).size, requests: requests + previousRequests };
     },
-    /** The same, and it has its own count from now on. */
+    /** The same, and the key has its own counter from now on. */
     admit(key: string): string {
       const counted = find(key);
       if (counted === key) current.add(key);
@@ -122,4 +127,56 @@ function createKeyBound(windowMs: number) {
       return counted;
     },
   };
+}
+
+interface KeyLimit {
+  readonly maxRequests: number;
+  readonly windowMs: number;
+}
+
+/** The parts of an issued key that its limit needs. */
+export interface LimitedKey {
+  readonly id: string;
+  readonly key: { readonly rateLimit: KeyLimit | null };
+}
+
+export interface KeyLimits {
+  /** Undefined for a key without a limit. */
+  of(issued: LimitedKey | undefined): Limiter | undefined;
+  /** Ids of the keys that have used up their limit. */
+  exceeded(): Promise<readonly string[]>;
+}
+
+/** The limits of issued keys, which apply in addition to those of services. Only keys with a limit have a limiter. */
+export function createKeyLimits(maxLimiters = KEY_LIMITERS_LIMIT): KeyLimits {
+  const limiters = new Map<string, { readonly limit: KeyLimit; readonly limiter: Limiter | undefined }>();
+  return {
+    of(issued) {
+      const limit = issued?.key.rateLimit;
+      if (issued === undefined || limit === null || limit === undefined) return undefined;
+      const known = limiters.get(issued.id);
+      // The record of a key is replaced as a whole: the same object is the same limit.
+      if (known?.limit === limit) return known.limiter;
+      if (known === undefined && limiters.size >= maxLimiters) limiters.clear();
+      const limiter = isSameLimit(known?.limit, limit)
+        ? known?.limiter
+        : createLimiter({ rateLimit: { ...limit, per: "caller" } });
+      limiters.set(issued.id, { limit, limiter });
+      return limiter;
+    },
+    async exceeded() {
+      const ids: string[] = [];
+      const yielder = new Yielder();
+      for (const [id, { limiter }] of limiters) {
+        const state = await limiter?.peek({ callerId: id, address: "" });
+        if (state?.isExceeded) ids.push(id);
+        if (yielder.isDue) await yielder.yield();
+      }
+      return ids;
+    },
+  };
+}
+
+function isSameLimit(before: KeyLimit | undefined, now: KeyLimit): boolean {
+  return before?.maxRequests === now.maxRequests && before.windowMs === now.windowMs;
 }

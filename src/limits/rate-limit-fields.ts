@@ -1,10 +1,10 @@
 /**
- * What a limit says of itself in headers: the IETF fields (draft-ietf-httpapi-ratelimit-headers-11) on every answer,
- * the older X-RateLimit-* on refusals only, because an upstream's own of that name are never overwritten.
+ * The header fields of a limit: the IETF fields (draft-ietf-httpapi-ratelimit-headers-11) on every response, and the older
+ * X-RateLimit-* fields on refusals only, because an upstream's own X-RateLimit-* are never overwritten.
  */
 import type { LimitState } from "./limiters.ts";
 
-/** Whole seconds until the window ends, rounded up, so that a caller who waits them is not early. */
+/** Whole seconds until the window ends, rounded up, so that a caller that waits them is not early. */
 export function secondsToReset(state: LimitState): number {
   return Math.max(1, Math.ceil(state.resetMs / 1000));
 }

@@ -1,11 +1,11 @@
 /**
- * How hard the process works, sampled on a timer and only compared per request.
- * Invariant: asking costs one comparison, whatever is measured; and the answer is never older than one interval of a
- * loop that turns.
+ * The load of the process, sampled on a timer and only compared for each request.
+ * Invariant: a request costs one comparison, however much is measured; and a sample is never older than one interval while the
+ * event loop runs.
  */
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
+import { getHeapStatistics } from "node:v8";
 import type { Settings } from "../config/settings.ts";
-import { processMemory } from "../telemetry/process-memory.ts";
 
 export interface PressureSample {
   /** Mean over the sample interval, ms. */
@@ -30,14 +30,14 @@ export interface Pressure {
 
 export interface PressureMonitor {
   readonly sample: PressureSample;
-  /** The first gauge over its threshold; undefined when all is well. */
+  /** The first gauge over its threshold; undefined when there is none. */
   readonly pressure: Pressure | undefined;
-  /** By variable, as they are compared with: those of the start, a reload changes none. */
+  /** By variable: the thresholds of the start, because a reload changes none. */
   readonly thresholds: Readonly<Record<(typeof THRESHOLDS)[Gauge], number>>;
   close(): void;
 }
 
-/** Each gauge with the variable of its threshold, 0 for none. */
+/** The variable that holds the threshold of each gauge; 0 is no threshold. */
 export const THRESHOLDS = {
   eventLoopDelay: "PRESSURE_MAX_EVENT_LOOP_DELAY",
   heapUsed: "PRESSURE_MAX_HEAP_USED_BYTES",
@@ -47,7 +47,7 @@ export const THRESHOLDS = {
 
 const GAUGES = Object.keys(THRESHOLDS) as Gauge[];
 
-/** The histogram's own timer, ms: what it measures is this much more than the delay. */
+/** The histogram's own timer, ms: it measures the delay plus this. */
 const RESOLUTION_MS = 10;
 
 export type PressureSettings = Pick<Settings, (typeof THRESHOLDS)[Gauge] | "PRESSURE_SAMPLE_INTERVAL">;
@@ -62,7 +62,7 @@ export function createPressureMonitor(settings: PressureSettings): PressureMonit
 
   function takeSample(): void {
     const now = performance.now();
-    // A loop that stood still for the whole interval ran no timer of the histogram's either.
+    // When the event loop was blocked for the whole interval, the histogram's timer did not run either.
     const meanMs = histogram.count === 0 ? now - sampledAt : histogram.mean / 1e6 - RESOLUTION_MS;
     const current = performance.eventLoopUtilization();
     const { utilization: eventLoopUtilized } = performance.eventLoopUtilization(current, utilization);
@@ -103,8 +103,31 @@ export function findPressure(sample: PressureSample, settings: PressureSettings)
   return undefined;
 }
 
-/** @param lastRssBytes stands for what the system does not tell. */
+/** @param lastRssBytes used where the system does not report the value. */
 function memory(lastRssBytes: number): Pick<PressureSample, "heapUsed" | "rssBytes"> {
   const { heapUsed, rss } = processMemory();
   return { heapUsed, rssBytes: Number.isNaN(rss) ? lastRssBytes : rss };
+}
+
+export interface ProcessMemory {
+  /** Bytes; NaN where the system does not report it. */
+  readonly rss: number;
+  readonly heapUsed: number;
+  readonly heapTotal: number;
+  /** Buffers and the like. */
+  readonly external: number;
+}
+
+/** Never throws. process.memoryUsage() would: it reads a file, and there may be no descriptor left to open it. */
+export function processMemory(): ProcessMemory {
+  const { used_heap_size, total_heap_size, external_memory } = getHeapStatistics();
+  return { rss: residentBytes(), heapUsed: used_heap_size, heapTotal: total_heap_size, external: external_memory };
+}
+
+function residentBytes(): number {
+  try {
+    return process.memoryUsage.rss();
+  } catch {
+    return Number.NaN;
+  }
 }

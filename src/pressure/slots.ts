@@ -1,13 +1,13 @@
 /**
- * Places for what may run at the same time: taken at admission, given back when the exchange is over.
- * Invariant: whoever waits for a place has the next one that is given back, before anybody who comes anew.
+ * Slots for concurrent work: acquired at admission, released when the exchange is over.
+ * Invariant: an exchange that waits for a slot gets the next one that is released, before a new request does.
  */
 
 export class Slots {
   /** 0 for no cap. */
   readonly limit: number;
   taken = 0;
-  /** Those that gave their place back for as long as they wait for something else. */
+  /** Exchanges that released their slot while they wait for something else. */
   waiting = 0;
   readonly #next = new Set<() => void>();
 
@@ -27,7 +27,7 @@ export class Slots {
     first();
   }
 
-  /** Told once, when a place is given back. @returns what takes it back. */
+  /** Calls the listener once, when a slot is released. @returns a function that removes it. */
   onFree(listener: () => void): () => void {
     this.#next.add(listener);
     return () => this.#next.delete(listener);
