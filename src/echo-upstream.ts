@@ -1,6 +1,6 @@
 /**
- * The embedded upstream `echo`: answers any request with what reached it, so that a newcomer sees what the gateway sends.
- * Invariant: it listens on a Unix socket in a folder of its own, mode 0700, and shows no injected secret.
+ * The embedded upstream `echo`: responds to any request with a description of it, which shows what the gateway sends upstream.
+ * Invariant: it listens on a Unix socket in a folder of mode 0700, and shows no injected secret.
  */
 import { createHash } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -60,7 +60,7 @@ function echo(req: IncomingMessage, res: ServerResponse, mask: SecretMask): void
   });
 }
 
-/** Decoded for reading, a repeated parameter as a list; `url` has the raw text. */
+/** Decoded, with a repeated parameter as a list. The member `url` has the raw text. */
 function parametersOf(query: string): Record<string, string | string[]> {
   const parameters: Record<string, string | string[]> = Object.create(null);
   for (const [name, value] of new URLSearchParams(query)) {

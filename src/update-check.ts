@@ -1,18 +1,18 @@
 /**
- * Whether there is a newer version, asked of UPDATE_CHECK_URL: only when somebody wants to know, and at most once an hour.
- * Invariant: never throws, and nothing waits for it that serves.
+ * Checks UPDATE_CHECK_URL for a newer version: only on request, and at most once an hour.
+ * Invariant: the check never throws, and no proxied request waits for it.
  */
 import type { Settings } from "./config/settings.ts";
 import { isObject } from "./is-object.ts";
 
 export interface UpdateStatus {
   readonly current: string;
-  /** Null while it is not known. */
+  /** Null while unknown. */
   readonly latest: string | null;
   readonly updateAvailable: boolean | null;
-  /** RFC 3339; null while nothing was asked. */
+  /** RFC 3339; null if there was no check. */
   readonly checkedAt: string | null;
-  /** Why it is not known. */
+  /** Why the latest version is unknown. */
   readonly reason?: string;
 }
 
@@ -30,14 +30,14 @@ const TRY_AGAIN_AFTER_MS = 60_000;
 
 export function createUpdateCheck({ settings, current, fetchJson, now = Date.now }: UpdateCheckParts) {
   const { SKIP_UPDATE_CHECK, UPDATE_CHECK_URL: url } = settings;
-  let asked: Promise<UpdateStatus> | undefined;
+  let latestCheck: Promise<UpdateStatus> | undefined;
   let staleAt = 0;
 
   async function ask(from: string): Promise<UpdateStatus> {
     const checkedAt = new Date(now()).toISOString();
     try {
       const latest = versionIn(await fetchJson(from));
-      if (latest === undefined) throw new Error("the answer holds no version");
+      if (latest === undefined) throw new Error("the response contains no version");
       staleAt = now() + KNOWN_FOR_MS;
       return { current, latest, updateAvailable: isNewer(latest, current), checkedAt };
     } catch (error) {
@@ -46,29 +46,33 @@ export function createUpdateCheck({ settings, current, fetchJson, now = Date.now
     }
   }
   const unknown = (reason: string): UpdateStatus => ({
-    ...{ current, latest: null, updateAvailable: null, checkedAt: null, reason },
+    current,
+    latest: null,
+    updateAvailable: null,
+    checkedAt: null,
+    reason,
   });
 
   return async function checkForUpdate(): Promise<UpdateStatus> {
     if (SKIP_UPDATE_CHECK) return unknown("SKIP_UPDATE_CHECK is set");
     if (url === undefined) return unknown("UPDATE_CHECK_URL is not set");
-    if (asked === undefined || now() >= staleAt) {
+    if (latestCheck === undefined || now() >= staleAt) {
       staleAt = Number.POSITIVE_INFINITY;
-      asked = ask(url);
+      latestCheck = ask(url);
     }
-    return asked;
+    return latestCheck;
   };
 }
 
-/** `version` as package registries say it, or `tag_name` as releases do. */
-function versionIn(answer: unknown): string | undefined {
-  if (!isObject(answer)) return undefined;
-  const { version, tag_name } = answer;
+/** From `version`, as package registries have it, or `tag_name`, as release feeds have it. */
+function versionIn(body: unknown): string | undefined {
+  if (!isObject(body)) return undefined;
+  const { version, tag_name } = body;
   const found = /^v?(\d{1,9}\.\d{1,9}\.\d{1,9}(?:-[0-9A-Za-z.-]{1,64})?)$/.exec(String(version ?? tag_name));
   return found?.[1];
 }
 
-/** By semver's precedence; of two that differ in the pre-release only, the one without it is the newer. */
+/** By the precedence of semver. If only the pre-release differs, the version without one is newer. */
 export function isNewer(latest: string, current: string): boolean {
   const [a, b] = [parse(latest), parse(current)];
   for (const [index, number] of a.numbers.entries()) {

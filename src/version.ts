@@ -1,4 +1,4 @@
-/** What is running: read once from the package, so that it is true in a checkout, an installed package and an image. */
+/** The running version, read from the package: correct in a checkout, an installed package and an image. */
 import { readFileSync } from "node:fs";
 
 const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
@@ -6,7 +6,7 @@ const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.
 export const version = {
   name: "byteproxy",
   version: manifest.version,
-  /** Set by the image's build; null elsewhere. */
+  /** Written by the build of the image; null elsewhere. */
   commit: commit(),
   runtime: `node ${process.versions.node}`,
   platform: `${process.platform} ${process.arch}`,

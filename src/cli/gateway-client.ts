@@ -10,6 +10,7 @@ import { readEnvironment, type Variable } from "../config/env.ts";
 import { readSettings, variablePlace } from "../config/read-settings.ts";
 import type { Secret } from "../config/secret.ts";
 import type { Settings } from "../config/settings.ts";
+import { CATALOG } from "../errors.ts";
 import { isObject } from "../is-object.ts";
 import { CliFailure, createRefusal } from "./cli-failure.ts";
 
@@ -183,6 +184,8 @@ function refusalOf({ url, key, keyPlace }: GatewayAddress, path: string, status:
     case "INVALID_API_KEY":
       return createRefusal({ code, message, hint: key === undefined ? NO_KEY : `It was read from ${keyPlace}.` }, body);
     case "NOT_FOUND": {
+      // A missing key, for example, has a hint of its own.
+      if (hint !== undefined && hint !== CATALOG.NOT_FOUND.hint) return createRefusal({ code, message, hint }, body);
       const missing = `There is no route ${url}${path.replace(/\?.*/, "")}.`;
       return createRefusal({ code, message: missing, hint: NO_ROUTE }, body);
     }

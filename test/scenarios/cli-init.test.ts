@@ -1,4 +1,4 @@
-/** `byteproxy init`: a folder in which the gateway starts at once, and nothing of anybody's is written over. */
+/** `byteproxy init`: creates a configuration with which the gateway starts, and overwrites no file. */
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import { startProcess } from "../support/process.ts";
 
 const FILES = ["config/services.json", "config/services.schema.json", ".env", ".gitignore"];
 
-/** In a folder that is there already. */
+/** Runs a command in an existing folder. */
 function inFolder(cwd: string, ...words: string[]): string {
   const env = { PATH: process.env.PATH ?? "" };
   return execFileSync(process.execPath, [builtMain, ...words], { cwd, env, encoding: "utf8", stdio: "pipe" });
@@ -20,7 +20,7 @@ function inFolder(cwd: string, ...words: string[]): string {
 const keyIn = (folder: string, name: string) =>
   new RegExp(`^${name}=(\\S{43})$`, "m").exec(readFileSync(join(folder, ".env"), "utf8"))?.[1] as string;
 
-test("what it writes is sound, protected, and starts at once", async () => {
+test("The created configuration is valid and protected, and the gateway starts with it", async () => {
   const run = startProcess({ PORT: "" }, ["init"]);
   expect(await run.ended).toBe(0);
   const folder = run.directory;
@@ -42,7 +42,7 @@ test("what it writes is sound, protected, and starts at once", async () => {
   expect(await ask("/manage/services/example", managementKey)).toBe(200);
 }, 20_000);
 
-test("the schema that editors find beside the file is the one that the file is checked by", () => {
+test("The created schema for editors is the one by which the services file is validated", () => {
   const folder = tempFolder();
   inFolder(folder, "init");
   const services = JSON.parse(readFileSync(join(folder, "config/services.json"), "utf8"));
@@ -52,10 +52,10 @@ test("the schema that editors find beside the file is the one that the file is c
   expect([validate(services), validate.errors]).toEqual([true, null]);
 });
 
-test("what is there is kept, byte for byte, and said", () => {
+test("Existing files are kept byte for byte, and listed as kept", () => {
   const folder = tempFolder({ ".env": "PORT=3999\n", "config/services.json": "{}" });
-  const told = JSON.parse(inFolder(folder, "init", "--json"));
-  expect(told).toEqual({
+  const printed = JSON.parse(inFolder(folder, "init", "--json"));
+  expect(printed).toEqual({
     written: ["config/services.schema.json", ".gitignore"],
     kept: ["config/services.json", ".env"],
   });
@@ -65,7 +65,7 @@ test("what is there is kept, byte for byte, and said", () => {
   expect(JSON.parse(inFolder(folder, "init", "--json"))).toEqual({ written: [], kept: FILES });
 });
 
-test("secrets are kept out of version control, or it is said that they are not", async () => {
+test("The secrets are excluded from version control, or a note says that they are not", async () => {
   const ignoring = tempFolder();
   inFolder(ignoring, "init");
   expect(readFileSync(join(ignoring, ".gitignore"), "utf8")).toBe(".env\n.env.local\ndata/\n");
@@ -74,7 +74,7 @@ test("secrets are kept out of version control, or it is said that they are not",
   expect(run.err()).toMatch(/^Keep \.env and data\/ out of version control/);
 });
 
-test("where nothing can be written it ends with 1, in one line; with a word too many, with 2", async () => {
+test("A folder that cannot be written exits with 1 and one line, and an unknown argument with 2", async () => {
   const run = startProcess({}, ["init"], { config: "a file of this name" });
   expect([await run.ended, run.err()]).toEqual([1, expect.stringMatching(/^\S+ could not be written: ENOTDIR\n$/)]);
   expect(readdirSync(run.directory)).toEqual(["config"]);

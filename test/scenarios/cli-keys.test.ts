@@ -1,4 +1,4 @@
-/** `byteproxy keys`: what it sends, what it prints and where, and what it never shows. */
+/** `byteproxy keys`: the requests it sends, what it prints to stdout and stderr, and what it never shows. */
 import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
@@ -10,8 +10,17 @@ import { startUpstream } from "../support/upstream.ts";
 const KEY = "bp_0123456789abcdefghijklmnopqrstuvwxyz0123456789";
 
 const item = {
-  ...{ id: "k1", name: "ci", permissions: ["github:read", "npm:read"], createdAt: "2026-11-21T12:00:00.000Z" },
-  ...{ expiresAt: null, revokedAt: null, rateLimit: null, allowIps: null, lastUsedAt: null, uses: 3, state: "active" },
+  id: "k1",
+  name: "ci",
+  permissions: ["github:read", "npm:read"],
+  createdAt: "2026-11-21T12:00:00.000Z",
+  expiresAt: null,
+  revokedAt: null,
+  rateLimit: null,
+  allowIps: null,
+  lastUsedAt: null,
+  uses: 3,
+  state: "active",
 };
 
 interface Asked {
@@ -20,7 +29,7 @@ interface Asked {
   readonly body: unknown;
 }
 
-/** `/manage/keys` by its contract, and what it was asked. */
+/** A server in place of `/manage/keys` that records its requests. */
 async function startKeys(answer: (req: IncomingMessage) => readonly [status: number, body?: unknown]) {
   const asked: Asked[] = [];
   const { url } = await startUpstream((req, res) => {
@@ -37,8 +46,8 @@ async function startKeys(answer: (req: IncomingMessage) => readonly [status: num
   return { url, asked, keys };
 }
 
-describe("a key", () => {
-  test("that is created is alone on stdout, with all that was said of it sent on", async () => {
+describe("keys", () => {
+  test("A created key is the only output on stdout, and all options are in the request", async () => {
     const { asked, keys } = await startKeys(() => [201, { ...item, key: KEY }]);
     const permissions = ["--permissions", "github:read, npm:GET:/a,b/**", "--permissions", "*:HEAD"];
     const limits = ["--rate-limit", "100/60s", "--allow-ip", "10.0.0.0/8", "--expires-at", "2099-01-31"];
@@ -49,16 +58,20 @@ describe("a key", () => {
     );
     expect(asked).toEqual([
       {
-        ...{ line: "POST /manage/keys", key: MANAGEMENT_KEY },
+        line: "POST /manage/keys",
+        key: MANAGEMENT_KEY,
         body: {
-          ...{ name: "ci", permissions: ["github:read", "npm:GET:/a,b/**", "*:HEAD"], allowIps: ["10.0.0.0/8"] },
-          ...{ expiresAt: "2099-01-31T00:00:00.000Z", rateLimit: { maxRequests: 100, windowMs: 60_000 } },
+          name: "ci",
+          permissions: ["github:read", "npm:GET:/a,b/**", "*:HEAD"],
+          allowIps: ["10.0.0.0/8"],
+          expiresAt: "2099-01-31T00:00:00.000Z",
+          rateLimit: { maxRequests: 100, windowMs: 60_000 },
         },
       },
     ]);
   });
 
-  test("ends a while from now with --expires-in, and is JSON with --json", async () => {
+  test("The option --expires-in sets the expiry from now, and --json prints the response", async () => {
     const { asked, keys } = await startKeys(() => [201, { ...item, key: KEY }]);
     const run = await keys("create", "--name", "ci", "--permissions", "*:read", "--expires-in", "30d", "--json");
     expect([run.code, JSON.parse(run.out), run.err]).toEqual([0, { ...item, key: KEY }, ""]);
@@ -68,7 +81,7 @@ describe("a key", () => {
     expect(Math.abs(Date.parse(expiresAt) - Date.now() - 30 * 86_400_000)).toBeLessThan(60_000);
   });
 
-  test("is listed, rotated and revoked", async () => {
+  test("Keys are listed, rotated and revoked, and printed without control characters", async () => {
     const { asked, keys } = await startKeys(({ method }) => {
       if (method === "GET") return [200, { keys: [{ ...item, name: "c\u001b[31mi" }], count: 1 }];
       return method === "DELETE" ? [204] : [200, { ...item, key: KEY }];
@@ -92,10 +105,13 @@ describe("a key", () => {
   });
 });
 
-test("what a gateway refuses, or does not have, is said in one line, with the answer on stdout for --json", async () => {
+test("A refusal, or a missing route, is one line on stderr, with the response on stdout for --json", async () => {
   const forbidden = {
-    ...{ error: "Insufficient permissions", code: "INSUFFICIENT_PERMISSIONS", status: 403 },
-    ...{ message: "This takes manage:keys.", hint: "Ask who holds it." },
+    error: "Insufficient permissions",
+    code: "INSUFFICIENT_PERMISSIONS",
+    status: 403,
+    message: "This needs manage:keys.",
+    hint: "Use a key that has it.",
   };
   const [refusing, older] = await Promise.all([
     startKeys(() => [403, forbidden]),
@@ -104,7 +120,7 @@ test("what a gateway refuses, or does not have, is said in one line, with the an
   const [refused, missing] = await Promise.all([refusing.keys("list", "--json"), older.keys("list")]);
   expect([refused.code, JSON.parse(refused.out), refused.err]).toEqual([
     ...[1, forbidden],
-    "This takes manage:keys. Ask who holds it.\n",
+    "This needs manage:keys. Use a key that has it.\n",
   ]);
   expect([missing.code, missing.out]).toEqual([1, ""]);
   expect(missing.err).toMatch(
@@ -112,7 +128,7 @@ test("what a gateway refuses, or does not have, is said in one line, with the an
   );
 });
 
-test("words that are wrong are exit 2, and told what is meant", async () => {
+test("Wrong use exits with 2 and says what is allowed", async () => {
   const cases: readonly (readonly [words: string[], said: RegExp])[] = [
     [["keys", "create", "--name", "ci"], /required option '--permissions <list>' not specified/],
     [["keys", "create", "--permissions", "a:read"], /required option '--name <name>' not specified/],
@@ -130,7 +146,7 @@ test("words that are wrong are exit 2, and told what is meant", async () => {
   }
 });
 
-test.runIf(process.platform === "linux")("the management key is in no argument while a command runs", async () => {
+test.runIf(process.platform === "linux")("The management key is in no argument of a running command", async () => {
   let seen = "";
   const { url } = await startKeys(() => {
     seen = readFileSync(`/proc/${run.child.pid}/cmdline`, "latin1");
@@ -143,14 +159,16 @@ test.runIf(process.platform === "linux")("the management key is in no argument w
   expect(run.out() + run.err()).not.toContain(MANAGEMENT_KEY);
 });
 
-test("a real gateway's keys are made, used, rotated and revoked by command", async () => {
+test("Keys of a real gateway are created, used, rotated and revoked by commands", async () => {
   const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
   const keys = (...words: string[]) =>
     runCommand({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, ["keys", ...words, "--url", gateway.url]);
   const ask = async (key: string) =>
     (await fetch(`${gateway.url}/proxy/echo/x`, { headers: { "x-api-key": key } })).status;
   const made = await keys(
-    ...["create", "--name", "ci"],
+    "create",
+    "--name",
+    "ci",
     "--permissions",
     "echo:read",
     "--expires-in",
@@ -167,6 +185,7 @@ test("a real gateway's keys are made, used, rotated and revoked by command", asy
   expect([rotated.code, await ask(key), await ask(rotated.out.trim())]).toEqual([0, 200, 200]);
   expect((await keys("revoke", id)).code).toBe(0);
   expect([await ask(key), await ask(rotated.out.trim())]).toEqual([401, 401]);
+  expect((await keys("revoke", "key_nothing")).err).toMatch(/^There is no key of this id\. [^\n]+\n$/);
   const refused = await keys("create", "--name", "x", "--permissions", "echo");
   expect([refused.code, refused.out]).toEqual([2, ""]);
   expect(refused.err).toContain("permissions");

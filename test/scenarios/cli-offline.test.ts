@@ -1,4 +1,4 @@
-/** `byteproxy services --offline`: DATA_DIR changed without a gateway, by the same checks, and never beside one. */
+/** `--offline`: changes DATA_DIR with the checks of a gateway, and never while a gateway runs. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -12,8 +12,8 @@ import { manage } from "../support/manage.ts";
 import { runCommand, startProcess } from "../support/process.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-describe("--offline", () => {
-  test("is refused in one line while a gateway runs there", async () => {
+describe("offline", () => {
+  test("An offline command is refused with one line while a gateway uses DATA_DIR", async () => {
     const gateway = startProcess();
     await gateway.port();
     const env = { DATA_DIR: join(gateway.directory, "data") };
@@ -24,7 +24,7 @@ describe("--offline", () => {
     );
   }, 20_000);
 
-  test("changes what the next gateway serves, which knows who did it", async () => {
+  test("An offline change is served by the next gateway, whose audit names the command line", async () => {
     const upstream = await startUpstream();
     const folder = tempFolder();
     const env = { DATA_DIR: folder, EGRESS_ALLOW_PRIVATE: "true" };
@@ -46,7 +46,7 @@ describe("--offline", () => {
     expect([keys.includes("echo"), keys.includes("api")]).toEqual([true, false]);
   }, 20_000);
 
-  test("issues the key that the first start off loopback needs, and changes it as a gateway would", async () => {
+  test("An offline command issues the key that a first start on a public address needs, and rotates and revokes it", async () => {
     const folder = tempFolder();
     const env = { DATA_DIR: folder, HOST: "0.0.0.0", MANAGEMENT_API_KEY: MANAGEMENT_KEY };
     const refused = startProcess({ ...env, PORT: "0" });
@@ -79,7 +79,7 @@ describe("--offline", () => {
     expect(audit).not.toContain(made.out.trim());
   }, 20_000);
 
-  test("checks as a gateway does, and never makes a secret of the environment its own", async () => {
+  test("An offline change passes the checks of a gateway, and cannot use a locked secret", async () => {
     const secret = { GITHUB_TOKEN: "a-token-for-github" };
     const auth = ["--auth", "bearer", "--token-env-var", "GITHUB_TOKEN"];
     const [locked, inside, invalid] = await Promise.all([
@@ -102,13 +102,14 @@ describe("--offline", () => {
     expect([invalid.code, invalid.err]).toEqual([2, expect.stringMatching(/^ {2}key: found "No"/m)]);
   });
 
-  test("takes away a stored service that is none any more, which keeps the gateway from starting", async () => {
+  test("An offline command removes a stored service that is not valid any more and prevents a start", async () => {
     const folder = tempFolder();
     const env = { DATA_DIR: folder };
     writeFileSync(
       join(folder, "services.json"),
       JSON.stringify({
-        ...{ format: 1, revision: 1 },
+        format: 1,
+        revision: 1,
         entries: { api: { value: { config: { baseUrl: "ftp://x" } }, version: 1 } },
       }),
     );

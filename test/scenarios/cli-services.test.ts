@@ -1,10 +1,10 @@
-/** `byteproxy services` as an operator types it: a process of its own, a gateway, and real sockets between them. */
+/** `byteproxy services` as an operator runs it: a separate process that talks to a real gateway. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { runCommand, startProcess } from "../support/process.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-/** A gateway, and commands for it as its own folder's settings would lead them there. */
+/** A gateway, and commands whose settings have its address and key. */
 async function startManaged() {
   const gateway = await startGateway({
     env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", GITHUB_TOKEN: "a-token-for-github" },
@@ -13,8 +13,8 @@ async function startManaged() {
   return { gateway, env, byteproxy: (...words: string[]) => runCommand(env, words) };
 }
 
-describe("services of a running gateway", () => {
-  test("are added, listed, tested and removed, in words and as JSON", async () => {
+describe("services", () => {
+  test("Services are added, listed, tested and removed, with text and JSON output", async () => {
     const upstream = await startUpstream();
     const { gateway, byteproxy, env } = await startManaged();
     const proxied = async (key: string) => (await fetch(`${gateway.url}/proxy/${key}/`)).status;
@@ -22,11 +22,12 @@ describe("services of a running gateway", () => {
     const input = JSON.stringify({ baseUrl: "http://127.0.0.1:1", methods: ["POST"] });
     const [plain, json] = await Promise.all([
       byteproxy("services", "add", "one", "--base-url", upstream.url),
-      // An option goes over what the file says.
+      // An option takes precedence over the file.
       runCommand(env, ["services", "add", "two", "--json", "--file", "-", "--base-url", upstream.url], { input }),
     ]);
     expect(plain).toEqual({
-      ...{ code: 0, err: "" },
+      code: 0,
+      err: "",
       out: `one is served from now on: /proxy/one/ leads to ${upstream.url}\n`,
     });
     expect(json).toMatchObject({ code: 0, err: "" });
@@ -60,7 +61,7 @@ describe("services of a running gateway", () => {
     expect([await proxied("one"), await proxied("two")]).toEqual([404, 404]);
   }, 20_000);
 
-  test("take a credential from options, within what the gateway's lock allows", async () => {
+  test("Options set a service's credential, within what the gateway's secret lock allows", async () => {
     const { byteproxy } = await startManaged();
     const auth = ["--auth", "bearer", "--token-env-var", "GITHUB_TOKEN"];
     const [own, elsewhere] = await Promise.all([
@@ -73,7 +74,7 @@ describe("services of a running gateway", () => {
     expect(own.out + elsewhere.err).not.toContain("a-token-for-github");
   });
 
-  test("are refused in plain words: exit 1 for what may not be, 2 for what is not valid", async () => {
+  test("A refused change exits with 1, one that is not valid with 2, and both with a reason", async () => {
     const upstream = await startUpstream();
     const { byteproxy, env } = await startManaged();
     const config = JSON.stringify({ baseUrl: "ftp://x", retrys: 2 });
@@ -109,7 +110,7 @@ describe("services of a running gateway", () => {
     expect([noKey.code, noKey.err]).toEqual([1, expect.stringMatching(/Set MANAGEMENT_API_KEY or .*_FILE/)]);
   }, 20_000);
 
-  test("are found on the second listener, and with a key out of a file", async () => {
+  test("Commands use the second listener, and a management key from a file", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, MANAGEMENT_PORT: "0" } });
     const second = new URL(gateway.managementUrl ?? "").port;
     const files = { key: `${MANAGEMENT_KEY}\n`, ".env": `PORT=${gateway.port}\nMANAGEMENT_PORT=${second}\n` };
@@ -126,10 +127,10 @@ describe("services of a running gateway", () => {
   });
 });
 
-describe("words that are wrong", () => {
-  const SECRET = "a-secret-that-nobody-repeats";
+describe("wrong use", () => {
+  const SECRET = "a-secret-that-is-not-repeated";
 
-  test("are exit 2, and told what is meant, without a value that may be a secret", async () => {
+  test("Wrong use exits with 2 and says what is allowed, without a value that may be a secret", async () => {
     const cases: readonly (readonly [words: string[], said: RegExp])[] = [
       [["servces"], /^Unknown: servces \(Did you mean services\?\)/],
       [["services", "lst"], /^Unknown: services lst \(Did you mean list\?\)/],
@@ -158,21 +159,22 @@ describe("words that are wrong", () => {
   }, 20_000);
 });
 
-test("no gateway, or something else at its address, is exit 1 and one line", async () => {
-  const other = await startUpstream((_, res) => res.writeHead(302, { Location: "http://127.0.0.1:1/" }).end("moved"));
-  const [nobody, another] = await Promise.all([
+test("No gateway, or another server at its address, exits with 1 and one line", async () => {
+  const server = await startUpstream((_, res) => res.writeHead(302, { Location: "http://127.0.0.1:1/" }).end("moved"));
+  const [absent, other] = await Promise.all([
     runCommand({}, ["services", "list", "--url", "http://127.0.0.1:1"]),
-    runCommand({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, ["services", "list", "--json", "--url", other.url]),
+    runCommand({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, ["services", "list", "--json", "--url", server.url]),
   ]);
-  expect(nobody).toEqual({
-    ...{ code: 1, out: "" },
+  expect(absent).toEqual({
+    code: 1,
+    out: "",
     err: "No gateway responds at http://127.0.0.1:1. Is it running? (byteproxy start)\n",
   });
-  expect(another).toMatchObject({ code: 1, out: "" });
-  expect(another.err).toMatch(/^http:\S+ responded with 302, but not as ByteProxy does[^\n]*\n$/);
+  expect(other).toMatchObject({ code: 1, out: "" });
+  expect(other.err).toMatch(/^http:\S+ responded with 302, but not as ByteProxy does[^\n]*\n$/);
 });
 
-test("a reader that has seen enough is no failure", async () => {
+test("A reader that closes the pipe early is not a failure", async () => {
   const { env } = await startManaged();
   const run = startProcess(env, ["services", "list", "--json"]);
   run.child.stdout?.destroy();

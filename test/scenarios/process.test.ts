@@ -1,4 +1,4 @@
-/** The process as an operator sees it: what it prints, how it ends, and with which code. */
+/** The process as an operator sees it: its output, its signals and its exit codes. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -8,8 +8,8 @@ import { startProcess } from "../support/process.ts";
 import { openSocket } from "../support/raw-request.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-describe("a second process", () => {
-  test("on the same DATA_DIR is refused in one line that names the first, and let in once that is gone", async () => {
+describe("second process", () => {
+  test("A second gateway on the same DATA_DIR is refused with one line that names the first, and starts once that has ended", async () => {
     const first = startProcess();
     await first.port();
     const env = { DATA_DIR: join(first.directory, "data") };
@@ -27,7 +27,7 @@ describe("a second process", () => {
     expect(existsSync(join(first.directory, "data", "lock"))).toBe(false);
   });
 
-  test("on the same port is told of the port, whatever else it shares", async () => {
+  test("A second gateway on the same port and DATA_DIR reports the port", async () => {
     const first = startProcess();
     const port = await first.port();
     const second = startProcess({ DATA_DIR: join(first.directory, "data"), PORT: String(port) });
@@ -36,8 +36,8 @@ describe("a second process", () => {
   });
 });
 
-describe("the start", () => {
-  test("prints, in under 15 lines, the address, the services, what protects them and three things to try", async () => {
+describe("start", () => {
+  test("A start logs, in fewer than 15 lines, the address, the services, their protection and three commands to try", async () => {
     const run = startProcess({ GITHUB_TOKEN: "a-token-for-github" });
     const port = await run.port();
     await eventually(() => run.out().match(/Try: curl/g)?.length === 3, "the last line");
@@ -58,7 +58,7 @@ describe("the start", () => {
     expect(text).not.toContain("a-token-for-github");
   });
 
-  test("with bad configuration is exit 2 with every problem on a line of its own and no stack trace", async () => {
+  test("A wrong configuration exits with 2, each problem on a line of its own, and no stack trace", async () => {
     const services = '{\n  "services": {\n    "a": { "baseUrl": "ftp://x", "timoutMs": 1 }\n  }\n}';
     const run = startProcess({ PORT: "abc", LOG_LEVEL: "loud", REDIS_URL: "redis://x", CONFIG_FILE: "s.json" }, [], {
       "s.json": services,
@@ -74,7 +74,7 @@ describe("the start", () => {
     expect(run.err()).not.toMatch(/^\s+at /m);
   });
 
-  test("on an address for everyone without keys is refused, and says what to set", async () => {
+  test("A start on a public address without keys is refused, and says what to set", async () => {
     const run = startProcess({ HOST: "0.0.0.0" });
     expect(await run.ended).toBe(2);
     expect(run.err()).toContain("PROXY_API_KEY");
@@ -82,7 +82,7 @@ describe("the start", () => {
     expect(run.err()).toContain("ALLOW_UNAUTHENTICATED");
   });
 
-  test("on a port in use is exit 1 and one line with the mend", async () => {
+  test("A port in use exits with 1 and one line with the fix", async () => {
     const server = createServer();
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     onTestFinished(() => void server.close());
@@ -94,13 +94,13 @@ describe("the start", () => {
     expect(run.err()).toMatch(new RegExp(`Port ${port} .* in use ${holder}.*PORT=`));
   });
 
-  test("with a DATA_DIR that cannot be made is exit 1 and one line", async () => {
+  test("A DATA_DIR that cannot be created exits with 1 and one line", async () => {
     const run = startProcess({ DATA_DIR: "/proc/nowhere" });
     expect(await run.ended).toBe(1);
     expect(run.err()).toMatch(/^DATA_DIR \/proc\/nowhere cannot be written.*set DATA_DIR to another folder\.\n$/);
   });
 
-  test("with words that it does not know is exit 2 with the usage", async () => {
+  test("An unknown command exits with 2 and the usage", async () => {
     const run = startProcess({}, ["dance"]);
     expect(await run.ended).toBe(2);
     expect(run.err()).toContain("Usage: byteproxy");
@@ -117,7 +117,7 @@ describe("check", () => {
   const good = JSON.stringify({ services: { api: { baseUrl: "https://api.example.com/" } } });
   const bad = JSON.stringify({ services: { api: { baseUrl: "ftp://x", retrys: 1 } } });
 
-  test("says what a start would say of the configuration, or of a file, without starting", async () => {
+  test("The check reports the problems of the configuration, or of a file, without starting", async () => {
     const run = startProcess({ PORT: "99999" }, ["check"]);
     expect(await run.ended).toBe(2);
     expect(run.err()).toMatch(/^PORT \(environment\): found "99999", allowed: .*\n$/);
@@ -135,7 +135,7 @@ describe("check", () => {
     });
   });
 
-  test("names a file that is not there, and refuses words that it does not know", async () => {
+  test("The check names a missing file, and refuses unknown arguments", async () => {
     const absent = startProcess({}, ["check", "absent.json"]);
     expect(await absent.ended).toBe(2);
     expect(absent.err()).toMatch(
@@ -152,7 +152,7 @@ describe("check", () => {
   });
 });
 
-describe("the end", () => {
+describe("shutdown", () => {
   async function startSlow(env: Record<string, string> = {}) {
     let finish: () => void = () => {};
     const upstream = await startUpstream((_, res) => {
@@ -168,7 +168,7 @@ describe("the end", () => {
     return { run, port, client, finish: () => finish() };
   }
 
-  test.each(["SIGTERM", "SIGINT"] as const)("by %s finishes what is in flight and exits 0", async (signal) => {
+  test.each(["SIGTERM", "SIGINT"] as const)("%s finishes the requests in flight and exits with 0", async (signal) => {
     const { run, client, finish } = await startSlow();
     run.child.kill(signal);
     await eventually(() => run.out().includes(`${signal}: `));
@@ -179,7 +179,7 @@ describe("the end", () => {
     expect(run.out()).toContain('"outcome":"relayed"');
   });
 
-  test("still serves for SHUTDOWN_DELAY, unready and with Connection: close", async () => {
+  test("For SHUTDOWN_DELAY the gateway still serves, is not ready, and sends Connection: close", async () => {
     const run = startProcess({ SHUTDOWN_DELAY: "600" });
     const port = await run.port();
     run.child.kill("SIGTERM");
@@ -191,7 +191,7 @@ describe("the end", () => {
     expect(await run.ended).toBe(0);
   });
 
-  test("by two signals within a second is one end, not a kill", async () => {
+  test("Two signals within a second count as one and do not cut requests", async () => {
     const { run, client, finish } = await startSlow();
     run.child.kill("SIGINT");
     run.child.kill("SIGTERM");
@@ -201,14 +201,14 @@ describe("the end", () => {
     expect(await run.ended).toBe(0);
   });
 
-  test("cuts what does not end within SHUTDOWN_TIMEOUT, and exits 1", async () => {
+  test("Requests that do not end within SHUTDOWN_TIMEOUT are cut, and the exit code is 1", async () => {
     const { run, client } = await startSlow({ SHUTDOWN_TIMEOUT: "150" });
     run.child.kill("SIGTERM");
     expect(await run.ended).toBe(1);
     await eventually(() => client.destroyed);
   });
 
-  test("by a signal more than a second after the first is at once", async () => {
+  test("A second signal more than a second after the first ends the process at once", async () => {
     const { run } = await startSlow({ SHUTDOWN_TIMEOUT: "60000" });
     run.child.kill("SIGTERM");
     await eventually(() => run.out().includes("SIGTERM: "));
@@ -217,7 +217,7 @@ describe("the end", () => {
     expect(await run.ended).toBe(1);
   });
 
-  test("closes idle connections at once instead of waiting for them", async () => {
+  test("Idle connections are closed at once at shutdown", async () => {
     const run = startProcess();
     const client = await openSocket(await run.port());
     client.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -227,7 +227,7 @@ describe("the end", () => {
   });
 });
 
-test("a reader of the log that goes away does not take the gateway with it", async () => {
+test("The gateway keeps running when the reader of its log goes away", async () => {
   const run = startProcess();
   const port = await run.port();
   run.child.stdout?.destroy();
@@ -238,7 +238,7 @@ test("a reader of the log that goes away does not take the gateway with it", asy
   expect(run.child.exitCode).toBeNull();
 });
 
-test("a log that is a file has every line in its order, the last ones included", async () => {
+test("A log that is a file has every line in order, including the last ones", async () => {
   const run = startProcess({}, [], { "log.txt": "" }, ["sh", "-c", 'exec "$0" "$@" > log.txt', process.execPath]);
   const log = () => readFileSync(join(run.directory, "log.txt"), "utf8");
   const url = await eventually(() => /listens on (http:\/\/[^ "]+)/.exec(log())?.[1], "the log's first lines", 9_000);
@@ -251,13 +251,13 @@ test("a log that is a file has every line in its order, the last ones included",
   expect(lines.at(-1)).not.toContain("requestId");
 });
 
-describe("a running process", () => {
+describe("changes at run time", () => {
   const upstreams = async () =>
     [await startUpstream((_, res) => res.end("one")), await startUpstream((_, res) => res.end("two"))] as const;
   const servicesAt = (url: string) => JSON.stringify({ services: { api: { baseUrl: url } } });
   const textOf = async (port: number) => (await fetch(`http://127.0.0.1:${port}/proxy/api/`)).text();
 
-  test("takes up its configuration on SIGHUP, and goes on with the old one where the new is invalid", async () => {
+  test("SIGHUP applies the changed configuration, and an invalid one leaves the old one in use", async () => {
     const [one, two] = await upstreams();
     const run = startProcess({ CONFIG_FILE: "s.json" }, [], { "s.json": servicesAt(one.url) });
     const port = await run.port();
@@ -274,16 +274,16 @@ describe("a running process", () => {
     expect(await run.ended).toBe(0);
   });
 
-  test("notices by itself that the services file changed, with WATCH_CONFIG", async () => {
+  test("With WATCH_CONFIG a changed services file is applied without a signal", async () => {
     const [one, two] = await upstreams();
     const run = startProcess({ CONFIG_FILE: "s.json", WATCH_CONFIG: "true" }, [], { "s.json": servicesAt(one.url) });
     const port = await run.port();
     expect(await textOf(port)).toBe("one");
     writeFileSync(join(run.directory, "s.json"), servicesAt(two.url));
-    await eventually(async () => (await textOf(port)) === "two", "the change to be taken up", 6_000);
+    await eventually(async () => (await textOf(port)) === "two", "the change to be applied", 6_000);
   });
 
-  test("notices by itself that a token file changed, and takes up nothing else with it", async () => {
+  test("A changed token file is applied without a signal, and no other change with it", async () => {
     const upstream = await startUpstream((req, res) => res.end(req.headers.authorization));
     const auth = { type: "bearer", tokenFile: "token" };
     const services = JSON.stringify({ services: { api: { baseUrl: upstream.url, auth } } });
@@ -292,6 +292,6 @@ describe("a running process", () => {
     expect(await textOf(port)).toBe("Bearer first-token");
     writeFileSync(join(run.directory, "s.json"), JSON.stringify({ services: {} }));
     writeFileSync(join(run.directory, "token"), "second-token");
-    await eventually(async () => (await textOf(port)) === "Bearer second-token", "the token to be taken up", 6_000);
+    await eventually(async () => (await textOf(port)) === "Bearer second-token", "the token to be applied", 6_000);
   });
 });

@@ -1,4 +1,4 @@
-/** Whether there is a newer version is told to whoever asks, and asking costs nobody else anything. */
+/** The check for a newer version: its results, its failures and its limits. */
 import { expect, test } from "vitest";
 import { createUpdateCheck, isNewer } from "../../src/update-check.ts";
 import { version } from "../../src/version.ts";
@@ -14,7 +14,7 @@ async function check(env: Record<string, string>) {
 
 const unknown = { current: version.version, latest: null, updateAvailable: null };
 
-test("is asked of nobody without a URL, or where it is switched off", async () => {
+test("No request is sent without UPDATE_CHECK_URL, or with SKIP_UPDATE_CHECK", async () => {
   const upstream = await startUpstream();
   expect((await check({})).body).toEqual({ ...unknown, checkedAt: null, reason: "UPDATE_CHECK_URL is not set" });
   const env = { SKIP_UPDATE_CHECK: "true", UPDATE_CHECK_URL: upstream.url };
@@ -26,11 +26,13 @@ test.each([
   ["version", "99.0.0", true],
   ["tag_name", "v99.0.0", true],
   ["version", version.version, false],
-])("is read from %s: %s", async (name, text, updateAvailable) => {
+])("The latest version is read from the member %s: %s", async (name, text, updateAvailable) => {
   const upstream = await startUpstream((_, res) => res.end(JSON.stringify({ [name]: text, other: 1 })));
   const { gateway, body } = await check({ UPDATE_CHECK_URL: `${upstream.url}/latest?x=1` });
   expect(body).toEqual({
-    ...{ current: version.version, latest: text.replace("v", ""), updateAvailable },
+    current: version.version,
+    latest: text.replace("v", ""),
+    updateAvailable,
     checkedAt: expect.stringMatching(/^\d{4}-/),
   });
   expect(upstream.requests[0]?.url).toBe("/latest?x=1");
@@ -42,9 +44,9 @@ test.each([
   ["an error", (): [number, string] => [500, "{}"], "the answer was 500"],
   ["a redirect", (): [number, string] => [302, "{}"], "the answer was 302"],
   ["no JSON", (): [number, string] => [200, "<html>"], "not JSON"],
-  ["no version", (): [number, string] => [200, '{"version":"<script>"}'], "holds no version"],
+  ["no version", (): [number, string] => [200, '{"version":"<script>"}'], "contains no version"],
   ["too much", (): [number, string] => [200, `"${"x".repeat(2_000_000)}"`], "too large"],
-])("that is answered with %s is not known, with the reason", async (_, answer, reason) => {
+])("A response with %s leaves the latest version unknown and gives the reason", async (_, answer, reason) => {
   const upstream = await startUpstream((__, res) => {
     const [status, text] = answer();
     res.writeHead(status, { location: "http://127.0.0.1:9/" }).end(text);
@@ -53,12 +55,12 @@ test.each([
   expect(body).toMatchObject({ ...unknown, reason: expect.stringContaining(reason) });
 });
 
-test("of an address that is not dialled, or that nobody listens on, is not known", async () => {
+test("An address that is not allowed, or does not accept connections, leaves the latest version unknown", async () => {
   expect((await check({ UPDATE_CHECK_URL: "http://169.254.169.254/" })).body.reason).toMatch(/does not connect/);
   expect((await check({ UPDATE_CHECK_URL: "http://127.0.0.1:9/" })).body.reason).toMatch(/refused the connection/);
 });
 
-test("is asked once an hour, once a minute while it fails, and once for all who ask at the same time", async () => {
+test("The check runs at most once an hour, once a minute while it fails, and once for simultaneous callers", async () => {
   let clock = 0;
   let asked = 0;
   const answers: (() => unknown)[] = [];
@@ -96,11 +98,11 @@ test.each([
   ["1.0.0", "1.0.0", false],
   ["1.0.0", "1.0.0-rc.1", true],
   ["1.0.0-rc.2", "1.0.0", false],
-])("%s after %s: %s", (latest, current, isAfter) => {
+])("Whether %s is newer than %s: %s", (latest, current, isAfter) => {
   expect(isNewer(latest, current)).toBe(isAfter);
 });
 
-test("is given up at once where the answer switches protocols, and asked again later", async () => {
+test("A response that switches protocols is given up at once", async () => {
   const upstream = await startRawUpstream(
     answering("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
   );

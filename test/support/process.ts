@@ -1,4 +1,4 @@
-/** A gateway as a process of its own: what it prints, how it ends, and with which code. */
+/** Runs a gateway or a command as a separate process, and records its output and its exit code. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,18 +12,18 @@ export interface Run {
   readonly directory: string;
   out(): string;
   err(): string;
-  /** Code and signal once it has ended. */
+  /** Resolves to the exit code when the process has ended; null after a signal. */
   readonly ended: Promise<number | null>;
-  /** Port that it says it listens on. */
+  /** The port from the log line that says where the gateway listens. */
   port(): Promise<number>;
 }
 
-/** Node under a limit of descriptors: the shell ends in `exec`, so that the process is the gateway all the same. */
+/** Node with a limit of open files. The shell uses `exec`, so that the child process is the gateway itself. */
 export function withOpenFiles(limit: number): readonly string[] {
   return ["sh", "-c", `ulimit -n ${limit}; exec "$0" "$@"`, process.execPath];
 }
 
-/** Started as an operator would, in a folder of its own; gone when the test is over. */
+/** Starts the process in a temporary folder. Both are removed after the test. */
 export function startProcess(
   env: Record<string, string> = {},
   words: string[] = [],
@@ -64,7 +64,7 @@ export interface EndedRun {
   readonly err: string;
 }
 
-/** A command that ends by itself. @param input what it reads from stdin. */
+/** Runs a command until it ends. @param input its stdin. */
 export async function runCommand(
   env: Record<string, string>,
   words: string[],
