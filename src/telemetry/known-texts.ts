@@ -1,50 +1,66 @@
 /**
- * Many known texts, found in another text in one walk, however many they are: what stands at a place is told by a hash of the next
- * few characters, which rolls on with the walk (Karp and Rabin, 1987). Invariant: whatever any of them covers is found.
+ * Finds many known texts in another text in one pass, however many they are: the text is compared only where the first
+ * characters of a known text occur. Invariant: every character that a known text covers is found.
  */
 
-/** Characters that are hashed at once, of texts that have as many; the longer, the seldomer two texts begin alike. */
-const WIDTH = 8;
+/** Characters that are compared first; a known text that is shorter is compared as a whole. */
+const PREFIX_LENGTH = 4;
 
-/** Of the hash: odd, so that no character is lost in it. */
-const BASE = 0x01000193;
-/** Spreads what differs in the low bits over the high ones. */
-const SPREAD = 0x9e3779b1;
-
-/** So few are looked for one by one: the engine's own search is quicker than any walk in JavaScript. */
+/** Up to this number, each text is searched for on its own: the engine's `indexOf` is faster than a loop over the characters. */
 const FEW = 16;
 
-const LEAST_BITS = 8;
-/** Places of the filter for each beginning: of 16 others about one passes it. */
-const ROOM = 16;
+/** Places in the filter, a power of two: 1,000 services have about 3,000 spellings of secrets. */
+const FILTER_SIZE = 1 << 16;
 
-/** Where a known text stands: from the first number up to the second. */
+/** Where known texts are: from the first offset up to, but not including, the second. */
 export type Span = readonly [start: number, end: number];
 
 export class KnownTexts {
   readonly #all = new Set<string>();
-  /** By the width that is hashed: those that are shorter than `WIDTH` would make the walk over all the others slow. */
-  readonly #beginnings = new Map<number, Beginnings>();
+  /** By prefix: the lengths of the texts that begin with it, longest first. */
+  readonly #lengths = new Map<string, number[]>();
+  /** 1 for the hash of each prefix of full length: most characters of a text are skipped without a look-up by string. */
+  readonly #filter = new Uint8Array(FILTER_SIZE);
+  /** Texts that are shorter than a prefix. */
+  readonly #short = new Set<string>();
 
-  /** What is empty stands nowhere. */
+  /** An empty text is never found. */
   add(text: string): void {
     if (text === "" || this.#all.has(text)) return;
     this.#all.add(text);
-    const width = Math.min(text.length, WIDTH);
-    let beginnings = this.#beginnings.get(width);
-    if (beginnings === undefined) {
-      beginnings = new Beginnings(width);
-      this.#beginnings.set(width, beginnings);
+    if (text.length < PREFIX_LENGTH) {
+      this.#short.add(text);
+      return;
     }
-    beginnings.add(text);
+    const prefix = text.slice(0, PREFIX_LENGTH);
+    this.#filter[hashAt(text, 0)] = 1;
+    const lengths = this.#lengths.get(prefix);
+    if (lengths === undefined) this.#lengths.set(prefix, [text.length]);
+    else if (!lengths.includes(text.length)) {
+      lengths.push(text.length);
+      lengths.sort((a, b) => b - a);
+    }
   }
 
-  /** In order, none touching the inside of another. */
+  /** In order; no two of them overlap. */
   find(text: string): readonly Span[] {
     const spans: Span[] = [];
     if (this.#all.size <= FEW) for (const known of this.#all) collect(known, text, spans);
-    else for (const beginnings of this.#beginnings.values()) beginnings.collect(text, spans);
+    else {
+      for (const known of this.#short) collect(known, text, spans);
+      this.#collectLong(text, spans);
+    }
     return spans.length > 1 ? joined(spans) : spans;
+  }
+
+  #collectLong(text: string, spans: Span[]): void {
+    const filter = this.#filter;
+    for (let at = 0; at <= text.length - PREFIX_LENGTH; at++) {
+      if (filter[hashAt(text, at)] === 0) continue;
+      const lengths = this.#lengths.get(text.slice(at, at + PREFIX_LENGTH));
+      const length = lengths?.find((each) => this.#all.has(text.slice(at, at + each)));
+      if (length !== undefined) spans.push([at, at + length]);
+    }
   }
 }
 
@@ -52,83 +68,14 @@ function collect(known: string, text: string, spans: Span[]): void {
   for (let at = text.indexOf(known); at !== -1; at = text.indexOf(known, at + 1)) spans.push([at, at + known.length]);
 }
 
-/** Texts of at least a width, by their first characters. */
-class Beginnings {
-  readonly #width: number;
-  /** What the character that leaves the window counts for. */
-  readonly #outgoing: number;
-  readonly #texts = new Set<string>();
-  /** Of the texts that begin alike, the longest first: a look a length, however many there are. */
-  readonly #lengths = new Map<string, number[]>();
-  #bits = LEAST_BITS;
-  #filter = new Uint8Array(1 << LEAST_BITS);
-
-  constructor(width: number) {
-    this.#width = width;
-    let outgoing = 1;
-    for (let i = 1; i < width; i++) outgoing = Math.imul(outgoing, BASE);
-    this.#outgoing = outgoing;
-  }
-
-  add(text: string): void {
-    this.#texts.add(text);
-    const beginning = text.slice(0, this.#width);
-    const lengths = this.#lengths.get(beginning);
-    if (lengths === undefined) {
-      this.#lengths.set(beginning, [text.length]);
-      if (this.#lengths.size * ROOM > this.#filter.length) this.#grow();
-      else this.#pass(beginning);
-    } else if (!lengths.includes(text.length)) {
-      lengths.push(text.length);
-      lengths.sort((a, b) => b - a);
-    }
-  }
-
-  /** Adds each place, with the longest that stands there, to the list. */
-  collect(text: string, spans: Span[]): void {
-    const width = this.#width;
-    const last = text.length - width;
-    if (last < 0) return;
-    const filter = this.#filter;
-    const shift = 32 - this.#bits;
-    const outgoing = this.#outgoing;
-    let hash = hashOf(text, width);
-    for (let at = 0; ; at++) {
-      if (filter[Math.imul(hash, SPREAD) >>> shift] === 1) {
-        const length = this.#longestAt(text, at);
-        if (length > 0) spans.push([at, at + length]);
-      }
-      if (at === last) return;
-      hash = (Math.imul(hash - Math.imul(text.charCodeAt(at), outgoing), BASE) + text.charCodeAt(at + width)) | 0;
-    }
-  }
-
-  /** 0 where none stands there. */
-  #longestAt(text: string, at: number): number {
-    const lengths = this.#lengths.get(text.slice(at, at + this.#width));
-    if (lengths === undefined) return 0;
-    for (const length of lengths) if (this.#texts.has(text.slice(at, at + length))) return length;
-    return 0;
-  }
-
-  #grow(): void {
-    this.#bits += 1;
-    this.#filter = new Uint8Array(1 << this.#bits);
-    for (const beginning of this.#lengths.keys()) this.#pass(beginning);
-  }
-
-  #pass(beginning: string): void {
-    this.#filter[Math.imul(hashOf(beginning, this.#width), SPREAD) >>> (32 - this.#bits)] = 1;
-  }
-}
-
-function hashOf(text: string, width: number): number {
+/** Of the prefix at this offset. */
+function hashAt(text: string, at: number): number {
   let hash = 0;
-  for (let i = 0; i < width; i++) hash = (Math.imul(hash, BASE) + text.charCodeAt(i)) | 0;
-  return hash;
+  for (let i = 0; i < PREFIX_LENGTH; i++) hash = (Math.imul(hash, 31) + text.charCodeAt(at + i)) | 0;
+  return hash & (FILTER_SIZE - 1);
 }
 
-/** What shares a character is one. */
+/** Spans that overlap become one. */
 function joined(spans: Span[]): Span[] {
   const all: [number, number][] = [];
   for (const [start, end] of spans.sort(([a], [b]) => a - b)) {

@@ -7,7 +7,7 @@ import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
 import { processMemory } from "../pressure/monitor.ts";
-import { Turns } from "../turns.ts";
+import { Yielder } from "../yielder.ts";
 import { RequestSeries } from "./request-series.ts";
 import { addServiceGauges, type MeasuredService } from "./service-gauges.ts";
 
@@ -60,7 +60,7 @@ const WAIT_BUCKETS = [0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600];
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
   const registers = [registry];
-  const requests = new RequestSeries(registry);
+  const requests = new RequestSeries();
   const refusals = new Counter({
     name: "byteproxy_refusals_total",
     help: "Requests that the gateway said no to, by code",
@@ -115,12 +115,12 @@ export function createMetrics(sources: MetricSources): Metrics {
       }));
     },
     async text() {
-      const turns = new Turns();
+      const yielder = new Yielder();
       measured = [...sources.services()];
-      const texts: string[] = [];
+      const texts = [requests.text()];
       try {
         for (const { name } of registry.getMetricsAsArray()) {
-          if (turns.isOver) await turns.next();
+          if (yielder.isDue) await yielder.yield();
           texts.push(await registry.getSingleMetricAsString(name));
         }
       } finally {

@@ -1,9 +1,8 @@
 /**
- * The two series that every request touches, counted in plain numbers and made into samples when somebody asks: prom-client
- * would check and hash the labels of each request anew, which costs ten times as much.
- * Invariant: labels come from short lists, never from a request; and what is shown is a whole number of requests.
+ * The two series that every request updates, counted in plain numbers and written as text for a scrape. prom-client would check
+ * and hash the labels of each request, which costs ten times as much, and would format a scrape of 1,000 services in 70 ms.
+ * Invariant: labels come from short lists, never from a request, so that no label has to be escaped.
  */
-import type { Metric, Registry } from "prom-client";
 
 /** s; from an answer out of memory to one that a model thinks about for minutes. */
 const DURATION_BUCKETS: readonly number[] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
@@ -25,29 +24,8 @@ class ServiceCounts {
   durationsSum = 0;
 }
 
-interface Sample {
-  readonly metricName: string;
-  readonly labels: Readonly<Record<string, string | number>>;
-  readonly value: number;
-}
-
 export class RequestSeries {
   readonly #services = new Map<string, ServiceCounts>();
-
-  constructor(registry: Registry) {
-    register(registry, {
-      name: "byteproxy_requests_total",
-      help: "Requests to /proxy that are over, WebSockets included",
-      type: "counter",
-      read: (name) => this.#requestSamples(name),
-    });
-    register(registry, {
-      name: "byteproxy_request_duration_seconds",
-      help: "Time from a request's head to the end of its answer; WebSockets are left out",
-      type: "histogram",
-      read: (name) => this.#durationSamples(name),
-    });
-  }
 
   /** @param service a configured key; empty where none was found, or nobody was let in. */
   count(service: string, method: string, status: number, durationMs: number): void {
@@ -72,46 +50,45 @@ export class RequestSeries {
     this.#services.delete(service);
   }
 
-  #requestSamples(metricName: string): Sample[] {
-    const samples: Sample[] = [];
-    for (const [service, { requests }] of this.#services) {
-      for (const [index, value] of requests.entries()) {
-        const method = METHODS[Math.floor(index / STATUS_CLASSES.length)] as string;
-        const status = STATUS_CLASSES[index % STATUS_CLASSES.length] as string;
-        if (value > 0) samples.push({ metricName, labels: { service, method, status }, value });
-      }
+  /** In the Prometheus text format, without a line break at the end. */
+  text(): string {
+    const requests = [
+      `# HELP ${REQUESTS} Requests to /proxy that are over, WebSockets included`,
+      `# TYPE ${REQUESTS} counter`,
+    ];
+    const durations = [
+      `# HELP ${DURATIONS} Time from a request's head to the end of its answer; WebSockets are left out`,
+      `# TYPE ${DURATIONS} histogram`,
+    ];
+    for (const [service, counts] of this.#services) {
+      addRequests(requests, service, counts);
+      addDurations(durations, service, counts);
     }
-    return samples;
-  }
-
-  #durationSamples(name: string): Sample[] {
-    const samples: Sample[] = [];
-    for (const [service, { durations, durationsSum }] of this.#services) {
-      const total = durations.reduce((sum, value) => sum + value, 0);
-      // It has had WebSockets only.
-      if (total === 0) continue;
-      let count = 0;
-      for (const [index, value] of durations.entries()) {
-        count += value;
-        const le = DURATION_BUCKETS[index] ?? "+Inf";
-        samples.push({ metricName: `${name}_bucket`, labels: { le, service }, value: count });
-      }
-      samples.push({ metricName: `${name}_sum`, labels: { service }, value: durationsSum });
-      samples.push({ metricName: `${name}_count`, labels: { service }, value: total });
-    }
-    return samples;
+    return `${requests.join("\n")}\n\n${durations.join("\n")}`;
   }
 }
 
-interface Series {
-  readonly name: string;
-  readonly help: string;
-  readonly type: "counter" | "histogram";
-  readonly read: (name: string) => Sample[];
+const REQUESTS = "byteproxy_requests_total";
+const DURATIONS = "byteproxy_request_duration_seconds";
+
+function addRequests(lines: string[], service: string, { requests }: ServiceCounts): void {
+  for (const [index, value] of requests.entries()) {
+    if (value === 0) continue;
+    const method = METHODS[Math.floor(index / STATUS_CLASSES.length)];
+    const status = STATUS_CLASSES[index % STATUS_CLASSES.length];
+    lines.push(`${REQUESTS}{service="${service}",method="${method}",status="${status}"} ${value}`);
+  }
 }
 
-/** What a registry asks of a metric is its name and `get`; the library's type names its own four classes only. */
-function register(registry: Registry, { name, help, type, read }: Series): void {
-  const metric = { name, help, type, get: async () => ({ name, help, type, values: read(name), aggregator: "sum" }) };
-  registry.registerMetric(metric as unknown as Metric);
+function addDurations(lines: string[], service: string, { durations, durationsSum }: ServiceCounts): void {
+  const total = durations.reduce((sum, value) => sum + value, 0);
+  // A service that has had only WebSockets has no durations.
+  if (total === 0) return;
+  let count = 0;
+  for (const [index, value] of durations.entries()) {
+    count += value;
+    lines.push(`${DURATIONS}_bucket{le="${DURATION_BUCKETS[index] ?? "+Inf"}",service="${service}"} ${count}`);
+  }
+  lines.push(`${DURATIONS}_sum{service="${service}"} ${durationsSum}`);
+  lines.push(`${DURATIONS}_count{service="${service}"} ${total}`);
 }
