@@ -12,10 +12,8 @@ import type { Limiter } from "../limits/limiters.ts";
 import type { CredentialRefusals } from "../registry/credential-refusals.ts";
 import { credentialState } from "../registry/credential-state.ts";
 import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
-import { Turns } from "../turns.ts";
 import { version } from "../version.ts";
 import { Breaker } from "./breaker.ts";
-import { longJson } from "./long-json.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { Pressure } from "./up.ts";
@@ -139,31 +137,34 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
     const isOperator =
       !callers.isProtected("management") ||
       isOperatorsKey(callers, presentedKeysOf(incoming), clients.addressOf(incoming));
-    const services = await describeAll(parts, isOperator);
+    const services = await Promise.all(parts.registry.list().map((service) => describe(service, parts, isOperator)));
     const { sample, pressure } = monitor;
-    return longJson(context, {
-      status: statusWord(instance.isDraining, pressure !== undefined),
-      version: version.version,
-      uptime: Math.round(process.uptime()),
-      timestamp: new Date().toISOString(),
-      services,
-      load: {
-        inFlight: { current: inFlight.taken, limit: inFlight.limit || null },
-        connections: parts.listeners().map(({ name, connections: { count, limit, limitPerAddress } }) => ({
-          ...{ listener: name, current: count, limit },
-          limitPerAddress: limitPerAddress || null,
-        })),
-        webSockets: { current: parts.openWebSockets(), limit: parts.webSockets.limit || null },
-        eventLoopDelay: Number(sample.eventLoopDelay.toFixed(3)),
-        eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
-        pressure: pressure ?? null,
+    return context.json(
+      {
+        status: statusWord(instance.isDraining, pressure !== undefined),
+        version: version.version,
+        uptime: Math.round(process.uptime()),
+        timestamp: new Date().toISOString(),
+        services,
+        load: {
+          inFlight: { current: inFlight.taken, limit: inFlight.limit || null },
+          connections: parts.listeners().map(({ name, connections: { count, limit, limitPerAddress } }) => ({
+            ...{ listener: name, current: count, limit },
+            limitPerAddress: limitPerAddress || null,
+          })),
+          webSockets: { current: parts.openWebSockets(), limit: parts.webSockets.limit || null },
+          eventLoopDelay: Number(sample.eventLoopDelay.toFixed(3)),
+          eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
+          pressure: pressure ?? null,
+        },
+        memory: {
+          rssBytes: sample.rssBytes,
+          heapUsedBytes: sample.heapUsed,
+          heapLimitBytes: getHeapStatistics().heap_size_limit,
+        },
       },
-      memory: {
-        rssBytes: sample.rssBytes,
-        heapUsedBytes: sample.heapUsed,
-        heapLimitBytes: getHeapStatistics().heap_size_limit,
-      },
-    });
+      200,
+    );
   });
 }
 
@@ -179,18 +180,6 @@ function isOperatorsKey(callers: Callers, presented: PresentedKeys, address: str
 function statusWord(isDraining: boolean, isUnderPressure: boolean) {
   if (isDraining) return "draining" as const;
   return isUnderPressure ? ("under pressure" as const) : ("ok" as const);
-}
-
-async function describeAll(parts: ControlPlaneParts, isOperator: boolean) {
-  const turns = new Turns();
-  const described: Awaited<ReturnType<typeof describe>>[] = [];
-  for (const { key } of parts.registry.list()) {
-    // Whatever became of it meanwhile.
-    const service = parts.registry.find(key);
-    if (service !== undefined) described.push(await describe(service, parts, isOperator));
-    if (turns.isOver) await turns.next();
-  }
-  return described;
 }
 
 async function describe(service: Service, { loadOf }: ControlPlaneParts, isOperator: boolean) {

@@ -114,14 +114,17 @@ function readOnce(context: DiagnosticsContext): DiagnosticsContext {
 
 async function diagnose(context: DiagnosticsContext): Promise<Diagnostics> {
   const startedAt = performance.now();
-  const checks = await runWithin(BUDGET_MS, context, (start) => startAll(context, start));
+  const yielder = new Yielder();
+  const authentication = describeAuthentication(context);
+  if (yielder.isDue) await yielder.yield();
+  const checks = await runWithin(BUDGET_MS, context, (start) => startAll(context, start, yielder));
   const count = (status: Verdict["status"]) => checks.filter((check) => check.status === status).length;
   const [warn, fail] = [count("warn"), count("fail")];
   return {
     system: describeSystem(context),
     network: describeNetwork(context),
     environment: describeEnvironment(context),
-    authentication: describeAuthentication(context),
+    authentication,
     checks,
     recentErrors: context.logger.recentErrors(),
     summary: {
@@ -136,14 +139,13 @@ async function diagnose(context: DiagnosticsContext): Promise<Diagnostics> {
 
 type Start = (check: Check | ServiceCheck, id: string, run: () => ReturnType<ServiceCheck["run"]>) => void;
 
-async function startAll(context: DiagnosticsContext, start: Start): Promise<void> {
+async function startAll(context: DiagnosticsContext, start: Start, yielder: Yielder): Promise<void> {
   const inUse = context.services().filter(({ service }) => isInUse(service));
   const probes = startProbes(
     inUse.map(({ service }) => service.key),
     context.probe,
     PROBES_MS,
   );
-  const yielder = new Yielder();
   const startForService = (check: ServiceCheck, subject: DiagnosedService) =>
     start(check, `${check.id}:${subject.service.key}`, () => check.run(subject, context, probes));
   for (const check of CHECKS) {

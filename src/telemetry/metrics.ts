@@ -7,9 +7,8 @@ import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { PressureSample } from "../pressure/monitor.ts";
 import { processMemory } from "../pressure/monitor.ts";
-import { Yielder } from "../yielder.ts";
 import { RequestSeries } from "./request-series.ts";
-import { addServiceGauges, type MeasuredService } from "./service-gauges.ts";
+import { type MeasuredService, serviceGaugesText } from "./service-gauges.ts";
 
 /** One request that is over. */
 export interface MeasuredRequest {
@@ -86,9 +85,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     buckets: WAIT_BUCKETS,
     registers,
   });
-  // Of the scrape that is under way: it goes on in turns, and tells of one moment.
-  let measured: readonly MeasuredService[] | undefined;
-  addGauges({ ...sources, services: () => measured ?? sources.services() }, registers);
+  addGauges(sources, registers);
   addProcessMetrics(sources.version, registers);
 
   return {
@@ -115,19 +112,8 @@ export function createMetrics(sources: MetricSources): Metrics {
       }));
     },
     async text() {
-      const yielder = new Yielder();
-      measured = [...sources.services()];
-      const texts = [requests.text()];
-      try {
-        for (const { name } of registry.getMetricsAsArray()) {
-          if (yielder.isDue) await yielder.yield();
-          texts.push(await registry.getSingleMetricAsString(name));
-        }
-      } finally {
-        measured = undefined;
-      }
-      // As registry.metrics() puts them together.
-      return `${texts.join("\n\n")}\n`;
+      const services = serviceGaugesText([...sources.services()]);
+      return `${requests.text()}\n\n${services}\n\n${await registry.metrics()}`;
     },
     contentType: registry.contentType,
   };
@@ -146,7 +132,6 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
         this.set(read());
       },
     });
-  addServiceGauges(sources.services, registers);
   new Gauge({
     ...{ name: "byteproxy_connections_open", help: "Client sockets", registers },
     labelNames: ["listener"],

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createSecretMask, maskQuery } from "../../src/telemetry/redact.ts";
+import { createSecretMask, maskQuery, textsMasked } from "../../src/telemetry/redact.ts";
 
 describe("a logged url", () => {
   test.each([
@@ -35,5 +35,14 @@ describe("a known secret", () => {
 
   test("that is empty replaces nothing", () => {
     expect(createSecretMask([""])("abc")).toBe("abc");
+  });
+});
+
+test("Every text in a JSON value is masked while it is written", () => {
+  const mask = createSecretMask(["secret"]);
+  const value = { checks: [{ id: "a", evidence: { deep: ["a secret"] } }], summary: "the secret" };
+  expect(JSON.parse(JSON.stringify(value, textsMasked(mask)))).toEqual({
+    checks: [{ id: "a", evidence: { deep: ["a ***"] } }],
+    summary: "the ***",
   });
 });

@@ -1,7 +1,8 @@
 /** What is wrong, with evidence and the mend: all checks, run when asked for. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import type { TypedResponse } from "hono";
+import type { JSONParsed } from "hono/utils/types";
 import { textsMasked } from "../../telemetry/redact.ts";
-import { longJson } from "../long-json.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -155,6 +156,8 @@ const EXAMPLE: z.input<typeof Diagnosed> = {
   summary: { status: "warn", ok: 0, warn: 1, fail: 0, durationMs: 25 },
 };
 
+type DiagnosedResponse = Response & TypedResponse<JSONParsed<z.input<typeof Diagnosed>>, 200, "json">;
+
 const route = createRoute({
   ...{ method: "get", path: "/diagnostics", operationId: "diagnose", summary: "What is wrong, and the mend" },
   description: "Every check, side by side and within five seconds. Each service in use gets one GET of its base.",
@@ -166,6 +169,8 @@ export function addDiagnosticsRoute(routes: OpenAPIHono<CallerEnv>, { diagnose, 
   routes.openapi(route, async (context) => {
     const diagnostics = await diagnose();
     context.header("Cache-Control", "no-store");
-    return longJson(context, diagnostics, textsMasked(mask));
+    // Masked while it is written: a masked copy that is written afterwards takes twice as long.
+    const text = JSON.stringify(diagnostics, textsMasked(mask));
+    return context.body(text, 200, { "Content-Type": "application/json" }) as unknown as DiagnosedResponse;
   });
 }

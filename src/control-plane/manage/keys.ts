@@ -4,7 +4,6 @@
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ListedKey } from "../../callers/issued-keys.ts";
-import { longJson } from "../long-json.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -131,7 +130,7 @@ export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlane
   routes.use("/keys/*", noStore);
   routes.openapi(listRoute, (context) => {
     const keys = changes.list().map(show);
-    return longJson(context, { keys, count: keys.length });
+    return context.json({ keys, count: keys.length }, 200);
   });
   routes.openapi(readRoute, (context) => context.json(show(changes.read(context.req.param("id"))), 200));
   routes.openapi(createKeyRoute, async (context) => {

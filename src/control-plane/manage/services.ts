@@ -4,7 +4,6 @@ import type { Context } from "hono";
 import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
 import { areMet } from "../../registry/preconditions.ts";
-import { longJson } from "../long-json.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { authorOf } from "./author.ts";
@@ -26,7 +25,7 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
   routes.openapi(listAll, (context) => {
     const services = changes.list();
     context.header("Cache-Control", "no-store");
-    return longJson(context, { services, count: services.length });
+    return context.json({ services, count: services.length }, 200);
   });
   routes.openapi(createOne, async (context) => {
     const { key, config } = readEntry(await readJson(context));
