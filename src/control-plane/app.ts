@@ -1,9 +1,9 @@
 /**
- * The control plane: everything that is not `/proxy/<service>`, as one Hono app.
- * Invariant: one guard, one error form; a handler only says what is true.
+ * The control plane: one Hono app for every route except `/proxy/<service>/…`.
+ * Invariant: all routes share one key check and one form of error response.
  */
-import { OpenAPIHono } from "@hono/zod-openapi";
-import type { Context } from "hono";
+import { type Hook, OpenAPIHono } from "@hono/zod-openapi";
+import type { Context, MiddlewareHandler } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { GatewayError } from "../errors.ts";
 import { errorResponse, toFetchResponse } from "../perimeter/refusals.ts";
@@ -15,40 +15,22 @@ import { addMetricsRoute } from "./metrics.ts";
 import { addDocumentRoute } from "./openapi/document.ts";
 import type { Audience, ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
-import { refuseInvalid } from "./refuse-invalid.ts";
-import { requireKnownHost } from "./require-known-host.ts";
 import { addStatusRoute } from "./status.ts";
 import { addUpRoute } from "./up.ts";
 
-/** They tell of what is configured, without a key. */
+/** Routes that show parts of the configuration without a key. */
 const HOST_GUARDED = ["/status", "/metrics", "/docs", "/docs/*", "/openapi.json"];
 
 export function createControlPlane(parts: ControlPlaneParts, audience: Audience): ControlPlane {
-  const { instance, cors } = parts;
   const app: ControlPlane = new OpenAPIHono<ControlEnv>({ defaultHook: refuseInvalid });
-
-  app.use(async (context, next) => {
-    const { incoming } = context.env;
-    context.set("requestId", instance.requestId(incoming));
-    if (incoming.headers.origin !== undefined) cors.remember(incoming.headers);
-    const verdict = instance.findLoop(incoming.headers) ?? cors.decidePreflight(incoming, undefined);
-    if (verdict instanceof GatewayError) context.res = answer(context, parts, verdict);
-    else if (verdict !== undefined) context.res = new Response(null, { status: 204, headers: pairsOf(verdict) });
-    else await next();
-    // A preflight's own say more than these.
-    if (!Array.isArray(verdict))
-      for (const [name, value] of pairsOf(cors.headersOf(incoming.headers))) context.header(name, value);
-    context.header("X-Proxy-Request-Id", context.get("requestId"));
-    context.header("X-Content-Type-Options", "nosniff");
-    if (instance.isDraining || incoming.headers.upgrade !== undefined) context.header("Connection", "close");
-  });
+  app.use(frameEachResponse(parts));
   app.use(
     methodNotAllowed({
       app,
       onMethodNotAllowed: (context, allowed) => {
-        // Hono copies the headers of the answer that is replaced, here those of a 404.
+        // Hono would copy the headers of the 404 that this response replaces.
         context.res = undefined;
-        return answer(context, parts, refuseMethod(context.req.method, allowed));
+        return respondWithError(context, parts, refuseMethod(context.req.method, allowed));
       },
     }),
   );
@@ -67,17 +49,66 @@ export function createControlPlane(parts: ControlPlaneParts, audience: Audience)
   }
 
   app.notFound((context) =>
-    answer(context, parts, new GatewayError("NOT_FOUND", { message: "There is nothing at this path." })),
+    respondWithError(context, parts, new GatewayError("NOT_FOUND", { message: "There is no route at this path." })),
   );
   app.onError((thrown, context) => {
     const error = GatewayError.from(thrown);
     if (error.code === "INTERNAL_ERROR") {
       parts.logger.error({ requestId: context.get("requestId"), err: error.cause }, "internal error");
     }
-    return answer(context, parts, error);
+    return respondWithError(context, parts, error);
   });
   return app;
 }
+
+/** Refuses loops, responds to preflights, and adds the headers that every response has. */
+function frameEachResponse(parts: ControlPlaneParts): MiddlewareHandler<ControlEnv> {
+  const { instance, cors } = parts;
+  return async (context, next) => {
+    const { incoming } = context.env;
+    context.set("requestId", instance.requestId(incoming));
+    if (incoming.headers.origin !== undefined) cors.remember(incoming.headers);
+    const verdict = instance.findLoop(incoming.headers) ?? cors.decidePreflight(incoming, undefined);
+    if (verdict instanceof GatewayError) context.res = respondWithError(context, parts, verdict);
+    else if (verdict !== undefined) context.res = new Response(null, { status: 204, headers: pairsOf(verdict) });
+    else await next();
+    // The response to a preflight has its own, more specific CORS headers.
+    if (!Array.isArray(verdict)) {
+      for (const [name, value] of pairsOf(cors.headersOf(incoming.headers))) context.header(name, value);
+    }
+    context.header("X-Proxy-Request-Id", context.get("requestId"));
+    context.header("X-Content-Type-Options", "nosniff");
+    if (instance.isDraining || incoming.headers.upgrade !== undefined) context.header("Connection", "close");
+  };
+}
+
+/**
+ * Stops web pages that reach a loopback listener through a host name of their own (DNS rebinding).
+ * It applies with and without keys, because the guarded routes need none.
+ */
+function requireKnownHost({ hosts }: Audience): MiddlewareHandler<ControlEnv> {
+  return async (context, next) => {
+    if (hosts !== undefined && !hosts.has(context.env.incoming.headers.host)) {
+      throw new GatewayError("HOST_NOT_ALLOWED", {
+        message: "The host name in this request is not in ALLOWED_HOSTS.",
+        hint: "Add the host name to ALLOWED_HOSTS.",
+      });
+    }
+    await next();
+  };
+}
+
+/** The messages of the schemas say what is allowed. @throws GatewayError VALIDATION_ERROR */
+const refuseInvalid: Hook<unknown, ControlEnv, string, undefined> = (result) => {
+  if (result.success) return undefined;
+  const details: Record<string, string[]> = {};
+  for (const { path, message } of result.error.issues) {
+    const field = path.join(".");
+    details[field] = [...(details[field] ?? []), `allowed: ${message}`];
+  }
+  const sentences = Object.entries(details).map(([field, texts]) => `${field} is not valid, ${texts.join(", ")}.`);
+  throw new GatewayError("VALIDATION_ERROR", { message: sentences.join(" "), extra: { details } });
+};
 
 function pairsOf(flat: readonly string[]): [name: string, value: string][] {
   return flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1] as string] as [string, string]] : []));
@@ -86,12 +117,12 @@ function pairsOf(flat: readonly string[]): [name: string, value: string][] {
 function refuseMethod(method: string, allowed: readonly string[]): GatewayError {
   const list = allowed.join(", ");
   return new GatewayError("METHOD_NOT_ALLOWED", {
-    message: `${method} is not offered here; ${list} is.`,
+    message: `This route does not support ${method}. It supports ${list}.`,
     headers: ["Allow", list],
   });
 }
 
-function answer(context: Context<ControlEnv>, parts: ControlPlaneParts, error: GatewayError): Response {
+function respondWithError(context: Context<ControlEnv>, parts: ControlPlaneParts, error: GatewayError): Response {
   const { incoming } = context.env;
   const request = { requestId: context.get("requestId"), path: incoming.url?.split("?", 1)[0] };
   return toFetchResponse(errorResponse(error, request, parts.logger.maskKeys), context.req.method);

@@ -1,5 +1,4 @@
-/** What is protected, and in which places this request carried a key: for the moment before anything else is understood. */
-
+/** Which planes require a key, and where this request has one. It helps a caller that cannot authenticate yet. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import { forEveryone, json } from "./openapi/operations.ts";
@@ -17,9 +16,9 @@ const AuthStatus = z.strictObject({
       bearer: z.boolean(),
       "x-api-key": z.boolean(),
       api_key: z.boolean(),
-      otherScheme: z.boolean().describe("an `Authorization` of another scheme than those that carry a key"),
+      otherScheme: z.boolean().describe("whether `Authorization` has a scheme that the gateway does not accept"),
     })
-    .describe("where this request carried something that may be a key"),
+    .describe("where this request has a text that may be a key"),
   accepted: z.array(z.string()),
 });
 
@@ -27,11 +26,11 @@ const route = createRoute({
   method: "get",
   path: "/auth-status",
   operationId: "getAuthStatus",
-  summary: "What is protected",
-  description: "And in which places this request carried a key; never whether it is a good one.",
+  summary: "Which planes require a key",
+  description: "Also shows where this request has a key, but never whether that key is valid.",
   ...forEveryone("Health"),
   responses: {
-    200: json("Which plane asks for a key.", AuthStatus, {
+    200: json("The planes that require a key.", AuthStatus, {
       proxy: { protected: true },
       management: { protected: true },
       presented: { bearer: true, "x-api-key": false, api_key: false, otherScheme: false },

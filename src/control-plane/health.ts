@@ -1,4 +1,4 @@
-/** Whether the process lives and may be given traffic, and what it is. Open to everyone: probes hold no keys. */
+/** Health, readiness, version and links. These routes need no key, because health probes have none. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { version } from "../version.ts";
 import { forEveryone, json } from "./openapi/operations.ts";
@@ -20,36 +20,36 @@ const Links = z.strictObject({
   proxy: z.string().optional(),
 });
 
-const EVERYONES_LINKS = {
+const PUBLIC_LINKS = {
   health: "/health",
   ready: "/health/ready",
   up: "/up",
   version: "/version",
   authStatus: "/auth-status",
 };
-const OPERATORS_LINKS = {
+const OPERATOR_LINKS = {
   status: "/status",
   metrics: "/metrics",
   manage: "/manage/services",
   docs: "/docs",
   openapi: "/openapi.json",
 };
-const CALLERS_LINKS = { services: "/proxy/services", authTest: "/proxy/auth-test", proxy: "/proxy/{service}/{path}" };
+const CALLER_LINKS = { services: "/proxy/services", authTest: "/proxy/auth-test", proxy: "/proxy/{service}/{path}" };
 
 const linksRoute = createRoute({
   method: "get",
   path: "/",
   operationId: "getLinks",
-  summary: "Name, version and links",
+  summary: "Name, version and all routes",
   ...forEveryone("Health"),
   responses: {
     200: json(
-      "What this is, and what this listener serves.",
+      "The name, the version, and the routes of this listener.",
       z.strictObject({ name: z.literal("ByteProxy"), version: z.string(), links: Links }),
       {
         name: "ByteProxy",
         version: "0.1.0",
-        links: { ...EVERYONES_LINKS, ...OPERATORS_LINKS, ...CALLERS_LINKS },
+        links: { ...PUBLIC_LINKS, ...OPERATOR_LINKS, ...CALLER_LINKS },
       },
     ),
   },
@@ -58,7 +58,7 @@ const linksRoute = createRoute({
 const Health = z
   .strictObject({
     status: z.literal("ok"),
-    uptime: z.int().min(0).describe("s since the process started"),
+    uptime: z.int().min(0).describe("seconds since the process started"),
     timestamp: z.iso.datetime(),
     version: z.string(),
   })
@@ -69,10 +69,10 @@ const healthRoute = <P extends string>(path: P, operationId: string) =>
     method: "get",
     path,
     operationId,
-    summary: "200 while the process lives",
+    summary: "Whether the process is alive",
     ...forEveryone("Health"),
     responses: {
-      200: json("It lives.", Health, {
+      200: json("The process is alive.", Health, {
         status: "ok",
         uptime: 3,
         timestamp: "2026-11-20T23:09:19.178Z",
@@ -88,11 +88,14 @@ const readyRoute = createRoute({
   method: "get",
   path: "/health/ready",
   operationId: "getReadiness",
-  summary: "Whether to send it traffic",
+  summary: "Whether the gateway is ready for traffic",
   ...forEveryone("Health"),
   responses: {
-    200: json("Give it traffic.", readiness("ready"), { status: "ready", reasons: [] }),
-    503: json("Give it none, for these reasons.", readiness("unready"), { status: "unready", reasons: ["draining"] }),
+    200: json("The gateway is ready.", readiness("ready"), { status: "ready", reasons: [] }),
+    503: json("The gateway is not ready, for these reasons.", readiness("unready"), {
+      status: "unready",
+      reasons: ["draining"],
+    }),
   },
 });
 
@@ -100,7 +103,7 @@ const Version = z
   .strictObject({
     name: z.literal("byteproxy"),
     version: z.string(),
-    commit: z.string().nullable().describe("of the image's build; null elsewhere"),
+    commit: z.string().nullable().describe("the commit of the image's build; null elsewhere"),
     runtime: z.string(),
     platform: z.string(),
   })
@@ -111,10 +114,10 @@ const versionRoute = <P extends string>(path: P, operationId: string) =>
     method: "get",
     path,
     operationId,
-    summary: "What is running",
+    summary: "Version, commit and runtime",
     ...forEveryone("Health"),
     responses: {
-      200: json("Version, commit and runtime.", Version, {
+      200: json("The version, the commit and the runtime.", Version, {
         name: "byteproxy",
         version: "0.1.0",
         commit: null,
@@ -128,12 +131,12 @@ const updateRoute = createRoute({
   method: "get",
   path: "/version/check",
   operationId: "checkForUpdate",
-  summary: "Whether there is a newer one",
-  description: "Asks `UPDATE_CHECK_URL`, at most once an hour.",
+  summary: "Whether a newer version is available",
+  description: "Requests `UPDATE_CHECK_URL` at most once an hour.",
   ...forEveryone("Health"),
   responses: {
     200: json(
-      "Nulls and a `reason` where it is not known.",
+      "The newest version. If it is not known, the members are null and `reason` says why.",
       z.strictObject({
         current: z.string(),
         latest: z.string().nullable(),
@@ -157,9 +160,9 @@ export function addHealthRoutes(
         name: "ByteProxy" as const,
         version: version.version,
         links: {
-          ...EVERYONES_LINKS,
-          ...(audience.operators ? OPERATORS_LINKS : {}),
-          ...(audience.callers ? CALLERS_LINKS : {}),
+          ...PUBLIC_LINKS,
+          ...(audience.operators ? OPERATOR_LINKS : {}),
+          ...(audience.callers ? CALLER_LINKS : {}),
         },
       },
       200,

@@ -1,4 +1,4 @@
-/** The Prometheus text. Open to whoever reaches the address, as scrapers expect; it holds no secret and no path. */
+/** The metrics for Prometheus. No key is needed, as scrapers expect. They contain no secret and no path. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { forEveryone, NO_STORE } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";

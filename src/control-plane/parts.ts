@@ -1,4 +1,4 @@
-/** What the routes of the control plane are made from, and what one of their requests carries. */
+/** The parts that the routes of the control plane use, and the variables of one request. */
 import type { HttpBindings } from "@hono/node-server";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Callers } from "../callers/callers.ts";
@@ -34,15 +34,15 @@ import type { SecretMask } from "../telemetry/redact.ts";
 import type { UpdateStatus } from "../update-check.ts";
 
 export interface ServiceLoad {
-  /** Undefined without a limit of ours. */
+  /** Undefined if the service has no rate limit. */
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly transport: { connections(): PoolState };
   readonly webSocketSlots: Slots;
   readonly credentialRefusals: CredentialRefusals;
-  /** Undefined where it is switched off. */
+  /** Undefined if it is switched off. */
   readonly breaker: DescribedBreaker | undefined;
-  /** Undefined where nobody asks for what the upstream allows. */
+  /** Undefined if the upstream's quota is not observed. */
   readonly quota: DescribedQuota | undefined;
 }
 
@@ -51,11 +51,11 @@ export interface Listener {
   readonly connections: Connections;
 }
 
-/** Whom a listener serves; one that is alone serves both. */
+/** Who a listener serves. A single listener serves both. */
 export interface Audience {
   readonly callers: boolean;
   readonly operators: boolean;
-  /** Names by which `/status`, `/metrics` and `/docs` may be asked for here; undefined for any. */
+  /** Host names under which `/status`, `/metrics` and `/docs` are served. Undefined: any. */
   readonly hosts: HostList | undefined;
 }
 
@@ -69,7 +69,7 @@ export interface ControlPlaneParts {
   /** PRESSURE_RETRY_AFTER, s. */
   readonly retryAfterS: number;
   readonly metrics: Metrics;
-  /** Reads the configuration anew. */
+  /** Reads the configuration again and applies it. */
   readonly reload: () => Promise<ReloadOutcome>;
   readonly serviceChanges: ServiceChanges;
   readonly audit: Audit;
@@ -81,26 +81,26 @@ export interface ControlPlaneParts {
   /** The gateway's own keys. */
   readonly planes: Readonly<Record<Plane, PlaneConfig>>;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
-  /** One look at the upstream of a service in the registry. */
+  /** Probes the upstream of a service in the registry. */
   readonly probe: (key: string) => Promise<ProbeOutcome>;
-  /** All checks, now. */
+  /** Runs all checks. */
   readonly diagnose: () => Promise<Diagnostics>;
-  /** What the data plane would do with a request. */
+  /** Describes what the data plane would do with a request. */
   readonly explain: (request: RequestToExplain) => Promise<Explanation>;
   /** Replaces every known secret. */
   readonly mask: SecretMask;
-  /** Of a service in the registry. */
+  /** The load of a service in the registry. */
   readonly loadOf: (key: string) => ServiceLoad;
-  /** All proxied requests under way. */
+  /** Slots for all proxied requests. */
   readonly inFlight: Slots;
-  /** Places for all WebSockets. */
+  /** Slots for all WebSockets. */
   readonly webSockets: Slots;
   readonly openWebSockets: () => number;
   readonly listeners: () => readonly Listener[];
   readonly logger: Logger;
   readonly guardOpenProxyPlane: OpenPlaneGuard;
   readonly guardOpenManagementPlane: OpenPlaneGuard;
-  /** The refusal of a request that a web page of another site makes, also where a key is set. */
+  /** Refuses requests from web pages of other sites, also if a key is set. */
   readonly findForeignPage: OpenPlaneGuard;
 }
 

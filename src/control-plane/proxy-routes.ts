@@ -1,4 +1,4 @@
-/** What callers may ask about the proxy plane: what there is, what is left of a limit, whether their key works. */
+/** Information for callers: the services, the state of a rate limit, and whether their key works. */
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import { credentialState } from "../registry/credential-state.ts";
 import { forCallers, json, SERVICE_IN_PATH } from "./openapi/operations.ts";
@@ -6,9 +6,9 @@ import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { type CallerEnv, requireCaller } from "./require-caller.ts";
 
 const RateLimit = z.strictObject({
-  maxRequests: z.int().describe("requests a window"),
+  maxRequests: z.int().describe("requests per window"),
   windowMs: z.int(),
-  per: z.enum(["service", "caller", "ip"]).describe("what is counted together"),
+  per: z.enum(["service", "caller", "ip"]).describe("the requests that share one count"),
 });
 
 const Services = z.strictObject({
@@ -17,7 +17,7 @@ const Services = z.strictObject({
       key: z.string(),
       name: z.string(),
       baseUrl: z.string(),
-      hasAuth: z.boolean().describe("a credential is there and is put on its requests"),
+      hasAuth: z.boolean().describe("the gateway has a credential and adds it to the requests"),
       rateLimit: RateLimit.nullable(),
     }),
   ),
@@ -28,10 +28,10 @@ const servicesRoute = createRoute({
   method: "get",
   path: "/services",
   operationId: "listServices",
-  summary: "The services that can be called",
+  summary: "List the services",
   ...forCallers("Callers"),
   responses: {
-    200: json("All that is served.", Services, {
+    200: json("All services.", Services, {
       services: [
         {
           key: "github",
@@ -51,19 +51,19 @@ const LimitStatus = z.strictObject({
   limit: z.int().nullable(),
   remaining: z.int().nullable(),
   resetTime: z.iso.datetime().nullable(),
-  resetIn: z.int().nullable().describe("s"),
+  resetIn: z.int().nullable().describe("seconds"),
 });
 
 const limitRoute = createRoute({
   method: "get",
   path: "/services/{service}/rate-limit",
   operationId: "getRateLimit",
-  summary: "What is left of a service's own limit",
-  description: "Asking spends nothing.",
+  summary: "Get the state of a service's rate limit",
+  description: "This request does not count towards the limit.",
   parameters: [SERVICE_IN_PATH],
   ...forCallers("Callers", "SERVICE_NOT_CONFIGURED"),
   responses: {
-    200: json("For this caller; nulls where there is no limit.", LimitStatus, {
+    200: json("The limit for this caller. The members are null if the service has no limit.", LimitStatus, {
       service: "github",
       limit: 60,
       remaining: 59,
@@ -77,15 +77,15 @@ const authTestRoute = createRoute({
   method: "get",
   path: "/auth-test",
   operationId: "testKey",
-  summary: "Whether the key works",
+  summary: "Whether the key is valid",
   ...forCallers("Callers"),
   responses: {
     200: json(
-      "It does.",
+      "The key is valid.",
       z.strictObject({
         success: z.literal(true),
-        caller: z.string().describe("as the log and limits by caller name it"),
-        protected: z.boolean().describe("whether a key is needed at all"),
+        caller: z.string().describe("the id of the caller in the log and in limits per caller"),
+        protected: z.boolean().describe("whether the plane requires a key"),
       }),
       { success: true, caller: "proxy-key", protected: true },
     ),

@@ -1,5 +1,4 @@
-/** The key check of the control plane's routes: for callers under /proxy, for operators under /manage. */
-
+/** The key check of the control plane: for callers under /proxy, for operators under /manage. */
 import type { Context, MiddlewareHandler } from "hono";
 import type { Caller } from "../callers/callers.ts";
 import { decideAddress, decideManagePermission } from "../callers/decide-permission.ts";
@@ -7,6 +6,7 @@ import type { ManagePart } from "../callers/permissions.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import type { Plane } from "../callers/unauthenticated.ts";
 import { GatewayError } from "../errors.ts";
+import type { Author } from "../registry/audit.ts";
 import type { ControlEnv, ControlPlaneParts } from "./parts.ts";
 
 export interface CallerEnv extends ControlEnv {
@@ -38,15 +38,26 @@ export function requireCaller(plane: Plane, parts: ControlPlaneParts): Middlewar
   };
 }
 
-/** By the path that routes are found by, however it was spelt. */
+/** The author of a change, for the audit log. */
+export function authorOf(context: Context<CallerEnv>, { clients }: Pick<ControlPlaneParts, "clients">): Author {
+  const { id: caller, issued } = context.get("caller");
+  return {
+    caller,
+    issued,
+    address: clients.addressOf(context.env.incoming),
+    requestId: context.get("requestId"),
+  };
+}
+
+/** Uses the path that Hono routes by, so that another spelling of a path needs the same permission. */
 function decidePart(caller: Caller, { req }: Context<CallerEnv>): GatewayError | undefined {
   return decideManagePermission(caller, partsFor(req.method, req.path));
 }
 
-/** Permissions, any one of which opens a route: what only looks is open to `manage:read`, too. */
+/** Parts of /manage. A permission for any one of them is enough; `read` covers all routes that change nothing. */
 function partsFor(method: string, path: string): readonly ManagePart[] {
   if (path === "/manage/explain") return ["read", "services"];
-  const [, room] = /^\/manage\/(keys|services)(?:\/|$)/.exec(path) ?? [];
-  if (method !== "GET" && method !== "HEAD") return [room === "keys" ? "keys" : "services"];
-  return room === undefined ? ["read"] : ["read", room as ManagePart];
+  const [, part] = /^\/manage\/(keys|services)(?:\/|$)/.exec(path) ?? [];
+  if (method !== "GET" && method !== "HEAD") return [part === "keys" ? "keys" : "services"];
+  return part === undefined ? ["read"] : ["read", part as ManagePart];
 }

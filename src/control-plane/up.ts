@@ -1,9 +1,9 @@
-/** How hard the process works, and whether it sheds: for balancers that choose by load, and for people. */
+/** The load of the process, and whether it refuses requests because of it. Load balancers can use it. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { forEveryone, header, json } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 
-/** A gauge over its threshold. */
+/** A gauge above its threshold. */
 export const Pressure = z
   .strictObject({
     gauge: z.enum(["eventLoopDelay", "heapUsed", "rssBytes", "eventLoopUtilized"]),
@@ -14,10 +14,10 @@ export const Pressure = z
   .openapi("Pressure");
 
 const gauges = {
-  eventLoopDelay: z.number().min(0).describe("mean over the sample interval, ms"),
+  eventLoopDelay: z.number().min(0).describe("mean over the sample interval, in ms"),
   heapUsed: z.int().describe("bytes"),
   rssBytes: z.int(),
-  eventLoopUtilized: z.number().min(0).describe("share of the interval that the loop was busy"),
+  eventLoopUtilized: z.number().min(0).describe("share of the interval in which the event loop was busy"),
 };
 const EXAMPLE = { eventLoopDelay: 0.112, heapUsed: 21_358_416, rssBytes: 98_426_880, eventLoopUtilized: 0.004213 };
 
@@ -25,16 +25,20 @@ const route = createRoute({
   method: "get",
   path: "/up",
   operationId: "getLoad",
-  summary: "The gauges of its load",
+  summary: "The load of the process",
   ...forEveryone("Health"),
   responses: {
-    200: json("It takes requests.", z.strictObject({ status: z.literal("ok"), ...gauges, healthy: z.literal(true) }), {
-      status: "ok",
-      ...EXAMPLE,
-      healthy: true,
-    }),
+    200: json(
+      "The gateway accepts requests.",
+      z.strictObject({ status: z.literal("ok"), ...gauges, healthy: z.literal(true) }),
+      {
+        status: "ok",
+        ...EXAMPLE,
+        healthy: true,
+      },
+    ),
     503: json(
-      "It sheds what is proxied, and says for which gauge.",
+      "The gateway refuses proxied requests. `pressure` is the gauge above its threshold.",
       z.strictObject({ status: z.literal("under pressure"), ...gauges, healthy: z.literal(false), pressure: Pressure }),
       {
         status: "under pressure",
@@ -48,7 +52,7 @@ const route = createRoute({
           setting: "PRESSURE_MAX_EVENT_LOOP_DELAY",
         },
       },
-      { "Retry-After": header("s", true, "integer") },
+      { "Retry-After": header("Seconds.", true, "integer") },
     ),
   },
 });

@@ -1,4 +1,4 @@
-/** The last step of the build: Swagger UI's files beside the compiled page, so that what is shipped needs no package for them. */
+/** The last step of the build: copies Swagger UI's files beside the compiled page, so that the image needs no package for them. */
 import { copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { ASSETS, builtFolder, installedFolder, LICENCES } from "./assets.ts";

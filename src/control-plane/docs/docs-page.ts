@@ -1,7 +1,6 @@
 /**
- * `/docs`: the document as a page to read and to try out.
- * Invariant: nothing on it comes from another host or asks one, no script and no style stands in the page itself, and no other
- * page can frame it.
+ * `/docs`: a page that shows the OpenAPI document and can send requests.
+ * Invariant: the page loads nothing from other hosts and contacts none, has no inline script or style, and cannot be framed.
  */
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -24,7 +23,7 @@ const POLICY = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-/** Relative, so that it works behind a path, too; with the version, because they are kept by browsers. */
+/** The URLs are relative, so that the page works under a path. They contain the version, because browsers cache the files. */
 const PAGE = `<!doctype html>
 <html lang="en">
 <head>
@@ -43,8 +42,8 @@ const PAGE = `<!doctype html>
 `;
 
 /**
- * Without a validator, which would be another host's; a key that was typed in is gone with the page. What is typed in for a path
- * goes on as it is: a parameter in a path has no slashes, in the form's eyes.
+ * Without a validator, because Swagger's runs on another host, and without storing the key that a user typed in.
+ * The interceptor undoes the percent-encoding of slashes in the form field for the path.
  */
 const START = String.raw`SwaggerUIBundle({
   url: "openapi.json",
@@ -69,13 +68,16 @@ const pageRoute = createRoute({
   method: "get",
   path: "/docs",
   operationId: "getDocumentationPage",
-  summary: "This document as a page",
-  description: "All of it is served from here; it asks no other host.",
+  summary: "This document as a web page",
+  description: "The page loads all files from the gateway and contacts no other host.",
   ...forEveryone("Documentation", "HOST_NOT_ALLOWED"),
   responses: {
     200: {
       description: "HTML.",
-      headers: { "Cache-Control": header("`no-cache`"), "Content-Security-Policy": header("Own files only.") },
+      headers: {
+        "Cache-Control": header("`no-cache`"),
+        "Content-Security-Policy": header("Allows the gateway's files only."),
+      },
       content: { "text/html": { schema: z.string() } },
     },
   },
@@ -85,13 +87,13 @@ const fileRoute = createRoute({
   method: "get",
   path: "/docs/{file}",
   operationId: "getDocumentationFile",
-  summary: "What the page is made of",
+  summary: "A file of the documentation page",
   parameters: [{ name: "file", in: "path", required: true, schema: { type: "string", enum: [...FILES] } }],
   ...forEveryone("Documentation", "HOST_NOT_ALLOWED", "NOT_FOUND"),
   responses: {
     200: {
       description: "A script or a style sheet.",
-      headers: { "Cache-Control": header("They may be kept for a day.") },
+      headers: { "Cache-Control": header("One day.") },
       content: { "text/javascript": { schema: z.string() }, "text/css": { schema: z.string() } },
     },
   },
@@ -106,7 +108,7 @@ export function addDocsPage(app: ControlPlane): void {
     const name = context.req.param("file");
     const aDay = "max-age=86400";
     if (name === "start.js") return context.body(START, 200, headersOf("text/javascript; charset=utf-8", aDay));
-    if (!isAsset(name)) throw new GatewayError("NOT_FOUND", { message: "There is nothing at this path." });
+    if (!isAsset(name)) throw new GatewayError("NOT_FOUND", { message: "There is no route at this path." });
     return context.body(await readFile(join(assetFolder(), name)), 200, headersOf(ASSETS[name], aDay));
   });
 }
@@ -124,7 +126,7 @@ function isAsset(name: string): name is keyof typeof ASSETS {
   return Object.hasOwn(ASSETS, name);
 }
 
-/** @throws GatewayError where they are neither built in nor installed. */
+/** @throws GatewayError if the files are neither built nor installed. */
 function assetFolder(): string {
   if (existsSync(builtFolder)) return builtFolder;
   try {
@@ -132,7 +134,7 @@ function assetFolder(): string {
   } catch (cause) {
     throw new GatewayError("INTERNAL_ERROR", {
       message: "The files of the documentation page are missing.",
-      hint: "Run `npm run build`, which puts them in place. /openapi.json is served without them.",
+      hint: "Run `npm run build` to copy them. /openapi.json works without them.",
       cause,
     });
   }

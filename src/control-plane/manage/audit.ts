@@ -1,4 +1,4 @@
-/** `/manage/audit`: who changed what, newest first. */
+/** `/manage/audit`: the changes and their authors, newest first. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { JOURNAL_LIMIT } from "../../stores/journal.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
@@ -7,7 +7,7 @@ import type { CallerEnv } from "../require-caller.ts";
 
 const DEFAULT_LIMIT = 100;
 
-/** Text as it stands in the query, of several the first; more than there can be is as much as there is. */
+/** Of several query parameters the first counts. A number above the maximum returns all entries. */
 const limit = z.preprocess(
   (given) => (Array.isArray(given) ? given[0] : given),
   z
@@ -38,8 +38,8 @@ const route = createRoute({
   method: "get",
   path: "/audit",
   operationId: "listAudit",
-  summary: "Who changed what, newest first",
-  description: "Secrets are masked before an entry is made. The newest 1,000 are kept.",
+  summary: "List the changes and their authors, newest first",
+  description: "Secrets are masked before an entry is stored. The gateway keeps the newest 1,000 entries.",
   ...forOperators("Management", "VALIDATION_ERROR"),
   request: { query: z.object({ limit }) },
   responses: {

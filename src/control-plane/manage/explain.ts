@@ -1,6 +1,6 @@
 /**
- * What would happen to a request, step by step: for whoever was refused and wants to know why.
- * Invariant: nothing is sent, spent or reserved, and the answer holds no secret.
+ * `POST /manage/explain`: what the gateway would do with a request, step by step.
+ * Invariant: nothing is sent, spent or reserved, and the response contains no secret.
  */
 import { validateHeaderName, validateHeaderValue } from "node:http";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
@@ -23,13 +23,13 @@ const headers = z.array(z.strictObject({ name: z.string(), value: z.string() }))
 
 const Explained = z
   .strictObject({
-    verdict: z.enum(["forward", "refuse", "preflight"]).describe("`preflight`: answered by the gateway with 204"),
-    refusal: Refusal.nullable().describe("what the client would get from the gateway itself"),
+    verdict: z.enum(["forward", "refuse", "preflight"]).describe("`preflight`: the gateway responds with 204"),
+    refusal: Refusal.nullable().describe("the error that the client would get from the gateway"),
     request: z.strictObject({
       method: z.string(),
-      path: z.string().describe("values of the query masked"),
+      path: z.string().describe("the values of the query are masked"),
       address: z.string(),
-      caller: z.string().nullable().describe("null while nobody is authenticated"),
+      caller: z.string().nullable().describe("null if no caller is authenticated"),
     }),
     service: z.string().nullable(),
     steps: z
@@ -37,7 +37,7 @@ const Explained = z
         z.strictObject({
           step: z.string(),
           verdict: z.enum(["pass", "refuse"]),
-          reached: z.boolean().describe("`false` behind the first refusal"),
+          reached: z.boolean().describe("`false` after the first refusal"),
           refusal: Refusal.optional(),
         }),
       )
@@ -49,7 +49,9 @@ const Explained = z
         transport: z.enum(["http", "websocket"]),
         headers: z
           .strictObject({ added: headers, removed: z.array(z.string()).readonly(), kept: headers })
-          .describe("what the upstream gets, against what the client sends; `***` for what may be a secret"),
+          .describe(
+            "the differences between the client's and the upstream's request; values that may be secret are `***`",
+          ),
         timeoutMs: z.int(),
         connectTimeoutMs: z.int(),
         retries: z.int(),
@@ -69,28 +71,31 @@ const Explained = z
         per: z.enum(["service", "caller", "ip"]),
         limit: z.int(),
         remaining: z.int().describe("before this request"),
-        resetIn: z.int().describe("s"),
+        resetIn: z.int().describe("seconds"),
       })
       .nullable(),
     breaker: Breaker.nullable(),
     quota: z
-      .strictObject({ bucket: z.string(), waitMs: z.int().describe("how long it would be held") })
+      .strictObject({ bucket: z.string(), waitMs: z.int().describe("how long the request would be held") })
       .nullable()
-      .describe("of a service with `quota.mode: hold`"),
+      .describe("for a service with `quota.mode: hold`"),
   })
   .openapi("Explanation");
 
 const texts = { oneOf: [{ type: "string" as const }, { type: "array" as const, items: { type: "string" as const } }] };
 
-const ASKED = {
+const REQUEST_BODY = {
   type: "object" as const,
   additionalProperties: false,
   required: ["method", "path"],
   properties: {
     method: { type: "string" as const, pattern: "^[A-Z-]{1,32}$" },
-    path: { type: "string" as const, description: "As it would be asked for, from `/proxy/` on." },
+    path: { type: "string" as const, description: "The path and query of the request, beginning with `/proxy/`." },
     headers: { type: "object" as const, additionalProperties: texts },
-    caller: { type: "string" as const, description: "Stands in for whoever the headers authenticate: `proxy-key`." },
+    caller: {
+      type: "string" as const,
+      description: "Used instead of the caller that the headers authenticate: `proxy-key`.",
+    },
   },
 };
 
@@ -98,13 +103,13 @@ const route = createRoute({
   method: "post",
   path: "/explain",
   operationId: "explain",
-  summary: "What would happen to a request",
-  description: "Step by step, by the steps that requests go through. Nothing is sent, spent or reserved.",
+  summary: "Explain what would happen to a request",
+  description: "Runs the steps of a real request without sending, spending or reserving anything.",
   ...forOperators("Management", ...BODY_CODES),
   request: {
     body: {
       required: true,
-      content: { "application/json": { schema: ASKED, example: { method: "GET", path: "/proxy/echo/hello" } } },
+      content: { "application/json": { schema: REQUEST_BODY, example: { method: "GET", path: "/proxy/echo/hello" } } },
     },
   },
   responses: {
@@ -120,7 +125,7 @@ const route = createRoute({
         breaker: null,
         quota: null,
         request: { method: "GET", path: "/proxy/echo/../hello", address: "127.0.0.1", caller: "proxy-key" },
-        refusal: { status: 400, code: "INVALID_PATH", message: "The path holds a dot segment.", hint: "Ask for …" },
+        refusal: { status: 400, code: "INVALID_PATH", message: "The path holds a dot segment.", hint: "Request …" },
         steps: [{ step: "framing", verdict: "pass", reached: true }],
       },
       NO_STORE,
@@ -132,7 +137,7 @@ export function addExplainRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPl
   routes.openapi(route, async (context) => {
     const { incoming } = context.env;
     const asked = readRequest(await readJson(context));
-    // Every request has a Host; whoever asks knows the gateway by one.
+    // Every real request has a Host header. By default it is that of this request.
     const hasHost = asked.headers.some(([name]) => name.toLowerCase() === "host");
     const { host } = incoming.headers;
     const explanation = await parts.explain({
@@ -141,7 +146,7 @@ export function addExplainRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPl
       address: parts.clients.addressOf(incoming),
     });
     context.header("Cache-Control", "no-store");
-    // A path may hold a key, percent-encoded or not, and it stands in several places of the answer.
+    // A path may contain a key, percent-encoded or not, and it is in several places of the response.
     return context.json(maskTexts(explanation, parts.mask), 200);
   });
 }
@@ -167,14 +172,14 @@ function readRequest(body: unknown): Omit<RequestToExplain, "address"> {
     };
   }
   throw new GatewayError("VALIDATION_ERROR", {
-    message: "The body is not of the form {method, path, headers, caller}.",
+    message: "The body does not have the form {method, path, headers, caller}.",
     extra: { details },
   });
 }
 
 const isMethod = (value: unknown) => typeof value === "string" && /^[A-Z-]{1,32}$/.test(value);
 
-/** Whatever a client could put into a request line, also what is refused then. */
+/** Accepts every text that a client could send in a request line, even if the gateway would refuse it. */
 const isTarget = (value: unknown) =>
   typeof value === "string" && /^[\x21-\x7e\x80-\xff]+$/.test(value) && isProxied(value);
 

@@ -1,6 +1,6 @@
 /**
- * `/manage/key-debug`: why a key is not taken. Which keys there are, which this request presented, and what those open.
- * Invariant: never a part of a key; a fingerprint can be compared, and not turned back.
+ * `/manage/key-debug`: why a key is refused. It shows which keys are set, which keys this request has, and what they permit.
+ * Invariant: the response contains no part of a key. A fingerprint can be compared, but not reversed.
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { digestOf } from "../../callers/issued-key.ts";
@@ -11,7 +11,7 @@ import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
-/** Of each place: more would be a way to try many keys with one request. */
+/** Per place. Without a limit, a client could test many keys with one request. */
 const SHOWN_LIMIT = 3;
 
 const Key = z.strictObject({ configured: z.boolean(), protected: z.boolean(), fingerprint: z.string().nullable() });
@@ -21,9 +21,9 @@ const Issued = z.strictObject({
   name: z.string(),
   state: z
     .enum(["active", "expired", "revoked"])
-    .describe("of this text: the key before a rotation expires on its own"),
+    .describe("the state of this text; the key before a rotation has its own expiry"),
   permissions: z.array(z.string()),
-  allowsAddress: z.boolean().describe("whether it may be used from the address of this request"),
+  allowsAddress: z.boolean().describe("whether the key may be used from the address of this request"),
 });
 
 const KeyDebug = z.strictObject({
@@ -32,7 +32,7 @@ const KeyDebug = z.strictObject({
     management: Key,
     issued: z
       .strictObject({ configured: z.boolean(), proxy: z.int(), management: z.int() })
-      .describe("how many there are, in whatever state, by what they are for"),
+      .describe("the number of issued keys in any state, by plane"),
   }),
   presented: z.array(
     z.strictObject({
@@ -40,22 +40,22 @@ const KeyDebug = z.strictObject({
       fingerprint: z.string(),
       length: z.int(),
       matches: z.enum(["proxy", "management"]).nullable(),
-      issued: Issued.nullable().describe("which issued key it is"),
+      issued: Issued.nullable().describe("the issued key, if it is one"),
     }),
   ),
-  otherAuthorization: z.boolean().describe("an `Authorization` of another scheme"),
+  otherAuthorization: z.boolean().describe("whether `Authorization` has another scheme"),
 });
 
 const route = createRoute({
   method: "get",
   path: "/key-debug",
   operationId: "debugKeys",
-  summary: "Why a key is not taken",
-  description: `Which keys are set, and which this request presented, each by its fingerprint: ${SHOWN_LIMIT} of each place.`,
+  summary: "Find out why a key is refused",
+  description: `Shows the keys that are set and the keys in this request by their fingerprints, at most ${SHOWN_LIMIT} per place.`,
   ...forOperators("Management"),
   responses: {
     200: json(
-      "Never a part of a key.",
+      "The keys. No part of a key is shown.",
       KeyDebug,
       {
         keys: {

@@ -6,8 +6,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ListedKey } from "../../callers/issued-keys.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
-import type { CallerEnv } from "../require-caller.ts";
-import { authorOf } from "./author.ts";
+import { authorOf, type CallerEnv } from "../require-caller.ts";
 import { readJson } from "./read-json.ts";
 
 const ITEM = {

@@ -1,4 +1,4 @@
-/** `/manage`: for operators. Behind the management key, and out of reach of foreign web pages, from the first route on. */
+/** `/manage`: for operators. Every route requires the management key and refuses requests from web pages of other sites. */
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { ControlPlane, ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, requireCaller } from "../require-caller.ts";
@@ -10,8 +10,7 @@ import { addKeyRoutes } from "./keys.ts";
 import { addQuotaRoute } from "./quota.ts";
 import { requireJson } from "./read-json.ts";
 import { addReloadRoute } from "./reload.ts";
-import { addResetQuotaRoute } from "./reset-quota.ts";
-import { addResetRateLimitRoute } from "./reset-rate-limit.ts";
+import { addResetRoutes } from "./resets.ts";
 import { addServiceRoutes } from "./services.ts";
 import { addTestServiceRoute } from "./test-service.ts";
 
@@ -19,7 +18,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): vo
   const { callers, findForeignPage } = parts;
   const routes = new OpenAPIHono<CallerEnv>();
   routes.use("*", async (context, next) => {
-    // Without a key the guard of the open plane says the same, and more.
+    // Without a key, the guard of the open plane does the same and more.
     const isOpen = !callers.isProtected("management");
     const refusal = isOpen ? undefined : findForeignPage(context.env.incoming.headers);
     if (refusal !== undefined) throw refusal;
@@ -32,8 +31,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): vo
   addTestServiceRoute(routes, parts);
   addDiagnosticsRoute(routes, parts);
   addExplainRoute(routes, parts);
-  addResetRateLimitRoute(routes, parts);
-  addResetQuotaRoute(routes, parts);
+  addResetRoutes(routes, parts);
   addReloadRoute(routes, parts);
   addQuotaRoute(routes, parts);
   addAuditRoute(routes, parts);

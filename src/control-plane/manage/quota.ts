@@ -1,27 +1,27 @@
-/** `/manage/quota`: what the upstreams still allow, by service, credential and bucket, as far as their answers have told. */
+/** `/manage/quota`: the remaining quota at the upstreams by service, credential and bucket, as reported in their responses. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { QuotaBucketState, QuotaState, ServiceQuotaState } from "../../registry/quota-state.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
-/** Of the buckets of one credential, and of the credentials of one service: those with the least left come first. */
+/** For the buckets of one credential and the credentials of one service. */
 const LISTED_LIMIT = 100;
 
 const time = z.iso.datetime().nullable();
 
 const Bucket = z
   .strictObject({
-    bucket: z.string().describe("the upstream's name for it, or the route; empty where there is only one"),
-    closedUntil: time.describe("nothing goes before then, because the upstream said so"),
+    bucket: z.string().describe("the upstream's name for the bucket, or the route; empty if there is only one"),
+    closedUntil: time.describe("the upstream allows no request before this time"),
     windows: z
       .array(
         z.strictObject({
-          name: z.string().describe("`requests`, `tokens`, a policy's name; empty where there is only one"),
+          name: z.string().describe("`requests`, `tokens`, or the name of a policy; empty if there is only one"),
           limit: z.number().nullable(),
-          remaining: z.number().describe("as the last answer told; what is in flight is not taken off"),
+          remaining: z.number().describe("as reported in the last response; requests in flight are not subtracted"),
           resetsAt: z.iso.datetime(),
-          resetIn: z.int().describe("s"),
+          resetIn: z.int().describe("seconds"),
         }),
       )
       .readonly(),
@@ -35,17 +35,17 @@ const Credential = z
     source: z
       .string()
       .nullable()
-      .describe("variable or file; `caller` for one of a caller's own; null for requests without one"),
+      .describe("the variable or file; `caller` for a caller's own credential; null for requests without one"),
     fingerprint: z.string().nullable(),
-    closedUntil: time.describe("of all its buckets"),
+    closedUntil: time.describe("for all buckets"),
     refusals: z
       .strictObject({ count: z.int(), limit: z.int() })
       .nullable()
-      .describe("answers that count towards a ban, where the upstream has one"),
+      .describe("responses that count towards a ban, if the upstream has one"),
     inFlight: z.int(),
     waiting: z.int(),
     bucketCount: z.int(),
-    buckets: z.array(Bucket).readonly().describe(`at most ${LISTED_LIMIT}, those with the least left first`),
+    buckets: z.array(Bucket).readonly().describe(`at most ${LISTED_LIMIT}, those with the least remaining quota first`),
   })
   .openapi("CredentialQuota");
 
@@ -58,7 +58,7 @@ const ServiceQuota = z
     upstreamRefusals: z
       .strictObject({ count: z.int(), lastAt: z.iso.datetime() })
       .nullable()
-      .describe("answers that said that it was asked too often, since the start"),
+      .describe("responses for too many requests, since the start"),
     credentialCount: z.int(),
     credentials: z.array(Credential).readonly().describe(`at most ${LISTED_LIMIT}`),
   })
@@ -104,13 +104,13 @@ const route = createRoute({
   method: "get",
   path: "/quota",
   operationId: "listQuotas",
-  summary: "What the upstreams still allow",
+  summary: "List the remaining quota at the upstreams",
   description:
-    "By service, credential and bucket, as far as their answers have told. Services without it are left out.",
+    "By service, credential and bucket, as reported in the upstreams' responses. Services without a known quota are left out.",
   ...forOperators("Management"),
   responses: {
     200: json(
-      "Every service whose quota is observed.",
+      "All services with an observed quota.",
       z.strictObject({ services: z.array(ServiceQuota), count: z.int() }),
       EXAMPLE,
       NO_STORE,

@@ -1,25 +1,25 @@
 /**
- * The JSON body of a change.
- * Invariant: only what says that it is JSON is read, because a web page can send anything else without being asked; and never
- * more than a bound, nor for longer than one.
+ * Reads the JSON body of a change.
+ * Invariant: only bodies with a JSON content type are read, because a web page can send any other type without a preflight.
+ * Size and time are limited.
  */
 import type { IncomingMessage } from "node:http";
 import type { Context, MiddlewareHandler } from "hono";
 import { GatewayError } from "../../errors.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
-/** The largest service there is, many times over. */
+/** Many times the size of the largest valid service. */
 const BODY_BYTES_LIMIT = 256 * 1024;
 
-/** ms for the whole of it. */
+/** For the whole body. */
 const BODY_TIMEOUT_MS = 30_000;
 
-/** No configuration is nested as deep as this. */
+/** No valid configuration has this depth. */
 const DEEPEST = 32;
 
 const JSON_TYPE = /^application\/(?:merge-patch\+)?json(?:\s*;.*)?$/i;
 
-/** Refuses bodies of other types, for every route: also where none is wanted. */
+/** Refuses bodies of other types, also on routes that use no body. */
 export function requireJson(): MiddlewareHandler<CallerEnv> {
   return async (context, next) => {
     const { headers } = context.env.incoming;
@@ -34,19 +34,19 @@ export function requireJson(): MiddlewareHandler<CallerEnv> {
   };
 }
 
-/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, or INVALID_API_KEY. @param withinMs for the whole body. */
+/** @throws GatewayError VALIDATION_ERROR, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, or INVALID_API_KEY. @param withinMs time limit for the whole body. */
 export async function readJson(
   context: Pick<Context<CallerEnv>, "env" | "get">,
   withinMs = BODY_TIMEOUT_MS,
 ): Promise<unknown> {
   const { incoming, outgoing } = context.env;
-  // Only now: whoever was refused before has not sent the body yet, and need not.
+  // Sent only after all checks: a client that was refused before this point does not need to send the body.
   if (incoming.headers.expect !== undefined && incoming.httpVersionMinor > 0) outgoing.writeContinue();
   const text = await readText(incoming, withinMs);
-  // Whoever was admitted may take long over the body: a key that was revoked meanwhile leaves no heir.
+  // The client may take long to send the body. A key that was revoked meanwhile must not create another key.
   if (context.get("caller").issued?.isOver) {
     throw new GatewayError("INVALID_API_KEY", {
-      message: "The key ended, or may do less, since the request began.",
+      message: "The key was revoked or lost permissions after the request began.",
       headers: ["WWW-Authenticate", "Bearer"],
     });
   }
@@ -66,7 +66,7 @@ function invalidBody(found: string): GatewayError {
   });
 }
 
-/** A member of this name would be left out without a word by whatever copies the object. */
+/** Code that copies the object would silently drop a member of this name. */
 function refusePrototype(name: string, value: unknown): unknown {
   if (name === "__proto__") throw invalidBody('a member "__proto__"');
   return value;
@@ -75,7 +75,7 @@ function refusePrototype(name: string, value: unknown): unknown {
 async function readText(req: IncomingMessage, withinMs: number): Promise<string> {
   const tooLarge = () =>
     new GatewayError("PAYLOAD_TOO_LARGE", {
-      message: `A body of more than ${BODY_BYTES_LIMIT} bytes is not read here.`,
+      message: `The body is larger than ${BODY_BYTES_LIMIT} bytes, the limit of this route.`,
       hint: "Send a smaller body.",
       headers: ["Connection", "close"],
     });
@@ -93,7 +93,7 @@ async function readText(req: IncomingMessage, withinMs: number): Promise<string>
       else chunks.push(chunk);
     });
     req.once("end", resolve);
-    // The client left, or sent what is no body: no fault of the gateway's, and nobody is left to be answered.
+    // The client closed the connection or sent a malformed body. This is not an error of the gateway.
     for (const event of ["error", "close"]) req.once(event, () => reject(new GatewayError("INVALID_REQUEST")));
   });
   try {
@@ -108,7 +108,7 @@ async function readText(req: IncomingMessage, withinMs: number): Promise<string>
   }
 }
 
-/** Asked first: what walks over the value recurses. Character by character, so that no text takes longer than it is long. */
+/** Checked before parsing, because code that walks over the value recurses. The time is linear in the length of the text. */
 function isTooDeep(text: string): boolean {
   let depth = 0;
   let isInString = false;

@@ -3,8 +3,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { GatewayError } from "../../errors.ts";
 import { forOperators, json } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
-import type { CallerEnv } from "../require-caller.ts";
-import { authorOf } from "./author.ts";
+import { authorOf, type CallerEnv } from "../require-caller.ts";
 
 const keys = z.array(z.string()).readonly();
 
@@ -12,7 +11,7 @@ const Changes = z.strictObject({
   added: keys.describe("keys of services"),
   changed: keys,
   removed: keys,
-  needsRestart: keys.describe("variables whose new value takes a restart"),
+  needsRestart: keys.describe("variables whose new value needs a restart"),
   warnings: keys,
 });
 
@@ -20,11 +19,12 @@ const route = createRoute({
   method: "post",
   path: "/reload",
   operationId: "reload",
-  summary: "Reads the configuration anew",
-  description: "The services file, the env files and the token files. Where something is invalid, nothing changes.",
+  summary: "Reload the configuration",
+  description:
+    "Reads the services file, the env files and the token files again. If anything is invalid, nothing changes.",
   ...forOperators("Management", "VALIDATION_ERROR"),
   responses: {
-    200: json("Done; this is what changed.", Changes, {
+    200: json("The configuration was reloaded. The response lists the changes.", Changes, {
       added: ["weather"],
       changed: [],
       removed: [],
@@ -39,7 +39,7 @@ export function addReloadRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPla
     const outcome = await parts.reload();
     if (!outcome.isDone) {
       throw new GatewayError("VALIDATION_ERROR", {
-        message: "The configuration is not valid; the old one goes on serving.",
+        message: "The configuration is not valid. The gateway keeps using the old one.",
         extra: { details: { configuration: outcome.problems } },
       });
     }

@@ -5,8 +5,7 @@ import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
 import { areMet } from "../../registry/preconditions.ts";
 import type { ControlPlaneParts } from "../parts.ts";
-import type { CallerEnv } from "../require-caller.ts";
-import { authorOf } from "./author.ts";
+import { authorOf, type CallerEnv } from "../require-caller.ts";
 import { readJson } from "./read-json.ts";
 import { createOne, listAll, patchOne, readOne, removeOne, replaceOne } from "./service-operations.ts";
 

@@ -1,10 +1,10 @@
-/** Looks at one service's upstream, now: reachable or not, and in which phase it failed. */
+/** `POST /manage/services/{key}/test`: probes the upstream of one service. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { forOperators, json, KEY_IN_PATH, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 
-const phaseMs = z.number().nullable().describe("ms; null where there is none, or it was not reached");
+const phaseMs = z.number().nullable().describe("ms; null if the phase does not apply or was not reached");
 
 const Certificate = z.strictObject({
   subject: z.string(),
@@ -12,7 +12,7 @@ const Certificate = z.strictObject({
   issuer: z.string(),
   validFrom: z.iso.datetime(),
   validTo: z.iso.datetime(),
-  daysLeft: z.int().describe("negative once it has expired"),
+  daysLeft: z.int().describe("negative if the certificate has expired"),
   protocol: z.string().nullable(),
 });
 
@@ -24,9 +24,9 @@ const Outcome = z.strictObject({
   baseUrl: z.string(),
   phases: z.strictObject({ dns: phaseMs, connect: phaseMs, tls: phaseMs, http: phaseMs }),
   certificate: z.union([Certificate, z.null()]),
-  clockDifference: z.number().nullable().describe("s that the upstream's clock is ahead"),
+  clockDifference: z.number().nullable().describe("seconds that the upstream's clock is ahead"),
   credential: z.enum(["none", "missing", "accepted", "refused", "unknown"]),
-  phase: z.enum(["dns", "connect", "tls", "http"]).optional().describe("the one that failed"),
+  phase: z.enum(["dns", "connect", "tls", "http"]).optional().describe("the phase that failed"),
   code: z.string().optional(),
   error: z.string().optional(),
   troubleshooting: z.array(z.string()).readonly().optional(),
@@ -36,13 +36,13 @@ const route = createRoute({
   method: "post",
   path: "/services/{key}/test",
   operationId: "testService",
-  summary: "One look at its upstream",
-  description: "One connection and one GET of the base, with the service's own headers and credential.",
+  summary: "Probe the upstream of a service",
+  description: "Opens one connection and sends one GET of the base URL with the service's headers and credential.",
   parameters: [KEY_IN_PATH],
   ...forOperators("Services", "SERVICE_NOT_CONFIGURED"),
   responses: {
     200: json(
-      "How far it got.",
+      "The outcome of the probe.",
       Outcome,
       {
         service: "echo",

@@ -1,25 +1,25 @@
 /**
- * `/openapi.json`: all that the gateway serves, in OpenAPI 3.1.
- * Invariant: made of the very routes that are served, and once; it tells what there can be, not what is configured.
+ * `/openapi.json`: all routes of the gateway, in OpenAPI 3.1.
+ * Invariant: it is built once, from the served routes. It describes what is possible, not what is configured.
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ErrorCode } from "../../errors.ts";
 import { version } from "../../version.ts";
 import type { ControlEnv, ControlPlane } from "../parts.ts";
-import { ErrorBody, refusalsOf } from "./error-answers.ts";
+import { ErrorBody, refusalsOf } from "./error-responses.ts";
 import { ANYWHERE, CODES, forEveryone, header, json, KEY_FORMS, TAGS } from "./operations.ts";
 import { proxyOperations } from "./proxy-operations.ts";
 import { serviceSchemas } from "./service-schemas.ts";
 
-const DESCRIPTION = `An authenticating reverse proxy. Callers ask for \`/proxy/{service}/{path}\` with the gateway's key; the
-upstream's credential is put on by the gateway.
+const DESCRIPTION = `An authenticating reverse proxy. Callers request \`/proxy/{service}/{path}\` with a key of the gateway. The
+gateway adds the upstream's credential.
 
-HEAD is answered wherever GET is. With \`CORS_ORIGINS\` every answer has \`Vary: Origin\`, and those to pages of a listed origin say so in
-\`Access-Control-Allow-Origin\`; preflights are answered on every route.
+Every route that supports GET also supports HEAD. If \`CORS_ORIGINS\` is set, every response has \`Vary: Origin\`, responses to pages of
+a listed origin have \`Access-Control-Allow-Origin\`, and every route responds to preflights.
 
-Every refusal of the gateway's own is JSON of one form, marked by the header \`X-Proxy-Error\`. A plane without a key asks for none,
-and answers programs on this machine alone. With \`MANAGEMENT_PORT\` what is tagged Callers or Proxy answers on the main listener, and
-what is tagged Status, Services, Management or Documentation on the second one.`;
+Every error of the gateway itself is JSON of one form and has the header \`X-Proxy-Error\`. A plane without a key is open to programs
+on this machine only. If \`MANAGEMENT_PORT\` is set, the routes tagged Callers or Proxy are on the main listener, and the routes tagged
+Status, Services, Keys, Management or Documentation on the second one.`;
 
 const route = createRoute({
   method: "get",
@@ -37,7 +37,7 @@ const route = createRoute({
   },
 });
 
-/** @param described the app that serves everybody: with a second listener no single one does. */
+/** @param described an app with all routes: with two listeners, the app of each serves only a part. */
 export function addDocumentRoute(app: ControlPlane, described: () => ControlPlane): void {
   let document: ReturnType<typeof buildDocument> | undefined;
   app.openapi(route, (context) => {
@@ -82,7 +82,7 @@ interface Operation {
   responses: Record<string, { headers?: object; $ref?: string }>;
 }
 
-/** Puts the answers to its codes into each operation. @returns what they refer to. */
+/** Adds the error responses to each operation. @returns the components that they refer to. */
 function addRefusals(paths: Readonly<Record<string, object>>): Record<string, object> {
   const defined: Record<string, object> = {};
   for (const operations of Object.values(paths)) {
@@ -90,12 +90,15 @@ function addRefusals(paths: Readonly<Record<string, object>>): Record<string, ob
       const codes = operation[CODES] ?? [];
       delete operation[CODES];
       for (const response of Object.values(operation.responses)) {
-        response.headers = { "X-Proxy-Request-Id": header("As in the gateway's log."), ...response.headers };
+        response.headers = {
+          "X-Proxy-Request-Id": header("The id of this request in the gateway's log."),
+          ...response.headers,
+        };
       }
       const refusals = refusalsOf([...ANYWHERE, ...codes], (name, describe) => {
         defined[name] ??= describe();
       });
-      // What says of itself why it is not well (`/up`, `/health/ready`) has no other answer of that status.
+      // A route may describe a status itself: `/up` and `/health/ready` have their own 503.
       operation.responses = { ...refusals, ...operation.responses };
     }
   }
@@ -122,10 +125,10 @@ function parametersOf(key: object): Record<string, object> {
     Service: inPath("service"),
     Key: inPath("key"),
     KeyId: { name: "id", in: "path", required: true, schema: { type: "string" }, example: "key_4fT9kQ2mXa81" },
-    "If-Match": inHeader("If-Match", "An `ETag`: the change is made only to what still has it."),
+    "If-Match": inHeader("If-Match", "An `ETag`: the change is made only if the resource still has it."),
     "If-None-Match": inHeader(
       "If-None-Match",
-      "`*`: the change is made only where there is nothing yet. With GET an `ETag`: 304 while it is still that.",
+      "`*`: the change is made only if the resource does not exist yet. With GET, an `ETag`: the response is 304 if the resource still has it.",
     ),
   };
 }

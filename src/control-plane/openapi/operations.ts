@@ -1,31 +1,31 @@
 /**
- * The words in which a route describes itself to the OpenAPI document, beside its handler.
- * Invariant: a route names the keys it takes and the codes it can refuse with; the answers to those codes are made of the
- * catalogue alone (`error-answers.ts`), so that none is described twice.
+ * Building blocks for the OpenAPI description of a route, which is beside its handler.
+ * Invariant: a route lists the keys it accepts and its error codes. The error responses are generated from the catalog
+ * (`error-responses.ts`), so that no error is described twice.
  */
 import type { z } from "@hono/zod-openapi";
 import type { ErrorCode } from "../../errors.ts";
 
-/** Member of an operation that holds its codes until the document is built. */
+/** Member of an operation that contains its error codes until the document is built. */
 export const CODES = "x-error-codes";
 
 export const TAGS = {
-  Health: "Whether it lives, may be given traffic, what it is and what it asks for. Open to everyone.",
-  Status: "How it is. For operators, without a key.",
-  Callers: "What callers may ask. With the proxy key.",
-  Proxy: "What is forwarded. With the proxy key.",
-  Services: "Services at run time. With the management key.",
-  Keys: "Keys that are issued to callers. With the management key, or one with `manage:keys`.",
-  Management: "What operators do besides. With the management key.",
-  Documentation: "This document, and the page that shows it.",
+  Health: "Health, readiness, version and the required keys. No key needed.",
+  Status: "The state of the gateway, for operators. No key needed.",
+  Callers: "Information for callers. Requires the proxy key.",
+  Proxy: "Forwarded requests. Requires the proxy key.",
+  Services: "Services at run time. Requires the management key.",
+  Keys: "Keys issued to callers. Requires the management key, or a key with `manage:keys`.",
+  Management: "Other tasks of operators. Requires the management key.",
+  Documentation: "This document and the page that shows it.",
 } as const;
 
 type Tag = keyof typeof TAGS;
 
-/** Forms of each key: all are looked at, the first valid one decides. */
+/** The places for a key. All are read, and the first valid key counts. */
 export const KEY_FORMS = ["Bearer", "Header", "Query"] as const;
 
-/** What any request can be answered with, whatever it asks for. */
+/** Error codes of every route. */
 export const ANYWHERE = [
   "INVALID_REQUEST",
   "INVALID_PATH",
@@ -39,7 +39,7 @@ export const ANYWHERE = [
   "LOOP_DETECTED",
 ] satisfies readonly ErrorCode[];
 
-const AT_THE_KEY = [
+const KEY_CODES = [
   "MISSING_CREDENTIALS",
   "INVALID_API_KEY",
   "TOO_MANY_AUTH_FAILURES",
@@ -47,37 +47,37 @@ const AT_THE_KEY = [
   "HOST_NOT_ALLOWED",
 ] as const;
 
-/** Of a key that was issued for less. */
-const OF_THE_KEY = ["INSUFFICIENT_PERMISSIONS", "IP_NOT_ALLOWED"] as const;
+/** Error codes for an issued key that lacks a permission. */
+const ISSUED_KEY_CODES = ["INSUFFICIENT_PERMISSIONS", "IP_NOT_ALLOWED"] as const;
 
-/** Of a route that asks for no key. */
+/** For a route that requires no key. */
 export function forEveryone(tag: Tag, ...codes: ErrorCode[]) {
   return { tags: [tag], security: [], [CODES]: codes };
 }
 
-/** Of a route behind the proxy key. */
+/** For a route that requires the proxy key. */
 export function forCallers(tag: Tag, ...codes: ErrorCode[]) {
-  return { tags: [tag], security: keysOf("proxy"), [CODES]: [...AT_THE_KEY, ...codes] };
+  return { tags: [tag], security: keysOf("proxy"), [CODES]: [...KEY_CODES, ...codes] };
 }
 
-/** Of a route under /manage. A body is refused by its type, also where none is wanted. */
+/** For a route under /manage. These routes check the type of a body even if they do not use it. */
 export function forOperators(tag: Tag, ...codes: ErrorCode[]) {
   return {
     tags: [tag],
     security: keysOf("management"),
-    [CODES]: [...AT_THE_KEY, ...OF_THE_KEY, "UNSUPPORTED_MEDIA_TYPE" as const, ...codes],
+    [CODES]: [...KEY_CODES, ...ISSUED_KEY_CODES, "UNSUPPORTED_MEDIA_TYPE" as const, ...codes],
   };
 }
 
-/** Alternatives, any one of which is enough. */
+/** Alternatives: any one of them is enough. */
 export function keysOf(plane: "proxy" | "management"): Record<string, string[]>[] {
   return KEY_FORMS.map((form) => ({ [`${plane}Key${form}`]: [] }));
 }
 
-/** What the refusal of a body that is no sound change adds. */
+/** Additional error codes of a route that reads a body. */
 export const BODY_CODES = ["VALIDATION_ERROR", "PAYLOAD_TOO_LARGE"] as const satisfies readonly ErrorCode[];
 
-/** A header of an answer. */
+/** A response header. */
 export type DescribedHeader = { description: string; required: boolean; schema: { type: "string" | "integer" } };
 
 export function header(description: string, required = true, type: "string" | "integer" = "string"): DescribedHeader {
@@ -86,7 +86,7 @@ export function header(description: string, required = true, type: "string" | "i
 
 export const NO_STORE = { "Cache-Control": header("`no-store`") };
 
-/** An answer of JSON. @param example a real one. */
+/** A JSON response. @param example a real response. */
 export function json<S extends z.ZodType>(
   description: string,
   schema: S,

@@ -1,4 +1,4 @@
-/** The data plane in the document: what goes through it is the upstream's, so that only what the gateway adds is described. */
+/** The data plane in the document. Requests and responses are defined by the upstreams: only what the gateway adds is described. */
 import type { RouteConfig } from "@hono/zod-openapi";
 import type { ErrorCode } from "../../errors.ts";
 import { forCallers, header, SERVICE_IN_PATH } from "./operations.ts";
@@ -23,24 +23,27 @@ const REFUSALS = [
   "UPSTREAM_TIMEOUT",
 ] satisfies readonly ErrorCode[];
 
-const DESCRIPTION = `What follows \`/proxy/{service}\` is appended to the service's base URL byte for byte, slashes and query
-included; nothing after it asks for the base itself. The caller's key stays here, the service's credential goes on instead.
+const DESCRIPTION = `The gateway appends everything after \`/proxy/{service}\` to the service's base URL byte for byte, including slashes and
+the query. It removes the caller's key and adds the service's credential.
 
-An answer with \`X-Proxy-Error\` is the gateway's own. One without it is the upstream's, whatever its status.`;
+A response with the header \`X-Proxy-Error\` comes from the gateway. A response without it comes from the upstream, whatever its status.`;
 
-const ANSWER = {
-  description: "The upstream's answer, whatever its status.",
+const UPSTREAM_RESPONSE = {
+  description: "The upstream's response, with any status.",
   headers: {
     "X-Proxy-Service": header("The service's key."),
-    "X-Proxy-Duration": header("`12ms`: to the upstream's headers."),
+    "X-Proxy-Duration": header("`12ms`: the time until the upstream's response headers."),
     "X-Proxy-Queue-Duration": header(
-      "`1200ms`: of that, waited for the upstream's quota or for a connection to it.",
+      "`1200ms`: the part of that time that the request waited for quota or for a connection.",
       false,
     ),
-    "X-Proxy-Request-Id": header("As in the gateway's log."),
-    "X-Request-Id": header("The upstream's; ours where it sent none."),
-    RateLimit: header("Where the service has a limit of ours, next to the upstream's own.", false),
-    "RateLimit-Policy": header("As `RateLimit`.", false),
+    "X-Proxy-Request-Id": header("The id of this request in the gateway's log."),
+    "X-Request-Id": header("The id from the upstream, or the gateway's if the upstream sent none."),
+    RateLimit: header(
+      "If the service has a limit in the gateway. Sent in addition to the upstream's own limit headers.",
+      false,
+    ),
+    "RateLimit-Policy": header("Like `RateLimit`.", false),
   },
   content: { "*/*": {} },
 };
@@ -50,29 +53,33 @@ const PATH = {
   in: "path" as const,
   required: true,
   schema: { type: "string" as const },
-  description: "Any path, slashes included. A dot segment, in any spelling, is refused.",
+  description: "Any path, including slashes. Dot segments are refused in any encoding.",
   example: "users/octocat",
 };
 
-/** One for each method; those that have no name here are forwarded, too. */
+/** One operation per method. The gateway also forwards methods that are not listed here. */
 export function proxyOperations(): RouteConfig[] {
   return METHODS.map((method) => ({
     method,
     path: "/proxy/{service}/{path}",
     operationId: `proxy_${method}`,
-    summary: `Forwards ${method.toUpperCase()}`,
+    summary: `Forward ${method.toUpperCase()} to the upstream`,
     description: DESCRIPTION,
     parameters: [SERVICE_IN_PATH, PATH],
     ...forCallers("Proxy", ...REFUSALS, ...(method === "get" ? (["UPGRADE_NOT_ALLOWED"] as const) : [])),
     ...(method === "get" || method === "head" || method === "options"
       ? {}
-      : { request: { body: { required: false, description: "Sent on unchanged.", content: { "*/*": {} } } } }),
-    responses: { ...ownAnswers(method), default: ANSWER },
+      : { request: { body: { required: false, description: "Forwarded unchanged.", content: { "*/*": {} } } } }),
+    responses: { ...gatewayResponses(method), default: UPSTREAM_RESPONSE },
   }));
 }
 
-function ownAnswers(method: (typeof METHODS)[number]): RouteConfig["responses"] {
-  if (method === "get") return { 101: { description: "A WebSocket is open, where the service has `ws: true`." } };
+function gatewayResponses(method: (typeof METHODS)[number]): RouteConfig["responses"] {
+  if (method === "get") return { 101: { description: "A WebSocket is open. Requires `ws: true` for the service." } };
   if (method !== "options") return {};
-  return { 204: { description: "To a preflight of a listed origin, before any key is asked for; or the upstream's." } };
+  return {
+    204: {
+      description: "The response to a preflight from a listed origin, which needs no key; or the upstream's response.",
+    },
+  };
 }

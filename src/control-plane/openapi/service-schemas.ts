@@ -1,16 +1,16 @@
 /**
- * A service in the document: what the schema of the services file says, and nothing beside it.
- * Invariant: made of that schema as it is; what a change must be is never written down twice.
+ * The schemas of a service in the document.
+ * Invariant: they are generated from the schema of the services file, so that no rule is written down twice.
  */
 import { z } from "@hono/zod-openapi";
 import { type JsonSchema, servicesFileJsonSchema } from "../../config/allowed-values.ts";
 
 const SERVICE = { $ref: "#/components/schemas/Service" };
 
-/** A service inside one of our answers. */
+/** A service in a response. */
 export const ServiceConfig = z.record(z.string(), z.unknown()).openapi(SERVICE);
 
-/** Bodies of changes. They are read and checked by our own code, so that the document alone knows of these. */
+/** Request bodies of changes. They are for the document only: the services code reads and checks the bodies. */
 const EXAMPLE = { baseUrl: "https://api.weather.example/v2/", rateLimit: { maxRequests: 60, windowMs: 60_000 } };
 export const SERVICE_BODY = { required: true, content: { "application/json": { schema: SERVICE, example: EXAMPLE } } };
 const PATCH = { schema: { $ref: "#/components/schemas/ServicePatch" }, example: { timeoutMs: 5000, rateLimit: null } };
@@ -28,15 +28,15 @@ export const NEW_SERVICE_BODY = {
   },
 };
 
-/** What the references above lead to, and the key's own schema. */
+/** The schemas that the references above point to, and the schema of a service's key. */
 export function serviceSchemas() {
   const { services } = servicesFileJsonSchema().properties as { readonly services: ServicesSchema };
   const key = services.propertyNames;
-  const service = withoutOwnWords(services.additionalProperties) as JsonSchema;
+  const service = withoutOwnKeywords(services.additionalProperties) as JsonSchema;
   return {
     key,
     schemas: {
-      Service: { description: "One service, as the services file may state it.", ...service },
+      Service: { description: "One service, as in the services file.", ...service },
       NewService: {
         type: "object",
         additionalProperties: false,
@@ -44,7 +44,8 @@ export function serviceSchemas() {
         properties: { key, config: SERVICE },
       },
       ServicePatch: {
-        description: "A merge patch of a service (RFC 7396): `null` takes a member away, what is not named stays.",
+        description:
+          "A merge patch of a service (RFC 7396): `null` removes a member, and members that are not listed stay unchanged.",
         type: "object",
         propertyNames: { enum: Object.keys(service.properties ?? {}) },
       },
@@ -57,7 +58,7 @@ interface ServicesSchema {
   readonly additionalProperties: JsonSchema;
 }
 
-/** Without `allowed`, which is no word of JSON Schema. */
-function withoutOwnWords(schema: JsonSchema): unknown {
+/** Removes `allowed`, which is not a keyword of JSON Schema. */
+function withoutOwnKeywords(schema: JsonSchema): unknown {
   return JSON.parse(JSON.stringify(schema, (name, value) => (name === "allowed" ? undefined : value)));
 }

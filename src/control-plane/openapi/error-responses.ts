@@ -1,6 +1,6 @@
 /**
- * The gateway's refusals in the document: the one form of all errors, and an answer for each set of codes that share a status.
- * Invariant: made of the catalogue and by the function that makes the real ones.
+ * The gateway's errors in the document: one body schema, and one response for each set of codes with the same status.
+ * Invariant: they are generated from the catalog, by the function that makes the real responses.
  */
 import { z } from "@hono/zod-openapi";
 import { CATALOG, type ErrorCode, GatewayError, type GatewayErrorOptions } from "../../errors.ts";
@@ -12,22 +12,25 @@ const CODES = Object.keys(CATALOG) as [ErrorCode, ...ErrorCode[]];
 /** The body of every refusal. */
 export const ErrorBody = z
   .strictObject({
-    error: z.string().describe("title of the code"),
-    message: z.string().describe("what happened, for people; the words may change"),
-    code: z.enum(CODES).describe("what a program looks at"),
+    error: z.string().describe("the title of the code"),
+    message: z.string().describe("what happened, for people; the text may change"),
+    code: z.enum(CODES).describe("the error code, for programs"),
     status: z.int(),
-    requestId: z.string().describe("stands in the gateway's log, with the cause"),
+    requestId: z.string().describe("the id of this request in the gateway's log, which has the cause"),
     service: z.string().optional(),
-    path: z.string().optional().describe("behind the service where it is known; without the query"),
-    hint: z.string().describe("what to do about it"),
+    path: z.string().optional().describe("the path after the service, if the service is known; without the query"),
+    hint: z.string().describe("what to do"),
     documentation: z.literal("/docs"),
-    details: z.record(z.string(), z.array(z.string())).optional().describe("`VALIDATION_ERROR`: field to problems"),
+    details: z
+      .record(z.string(), z.array(z.string()))
+      .optional()
+      .describe("`VALIDATION_ERROR`: the problems of each field"),
     required: z.string().optional().describe("`INSUFFICIENT_PERMISSIONS`: the permission that is missing"),
     availableServices: z.array(z.string()).optional().describe("`SERVICE_NOT_CONFIGURED`: at most 100"),
     pressure: z
       .strictObject({ gauge: z.string(), value: z.number(), limit: z.number() })
       .optional()
-      .describe("`UNDER_PRESSURE`: what there is too much of"),
+      .describe("`UNDER_PRESSURE`: the gauge that is above its limit"),
     quota: z
       .strictObject({ bucket: z.string(), reason: z.enum(["too long", "queue full"]), retryAt: z.iso.datetime() })
       .optional()
@@ -38,14 +41,14 @@ export const ErrorBody = z
 const KEY_NEEDED = { headers: { "WWW-Authenticate": header("`Bearer`") } };
 const RATE_LIMIT_HEADERS = ["RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining"];
 
-interface Particulars {
+interface ErrorDetails {
   readonly headers?: Readonly<Record<string, DescribedHeader>>;
-  /** Of a real refusal, where its title alone says too little. */
+  /** The options of a realistic error. Without it, the example has the default message. */
   readonly example?: GatewayErrorOptions;
 }
 
-/** What some codes have that others do not. */
-const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
+/** Headers and examples of individual codes. */
+const DETAILS: Readonly<Partial<Record<ErrorCode, ErrorDetails>>> = {
   VALIDATION_ERROR: {
     example: {
       message: "The service is not valid: baseUrl.",
@@ -67,27 +70,27 @@ const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
     },
   },
   METHOD_NOT_ALLOWED: {
-    headers: { Allow: header("The methods that are offered here.") },
-    example: { message: "POST is not offered here; GET, HEAD is." },
+    headers: { Allow: header("The methods that this route supports.") },
+    example: { message: "This route does not support POST. It supports GET, HEAD." },
   },
-  PRECONDITION_FAILED: { headers: { ETag: header("Of what is there now.", false) } },
+  PRECONDITION_FAILED: { headers: { ETag: header("The current ETag of the resource.", false) } },
   UNSUPPORTED_MEDIA_TYPE: { headers: { Accept: header("`application/json`") } },
   RATE_LIMIT_EXCEEDED: {
     headers: {
-      "Retry-After": header("s", true, "integer"),
-      ...Object.fromEntries(RATE_LIMIT_HEADERS.map((name) => [name, header("Of the limit that is exceeded.")])),
+      "Retry-After": header("Seconds.", true, "integer"),
+      ...Object.fromEntries(RATE_LIMIT_HEADERS.map((name) => [name, header("The state of the exceeded limit.")])),
       "X-RateLimit-Reset": header("Seconds since the epoch.", true, "integer"),
     },
     example: { message: "Rate limit exceeded for github. Resets in 25 seconds." },
   },
   TOO_MANY_AUTH_FAILURES: {
-    headers: { "Retry-After": header("s", true, "integer") },
+    headers: { "Retry-After": header("Seconds.", true, "integer") },
     example: { message: "Too many unknown keys came from this address within a minute." },
   },
   UPSTREAM_QUOTA_EXHAUSTED: {
     headers: {
-      "Retry-After": header("s", true, "integer"),
-      "X-Proxy-Queue-Duration": header("`10000ms`: it waited that long.", false),
+      "Retry-After": header("Seconds.", true, "integer"),
+      "X-Proxy-Queue-Duration": header("`10000ms`: how long the request waited.", false),
     },
     example: {
       message:
@@ -96,19 +99,19 @@ const PARTICULARS: Readonly<Partial<Record<ErrorCode, Particulars>>> = {
     },
   },
   UNDER_PRESSURE: {
-    headers: { "Retry-After": header("s", true, "integer") },
+    headers: { "Retry-After": header("Seconds.", true, "integer") },
     example: {
       message: "The event loop's delay is 312 ms; PRESSURE_MAX_EVENT_LOOP_DELAY is 250.",
       extra: { pressure: { gauge: "eventLoopDelay", value: 312.4, limit: 250 } },
     },
   },
   CIRCUIT_OPEN: {
-    headers: { "Retry-After": header("s", true, "integer") },
+    headers: { "Retry-After": header("Seconds.", true, "integer") },
     example: { message: "12 of 20 attempts at github failed; it is tried again in 7 seconds." },
   },
 };
 
-/** By status, the names of the answers to these codes; `define` is told of each of them. */
+/** References to the responses for these codes, by status. @param define called with the definition of each response. */
 export function refusalsOf(
   codes: Iterable<ErrorCode>,
   define: (name: string, describe: () => object) => void,
@@ -138,16 +141,16 @@ function describeRefusal(status: number, codes: readonly ErrorCode[]) {
   };
 }
 
-/** One that not all of the codes have may be missing. */
+/** A header that not all of the codes have is optional. */
 function headersOf(codes: readonly ErrorCode[]): Record<string, DescribedHeader> {
   const all: Record<string, DescribedHeader> = {
-    "X-Proxy-Error": header("The code. Only on the gateway's own answers."),
+    "X-Proxy-Error": header("The error code. Only responses from the gateway itself have it."),
     "X-Proxy-Request-Id": header("The `requestId`."),
     "Cache-Control": header("`no-store`"),
   };
   const each = codes.map((code) => ({
     ...("proxyStatus" in CATALOG[code] ? { "Proxy-Status": header("RFC 9209.") } : {}),
-    ...PARTICULARS[code]?.headers,
+    ...DETAILS[code]?.headers,
   }));
   for (const headers of each) {
     for (const [name, described] of Object.entries(headers)) {
@@ -158,7 +161,7 @@ function headersOf(codes: readonly ErrorCode[]): Record<string, DescribedHeader>
 }
 
 function exampleOf(code: ErrorCode): unknown {
-  const error = new GatewayError(code, PARTICULARS[code]?.example);
+  const error = new GatewayError(code, DETAILS[code]?.example);
   const request = { requestId: "6d85a480-1a16-4d9a-82a3-a8ca114eeb5e" };
   return JSON.parse(errorResponse(error, request, (text) => text).body);
 }
