@@ -1,4 +1,4 @@
-/** An upstream that fails is left alone until it is back, and is never buried by retries. */
+/** The circuit breaker and the retry budget: an upstream that fails gets no requests until it works again, and few retries. */
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -13,7 +13,7 @@ import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
-/** Long enough that nothing here is tried again by itself. */
+/** Longer than any test here takes, so that no trial starts by itself. */
 const OPEN_MS = 60_000;
 const BREAKER = { minRequests: 4, openMs: OPEN_MS };
 
@@ -23,7 +23,7 @@ type Handler = (req: IncomingMessage, res: ServerResponse) => void;
 const failing: Handler = (_, res) => res.writeHead(500).end("broken");
 const fine: Handler = (_, res) => res.end("ok");
 
-/** A service `api` whose upstream does what it is told to, beside the others. */
+/** Starts a gateway with a service `api` with the given upstream, and other services. */
 async function start(service: object = {}, others: Services = {}) {
   const does = { handler: failing };
   const upstream = await startUpstream((req, res) => does.handler(req, res));
@@ -44,22 +44,26 @@ async function breakerOf({ url }: TestGateway, key = "api"): Promise<BreakerStat
 
 const isHalfOpen = async (gateway: TestGateway) => (await breakerOf(gateway))?.state === "half-open";
 
-describe("a service whose upstream fails", () => {
-  test("is refused without a byte to the upstream, with the exact second to come back; another service is not", async () => {
+describe("service with a failing upstream", () => {
+  test("An open breaker refuses requests without a byte to the upstream and with an exact Retry-After; other services are not affected", async () => {
     const sound = await startUpstream();
     const { upstream, gateway, get } = await start({}, { other: { baseUrl: sound.url } });
     for (let i = 0; i < 4; i++) expect((await get()).status).toBe(500);
-    const answer = await get("/path?x=1");
-    expect(answer.status).toBe(503);
-    expect(Object.fromEntries(answer.headers)).toMatchObject({
+    const response = await get("/path?x=1");
+    expect(response.status).toBe(503);
+    expect(Object.fromEntries(response.headers)).toMatchObject({
       "x-proxy-error": "CIRCUIT_OPEN",
       "x-proxy-service": "api",
       "proxy-status": "byteproxy; error=destination_unavailable",
     });
-    expect(answer.headers.get("retry-after")).toMatch(/^(5\d|60)$/);
-    expect(await answer.json()).toMatchObject({
-      ...{ error: "Circuit open", code: "CIRCUIT_OPEN", status: 503, service: "api", path: "/path" },
-      message: `4 of 4 attempts at api failed; it is tried again in ${answer.headers.get("retry-after")} seconds.`,
+    expect(response.headers.get("retry-after")).toMatch(/^(5\d|60)$/);
+    expect(await response.json()).toMatchObject({
+      error: "Circuit open",
+      code: "CIRCUIT_OPEN",
+      status: 503,
+      service: "api",
+      path: "/path",
+      message: `4 of 4 attempts at api failed; it is tried again in ${response.headers.get("retry-after")} seconds.`,
     });
     expect((await get("/", { method: "POST", body: "x" })).status).toBe(503);
     expect(upstream.requests).toHaveLength(4);
@@ -67,16 +71,16 @@ describe("a service whose upstream fails", () => {
     expect(gateway.exchanges()[4]).toMatchObject({ outcome: "refused:CIRCUIT_OPEN", attempts: 0 });
   });
 
-  test("gets one request of fifty when it is tried again; the others are refused at once, and all go when it is back", async () => {
+  test("A half-open breaker sends one of fifty requests and refuses the others at once; after a success all are sent", async () => {
     const { does, upstream, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
     await statuses(4);
     const held: ServerResponse[] = [];
     does.handler = (_, res) => void held.push(res);
     await eventually(() => isHalfOpen(gateway));
-    const answers = Array.from({ length: 50 }, () => get());
+    const responses = Array.from({ length: 50 }, () => get());
     let refused = 0;
-    for (const answer of answers) {
-      void answer.then(({ headers }) => {
+    for (const response of responses) {
+      void response.then(({ headers }) => {
         if (headers.get("x-proxy-error") === "CIRCUIT_OPEN" && headers.get("retry-after") === "1") refused += 1;
       });
     }
@@ -87,7 +91,7 @@ describe("a service whose upstream fails", () => {
     });
     does.handler = fine;
     held[0]?.end("ok");
-    expect((await Promise.all(answers)).filter(({ status }) => status === 200)).toHaveLength(1);
+    expect((await Promise.all(responses)).filter(({ status }) => status === 200)).toHaveLength(1);
     expect(await statuses(20)).toEqual(new Array(20).fill(200));
     expect(await breakerOf(gateway)).toEqual({ state: "closed", failures: 0, requests: 20, retryAfter: null });
     const changes = gateway.lines().filter(({ msg }) => String(msg).startsWith("the breaker is"));
@@ -100,7 +104,7 @@ describe("a service whose upstream fails", () => {
     );
   });
 
-  test("is refused again when the one request fails", async () => {
+  test("A failed trial opens the breaker again", async () => {
     const { upstream, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
     await statuses(4);
     await eventually(() => isHalfOpen(gateway));
@@ -110,7 +114,7 @@ describe("a service whose upstream fails", () => {
     expect(opened()).toMatchObject([{ failures: 4 }, { failures: 5, requests: 5 }]);
   });
 
-  test("is back at the headers of the one answer, however long its body takes", async () => {
+  test("The breaker closes at the headers of the trial's response, before its body ends", async () => {
     const { does, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
     await statuses(4);
     does.handler = (_, res) => res.writeHead(200, { "content-type": "text/event-stream" }).write("data: 1\n\n");
@@ -120,7 +124,7 @@ describe("a service whose upstream fails", () => {
     for (const { body } of streams) await body?.cancel();
   });
 
-  test("gives the one place to the next caller when whoever has it leaves", async () => {
+  test("The next request becomes the trial when the client of the first trial leaves", async () => {
     const { does, upstream, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
     await statuses(4);
     does.handler = () => {};
@@ -135,7 +139,7 @@ describe("a service whose upstream fails", () => {
     expect(await breakerOf(gateway)).toMatchObject({ state: "closed" });
   });
 
-  test("is tried again by the next caller when the one attempt ends at its deadline", async () => {
+  test("The next request becomes the trial when the first trial ends at its deadline", async () => {
     const { does, gateway, get, statuses } = await start({ timeoutMs: 60, breaker: { minRequests: 4, openMs: 30 } });
     await statuses(4);
     does.handler = () => {};
@@ -145,7 +149,7 @@ describe("a service whose upstream fails", () => {
     await eventually(async () => (await get()).status === 200);
   });
 
-  test("is never refused for it with breaker: false", async () => {
+  test("With breaker: false a failing upstream is never refused", async () => {
     const { upstream, gateway, statuses } = await start({ breaker: false });
     expect(await statuses(40)).toEqual(new Array(40).fill(500));
     expect(upstream.requests).toHaveLength(40);
@@ -153,26 +157,29 @@ describe("a service whose upstream fails", () => {
     expect(await (await fetch(`${gateway.url}/metrics`)).text()).not.toContain('breaker_state{service="api"}');
   });
 
-  test.each([3_600_000, -3_600_000])("is neither held nor let go by a step of the clock of %i ms", async (stepMs) => {
-    const { does, upstream, gateway, get, statuses } = await start();
-    const quick = { baseUrl: upstream.url, retries: 0, breaker: { minRequests: 1, openMs: 30 } };
-    const { gateway: other } = await start({ ...quick });
-    vi.useFakeTimers({ toFake: ["Date"] });
-    onTestFinished(() => void vi.useRealTimers());
-    const step = () => vi.setSystemTime(Date.now() + stepMs);
-    await statuses(3);
-    step();
-    await statuses(1);
-    expect((await fetch(`${other.url}/proxy/api/`)).status).toBe(500);
-    step();
-    does.handler = fine;
-    expect((await get()).headers.get("x-proxy-error")).toBe("CIRCUIT_OPEN");
-    expect(await breakerOf(gateway)).toMatchObject({ state: "open", failures: 4 });
-    await eventually(async () => (await fetch(`${other.url}/proxy/api/`)).status === 200);
-  });
+  test.each([3_600_000, -3_600_000])(
+    "A step of the clock of %i ms neither prolongs nor ends the open state",
+    async (stepMs) => {
+      const { does, upstream, gateway, get, statuses } = await start();
+      const quick = { baseUrl: upstream.url, retries: 0, breaker: { minRequests: 1, openMs: 30 } };
+      const { gateway: other } = await start({ ...quick });
+      vi.useFakeTimers({ toFake: ["Date"] });
+      onTestFinished(() => void vi.useRealTimers());
+      const step = () => vi.setSystemTime(Date.now() + stepMs);
+      await statuses(3);
+      step();
+      await statuses(1);
+      expect((await fetch(`${other.url}/proxy/api/`)).status).toBe(500);
+      step();
+      does.handler = fine;
+      expect((await get()).headers.get("x-proxy-error")).toBe("CIRCUIT_OPEN");
+      expect(await breakerOf(gateway)).toMatchObject({ state: "open", failures: 4 });
+      await eventually(async () => (await fetch(`${other.url}/proxy/api/`)).status === 200);
+    },
+  );
 });
 
-describe("of attempts", () => {
+describe("outcome of an attempt", () => {
   interface Case {
     readonly what: string;
     readonly request?: "GET" | "POST too much" | "POST too little";
@@ -186,45 +193,48 @@ describe("of attempts", () => {
   const nothing = { failures: 0, requests: 0 };
   const empty = (status: number) => answering(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
   const CASES: readonly Case[] = [
-    { what: "500", upstream: empty(500), counts: failure },
+    { what: "A 500", upstream: empty(500), counts: failure },
     {
-      what: "503, and each retry of it",
+      what: "A 503 and its retry",
       upstream: empty(503),
       service: { retries: 1 },
       counts: { failures: 2, requests: 2 },
     },
-    { what: "an end before the answer", upstream: answering("", "end"), counts: failure },
-    { what: "what is not HTTP", upstream: answering("nonsense\r\n\r\n", "end"), counts: failure },
-    { what: "no answer in time", service: { timeoutMs: 40 }, counts: failure },
-    { what: "TLS that fails", upstream: (socket) => socket.destroy(), isTls: true, counts: failure },
-    { what: "no TLS in time", isTls: true, service: { connectTimeoutMs: 40 }, counts: failure },
-    { what: "404", upstream: empty(404), counts: success },
-    { what: "401", upstream: empty(401), counts: success },
-    { what: "429", upstream: empty(429), counts: success },
+    { what: "A connection that ends before the response", upstream: answering("", "end"), counts: failure },
+    { what: "A response that is not HTTP", upstream: answering("nonsense\r\n\r\n", "end"), counts: failure },
+    { what: "No response in time", service: { timeoutMs: 40 }, counts: failure },
+    { what: "A failed TLS handshake", upstream: (socket) => socket.destroy(), isTls: true, counts: failure },
+    { what: "No TLS handshake in time", isTls: true, service: { connectTimeoutMs: 40 }, counts: failure },
+    { what: "A 404", upstream: empty(404), counts: success },
+    { what: "A 401", upstream: empty(401), counts: success },
+    { what: "A 429", upstream: empty(429), counts: success },
     {
-      what: "a cut inside the body",
+      what: "A cut inside the body",
       upstream: answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"),
       counts: success,
     },
     {
-      what: "silence inside the body",
+      what: "Silence inside the body",
       upstream: answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"),
-      ...{ service: { idleTimeoutMs: 40 }, counts: success },
+      service: { idleTimeoutMs: 40 },
+      counts: success,
     },
-    { what: "a body that is too long for us", request: "POST too much", service: { maxBodyBytes: 3 }, counts: nothing },
+    { what: "A body over maxBodyBytes", request: "POST too much", service: { maxBodyBytes: 3 }, counts: nothing },
     {
-      what: "a client that stops sending",
+      what: "A client that stops sending",
       request: "POST too little",
-      ...{ service: { timeoutMs: 40, idleTimeoutMs: 40 }, counts: nothing },
+      service: { timeoutMs: 40, idleTimeoutMs: 40 },
+      counts: nothing,
     },
-    { what: "an address that is not dialled", service: { baseUrl: "http://169.254.169.254/" }, counts: nothing },
+    { what: "An address that is not dialed", service: { baseUrl: "http://169.254.169.254/" }, counts: nothing },
     {
-      what: "a credential that is missing",
-      ...{ service: { auth: { type: "bearer", tokenEnvVar: "NOT_SET" } }, counts: nothing },
+      what: "A missing credential",
+      service: { auth: { type: "bearer", tokenEnvVar: "NOT_SET" } },
+      counts: nothing,
     },
   ];
 
-  test.each(CASES)("$what counts as $counts.failures of $counts.requests", async (each) => {
+  test.each(CASES)("$what counts as $counts.failures failures of $counts.requests attempts", async (each) => {
     const { request = "GET", upstream: does = () => {}, isTls = false, service, counts } = each;
     const upstream = await startRawUpstream(does);
     const baseUrl = isTls ? upstream.url.replace("http:", "https:") : upstream.url;
@@ -240,7 +250,7 @@ describe("of attempts", () => {
     expect(await breakerOf(gateway)).toMatchObject({ state: "closed", ...counts });
   });
 
-  test("clients that leave count neither way, before the answer and inside their upload", async () => {
+  test("A client that leaves counts neither as a success nor as a failure, before the response and during its upload", async () => {
     const { does, upstream, gateway } = await start();
     does.handler = () => {};
     for (let i = 0; i < 8; i++) {
@@ -255,8 +265,8 @@ describe("of attempts", () => {
   });
 });
 
-describe("an open breaker", () => {
-  test("is asked before the rate limit and before the quota", async () => {
+describe("open breaker", () => {
+  test("The breaker is checked before the rate limit and before the quota", async () => {
     const services = { rateLimit: { maxRequests: 5, windowMs: 60_000 }, quota: { mode: "hold", maxWaitMs: 5_000 } };
     const { does, gateway, get } = await start({ ...services, breaker: { minRequests: 1, openMs: OPEN_MS } });
     const usedUp = { "x-ratelimit-limit": "5", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "3" };
@@ -270,20 +280,24 @@ describe("an open breaker", () => {
     expect(limit).toMatchObject({ remaining: 4 });
   });
 
-  test("ends the retries: the client gets the last answer as it is", async () => {
+  test("A breaker that opens ends the retries, and the client gets the last response unchanged", async () => {
     const { does, upstream, get } = await start({ retries: 5, breaker: { minRequests: 2, openMs: OPEN_MS } });
     does.handler = (_, res) => res.writeHead(503, { "retry-after-ms": "1", "x-reason": "tired" }).end("not now");
-    const answer = await get();
-    expect([answer.status, answer.headers.get("x-reason"), await answer.text()]).toEqual([503, "tired", "not now"]);
-    expect(answer.headers.get("x-proxy-error")).toBeNull();
+    const response = await get();
+    expect([response.status, response.headers.get("x-reason"), await response.text()]).toEqual([
+      503,
+      "tired",
+      "not now",
+    ]);
+    expect(response.headers.get("x-proxy-error")).toBeNull();
     expect(upstream.requests).toHaveLength(2);
   });
 
-  test("ends an exchange that was about to be tried again", async () => {
+  test("A breaker that opens in the pause before a retry ends the exchange", async () => {
     const { does, upstream, gateway, get } = await start({ retries: 5, breaker: { minRequests: 2, openMs: OPEN_MS } });
     const held: ServerResponse[] = [];
     does.handler = (_, res) => {
-      // Its headers are judged, and the pause begins with its end.
+      // The attempt is judged at its headers; the pause begins at its end.
       res.writeHead(503, { "retry-after-ms": "1" }).write("not now");
       held.push(res);
     };
@@ -295,7 +309,7 @@ describe("an open breaker", () => {
     expect(upstream.requests).toHaveLength(2);
   });
 
-  test("refuses WebSockets too, and their handshakes count", async () => {
+  test("An open breaker refuses WebSockets too, and failed handshakes count as failures", async () => {
     const echo = await startWebSocketEcho();
     const { does, gateway, get } = await start({ ws: true }, { chat: { baseUrl: echo.url, ws: true } });
     const connect = (key: string) => {
@@ -317,7 +331,7 @@ describe("an open breaker", () => {
     expect(await breakerOf(gateway, "chat")).toMatchObject({ failures: 0, requests: 1 });
   });
 
-  test("is seen in status, metrics, diagnostics and explain, none of which changes it", async () => {
+  test("Status, metrics, diagnostics and explain show the breaker's state and do not change it", async () => {
     const { gateway, statuses, upstream } = await start(
       {},
       { off: { baseUrl: "http://127.0.0.1:9/", breaker: false } },
@@ -340,12 +354,12 @@ describe("an open breaker", () => {
       evidence: { breaker: state },
       fix: expect.stringContaining("evidence.breaker"),
     });
-    // The check looks at the upstream by itself.
+    // The check sends its own probe to the upstream.
     expect(upstream.requests).toHaveLength(5);
     expect(await breakerOf(gateway)).toMatchObject({ state: "open", failures: 4 });
   });
 
-  test("outlives a reload, unless the base URL or the breaker itself changed", async () => {
+  test("The breaker survives a reload, unless the base URL or the breaker's settings changed", async () => {
     const { gateway, statuses, upstream, does } = await start();
     await statuses(4);
     does.handler = fine;
@@ -365,7 +379,7 @@ describe("an open breaker", () => {
   });
 });
 
-test("retries add at most half as much again, and ten, to the load on an upstream that fails", async () => {
+test("Retries add at most half the number of requests, plus ten, to the load on a failing upstream", async () => {
   const { does, upstream, gateway, get } = await start({ retries: 2, breaker: false });
   does.handler = (_, res) => res.writeHead(503, { "retry-after-ms": "1" }).end();
   expect((await get()).status).toBe(503);

@@ -1,4 +1,4 @@
-/** A client that leaves ends the upstream's request at once, wherever the exchange stands, and is nobody's failure. */
+/** A client that leaves ends the upstream's request at once, in every phase of the exchange, and does not count as a failure. */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { connect } from "node:net";
@@ -9,7 +9,7 @@ import { startGateway } from "../support/gateway.ts";
 import { openSocket } from "../support/raw-request.ts";
 import { startRawUpstream, startUpstream } from "../support/upstream.ts";
 
-/** ms within which the upstream must know. */
+/** Maximum time until the upstream sees the end, ms. */
 const AT_ONCE_MS = 100;
 
 const GET = "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -21,12 +21,12 @@ async function expectEndWithin(upstream: Awaited<ReturnType<typeof startUpstream
   const leftAt = performance.now();
   leave();
   expect((await closed) as number).toBeLessThan(leftAt + AT_ONCE_MS);
-  // And no new connection takes the place of the old one.
+  // The gateway opens no new connection instead.
   await eventually(() => upstream.sockets.size === 0, "the upstream's sockets to be gone");
 }
 
-describe("a client that leaves", () => {
-  test("before the answer's headers ends the upstream's request", async () => {
+describe("client that leaves", () => {
+  test("A client that leaves before the response headers ends the upstream's request", async () => {
     const upstream = await startUpstream(() => {});
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     const client = await openSocket(gateway.port);
@@ -37,7 +37,7 @@ describe("a client that leaves", () => {
     expect(line).toMatchObject({ status: 499, outcome: "client-left" });
   });
 
-  test("in the middle of the answer ends it", async () => {
+  test("A client that leaves during the response body ends the upstream's request", async () => {
     const upstream = await startUpstream((_, res) => res.write("some"));
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     const client = await openSocket(gateway.port);
@@ -47,7 +47,7 @@ describe("a client that leaves", () => {
     expect(await eventually(() => gateway.exchanges()[0])).toMatchObject({ outcome: "client-left", status: 499 });
   });
 
-  test("in the middle of its upload ends it, and the upstream never sees a whole body", async () => {
+  test("A client that leaves during its upload ends the upstream's request, and the upstream never receives a complete body", async () => {
     let ended = false;
     const upstream = await startUpstream((req) => {
       req.on("data", () => {});
@@ -66,7 +66,7 @@ describe("a client that leaves", () => {
     await eventually(() => gateway.exchanges().filter((line) => line.outcome === "client-left").length === 2);
   });
 
-  test("while a small body is still taken in hand sends nothing upstream", async () => {
+  test("If a client leaves while its small body is buffered, nothing is sent upstream", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     const client = await openSocket(gateway.port);
@@ -74,11 +74,11 @@ describe("a client that leaves", () => {
     client.end();
     expect(await eventually(() => gateway.exchanges()[0])).toMatchObject({ outcome: "client-left", attempts: 0 });
     expect(upstream.requests).toEqual([]);
-    // It is nobody's failure: the access line is all that is said of it.
+    // This is no failure: the access line is the only log line.
     expect(gateway.lines()).toHaveLength(1);
   });
 
-  test("during the back-off before a retry is not retried for", async () => {
+  test("If a client leaves during the back-off, no retry is sent", async () => {
     const upstream = await startUpstream((_, res) => {
       res.writeHead(503, { "retry-after": "5" });
       res.end();
@@ -93,7 +93,7 @@ describe("a client that leaves", () => {
     expect(upstream.requests).toHaveLength(1);
   });
 
-  test("stops the reading of an answer that it did not take", async () => {
+  test("If a client leaves while it does not read, the gateway stops reading the upstream's response", async () => {
     const upstream = await startUpstream((_, res) => {
       res.write(Buffer.alloc(32 * 1024 * 1024));
     });
@@ -105,7 +105,7 @@ describe("a client that leaves", () => {
     await expectEndWithin(upstream, () => client.destroy());
   });
 
-  test("by shutting only its sending side has left, as it has to nginx", async () => {
+  test("A client that closes only its sending side counts as a client that left, as in nginx", async () => {
     const upstream = await startUpstream(() => {});
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     const client = await openSocket(gateway.port);
@@ -115,8 +115,8 @@ describe("a client that leaves", () => {
     expect(await eventually(() => gateway.exchanges()[0])).toMatchObject({ outcome: "client-left" });
   });
 
-  test("while the connection to the upstream is still being made sends nothing over it", async () => {
-    // The TLS handshake is held until the client has gone, then carried on by the real server behind.
+  test("If a client leaves while the connection to the upstream is being opened, nothing is sent on it", async () => {
+    // This server delays the TLS handshake until the client has left, then forwards it to the real server.
     const pem = (name: string) => readFileSync(join(import.meta.dirname, "../support/tls", name));
     const server = createServer({ cert: pem("localhost.pem"), key: pem("localhost-key.pem") });
     const upstream = await startUpstream(undefined, server);
@@ -137,12 +137,12 @@ describe("a client that leaves", () => {
     client.destroy();
     expect(await eventually(() => gateway.exchanges()[0])).toMatchObject({ outcome: "client-left", attempts: 1 });
     release();
-    await eventually(() => gate.sockets.size === 0, "the connection that nobody needs to close");
+    await eventually(() => gate.sockets.size === 0, "the unused connection to close");
     expect(upstream.requests).toEqual([]);
     expect(gate.received).toHaveLength(1);
   });
 
-  test("by no longer reading is cut after idleTimeoutMs, and the upstream is not blamed", async () => {
+  test("A client that no longer reads is cut after idleTimeoutMs, and this does not count as an upstream failure", async () => {
     const upstream = await startUpstream((_, res) => res.end(Buffer.alloc(32 * 1024 * 1024)));
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, idleTimeoutMs: 150 } } });
     const client = await openSocket(gateway.port);

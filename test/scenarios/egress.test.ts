@@ -1,4 +1,4 @@
-/** A8, as far as the services file goes: what may not be dialled is not dialled, by requests and by WebSockets. */
+/** Addresses that may not be dialed are not dialed, by requests or by WebSockets, when the services file names them. */
 
 import type { LookupAddress } from "node:dns";
 import { once } from "node:events";
@@ -13,10 +13,10 @@ import { answering, startRawUpstream } from "../support/upstream.ts";
 const OK = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 
 async function expectRefused(url: string, words: RegExp): Promise<void> {
-  const answer = await fetch(url);
-  expect(answer.status).toBe(403);
-  expect(answer.headers.get("x-proxy-error")).toBe("EGRESS_NOT_ALLOWED");
-  const body = (await answer.json()) as { message: string };
+  const response = await fetch(url);
+  expect(response.status).toBe(403);
+  expect(response.headers.get("x-proxy-error")).toBe("EGRESS_NOT_ALLOWED");
+  const body = (await response.json()) as { message: string };
   expect(body.message).toMatch(words);
   expect(body.message).not.toMatch(/\d+\.\d+\.\d+\.\d+/);
 }
@@ -24,11 +24,14 @@ async function expectRefused(url: string, words: RegExp): Promise<void> {
 async function expectNoWebSocket(url: string): Promise<void> {
   const socket = new WebSocket(url);
   socket.on("error", () => {});
-  const [, answer] = (await once(socket, "unexpected-response")) as [unknown, { statusCode: number; headers: object }];
-  expect(answer).toMatchObject({ statusCode: 403, headers: { "x-proxy-error": "EGRESS_NOT_ALLOWED" } });
+  const [, response] = (await once(socket, "unexpected-response")) as [
+    unknown,
+    { statusCode: number; headers: object },
+  ];
+  expect(response).toMatchObject({ statusCode: 403, headers: { "x-proxy-error": "EGRESS_NOT_ALLOWED" } });
 }
 
-describe("an address in the services file", () => {
+describe("address in the services file", () => {
   test.each([
     "http://169.254.169.254/latest/",
     "http://2852039166/",
@@ -40,7 +43,7 @@ describe("an address in the services file", () => {
     "http://[::ffff:169.254.169.254]/",
     "http://[fe80::1]/",
     "http://[fd00:ec2::254]/",
-  ])("of a metadata service or link-local is refused in every spelling: %s", async (baseUrl) => {
+  ])("The metadata or link-local address %s is refused", async (baseUrl) => {
     const gateway = await startGateway({ services: { api: { baseUrl, ws: true } } });
     await expectRefused(`${gateway.url}/proxy/api/x`, /^api leads where the gateway does not connect: /);
     await expectNoWebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/x`);
@@ -53,7 +56,7 @@ describe("an address in the services file", () => {
     "http://localhost:PORT/",
     "http://2130706433:PORT/",
     "http://[::ffff:127.0.0.1]:PORT/",
-  ])("of this machine is dialled, unless EGRESS_ALLOW_PRIVATE is false: %s", async (template) => {
+  ])("The address of this machine %s is dialed, unless EGRESS_ALLOW_PRIVATE is false", async (template) => {
     const upstream = await startRawUpstream(OK);
     const services = { api: { baseUrl: template.replace("PORT", String(upstream.port)), ws: true } };
     const open = await startGateway({ services });
@@ -65,14 +68,14 @@ describe("an address in the services file", () => {
     expect(upstream.received).toHaveLength(before);
   });
 
-  test("leaves the embedded echo service alone", async () => {
+  test("EGRESS_ALLOW_PRIVATE=false does not affect the embedded echo service", async () => {
     const gateway = await startGateway({ env: { EGRESS_ALLOW_PRIVATE: "false" } });
     expect((await fetch(`${gateway.url}/proxy/echo/`)).status).toBe(200);
   });
 });
 
 describe("the gateway's own listeners", () => {
-  /** One that was free a moment ago: the services file must name it before there is a gateway. */
+  /** Returns a port that was free a moment ago: the services file has to name it before the gateway exists. */
   async function freePort(): Promise<number> {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -81,7 +84,7 @@ describe("the gateway's own listeners", () => {
     return port;
   }
 
-  test("are never dialled, by address or by name", async () => {
+  test("The gateway never dials its own listeners, by address or by name", async () => {
     const [port, managementPort] = [await freePort(), await freePort()];
     const gateway = await startGateway({
       env: { PORT: String(port), MANAGEMENT_PORT: String(managementPort) },
@@ -101,7 +104,7 @@ describe("the gateway's own listeners", () => {
 });
 
 test.each(["0.0.0.0", "::"])(
-  "a listener bound to %s is the gateway's own by every address of this machine",
+  "A listener bound to %s counts as the gateway's own under every address of this machine",
   (bound) => {
     const egress = { allowsPrivate: true, ownListeners: () => [{ address: bound, port: 3420 }] };
     const addresses = Object.values(networkInterfaces()).flatMap((each = []) => each);
@@ -115,16 +118,16 @@ test.each(["0.0.0.0", "::"])(
   },
 );
 
-describe("a name", () => {
+describe("name", () => {
   async function dial(
-    answers: LookupAddress[][],
+    responses: LookupAddress[][],
     port: number,
     own: ReturnType<EgressPolicy["ownListeners"]> = [],
   ): Promise<string | undefined> {
     const egress: EgressPolicy = {
       allowsPrivate: true,
       ownListeners: () => own,
-      resolve: (_hostname, _options, callback) => callback(null, answers.shift() ?? []),
+      resolve: (_hostname, _options, callback) => callback(null, responses.shift() ?? []),
     };
     const dialOnce = createDial({ service: { connectTimeoutMs: 1_000, tls: {} }, pem: {}, isTlsStrict: true, egress });
     return new Promise((resolve, reject) => {
@@ -138,14 +141,14 @@ describe("a name", () => {
   }
   const address = (text: string): LookupAddress => ({ address: text, family: text.includes(":") ? 6 : 4 });
 
-  test("is dialled at the address that was checked, and at none of the others that it has", async () => {
+  test("A name is dialed at the address that was checked, and at none of its other addresses", async () => {
     const upstream = await startRawUpstream(OK);
-    const answers = [[address("169.254.169.254"), address("127.0.0.1"), address("fe80::1")]];
-    expect(await dial(answers, upstream.port)).toBe("127.0.0.1");
-    expect(answers).toEqual([]);
+    const responses = [[address("169.254.169.254"), address("127.0.0.1"), address("fe80::1")]];
+    expect(await dial(responses, upstream.port)).toBe("127.0.0.1");
+    expect(responses).toEqual([]);
   });
 
-  test("whose allowed address does not answer is not dialled at the forbidden one", async () => {
+  test("If the allowed address of a name does not respond, its forbidden address is not dialed", async () => {
     const { port, sockets } = await startRawUpstream(OK);
     const own = [{ address: "127.0.0.1", port }];
     const dialling = dial([[address("127.0.0.1"), address("127.0.0.2")]], port, own);
@@ -153,14 +156,14 @@ describe("a name", () => {
     expect(sockets.size).toBe(0);
   });
 
-  test("that resolves to something else the second time is refused then", async () => {
+  test("A name that resolves to a forbidden address the second time is refused then", async () => {
     const upstream = await startRawUpstream(OK);
-    const answers = [[address("127.0.0.1")], [address("169.254.169.254")]];
-    expect(await dial(answers, upstream.port)).toBe("127.0.0.1");
-    await expect(dial(answers, upstream.port)).rejects.toMatchObject({ code: "EGRESS_NOT_ALLOWED" });
+    const responses = [[address("127.0.0.1")], [address("169.254.169.254")]];
+    expect(await dial(responses, upstream.port)).toBe("127.0.0.1");
+    await expect(dial(responses, upstream.port)).rejects.toMatchObject({ code: "EGRESS_NOT_ALLOWED" });
   });
 
-  test("without any address is refused", async () => {
+  test("A name without an address is refused", async () => {
     await expect(dial([[]], 80)).rejects.toThrow("no address");
   });
 });

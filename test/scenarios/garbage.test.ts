@@ -1,4 +1,4 @@
-/** Both sides at their worst at once: whatever they send, the process lives, every exchange ends and nothing is leaked. */
+/** Client and upstream both send random bytes: the process survives, every exchange ends and nothing leaks. */
 import { connect } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
@@ -42,7 +42,7 @@ interface Load {
   readonly webSockets: { readonly current: number };
 }
 
-/** mulberry32: the same garbage in every run. */
+/** mulberry32: the same bytes in every run. */
 function createRandom(seed: number): () => number {
   let state = seed;
   return () => {
@@ -55,7 +55,7 @@ function createRandom(seed: number): () => number {
 
 const seeds = (process.env.GARBAGE_SEEDS ?? "1,2,3").split(",").map(Number);
 
-test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", async (seed) => {
+test.each(seeds)("Random bytes from both sides with seed %i leak nothing", async (seed) => {
   const random = createRandom(seed);
   const pick = (pieces: readonly string[]) => pieces[Math.floor(random() * pieces.length)] as string;
   const crashes: unknown[] = [];
@@ -70,7 +70,7 @@ test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", asyn
     else if (end < 0.5) socket.resetAndDestroy();
     else if (end < 0.7) setTimeout(() => socket.destroy(), 5);
   });
-  // Open most of the time, a breaker would keep the garbage away.
+  // The breaker would be open most of the time and keep the bytes away from the upstream.
   const breaker = seed % 2 === 0 ? { openMs: 20 } : (false as const);
   const service = { baseUrl: upstream.url, timeoutMs: 150, idleTimeoutMs: 150, retries: 1, ws: true, breaker };
   const gateway = await startGateway({ services: { api: service } });
@@ -78,7 +78,7 @@ test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", asyn
   function client(): Promise<void> {
     const socket = connect(gateway.port, "127.0.0.1");
     socket.on("error", () => {}).resume();
-    // A beginning that is understood, so that more of them get as far as the upstream.
+    // A valid beginning lets more requests reach the upstream.
     socket.write(pick(OF_THE_CLIENT.slice(0, 5)));
     for (let count = 1 + random() * 5; count > 0; count--) socket.write(Buffer.from(pick(OF_THE_CLIENT), "latin1"));
     const end = random();
@@ -96,7 +96,7 @@ test.each(seeds)("garbage from both sides, seed %i, leaves nothing behind", asyn
       .lines()
       .filter(({ msg }) => msg === "internal error" || msg === "an exchange failed with an unhandled error"),
   ).toEqual([]);
-  // Between two attempts an exchange holds no upstream socket, and the gateway may hear last that its client left.
+  // Between two attempts an exchange holds no upstream socket, and the gateway may learn last that its client left.
   const load = async () => ((await (await fetch(`${gateway.url}/status`)).json()) as { load: Load }).load;
   await eventually(async () => (await load()).inFlight.current === 0, "every exchange to end", 6_000);
   expect((await load()).webSockets.current).toBe(0);

@@ -1,4 +1,4 @@
-/** H9 and H10 to the byte: links that are not the gateway's to rewrite. */
+/** Links that the gateway must not rewrite, compared byte for byte. */
 import { describe, expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
@@ -12,15 +12,15 @@ async function linesFor(headers: (origin: string) => string[], service: Record<s
   const versionedBaseUrls = { v9: `${upstream.url}/api/v9/` };
   const api = { baseUrl: `${upstream.url}/base`, versionedBaseUrls, ...service };
   const gateway = await startGateway({ services: { api } });
-  const answer = await rawRequest(
+  const response = await rawRequest(
     gateway.port,
     "GET /proxy/api/ HTTP/1.1\r\nHost: gw.localhost:99\r\nConnection: close\r\n\r\n",
   );
-  return { lines: answer.head.split("\r\n"), origin: upstream.url };
+  return { lines: response.head.split("\r\n"), origin: upstream.url };
 }
 
-describe("a link", () => {
-  test("is left byte for byte where rewriteLinks is off, a path without a host among them", async () => {
+describe("link", () => {
+  test("With rewriteLinks off every link is unchanged, including a path without a host", async () => {
     for (const value of ["/base/x", "/login", "//other/x", "x?y", "http://["]) {
       const { lines } = await linesFor(() => ["Location", value, "Link", `<${value}>; rel=a`], { rewriteLinks: false });
       expect(lines).toContain(`location: ${value}`);
@@ -39,19 +39,19 @@ describe("a link", () => {
     ["ftp://ORIGIN/base/"],
     ["javascript:alert(1)"],
     ["data:,/base/x"],
-  ])("to anywhere but below the base is passed on as it is: %s", async (template) => {
+  ])("The link %s, which does not lead below the base, is unchanged", async (template) => {
     const value = (origin: string) => template.replace("ORIGIN", origin.slice("http://".length));
     const { lines, origin } = await linesFor((own) => ["Location", value(own)]);
     expect(lines).toContain(`location: ${value(origin)}`);
   });
 
-  test("of each version leads to that version, by the name that the client used for the gateway", async () => {
+  test("A link to a version's base leads to that version, under the Host that the client used for the gateway", async () => {
     const { lines } = await linesFor((origin) => ["Location", `${origin}/api/v9/a//b%2F?c=<d>#e`, "Link", "</api/v9>"]);
     expect(lines).toContain("location: http://gw.localhost:99/proxy/api/v9/a//b%2F?c=<d>#e");
     expect(lines).toContain("link: <http://gw.localhost:99/proxy/api/v9>");
   });
 
-  test("that stands in several lines keeps its lines, each rewritten for itself", async () => {
+  test("Several Link lines stay several lines, each rewritten separately", async () => {
     const { lines } = await linesFor((origin) => [
       "Link",
       `<${origin}/base/1>; rel="a"`,

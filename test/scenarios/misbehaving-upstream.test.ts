@@ -1,4 +1,4 @@
-/** What upstreams do wrong, and what clients must then see: U1 to U6 and U11 to U13 of the list of attacks. */
+/** Faults in the responses of upstreams, and what the client has to receive then. */
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
@@ -7,21 +7,25 @@ import { answering, startRawUpstream, startUpstream } from "../support/upstream.
 
 type End = "keep" | "end" | "reset";
 
-/** One request through a gateway of its own to an upstream that answers with these bytes. */
-async function ask(bytes: string, then: End = "keep", request = "GET /proxy/api/x HTTP/1.1\r\nHost: localhost") {
+/** Sends one request through a new gateway to an upstream that responds with these bytes. */
+async function sendRequest(
+  bytes: string,
+  then: End = "keep",
+  request = "GET /proxy/api/x HTTP/1.1\r\nHost: localhost",
+) {
   const upstream = await startRawUpstream(answering(bytes, then));
   const services = { api: { baseUrl: upstream.url, timeoutMs: 300, retries: 0 } };
   const gateway = await startGateway({ services });
-  const answer = await rawRequest(gateway.port, `${request}\r\nConnection: close\r\n\r\n`);
+  const response = await rawRequest(gateway.port, `${request}\r\nConnection: close\r\n\r\n`);
   const line = await eventually(() => gateway.exchanges()[0], "the access line");
   const alive = await fetch(`${gateway.url}/health`);
   expect(alive.status).toBe(200);
-  return { answer, line, upstream };
+  return { response, line, upstream };
 }
 
 const OK = "HTTP/1.1 200 OK\r\n";
 
-describe("an answer that the upstream cuts off is cut off to the client, never ended as if it were whole", () => {
+describe("response that the upstream cuts off", () => {
   test.each<[string, string, End]>([
     ["a length, FIN", `${OK}Content-Length: 20\r\n\r\nhalf`, "end"],
     ["a length, RST", `${OK}Content-Length: 20\r\n\r\nhalf`, "reset"],
@@ -38,19 +42,22 @@ describe("an answer that the upstream cuts off is cut off to the client, never e
       `${OK}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n`,
       "reset",
     ],
-    ["until the end, RST", `${OK}Connection: close\r\n\r\nhalf`, "reset"],
+    ["no length, RST", `${OK}Connection: close\r\n\r\nhalf`, "reset"],
     ["a bad chunk", `${OK}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n`, "keep"],
-  ])("%s", async (_, bytes, then) => {
-    const { answer, line } = await ask(bytes, then);
-    expect(answer.status).toBe(200);
-    expect(answer.end).not.toBe("open");
-    expect(answer.body).not.toContain("0\r\n\r\n");
-    const length = /content-length: (\d+)/i.exec(answer.head)?.[1];
-    if (length !== undefined) expect(answer.body.length).toBeLessThan(Number(length));
-    expect(line.outcome).toMatch(/^failed:UPSTREAM_/);
-  });
+  ])(
+    "A response that the upstream cuts off is cut off for the client, never ended as if complete: %s",
+    async (_, bytes, then) => {
+      const { response, line } = await sendRequest(bytes, then);
+      expect(response.status).toBe(200);
+      expect(response.end).not.toBe("open");
+      expect(response.body).not.toContain("0\r\n\r\n");
+      const length = /content-length: (\d+)/i.exec(response.head)?.[1];
+      if (length !== undefined) expect(response.body.length).toBeLessThan(Number(length));
+      expect(line.outcome).toMatch(/^failed:UPSTREAM_/);
+    },
+  );
 
-  test("also when a reset arrives together with the last bytes of a body that only the end frames", async () => {
+  test("A response without a length is cut for the client when a reset arrives together with its last bytes", async () => {
     const upstream = await startRawUpstream((socket, received) => {
       if (!received.endsWith("\r\n\r\n")) return;
       socket.write(`${OK}Connection: close\r\n\r\nfirst`);
@@ -60,28 +67,28 @@ describe("an answer that the upstream cuts off is cut off to the client, never e
       }, 20);
     });
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-    const answer = await rawRequest(gateway.port, "GET /proxy/api/x HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    expect(answer.body).toContain("first");
-    expect(answer.body).not.toContain("0\r\n\r\n");
+    const response = await rawRequest(gateway.port, "GET /proxy/api/x HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    expect(response.body).toContain("first");
+    expect(response.body).not.toContain("0\r\n\r\n");
     expect((await eventually(() => gateway.exchanges()[0])).outcome).toBe("failed:UPSTREAM_UNREACHABLE");
   });
 
-  test("reaches an HTTP/1.0 client as a reset, since a clean end would frame it", async () => {
+  test("An HTTP/1.0 client gets a reset for a cut response, because a clean end would make it look complete", async () => {
     const request = "GET /proxy/api/x HTTP/1.0\r\nHost: localhost";
-    const { answer } = await ask(`${OK}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n`, "end", request);
-    expect(answer.end).toBe("reset");
+    const { response } = await sendRequest(`${OK}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n`, "end", request);
+    expect(response.end).toBe("reset");
   });
 
-  test("and one that only the connection's end frames is whole when that end is clean", async () => {
-    const { answer, line } = await ask(`${OK}Connection: close\r\n\r\nwhole`, "end");
-    expect(answer.body).toBe("5\r\nwhole\r\n0\r\n\r\n");
+  test("A response framed by the connection's end is complete when that end is clean", async () => {
+    const { response, line } = await sendRequest(`${OK}Connection: close\r\n\r\nwhole`, "end");
+    expect(response.body).toBe("5\r\nwhole\r\n0\r\n\r\n");
     expect(line.outcome).toBe("relayed");
   });
 });
 
-describe("an answer that cannot be relayed is a failure of ours with a code, and the process lives", () => {
+describe("response that cannot be relayed", () => {
   test.each<[string, string, End, number, string]>([
-    ["no answer at all", "", "keep", 504, "UPSTREAM_TIMEOUT"],
+    ["no response at all", "", "keep", 504, "UPSTREAM_TIMEOUT"],
     ["a closed connection", "", "end", 502, "UPSTREAM_UNREACHABLE"],
     ["half a head", `${OK}Content-Le`, "end", 502, "UPSTREAM_UNREACHABLE"],
     ["another protocol", "SSH-2.0-OpenSSH_9.2\r\n\r\n", "keep", 502, "UPSTREAM_PROTOCOL_ERROR"],
@@ -89,14 +96,14 @@ describe("an answer that cannot be relayed is a failure of ours with a code, and
     ["status 099", "HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n", "keep", 502, "UPSTREAM_PROTOCOL_ERROR"],
     ["status 1000", "HTTP/1.1 1000 X\r\nContent-Length: 0\r\n\r\n", "keep", 502, "UPSTREAM_PROTOCOL_ERROR"],
     [
-      "a 101 that nobody asked for",
+      "a 101 without an upgrade request",
       "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
       "keep",
       502,
       "UPSTREAM_PROTOCOL_ERROR",
     ],
     [
-      "a length beside chunks",
+      "a length together with chunks",
       `${OK}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`,
       "keep",
       502,
@@ -106,58 +113,61 @@ describe("an answer that cannot be relayed is a failure of ours with a code, and
     ["a folded header", `${OK}X: a\r\n b\r\nContent-Length: 2\r\n\r\nok`, "keep", 502, "UPSTREAM_PROTOCOL_ERROR"],
     ["NUL in a header", `${OK}X: a\0b\r\nContent-Length: 2\r\n\r\nok`, "keep", 502, "UPSTREAM_PROTOCOL_ERROR"],
     [
-      "a transfer coding not asked for",
+      "a transfer coding that was not requested",
       `${OK}Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`,
       "keep",
       502,
       "UPSTREAM_PROTOCOL_ERROR",
     ],
     ["100 kB of headers", `${OK}X: ${"a".repeat(100_000)}\r\n\r\n`, "keep", 502, "UPSTREAM_PROTOCOL_ERROR"],
-  ])("%s", async (_, bytes, then, status, code) => {
-    const { answer, line, upstream } = await ask(bytes, then);
-    expect(answer.status).toBe(status);
-    expect(answer.head).toMatch(new RegExp(`^X-Proxy-Error: ${code}$`, "m"));
-    expect(answer.head).toMatch(/^Proxy-Status: byteproxy; error=/m);
-    expect(JSON.parse(answer.body)).toMatchObject({ code, status, service: "api", path: "/x" });
-    expect(line).toMatchObject({ status, outcome: `failed:${code}` });
-    // Where the upstream is, is nobody's business.
-    expect(answer.text).not.toContain(String(upstream.port));
-  });
+  ])(
+    "A response that cannot be relayed becomes an error with a code, and the process survives: %s",
+    async (_, bytes, then, status, code) => {
+      const { response, line, upstream } = await sendRequest(bytes, then);
+      expect(response.status).toBe(status);
+      expect(response.head).toMatch(new RegExp(`^X-Proxy-Error: ${code}$`, "m"));
+      expect(response.head).toMatch(/^Proxy-Status: byteproxy; error=/m);
+      expect(JSON.parse(response.body)).toMatchObject({ code, status, service: "api", path: "/x" });
+      expect(line).toMatchObject({ status, outcome: `failed:${code}` });
+      // The client must not learn the upstream's address.
+      expect(response.text).not.toContain(String(upstream.port));
+    },
+  );
 });
 
-describe("what is odd but legal is relayed", () => {
+describe("unusual but legal response", () => {
   test.each<[string, string, number, string]>([
     ["a status above 599", "HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok", 999, "ok"],
     ["a control byte in the reason", "HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nok", 200, "ok"],
-    ["Trailer beside a length", `${OK}Trailer: X\r\nContent-Length: 2\r\n\r\nok`, 200, "ok"],
-    ["bytes behind the length", `${OK}Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n`, 200, "ok"],
+    ["Trailer together with a length", `${OK}Trailer: X\r\nContent-Length: 2\r\n\r\nok`, 200, "ok"],
+    ["bytes after the length", `${OK}Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n`, 200, "ok"],
     ["early hints", `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${OK}Content-Length: 2\r\n\r\nok`, 200, "ok"],
     ["204 with a length and bytes", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204, ""],
     ["304 with a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", 304, ""],
     ["50 kB of headers", `${OK}X: ${"a".repeat(50_000)}\r\nContent-Length: 2\r\n\r\nok`, 200, "ok"],
-  ])("%s", async (_, bytes, status, body) => {
-    const { answer, line } = await ask(bytes);
-    expect(answer.status).toBe(status);
-    expect(answer.body).toBe(body);
+  ])("An unusual but legal response is relayed: %s", async (_, bytes, status, body) => {
+    const { response, line } = await sendRequest(bytes);
+    expect(response.status).toBe(status);
+    expect(response.body).toBe(body);
     expect(line).toMatchObject({ outcome: "relayed", status });
   });
 
-  test("HEAD keeps the length and has no bytes, even when the upstream sends some", async () => {
-    const { answer } = await ask(
+  test("The response to HEAD keeps its length and has no body, even if the upstream sends one", async () => {
+    const { response } = await sendRequest(
       `${OK}Content-Length: 2\r\n\r\nok`,
       "keep",
       "HEAD /proxy/api/x HTTP/1.1\r\nHost: localhost",
     );
-    expect(answer.head).toMatch(/^content-length: 2$/im);
-    expect(answer.body).toBe("");
+    expect(response.head).toMatch(/^content-length: 2$/im);
+    expect(response.body).toBe("");
   });
 
-  test("bytes above 127 in a header arrive as they are", async () => {
-    const { answer } = await ask(`${OK}X-Name: caf\xe9 \xff\r\nContent-Length: 0\r\n\r\n`);
-    expect(answer.head).toMatch(/^x-name: caf\xe9 \xff$/im);
+  test("Header bytes above 127 are relayed unchanged", async () => {
+    const { response } = await sendRequest(`${OK}X-Name: caf\xe9 \xff\r\nContent-Length: 0\r\n\r\n`);
+    expect(response.head).toMatch(/^x-name: caf\xe9 \xff$/im);
   });
 
-  test("the answer on the same connection after a 204 and a 304 is the next one", async () => {
+  test("After a 204 and a 304 on the same connection the next response is relayed correctly", async () => {
     const upstream = await startUpstream((req, res) => {
       res.writeHead(req.url === "/204" ? 204 : req.url === "/304" ? 304 : 200, { "x-url": req.url });
       res.end(req.url === "/200" ? "ok" : undefined);
@@ -174,53 +184,56 @@ describe("what is odd but legal is relayed", () => {
   });
 });
 
-test("an upstream cannot pass for the gateway: its X-Proxy-* and CORS headers are removed", async () => {
+test("An upstream cannot impersonate the gateway: its X-Proxy-* and CORS headers are removed", async () => {
   const forged =
     'X-Proxy-Error: FORGED\r\nx-proxy-service: forged\r\nAccess-Control-Allow-Origin: *\r\nAlt-Svc: h2=":1"\r\n';
-  const { answer } = await ask(`${OK}${forged}Content-Length: 2\r\n\r\nok`);
-  expect(answer.head).not.toMatch(/forged|x-proxy-error|access-control|alt-svc/i);
-  expect(answer.head).toMatch(/^X-Proxy-Service: api$/m);
+  const { response } = await sendRequest(`${OK}${forged}Content-Length: 2\r\n\r\nok`);
+  expect(response.head).not.toMatch(/forged|x-proxy-error|access-control|alt-svc/i);
+  expect(response.head).toMatch(/^X-Proxy-Service: api$/m);
 });
 
-test("headers named __proto__ and constructor are headers like others", async () => {
-  const { answer } = await ask(`${OK}__proto__: x\r\nconstructor: y\r\nContent-Length: 2\r\n\r\nok`);
-  expect(answer.head).toMatch(/^__proto__: x$/m);
-  expect(answer.body).toBe("ok");
+test("Response headers named __proto__ and constructor are relayed like any other", async () => {
+  const { response } = await sendRequest(`${OK}__proto__: x\r\nconstructor: y\r\nContent-Length: 2\r\n\r\nok`);
+  expect(response.head).toMatch(/^__proto__: x$/m);
+  expect(response.body).toBe("ok");
 });
 
 describe("trailers", () => {
   const bytes = `${OK}Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n`;
 
-  test("pass when the client can take them, and the upstream is told so", async () => {
-    const { answer, upstream } = await ask(
+  test("Trailers are relayed if the client sent TE: trailers, and the upstream receives that header", async () => {
+    const { response, upstream } = await sendRequest(
       bytes,
       "keep",
       "GET /proxy/api/x HTTP/1.1\r\nHost: localhost\r\nTE: gzip, trailers",
     );
     expect(upstream.received[0]).toMatch(/^TE: trailers\r$/m);
-    expect(answer.body).toMatch(/^2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n$/i);
+    expect(response.body).toMatch(/^2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n$/i);
   });
 
   test.each([
     ["HEAD", 200, `${OK}Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n`],
     ["GET", 204, "HTTP/1.1 204 No Content\r\nTrailer: X-Sum\r\n\r\n"],
     ["GET", 304, 'HTTP/1.1 304 Not Modified\r\nTrailer: X-Sum\r\nETag: "1"\r\n\r\n'],
-  ])("are not announced, and spoil nothing, where no body follows: %s, %i", async (method, status, bytes) => {
-    const request = `${method} /proxy/api/x HTTP/1.1\r\nHost: localhost\r\nTE: trailers`;
-    const { answer } = await ask(bytes, "keep", request);
-    expect(answer.status).toBe(status);
-    expect(answer.head).not.toMatch(/^trailer:/im);
-    expect(answer.body).toBe("");
-  });
+  ])(
+    "A response to %s with status %i and no body announces no trailers and is relayed",
+    async (method, status, bytes) => {
+      const request = `${method} /proxy/api/x HTTP/1.1\r\nHost: localhost\r\nTE: trailers`;
+      const { response } = await sendRequest(bytes, "keep", request);
+      expect(response.status).toBe(status);
+      expect(response.head).not.toMatch(/^trailer:/im);
+      expect(response.body).toBe("");
+    },
+  );
 
-  test("are dropped when it cannot", async () => {
-    const { answer, upstream } = await ask(bytes);
+  test("Trailers are dropped if the client did not send TE: trailers", async () => {
+    const { response, upstream } = await sendRequest(bytes);
     expect(upstream.received[0]).not.toMatch(/^te:/im);
-    expect(answer.body).toBe("2\r\nok\r\n0\r\n\r\n");
+    expect(response.body).toBe("2\r\nok\r\n0\r\n\r\n");
   });
 });
 
-test("a 413 in the middle of an upload reaches the client, and the upload stops", async () => {
+test("An upstream's 413 during an upload reaches the client, and the upload stops", async () => {
   const upstream = await startUpstream((_, res) => {
     res.writeHead(413, { connection: "close", "content-length": "9" });
     res.end("too large");
@@ -245,12 +258,12 @@ test("a 413 in the middle of an upload reaches the client, and the upload stops"
   expect(socket.received).toMatch(/^HTTP\/1\.1 413 /);
   expect(socket.received).toMatch(/^Connection: close\r$/im);
   await eventually(() => socket.destroyed, "the connection to end");
-  // By a reset clients would lose the answer together with what they were still sending.
+  // With a reset, a client that is still sending would lose the response.
   expect(await hadError).toBe(false);
   expect(sent).toBeLessThan(size);
 });
 
-test("a reset while a slow reader holds the answer back ends that answer, not the process", async () => {
+test("A reset by the upstream while the client reads slowly ends that response and not the process", async () => {
   let upstreamSocket: import("node:net").Socket | undefined;
   const upstream = await startRawUpstream((socket) => {
     upstreamSocket = socket;
@@ -261,7 +274,7 @@ test("a reset while a slow reader holds the answer back ends that answer, not th
   const client = await openSocket(gateway.port);
   client.pause();
   client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
-  // Full buffers on the whole way: the upstream can write no more.
+  // All buffers are full: the upstream can write no more.
   const written = await eventually(() => upstreamSocket?.bytesWritten, "the upstream to write");
   await eventually(() => upstreamSocket !== undefined && upstreamSocket.writableLength > 0 && written > 0);
   upstreamSocket?.resetAndDestroy();

@@ -1,4 +1,4 @@
-/** The clients that people really use, unchanged but for the base URL, against stand-ins of the APIs they were made for. */
+/** Real clients with only their base URL changed, against substitutes for the APIs that they were made for. */
 import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
@@ -23,13 +23,13 @@ if (!hasCurl) console.warn("SKIPPED: the tests with curl; install Debian's packa
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 
 describe.skipIf(!hasCurl)("curl", () => {
-  test("asks the echo service with no configuration at all", async () => {
+  test("curl reaches the echo service without any configuration", async () => {
     const gateway = await startGateway();
     const { stdout } = await run("curl", ["-sS", `${gateway.url}/proxy/echo/hello?x=1`]);
     expect(JSON.parse(stdout)).toMatchObject({ method: "GET", path: "/hello", query: { x: "1" } });
   });
 
-  test("sends its key in each of the three forms, and is told how when it sends none", async () => {
+  test("curl can send its key in each of the three forms, and the 401 without a key names them", async () => {
     const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY } });
     const url = `${gateway.url}/proxy/echo/`;
     const status = async (...words: string[]) =>
@@ -40,7 +40,7 @@ describe.skipIf(!hasCurl)("curl", () => {
     expect(await status(url)).toBe("401");
   });
 
-  test("uploads 5 MiB with Expect: 100-continue, byte for byte", async () => {
+  test("curl uploads 5 MiB with Expect: 100-continue, byte for byte", async () => {
     const gateway = await startGateway();
     const body = randomBytes(5 * 1024 * 1024);
     const file = join(tmpdir(), `byteproxy-upload-${process.pid}`);
@@ -52,7 +52,7 @@ describe.skipIf(!hasCurl)("curl", () => {
     expect(JSON.parse(stdout).headers).not.toHaveProperty("expect");
   });
 
-  test("deletes with a chunked body, which arrives as one well-framed request", async () => {
+  test("curl's DELETE with a chunked body arrives as one well-framed request", async () => {
     const gateway = await startGateway();
     const { stdout } = await run("curl", [
       ...["-sS", "-X", "DELETE", "-H", "Transfer-Encoding: chunked", "-d", "four"],
@@ -66,7 +66,7 @@ describe.skipIf(!hasCurl)("curl", () => {
 });
 
 describe("Node's fetch and undici", () => {
-  test("read a gzip answer that the gateway did not touch", async () => {
+  test("fetch and undici read a gzip response that the gateway relays unchanged", async () => {
     const { gzipSync } = await import("node:zlib");
     const packed = gzipSync("hello ".repeat(1000));
     const upstream = await startUpstream((_, res) => {
@@ -80,20 +80,20 @@ describe("Node's fetch and undici", () => {
     expect(Buffer.from(await raw.body.arrayBuffer()).equals(packed)).toBe(true);
   });
 
-  test("pipeline requests and get their answers in order", async () => {
+  test("undici pipelines requests and gets their responses in order", async () => {
     const gateway = await startGateway();
     const agent = new Agent({ pipelining: 10, connections: 1 });
     onTestFinished(() => agent.destroy());
-    const answers = await Promise.all(
+    const responses = await Promise.all(
       Array.from({ length: 20 }, async (_, i) => {
-        const answer = await undiciRequest(`${gateway.url}/proxy/echo/${i}`, { dispatcher: agent });
-        return ((await answer.body.json()) as { path: string }).path;
+        const response = await undiciRequest(`${gateway.url}/proxy/echo/${i}`, { dispatcher: agent });
+        return ((await response.body.json()) as { path: string }).path;
       }),
     );
-    expect(answers).toEqual(Array.from({ length: 20 }, (_, i) => `/${i}`));
+    expect(responses).toEqual(Array.from({ length: 20 }, (_, i) => `/${i}`));
   });
 
-  test("stream a request body of unknown length", async () => {
+  test("fetch streams a request body of unknown length", async () => {
     const gateway = await startGateway();
     const chunks = ["a", "bb", "ccc"];
     const stream = new ReadableStream({
@@ -103,17 +103,17 @@ describe("Node's fetch and undici", () => {
         else controller.enqueue(Buffer.from(chunk));
       },
     });
-    const answer = await fetch(`${gateway.url}/proxy/echo/`, {
+    const response = await fetch(`${gateway.url}/proxy/echo/`, {
       method: "POST",
       body: stream,
       duplex: "half",
     } as RequestInit);
-    expect(await answer.json()).toMatchObject({ body: { size: 6, sha256: sha256(Buffer.from("abbccc")) } });
+    expect(await response.json()).toMatchObject({ body: { size: 6, sha256: sha256(Buffer.from("abbccc")) } });
   });
 });
 
 describe("octokit", () => {
-  test("pages through a list by Link without ever leaving the gateway", async () => {
+  test("octokit pages through a list by Link headers, and every request goes through the gateway", async () => {
     const seen: string[] = [];
     const upstream = await startUpstream((req, res) => {
       seen.push(`${req.headers.authorization} ${req.url}`);
@@ -139,7 +139,7 @@ describe("octokit", () => {
     ]);
   });
 
-  test("writes, and reads a refusal of GitHub's and one of the gateway's as a RequestError", async () => {
+  test("octokit writes, and reads an error of GitHub and one of the gateway as a RequestError", async () => {
     const upstream = await startUpstream(async (req, res) => {
       res.setHeader("content-type", "application/json");
       if (req.method === "POST") res.writeHead(201).end(await bodyOf(req));
@@ -188,7 +188,7 @@ describe("openai", () => {
     return { upstream, gateway, client };
   };
 
-  test("streams a completion token by token, with the upstream's key in place of the gateway's", async () => {
+  test("openai streams a completion token by token, with the upstream's key instead of the gateway's", async () => {
     let release: () => void = () => {};
     const { upstream, client } = await startOpenAi(async (req, res) => {
       const body = JSON.parse((await bodyOf(req)).toString()) as { messages: unknown[] };
@@ -216,7 +216,7 @@ describe("openai", () => {
     expect(upstream.requests[0]?.url).toBe("/v1/chat/completions");
   });
 
-  test("that aborts a stream ends the upstream's request", async () => {
+  test("openai ends the upstream's request when it aborts a stream", async () => {
     const { upstream, client, gateway } = await startOpenAi((_, res) => {
       res.setHeader("content-type", "text/event-stream");
       res.write(`data: ${JSON.stringify({ choices: [{ delta: { content: "x" } }] })}\n\n`);
@@ -227,7 +227,7 @@ describe("openai", () => {
     await eventually(() => gateway.exchanges().some((line) => line.outcome === "client-left" && line.status === 499));
   });
 
-  test("uploads a file of 8 MB as multipart, byte for byte", async () => {
+  test("openai uploads a file of 8 MB as multipart, byte for byte", async () => {
     const file = randomBytes(8_000_000);
     let received: Buffer = Buffer.alloc(0);
     const { client } = await startOpenAi(async (req, res) => {
@@ -240,12 +240,12 @@ describe("openai", () => {
     expect(received.includes(file)).toBe(true);
   });
 
-  test("waits as long as the upstream's 429 asks, and tries again", async () => {
-    let asked = 0;
+  test("openai waits as long as the upstream's 429 says, and sends the request again", async () => {
+    let requestCount = 0;
     const { upstream, gateway } = await startOpenAi((_, res) => {
-      asked++;
+      requestCount++;
       res.setHeader("content-type", "application/json");
-      if (asked === 1)
+      if (requestCount === 1)
         res.writeHead(429, { "retry-after-ms": "5" }).end(JSON.stringify({ error: { message: "slow" } }));
       else res.end(JSON.stringify({ object: "list", data: [{ id: "m" }] }));
     });

@@ -1,4 +1,4 @@
-/** What is sent again and what never is, and how long anything may take. */
+/** Which requests are sent again and which never are, and how long each phase may take. */
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
@@ -6,7 +6,7 @@ import { startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { bodyOf, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
-/** Answers 503 so many times, then 200. */
+/** Responds 503 this many times, then 200. */
 async function startFlaky(failures: number, status = 503, headers: Record<string, string> = {}) {
   const bodies: string[] = [];
   const upstream = await startUpstream(async (req, res) => {
@@ -18,9 +18,9 @@ async function startFlaky(failures: number, status = 503, headers: Record<string
   return { upstream, bodies };
 }
 
-describe("a retry", () => {
+describe("retry", () => {
   test.each(["GET", "HEAD", "OPTIONS", "DELETE"])(
-    "is made for %s after 503, and the good answer is relayed",
+    "%s is retried after 503, and the good response is relayed",
     async (method) => {
       const { upstream } = await startFlaky(2);
       const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
@@ -30,22 +30,22 @@ describe("a retry", () => {
     },
   );
 
-  test("carries the same bytes: a small PUT arrives whole each time", async () => {
+  test("A small PUT arrives complete in each attempt", async () => {
     const { upstream, bodies } = await startFlaky(2, 502);
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-    const answer = await fetch(`${gateway.url}/proxy/api/`, { method: "PUT", body: "the whole body" });
-    expect(await answer.text()).toBe("done");
+    const response = await fetch(`${gateway.url}/proxy/api/`, { method: "PUT", body: "the whole body" });
+    expect(await response.text()).toBe("done");
     expect(bodies).toEqual(["the whole body", "the whole body", "the whole body"]);
   });
 
-  test.each(["POST", "PATCH"])("is never made for %s", async (method) => {
+  test.each(["POST", "PATCH"])("%s is never retried", async (method) => {
     const { upstream } = await startFlaky(5);
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     expect((await fetch(`${gateway.url}/proxy/api/`, { method, body: "x" })).status).toBe(503);
     expect(upstream.requests).toHaveLength(1);
   });
 
-  test("is never made for a body that streams, since it is no longer in hand", async () => {
+  test("A request with a streamed body is never retried, because the body is not buffered", async () => {
     const { upstream } = await startFlaky(5);
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     const body = Buffer.alloc(200_000);
@@ -53,14 +53,14 @@ describe("a retry", () => {
     expect(upstream.requests).toHaveLength(1);
   });
 
-  test("is never made of a POST whose connection was lost after it was written", async () => {
+  test("A POST is never replayed when its connection was lost after it was sent", async () => {
     const upstream = await startRawUpstream((socket) => socket.destroy());
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     expect((await fetch(`${gateway.url}/proxy/api/`, { method: "POST", body: "x" })).status).toBe(502);
     expect(upstream.received).toHaveLength(1);
   });
 
-  test("is made after a connection that failed, and a connection failure of all is 502", async () => {
+  test("A request is retried after a connection failure, and gets 502 if all attempts fail", async () => {
     let connections = 0;
     const upstream = await startRawUpstream((socket) => {
       connections++;
@@ -73,25 +73,29 @@ describe("a retry", () => {
 
     const port = await freePort();
     const dead = await startGateway({ services: { api: { baseUrl: `http://127.0.0.1:${port}` } } });
-    const answer = await fetch(`${dead.url}/proxy/api/`);
-    expect(answer.status).toBe(502);
-    expect(await answer.json()).toMatchObject({
+    const response = await fetch(`${dead.url}/proxy/api/`);
+    expect(response.status).toBe(502);
+    expect(await response.json()).toMatchObject({
       code: "UPSTREAM_UNREACHABLE",
       message: /refused.*\(connect\)/ as unknown,
     });
     expect(dead.exchanges()[0]).toMatchObject({ attempts: 3 });
   });
 
-  test("ends with the upstream's own last answer, as it is", async () => {
+  test("After the last retry the client gets the upstream's last response unchanged", async () => {
     const { upstream } = await startFlaky(9, 503, { "x-reason": "tired" });
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, retries: 1 } } });
-    const answer = await fetch(`${gateway.url}/proxy/api/`);
-    expect([answer.status, answer.headers.get("x-reason"), await answer.text()]).toEqual([503, "tired", "not now"]);
-    expect(answer.headers.get("x-proxy-error")).toBeNull();
+    const response = await fetch(`${gateway.url}/proxy/api/`);
+    expect([response.status, response.headers.get("x-reason"), await response.text()]).toEqual([
+      503,
+      "tired",
+      "not now",
+    ]);
+    expect(response.headers.get("x-proxy-error")).toBeNull();
     expect(upstream.requests).toHaveLength(2);
   });
 
-  test("waits as long as Retry-After asks, and is not made when that is beyond the deadline", async () => {
+  test("A retry waits as long as Retry-After says, and is not made if that is after the deadline", async () => {
     const soon = await startFlaky(1, 503, { "retry-after": "1" });
     const late = await startFlaky(1, 503, { "retry-after": "60" });
     const services = { soon: { baseUrl: soon.upstream.url }, late: { baseUrl: late.upstream.url } };
@@ -104,31 +108,31 @@ describe("a retry", () => {
   });
 
   test.each([
-    ["seconds beyond the deadline", "60"],
-    ["a date beyond the deadline", new Date(Date.now() + 3_600_000).toUTCString()],
-    ["absurdly many seconds", "99999999999999999999"],
-  ])("is not made for %s, and the client gets them as they were sent", async (_, asked) => {
+    ["Retry-After in seconds after the deadline", "60"],
+    ["a Retry-After date after the deadline", new Date(Date.now() + 3_600_000).toUTCString()],
+    ["an extremely large Retry-After", "99999999999999999999"],
+  ])("A response with %s is not retried, and the client gets it unchanged", async (_, retryAfter) => {
     for (const status of [502, 503, 504]) {
-      const { upstream } = await startFlaky(1, status, { "retry-after": asked });
+      const { upstream } = await startFlaky(1, status, { "retry-after": retryAfter });
       const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-      const answer = await fetch(`${gateway.url}/proxy/api/`);
-      expect([answer.status, answer.headers.get("retry-after")]).toEqual([status, asked]);
+      const response = await fetch(`${gateway.url}/proxy/api/`);
+      expect([response.status, response.headers.get("retry-after")]).toEqual([status, retryAfter]);
       expect(upstream.requests).toHaveLength(1);
     }
   });
 
   test.each([
-    ["a date that is past", { "retry-after": "Thu, 01 Jan 1970 00:00:05 GMT" }],
-    ["what nobody can read", { "retry-after": "soon" }],
-    ["no time at all", { "retry-after": "0" }],
-    ["milliseconds", { "retry-after-ms": "1", "retry-after": "60" }],
-  ])("is made after %s", async (_, headers) => {
+    ["a Retry-After date in the past", { "retry-after": "Thu, 01 Jan 1970 00:00:05 GMT" }],
+    ["an unreadable Retry-After", { "retry-after": "soon" }],
+    ["Retry-After: 0", { "retry-after": "0" }],
+    ["a retry-after-ms of one millisecond", { "retry-after-ms": "1", "retry-after": "60" }],
+  ])("A request is retried after %s", async (_, headers) => {
     const { upstream } = await startFlaky(1, 503, headers as unknown as Record<string, string>);
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(200);
   });
 
-  test("is not made for 500, 501 and 429", async () => {
+  test("500, 501 and 429 are not retried", async () => {
     for (const status of [500, 501, 429]) {
       const { upstream } = await startFlaky(1, status);
       const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
@@ -136,79 +140,79 @@ describe("a retry", () => {
     }
   });
 
-  test("is not made when retries is 0", async () => {
+  test("With retries: 0 no request is retried", async () => {
     const { upstream } = await startFlaky(1);
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, retries: 0 } } });
     expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(503);
   });
 });
 
-describe("a deadline", () => {
-  test("holds the time to the answer's headers, and the 504 says which one and what raises it", async () => {
+describe("deadline", () => {
+  test("timeoutMs limits the time to the response headers, and the 504 names the limit and the setting that raises it", async () => {
     const upstream = await startUpstream(() => {});
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, timeoutMs: 120 } } });
     const startedAt = performance.now();
-    const answer = await fetch(`${gateway.url}/proxy/api/`);
+    const response = await fetch(`${gateway.url}/proxy/api/`);
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(119);
-    expect(answer.status).toBe(504);
-    const body = (await answer.json()) as { code: string; message: string };
+    expect(response.status).toBe(504);
+    const body = (await response.json()) as { code: string; message: string };
     expect(body.code).toBe("UPSTREAM_TIMEOUT");
     expect(body.message).toMatch(/120 ms.*timeoutMs or NETWORK_TIMEOUT/);
     await eventually(() => upstream.sockets.size === 0, "the upstream's request to be dropped");
   });
 
-  test("covers all attempts and the back-off between them", async () => {
+  test("timeoutMs covers all attempts and the back-off between them", async () => {
     const upstream = await startUpstream((_, res) => setTimeout(() => res.writeHead(503).end(), 60));
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, timeoutMs: 200, retries: 10 } } });
     const startedAt = performance.now();
-    const answer = await fetch(`${gateway.url}/proxy/api/`);
-    expect([503, 504]).toContain(answer.status);
+    const response = await fetch(`${gateway.url}/proxy/api/`);
+    expect([503, 504]).toContain(response.status);
     expect(performance.now() - startedAt).toBeLessThan(400);
   });
 
-  test("ends every exchange, also where it falls into the pause before a retry", async () => {
-    const asked = new Set<string | undefined>();
-    // 503 just so early that the second attempt, which is never answered, fits in by less than a timer's precision.
+  test("timeoutMs ends an exchange that is in the pause before a retry", async () => {
+    const seen = new Set<string | undefined>();
+    // The 503 comes so late that the second attempt, which gets no response, starts less than a timer's precision before the deadline.
     const upstream = await startUpstream((req, res) => {
-      if (asked.has(req.url)) return;
-      asked.add(req.url);
+      if (seen.has(req.url)) return;
+      seen.add(req.url);
       setTimeout(() => res.writeHead(503, { "retry-after": "1" }).end(), 92 + Math.random() * 8);
     });
     const service = { baseUrl: upstream.url, timeoutMs: 1100, breaker: false as const };
     const gateway = await startGateway({ services: { api: service } });
-    const ask = async (_: unknown, i: number) => {
+    const sendRequest = async (_: unknown, i: number) => {
       await new Promise((resolve) => setTimeout(resolve, i));
       const bytes = `GET /proxy/api/${i} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
       return (await rawRequest(gateway.port, bytes, { withinMs: 3_000 })).status;
     };
-    const statuses = await Promise.all(Array.from({ length: 300 }, ask));
+    const statuses = await Promise.all(Array.from({ length: 300 }, sendRequest));
     expect(statuses.filter((status) => status !== 503 && status !== 504)).toEqual([]);
   });
 
-  test("holds the time to connect, TLS handshake included, to the millisecond rather than the second", async () => {
+  test("connectTimeoutMs limits the time to connect, with the TLS handshake, with a precision of milliseconds", async () => {
     const silent = await startRawUpstream(() => {});
     const service = { baseUrl: `https://127.0.0.1:${silent.port}`, connectTimeoutMs: 100, retries: 0 };
     const gateway = await startGateway({ services: { api: service } });
     const startedAt = performance.now();
-    const answer = await fetch(`${gateway.url}/proxy/api/`);
+    const response = await fetch(`${gateway.url}/proxy/api/`);
     expect(performance.now() - startedAt).toBeLessThan(400);
-    expect(answer.status).toBe(504);
-    expect(await answer.json()).toMatchObject({
+    expect(response.status).toBe(504);
+    expect(await response.json()).toMatchObject({
       code: "UPSTREAM_TIMEOUT",
       message: expect.stringMatching(/100 ms \(connect\); connectTimeoutMs/),
     });
     await eventually(() => silent.sockets.size === 0);
   });
 
-  test("cuts a body that falls silent", async () => {
+  test("idleTimeoutMs cuts a response body that falls silent", async () => {
     const upstream = await startUpstream((_, res) => res.write("some"));
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, idleTimeoutMs: 100 } } });
-    const answer = await rawRequest(gateway.port, "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    expect(answer.body).toBe("4\r\nsome\r\n");
-    expect(answer.end).not.toBe("open");
+    const response = await rawRequest(gateway.port, "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    expect(response.body).toBe("4\r\nsome\r\n");
+    expect(response.end).not.toBe("open");
   });
 
-  test("lets an upload pause for longer than timeoutMs, since that silence is the client's", async () => {
+  test("An upload may pause for longer than timeoutMs, because the client causes that silence", async () => {
     const upstream = await startUpstream(async (req, res) => {
       res.end(String((await bodyOf(req)).length));
     });
@@ -222,18 +226,18 @@ describe("a deadline", () => {
     expect(client.received).toMatch(/^HTTP\/1\.1 200 /);
   });
 
-  test("ends an upload that never goes on with 408, streamed or taken in hand", async () => {
+  test("An upload that never continues gets 408, streamed or buffered", async () => {
     const upstream = await startUpstream((req) => req.resume());
     const services = { api: { baseUrl: upstream.url, timeoutMs: 50, idleTimeoutMs: 120 } };
     const gateway = await startGateway({ services });
     for (const method of ["POST", "PUT"]) {
       const bytes = `${method} /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nab`;
-      const answer = await rawRequest(gateway.port, bytes, { until: "REQUEST_TIMEOUT" });
-      expect(answer.status).toBe(408);
+      const response = await rawRequest(gateway.port, bytes, { until: "REQUEST_TIMEOUT" });
+      expect(response.status).toBe(408);
     }
   });
 
-  test("ends an upload that the upstream no longer reads with 504", async () => {
+  test("An upload that the upstream no longer reads gets 504", async () => {
     const upstream = await startRawUpstream((socket) => socket.pause());
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, timeoutMs: 250 } } });
     const client = await openSocket(gateway.port);
@@ -250,17 +254,17 @@ describe("a deadline", () => {
 });
 
 describe("maxBodyBytes", () => {
-  test("refuses an announced body before anything is sent", async () => {
+  test("maxBodyBytes refuses a body with a larger announced length before anything is sent", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, maxBodyBytes: 10 } } });
-    const answer = await fetch(`${gateway.url}/proxy/api/`, { method: "POST", body: "x".repeat(11) });
-    expect(answer.status).toBe(413);
-    expect(await answer.json()).toMatchObject({ code: "PAYLOAD_TOO_LARGE" });
+    const response = await fetch(`${gateway.url}/proxy/api/`, { method: "POST", body: "x".repeat(11) });
+    expect(response.status).toBe(413);
+    expect(await response.json()).toMatchObject({ code: "PAYLOAD_TOO_LARGE" });
     expect(upstream.requests).toEqual([]);
     expect((await fetch(`${gateway.url}/proxy/api/`, { method: "POST", body: "x".repeat(10) })).status).toBe(200);
   });
 
-  test("stops a chunked body where it grows beyond, and the upstream never sees its end", async () => {
+  test("maxBodyBytes stops a chunked body that grows larger, and the upstream never receives its end", async () => {
     let ended = false;
     const upstream = await startUpstream((req) => {
       req.resume();
@@ -270,8 +274,8 @@ describe("maxBodyBytes", () => {
     });
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, maxBodyBytes: 10 } } });
     const head = "POST /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
-    const answer = await rawRequest(gateway.port, `${head}8\r\n12345678\r\n8\r\n12345678\r\n0\r\n\r\n`);
-    expect(answer.status).toBe(413);
+    const response = await rawRequest(gateway.port, `${head}8\r\n12345678\r\n8\r\n12345678\r\n0\r\n\r\n`);
+    expect(response.status).toBe(413);
     expect(ended).toBe(false);
   });
 });

@@ -1,4 +1,4 @@
-/** The SDKs of Anthropic and Discord, unchanged but for the base URL and the key, against stand-ins. */
+/** The SDKs of Anthropic and Discord, with only base URL and key changed, against substitutes for their APIs. */
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import Anthropic from "@anthropic-ai/sdk";
@@ -16,10 +16,16 @@ const json = (res: ServerResponse, status: number, body: unknown, headers: Recor
 describe("@anthropic-ai/sdk", () => {
   const UPSTREAM_KEY = "sk-ant-upstream-secret";
   const message = {
-    ...{ id: "msg_1", type: "message", role: "assistant", model: "m", stop_reason: "end_turn", stop_sequence: null },
-    ...{ content: [{ type: "text", text: "Hello" }], usage: { input_tokens: 1, output_tokens: 1 } },
+    id: "msg_1",
+    type: "message",
+    role: "assistant",
+    model: "m",
+    stop_reason: "end_turn",
+    stop_sequence: null,
+    content: [{ type: "text", text: "Hello" }],
+    usage: { input_tokens: 1, output_tokens: 1 },
   };
-  const ask = { model: "m", max_tokens: 10, messages: [{ role: "user" as const, content: "hi" }] };
+  const params = { model: "m", max_tokens: 10, messages: [{ role: "user" as const, content: "hi" }] };
 
   async function startAnthropic(handler: Handler) {
     const upstream = await startUpstream(handler);
@@ -36,10 +42,10 @@ describe("@anthropic-ai/sdk", () => {
     return { upstream, gateway, client };
   }
 
-  test("gets a message; its x-api-key is the gateway's on this side and the upstream's on the other", async () => {
+  test("Anthropic's SDK gets a message; its x-api-key holds the gateway's key, and the upstream receives its own", async () => {
     const { upstream, client } = await startAnthropic((_, res) => json(res, 200, message));
-    const answer = await client.messages.create(ask);
-    expect(answer.content).toEqual(message.content);
+    const response = await client.messages.create(params);
+    expect(response.content).toEqual(message.content);
     const [request] = upstream.requests as [IncomingMessage];
     expect(request.url).toBe("/v1/messages");
     expect(request.headers["anthropic-version"]).toMatch(/^\d{4}-\d\d-\d\d$/);
@@ -48,7 +54,7 @@ describe("@anthropic-ai/sdk", () => {
     expect(request.rawHeaders.join()).not.toContain(PROXY_KEY);
   });
 
-  test("reads a stream event by event, and its abort ends the upstream's request", async () => {
+  test("Anthropic's SDK reads a stream event by event, and its abort ends the upstream's request", async () => {
     const { upstream, client, gateway } = await startAnthropic((_, res) => {
       res.writeHead(200, { "content-type": "text/event-stream" });
       const send = (type: string, data: object) =>
@@ -57,7 +63,7 @@ describe("@anthropic-ai/sdk", () => {
       send("content_block_start", { index: 0, content_block: { type: "text", text: "" } });
       send("content_block_delta", { index: 0, delta: { type: "text_delta", text: "Hel" } });
     });
-    const stream = client.messages.stream(ask);
+    const stream = client.messages.stream(params);
     const ended = stream.done().catch((error: unknown) => error);
     const text = await new Promise<string>((resolve) => stream.once("text", (delta) => resolve(delta)));
     expect(text).toBe("Hel");
@@ -67,11 +73,11 @@ describe("@anthropic-ai/sdk", () => {
     await eventually(() => gateway.exchanges()[0]?.outcome === "client-left");
   });
 
-  test("retries what the upstream asks it to retry, and reads an error in the upstream's own form", async () => {
-    let asked = 0;
+  test("Anthropic's SDK retries as the upstream says, and reads an error in the upstream's own form", async () => {
+    let requestCount = 0;
     const { client } = await startAnthropic((_, res) => {
-      asked++;
-      if (asked === 1)
+      requestCount++;
+      if (requestCount === 1)
         json(
           res,
           529,
@@ -86,16 +92,16 @@ describe("@anthropic-ai/sdk", () => {
           { "request-id": "req_1" },
         );
     });
-    const error = await client.messages.create(ask).catch((thrown: unknown) => thrown);
+    const error = await client.messages.create(params).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(Anthropic.BadRequestError);
     expect(error).toMatchObject({ status: 400, requestID: "req_1", error: { error: { message: "no such model" } } });
-    expect(asked).toBe(2);
+    expect(requestCount).toBe(2);
   });
 
-  test("understands the gateway's own 401", async () => {
+  test("Anthropic's SDK reports the gateway's 401 as an authentication error", async () => {
     const { gateway } = await startAnthropic((_, res) => json(res, 200, message));
     const stranger = new Anthropic({ apiKey: "some-other-key-0123456789", baseURL: `${gateway.url}/proxy/anthropic` });
-    await expect(stranger.messages.create(ask)).rejects.toBeInstanceOf(Anthropic.AuthenticationError);
+    await expect(stranger.messages.create(params)).rejects.toBeInstanceOf(Anthropic.AuthenticationError);
   });
 });
 
@@ -118,7 +124,7 @@ describe("@discordjs/rest", () => {
     return { upstream, gateway, client };
   }
 
-  test("asks and posts as a bot: the gateway's key goes in as Bot, the real token out", async () => {
+  test("Discord's SDK reads and posts as a bot: it sends the gateway's key as Bot, and the upstream receives the real token", async () => {
     const bodies: unknown[] = [];
     const { upstream, client } = await startDiscord(async (req, res) => {
       if (req.method === "POST") bodies.push(JSON.parse(String(await bodyOf(req))));
@@ -132,7 +138,7 @@ describe("@discordjs/rest", () => {
     expect(bodies).toEqual([{ content: "hi" }]);
   });
 
-  test("uploads a file as multipart, byte for byte", async () => {
+  test("Discord's SDK uploads a file as multipart, byte for byte", async () => {
     const file = randomBytes(2_000_000);
     let received = Buffer.alloc(0) as Buffer;
     const { client } = await startDiscord(async (req, res) => {
@@ -146,13 +152,13 @@ describe("@discordjs/rest", () => {
     expect(received.includes(file)).toBe(true);
   });
 
-  test("sees the upstream's limits as they are where they are only observed: its own limiter waits out a 429 and goes on", async () => {
-    let asked = 0;
+  test("With quota.mode: observe Discord's SDK sees the upstream's limits unchanged, waits after a 429 and continues", async () => {
+    let requestCount = 0;
     const { client } = await startDiscord(
       (_, res) => {
-        asked++;
+        requestCount++;
         const limits = { "x-ratelimit-limit": "5", "x-ratelimit-bucket": "abc", "x-ratelimit-reset-after": "0.2" };
-        if (asked === 1)
+        if (requestCount === 1)
           json(
             res,
             429,
@@ -167,11 +173,11 @@ describe("@discordjs/rest", () => {
     const limited: unknown[] = [];
     rest.on("rateLimited", (info) => limited.push(info));
     expect(await rest.get("/users/@me")).toEqual({ id: "3" });
-    expect(asked).toBe(2);
+    expect(requestCount).toBe(2);
     expect(limited.length).toBeGreaterThan(0);
   });
 
-  test("reads an error in Discord's own form", async () => {
+  test("Discord's SDK reads an error in Discord's own form", async () => {
     const { client } = await startDiscord((_, res) => json(res, 404, { message: "Unknown Channel", code: 10003 }));
     const error = await client()
       .get("/channels/1")

@@ -1,6 +1,6 @@
 /**
- * The AWS SDK's S3 client, unchanged but for the endpoint, with `pathPolicy: raw`.
- * Its signature goes on as it is: made over the gateway's host and path, it satisfies a stand-in, not S3 itself. For that
+ * The AWS SDK's S3 client, with only its endpoint changed, and `pathPolicy: raw`.
+ * Its signature is forwarded unchanged. It covers the gateway's host and path, so a substitute accepts it but S3 would not. For that
  * the gateway would have to sign (a later step).
  */
 import { createHash, randomBytes } from "node:crypto";
@@ -21,7 +21,7 @@ import { bodyOf, startUpstream } from "../support/upstream.ts";
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 
-/** What S3 does of an object store, as far as these tests go: objects by raw path. */
+/** The part of S3 that these tests need: objects by raw path. */
 async function startStore() {
   const objects = new Map<string, Buffer>();
   const bodies: Buffer[] = [];
@@ -80,15 +80,18 @@ async function start(env: Record<string, string> = {}) {
 
 function createClient(endpoint: string): S3Client {
   const client = new S3Client({
-    ...{ endpoint, forcePathStyle: true, region: "eu-central-1", maxAttempts: 1 },
+    endpoint,
+    forcePathStyle: true,
+    region: "eu-central-1",
+    maxAttempts: 1,
     credentials: { accessKeyId: "AKIDEXAMPLE", secretAccessKey: "an-example-secret" },
   });
   onTestFinished(() => client.destroy());
   return client;
 }
 
-describe("the S3 client", () => {
-  test("puts 5 MB with Expect: 100-continue, and gets them back byte for byte", async () => {
+describe("S3 client", () => {
+  test("The S3 client puts 5 MB with Expect: 100-continue and gets them back byte for byte", async () => {
     const { upstream, client, bodies } = await start();
     const body = randomBytes(5_000_000);
     await client.send(new PutObjectCommand({ Bucket: "bucket", Key: "big.bin", Body: body }));
@@ -97,7 +100,7 @@ describe("the S3 client", () => {
     expect(put.headers.authorization).toMatch(/^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\//);
     expect(put.headers["content-length"]).toBe("5000000");
     expect(sha256(bodies[0] as Buffer)).toBe(sha256(body));
-    // It really asks: without the gateway in between the store is the one that hears it.
+    // The SDK really sends Expect: without the gateway the store receives it.
     const direct = createClient(upstream.url);
     await direct.send(new PutObjectCommand({ Bucket: "bucket", Key: "direct", Body: body }));
     expect(upstream.requests[1]?.headers.expect).toBe("100-continue");
@@ -105,7 +108,7 @@ describe("the S3 client", () => {
     expect(sha256(Buffer.from((await got.Body?.transformToByteArray()) as Uint8Array))).toBe(sha256(body));
   });
 
-  test("puts a stream in signed chunks with a checksum behind them, which arrive as they were sent", async () => {
+  test("The S3 client's signed chunks and the checksum after them arrive as they were sent", async () => {
     const { client, objects, upstream } = await start();
     const parts = Array.from({ length: 20 }, () => randomBytes(100_000));
     await client.send(
@@ -122,7 +125,7 @@ describe("the S3 client", () => {
     ["./x//y", "/bucket/./x//y"],
     ["100%/ü~(1)'*!", "/bucket/100%25/%C3%BC~%281%29%27%2A%21"],
     ["a%2Fb", "/bucket/a%252Fb"],
-  ])("stores under the key %s, whose path arrives as the SDK wrote it", async (key, path) => {
+  ])("The path of the object key %s arrives as the SDK wrote it", async (key, path) => {
     const { client, upstream, objects } = await start();
     await client.send(new PutObjectCommand({ Bucket: "bucket", Key: key, Body: "x" }));
     expect(upstream.requests[0]?.url?.split("?")[0]).toBe(path);
@@ -131,7 +134,7 @@ describe("the S3 client", () => {
     expect(objects.size).toBe(0);
   });
 
-  test("pages through a list, and reads a 404 of HEAD as what it is", async () => {
+  test("The S3 client pages through a list and reads the 404 of a HEAD", async () => {
     const { client } = await start();
     for (const Key of ["a", "b", "c"]) await client.send(new PutObjectCommand({ Bucket: "bucket", Key, Body: Key }));
     const keys: (string | undefined)[] = [];
@@ -147,7 +150,7 @@ describe("the S3 client", () => {
     );
   });
 
-  test("brings the gateway's key in a header of its own, since Authorization holds the signature", async () => {
+  test("The S3 client can send the gateway's key in x-api-key, because Authorization holds its signature", async () => {
     const { client, upstream } = await start({ PROXY_API_KEY: PROXY_KEY });
     await expect(client.send(new HeadObjectCommand({ Bucket: "b", Key: "k" }))).rejects.toMatchObject({
       $metadata: { httpStatusCode: 401 },

@@ -1,6 +1,6 @@
 /**
- * Everything at once: an upstream that misbehaves, clients that leave, services that are changed and removed. Whatever was taken in it is given back.
- * `STORM_SEED` and `STORM_SIZE` choose another storm.
+ * Everything at once: an upstream that misbehaves, clients that leave, services that are changed and removed. Every acquired resource is released.
+ * `STORM_SEED` and `STORM_SIZE` select another sequence.
  */
 import { readdirSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
@@ -13,10 +13,10 @@ const SEED = Number(process.env.STORM_SEED ?? 7);
 const SIZE = Number(process.env.STORM_SIZE ?? 400);
 const CONCURRENT = 40;
 
-/** Connections that are kept for the next request, on the way in and to the upstream. */
+/** Upper bound of the idle connections that remain, of clients and to the upstream. */
 const KEPT_DESCRIPTORS = 20;
 
-/** mulberry32: the same storm for the same seed, as far as sockets allow. */
+/** mulberry32: the same sequence for the same seed, as far as sockets allow. */
 function createChance(seed: number) {
   let state = seed;
   const next = () => {
@@ -38,8 +38,8 @@ const OK =
 const UPGRADED =
   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
 
-/** What it may send as its answer, and what then becomes of the connection. */
-const ANSWERS: readonly (readonly [bytes: string, then: "keep" | "end" | "reset" | "half"])[] = [
+/** The upstream's possible responses, and what it then does with the connection. */
+const RESPONSES: readonly (readonly [bytes: string, then: "keep" | "end" | "reset" | "half"])[] = [
   ...new Array(10).fill([OK, "keep"]),
   [OK, "end"],
   [OK, "reset"],
@@ -71,13 +71,13 @@ const ANSWERS: readonly (readonly [bytes: string, then: "keep" | "end" | "reset"
   ["", "reset"],
 ];
 
-/** Every request may get any answer, at once or late, before its body or behind it. While `isCalm` all is well. */
+/** Each request gets a random response, at once or late, before or after its body. While `isCalm`, all responses are valid. */
 async function startBadUpstream(chance: Chance) {
   const state = { isCalm: false };
   const sockets = new Set<Socket>();
   const posts = new Map<string, number>();
-  const answer = (socket: Socket) => {
-    const [bytes, then] = state.isCalm ? ([OK, "keep"] as const) : chance.of(ANSWERS);
+  const response = (socket: Socket) => {
+    const [bytes, then] = state.isCalm ? ([OK, "keep"] as const) : chance.of(RESPONSES);
     socket.write(Buffer.from(bytes, "latin1"));
     if (then === "end") socket.end();
     else if (then === "reset") setTimeout(() => socket.resetAndDestroy(), chance.upTo(5));
@@ -93,8 +93,8 @@ async function startBadUpstream(chance: Chance) {
       const text = chunk.toString("latin1");
       for (const [, id = ""] of text.matchAll(/^POST \S*\?id=(\d+) /gm)) posts.set(id, (posts.get(id) ?? 0) + 1);
       if (!/^(GET|HEAD|PUT|POST) /.test(text)) return;
-      if (state.isCalm) answer(socket);
-      else setTimeout(answer, chance.of([0, 0, 1, 5, 20]), socket);
+      if (state.isCalm) response(socket);
+      else setTimeout(response, chance.of([0, 0, 1, 5, 20]), socket);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -103,10 +103,10 @@ async function startBadUpstream(chance: Chance) {
     server.close();
   });
   const { port } = server.address() as { port: number };
-  return { ...{ state, sockets, posts }, url: `http://127.0.0.1:${port}` };
+  return { state, sockets, posts, url: `http://127.0.0.1:${port}` };
 }
 
-/** One client: asks in one of many ways, and leaves when it is answered or when it likes to. */
+/** One client: sends one of many requests, and leaves after the response or at a random time. */
 function oneClient(port: number, id: number, chance: Chance): Promise<void> {
   const service = chance.of(["a", "a", "b", "b/two"]);
   const method = chance.of(["GET", "GET", "HEAD", "PUT", "POST", "POST"]);
@@ -146,12 +146,21 @@ function oneClient(port: number, id: number, chance: Chance): Promise<void> {
 }
 
 const COMMON = {
-  ...{ ws: true, maxConnections: 3, maxPending: 8, maxConcurrent: 30, maxWebSockets: 4, retries: 2 },
-  ...{ timeoutMs: 60, connectTimeoutMs: 50, idleTimeoutMs: 80 },
+  ws: true,
+  maxConnections: 3,
+  maxPending: 8,
+  maxConcurrent: 30,
+  maxWebSockets: 4,
+  retries: 2,
+  timeoutMs: 60,
+  connectTimeoutMs: 50,
+  idleTimeoutMs: 80,
 };
 
 const definition = (url: string, chance: Chance) => ({
-  ...{ ...COMMON, baseUrl: url, versionedBaseUrls: { two: url.replace("127.0.0.1", "localhost") } },
+  ...COMMON,
+  baseUrl: url,
+  versionedBaseUrls: { two: url.replace("127.0.0.1", "localhost") },
   maxConnections: chance.of([1, 2, 3]),
   breaker: { minRequests: 4, failureRatio: chance.of([0.3, 0.6]), windowMs: 200, openMs: chance.of([5, 20]) },
   quota: { mode: chance.of(["off", "observe", "hold", "hold", "hold"] as const), maxWaitMs: 30 },
@@ -168,17 +177,17 @@ async function changeServices(gateway: TestGateway, url: string, chance: Chance,
   await manage(gateway, "PUT", "/services/a", definition(url, chance));
 }
 
-interface Told {
+interface Counts {
   readonly inFlight: { readonly current: number };
   readonly webSockets: { readonly current: number };
   readonly connections: { readonly busy: number; readonly pending: number };
 }
 
-/** Everything that is taken now, by its name: nothing, when all is over. */
-async function taken(gateway: TestGateway): Promise<Record<string, number>> {
+/** All resources that are acquired now, by name; empty when all exchanges are over. */
+async function acquired(gateway: TestGateway): Promise<Record<string, number>> {
   const { load, services } = (await (await fetch(`${gateway.url}/status`)).json()) as {
-    load: Pick<Told, "inFlight" | "webSockets">;
-    services: (Told & { key: string })[];
+    load: Pick<Counts, "inFlight" | "webSockets">;
+    services: (Counts & { key: string })[];
   };
   const { inFlight: all, webSockets: open } = load;
   const found: Record<string, number> = { "all in flight": all.current, "all WebSockets": open.current };
@@ -191,7 +200,7 @@ async function taken(gateway: TestGateway): Promise<Record<string, number>> {
   for (const [, name, count] of quotas.matchAll(/"(inFlight|waiting)":(-?\d+)/g)) {
     found[`quota, ${name}`] = (found[`quota, ${name}`] ?? 0) + Number(count);
   }
-  // Those of services that were removed or replaced, too.
+  // The metrics also count services that were removed or replaced.
   const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
   for (const [, name, count] of metrics.matchAll(/^byteproxy_(\w*in_flight\S*) (-?\d+)$/gm))
     found[name as string] = Number(count);
@@ -200,20 +209,24 @@ async function taken(gateway: TestGateway): Promise<Record<string, number>> {
 
 const descriptors = () => readdirSync("/proc/self/fd").length;
 
-test("after a storm every place, connection, pass and ticket was given back, no POST was sent twice, and all are served", async () => {
+test("After random faults and changes every slot, connection, pass and ticket is released, no POST was sent twice, and all services work", async () => {
   const chance = createChance(SEED);
   const upstream = await startBadUpstream(chance);
   const gateway = await startGateway({
     env: {
-      ...{ MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", SHUTDOWN_TIMEOUT: "100" },
-      ...{ MAX_IN_FLIGHT: "30", MAX_WEBSOCKETS: "6", SEND_TIMEOUT: "100" },
+      MANAGEMENT_API_KEY: MANAGEMENT_KEY,
+      EGRESS_ALLOW_PRIVATE: "true",
+      SHUTDOWN_TIMEOUT: "100",
+      MAX_IN_FLIGHT: "30",
+      MAX_WEBSOCKETS: "6",
+      SEND_TIMEOUT: "100",
     },
     services: { b: definition(upstream.url, chance) },
   });
   await manage(gateway, "PUT", "/services/a", definition(upstream.url, chance));
   const before = descriptors();
   let next = 0;
-  // What is served from then on must stand the rest of it.
+  // The services that exist from here on have to work until the end.
   const changes = changeServices(gateway, upstream.url, chance, () => next > SIZE / 2);
   const one = async () => {
     while (next < SIZE) await oneClient(gateway.port, next++, chance);
@@ -222,9 +235,9 @@ test("after a storm every place, connection, pass and ticket was given back, no 
   await changes;
 
   upstream.state.isCalm = true;
-  const isAllGivenBack = () =>
-    vi.waitFor(async () => expect(await taken(gateway)).toEqual({}), { timeout: 3_000, interval: 20 });
-  await isAllGivenBack();
+  const allReleased = () =>
+    vi.waitFor(async () => expect(await acquired(gateway)).toEqual({}), { timeout: 3_000, interval: 20 });
+  await allReleased();
   for (const path of ["a/", "b/", "b/two/"]) {
     const init = { headers: { connection: "close" } };
     await eventually(
@@ -232,14 +245,15 @@ test("after a storm every place, connection, pass and ticket was given back, no 
       `200 from ${path}`,
     );
   }
-  const kept = (i: number) => fetch(`${gateway.url}/proxy/${i % 2 ? "a" : "b"}/kept`).then((answer) => answer.text());
-  for (let round = 0; round < 15; round++) await Promise.all([0, 1, 2, 3].map(kept));
-  await isAllGivenBack();
+  const reuse = (i: number) =>
+    fetch(`${gateway.url}/proxy/${i % 2 ? "a" : "b"}/kept`).then((response) => response.text());
+  for (let round = 0; round < 15; round++) await Promise.all([0, 1, 2, 3].map(reuse));
+  await allReleased();
   expect([...upstream.posts.values()].filter((count) => count > 1)).toEqual([]);
-  await eventually(() => descriptors() <= before + KEPT_DESCRIPTORS, "descriptors to be given back");
+  await eventually(() => descriptors() <= before + KEPT_DESCRIPTORS, "descriptors to be closed");
   const lines = gateway.lines();
   expect(lines.filter(({ level }) => Number(level) >= 50)).toEqual([]);
   const outcomes = new Set(lines.map(({ outcome }) => outcome));
-  // It was a storm.
+  // The faults did occur.
   for (const each of ["relayed", "client-left", "failed:UPSTREAM_UNREACHABLE"]) expect(outcomes).toContain(each);
 });

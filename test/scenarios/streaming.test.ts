@@ -10,8 +10,8 @@ import { bodyOf, startRawUpstream, startUpstream } from "../support/upstream.ts"
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 
-describe("a body", () => {
-  test("of 5 MiB arrives byte for byte, both ways, with and without a length", async () => {
+describe("body", () => {
+  test("A body of 5 MiB arrives byte for byte in both directions, with and without a length", async () => {
     const body = randomBytes(5 * 1024 * 1024);
     const upstream = await startUpstream(async (req, res) => {
       const received = await bodyOf(req);
@@ -35,7 +35,7 @@ describe("a body", () => {
     expect(sha256(Buffer.from(await chunked.arrayBuffer()))).toBe(sha256(body));
   });
 
-  test("that is empty stays empty: POST with length 0, POST without any", async () => {
+  test("An empty body stays empty, for a POST with length 0 and for a POST without a length", async () => {
     const gateway = await startGateway();
     for (const length of ["Content-Length: 0\r\n", ""]) {
       const bytes = `POST /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\n${length}Connection: close\r\n\r\n`;
@@ -43,7 +43,7 @@ describe("a body", () => {
     }
   });
 
-  test("is held back when the reader is slow: the upstream is not drained into memory", async () => {
+  test("A slow client slows the upstream down: the gateway does not read the response into memory", async () => {
     let upstreamWritten = () => 0;
     const upstream = await startRawUpstream((socket) => {
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${256 * 1024 * 1024}\r\n\r\n`);
@@ -60,7 +60,7 @@ describe("a body", () => {
     client.pause();
     client.write("GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
     await eventually(() => upstreamWritten() > 0);
-    // It settles when every buffer on the way is full; those are the kernel's and some kilobytes of ours.
+    // The number of bytes becomes stable when all buffers are full: the kernel's, and some kilobytes of the gateway.
     let last = -1;
     await eventually(() => {
       const now = upstreamWritten();
@@ -71,7 +71,7 @@ describe("a body", () => {
     expect(last).toBeLessThan(48 * 1024 * 1024);
   });
 
-  test("is held back when the upstream is slow: the client is not drained into memory", async () => {
+  test("A slow upstream slows the client down: the gateway does not read the upload into memory", async () => {
     const upstream = await startRawUpstream((socket) => socket.pause());
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     const client = await openSocket(gateway.port);
@@ -98,7 +98,7 @@ test.each([
   ["gzip", gzipSync],
   ["br", brotliCompressSync],
   ["zstd", (text: string) => Buffer.from(`\x28\xb5\x2f\xfd${text}`, "latin1")],
-] as const)("an answer in %s is not touched", async (coding, pack) => {
+] as const)("A response encoded with %s is relayed unchanged", async (coding, pack) => {
   const packed = pack("hello ".repeat(1_000));
   const upstream = await startUpstream((_, res) => {
     res.writeHead(200, { "content-encoding": coding, "content-length": packed.length }).end(packed);
@@ -110,8 +110,8 @@ test.each([
   expect(Buffer.from(body, "latin1").equals(packed)).toBe(true);
 });
 
-describe("an event stream", () => {
-  test("shows its headers before the first event, and each event at once", async () => {
+describe("event stream", () => {
+  test("An event stream's headers arrive before the first event, and each event at once", async () => {
     let push: (event: string) => void = () => {};
     const upstream = await startUpstream((_, res) => {
       res.writeHead(200, { "content-type": "text/event-stream" });
@@ -130,7 +130,7 @@ describe("an event stream", () => {
     }
   });
 
-  test("may be silent for longer than any other body", async () => {
+  test("An event stream may be silent for longer than any other body", async () => {
     const upstream = await startUpstream((req, res) => {
       res.writeHead(200, { "content-type": req.url === "/events" ? "Text/Event-Stream; charset=utf-8" : "text/plain" });
       res.write("x");
@@ -144,7 +144,7 @@ describe("an event stream", () => {
       await eventually(() => client.received.includes("x\r\n"));
       return client;
     }
-    // A limit that was configured holds for both kinds; without one, only the event stream has none.
+    // A configured limit applies to both kinds; without one, only the event stream has no limit.
     await eventually(() => limited?.destroyed && plain?.destroyed, "the configured limit to cut");
     expect(free?.destroyed).toBe(false);
     expect(gateway.exchanges().map((line) => line.outcome)).toEqual([
@@ -154,7 +154,7 @@ describe("an event stream", () => {
   });
 });
 
-test("an event stream survives five silent minutes, which no other body does unless it is told to", async () => {
+test("An event stream survives five silent minutes; any other body does so only if it is configured", async () => {
   const upstream = await startUpstream((req, res) => {
     res.writeHead(200, { "content-type": req.url === "/events" ? "text/event-stream" : "text/plain" });
     res.write("x");
@@ -180,7 +180,7 @@ test("an event stream survives five silent minutes, which no other body does unl
 });
 
 describe("Expect: 100-continue", () => {
-  test("is answered by the gateway when the body is taken up, and does not reach the upstream", async () => {
+  test("The gateway sends 100 Continue when it starts to read the body, and Expect does not reach the upstream", async () => {
     const gateway = await startGateway();
     const socket = await openSocket(gateway.port);
     socket.write("PUT /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
@@ -190,42 +190,42 @@ describe("Expect: 100-continue", () => {
     expect(socket.received).not.toMatch(/"expect"/i);
   });
 
-  test("is not answered with 100 when the request is refused: the upload never starts", async () => {
+  test("A refused request gets no 100 Continue, so its upload never starts", async () => {
     const gateway = await startGateway({ env: { PROXY_API_KEY: "a-key-of-sixteen-or-more" } });
     const bytes = "PUT /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
-    const answer = await rawRequest(gateway.port, bytes);
-    expect(answer.status).toBe(401);
-    expect(answer.text).not.toContain("100 Continue");
+    const response = await rawRequest(gateway.port, bytes);
+    expect(response.status).toBe(401);
+    expect(response.text).not.toContain("100 Continue");
   });
 });
 
-describe("an HTTP/1.0 client", () => {
-  test("is never sent an interim answer, since it knows none", async () => {
+describe("HTTP/1.0 client", () => {
+  test("An HTTP/1.0 client never gets an interim response", async () => {
     const gateway = await startGateway();
     const head = "PUT /proxy/echo/ HTTP/1.0\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
-    const answer = await rawRequest(gateway.port, `${head}body`);
-    expect(answer.status).toBe(200);
-    expect(JSON.parse(answer.body)).toMatchObject({ body: { size: 4 } });
+    const response = await rawRequest(gateway.port, `${head}body`);
+    expect(response.status).toBe(200);
+    expect(JSON.parse(response.body)).toMatchObject({ body: { size: 4 } });
   });
 
-  test("gets a chunked answer without chunks, ended by the connection", async () => {
+  test("An HTTP/1.0 client gets a chunked response without chunks, framed by the connection's end", async () => {
     const upstream = await startUpstream((_, res) => {
       res.write("a");
       res.end("b");
     });
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-    const answer = await rawRequest(gateway.port, "GET /proxy/api/ HTTP/1.0\r\nHost: localhost\r\n\r\n");
-    expect(answer.body).toBe("ab");
-    expect(answer.head).not.toMatch(/transfer-encoding/i);
+    const response = await rawRequest(gateway.port, "GET /proxy/api/ HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    expect(response.body).toBe("ab");
+    expect(response.head).not.toMatch(/transfer-encoding/i);
   });
 });
 
-test("a connection is used again for the next request, on both sides", async () => {
+test("A connection is reused for the next request, on both sides", async () => {
   const upstream = await startUpstream();
   const ports = new Set<number | undefined>();
   const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
   const client = await openSocket(gateway.port);
-  // A POST takes a connection that was used again already, or has stood for a while.
+  // A POST uses only a connection that was reused before, or has been open for a while.
   for (const [i, method] of ["PUT", "PUT", "POST", "POST"].entries()) {
     client.write(`${method} /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi`);
     await eventually(() => (client.received.match(/HTTP\/1\.1 200/g) ?? []).length === i + 1);
@@ -234,9 +234,9 @@ test("a connection is used again for the next request, on both sides", async () 
   expect(ports.size).toBe(1);
 });
 
-test("a request with a body on GET and one with trailers arrive framed once", async () => {
+test("A GET with a body and a request with trailers arrive with a single framing", async () => {
   const gateway = await startGateway();
-  const answer = await new Promise<string>((resolve, reject) => {
+  const response = await new Promise<string>((resolve, reject) => {
     const req = request(`${gateway.url}/proxy/echo/`, {
       method: "GET",
       headers: { "transfer-encoding": "chunked", trailer: "x-a" },
@@ -246,6 +246,6 @@ test("a request with a body on GET and one with trailers arrive framed once", as
     req.addTrailers({ "x-a": "1" });
     req.end("body");
   });
-  expect(JSON.parse(answer)).toMatchObject({ body: { size: 4 } });
-  expect(answer).not.toContain("x-a");
+  expect(JSON.parse(response)).toMatchObject({ body: { size: 4 } });
+  expect(response).not.toContain("x-a");
 });

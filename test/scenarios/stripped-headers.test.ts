@@ -1,4 +1,4 @@
-/** What of a caller's headers reaches the upstream, over real sockets: H1 to H5, H7, H8, H13 and H15 of the list of attacks. */
+/** Which of a caller's headers reach the upstream, over real sockets. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
@@ -10,15 +10,15 @@ type Line = readonly [name: string, value: string];
 async function start(service: Record<string, unknown> = {}, env: Record<string, string> = {}) {
   const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url, ...service } } });
-  /** Sends the lines and returns those that arrived, less what every request to an upstream bears. */
+  /** Sends the lines and returns those that arrived, without the headers that every request to an upstream has. */
   async function send(lines: readonly Line[]): Promise<{ arrived: Line[]; text: string }> {
     const before = upstream.received.join("").length;
     const head = lines.map(([name, value]) => `${name}: ${value}\r\n`).join("");
-    const answer = await rawRequest(
+    const response = await rawRequest(
       gateway.port,
       `GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n${head}Connection: close\r\n\r\n`,
     );
-    expect(answer.status).toBe(200);
+    expect(response.status).toBe(200);
     const text = upstream.received.join("").slice(before);
     const arrived = text
       .split("\r\n")
@@ -29,7 +29,7 @@ async function start(service: Record<string, unknown> = {}, env: Record<string, 
   return { send, gateway };
 }
 
-/** In the case in which the gateway writes them: a caller's own are generated in another. */
+/** In the letter case of the gateway: the generated headers of callers have another. */
 const ALWAYS = ["host", "connection", "X-Request-Id", "traceparent", "Via", "TE"];
 
 const ENDS_HERE = [
@@ -37,7 +37,7 @@ const ENDS_HERE = [
   ...["te", "trailer", "http2-settings", "x-api-key", "forwarded", "x-real-ip", "origin", "referer", "via"],
   ...["x-request-id", "traceparent", "x-forwarded-for", "x-forwarded-anything"],
 ];
-/** Their twins only: sent as they are they would frame or route the request. */
+/** Sent only in their underscore spelling: the names themselves would frame or route the request. */
 const TWINS_ONLY = ["connection", "transfer-encoding", "upgrade", "host", "content-length", "expect"];
 const WITH_DASH = [...ENDS_HERE, ...TWINS_ONLY, "authorization", "cookie"];
 const ODD = ["__proto__", "constructor", "hasOwnProperty", "toString", "x!#$%&'*+.^`|~", "0", "q_a", "Q-A", "via2"];
@@ -76,7 +76,7 @@ const line: fc.Arbitrary<Line> = fc.oneof(
   fc.tuple(fc.oneof(fc.constantFrom(...ODD), fc.stringMatching(/^Q[a-zA-Z0-9-]{1,9}$/)), value),
 );
 
-/** Told once more, from the contract rather than from the code. */
+/** The same rule a second time, written from the documentation and not from the code. */
 function isKept([rawName, text]: Line, named: readonly string[]): boolean {
   const name = rawName.toLowerCase();
   const dashed = name.includes("_") ? name.replaceAll("_", "-").replace(/^-+|-+$/g, "") : name;
@@ -88,7 +88,7 @@ function isKept([rawName, text]: Line, named: readonly string[]): boolean {
   return !plain.includes(PROXY_KEY) && !packed.includes(PROXY_KEY);
 }
 
-test("whatever list of headers a caller sends, each that ends here ends here, and every other arrives with its case, value and order", async () => {
+test("For every list of headers, those that must not be forwarded are removed, and all others arrive with their case, value and order", async () => {
   const { send } = await start({ cookies: true }, { PROXY_API_KEY: PROXY_KEY });
   await fc.assert(
     fc.asyncProperty(
@@ -105,8 +105,8 @@ test("whatever list of headers a caller sends, each that ends here ends here, an
   );
 });
 
-describe("a caller's header", () => {
-  test("that Connection names is dropped in its underscore spelling too", async () => {
+describe("caller's header", () => {
+  test("A header that Connection names is removed in its underscore spelling too", async () => {
     const { send } = await start();
     const { arrived } = await send([
       ["X-Internal-User", "a"],
@@ -116,7 +116,7 @@ describe("a caller's header", () => {
     expect(arrived).toEqual([]);
   });
 
-  test("TE goes on as `trailers` and as nothing else", async () => {
+  test("TE is forwarded as `trailers` and as nothing else", async () => {
     const { send } = await start();
     for (const [te, expected] of [
       ["trailers", true],
@@ -128,7 +128,7 @@ describe("a caller's header", () => {
     }
   });
 
-  test("of many lines keeps each of them, and Authorization is one line where a credential is injected", async () => {
+  test("A header with several lines keeps all of them, and Authorization has one line if a credential is injected", async () => {
     const auth = { type: "bearer", tokenEnvVar: "TOKEN" };
     const { send } = await start({ auth }, { TOKEN: "the-real-one" });
     const many = Array.from({ length: 200 }, (_, i): Line => ["X-Many", `${i}`]);

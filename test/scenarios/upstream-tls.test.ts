@@ -1,4 +1,4 @@
-/** TLS towards upstreams: verified, explained when it fails, and trusted only where the service says so. */
+/** TLS towards upstreams: it is verified, failures are explained, and a private authority is trusted only if the service names it. */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { join } from "node:path";
@@ -10,23 +10,28 @@ import { startUpstream } from "../support/upstream.ts";
 const file = (name: string) => join(import.meta.dirname, "../support/tls", name);
 const caFile = file("ca.pem");
 
-async function ask(name: string, tls: ServiceInput["tls"], env: Record<string, string> = {}, host = "localhost") {
+async function sendRequest(
+  name: string,
+  tls: ServiceInput["tls"],
+  env: Record<string, string> = {},
+  host = "localhost",
+) {
   const server = createServer({ cert: readFileSync(file(`${name}.pem`)), key: readFileSync(file(`${name}-key.pem`)) });
   const upstream = await startUpstream((_, res) => res.end("ok"), server);
   const baseUrl = `https://${host}:${upstream.port}`;
   const gateway = await startGateway({ env, services: { api: { baseUrl, tls, retries: 0 } } });
-  const answer = await fetch(`${gateway.url}/proxy/api/`);
-  const text = await answer.text();
-  return { status: answer.status, text, requests: upstream.requests.length };
+  const response = await fetch(`${gateway.url}/proxy/api/`);
+  const text = await response.text();
+  return { status: response.status, text, requests: upstream.requests.length };
 }
 
-test("a certificate of an authority that the service names is accepted, by name and by address", async () => {
-  expect(await ask("localhost", { caFile })).toMatchObject({ status: 200, text: "ok" });
-  expect(await ask("localhost", { caFile }, {}, "127.0.0.1")).toMatchObject({ status: 200, text: "ok" });
+test("A certificate from an authority that the service names is accepted, by name and by address", async () => {
+  expect(await sendRequest("localhost", { caFile })).toMatchObject({ status: 200, text: "ok" });
+  expect(await sendRequest("localhost", { caFile }, {}, "127.0.0.1")).toMatchObject({ status: 200, text: "ok" });
 });
 
-test("a name to ask for and verify may be given", async () => {
-  expect(await ask("other", { caFile, servername: "other.test" })).toMatchObject({ status: 200 });
+test("tls.servername sets the name that is requested and verified", async () => {
+  expect(await sendRequest("other", { caFile, servername: "other.test" })).toMatchObject({ status: 200 });
 });
 
 test.each([
@@ -34,18 +39,21 @@ test.each([
   ["self-signed", undefined, /is self-signed/],
   ["other", { caFile }, /for another name/],
   ["expired", { caFile }, /expired, or this machine's clock is wrong/],
-] as const)("%s is 502 UPSTREAM_TLS_ERROR with the reason in words, and nothing is sent", async (name, tls, words) => {
-  const { status, text, requests } = await ask(name, tls);
-  expect(status).toBe(502);
-  expect(JSON.parse(text)).toMatchObject({ code: "UPSTREAM_TLS_ERROR", service: "api" });
-  expect((JSON.parse(text) as { message: string }).message).toMatch(words);
-  expect(requests).toBe(0);
-});
+] as const)(
+  "The invalid certificate '%s' is 502 UPSTREAM_TLS_ERROR with the reason in words, and nothing is sent",
+  async (name, tls, words) => {
+    const { status, text, requests } = await sendRequest(name, tls);
+    expect(status).toBe(502);
+    expect(JSON.parse(text)).toMatchObject({ code: "UPSTREAM_TLS_ERROR", service: "api" });
+    expect((JSON.parse(text) as { message: string }).message).toMatch(words);
+    expect(requests).toBe(0);
+  },
+);
 
-test("verification is off only where somebody turned it off", async () => {
-  expect(await ask("expired", { strict: false })).toMatchObject({ status: 200 });
-  expect(await ask("expired", undefined, { STRICT_TLS: "false" })).toMatchObject({ status: 200 });
-  expect(await ask("expired", { strict: true }, { STRICT_TLS: "false" })).toMatchObject({ status: 502 });
+test("Verification is off only if it was switched off", async () => {
+  expect(await sendRequest("expired", { strict: false })).toMatchObject({ status: 200 });
+  expect(await sendRequest("expired", undefined, { STRICT_TLS: "false" })).toMatchObject({ status: 200 });
+  expect(await sendRequest("expired", { strict: true }, { STRICT_TLS: "false" })).toMatchObject({ status: 502 });
 });
 
 test("https to a port that speaks http is a TLS error", async () => {

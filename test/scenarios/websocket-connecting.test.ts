@@ -1,4 +1,4 @@
-/** A WebSocket's connection to the upstream while it is being made. */
+/** A WebSocket's connection to the upstream while it is being opened. */
 import { expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
@@ -8,8 +8,8 @@ import { startRawUpstream } from "../support/upstream.ts";
 const HANDSHAKE =
   "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-test("ends at once when its client leaves, or at timeoutMs, so that maxWebSockets holds for it too", async () => {
-  // It never answers TLS.
+test("A WebSocket connection that is being opened ends at once when its client leaves, or at timeoutMs, and counts for maxWebSockets", async () => {
+  // This server never responds to the TLS handshake.
   const upstream = await startRawUpstream(() => {});
   const baseUrl = upstream.url.replace("http:", "https:");
   const api = {
@@ -21,10 +21,10 @@ test("ends at once when its client leaves, or at timeoutMs, so that maxWebSocket
     breaker: false,
   } as const;
   const gateway = await startGateway({ services: { api } });
-  for (let asked = 1; asked <= 5; asked++) {
+  for (let count = 1; count <= 5; count++) {
     const client = await openSocket(gateway.port);
     client.write(HANDSHAKE);
-    await eventually(() => upstream.received.length === asked && upstream.sockets.size === 1);
+    await eventually(() => upstream.received.length === count && upstream.sockets.size === 1);
     client.destroy();
     await eventually(() => upstream.sockets.size === 0);
   }

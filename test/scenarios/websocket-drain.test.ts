@@ -1,4 +1,4 @@
-/** The end of a gateway with WebSockets open: each is told 1001 between two frames, and none holds up the end. */
+/** The drain of a gateway with open WebSockets: each is closed with 1001 between two frames, and none delays the end. */
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { expect, test } from "vitest";
@@ -14,7 +14,7 @@ const HANDSHAKE =
 const ACCEPT = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const GOING_AWAY = "\x88\x02\x03\xe9";
 
-/** A client and an upstream's socket by hand, joined. */
+/** Opens a WebSocket by hand and returns the sockets of the client and of the upstream. */
 async function join() {
   let peer: Socket | undefined;
   const upstream = await startRawUpstream((socket, received) => {
@@ -29,7 +29,7 @@ async function join() {
   return { gateway, upstream, client, peer: peer as Socket };
 }
 
-test("a hundred clients get 1001, their upstreams too, and the end is quick and clean", async () => {
+test("On a drain a hundred clients and their upstreams get 1001, and the gateway ends quickly without a cut", async () => {
   const echo = await startWebSocketEcho();
   const gateway = await startGateway({ services: { api: { baseUrl: echo.url, ws: true } } });
   const codes: number[] = [];
@@ -45,7 +45,7 @@ test("a hundred clients get 1001, their upstreams too, and the end is quick and 
   expect(new Set([...codes, ...upstreamCodes])).toEqual(new Set([1001]));
 });
 
-test("what is open goes on for SHUTDOWN_DELAY, and a new one is still let in", async () => {
+test("For SHUTDOWN_DELAY open WebSockets continue and new ones are still admitted", async () => {
   const echo = await startWebSocketEcho();
   const gateway = await startGateway({ services: { api: { baseUrl: echo.url, ws: true } } });
   const early = new WebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/`);
@@ -60,7 +60,7 @@ test("what is open goes on for SHUTDOWN_DELAY, and a new one is still let in", a
   expect(await drained).toBe(0);
 });
 
-test("a frame that is under way is finished first, and what comes behind it is not sent", async () => {
+test("A frame in progress is completed before the close frame, and later frames are not sent", async () => {
   const { gateway, client, peer } = await join();
   peer.write(Buffer.from([0x82, 10, 1, 2, 3]));
   await eventually(() => client.received.length === 5);
@@ -72,13 +72,13 @@ test("a frame that is under way is finished first, and what comes behind it is n
   await eventually(() => client.received.length >= 12 + 4);
   expect(client.received.slice(0, 12)).toBe("\x82\x0a\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a");
   expect(client.received.slice(12)).toBe(GOING_AWAY);
-  // A client's frames are masked; its close is passed on, so that the upstream sees why.
+  // A client's frames are masked. Its close frame is forwarded, so that the upstream sees the reason.
   client.write(Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]));
   expect(await drained).toBe(0);
   expect(client.received.slice(12)).toBe(GOING_AWAY);
 });
 
-test("a client that does not answer is cut when the time is over, and counted", async () => {
+test("A client that does not respond to the close frame is cut when SHUTDOWN_TIMEOUT is over, and counts as a cut", async () => {
   const { gateway, client, upstream } = await join();
   const startedAt = performance.now();
   expect(await gateway.drain(0, 300)).toBe(1);
@@ -87,7 +87,7 @@ test("a client that does not answer is cut when the time is over, and counted", 
   await eventually(() => client.closed && upstream.sockets.size === 0);
 });
 
-test("clients that were told and say nothing are let go after two seconds, and count as no cut", async () => {
+test("Clients that are silent after the close frame are disconnected after two seconds and do not count as cuts", async () => {
   const { gateway, client, upstream } = await join();
   const startedAt = performance.now();
   expect(await gateway.drain(0, 20_000)).toBe(0);
@@ -96,10 +96,10 @@ test("clients that were told and say nothing are let go after two seconds, and c
   await eventually(() => client.closed && upstream.sockets.size === 0);
 });
 
-test("a client that was told and is still sending has the time that there is", async () => {
+test("A client that still sends after the close frame has until SHUTDOWN_TIMEOUT", async () => {
   const { gateway, client } = await join();
   const startedAt = performance.now();
-  // A frame that goes on and on: its end is what an answer could come behind.
+  // A frame without an end: the client could respond only after it.
   client.write("\x82\xff\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00", "latin1");
   const talk = setInterval(() => client.write("more"), 100);
   expect(await gateway.drain(0, 4_500)).toBe(1);
@@ -107,7 +107,7 @@ test("a client that was told and is still sending has the time that there is", a
   expect(performance.now() - startedAt).toBeGreaterThan(4_400);
 });
 
-test("a handshake that is under way when the time of grace is over gets its answer, and 1001 behind it", async () => {
+test("A handshake in progress at the end of SHUTDOWN_DELAY gets its response, followed by 1001", async () => {
   let accept = () => {};
   const upstream = await startRawUpstream((socket) => {
     accept = () => socket.write(ACCEPT);
@@ -124,7 +124,7 @@ test("a handshake that is under way when the time of grace is over gets its answ
   expect(await drained).toBe(0);
 });
 
-test("a client that comes again as soon as it is told is not let in, only to be told again", async () => {
+test("A client that reconnects at once after 1001 is not admitted again", async () => {
   const echo = await startWebSocketEcho();
   const gateway = await startGateway({ services: { api: { baseUrl: echo.url, ws: true } } });
   const outcomes: unknown[] = [];

@@ -1,4 +1,4 @@
-/** WebSocket when something goes wrong: W2 to W4, W6, S4 and S5, byte by byte. */
+/** Faults of WebSockets, compared byte by byte. */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer as createTlsServer } from "node:https";
@@ -30,43 +30,43 @@ async function start(onData: (socket: Socket, received: string) => void, service
   return { upstream, gateway };
 }
 
-describe("an upstream that refuses a WebSocket", () => {
-  test("has its status, headers and body relayed, and the client's connection ends", async () => {
+describe("upstream that refuses a WebSocket", () => {
+  test("An upstream's refusal is relayed with status, headers and body, and the client's connection ends", async () => {
     const { gateway } = await start(
       answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\nX-Why: no\r\nX-Proxy-Error: FORGED\r\n\r\nno way"),
     );
-    const answer = await rawRequest(gateway.port, handshake());
-    expect([answer.status, answer.body, answer.end]).toEqual([403, "no way", "fin"]);
-    expect(answer.head).toMatch(/^x-why: no\r$/im);
-    expect(answer.head).toMatch(/^connection: close\r?$/im);
-    expect(answer.head).toMatch(/^x-proxy-service: api\r$/im);
-    expect(answer.head).not.toContain("FORGED");
+    const response = await rawRequest(gateway.port, handshake());
+    expect([response.status, response.body, response.end]).toEqual([403, "no way", "fin"]);
+    expect(response.head).toMatch(/^x-why: no\r$/im);
+    expect(response.head).toMatch(/^connection: close\r?$/im);
+    expect(response.head).toMatch(/^x-proxy-service: api\r$/im);
+    expect(response.head).not.toContain("FORGED");
     await eventually(() => gateway.exchanges().some(({ outcome, status }) => outcome === "relayed" && status === 403));
   });
 
-  test("in chunks, with a redirect to itself, has the link lead to the gateway", async () => {
+  test("An upstream's chunked refusal with a redirect to itself leads to the gateway", async () => {
     const { upstream, gateway } = await start((socket) => {
       socket.write(
         `HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:${socket.localPort}/else\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`,
       );
     });
-    const answer = await rawRequest(gateway.port, handshake());
-    expect(answer.head).toContain("location: http://localhost/proxy/api/else");
-    expect(answer.body).toBe("3\r\nabc\r\n0\r\n\r\n");
+    const response = await rawRequest(gateway.port, handshake());
+    expect(response.head).toContain("location: http://localhost/proxy/api/else");
+    expect(response.body).toBe("3\r\nabc\r\n0\r\n\r\n");
     expect(upstream.received).toHaveLength(1);
   });
 
-  test("with a long body has all of it relayed, as fast as the client reads", async () => {
+  test("A refusal with a long body is relayed completely, as fast as the client reads", async () => {
     const body = "no. ".repeat(100_000);
     const { gateway } = await start(
       answering(`HTTP/1.1 403 Forbidden\r\nContent-Length: ${body.length}\r\n\r\n${body}`),
     );
-    const answer = await rawRequest(gateway.port, handshake());
-    expect([answer.status, answer.end]).toEqual([403, "fin"]);
-    expect(answer.body === body).toBe(true);
+    const response = await rawRequest(gateway.port, handshake());
+    expect([response.status, response.end]).toEqual([403, "fin"]);
+    expect(response.body === body).toBe(true);
   });
 
-  test("with a body that never ends is cut after a bound, whether the client reads or not", async () => {
+  test("A refusal with an endless body is cut at a bound, whether the client reads or not", async () => {
     const chunk = Buffer.alloc(65_536, 97);
     const { upstream, gateway } = await start(
       (socket) => {
@@ -92,34 +92,37 @@ describe("an upstream that refuses a WebSocket", () => {
     await eventually(() => upstream.sockets.size === 0);
   });
 
-  test.each(["end", "reset"] as const)("and %ss in the middle of it has its answer cut, not ended", async (how) => {
-    const { gateway } = await start((socket) => {
-      socket.write("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", () => {
-        if (how === "end") socket.end();
-        else setTimeout(() => socket.resetAndDestroy(), 20);
+  test.each(["end", "reset"] as const)(
+    "A refusal is cut for the client, not ended, if the upstream's connection closes during it (%s)",
+    async (how) => {
+      const { gateway } = await start((socket) => {
+        socket.write("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", () => {
+          if (how === "end") socket.end();
+          else setTimeout(() => socket.resetAndDestroy(), 20);
+        });
       });
-    });
-    const answer = await rawRequest(gateway.port, handshake());
-    expect(answer.end).not.toBe("open");
-    expect(answer.text).not.toContain("0\r\n\r\n");
-    await eventually(() => gateway.exchanges()[0]?.outcome === "failed:UPSTREAM_PROTOCOL_ERROR");
-  });
+      const response = await rawRequest(gateway.port, handshake());
+      expect(response.end).not.toBe("open");
+      expect(response.text).not.toContain("0\r\n\r\n");
+      await eventually(() => gateway.exchanges()[0]?.outcome === "failed:UPSTREAM_PROTOCOL_ERROR");
+    },
+  );
 
-  test("is not spoken to by what the client sends behind its handshake", async () => {
+  test("Bytes that the client sends after its handshake do not reach an upstream that refused it", async () => {
     const { upstream, gateway } = await start(answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"));
     const smuggled = "GET /proxy/api/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    const answer = await rawRequest(gateway.port, handshake() + smuggled);
-    expect([answer.status, answer.body, answer.end]).toEqual([403, "no", "fin"]);
+    const response = await rawRequest(gateway.port, handshake() + smuggled);
+    expect([response.status, response.body, response.end]).toEqual([403, "no", "fin"]);
     expect(upstream.received.join()).not.toContain("smuggled");
   });
 });
 
-describe("an upstream that fails a handshake", () => {
-  test("by saying nothing is 504 within timeoutMs", async () => {
+describe("upstream that fails a handshake", () => {
+  test("An upstream that sends no response to a handshake is 504 within timeoutMs", async () => {
     const { upstream, gateway } = await start(() => {}, { timeoutMs: 200 });
-    const answer = await rawRequest(gateway.port, handshake());
-    expect([answer.status, answer.end]).toEqual([504, "fin"]);
-    expect(JSON.parse(answer.body)).toMatchObject({
+    const response = await rawRequest(gateway.port, handshake());
+    expect([response.status, response.end]).toEqual([504, "fin"]);
+    expect(JSON.parse(response.body)).toMatchObject({
       code: "UPSTREAM_TIMEOUT",
       message: expect.stringContaining("timeoutMs or NETWORK_TIMEOUT"),
     });
@@ -127,34 +130,34 @@ describe("an upstream that fails a handshake", () => {
   });
 
   test.each([
-    ["closes", "", "end", "UPSTREAM_UNREACHABLE"],
-    ["resets", "HTTP/1.1 ", "reset", "UPSTREAM_UNREACHABLE"],
+    ["closes the connection", "", "end", "UPSTREAM_UNREACHABLE"],
+    ["resets the connection", "HTTP/1.1 ", "reset", "UPSTREAM_UNREACHABLE"],
     ["sends garbage", "220 smtp.example ESMTP\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
     [
-      "switches to something else",
+      "switches to another protocol",
       "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
       "keep",
       "UPSTREAM_PROTOCOL_ERROR",
     ],
-    ["switches without saying to what", "HTTP/1.1 101 X\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
+    ["switches without naming the protocol", "HTTP/1.1 101 X\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
     [
       "sends two lengths",
       "HTTP/1.1 403 X\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
       "keep",
       "UPSTREAM_PROTOCOL_ERROR",
     ],
-    ["sends an odd status", "HTTP/1.1 000 X\r\nContent-Length: 0\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
-  ] as const)("because it %s is 502", async (_, bytes, then, code) => {
+    ["sends an invalid status", "HTTP/1.1 000 X\r\nContent-Length: 0\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
+  ] as const)("An upstream that %s during the handshake is 502", async (_, bytes, then, code) => {
     const { upstream, gateway } = await start(answering(bytes, then));
-    const answer = await rawRequest(gateway.port, handshake());
-    expect([answer.status, answer.end]).toEqual([502, "fin"]);
-    expect(JSON.parse(answer.body)).toMatchObject({ code, service: "api" });
-    expect(answer.body).not.toContain(String(upstream.port));
+    const response = await rawRequest(gateway.port, handshake());
+    expect([response.status, response.end]).toEqual([502, "fin"]);
+    expect(JSON.parse(response.body)).toMatchObject({ code, service: "api" });
+    expect(response.body).not.toContain(String(upstream.port));
     await eventually(() => upstream.sockets.size === 0);
     expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
   });
 
-  test("because nobody listens, or because its certificate is not trusted, is 502 with the phase", async () => {
+  test("A handshake with a port without a listener, or with an untrusted certificate, is 502 with the phase", async () => {
     const pem = (name: string) => readFileSync(join(import.meta.dirname, "../support/tls", name));
     const tls = createTlsServer({ key: pem("self-signed-key.pem"), cert: pem("self-signed.pem") });
     const { port } = await startUpstream(undefined, tls as never);
@@ -164,26 +167,29 @@ describe("an upstream that fails a handshake", () => {
         tls: { baseUrl: `https://127.0.0.1:${port}/`, ws: true },
       },
     });
-    const ask = async (service: string) =>
+    const sendRequest = async (service: string) =>
       JSON.parse((await rawRequest(gateway.port, handshake().replace("/api/", `/${service}/`))).body);
-    expect(await ask("dead")).toMatchObject({
+    expect(await sendRequest("dead")).toMatchObject({
       code: "UPSTREAM_UNREACHABLE",
       message: expect.stringContaining("(connect)"),
     });
-    expect(await ask("tls")).toMatchObject({
+    expect(await sendRequest("tls")).toMatchObject({
       code: "UPSTREAM_TLS_ERROR",
       message: expect.stringContaining("self-signed"),
     });
   });
 });
 
-describe("a WebSocket over TLS", () => {
-  test("reaches an upstream whose authority is trusted by the service, with the service's own certificate and name", async () => {
+describe("WebSocket over TLS", () => {
+  test("A WebSocket over TLS uses the authority, the client certificate and the server name of its service", async () => {
     const path = (name: string) => join(import.meta.dirname, "../support/tls", name);
     const pem = (name: string) => readFileSync(path(name));
     const names: unknown[] = [];
     const tls = createTlsServer({
-      ...{ key: pem("localhost-key.pem"), cert: pem("localhost.pem"), ca: pem("ca.pem"), requestCert: true },
+      key: pem("localhost-key.pem"),
+      cert: pem("localhost.pem"),
+      ca: pem("ca.pem"),
+      requestCert: true,
       rejectUnauthorized: true,
     });
     tls.on("secureConnection", (socket) => names.push(socket.servername));
@@ -208,13 +214,13 @@ describe("a WebSocket over TLS", () => {
   });
 });
 
-describe("when one side", () => {
+describe("end of one side", () => {
   const accepting = (socket: Socket, received: string) => {
     if (received.endsWith("\r\n\r\n")) socket.write(ACCEPT);
   };
 
   test.each(["destroy", "resetAndDestroy", "end"] as const)(
-    "of the client's goes (%s), the upstream's is closed",
+    "When the client leaves (%s), the upstream's connection is closed",
     async (how) => {
       const { upstream, gateway } = await start(accepting);
       const client = await openSocket(gateway.port);
@@ -227,7 +233,7 @@ describe("when one side", () => {
   );
 
   test.each(["destroy", "resetAndDestroy", "end"] as const)(
-    "of the upstream's goes (%s), the client's is closed",
+    "When the upstream leaves (%s), the client's connection is closed",
     async (how) => {
       const { upstream, gateway } = await start(accepting);
       const client = await openSocket(gateway.port);
@@ -240,7 +246,7 @@ describe("when one side", () => {
   );
 
   test.each(["destroy", "resetAndDestroy", "end"] as const)(
-    "leaves during the handshake (%s), the upstream's is closed and nobody is blamed",
+    "When the client leaves during the handshake (%s), the upstream's connection is closed and no failure is counted",
     async (how) => {
       const { upstream, gateway } = await start(() => {});
       const client = await openSocket(gateway.port);
@@ -253,7 +259,7 @@ describe("when one side", () => {
     },
   );
 
-  test("closes behind a long message, the other has all of it, however slowly it reads", async () => {
+  test("When the upstream closes after a long message, a client that reads slowly receives all of it", async () => {
     const size = 4_000_000;
     const { gateway } = await start((socket, received) => {
       if (received.endsWith("\r\n\r\n")) socket.end(ACCEPT + "x".repeat(size));
@@ -271,20 +277,20 @@ describe("when one side", () => {
     expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(size);
   });
 
-  test("says nothing for idleTimeoutMs, both are closed; without one they are not", async () => {
+  test("When both sides are silent for idleTimeoutMs both are closed; without idleTimeoutMs they stay open", async () => {
     const { upstream, gateway } = await start(accepting, { idleTimeoutMs: 150 });
     const client = await openSocket(gateway.port);
     client.write(handshake());
     await eventually(() => client.received.includes("101"));
-    // A close frame with 1001, in between frames.
+    // A close frame with 1001, between two frames.
     await eventually(() => client.received.endsWith("\x88\x02\x03\xe9"));
     client.end();
     await eventually(() => upstream.sockets.size === 0 && client.closed);
   });
 });
 
-describe("the bytes of a handshake", () => {
-  test("sent early go to the upstream behind it, once it has accepted", async () => {
+describe("bytes of a handshake", () => {
+  test("Bytes that the client sends early reach the upstream after it has accepted the handshake", async () => {
     const { upstream, gateway } = await start((socket, received) => {
       if (received.endsWith("\r\n\r\n")) setTimeout(() => socket.write(ACCEPT), 50);
     });
@@ -295,7 +301,7 @@ describe("the bytes of a handshake", () => {
     await eventually(() => upstream.received[0]?.endsWith("\r\n\r\nearly bytes"));
   });
 
-  test("announced as none by Content-Length: 0, as Java's client does, are none", async () => {
+  test("A handshake with Content-Length: 0, as Java's client sends it, is accepted", async () => {
     const { upstream, gateway } = await start(answering(ACCEPT));
     const client = await openSocket(gateway.port);
     client.write(`${handshake("Content-Length: 0")}early bytes`);
@@ -308,44 +314,44 @@ describe("the bytes of a handshake", () => {
 
   test.each([
     ["Content-Length", handshake("Content-Length: 5"), 400],
-    ["Content-Length of zero, said in another way,", handshake("Content-Length: 00"), 400],
+    ["Content-Length: 00", handshake("Content-Length: 00"), 400],
     ["Content-Length and Transfer-Encoding", handshake("Content-Length: 0", "Transfer-Encoding: chunked"), 400],
     ["Transfer-Encoding", handshake("Transfer-Encoding: chunked"), 400],
-    ["a POST", handshake().replace("GET", "POST"), 400],
+    ["the method POST", handshake().replace("GET", "POST"), 400],
     ["two hosts", handshake("Host: other"), 400],
-    ["TRACE", handshake().replace("GET", "TRACE"), 405],
-  ])("with %s are refused, and nothing is sent", async (_, bytes, status) => {
+    ["the method TRACE", handshake().replace("GET", "TRACE"), 405],
+  ])("A handshake with %s is refused, and nothing is sent", async (_, bytes, status) => {
     const { upstream, gateway } = await start(() => {});
-    const answer = await rawRequest(gateway.port, `${bytes}hello`);
-    expect([answer.status, answer.end]).toEqual([status, "fin"]);
-    expect(JSON.parse(answer.body)).toMatchObject({ status });
+    const response = await rawRequest(gateway.port, `${bytes}hello`);
+    expect([response.status, response.end]).toEqual([status, "fin"]);
+    expect(JSON.parse(response.body)).toMatchObject({ status });
     expect(upstream.received).toEqual([]);
   });
 
   test.each([
     ["of HTTP/1.0", handshake().replace("HTTP/1.1", "HTTP/1.0")],
     ["without Connection: upgrade", handshake().replace("Connection: Upgrade", "Connection: close")],
-    ["for h2c", handshake().replace("Upgrade: websocket", "Upgrade: h2c")],
-    ["for websocket among others", handshake().replace("Upgrade: websocket", "Upgrade: websocket, h2c")],
-  ])("%s are no upgrade: the request is served without one", async (_, bytes) => {
+    ["with Upgrade: h2c", handshake().replace("Upgrade: websocket", "Upgrade: h2c")],
+    ["with several protocols in Upgrade", handshake().replace("Upgrade: websocket", "Upgrade: websocket, h2c")],
+  ])("A request %s is served without an upgrade", async (_, bytes) => {
     const { upstream, gateway } = await start(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
-    const answer = await rawRequest(gateway.port, bytes);
-    expect([answer.status, answer.body, answer.end]).toEqual([200, "ok", "fin"]);
+    const response = await rawRequest(gateway.port, bytes);
+    expect([response.status, response.body, response.end]).toEqual([200, "ok", "fin"]);
     expect(upstream.received[0]).not.toMatch(/^upgrade:/im);
   });
 
-  test("behind a request that is still to be answered end the connection, and reach nobody", async () => {
+  test("A handshake that follows an unfinished request ends the connection and does not reach the upstream", async () => {
     const { upstream, gateway } = await start(() => {});
     const get = "GET /proxy/api/slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    const answer = await rawRequest(gateway.port, get + handshake());
-    expect(answer.text).toBe("");
-    expect(answer.end).not.toBe("open");
+    const response = await rawRequest(gateway.port, get + handshake());
+    expect(response.text).toBe("");
+    expect(response.end).not.toBe("open");
     expect(upstream.received.join()).not.toMatch(/upgrade/i);
   });
 });
 
 describe("back-pressure", () => {
-  test("holds a sender whose reader stands still", async () => {
+  test("An upstream is slowed down when the client does not read", async () => {
     const echo = await startWebSocketEcho();
     let sent = 0;
     const chunk = Buffer.alloc(1024 * 1024, 7);
@@ -369,12 +375,12 @@ describe("back-pressure", () => {
       await new Promise((resolve) => setTimeout(resolve, 100));
       return isStill;
     });
-    // What fits into the kernel's buffers and two high-water marks, not what the sender has.
+    // The sender has sent what fits into the kernel's buffers and two high-water marks, not everything.
     expect(sent).toBeLessThan(32 * 1024 * 1024);
     client.destroy();
   });
 
-  test("holds a client whose upstream stands still", async () => {
+  test("A client is slowed down when the upstream does not read", async () => {
     const { gateway } = await start((socket) => {
       socket.write(ACCEPT);
       socket.pause();
@@ -391,13 +397,13 @@ describe("back-pressure", () => {
     };
     pump();
     let before = -1;
-    const taken = () => client.bytesWritten - client.writableLength;
+    const bytesSent = () => client.bytesWritten - client.writableLength;
     await eventually(async () => {
-      const isStill = taken() === before;
-      before = taken();
+      const isStill = bytesSent() === before;
+      before = bytesSent();
       await new Promise((resolve) => setTimeout(resolve, 50));
       return isStill;
     });
-    expect(taken()).toBeLessThan(limit / 2);
+    expect(bytesSent()).toBeLessThan(limit / 2);
   });
 });

@@ -1,4 +1,4 @@
-/** WebSockets that are too many, that fall silent, or whose other side takes nothing any more: W5. */
+/** Limits of WebSockets: their number, silence, and a side that no longer reads. */
 import type { Socket } from "node:net";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
@@ -35,12 +35,12 @@ async function start(
 
 async function explained(gateway: TestGateway, service: string): Promise<string> {
   const headers = { upgrade: "websocket", connection: "Upgrade" };
-  const answer = await fetch(`${gateway.url}/manage/explain`, {
+  const response = await fetch(`${gateway.url}/manage/explain`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ method: "GET", path: `/proxy/${service}/`, headers }),
   });
-  const { refusal } = (await answer.json()) as { refusal: { message: string } | null };
+  const { refusal } = (await response.json()) as { refusal: { message: string } | null };
   return refusal?.message ?? "forward";
 }
 
@@ -53,40 +53,43 @@ const numbers = async (gateway: TestGateway) => {
   return { all: load.webSockets, open: load.webSockets.current, api };
 };
 
-describe("beyond", () => {
+describe("number of WebSockets", () => {
   test.each([
     ["maxWebSockets", { maxWebSockets: 1 }, {}, "api", "webSocketsOfService"],
     ["MAX_WEBSOCKETS", {}, { MAX_WEBSOCKETS: "1" }, "other", "webSockets"],
-  ] as const)("%s a handshake is refused with 503, and nothing is sent; requests go on", async (...row) => {
-    const [setting, service, env, second, gauge] = row;
-    const { upstream, gateway, open } = await start(service, env);
-    expect(await explained(gateway, second)).toBe("forward");
-    const first = await open();
-    const { status, head, body, end } = await rawRequest(gateway.port, handshake(second));
-    expect([status, end]).toEqual([503, "fin"]);
-    expect(head).toMatch(/^retry-after: \d+$/im);
-    const words = gauge === "webSockets" ? "WebSockets are open; " : "WebSockets to api are open; its ";
-    const message = `1 ${words}${setting} is 1.`;
-    expect(JSON.parse(body)).toMatchObject({
-      code: "UNDER_PRESSURE",
-      message,
-      pressure: { gauge, value: 1, limit: 1 },
-    });
-    expect(await explained(gateway, second)).toBe(message);
-    expect(upstream.received).toHaveLength(1);
-    const plain = await openSocket(gateway.port);
-    plain.write(`GET /proxy/${second}/plain HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-    await eventually(() => upstream.received.some((text) => text.startsWith("GET /plain")));
-    const isTotal = gauge === "webSockets";
-    const api = { current: 1, limit: isTotal ? null : 1 };
-    expect(await numbers(gateway)).toEqual({ all: { current: 1, limit: isTotal ? 1 : null }, open: 1, api });
+  ] as const)(
+    "A handshake beyond %s is refused with 503 and nothing is sent; requests are still served",
+    async (...row) => {
+      const [setting, service, env, second, gauge] = row;
+      const { upstream, gateway, open } = await start(service, env);
+      expect(await explained(gateway, second)).toBe("forward");
+      const first = await open();
+      const { status, head, body, end } = await rawRequest(gateway.port, handshake(second));
+      expect([status, end]).toEqual([503, "fin"]);
+      expect(head).toMatch(/^retry-after: \d+$/im);
+      const words = gauge === "webSockets" ? "WebSockets are open; " : "WebSockets to api are open; its ";
+      const message = `1 ${words}${setting} is 1.`;
+      expect(JSON.parse(body)).toMatchObject({
+        code: "UNDER_PRESSURE",
+        message,
+        pressure: { gauge, value: 1, limit: 1 },
+      });
+      expect(await explained(gateway, second)).toBe(message);
+      expect(upstream.received).toHaveLength(1);
+      const plain = await openSocket(gateway.port);
+      plain.write(`GET /proxy/${second}/plain HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+      await eventually(() => upstream.received.some((text) => text.startsWith("GET /plain")));
+      const isTotal = gauge === "webSockets";
+      const api = { current: 1, limit: isTotal ? null : 1 };
+      expect(await numbers(gateway)).toEqual({ all: { current: 1, limit: isTotal ? 1 : null }, open: 1, api });
 
-    first.destroy();
-    await eventually(async () => (await explained(gateway, second)) === "forward");
-    await open(second);
-  });
+      first.destroy();
+      await eventually(async () => (await explained(gateway, second)) === "forward");
+      await open(second);
+    },
+  );
 
-  test("it, a handshake that is under way holds its place until it fails or its client leaves", async () => {
+  test("A handshake in progress holds its slot until it fails or its client leaves", async () => {
     const { upstream, gateway } = await start({ maxWebSockets: 1, timeoutMs: 300 }, {}, () => {});
     const leaving = await openSocket(gateway.port);
     leaving.write(handshake("api"));
@@ -99,8 +102,8 @@ describe("beyond", () => {
   });
 });
 
-describe("a WebSocket that is silent for idleTimeoutMs", () => {
-  test("ends within seconds, whether the farewell is answered or not, and also inside a frame", async () => {
+describe("WebSocket that is silent for idleTimeoutMs", () => {
+  test("A silent WebSocket ends within seconds, with or without a response to the close frame, and also inside a frame", async () => {
     const { upstream, gateway, open } = await start({ idleTimeoutMs: 100 }, {}, (socket, received) => {
       accepting(socket, received);
       // The first two bytes of a frame of ten.
@@ -128,7 +131,7 @@ describe("SEND_TIMEOUT", () => {
     write();
   };
 
-  test("ends a WebSocket whose client takes nothing of what the upstream sends, on both sides", async () => {
+  test("SEND_TIMEOUT ends a WebSocket on both sides if its client does not read", async () => {
     const { upstream, gateway, open } = await start({}, env, (socket, received) => {
       accepting(socket, received);
       if (received.endsWith("go")) pump(socket);
@@ -141,7 +144,7 @@ describe("SEND_TIMEOUT", () => {
     await eventually(() => gateway.exchanges()[0]?.status === 101);
   });
 
-  test("ends a WebSocket whose upstream takes nothing of what the client sends, on both sides", async () => {
+  test("SEND_TIMEOUT ends a WebSocket on both sides if its upstream does not read", async () => {
     const { gateway, open } = await start({}, env, (socket, received) => {
       accepting(socket, received);
       socket.pause();
@@ -152,7 +155,7 @@ describe("SEND_TIMEOUT", () => {
     await eventually(async () => (await numbers(gateway)).open === 0);
   });
 
-  test("leaves one alone that has nothing to take", async () => {
+  test("SEND_TIMEOUT does not end a WebSocket without data to send", async () => {
     const { gateway, open } = await start({}, { SEND_TIMEOUT: "30" });
     const client = await open();
     await new Promise((resolve) => setTimeout(resolve, 150));

@@ -1,4 +1,4 @@
-/** WebSocket through the gateway, as clients and servers that speak it well see it. */
+/** WebSockets through the gateway, with correct clients and servers. */
 
 import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
@@ -30,23 +30,23 @@ async function start(env: Record<string, string> = {}, service: Record<string, u
   return { echo, gateway, connect };
 }
 
-/** The status and JSON body of a refused handshake. */
+/** Returns the status and the JSON body of a refused handshake. */
 function refusalOf(socket: WebSocket): Promise<{ status: number; headers: IncomingMessage["headers"]; body: string }> {
   return new Promise((resolve, reject) => {
     socket.on("open", () => reject(new Error("it opened")));
     socket.on("error", () => {});
-    socket.on("unexpected-response", (_, answer) => {
+    socket.on("unexpected-response", (_, response) => {
       let body = "";
-      answer.on("data", (chunk) => {
+      response.on("data", (chunk) => {
         body += chunk;
       });
-      answer.on("end", () => resolve({ status: answer.statusCode as number, headers: answer.headers, body }));
+      response.on("end", () => resolve({ status: response.statusCode as number, headers: response.headers, body }));
     });
   });
 }
 
-describe("a WebSocket", () => {
-  test("carries text, binary and 1 MB both ways, compressed or not", async () => {
+describe("WebSocket", () => {
+  test("A WebSocket carries text, binary and 1 MB in both directions, with and without compression", async () => {
     const { connect } = await start();
     const socket = connect();
     await once(socket, "open");
@@ -61,7 +61,7 @@ describe("a WebSocket", () => {
     expect(((await once(socket, "close")) as [number])[0]).toBe(4001);
   });
 
-  test("reaches the joined path with the credential injected, and without a trace of the caller's key", async () => {
+  test("A handshake reaches the joined path with the injected credential and without the caller's key", async () => {
     const { echo, gateway, connect } = await start();
     const socket = connect(
       `/proxy/api/a%2Fb//c?x=%20&api_key=${PROXY_KEY}&y=[1]`,
@@ -100,7 +100,7 @@ describe("a WebSocket", () => {
     expect(gateway.logText()).not.toContain(PROXY_KEY);
   });
 
-  test("puts a credential into the query where the service wants it there", async () => {
+  test("A handshake carries the credential in the query if the service's auth says so", async () => {
     const { echo, connect } = await start(
       {},
       { auth: { type: "api-key", queryParam: "token", tokenEnvVar: "API_TOKEN" } },
@@ -110,7 +110,7 @@ describe("a WebSocket", () => {
     expect(echo.requests[0]?.url).toBe("/base/?a=1&token=the-upstream-token-0123");
   });
 
-  test("is answered with the gateway's headers, and with none that an upstream could forge", async () => {
+  test("The handshake's response has the gateway's headers, and none that an upstream could forge", async () => {
     const { echo, connect } = await start({}, { rateLimit: { maxRequests: 5, windowMs: 60_000 } });
     echo.server.on("headers", (headers) =>
       headers.push(
@@ -122,9 +122,9 @@ describe("a WebSocket", () => {
       ),
     );
     const socket = connect();
-    const [answer] = (await once(socket, "upgrade")) as [IncomingMessage];
-    expect(answer.statusCode).toBe(101);
-    expect(answer.headers).toMatchObject({
+    const [response] = (await once(socket, "upgrade")) as [IncomingMessage];
+    expect(response.statusCode).toBe(101);
+    expect(response.headers).toMatchObject({
       connection: "Upgrade",
       upgrade: "websocket",
       "x-own": "kept",
@@ -133,24 +133,24 @@ describe("a WebSocket", () => {
       ratelimit: expect.stringMatching(/r=4;/),
     });
     for (const name of ["x-proxy-error", "set-cookie", "alt-svc", "access-control-allow-origin"]) {
-      expect(answer.headers[name]).toBeUndefined();
+      expect(response.headers[name]).toBeUndefined();
     }
   });
 
-  test("takes headers named __proto__ and constructor for headers like others, both ways", async () => {
+  test("Headers named __proto__ and constructor pass like any other, in both directions", async () => {
     const { echo, connect } = await start();
     echo.server.on("headers", (headers) => headers.push("__proto__: x", "constructor: y"));
     const names = Object.fromEntries([["__proto__", "a"]]);
     const socket = connect("/proxy/api/chat", { ...names, constructor: "b", "x-api-key": PROXY_KEY });
-    const [answer] = (await once(socket, "upgrade")) as [IncomingMessage];
+    const [response] = (await once(socket, "upgrade")) as [IncomingMessage];
     const [request] = echo.requests as [IncomingMessage];
     expect(request.rawHeaders.join("\n")).toContain("__proto__\na\n");
     expect(request.headers.constructor).toBe("b");
-    // node:http itself loses the other one of an answer.
-    expect(answer.headers.constructor).toBe("y");
+    // node:http itself loses the other one in a response.
+    expect(response.headers.constructor).toBe("y");
   });
 
-  test("is one access line, with 101 and the bytes of both ways, when it is over", async () => {
+  test("A WebSocket is one access line when it ends, with 101 and the bytes of both directions", async () => {
     const { gateway, connect } = await start();
     const socket = connect();
     await once(socket, "open");
@@ -163,14 +163,14 @@ describe("a WebSocket", () => {
     socket.close();
     await once(socket, "close");
     const [line] = await eventually(() => gateway.exchanges().length > 0 && gateway.exchanges());
-    // Frame headers and the close frames count too: 6 + 10 + 6 masked, 2 + 10 + 2 not.
+    // Frame headers and close frames count too: 6 + 10 + 6 bytes masked, 2 + 10 + 2 not.
     expect(line).toMatchObject({ status: 101, outcome: "relayed", attempts: 1, bytesIn: 22, bytesOut: 14 });
     expect((await (await fetch(`${gateway.url}/status`)).json()) as object).toMatchObject({
       load: { webSockets: { current: 0 } },
     });
   });
 
-  test("goes to a versioned base", async () => {
+  test("A handshake can select a versioned base", async () => {
     const { echo, connect } = await start();
     const gateway = await startGateway({
       env: { PROXY_API_KEY: PROXY_KEY },
@@ -186,7 +186,7 @@ describe("a WebSocket", () => {
   });
 });
 
-describe("a handshake that is not admitted", () => {
+describe("handshake that is not admitted", () => {
   test.each([
     ["without a key", "/proxy/api/x", {}, {}, 401, "MISSING_CREDENTIALS"],
     ["with a wrong key", "/proxy/api/x", { "x-api-key": "wrong-key-0123456789" }, {}, 401, "INVALID_API_KEY"],
@@ -194,7 +194,7 @@ describe("a handshake that is not admitted", () => {
     ["for a service without ws", "/proxy/plain/x", { "x-api-key": PROXY_KEY }, {}, 426, "UPGRADE_NOT_ALLOWED"],
     ["on a path with dot segments", "/proxy/api/..%2fx", { "x-api-key": PROXY_KEY }, {}, 400, "INVALID_PATH"],
     [
-      "by a method that is not let through",
+      "with a method that is not allowed",
       "/proxy/api/x",
       { "x-api-key": PROXY_KEY },
       { methods: ["POST"] },
@@ -210,7 +210,7 @@ describe("a handshake that is not admitted", () => {
       "EXPECTATION_FAILED",
     ],
   ] as const)(
-    "%s gets a status and a JSON body, and nothing is sent",
+    "A handshake %s gets a status and a JSON body, and nothing is sent",
     async (_, path, headers, service, status, code) => {
       const { echo, gateway, connect } = await start({}, service);
       const refusal = await refusalOf(connect(path, headers as Record<string, string>));
@@ -224,7 +224,7 @@ describe("a handshake that is not admitted", () => {
     },
   );
 
-  test("by a key that may not read the service is refused, and nothing is sent", async () => {
+  test("A handshake with a key that may not read the service is refused, and nothing is sent", async () => {
     const { echo, gateway, connect } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
     const grant = { name: "plain only", permissions: ["plain:*", "api:write"] };
     const { key } = (await manage(gateway, "POST", "/keys", grant)).body;
@@ -234,7 +234,7 @@ describe("a handshake that is not admitted", () => {
     expect(echo.requests).toEqual([]);
   });
 
-  test("over the service's limit, over its places, and under pressure is refused in the same way", async () => {
+  test("A handshake over the rate limit, over maxConcurrent or under pressure is refused in the same way", async () => {
     const limited = await start({}, { rateLimit: { maxRequests: 1, windowMs: 60_000 } });
     await once(limited.connect(), "open");
     expect(await refusalOf(limited.connect())).toMatchObject({
@@ -255,12 +255,12 @@ describe("a handshake that is not admitted", () => {
     expect((await refusalOf(pressed.connect())).status).toBe(503);
   });
 
-  test("without a credential that is required is refused before it is sent", async () => {
+  test("A handshake without the required credential is refused before it is sent", async () => {
     const { connect } = await start({}, { auth: { type: "bearer", tokenEnvVar: "NOT_SET" } });
     expect(JSON.parse((await refusalOf(connect())).body)).toMatchObject({ code: "UPSTREAM_CREDENTIAL_MISSING" });
   });
 
-  test("from a web page on an open plane is refused, and from a listed one it is let in", async () => {
+  test("A handshake from a web page on an unprotected plane is refused, and admitted if its origin is listed", async () => {
     const { echo, gateway } = await start({ PROXY_API_KEY: "", CORS_ORIGINS: "https://app.example" });
     const from = (origin: string) => new WebSocket(`${gateway.url.replace("http", "ws")}/proxy/api/x`, { origin });
     expect(JSON.parse((await refusalOf(from("https://evil.example"))).body)).toMatchObject({
@@ -272,7 +272,7 @@ describe("a handshake that is not admitted", () => {
     listed.terminate();
   });
 
-  test("for the control plane is served as the plain request that it also is", async () => {
+  test("A handshake for the control plane is served as a plain request", async () => {
     const { connect } = await start();
     expect(await refusalOf(connect("/health"))).toMatchObject({ status: 200, headers: { connection: "close" } });
   });
