@@ -5,7 +5,7 @@
 import { describe, expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 const ask = "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
@@ -20,7 +20,9 @@ describe("a file name in Content-Disposition", () => {
       `Content-Length: 2\r\nContent-Disposition: ${disposition}`,
       `Content-Disposition: ${disposition}\r\nContent-Length: 2`,
     ]) {
-      const upstream = await startRawUpstream(answering(`HTTP/1.1 200 OK\r\n${headers}\r\nX-Name: ${name}\r\n\r\nok`));
+      const upstream = await startRawUpstream(
+        respondWith(`HTTP/1.1 200 OK\r\n${headers}\r\nX-Name: ${name}\r\n\r\nok`),
+      );
       const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
       const answer = await rawRequest(gateway.port, ask);
       expect([answer.status, answer.body]).toEqual([200, "ok"]);

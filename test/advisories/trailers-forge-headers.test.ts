@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 test("trailers bring in no header that the gateway removes, rewrites, or frames by", async () => {
   const forged = [
@@ -11,7 +11,7 @@ test("trailers bring in no header that the gateway removes, rewrites, or frames 
   ];
   const trailers = forged.map((name) => `${name}: forged\r\n`).join("");
   const upstream = await startRawUpstream(
-    answering(
+    respondWith(
       `HTTP/1.1 200 OK\r\nTrailer: ${forged.slice(0, 4).join(", ")}, X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n` +
         `2\r\nok\r\n0\r\n${trailers.replace(/(?:Content-Length|Transfer-Encoding): forged\r\n/g, "")}X-Sum: 7\r\n\r\n`,
     ),

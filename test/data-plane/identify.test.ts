@@ -18,11 +18,11 @@ describe("identify", () => {
     ["/proxy//a", ["", "/a", undefined]],
     ["/proxy/a%2fb/c", ["a%2fb", "/c", undefined]],
     ["/proxy/github//a//b", ["github", "//a//b", undefined]],
-  ])("%s is split on the raw text", (url, expected) => {
+  ])("%s is split on its raw text", (url, expected) => {
     expect(split(url)).toEqual(expected);
   });
 
-  test("key, path and query put together again are the url, byte for byte", () => {
+  test("Key, path and query joined again are the URL, byte for byte", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary-ascii" }), (rest) => {
         const [key, path, query] = split(`/proxy/${rest}`);
@@ -32,7 +32,7 @@ describe("identify", () => {
   });
 });
 
-describe("a path", () => {
+describe("path", () => {
   test.each([
     "/.",
     "/..",
@@ -61,7 +61,7 @@ describe("a path", () => {
     "/a%2",
     "/a%zz",
     "/a\u0001b",
-  ])("%j is refused", (path) => {
+  ])("The path %j is refused", (path) => {
     expect(findPathProblem(path, "strict")).toBeDefined();
   });
 
@@ -82,13 +82,16 @@ describe("a path", () => {
     "/%e2%82%ac",
     "/%ff",
     "/a.b/c..d",
-  ])("%j is forwarded", (path) => {
+  ])("The path %j is forwarded", (path) => {
     expect(findPathProblem(path, "strict")).toBeUndefined();
   });
 
-  test.each(["/a/../b", "/a/./b", "/a/b/%2e%2e/c", "/..a/.."])("%j is forwarded with pathPolicy raw", (path) => {
-    expect(findPathProblem(path, "raw")).toBeUndefined();
-  });
+  test.each(["/a/../b", "/a/./b", "/a/b/%2e%2e/c", "/..a/.."])(
+    "The path %j is forwarded with pathPolicy raw",
+    (path) => {
+      expect(findPathProblem(path, "raw")).toBeUndefined();
+    },
+  );
 
   test.each([
     "/..",
@@ -100,11 +103,11 @@ describe("a path", () => {
     "/a//../../b",
     "/..;/b",
     "/a\\..\\..\\b",
-  ])("%j climbs out of the base path and is refused even with pathPolicy raw", (path) => {
+  ])("The path %j leaves the base path and is refused even with pathPolicy raw", (path) => {
     expect(findPathProblem(path, "raw")).toBeDefined();
   });
 
-  test("that passes never resolves to anything outside the base, in any number of decodings that a server may do once", () => {
+  test("A path that is forwarded never resolves outside the base, for every decoding that a server may apply once", () => {
     const piece = fc.constantFrom("/", ".", "..", "%2e", "%2f", "%5c", "\\", ";", "a", "%61", "//", "%3b");
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {

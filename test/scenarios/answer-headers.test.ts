@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 async function start(headersOf: (origin: string) => Record<string, string | string[]>, service = {}, env = {}) {
   const upstream = await startUpstream((req, res) => {
@@ -111,7 +111,7 @@ describe("headers of the gateway", () => {
 
 test("Hop-by-hop headers and the headers that the upstream's Connection names are not relayed", async () => {
   const upstream = await startRawUpstream(
-    answering(
+    respondWith(
       "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Internal\r\nX-Internal: secret\r\nKeep-Alive: timeout=9\r\n" +
         "Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Kept: yes\r\nContent-Length: 2\r\n\r\nok",
     ),

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 const piece = fc.constantFrom(
   ...[
@@ -48,7 +48,7 @@ function expectedPath(sent: string): string {
 }
 
 test("Every request target is either refused in the gateway's error form or reaches the upstream below the service's base, as it was sent", async () => {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const gateway = await startGateway({ services: { api: { baseUrl: `${upstream.url}/base` } } });
   let seen = 0;
   await fc.assert(

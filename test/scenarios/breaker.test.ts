@@ -10,7 +10,7 @@ import { eventually } from "../support/eventually.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 /** Longer than any test here takes, so that no trial starts by itself. */
@@ -191,7 +191,7 @@ describe("outcome of an attempt", () => {
   const failure = { failures: 1, requests: 1 };
   const success = { failures: 0, requests: 1 };
   const nothing = { failures: 0, requests: 0 };
-  const empty = (status: number) => answering(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
+  const empty = (status: number) => respondWith(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
   const CASES: readonly Case[] = [
     { what: "A 500", upstream: empty(500), counts: failure },
     {
@@ -200,8 +200,8 @@ describe("outcome of an attempt", () => {
       service: { retries: 1 },
       counts: { failures: 2, requests: 2 },
     },
-    { what: "A connection that ends before the response", upstream: answering("", "end"), counts: failure },
-    { what: "A response that is not HTTP", upstream: answering("nonsense\r\n\r\n", "end"), counts: failure },
+    { what: "A connection that ends before the response", upstream: respondWith("", "end"), counts: failure },
+    { what: "A response that is not HTTP", upstream: respondWith("nonsense\r\n\r\n", "end"), counts: failure },
     { what: "No response in time", service: { timeoutMs: 40 }, counts: failure },
     { what: "A failed TLS handshake", upstream: (socket) => socket.destroy(), isTls: true, counts: failure },
     { what: "No TLS handshake in time", isTls: true, service: { connectTimeoutMs: 40 }, counts: failure },
@@ -210,12 +210,12 @@ describe("outcome of an attempt", () => {
     { what: "A 429", upstream: empty(429), counts: success },
     {
       what: "A cut inside the body",
-      upstream: answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"),
+      upstream: respondWith("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"),
       counts: success,
     },
     {
       what: "Silence inside the body",
-      upstream: answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"),
+      upstream: respondWith("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"),
       service: { idleTimeoutMs: 40 },
       counts: success,
     },

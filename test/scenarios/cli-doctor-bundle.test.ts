@@ -6,7 +6,7 @@ import { version } from "../../src/version.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { freePort } from "../support/free-port.ts";
 import { runCommand, startProcess } from "../support/process.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 const doctor = (env: Record<string, string>, ...words: string[]) => runCommand(env, ["doctor", ...words]);
 
@@ -76,7 +76,7 @@ const PLANTED_ENV = {
 describe("bundle", () => {
   test("A bundle of a running gateway holds version, diagnostics, configuration and errors, and no secret in any encoding", async () => {
     const upstream = await startUpstream((_, res) => res.writeHead(401).end());
-    const garbage = await startRawUpstream(answering("SSH-2.0\r\n\r\n"));
+    const garbage = await startRawUpstream(respondWith("SSH-2.0\r\n\r\n"));
     const files = plantedFiles(upstream.url, garbage.url);
     const gateway = startProcess({ ...PLANTED_ENV, EGRESS_ALLOW_PRIVATE: "true" }, [], files);
     const url = `http://127.0.0.1:${await gateway.port()}`;

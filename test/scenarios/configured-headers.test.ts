@@ -2,10 +2,10 @@
 import { expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 async function ask(service: Record<string, unknown>, headers: string, env: Record<string, string> = {}) {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url, ...service } } });
   await rawRequest(gateway.port, `GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n${headers}Connection: close\r\n\r\n`);
   const lines = (upstream.received[0] ?? "").split("\r\n");

@@ -12,7 +12,7 @@ import { openFileStores } from "../../src/stores/open-stores.ts";
 import { eventually } from "../support/eventually.ts";
 import { type GatewaySetup, MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
 const SECRET = "the-upstream-secret-0123456789";
@@ -151,7 +151,7 @@ describe("an upstream", () => {
   });
 
   test("An upstream that does not speak HTTP is reported", async () => {
-    const upstream = await startRawUpstream(answering("SSH-2.0-OpenSSH\r\n", "end"));
+    const upstream = await startRawUpstream(respondWith("SSH-2.0-OpenSSH\r\n", "end"));
     expect(await findOf("reach:api", { baseUrl: upstream.url })).toMatchObject({
       status: "fail",
       evidence: { phase: "http", code: "UPSTREAM_PROTOCOL_ERROR" },
@@ -160,7 +160,7 @@ describe("an upstream", () => {
 
   test("An upstream that switches protocols without a request for it is reported at once, and other checks still work", async () => {
     const upstream = await startRawUpstream(
-      answering("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+      respondWith("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
     );
     const gateway = await start({ services: { api: { baseUrl: upstream.url } } });
     const { checks, summary } = await diagnose(gateway);

@@ -8,9 +8,9 @@ import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { createDial, type EgressPolicy, forbiddenUrl } from "../../src/data-plane/forward/egress.ts";
 import { startGateway } from "../support/gateway.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
-const OK = answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+const OK = respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 
 async function expectRefused(url: string, words: RegExp): Promise<void> {
   const response = await fetch(url);

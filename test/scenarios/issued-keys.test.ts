@@ -13,7 +13,7 @@ import { load, tempFolder } from "../config/temp-folder.ts";
 import { type GatewaySetup, MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
@@ -46,7 +46,7 @@ async function ask(gateway: Pick<TestGateway, "url">, key: string, path = "/prox
 
 describe("an issued key", () => {
   test("is shown once, opens what it is for, and no byte of it travels on or is written down", async () => {
-    const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
     const folder = tempFolder();
     const gateway = await startGateway({
       env: KEYS,

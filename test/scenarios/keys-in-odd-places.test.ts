@@ -3,13 +3,13 @@ import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 /** Every separator that a key may hold, so that no splitting on the way loses it. */
 const KEY = 'a/b+c=d,e;f"g%41h:i-0123456789==';
 
 async function start(service: Record<string, unknown> = {}) {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const env = { PROXY_API_KEY: KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
   const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url, ...service } } });
   const ask = (headers: string, target = "/proxy/api/") =>

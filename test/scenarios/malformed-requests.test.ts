@@ -2,14 +2,14 @@
 import { describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 const post = (headers: string, body = "") =>
   `POST /proxy/api/x HTTP/1.1\r\nHost: localhost\r\n${headers.replaceAll("\n", "\r\n")}\r\n\r\n${body}`;
 const get = (target: string, headers = "Host: localhost") => `GET ${target} HTTP/1.1\r\n${headers}\r\n\r\n`;
 
 async function start() {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
   return { upstream, gateway };
 }

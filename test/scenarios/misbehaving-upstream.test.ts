@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 type End = "keep" | "end" | "reset";
 
@@ -13,7 +13,7 @@ async function sendRequest(
   then: End = "keep",
   request = "GET /proxy/api/x HTTP/1.1\r\nHost: localhost",
 ) {
-  const upstream = await startRawUpstream(answering(bytes, then));
+  const upstream = await startRawUpstream(respondWith(bytes, then));
   const services = { api: { baseUrl: upstream.url, timeoutMs: 300, retries: 0 } };
   const gateway = await startGateway({ services });
   const response = await rawRequest(gateway.port, `${request}\r\nConnection: close\r\n\r\n`);

@@ -2,10 +2,10 @@
 import { describe, expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 async function start(env: Record<string, string> = {}) {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url } } });
   const ask = (headers: string, path = "/proxy/api/") =>
     rawRequest(gateway.port, `GET ${path} HTTP/1.1\r\n${headers}\r\nConnection: close\r\n\r\n`);

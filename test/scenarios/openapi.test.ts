@@ -24,7 +24,7 @@ import {
 } from "../support/contract.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
@@ -54,7 +54,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
     undefined,
     createServer({ cert: readFileSync(pem("localhost")), key: readFileSync(pem("localhost-key")) }),
   );
-  const garbled = await startRawUpstream(answering("nonsense\r\n\r\n", "end"));
+  const garbled = await startRawUpstream(respondWith("nonsense\r\n\r\n", "end"));
   const echo = await startWebSocketEcho();
   const gateway = await startGateway({
     ...setup,

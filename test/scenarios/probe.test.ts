@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 const pem = (name: string) => join(import.meta.dirname, "../support/tls", name);
 const SECRET = "the-upstream-secret-0123456789";
@@ -146,8 +146,8 @@ describe("a probe", () => {
 
   test.each([
     ["says nothing", () => {}, "UPSTREAM_TIMEOUT", /no answer within 500 ms/],
-    ["hangs up", answering("", "end"), "UPSTREAM_UNREACHABLE", /closed the connection/],
-    ["talks nonsense", answering("nonsense\r\n\r\n"), "UPSTREAM_PROTOCOL_ERROR", /not well-formed/],
+    ["hangs up", respondWith("", "end"), "UPSTREAM_UNREACHABLE", /closed the connection/],
+    ["talks nonsense", respondWith("nonsense\r\n\r\n"), "UPSTREAM_PROTOCOL_ERROR", /not well-formed/],
   ])("of one that %s fails in http", async (_, behave, code, words) => {
     const upstream = await startRawUpstream(behave);
     const body = await probe({ baseUrl: upstream.url });

@@ -5,10 +5,10 @@ import { describe, expect, test } from "vitest";
 import { findPathProblem } from "../../src/data-plane/identify.ts";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 async function start() {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const api = {
     baseUrl: `${upstream.url}/bucket`,
     versionedBaseUrls: { v9: `${upstream.url}/bucket/v9/` },

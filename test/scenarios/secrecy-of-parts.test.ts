@@ -6,7 +6,7 @@ import { startLines } from "../../src/start/describe-start.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 /** Letters beyond hexadecimal: no id of a request or a trace may look like a part of one by chance. */
 const random = () => [...randomBytes(24)].map((byte) => String.fromCharCode(0x67 + (byte % 20))).join("");
@@ -40,8 +40,8 @@ function expectNoPart(text: string, where: string): void {
 
 async function startAll() {
   const good = await startUpstream();
-  const cut = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"));
-  const garbage = await startRawUpstream(answering("garbage\r\n\r\n"));
+  const cut = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"));
+  const garbage = await startRawUpstream(respondWith("garbage\r\n\r\n"));
   const bearer = { type: "bearer", tokenEnvVar: "BEARER" } as const;
   const fast = { retries: 0, timeoutMs: 80 };
   const services = {

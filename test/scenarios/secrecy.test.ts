@@ -4,7 +4,7 @@ import { loadConfig } from "../../src/config/load-config.ts";
 import { startLines } from "../../src/start/describe-start.ts";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 const SECRETS = {
   PROXY_API_KEY: "PLANTED-proxy-key-77f1c2",
@@ -33,8 +33,8 @@ function expectNoSecret(text: string, where: string): void {
 
 test("no line, no answer of the gateway's own and no start-up text ever holds a secret, at trace level, whatever happens", async () => {
   const good = await startUpstream();
-  const cut = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"));
-  const garbage = await startRawUpstream(answering("SSH-2.0\r\n\r\n"));
+  const cut = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"));
+  const garbage = await startRawUpstream(respondWith("SSH-2.0\r\n\r\n"));
   const silent = await startRawUpstream(() => {});
   const auth = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
   const common = { auth, retries: 0, timeoutMs: 100 };

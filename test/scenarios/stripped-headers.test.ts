@@ -3,12 +3,12 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 type Line = readonly [name: string, value: string];
 
 async function start(service: Record<string, unknown> = {}, env: Record<string, string> = {}) {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url, ...service } } });
   /** Sends the lines and returns those that arrived, without the headers that every request to an upstream has. */
   async function send(lines: readonly Line[]): Promise<{ arrived: Line[]; text: string }> {

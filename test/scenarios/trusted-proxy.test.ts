@@ -2,10 +2,10 @@
 import { describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 async function start(trusted = "127.0.0.1", location = "") {
-  const upstream = await startRawUpstream(answering(`HTTP/1.1 200 OK\r\n${location}Content-Length: 2\r\n\r\nok`));
+  const upstream = await startRawUpstream(respondWith(`HTTP/1.1 200 OK\r\n${location}Content-Length: 2\r\n\r\nok`));
   const rateLimit = { maxRequests: 1, windowMs: 60_000, per: "ip" as const };
   const gateway = await startGateway({
     env: { PROXY_API_KEY: PROXY_KEY, TRUST_PROXY: trusted },

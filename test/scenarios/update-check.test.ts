@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { createUpdateCheck, isNewer } from "../../src/update-check.ts";
 import { version } from "../../src/version.ts";
 import { startGateway } from "../support/gateway.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 async function check(env: Record<string, string>) {
   const gateway = await startGateway({ env });
@@ -104,7 +104,7 @@ test.each([
 
 test("A response that switches protocols is given up at once", async () => {
   const upstream = await startRawUpstream(
-    answering("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+    respondWith("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
   );
   const { body } = await check({ UPDATE_CHECK_URL: upstream.url });
   expect(body).toMatchObject({ ...unknown, reason: expect.stringContaining("switched protocols") });

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 async function start(service: Record<string, unknown> = {}, env: Record<string, string> = {}, basePath = "") {
-  const upstream = await startRawUpstream(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
   const versionedBaseUrls = { v9: `${upstream.url}/api/v9/` };
   const services = { api: { baseUrl: `${upstream.url}${basePath}`, versionedBaseUrls, ...service } };
   const gateway = await startGateway({ env, services });

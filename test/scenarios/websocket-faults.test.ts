@@ -9,7 +9,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
-import { answering, startRawUpstream, startUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 const HANDSHAKE = [
@@ -33,7 +33,7 @@ async function start(onData: (socket: Socket, received: string) => void, service
 describe("upstream that refuses a WebSocket", () => {
   test("An upstream's refusal is relayed with status, headers and body, and the client's connection ends", async () => {
     const { gateway } = await start(
-      answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\nX-Why: no\r\nX-Proxy-Error: FORGED\r\n\r\nno way"),
+      respondWith("HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\nX-Why: no\r\nX-Proxy-Error: FORGED\r\n\r\nno way"),
     );
     const response = await rawRequest(gateway.port, handshake());
     expect([response.status, response.body, response.end]).toEqual([403, "no way", "fin"]);
@@ -59,7 +59,7 @@ describe("upstream that refuses a WebSocket", () => {
   test("A refusal with a long body is relayed completely, as fast as the client reads", async () => {
     const body = "no. ".repeat(100_000);
     const { gateway } = await start(
-      answering(`HTTP/1.1 403 Forbidden\r\nContent-Length: ${body.length}\r\n\r\n${body}`),
+      respondWith(`HTTP/1.1 403 Forbidden\r\nContent-Length: ${body.length}\r\n\r\n${body}`),
     );
     const response = await rawRequest(gateway.port, handshake());
     expect([response.status, response.end]).toEqual([403, "fin"]);
@@ -109,7 +109,7 @@ describe("upstream that refuses a WebSocket", () => {
   );
 
   test("Bytes that the client sends after its handshake do not reach an upstream that refused it", async () => {
-    const { upstream, gateway } = await start(answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"));
+    const { upstream, gateway } = await start(respondWith("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno"));
     const smuggled = "GET /proxy/api/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
     const response = await rawRequest(gateway.port, handshake() + smuggled);
     expect([response.status, response.body, response.end]).toEqual([403, "no", "fin"]);
@@ -148,7 +148,7 @@ describe("upstream that fails a handshake", () => {
     ],
     ["sends an invalid status", "HTTP/1.1 000 X\r\nContent-Length: 0\r\n\r\n", "keep", "UPSTREAM_PROTOCOL_ERROR"],
   ] as const)("An upstream that %s during the handshake is 502", async (_, bytes, then, code) => {
-    const { upstream, gateway } = await start(answering(bytes, then));
+    const { upstream, gateway } = await start(respondWith(bytes, then));
     const response = await rawRequest(gateway.port, handshake());
     expect([response.status, response.end]).toEqual([502, "fin"]);
     expect(JSON.parse(response.body)).toMatchObject({ code, service: "api" });
@@ -302,7 +302,7 @@ describe("bytes of a handshake", () => {
   });
 
   test("A handshake with Content-Length: 0, as Java's client sends it, is accepted", async () => {
-    const { upstream, gateway } = await start(answering(ACCEPT));
+    const { upstream, gateway } = await start(respondWith(ACCEPT));
     const client = await openSocket(gateway.port);
     client.write(`${handshake("Content-Length: 0")}early bytes`);
     await eventually(
@@ -334,7 +334,7 @@ describe("bytes of a handshake", () => {
     ["with Upgrade: h2c", handshake().replace("Upgrade: websocket", "Upgrade: h2c")],
     ["with several protocols in Upgrade", handshake().replace("Upgrade: websocket", "Upgrade: websocket, h2c")],
   ])("A request %s is served without an upgrade", async (_, bytes) => {
-    const { upstream, gateway } = await start(answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    const { upstream, gateway } = await start(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
     const response = await rawRequest(gateway.port, bytes);
     expect([response.status, response.body, response.end]).toEqual([200, "ok", "fin"]);
     expect(upstream.received[0]).not.toMatch(/^upgrade:/im);

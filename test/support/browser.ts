@@ -1,4 +1,4 @@
-/** A real browser for tests: Debian's chromium, without a window. */
+/** A real browser for tests: Debian's chromium, headless. */
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -15,23 +15,23 @@ function findChromium(): string | undefined {
 
 const executablePath = findChromium();
 
-/** For `describe.skipIf`; says so loudly. */
+/** For `describe.skipIf`. A warning reports a missing browser. */
 export const hasBrowser = executablePath !== undefined;
-if (!hasBrowser) console.warn("SKIPPED: the tests in a browser; install Debian's package chromium to run them");
+if (!hasBrowser) console.warn("SKIPPED: the browser tests. Install Debian's package chromium to run them.");
 
-/** Without the calls home that a browser makes by itself: nothing leaves this machine. */
+/** Opens a browser that makes no requests of its own: nothing leaves this machine. */
 export function openBrowser(): Promise<Browser> {
   return chromium.launch({
     executablePath: executablePath as string,
     args: [
       ...["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
-      // Every name but loopback resolves to nothing.
+      // Only loopback names resolve.
       "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     ],
   });
 }
 
-/** A page of an origin of its own. */
+/** Serves a page from a new origin and returns that origin. */
 export async function startPage(html = "<!doctype html><title>a page</title>"): Promise<string> {
   const server = createServer((_, res) => res.setHeader("content-type", "text/html").end(html));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -1,6 +1,6 @@
 /**
- * The gateway as it is built, for tests that start processes: from the sources each of them would compile it anew.
- * Made before the first test, in a folder of its own beside the packages, and only where the sources are newer.
+ * Builds the gateway for tests that start processes, so that each process need not compile the sources.
+ * The build runs before the first test, into a folder under node_modules, and only if the sources are newer.
  */
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
@@ -12,17 +12,17 @@ const stamp = join(folder, "built");
 
 export const builtMain = join(folder, "dist/main.js");
 
-/** vitest's global setup. */
+/** The global setup of vitest. */
 export function setup(): void {
   const sources = ["src", "package.json", "tsconfig.json", "tsconfig.build.json"].map((name) => join(root, name));
   if (modifiedAt(stamp) >= Math.max(...sources.map(newest))) return;
   mkdirSync(folder, { recursive: true });
-  const begunAt = new Date();
+  const startedAt = new Date();
   const tsc = join(root, "node_modules/.bin/tsc");
   execFileSync(tsc, ["-p", join(root, "tsconfig.build.json"), "--outDir", join(folder, "dist")], { stdio: "inherit" });
-  // It says what version it is.
+  // The gateway reads its version from package.json.
   copyFileSync(join(root, "package.json"), join(folder, "package.json"));
-  writeFileSync(stamp, begunAt.toISOString());
+  writeFileSync(stamp, startedAt.toISOString());
 }
 
 function newest(path: string): number {

@@ -1,4 +1,4 @@
-/** Waits for a condition instead of for a time. */
+/** Waits until a condition is true; tests never sleep for a fixed time. */
 export async function eventually<T>(
   read: () => T | undefined | false | null | Promise<T | undefined | false | null>,
   what = "the condition",
@@ -8,7 +8,7 @@ export async function eventually<T>(
   for (;;) {
     const value = await read();
     if (value !== undefined && value !== false && value !== null) return value as T;
-    if (performance.now() > deadline) throw new Error(`${what} did not come true within ${withinMs} ms`);
+    if (performance.now() > deadline) throw new Error(`${what} was not true within ${withinMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -1,4 +1,4 @@
-/** A gateway of its own for a test, on a free port, with its log lines at hand. */
+/** A gateway for one test, on a free port, with access to its log lines. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,15 +14,15 @@ export const MANAGEMENT_KEY = "management-key-0123456789abcdef";
 export interface TestGateway {
   readonly url: string;
   readonly port: number;
-  /** Of the second listener, where there is one. */
+  /** URL of the second listener, if there is one. */
   readonly managementUrl: string | undefined;
-  /** Where its env files and its services file, `services.json`, are. */
+  /** Folder of its env files and of its services file, `services.json`. */
   readonly directory: string;
   reload: Gateway["reload"];
   refreshTokens: Gateway["refreshTokens"];
-  /** Log lines so far, flushed. */
+  /** Returns all log lines so far, after a flush. */
   lines(): Record<string, unknown>[];
-  /** The access lines among them. */
+  /** Returns only the access lines. */
   exchanges(): Record<string, unknown>[];
   logText(): string;
   drain(delayMs: number, timeoutMs: number): Promise<number>;
@@ -30,14 +30,14 @@ export interface TestGateway {
 }
 
 export interface GatewaySetup {
-  /** Variables; HOST, PORT and quick shutdown are preset. */
+  /** Variables in addition to HOST, PORT, CONFIG_FILE and LOG_FORMAT, which are set. */
   readonly env?: Record<string, string>;
-  /** Where changes are kept; in memory when left out. */
+  /** Stores for changes; in memory if left out. */
   readonly stores?: GatewayStores;
   readonly services?: Record<string, Partial<ServiceInput>>;
 }
 
-/** Starts a gateway and closes it when the test is over. */
+/** Starts a gateway, and closes it at the end of the test. */
 export async function startGateway({ env = {}, services = {}, stores }: GatewaySetup = {}): Promise<TestGateway> {
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-test-"));
   const file = join(directory, "services.json");

@@ -1,4 +1,4 @@
-/** Upstreams for tests: one that speaks HTTP, and one that sends whatever bytes it is told to. */
+/** Upstreams for tests: one that speaks HTTP, and one that sends raw bytes. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import { onTestFinished } from "vitest";
@@ -6,9 +6,9 @@ import { onTestFinished } from "vitest";
 export interface TestUpstream {
   readonly url: string;
   readonly port: number;
-  /** Requests that reached it, newest last. */
+  /** Requests that it received, newest last. */
   readonly requests: IncomingMessage[];
-  /** Sockets open now. */
+  /** Sockets that are open now. */
   readonly sockets: Set<Socket>;
 }
 
@@ -41,7 +41,7 @@ export interface RawUpstream {
   readonly sockets: Set<Socket>;
 }
 
-/** @param onData called for each chunk with everything that this connection has sent so far. */
+/** @param onData called for each chunk, with all bytes that this connection has sent so far. */
 export async function startRawUpstream(onData: (socket: Socket, received: string) => void): Promise<RawUpstream> {
   const received: string[] = [];
   const server = createTcpServer((socket) => {
@@ -57,8 +57,8 @@ export async function startRawUpstream(onData: (socket: Socket, received: string
   return { url: `http://127.0.0.1:${port}`, port, received, sockets };
 }
 
-/** Answers every request head with these bytes; `then` is what happens to the socket afterwards. */
-export function answering(bytes: string, then: "keep" | "end" | "reset" = "keep") {
+/** Responds to every request head with these bytes; `then` says what happens to the socket afterwards. */
+export function respondWith(bytes: string, then: "keep" | "end" | "reset" = "keep") {
   return (socket: Socket, received: string) => {
     if (!received.endsWith("\r\n\r\n")) return;
     socket.write(Buffer.from(bytes, "latin1"), () => {
@@ -87,7 +87,7 @@ async function listen(server: Server | ReturnType<typeof createTcpServer>): Prom
   return (server.address() as AddressInfo).port;
 }
 
-/** A body read whole. */
+/** Reads a whole body. */
 export async function bodyOf(req: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of req) chunks.push(chunk as Buffer);

@@ -6,12 +6,12 @@ import { WebSocketServer } from "ws";
 
 export interface WebSocketEcho {
   readonly url: string;
-  /** Handshakes that reached it, newest last. */
+  /** Handshakes that it received, newest last. */
   readonly requests: IncomingMessage[];
   readonly server: WebSocketServer;
 }
 
-/** A server that sends back what it gets. */
+/** Starts a server that returns each message to its sender. */
 export async function startWebSocketEcho(): Promise<WebSocketEcho> {
   const http = createServer((_, res) => res.end("no WebSocket"));
   const server = new WebSocketServer({ server: http, maxPayload: 1 << 30 });

@@ -1,17 +1,17 @@
-/** Alarms are handed from one exchange to the next without being set anew, and nobody is told late, or for somebody else. */
+/** An alarm is reused by the next exchange without a new timer; no owner is called late, or for another owner's deadline. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Alarms } from "../../../src/data-plane/forward/alarms.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-/** Remembers when it was told. */
+/** Records when its alarm fired. */
 function createOwner() {
-  const told: number[] = [];
-  return { told, onAlarm: () => void told.push(performance.now()) };
+  const firedAt: number[] = [];
+  return { firedAt, onAlarm: () => void firedAt.push(performance.now()) };
 }
 
-test("an alarm that was left set goes off for whoever has it then, and for nobody before", async () => {
+test("An alarm that was released while set fires for its next owner, and not for the previous one", async () => {
   const alarms = new Alarms();
   const [first, second] = [createOwner(), createOwner()];
   const start = performance.now();
@@ -23,10 +23,10 @@ test("an alarm that was left set goes off for whoever has it then, and for nobod
   again.setFor(performance.now() + 100, performance.now());
   expect([again === alarm, vi.getTimerCount()]).toEqual([true, 1]);
   await vi.advanceTimersByTimeAsync(50);
-  expect([first.told, second.told]).toEqual([[], [start + 100]]);
+  expect([first.firedAt, second.firedAt]).toEqual([[], [start + 100]]);
 });
 
-test("an alarm that is needed sooner is set for then", async () => {
+test("An alarm can be set to an earlier time", async () => {
   const alarms = new Alarms();
   const owner = createOwner();
   const start = performance.now();
@@ -34,10 +34,10 @@ test("an alarm that is needed sooner is set for then", async () => {
   alarm.setFor(start + 1_000, start);
   alarm.setFor(start + 10, start);
   await vi.advanceTimersByTimeAsync(10);
-  expect([owner.told, vi.getTimerCount()]).toEqual([[start + 10], 0]);
+  expect([owner.firedAt, vi.getTimerCount()]).toEqual([[start + 10], 0]);
 });
 
-test("an alarm that goes off while nobody has it tells nobody, and can be used again", async () => {
+test("An alarm that fires without an owner calls no owner, and can be reused", async () => {
   const alarms = new Alarms();
   const [first, second] = [createOwner(), createOwner()];
   const alarm = alarms.take(first);
@@ -47,10 +47,10 @@ test("an alarm that goes off while nobody has it tells nobody, and can be used a
   const now = performance.now();
   alarms.take(second).setFor(now + 10, now);
   await vi.advanceTimersByTimeAsync(10);
-  expect([first.told, second.told]).toEqual([[], [now + 10]]);
+  expect([first.firedAt, second.firedAt]).toEqual([[], [now + 10]]);
 });
 
-test("of alarms that nobody uses a bounded number stays set", () => {
+test("A bounded number of unused alarms stays set", () => {
   const alarms = new Alarms();
   const taken = Array.from({ length: 5_000 }, () => alarms.take(createOwner()));
   for (const alarm of taken) alarm.setFor(performance.now() + 30_000, performance.now());

@@ -5,8 +5,8 @@ import type { BreakerState } from "../../../src/registry/breaker-state.ts";
 
 const SETTINGS: BreakerSettings = { failureRatio: 0.5, minRequests: 4, windowMs: 1_000, openMs: 2_500 };
 
-/** How long the one attempt keeps its place. */
-const PLACE_MS = 30_000;
+/** How long a trial holds its slot. */
+const TRIAL_SLOT_MS = 30_000;
 
 function make(settings: Partial<BreakerSettings> = {}) {
   const clock = { now: 5 };
@@ -17,20 +17,20 @@ function make(settings: Partial<BreakerSettings> = {}) {
     (state) => changes.push(state),
   );
   const attempt = (outcome: "succeeded" | "failed" | "abandoned", times = 1) => {
-    for (let i = 0; i < times; i++) breaker[outcome](breaker.enter(PLACE_MS));
+    for (let i = 0; i < times; i++) breaker[outcome](breaker.enter(TRIAL_SLOT_MS));
   };
   return { breaker, clock, changes, attempt, states: () => changes.map(({ state }) => state) };
 }
 
-/** Open since the clock stood at 5. */
+/** Returns a breaker that opened at time 5. */
 function makeOpen() {
   const made = make();
   made.attempt("failed", 4);
   return made;
 }
 
-describe("a closed breaker", () => {
-  test("opens at the failure with which the ratio and the least number are reached, and not before", () => {
+describe("closed breaker", () => {
+  test("A breaker opens at the failure that reaches both the ratio and the minimum of requests, and not before", () => {
     const { breaker, attempt, changes } = make();
     attempt("failed", 3);
     expect(breaker.admits).toBe(true);
@@ -46,14 +46,17 @@ describe("a closed breaker", () => {
     [1, 1, 10, false],
     [0.1, 89, 10, true],
     [0.1, 91, 10, false],
-  ])("with a ratio of %f, after %i successes and %i failures, is open: %s", (failureRatio, good, bad, isOpen) => {
-    const { breaker, attempt } = make({ failureRatio, minRequests: 10 });
-    attempt("succeeded", good);
-    attempt("failed", bad);
-    expect(!breaker.admits).toBe(isOpen);
-  });
+  ])(
+    "With a ratio of %f, after %i successes and %i failures, the breaker is open: %s",
+    (failureRatio, good, bad, isOpen) => {
+      const { breaker, attempt } = make({ failureRatio, minRequests: 10 });
+      attempt("succeeded", good);
+      attempt("failed", bad);
+      expect(!breaker.admits).toBe(isOpen);
+    },
+  );
 
-  test("forgets what is older than its window, also after a long silence", () => {
+  test("A breaker forgets attempts that are older than its window, also after a long silence", () => {
     const { breaker, attempt, clock } = make();
     attempt("failed", 3);
     clock.now += 900;
@@ -66,15 +69,15 @@ describe("a closed breaker", () => {
     expect(breaker.describe()).toEqual({ state: "closed", failures: 1, requests: 1, retryAfter: null });
   });
 
-  test("counts no attempt that nobody waited for", () => {
+  test("A breaker does not count an abandoned attempt", () => {
     const { breaker, attempt } = make();
     attempt("abandoned", 100);
     expect(breaker.describe()).toMatchObject({ failures: 0, requests: 0 });
   });
 });
 
-describe("an open breaker", () => {
-  test("lets nothing through for openMs, and says how long that is in whole seconds, rounded up", () => {
+describe("open breaker", () => {
+  test("An open breaker admits nothing for openMs, and reports the remaining time in whole seconds, rounded up", () => {
     const { breaker, clock } = makeOpen();
     expect(breaker.describe()).toMatchObject({ state: "open", retryAfter: 3 });
     for (const [later, retryAfter] of [
@@ -83,7 +86,7 @@ describe("an open breaker", () => {
       [0.9, 1],
     ] as const) {
       clock.now += later;
-      expect([breaker.admits, breaker.enter(PLACE_MS), breaker.describe().retryAfter]).toEqual([
+      expect([breaker.admits, breaker.enter(TRIAL_SLOT_MS), breaker.describe().retryAfter]).toEqual([
         false,
         NO_PASS,
         retryAfter,
@@ -93,15 +96,15 @@ describe("an open breaker", () => {
     expect([breaker.admits, breaker.describe().state]).toEqual([true, "half-open"]);
   });
 
-  test("is not moved by attempts that began before it opened", () => {
+  test("Attempts that began before a breaker opened do not change its state", () => {
     const { breaker, attempt, changes, clock } = make();
-    const old = [1, 2, 3].map(() => breaker.enter(PLACE_MS));
+    const old = [1, 2, 3].map(() => breaker.enter(TRIAL_SLOT_MS));
     attempt("failed", 4);
     breaker.succeeded(old[0] as number);
     breaker.failed(old[1] as number);
     expect(changes).toHaveLength(1);
     clock.now += 2_500;
-    const probe = breaker.enter(PLACE_MS);
+    const probe = breaker.enter(TRIAL_SLOT_MS);
     breaker.failed(old[2] as number);
     expect(breaker.describe().state).toBe("half-open");
     breaker.succeeded(probe);
@@ -110,21 +113,21 @@ describe("an open breaker", () => {
   });
 });
 
-describe("a half-open breaker", () => {
+describe("half-open breaker", () => {
   const makeHalfOpen = () => {
     const made = makeOpen();
     made.clock.now += 2_500;
     return made;
   };
 
-  test("lets exactly one through, and refuses everybody else until that one is back", () => {
+  test("A half-open breaker admits exactly one attempt, and refuses all others until it ends", () => {
     const { breaker } = makeHalfOpen();
-    const passes = Array.from({ length: 50 }, () => breaker.enter(PLACE_MS));
+    const passes = Array.from({ length: 50 }, () => breaker.enter(TRIAL_SLOT_MS));
     expect(passes.filter((pass) => pass !== NO_PASS)).toHaveLength(1);
     expect(breaker.admits).toBe(false);
   });
 
-  test("closes with an empty window when the one succeeds", () => {
+  test("A half-open breaker closes with an empty window when its trial succeeds", () => {
     const { breaker, attempt, states } = makeHalfOpen();
     attempt("succeeded");
     expect(breaker.describe()).toEqual({ state: "closed", failures: 0, requests: 0, retryAfter: null });
@@ -133,7 +136,7 @@ describe("a half-open breaker", () => {
     expect(states()).toEqual(["open", "half-open", "closed"]);
   });
 
-  test("opens for openMs again when the one fails", () => {
+  test("A half-open breaker opens for openMs again when its trial fails", () => {
     const { breaker, attempt, clock, states } = makeHalfOpen();
     attempt("failed");
     expect(breaker.describe()).toEqual({ state: "open", failures: 5, requests: 5, retryAfter: 3 });
@@ -144,26 +147,26 @@ describe("a half-open breaker", () => {
     expect(states()).toEqual(["open", "half-open", "open"]);
   });
 
-  test("gives the place to the next one when whoever had it leaves, and says nothing of it", () => {
+  test("An abandoned trial lets the next attempt become the trial, without a change of state", () => {
     const { breaker, attempt, states } = makeHalfOpen();
-    const left = breaker.enter(PLACE_MS);
+    const left = breaker.enter(TRIAL_SLOT_MS);
     breaker.abandoned(left);
-    const next = breaker.enter(PLACE_MS);
+    const next = breaker.enter(TRIAL_SLOT_MS);
     expect(next).not.toBe(NO_PASS);
     breaker.failed(left);
-    expect(breaker.enter(PLACE_MS)).toBe(NO_PASS);
+    expect(breaker.enter(TRIAL_SLOT_MS)).toBe(NO_PASS);
     breaker.succeeded(next);
     attempt("succeeded");
     expect(states()).toEqual(["open", "half-open", "closed"]);
   });
 
-  test("gives the place to the next one when whoever has it keeps it for too long, whose word then counts no more", () => {
+  test("A trial that takes too long lets the next attempt become the trial, and its own result no longer counts", () => {
     const { breaker, clock } = makeHalfOpen();
-    const slow = breaker.enter(PLACE_MS);
-    clock.now += PLACE_MS - 1;
-    expect(breaker.enter(PLACE_MS)).toBe(NO_PASS);
+    const slow = breaker.enter(TRIAL_SLOT_MS);
+    clock.now += TRIAL_SLOT_MS - 1;
+    expect(breaker.enter(TRIAL_SLOT_MS)).toBe(NO_PASS);
     clock.now += 1;
-    const next = breaker.enter(PLACE_MS);
+    const next = breaker.enter(TRIAL_SLOT_MS);
     breaker.succeeded(slow);
     expect(breaker.describe().state).toBe("half-open");
     breaker.succeeded(next);
@@ -171,7 +174,7 @@ describe("a half-open breaker", () => {
   });
 });
 
-test("whatever happens, the counts are those of a list of everything, and one at most is under way while it is not closed", () => {
+test("For every sequence of events the counts match a list of all attempts, and at most one attempt runs while the breaker is not closed", () => {
   const step = fc.record({
     what: fc.constantFrom("enter", "enter", "succeeded", "failed", "failed", "abandoned", "wait"),
     which: fc.nat(5),
@@ -199,7 +202,7 @@ test("whatever happens, the counts are those of a list of everything, and one at
           }
         }
         if (changes.length > seen) {
-          // What was under way before belongs to another state.
+          // Attempts that began earlier belong to another state.
           seen = changes.length;
           if (changes.at(-1)?.state !== "half-open") under = [];
           else under = under.slice(-1);

@@ -20,28 +20,31 @@ test.each([
   ["CERT_HAS_EXPIRED", "UPSTREAM_TLS_ERROR", "tls", "tls_certificate_error"],
   ["ERR_TLS_CERT_ALTNAME_INVALID", "UPSTREAM_TLS_ERROR", "tls", "tls_certificate_error"],
   ["EPROTO", "UPSTREAM_TLS_ERROR", "tls", "tls_certificate_error"],
-])("%s is %s, names the phase %s, and keeps addresses and secrets to the log", (code, expected, phase, proxyStatus) => {
-  const error = explainFailure(failure(code), service);
-  expect(error.code).toBe(expected);
-  expect(error.message).toContain(`(${phase})`);
-  expect(error.message).not.toMatch(/10\.0\.0\.1|secret/);
-  expect(error.proxyStatus).toBe(proxyStatus);
-  expect(error.cause).toBeInstanceOf(Error);
-});
+])(
+  "%s becomes %s with the phase %s, and addresses and secrets appear only in the log",
+  (code, expected, phase, proxyStatus) => {
+    const error = explainFailure(failure(code), service);
+    expect(error.code).toBe(expected);
+    expect(error.message).toContain(`(${phase})`);
+    expect(error.message).not.toMatch(/10\.0\.0\.1|secret/);
+    expect(error.proxyStatus).toBe(proxyStatus);
+    expect(error.cause).toBeInstanceOf(Error);
+  },
+);
 
-test("a connect timeout says how long it was and what raises it", () => {
+test("The message of a connect timeout contains its duration and the setting that raises it", () => {
   const { message } = explainFailure(failure("UND_ERR_CONNECT_TIMEOUT"), service);
   expect(message).toMatch(/5000 ms.*connectTimeoutMs or NETWORK_CONNECT_TIMEOUT/);
 });
 
-test("what undici refuses of us is our mistake, an internal error", () => {
+test("A request that undici rejects is an internal error", () => {
   expect(explainFailure(failure("UND_ERR_INVALID_ARG"), service).code).toBe("INTERNAL_ERROR");
   expect(explainFailure(new TypeError("oops"), service).code).toBe("INTERNAL_ERROR");
 });
 
-test("an upstream is blamed for what it did, not for what the gateway did or lacks", () => {
-  const isBlamed = (code: string) => isUpstreamsFault(explainFailure(failure(code), service));
-  const its = [
+test("Only failures that the upstream caused count as upstream failures, not those of the gateway or its resources", () => {
+  const isUpstreamFailure = (code: string) => isUpstreamsFault(explainFailure(failure(code), service));
+  const byUpstream = [
     "ENOTFOUND",
     "ECONNREFUSED",
     "ERESETBYPEER",
@@ -49,6 +52,13 @@ test("an upstream is blamed for what it did, not for what the gateway did or lac
     "HPE_INVALID_CONSTANT",
     "EPROTO",
   ];
-  const ours = ["UND_ERR_DESTROYED", "EMFILE", "ENFILE", "EADDRNOTAVAIL", "UND_ERR_INVALID_ARG", "EGRESS_NOT_ALLOWED"];
-  expect([...its, ...ours].filter(isBlamed)).toEqual(its);
+  const byGateway = [
+    "UND_ERR_DESTROYED",
+    "EMFILE",
+    "ENFILE",
+    "EADDRNOTAVAIL",
+    "UND_ERR_INVALID_ARG",
+    "EGRESS_NOT_ALLOWED",
+  ];
+  expect([...byUpstream, ...byGateway].filter(isUpstreamFailure)).toEqual(byUpstream);
 });

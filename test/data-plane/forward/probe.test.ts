@@ -1,4 +1,4 @@
-/** A probe of a name that does not resolve: with a resolver of the test's own, because nothing may be asked off this machine. */
+/** Probes of names, with the test's own resolver, because tests may not contact other machines. */
 import { expect, test } from "vitest";
 import { type Service, serviceSchema } from "../../../src/config/schema.ts";
 import { probe } from "../../../src/data-plane/forward/probe.ts";
@@ -28,7 +28,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
       egress: {
         allowsPrivate: false,
         ownListeners: () => [],
-        // Later, as every resolver answers.
+        // Asynchronous, like every resolver.
         resolve: (_, __, callback) => {
           if (found instanceof Error) setImmediate(callback, found, []);
           else
@@ -46,7 +46,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
 test.each([
   ["ENOTFOUND", /does not resolve/],
   ["EAI_AGAIN", /no name server answered/],
-])("that ends with %s fails in dns, in words", async (code, words) => {
+])("A lookup that ends with %s fails in the phase dns, with the reason in words", async (code, words) => {
   const error = Object.assign(new Error("lookup failed"), { code });
   expect(await probe(prepared("https://api.example.com/", error))).toMatchObject({
     status: "unreachable",
@@ -58,7 +58,7 @@ test.each([
   });
 });
 
-test("of a name that leads inside is refused, and nothing is dialled", async () => {
+test("A name that resolves to a private address is refused, and nothing is dialed", async () => {
   expect(await probe(prepared("http://api.example.com/", ["10.0.0.1", "127.0.0.1"]))).toMatchObject({
     status: "unreachable",
     code: "EGRESS_NOT_ALLOWED",

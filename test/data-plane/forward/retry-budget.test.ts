@@ -2,21 +2,21 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { RetryBudget } from "../../../src/data-plane/forward/retry-budget.ts";
 
-test("a lone request gets all of its retries", () => {
+test("A single request gets all of its retries", () => {
   const budget = new RetryBudget();
   budget.deposit();
   expect([budget.take(), budget.take()]).toEqual([true, true]);
   expect(budget.withheld).toBe(0);
 });
 
-test("ten are in reserve and no more, however many requests went well", () => {
+test("At most ten retries are in reserve after any number of successful requests", () => {
   const budget = new RetryBudget();
   for (let i = 0; i < 1_000; i++) budget.deposit();
   expect(Array.from({ length: 13 }, () => budget.take()).filter(Boolean)).toHaveLength(10);
   expect(budget.withheld).toBe(3);
 });
 
-test("where every request fails, every other one is tried again in the long run", () => {
+test("If every request fails, every second one is retried in the long run", () => {
   const budget = new RetryBudget();
   let retries = 0;
   for (let i = 0; i < 1_000; i++) {
@@ -27,7 +27,7 @@ test("where every request fails, every other one is tried again in the long run"
   expect(retries).toBeGreaterThan(300);
 });
 
-test("attempts are at most 1.5 times the requests, and ten, over any run", () => {
+test("For every sequence there are at most 1.5 times as many attempts as requests, plus ten", () => {
   fc.assert(
     fc.property(fc.array(fc.nat(5), { maxLength: 300 }), (wanted) => {
       const budget = new RetryBudget();

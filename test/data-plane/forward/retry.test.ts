@@ -1,19 +1,19 @@
 import { expect, test } from "vitest";
 import { backoffMs, isIdempotent, isRetriableStatus, retryAfterMs } from "../../../src/data-plane/forward/retry.ts";
 
-test.each(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])("%s may be sent again", (method) => {
+test.each(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])("%s may be retried", (method) => {
   expect(isIdempotent(method)).toBe(true);
 });
 
-test.each(["POST", "PATCH", "LOCK", "get"])("%s is never sent again", (method) => {
+test.each(["POST", "PATCH", "LOCK", "get"])("%s is never retried", (method) => {
   expect(isIdempotent(method)).toBe(false);
 });
 
-test("only answers that say not now are tried again", () => {
+test("Only 502, 503 and 504 are retried", () => {
   expect([200, 401, 429, 500, 501, 502, 503, 504].filter(isRetriableStatus)).toEqual([502, 503, 504]);
 });
 
-test("the back-off doubles, is jittered from 0 and stays bounded", () => {
+test("The back-off doubles, is jittered from 0 and is bounded", () => {
   expect([0, 1, 2, 10].map((retry) => backoffMs(retry, 0.999999))).toEqual([99, 199, 399, 4999]);
   expect(backoffMs(3, 0)).toBe(0);
 });
@@ -32,11 +32,11 @@ test.each([
   ["", undefined],
   [["1", "2"], undefined],
   [undefined, undefined],
-])("Retry-After %s at second 10 asks for %s ms", (value, expected) => {
+])("Retry-After %s at second 10 means a pause of %s ms", (value, expected) => {
   expect(retryAfterMs({ "retry-after": value }, 10_000)).toBe(expected);
 });
 
-test("retry-after-ms is finer, and decides where it is readable", () => {
+test("A readable retry-after-ms takes precedence over Retry-After", () => {
   const asked = (milliseconds: string) => retryAfterMs({ "retry-after-ms": milliseconds, "retry-after": "2" }, 0);
   expect(["250", "0.5", "soon", "-3"].map(asked)).toEqual([250, 0.5, 2_000, 2_000]);
 });

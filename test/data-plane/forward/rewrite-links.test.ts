@@ -15,7 +15,7 @@ const rewriter = createLinkRewriter({
   secretParameter: "key",
 });
 
-describe("a link", () => {
+describe("link", () => {
   test.each([
     ["https://api.test/api/v10/users?page=2", "http://gw:3420/proxy/api/users?page=2"],
     ["https://api.test/api/v10", "http://gw:3420/proxy/api"],
@@ -25,7 +25,7 @@ describe("a link", () => {
     ["HTTPS://API.Test:443/api/v10/a%2Fb#c", "http://gw:3420/proxy/api/a%2Fb#c"],
     ["//api.test/api/v10/users", "http://gw:3420/proxy/api/users"],
     ["/api/v10/users", "http://gw:3420/proxy/api/users"],
-  ])("to the service's base goes to the gateway: %s", (from, to) => {
+  ])("The link %s to the service's base leads to the gateway", (from, to) => {
     expect(rewriter.location(from)).toBe(to);
   });
 
@@ -43,20 +43,20 @@ describe("a link", () => {
     ["?page=2"],
     [""],
     ["http://["],
-  ])("to anywhere else is left alone: %s", (value) => {
+  ])("The link %s to another place is unchanged", (value) => {
     expect(rewriter.location(value)).toBe(value);
   });
 
-  test("to another path of the upstream's keeps the upstream's host, which the client could not know", () => {
+  test("A link to another path of the upstream gets the upstream's host, which the client does not know", () => {
     expect(rewriter.location("/login")).toBe("https://api.test/login");
   });
 
-  test("never brings back the parameter that carries the credential", () => {
+  test("A rewritten link does not contain the parameter that carries the credential", () => {
     expect(rewriter.location("https://api.test/api/v10/a?key=SECRET&page=2")).toBe("http://gw:3420/proxy/api/a?page=2");
     expect(rewriter.location("https://other.test/?%6bey=SECRET#x")).toBe("https://other.test/#x");
   });
 
-  test("list is rewritten target by target, its parameters untouched", () => {
+  test("A Link header is rewritten target by target, with its parameters unchanged", () => {
     expect(
       rewriter.link(
         '<https://api.test/api/v10/a?page=2>; rel="next", <https://other.test/b>; rel="last"; title="a, <b>"',
@@ -64,7 +64,7 @@ describe("a link", () => {
     ).toBe('<http://gw:3420/proxy/api/a?page=2>; rel="next", <https://other.test/b>; rel="last"; title="a, <b>"');
   });
 
-  test("of any text never throws, and what is under the base keeps its rest byte for byte", () => {
+  test("No text makes the rewriter throw, and a link below the base keeps its rest byte for byte", () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
         rewriter.location(text);

@@ -12,6 +12,6 @@ test.each([
   ["id=1; Domain=a.test; Path=/api/x; Max-Age=5", "id=1; Max-Age=5; Path=/proxy/a/x"],
   ["id=a=b==; DOMAIN=.test", "id=a=b==; Path=/proxy/a/"],
   ["id=1; Path=relative", "id=1; Path=/proxy/a/"],
-])("%s is kept to the service: %s", (from, to) => {
+])("The cookie %s is limited to the service: %s", (from, to) => {
   expect(scopeCookie(from, base, "a")).toBe(to);
 });

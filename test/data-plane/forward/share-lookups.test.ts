@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { createDial, type EgressPolicy, type Resolve } from "../../../src/data-plane/forward/egress.ts";
-import { answering, startRawUpstream } from "../../support/upstream.ts";
+import { respondWith, startRawUpstream } from "../../support/upstream.ts";
 
 type Answer = Parameters<Resolve>[2];
 
@@ -24,8 +24,8 @@ function start(port: number) {
   return { questions, connectAll };
 }
 
-test("connections that wait for one name ask for it once, and again when that is answered; another name does not wait", async () => {
-  const { port } = await startRawUpstream(answering(""));
+test("Connections that wait for one name share one lookup, a later one starts a new lookup, and another name does not wait", async () => {
+  const { port } = await startRawUpstream(respondWith(""));
   const { questions, connectAll } = start(port);
   const answer = (at: number) => questions[at]?.answer(null, [{ address: "127.0.0.1", family: 4 }]);
   const silent = connectAll("silent.test");

@@ -1,4 +1,4 @@
-/** Which headers end at the gateway, however many names a caller makes up. */
+/** Which headers are removed, for any number of header names that callers invent. */
 import { expect, test } from "vitest";
 import { serviceSchema } from "../../../src/config/schema.ts";
 import { createStripPlan } from "../../../src/data-plane/forward/strip-plan.ts";
@@ -26,12 +26,12 @@ test.each([
   ["X-Token", ""],
   ["__proto__", "__proto__"],
   ["constructor", "constructor"],
-])("%s is forwarded as %j, asked once and again", (name, forwarded) => {
+])("%s is forwarded as %j, at the first and at the second lookup", (name, forwarded) => {
   const stripPlan = plan();
   expect([stripPlan.forwardedAs(name), stripPlan.forwardedAs(name)]).toEqual([forwarded, forwarded]);
 });
 
-test("a caller who makes up names without end changes nothing for those that come after", () => {
+test("A caller that invents any number of header names changes nothing for later requests", () => {
   const stripPlan = plan();
   for (let i = 0; i < 10_000; i++) expect(stripPlan.forwardedAs(`X-Made-Up-${i}`)).toBe(`x-made-up-${i}`);
   expect(stripPlan.forwardedAs(`X-${"long".repeat(1_000)}`)).toBe(`x-${"long".repeat(1_000)}`);

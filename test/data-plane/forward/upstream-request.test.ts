@@ -1,4 +1,4 @@
-/** Properties of what is stripped and joined, over requests that nobody would think of. */
+/** Properties of stripping and path joining, over random requests. */
 import { EventEmitter } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import fc from "fast-check";
@@ -22,17 +22,23 @@ import { createRegistry } from "../../../src/registry/registry.ts";
 const KEY = "the-gateways-own-key-0123";
 const service = {
   ...serviceSchema.parse({ baseUrl: "https://api.test/base/", auth: { type: "bearer", tokenEnvVar: "T" } }),
-  ...{ key: "api", name: "api", timeoutMs: 1, connectTimeoutMs: 1, retries: 0, source: "file", embedded: false },
+  key: "api",
+  name: "api",
+  timeoutMs: 1,
+  connectTimeoutMs: 1,
+  retries: 0,
+  source: "file",
+  embedded: false,
   credential: { source: "T", secret: new Secret("the-real-one") },
 } as Service;
-const kept = {
+const keptParts = {
   limiter: undefined,
   quota: undefined,
   breaker: undefined,
   retryBudget: new RetryBudget(),
   credentialRefusals: new CredentialRefusals(),
 };
-const prepared = prepareService(service, kept, {
+const prepared = prepareService(service, keptParts, {
   service,
   pem: {},
   isTlsStrict: true,
@@ -97,7 +103,7 @@ const ending = fc.constantFrom(
 const text = fc.stringMatching(/^[\x21-\x7e]{0,12}$/);
 const value = fc.oneof(text, fc.constant(KEY), fc.constant(`Bearer ${KEY}`));
 
-test("whatever headers a caller sends, none that ends here is forwarded, no slot carries the key, and exactly one credential goes out", () => {
+test("For every list of headers none that must be removed is forwarded, no place contains the key, and exactly one credential is sent", () => {
   const header = fc.oneof(fc.tuple(free, text), fc.tuple(ending, value));
   fc.assert(
     fc.property(fc.array(header, { maxLength: 12 }), (list) => {
@@ -112,25 +118,25 @@ test("whatever headers a caller sends, none that ends here is forwarded, no slot
   );
 });
 
-test("whatever else it sends arrives with its value, its case and its order", () => {
+test("All other headers arrive with their value, case and order", () => {
   fc.assert(
     fc.property(
       fc.array(fc.tuple(free, text), { maxLength: 12 }),
       fc.array(fc.tuple(ending, text)),
-      (kept, dropped) => {
+      (forwarded, dropped) => {
         const connection = dropped.filter(([name]) => name === "Connection").flatMap(([, words]) => words.split(","));
-        fc.pre(!kept.some(([name]) => connection.includes(name)));
-        const { headers } = send([...kept.flat(), ...dropped.flat()]);
+        fc.pre(!forwarded.some(([name]) => connection.includes(name)));
+        const { headers } = send([...forwarded.flat(), ...dropped.flat()]);
         const arrived = headers.flatMap((name, i) =>
           i % 2 === 0 && name.startsWith("q-") ? [[name, headers[i + 1]]] : [],
         );
-        expect(arrived).toEqual(kept);
+        expect(arrived).toEqual(forwarded);
       },
     ),
   );
 });
 
-test("a header that Connection names is not forwarded, in any spelling of the list", () => {
+test("A header that Connection names is not forwarded, in any spelling of the list", () => {
   fc.assert(
     fc.property(free, fc.constantFrom("", " ", "\t"), fc.boolean(), (name, space, upper) => {
       const listed = `close,${space}${upper ? name.toUpperCase() : name}${space},,x`;
@@ -139,7 +145,7 @@ test("a header that Connection names is not forwarded, in any spelling of the li
   );
 });
 
-test("path and query are appended byte for byte", () => {
+test("Path and query are appended byte for byte", () => {
   const part = fc.stringMatching(/^[\x21\x22\x24-\x3e\x40-\x7e]{0,20}$/);
   fc.assert(
     fc.property(part, fc.option(part), (path, query) => {

@@ -1,4 +1,4 @@
-/** Frames are found wherever the network cut the stream. */
+/** Frame boundaries are found for every division of the stream into chunks. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FrameReader } from "../../../../src/data-plane/forward/websocket/frame-reader.ts";
@@ -20,7 +20,7 @@ function encode({ opcode, length, isMasked }: Frame): Buffer {
     head[1] = mask | 127;
     head.writeBigUInt64BE(BigInt(length), 2);
   }
-  // The payload looks like frame headers.
+  // The payload contains bytes that look like frame headers.
   return Buffer.concat([head, Buffer.alloc(isMasked ? 4 : 0, 0x88), Buffer.alloc(length, 0x88)]);
 }
 
@@ -30,8 +30,8 @@ const frame = fc.record({
   isMasked: fc.boolean(),
 });
 
-describe("the frame reader", () => {
-  test("knows each frame's end, however the stream is cut into chunks", () => {
+describe("frame reader", () => {
+  test("The frame reader finds each frame's end for every division of the stream into chunks", () => {
     fc.assert(
       fc.property(
         fc.array(frame, { minLength: 1, maxLength: 6 }),
@@ -60,7 +60,7 @@ describe("the frame reader", () => {
     );
   });
 
-  test("sees a close frame, and none in a payload", () => {
+  test("The frame reader finds a close frame, and ignores one inside a payload", () => {
     const reader = new FrameReader();
     reader.read(encode({ opcode: 2, length: 500, isMasked: false }));
     expect(reader.hasSeenClose).toBe(false);
