@@ -74,7 +74,12 @@ describe("listening", () => {
 
   test("In a container, the two listeners are reported separately, because one may be reachable from outside", async () => {
     const at = (name: string, address: string, port: number) => ({
-      ...{ name, address, port, connections: 0, limit: 1, limitPerAddress: null },
+      name,
+      address,
+      port,
+      connections: 0,
+      limit: 1,
+      limitPerAddress: null,
     });
     const of = async (host: string, isLoopback: boolean) =>
       listen.run(
@@ -133,7 +138,11 @@ describe("probes", () => {
 test("A check that throws produces a result that does not contain the error", async () => {
   const failed: string[] = [];
   const broken = context({
-    ...{ config: await load(), warnings: [], isInContainer: false, stateFolder: undefined, services: () => [] },
+    config: await load(),
+    warnings: [],
+    isInContainer: false,
+    stateFolder: undefined,
+    services: () => [],
     load: () => {
       throw new TypeError("a secret");
     },
@@ -142,7 +151,9 @@ test("A check that throws produces a result that does not contain the error", as
     refusals: () => Promise.reject(new Error("a secret")),
     refusedKeys: () => [],
     isProtected: () => true,
-    ...{ issuedKeys: () => [], keyRefusals: () => [], keysAtLimit: async () => [] },
+    issuedKeys: () => [],
+    keyRefusals: () => [],
+    keysAtLimit: async () => [],
     refusedOrigins: new Map(),
     logger: {
       error: (line: { check: string }) => failed.push(line.check),
@@ -150,7 +161,8 @@ test("A check that throws produces a result that does not contain the error", as
     } as unknown as DiagnosticsContext["logger"],
     monitor: {
       sample: { eventLoopDelay: 0, heapUsed: 0, rssBytes: 0, eventLoopUtilized: 0 },
-      ...{ pressure: undefined, thresholds: settingsSchema.parse({}) },
+      pressure: undefined,
+      thresholds: settingsSchema.parse({}),
     },
     checkForUpdate: async () => ({ current: "1", latest: null, updateAvailable: null, checkedAt: null }),
   });

@@ -1,10 +1,10 @@
-/** The routes that are not proxied, and the one form of their errors. */
+/** The routes of the gateway itself, and the form of their errors. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 
 describe("the control plane", () => {
-  test("says that it lives, what it is, and what there is", async () => {
+  test("The public routes report health, version and links", async () => {
     const gateway = await startGateway({ env: { GITHUB_TOKEN: "a-github-token" } });
     const get = async (path: string) => (await fetch(`${gateway.url}${path}`)).json();
     const { version } = (await get("/version")) as { version: string };
@@ -36,7 +36,7 @@ describe("the control plane", () => {
     expect(JSON.stringify(services)).not.toContain("a-github-token");
   });
 
-  test("tells a caller that its key works", async () => {
+  test("GET /proxy/auth-test confirms that the caller's key is valid", async () => {
     const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY } });
     for (const [path, headers] of [
       ["/proxy/auth-test", { authorization: `Bearer ${PROXY_KEY}` }],
@@ -58,7 +58,7 @@ describe("the control plane", () => {
     ["GET", "/manage/nope", 404, "NOT_FOUND"],
     ["GET", "/\\host", 400, "INVALID_PATH"],
     ["GET", "//host/x", 404, "NOT_FOUND"],
-  ])("%s %s is %i %s in the one form of every error", async (method, path, status, code) => {
+  ])("%s %s fails with %i %s in the common error form", async (method, path, status, code) => {
     const gateway = await startGateway();
     const answer = await rawRequest(
       gateway.port,
@@ -75,7 +75,7 @@ describe("the control plane", () => {
     if (status === 405) expect(answer.head).toMatch(/^allow: .*GET/im);
   });
 
-  test("is behind the management key under /manage, in every spelling of the path", async () => {
+  test("Every spelling of a path under /manage requires the management key", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
     const spellings: [path: string, status: number][] = [
       ["/manage", 404],
@@ -98,7 +98,7 @@ describe("the control plane", () => {
       const query = `${path.includes("?") ? "&" : "?"}api_key=${MANAGEMENT_KEY}`;
       expect((await fetch(`${gateway.url}${path}${query}`)).status, path).toBe(status);
     }
-    // None of these is the route, for whom it may concern.
+    // No spelling in this list may reach the route.
     for (const path of [
       "/MANAGE/services",
       "//manage/services",
@@ -115,7 +115,7 @@ describe("the control plane", () => {
     }
   });
 
-  test("answers HEAD with headers only", async () => {
+  test("A HEAD request gets headers only", async () => {
     const gateway = await startGateway();
     for (const path of ["/health", "/nope", "/proxy/nope/"]) {
       const answer = await rawRequest(
@@ -128,15 +128,15 @@ describe("the control plane", () => {
   });
 });
 
-test("a throw anywhere in one exchange ends that one alone, and its cause is in the log, not in the answer", async () => {
+test("An error anywhere in an exchange ends only that exchange, and its cause is in the log but not in the response", async () => {
   const gateway = await startGateway();
   const { now } = performance;
   try {
-    // Every part of an exchange reads the clock: the nth reading throws, wherever that is.
+    // Every part of an exchange reads the clock. The nth reading throws.
     for (let nth = 1; nth <= 8; nth++) {
       let readings = 0;
       performance.now = () => {
-        // What is thrown while a connection comes in is none of an exchange's.
+        // Readings for a new connection belong to no exchange.
         if (new Error().stack?.includes("perimeter/connections")) return now.call(performance);
         readings++;
         if (readings === nth) throw new Error("a private cause");

@@ -1,13 +1,13 @@
-/** That an upstream refuses the gateway's credential is told to the operator; the caller gets the answer as it is. */
+/** If an upstream refuses the gateway's credential, the operator is informed and the caller gets the response unchanged. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-test("is said once in the log, and counted in /status and /metrics until the credential is another", async () => {
+test("A refused credential is logged once, and counted in /status and /metrics until the credential changes", async () => {
   let status = 200;
-  const upstream = await startUpstream((_, res) => res.writeHead(status).end("the upstream's own words"));
+  const upstream = await startUpstream((_, res) => res.writeHead(status).end("the upstream's text"));
   const auth = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
   const services = { api: { baseUrl: upstream.url, auth }, plain: { baseUrl: upstream.url } };
   const gateway = await startGateway({ services });
@@ -29,7 +29,7 @@ test("is said once in the log, and counted in /status and /metrics until the cre
   await ask("api");
   expect(await refusedOf("api")).toBeNull();
   for (status of [401, 403, 401]) {
-    expect(await ask("api")).toEqual([status, "the upstream's own words", null]);
+    expect(await ask("api")).toEqual([status, "the upstream's text", null]);
     await ask("plain");
   }
   status = 404;
@@ -39,12 +39,12 @@ test("is said once in the log, and counted in /status and /metrics until the cre
   const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
   expect(metrics).toMatch(/^byteproxy_credential_refusals_total\{service="api"\} 3$/m);
   expect(metrics).not.toMatch(/credential_refusals_total\{service="plain"/);
-  const said = gateway.lines().filter(({ msg }) => String(msg).includes("to its credential"));
-  expect(said).toEqual([
+  const logged = gateway.lines().filter(({ msg }) => String(msg).includes("to its credential"));
+  expect(logged).toEqual([
     expect.objectContaining({ level: 40, service: "api", status: 401, msg: "api answered 401 to its credential" }),
   ]);
 
-  // Something else of the service changes: the count goes on. Another token: it begins anew.
+  // A change of another member keeps the count. A new token resets it.
   writeFileSync(
     join(gateway.directory, "services.json"),
     JSON.stringify({ services: { ...services, api: { ...services.api, retries: 0 } } }),
@@ -55,7 +55,7 @@ test("is said once in the log, and counted in /status and /metrics until the cre
   expect(await refusedOf("api")).toBeNull();
 });
 
-test("does not count what the gateway itself refuses", async () => {
+test("A refusal by the gateway itself is not counted as a refused credential", async () => {
   const upstream = await startUpstream();
   const auth = { type: "bearer", tokenEnvVar: "UNSET" } as const;
   const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, auth } } });
@@ -66,7 +66,7 @@ test("does not count what the gateway itself refuses", async () => {
   );
 });
 
-test("that a token file holds nothing is told to a caller without where it lies", async () => {
+test("The error for an empty token file does not show the caller the path of the file", async () => {
   const upstream = await startUpstream();
   const auth = { type: "bearer", tokenFile: "secrets/of-the-operator" } as const;
   const { url, directory } = await startGateway({ services: { api: { baseUrl: upstream.url, auth } } });

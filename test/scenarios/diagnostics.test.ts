@@ -59,7 +59,10 @@ describe("the response", () => {
     expect(environment.envFiles.map(({ state }) => state)).toEqual(["absent", "absent"]);
     expect(environment.variables).toContainEqual({ name: "TOKEN", origin: "environment" });
     expect(authentication.api).toEqual({
-      ...{ tokenConfigured: true, source: "TOKEN", authType: "bearer", inUse: true },
+      tokenConfigured: true,
+      source: "TOKEN",
+      authType: "bearer",
+      inUse: true,
       fingerprint: expect.stringMatching(/^[0-9a-f]{8}$/),
       loadedAt: expect.stringMatching(/^\d{4}-.*Z$/),
     });
@@ -79,7 +82,10 @@ describe("the response", () => {
     const { recentErrors, environment } = await diagnose(gateway);
     expect(recentErrors).toEqual([
       {
-        ...{ time: expect.stringMatching(/^\d{4}-.*Z$/), level: "warn", service: "api", status: 401 },
+        time: expect.stringMatching(/^\d{4}-.*Z$/),
+        level: "warn",
+        service: "api",
+        status: 401,
         message: "api answered 401 to its credential",
       },
     ]);

@@ -1,4 +1,4 @@
-/** `/docs` in a real browser: all of it comes from the gateway, keeps to its policy, and can be tried out. */
+/** `/docs` in a real browser: the page loads from the gateway only, obeys its policy, and can send requests. */
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasBrowser, openBrowser } from "../support/browser.ts";
@@ -6,14 +6,14 @@ import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 
 const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
 
-/** What a page asks for and what it has to complain of. */
-interface Watched {
+/** A page, the hosts that it contacts and the errors that it reports. */
+interface WatchedPage {
   readonly page: Page;
   readonly hosts: Set<string>;
   readonly complaints: string[];
 }
 
-// A page of this size takes its time where two cores do everything.
+// A page of this size loads slowly on two cores.
 describe.skipIf(!hasBrowser)("the documentation page", { timeout: 30_000 }, () => {
   let browser: Browser;
   beforeAll(async () => {
@@ -21,7 +21,7 @@ describe.skipIf(!hasBrowser)("the documentation page", { timeout: 30_000 }, () =
   });
   afterAll(() => browser?.close());
 
-  async function open(url: string): Promise<Watched> {
+  async function open(url: string): Promise<WatchedPage> {
     const page = await browser.newPage();
     const hosts = new Set<string>();
     const complaints: string[] = [];
@@ -39,7 +39,7 @@ describe.skipIf(!hasBrowser)("the documentation page", { timeout: 30_000 }, () =
     return { page, hosts, complaints };
   }
 
-  /** Opens an operation and clicks on Execute; resolves to what is shown of the answer. */
+  /** Opens an operation and clicks on Execute. Returns the displayed response. */
   async function tryOut(page: Page, operation: string, parameters: Record<string, string> = {}) {
     const block = page.locator(`#operations-${operation}`);
     await block.locator(".opblock-summary-control").click();
@@ -55,13 +55,13 @@ describe.skipIf(!hasBrowser)("the documentation page", { timeout: 30_000 }, () =
     return { status: await answer.locator(".response-col_status").innerText(), text: await answer.innerText() };
   }
 
-  test("shows every operation, asks no other host and breaks no rule of its policy", async () => {
+  test("The page shows every operation, contacts no other host and obeys its policy", async () => {
     const gateway = await startGateway();
     const { page, hosts, complaints } = await open(gateway.url);
     const document = (await (await fetch(`${gateway.url}/openapi.json`)).json()) as { paths: Record<string, object> };
     const count = Object.values(document.paths).flatMap((methods) => Object.keys(methods)).length;
     expect(await page.locator(".opblock").count()).toBe(count);
-    // Those with the most on them: bodies with editors, schemas, examples of many codes, the data plane's answer.
+    // The largest operations: bodies with editors, schemas, examples of many codes, the data plane's response.
     for (const operation of [
       "Services-createService",
       "Services-patchService",
@@ -77,7 +77,7 @@ describe.skipIf(!hasBrowser)("the documentation page", { timeout: 30_000 }, () =
     await page.close();
   });
 
-  test("tries out GET /health by a click, and gets 200", async () => {
+  test("A click on Execute sends GET /health and shows 200", async () => {
     const gateway = await startGateway();
     const { page, hosts, complaints } = await open(gateway.url);
     const { status, text } = await tryOut(page, "Health-getHealth");
@@ -88,7 +88,7 @@ describe.skipIf(!hasBrowser)("the documentation page", { timeout: 30_000 }, () =
     await page.close();
   });
 
-  test("tries out what is forwarded, with the path as it was typed in", async () => {
+  test("The page sends a proxied request with the path as the user typed it", async () => {
     const gateway = await startGateway();
     const { page } = await open(gateway.url);
     const { status, text } = await tryOut(page, "Proxy-proxy_get", { service: "echo", path: "a/b%2Fc?d=e/f" });
@@ -97,7 +97,7 @@ describe.skipIf(!hasBrowser)("the documentation page", { timeout: 30_000 }, () =
     await page.close();
   });
 
-  test("sends the key that was typed in, and forgets it with the page", async () => {
+  test("The page sends the key that the user typed in, and does not store it", async () => {
     const gateway = await startGateway({ env: KEYS });
     const { page, complaints } = await open(gateway.url);
     await page.locator(".auth-wrapper .authorize").first().click();
@@ -110,14 +110,14 @@ describe.skipIf(!hasBrowser)("the documentation page", { timeout: 30_000 }, () =
     expect(text).toContain('"matches": "management"');
     await page.reload();
     expect(await page.context().storageState()).toEqual({ cookies: [], origins: [] });
-    // Open already: the address names it.
+    // Already open, because the URL names it.
     expect((await execute(page, "Management-debugKeys")).status).toMatch(/^401/);
     expect(complaints.filter((complaint) => !complaint.includes("401"))).toEqual([]);
     await page.close();
   });
 });
 
-test("the page and its files say what they are, who may frame them and what may run on them", async () => {
+test("The page and its files have the headers for type, framing and content policy", async () => {
   const gateway = await startGateway();
   for (const [path, type, caching] of [
     ["/docs", "text/html; charset=utf-8", "no-cache"],

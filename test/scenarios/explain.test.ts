@@ -1,4 +1,4 @@
-/** `/manage/explain`: its word on a request is what the pipeline then does with it, and asking costs nothing. */
+/** `/manage/explain`: it predicts what the pipeline does with a request, and changes nothing. */
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Explanation } from "../../src/registry/explanation.ts";
@@ -45,7 +45,7 @@ async function explain(gateway: Pick<TestGateway, "url">, request: object): Prom
   return body;
 }
 
-/** Names and values of a head, framing and what is new in each request left out. */
+/** Names and values of the headers, without framing and without those that differ in each request. */
 function headersOf(pairs: readonly (readonly [string, string])[]): string[] {
   const left = new Set([
     "x-request-id",
@@ -146,7 +146,7 @@ const REQUESTS = fc.record({
   lines: fc.tuple(fc.option(KEYED, { freq: 4 }), fc.uniqueArray(OTHERS, { maxLength: 3 })),
 });
 
-/** Sends it as it was explained; the body that was announced follows, so that nothing waits for it. */
+/** Sends the explained request, with the body that its headers announce. */
 async function send(gateway: TestGateway, method: string, path: string, lines: readonly string[]) {
   const hasHost = lines.some((line) => line.startsWith("Host:"));
   const head = [`${method} ${path} HTTP/1.1`, ...(hasHost ? [] : [`Host: 127.0.0.1:${gateway.port}`]), ...lines];
@@ -180,10 +180,10 @@ function expectSame(
   if (explanation.verdict === "preflight") return expect(upstream.received.length).toBe(seen);
   const [line = "", ...lines] = (upstream.received[seen] as string).replace(/\r\n\r\n.*/s, "").split("\r\n");
   const masked = (text: string) => text.replaceAll(SECRET, "***").replaceAll("Bearer ***", "***");
-  const { upstream: told } = explanation;
-  expect(masked(line)).toBe(`${told?.method} ${told?.url.slice(upstream.url.length)} HTTP/1.1`);
+  const { upstream: described } = explanation;
+  expect(masked(line)).toBe(`${described?.method} ${described?.url.slice(upstream.url.length)} HTTP/1.1`);
   const sent = lines.map((each) => each.split(/: (.*)/s) as [string, string]);
-  const shown = [...(told?.headers.kept ?? []), ...(told?.headers.added ?? [])];
+  const shown = [...(described?.headers.kept ?? []), ...(described?.headers.added ?? [])];
   const names = (all: readonly (readonly [string, string])[]) => headersOf(all.map(([name]) => [name, ""]));
   expect(names(shown.map(({ name, value }) => [name, value]))).toEqual(names(sent));
   const values = headersOf(sent.map(([name, value]) => [name, masked(value)]));
@@ -192,12 +192,12 @@ function expectSame(
   }
 }
 
-describe("what is explained is what happens", () => {
+describe("prediction", () => {
   test.each([
     ["with keys", KEYS],
     ["on open planes", {}],
     ["with credentials for every origin off, and CORS off", { ...KEYS, CORS_ENABLED: "false" }],
-  ])("for random requests, %s", { timeout: 60_000 }, async (_, env) => {
+  ])("The pipeline does with random requests what was explained: %s", { timeout: 60_000 }, async (_, env) => {
     const { gateway, upstream } = await start(env as Record<string, string>);
     const verdicts = new Map<string, number>();
     await fc.assert(
@@ -219,32 +219,35 @@ describe("what is explained is what happens", () => {
 
   const PREFLIGHT = ["Access-Control-Request-Method: PUT", `x-api-key: ${PROXY_KEY}`];
   const HANDSHAKE = [
-    ...["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", `x-api-key: ${PROXY_KEY}`],
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    `x-api-key: ${PROXY_KEY}`,
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
   ];
   test.each([
     ["a preflight", "OPTIONS", "/proxy/plain/x", ["Origin: https://app.example", ...PREFLIGHT], "preflight"],
     [
-      "a preflight from elsewhere",
+      "a preflight from an unlisted origin",
       "OPTIONS",
       "/proxy/plain/x",
       ["Origin: https://evil.example", ...PREFLIGHT],
       "refuse",
     ],
     ["a handshake", "GET", "/proxy/socket/x", HANDSHAKE, "forward"],
-    ["a handshake where none is taken", "GET", "/proxy/plain/x", HANDSHAKE, "refuse"],
+    ["a handshake with a service without WebSocket", "GET", "/proxy/plain/x", HANDSHAKE, "refuse"],
     ["a handshake with a body", "GET", "/proxy/socket/x", [...HANDSHAKE, "Content-Length: 3"], "refuse"],
     ["CONNECT", "CONNECT", "/proxy/plain/x", [`x-api-key: ${PROXY_KEY}`], "refuse"],
     ["a head that is too large", "GET", "/proxy/plain/x", [`X: ${"x".repeat(20_000)}`], "refuse"],
     ["too many lines", "GET", "/proxy/plain/x", Array.from({ length: 300 }, (_, i) => `X-${i}: 1`), "refuse"],
-  ] as const)("for %s", async (_, method, path, lines, verdict) => {
+  ] as const)("The pipeline does what was explained: %s", async (_, method, path, lines, verdict) => {
     const { gateway, upstream } = await start();
     const explanation = await explain(gateway, { method, path, headers: asHeaders(lines) });
     expect(explanation.verdict).toBe(verdict);
     expectSame(explanation, await send(gateway, method, path, lines), upstream, 0);
   });
 
-  test("while there is no room", async () => {
+  test("The pipeline does what was explained while all slots are in use", async () => {
     const upstream = await startUpstream(() => {});
     const services = { api: { baseUrl: upstream.url }, one: { baseUrl: upstream.url, maxConcurrent: 1 } };
     const gateway = await startGateway({ env: { ...KEYS, MAX_IN_FLIGHT: "2" }, services });
@@ -269,10 +272,10 @@ describe("what is explained is what happens", () => {
   });
 });
 
-describe("an explanation", () => {
+describe("explanation", () => {
   const keyed = { "x-api-key": PROXY_KEY };
 
-  test("names every step in order, the upstream's URL, the headers, the credential and the limit", async () => {
+  test("An explanation lists every step in order, the upstream's URL, the headers, the credential and the limit", async () => {
     const { gateway, upstream } = await start();
     const request = {
       method: "GET",
@@ -285,20 +288,18 @@ describe("an explanation", () => {
       request: { method: "GET", path: "/proxy/limited/a%2Fb?x=***", address: "127.0.0.1", caller: "proxy-key" },
       service: "limited",
       steps: [
-        ...[
-          "framing",
-          "loop",
-          "shed",
-          "authenticate",
-          "route",
-          "permission",
-          "authorize",
-          "credential",
-          "service shed",
-          "breaker",
-          "connections",
-          "rate limit",
-        ],
+        "framing",
+        "loop",
+        "shed",
+        "authenticate",
+        "route",
+        "permission",
+        "authorize",
+        "credential",
+        "service shed",
+        "breaker",
+        "connections",
+        "rate limit",
         "egress",
       ].map((step) => ({ step, verdict: "pass", reached: true })),
       upstream: {
@@ -321,7 +322,7 @@ describe("an explanation", () => {
     });
   });
 
-  test("says what would come next behind a refusal, and that it is not reached", async () => {
+  test("An explanation lists the steps after a refusal as not reached", async () => {
     const { gateway } = await start();
     const explanation = await explain(gateway, { method: "GET", path: "/proxy/missing/x" });
     expect(explanation).toMatchObject({ verdict: "refuse", refusal: { status: 401, code: "MISSING_CREDENTIALS" } });
@@ -338,31 +339,31 @@ describe("an explanation", () => {
     ["proxy-key", "forward", undefined],
     ["management-key", "refuse", "INVALID_API_KEY"],
     ["anonymous", "refuse", "MISSING_CREDENTIALS"],
-  ])("takes %s for the caller where it is told to", async (caller, verdict, code) => {
+  ])("The member `caller` replaces the authenticated caller: %s", async (caller, verdict, code) => {
     const { gateway } = await start();
     const explanation = await explain(gateway, { method: "GET", path: "/proxy/plain/x", caller });
     expect(explanation.verdict).toBe(verdict);
     expect(explanation.refusal?.code).toBe(code);
   });
 
-  test("shows no value that the services file hides, under whatever name, and tells no guess of one", async () => {
+  test("An explanation shows no hidden header value of the services file, and does not reveal whether a guess is right", async () => {
     const upstream = await startUpstream();
     const setHeaders = { "X-Forwarded-Token": "hidden-1", "X-Pin": "hidden-2" };
     const services = { api: { baseUrl: upstream.url, setHeaders, headers: { Forwarded: "secret=hidden-3" } } };
     const gateway = await startGateway({ env: KEYS, services });
     const ask = async (pin: string) => {
-      const { upstream: told } = await explain(gateway, {
+      const { upstream: described } = await explain(gateway, {
         method: "GET",
         path: "/proxy/api/",
         headers: { "X-Pin": pin },
       });
-      return JSON.stringify(told?.headers).replace(/"(?:X-Request-Id|traceparent)","value":"[^"]*"/g, "");
+      return JSON.stringify(described?.headers).replace(/"(?:X-Request-Id|traceparent)","value":"[^"]*"/g, "");
     };
     expect(await ask("hidden-2")).toBe(await ask("wrong-2"));
     expect(await ask("hidden-2")).not.toMatch(/hidden-/);
   });
 
-  test("costs nothing: no point, no place, no request, no access line", async () => {
+  test("An explanation uses no quota and no slot, sends no request and writes no access line", async () => {
     const { gateway, upstream } = await start();
     for (let round = 0; round < 20; round++) {
       const { rateLimit } = await explain(gateway, { method: "GET", path: "/proxy/limited/", headers: keyed });
@@ -375,7 +376,7 @@ describe("an explanation", () => {
     expect(await (await fetch(`${gateway.url}/metrics`)).text()).not.toMatch(/byteproxy_requests_total\{/);
   });
 
-  test("holds no secret, wherever one was put", async () => {
+  test("An explanation contains no secret, wherever the request has one", async () => {
     const { gateway } = await start();
     const headers = {
       ...keyed,
@@ -409,11 +410,11 @@ describe("an explanation", () => {
     ["a path with a line break", { method: "GET", path: "/proxy/echo/a\r\nX: y" }, ["path"]],
     ["a method with a space", { method: "GET /", path: "/proxy/echo/" }, ["method"]],
     ["a header with a line break", { method: "GET", path: "/proxy/echo/", headers: { X: "a\r\nY: b" } }, ["headers"]],
-    ["a header name that is none", { method: "GET", path: "/proxy/echo/", headers: { "X:": "a" } }, ["headers"]],
+    ["an invalid header name", { method: "GET", path: "/proxy/echo/", headers: { "X:": "a" } }, ["headers"]],
     ["a header that is a number", { method: "GET", path: "/proxy/echo/", headers: { X: 1 } }, ["headers"]],
     ["an unknown member", { method: "GET", path: "/proxy/echo/", body: "x" }, ["body"]],
-    ["an unknown caller", { method: "GET", path: "/proxy/echo/", caller: "nobody" }, ["caller"]],
-  ])("is refused for %s, with the field", async (_, request, fields) => {
+    ["an unknown caller", { method: "GET", path: "/proxy/echo/", caller: "unknown" }, ["caller"]],
+  ])("A request for an explanation with %s is refused, with the field", async (_, request, fields) => {
     const { gateway } = await start();
     const { status, body } = await manage(gateway, "POST", "/explain", request);
     expect([status, body.code]).toEqual([400, "VALIDATION_ERROR"]);

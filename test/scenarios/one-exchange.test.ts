@@ -1,4 +1,4 @@
-/** L7: what goes wrong inside one exchange ends that one only. */
+/** An error inside one exchange ends only that exchange. */
 import { expect, onTestFinished, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
 import { createCors } from "../../src/perimeter/cors.ts";
@@ -10,7 +10,7 @@ import { startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-test("a throw in one exchange cuts its connection; the others, and the process, go on", async () => {
+test("An error thrown in one exchange closes its connection, and the other exchanges and the process continue", async () => {
   let text = "";
   const sink = {
     write(lines: string) {
@@ -20,7 +20,13 @@ test("a throw in one exchange cuts its connection; the others, and the process, 
   };
   const mask = createSecretMask([]);
   const logger = await createLogger({
-    ...{ level: "info", format: "json", isEnabled: true, isAccessLogged: true, mask, maskKeys: mask, sink },
+    level: "info",
+    format: "json",
+    isEnabled: true,
+    isAccessLogged: true,
+    mask,
+    maskKeys: mask,
+    sink,
   });
   const parts: ServerParts = {
     instance: createInstance(),
@@ -30,7 +36,7 @@ test("a throw in one exchange cuts its connection; the others, and the process, 
     limits: { all: 100, perAddress: 0, sendTimeoutMs: 1_000, isTrustedPeer: () => false },
     metrics: { countRefusal() {} },
     async dataPlane(req, res) {
-      if (req.url === "/proxy/throws") throw new Error("a mistake of ours");
+      if (req.url === "/proxy/throws") throw new Error("a bug in the gateway");
       res.end("fine");
     },
     controlPlane: () => new Response("fine"),
@@ -52,10 +58,10 @@ test("a throw in one exchange cuts its connection; the others, and the process, 
   expect(fine.status).toBe(200);
   expect(other.received).toContain("fine");
   logger.flush();
-  expect(text).toContain("a mistake of ours");
+  expect(text).toContain("a bug in the gateway");
 });
 
-test("a throw on the way of a request is a 500 with its cause in the log only, and gives its place back", async () => {
+test("An error thrown in the pipeline is a 500 with its cause in the log only, and releases its slot", async () => {
   const rateLimit = { maxRequests: 100, windowMs: 60_000 };
   const { url: baseUrl } = await startUpstream();
   const gateway = await startGateway({ env: { MAX_IN_FLIGHT: "1" }, services: { api: { baseUrl, rateLimit } } });
@@ -65,18 +71,18 @@ test("a throw on the way of a request is a 500 with its cause in the log only, a
   };
   onTestFinished(restore);
   Date.now = () => {
-    if (new Error().stack?.includes("rate-limiter-flexible")) throw new Error("a mistake of ours");
+    if (new Error().stack?.includes("rate-limiter-flexible")) throw new Error("a bug in the gateway");
     return now();
   };
   const answer = await fetch(`${gateway.url}/proxy/api/`);
   restore();
   const text = await answer.text();
   expect([answer.status, answer.headers.get("x-proxy-error")]).toEqual([500, "INTERNAL_ERROR"]);
-  expect(text).not.toContain("a mistake of ours");
+  expect(text).not.toContain("a bug in the gateway");
   expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(200);
   const { requestId } = JSON.parse(text);
   expect(gateway.lines()).toContainEqual(
-    expect.objectContaining({ requestId, err: expect.objectContaining({ message: "a mistake of ours" }) }),
+    expect.objectContaining({ requestId, err: expect.objectContaining({ message: "a bug in the gateway" }) }),
   );
   expect(gateway.exchanges().map(({ outcome }) => outcome)).toEqual(["failed:INTERNAL_ERROR", "relayed"]);
 });

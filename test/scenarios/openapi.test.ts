@@ -1,4 +1,4 @@
-/** `/openapi.json` tells all that there is, and nothing else: each operation is asked, and each code provoked, over real sockets. */
+/** `/openapi.json` describes every route and nothing else: the tests send each operation and cause each error code over real sockets. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { join } from "node:path";
@@ -40,7 +40,7 @@ async function documentOf(url: string): Promise<Document> {
   return (await fetch(`${url}/openapi.json`)).json() as Promise<Document>;
 }
 
-/** A gateway with services for each way in which an exchange can go, and what it promises. */
+/** A gateway with services for each outcome of an exchange, and the contract in its document. */
 async function start(env: Record<string, string> = {}, setup: Parameters<typeof startGateway>[0] = {}) {
   const upstream = await startUpstream((req, res) => {
     if (req.url?.startsWith("/held/")) {
@@ -75,7 +75,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
         baseUrl: secure.url.replace("http:", "https:").replace("127.0.0.1", "localhost"),
         tls: { caFile: pem("ca") },
       },
-      // An entry that changes a built-in service leaves out what it does not change.
+      // An entry that changes a built-in service has only the changed members.
       github: { timeoutMs: 5000, auth: { type: "bearer", tokenEnvVar: "GITHUB_TOKEN" } },
     },
   });
@@ -86,7 +86,7 @@ function expectPromised(contract: Contract, operation: string, answer: Observed)
   expect(contract.problemsOf(operation, answer), operation).toEqual([]);
 }
 
-/** Any request that is answered with what was asked for, in an order in which each can be. */
+/** A successful request for each operation, in an order in which each can succeed. */
 const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: Partial<Asked>])[] = [
   ...(["/", "/health", "/health/live", "/health/ready", "/version", "/health/version", "/version/check"] as const).map(
     (path) => [`GET ${path}`, 200] as const,
@@ -117,7 +117,9 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
     {
       path: `/proxy/ws/?api_key=${PROXY_KEY}`,
       headers: {
-        ...{ connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13" },
+        connection: "Upgrade",
+        upgrade: "websocket",
+        "sec-websocket-version": "13",
         "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
       },
     },
@@ -181,30 +183,36 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
   ["POST /manage/explain", 200, { headers: asJson, body: '{"method":"PUT","path":"/proxy/nope/%2e%2e"}' }],
 ];
 
-/** Of which nobody knows the key itself. */
+/** A stored key with an unknown text. */
 const ISSUED: StoredKey = {
-  ...{ name: "ci", permissions: ["api:read"], createdAt: "2026-11-21T16:00:00.000Z", createdBy: "management-key" },
-  ...{ expiresAt: null, revokedAt: null, rateLimit: null, allowIps: [] },
+  name: "ci",
+  permissions: ["api:read"],
+  createdAt: "2026-11-21T16:00:00.000Z",
+  createdBy: "management-key",
+  expiresAt: null,
+  revokedAt: null,
+  rateLimit: null,
+  allowIps: [],
   digests: [{ sha256: "0".repeat(64), validUntil: null }],
 };
 
-/** Headers with a key that is issued for so much. */
+/** Headers with a new key that has these members. */
 async function issuedFor({ gateway }: { readonly gateway: TestGateway }, more: object) {
   const body = JSON.stringify({ name: "ci", permissions: ["reading:read"], ...more });
   const answer = await ask(gateway.port, { method: "POST", path: "/manage/keys", headers: asJson, body });
   return { "x-api-key": (JSON.parse(answer.body) as { key: string }).key };
 }
 
-/** How an operation is refused. @param start in another way than the rest. */
+/** A request that is refused with a code. */
 interface Refusal {
   readonly code: ErrorCode;
-  /** Documented, also where the method that is asked with is not. */
+  /** The documented operation, also if the method of the request is not documented. */
   readonly operation: string;
   readonly asked?: Partial<Asked>;
-  /** In the place of `asked`. */
+  /** Sent instead of `asked`. */
   readonly bytes?: string;
   readonly env?: Record<string, string>;
-  /** What has to happen before; headers that it makes known are sent instead. */
+  /** Runs before the request. */
   readonly before?: (started: Awaited<ReturnType<typeof start>>) => unknown;
   readonly headersOf?: (started: Awaited<ReturnType<typeof start>>) => Promise<Record<string, string>>;
 }
@@ -221,14 +229,16 @@ const HOST = "Host: localhost";
 
 const REFUSALS: readonly Refusal[] = [
   {
-    ...{ code: "INVALID_REQUEST", operation: "GET /health" },
+    code: "INVALID_REQUEST",
+    operation: "GET /health",
     bytes: raw("GET /health", HOST, "Content-Length: 1", "Transfer-Encoding: chunked"),
   },
   { code: "INVALID_PATH", operation: GET_PROXIED, asked: proxied("api/%2e%2e/x") },
   { code: "INVALID_PATH", operation: "GET /health", bytes: raw("GET http://localhost/health", HOST) },
   { code: "HOST_HEADER_INVALID", operation: "GET /version", bytes: raw("GET /version", HOST, HOST) },
   {
-    ...{ code: "VALIDATION_ERROR", operation: "POST /manage/services" },
+    code: "VALIDATION_ERROR",
+    operation: "POST /manage/services",
     asked: { headers: asJson, body: '{"key":"x","config":{"baseUrl":"ftp://x","retrys":1}}' },
   },
   { code: "VALIDATION_ERROR", operation: "POST /manage/services", asked: { headers: asJson, body: "{" } },
@@ -236,11 +246,14 @@ const REFUSALS: readonly Refusal[] = [
   { code: "VALIDATION_ERROR", operation: "PUT /manage/services/{key}", asked: onOne("UPPER", { body: "{}" }) },
   { code: "VALIDATION_ERROR", operation: "PATCH /manage/services/{key}", asked: onOne("api", { body: '{"ws":3}' }) },
   {
-    ...{ code: "VALIDATION_ERROR", operation: "GET /manage/audit" },
+    code: "VALIDATION_ERROR",
+    operation: "GET /manage/audit",
     asked: { path: "/manage/audit?limit=0", headers: operator },
   },
   {
-    ...{ code: "VALIDATION_ERROR", operation: "POST /manage/reload", asked: { headers: operator } },
+    code: "VALIDATION_ERROR",
+    operation: "POST /manage/reload",
+    asked: { headers: operator },
     before: ({ gateway }) => writeFileSync(join(gateway.directory, "services.json"), '{"services":{"x":{}}}'),
   },
   { code: "MISSING_CREDENTIALS", operation: "GET /proxy/services" },
@@ -251,51 +264,64 @@ const REFUSALS: readonly Refusal[] = [
   { code: "INVALID_API_KEY", operation: GET_PROXIED, asked: proxied("api/", { headers: operator }) },
   { code: "UPSTREAM_CREDENTIAL_MISSING", operation: GET_PROXIED, asked: proxied("openai/models") },
   {
-    ...{ code: "ORIGIN_NOT_ALLOWED", operation: "GET /manage/services" },
+    code: "ORIGIN_NOT_ALLOWED",
+    operation: "GET /manage/services",
     asked: { headers: { ...operator, origin: "https://evil.example" } },
   },
   {
-    ...{ code: "ORIGIN_NOT_ALLOWED", operation: "OPTIONS /proxy/{service}/{path}" },
+    code: "ORIGIN_NOT_ALLOWED",
+    operation: "OPTIONS /proxy/{service}/{path}",
     asked: {
       path: "/proxy/api/",
       headers: { origin: "https://evil.example", "access-control-request-method": "PUT" },
     },
   },
   ...(["GET /status", "GET /metrics", "GET /docs", "GET /openapi.json"] as const).map((operation) => ({
-    ...{ code: "HOST_NOT_ALLOWED" as const, operation, asked: { headers: { host: "evil.example" } } },
+    code: "HOST_NOT_ALLOWED" as const,
+    operation,
+    asked: { headers: { host: "evil.example" } },
   })),
   {
-    ...{ code: "HOST_NOT_ALLOWED", operation: "GET /docs/{file}" },
+    code: "HOST_NOT_ALLOWED",
+    operation: "GET /docs/{file}",
     asked: { path: "/docs/start.js", headers: { host: "evil.example" } },
   },
   {
-    ...{ code: "HOST_NOT_ALLOWED", operation: "GET /proxy/services", env: { PROXY_API_KEY: "" } },
+    code: "HOST_NOT_ALLOWED",
+    operation: "GET /proxy/services",
+    env: { PROXY_API_KEY: "" },
     asked: { headers: { host: "evil.example" } },
   },
   { code: "EGRESS_NOT_ALLOWED", operation: GET_PROXIED, asked: proxied("metadata/") },
   {
-    ...{ code: "EGRESS_NOT_ALLOWED", operation: "PUT /manage/services/{key}" },
+    code: "EGRESS_NOT_ALLOWED",
+    operation: "PUT /manage/services/{key}",
     asked: onOne("inside", { body: '{"baseUrl":"http://127.0.0.1:1/"}' }),
   },
   { code: "SERVICE_NOT_CONFIGURED", operation: GET_PROXIED, asked: proxied("githb/") },
   {
-    ...{ code: "SERVICE_NOT_CONFIGURED", operation: "GET /proxy/services/{service}/rate-limit" },
+    code: "SERVICE_NOT_CONFIGURED",
+    operation: "GET /proxy/services/{service}/rate-limit",
     asked: proxied("services/nope/rate-limit"),
   },
   ...(["GET", "PATCH", "DELETE"] as const).map((method) => ({
-    ...{ code: "SERVICE_NOT_CONFIGURED" as const, operation: `${method} /manage/services/{key}` },
+    code: "SERVICE_NOT_CONFIGURED" as const,
+    operation: `${method} /manage/services/{key}`,
     asked: onOne("nope", method === "PATCH" ? { body: "{}" } : {}),
   })),
   {
-    ...{ code: "SERVICE_NOT_CONFIGURED", operation: "POST /manage/services/{key}/test" },
+    code: "SERVICE_NOT_CONFIGURED",
+    operation: "POST /manage/services/{key}/test",
     asked: onOne("nope/test"),
   },
   {
-    ...{ code: "SERVICE_NOT_CONFIGURED", operation: "POST /manage/services/{key}/quota/reset" },
+    code: "SERVICE_NOT_CONFIGURED",
+    operation: "POST /manage/services/{key}/quota/reset",
     asked: onOne("nope/quota/reset"),
   },
   {
-    ...{ code: "SERVICE_NOT_CONFIGURED", operation: "POST /manage/services/{key}/rate-limit/reset" },
+    code: "SERVICE_NOT_CONFIGURED",
+    operation: "POST /manage/services/{key}/rate-limit/reset",
     asked: onOne("nope/rate-limit/reset"),
   },
   { code: "NOT_FOUND", operation: "GET /docs/{file}", asked: { path: "/docs/nope.js" } },
@@ -303,65 +329,83 @@ const REFUSALS: readonly Refusal[] = [
   { code: "METHOD_NOT_ALLOWED", operation: "GET /manage/services", asked: { method: "PUT", headers: operator } },
   { code: "METHOD_NOT_ALLOWED", operation: "POST /proxy/{service}/{path}", asked: proxied("reading/") },
   {
-    ...{ code: "REQUEST_TIMEOUT", operation: "POST /proxy/{service}/{path}" },
+    code: "REQUEST_TIMEOUT",
+    operation: "POST /proxy/{service}/{path}",
     bytes: `POST /proxy/slow/ HTTP/1.1\r\n${HOST}\r\nx-api-key: ${PROXY_KEY}\r\nContent-Length: 4\r\n\r\nab`,
   },
   {
-    ...{ code: "DUPLICATE_ENTRY", operation: "POST /manage/services" },
+    code: "DUPLICATE_ENTRY",
+    operation: "POST /manage/services",
     asked: { headers: asJson, body: JSON.stringify({ key: "api", config: WEATHER }) },
   },
   { code: "READ_ONLY_SERVICE", operation: "DELETE /manage/services/{key}", asked: onOne("api") },
   ...(["PUT", "PATCH", "DELETE"] as const).map((method) => ({
-    ...{ code: "PRECONDITION_FAILED" as const, operation: `${method} /manage/services/{key}` },
+    code: "PRECONDITION_FAILED" as const,
+    operation: `${method} /manage/services/{key}`,
     asked: onOne("api", {
       headers: { ...asJson, "if-match": '"nope"' },
       ...(method === "DELETE" ? {} : { body: "{}" }),
     }),
   })),
   {
-    ...{ code: "PRECONDITION_FAILED", operation: "PUT /manage/services/{key}" },
+    code: "PRECONDITION_FAILED",
+    operation: "PUT /manage/services/{key}",
     asked: onOne("nope", { headers: { ...asJson, "if-match": '"nope"' }, body: JSON.stringify(WEATHER) }),
   },
   {
-    ...{ code: "PAYLOAD_TOO_LARGE", operation: "POST /manage/services" },
+    code: "PAYLOAD_TOO_LARGE",
+    operation: "POST /manage/services",
     asked: { headers: asJson, body: " ".repeat(300_000) },
   },
   {
-    ...{ code: "PAYLOAD_TOO_LARGE", operation: "PUT /proxy/{service}/{path}" },
+    code: "PAYLOAD_TOO_LARGE",
+    operation: "PUT /proxy/{service}/{path}",
     asked: proxied("api/", { body: "x".repeat(1001) }),
   },
   {
-    ...{ code: "PAYLOAD_TOO_LARGE", operation: "POST /manage/explain" },
+    code: "PAYLOAD_TOO_LARGE",
+    operation: "POST /manage/explain",
     asked: { headers: asJson, body: " ".repeat(300_000) },
   },
   { code: "INVALID_API_KEY", operation: "GET /manage/diagnostics", asked: { headers: caller } },
   {
-    ...{ code: "UNSUPPORTED_MEDIA_TYPE", operation: "POST /manage/services" },
+    code: "UNSUPPORTED_MEDIA_TYPE",
+    operation: "POST /manage/services",
     asked: { headers: { ...operator, "content-type": "text/plain" }, body: "{}" },
   },
   { code: "EXPECTATION_FAILED", operation: "GET /up", bytes: raw("GET /up", HOST, "Expect: more") },
   {
-    ...{ code: "UPGRADE_NOT_ALLOWED", operation: GET_PROXIED },
+    code: "UPGRADE_NOT_ALLOWED",
+    operation: GET_PROXIED,
     asked: proxied("api/", { headers: { ...caller, connection: "Upgrade", upgrade: "websocket" } }),
   },
   {
-    ...{ code: "RATE_LIMIT_EXCEEDED", operation: GET_PROXIED, asked: proxied("limited/") },
+    code: "RATE_LIMIT_EXCEEDED",
+    operation: GET_PROXIED,
+    asked: proxied("limited/"),
     before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/limited/", headers: caller }),
   },
   {
-    ...{ code: "INSUFFICIENT_PERMISSIONS", operation: GET_PROXIED, asked: proxied("api/") },
+    code: "INSUFFICIENT_PERMISSIONS",
+    operation: GET_PROXIED,
+    asked: proxied("api/"),
     headersOf: (started) => issuedFor(started, {}),
   },
   {
-    ...{ code: "INSUFFICIENT_PERMISSIONS", operation: "POST /manage/reload" },
+    code: "INSUFFICIENT_PERMISSIONS",
+    operation: "POST /manage/reload",
     headersOf: (started) => issuedFor(started, { permissions: ["manage:read"] }),
   },
   {
-    ...{ code: "IP_NOT_ALLOWED", operation: GET_PROXIED, asked: proxied("reading/") },
+    code: "IP_NOT_ALLOWED",
+    operation: GET_PROXIED,
+    asked: proxied("reading/"),
     headersOf: (started) => issuedFor(started, { allowIps: ["192.0.2.1"] }),
   },
   {
-    ...{ code: "TOO_MANY_AUTH_FAILURES", operation: "GET /manage/keys", asked: { headers: { "x-api-key": "wrong" } } },
+    code: "TOO_MANY_AUTH_FAILURES",
+    operation: "GET /manage/keys",
+    asked: { headers: { "x-api-key": "wrong" } },
     before: async ({ gateway }) => {
       for (let i = 0; i < 10; i++) {
         await ask(gateway.port, { method: "GET", path: "/manage/keys", headers: { "x-api-key": `guess-${i}` } });
@@ -370,15 +414,19 @@ const REFUSALS: readonly Refusal[] = [
   },
   { code: "NOT_FOUND", operation: "DELETE /manage/keys/{id}", asked: { path: "/manage/keys/no", headers: operator } },
   {
-    ...{ code: "VALIDATION_ERROR", operation: "POST /manage/keys" },
+    code: "VALIDATION_ERROR",
+    operation: "POST /manage/keys",
     asked: { headers: asJson, body: '{"name":"","permissions":["x"]}' },
   },
   {
-    ...{ code: "UPSTREAM_QUOTA_EXHAUSTED", operation: GET_PROXIED, asked: proxied("held/") },
+    code: "UPSTREAM_QUOTA_EXHAUSTED",
+    operation: GET_PROXIED,
+    asked: proxied("held/"),
     before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/held/", headers: caller }),
   },
   {
-    ...{ code: "SHUTTING_DOWN", operation: GET_PROXIED },
+    code: "SHUTTING_DOWN",
+    operation: GET_PROXIED,
     asked: proxied("held/", { headers: { ...caller, prefer: "wait=600" } }),
     before: async ({ gateway }) => {
       await ask(gateway.port, { method: "GET", path: "/proxy/held/", headers: caller });
@@ -386,19 +434,23 @@ const REFUSALS: readonly Refusal[] = [
     },
   },
   {
-    ...{ code: "HEADERS_TOO_LARGE", operation: "GET /auth-status" },
+    code: "HEADERS_TOO_LARGE",
+    operation: "GET /auth-status",
     bytes: raw("GET /auth-status", HOST, ...Array.from({ length: 300 }, (_, i) => `X-${i}: 1`)),
   },
   {
-    ...{ code: "HEADERS_TOO_LARGE", operation: GET_PROXIED },
+    code: "HEADERS_TOO_LARGE",
+    operation: GET_PROXIED,
     bytes: raw("GET /proxy/api/", HOST, `X: ${"x".repeat(20_000)}`),
   },
   {
-    ...{ code: "INTERNAL_ERROR", operation: "PUT /manage/services/{key}" },
+    code: "INTERNAL_ERROR",
+    operation: "PUT /manage/services/{key}",
     asked: onOne("new", { body: JSON.stringify(WEATHER) }),
   },
   {
-    ...{ code: "NOT_IMPLEMENTED", operation: "POST /proxy/{service}/{path}" },
+    code: "NOT_IMPLEMENTED",
+    operation: "POST /proxy/{service}/{path}",
     bytes: raw("POST /proxy/api/", HOST, "Transfer-Encoding: gzip, chunked"),
   },
   { code: "UPSTREAM_UNREACHABLE", operation: GET_PROXIED, asked: proxied("closed/") },
@@ -406,7 +458,9 @@ const REFUSALS: readonly Refusal[] = [
   { code: "UPSTREAM_PROTOCOL_ERROR", operation: "DELETE /proxy/{service}/{path}", asked: proxied("garbled/") },
   { code: "UNDER_PRESSURE", operation: GET_PROXIED, asked: proxied("api/"), env: { PRESSURE_MAX_RSS_BYTES: "1" } },
   {
-    ...{ code: "CIRCUIT_OPEN", operation: GET_PROXIED, asked: proxied("broken/") },
+    code: "CIRCUIT_OPEN",
+    operation: GET_PROXIED,
+    asked: proxied("broken/"),
     before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/broken/", headers: caller }),
   },
   { code: "UPSTREAM_TIMEOUT", operation: GET_PROXIED, asked: proxied("slow/slow") },
@@ -415,7 +469,7 @@ const REFUSALS: readonly Refusal[] = [
 ];
 
 describe("/openapi.json", () => {
-  test("is a valid document of OpenAPI 3.1", async () => {
+  test("The document is valid OpenAPI 3.1", async () => {
     const document = await documentOf((await startGateway()).url);
     const validator = new Validator();
     const { valid, errors } = await validator.validate(structuredClone(document) as never);
@@ -423,8 +477,8 @@ describe("/openapi.json", () => {
     expect([validator.version, document.openapi]).toEqual(["3.1", "3.1.0"]);
   });
 
-  test("documents the routes that are registered, and no other", async () => {
-    // None of its parts is asked before a request comes.
+  test("The document describes all registered routes and no other", async () => {
+    // Creating the routes uses none of the parts.
     const app = createControlPlane({} as ControlPlaneParts, { callers: true, operators: true, hosts: undefined });
     const registered = app.routes
       .filter(({ method }) => method !== "ALL")
@@ -435,7 +489,7 @@ describe("/openapi.json", () => {
     expect(operations.length - ofTheControlPlane.length).toBe(7);
   });
 
-  test("names each operation once, with its tag and its key", async () => {
+  test("The document names each operation once, with its tag and its key", async () => {
     const { operations, operation } = createContract(await documentOf((await startGateway()).url));
     const all = operations.map((name) => ({ name, ...operation(name) }));
     expect(new Set(all.map(({ operationId }) => operationId)).size).toBe(all.length);
@@ -446,7 +500,7 @@ describe("/openapi.json", () => {
     }
   });
 
-  test("knows every code of the catalogue, and each belongs to an operation", async () => {
+  test("The document lists every code of the catalog, and each code belongs to an operation", async () => {
     const { components } = await documentOf((await startGateway()).url);
     const codes = Object.keys(CATALOG);
     expect(components.schemas.Error.properties.code.enum).toEqual(codes);
@@ -454,7 +508,7 @@ describe("/openapi.json", () => {
     expect(codes.filter((code) => !answers.includes(`"${code}"`))).toEqual([]);
   });
 
-  test("says of a service what the schema of the services file says", async () => {
+  test("The schema of a service is that of the services file", async () => {
     const { components } = await documentOf((await startGateway()).url);
     const inFile = JSON.parse(
       JSON.stringify(servicesFileJsonSchema().properties?.services?.additionalProperties, (name, value) =>
@@ -465,7 +519,7 @@ describe("/openapi.json", () => {
     expect(components.schemas.Service.additionalProperties).toBe(false);
   });
 
-  test("has examples that its own schemas allow", async () => {
+  test("Every example is valid by its schema", async () => {
     const document = await documentOf((await startGateway()).url);
     const { operations, operation, problemsOfValue } = createContract(document);
     const contents = operations.flatMap((name) => {
@@ -484,7 +538,7 @@ describe("/openapi.json", () => {
     expect(count).toBeGreaterThan(60);
   });
 
-  test("is for operators, and the same wherever they have their listener", async () => {
+  test("The document is served on the operators' listener only, and is the same with one or two listeners", async () => {
     const one = await startGateway({ env: KEYS });
     const two = await startGateway({ env: { ...KEYS, MANAGEMENT_PORT: "0" } });
     expect(await documentOf(two.managementUrl as string)).toEqual(await documentOf(one.url));
@@ -498,8 +552,8 @@ describe("/openapi.json", () => {
   });
 });
 
-describe("every answer is as it is documented", () => {
-  test("of each operation there is", async () => {
+describe("documented responses", () => {
+  test("A successful response of each operation matches the document", async () => {
     const stores = storesThatFail("NOT_FOUND");
     await stores.keys.put("key_1", ISSUED);
     const { gateway, contract } = await start({ CORS_ORIGINS: "https://app.example" }, { stores });
@@ -512,7 +566,7 @@ describe("every answer is as it is documented", () => {
     expect([...new Set(SUCCESSES.map(([operation]) => operation))].sort()).toEqual([...contract.operations].sort());
   });
 
-  test("of what says that it is not well", async () => {
+  test("The responses of a gateway under pressure or draining match the document", async () => {
     const pressed = await start({ PRESSURE_MAX_RSS_BYTES: "1" });
     for (const [path, status] of [
       ["/up", 503],
@@ -530,7 +584,7 @@ describe("every answer is as it is documented", () => {
     await drained;
   });
 
-  test("of an upstream that answers with an error of its own", async () => {
+  test("An error response from an upstream matches the document", async () => {
     const upstream = await startUpstream((_, res) => res.writeHead(429, { "content-type": "text/html" }).end("no"));
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, retries: 0 } } });
     const answer = await ask(gateway.port, { method: "GET", path: "/proxy/api/" });
@@ -538,7 +592,7 @@ describe("every answer is as it is documented", () => {
     expectPromised(createContract(await documentOf(gateway.url)), GET_PROXIED, answer);
   });
 
-  test.each(REFUSALS)("of $operation, refused with $code", async (refusal) => {
+  test.each(REFUSALS)("The response of $operation with $code matches the document", async (refusal) => {
     const { code, operation, env, before } = refusal;
     const started = await start({ CORS_ORIGINS: "https://app.example", ...env }, { stores: storesThatFail(code) });
     await before?.(started);
@@ -551,12 +605,12 @@ describe("every answer is as it is documented", () => {
     expectPromised(started.contract, operation, answer);
   });
 
-  test("of every code", () => {
+  test("The tests cause every error code", () => {
     const provoked = new Set(REFUSALS.map(({ code }) => code));
     expect(Object.keys(CATALOG).filter((code) => !provoked.has(code as ErrorCode))).toEqual([]);
   });
 
-  test("and one of another form would be seen", async () => {
+  test("A response that does not match the document is detected", async () => {
     const { contract } = await start();
     const body = JSON.stringify({
       status: "ok",
@@ -582,7 +636,7 @@ async function refuse(
   const [method = "", path = ""] = operation.split(" ");
   const request = { method, path, ...asked };
   if (code !== "LOOP_DETECTED") return ask(gateway.port, request);
-  // What an upstream was told is what marks a loop.
+  // The Via header that the upstream received identifies a loop.
   await ask(gateway.port, { method: "GET", path: "/proxy/api/", headers: caller });
   const { via } = (upstream.requests[0] as { headers: { via: string } }).headers;
   return ask(gateway.port, { ...request, headers: { ...request.headers, via } });
@@ -592,7 +646,7 @@ function unlessWell(answer: Observed): Observed | undefined {
   return answer.status === 503 ? answer : undefined;
 }
 
-/** Stores that take no change, where that is what is provoked. */
+/** Stores that refuse every change, if the test is for INTERNAL_ERROR. */
 function storesThatFail(code: ErrorCode) {
   const stores = createMemoryStores<StoredService, AuditEntry, StoredKey>();
   if (code !== "INTERNAL_ERROR") return stores;

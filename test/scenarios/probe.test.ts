@@ -1,4 +1,4 @@
-/** POST /manage/services/:service/test says how far a connection gets, and what stands in the way. */
+/** POST /manage/services/:service/test reports how far a connection gets, and why it fails. */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ async function startTls(name: string): Promise<string> {
 }
 
 describe("a probe", () => {
-  test("of an upstream that answers tells its status, its times and that the credential was taken", async () => {
+  test("A probe of a working upstream reports its status, its times and that it accepts the credential", async () => {
     const upstream = await startUpstream((_, res) => res.end("x".repeat(100_000)));
     const baseUrl = `${upstream.url}/base/`;
     const auth = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
@@ -60,7 +60,7 @@ describe("a probe", () => {
     [204, "accepted"],
     [404, "unknown"],
     [500, "unknown"],
-  ])("that is answered with %i says of the credential: %s", async (status, credential) => {
+  ])("A probe with response %i reports the credential as %s", async (status, credential) => {
     const upstream = await startUpstream((_, res) => res.writeHead(status).end());
     const auth = { type: "api-key", queryParam: "key", tokenEnvVar: "TOKEN" } as const;
     expect(await probe({ baseUrl: upstream.url, auth })).toMatchObject({
@@ -71,7 +71,7 @@ describe("a probe", () => {
     expect(upstream.requests[0]?.url).toBe(`/?key=${SECRET}`);
   });
 
-  test("without a credential says that there is none, or that it is missing", async () => {
+  test("A probe without a credential reports whether the service has none or it is missing", async () => {
     const upstream = await startUpstream();
     expect(await probe({ baseUrl: upstream.url })).toMatchObject({ credential: "none" });
     const auth = { type: "bearer", tokenEnvVar: "UNSET" } as const;
@@ -79,7 +79,7 @@ describe("a probe", () => {
     expect(upstream.requests[1]?.headers.authorization).toBeUndefined();
   });
 
-  test("tells the difference of the clocks", async () => {
+  test("A probe reports the difference of the clocks", async () => {
     const date = new Date(Date.now() + 3_600_000).toUTCString();
     const upstream = await startUpstream((_, res) => res.writeHead(200, { date }).end());
     const { clockDifference } = await probe({ baseUrl: upstream.url });
@@ -87,7 +87,7 @@ describe("a probe", () => {
     expect(clockDifference).toBeLessThanOrEqual(3_600);
   });
 
-  test("over TLS tells the certificate's facts", async () => {
+  test("A probe over TLS reports the certificate", async () => {
     const body = await probe({ baseUrl: await startTls("localhost"), tls: { caFile: pem("ca.pem") } });
     expect(body).toMatchObject({
       status: "reachable",
@@ -112,7 +112,7 @@ describe("a probe", () => {
     ["self-signed", undefined, /self-signed/, (days: number) => days > 0],
     ["other", pem("ca.pem"), /another name/, (days: number) => days > 0],
   ])(
-    "of one with a certificate that is %s says so, with the certificate's facts",
+    "A probe of an upstream with a refused certificate reports the reason and the certificate: %s",
     async (name, caFile, words, isRight) => {
       const body = await probe({ baseUrl: await startTls(name), ...(caFile === undefined ? {} : { tls: { caFile } }) });
       expect(body).toMatchObject({
@@ -128,7 +128,7 @@ describe("a probe", () => {
     },
   );
 
-  test("of a port where nobody listens fails in connect, and of one that is not allowed before it", async () => {
+  test("A probe of a closed port fails in connect, and a probe of a forbidden address fails before that", async () => {
     const closed = await startUpstream();
     const body = await probe({ baseUrl: "http://127.0.0.1:9/" });
     expect(body).toMatchObject({
@@ -145,10 +145,10 @@ describe("a probe", () => {
   });
 
   test.each([
-    ["says nothing", () => {}, "UPSTREAM_TIMEOUT", /no answer within 500 ms/],
-    ["hangs up", respondWith("", "end"), "UPSTREAM_UNREACHABLE", /closed the connection/],
-    ["talks nonsense", respondWith("nonsense\r\n\r\n"), "UPSTREAM_PROTOCOL_ERROR", /not well-formed/],
-  ])("of one that %s fails in http", async (_, behave, code, words) => {
+    ["sends nothing", () => {}, "UPSTREAM_TIMEOUT", /no answer within 500 ms/],
+    ["closes the connection", respondWith("", "end"), "UPSTREAM_UNREACHABLE", /closed the connection/],
+    ["sends malformed bytes", respondWith("nonsense\r\n\r\n"), "UPSTREAM_PROTOCOL_ERROR", /not well-formed/],
+  ])("A probe of an upstream that %s fails in http", async (_, behave, code, words) => {
     const upstream = await startRawUpstream(behave);
     const body = await probe({ baseUrl: upstream.url });
     expect(body).toMatchObject({ status: "unreachable", phase: "http", code });
@@ -156,7 +156,7 @@ describe("a probe", () => {
     expect(upstream.sockets.size).toBeLessThanOrEqual(1);
   });
 
-  test("of the embedded service works, and one of no service is 404", async () => {
+  test("A probe of the embedded service works, and a probe of an unknown service is 404", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
     expect((await manage(gateway, "POST", "/services/echo/test")).body).toMatchObject({
       status: "reachable",

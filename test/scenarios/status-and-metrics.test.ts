@@ -1,4 +1,4 @@
-/** What the gateway tells of itself: /status, /metrics, /auth-status, and to whom. */
+/** The routes that report the state of the gateway: /status, /metrics and /auth-status. */
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
@@ -33,7 +33,7 @@ async function start(env: Record<string, string> = {}) {
   return { held, upstream, gateway, get };
 }
 
-/** Samples by their name with labels. */
+/** Samples by name and labels. */
 function samplesOf(text: string): Map<string, number> {
   const samples = new Map<string, number>();
   for (const line of text.split("\n")) {
@@ -46,7 +46,7 @@ function samplesOf(text: string): Map<string, number> {
 }
 
 describe("/status", () => {
-  test("shows each service with its credential, its limit and what is in flight", async () => {
+  test("/status shows each service with its credential, its limit and its requests in flight", async () => {
     const { held, get, upstream } = await start();
     const first = get("/proxy/api/held");
     await eventually(() => held.length === 1);
@@ -85,7 +85,7 @@ describe("/status", () => {
     await first;
   });
 
-  test("keeps base URLs and the names of variables for the holder of the management key, where there is one", async () => {
+  test("/status shows base URLs and names of variables only with the management key, if one is set", async () => {
     const { get } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: PROXY_KEY });
     for (const headers of [{}, { "x-api-key": PROXY_KEY }, { authorization: "Bearer wrong-key-0123456789" }]) {
       const text = await (await get("/status", headers as Record<string, string>)).text();
@@ -97,7 +97,7 @@ describe("/status", () => {
   });
 
   test.each(["/status", "/metrics", "/docs", "/openapi.json"])(
-    "%s answers only to known names on loopback, also where keys are set",
+    "%s accepts only known host names on loopback, also if keys are set",
     async (path) => {
       const { gateway } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: PROXY_KEY });
       const ask = (host: string, where: string) =>
@@ -114,7 +114,7 @@ describe("/status", () => {
 });
 
 describe("/metrics", () => {
-  test("counts requests, refusals, failures, retries and what is under way", async () => {
+  test("/metrics counts requests, refusals, failures, retries and requests in flight", async () => {
     const { held, get, upstream, gateway } = await start({ PROXY_API_KEY: PROXY_KEY });
     const key = { "x-api-key": PROXY_KEY };
     for (let i = 0; i < 3; i++) await (await get("/proxy/api/x", key)).text();
@@ -162,7 +162,7 @@ describe("/metrics", () => {
     await open;
   });
 
-  test("counts failures of the way to the upstream by code", async () => {
+  test("/metrics counts connection failures by code", async () => {
     const gateway = await startGateway({ services: { dead: { baseUrl: "http://127.0.0.1:9/", retries: 0 } } });
     expect((await fetch(`${gateway.url}/proxy/dead/`)).status).toBe(502);
     const samples = samplesOf(await (await fetch(`${gateway.url}/metrics`)).text());
@@ -170,7 +170,7 @@ describe("/metrics", () => {
     expect(samples.get('byteproxy_requests_total{service="dead",method="GET",status="5xx"}')).toBe(1);
   });
 
-  test("has as many series after a thousand different requests as after one", async () => {
+  test("/metrics has as many series after a thousand different requests as after one", async () => {
     const { get } = await start();
     const series = async () => samplesOf(await (await get("/metrics")).text()).size;
     await (await get("/proxy/api/1?a=1")).text();
@@ -186,7 +186,7 @@ describe("/metrics", () => {
 });
 
 describe("/auth-status", () => {
-  test("says what is protected, and where this request carried a key", async () => {
+  test("/auth-status shows which planes are protected, and where the request has a key", async () => {
     const { get } = await start({ PROXY_API_KEY: PROXY_KEY });
     const ask = async (path: string, headers: Record<string, string> = {}) => (await get(path, headers)).json();
     expect(await ask("/auth-status")).toEqual({

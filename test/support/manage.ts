@@ -1,15 +1,15 @@
-/** `/manage` as an operator's curl asks for it. */
+/** Sends requests to `/manage` as an operator. */
 import { MANAGEMENT_KEY, type TestGateway } from "./gateway.ts";
 
 export interface Managed {
   readonly status: number;
   readonly headers: Headers;
-  /** The JSON body; undefined where there is none. */
-  // biome-ignore lint/suspicious/noExplicitAny: a test says by its assertions what it expects in here.
+  /** The JSON body. Undefined if there is none. */
+  // biome-ignore lint/suspicious/noExplicitAny: each test asserts what it expects here.
   readonly body: any;
 }
 
-/** @param path behind `/manage`. @param body sent as JSON; left out: none. */
+/** @param path after `/manage`. @param body sent as JSON. */
 export async function manage(
   gateway: Pick<TestGateway, "url">,
   method: string,
