@@ -1,4 +1,4 @@
-/** Where the breaker meets the queue for connections, and clients that make an upstream fail. */
+/** The circuit breaker together with the queue for connections, and with clients that make an upstream fail. */
 import type { ServerResponse } from "node:http";
 import { expect, test } from "vitest";
 import type { ServiceInput } from "../../src/config/schema.ts";
@@ -18,7 +18,7 @@ async function seen({ url }: TestGateway): Promise<Seen> {
   return services.find(({ key }) => key === "api") as Seen;
 }
 
-/** One connection to an upstream that answers 500 to `/bad`, 200 to `/good`, and to the rest when it is told to. */
+/** One connection to an upstream that responds with 500 to `/bad`, with 200 to `/good`, and to other requests when the test does. */
 async function startNarrow(service: Partial<ServiceInput> = {}) {
   const held: ServerResponse[] = [];
   const upstream = await startUpstream((req, res) => {
@@ -36,7 +36,7 @@ async function startNarrow(service: Partial<ServiceInput> = {}) {
 
 const codeOf = ({ status, headers }: Response) => headers.get("x-proxy-error") ?? status;
 
-test("what waits for a connection when the breaker opens is refused at once, and not one of it is sent", async () => {
+test("Requests that wait for a connection when the breaker opens are refused at once, and none of them is sent", async () => {
   const { held, upstream, gateway, get, pending } = await startNarrow({ breaker: { minRequests: 4, openMs: 60_000 } });
   const first = get("/held");
   await eventually(() => held.length === 1);
@@ -55,12 +55,12 @@ test("what waits for a connection when the breaker opens is refused at once, and
   expect(await seen(gateway)).toMatchObject({ breaker: { state: "open" }, connections: { busy: 0, pending: 0 } });
 });
 
-test("the one attempt of a half-open breaker may wait for its connection, and leave its place to the next", async () => {
+test("The one attempt of a half-open breaker may wait for a connection, and if its client leaves, the next request is the attempt", async () => {
   const breaker = { minRequests: 4, openMs: 20 };
   const { held, upstream, gateway, get, pending } = await startNarrow({ ws: true, breaker });
   const first = get("/held");
   await eventually(() => held.length === 1);
-  // They need no connection of the service's.
+  // Handshakes do not count as connections of the service.
   const upgrade =
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
   for (let i = 0; i < 4; i++) {
@@ -82,7 +82,7 @@ test("the one attempt of a half-open breaker may wait for its connection, and le
   expect(await seen(gateway)).toMatchObject({ breaker: { state: "closed" }, connections: { busy: 0, pending: 0 } });
 });
 
-test("uploads that stop, and whose upstream then gives up on them, do not open the breaker; those that are whole do", async () => {
+test("Uploads that stop and that the upstream then aborts do not open the breaker; complete uploads do", async () => {
   const upstream = await startRawUpstream((socket, received) => {
     if (received.endsWith("half")) socket.destroy();
   });

@@ -1,4 +1,4 @@
-/** The machine's clock is set an hour back, or on: nobody is let through, or kept out, for longer than one window. */
+/** The machine's clock is set an hour back or forward: no client is admitted or refused wrongly for longer than one window. */
 import { afterEach, describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -6,7 +6,7 @@ import { startUpstream } from "../support/upstream.ts";
 const HOUR_MS = 3_600_000;
 const realNow = Date.now;
 
-/** As the process sees it from then on. */
+/** The clock that the process sees from now on. */
 function setClock(byMs: number): void {
   Date.now = () => realNow() + byMs;
 }
@@ -16,16 +16,16 @@ afterEach(() => {
 });
 
 async function ask(url: string, key?: string) {
-  const answer = await fetch(url, key === undefined ? {} : { headers: { "x-api-key": key } });
-  await answer.arrayBuffer();
-  return answer;
+  const response = await fetch(url, key === undefined ? {} : { headers: { "x-api-key": key } });
+  await response.arrayBuffer();
+  return response;
 }
 
 describe.each([
   ["back", -HOUR_MS],
-  ["on", HOUR_MS],
-])("a clock that is set an hour %s", (_, step) => {
-  test("leaves a rate limit as it is, but for one window", async () => {
+  ["forward", HOUR_MS],
+])("Clock set an hour %s", (_, step) => {
+  test("A rate limit keeps its state, except for one window", async () => {
     const upstream = await startUpstream();
     const rateLimit = { maxRequests: 2, windowMs: 1_000 };
     const { url } = await startGateway({ services: { api: { baseUrl: upstream.url, rateLimit } } });
@@ -36,7 +36,7 @@ describe.each([
     };
     expect(await statuses(3)).toEqual([200, 200, 429]);
     setClock(step);
-    // Set on, the window is over: once.
+    // Set forward, the clock ends the window early, once.
     expect((await statuses(4)).filter((status) => status === 200)).toHaveLength(step < 0 ? 0 : 2);
     const refused = await ask(`${url}/proxy/api/`);
     expect(Number(refused.headers.get("retry-after"))).toBe(1);
@@ -44,7 +44,7 @@ describe.each([
     expect(await statuses(3)).toEqual([200, 200, 429]);
   });
 
-  test("keeps nobody waiting for a quota beyond its window", async () => {
+  test("No request waits for a quota longer than its window", async () => {
     const upstream = await startUpstream((_req, res) => {
       res.setHeader("X-RateLimit-Limit", "1");
       res.setHeader("X-RateLimit-Remaining", "0");
@@ -60,11 +60,11 @@ describe.each([
     expect(performance.now() - startedAt).toBeLessThan(4_000);
   });
 
-  test("locks nobody out for longer than a minute, and lets no guess through", async () => {
+  test("A lock-out stays, and ends within a minute", async () => {
     const { url } = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY } });
-    for (let i = 0; i < 10; i++) await ask(`${url}/proxy/echo/`, `a-key-that-nobody-has-${i}`);
+    for (let i = 0; i < 10; i++) await ask(`${url}/proxy/echo/`, `an-unknown-key-${i}`);
     setClock(step);
-    const locked = await ask(`${url}/proxy/echo/`, "another-key-that-nobody-has");
+    const locked = await ask(`${url}/proxy/echo/`, "another-unknown-key");
     expect(locked.status).toBe(429);
     expect(Number(locked.headers.get("retry-after"))).toBeLessThanOrEqual(60);
   });

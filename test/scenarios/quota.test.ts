@@ -1,4 +1,4 @@
-/** What the upstream allows, over real sockets: held instead of refused, told exactly, and given back. */
+/** The upstream's quota over real sockets: requests are held instead of refused, and refusals give the exact time. */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
@@ -30,7 +30,7 @@ async function start(quota: Quota, options: QuotaUpstreamOptions = {}, service =
     services: { api: { baseUrl: upstream.url, quota, ...service } },
   });
   const ask = (path = "", init: RequestInit = {}) => fetch(`${gateway.url}/proxy/api/${path}`, init);
-  /** Until so many requests are held. */
+  /** Resolves when this many requests are held. */
   const waiting = (count: number) =>
     eventually(async () => (await quotasOf(gateway))[0]?.credentials[0]?.waiting === count, `${count} to wait`);
   return { upstream, gateway, ask, waiting, quotas: () => quotasOf(gateway) };
@@ -60,31 +60,31 @@ async function quotasOf(gateway: Pick<TestGateway, "url">): Promise<ShownQuota[]
   return body.services.filter(({ service }: ShownQuota) => service === "api");
 }
 
-const queueMs = (answer: Response) => Number.parseInt(answer.headers.get("x-proxy-queue-duration") ?? "0", 10);
+const queueMs = (response: Response) => Number.parseInt(response.headers.get("x-proxy-queue-duration") ?? "0", 10);
 
-describe("thirty requests at once over ten in two seconds", () => {
-  test("are all served, and none is refused upstream, whatever the style of the headers", async () => {
+describe("Thirty simultaneous requests, ten allowed in two seconds", () => {
+  test("All held requests are served and the upstream refuses none, in every style of headers", async () => {
     const outcomes = await Promise.all(
       Object.keys(QUOTA_STYLES).map(async (style) => {
         const { upstream, ask } = await start({ mode: "hold", maxWaitMs: 20_000 }, { style });
-        const answers = await Promise.all(Array.from({ length: 30 }, () => ask("x")));
-        return { style, answers, counts: upstream.counts };
+        const responses = await Promise.all(Array.from({ length: 30 }, () => ask("x")));
+        return { style, responses, counts: upstream.counts };
       }),
     );
-    for (const { style, answers, counts } of outcomes) {
+    for (const { style, responses, counts } of outcomes) {
       expect(
-        answers.map(({ status }) => status),
+        responses.map(({ status }) => status),
         style,
       ).toEqual(Array(30).fill(200));
       expect(counts, style).toEqual({ served: 30, refused: 0 });
-      // Of the last ones it is said how long they waited.
-      expect(Math.max(...answers.map(queueMs)), style).toBeGreaterThan(2_000);
+      // The last responses report how long their requests waited.
+      expect(Math.max(...responses.map(queueMs)), style).toBeGreaterThan(2_000);
     }
   });
 });
 
-describe("a held request", () => {
-  test("is refused at once with an exact Retry-After when it would not go in time", async () => {
+describe("Held request", () => {
+  test("A request that cannot be sent in time is refused at once, with an exact Retry-After", async () => {
     const { upstream, ask } = await start({ mode: "hold", maxWaitMs: 500 }, { limit: 1, windowMs: 1_500 });
     expect((await ask()).status).toBe(200);
     const before = Date.now();
@@ -103,7 +103,7 @@ describe("a held request", () => {
     expect(upstream.counts).toEqual({ served: 2, refused: 0 });
   });
 
-  test("waits for as long as Prefer says, in both directions", async () => {
+  test("Prefer: wait makes the maximum wait longer or shorter", async () => {
     const { ask } = await start({ mode: "hold", maxWaitMs: 300 }, { limit: 1, windowMs: 800 });
     await ask();
     const waited = await ask("", { headers: { Prefer: "respond-async, wait=5" } });
@@ -112,7 +112,7 @@ describe("a held request", () => {
     expect((await ask("", { headers: { prefer: "wait=0" } })).status).toBe(429);
   });
 
-  test("gives its place back when the client leaves", async () => {
+  test("A held request leaves the queue when its client leaves", async () => {
     const { upstream, gateway, ask, waiting } = await start(
       { mode: "hold", maxWaitMs: 20_000 },
       { limit: 1, windowMs: 600 },
@@ -133,7 +133,7 @@ describe("a held request", () => {
     });
   });
 
-  test("holds no place among those in flight", async () => {
+  test("A held request does not count as in flight", async () => {
     const { ask, waiting, gateway } = await start(
       { mode: "hold", maxWaitMs: 20_000 },
       { limit: 1, windowMs: 500 },
@@ -154,7 +154,7 @@ describe("a held request", () => {
     expect((await Promise.all(held)).map(({ status }) => status)).toEqual([200, 200]);
   });
 
-  test("goes as there are places: whoever waited is not shed for them", async () => {
+  test("A held request waits for a free slot instead of being shed", async () => {
     let inFlight = 0;
     let most = 0;
     let left = 1;
@@ -186,27 +186,27 @@ describe("a held request", () => {
     });
   });
 
-  test("is refused when as many as may are waiting", async () => {
+  test("A request is refused when the queue is full", async () => {
     const { ask } = await start({ mode: "hold", maxWaitMs: 20_000, maxQueue: 2 }, { limit: 1, windowMs: 400 });
     await ask();
-    const answers = await Promise.all(Array.from({ length: 4 }, () => ask()));
-    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 429, 429]);
-    const refused = answers.find(({ status }) => status === 429) as Response;
+    const responses = await Promise.all(Array.from({ length: 4 }, () => ask()));
+    expect(responses.map(({ status }) => status).sort()).toEqual([200, 200, 429, 429]);
+    const refused = responses.find(({ status }) => status === 429) as Response;
     expect(await refused.json()).toMatchObject({ quota: { reason: "queue full" } });
   });
 
-  test("has its service's whole time after the wait", async () => {
+  test("The deadline of a request begins after its wait", async () => {
     const { ask } = await start(
       { mode: "hold", maxWaitMs: 20_000 },
       { limit: 1, windowMs: 1_200, latencyMs: 200 },
       { timeoutMs: 600 },
     );
-    const answers = await Promise.all([ask(), ask()]);
-    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
-    expect(Math.max(...answers.map(queueMs))).toBeGreaterThan(800);
+    const responses = await Promise.all([ask(), ask()]);
+    expect(responses.map(({ status }) => status)).toEqual([200, 200]);
+    expect(Math.max(...responses.map(queueMs))).toBeGreaterThan(800);
   });
 
-  test("keeps its body, whatever its size, until it may go", async () => {
+  test("A held request keeps its body, however large, until it is sent", async () => {
     const sizes: number[] = [];
     const upstream = await startUpstream((req, res) => {
       let bytes = 0;
@@ -234,8 +234,8 @@ describe("a held request", () => {
   });
 });
 
-describe("an upstream's own 429", () => {
-  /** Refuses the first so many requests. */
+describe("429 from the upstream", () => {
+  /** Refuses this many requests, and then serves. */
   async function startRefusing(times: number, headers: Record<string, string>, method = "GET") {
     let count = 0;
     const upstream = await startUpstream((req, res) => {
@@ -256,54 +256,54 @@ describe("an upstream's own 429", () => {
     };
   }
 
-  test("closes the bucket, and what is replayable waits and goes again", async () => {
+  test("A 429 closes the bucket, and a replayable request waits and is sent again", async () => {
     const { upstream, gateway, ask } = await startRefusing(1, { "retry-after": "1" });
     const before = Date.now();
-    const answer = await ask();
-    expect([answer.status, await answer.text()]).toEqual([200, "served"]);
+    const response = await ask();
+    expect([response.status, await response.text()]).toEqual([200, "served"]);
     expect(Date.now() - before).toBeGreaterThan(1_000);
-    expect(queueMs(answer)).toBeGreaterThan(500);
+    expect(queueMs(response)).toBeGreaterThan(500);
     expect(upstream.requests).toHaveLength(2);
     expect(gateway.exchanges()[0]).toMatchObject({ attempts: 2, outcome: "relayed", status: 200 });
     expect((await quotasOf(gateway))[0]?.upstreamRefusals).toMatchObject({ count: 1 });
   });
 
-  test("goes to the client as it is when its time is beyond the deadline, and closes the bucket", async () => {
+  test("A 429 is relayed if its time is after the deadline, and closes the bucket", async () => {
     const { upstream, ask } = await startRefusing(1, { "retry-after": "60" });
-    const answer = await ask();
-    expect([answer.status, await answer.text()]).toEqual([429, "slow down"]);
-    expect(answer.headers.get("x-proxy-error")).toBeNull();
+    const response = await ask();
+    expect([response.status, await response.text()]).toEqual([429, "slow down"]);
+    expect(response.headers.get("x-proxy-error")).toBeNull();
     const refused = await ask();
     expect(refused.headers.get("x-proxy-error")).toBe("UPSTREAM_QUOTA_EXHAUSTED");
     expect([60, 61]).toContain(Number(refused.headers.get("retry-after")));
     expect(upstream.requests).toHaveLength(1);
   });
 
-  test("to a POST goes to the client as it is: what is not replayable is not sent again", async () => {
+  test("A 429 to a POST is relayed: a request that is not replayable is not sent again", async () => {
     const { upstream, ask } = await startRefusing(1, { "retry-after": "1" }, "POST");
-    const answer = await ask({ body: "x" });
-    expect(answer.status).toBe(429);
+    const response = await ask({ body: "x" });
+    expect(response.status).toBe(429);
     expect(upstream.requests).toHaveLength(1);
     expect((await ask({ body: "x" })).status).toBe(200);
   });
 
-  test("goes to the client as it is where it would not wait", async () => {
+  test("A 429 is relayed to a client that does not wait", async () => {
     const { upstream, ask } = await startRefusing(1, { "retry-after": "1" });
     expect((await ask({ headers: { prefer: "wait=0" } })).status).toBe(429);
     expect(upstream.requests).toHaveLength(1);
   });
 
-  test("ends at the deadline, however often it comes", async () => {
+  test("Repeated 429s end at the deadline", async () => {
     const { upstream, ask } = await startRefusing(1_000, { "retry-after": "0" });
-    const answer = await ask();
-    expect(answer.status).toBe(429);
+    const response = await ask();
+    expect(response.status).toBe(429);
     expect(upstream.requests.length).toBeGreaterThan(2);
     expect(upstream.requests.length).toBeLessThan(40);
   });
 });
 
-describe("observe, the default", () => {
-  test("holds nothing, passes every answer on as it is, and knows what is left", async () => {
+describe("Observe mode, the default", () => {
+  test("Observe mode relays every response unchanged, and knows what is left", async () => {
     const { upstream, ask, quotas, gateway } = await start({}, { limit: 2, windowMs: 60_000 });
     const statuses = [];
     for (let i = 0; i < 3; i++) statuses.push((await ask()).status);
@@ -317,15 +317,15 @@ describe("observe, the default", () => {
     expect(metrics).toContain('byteproxy_quota_upstream_refusals_total{service="api"} 1');
   });
 
-  test("off looks at nothing", async () => {
+  test("Mode off reads nothing", async () => {
     const { ask, quotas } = await start({ mode: "off" }, { limit: 1, windowMs: 60_000 });
     expect([(await ask()).status, (await ask()).status]).toEqual([200, 429]);
     expect(await quotas()).toEqual([]);
   });
 });
 
-describe("two credentials", () => {
-  test("of callers never share an account, and neither does a request without one", async () => {
+describe("Two credentials", () => {
+  test("Callers with different credentials, and requests without one, never share an account", async () => {
     const { upstream, ask, quotas } = await start(
       { mode: "hold", maxWaitMs: 0 },
       { limit: 1, windowMs: 60_000, bucketOf: (req) => req.headers.authorization ?? "" },
@@ -340,7 +340,7 @@ describe("two credentials", () => {
     expect(JSON.stringify(shown)).not.toMatch(/Bearer|one|two/);
   });
 
-  test("of a service: a new secret begins with a new account", async () => {
+  test("A new secret of a service begins with a new account", async () => {
     const upstream = await startQuotaUpstream({
       limit: 1,
       windowMs: 60_000,
@@ -369,8 +369,8 @@ describe("two credentials", () => {
   });
 });
 
-describe("an end", () => {
-  test("is waited for by whoever goes in time, and the others are told", async () => {
+describe("Shutdown", () => {
+  test("A shutdown serves the held requests that can be sent in time, and refuses the others", async () => {
     const { gateway, ask, upstream, waiting } = await start(
       { mode: "hold", maxWaitMs: 60_000 },
       { limit: 2, windowMs: 800 },
@@ -379,8 +379,8 @@ describe("an end", () => {
     const held = Array.from({ length: 8 }, () => ask());
     await waiting(8);
     const cut = gateway.drain(0, 2_000);
-    const answers = await Promise.all(held);
-    const codes = answers.map((answer) => answer.headers.get("x-proxy-error") ?? answer.status);
+    const responses = await Promise.all(held);
+    const codes = responses.map((response) => response.headers.get("x-proxy-error") ?? response.status);
     expect(codes.filter((code) => code === 200).length).toBeGreaterThanOrEqual(2);
     expect(codes.filter((code) => code !== 200)).toEqual(
       Array(codes.filter((code) => code !== 200).length).fill("SHUTTING_DOWN"),
@@ -391,8 +391,8 @@ describe("an end", () => {
   });
 });
 
-describe("a restart", () => {
-  test("forgets neither a quota that is used up nor a closed bucket", async () => {
+describe("Restart", () => {
+  test("An exhausted quota and a closed bucket survive a restart", async () => {
     const folder = tempFolder();
     const upstream = await startUpstream((req, res) => {
       req.resume();
@@ -439,8 +439,8 @@ describe("a restart", () => {
   });
 });
 
-describe("a WebSocket", () => {
-  test("waits like a request, and gives its place back when its client leaves", async () => {
+describe("WebSocket", () => {
+  test("A WebSocket handshake waits like a request, and leaves the queue when its client leaves", async () => {
     const echo = await startWebSocketEcho();
     const upstream = await startUpstream((req, res) => {
       res.writeHead(200, { "x-ratelimit-limit": "1", "x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "0.7" });
@@ -449,7 +449,6 @@ describe("a WebSocket", () => {
     const gateway = await startGateway({
       env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY },
       services: {
-        // What is known of a quota goes on when the service moves within its origin, here from requests to WebSockets.
         api: { baseUrl: upstream.url, ws: true, quota: { mode: "hold" } },
         sockets: { baseUrl: echo.url, ws: true, quota: { mode: "hold" } },
       },
@@ -465,21 +464,23 @@ describe("a WebSocket", () => {
     const leaver = at("api");
     leaver.on("error", () => {});
     const waits = async (count: number) => (await quotasOf(gateway))[0]?.credentials[0]?.waiting === count;
-    await eventually(() => waits(1), "it to wait");
+    await eventually(() => waits(1), "the handshake to wait");
     leaver.terminate();
-    await eventually(() => waits(0), "its place to be given back", 1_000);
+    await eventually(() => waits(0), "the handshake to leave the queue", 1_000);
     const stayer = at("api");
     stayer.on("error", () => {});
-    const [, answer] = (await once(stayer, "unexpected-response")) as [unknown, IncomingMessage];
-    expect(Number.parseInt(String(answer.headers["x-proxy-queue-duration"]), 10)).toBeGreaterThan(100);
+    const [, response] = (await once(stayer, "unexpected-response")) as [unknown, IncomingMessage];
+    expect(Number.parseInt(String(response.headers["x-proxy-queue-duration"]), 10)).toBeGreaterThan(100);
     expect(upstream.requests).toHaveLength(2);
   });
 });
 
-describe("what is known", () => {
-  test("outlives a thousand other credentials, a service that is removed and made anew, and a mode that is off for a while", async () => {
+describe("Accounts", () => {
+  test("An account survives a thousand other credentials, the removal and re-creation of its service, and a time in mode off", async () => {
     const upstream = await startQuotaUpstream({
-      ...{ limit: 1, windowMs: 60_000, latencyMs: 0 },
+      limit: 1,
+      windowMs: 60_000,
+      latencyMs: 0,
       bucketOf: (req) => req.headers.authorization ?? "",
     });
     const gateway = await startGateway({
@@ -504,7 +505,7 @@ describe("what is known", () => {
     expect(upstream.counts.refused).toBe(0);
   });
 
-  test("is forgotten when an operator says so", async () => {
+  test("An operator can reset what was learned", async () => {
     const { gateway, ask, upstream } = await start({ mode: "hold", maxWaitMs: 0 }, { limit: 1, windowMs: 60_000 });
     await ask();
     expect((await ask()).headers.get("x-proxy-error")).toBe("UPSTREAM_QUOTA_EXHAUSTED");
@@ -516,8 +517,8 @@ describe("what is known", () => {
   });
 });
 
-describe("what is seen of it", () => {
-  test("explain says how long a request would wait, or why it would be refused, and takes nothing", async () => {
+describe("Visibility", () => {
+  test("Explain shows how long a request would wait or why it would be refused, and reserves nothing", async () => {
     const { upstream, gateway, ask } = await start({ mode: "hold", maxWaitMs: 500 }, { limit: 1, windowMs: 60_000 });
     const explain = async (headers = {}) =>
       (await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/api/x", headers })).body;
@@ -537,7 +538,7 @@ describe("what is seen of it", () => {
     expect(upstream.counts.served).toBe(1);
   });
 
-  test("the check tells of refusals and of what is used up", async () => {
+  test("The check reports refusals and an exhausted quota", async () => {
     const { gateway, ask } = await start({}, { limit: 1, windowMs: 60_000 });
     const find = async () => {
       const { body } = await manage(gateway, "GET", "/diagnostics");
@@ -555,7 +556,7 @@ describe("what is seen of it", () => {
     });
   });
 
-  test("the access line has the wait apart from the upstream's time", async () => {
+  test("The access line reports the wait separately from the upstream's time", async () => {
     const { gateway, ask } = await start({ mode: "hold" }, { limit: 1, windowMs: 600, latencyMs: 1 });
     await ask();
     await ask();
@@ -571,8 +572,8 @@ describe("what is seen of it", () => {
   });
 });
 
-describe("a change of its service", () => {
-  test("takes up another mode and another patience, and forgets nothing", async () => {
+describe("Change of the service", () => {
+  test("A change of the mode and of the maximum wait applies at once, and nothing is forgotten", async () => {
     const { gateway, ask } = await start({}, { limit: 1, windowMs: 60_000 });
     await ask();
     const put = (quota: Quota) => manage(gateway, "PATCH", "/services/api", { quota });
@@ -586,7 +587,7 @@ describe("a change of its service", () => {
     });
   });
 
-  test("lets whoever waits go by what they were admitted to", async () => {
+  test("A held request is sent by the definition that admitted it", async () => {
     const { gateway, ask, waiting } = await start({ mode: "hold" }, { limit: 1, windowMs: 500 });
     await ask();
     const held = ask("held");

@@ -1,4 +1,4 @@
-/** Our own limits: exact, not to be evaded, and shown. */
+/** The gateway's own rate limits: exact, visible, and without a way around them. */
 import { describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
@@ -15,14 +15,14 @@ async function start(
   return { upstream, gateway, ask };
 }
 
-describe("a rate limit", () => {
-  test("lets so many through, then answers 429 with exact words and fields, and sends nothing more", async () => {
+describe("Rate limit", () => {
+  test("Requests above the rate limit get a 429 with exact message and fields, and are not sent", async () => {
     const { upstream, ask } = await start({ maxRequests: 2, windowMs: 30_000 });
     for (const remaining of [1, 0]) {
-      const answer = await ask();
-      expect(answer.status).toBe(200);
-      expect(answer.headers.get("ratelimit")).toBe(`"service";r=${remaining};t=30`);
-      expect(answer.headers.get("x-ratelimit-limit")).toBeNull();
+      const response = await ask();
+      expect(response.status).toBe(200);
+      expect(response.headers.get("ratelimit")).toBe(`"service";r=${remaining};t=30`);
+      expect(response.headers.get("x-ratelimit-limit")).toBeNull();
     }
     const refused = await ask();
     expect(refused.status).toBe(429);
@@ -43,14 +43,14 @@ describe("a rate limit", () => {
     expect(upstream.requests).toHaveLength(2);
   });
 
-  test("is given back when its window ends", async () => {
+  test("A rate limit is restored when its window ends", async () => {
     const { ask } = await start({ maxRequests: 1, windowMs: 1_000 });
     expect([(await ask()).status, (await ask()).status]).toEqual([200, 429]);
     await new Promise((resolve) => setTimeout(resolve, 1_050));
     expect((await ask()).status).toBe(200);
   });
 
-  test("is one bucket for every spelling, key slot, forwarded address and pipelined request", async () => {
+  test("All spellings, key positions, forwarded addresses and pipelined requests count in one bucket", async () => {
     const { gateway, ask } = await start({ maxRequests: 5, windowMs: 60_000, per: "ip" }, { PROXY_API_KEY: PROXY_KEY });
     const key = { "x-api-key": PROXY_KEY };
     await ask("", key);
@@ -62,26 +62,26 @@ describe("a rate limit", () => {
     expect(pipelined.text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(["HTTP/1.1 200", "HTTP/1.1 429", "HTTP/1.1 429"]);
   });
 
-  test("is not spent by what is refused before it", async () => {
+  test("A request that was refused earlier does not count towards the rate limit", async () => {
     const { ask } = await start({ maxRequests: 1, windowMs: 60_000 }, { PROXY_API_KEY: PROXY_KEY });
     for (let i = 0; i < 5; i++) expect((await ask()).status).toBe(401);
     expect((await ask("%zz", { "x-api-key": PROXY_KEY })).status).toBe(400);
     expect((await ask("", { "x-api-key": PROXY_KEY })).status).toBe(200);
   });
 
-  test("holds under concurrency: never one more than allowed", async () => {
+  test("Concurrent requests never exceed the rate limit", async () => {
     const { upstream, ask } = await start({ maxRequests: 10, windowMs: 60_000 });
     const statuses = await Promise.all(Array.from({ length: 40 }, async () => (await ask()).status));
     expect(statuses.filter((status) => status === 200)).toHaveLength(10);
     expect(upstream.requests).toHaveLength(10);
   });
 
-  test("can be looked at without being spent", async () => {
+  test("Reading the rate limit does not count towards it", async () => {
     const { gateway, ask } = await start({ maxRequests: 3, windowMs: 60_000 });
-    const look = async () => (await fetch(`${gateway.url}/proxy/services/api/rate-limit`)).json();
-    expect(await look()).toMatchObject({ service: "api", limit: 3, remaining: 3 });
+    const read = async () => (await fetch(`${gateway.url}/proxy/services/api/rate-limit`)).json();
+    expect(await read()).toMatchObject({ service: "api", limit: 3, remaining: 3 });
     await ask();
-    const { remaining, resetIn, resetTime } = (await look()) as {
+    const { remaining, resetIn, resetTime } = (await read()) as {
       remaining: number;
       resetIn: number;
       resetTime: string;

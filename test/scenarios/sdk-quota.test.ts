@@ -1,4 +1,4 @@
-/** SDKs with their own limiters switched off, on stand-ins that enforce their vendors' limits: the gateway's quota is all that holds them. */
+/** SDKs without their own limiters, on test upstreams that enforce the vendors' limits: only the gateway's quota holds requests back. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { REST } from "@discordjs/rest";
 import { Octokit } from "octokit";
@@ -11,7 +11,7 @@ function json(res: ServerResponse, status: number, body: unknown, headers: Recor
   res.end(JSON.stringify(body));
 }
 
-/** So many in any stretch of time that begins with the first of them. */
+/** A limit per window that begins with its first request. */
 class Window {
   endsAt = 0;
   used = 0;
@@ -23,7 +23,7 @@ class Window {
     this.lengthMs = lengthMs;
   }
 
-  /** False when it is exceeded. */
+  /** False if the limit is exceeded. */
   spend(now: number): boolean {
     if (now >= this.endsAt) {
       this.endsAt = now + this.lengthMs;
@@ -38,7 +38,7 @@ class Window {
   }
 }
 
-/** Five messages a second in each channel, two reactions in half of one, fifty a second over all: as docs.discord.com has it. */
+/** Five messages a second in each channel, two reactions in half a second, fifty requests a second over all, as in docs.discord.com. */
 async function startDiscord() {
   const windows = new Map<string, Window>();
   const global = new Window(50, 1_000);
@@ -87,7 +87,7 @@ async function startDiscord() {
       },
     },
   });
-  /** Each is a program of its own, that has never seen a header of the limits. */
+  /** Each client is like a program of its own that has never seen a rate-limit header. */
   const client = () =>
     new REST({
       api: `${gateway.url}/proxy/discord`,
@@ -95,16 +95,16 @@ async function startDiscord() {
       retries: 0,
       globalRequestsPerSecond: 1_000_000,
       makeRequest: async (url, init) => {
-        const answer = await fetch(url, init as RequestInit);
-        const headers = new Headers([...answer.headers].filter(([name]) => !name.startsWith("x-ratelimit")));
-        return new Response(answer.body, { status: answer.status, headers });
+        const response = await fetch(url, init as RequestInit);
+        const headers = new Headers([...response.headers].filter(([name]) => !name.startsWith("x-ratelimit")));
+        return new Response(response.body, { status: response.status, headers });
       },
     }).setToken(PROXY_KEY);
   return { gateway, client, refusals, served };
 }
 
-describe("@discordjs/rest, each request from a program of its own", () => {
-  test("is never refused: messages and reactions in several channels at once", async () => {
+describe("@discordjs/rest, each request from its own client", () => {
+  test("Discord never refuses messages and reactions that are sent in several channels at once", async () => {
     const { gateway, client, refusals, served } = await startDiscord();
     const requests: Promise<unknown>[] = [];
     for (const channel of ["101", "102", "103"]) {
@@ -121,7 +121,7 @@ describe("@discordjs/rest, each request from a program of its own", () => {
     expect(gateway.exchanges().every(({ status, attempts }) => status === 200 && attempts === 1)).toBe(true);
   });
 
-  test("is held to fifty a second over all routes", async () => {
+  test("Requests to Discord are limited to fifty a second over all routes", async () => {
     const { client, refusals, served } = await startDiscord();
     const asked = Array.from({ length: 120 }, (_, i) => client().get(`/channels/${200 + i}`));
     const begun = Date.now();
@@ -132,7 +132,7 @@ describe("@discordjs/rest, each request from a program of its own", () => {
   });
 });
 
-/** Twenty requests in two seconds, five of the search, a second between changes: small, but of the form of docs.github.com. */
+/** Twenty requests in two seconds, five of them searches, a second between changes: small limits of the form in docs.github.com. */
 async function startGitHub() {
   const windows: Record<string, Window> = { core: new Window(20, 2_000), search: new Window(5, 2_000) };
   const refusals: string[] = [];
@@ -181,8 +181,8 @@ async function startGitHub() {
   return { octokit, refusals };
 }
 
-describe("octokit, without throttling and retries", () => {
-  test("is never refused: two resources at once, and changes a second apart", async () => {
+describe("Octokit, without throttling and retries", () => {
+  test("GitHub never refuses requests to two resources at once, and gets changes a second apart", async () => {
     const { octokit, refusals } = await startGitHub();
     const asked: Promise<{ status: number }>[] = [];
     for (let i = 0; i < 45; i++) asked.push(octokit.rest.repos.get({ owner: "a", repo: `r${i}` }));

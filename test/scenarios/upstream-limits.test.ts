@@ -1,5 +1,4 @@
-/** U7: what is on its way to one upstream, and what waits for it, is bounded; and nobody else waits for it. */
-
+/** Connections to an upstream and requests that wait for one are bounded, and requests to other services do not wait. */
 import { writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
@@ -17,7 +16,7 @@ interface Held {
   readonly res: ServerResponse;
 }
 
-/** `slow` answers when it is told to, and `other` at once. */
+/** `slow` responds when the test calls `answerAll`, and `other` at once. */
 async function start(service: Partial<ServiceInput>, env: Record<string, string> = {}) {
   const held: Held[] = [];
   let mostSockets = 0;
@@ -25,7 +24,7 @@ async function start(service: Partial<ServiceInput>, env: Record<string, string>
   const upstream = await startUpstream((req, res) => {
     req.resume();
     mostSockets = Math.max(mostSockets, upstream.sockets.size);
-    // A look of the diagnostics asks for /.
+    // The diagnostics probe requests /.
     if (isQuick || req.url === "/now" || req.url === "/") res.end("ok");
     else held.push({ req, res });
   });
@@ -36,9 +35,14 @@ async function start(service: Partial<ServiceInput>, env: Record<string, string>
   });
   const ask = (path: string, init: RequestInit = {}) => fetch(`${gateway.url}/proxy/slow${path}`, init);
   return {
-    ...{ held, upstream, other, gateway, ask, mostSockets: () => mostSockets },
+    held,
+    upstream,
+    other,
+    gateway,
+    ask,
+    mostSockets: () => mostSockets,
     paths: () => upstream.requests.map(({ url }) => url),
-    /** From now on, and what is held. */
+    /** Responds to the held requests, and from now on at once. */
     answerAll: () => {
       isQuick = true;
       for (const { res } of held.splice(0)) res.end("late");
@@ -62,27 +66,32 @@ async function poolOf({ url }: TestGateway, key = "slow"): Promise<Pool> {
 const pending = (gateway: TestGateway, count: number) =>
   eventually(async () => (await poolOf(gateway)).pending === count, `${count} to wait`);
 
-const codeOf = async (answer: Response) =>
-  (await answer.json()) as { code: string; pressure: unknown; message: string };
+const codeOf = async (response: Response) =>
+  (await response.json()) as { code: string; pressure: unknown; message: string };
 
 describe("300 callers of a slow upstream", () => {
-  test("are never more than maxConnections there, and beyond maxPending they are refused at once", async () => {
+  test("At most maxConnections requests reach a slow upstream, and requests beyond maxPending are refused at once", async () => {
     const { gateway, upstream, ask, answerAll, mostSockets } = await start({ maxConnections: 20, maxPending: 50 });
-    const answers: Response[] = [];
-    const calls = Array.from({ length: 300 }, (_, i) => ask(`/${i}`).then((answer) => answers.push(answer)));
-    await eventually(() => answers.length === 230, "230 refusals");
+    const responses: Response[] = [];
+    const calls = Array.from({ length: 300 }, (_, i) => ask(`/${i}`).then((response) => responses.push(response)));
+    await eventually(() => responses.length === 230, "230 refusals");
     expect(upstream.requests.length).toBe(20);
     expect(upstream.sockets.size).toBe(20);
     expect(await poolOf(gateway)).toEqual({
-      ...{ open: 20, idle: 0, busy: 20, limit: 20, pending: 50, pendingLimit: 50 },
+      open: 20,
+      idle: 0,
+      busy: 20,
+      limit: 20,
+      pending: 50,
+      pendingLimit: 50,
     });
 
-    for (const answer of answers) {
-      expect(answer.status).toBe(503);
-      expect(answer.headers.get("retry-after")).toBe("10");
-      expect(answer.headers.get("x-proxy-error")).toBe("UNDER_PRESSURE");
+    for (const response of responses) {
+      expect(response.status).toBe(503);
+      expect(response.headers.get("retry-after")).toBe("10");
+      expect(response.headers.get("x-proxy-error")).toBe("UNDER_PRESSURE");
     }
-    expect(await codeOf(answers[0] as Response)).toMatchObject({
+    expect(await codeOf(responses[0] as Response)).toMatchObject({
       message: "50 requests wait for a connection to slow; its maxPending is 50.",
       pressure: { gauge: "pending", value: 50, limit: 50 },
     });
@@ -94,20 +103,20 @@ describe("300 callers of a slow upstream", () => {
 
     answerAll();
     await Promise.all(calls);
-    const served = answers.filter(({ status }) => status === 200);
+    const served = responses.filter(({ status }) => status === 200);
     expect(served.length).toBe(70);
     expect(served.filter(({ headers }) => headers.has("x-proxy-queue-duration")).length).toBe(50);
     expect(mostSockets()).toBe(20);
     expect(await poolOf(gateway)).toMatchObject({ busy: 0, pending: 0 });
   });
 
-  test("are told beforehand by explain and by the diagnostics", async () => {
+  test("Explain and the diagnostics report a full queue for connections", async () => {
     const { gateway, held, ask, answerAll } = await start({ maxConnections: 1, maxPending: 1 });
     const explain = async () => {
       const body = JSON.stringify({ method: "GET", path: "/proxy/slow/" });
       const headers = { "content-type": "application/json" };
-      const answer = await fetch(`${gateway.url}/manage/explain`, { method: "POST", headers, body });
-      return (await answer.json()) as { verdict: string; refusal: { message: string } | null };
+      const response = await fetch(`${gateway.url}/manage/explain`, { method: "POST", headers, body });
+      return (await response.json()) as { verdict: string; refusal: { message: string } | null };
     };
     const calls = [ask("/1")];
     await eventually(() => held.length === 1);
@@ -127,8 +136,8 @@ describe("300 callers of a slow upstream", () => {
   });
 });
 
-describe("a request that waits for a connection", () => {
-  test("has the next one that is free, in the order of arrival", async () => {
+describe("Request that waits for a connection", () => {
+  test("Waiting requests get free connections in the order of arrival", async () => {
     const { gateway, paths, held, ask, answerAll } = await start({ maxConnections: 1 });
     const calls = [ask("/0")];
     await eventually(() => held.length === 1);
@@ -141,39 +150,39 @@ describe("a request that waits for a connection", () => {
     expect(paths()).toEqual(["/0", "/1", "/2", "/3", "/4"]);
   });
 
-  test("does not count towards the time that the upstream then has", async () => {
+  test("The wait for a connection does not count towards timeoutMs", async () => {
     const upstream = await startUpstream((_, res) => setTimeout(() => res.end("slow"), 250));
     const service = { baseUrl: upstream.url, maxConnections: 1, timeoutMs: 400, retries: 0 };
     const gateway = await startGateway({ services: { slow: service } });
     const ask = async () => (await fetch(`${gateway.url}/proxy/slow/`)).status;
-    // The second has the connection after 250 ms, and would have 150 left.
+    // The second request gets the connection after 250 ms, and would have 150 ms left.
     expect(await Promise.all([ask(), ask()])).toEqual([200, 200]);
   });
 
-  test("ends when the gateway does: it is told so, and only what was sent holds up the end", async () => {
+  test("A shutdown refuses the waiting requests at once, and waits only for those that were sent", async () => {
     const { gateway, ask, answerAll, paths } = await start({ maxConnections: 1 });
     const first = ask("/first");
     await eventually(() => paths().length === 1);
     const second = ask("/second");
     await pending(gateway, 1);
     const drained = gateway.drain(0, 500);
-    const answer = await second;
-    expect([answer.status, (await codeOf(answer)).code]).toEqual([503, "SHUTTING_DOWN"]);
+    const response = await second;
+    expect([response.status, (await codeOf(response)).code]).toEqual([503, "SHUTTING_DOWN"]);
     answerAll();
     expect([(await first).status, await drained]).toEqual([200, 0]);
     expect(paths()).toEqual(["/first"]);
   });
 
-  test("until its deadline is refused, body or not, and the upstream never saw it", async () => {
+  test("A request without a connection until its deadline is refused, with or without a body, and never reaches the upstream", async () => {
     const { gateway, held, paths, ask } = await start({ maxConnections: 1, timeoutMs: 300 });
     const upload = await openSocket(gateway.port);
     upload.write("POST /proxy/slow/held HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
     await eventually(() => held.length === 1);
     const late = await Promise.all([ask("/get"), ask("/post", { method: "POST", body: "x".repeat(100_000) })]);
-    for (const answer of late) {
-      expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "10"]);
-      expect(answer.headers.get("x-proxy-queue-duration")).toMatch(/^\d{3}ms$/);
-      expect(await codeOf(answer)).toMatchObject({
+    for (const response of late) {
+      expect([response.status, response.headers.get("retry-after")]).toEqual([503, "10"]);
+      expect(response.headers.get("x-proxy-queue-duration")).toMatch(/^\d{3}ms$/);
+      expect(await codeOf(response)).toMatchObject({
         message: "No connection to slow became free within 300 ms; its maxConnections is 1.",
         pressure: { gauge: "upstreamConnections", value: 1, limit: 1 },
       });
@@ -183,7 +192,7 @@ describe("a request that waits for a connection", () => {
     for (const line of lines) expect(line).toMatchObject({ attempts: 0, outcome: "refused:UNDER_PRESSURE" });
   });
 
-  test("gives its place up at once when its client leaves", async () => {
+  test("A waiting request leaves the queue at once when its client leaves", async () => {
     const { gateway, held, paths, ask, answerAll } = await start({ maxConnections: 1, maxPending: 1 });
     const first = ask("/first");
     await eventually(() => held.length === 1);
@@ -201,7 +210,7 @@ describe("a request that waits for a connection", () => {
     expect(paths()).toEqual(["/first", "/second"]);
   });
 
-  test("is served by the definition that it came under when its service is changed, and what comes then by the new one", async () => {
+  test("After a change of the service, waiting requests are served by the old definition and new requests by the new one", async () => {
     const { gateway, held, upstream, ask, answerAll } = await start({ maxConnections: 1 });
     const calls = [ask("/old")];
     await eventually(() => held.length === 1);
@@ -216,7 +225,7 @@ describe("a request that waits for a connection", () => {
     for (const call of calls) expect((await call).status).toBe(200);
   });
 
-  test("is answered when its service is removed", async () => {
+  test("A waiting request gets a response when its service is removed", async () => {
     const { gateway, held, ask } = await start({ maxConnections: 1 }, { SHUTDOWN_TIMEOUT: "50" });
     const calls = [ask("/old")];
     await eventually(() => held.length === 1);
@@ -228,9 +237,9 @@ describe("a request that waits for a connection", () => {
   });
 });
 
-describe("a connection", () => {
-  test("that is being made ends at once when its client leaves, and its place is free", async () => {
-    // It accepts, and never says a word of TLS.
+describe("Connection", () => {
+  test("A connection attempt ends at once when its client leaves, and frees its slot", async () => {
+    // It accepts connections, and never begins TLS.
     const mute = await startRawUpstream(() => {});
     const baseUrl = `https://127.0.0.1:${mute.port}`;
     const gateway = await startGateway({ services: { slow: { baseUrl, maxConnections: 1, maxPending: 0 } } });
@@ -246,7 +255,7 @@ describe("a connection", () => {
     }
   });
 
-  test("is not held during back-off", async () => {
+  test("A request holds no connection during its back-off", async () => {
     let isFirst = true;
     const upstream = await startUpstream((_, res) => {
       if (isFirst) res.writeHead(503, { "retry-after": "5" });
@@ -264,7 +273,7 @@ describe("a connection", () => {
     await pausing;
   });
 
-  test("of another origin gives way, so that all of a service's are within the limit", async () => {
+  test("An idle connection to another origin is closed, so that all connections of a service stay within the limit", async () => {
     const [one, two] = [await startUpstream(), await startUpstream()];
     const gateway = await startGateway({
       services: { slow: { baseUrl: one.url, versionedBaseUrls: { v2: two.url }, maxConnections: 1 } },
@@ -277,8 +286,8 @@ describe("a connection", () => {
   });
 });
 
-describe("a slow upload", () => {
-  test("holds a connection while it trickles, which is counted, and no other service waits for it", async () => {
+describe("Slow upload", () => {
+  test("A slow upload holds and counts as a connection, and requests to other services do not wait", async () => {
     const { gateway, held, ask, answerAll } = await start({ maxConnections: 1, maxPending: 0 });
     const upload = await openSocket(gateway.port);
     upload.write("POST /proxy/slow/up HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
@@ -291,7 +300,7 @@ describe("a slow upload", () => {
     await eventually(async () => (await ask("/now")).status === 200);
   });
 
-  test("of a body that is taken in hand first holds none", async () => {
+  test("A slow upload that is buffered first holds no connection", async () => {
     const { gateway, paths, ask } = await start({ maxConnections: 1, maxPending: 0 });
     const upload = await openSocket(gateway.port);
     upload.write("PUT /proxy/slow/now HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na");
@@ -302,7 +311,7 @@ describe("a slow upload", () => {
   });
 });
 
-test("a WebSocket is not counted", async () => {
+test("A WebSocket does not count as a connection of the service", async () => {
   const echo = await startWebSocketEcho();
   const gateway = await startGateway({
     services: { slow: { baseUrl: echo.url, ws: true, maxConnections: 1, maxPending: 0 } },
@@ -313,7 +322,7 @@ test("a WebSocket is not counted", async () => {
   for (const socket of sockets) socket.terminate();
 });
 
-test("every place is given back, whatever ended its request", async () => {
+test("Every connection slot is released, however its request ends", async () => {
   const endings = ["answer", "cut", "reset", "status", "never", "early", "garbage"];
   const upstream = await startUpstream((req, res) => {
     req.on("error", () => {});
@@ -335,12 +344,12 @@ test("every place is given back, whatever ended its request", async () => {
     const leaving = new AbortController();
     if (i % 5 === 0) setTimeout(() => leaving.abort(), i % 40);
     const body = i % 3 === 0 ? { method: i % 2 ? "PUT" : "POST", body: "x".repeat(i % 4 ? 10 : 200_000) } : {};
-    const answer = await fetch(`${gateway.url}/proxy/slow/${i}`, { signal: leaving.signal, ...body });
-    await answer.arrayBuffer();
+    const response = await fetch(`${gateway.url}/proxy/slow/${i}`, { signal: leaving.signal, ...body });
+    await response.arrayBuffer();
   };
   await Promise.allSettled(Array.from({ length: 140 }, (_, i) => call(i)));
   await eventually(async () => {
     const { busy, pending: waiting, open } = await poolOf(gateway);
     return busy === 0 && waiting === 0 && open <= 5;
-  }, "all places to be free");
+  }, "all slots to be free");
 });

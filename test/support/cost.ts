@@ -1,6 +1,6 @@
-/** What something takes, to be compared with what it takes for more: a ratio holds on any machine, a number of milliseconds on none. */
+/** Measures a duration, to be compared with another one: a ratio holds on any machine, milliseconds do not. */
 
-/** ms of the quickest of some runs: what else the machine does only ever adds. */
+/** ms of the fastest of some runs: other load on the machine only makes a run slower. */
 export async function costOf(run: () => unknown, runs = 5): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (let i = 0; i < runs; i++) {

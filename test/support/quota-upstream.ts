@@ -1,18 +1,18 @@
-/** An upstream that enforces a quota and tells of it, in the styles that are in use. */
+/** An upstream that enforces a quota and reports it, in the header styles in use. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { startUpstream } from "./upstream.ts";
 
-/** What an upstream tells of a limit. */
-export interface ToldQuota {
+/** What an upstream reports of a limit. */
+export interface ReportedQuota {
   readonly limit: number;
   readonly remaining: number;
-  /** To the end of its window. */
+  /** ms until the end of its window. */
   readonly resetMs: number;
   /** ms since the epoch. */
   readonly now: number;
 }
 
-export const QUOTA_STYLES: Readonly<Record<string, (told: ToldQuota) => Record<string, string>>> = {
+export const QUOTA_STYLES: Readonly<Record<string, (reported: ReportedQuota) => Record<string, string>>> = {
   "X-RateLimit, epoch": ({ limit, remaining, resetMs, now }) => ({
     "x-ratelimit-limit": String(limit),
     "x-ratelimit-remaining": String(remaining),
@@ -57,15 +57,15 @@ export interface QuotaUpstreamOptions {
   readonly limit?: number;
   readonly windowMs?: number;
   readonly style?: string;
-  /** What is counted apart. */
+  /** Requests with different values are counted separately. */
   readonly bucketOf?: (req: IncomingMessage) => string;
-  /** Of a refusal, beside the quota's. */
+  /** Additional headers of a refusal. */
   readonly refusalHeaders?: (resetMs: number) => Record<string, string>;
-  /** ms that an answer takes. */
+  /** How long a response takes, ms. */
   readonly latencyMs?: number;
 }
 
-/** A window begins with its first request; more than the limit in it is refused with 429. */
+/** A window begins with its first request; requests above the limit are refused with 429. */
 export async function startQuotaUpstream(options: QuotaUpstreamOptions = {}) {
   const {
     limit = 10,

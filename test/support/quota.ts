@@ -1,4 +1,4 @@
-/** A credential's quota over simulated time, and answers as upstreams give them. */
+/** A credential's quota over simulated time, and responses as upstreams send them. */
 import { VirtualClock } from "../../bench/sim/virtual-clock.ts";
 import { CredentialQuota } from "../../src/data-plane/quota/credential-quota.ts";
 import { type ResponseHeaders, readQuota } from "../../src/data-plane/quota/read-quota.ts";
@@ -24,7 +24,7 @@ export interface AskOptions {
 
 export type Outcome = Ticket | QuotaRefusal | undefined;
 
-/** A request that asked: what came of it, and when, in ms since the start. */
+/** A request, its outcome, and when that was, in ms since the start. */
 export interface Asked {
   readonly callerId: string;
   outcome: Outcome;
@@ -37,7 +37,11 @@ export interface Asked {
 export function openQuota({ clock = new VirtualClock(), ledger = createLedger(), ...options }: OpenOptions = {}) {
   const { rules = genericRules, maxQueue = 1_000, maxInFlight } = options;
   const quota = new CredentialQuota({
-    ...{ rules, ledger, prefix: PREFIX, maxQueue, clock },
+    rules,
+    ledger,
+    prefix: PREFIX,
+    maxQueue,
+    clock,
     ...(maxInFlight !== undefined && { maxInFlight }),
   });
   const startedAt = clock.now();
@@ -56,7 +60,7 @@ export function openQuota({ clock = new VirtualClock(), ledger = createLedger(),
     return asked;
   }
 
-  /** Lets what is due now happen. */
+  /** Runs everything that is due now. */
   const settle = () => clock.run(0);
   const answer = (asked: Asked, headers: ResponseHeaders, status = 200) =>
     ticketOf(asked).answered(responseOf(headers, status));
@@ -73,11 +77,11 @@ export function ticketOf({ outcome }: Asked): Ticket {
 }
 
 export function refusalOf({ outcome }: Asked): QuotaRefusal {
-  if (outcome === undefined || !("reason" in outcome)) throw new Error("not refused");
+  if (outcome === undefined || !("reason" in outcome)) throw new Error("the request was not refused");
   return outcome;
 }
 
-export const isLetGo = ({ outcome }: Asked) => outcome !== undefined && !("reason" in outcome);
+export const isSent = ({ outcome }: Asked) => outcome !== undefined && !("reason" in outcome);
 
 /** `X-RateLimit-*` with the milliseconds until the reset. */
 export const limits = (limit: number, remaining: number, resetMs: number) => ({

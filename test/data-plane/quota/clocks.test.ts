@@ -1,7 +1,8 @@
+/** The clocks of the quota. */
 import { expect, test } from "vitest";
 import { createSteadyClock } from "../../../src/data-plane/quota/clocks.ts";
 
-test("a steady clock goes on when the machine's is set back, follows it forward, and never goes back", () => {
+test("The steady clock continues when the wall clock is set back, follows it forward, and never runs backwards", () => {
   let wall = 1_000_000;
   let monotonic = 5;
   const now = createSteadyClock(
@@ -21,7 +22,7 @@ test("a steady clock goes on when the machine's is set back, follows it forward,
   wall += 3_600_000;
   pass(100);
   expect(now()).toBe(1_000_300);
-  // It slept, or was set.
+  // The machine slept, or its clock was set.
   wall += 3_600_000;
   expect(now()).toBe(4_600_300);
   wall -= 3_600_000;

@@ -1,9 +1,9 @@
-/** Whose quota a request spends, and how long it would rather wait: both out of its headers. */
+/** The caller's own credential, and its `Prefer` header. */
 import { describe, expect, test } from "vitest";
 import { passedCredential } from "../../../src/data-plane/quota/credential-accounts.ts";
 import { preferredWaitMs } from "../../../src/data-plane/quota/service-quota.ts";
 
-describe("a caller's own credential", () => {
+describe("passedCredential", () => {
   test.each([
     ["Authorization", "Bearer a", "Bearer b"],
     ["authorization", "Basic YTpi", "Basic YTpj"],
@@ -14,7 +14,7 @@ describe("a caller's own credential", () => {
     ["X-Auth-Key", "a", "b"],
     ["Cookie", "session=a", "session=b"],
     ["X-Amz-Security-Token", "a", "b"],
-  ])("in %s tells two holders apart", (name, one, other) => {
+  ])("A credential in %s distinguishes two holders, independently of other headers", (name, one, other) => {
     expect(passedCredential([name, one])).not.toBe("");
     expect(passedCredential([name, one])).not.toBe(passedCredential([name, other]));
     expect(passedCredential(["Accept", "a", name, one])).toBe(passedCredential([name, one, "Accept", "b"]));
@@ -27,11 +27,11 @@ describe("a caller's own credential", () => {
     ["Accept", "a"],
     ["Sec-WebSocket-Key", "a"],
     ["anthropic-version", "2023-06-01"],
-  ])("is not what %s holds", (name, value) => {
+  ])("The value of %s is not a credential", (name, value) => {
     expect(passedCredential([name, value])).toBe("");
   });
 
-  test("that is signed anew each time is its holder's", () => {
+  test("Requests with a new signature each time have the account of their holder", () => {
     const aws = (id: string, signature: string) =>
       passedCredential([
         "Authorization",
@@ -59,6 +59,6 @@ test.each([
   ["await=5", undefined],
   ["", undefined],
   [undefined, undefined],
-])("Prefer: %s is a patience of %s ms", (value, ms) => {
+])("Prefer: %s means a maximum wait of %s ms", (value, ms) => {
   expect(preferredWaitMs(value)).toBe(ms);
 });

@@ -1,8 +1,8 @@
 /**
- * Upstreams that enforce their limits never refuse what the quota lets go, as long as these hold: only the gateway asks them; each
- * answer tells the limit; it comes within a second, and requests of one moment arrive within a quarter of one; a request that reaches
- * the upstream is answered. Then it holds for windows that begin with their first request or by the clock, for windows that slide and
- * tell when their oldest request leaves them, and for buckets that fill up and tell when they are full.
+ * An upstream that enforces its limits never refuses a request that the quota sends, under these conditions: the gateway is its only
+ * client; each response reports the limit, and comes within a second; simultaneous requests arrive within a quarter of a second;
+ * each request gets a response. It holds for windows that begin with their first request or by the clock, for sliding windows that
+ * report when their oldest request leaves them, and for refilling buckets that report when they are full.
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -10,18 +10,18 @@ import { FixedWindow, SlidingLog, TokenBucket } from "../../../bench/sim/limiter
 import { Random } from "../../../bench/sim/random.ts";
 import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
 import type { ResponseHeaders } from "../../../src/data-plane/quota/read-quota.ts";
-import { isLetGo, openQuota } from "../../support/quota.ts";
-import { QUOTA_STYLES, type ToldQuota } from "../../support/quota-upstream.ts";
+import { isSent, openQuota } from "../../support/quota.ts";
+import { QUOTA_STYLES, type ReportedQuota } from "../../support/quota-upstream.ts";
 
 interface Kind {
   readonly limit: number;
   readonly windowMs: number;
 }
 
-/** What is left, and the end that is told of it; undefined where it refuses. */
-const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => ToldQuota | undefined> = {
-  "windows from the first request": ({ limit, windowMs }) => fixed(new FixedWindow(limit, windowMs)),
-  "windows by the clock": ({ limit, windowMs }) => {
+/** What the upstream reports; undefined if it refuses the request. */
+const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => ReportedQuota | undefined> = {
+  "Windows that begin with a request": ({ limit, windowMs }) => fixed(new FixedWindow(limit, windowMs)),
+  "Windows by the clock": ({ limit, windowMs }) => {
     let window = new FixedWindow(limit, windowMs);
     let index = -1;
     return (now) => {
@@ -31,7 +31,7 @@ const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => ToldQuota | und
       return fixed(window)(now);
     };
   },
-  "windows that slide": ({ limit, windowMs }) => {
+  "Sliding windows": ({ limit, windowMs }) => {
     const log = new SlidingLog(limit, windowMs);
     return (now) => {
       if (log.freeAt(1, now) > now) return undefined;
@@ -40,7 +40,7 @@ const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => ToldQuota | und
       return { limit, remaining, resetMs: log.freeAt(remaining + 1, now) - now, now };
     };
   },
-  "buckets that fill up": ({ limit, windowMs }) => {
+  "Refilling buckets": ({ limit, windowMs }) => {
     const bucket = new TokenBucket(limit, windowMs / limit);
     return (now) => {
       if (bucket.freeAt(1, now) > now) return undefined;
@@ -52,17 +52,17 @@ const UPSTREAMS: Record<string, (kind: Kind) => (now: number) => ToldQuota | und
 };
 
 function fixed(window: FixedWindow) {
-  return (now: number): ToldQuota | undefined => {
+  return (now: number): ReportedQuota | undefined => {
     if (window.freeAt(1, now) > now) return undefined;
     window.take(1, now);
     return { limit: window.limit, remaining: window.remaining(now), resetMs: window.endsAt - now, now };
   };
 }
 
-/** @returns how many asked, were refused upstream, and were served. */
+/** @returns how many requests were made, refused by the upstream, and served. */
 async function run(
-  upstream: (now: number) => ToldQuota | undefined,
-  headersOf: (told: ToldQuota) => ResponseHeaders,
+  upstream: (now: number) => ReportedQuota | undefined,
+  headersOf: (reported: ReportedQuota) => ResponseHeaders,
   seed: number,
 ) {
   const random = new Random(seed);
@@ -77,13 +77,13 @@ async function run(
     asked++;
     const waiting = ask(callerId, { maxWaitMs: 3_600_000 });
     await waiting.settled;
-    if (!isLetGo(waiting)) return;
+    if (!isSent(waiting)) return;
     await clock.sleep(random.whole(1, latencyMs));
-    const told = upstream(clock.now());
+    const reported = upstream(clock.now());
     await clock.sleep(random.whole(0, serviceMs) + random.whole(1, latencyMs));
-    if (told === undefined) refused++;
+    if (reported === undefined) refused++;
     else served++;
-    answer(waiting, told === undefined ? {} : headersOf(told), told === undefined ? 429 : 200);
+    answer(waiting, reported === undefined ? {} : headersOf(reported), reported === undefined ? 429 : 200);
   }
   for (let burst = 0; burst < 8; burst++) {
     for (let i = random.whole(0, 12); i > 0; i--) void request(`caller ${random.whole(1, 3)}`);
@@ -95,7 +95,7 @@ async function run(
 
 test.each(
   Object.keys(UPSTREAMS).flatMap((upstream) => Object.keys(QUOTA_STYLES).map((style) => [upstream, style] as const)),
-)("%s, told as %s, never refuse what is let go", async (upstream, style) => {
+)("%s, reported as %s, never refuse a request that the quota sends", async (upstream, style) => {
   const kind = fc.record({ limit: fc.integer({ min: 1, max: 20 }), windowMs: fc.integer({ min: 800, max: 6_000 }) });
   await fc.assert(
     fc.asyncProperty(kind, fc.nat(), async (each, seed) => {

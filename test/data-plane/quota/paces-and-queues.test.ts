@@ -1,10 +1,10 @@
-/** The parts that hold requests back, each alone: fair queue, pace, budget of refusals. */
+/** The parts that hold requests back: fair queue, pace, budget of refusals. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FairQueue } from "../../../src/data-plane/quota/bucket.ts";
 import { Pace, RefusalBudget } from "../../../src/data-plane/quota/paces.ts";
 
-describe("a fair queue", () => {
+describe("Fair queue", () => {
   const queueOf = (...items: string[]) => {
     const queue = new FairQueue<string>();
     for (const item of items) queue.push(item[0] as string, item);
@@ -19,27 +19,27 @@ describe("a fair queue", () => {
     return order;
   };
 
-  test("serves callers turn by turn, and each of them in the order in which it came", () => {
+  test("Callers alternate, and the requests of one caller keep their order", () => {
     const queue = queueOf("a1", "a2", "a3", "b1", "c1", "b2");
     expect([...queue.inOrder()]).toEqual(["a1", "b1", "c1", "a2", "b2", "a3"]);
     expect(drain(queue)).toEqual(["a1", "b1", "c1", "a2", "b2", "a3"]);
   });
 
-  test("keeps a caller's turn when one of its requests leaves", () => {
+  test("A caller keeps its position when one of its requests is removed", () => {
     const queue = queueOf("a1", "a2", "b1");
     expect(queue.remove("a", "a1")).toBe(true);
     expect(queue.remove("a", "a1")).toBe(false);
     expect([queue.size, drain(queue)]).toEqual([2, ["a2", "b1"]]);
   });
 
-  test("knows who goes before a caller's next request", () => {
+  test("The queue lists the requests ahead of a caller's next one", () => {
     const queue = queueOf("a1", "a2", "a3", "b1");
     expect([...queue.before("b")].sort()).toEqual(["a1", "a2", "b1"]);
     expect([...queue.before("new")].sort()).toEqual(["a1", "b1"]);
     expect([...queue.before("a")].sort()).toEqual(["a1", "a2", "a3", "b1"]);
   });
 
-  test("serves in the order that it tells, whoever comes and leaves", () => {
+  test("Requests are served in the order that the queue lists, however they come and leave", () => {
     const step = fc.record({
       caller: fc.constantFrom("a", "b", "c", "d"),
       doing: fc.constantFrom("push", "push", "shift", "leave"),
@@ -63,18 +63,18 @@ describe("a fair queue", () => {
             here.delete(next);
           }
         });
-        const told = [...queue.inOrder()];
+        const listed = [...queue.inOrder()];
         expect(queue.size).toBe(here.size);
-        expect(new Set(told)).toEqual(here);
-        expect(drain(queue)).toEqual(told);
+        expect(new Set(listed)).toEqual(here);
+        expect(drain(queue)).toEqual(listed);
       }),
       { numRuns: 100 },
     );
   });
 });
 
-describe("a pace", () => {
-  test("never lets more points go in any window, and no request later than it has to", () => {
+describe("Pace", () => {
+  test("No window exceeds its points, and no request is later than necessary", () => {
     const request = fc.record({
       cost: fc.integer({ min: 0, max: 7 }),
       afterMs: fc.integer({ min: 0, max: 400 }),
@@ -102,7 +102,7 @@ describe("a pace", () => {
     );
   });
 
-  test("gives back what was not sent, and not what was sent later", () => {
+  test("A refund removes exactly the request that was not sent", () => {
     const pace = new Pace({ name: "p", points: 2, windowMs: 1_000, costOf: () => 1 });
     pace.spend(1, 0);
     pace.spend(1, 900);
@@ -112,7 +112,7 @@ describe("a pace", () => {
     expect(pace.freeAt(2, 950)).toBe(1_900);
   });
 
-  test("estimates as those before it go as soon as they may", () => {
+  test("An estimate assumes that the requests ahead are sent as early as possible", () => {
     const pace = new Pace({ name: "p", points: 2, windowMs: 1_000, costOf: () => 1 });
     pace.spend(1, 0);
     pace.spend(1, 300);
@@ -120,7 +120,7 @@ describe("a pace", () => {
     expect(pace.estimate(0, 9, 400)).toBe(400);
   });
 
-  test("takes a request that costs more than there ever is for one that takes all", () => {
+  test("A request that costs more than all points counts as all of them", () => {
     const pace = new Pace({ name: "p", points: 2, windowMs: 1_000, costOf: () => 1 });
     expect(pace.freeAt(5, 0)).toBe(0);
     pace.spend(5, 0);
@@ -128,10 +128,10 @@ describe("a pace", () => {
   });
 });
 
-describe("a budget of refusals", () => {
+describe("Budget of refusals", () => {
   const rule = { limit: 10_000, windowMs: 600_000, counts: () => true };
 
-  test("is never spent by a client that is refused always, however many it has in flight", () => {
+  test("A client that is always refused never spends the budget, however many requests it has in flight", () => {
     const budget = new RefusalBudget(rule);
     const refusedAt: number[] = [];
     const inFlight: number[] = [];
@@ -141,7 +141,7 @@ describe("a budget of refusals", () => {
         budget.note(now);
         refusedAt.push(inFlight.shift() as number);
       }
-      // Up to fifty a second, each of them answered after four.
+      // Up to fifty requests a second, each with a response after four seconds.
       if (budget.freeAt(now, inFlight.length) <= now) {
         budget.sent(now);
         inFlight.push(now + 4_000);
@@ -152,7 +152,7 @@ describe("a budget of refusals", () => {
     expect(refusedAt.length).toBeGreaterThan(16_000);
   });
 
-  test("slows before the ban, stops before it, and recovers by itself", () => {
+  test("Requests slow down and stop before the ban, and resume as the refusals age", () => {
     const budget = new RefusalBudget(rule);
     budget.note(0, 7_999);
     expect(budget.freeAt(1_000)).toBe(1_000);
@@ -161,13 +161,13 @@ describe("a budget of refusals", () => {
     expect(budget.freeAt(1_000)).toBe(1_400);
     budget.note(5_000, 1_500);
     expect(budget.spent(9_000)).toBe(9_500);
-    // To the end of the ten seconds that they came in, and as long again as the window is.
+    // Until the end of their ten-second slot, plus the length of the window.
     expect(budget.freeAt(9_000)).toBe(610_000);
     expect(budget.freeAt(610_000)).toBe(610_000);
     expect(budget.spent(610_000)).toBe(0);
   });
 
-  test("says exactly when the next one may go", () => {
+  test("The budget gives the exact time of the next request", () => {
     const noted = fc.record({ atMs: fc.integer({ min: 0, max: 500_000 }), count: fc.integer({ min: 1, max: 6_000 }) });
     fc.assert(
       fc.property(fc.array(noted, { maxLength: 6 }), fc.integer({ min: 0, max: 500 }), (all, inFlight) => {

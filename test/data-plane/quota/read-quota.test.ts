@@ -1,4 +1,4 @@
-/** What upstreams say of their limits, as their public documentation has it, and as odd ones do. */
+/** Limits in response headers, as vendors document them, and in unusual forms. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { UpstreamClock } from "../../../src/data-plane/quota/clocks.ts";
@@ -12,8 +12,8 @@ const read = (headers: ResponseHeaders) => readQuota(headers, NOW);
 const windows = (headers: ResponseHeaders) =>
   read(headers).windows.map(({ name, limit, remaining, resetsAt }) => [name, limit, remaining, resetsAt - NOW]);
 
-describe("the headers of", () => {
-  test("GitHub: docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api", () => {
+describe("Headers", () => {
+  test("The headers of GitHub are read as documented: docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api", () => {
     const headers = {
       "x-ratelimit-limit": "5000",
       "x-ratelimit-remaining": "4999",
@@ -26,7 +26,7 @@ describe("the headers of", () => {
     expect(read({ "retry-after": "60" }).retryAt).toBe(NOW + 61_000);
   });
 
-  test("Discord: docs.discord.com/developers/topics/rate-limits", () => {
+  test("The headers of Discord are read as documented: docs.discord.com/developers/topics/rate-limits", () => {
     const headers = {
       "x-ratelimit-limit": "5",
       "x-ratelimit-remaining": "0",
@@ -43,7 +43,7 @@ describe("the headers of", () => {
     expect(read({ "x-ratelimit-scope": "shared", "retry-after": "2" }).scope).toBe("shared");
   });
 
-  test("OpenAI: platform.openai.com/docs/guides/rate-limits", () => {
+  test("The headers of OpenAI are read as documented: platform.openai.com/docs/guides/rate-limits", () => {
     const headers = {
       "x-ratelimit-limit-requests": "60",
       "x-ratelimit-limit-tokens": "150000",
@@ -59,7 +59,7 @@ describe("the headers of", () => {
     expect(read({ "retry-after-ms": "1250", "retry-after": "2" }).retryAt).toBe(NOW + 1_251);
   });
 
-  test("Anthropic: docs.anthropic.com/en/api/rate-limits", () => {
+  test("The headers of Anthropic are read as documented: docs.anthropic.com/en/api/rate-limits", () => {
     const reset = new Date(NOW + 30_000).toISOString().replace(".000", "");
     const headers = {
       "anthropic-ratelimit-requests-limit": "50",
@@ -75,7 +75,7 @@ describe("the headers of", () => {
     ]);
   });
 
-  test("GitLab: docs.gitlab.com/administration/settings/user_and_ip_rate_limits", () => {
+  test("The headers of GitLab are read as documented: docs.gitlab.com/administration/settings/user_and_ip_rate_limits", () => {
     expect(
       windows({
         "ratelimit-limit": "60",
@@ -88,12 +88,12 @@ describe("the headers of", () => {
     ).toEqual([["", 60, 0, 31_000]]);
   });
 
-  test("Shopify: shopify.dev/docs/api/usage/rate-limits", () => {
+  test("The headers of Shopify are read as documented: shopify.dev/docs/api/usage/rate-limits", () => {
     expect(windows({ "x-shopify-shop-api-call-limit": "32/40" })).toEqual([["", 40, 8, 500]]);
     expect(read({ "retry-after": "2.0" }).retryAt).toBe(NOW + 2_100);
   });
 
-  test("Slack (docs.slack.dev/apis/web-api/rate-limits) and Stripe (docs.stripe.com/rate-limits): no more than Retry-After", () => {
+  test("Of Slack (docs.slack.dev/apis/web-api/rate-limits) and Stripe (docs.stripe.com/rate-limits), only Retry-After is read", () => {
     expect(read({ "retry-after": "30" })).toEqual({
       windows: [],
       bucket: undefined,
@@ -103,7 +103,7 @@ describe("the headers of", () => {
     expect(read({ "stripe-rate-limited-reason": "global-rate" })).toMatchObject({ windows: [], retryAt: undefined });
   });
 
-  test("the IETF draft, number 11: several policies, and its older forms", () => {
+  test("The headers of the IETF draft 11 with several policies, and those of older drafts, are read", () => {
     expect(
       windows({
         "ratelimit-policy": '"burst";q=100;w=60, "daily";q=1000;w=86400',
@@ -121,17 +121,17 @@ describe("the headers of", () => {
   });
 });
 
-test("a name of a bucket that is longer than any vendor's is none", () => {
+test("A bucket name of more than 200 characters is ignored", () => {
   expect(read({ "x-ratelimit-bucket": "x".repeat(200) }).bucket).toHaveLength(200);
   expect(read({ "x-ratelimit-bucket": "x".repeat(201) }).bucket).toBeUndefined();
 });
 
-test("the spelling with one hyphen more is read, too", () => {
+test("X-Rate-Limit with two hyphens is read, too", () => {
   const headers = { "x-rate-limit-limit": "15", "x-rate-limit-remaining": "3", "x-rate-limit-reset": "10" };
   expect(windows(headers)).toEqual([["", 15, 3, 11_000]]);
 });
 
-describe("a time", () => {
+describe("Time", () => {
   const resetIn = (value: string, more: ResponseHeaders = {}) =>
     windows({ "x-ratelimit-remaining": "1", "x-ratelimit-reset": value, ...more })[0]?.[3];
 
@@ -151,18 +151,18 @@ describe("a time", () => {
     ["800us", 2],
     [new Date(NOW + 9_500).toISOString(), 9_501],
     [new Date(NOW + 9_000).toUTCString(), 10_000],
-  ])("written %s is %i ms away, its last digit's worth later", (value, ms) => {
+  ])("A reset of %s is read as %i ms from now: one unit of its last digit later", (value, ms) => {
     expect(resetIn(value)).toBe(ms);
   });
 
-  test("of a clock that differs from ours is taken by the answer's own Date", () => {
+  test("The time of a different clock is corrected by the Date of the response", () => {
     const ahead = (ms: number) => ({ date: new Date(NOW + ms).toUTCString() });
     expect(resetIn(String(S + 3_610), ahead(3_600_000))).toBe(11_000);
     expect(resetIn(String(S - 3_590), ahead(-3_600_000))).toBe(11_000);
     expect(resetIn("10", ahead(3_600_000))).toBe(11_000);
   });
 
-  test("of a clock that may be half a second off is never taken too early, and soon is not taken late", () => {
+  test("The time of an inaccurate clock is never read too early, and after some responses not late", () => {
     for (const offMs of [-2_300, -1_450, -600, -100, 0, 300, 900]) {
       const clock = new UpstreamClock();
       let lateMs = 0;
@@ -180,7 +180,7 @@ describe("a time", () => {
     }
   });
 
-  test("of Retry-After may be a date", () => {
+  test("Retry-After may be a date", () => {
     expect(read({ "retry-after": new Date(NOW + 5_000).toUTCString() }).retryAt).toBe(NOW + 6_000);
   });
 });
@@ -197,11 +197,11 @@ test.each([
   [{ ratelimit: "r=1;t=2" }],
   [{ ratelimit: '"a";r=1' }],
   [{ "x-shopify-shop-api-call-limit": "none" }],
-])("what says nothing that could be acted on is no window: %j", (headers) => {
+])("Headers without a usable limit give no window: %j", (headers) => {
   expect(windows(headers)).toEqual([]);
 });
 
-test("whatever an upstream writes, it is read, and no time is told that is none", () => {
+test("Any header value is read without an error, and gives only finite numbers", () => {
   const name = fc.constantFrom(
     ...[
       "ratelimit",

@@ -1,4 +1,4 @@
-/** What is known of Discord's and GitHub's limits beyond their headers. */
+/** The rules for Discord's, GitHub's and other upstreams' limits beyond their headers. */
 import { describe, expect, test } from "vitest";
 import { discordRules } from "../../../src/data-plane/quota/discord.ts";
 import { githubRules } from "../../../src/data-plane/quota/github.ts";
@@ -39,9 +39,9 @@ describe("Discord", () => {
     ["POST", `/%77ebhooks/7/%53${WEBHOOK_TOKEN}`, "POST /:other/:id/:other", ""],
     ["GET", "/users/@me", "GET /users/@me", ""],
     ["GET", "/users/99", "GET /users/:id", ""],
-  ])("%s %s is counted by its route and its channel, guild, webhook or interaction", (method, path, name, major) => {
+  ])("%s %s is counted by its route and by its channel, guild, webhook or interaction", (method, path, name, major) => {
     expect(discordRules.routeOf(method, path)).toEqual({ name, major });
-    // It is kept on the disk, and shown.
+    // It is stored on disk, and shown.
     expect(JSON.stringify({ name, major })).not.toMatch(/w{20}|aW50/);
   });
 
@@ -50,19 +50,27 @@ describe("Discord", () => {
     [`/webhooks/7/${WEBHOOK_TOKEN}`, 1],
     [`/interactions/8/${INTERACTION_TOKEN}/callback`, 0],
     [`/api/v10/webhooks/8/${INTERACTION_TOKEN}/messages/@original`, 0],
-  ])("%s counts %i towards the global limit", (path, cost) => {
+  ])("A POST to %s costs %i of the global limit", (path, cost) => {
     expect(costs(discordRules, "POST", path)).toEqual({ global: cost });
   });
 
   test.each([
     [
-      "a bucket's refusal closes the bucket",
+      "The refusal of a bucket closes the bucket",
       { "retry-after": "2", "x-ratelimit-scope": "user" },
       ["bucket", 3_000, false],
     ],
-    ["a shared one too", { "retry-after": "2", "x-ratelimit-scope": "shared" }, ["bucket", 3_000, false]],
-    ["a global one closes all", { "retry-after": "2", "x-ratelimit-global": "true" }, ["all", 3_000, false]],
-    ["one that says nothing is guessed", {}, ["bucket", 1_000, true]],
+    [
+      "The refusal of a shared bucket closes the bucket",
+      { "retry-after": "2", "x-ratelimit-scope": "shared" },
+      ["bucket", 3_000, false],
+    ],
+    [
+      "A global refusal closes all buckets",
+      { "retry-after": "2", "x-ratelimit-global": "true" },
+      ["all", 3_000, false],
+    ],
+    ["A refusal without a time closes the bucket for a guessed time", {}, ["bucket", 1_000, true]],
   ])("%s", (_, headers, expected) => {
     expect(closure(discordRules, 429, headers)).toEqual(expected);
   });
@@ -75,7 +83,7 @@ describe("Discord", () => {
     [429, "shared", false],
     [404, undefined, false],
     [200, undefined, false],
-  ])("an answer of %i with scope %s counts towards the ban: %s", (status, scope, counts) => {
+  ])("A response with %i and scope %s counts towards the ban: %s", (status, scope, counts) => {
     expect(discordRules.refusals?.counts(status, scope)).toBe(counts);
   });
 });
@@ -89,7 +97,7 @@ describe("GitHub", () => {
     ["/api/graphql", "graphql"],
     ["/api/v3/search/users", "search"],
     ["/searches", "core"],
-  ])("%s is counted as %s, as the answers name it", (path, name) => {
+  ])("A GET of %s is counted as %s, the name in the responses", (path, name) => {
     expect(githubRules.routeOf("GET", path)).toEqual({ name, major: "" });
   });
 
@@ -102,7 +110,7 @@ describe("GitHub", () => {
     ["POST", "/repos/o/r/check-runs", { ...none, changes: 1, points: 5 }],
     ["POST", "/repos/o/r/statuses/abc", { ...none, changes: 1, points: 5 }],
     ["POST", "/graphql", { ...none, "graphql points": 5 }],
-  ])("%s %s costs what the secondary limits take for it", (method, path, expected) => {
+  ])("%s %s has the documented cost of the secondary limits", (method, path, expected) => {
     expect(costs(githubRules, method, path)).toEqual(expected);
   });
 
@@ -112,29 +120,33 @@ describe("GitHub", () => {
     "x-ratelimit-reset": String(NOW / 1_000 + 60),
   };
   test.each([
-    ["a 403 of rights closes nothing", 403, {}, undefined],
-    ["a 403 of rights with quota left closes nothing", 403, { ...primary, "x-ratelimit-remaining": "9" }, undefined],
-    ["a 403 with nothing left closes the resource", 403, primary, ["bucket", 61_000, false]],
-    ["a 429 with nothing left closes the resource", 429, primary, ["bucket", 61_000, false]],
-    ["a secondary limit closes all", 403, { ...primary, "retry-after": "30" }, ["all", 31_000, false]],
-    ["a 429 that says nothing closes all for a minute", 429, {}, ["all", 60_000, true]],
-    ["a 404 closes nothing", 404, primary, undefined],
+    ["A 403 for missing permissions closes nothing", 403, {}, undefined],
+    ["A 403 with quota left closes nothing", 403, { ...primary, "x-ratelimit-remaining": "9" }, undefined],
+    ["A 403 with nothing left closes the resource", 403, primary, ["bucket", 61_000, false]],
+    ["A 429 with nothing left closes the resource", 429, primary, ["bucket", 61_000, false]],
+    ["A secondary limit closes all resources", 403, { ...primary, "retry-after": "30" }, ["all", 31_000, false]],
+    ["A 429 without a time closes all resources for a minute", 429, {}, ["all", 60_000, true]],
+    ["A 404 closes nothing", 404, primary, undefined],
   ])("%s", (_, status, headers, expected) => {
     expect(closure(githubRules, status, headers)).toEqual(expected);
   });
 });
 
-describe("any other upstream", () => {
+describe("Other upstreams", () => {
   const past = {
     "x-ratelimit-limit": "5",
     "x-ratelimit-remaining": "0",
     "x-ratelimit-reset": String(NOW / 1_000 - 60),
   };
   test.each([
-    ["an end in the past is no end", past, ["bucket", 1_000, true]],
-    ["a Retry-After in years is none", { "retry-after": String(NOW / 1_000 + 400 * 86_400) }, ["bucket", 1_000, true]],
+    ["A reset in the past is ignored", past, ["bucket", 1_000, true]],
     [
-      "the latest of the windows that are used up counts",
+      "A Retry-After in a year is ignored",
+      { "retry-after": String(NOW / 1_000 + 400 * 86_400) },
+      ["bucket", 1_000, true],
+    ],
+    [
+      "The latest reset of the exhausted windows counts",
       {
         "x-ratelimit-limit-requests": "5",
         "x-ratelimit-remaining-requests": "0",

@@ -1,11 +1,11 @@
-/** Who waits for a credential's quota, for how long, and who is refused instead. */
+/** Which requests wait for a credential's quota, for how long, and which are refused instead. */
 import { describe, expect, test } from "vitest";
 import { VirtualClock } from "../../../bench/sim/virtual-clock.ts";
 import { discordRules } from "../../../src/data-plane/quota/discord.ts";
 import { githubRules } from "../../../src/data-plane/quota/github.ts";
-import { isLetGo, limits, openQuota, refusalOf, ticketOf } from "../../support/quota.ts";
+import { isSent, limits, openQuota, refusalOf, ticketOf } from "../../support/quota.ts";
 
-/** One that is known to have `remaining` until `resetMs` from now. */
+/** A quota that is known to have `remaining` points until `resetMs` from now. */
 async function openKnown(remaining: number, resetMs: number, options: Parameters<typeof openQuota>[0] = {}) {
   const opened = openQuota(options);
   const first = opened.ask("first");
@@ -15,8 +15,8 @@ async function openKnown(remaining: number, resetMs: number, options: Parameters
   return opened;
 }
 
-describe("a request that has to wait", () => {
-  test("goes not a millisecond before the reset, and not later", async () => {
+describe("Waiting request", () => {
+  test("A waiting request is sent exactly at the reset", async () => {
     const { ask, clock } = await openKnown(0, 5_000);
     const waiting = ask();
     await clock.run(5_000);
@@ -25,7 +25,7 @@ describe("a request that has to wait", () => {
     expect([waiting.at, ticketOf(waiting).waitedMs]).toEqual([5_001, 5_001]);
   });
 
-  test("waits on when the timer wakes up early, as those of Node may", async () => {
+  test("A request keeps waiting when its timer fires early, as those of Node may", async () => {
     const clock = new VirtualClock();
     const { after } = clock;
     Object.assign(clock, { after: (ms: number, run: () => void) => after(ms > 1 ? ms - 1 : ms, run) });
@@ -38,7 +38,7 @@ describe("a request that has to wait", () => {
     expect(waiting.at).toBe(3_001);
   });
 
-  test("is refused at once when it cannot make it, and goes at once when it comes again at the time that it is told", async () => {
+  test("A request that cannot be sent in time is refused at once, and is sent at once when it is retried at the time in the refusal", async () => {
     const { ask, clock, settle, startedAt } = await openKnown(0, 90_000);
     const refused = ask("a", { maxWaitMs: 10_000 });
     await settle();
@@ -50,31 +50,31 @@ describe("a request that has to wait", () => {
     expect(ticketOf(again).waitedMs).toBe(0);
   });
 
-  test("is let go when it is free at the very end of its patience", async () => {
+  test("A request is sent if a point becomes free exactly at the end of its maximum wait", async () => {
     const { ask, clock } = await openKnown(0, 5_000);
     const waiting = ask("a", { maxWaitMs: 5_001 });
     await clock.run(6_000);
-    expect([waiting.at, isLetGo(waiting)]).toEqual([5_001, true]);
+    expect([waiting.at, isSent(waiting)]).toEqual([5_001, true]);
   });
 
-  test("that may not wait goes now or is refused now", async () => {
+  test("A request that may not wait is sent now or refused now", async () => {
     const { ask, settle, startedAt } = await openKnown(1, 5_000);
     const [goes, refused] = [ask("a", { maxWaitMs: 0 }), ask("a", { maxWaitMs: 0 })];
     await settle();
-    expect(isLetGo(goes)).toBe(true);
+    expect(isSent(goes)).toBe(true);
     expect(refusalOf(refused)).toMatchObject({ reason: "too long", retryAt: startedAt + 5_001 });
   });
 
-  test("is refused as soon as an answer tells that it cannot make it any more", async () => {
+  test("A waiting request is refused as soon as a response shows that it cannot be sent in time", async () => {
     const { ask, settle, answer } = openQuota();
-    const [first, patient, hurried] = [ask(), ask("a", { maxWaitMs: 600_000 }), ask("b", { maxWaitMs: 10_000 })];
+    const [first, longWait, shortWait] = [ask(), ask("a", { maxWaitMs: 600_000 }), ask("b", { maxWaitMs: 10_000 })];
     await settle();
     answer(first, limits(10, 0, 300_000));
     await settle();
-    expect([patient.at, refusalOf(hurried).reason]).toEqual([undefined, "too long"]);
+    expect([longWait.at, refusalOf(shortWait).reason]).toEqual([undefined, "too long"]);
   });
 
-  test("gives its place back when its client leaves, once, whatever is called afterwards", async () => {
+  test("A request is removed from the queue when its client leaves, and later calls change nothing", async () => {
     const { ask, clock, quota, settle } = await openKnown(0, 5_000);
     const [leaves, stays] = [ask("a"), ask("a")];
     await settle();
@@ -82,7 +82,7 @@ describe("a request that has to wait", () => {
     leaves.leave();
     expect(quota.waiting).toBe(1);
     await clock.run(6_000);
-    expect([leaves.outcome, isLetGo(stays), quota.waiting]).toEqual([undefined, true, 0]);
+    expect([leaves.outcome, isSent(stays), quota.waiting]).toEqual([undefined, true, 0]);
     leaves.leave();
     stays.leave();
     ticketOf(stays).unused();
@@ -91,8 +91,8 @@ describe("a request that has to wait", () => {
   });
 });
 
-describe("a queue", () => {
-  test("that is full refuses the last of whoever waits with most, and lets a newcomer in", async () => {
+describe("Queue", () => {
+  test("A full queue refuses the last request of the caller with the most of them, and accepts one of a new caller", async () => {
     const { ask, quota, settle, clock } = await openKnown(0, 5_000, { maxQueue: 4 });
     const many = [ask("many"), ask("many"), ask("many"), ask("many")];
     await settle();
@@ -104,46 +104,46 @@ describe("a queue", () => {
     expect(refusalOf(many[3]!).reason).toBe("queue full");
     expect([few.at, quota.waiting]).toEqual([undefined, 4]);
     await clock.run(5_001);
-    expect(isLetGo(many[0]!) || isLetGo(few)).toBe(true);
+    expect(isSent(many[0]!) || isSent(few)).toBe(true);
   });
 
-  test("of nobody holds nobody", async () => {
+  test("A queue of size 0 holds no request", async () => {
     const { ask, settle, startedAt } = await openKnown(0, 5_000, { maxQueue: 0 });
     const refused = ask();
     await settle();
     expect(refusalOf(refused)).toMatchObject({ reason: "queue full", retryAt: startedAt + 5_001 });
   });
 
-  test("gives a caller who asks ten times more no more than its share while others wait", async () => {
+  test("A caller that sends ten times as much gets no more than its share while others wait", async () => {
     const { ask, clock, settle, answer, startedAt } = await openKnown(0, 5_000, {
       rules: { ...githubRules, paces: [] },
     });
     const heavy = Array.from({ length: 100 }, () => ask("heavy"));
     const light = ["a", "b", "c"].flatMap((id) => Array.from({ length: 10 }, () => ask(id)));
     await settle();
-    const goneNow = () => [...heavy, ...light].filter((each) => isLetGo(each) && each.at === clock.now() - startedAt);
+    const sentNow = () => [...heavy, ...light].filter((each) => isSent(each) && each.at === clock.now() - startedAt);
     for (let window = 0; window < 3; window++) {
       await clock.run(5_001);
-      // One goes ahead where it is not known yet that a reset brings back all of it.
-      answer(goneNow()[0]!, limits(10, 9, 5_000));
+      // One request is sent first, until it is known that a reset restores the whole limit.
+      answer(sentNow()[0]!, limits(10, 9, 5_000));
       await settle();
-      expect(goneNow()).toHaveLength(10);
-      expect(goneNow().filter(({ callerId }) => callerId === "heavy").length).toBeLessThanOrEqual(3);
-      for (const each of goneNow()) answer(each, limits(10, 0, 5_000));
+      expect(sentNow()).toHaveLength(10);
+      expect(sentNow().filter(({ callerId }) => callerId === "heavy").length).toBeLessThanOrEqual(3);
+      for (const each of sentNow()) answer(each, limits(10, 0, 5_000));
       await settle();
     }
   });
 
-  test("is fair between callers who wait for different buckets, where all of them are held back", async () => {
+  test("Callers that wait for different buckets alternate when a limit over all buckets holds them back", async () => {
     const paces = [{ name: "p", points: 1, windowMs: 1_000, costOf: () => 1 }];
     const { ask, clock } = openQuota({ rules: { ...discordRules, paces } });
     const heavy = Array.from({ length: 30 }, (_, i) => ask("heavy", { path: `/channels/${i}/messages` }));
     const light = Array.from({ length: 10 }, () => ask("light", { path: "/guilds/1/members" }));
     await clock.run(8_500);
-    expect([heavy, light].map((all) => all.filter(isLetGo).length)).toEqual([5, 4]);
+    expect([heavy, light].map((all) => all.filter(isSent).length)).toEqual([5, 4]);
   });
 
-  test("of changes holds up no reads", async () => {
+  test("Waiting changes do not delay reads", async () => {
     const { ask, clock, settle, answer } = openQuota({ rules: githubRules });
     const first = ask("a");
     await settle();
@@ -152,14 +152,14 @@ describe("a queue", () => {
     await settle();
     const read = ask("a");
     await settle();
-    const hurried = ask("b", { maxWaitMs: 0 });
+    const withoutWait = ask("b", { maxWaitMs: 0 });
     await settle();
-    expect([read, hurried, ...posts].map(isLetGo)).toEqual([true, true, true, false, false, false, false]);
+    expect([read, withoutWait, ...posts].map(isSent)).toEqual([true, true, true, false, false, false, false]);
     await clock.run(4_200);
     expect(posts.map(({ at }) => at)).toEqual([0, 1_040, 2_080, 3_120, 4_160]);
   });
 
-  test("waits for a free slot where only so many may be in flight, the smaller number of two", async () => {
+  test("A request waits while the lower of the two limits of requests in flight is reached", async () => {
     const { ask, settle, answer, quota } = openQuota({ maxInFlight: 2, rules: { ...githubRules, maxInFlight: 5 } });
     const asked = [ask(), ask(), ask()];
     await settle();
@@ -167,21 +167,21 @@ describe("a queue", () => {
     await settle();
     const fourth = ask("b", { maxWaitMs: 0 });
     await settle();
-    expect(asked.map(isLetGo)).toEqual([true, true, true]);
+    expect(asked.map(isSent)).toEqual([true, true, true]);
     expect([refusalOf(fourth).reason, quota.waiting]).toEqual(["too long", 0]);
     ticketOf(asked[1]!).lost();
     const fifth = ask("b", { maxWaitMs: 0 });
     await settle();
-    expect(isLetGo(fifth)).toBe(true);
+    expect(isSent(fifth)).toBe(true);
   });
 });
 
-describe("when the process ends", () => {
-  test("who would not go in time is refused at once, and everybody else by then", async () => {
+describe("Shutdown", () => {
+  test("A request that cannot be sent before the shutdown is refused at once", async () => {
     const { ask, clock, quota, settle, startedAt } = await openKnown(0, 5_000);
     const [inTime, tooLate] = [ask("a"), ask("a")];
     await settle();
-    // Ten go at the next reset at most; that is after four seconds.
+    // The next reset is after these four seconds.
     quota.drain(startedAt + 4_000);
     await settle();
     const newcomer = ask("b");
@@ -190,19 +190,19 @@ describe("when the process ends", () => {
     await clock.run(5_001);
     const free = ask("b");
     await settle();
-    expect(isLetGo(free)).toBe(true);
+    expect(isSent(free)).toBe(true);
     const waits = ask("b");
     await settle();
     expect(refusalOf(waits).reason).toBe("draining");
   });
 
-  test("who may still go in time waits, and is refused when the time has come", async () => {
+  test("A request that may be sent before the shutdown waits, and is refused when that time has come", async () => {
     const { ask, clock, quota, settle, startedAt } = openQuota();
     const [first, waiting] = [ask(), ask()];
     await settle();
     quota.drain(startedAt + 500);
     await clock.run(499);
-    expect([isLetGo(first), waiting.at]).toEqual([true, undefined]);
+    expect([isSent(first), waiting.at]).toEqual([true, undefined]);
     await clock.run(1);
     expect(refusalOf(waiting)).toMatchObject({ reason: "draining" });
     expect(quota.waiting).toBe(0);
