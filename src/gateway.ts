@@ -3,19 +3,19 @@
  * Invariant: no state outside what is made here, so that two gateways can live in one process.
  */
 
+import type { Audit } from "./callers/audit.ts";
 import type { LastingParts } from "./composition/generation.ts";
 import { createGenerations, type Generations } from "./composition/generations.ts";
 import { buildLastingParts, type GatewayOptions, type OpenListener } from "./composition/lasting-parts.ts";
 import { createMasks, type Masks } from "./composition/masks.ts";
+import type { ReloadOutcome } from "./composition/reload-outcome.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
 import type { Listener } from "./control-plane/parts.ts";
 import type { OfflineState } from "./diagnostics/check.ts";
 import type { Diagnostics } from "./diagnostics/diagnostics.ts";
-import type { Audit } from "./registry/audit.ts";
-import type { ReloadOutcome } from "./registry/reload-outcome.ts";
-import type { ServiceItem } from "./registry/service-items.ts";
 import { createGatewayServer, type GatewayServer } from "./server.ts";
+import type { ServiceItem } from "./services/items.ts";
 import { createMemoryStores } from "./stores/open-stores.ts";
 import type { Logger } from "./telemetry/logger.ts";
 import { maskTexts } from "./telemetry/redact.ts";

@@ -1,8 +1,8 @@
 /** `byteproxy check [file]`: validates the configuration that a start would use, without starting. */
 import { resolve } from "node:path";
+import { credentialState } from "../config/credential-state.ts";
 import { ConfigProblems } from "../config/problems.ts";
 import { plural } from "../plural.ts";
-import { credentialState } from "../registry/credential-state.ts";
 import { readConfiguration } from "../start/read-configuration.ts";
 import { startFailure } from "../start/start-failure.ts";
 

@@ -5,7 +5,7 @@
  */
 import { type Command, Option } from "commander";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
-import type { ServiceItem } from "../registry/service-items.ts";
+import type { ServiceItem } from "../services/items.ts";
 import type { SecretMask } from "../telemetry/redact.ts";
 import { version } from "../version.ts";
 import { CliFailure, type ExitCode } from "./cli-failure.ts";

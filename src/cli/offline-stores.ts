@@ -3,19 +3,19 @@
  * Invariant: DATA_DIR is locked while its stores are open. A refusal has the words of a gateway, as CliFailure.
  */
 
+import { type Audit, createAudit } from "../callers/audit.ts";
 import { isStoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys, type Issued, type ListedKey } from "../callers/issued-keys.ts";
+import { createKeyChanges } from "../callers/key-changes.ts";
 import type { GatewayStores } from "../composition/lasting-parts.ts";
 import { findForbidden } from "../composition/upstreams.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
-import { type Audit, createAudit } from "../registry/audit.ts";
-import { createKeyChanges } from "../registry/key-changes.ts";
-import { createRegistry } from "../registry/registry.ts";
-import { createServiceChanges, type ServiceChanges } from "../registry/service-changes.ts";
-import type { ServiceItem } from "../registry/service-items.ts";
-import { isStoredService } from "../registry/stored-service.ts";
+import { createServiceChanges, type ServiceChanges } from "../services/changes.ts";
+import type { ServiceItem } from "../services/items.ts";
+import { createRegistry } from "../services/registry.ts";
+import { isStoredService } from "../services/stored-services.ts";
 import { nextListeners } from "../start/read-configuration.ts";
 import { checkDataDir, startFailure } from "../start/start-failure.ts";
 import { DataDirInUse, lockDataDir } from "../stores/data-dir-lock.ts";

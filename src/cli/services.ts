@@ -1,8 +1,8 @@
 /** `byteproxy services`: list, add, test and remove the services of a gateway. */
 import { type Command, Option } from "commander";
+import type { ProbeOutcome } from "../data-plane/forward/probe-outcome.ts";
 import { plural } from "../plural.ts";
-import type { ProbeOutcome } from "../registry/probe-outcome.ts";
-import type { ServiceItem } from "../registry/service-items.ts";
+import type { ServiceItem } from "../services/items.ts";
 import { CliFailure } from "./cli-failure.ts";
 import type { GatewayClient } from "./gateway-client.ts";
 import type { ServiceBackend, ServiceList } from "./offline-stores.ts";

@@ -27,7 +27,7 @@ import {
   createOpenPlaneGuard,
   type HostList,
 } from "../perimeter/open-plane.ts";
-import { createRegistry, type Registry } from "../registry/registry.ts";
+import { createRegistry, type Registry } from "../services/registry.ts";
 import { createUpdateCheck, type UpdateStatus } from "../update-check.ts";
 import { version } from "../version.ts";
 import { type BoundListener, createDiagnosticsContext } from "./diagnostics-context.ts";

@@ -6,13 +6,13 @@
 import { withFreshTokens } from "../config/fresh-tokens.ts";
 import { type Config, ConfigProblems, type LoadConfig, withServices } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
-import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
-import { compareGenerations, type ReloadOutcome } from "../registry/reload-outcome.ts";
-import type { StoredService } from "../registry/stored-service.ts";
-import { withStoredServices } from "../registry/stored-services.ts";
+import type { ServiceQuotaState } from "../data-plane/quota/quota-state.ts";
+import type { StoredService } from "../services/stored-services.ts";
+import { withStoredServices } from "../services/stored-services.ts";
 import type { Records } from "../stores/records.ts";
 import type { MeasuredService } from "../telemetry/service-gauges.ts";
 import { createGeneration, type Generation, type LastingParts, type ServedServices } from "./generation.ts";
+import { compareGenerations, type ReloadOutcome } from "./reload-outcome.ts";
 import { createRetirement } from "./retirement.ts";
 import { openUpstream } from "./upstreams.ts";
 
@@ -201,8 +201,8 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
 function measuredQuota(state: ServiceQuotaState | undefined): MeasuredService["quota"] {
   if (state === undefined) return undefined;
   return {
-    remaining: tightestOf(state)?.remaining,
-    waiting: waitingIn(state),
+    remaining: state.tightest?.remaining,
+    waiting: state.waiting,
     upstreamRefusals: state.upstreamRefusals,
   };
 }

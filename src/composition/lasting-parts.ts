@@ -3,8 +3,10 @@
  * Invariant: whatever is stateful and belongs to no service is made here, and nowhere else.
  */
 
+import { type AuditEntry, createAudit } from "../callers/audit.ts";
 import type { StoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys } from "../callers/issued-keys.ts";
+import { createKeyChanges } from "../callers/key-changes.ts";
 import { createKeyRefusals } from "../callers/key-refusals.ts";
 import { createLockOut } from "../callers/lock-out.ts";
 import { carriesKey } from "../callers/presented-keys.ts";
@@ -18,11 +20,9 @@ import { createKeyLimits } from "../limits/limiters.ts";
 import { createInstance } from "../perimeter/instance.ts";
 import { createPressureMonitor } from "../pressure/monitor.ts";
 import { Slots } from "../pressure/slots.ts";
-import { type AuditEntry, createAudit } from "../registry/audit.ts";
-import { createKeyChanges } from "../registry/key-changes.ts";
-import { createServiceChanges } from "../registry/service-changes.ts";
-import type { StoredService } from "../registry/stored-service.ts";
 import type { GatewayServer } from "../server.ts";
+import { createServiceChanges } from "../services/changes.ts";
+import type { StoredService } from "../services/stored-services.ts";
 import type { Stores } from "../stores/open-stores.ts";
 import { createLogger, type LineSink, type Logger } from "../telemetry/logger.ts";
 import { createMetrics } from "../telemetry/metrics.ts";

@@ -7,6 +7,8 @@ import { isDeepStrictEqual } from "node:util";
 import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
+import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
+import type { BreakerState } from "../data-plane/forward/breaker-state.ts";
 import { CircuitBreaker } from "../data-plane/forward/circuit-breaker.ts";
 import { type DialOptions, type EgressPolicy, forbiddenUrl } from "../data-plane/forward/egress.ts";
 import { RetryBudget } from "../data-plane/forward/retry-budget.ts";
@@ -14,8 +16,6 @@ import { type PreparedService, prepareService } from "../data-plane/prepared-ser
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
 import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
 import { createLimiter } from "../limits/limiters.ts";
-import type { BreakerState } from "../registry/breaker-state.ts";
-import { CredentialRefusals } from "../registry/credential-refusals.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
 /** What an upstream is opened with, beside its service. */

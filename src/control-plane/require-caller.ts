@@ -1,12 +1,12 @@
 /** The key check of the control plane: for callers under /proxy, for operators under /manage. */
 import type { Context, MiddlewareHandler } from "hono";
+import type { Author } from "../callers/audit.ts";
 import type { Caller } from "../callers/callers.ts";
 import { decideAddress, decideManagePermission } from "../callers/decide-permission.ts";
 import type { ManagePart } from "../callers/permissions.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import type { Plane } from "../callers/unauthenticated.ts";
 import { GatewayError } from "../errors.ts";
-import type { Author } from "../registry/audit.ts";
 import type { ControlEnv, ControlPlaneParts } from "./parts.ts";
 
 export interface CallerEnv extends ControlEnv {

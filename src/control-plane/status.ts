@@ -6,12 +6,12 @@ import { getHeapStatistics } from "node:v8";
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Callers } from "../callers/callers.ts";
 import { type PresentedKeys, presentedKeysOf } from "../callers/presented-keys.ts";
+import { credentialState } from "../config/credential-state.ts";
 import type { Service } from "../config/schema.ts";
+import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
+import type { ServiceQuotaState } from "../data-plane/quota/quota-state.ts";
 import { GatewayError } from "../errors.ts";
 import type { Limiter } from "../limits/limiters.ts";
-import type { CredentialRefusals } from "../registry/credential-refusals.ts";
-import { credentialState } from "../registry/credential-state.ts";
-import { type ServiceQuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { version } from "../version.ts";
 import { Breaker } from "./breaker.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
@@ -208,12 +208,15 @@ async function describe(service: Service, { loadOf }: ControlPlaneParts, isOpera
 }
 
 function quotaWords(state: ServiceQuotaState) {
-  const found = tightestOf(state);
+  const { mode, waiting, tightest, at } = state;
   return {
-    ...{ mode: state.mode, waiting: waitingIn(state) },
-    tightest: found && {
-      ...{ bucket: found.bucket, remaining: found.remaining, limit: found.limit },
-      resetIn: Math.max(0, Math.ceil((found.until - state.at) / 1_000)),
+    mode,
+    waiting,
+    tightest: tightest && {
+      bucket: tightest.bucket,
+      remaining: tightest.remaining,
+      limit: tightest.limit,
+      resetIn: Math.max(0, Math.ceil((tightest.until - at) / 1_000)),
     },
   };
 }

@@ -9,9 +9,9 @@ import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import type { LimitState } from "../limits/limiters.ts";
 import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
-import type { CredentialRefusals } from "../registry/credential-refusals.ts";
-import type { ServiceTimes } from "../registry/service-times.ts";
+import type { CredentialRefusals } from "./credential-refusals.ts";
 import type { QuotaPass } from "./quota/pass-contract.ts";
+import type { ServiceTimes } from "./service-times.ts";
 
 export class Exchange {
   readonly req: IncomingMessage;

@@ -4,7 +4,7 @@
  * so that a stranger learns nothing of what is configured.
  */
 import { GatewayError } from "../errors.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { Registry } from "../services/registry.ts";
 import type { Base, PreparedService } from "./prepared-service.ts";
 
 export interface Identified {

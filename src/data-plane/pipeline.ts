@@ -18,7 +18,7 @@ import type { Instance } from "../perimeter/instance.ts";
 import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
-import type { Registry } from "../registry/registry.ts";
+import type { Registry } from "../services/registry.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { decideAuthorization, decidePermission } from "./authorize.ts";

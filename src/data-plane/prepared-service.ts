@@ -6,8 +6,7 @@ import { RE2JS } from "re2js";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
-import type { CredentialRefusals } from "../registry/credential-refusals.ts";
-import { ServiceTimes } from "../registry/service-times.ts";
+import type { CredentialRefusals } from "./credential-refusals.ts";
 import { Alarms } from "./forward/alarms.ts";
 import type { CircuitBreaker } from "./forward/circuit-breaker.ts";
 import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./forward/egress.ts";
@@ -16,6 +15,7 @@ import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport.ts";
 import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
 import type { ServiceQuota } from "./quota/service-quota.ts";
+import { ServiceTimes } from "./service-times.ts";
 
 /** One base URL in the parts that a request needs. */
 export interface Base {

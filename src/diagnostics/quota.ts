@@ -1,6 +1,7 @@
 /** Checks the upstream's quota: whether it is used up, when it resets, and whether a ban is near. */
+
+import type { QuotaState } from "../data-plane/quota/quota-state.ts";
 import { plural } from "../plural.ts";
-import { type QuotaState, tightestOf, waitingIn } from "../registry/quota-state.ts";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
 
 const FINDINGS = {
@@ -35,8 +36,7 @@ export const quota: ServiceCheck = {
   run({ quota: observed }) {
     if (observed === undefined) return undefined;
     const state = observed.describe();
-    const { at: now } = state;
-    const tightest = tightestOf(state);
+    const { at: now, tightest, waiting } = state;
     const problems: Problem[] = [];
     const { upstreamRefusals, lastRefusalAt, mode } = state;
     if (now - lastRefusalAt < RECENT_MS) {
@@ -61,7 +61,7 @@ export const quota: ServiceCheck = {
       tightest === null ? "the upstream's responses reported no limit" : `at least ${tightest.remaining} left`;
     return conclude(problems, okSummary, {
       mode,
-      waiting: waitingIn(state),
+      waiting,
       upstreamRefusals,
       tightest: tightest && { ...tightest, until: new Date(tightest.until).toISOString() },
       refusals: worst?.refusals ?? null,

@@ -3,12 +3,12 @@
  * Invariant: fewer than 15 lines, besides the warnings.
  */
 import { relative } from "node:path";
+import { credentialState } from "../config/credential-state.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { findContainer } from "../diagnostics/listen.ts";
 import type { Gateway } from "../gateway.ts";
 import { plural } from "../plural.ts";
-import { credentialState } from "../registry/credential-state.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { version } from "../version.ts";
 

@@ -8,7 +8,7 @@ import { ConfigProblems, type ConfigReading, readConfig } from "../config/load-c
 import type { OfflineState } from "../diagnostics/check.ts";
 import { checksSkippedOffline } from "../diagnostics/diagnostics.ts";
 import { diagnoseAtRest, type RestingGateway } from "../gateway.ts";
-import { isStoredService } from "../registry/stored-service.ts";
+import { isStoredService } from "../services/stored-services.ts";
 import { findDataDirHolder } from "../stores/data-dir-lock.ts";
 import { createMemoryStores, readFileStores } from "../stores/open-stores.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";

@@ -1,8 +1,9 @@
 /** Makes a running gateway apply changes: of token files always, of the configuration on SIGHUP or with WATCH_CONFIG. */
+
+import type { ReloadOutcome } from "../composition/reload-outcome.ts";
 import type { Config } from "../config/load-config.ts";
 import { watchFiles } from "../config/watch-files.ts";
 import type { Gateway } from "../gateway.ts";
-import type { ReloadOutcome } from "../registry/reload-outcome.ts";
 import { logWarnings } from "./describe-start.ts";
 
 /** Between two checks of a file, ms. */

@@ -5,7 +5,7 @@
 import { isStoredKey } from "../callers/issued-key.ts";
 import type { GatewayStores } from "../composition/lasting-parts.ts";
 import { type Gateway, openGateway } from "../gateway.ts";
-import { isStoredService } from "../registry/stored-service.ts";
+import { isStoredService } from "../services/stored-services.ts";
 import { type DataDirLock, lockDataDir } from "../stores/data-dir-lock.ts";
 import { openFileStores } from "../stores/open-stores.ts";
 import { announceUpdate, describeStart } from "./describe-start.ts";

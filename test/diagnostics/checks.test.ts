@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
+import type { ProbeOutcome } from "../../src/data-plane/forward/probe-outcome.ts";
 import type { DiagnosticsContext } from "../../src/diagnostics/check.ts";
 import { CHECKS, createDiagnostics, SERVICE_CHECKS, UNFINISHED } from "../../src/diagnostics/diagnostics.ts";
 import { findContainer, listen } from "../../src/diagnostics/listen.ts";
 import { memory } from "../../src/diagnostics/memory.ts";
 import { type Probes, startProbes } from "../../src/diagnostics/probes.ts";
-import type { ProbeOutcome } from "../../src/registry/probe-outcome.ts";
 import { load } from "../config/temp-folder.ts";
 
 const NO_PROBES: Probes = { of: async () => undefined, all: async () => [] };

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
-import type { BreakerState } from "../../src/registry/breaker-state.ts";
+import type { BreakerState } from "../../src/data-plane/forward/breaker-state.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { isStoredKey } from "../../src/callers/issued-key.ts";
 import type { GatewayStores } from "../../src/composition/lasting-parts.ts";
-import { isStoredService } from "../../src/registry/stored-service.ts";
+import { isStoredService } from "../../src/services/stored-services.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";

@@ -7,7 +7,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { isStoredKey } from "../../src/callers/issued-key.ts";
 import type { CheckResult } from "../../src/diagnostics/check.ts";
 import type { Diagnostics } from "../../src/diagnostics/diagnostics.ts";
-import { isStoredService } from "../../src/registry/stored-service.ts";
+import { isStoredService } from "../../src/services/stored-services.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { eventually } from "../support/eventually.ts";
 import { type GatewaySetup, MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";

@@ -1,7 +1,7 @@
 /** `/manage/explain`: it predicts what the pipeline does with a request, and changes nothing. */
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import type { Explanation } from "../../src/registry/explanation.ts";
+import type { Explanation } from "../../src/data-plane/dry-run/explanation.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";

@@ -6,7 +6,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { isStoredKey } from "../../src/callers/issued-key.ts";
 import { ConfigProblems, loadConfig } from "../../src/config/load-config.ts";
-import { isStoredService } from "../../src/registry/stored-service.ts";
+import { isStoredService } from "../../src/services/stored-services.ts";
 import { startLines } from "../../src/start/describe-start.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { load, tempFolder } from "../config/temp-folder.ts";

@@ -4,13 +4,13 @@ import { createServer } from "node:https";
 import { join } from "node:path";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { describe, expect, test } from "vitest";
+import type { AuditEntry } from "../../src/callers/audit.ts";
 import type { StoredKey } from "../../src/callers/issued-key.ts";
 import { servicesFileJsonSchema } from "../../src/config/allowed-values.ts";
 import { createControlPlane } from "../../src/control-plane/app.ts";
 import type { ControlPlaneParts } from "../../src/control-plane/parts.ts";
 import { CATALOG, type ErrorCode } from "../../src/errors.ts";
-import type { AuditEntry } from "../../src/registry/audit.ts";
-import type { StoredService } from "../../src/registry/stored-service.ts";
+import type { StoredService } from "../../src/services/stored-services.ts";
 import { createMemoryStores } from "../../src/stores/open-stores.ts";
 import { createRecords } from "../../src/stores/records.ts";
 import {

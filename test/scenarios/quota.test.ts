@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { isStoredKey } from "../../src/callers/issued-key.ts";
-import { isStoredService } from "../../src/registry/stored-service.ts";
+import { isStoredService } from "../../src/services/stored-services.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { eventually } from "../support/eventually.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { isStoredKey } from "../../src/callers/issued-key.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
-import { isStoredService } from "../../src/registry/stored-service.ts";
+import { isStoredService } from "../../src/services/stored-services.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";

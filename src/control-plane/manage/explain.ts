@@ -4,10 +4,10 @@
  */
 import { validateHeaderName, validateHeaderValue } from "node:http";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import type { RequestToExplain } from "../../data-plane/dry-run/explanation.ts";
 import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
 import { isProxied } from "../../perimeter/parser.ts";
-import type { RequestToExplain } from "../../registry/explanation.ts";
 import { maskTexts } from "../../telemetry/redact.ts";
 import { Breaker } from "../breaker.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";

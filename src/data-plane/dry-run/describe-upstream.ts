@@ -5,12 +5,12 @@
  */
 import type { Service } from "../../config/schema.ts";
 import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
-import type { ExplainedHeader, ExplainedUpstream } from "../../registry/explanation.ts";
-import { MASK, maskHeader } from "../../registry/masked-headers.ts";
+import { MASK, maskHeader } from "../../services/masked-headers.ts";
 import type { Exchange } from "../exchange.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
 import { injectCredential, type PreparedCredential } from "../inject-credential/inject-credential.ts";
+import type { ExplainedHeader, ExplainedUpstream } from "./explanation.ts";
 
 /** What the gateway itself writes, or takes over only where it is sound. */
 const OWN = /^(?:host|via|te|x-request-id|traceparent|forwarded|x-forwarded-.*)$/i;

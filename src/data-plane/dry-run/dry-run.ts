@@ -5,13 +5,12 @@
  */
 import type { Caller } from "../../callers/callers.ts";
 import { readPresentedKeys } from "../../callers/presented-keys.ts";
+import { credentialState } from "../../config/credential-state.ts";
 import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
 import type { Connections } from "../../perimeter/connections.ts";
 import { findMalformed, isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import { type ParsedRequest, parseRequest } from "../../perimeter/parser.ts";
-import { credentialState } from "../../registry/credential-state.ts";
-import type { ExplainedCredential, Explanation, RequestToExplain } from "../../registry/explanation.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
 import { decideAuthorization, decidePermission } from "../authorize.ts";
@@ -29,6 +28,7 @@ import { quotaExchange } from "../quota-exchange.ts";
 import { decideKeyLimit, decideRateLimit } from "../rate-limit.ts";
 import { decideServiceShed, decideShed, decideWebSocketShed } from "../shed.ts";
 import { describeUpstream } from "./describe-upstream.ts";
+import type { ExplainedCredential, Explanation, RequestToExplain } from "./explanation.ts";
 import { StepLog } from "./step-log.ts";
 
 export interface DryRunParts extends PipelineParts {

@@ -1,6 +1,6 @@
 /** The verdicts of the steps in the order in which they were asked, and the first refusal among them. */
 import { GatewayError } from "../../errors.ts";
-import type { ExplainedRefusal, ExplainedStep } from "../../registry/explanation.ts";
+import type { ExplainedRefusal, ExplainedStep } from "./explanation.ts";
 
 export class StepLog {
   readonly steps: ExplainedStep[] = [];

@@ -4,8 +4,8 @@
  */
 import { GatewayError } from "../../errors.ts";
 import { plural } from "../../plural.ts";
-import type { BreakerState } from "../../registry/breaker-state.ts";
 import type { PreparedService } from "../prepared-service.ts";
+import type { BreakerState } from "./breaker-state.ts";
 import { NO_PASS } from "./circuit-breaker.ts";
 import { isUpstreamsFault } from "./explain-failure.ts";
 

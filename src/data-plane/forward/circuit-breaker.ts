@@ -3,7 +3,7 @@
  * Invariant: while it is not closed at most one attempt is under way; an attempt counts once, and only in the state in which
  * it began; and memory is constant. Pure: the clock comes in, and is monotonic, so that a step of the wall clock changes nothing.
  */
-import type { BreakerState, DescribedBreaker } from "../../registry/breaker-state.ts";
+import type { BreakerState, DescribedBreaker } from "./breaker-state.ts";
 
 export interface BreakerSettings {
   /** Share of failures that opens it, above 0, up to 1. */

@@ -7,11 +7,11 @@ import { type IncomingMessage, request } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { GatewayError } from "../../errors.ts";
-import type { ProbeOutcome, ProbePhase } from "../../registry/probe-outcome.ts";
 import { injectCredential } from "../inject-credential/inject-credential.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./dial-agent.ts";
 import { answerTimeout, explainFailure, lookTimeout } from "./explain-failure.ts";
+import type { ProbeOutcome, ProbePhase } from "./probe-outcome.ts";
 import { readCertificate } from "./read-certificate.ts";
 import { ANSWER_HEADER_BYTES_LIMIT } from "./transport/connection.ts";
 

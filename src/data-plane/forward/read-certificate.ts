@@ -1,6 +1,6 @@
 /** The facts of a certificate that a user can do something about. */
 import type { TLSSocket } from "node:tls";
-import type { ProbedCertificate } from "../../registry/probe-outcome.ts";
+import type { ProbedCertificate } from "./probe-outcome.ts";
 
 const DAY_MS = 86_400_000;
 

@@ -6,10 +6,10 @@
 import type { Readable } from "node:stream";
 import { errors } from "undici";
 import type { Service } from "../../config/schema.ts";
-import type { PoolState } from "../../registry/pool-state.ts";
 import type { Dial } from "./egress.ts";
 import { Connection, type ConnectionOwner } from "./transport/connection.ts";
 import { mendErrors } from "./transport/mend-errors.ts";
+import type { PoolState } from "./transport/pool-state.ts";
 import { Waiter } from "./transport/waiter.ts";
 
 /** What an attempt is told, in undici's own shape so that nothing is wrapped a second time on the hot path. */

@@ -4,11 +4,11 @@
  * same; and a client that invents credentials cannot fill the memory.
  */
 import type { Service } from "../../config/schema.ts";
-import type { QuotaState } from "../../registry/quota-state.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import type { Ledger } from "../../stores/ledger.ts";
 import type { QuotaClock } from "./clocks.ts";
 import { CredentialQuota } from "./credential-quota.ts";
+import type { QuotaState } from "./quota-state.ts";
 import type { QuotaRules } from "./rules.ts";
 
 /** Shared by all services, and kept when they change. */

@@ -1,7 +1,8 @@
 /** What is known of a credential's quota, for `/manage/quota`, `/status` and checks. Idle buckets are left out. */
-import type { QuotaBucketState, QuotaState } from "../../registry/quota-state.ts";
+
 import type { Bucket } from "./bucket.ts";
 import type { Gates } from "./gates.ts";
+import type { QuotaBucketState, QuotaState } from "./quota-state.ts";
 
 export interface CredentialQuotaState extends Pick<QuotaState, "closedUntil" | "waiting" | "inFlight" | "buckets"> {
   /** Responses that count towards a ban; undefined when the upstream has none. */

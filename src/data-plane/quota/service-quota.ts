@@ -5,7 +5,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
-import type { QuotaState, ServiceQuotaState } from "../../registry/quota-state.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import type { Ledger } from "../../stores/ledger.ts";
 import { createQuotaClock, type QuotaClock, UpstreamClock } from "./clocks.ts";
@@ -14,6 +13,7 @@ import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
 import type { QuotaExchange, QuotaPass } from "./pass-contract.ts";
 import { HoldingPass, ObservingPass } from "./passes.ts";
+import { type QuotaState, type ServiceQuotaState, tightestOf, waitingIn } from "./quota-state.ts";
 import { bucketOf, type ResponseHeaders, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaResponse, type QuotaRules } from "./rules.ts";
 
@@ -160,6 +160,8 @@ export class ServiceQuota {
       upstreamRefusals: this.#upstreamRefusals,
       lastRefusalAt: this.#lastRefusalAt,
       credentials,
+      waiting: waitingIn(credentials),
+      tightest: tightestOf(credentials),
     };
   }
 

@@ -1,10 +1,10 @@
 /** Probes of names, with the test's own resolver, because tests may not contact other machines. */
 import { expect, test } from "vitest";
 import { type Service, serviceSchema } from "../../../src/config/schema.ts";
+import { CredentialRefusals } from "../../../src/data-plane/credential-refusals.ts";
 import { probe } from "../../../src/data-plane/forward/probe.ts";
 import { RetryBudget } from "../../../src/data-plane/forward/retry-budget.ts";
 import { prepareService } from "../../../src/data-plane/prepared-service.ts";
-import { CredentialRefusals } from "../../../src/registry/credential-refusals.ts";
 
 function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly string[]) {
   const service = {

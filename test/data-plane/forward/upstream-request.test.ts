@@ -8,6 +8,7 @@ import { createLockOut } from "../../../src/callers/lock-out.ts";
 import type { Service } from "../../../src/config/schema.ts";
 import { serviceSchema } from "../../../src/config/schema.ts";
 import { Secret } from "../../../src/config/secret.ts";
+import { CredentialRefusals } from "../../../src/data-plane/credential-refusals.ts";
 import { Exchange } from "../../../src/data-plane/exchange.ts";
 import { RetryBudget } from "../../../src/data-plane/forward/retry-budget.ts";
 import { createUpstreamRequest } from "../../../src/data-plane/forward/upstream-request.ts";
@@ -16,8 +17,7 @@ import { injectCredential } from "../../../src/data-plane/inject-credential/inje
 import { prepareService } from "../../../src/data-plane/prepared-service.ts";
 import { createClientView } from "../../../src/perimeter/client-view.ts";
 import { createInstance } from "../../../src/perimeter/instance.ts";
-import { CredentialRefusals } from "../../../src/registry/credential-refusals.ts";
-import { createRegistry } from "../../../src/registry/registry.ts";
+import { createRegistry } from "../../../src/services/registry.ts";
 
 const KEY = "the-gateways-own-key-0123";
 const service = {

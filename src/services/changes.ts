@@ -3,18 +3,19 @@
  * Invariant: a change is checked as a whole, then stored, and only then served; whatever fails leaves everything as it was. What
  * is served follows from what is stored (`generations.ts` watches the store), so that there is one way in.
  */
+
+import type { Audit, Author } from "../callers/audit.ts";
 import { refusePermission } from "../callers/decide-permission.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
+import { createServiceItems, type ServiceItem, type ServiceItemsParts } from "../registry/items.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
-import type { Audit, Author } from "./audit.ts";
 import { type CheckParts, checkChange } from "./check-change.ts";
 import { maskHeaders } from "./masked-headers.ts";
 import { mergePatch } from "./merge-patch.ts";
 import { areMet, type Preconditions } from "./preconditions.ts";
 import type { Registry } from "./registry.ts";
-import { createServiceItems, type ServiceItem, type ServiceItemsParts } from "./service-items.ts";
-import type { StoredService } from "./stored-service.ts";
+import type { StoredService } from "./stored-services.ts";
 
 /** All that change something throw a GatewayError: VALIDATION_ERROR, EGRESS_NOT_ALLOWED, PRECONDITION_FAILED … */
 export interface ServiceChanges {

@@ -9,7 +9,7 @@ import type { FoundProblem } from "../config/translate-issue.ts";
 import { GatewayError } from "../errors.ts";
 import { isObject } from "../is-object.ts";
 import { MASK, unmaskHeaders } from "./masked-headers.ts";
-import type { StoredService } from "./stored-service.ts";
+import type { StoredService } from "./stored-services.ts";
 
 /** What a change is checked with. */
 export interface CheckParts {

@@ -1,5 +1,5 @@
-/** What is known of an upstream's limits, for people and checks. Times are ms since the epoch. */
-import type { Service } from "../config/schema.ts";
+/** What is known of an upstream's limits, as responses, metrics and checks show it. Times are ms since the epoch. */
+import type { Service } from "../../../config/schema.ts";
 
 export interface QuotaWindowState {
   /** `requests`, `tokens`, a policy's name; empty where there is only one. */
@@ -11,7 +11,7 @@ export interface QuotaWindowState {
 
 export interface QuotaBucketState {
   readonly bucket: string;
-  /** Those that are not over. */
+  /** Those that have not ended. */
   readonly windows: readonly QuotaWindowState[];
   readonly inFlight: number;
   readonly waiting: number;
@@ -20,65 +20,68 @@ export interface QuotaBucketState {
 
 /** Of one credential. */
 export interface QuotaState {
-  /** Variable or file; `caller` for one of a caller's own; null for requests without one. */
+  /** Variable or file; `caller` for a credential that the caller sends; null for requests without one. */
   readonly source: string | null;
   readonly fingerprint: string | null;
   /** Of all its buckets. */
   readonly closedUntil: number | null;
-  /** Answers that count towards a ban; null where the upstream has none. */
+  /** Responses that count towards a ban; null if the upstream has none. */
   readonly refusals: { readonly count: number; readonly limit: number } | null;
   readonly waiting: number;
   readonly inFlight: number;
   readonly buckets: readonly QuotaBucketState[];
 }
 
-export interface ServiceQuotaState extends Readonly<Service["quota"]> {
-  /** When this was so, by the clock of all its times. */
-  readonly at: number;
-  /** Answers that were refusals for too many requests, since the start. */
-  readonly upstreamRefusals: number;
-  /** 0 while there was none. */
-  readonly lastRefusalAt: number;
-  readonly credentials: readonly QuotaState[];
-}
-
-/** Whoever knows it. @see ServiceQuota */
-export interface DescribedQuota {
-  describe(): ServiceQuotaState;
-  /** Forgets it all. */
-  reset(): Promise<void>;
-}
-
-/** What is the nearest to its end, over all credentials and buckets; null where nothing is known. */
 export interface TightestQuota {
   readonly source: string | null;
   readonly bucket: string;
   readonly remaining: number;
   readonly limit: number | null;
-  /** When it has room again, or more of it; ms since the epoch. */
+  /** When more is allowed again; ms since the epoch. */
   readonly until: number;
 }
 
-export function tightestOf({ credentials }: ServiceQuotaState): TightestQuota | null {
+export interface ServiceQuotaState extends Readonly<Service["quota"]> {
+  /** The time of this state, by the same clock as all other times in it. */
+  readonly at: number;
+  /** Responses that refused a request as one too many, since the start. */
+  readonly upstreamRefusals: number;
+  /** 0 if there was none. */
+  readonly lastRefusalAt: number;
+  readonly credentials: readonly QuotaState[];
+  /** Requests that wait, over all credentials. */
+  readonly waiting: number;
+  /** What is used up first, over all credentials and buckets; null if nothing is known. */
+  readonly tightest: TightestQuota | null;
+}
+
+/** @see ServiceQuota */
+export interface DescribedQuota {
+  describe(): ServiceQuotaState;
+  /** Forgets what was learned. */
+  reset(): Promise<void>;
+}
+
+export function tightestOf(credentials: readonly QuotaState[]): TightestQuota | null {
   let tightest: TightestQuota | null = null;
-  const look = (found: TightestQuota) => {
+  const compare = (found: TightestQuota) => {
     const isTighter = tightest === null || found.remaining < tightest.remaining;
-    // Of two that are used up the later one.
+    // Of two that are used up, the one that resets later.
     if (isTighter || (found.remaining === tightest?.remaining && found.until > tightest.until)) tightest = found;
   };
   const closed = { remaining: 0, limit: null };
   for (const { source, closedUntil, buckets } of credentials) {
-    if (closedUntil !== null) look({ source, bucket: "", ...closed, until: closedUntil });
+    if (closedUntil !== null) compare({ source, bucket: "", ...closed, until: closedUntil });
     for (const { bucket, closedUntil: until, windows } of buckets) {
-      if (until !== null) look({ source, bucket, ...closed, until });
+      if (until !== null) compare({ source, bucket, ...closed, until });
       for (const { limit = null, remaining, resetsAt } of windows) {
-        look({ source, bucket, remaining, limit, until: resetsAt });
+        compare({ source, bucket, remaining, limit, until: resetsAt });
       }
     }
   }
   return tightest;
 }
 
-export function waitingIn({ credentials }: ServiceQuotaState): number {
+export function waitingIn(credentials: readonly QuotaState[]): number {
   return credentials.reduce((sum, { waiting }) => sum + waiting, 0);
 }

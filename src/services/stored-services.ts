@@ -1,11 +1,25 @@
-/** The services that a gateway serves: those of its configuration, and over them those that were added at run time. */
+/**
+ * The services that were added, or changed, over REST, and the services that a gateway serves: those of its configuration, each
+ * replaced by the stored one with the same key.
+ */
 import type { Config } from "../config/load-config.ts";
 import { ConfigProblems, showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
 import type { FoundProblem } from "../config/translate-issue.ts";
+import { isObject } from "../is-object.ts";
 import type { StoredRecord } from "../stores/records.ts";
 import { Yielder } from "../yielder.ts";
-import type { StoredService } from "./stored-service.ts";
+
+/** A service that was added, or changed, over REST. */
+export interface StoredService {
+  /** As the caller wrote it, by the schema of the services file. */
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+/** `config` is checked at each start and reload, because the schema may have changed. */
+export function isStoredService(value: unknown): value is StoredService {
+  return isObject(value) && isObject(value.config);
+}
 
 /** @throws ConfigProblems when a stored service is not, or no longer, one. */
 export async function withStoredServices(

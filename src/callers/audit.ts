@@ -2,7 +2,8 @@
  * Who changed what, and when: appended once the change is made, never altered, newest first to whoever asks.
  * Invariant: secrets are masked before an entry is made; and each entry is a line of the log, too.
  */
-import type { FoundKey } from "../callers/key-index.ts";
+
+import type { FoundKey } from "../registry/key-index.ts";
 import type { Journal } from "../stores/journal.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { maskTexts } from "../telemetry/redact.ts";

@@ -3,11 +3,12 @@
  * Invariant: nobody grants more than they hold, decided on the key as it then would be; and each change has its entry in the audit,
  * without the key.
  */
-import { decideGrant } from "../callers/decide-permission.ts";
-import type { StoredKey } from "../callers/issued-key.ts";
-import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey } from "../callers/issued-keys.ts";
-import { readKeyChange, readNewKey, readRotation } from "../callers/read-key.ts";
+
 import { GatewayError } from "../errors.ts";
+import { decideGrant } from "../registry/decide-permission.ts";
+import type { StoredKey } from "../registry/issued-key.ts";
+import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey } from "../registry/issued-keys.ts";
+import { readKeyChange, readNewKey, readRotation } from "../registry/read-key.ts";
 import type { Audit, Author } from "./audit.ts";
 
 const KEYS_HINT = "GET /manage/keys, or `byteproxy keys list`, has the ids of those that there are.";

@@ -1,13 +1,14 @@
 /** Services as `/manage/services` shows them: what was written, with what may be a secret masked. */
+
+import { type CredentialState, credentialState } from "../config/credential-state.ts";
 import type { Config } from "../config/load-config.ts";
 import { showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
 import { ABSENT, type Records } from "../stores/records.ts";
-import { type CredentialState, credentialState } from "./credential-state.ts";
 import { maskHeaders } from "./masked-headers.ts";
 import type { Registry } from "./registry.ts";
-import type { StoredService } from "./stored-service.ts";
+import type { StoredService } from "./stored-services.ts";
 
 export interface ServiceItem {
   readonly key: string;
