@@ -3,10 +3,10 @@
  * Invariant: secrets are masked before an entry is made; and each entry is a line of the log, too.
  */
 
-import type { FoundKey } from "../registry/key-index.ts";
 import type { Journal } from "../stores/journal.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { maskTexts } from "../telemetry/redact.ts";
+import type { FoundKey } from "./key-index.ts";
 
 /** Whoever makes a change, as far as it is known. */
 export interface Author {

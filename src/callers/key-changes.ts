@@ -5,11 +5,11 @@
  */
 
 import { GatewayError } from "../errors.ts";
-import { decideGrant } from "../registry/decide-permission.ts";
-import type { StoredKey } from "../registry/issued-key.ts";
-import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey } from "../registry/issued-keys.ts";
-import { readKeyChange, readNewKey, readRotation } from "../registry/read-key.ts";
 import type { Audit, Author } from "./audit.ts";
+import { decideGrant } from "./decide-permission.ts";
+import type { StoredKey } from "./issued-key.ts";
+import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey } from "./issued-keys.ts";
+import { readKeyChange, readNewKey, readRotation } from "./read-key.ts";
 
 const KEYS_HINT = "GET /manage/keys, or `byteproxy keys list`, has the ids of those that there are.";
 

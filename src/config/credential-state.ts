@@ -1,5 +1,5 @@
 /** Whether a service can put a credential on its requests: one word for start-up, lists and status. */
-import type { Service } from "../registry/schema.ts";
+import type { Service } from "./schema.ts";
 
 export type CredentialState = "none" | "present" | "missing";
 

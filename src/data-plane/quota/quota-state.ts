@@ -1,5 +1,5 @@
 /** What is known of an upstream's limits, as responses, metrics and checks show it. Times are ms since the epoch. */
-import type { Service } from "../../../config/schema.ts";
+import type { Service } from "../../config/schema.ts";
 
 export interface QuotaWindowState {
   /** `requests`, `tokens`, a policy's name; empty where there is only one. */
