@@ -1,4 +1,4 @@
-/** What the quota of a service is told of an exchange: of its route the path alone, of its service what is asked of that. */
+/** What the quota of a service needs to know of an exchange. */
 import type { Exchange } from "./exchange.ts";
 import type { UpstreamRequest } from "./forward/upstream-request.ts";
 import type { Route } from "./identify.ts";
@@ -9,5 +9,6 @@ export function quotaExchange(
   { prepared: { service, credential }, path }: Route,
   { headers }: Pick<UpstreamRequest, "headers">,
 ): QuotaExchange {
-  return { exchange, service, credential, path, headers };
+  const sourceId = credential.place === "header" || credential.place === "query" ? credential.value : undefined;
+  return { exchange, service, path, sourceId, headers };
 }

@@ -2,7 +2,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
-import type { PreparedCredential } from "../inject-credential/inject-credential.ts";
 import type { ResponseHeaders } from "./read-quota.ts";
 
 /** The part of an exchange that the quota uses. It is declared here, because the exchange has a `QuotaPass`. */
@@ -23,7 +22,8 @@ export interface QuotaExchange {
   readonly service: Pick<Service, "key" | "timeoutMs">;
   /** After the base URL. */
   readonly path: string;
-  readonly credential: PreparedCredential;
+  /** Identifies the credential that the gateway adds; undefined if it adds none. */
+  readonly sourceId: string | undefined;
   /** Flat list, as sent to the upstream. */
   readonly headers: readonly string[];
 }

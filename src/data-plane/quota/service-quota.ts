@@ -81,7 +81,7 @@ export class ServiceQuota {
     return new HoldingPass(
       parts,
       this,
-      this.#accounts.of(sourceIdOf(parts), parts.headers),
+      this.#accounts.of(parts.sourceId, parts.headers),
       this.maxWaitMsOf(parts.exchange.req.headers),
     );
   }
@@ -120,7 +120,7 @@ export class ServiceQuota {
     const unread = { parts, status, headers, at: this.now() };
     if (status >= 400) return this.#readObserved(unread);
     const { authorization } = parts.exchange.req.headers;
-    const holder = sourceIdOf(parts) ?? authorization ?? passedCredential(parts.headers);
+    const holder = parts.sourceId ?? authorization ?? passedCredential(parts.headers);
     this.#unread.set(`${bucketOf(headers) ?? ""}\n${holder}`, unread);
     if (this.#unread.size > UNREAD_LIMIT) this.#readAll();
     else this.#stopTimer ??= this.#clock.after(UNREAD_MS, () => this.#readAll());
@@ -141,7 +141,7 @@ export class ServiceQuota {
     // A response that says nothing of a quota needs no account.
     if (isSilent && !this.rules.refusals?.counts(status, reading.scope)) return;
     const route = this.rules.routeOf(parts.exchange.method, parts.path);
-    this.#accounts.of(sourceIdOf(parts), parts.headers).quota.observe(route, response, at);
+    this.#accounts.of(parts.sourceId, parts.headers).quota.observe(route, response, at);
   }
 
   describe(): ServiceQuotaState {
@@ -176,9 +176,6 @@ export class ServiceQuota {
     this.#accounts.drain(this.now() + withinMs);
   }
 }
-
-const sourceIdOf = ({ credential }: QuotaExchange) =>
-  credential.place === "header" || credential.place === "query" ? credential.value : undefined;
 
 /** `Prefer: wait=10` (RFC 7240 section 4.3), ms; undefined if absent, or not a whole number of seconds. The first one counts. */
 export function preferredWaitMs(prefer: string | string[] | undefined): number | undefined {
