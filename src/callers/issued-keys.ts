@@ -1,66 +1,68 @@
 /**
- * The keys that operators issue: made, changed, rotated, revoked and listed.
- * Invariant: a key is shown once, by what made it; what is stored and listed holds no part of it; and the number kept is bounded.
+ * Creates, changes, rotates, revokes and lists issued keys.
+ * Invariant: a key is shown once, when it is created or rotated; records and lists contain no part of it; and the number of
+ * keys is bounded.
  *
- * Decided here: a revoked key stays revoked and takes no change; the key before a rotation is known until the next one, so that
- * whoever still presents it is told that it expired and is not taken for one who guesses.
+ * A revoked key stays revoked and cannot be changed. The key before a rotation is known until the next rotation, so that a client
+ * that still presents it learns that it expired and is not counted as guessing.
  */
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
+import { Yielder } from "../yielder.ts";
 import { createIssuedKey, createKeyId, digestOf, type StoredKey } from "./issued-key.ts";
-import { createKeyIndex, type KeyIndex, type KeyState } from "./key-index.ts";
+import { createKeyIndex, type KeyIndex, type KeyState, msOf } from "./key-index.ts";
 import type { KeyUsage } from "./key-usage.ts";
 
-/** Keys kept, in whatever state. */
-const KEYS_LIMIT = 10_000;
-/** After it a key that was revoked or expired makes room for another, ms. */
+/** Keys in any state. */
+export const KEYS_LIMIT = 100_000;
+/** After this many ms a revoked or expired key may be deleted to make room for another. */
 const ENDED_KEPT_MS = 30 * 24 * 3_600_000;
 
 export interface IssuedKeys extends KeyIndex {
-  /** @throws KeyLimitReached, or the store's failure: then there is no such key. */
+  /** @throws KeyLimitReached, or the store's failure: then the key does not exist. */
   create(wanted: NewKey, approve?: Approve): Promise<Issued>;
-  /** What is left out stays. Undefined where there is no such key. @throws KeyEnded for one that was revoked. */
+  /** Omitted fields keep their value. Undefined where there is no such key. @throws KeyEnded for a revoked key. */
   update(id: string, change: KeyChange, approve?: Approve): Promise<ListedKey | undefined>;
   /** Revoking twice changes nothing. */
   revoke(id: string): Promise<ListedKey | undefined>;
-  /** @param graceSeconds for which the key before still works. @throws KeyEnded */
+  /** @param graceSeconds how long the old key still works. @throws KeyEnded */
   rotate(id: string, graceSeconds: number, approve?: Approve): Promise<Issued | undefined>;
   get(id: string): ListedKey | undefined;
   /** Newest first. */
-  list(): readonly ListedKey[];
+  list(): Promise<readonly ListedKey[]>;
 }
 
-/** Throws where the key as it would be is not to be; `present` is what it is in the place of. Nothing comes between it and the change. */
+/** Throws when the change is not allowed; `present` is the key before it. No other change comes between this check and the change. */
 export type Approve = (next: StoredKey, present: StoredKey) => void;
 
-/** Permissions and addresses by their grammars: whoever asks has been told of what is wrong with them. */
+/** Permissions and addresses have been checked by their grammars. */
 export type KeyChange = Partial<Pick<StoredKey, "name" | "permissions" | "expiresAt" | "rateLimit" | "allowIps">>;
 
 export type NewKey = KeyChange & Pick<StoredKey, "name" | "permissions" | "createdBy">;
 
-/** As operators see it. */
+/** A key as operators see it. */
 export interface ListedKey extends Omit<StoredKey, "digests"> {
   readonly id: string;
   readonly state: KeyState;
-  /** Until when the key before the last rotation works; null when it does not. */
+  /** The time until which the key before the last rotation works; null when it does not. */
   readonly graceUntil: string | null;
   readonly uses: number;
   readonly lastUsedAt: string | null;
 }
 
 export interface Issued {
-  /** Shown this once. */
+  /** Shown only here. */
   readonly key: string;
   readonly item: ListedKey;
 }
 
-/** Every key that is kept is of use, or ended a short time ago. */
+/** No key ended long enough ago to make room. */
 export class KeyLimitReached extends Error {
   constructor(limit: number) {
-    super(`there are ${limit} keys; one that was revoked or expired makes room after 30 days`);
+    super(`the limit of ${limit} keys is reached; a revoked or expired key makes room after 30 days`);
   }
 }
 
-/** What is over stays over. */
+/** A revoked key cannot be changed, and only an active one can be rotated. */
 export class KeyEnded extends Error {
   readonly state: KeyState;
 
@@ -75,20 +77,20 @@ export interface IssuedKeysOptions {
   readonly usage: KeyUsage;
   /** Ms since the epoch. */
   readonly now?: () => number;
-  /** Told of each key that made room for another. */
-  readonly onForgotten?: (id: string) => void;
+  /** Called with each key that was deleted to make room. */
+  readonly onDeleted?: (id: string) => void;
   readonly limit?: number;
-  readonly lookIntervalMs?: number;
+  readonly checkIntervalMs?: number;
 }
 
-const ANY: Approve = () => {};
+const APPROVE_ALL: Approve = () => {};
 
 export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
-  const { records, usage, now = Date.now, limit = KEYS_LIMIT, onForgotten = () => {} } = options;
+  const { records, usage, now = Date.now, limit = KEYS_LIMIT, onDeleted = () => {} } = options;
   const index = createKeyIndex({ ...options, now });
   let creating = 0;
   const isKept = (id: string) => records.entries.has(id);
-  // A crash may have come between a deletion and what it entails.
+  // A crash may have come between the deletion of a key and that of its usage.
   usage.keepOnly(isKept);
 
   async function makeRoom(): Promise<void> {
@@ -97,11 +99,11 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
       if (oldest === undefined) throw new KeyLimitReached(limit);
       await records.delete(oldest);
       usage.keepOnly(isKept);
-      onForgotten(oldest);
+      onDeleted(oldest);
     }
   }
 
-  /** Makes the change of what is there, however many make theirs at the same time. */
+  /** Retries until no concurrent change of the same key came in between. */
   async function change(
     id: string,
     edit: (key: StoredKey, state: KeyState) => StoredKey,
@@ -126,14 +128,16 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
     const before = index.find(digests[1]?.sha256 ?? "");
     const used = usage.of(id);
     return {
-      ...{ id, ...key, state: found.state },
+      id,
+      ...key,
+      state: found.state,
       graceUntil: before?.state === "active" ? (digests[1]?.validUntil ?? null) : null,
       uses: used?.uses ?? 0,
       lastUsedAt: used === undefined ? null : isoOf(used.lastUsedAt),
     };
   }
 
-  async function create(wanted: NewKey, approve: Approve = ANY): Promise<Issued> {
+  async function create(wanted: NewKey, approve: Approve = APPROVE_ALL): Promise<Issued> {
     creating += 1;
     try {
       const id = createKeyId();
@@ -148,7 +152,7 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
     }
   }
 
-  async function rotate(id: string, graceSeconds: number, approve: Approve = ANY): Promise<Issued | undefined> {
+  async function rotate(id: string, graceSeconds: number, approve: Approve = APPROVE_ALL): Promise<Issued | undefined> {
     const key = createIssuedKey();
     const item = await change(id, (present, state) => {
       approve(present, present);
@@ -162,8 +166,10 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
 
   return {
     ...index,
-    ...{ create, rotate, get },
-    update: (id, wanted, approve = ANY) =>
+    create,
+    rotate,
+    get,
+    update: (id, wanted, approve = APPROVE_ALL) =>
       change(id, (present, state) => {
         const next = { ...present, ...changedParts(wanted) };
         approve(next, present);
@@ -171,36 +177,50 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
         return next;
       }),
     revoke: (id) => change(id, (present) => ({ ...present, revokedAt: present.revokedAt ?? isoOf(now()) })),
-    list: () =>
-      [...records.entries.keys()]
-        .flatMap((id) => get(id) ?? [])
-        .map((item) => ({ item, createdAt: Date.parse(item.createdAt) }))
-        .sort((a, b) => b.createdAt - a.createdAt || (a.item.id < b.item.id ? -1 : 1))
-        .map(({ item }) => item),
+    async list() {
+      const yielder = new Yielder();
+      const dated: { readonly item: ListedKey; readonly createdAt: number }[] = [];
+      for (const id of [...records.entries.keys()].reverse()) {
+        // A key may be deleted while this yields.
+        const item = get(id);
+        if (item !== undefined) dated.push({ item, createdAt: Date.parse(item.createdAt) });
+        if (yielder.isDue) await yielder.yield();
+      }
+      // Nearly sorted already, because the records are in the order of their creation.
+      dated.sort((a, b) => b.createdAt - a.createdAt || (a.item.id < b.item.id ? -1 : 1));
+      return dated.map(({ item }) => item);
+    },
   };
 }
 
 function newRecord(wanted: NewKey, key: string, createdAt: string): StoredKey {
   const { name, permissions, expiresAt = null, rateLimit = null, allowIps = [], createdBy } = wanted;
   return {
-    ...{ name, permissions, expiresAt, rateLimit, allowIps, createdAt, createdBy, revokedAt: null },
+    name,
+    permissions,
+    expiresAt,
+    rateLimit,
+    allowIps,
+    createdAt,
+    createdBy,
+    revokedAt: null,
     digests: [{ sha256: digestOf(key), validUntil: null }],
   };
 }
 
-/** By name: nothing else may be changed, and what is left out, or undefined, stays. */
+/** Picks the fields by name: no other field may be changed, and an omitted or undefined one keeps its value. */
 function changedParts({ name, permissions, expiresAt, rateLimit, allowIps }: KeyChange): KeyChange {
   const parts = { name, permissions, expiresAt, rateLimit, allowIps };
   return Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 }
 
-/** The key that was over first, if that was before this time. */
+/** The key that ended first, if it ended before this time. */
 function longestEnded({ entries }: Records<StoredKey>, before: number): string | undefined {
   let oldest: string | undefined;
   let oldestEnd = before;
   for (const [id, { value }] of entries) {
-    const ends = [value.revokedAt, value.expiresAt].flatMap((time) => (time === null ? [] : [Date.parse(time)]));
-    const endedAt = Math.min(...ends);
+    if (value.revokedAt === null && value.expiresAt === null) continue;
+    const endedAt = Math.min(msOf(value.revokedAt), msOf(value.expiresAt));
     if (endedAt > oldestEnd) continue;
     oldestEnd = endedAt;
     oldest = id;

@@ -16,7 +16,7 @@ const KEYS_HINT = "GET /manage/keys, or `byteproxy keys list`, has the ids of th
 /** All throw a GatewayError: VALIDATION_ERROR, NOT_FOUND, INSUFFICIENT_PERMISSIONS, PRECONDITION_FAILED. */
 export interface KeyChanges {
   /** Newest first. */
-  list(): readonly ListedKey[];
+  list(): Promise<readonly ListedKey[]>;
   read(id: string): ListedKey;
   /** @param wanted as it came in. */
   create(wanted: unknown, author: Author): Promise<Issued>;

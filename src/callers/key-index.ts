@@ -1,43 +1,43 @@
 /**
- * The issued keys by their digest, compiled, in step with the records: a change is seen by the next request.
- * Invariant: finding a key takes one look and allocates nothing; and of each digest that opens no longer what it opened, the listeners
- * are told: at once for a change, within a second where its time ran out.
+ * The issued keys by their digest, compiled and updated with the records: the next request sees a change.
+ * Invariant: finding a key takes one Map access and allocates nothing; and the listeners learn of each digest that opens less than
+ * before: at once after a change, within a second after it expired.
  */
 import type { Records } from "../stores/records.ts";
 import { compileAddresses } from "./allowed-addresses.ts";
 import type { StoredDigest, StoredKey } from "./issued-key.ts";
 import { compilePermissions, type Permissions, uncoveredBy } from "./permissions.ts";
 
-/** Between two looks for what has expired, ms. */
-const LOOK_INTERVAL_MS = 1_000;
+/** Between two checks for expired keys, ms. */
+const CHECK_INTERVAL_MS = 1_000;
 
 export type KeyState = "active" | "expired" | "revoked";
 
-/** One of a key's digests; of a key that was rotated there are two. */
+/** One digest of a key; a rotated key has two. */
 export interface FoundKey {
   /** The key's, and its caller's. */
   readonly id: string;
   readonly digest: string;
   readonly key: StoredKey;
   readonly permissions: Permissions;
-  /** As it is when it is read: it ends by itself. Of a key that was rotated the one before expires after its grace. */
+  /** The state at the time of reading. The digest before a rotation expires after its grace period. */
   readonly state: KeyState;
-  /** For whoever was admitted by it and holds on to it: whether it ended since, or may do less. */
+  /** For a request or WebSocket in progress: whether its key has ended since, or may do less. */
   readonly isOver: boolean;
   allowsAddress(address: string): boolean;
 }
 
-/** @param digest that ended, or may do less than before; told once for each. */
+/** @param digest that ended, or may do less than before. Called once for each. */
 export type EndListener = (id: string, digest: string) => void;
 
 export interface KeyIndex {
-  /** Whatever its state. @param digest hex. */
+  /** In any state. @param digest hex. */
   find(digest: string): FoundKey | undefined;
-  /** The key's present digest. */
+  /** The key's current digest. */
   findById(id: string): FoundKey | undefined;
-  /** Keys with a permission for the plane, in whatever state: a plane does not open because its last key was revoked. */
+  /** Keys with a permission for the plane, in any state: a plane does not open because its last key was revoked. */
   readonly counts: { readonly proxy: number; readonly manage: number };
-  /** Returns the way to stop. */
+  /** Returns a function that removes the listener. */
   onEnd(listener: EndListener): () => void;
   close(): void;
 }
@@ -46,26 +46,26 @@ export interface KeyIndexOptions {
   readonly records: Records<StoredKey>;
   /** Ms since the epoch. */
   readonly now: () => number;
-  readonly lookIntervalMs?: number;
+  readonly checkIntervalMs?: number;
 }
 
-/** What is the same for both digests of a key. */
-type Shared = Pick<FoundKey, "id" | "key" | "permissions" | "allowsAddress">;
+/** What both digests of a key have in common. */
+type SharedParts = Pick<FoundKey, "id" | "key" | "permissions" | "allowsAddress">;
 
-/** A class, because of objects with getters of their own each has a shape of its own: of ten thousand every look would be slow. */
+/** A class: object literals with getters each have their own hidden class, which makes every access to many of them slow. */
 class IndexedDigest implements FoundKey {
   readonly id: string;
   readonly digest: string;
   readonly key: StoredKey;
   readonly permissions: Permissions;
   readonly allowsAddress: FoundKey["allowsAddress"];
-  /** Shared with what the same digest was found as before a change that took nothing away. */
+  /** Shared with the entries of the same digest before changes that took nothing away. */
   tenure = { isOver: false };
   readonly #isRevoked: boolean;
   readonly #endsAt: number;
   readonly #now: () => number;
 
-  constructor({ id, key, permissions, allowsAddress }: Shared, digest: StoredDigest, now: () => number) {
+  constructor({ id, key, permissions, allowsAddress }: SharedParts, digest: StoredDigest, now: () => number) {
     this.id = id;
     this.digest = digest.sha256;
     this.key = key;
@@ -77,8 +77,13 @@ class IndexedDigest implements FoundKey {
   }
 
   get state(): KeyState {
+    return this.stateAt(this.#now());
+  }
+
+  /** @param now read once for a walk over all keys. */
+  stateAt(now: number): KeyState {
     if (this.#isRevoked) return "revoked";
-    return this.#now() >= this.#endsAt ? "expired" : "active";
+    return now >= this.#endsAt ? "expired" : "active";
   }
 
   get isOver(): boolean {
@@ -86,17 +91,17 @@ class IndexedDigest implements FoundKey {
   }
 }
 
-/** A key with its digests, the present one first. */
+/** A key with its digests, the current one first. */
 interface IndexedKey {
   readonly key: StoredKey;
   readonly permissions: Permissions;
   readonly found: readonly IndexedDigest[];
 }
 
-export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS }: KeyIndexOptions): KeyIndex {
+export function createKeyIndex({ records, now, checkIntervalMs = CHECK_INTERVAL_MS }: KeyIndexOptions): KeyIndex {
   const byDigest = new Map<string, IndexedDigest>();
   const byId = new Map<string, IndexedKey>();
-  /** Whose end has not been told. */
+  /** Digests whose end the listeners do not know yet. */
   const open = new Set<IndexedDigest>();
   const listeners = new Set<EndListener>();
   const counts = { proxy: 0, manage: 0 };
@@ -123,30 +128,33 @@ export function createKeyIndex({ records, now, lookIntervalMs = LOOK_INTERVAL_MS
     return indexed;
   }
 
-  function tell({ id, digest, tenure }: IndexedDigest): void {
+  function reportEnd({ id, digest, tenure }: IndexedDigest): void {
     tenure.isOver = true;
     for (const listener of listeners) listener(id, digest);
   }
 
-  function follow(id: string): void {
+  function update(id: string): void {
     const before = remove(id);
     const stored = records.entries.get(id)?.value;
     const after = stored && add(id, stored);
     const isNarrower = before !== undefined && after !== undefined && narrows(before, after);
     for (const found of before?.found ?? []) {
-      // What had ended before was told before.
+      // The end of an already ended digest was reported before.
       if (!open.delete(found)) continue;
       const next = byDigest.get(found.digest);
-      if (isNarrower || next?.state !== "active") tell(found);
+      if (isNarrower || next?.state !== "active") reportEnd(found);
       else next.tenure = found.tenure;
     }
   }
 
+  function reportExpired(): void {
+    const checkedAt = now();
+    for (const found of open) if (found.stateAt(checkedAt) !== "active" && open.delete(found)) reportEnd(found);
+  }
+
   for (const [id, { value }] of records.entries) add(id, value);
-  const stop = records.watch(follow);
-  const timer = setInterval(() => {
-    for (const found of open) if (found.state !== "active" && open.delete(found)) tell(found);
-  }, lookIntervalMs);
+  const stop = records.watch(update);
+  const timer = setInterval(reportExpired, checkIntervalMs);
   timer.unref();
 
   return {
@@ -175,11 +183,12 @@ function endOf({ expiresAt }: StoredKey, { validUntil }: StoredDigest): number {
   return Math.min(msOf(expiresAt), msOf(validUntil));
 }
 
-function msOf(time: string | null): number {
+/** Ms since the epoch; infinity for null. */
+export function msOf(time: string | null): number {
   return time === null ? Number.POSITIVE_INFINITY : Date.parse(time);
 }
 
-/** True where something may have been allowed that no longer is. */
+/** True where the key may no longer do something that it may have been allowed to do. */
 function narrows(before: IndexedKey, after: IndexedKey): boolean {
   const addresses = after.key.allowIps;
   if (addresses.length > 0 && addresses.join() !== before.key.allowIps.join()) return true;

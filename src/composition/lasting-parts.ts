@@ -94,7 +94,7 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
   const quota = createQuotaContext(stores.quota, stores.fingerprint, settings.MAX_IN_FLIGHT);
   const issuedKeys = createIssuedKeys({
     ...{ records: stores.keys, usage: stores.keyUsage },
-    onForgotten: (subject) => void audit.record(BY_ITSELF, { action: "key.forget", subject }),
+    onDeleted: (subject) => void audit.record(BY_ITSELF, { action: "key.forget", subject }),
   });
   issuedKeys.onEnd((_, digest) => tunnels.endThoseOfKey(digest));
   const ownListeners = () => options.offline?.listeners ?? open.flatMap(({ server }) => server.boundTo() ?? []);

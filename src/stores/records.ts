@@ -155,11 +155,14 @@ export function createRecords<T>(
   };
 }
 
-/** The entries after the change, without a copy of them all. */
+/** The entries after the change, in the order of their creation, without a copy of them all. */
 function* withDraft<T>(
   entries: ReadonlyMap<string, StoredRecord<T>>,
   draft: ReadonlyMap<string, StoredRecord<T> | undefined>,
 ): Generator<readonly [string, StoredRecord<T>]> {
-  for (const entry of entries) if (!draft.has(entry[0])) yield entry;
-  for (const [key, stored] of draft) if (stored !== undefined) yield [key, stored];
+  for (const [key, before] of entries) {
+    const stored = draft.has(key) ? draft.get(key) : before;
+    if (stored !== undefined) yield [key, stored];
+  }
+  for (const [key, stored] of draft) if (stored !== undefined && !entries.has(key)) yield [key, stored];
 }

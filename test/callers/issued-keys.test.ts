@@ -18,7 +18,7 @@ function open(options: { readonly limit?: number } = {}) {
   const clock = { now: NOON };
   const records = createRecords<StoredKey>();
   const usage = createKeyUsage();
-  const keys = createIssuedKeys({ records, usage, now: () => clock.now, lookIntervalMs: 5, ...options });
+  const keys = createIssuedKeys({ records, usage, now: () => clock.now, checkIntervalMs: 5, ...options });
   onTestFinished(keys.close);
   const ended: [id: string, digest: string][] = [];
   keys.onEnd((id, digest) => ended.push([id, digest]));
