@@ -27,6 +27,8 @@ export interface IssuedKeys extends KeyIndex {
   /** @param graceSeconds how long the old key still works. @throws KeyEnded */
   rotate(id: string, graceSeconds: number, approve?: Approve): Promise<Issued | undefined>;
   get(id: string): ListedKey | undefined;
+  /** Keys in any state. */
+  readonly count: number;
   /** Newest first. */
   list(): Promise<readonly ListedKey[]>;
 }
@@ -166,6 +168,9 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
 
   return {
     ...index,
+    get count() {
+      return records.entries.size;
+    },
     create,
     rotate,
     get,

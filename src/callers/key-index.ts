@@ -147,14 +147,12 @@ export function createKeyIndex({ records, now, checkIntervalMs = CHECK_INTERVAL_
     }
   }
 
-  function reportExpired(): void {
-    const checkedAt = now();
-    for (const found of open) if (found.stateAt(checkedAt) !== "active" && open.delete(found)) reportEnd(found);
-  }
-
   for (const [id, { value }] of records.entries) add(id, value);
   const stop = records.watch(update);
-  const timer = setInterval(reportExpired, checkIntervalMs);
+  const timer = setInterval(() => {
+    const at = now();
+    for (const found of open) if (found.stateAt(at) !== "active" && open.delete(found)) reportEnd(found);
+  }, checkIntervalMs);
   timer.unref();
 
   return {

@@ -49,7 +49,7 @@ export async function openOfflineKeys(): Promise<KeyBackend> {
   const changes = createKeyChanges(issuedKeys, audit);
   return {
     async list() {
-      const keys = changes.list();
+      const keys = await changes.list();
       return { keys, count: keys.length };
     },
     create: (wanted) =>

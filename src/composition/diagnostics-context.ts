@@ -37,7 +37,7 @@ export interface DiagnosedProcess
   readonly listeners: () => readonly BoundListener[];
   readonly metrics: Pick<Metrics, "refusals">;
   readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
-  readonly issuedKeys: Pick<IssuedKeys, "list">;
+  readonly issuedKeys: Pick<IssuedKeys, "list" | "count">;
   readonly keyRefusals: Pick<KeyRefusals, "list">;
   readonly keyLimits: Pick<KeyLimits, "exceeded">;
 }
@@ -73,6 +73,7 @@ export function createDiagnosticsContext(
     refusedKeys: callers.refusedKeys,
     isProtected: callers.isProtected,
     issuedKeys: lasting.issuedKeys.list,
+    issuedKeyCount: () => lasting.issuedKeys.count,
     keyRefusals: lasting.keyRefusals.list,
     keysAtLimit: lasting.keyLimits.exceeded,
     refusedOrigins: cors.refusedOrigins,

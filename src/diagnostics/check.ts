@@ -145,7 +145,8 @@ export interface DiagnosticsContext {
   readonly refusedKeys: () => readonly RefusedKeys[];
   /** Whether a plane requires a key: by the configuration, or because keys were issued for it. */
   readonly isProtected: (plane: Plane) => boolean;
-  readonly issuedKeys: () => readonly IssuedKeyState[];
+  readonly issuedKeys: () => Promise<readonly IssuedKeyState[]>;
+  readonly issuedKeyCount: () => number;
   readonly keyRefusals: () => readonly KeyRefusal[];
   /** Ids of the keys that have used up their own limit. */
   readonly keysAtLimit: () => Promise<readonly string[]>;

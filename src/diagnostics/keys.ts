@@ -52,7 +52,7 @@ export const keys: Check = {
     "the issued keys: how many there are, why keys were refused in the last hour, and which expire within seven days",
   findings: FINDINGS,
   async run({ issuedKeys, keyRefusals, keysAtLimit }) {
-    const all = issuedKeys();
+    const all = await issuedKeys();
     const byId = new Map(all.map((key) => [key.id, key]));
     const recent = keyRefusals().filter(({ lastAt }) => lastAt > Date.now() - RECENT_MS);
     const active = all.filter(({ state }) => state === "active");

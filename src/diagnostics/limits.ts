@@ -28,7 +28,7 @@ export const limits: ServiceCheck = {
   needs: "process",
   inspects: "the rate limit of each service in use that has one",
   findings: FINDINGS,
-  async run({ service, limiter }, { refusals, config, issuedKeys }) {
+  async run({ service, limiter }, { refusals, config, issuedKeyCount }) {
     const { rateLimit, key } = service;
     if (rateLimit === undefined || limiter === undefined) return undefined;
     const { per, maxRequests, windowMs } = rateLimit;
@@ -49,7 +49,7 @@ export const limits: ServiceCheck = {
       problems.push({ finding: FINDINGS.shared, message: `all ${requests} requests came from one address` });
     }
     // One caller with its own issued key is no mistake.
-    if (per === "caller" && isShared && issuedKeys().length === 0) {
+    if (per === "caller" && isShared && issuedKeyCount() === 0) {
       problems.push({ finding: FINDINGS.oneCaller, message: `all ${requests} requests came with one key` });
     }
     const okSummary =

@@ -4,11 +4,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
-import { isStoredKey } from "../../src/callers/issued-key.ts";
+import { digestOf, isStoredKey } from "../../src/callers/issued-key.ts";
 import { ConfigProblems, loadConfig } from "../../src/config/load-config.ts";
 import { isStoredService } from "../../src/services/stored-services.ts";
 import { startLines } from "../../src/start/describe-start.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
+import { openFileRecords } from "../../src/stores/records.ts";
 import { load, tempFolder } from "../config/temp-folder.ts";
 import { type GatewaySetup, MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
@@ -407,4 +408,27 @@ describe("guessing", () => {
     expect((await ask(gateway, PROXY_KEY)).status).toBe(200);
     expect((await manage(gateway, "GET", "/keys")).status).toBe(200);
   });
+});
+
+test("GET /manage/keys with more keys than fit in one chunk lists all of them, newest first", async () => {
+  const folder = tempFolder();
+  const records = openFileRecords(join(folder, "keys.json"), isStoredKey);
+  const key = (index: number) => ({
+    name: `key ${index}`,
+    permissions: ["api:read"],
+    createdAt: new Date(1_700_000_000_000 + index).toISOString(),
+    createdBy: "management-key",
+    expiresAt: null,
+    revokedAt: null,
+    rateLimit: null,
+    allowIps: [],
+    digests: [{ sha256: digestOf(`${index}`), validUntil: null }],
+  });
+  await Promise.all(Array.from({ length: 1_001 }, (_, index) => records.put(`key_${index}`, key(index))));
+  await records.close();
+  const { gateway } = await start({ stores: await openFileStores(folder, isStoredService, isStoredKey) });
+  const { status, body } = await manage(gateway, "GET", "/keys");
+  expect([status, body.count]).toEqual([200, 1_001]);
+  const ids = (body.keys as { id: string }[]).map(({ id }) => id);
+  expect(ids).toEqual(Array.from({ length: 1_001 }, (_, index) => `key_${1_000 - index}`));
 });

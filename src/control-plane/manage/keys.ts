@@ -2,8 +2,10 @@
  * `/manage/keys`: the keys that operators issue.
  * Invariant: a key is in one answer, the one to whoever made it.
  */
+import { setImmediate } from "node:timers/promises";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ListedKey } from "../../callers/issued-keys.ts";
+import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import { authorOf, type CallerEnv } from "../require-caller.ts";
@@ -45,7 +47,7 @@ const CHANGE = {
     ...{ additionalProperties: false, required: ["maxRequests", "windowMs"] },
     properties: {
       maxRequests: { type: "integer" as const, minimum: 1, maximum: 1_000_000_000 },
-      windowMs: { type: "integer" as const, minimum: 1_000, maximum: 2_147_483_647 },
+      windowMs: { type: "integer" as const, minimum: 1_000, maximum: LONGEST_TIMER_MS },
     },
   },
   allowIps: { ...texts, maxItems: 50, description: "addresses and CIDRs; none: any" },
@@ -122,14 +124,19 @@ const rotateRoute = createRoute({
   responses: { 200: json("The new key, this once.", Issued, SHOWN_ONCE, NO_STORE) },
 });
 
+/** Keys in one chunk of a long list; a shorter list is one response with a Content-Length. */
+const CHUNK_KEYS = 500;
+
 export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
   const { keyChanges: changes } = parts;
 
   routes.use("/keys", noStore);
   routes.use("/keys/*", noStore);
-  routes.openapi(listRoute, (context) => {
-    const keys = changes.list().map(show);
-    return context.json({ keys, count: keys.length }, 200);
+  routes.openapi(listRoute, async (context) => {
+    const keys = await changes.list();
+    if (keys.length <= CHUNK_KEYS) return context.json({ keys: keys.map(show), count: keys.length }, 200);
+    // `never`, because a stream has no typed response.
+    return context.body(listInChunks(keys), 200, { "Content-Type": "application/json" }) as never;
   });
   routes.openapi(readRoute, (context) => context.json(show(changes.read(context.req.param("id"))), 200));
   routes.openapi(createKeyRoute, async (context) => {
@@ -158,6 +165,23 @@ const noStore: Parameters<OpenAPIHono<CallerEnv>["use"]>[1] = async (context, ne
   await next();
   context.header("Cache-Control", "no-store");
 };
+
+/** The JSON of the list as a stream, because 100,000 keys are tens of megabytes: the event loop runs between two chunks. */
+function listInChunks(keys: readonly ListedKey[]): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let next = 0;
+  return new ReadableStream({
+    async pull(controller) {
+      await setImmediate();
+      const items = keys.slice(next, next + CHUNK_KEYS).map((key) => JSON.stringify(show(key)));
+      const isLast = next + CHUNK_KEYS >= keys.length;
+      const prefix = next === 0 ? '{"keys":[' : ",";
+      controller.enqueue(encoder.encode(`${prefix}${items.join(",")}${isLast ? `],"count":${keys.length}}` : ""}`));
+      next += CHUNK_KEYS;
+      if (isLast) controller.close();
+    },
+  });
+}
 
 function show(item: ListedKey) {
   return { ...item, permissions: [...item.permissions], allowIps: [...item.allowIps] };
