@@ -60,12 +60,27 @@ describe("the house", () => {
     }
   });
 
-  test("only the pipeline and its dry run import steps, and steps never import steps", () => {
-    const steps = ["identify", "preflight", "shed", "authorize", "rate-limit", "refuse", "record"].map(
-      (step) => `data-plane/${step}.ts`,
-    );
+  test("Only the admission walk and the pipeline import steps, and steps never import steps", () => {
+    const steps = ["identify", "authorize", "rate-limit", "refuse", "record"].map((step) => `data-plane/${step}.ts`);
     const importers = imports.filter(({ to, isTypeOnly }) => steps.includes(to) && !isTypeOnly).map(({ from }) => from);
-    expect([...new Set(importers)].sort()).toEqual(["data-plane/dry-run/dry-run.ts", "data-plane/pipeline.ts"]);
+    expect([...new Set(importers)].sort()).toEqual(["data-plane/admission.ts", "data-plane/pipeline.ts"]);
+  });
+
+  test("Load is decided at admission, and again by the two files in which a request waits", () => {
+    const importers = imports.filter(({ to, isTypeOnly }) => to === "data-plane/load.ts" && !isTypeOnly);
+    expect(importers.map(({ from }) => from).sort()).toEqual([
+      "data-plane/admission.ts",
+      "data-plane/forward/forward.ts",
+      "data-plane/forward/reserve-quota.ts",
+    ]);
+  });
+
+  test("The pipeline and the dry run share one admission walk", () => {
+    const importers = imports.filter(({ to, isTypeOnly }) => to === "data-plane/admission.ts" && !isTypeOnly);
+    expect(importers.map(({ from }) => from).sort()).toEqual([
+      "data-plane/dry-run/dry-run.ts",
+      "data-plane/pipeline.ts",
+    ]);
   });
 
   test("one room's inner files stay in the room", () => {
@@ -84,7 +99,8 @@ describe("the house", () => {
     ["control-plane/docs/", ["docs-page.ts"]],
     ["control-plane/manage/", ["manage.ts"]],
     ["data-plane/dry-run/", ["dry-run.ts"]],
-    ["data-plane/inject-credential/", ["inject-credential.ts"]],
+    ["data-plane/credential/", ["credential-provider.ts", "static-credential.ts"]],
+    ["data-plane/forward/transport/", ["connection.ts", "transport.ts"]],
     ["data-plane/quota/", ["service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "open-tunnel.ts", "relay-refusal.ts"]],
   ])("%s is entered by its own door", (room, doors) => {
@@ -120,7 +136,7 @@ describe("the house", () => {
     ["@hono/zod-openapi", ["control-plane/"]],
     // Its files are served, nothing of it runs here.
     ["swagger-ui-dist", []],
-    ["undici", ["data-plane/forward/transport.ts", "data-plane/forward/transport/", "data-plane/forward/egress.ts"]],
+    ["undici", ["data-plane/forward/transport/", "data-plane/forward/egress.ts"]],
     ["http-proxy-3", ["data-plane/forward/tunnel.ts"]],
     ["ws", ["data-plane/forward/tunnel.ts"]],
     ["pino", ["telemetry/logger.ts"]],

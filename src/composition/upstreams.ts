@@ -8,10 +8,10 @@ import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
 import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
+import { CircuitBreaker } from "../data-plane/forward/breaker.ts";
 import type { BreakerState } from "../data-plane/forward/breaker-state.ts";
-import { CircuitBreaker } from "../data-plane/forward/circuit-breaker.ts";
 import { type DialOptions, type EgressPolicy, forbiddenUrl } from "../data-plane/forward/egress.ts";
-import { RetryBudget } from "../data-plane/forward/retry-budget.ts";
+import { RetryBudget } from "../data-plane/forward/retry.ts";
 import { type PreparedService, prepareService } from "../data-plane/prepared-service.ts";
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
 import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
@@ -42,7 +42,12 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
   if (service.embedded && context.echoSocketPath === undefined) return undefined;
   const dialOptions = dialOptionsOf(service, context);
   if (old !== undefined && isSameUpstream(old, service, dialOptions)) return old;
-  return { service, prepared: prepareService(service, keptOf(service, context, old), dialOptions), dialOptions };
+  const kept = keptOf(service, context, old);
+  return {
+    service,
+    prepared: prepareService(service, kept, dialOptions, context.quota.fingerprint.quota),
+    dialOptions,
+  };
 }
 
 /** A limit that did not change goes on counting, and so do the refusals of a credential that did not, what is known of a quota, and of failures. */

@@ -1,4 +1,4 @@
-/** What the caller's key and this service let it do: permissions and addresses; methods, upgrades and body size. All known before anything is sent. */
+/** What the caller's key and the service permit: paths and addresses; methods, upgrades and body size. */
 import type { Caller } from "../callers/callers.ts";
 import { decideProxyPermission } from "../callers/decide-permission.ts";
 import { GatewayError } from "../errors.ts";
@@ -7,13 +7,13 @@ import type { Exchange } from "./exchange.ts";
 import type { Route } from "./identify.ts";
 import type { PreparedService } from "./prepared-service.ts";
 
-/** What its key lets the caller do, matched on the path that the upstream will see. */
+/** What the caller's key permits, matched on the path that the upstream will see. */
 export function decidePermission(
   exchange: Exchange,
   { prepared, path }: Route,
   caller: Caller,
 ): GatewayError | undefined {
-  // Whom nobody had to be would be let in without the key.
+  // Without its key an anonymous caller would be admitted, so the key restricts nothing.
   if (prepared.service.access === "public") return undefined;
   const { method, clientAddress: address } = exchange;
   const { rawHeaders } = exchange.req;
@@ -34,8 +34,7 @@ export function decideAuthorization(exchange: Exchange, prepared: PreparedServic
       message: `${service.key} does not accept WebSocket connections.`,
     });
   }
-  const { announcedBytes } = exchange;
-  if (service.maxBodyBytes > 0 && announcedBytes !== undefined && announcedBytes > service.maxBodyBytes) {
+  if (service.maxBodyBytes > 0 && (exchange.announcedBytes ?? 0) > service.maxBodyBytes) {
     return new GatewayError("PAYLOAD_TOO_LARGE", {
       message: `${service.key} accepts bodies of at most ${service.maxBodyBytes} bytes.`,
     });

@@ -1,6 +1,6 @@
 /**
- * One request and what has been learned about it.
- * Invariant: it owns the client's pair, `req` and `res`, and is the only place that knows whether the client is still there.
+ * One request and its response, and what is known about them.
+ * Invariant: it owns the client's pair, `req` and `res`, and is the only place that knows whether the client is still connected.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { performance } from "node:perf_hooks";
@@ -19,17 +19,19 @@ export class Exchange {
   readonly id: string;
   readonly method: string;
   readonly clientAddress: string;
+  /** The request announced a body. */
+  readonly hasBody: boolean;
   /** performance.now() at arrival, ms. */
   readonly startedAt: number;
 
   serviceKey = "";
   callerId = "";
-  /** The issued key of its caller. */
+  /** The caller's issued key; undefined for other callers. */
   issued: FoundKey | undefined;
   attempts = 0;
-  /** ms that it waited for the upstream's quota; 0 when it did not have to. */
+  /** The wait for the upstream's quota, ms. */
   queuedMs = 0;
-  /** ms that it waited for a connection to the upstream, over all attempts; its deadline does not count it. */
+  /** The wait for connections to the upstream over all attempts, ms; the deadline does not count it. */
   connectionWaitMs = 0;
   bytesIn = 0;
   bytesOut = 0;
@@ -38,21 +40,21 @@ export class Exchange {
   /** `relayed`, `refused:<code>`, `failed:<code>`, `client-left` or `preflight`. */
   outcome = "";
   limit: LimitState | undefined;
-  /** Through the upstream's quota; undefined where nobody asks for that. */
+  /** Undefined where the service observes no quota. */
   quota: QuotaPass | undefined;
-  /** Of the credential that was put on; undefined where none was. */
+  /** Of the injected credential; undefined where none is injected. */
   credentialRefusals: CredentialRefusals | undefined;
-  /** Of the service that it was let in to. */
+  /** Of the service that the request was admitted to. */
   times: ServiceTimes | undefined;
-  /** The connection cannot carry another request: the answer says so and the socket is closed behind it. */
+  /** The connection cannot carry another request: the response says so, and the socket is closed after it. */
   closesConnection = false;
+  /** The client did not get the whole response and never will. */
+  hasClientLeft = false;
 
-  /** Places held until the exchange is over. */
   #gatewaySlots: Slots | undefined;
   #serviceSlots: Slots | undefined;
   #webSocketSlots: readonly Slots[] | undefined;
-  #isAside = false;
-  #hasClientLeft = false;
+  #hasReleasedSlots = false;
   #onClose: (() => void) | undefined;
 
   constructor(req: IncomingMessage, res: ServerResponse, id: string, clientAddress: string) {
@@ -61,35 +63,36 @@ export class Exchange {
     this.id = id;
     this.method = req.method as string;
     this.clientAddress = clientAddress;
+    this.hasBody = hasBody(req);
     this.startedAt = performance.now();
     res.on("close", () => {
-      this.#hasClientLeft = !res.writableFinished;
+      this.hasClientLeft = !res.writableFinished;
       this.#onClose?.();
     });
   }
 
-  /** Takes a place among all proxied requests; to be asked for only where there is one. */
-  enterGateway(slots: Slots): void {
+  /** Takes a slot of all proxied requests; the caller checks first that one is free. */
+  acquireGatewaySlot(slots: Slots): void {
     slots.taken++;
     this.#gatewaySlots = slots;
   }
 
-  /** Takes a place among the requests of one service. */
-  enterService(slots: Slots): void {
+  /** Takes a slot of one service's requests. */
+  acquireServiceSlot(slots: Slots): void {
     slots.taken++;
     this.#serviceSlots = slots;
   }
 
-  /** Takes a place among all WebSockets and among those of one service, kept also while it waits. */
-  enterWebSockets(...slots: Slots[]): void {
+  /** Takes a slot of all WebSockets and one of the service's WebSockets; `releaseSlots` keeps them. */
+  acquireWebSocketSlots(...slots: Slots[]): void {
     for (const each of slots) each.taken++;
     this.#webSocketSlots = slots;
   }
 
-  /** Gives the places back for as long as it waits. */
-  stepAside(): void {
-    if (this.#isAside) return;
-    this.#isAside = true;
+  /** Releases the request's slots for as long as it waits. */
+  releaseSlots(): void {
+    if (this.#hasReleasedSlots) return;
+    this.#hasReleasedSlots = true;
     this.#gatewaySlots?.release();
     if (this.#serviceSlots === undefined) return;
     this.#serviceSlots.release();
@@ -97,18 +100,18 @@ export class Exchange {
   }
 
   /**
-   * Takes them again as soon as there are any; at once where it did not step aside, and when the client has left.
-   * @param patienceMs how long it waits at most, over all that it waited for. @returns false where there were none in time.
+   * Takes the released slots again as soon as they are free; at once where none were released or the client has left.
+   * @param maxWaitMs limits everything that the exchange waited for so far. @returns false where no slot became free in time.
    */
-  async stepIn(patienceMs: number): Promise<boolean> {
-    if (!this.#isAside) return true;
-    for (let full = this.#fullSlots(); full !== undefined && !this.#hasClientLeft; full = this.#fullSlots()) {
-      if (patienceMs <= this.queuedMs) return false;
+  async reacquireSlots(maxWaitMs: number): Promise<boolean> {
+    if (!this.#hasReleasedSlots) return true;
+    for (let full = this.#fullSlots(); full !== undefined && !this.hasClientLeft; full = this.#fullSlots()) {
+      if (maxWaitMs <= this.queuedMs) return false;
       const since = performance.now();
-      await this.#freed(full, patienceMs - this.queuedMs);
+      await this.#freed(full, maxWaitMs - this.queuedMs);
       this.queuedMs += performance.now() - since;
     }
-    this.#isAside = false;
+    this.#hasReleasedSlots = false;
     if (this.#gatewaySlots !== undefined) this.#gatewaySlots.taken++;
     if (this.#serviceSlots === undefined) return true;
     this.#serviceSlots.taken++;
@@ -134,35 +137,30 @@ export class Exchange {
     });
   }
 
-  /** Gives the places back; the last thing that happens to an exchange. */
-  leave(): void {
-    if (!this.#isAside) {
+  /** Releases every slot; the last thing that happens to an exchange. */
+  end(): void {
+    if (!this.#hasReleasedSlots) {
       this.#gatewaySlots?.release();
       this.#serviceSlots?.release();
     } else if (this.#serviceSlots !== undefined) this.#serviceSlots.waiting--;
     if (this.#webSocketSlots !== undefined) for (const slots of this.#webSocketSlots) slots.release();
     this.#webSocketSlots = undefined;
-    this.#isAside = false;
+    this.#hasReleasedSlots = false;
     this.#gatewaySlots = undefined;
     this.#serviceSlots = undefined;
   }
 
-  /** ms that it waited in any queue. */
+  /** The wait in all queues, ms. */
   get waitedMs(): number {
     return this.queuedMs + this.connectionWaitMs;
   }
 
-  /** What the deadlines of the service count from: waiting is counted apart. On the clock of performance.now(), ms. */
+  /** The start of the service's deadlines, which do not count waits; on the clock of performance.now(), ms. */
   get dueFrom(): number {
     return this.startedAt + this.queuedMs;
   }
 
-  /** The answer was not handed over whole and never will be. */
-  get hasClientLeft(): boolean {
-    return this.#hasClientLeft;
-  }
-
-  /** Called once when the answer is handed over whole, or the client has left; at most one listener at a time. */
+  /** Called once when the client has the whole response or has left. There is one listener at a time. */
   set onClose(listener: (() => void) | undefined) {
     this.#onClose = listener;
     if (listener !== undefined && this.res.closed) listener();
@@ -171,11 +169,6 @@ export class Exchange {
   /** The client waits for `100 Continue` before it sends its body (RFC 9110 section 10.1.1). */
   get expectsContinue(): boolean {
     return this.req.headers.expect !== undefined;
-  }
-
-  /** A request body was announced. */
-  get hasBody(): boolean {
-    return hasBody(this.req);
   }
 
   /** The request has not wholly arrived. */

@@ -6,14 +6,14 @@ import { RE2JS } from "re2js";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
+import type { CredentialProvider } from "./credential/credential-provider.ts";
+import { createStaticCredential } from "./credential/static-credential.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
-import { Alarms } from "./forward/alarms.ts";
-import type { CircuitBreaker } from "./forward/circuit-breaker.ts";
+import type { CircuitBreaker } from "./forward/breaker.ts";
 import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./forward/egress.ts";
-import type { RetryBudget } from "./forward/retry-budget.ts";
+import type { RetryBudget } from "./forward/retry.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
-import { createTransport, type Transport } from "./forward/transport.ts";
-import { type PreparedCredential, prepareCredential } from "./inject-credential/inject-credential.ts";
+import { createTransport, type Transport } from "./forward/transport/transport.ts";
 import type { ServiceQuota } from "./quota/service-quota.ts";
 import { ServiceTimes } from "./service-times.ts";
 
@@ -34,7 +34,9 @@ export interface PreparedService {
   readonly base: Base;
   /** Bases by the first path segment that selects them. */
   readonly versionedBases: ReadonlyMap<string, Base>;
-  readonly credential: PreparedCredential;
+  readonly credential: CredentialProvider;
+  /** Query parameters that carry the credential. */
+  readonly secretParameters: readonly string[];
   readonly credentialRefusals: CredentialRefusals;
   readonly times: ServiceTimes;
   readonly stripPlan: StripPlan;
@@ -55,7 +57,6 @@ export interface PreparedService {
   readonly slots: Slots;
   /** WebSockets open: `maxWebSockets`. */
   readonly webSocketSlots: Slots;
-  readonly alarms: Alarms;
   readonly transport: Transport;
   /** Makes a connection to it; the transport and WebSockets have no other way. */
   readonly dial: Dial;
@@ -63,14 +64,18 @@ export interface PreparedService {
   readonly egress: EgressPolicy | undefined;
 }
 
-/** @param kept what goes on counting when a service is made anew. */
+/**
+ * @param kept state that survives a change of the service.
+ * @param nameSource turns a secret into a name that does not reveal it.
+ */
 export function prepareService(
   service: Service,
   kept: Pick<PreparedService, "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget">,
   dialOptions: DialOptions,
+  nameSource: (secret: string) => string,
 ): PreparedService {
   const gatewayPrefix = `/proxy/${service.key}`;
-  const credential = prepareCredential(service);
+  const credential = createStaticCredential(service, nameSource);
   const dial = createDial(dialOptions);
   return {
     service,
@@ -82,13 +87,13 @@ export function prepareService(
       ]),
     ),
     credential,
+    secretParameters: credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name),
     ...kept,
     times: new ServiceTimes(),
-    stripPlan: createStripPlan(service, credential),
+    stripPlan: createStripPlan(service, credential.places),
     pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: RE2JS.compile(match), message, hint })),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     slots: new Slots(service.maxConcurrent),
-    alarms: new Alarms(),
     transport: createTransport(dial, service),
     webSocketSlots: new Slots(service.maxWebSockets),
     dial,

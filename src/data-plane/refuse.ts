@@ -10,6 +10,15 @@ import type { Logger } from "../telemetry/logger.ts";
 import { cutAnswer } from "./client-connection.ts";
 import type { Exchange } from "./exchange.ts";
 
+/** The response to a CORS preflight: it needs no caller and counts against nothing. @param headers flat list. */
+export function respondToPreflight(exchange: Exchange, headers: readonly string[]): void {
+  exchange.outcome = "preflight";
+  const own = ["X-Proxy-Request-Id", exchange.id];
+  if (exchange.closesConnection) own.push("Connection", "close");
+  exchange.res.writeHead(204, [...headers, ...own]);
+  exchange.res.end();
+}
+
 /** An unread body up to this size is read and dropped, so that the connection can be kept. */
 const DRAIN_BYTES_LIMIT = 65_536;
 

@@ -264,11 +264,11 @@ describe("prediction", () => {
     expect(await verdictOf("one")).toBe("forward");
     void ask("one");
     await eventually(() => upstream.requests.length === 1);
-    expect(await verdictOf("one")).toBe("1 requests to one are in flight; its maxConcurrent is 1.");
+    expect(await verdictOf("one")).toBe("1 request to one in flight; its maxConcurrent is 1.");
     expect(await verdictOf("api")).toBe("forward");
     void ask("api");
     await eventually(() => upstream.requests.length === 2);
-    expect(await verdictOf("api")).toBe("2 requests are in flight; MAX_IN_FLIGHT is 2.");
+    expect(await verdictOf("api")).toBe("2 requests in flight; MAX_IN_FLIGHT is 2.");
   });
 });
 

@@ -45,7 +45,7 @@ describe("MAX_IN_FLIGHT", () => {
     const second = fetch(`${gateway.url}/proxy/other/slow`, { signal: leaving.signal }).catch(() => "left");
     await eventually(() => held.length === 2);
     const refused = await fetch(`${gateway.url}/proxy/api/now`);
-    await expectShed(refused, "inFlight", /^2 requests are in flight; MAX_IN_FLIGHT is 2\.$/);
+    await expectShed(refused, "inFlight", /^2 requests in flight; MAX_IN_FLIGHT is 2\.$/);
     for (const path of ["/health", "/up", "/proxy/services"]) {
       expect((await fetch(`${gateway.url}${path}`)).status).toBe(200);
     }
@@ -73,7 +73,7 @@ describe("maxConcurrent", () => {
     await eventually(() => held.length === 1);
     const refused = await fetch(`${gateway.url}/proxy/api/now`);
     expect(refused.headers.get("x-proxy-service")).toBe("api");
-    await expectShed(refused, "concurrent", /^1 requests to api are in flight; its maxConcurrent is 1\.$/);
+    await expectShed(refused, "concurrent", /^1 request to api in flight; its maxConcurrent is 1\.$/);
     expect((await fetch(`${gateway.url}/proxy/other/now`)).status).toBe(200);
     held[0]?.end();
     await first;

@@ -92,7 +92,7 @@ describe("300 callers of a slow upstream", () => {
       expect(response.headers.get("x-proxy-error")).toBe("UNDER_PRESSURE");
     }
     expect(await codeOf(responses[0] as Response)).toMatchObject({
-      message: "50 requests wait for a connection to slow; its maxPending is 50.",
+      message: "50 requests already waiting for a connection to slow; its maxPending is 50.",
       pressure: { gauge: "pending", value: 50, limit: 50 },
     });
     const other = await fetch(`${gateway.url}/proxy/other/`);
@@ -123,7 +123,9 @@ describe("300 callers of a slow upstream", () => {
     expect((await explain()).verdict).toBe("forward");
     calls.push(ask("/2"));
     await pending(gateway, 1);
-    expect((await explain()).refusal?.message).toBe("1 requests wait for a connection to slow; its maxPending is 1.");
+    expect((await explain()).refusal?.message).toBe(
+      "1 request already waiting for a connection to slow; its maxPending is 1.",
+    );
     const { checks } = (await (await fetch(`${gateway.url}/manage/diagnostics`)).json()) as {
       checks: { id: string; status: string; summary: string }[];
     };

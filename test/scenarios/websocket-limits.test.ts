@@ -67,7 +67,7 @@ describe("number of WebSockets", () => {
       const { status, head, body, end } = await rawRequest(gateway.port, handshake(second));
       expect([status, end]).toEqual([503, "fin"]);
       expect(head).toMatch(/^retry-after: \d+$/im);
-      const words = gauge === "webSockets" ? "WebSockets are open; " : "WebSockets to api are open; its ";
+      const words = gauge === "webSockets" ? "WebSocket open; " : "WebSocket to api open; its ";
       const message = `1 ${words}${setting} is 1.`;
       expect(JSON.parse(body)).toMatchObject({
         code: "UNDER_PRESSURE",

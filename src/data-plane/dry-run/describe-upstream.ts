@@ -1,48 +1,51 @@
 /**
- * The request as the upstream would get it, for people to read.
- * Invariant: made by the function that makes the real one, with a mask in the place of the credential; and a header value that may
- * be a secret is masked, whoever set it.
+ * Describes the request that the upstream would receive.
+ * Invariant: it is built by the function that builds the real one, with a mask instead of the credential; and a header value that
+ * may be a secret is masked, no matter which side set it.
  */
 import type { Service } from "../../config/schema.ts";
 import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import { MASK, maskHeader } from "../../services/masked-headers.ts";
+import { type Injection, inject } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
-import { injectCredential, type PreparedCredential } from "../inject-credential/inject-credential.ts";
 import type { ExplainedHeader, ExplainedUpstream } from "./explanation.ts";
 
-/** What the gateway itself writes, or takes over only where it is sound. */
+/** Headers that the gateway writes itself, or passes on only if they are valid. */
 const OWN = /^(?:host|via|te|x-request-id|traceparent|forwarded|x-forwarded-.*)$/i;
 
-/** Written anew for the next hop with the same meaning. */
+/** Written again for the next hop with the same meaning. */
 const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encoding"]);
 const UPGRADE: ReadonlySet<string> = new Set(["connection", "upgrade"]);
 
-/** @param sent header names and values of the client's. @param request as it goes upstream, still without its credential. */
-export function describeUpstream(
+/** @param sent the client's header names and values. @param request stripped, without its credential. */
+export async function describeUpstream(
   exchange: Exchange,
   route: Route,
   sent: readonly (readonly [name: string, value: string])[],
   request: UpstreamRequest,
-): ExplainedUpstream {
+): Promise<ExplainedUpstream> {
   const { prepared, base } = route;
-  injectCredential(request, masked(prepared.credential));
+  const { path, headers } = inject(request, mask(await prepared.credential.get()));
   const isWebSocket = isWebSocketUpgrade(exchange.req);
   const { service } = prepared;
   return {
     method: request.method,
-    url: `${base.origin}${request.path}`,
+    url: `${base.origin}${path}`,
     transport: isWebSocket ? "websocket" : "http",
-    headers: compareHeaders(sent, [...request.headers, "Host", new URL(base.origin).host], isWebSocket, service),
+    headers: compareHeaders(sent, [...headers, "Host", new URL(base.origin).host], isWebSocket, service),
     timeoutMs: service.timeoutMs,
     connectTimeoutMs: service.connectTimeoutMs,
     retries: service.retries,
   };
 }
 
-function masked(credential: PreparedCredential): PreparedCredential {
-  return credential.place === "header" || credential.place === "query" ? { ...credential, value: MASK } : credential;
+function mask({ headers, query }: Injection): Injection {
+  return {
+    headers: headers.map((text, i) => (i % 2 === 0 ? text : MASK)),
+    query: query.replace(/=[^&]*/g, `=${MASK}`),
+  };
 }
 
 /** @param flat what the upstream gets, names and values in turn. */
@@ -65,7 +68,7 @@ function compareHeaders(
   const removed: string[] = [];
   for (const [name, value] of sent) {
     const lowerCaseName = name.toLowerCase();
-    // A value that happens to be the forced one would otherwise be a way to guess that.
+    // Otherwise a client could guess a forced value by sending it.
     const at = forced.has(lowerCaseName)
       ? -1
       : got.findIndex(([other, its]) => other.toLowerCase() === lowerCaseName && its === value.trim());

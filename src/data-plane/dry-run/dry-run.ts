@@ -1,100 +1,90 @@
 /**
- * The steps of `pipeline.ts`, in their order, over a request that nobody sent.
- * Invariant: it asks what the pipeline asks (`decide…`) and does nothing that the pipeline does: no place is taken, no point is
- * spent, nothing is sent, and no secret is in what it tells. `test/scenarios/explain.test.ts` holds it to the pipeline's verdicts.
+ * The admission walk over a request that no client sent, then what the upstream would receive.
+ * Invariant: it makes the pipeline's own decisions and commits nothing: no slot is taken, no point is spent, nothing is sent, and the
+ * explanation holds no secret. `test/scenarios/explain.test.ts` compares it with the pipeline.
  */
-import type { Caller } from "../../callers/callers.ts";
-import { readPresentedKeys } from "../../callers/presented-keys.ts";
+
 import { credentialState } from "../../config/credential-state.ts";
 import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
 import type { Connections } from "../../perimeter/connections.ts";
-import { findMalformed, isWebSocketUpgrade } from "../../perimeter/framing.ts";
+import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import { type ParsedRequest, parseRequest } from "../../perimeter/parser.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
-import { decideAuthorization, decidePermission } from "../authorize.ts";
+import { type Admission, type Arrival, walkAdmission, walkLimits } from "../admission.ts";
 import { Exchange } from "../exchange.ts";
-import { decideBreaker } from "../forward/breaker-gate.ts";
-import { decideConnection } from "../forward/connection-limit.ts";
 import { forbiddenUrl } from "../forward/egress.ts";
-import { egressRefusal } from "../forward/explain-failure.ts";
+import { egressRefusal } from "../forward/failures.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
-import { decideRoute, type Identified, identify, type Route } from "../identify.ts";
-import { decideCredential } from "../inject-credential/inject-credential.ts";
+import type { Route } from "../identify.ts";
 import type { PipelineParts } from "../pipeline.ts";
 import type { PreparedService } from "../prepared-service.ts";
-import { quotaExchange } from "../quota-exchange.ts";
-import { decideKeyLimit, decideRateLimit } from "../rate-limit.ts";
-import { decideServiceShed, decideShed, decideWebSocketShed } from "../shed.ts";
 import { describeUpstream } from "./describe-upstream.ts";
 import type { ExplainedCredential, Explanation, RequestToExplain } from "./explanation.ts";
 import { StepLog } from "./step-log.ts";
 
 export interface DryRunParts extends PipelineParts {
   readonly fingerprint: Fingerprint;
-  /** Of the listener that callers come in by. */
+  /** Of the listener that serves callers. */
   readonly connections: () => Connections;
 }
 
-/** @throws GatewayError VALIDATION_ERROR for a caller that there is not. */
+/** @throws GatewayError VALIDATION_ERROR for a caller that does not exist. */
 export type DryRun = (request: RequestToExplain) => Promise<Explanation>;
 
 export function createDryRun(parts: DryRunParts): DryRun {
   return async function explain(request) {
     const log = new StepLog();
-    const parsed = log.take("framing", await parseRequest(request));
+    const parsed = log.admit("framing", await parseRequest(request));
     if (parsed === undefined) return conclude(request, log);
     try {
-      return await walk(request, parsed, log, parts);
+      return await explainParsed(request, parsed, log, parts);
     } finally {
       parsed.end();
     }
   };
 }
 
-/** Goes on behind a refusal, so that whoever mends it knows what comes next. */
-async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log: StepLog, parts: DryRunParts) {
-  const { instance, callers, cors } = parts;
-  const exchange = new Exchange(req, res, instance.requestId(req), parts.clients.addressOf(req));
-  const { clientAddress: address } = exchange;
-  log.take("framing", findMalformed(req));
-  log.take("loop", instance.findLoop(req.headers));
-  if (!callers.isProtected("proxy")) log.take("open plane", parts.guardOpenPlane(req.headers));
-
-  const identified = identify(request.target, parts.findPrepared);
-  const preflight = cors.decidePreflight(req, identified.prepared?.methods);
-  const isPreflight = preflight !== undefined && log.take("preflight", preflight) !== undefined;
-  if (isPreflight) return conclude(request, log, { address, identified, isPreflight });
-  log.take("shed", decideShed(exchange, parts, parts.connections()));
-
-  const caller = log.take("authenticate", decideWho(request, exchange, identified, parts));
-  const route = log.take("route", decideRoute(identified, parts.registry));
-  if (route === undefined) return conclude(request, log, { address, identified, caller });
-  const { prepared } = route;
-  const { key } = prepared.service;
-  if (caller !== undefined) log.take("permission", decidePermission(exchange, route, caller));
-  log.take("authorize", decideAuthorization(exchange, prepared));
-  log.take("credential", decideCredential(prepared.credential, key));
-  log.take("service shed", decideServiceShed(prepared.slots, key, parts.retryAfterS));
-  if (isWebSocketUpgrade(req)) {
-    log.take("WebSocket shed", decideWebSocketShed(parts.webSockets, prepared, parts.retryAfterS));
+/** Continues after a refusal, so that its reader also learns what comes next. */
+async function explainParsed(
+  request: RequestToExplain,
+  { req, res }: ParsedRequest,
+  log: StepLog,
+  parts: DryRunParts,
+): Promise<Explanation> {
+  const exchange = new Exchange(req, res, parts.instance.requestId(req), parts.clients.addressOf(req));
+  const arrival = {
+    connections: parts.connections(),
+    isUpgrade: isWebSocketUpgrade(req),
+    assumeCaller: assumptionOf(request, parts),
+  };
+  const admission = walkAdmission(exchange, arrival, log, parts);
+  if (admission.kind === "preflight" || admission.route === undefined) {
+    return conclude(request, log, { exchange, admission });
   }
-  if (prepared.breaker !== undefined) log.take("breaker", decideBreaker(prepared));
-  if (!isWebSocketUpgrade(req)) log.take("connections", decideConnection(prepared, parts.retryAfterS));
-  const keyLimit = await parts.keyLimits.of(caller?.issued)?.peek({ callerId: caller?.id ?? "", address });
-  if (keyLimit !== undefined) log.take("key's rate limit", decideKeyLimit(keyLimit, Date.now()));
-  const limit = await prepared.limiter?.peek({ callerId: caller?.id ?? "", address });
-  if (limit !== undefined) log.take("rate limit", decideRateLimit(limit, key, Date.now()));
+  const { route } = admission;
+  const { prepared, path } = route;
+  await walkLimits(exchange, prepared, log, parts);
+  const { service, credential } = prepared;
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
-  exchange.callerId = caller?.id ?? "";
   const quota = prepared.quota?.isHolding
-    ? log.take("quota", await prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))
+    ? log.admit(
+        "quota",
+        await prepared.quota.decide({
+          exchange,
+          service,
+          path,
+          headers: upstreamRequest.headers,
+          sourceId: credential.sourceId,
+        }),
+      )
     : undefined;
-  log.take("egress", decideEgress(route));
+  log.admit("egress", decideEgress(route));
+  const { limit } = exchange;
   return {
-    ...conclude(request, log, { address, identified, caller }),
-    upstream: describeUpstream(exchange, route, request.headers, upstreamRequest),
+    ...conclude(request, log, { exchange, admission }),
+    upstream: await describeUpstream(exchange, route, request.headers, upstreamRequest),
     credential: describeCredential(prepared, parts.fingerprint),
     rateLimit:
       limit === undefined
@@ -105,50 +95,42 @@ async function walk(request: RequestToExplain, { req, res }: ParsedRequest, log:
   };
 }
 
-function decideWho(
-  { callerId }: RequestToExplain,
-  { req, clientAddress: address }: Exchange,
-  { query, prepared }: Identified,
-  { callers }: DryRunParts,
-): Caller | GatewayError {
-  const access = prepared?.service.access;
-  if (callerId === undefined) {
-    const presented = readPresentedKeys(req.rawHeaders, query);
-    return callers.decide({ plane: "proxy", presented, address }, access);
-  }
-  const assumed = callers.assume(callerId, access);
-  if (assumed !== undefined) return assumed;
-  throw new GatewayError("VALIDATION_ERROR", {
-    message: "There is no such caller.",
-    extra: { details: { caller: ["allowed: the caller of an access line, such as proxy-key or anonymous"] } },
-  });
+/** Undefined where the request's own headers decide. */
+function assumptionOf({ callerId }: RequestToExplain, { callers }: DryRunParts): Arrival["assumeCaller"] {
+  if (callerId === undefined) return undefined;
+  return (access) => {
+    const caller = callers.assume(callerId, access);
+    if (caller !== undefined) return caller;
+    throw new GatewayError("VALIDATION_ERROR", {
+      message: "No caller has this id.",
+      extra: { details: { caller: ["allowed: the caller of an access line, such as proxy-key or anonymous"] } },
+    });
+  };
 }
 
-/** As far as it can be told without asking a resolver: the rest is told by the attempt itself. */
+/** As far as the URL alone can decide; the resolved address is checked when a connection is made. */
 function decideEgress({ prepared: { service, egress }, base }: Route): GatewayError | undefined {
   const reason = egress && forbiddenUrl(base.origin, egress);
   return reason === undefined ? undefined : egressRefusal(service.key, reason);
 }
 
-interface Known {
-  readonly address: string;
-  readonly identified: Identified;
-  readonly caller?: Caller | undefined;
-  readonly isPreflight?: boolean;
+interface Walked {
+  readonly exchange: Exchange;
+  readonly admission: Admission<undefined>;
 }
 
-function conclude({ method, target, address }: RequestToExplain, log: StepLog, known?: Known): Explanation {
-  const asked = known?.isPreflight === true ? "preflight" : "forward";
+function conclude({ method, target, address }: RequestToExplain, log: StepLog, walked?: Walked): Explanation {
+  const admitted = walked?.admission.kind === "preflight" ? "preflight" : "forward";
   return {
-    verdict: log.refusal === null ? asked : "refuse",
+    verdict: log.refusal === null ? admitted : "refuse",
     refusal: log.refusal,
     request: {
       method,
       path: maskQuery(target),
-      address: known?.address ?? address,
-      caller: known?.caller?.id ?? null,
+      address: walked?.exchange.clientAddress ?? address,
+      caller: walked?.exchange.callerId || null,
     },
-    service: known?.identified.prepared?.service.key ?? null,
+    service: walked?.admission.identified.prepared?.service.key ?? null,
     steps: log.steps,
     upstream: null,
     credential: null,
@@ -160,11 +142,11 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, k
 
 function describeCredential({ service, credential }: PreparedService, fingerprint: Fingerprint): ExplainedCredential {
   const secret = service.credential?.secret?.reveal();
+  const [place] = credential.places;
   return {
     state: credentialState(service),
     type: service.auth?.type ?? null,
-    place:
-      credential.place === "header" || credential.place === "query" ? `${credential.place} ${credential.name}` : null,
+    place: place === undefined ? null : `${place.kind} ${place.name}`,
     source: service.credential?.source ?? null,
     fingerprint: secret === undefined ? null : fingerprint.credential(secret),
   };

@@ -1,14 +1,16 @@
-/** The verdicts of the steps in the order in which they were asked, and the first refusal among them. */
+/** The walk of a dry run: it records each step's verdict and the first refusal, and continues. */
 import { GatewayError } from "../../errors.ts";
+import type { Walk } from "../admission.ts";
 import type { ExplainedRefusal, ExplainedStep } from "./explanation.ts";
 
-export class StepLog {
+export class StepLog implements Walk<undefined> {
+  readonly commits = false;
   readonly steps: ExplainedStep[] = [];
   refusal: ExplainedRefusal | null = null;
 
-  /** Notes what a step says; its result, or undefined for a refusal. A step may be asked in two parts. */
-  take<T>(step: string, verdict: T | GatewayError): T | undefined {
-    const refusal = verdict instanceof GatewayError ? wordsOf(verdict) : undefined;
+  /** A step may be admitted in two parts: the later verdict replaces the earlier one. */
+  admit<T>(step: string, verdict: T | GatewayError): T | undefined {
+    const refusal = verdict instanceof GatewayError ? describeRefusal(verdict) : undefined;
     const known = this.steps.findIndex((each) => each.step === step);
     const noted: ExplainedStep = {
       step,
@@ -23,6 +25,6 @@ export class StepLog {
   }
 }
 
-function wordsOf({ status, code, message, hint }: GatewayError): ExplainedRefusal {
+function describeRefusal({ status, code, message, hint }: GatewayError): ExplainedRefusal {
   return { status, code, message, hint };
 }

@@ -8,10 +8,9 @@ import type { Cors } from "../../perimeter/cors.ts";
 import type { Instance } from "../../perimeter/instance.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
-import { createLinkRewriter } from "./rewrite-links.ts";
-import { scopeCookie } from "./scope-cookie.ts";
+import { createLinkRewriter, scopeCookie } from "./links.ts";
 import { HOP_BY_HOP } from "./strip-plan.ts";
-import type { AnswerHeaders } from "./transport.ts";
+import type { ResponseHeaders } from "./transport/connection.ts";
 import { connectionOptions } from "./upstream-request.ts";
 
 /** What happens to a header that is not passed on as it is; a name that is not here, and no prefix names, is. */
@@ -34,8 +33,7 @@ function hasDroppedPrefix(name: string): boolean {
   );
 }
 
-/** Whom an answer's headers are asked of. */
-export interface AnswerParts {
+export interface ResponseParts {
   /** Asked only when there is a link to rewrite. */
   readonly clients: ClientView;
   readonly cors: Cors;
@@ -43,11 +41,11 @@ export interface AnswerParts {
 }
 
 /** @returns a flat list for `writeHead`. */
-export function createAnswerHeaders(
+export function createResponseHeaders(
   exchange: Exchange,
   route: Route,
-  upstreamHeaders: AnswerHeaders,
-  { clients, cors, instance }: AnswerParts,
+  upstreamHeaders: ResponseHeaders,
+  { clients, cors, instance }: ResponseParts,
 ): string[] {
   const headers: string[] = [];
   const named = connectionOptions(asOne(upstreamHeaders.connection));
@@ -102,7 +100,7 @@ function pushTouched(
     bases: prepared.service.rewriteLinks ? [prepared.base, ...prepared.versionedBases.values()] : [],
     requestOrigin: base.origin,
     publicBase: publicBase(),
-    secretParameter: prepared.credential.place === "query" ? prepared.credential.name : undefined,
+    secretParameters: prepared.secretParameters,
   });
   const rewrite = name === "link" ? rewriter.link : rewriter.location;
   for (const one of values) headers.push(name, rewrite(one));
@@ -110,4 +108,50 @@ function pushTouched(
 
 function asOne(value: string | string[] | undefined): string | undefined {
   return typeof value === "object" ? value.join(",") : value;
+}
+
+/**
+ * Fields that a trailer must not carry (RFC 9110 section 6.5.1), and those that the gateway rewrites or grants itself: nothing comes
+ * in after a body that would have been removed or rewritten before it.
+ */
+const NEVER_IN_TRAILERS: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  "alt-svc",
+  "authorization",
+  "cache-control",
+  "content-encoding",
+  "content-length",
+  "content-location",
+  "content-range",
+  "content-type",
+  "host",
+  "link",
+  "location",
+  "ratelimit",
+  "ratelimit-policy",
+  "retry-after",
+  "set-cookie",
+  "www-authenticate",
+  "x-request-id",
+]);
+
+/** The upstream's trailers for the client, as pairs for `addTrailers`. */
+export function trailersToRelay(trailers: ResponseHeaders): [name: string, value: string][] {
+  return Object.entries(trailers).flatMap(([name, value]) =>
+    value === undefined || !mayTrail(name) ? [] : [value].flat().map((one): [string, string] => [name, one]),
+  );
+}
+
+/** The value of `Trailer` for the client; empty when it would announce nothing. */
+export function announcedTrailers(trailer: string | string[] | undefined): string {
+  if (trailer === undefined) return "";
+  const names = [trailer].flat().flatMap((list) => list.split(","));
+  return names
+    .map((name) => name.trim())
+    .filter((name) => name !== "" && mayTrail(name.toLowerCase()))
+    .join(", ");
+}
+
+function mayTrail(name: string): boolean {
+  return !NEVER_IN_TRAILERS.has(name) && !/^(?:x-proxy-|access-control-)/.test(name);
 }

@@ -5,9 +5,9 @@
 import { GatewayError } from "../../errors.ts";
 import { plural } from "../../plural.ts";
 import type { PreparedService } from "../prepared-service.ts";
+import { NO_PASS } from "./breaker.ts";
 import type { BreakerState } from "./breaker-state.ts";
-import { NO_PASS } from "./circuit-breaker.ts";
-import { isUpstreamsFault } from "./explain-failure.ts";
+import { isUpstreamsFault } from "./failures.ts";
 
 type Guarded = Pick<PreparedService, "service" | "breaker">;
 

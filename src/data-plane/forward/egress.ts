@@ -4,14 +4,13 @@
  * differently the second time gains nothing by it.
  */
 import { type LookupAddress, type LookupAllOptions, lookup } from "node:dns";
+import { Agent } from "node:http";
 import { isIP, type LookupFunction, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import ipaddr from "ipaddr.js";
 import { buildConnector, errors } from "undici";
 import { isLoopbackHost } from "../../config/hosts.ts";
 import type { Service } from "../../config/schema.ts";
-import { forbiddenBecause } from "./address-ranges.ts";
-import { shareLookups } from "./share-lookups.ts";
 
 /** How the connections of one service are made. */
 export interface DialOptions {
@@ -142,3 +141,104 @@ function isSameMachine(address: string, bound: string): boolean {
 const isUnspecified = (address: string) => address === "0.0.0.0" || address === "::";
 /** One spelling for one address: `::ffff:7f00:1` is 127.0.0.1. */
 const unmapped = (address: string) => (ipaddr.isValid(address) ? ipaddr.process(address).toString() : address);
+
+/** For one request. @param origin `https://api.example.com` */
+export function createDialAgent(dial: Dial, origin: string, onSocket?: DialTarget["onSocket"]): Agent {
+  const { protocol, hostname, host, port } = new URL(origin);
+  const agent = new Agent();
+  agent.createConnection = (_, onConnected) => {
+    const target = { protocol, hostname, host, port, ...(onSocket === undefined ? {} : { onSocket }) };
+    dial(target, (error, socket) => onConnected?.(error, socket as Socket));
+    return undefined;
+  };
+  return agent;
+}
+
+/**
+ * The operating system resolves names on a few threads that the whole process shares, file access included, and a lookup cannot be
+ * canceled. So there is one lookup for a name at a time, however many connections wait for it: a silent name server of one
+ * service does not stop the others.
+ */
+function shareLookups(resolve: Resolve): Resolve {
+  const underWay = new Map<string, Parameters<Resolve>[2][]>();
+  return (hostname, options, callback) => {
+    const question = `${hostname} ${options.family ?? 0} ${options.hints ?? 0}`;
+    const waiting = underWay.get(question);
+    if (waiting !== undefined) {
+      waiting.push(callback);
+      return;
+    }
+    const callbacks = [callback];
+    underWay.set(question, callbacks);
+    try {
+      resolve(hostname, options, (error, found) => {
+        underWay.delete(question);
+        for (const each of callbacks) each(error, found);
+      });
+    } catch (error) {
+      // Nobody will be called back: whoever comes next must ask anew.
+      underWay.delete(question);
+      throw error;
+    }
+  };
+}
+
+/**
+ * Where clouds answer questions about the machine and hand out its credentials, beside the link-local range:
+ * AWS over IPv6 and its EKS Pod Identity, Google over IPv6, Scaleway over IPv6, Alibaba, Oracle, Azure.
+ */
+const METADATA: ReadonlySet<string> = new Set([
+  ...["fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"],
+  ...["100.100.100.200", "192.0.0.192", "168.63.129.16"],
+]);
+
+/**
+ * Why an address must not be dialled, in words; undefined when it may. Link-local and metadata addresses never may.
+ * @param allowsPrivate everything else may, not only public unicast.
+ */
+export function forbiddenBecause(address: string, allowsPrivate: boolean): string | undefined {
+  if (!ipaddr.isValid(address)) return "it is no address";
+  const parsed = ipaddr.process(address);
+  const meanings = [parsed, ...embedded(parsed)];
+  if (meanings.some((meaning) => METADATA.has(withoutZone(meaning)))) return "a cloud's metadata service";
+  if (meanings.some((meaning) => meaning.range() === "linkLocal")) return "link-local";
+  if (allowsPrivate) return undefined;
+  // A translated or tunnelled address is none that an upstream is reached by, wherever it leads.
+  const range = meanings.map((meaning) => meaning.range()).find((each) => each !== "unicast");
+  return range ?? (isUnassigned(parsed) ? "not assigned to anybody" : undefined);
+}
+
+/** All that is routed is in 2000::/3 (RFC 4291 section 2.4); what leads elsewhere is this network's own business. */
+function isUnassigned(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
+  return address.kind() === "ipv6" && ((address as ipaddr.IPv6).parts[0] ?? 0) >> 13 !== 1;
+}
+
+/** The IPv4 addresses that an IPv6 one is translated or tunnelled to. */
+function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4[] {
+  if (address.kind() === "ipv4") return [];
+  const { parts } = address as ipaddr.IPv6;
+  const ipv4 = (high = 0, low = 0) => new ipaddr.IPv4([high >> 8, high & 255, low >> 8, low & 255]);
+  // RFC 4291 section 2.5.5.1, out of use but still taken by some systems for the address inside; :: and ::1 have no other.
+  if (parts.slice(0, 6).every((part) => part === 0)) return [ipv4(parts[6], parts[7])];
+  // ISATAP, RFC 5214 section 6.1, within any prefix.
+  if (((parts[4] ?? 0) & 0xfdff) === 0 && parts[5] === 0x5efe) return [ipv4(parts[6], parts[7])];
+  switch (address.range()) {
+    // RFC 6145 and RFC 6052 section 2.2, with a prefix of 96 bits.
+    case "rfc6145":
+    case "rfc6052":
+      return [ipv4(parts[6], parts[7])];
+    // RFC 3056 section 2.
+    case "6to4":
+      return [ipv4(parts[1], parts[2])];
+    // RFC 4380 section 4: the server, and the client with its bits turned.
+    case "teredo":
+      return [ipv4(parts[2], parts[3]), ipv4((parts[6] ?? 0) ^ 0xffff, (parts[7] ?? 0) ^ 0xffff)];
+    default:
+      return [];
+  }
+}
+
+/** Without `%eth0`. */
+function withoutZone(address: ipaddr.IPv4 | ipaddr.IPv6): string {
+  return address.toString().replace(/%.*$/, "");
+}

@@ -1,8 +1,7 @@
 /** A small JSON document of another server, fetched for the gateway itself: by `dial`, bounded in time and size, no redirects. */
 import { type IncomingMessage, request } from "node:http";
-import { createDialAgent } from "./dial-agent.ts";
-import { createDial, type EgressPolicy } from "./egress.ts";
-import { explainFailure } from "./explain-failure.ts";
+import { createDial, createDialAgent, type EgressPolicy } from "./egress.ts";
+import { explainFailure } from "./failures.ts";
 
 const TIMEOUT_MS = 5_000;
 const BYTES_LIMIT = 1024 * 1024;

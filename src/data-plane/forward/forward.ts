@@ -1,154 +1,231 @@
 /**
- * The way to the upstream and back: attempt, retry, relay.
- * Invariant: only what is replayable goes twice, and everything up to the answer's headers fits into one deadline.
+ * An admitted request on its way to the upstream: quota, breaker, attempt, relay. A retry repeats from the quota.
+ * Invariant: only a replayable request is sent twice, and everything up to the response's headers fits into one deadline.
  */
 import { GatewayError } from "../../errors.ts";
+import { inject } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
+import { connectionWaitTimeout, decideConnection, decideDrain } from "../load.ts";
 import type { PreparedService } from "../prepared-service.ts";
-import type { AnswerParts } from "./answer-headers.ts";
-import { Attempt, type AttemptOwner } from "./attempt.ts";
+import type { ResponseParts } from "./answer-headers.ts";
+import { Attempt, type AttemptResult } from "./attempt.ts";
+import { NO_PASS } from "./breaker.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, settleBreaker } from "./breaker-gate.ts";
-import { NO_PASS } from "./circuit-breaker.ts";
-import { decideConnection, decideDrain, waitedInVain } from "./connection-limit.ts";
-import { Deadline, type DeadlineOwner, type Expiry } from "./deadline.ts";
-import { answerTimeout } from "./explain-failure.ts";
-import { type BodyWatcher, RequestBody } from "./request-body.ts";
+import { Deadline, type Expiry } from "./deadline.ts";
+import { responseTimeout } from "./failures.ts";
+import { Relay } from "./relay.ts";
+import { RequestBody } from "./request-body.ts";
+import { type ReserveQuotaParts, reserveQuota } from "./reserve-quota.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
-import type { AnswerHeaders, Choice } from "./transport.ts";
+import type { ResponseHeaders } from "./transport/connection.ts";
+import type { Choice } from "./transport/waiter.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
-export interface ForwardParts extends AnswerParts {
-  /** PRESSURE_RETRY_AFTER, s. */
-  readonly retryAfterS: number;
+export interface ForwardParts extends ResponseParts, ReserveQuotaParts {}
+
+/** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent. */
+export async function forward(
+  exchange: Exchange,
+  route: Route,
+  request: UpstreamRequest,
+  parts: ForwardParts,
+): Promise<void> {
+  if (route.prepared.quota !== undefined) await reserveQuota(exchange, route, request, parts);
+  await new Forwarding(exchange, route, request, parts).run();
 }
 
-/** One exchange on its way: what its attempts, its body and its deadline share. */
-export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
-  readonly exchange: Exchange;
-  readonly route: Route;
-  readonly request: UpstreamRequest;
-  readonly parts: ForwardParts;
-  readonly deadline: Deadline;
+/** What the attempts of one exchange share. */
+class Forwarding {
+  readonly #exchange: Exchange;
+  readonly #route: Route;
+  readonly #prepared: PreparedService;
+  readonly #request: UpstreamRequest;
+  readonly #parts: ForwardParts;
+  readonly #deadline: Deadline;
   #upload: RequestBody | undefined;
   #attempt: Attempt | undefined;
+  #relay: Relay | undefined;
   #retries = 0;
-  isReplayable = false;
+  #retryAfterMs = 0;
+  #isReplayable = false;
+  /** The reason to end the exchange, from outside an attempt. */
   #failure: GatewayError | undefined;
-  /** Of the attempt under way. */
+  /** Of the breaker, for the current attempt. */
   #pass = NO_PASS;
-  /** Of the attempt before, where it had no answer. */
+  /** Of the previous attempt, where it had no response. */
   #lastFailure: GatewayError | undefined;
 
   constructor(exchange: Exchange, route: Route, request: UpstreamRequest, parts: ForwardParts) {
-    this.exchange = exchange;
-    this.route = route;
-    this.request = request;
-    this.parts = parts;
-    this.deadline = new Deadline(this, route.prepared, exchange.dueFrom);
+    this.#exchange = exchange;
+    this.#route = route;
+    this.#prepared = route.prepared;
+    this.#request = request;
+    this.#parts = parts;
+    this.#deadline = new Deadline(route.prepared.service, exchange.dueFrom, {
+      expire: (expiry) => this.#onExpire(expiry),
+      isWaitingForClient: () => this.#isWaitingForClient,
+    });
   }
 
-  /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of an answer was sent. */
   async run(): Promise<void> {
-    const { exchange, route, request } = this;
+    const exchange = this.#exchange;
     try {
-      if (exchange.hasBody) request.body = await this.#takeBody();
+      const body = exchange.hasBody ? await this.#takeBody() : null;
       if (exchange.hasClientLeft) return;
-      pushLength(request, exchange);
-      this.isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
-      const onKept = this.isReplayable ? "any" : "proven";
-      for (let on: Choice = onKept; ; ) {
-        const refusal = on === "new" ? undefined : decideConnection(route.prepared, this.parts.retryAfterS);
-        if (refusal !== undefined) throw this.#lastFailure ?? refusal;
-        this.#enter();
-        this.#attempt = new Attempt(this);
-        if (exchange.res.closed) return;
-        this.#attempt.begin(on);
-        const end = await this.#attempt.end;
-        if (end.kind === "relayed") return;
-        if (end.kind === "failed") throw end.error;
-        // Once: the next one's connection is new, and cannot be stale.
-        on = end.kind === "stale" ? "new" : onKept;
-        if (end.kind === "stale") {
-          this.judge(undefined);
+      this.#isReplayable = isIdempotent(exchange.method) && !(body instanceof RequestBody);
+      const onReused = this.#isReplayable ? "any" : "proven";
+      for (let on: Choice = onReused; ; ) {
+        const result = await this.#attemptOnce(body, on);
+        if (result.kind === "client-left") return;
+        if (result.kind === "responded") return await this.#relay?.closed;
+        if (result.kind === "failed" && result.isStale && this.#isReplayable) {
+          this.#judge(undefined);
+          // Once: the next connection is new, so it cannot be stale.
+          on = "new";
           continue;
         }
-        this.#retries++;
-        if (!(await pauseUnlessGone(end.afterMs, exchange, route.prepared))) return;
-        this.#lastFailure = end.error;
-        const over = decideDrain(route.prepared) ?? decideBreaker(route.prepared);
-        if (over !== undefined) throw this.#lastFailure ?? over;
-        const held = await exchange.quota?.enter(Math.floor(this.deadline.remainingMs));
-        if (held !== undefined) throw held;
-        await exchange.stepIn(exchange.queuedMs + this.deadline.remainingMs);
-        // Timers are not exact: the deadline's may be the first of the two, and then nothing else would end the next attempt.
-        if (this.#failure !== undefined) throw this.#failure;
+        this.#decideRetry(result);
+        on = onReused;
+        if (!(await this.#pauseBeforeRetry())) return;
       }
     } finally {
-      this.judge(undefined);
-      this.deadline.stop();
+      if (this.#pass !== NO_PASS) this.#judge(undefined);
+      this.#deadline.stop();
     }
   }
 
-  judge(outcome: AttemptOutcome): void {
-    settleBreaker(this.route.prepared, this.#pass, outcome);
+  /** @throws GatewayError where none may be made. */
+  async #attemptOnce(body: Buffer | RequestBody | null, on: Choice): Promise<AttemptResult> {
+    const exchange = this.#exchange;
+    const prepared = this.#prepared;
+    const injected = inject(this.#request, await prepared.credential.get());
+    const announced = exchange.req.headers["content-length"];
+    // An announced length is announced again; without one undici sends the body in chunks (RFC 9112 section 6).
+    if (announced !== undefined && (body !== null || announced === "0")) {
+      injected.headers.push("Content-Length", announced);
+    }
+    const refusal = on === "new" ? undefined : decideConnection(prepared, this.#parts.retryAfterS);
+    if (refusal !== undefined) throw this.#lastFailure ?? refusal;
+    this.#pass = enterBreaker(prepared, this.#lastFailure);
+    if (exchange.attempts === 0) prepared.retryBudget.deposit();
+    if (exchange.res.closed) return { kind: "client-left" };
+    this.#attempt = new Attempt({
+      exchange,
+      service: prepared.service,
+      deadline: this.#deadline,
+      transport: prepared.transport,
+      request: { ...injected, body },
+      recheck: () => this.#recheck(),
+      chooseSink: (status, headers) => this.#chooseSink(status, headers),
+    });
+    this.#attempt.begin(on);
+    return this.#attempt.result;
+  }
+
+  /** The client, or nothing where the request is to be sent again. */
+  #chooseSink(status: number, headers: ResponseHeaders): Relay | undefined {
+    this.#exchange.quota?.answered(status, headers);
+    this.#judge(status);
+    const afterMs = this.#waitBeforeRetry(status, headers);
+    if (afterMs !== undefined) {
+      this.#retryAfterMs = afterMs;
+      return undefined;
+    }
+    this.#relay = new Relay({
+      exchange: this.#exchange,
+      route: this.#route,
+      deadline: this.#deadline,
+      wantsTrailers: this.#request.wantsTrailers,
+      parts: this.#parts,
+    });
+    return this.#relay;
+  }
+
+  /** @throws GatewayError where there is no retry. */
+  #decideRetry(result: Exclude<AttemptResult, { readonly kind: "responded" | "client-left" }>): void {
+    if (result.kind === "discarded") return;
+    const { error } = result;
+    if (result.kind === "ended") {
+      this.#judge(error);
+      throw error;
+    }
+    // An upstream may give up on a client that stopped inside its upload: then the fault may be either's.
+    const mayBeClients = result.wasSent && this.#isWaitingForClient;
+    this.#judge(result.isStale || mayBeClients ? undefined : error);
+    const afterMs = isFinal(error) ? undefined : this.#waitBeforeRetry(undefined, undefined);
+    if (afterMs === undefined) throw error;
+    this.#retryAfterMs = afterMs;
+    this.#lastFailure = error;
+  }
+
+  /** @returns false where the client left. @throws GatewayError where the retry may not be made after the pause. */
+  async #pauseBeforeRetry(): Promise<boolean> {
+    const exchange = this.#exchange;
+    this.#retries++;
+    if (!(await pauseUnlessGone(this.#retryAfterMs, exchange, this.#prepared))) return false;
+    const over = decideDrain(this.#prepared) ?? decideBreaker(this.#prepared);
+    if (over !== undefined) throw this.#lastFailure ?? over;
+    const refusal = await exchange.quota?.enter(Math.floor(this.#deadline.remainingMs));
+    if (refusal !== undefined) throw refusal;
+    await exchange.reacquireSlots(exchange.queuedMs + this.#deadline.remainingMs);
+    // Timers are not exact: the deadline's may have fired first, and then nothing else would end the next attempt.
+    if (this.#failure !== undefined) throw this.#failure;
+    return true;
+  }
+
+  /** Reports the attempt's outcome to the breaker; only the first report of an attempt counts. */
+  #judge(outcome: AttemptOutcome): void {
+    settleBreaker(this.#prepared, this.#pass, outcome);
     this.#pass = NO_PASS;
   }
 
-  /** What has waited for a connection is of the state that the breaker has now, not of the one in which it began to wait. */
-  reenter(): GatewayError | undefined {
-    const { prepared } = this.route;
-    this.judge(undefined);
-    const refusal = decideDrain(prepared) ?? decideBreaker(prepared);
+  /** After a wait for a connection the breaker's state may have changed. */
+  #recheck(): GatewayError | undefined {
+    this.#judge(undefined);
+    const refusal = decideDrain(this.#prepared) ?? decideBreaker(this.#prepared);
     if (refusal !== undefined) return this.#lastFailure ?? refusal;
-    this.#pass = enterBreaker(prepared);
+    this.#pass = enterBreaker(this.#prepared);
     return undefined;
   }
 
-  waitBeforeRetry(status: number | undefined, headers: AnswerHeaders | undefined): number | undefined {
-    const { quota } = this.exchange;
-    const { prepared } = this.route;
-    if (prepared.breaker?.admits === false) return undefined;
-    if (quota?.wasRefused) {
-      const pauseMs = backoffMs(this.#retries, Math.random());
-      return this.isReplayable && quota.canRetry(this.deadline.remainingMs - pauseMs) ? pauseMs : undefined;
-    }
-    if (status !== undefined && !isRetriableStatus(status)) return undefined;
-    if (!this.isReplayable || this.#retries >= prepared.service.retries) return undefined;
-    const asked = headers && retryAfterMs(headers, Date.now());
-    const waitMs = Math.max(backoffMs(this.#retries, Math.random()), asked ?? 0);
-    return waitMs < this.deadline.remainingMs && prepared.retryBudget.take() ? waitMs : undefined;
+  /** Milliseconds before another attempt; undefined where there is none. @param status undefined: there was no response. */
+  #waitBeforeRetry(status: number | undefined, headers: ResponseHeaders | undefined): number | undefined {
+    const { quota } = this.#exchange;
+    const wasQuotaRefused = quota?.wasRefused ?? false;
+    if (!wasQuotaRefused && status !== undefined && !isRetriableStatus(status)) return undefined;
+    const { service, breaker, retryBudget } = this.#prepared;
+    if (!this.#isReplayable || breaker?.admits === false) return undefined;
+    const pauseMs = backoffMs(this.#retries, Math.random());
+    const { remainingMs } = this.#deadline;
+    if (quota !== undefined && wasQuotaRefused) return quota.canRetry(remainingMs - pauseMs) ? pauseMs : undefined;
+    if (this.#retries >= service.retries) return undefined;
+    const waitMs = Math.max(pauseMs, (headers && retryAfterMs(headers, Date.now())) ?? 0);
+    return waitMs < remainingMs && retryBudget.take() ? waitMs : undefined;
   }
 
   /** The upstream could take more of the body than the client has sent. */
-  get isWaitingForClient(): boolean {
+  get #isWaitingForClient(): boolean {
     if (this.#attempt?.isWaiting) return false;
     return this.#upload?.isStarved ?? false;
   }
 
-  onExpire(expiry: Expiry): void {
-    if (expiry === "body-idle" && this.#attempt?.isHeldBack) this.#attempt.dropClient();
-    else if (this.#attempt?.isWaiting) this.#fail(waitedInVain(this.route.prepared, this.parts.retryAfterS));
-    else this.#fail(timeoutError(expiry, this.route));
+  #onExpire(expiry: Expiry): void {
+    if (expiry === "body-idle" && this.#relay?.isClientSlow) this.#relay.dropClient();
+    else if (this.#attempt?.isWaiting) this.#fail(connectionWaitTimeout(this.#prepared, this.#parts.retryAfterS));
+    else this.#fail(timeoutError(expiry, this.#route));
   }
 
-  /** Holds `maxBodyBytes` for bodies that announced no length. */
-  onBodyBytes(length: number): void {
-    const { exchange, deadline, route } = this;
+  /** Enforces `maxBodyBytes` for a body that announced no length. */
+  #onBodyBytes(length: number): void {
+    const exchange = this.#exchange;
     exchange.bytesIn += length;
-    deadline.touch();
-    const { key, maxBodyBytes } = route.prepared.service;
+    this.#deadline.touch();
+    const { key, maxBodyBytes } = this.#prepared.service;
     if (maxBodyBytes > 0 && exchange.bytesIn > maxBodyBytes) {
       const message = `${key} accepts bodies of at most ${maxBodyBytes} bytes.`;
       this.#fail(new GatewayError("PAYLOAD_TOO_LARGE", { message }));
     }
-  }
-
-  /** Begins an attempt. @throws GatewayError where the breaker lets none through. */
-  #enter(): void {
-    const { prepared } = this.route;
-    this.#pass = enterBreaker(prepared, this.#lastFailure);
-    if (this.exchange.attempts === 0) prepared.retryBudget.deposit();
   }
 
   #fail(error: GatewayError): void {
@@ -157,16 +234,16 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
     else this.#attempt.fail(error);
   }
 
-  /** A small body of a request that may be sent again is taken in hand first; every other one streams. */
+  /** A small body of an idempotent request is buffered so that it can be sent again; every other body streams. */
   async #takeBody(): Promise<Buffer | RequestBody> {
-    const { exchange } = this;
-    // HTTP/1.0 knows no interim answers (RFC 9110 section 10.1.1).
+    const exchange = this.#exchange;
+    // HTTP/1.0 has no interim responses (RFC 9110 section 10.1.1).
     if (exchange.expectsContinue && exchange.req.httpVersionMinor > 0) exchange.res.writeContinue();
-    const upload = new RequestBody(exchange.req, this);
+    const upload = new RequestBody(exchange.req, (length) => this.#onBodyBytes(length));
     this.#upload = upload;
     const { announcedBytes = Number.POSITIVE_INFINITY } = exchange;
     if (!isIdempotent(exchange.method) || announcedBytes > REPLAY_BODY_BYTES_LIMIT) return upload;
-    exchange.onClose = () => upload.destroy(new Error("the client left inside its body"));
+    exchange.onClose = () => upload.destroy(new Error("the client left while it sent its body"));
     const chunks: Buffer[] = [];
     try {
       for await (const chunk of upload) chunks.push(chunk as Buffer);
@@ -177,13 +254,12 @@ export class Forwarding implements AttemptOwner, DeadlineOwner, BodyWatcher {
   }
 }
 
-/** A length that was announced is announced again; without one undici frames the body in chunks (RFC 9112 section 6). */
-function pushLength({ headers, body }: UpstreamRequest, exchange: Exchange): void {
-  const announced = exchange.req.headers["content-length"];
-  if (announced !== undefined && (body !== null || announced === "0")) headers.push("Content-Length", announced);
+/** Another attempt would end in the same way. */
+function isFinal({ code }: GatewayError): boolean {
+  return code === "INTERNAL_ERROR" || code === "EGRESS_NOT_ALLOWED";
 }
 
-/** False when the client left in the meantime. It is over early when the process ends. */
+/** Resolves to false where the client left in the meantime. The gateway's drain ends the pause early. */
 function pauseUnlessGone(ms: number, exchange: Exchange, { transport }: PreparedService): Promise<boolean> {
   return new Promise((resolve) => {
     const end = (isThere: boolean) => {
@@ -203,5 +279,5 @@ function timeoutError(expiry: Expiry, { prepared: { service } }: Route): Gateway
     return new GatewayError("REQUEST_TIMEOUT", { message: "The request body stopped arriving." });
   }
   if (expiry === "body-idle") return new GatewayError("UPSTREAM_TIMEOUT");
-  return answerTimeout(service);
+  return responseTimeout(service);
 }

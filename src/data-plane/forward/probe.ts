@@ -7,13 +7,12 @@ import { type IncomingMessage, request } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { GatewayError } from "../../errors.ts";
-import { injectCredential } from "../inject-credential/inject-credential.ts";
+import { inject } from "../credential/credential-provider.ts";
 import type { PreparedService } from "../prepared-service.ts";
-import { createDialAgent } from "./dial-agent.ts";
-import { answerTimeout, explainFailure, lookTimeout } from "./explain-failure.ts";
-import type { ProbeOutcome, ProbePhase } from "./probe-outcome.ts";
-import { readCertificate } from "./read-certificate.ts";
-import { ANSWER_HEADER_BYTES_LIMIT } from "./transport/connection.ts";
+import { createDialAgent } from "./egress.ts";
+import { explainFailure, probeTimeout, responseTimeout } from "./failures.ts";
+import type { ProbedCertificate, ProbeOutcome, ProbePhase } from "./probe-outcome.ts";
+import { RESPONSE_HEADER_BYTES_LIMIT } from "./transport/connection.ts";
 
 const DEFAULT_USER_AGENT = "ByteProxy/1 (probe)";
 
@@ -47,8 +46,7 @@ export async function probe(
       responseStatus: statusCode,
       ...facts(progress, baseUrl),
       clockDifference: clockDifference(headers.date),
-      credential:
-        credential.place === "header" || credential.place === "query" ? verdictOf(statusCode) : stateOf(prepared),
+      credential: credential.sourceId === undefined ? stateOf(prepared) : verdictOf(statusCode),
     };
   } catch (error) {
     const { message, hint, code } = error instanceof GatewayError ? error : explainFailure(error as Error, service);
@@ -67,25 +65,24 @@ export async function probe(
   }
 }
 
-function ask(prepared: PreparedService, progress: Progress, withinMs: number): Promise<IncomingMessage> {
-  const { service, base } = prepared;
+async function ask(prepared: PreparedService, progress: Progress, withinMs: number): Promise<IncomingMessage> {
+  const { service, base, credential } = prepared;
   const { host } = new URL(base.origin);
-  const wire = { path: base.path, headers: ownHeaders(prepared, host) };
-  injectCredential(wire, prepared.credential);
+  const stripped = { path: base.path, headers: ownHeaders(prepared, host) };
+  const { path, headers } = inject(stripped, await credential.get());
   return new Promise((resolve, reject) => {
     let connecting: Socket | undefined;
     const agent = createDialAgent(prepared.dial, base.origin, (socket) => {
       connecting = socket;
       follow(socket, progress);
     });
-    const { path, headers } = wire;
-    const options = { agent, method: "GET", path, headers, setHost: false, maxHeaderSize: ANSWER_HEADER_BYTES_LIMIT };
+    const options = { agent, method: "GET", path, headers, setHost: false, maxHeaderSize: RESPONSE_HEADER_BYTES_LIMIT };
     const probing = request(options);
     const isShort = withinMs < service.timeoutMs;
     // Itself, because a request that has no socket yet tells of its end only when it gets one.
     const timer = setTimeout(
       () => {
-        const error = isShort ? lookTimeout(service.key, withinMs) : answerTimeout(service);
+        const error = isShort ? probeTimeout(service.key, withinMs) : responseTimeout(service);
         reject(error);
         probing.destroy(error);
         connecting?.destroy(error);
@@ -173,6 +170,28 @@ function verdictOf(status: number): ProbeOutcome["credential"] {
 }
 
 function stateOf({ credential }: PreparedService): ProbeOutcome["credential"] {
-  if (credential.place === "none" || credential.place === "missing") return credential.place;
-  return "unknown";
+  if (credential.missing !== undefined) return "missing";
+  return credential.sourceId === undefined ? "none" : "unknown";
+}
+
+const DAY_MS = 86_400_000;
+
+/** Undefined where none was shown. */
+function readCertificate(socket: TLSSocket): ProbedCertificate | undefined {
+  const certificate = socket.getPeerCertificate();
+  if (certificate === null || certificate.valid_to === undefined) return undefined;
+  const { subject, issuer, valid_from, valid_to, subjectaltname } = certificate;
+  return {
+    subject: nameOf(subject),
+    names: (subjectaltname ?? "").split(", ").filter((name) => name !== ""),
+    issuer: nameOf(issuer),
+    validFrom: new Date(valid_from).toISOString(),
+    validTo: new Date(valid_to).toISOString(),
+    daysLeft: Math.floor((Date.parse(valid_to) - Date.now()) / DAY_MS),
+    protocol: socket.getProtocol(),
+  };
+}
+
+function nameOf(name: { readonly CN?: string | string[]; readonly O?: string | string[] } | undefined): string {
+  return [name?.CN, name?.O].flat().filter(Boolean).join(", ");
 }

@@ -1,33 +1,30 @@
 /**
  * The client's body on its way to the upstream: constant memory, back-pressure, counted.
- * Invariant: whatever the upstream's side does to this stream, the client's request is not destroyed by it,
- * because the answer still has to go out on the same socket.
+ * Invariant: nothing that the upstream's side does to this stream destroys the client's request, because the response is sent on
+ * the same socket.
  */
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 
-export interface BodyWatcher {
-  onBodyBytes(length: number): void;
-}
-
 export class RequestBody extends Readable {
   readonly #req: IncomingMessage;
-  readonly #watcher: BodyWatcher;
-  /** The upstream takes more, and the client has not sent it yet. */
+  readonly #onBytes: (length: number) => void;
+  /** The upstream could take more than the client has sent. */
   isStarved = true;
   isComplete = false;
 
-  constructor(req: IncomingMessage, watcher: BodyWatcher) {
+  /** @param onBytes called with the length of each chunk that the client sent. */
+  constructor(req: IncomingMessage, onBytes: (length: number) => void) {
     super({ highWaterMark: 65_536, emitClose: true });
     this.#req = req;
-    this.#watcher = watcher;
+    this.#onBytes = onBytes;
     req.on("data", this.#onData);
     req.once("end", this.#onEnd);
     req.pause();
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#watcher.onBodyBytes(chunk.length);
+    this.#onBytes(chunk.length);
     if (this.destroyed || this.push(chunk)) return;
     this.isStarved = false;
     this.#req.pause();

@@ -4,7 +4,7 @@
  * read `X_Api_Key` as `x-api-key`.
  */
 import type { Service } from "../../config/schema.ts";
-import type { PreparedCredential } from "../inject-credential/inject-credential.ts";
+import type { CredentialPlace } from "../credential/credential-provider.ts";
 
 /** RFC 9110 section 7.6.1, and the older names that real peers still send. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
@@ -54,12 +54,12 @@ export interface StripPlan {
   forces(name: string): boolean;
 }
 
-export function createStripPlan(service: Service, credential: PreparedCredential): StripPlan {
+export function createStripPlan(service: Service, places: readonly CredentialPlace[]): StripPlan {
   const dropped = new Set<string>([...HOP_BY_HOP, ...ENDS_HERE]);
   if (!service.cookies) dropped.add("cookie");
-  if (credential.place === "header") dropped.add(credential.name.toLowerCase());
-  // A service with a credential of its own never sees the caller's Authorization, wherever its own one stands.
-  if (credential.place === "header" || credential.place === "query") dropped.add("authorization");
+  for (const { kind, name } of places) if (kind === "header") dropped.add(name.toLowerCase());
+  // A service with a credential of its own never sees the caller's Authorization, even if its own goes elsewhere.
+  if (places.length > 0) dropped.add("authorization");
   for (const name of service.removeHeaders) dropped.add(name.toLowerCase());
   const forcedNames = new Set(Object.keys(service.setHeaders).map((name) => name.toLowerCase()));
   for (const name of forcedNames) dropped.add(name);

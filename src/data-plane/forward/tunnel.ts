@@ -7,12 +7,14 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import type { GatewayError } from "../../errors.ts";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
+import { inject } from "../credential/credential-provider.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
-import { type AnswerParts, createAnswerHeaders } from "./answer-headers.ts";
+import { createResponseHeaders } from "./answer-headers.ts";
 import { enterBreaker, settleBreaker } from "./breaker-gate.ts";
-import { createDialAgent } from "./dial-agent.ts";
-import type { DialTarget } from "./egress.ts";
+import { createDialAgent, type DialTarget } from "./egress.ts";
+import type { ForwardParts } from "./forward.ts";
+import { reserveQuota } from "./reserve-quota.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
@@ -22,7 +24,7 @@ export interface Tunnels {
   /** WebSockets open now. */
   readonly open: number;
   /** Resolves when the WebSocket, or the upstream's refusal of one, is over. @throws GatewayError while nothing was answered. */
-  run(upgrade: Upgrade, answerParts: AnswerParts): Promise<void>;
+  run(upgrade: Upgrade, parts: ForwardParts): Promise<void>;
   /** From now on every WebSocket is told 1001 and ended, those whose handshake is under way included. */
   goAway(): void;
   /** The same for those of an issued key that ended, or may do less than before. */
@@ -65,10 +67,10 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     return upstreamRequest;
   }
 
-  async function carry({ exchange, route }: Upgrade, handshake: Accepted, parts: AnswerParts): Promise<void> {
+  async function carry({ exchange, route }: Upgrade, handshake: Accepted, parts: ForwardParts): Promise<void> {
     const client = exchange.req.socket;
     const { bytesRead } = client;
-    handshake.answer.headers = acceptance(createAnswerHeaders(exchange, route, handshake.answer.headers, parts));
+    handshake.answer.headers = acceptance(createResponseHeaders(exchange, route, handshake.answer.headers, parts));
     // The socket is the tunnel's now: the answer that stood ready for a refusal lets go of it.
     exchange.res.detachSocket(client);
     exchange.res.statusCode = 101;
@@ -91,8 +93,10 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     get open() {
       return tunnels.size;
     },
-    async run(upgrade, answerParts) {
-      const { exchange, route } = upgrade;
+    async run(admitted, parts) {
+      const { exchange, route } = admitted;
+      await reserveQuota(exchange, route, admitted.request, parts);
+      const upgrade = { ...admitted, request: inject(admitted.request, await route.prepared.credential.get()) };
       const pass = enterBreaker(route.prepared);
       exchange.attempts = 1;
       exchange.quota?.sent();
@@ -106,14 +110,14 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       if (handshake.kind !== "client-left") exchange.quota?.answered(status as number, handshake.answer.headers);
       switch (handshake.kind) {
         case "accepted":
-          return carry(upgrade, handshake, answerParts).catch((error: unknown) => {
+          return carry(upgrade, handshake, parts).catch((error: unknown) => {
             // Whatever was thrown: there is nobody left who would end the two.
             handshake.socket.destroy();
             exchange.req.socket.destroy();
             throw error;
           });
         case "refused":
-          return relayRefusal(upgrade, handshake.answer, answerParts);
+          return relayRefusal(upgrade, handshake.answer, parts);
         case "client-left":
           exchange.outcome = "client-left";
       }

@@ -2,7 +2,6 @@
  * The request as the upstream will see it: path joined byte for byte, hop-by-hop and foreign headers stripped.
  * Invariant: made from an allow-through of the caller's raw headers; what the gateway adds is added after.
  */
-import type { Readable } from "node:stream";
 import type { Callers } from "../../callers/callers.ts";
 import { carriesKey, cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
@@ -15,13 +14,11 @@ export interface UpstreamRequest {
   readonly method: string;
   readonly origin: string;
   /** Path and query. */
-  path: string;
+  readonly path: string;
   /** Flat list of names and values. */
   readonly headers: string[];
   /** The client can take trailers (RFC 9110 section 6.5.1). */
   readonly wantsTrailers: boolean;
-  /** Set when the body is taken up: in hand, or still arriving. */
-  body: Buffer | Readable | null;
 }
 
 /** Whom the gateway asks for what it says of itself, of the client and of its own keys. */
@@ -40,7 +37,7 @@ export function createUpstreamRequest(
   route: Route,
   { instance, clients, callers }: UpstreamRequestParts,
 ): UpstreamRequest {
-  const { stripPlan, service, credential } = route.prepared;
+  const { stripPlan, service, secretParameters } = route.prepared;
   const incoming = exchange.req.headers;
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), callers);
   const traceparent = traceparentOf(exchange, instance);
@@ -61,14 +58,12 @@ export function createUpstreamRequest(
   const wantsTrailers = incoming.te !== undefined && /(?:^|,)\s*trailers\s*(?:;|,|$)/i.test(String(incoming.te));
   if (wantsTrailers) headers.push("TE", "trailers");
 
-  const ownParameters = credential.place === "query" ? ["api_key", credential.name] : ["api_key"];
   return {
     method: exchange.method,
     origin: route.base.origin,
-    path: joinPath(route, ownParameters),
+    path: joinPath(route, ["api_key", ...secretParameters]),
     headers,
     wantsTrailers,
-    body: null,
   };
 }
 

@@ -14,7 +14,7 @@ export interface QuotaClient {
   /** Called when the client leaves. */
   set onClose(listener: (() => void) | undefined);
   /** Releases its slots while it waits. */
-  stepAside(): void;
+  releaseSlots(): void;
 }
 
 export interface QuotaExchange {

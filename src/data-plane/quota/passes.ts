@@ -153,7 +153,7 @@ export class HoldingPass implements QuotaPass {
 function startWaiting(exchange: QuotaClient, leave: () => void): () => void {
   const since = performance.now();
   const stopWatching = watchUpgrade(exchange);
-  exchange.stepAside();
+  exchange.releaseSlots();
   exchange.onClose = leave;
   return () => {
     exchange.onClose = undefined;

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { type Service, serviceSchema } from "../../../src/config/schema.ts";
 import { CredentialRefusals } from "../../../src/data-plane/credential-refusals.ts";
 import { probe } from "../../../src/data-plane/forward/probe.ts";
-import { RetryBudget } from "../../../src/data-plane/forward/retry-budget.ts";
+import { RetryBudget } from "../../../src/data-plane/forward/retry.ts";
 import { prepareService } from "../../../src/data-plane/prepared-service.ts";
 
 function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly string[]) {
@@ -40,6 +40,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
         },
       },
     },
+    () => "source",
   );
 }
 

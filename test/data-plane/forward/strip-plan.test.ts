@@ -5,7 +5,7 @@ import { createStripPlan } from "../../../src/data-plane/forward/strip-plan.ts";
 
 function plan() {
   const service = serviceSchema.parse({ baseUrl: "https://api.test", removeHeaders: ["X-Inner"] });
-  return createStripPlan(service as never, { place: "header", name: "X-Token", value: "secret" } as never);
+  return createStripPlan(service as never, [{ kind: "header", name: "X-Token" }]);
 }
 
 test.each([

@@ -8,12 +8,12 @@ import { createLockOut } from "../../../src/callers/lock-out.ts";
 import type { Service } from "../../../src/config/schema.ts";
 import { serviceSchema } from "../../../src/config/schema.ts";
 import { Secret } from "../../../src/config/secret.ts";
+import { type Injection, inject } from "../../../src/data-plane/credential/credential-provider.ts";
 import { CredentialRefusals } from "../../../src/data-plane/credential-refusals.ts";
 import { Exchange } from "../../../src/data-plane/exchange.ts";
-import { RetryBudget } from "../../../src/data-plane/forward/retry-budget.ts";
+import { RetryBudget } from "../../../src/data-plane/forward/retry.ts";
 import { createUpstreamRequest } from "../../../src/data-plane/forward/upstream-request.ts";
 import { decideRoute, findPathProblem, identify, type Route } from "../../../src/data-plane/identify.ts";
-import { injectCredential } from "../../../src/data-plane/inject-credential/inject-credential.ts";
 import { prepareService } from "../../../src/data-plane/prepared-service.ts";
 import { createClientView } from "../../../src/perimeter/client-view.ts";
 import { createInstance } from "../../../src/perimeter/instance.ts";
@@ -38,12 +38,13 @@ const keptParts = {
   retryBudget: new RetryBudget(),
   credentialRefusals: new CredentialRefusals(),
 };
-const prepared = prepareService(service, keptParts, {
+const dialOptions = {
   service,
   pem: {},
   isTlsStrict: true,
   egress: { allowsPrivate: true, ownListeners: () => [] },
-});
+};
+const prepared = prepareService(service, keptParts, dialOptions, () => "source");
 const parts = {
   instance: createInstance(),
   clients: createClientView({ TRUST_PROXY: undefined, PUBLIC_URL: undefined, ALLOWED_HOSTS: undefined }, () => true),
@@ -70,9 +71,8 @@ function send(rawHeaders: string[], target = "/proxy/api/x") {
     identify(target, () => prepared),
     createRegistry(new Map()),
   ) as Route;
-  const request = createUpstreamRequest(exchange, route, parts);
-  injectCredential(request, prepared.credential);
-  return request;
+  const injection = prepared.credential.get() as Injection;
+  return inject(createUpstreamRequest(exchange, route, parts), injection);
 }
 
 const free = fc.stringMatching(/^[a-z][a-z0-9-]{0,8}$/).map((name) => `q-${name}`);

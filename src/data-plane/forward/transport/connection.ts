@@ -1,25 +1,67 @@
 /**
- * One connection to an upstream: a client of undici's that is thrown away with its socket.
- * Invariant: it carries one request at a time, and reports exactly once that it is free again, or that it is no more.
+ * One connection to an upstream: an undici client that lives and dies with its socket.
+ * Invariant: it carries one request at a time, and reports exactly once that it is free again or gone.
  */
 import type { Socket } from "node:net";
+import type { Readable } from "node:stream";
 import { Client, type Dispatcher, errors } from "undici";
 import type { Dial } from "../egress.ts";
-import type { AnswerListener, Dispatched, TransportRequest } from "../transport.ts";
 
-/** Upstream answers may have larger headers than we accept from clients: CSP and Link lists are long. */
-export const ANSWER_HEADER_BYTES_LIMIT = 65_536;
+/** Upstream responses may have larger headers than client requests: CSP and Link lists are long. */
+export const RESPONSE_HEADER_BYTES_LIMIT = 65_536;
 
-/** Idle upstream connections are closed after this many ms, sooner than most servers would. */
+/** An idle upstream connection is closed after this many ms, sooner than most servers close theirs. */
 const IDLE_CONNECTION_MS = 4_000;
 
-/** An upstream that closes behind each answer, without a word of it, has closed by then, ms. */
+/** An upstream that closes its connection after each response without announcing it has done so within this many ms. */
 const SETTLED_MS = 10;
 
-/** How an upstream's end of a connection shows: FIN, RST, and a write behind either. */
+/** Error codes of a connection that the upstream ended: FIN, RST, and a write after either. */
 const CLOSED_BY_UPSTREAM: ReadonlySet<unknown> = new Set(["UND_ERR_SOCKET", "ERESETBYPEER", "EPIPE"]);
 
-/** The connections that this one belongs to. */
+/** Lower-case names; a repeated header is an array. */
+export type ResponseHeaders = Record<string, string | string[] | undefined>;
+
+export interface TransportRequest {
+  readonly origin: string;
+  readonly method: string;
+  readonly path: string;
+  readonly headers: string[];
+  readonly body: Buffer | Readable | null;
+}
+
+/** Controls the bytes of one response. */
+export interface Flow {
+  pause(): void;
+  resume(): void;
+  abort(reason: Error): void;
+}
+
+/** Receives what happens to one request, in undici's own shape so that the hot path wraps nothing twice. */
+export interface ResponseListener {
+  /** Called when a wait for a connection is over, with or without a connection. */
+  onWaited(waitedMs: number): void;
+  /** Called when a connection is there after a wait. @returns whether the request is still to be sent. */
+  onTurn(): boolean;
+  onRequestStart(flow: Flow): void;
+  /** Also called for interim responses (1xx). */
+  onResponseStart(flow: Flow, status: number, headers: ResponseHeaders, reason?: string): void;
+  onResponseData(flow: Flow, chunk: Buffer): void;
+  onResponseEnd(flow: Flow, trailers: ResponseHeaders): void;
+  onResponseError(flow: Flow | undefined, error: Error): void;
+}
+
+/** A request that was handed to the transport. */
+export interface Dispatched {
+  /** It waits for a connection. */
+  readonly isWaiting: boolean;
+  /** Whether the request failed because the upstream had closed a reused connection before it sent a byte. */
+  isStale(error: Error): boolean;
+  /** Cancels a request that has not been written, and frees its connection or queue position at once. */
+  abandon(): void;
+}
+
+/** The set of connections that a connection belongs to. */
 export interface ConnectionOwner {
   onFree(connection: Connection): void;
   onGone(connection: Connection): void;
@@ -50,32 +92,31 @@ export class Connection implements Dispatched {
         dial({ ...target, onSocket }, callback);
       },
       keepAliveTimeout: IDLE_CONNECTION_MS,
-      maxHeaderSize: ANSWER_HEADER_BYTES_LIMIT,
-      // Deadlines are the exchange's own: undici cuts a silent body at 300 s and counts in coarse ticks.
+      maxHeaderSize: RESPONSE_HEADER_BYTES_LIMIT,
+      // The exchange has its own deadlines: undici cuts a silent body at 300 s and counts in coarse ticks.
       headersTimeout: 0,
       bodyTimeout: 0,
     });
     this.#client.on("drain", this.#onDrain);
     this.#client.on("disconnect", this.#onDisconnect);
-    // Whatever undici would make of it: its request has failed, or does now.
+    // The request on it has failed or fails now, so undici must not connect again for it.
     this.#client.on("connectionError", () => void this.destroy());
   }
 
-  dispatch(request: TransportRequest, listener: AnswerListener): void {
+  dispatch(request: TransportRequest, listener: ResponseListener): void {
     this.#isBusy = true;
     if (this.#carried > 0) this.#bytesReadBefore = (this.#socket as Socket).bytesRead;
-    // undici reads what it knows of the request and leaves the rest: no copy is made for it.
+    // undici ignores the members that it does not know, so no copy is made for it.
     this.#client.dispatch(request as Dispatcher.DispatchOptions, listener as Dispatcher.DispatchHandler);
-    // What undici itself refuses never comes into its queue, and nothing would tell that the connection is free.
+    // A request that undici refuses is never queued, and no event would report that the connection is free.
     if (this.#client.stats.size === 0) void this.destroy();
   }
 
-  /** Its upstream does keep it: it was used again, or has stood open for a while behind its first answer. */
+  /** The upstream keeps this connection open: it was reused before, or it stayed open for a while after its first response. */
   get isProven(): boolean {
     return this.#carried > 1 || performance.now() - this.#firstFreeAt >= SETTLED_MS;
   }
 
-  /** To be asked when a request has failed with this error. */
   isStale(error: Error): boolean {
     return (
       this.#carried > 0 &&
@@ -88,17 +129,17 @@ export class Connection implements Dispatched {
     void this.destroy();
   }
 
-  /** Ends it at once, one that is being made included; its request fails. */
+  /** Ends it at once, also while it is connecting; its request fails. */
   destroy(): Promise<void> {
     const error = new errors.ClientDestroyedError();
     const ended = this.#client.destroy(error);
-    // While it connects undici would wait for the outcome.
+    // While it connects, undici would wait for the outcome.
     this.#socket?.destroy(error);
     this.#leave();
     return ended;
   }
 
-  /** undici says so a turn of the loop behind the answer: an end that came with it has been seen by then. */
+  /** undici emits this one event-loop turn after the response, so a close that came with the response is already seen. */
   readonly #onDrain = (): void => {
     if (this.#isGone || !this.#isBusy) return;
     if (this.#socket === undefined || this.#socket.destroyed) return this.#leave();
@@ -108,7 +149,7 @@ export class Connection implements Dispatched {
   };
 
   readonly #onDisconnect = (): void => {
-    // A request that was not written yet stays in undici's queue, and undici connects anew for it.
+    // A request that was not written yet stays in undici's queue, and undici connects again for it.
     if (this.#client.stats.size === 0) this.#leave();
   };
 

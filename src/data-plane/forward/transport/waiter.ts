@@ -1,19 +1,25 @@
 /**
  * A request that waits for a connection, first come first served.
- * Invariant: it leaves the queue once, with a connection or without, and says then how long it has waited.
+ * Invariant: it leaves the queue once, with a connection or without, and then reports how long it waited.
  */
-import type { AnswerListener, Choice, Dispatched, TransportRequest } from "../transport.ts";
-import type { Connection } from "./connection.ts";
+import type { Connection, Dispatched, ResponseListener, TransportRequest } from "./connection.ts";
+
+/**
+ * Which connection may carry a request. The upstream may close an idle connection at any moment: `any` is for a request that may
+ * be repeated; `proven` (a connection that the upstream is known to keep) for one that may not; `new` (with priority in the
+ * queue) for one whose connection was found closed.
+ */
+export type Choice = "any" | "proven" | "new";
 
 export class Waiter implements Dispatched {
   readonly request: TransportRequest;
   readonly on: Choice;
-  readonly #listener: AnswerListener;
+  readonly #listener: ResponseListener;
   readonly #queue: Waiter[];
   readonly #since = performance.now();
   #connection: Connection | undefined;
 
-  constructor(request: TransportRequest, listener: AnswerListener, on: Choice, queue: Waiter[]) {
+  constructor(request: TransportRequest, listener: ResponseListener, on: Choice, queue: Waiter[]) {
     this.request = request;
     this.on = on;
     this.#listener = listener;
@@ -24,7 +30,7 @@ export class Waiter implements Dispatched {
     return this.#connection === undefined;
   }
 
-  /** Called when it has been taken out of the queue. @returns whether it is to `begin`. */
+  /** Called after it was removed from the queue. @returns whether to call `begin`. */
   takeTurn(): boolean {
     this.#listener.onWaited(performance.now() - this.#since);
     return this.#listener.onTurn();
@@ -35,7 +41,7 @@ export class Waiter implements Dispatched {
     connection.dispatch(this.request, this.#listener);
   }
 
-  /** Called when it has been taken out of the queue. */
+  /** Called after it was removed from the queue. */
   fail(error: Error): void {
     this.#listener.onWaited(performance.now() - this.#since);
     this.#listener.onResponseError(undefined, error);

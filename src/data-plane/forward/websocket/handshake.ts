@@ -8,7 +8,7 @@ import { GatewayError } from "../../../errors.ts";
 import { readAhead } from "../../client-connection.ts";
 import type { Exchange } from "../../exchange.ts";
 import type { Route } from "../../identify.ts";
-import { answerTimeout, explainFailure } from "../explain-failure.ts";
+import { explainFailure, responseTimeout } from "../failures.ts";
 import type { UpstreamRequest } from "../upstream-request.ts";
 
 /** A WebSocket to be. */
@@ -52,7 +52,7 @@ export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handsha
     let isOver = false;
     const early = readAhead(client);
     const deadline = setTimeout(
-      () => fail(answerTimeout(service)),
+      () => fail(responseTimeout(service)),
       Math.max(1, exchange.dueFrom + service.timeoutMs - performance.now()),
     );
     const onClientEnd = () => end({ kind: "client-left" });

@@ -5,16 +5,20 @@
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../../../errors.ts";
 import { cutAnswer } from "../../client-connection.ts";
-import { type AnswerParts, createAnswerHeaders } from "../answer-headers.ts";
+import { createResponseHeaders, type ResponseParts } from "../answer-headers.ts";
 import type { Upgrade } from "./handshake.ts";
 
 /** A refusal explains itself, it is no download. */
 const REFUSAL_BYTES_LIMIT = 1024 * 1024;
 
 /** Resolves when the client has it all, or has left, or was cut off. @throws GatewayError for an answer that cannot be sent. */
-export function relayRefusal({ exchange, route }: Upgrade, answer: IncomingMessage, parts: AnswerParts): Promise<void> {
+export function relayRefusal(
+  { exchange, route }: Upgrade,
+  answer: IncomingMessage,
+  parts: ResponseParts,
+): Promise<void> {
   const { req, res } = exchange;
-  const headers = createAnswerHeaders(exchange, route, answer.headers, parts);
+  const headers = createResponseHeaders(exchange, route, answer.headers, parts);
   try {
     res.writeHead(answer.statusCode as number, headers);
   } catch (cause) {

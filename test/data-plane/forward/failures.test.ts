@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { explainFailure, isUpstreamsFault } from "../../../src/data-plane/forward/explain-failure.ts";
+import { explainFailure, isUpstreamsFault } from "../../../src/data-plane/forward/failures.ts";
 
 const service = { key: "api", connectTimeoutMs: 5000 };
 const failure = (code: string, message = "at 10.0.0.1:443 with secret") => Object.assign(new Error(message), { code });

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createLinkRewriter } from "../../../src/data-plane/forward/rewrite-links.ts";
+import { createLinkRewriter, scopeCookie } from "../../../src/data-plane/forward/links.ts";
 import type { Base } from "../../../src/data-plane/prepared-service.ts";
 
 const base = (url: string, gatewayPrefix: string): Base => {
@@ -12,7 +12,7 @@ const rewriter = createLinkRewriter({
   bases: [base("https://api.test/api/v10/", "/proxy/api"), base("https://api.test/api/v9/", "/proxy/api/v9")],
   requestOrigin: "https://api.test",
   publicBase: "http://gw:3420",
-  secretParameter: "key",
+  secretParameters: ["key"],
 });
 
 describe("link", () => {
@@ -78,4 +78,19 @@ describe("link", () => {
       }),
     );
   });
+});
+
+const cookieBase = { origin: "https://a.test", path: "/api/", prefix: "/api", gatewayPrefix: "/proxy/a" };
+
+test.each([
+  ["id=1", "id=1; Path=/proxy/a/"],
+  ["id=1; Path=/; HttpOnly", "id=1; HttpOnly; Path=/proxy/a/"],
+  ["id=1; path=/api/users; Secure", "id=1; Secure; Path=/proxy/a/users"],
+  ["id=1; Path=/api", "id=1; Path=/proxy/a/"],
+  ["id=1; Path=/apix", "id=1; Path=/proxy/a/"],
+  ["id=1; Domain=a.test; Path=/api/x; Max-Age=5", "id=1; Max-Age=5; Path=/proxy/a/x"],
+  ["id=a=b==; DOMAIN=.test", "id=a=b==; Path=/proxy/a/"],
+  ["id=1; Path=relative", "id=1; Path=/proxy/a/"],
+])("The cookie %s is limited to the service: %s", (from, to) => {
+  expect(scopeCookie(from, cookieBase, "a")).toBe(to);
 });

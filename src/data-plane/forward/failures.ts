@@ -129,14 +129,14 @@ function connectTimeout(
 }
 
 /** No answer within `timeoutMs`. */
-export function answerTimeout({ key, timeoutMs }: Pick<Service, "key" | "timeoutMs">): GatewayError {
+export function responseTimeout({ key, timeoutMs }: Pick<Service, "key" | "timeoutMs">): GatewayError {
   return new GatewayError("UPSTREAM_TIMEOUT", {
     message: `${key} sent no answer within ${timeoutMs} ms (http); timeoutMs or NETWORK_TIMEOUT raises it.`,
   });
 }
 
 /** No answer to a look that has less time than a request. */
-export function lookTimeout(serviceKey: string, withinMs: number): GatewayError {
+export function probeTimeout(serviceKey: string, withinMs: number): GatewayError {
   return new GatewayError("UPSTREAM_TIMEOUT", {
     message: `${serviceKey} gave no answer within the ${withinMs} ms of this look (http).`,
   });

@@ -1,74 +1,33 @@
 /**
  * HTTP to one service's upstream, over undici: its connections, and the queue for them.
- * Invariant: connections, TLS settings and credentials of two services never mix; there are never more than `maxConnections`
- * of them; and whoever waits has the next one that is free, before anybody who comes anew.
+ * Invariant: connections, TLS settings and credentials of two services never mix; a service never has more than
+ * `maxConnections`; and a waiting request gets the next free connection before a request that has just come.
  */
-import type { Readable } from "node:stream";
 import { errors } from "undici";
-import type { Service } from "../../config/schema.ts";
-import type { Dial } from "./egress.ts";
-import { Connection, type ConnectionOwner } from "./transport/connection.ts";
-import { mendErrors } from "./transport/mend-errors.ts";
-import type { PoolState } from "./transport/pool-state.ts";
-import { Waiter } from "./transport/waiter.ts";
-
-/** What an attempt is told, in undici's own shape so that nothing is wrapped a second time on the hot path. */
-export interface AnswerListener {
-  /** It had to wait for a connection, which is over: it has one, or gave up. */
-  onWaited(waitedMs: number): void;
-  /** There is a connection for it now. @returns whether it is still to be sent: much may have become known while it waited. */
-  onTurn(): boolean;
-  onRequestStart(flow: Flow): void;
-  /** Also called for informational answers (1xx). Names are lower-case; a repeated header is an array. */
-  onResponseStart(flow: Flow, status: number, headers: AnswerHeaders, reason?: string): void;
-  onResponseData(flow: Flow, chunk: Buffer): void;
-  onResponseEnd(flow: Flow, trailers: AnswerHeaders): void;
-  onResponseError(flow: Flow | undefined, error: Error): void;
-}
-
-export interface Flow {
-  pause(): void;
-  resume(): void;
-  abort(reason: Error): void;
-}
-export type AnswerHeaders = Record<string, string | string[] | undefined>;
-
-export interface TransportRequest {
-  readonly origin: string;
-  readonly method: string;
-  readonly path: string;
-  readonly headers: string[];
-  readonly body: Buffer | Readable | null;
-}
-
-/**
- * Which connection a request may be put on. One that was kept may be closed by the upstream in the same moment: `any` for a
- * request that may then go again; `proven`, one that its upstream is known to keep, for one that may not; `new`, at the head
- * of the queue, for one whose connection was closed.
- */
-export type Choice = "any" | "proven" | "new";
-
-/** A request that was handed over. */
-export interface Dispatched {
-  /** For a connection. */
-  readonly isWaiting: boolean;
-  /** Whether it failed because the upstream had closed a connection that was kept for it: no byte of an answer came. */
-  isStale(error: Error): boolean;
-  /** To be told of a request that has not begun, when nobody wants it any more: what it held is free at once. */
-  abandon(): void;
-}
+import type { Service } from "../../../config/schema.ts";
+import type { Dial } from "../egress.ts";
+import {
+  Connection,
+  type ConnectionOwner,
+  type Dispatched,
+  type ResponseListener,
+  type TransportRequest,
+} from "./connection.ts";
+import { patchSocketErrors } from "./patch-socket-errors.ts";
+import type { PoolState } from "./pool-state.ts";
+import { type Choice, Waiter } from "./waiter.ts";
 
 export interface Transport {
   /** All connections are busy, and no more may wait for one. */
   readonly isFull: boolean;
-  /** The process ends: nobody waits any more. */
+  /** The gateway is ending: no request may wait any more. */
   readonly isDraining: boolean;
-  /** Sends one request as soon as there is a connection for it; every outcome, errors included, goes to the listener. */
-  dispatch(request: TransportRequest, listener: AnswerListener, on: Choice): Dispatched | undefined;
+  /** Sends one request as soon as there is a connection for it. The listener receives every outcome, errors included. */
+  dispatch(request: TransportRequest, listener: ResponseListener, on: Choice): Dispatched | undefined;
   connections(): PoolState;
-  /** From now on nobody waits; it is the turn of those who do, to be refused. */
+  /** From now on no request waits: those that wait now are called to be refused. */
   drain(): void;
-  /** Told once, when it drains. @returns what takes it back. */
+  /** Calls the listener once, when the transport drains. @returns a function that removes the listener. */
   onDrain(listener: () => void): () => void;
   close(): Promise<void>;
 }
@@ -77,9 +36,9 @@ export function createTransport(
   dial: Dial,
   { maxConnections, maxPending }: Pick<Service, "maxConnections" | "maxPending">,
 ): Transport {
-  const mendedDial = mendErrors(dial);
+  const patchedDial = patchSocketErrors(dial);
   const connections = new Set<Connection>();
-  /** By origin, the one that was used last at the end: the others are left to end by themselves. */
+  /** By origin, the last used one at the end: the others reach their idle timeout. */
   const idle = new Map<string, Connection[]>();
   const waiting: Waiter[] = [];
   const drainListeners = new Set<() => void>();
@@ -118,26 +77,26 @@ export function createTransport(
   }
 
   function connectionFor(origin: string, on: Choice): Connection {
-    const kept = on === "new" ? undefined : takeIdle(origin, on);
-    if (kept !== undefined) return kept;
-    // There is an idle one then: of another origin, or not to be trusted.
+    const reused = on === "new" ? undefined : takeIdle(origin, on);
+    if (reused !== undefined) return reused;
+    // Then there is an idle one: of another origin, or not proven.
     if (connections.size >= maxConnections) closeOldestIdle();
-    const made = new Connection(origin, mendedDial, owner);
+    const made = new Connection(origin, patchedDial, owner);
     connections.add(made);
     return made;
   }
 
   function takeIdle(origin: string, on: Choice): Connection | undefined {
-    const kept = idle.get(origin);
-    if (kept === undefined || kept.length === 0) return undefined;
-    let at = kept.length - 1;
-    // At the limit another one would be closed for a new one, which is no better.
+    const others = idle.get(origin);
+    if (others === undefined || others.length === 0) return undefined;
+    let at = others.length - 1;
+    // At the limit an idle one would be closed to make room for a new one, which is no better.
     if (on === "proven" && connections.size < maxConnections) {
-      while (at >= 0 && !kept[at]?.isProven) at--;
+      while (at >= 0 && !others[at]?.isProven) at--;
       if (at < 0) return undefined;
     }
     idleCount--;
-    return at === kept.length - 1 ? kept.pop() : kept.splice(at, 1)[0];
+    return at === others.length - 1 ? others.pop() : others.splice(at, 1)[0];
   }
 
   function closeOldestIdle(): void {
@@ -159,7 +118,7 @@ export function createTransport(
       return isDraining;
     },
     dispatch(request, listener, on) {
-      // A retry that comes too late must not open what was closed.
+      // A late retry must not open a connection after close().
       if (isClosed) {
         queueMicrotask(() => listener.onResponseError(undefined, new errors.ClientDestroyedError()));
         return undefined;

@@ -1,0 +1,165 @@
+/**
+ * The one walk through the steps that admit a request, shared by the pipeline and the dry run behind `/manage/explain`.
+ * Each step is a pure `decide` that gives a verdict, and where needed a commit: it takes a slot or spends a point.
+ * Invariant: a step sees only requests that the steps above it admitted, unless the walk is a dry run; a dry run commits nothing.
+ */
+import type { Caller, Callers } from "../callers/callers.ts";
+import type { KeyUsage } from "../callers/key-usage.ts";
+import { readPresentedKeys } from "../callers/presented-keys.ts";
+import type { Service } from "../config/schema.ts";
+import type { GatewayError } from "../errors.ts";
+import type { KeyLimits } from "../limits/limiters.ts";
+import type { Connections } from "../perimeter/connections.ts";
+import type { Cors } from "../perimeter/cors.ts";
+import { findMalformed } from "../perimeter/framing.ts";
+import type { Instance } from "../perimeter/instance.ts";
+import type { OpenPlaneGuard } from "../perimeter/open-plane.ts";
+import type { Slots } from "../pressure/slots.ts";
+import type { Registry } from "../services/registry.ts";
+import { decideAuthorization, decidePermission } from "./authorize.ts";
+import { decideCredential } from "./credential/credential-provider.ts";
+import type { Exchange } from "./exchange.ts";
+import { decideBreaker } from "./forward/breaker-gate.ts";
+import { decideRoute, type Identified, identify, type Route } from "./identify.ts";
+import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
+import type { PreparedService } from "./prepared-service.ts";
+import { decideKeyLimit, decideRateLimit } from "./rate-limit.ts";
+
+export interface AdmissionParts extends ShedParts {
+  /** Slots of all WebSockets: MAX_WEBSOCKETS. */
+  readonly webSockets: Slots;
+  readonly instance: Instance;
+  readonly callers: Callers;
+  readonly keyUsage: Pick<KeyUsage, "note">;
+  readonly keyLimits: KeyLimits;
+  readonly cors: Cors;
+  /** Asked only while the plane has no key. */
+  readonly guardOpenPlane: OpenPlaneGuard;
+  readonly registry: Registry;
+  readonly findPrepared: (key: string) => PreparedService | undefined;
+}
+
+/** What the walk needs to know about the request beside its exchange. */
+export interface Arrival {
+  /** Of the listener that accepted the request. */
+  readonly connections: Connections;
+  readonly isUpgrade: boolean;
+  /** Gives the caller instead of the request's keys; for a dry run. */
+  readonly assumeCaller?: ((access?: Service["access"]) => Caller | GatewayError) | undefined;
+}
+
+/**
+ * How a walk treats verdicts. @typeParam Refused what `admit` returns for a refusal: `never` where it throws, `undefined` where
+ * the walk continues.
+ */
+export interface Walk<Refused extends undefined> {
+  admit<T>(step: string, verdict: T | GatewayError): T | Refused;
+  /** Slots are taken, points are spent and guesses are counted. */
+  readonly commits: boolean;
+}
+
+export type Admission<Refused extends undefined> =
+  /** A CORS preflight, with the headers that respond to it. It needs no caller and counts against nothing. */
+  | { readonly kind: "preflight"; readonly identified: Identified; readonly headers: readonly string[] }
+  | {
+      readonly kind: "walked";
+      readonly identified: Identified;
+      readonly caller: Caller | Refused;
+      /** A refused route ends the walk: no further step can be decided without one. */
+      readonly route: Route | Refused;
+    };
+
+/**
+ * Every step that needs no store; `walkLimits` follows. Synchronous: node:http's parser may raise an error of its own as soon as its
+ * handler returns, and a refusal must be written before that. @throws GatewayError where `admit` throws.
+ */
+export function walkAdmission<Refused extends undefined>(
+  exchange: Exchange,
+  arrival: Arrival,
+  walk: Walk<Refused>,
+  parts: AdmissionParts,
+): Admission<Refused> {
+  const { instance, callers, cors } = parts;
+  const { req, clientAddress: address } = exchange;
+  const { connections, isUpgrade } = arrival;
+
+  // A client that sent one malformed message gets no second request on the same connection.
+  exchange.closesConnection = true;
+  walk.admit("framing", findMalformed(req));
+  exchange.closesConnection =
+    instance.isDraining || req.headers.upgrade !== undefined || connections.isSurplus(req.socket);
+  walk.admit("loop", instance.findLoop(req.headers));
+  if (walk.commits && req.headers.origin !== undefined && !isUpgrade) cors.remember(req.headers);
+  if (!callers.isProtected("proxy")) walk.admit("open plane", parts.guardOpenPlane(req.headers));
+
+  const identified = identify(req.url as string, parts.findPrepared);
+  const preflight = exchange.method === "OPTIONS" ? cors.decidePreflight(req, identified.prepared?.methods) : undefined;
+  const headers = preflight && walk.admit("preflight", preflight);
+  if (headers !== undefined) return { kind: "preflight", identified, headers };
+
+  walk.admit("shed", decideShed(exchange, parts, connections));
+  if (walk.commits) exchange.acquireGatewaySlot(parts.inFlight);
+
+  const presented = readPresentedKeys(req.rawHeaders, identified.query);
+  const presentation = { plane: "proxy", presented, address } as const;
+  const access = identified.prepared?.service.access;
+  const decideCaller = walk.commits ? callers.authenticate : callers.decide;
+  const caller = walk.admit("authenticate", arrival.assumeCaller?.(access) ?? decideCaller(presentation, access));
+  if (caller !== undefined) {
+    exchange.callerId = caller.id;
+    exchange.issued = caller.issued;
+  }
+
+  const route = walk.admit("route", decideRoute(identified, parts.registry));
+  if (route !== undefined) {
+    exchange.serviceKey = route.prepared.service.key;
+    if (caller !== undefined) walk.admit("permission", decidePermission(exchange, route, caller));
+    if (walk.commits && caller?.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
+    admitToService(exchange, route.prepared, isUpgrade, { walk, parts });
+  }
+  return { kind: "walked", identified, caller, route };
+}
+
+interface Walking {
+  readonly walk: Walk<undefined>;
+  readonly parts: AdmissionParts;
+}
+
+/** What the service accepts, and whether it has capacity. */
+function admitToService(
+  exchange: Exchange,
+  prepared: PreparedService,
+  isUpgrade: boolean,
+  { walk, parts: { webSockets, retryAfterS } }: Walking,
+): void {
+  const { key } = prepared.service;
+  walk.admit("authorize", decideAuthorization(exchange, prepared));
+  walk.admit("credential", decideCredential(prepared.credential, key));
+  walk.admit("service shed", decideServiceShed(prepared.slots, key, retryAfterS));
+  if (isUpgrade) walk.admit("WebSocket shed", decideWebSocketShed(webSockets, prepared, retryAfterS));
+  if (prepared.breaker !== undefined) walk.admit("breaker", decideBreaker(prepared));
+  if (!isUpgrade) walk.admit("connections", decideConnection(prepared, retryAfterS));
+  if (!walk.commits) return;
+  exchange.acquireServiceSlot(prepared.slots);
+  if (isUpgrade) exchange.acquireWebSocketSlots(webSockets, prepared.webSocketSlots);
+  exchange.times = prepared.times;
+  if (prepared.credential.sourceId !== undefined) exchange.credentialRefusals = prepared.credentialRefusals;
+}
+
+/** The gateway's own limits: of the caller's issued key, then of the service. @throws GatewayError where `admit` throws. */
+export async function walkLimits(
+  exchange: Exchange,
+  { service, limiter }: PreparedService,
+  walk: Walk<undefined>,
+  { keyLimits }: AdmissionParts,
+): Promise<void> {
+  const { callerId, clientAddress: address } = exchange;
+  const keyLimiter = keyLimits.of(exchange.issued);
+  if (keyLimiter !== undefined) {
+    const state = await keyLimiter[walk.commits ? "spend" : "peek"]({ callerId, address });
+    walk.admit("key's rate limit", decideKeyLimit(state, Date.now()));
+  }
+  if (limiter === undefined) return;
+  exchange.limit = await limiter[walk.commits ? "spend" : "peek"]({ callerId, address });
+  walk.admit("rate limit", decideRateLimit(exchange.limit, service.key, Date.now()));
+}

@@ -1,0 +1,63 @@
+/**
+ * The contract of every kind of credential: a provider says where the credential goes and, for each attempt, what to inject.
+ * Invariant: the credential is injected last, after the client's own headers were stripped, so no client can remove or precede it.
+ */
+import { GatewayError } from "../../errors.ts";
+
+/** What one attempt adds to its request, ready for the wire. */
+export interface Injection {
+  /** Flat list of names and values. */
+  readonly headers: readonly string[];
+  /** `name=value`, percent-encoded, several joined by `&`; empty for none. */
+  readonly query: string;
+}
+
+/** A place that belongs to the credential: what the client put there is stripped. */
+export interface CredentialPlace {
+  readonly kind: "header" | "query";
+  readonly name: string;
+}
+
+/** The parts of the refusal of a service without its secret. */
+export interface MissingCredential {
+  readonly isRequired: boolean;
+  /** Completes the sentence "github needs a credential, and …". */
+  readonly message: string;
+  readonly hint: string;
+}
+
+export interface CredentialProvider {
+  /** Empty where the service has no credential. */
+  readonly places: readonly CredentialPlace[];
+  /**
+   * Names the source of the credential without revealing it; requests with the same source id spend the same quota.
+   * A token that is renewed keeps its source id. Undefined where nothing is injected.
+   */
+  readonly sourceId: string | undefined;
+  /** Defined where the secret is missing. */
+  readonly missing: MissingCredential | undefined;
+  /** Called once for each attempt. */
+  get(): Injection | Promise<Injection>;
+}
+
+/** The refusal of a service whose required credential is missing; undefined when the request may go on. */
+export function decideCredential({ missing }: CredentialProvider, serviceKey: string): GatewayError | undefined {
+  if (missing === undefined || !missing.isRequired) return undefined;
+  return new GatewayError("UPSTREAM_CREDENTIAL_MISSING", {
+    message: `${serviceKey} needs a credential, and ${missing.message} Nothing was sent.`,
+    hint: `${missing.hint} Or set auth.required to false for ${serviceKey}.`,
+  });
+}
+
+/** The stripped request with the credential in it. The given request is not changed, so that a retry can inject again. */
+export function inject<T extends { readonly path: string; readonly headers: readonly string[] }>(
+  request: T,
+  { headers, query }: Injection,
+): T & { readonly headers: string[] } {
+  const separator = request.path.includes("?") ? "&" : "?";
+  return {
+    ...request,
+    path: query === "" ? request.path : `${request.path}${separator}${query}`,
+    headers: [...request.headers, ...headers],
+  };
+}

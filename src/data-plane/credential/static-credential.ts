@@ -1,0 +1,64 @@
+/** The kinds of credential that are one secret, injected as it is: bearer, bot, basic and api-key. */
+import type { AuthDefinition, CredentialSource, Service } from "../../config/schema.ts";
+import type { CredentialPlace, CredentialProvider, Injection, MissingCredential } from "./credential-provider.ts";
+
+const NOTHING: Injection = { headers: [], query: "" };
+
+/**
+ * @param nameSource turns a secret into a name that does not reveal it. Another secret is another source, because it may
+ * belong to another account of the upstream.
+ */
+export function createStaticCredential(
+  { auth, credential }: Pick<Service, "auth" | "credential">,
+  nameSource: (secret: string) => string,
+): CredentialProvider {
+  const secret = credential?.secret?.reveal();
+  if (auth === undefined || secret === undefined) {
+    const missing = auth && { isRequired: auth.required, ...describeMissing(credential) };
+    return { places: [], sourceId: undefined, missing, get: () => NOTHING };
+  }
+  const { place, injection } = placeSecret(secret, auth);
+  return { places: [place], sourceId: nameSource(secret), missing: undefined, get: () => injection };
+}
+
+function describeMissing(credential: CredentialSource | undefined): Pick<MissingCredential, "message" | "hint"> {
+  if (credential?.withheld !== undefined) return credential.withheld;
+  // The path of the file is for operators, who see it in /manage.
+  if (credential?.path !== undefined) {
+    return { message: "its token file holds none.", hint: "Put the secret into the file that `tokenFile` names." };
+  }
+  const source = credential?.source ?? "its secret";
+  return { message: `${source} holds none.`, hint: `Set ${source} and restart, or put it into .env and reload.` };
+}
+
+interface PlacedSecret {
+  readonly place: CredentialPlace;
+  readonly injection: Injection;
+}
+
+function placeSecret(secret: string, auth: AuthDefinition): PlacedSecret {
+  switch (auth.type) {
+    // RFC 6750 section 2.1.
+    case "bearer":
+      return inHeader("Authorization", `Bearer ${secret}`);
+    // Discord's form for bots.
+    case "bot":
+      return inHeader("Authorization", `Bot ${secret}`);
+    // RFC 7617 section 2; the secret is `user:password`.
+    case "basic":
+      return inHeader("Authorization", `Basic ${Buffer.from(secret, "utf8").toString("base64")}`);
+    case "api-key":
+      if (auth.headerName !== undefined) return inHeader(auth.headerName, secret);
+      // The schema demands exactly one of headerName and queryParam.
+      return inQuery(auth.queryParam as string, secret);
+  }
+}
+
+function inHeader(name: string, value: string): PlacedSecret {
+  return { place: { kind: "header", name }, injection: { headers: [name, value], query: "" } };
+}
+
+function inQuery(name: string, secret: string): PlacedSecret {
+  const query = `${name}=${encodeURIComponent(secret)}`;
+  return { place: { kind: "query", name }, injection: { headers: [], query } };
+}

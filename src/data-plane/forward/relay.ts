@@ -1,0 +1,163 @@
+/**
+ * Writes an upstream's response to the client.
+ * Invariant: a response that the upstream cut off is cut off for the client too and never ends cleanly; and the client sets the pace.
+ */
+import { STATUS_CODES } from "node:http";
+import { performance } from "node:perf_hooks";
+import { GatewayError } from "../../errors.ts";
+import { lingerBeforeClose } from "../../perimeter/linger.ts";
+import { cutAnswer } from "../client-connection.ts";
+import type { Exchange } from "../exchange.ts";
+import type { Route } from "../identify.ts";
+import { announcedTrailers, createResponseHeaders, type ResponseParts, trailersToRelay } from "./answer-headers.ts";
+import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
+import type { Flow, ResponseHeaders } from "./transport/connection.ts";
+
+export interface ResponseHead {
+  readonly status: number;
+  /** The reason phrase as received; empty where there was none. */
+  readonly reason: string;
+  readonly headers: ResponseHeaders;
+}
+
+/** Where an attempt sends the response that it receives: `start` once, `write` for each chunk, then `end` or `abort`. */
+export interface ResponseSink {
+  /** @param flow pauses, resumes and aborts what is received. @throws GatewayError for a head that cannot be sent. */
+  start(head: ResponseHead, flow: Flow): void;
+  write(chunk: Buffer): void;
+  end(trailers: ResponseHeaders): void;
+  /** Ends a response that cannot be completed; nothing happens where it is complete. */
+  abort(error: GatewayError): void;
+}
+
+interface RelayParts {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  readonly deadline: Deadline;
+  /** The client takes trailers. */
+  readonly wantsTrailers: boolean;
+  readonly parts: ResponseParts;
+}
+
+export class Relay implements ResponseSink {
+  /** Resolves when the client has all of the response, or has left. */
+  readonly closed: Promise<void>;
+  readonly #relayed: RelayParts;
+  #resolveClosed!: () => void;
+  #flow!: Flow;
+  #isOver = false;
+  #isFramed = true;
+  #hasWritten = false;
+
+  constructor(relayed: RelayParts) {
+    this.#relayed = relayed;
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+  }
+
+  start({ status, reason, headers: received }: ResponseHead, flow: Flow): void {
+    const { exchange, route, deadline, parts, wantsTrailers } = this.#relayed;
+    const { req, res } = exchange;
+    this.#flow = flow;
+    exchange.answeredAt = performance.now();
+    if (exchange.isUploading) {
+      exchange.closesConnection = true;
+      lingerBeforeClose(req);
+    }
+    const headers = createResponseHeaders(exchange, route, received, parts);
+    // Judged by the headers that are sent: an upstream may name its own Content-Length in `Connection`.
+    this.#isFramed = req.httpVersionMinor > 0 || headers.includes("content-length");
+    const isWhole = exchange.method === "HEAD" || status === 204 || status === 304;
+    // Trailers follow chunks, and node:http refuses to announce them for a body that has none.
+    if (wantsTrailers && received["content-length"] === undefined && !isWhole && req.httpVersionMinor > 0) {
+      const announced = announcedTrailers(received.trailer);
+      if (announced !== "") headers.push("Trailer", announced);
+    }
+    try {
+      if (isReasonToRelay(status, reason)) res.writeHead(status, reason, headers);
+      else res.writeHead(status, headers);
+    } catch (cause) {
+      throw new GatewayError("UPSTREAM_PROTOCOL_ERROR", { cause });
+    }
+    exchange.onClose = this.#onClientClose;
+    if (isWhole) {
+      // RFC 9112 section 6.3: no body follows. undici would wait for the body whose length a 304 may announce.
+      this.#hasWritten = true;
+      res.end();
+      return;
+    }
+    deadline.enterBody(exchange.answeredAt, idleLimit(route, received));
+    // Most bodies follow in the same tick and travel in the same packet; headers alone must not wait for one.
+    process.nextTick(Relay.#flushHeaders, this);
+  }
+
+  write(chunk: Buffer): void {
+    const { exchange, deadline } = this.#relayed;
+    const { res } = exchange;
+    if (this.#isOver || res.writableEnded) return;
+    this.#hasWritten = true;
+    exchange.bytesOut += chunk.length;
+    deadline.touch();
+    if (res.write(chunk)) return;
+    this.#flow.pause();
+    res.once("drain", () => {
+      deadline.touch();
+      this.#flow.resume();
+    });
+  }
+
+  end(trailers: ResponseHeaders): void {
+    const { res } = this.#relayed.exchange;
+    if (this.#isOver || res.writableEnded) return;
+    this.#hasWritten = true;
+    if (this.#relayed.wantsTrailers) res.addTrailers(trailersToRelay(trailers));
+    res.end();
+  }
+
+  abort(error: GatewayError): void {
+    if (this.#isOver || this.#relayed.exchange.res.writableEnded) return;
+    this.#cut(`failed:${error.code}`, error);
+  }
+
+  /** The client has not taken what was received for it. */
+  get isClientSlow(): boolean {
+    const { res } = this.#relayed.exchange;
+    return !this.#isOver && (res.writableNeedDrain || res.writableEnded);
+  }
+
+  /** Treats a client that stopped reading as one that left: its silence is no failure of the upstream. */
+  dropClient(): void {
+    this.#cut("client-left", new Error("the client stopped reading"));
+  }
+
+  #cut(outcome: string, error: Error): void {
+    const { exchange } = this.#relayed;
+    this.#isOver = true;
+    exchange.outcome = outcome;
+    this.#flow.abort(error);
+    cutAnswer(exchange.req, this.#isFramed);
+  }
+
+  static #flushHeaders(relay: Relay): void {
+    if (!relay.#hasWritten) relay.#relayed.exchange.res.flushHeaders();
+  }
+
+  readonly #onClientClose = (): void => {
+    // Before the abort, which reports an error to this sink.
+    this.#isOver = true;
+    if (this.#relayed.exchange.hasClientLeft) this.#flow.abort(new Error("the client left"));
+    this.#resolveClosed();
+  };
+}
+
+/** Silence is normal in an event stream, so only a configured limit applies to one. */
+function idleLimit({ prepared: { service } }: Route, headers: ResponseHeaders): number {
+  if (service.idleTimeoutMs !== undefined) return service.idleTimeoutMs;
+  return /^text\/event-stream\b/i.test(String(headers["content-type"] ?? "")) ? 0 : DEFAULT_IDLE_MS;
+}
+
+/** A reason phrase of the upstream's own, unless it holds characters that a status line must not (RFC 9112 section 4). */
+function isReasonToRelay(status: number, reason: string): boolean {
+  return reason !== STATUS_CODES[status] && /^[\t\x20-\x7e\x80-\xff]+$/.test(reason);
+}
