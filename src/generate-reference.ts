@@ -5,9 +5,8 @@
 import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { configurationPage, table } from "./config/configuration-page.ts";
-import { describeSettings } from "./config/describe-settings.ts";
-import { servicesFileEditorSchema } from "./config/editor-schema.ts";
+import { configurationPage, describeSettings, table } from "./config/configuration-page.ts";
+import { servicesFileEditorSchema } from "./config/json-schema.ts";
 import { PRESETS } from "./config/presets.ts";
 import { CHECKS, SERVICE_CHECKS } from "./diagnostics/diagnostics.ts";
 import { CATALOG } from "./errors.ts";

@@ -187,5 +187,5 @@ function allowsMethod(action: string, method: string): boolean {
 
 /** Long texts are not shown: somebody may have put a key there. */
 function shown(text: string): string {
-  return text.length > SHOWN_LIMIT ? `a text of ${text.length} characters` : JSON.stringify(text);
+  return text.length > SHOWN_LIMIT ? `a string of ${text.length} characters` : JSON.stringify(text);
 }

@@ -24,7 +24,7 @@ const FIELDS: Fields = {
   name: (value) =>
     typeof value === "string" && /^[^\p{C}]{1,100}$/u.test(value)
       ? []
-      : [`allowed: a text of 1 to ${NAME_LIMIT} characters`],
+      : [`allowed: a string of 1 to ${NAME_LIMIT} characters`],
   permissions: (value) =>
     listProblems(value, 1, (text) => {
       const parsed = parsePermission(text);

@@ -19,7 +19,7 @@ export function addInitCommand(program: Command): void {
 /** @throws CliFailure */
 async function init(folder: string, isJson: boolean): Promise<void> {
   // Loaded only here: zod takes longer than all the rest of `--help`.
-  const { servicesFileEditorSchema } = await import("../config/editor-schema.ts");
+  const { servicesFileEditorSchema } = await import("../config/json-schema.ts");
   const written: string[] = [];
   const kept: string[] = [];
   for (const { path, text, mode } of newFiles(servicesFileEditorSchema())) {

@@ -47,7 +47,7 @@ export function handleClosedPipes(): void {
   }
 }
 
-/** Called before the work whose result the file is for. @throws CliFailure */
+/** Called before the work, because its result could not be written afterwards. @throws CliFailure */
 export function refuseExisting(path: string): void {
   if (existsSync(path)) throw existsAlready(path);
 }

@@ -3,7 +3,7 @@
  * Invariant: what cannot be read or built leaves everything as it was; one change at a time; and what was replaced ends when
  * its last exchange has.
  */
-import { withFreshTokens } from "../config/fresh-tokens.ts";
+import { withFreshTokens } from "../config/credentials.ts";
 import { type Config, ConfigProblems, type LoadConfig, withServices } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/quota-state.ts";

@@ -1,12 +1,12 @@
 /**
- * docs/configuration.md: every variable and every key of the services file, as tables.
- * Invariant: names, defaults and meanings come from the schemas; only what joins them is written here.
+ * Generates docs/configuration.md: every variable and every key of the services file, in tables.
+ * Invariant: names, defaults and meanings come from the schemas; only the text around them is written here.
  */
-import { allowedValues, type JsonSchema, servicesFileJsonSchema, withMembers } from "./allowed-values.ts";
-import { describeSettings } from "./describe-settings.ts";
+import type { z } from "zod";
+import { allowedValues, type JsonSchema, servicesFileJsonSchema, withMembers } from "./json-schema.ts";
 import { PRESETS } from "./presets.ts";
 import { RESERVED_SERVICE_KEYS } from "./schema.ts";
-import { NOT_YET, SETTING_ALIASES, SETTINGS_WITH_FILE } from "./settings.ts";
+import { NOT_YET, SETTING_ALIASES, SETTINGS_WITH_FILE, settingsSchema } from "./settings.ts";
 
 export function configurationPage(): string {
   return `# Configuration
@@ -33,7 +33,7 @@ found and what is allowed. It never shows secrets. A problem in the services fil
 
 \`\`\`text
 PORT (.env.local): found "abc", allowed: an integer from 0 to 65535
-.env:7: found a line that is no assignment, allowed: NAME=value, # comment
+.env:7: found a line that is not an assignment, allowed: NAME=value, # comment
 config/services.json:5:13 services.github.timeoutMs: found "abc", allowed: an integer from 1 to 2147483647
 config/services.json:6:7 services.github.timoutMs: unknown key "timoutMs"; did you mean "timeoutMs"?
 \`\`\`
@@ -54,7 +54,7 @@ function variables(): string {
     setting.meaning,
   ]);
   const withFile = SETTINGS_WITH_FILE.map((name) => `\`${name}_FILE\``).join(" and ");
-  const aliases = SETTING_ALIASES.map(([alias, name]) => `\`${alias}\` is a second name of \`${name}\`.`).join(" ");
+  const aliases = SETTING_ALIASES.map(([alias, name]) => `\`${alias}\` is an alias of \`${name}\`.`).join(" ");
   return `## Variables
 
 ${table(["Variable", "Default", "Allowed", "Meaning"], rows)}
@@ -63,6 +63,39 @@ ${withFile} name a file that contains the key, for mounted secrets.
 Setting both forms of one key is a problem. The two keys must differ. ${aliases}
 
 If \`HOST\` is not loopback and a plane has no key, the gateway does not start unless \`ALLOW_UNAUTHENTICATED\` is \`true\`.`;
+}
+
+export interface DescribedSetting {
+  readonly name: string;
+  readonly defaultText: string;
+  /** False for a default that is a description, not a value that can be written. */
+  readonly isDefaultValue: boolean;
+  readonly allowed: string;
+  readonly meaning: string;
+}
+
+/** The variables with their descriptions, from the schema of the settings. */
+export function describeSettings(): DescribedSetting[] {
+  return Object.entries(settingsSchema.shape).map(([name, schema]) => {
+    const value: unknown = schema.parse(undefined);
+    const isDefaultValue = value !== undefined && !(Array.isArray(value) && value.length === 0);
+    const described = schema.meta()?.default;
+    return {
+      name,
+      isDefaultValue,
+      defaultText: isDefaultValue ? String(value) : typeof described === "string" ? described : "empty",
+      allowed: allowedOf(schema),
+      meaning: schema.description ?? "",
+    };
+  });
+}
+
+/** `allowed` is on the innermost schema, inside `.optional()` and `.default()`. */
+function allowedOf(schema: z.core.$ZodType): string {
+  const allowed = (schema as z.ZodType).meta()?.allowed;
+  if (typeof allowed === "string") return allowed;
+  const def = schema._zod.def as { readonly innerType?: z.core.$ZodType };
+  return def.innerType === undefined ? "a string" : allowedOf(def.innerType);
 }
 
 function laterVariables(): string {
@@ -157,7 +190,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return [line(head), `|${"---|".repeat(head.length)}`, ...rows.map(line)].join("\n");
 }
 
-/** Outside of code, Markdown takes `<service>` for a tag and shows nothing. */
+/** Outside of code, Markdown reads `<service>` as a tag and shows nothing. */
 function tableCell(text: string): string {
   const escapeTags = (part: string, index: number) => (index % 2 === 0 ? part.replaceAll("<", "&lt;") : part);
   return text.replaceAll("|", "\\|").split("`").map(escapeTags).join("`");

@@ -1,8 +1,8 @@
-/** Headers as configuration may name and fill them, checked by the rules that they are sent by. */
+/** The header names and values that a configuration may contain, checked as Node checks them when it sends them. */
 import { validateHeaderName, validateHeaderValue } from "node:http";
 import { z } from "zod";
 
-/** Headers that the gateway alone writes: framing, routing and provenance are not for configuration. */
+/** Headers that only the gateway writes: framing, routing and provenance cannot be configured. */
 const RESERVED_HEADERS = new Set([
   "host",
   "connection",
@@ -26,7 +26,7 @@ function isHeaderName(name: string): boolean {
   }
 }
 
-/** True for text that can stand in a header as it is: no CR, LF, NUL or other control character (RFC 9110 section 5.5). */
+/** No CR, LF, NUL or other control character (RFC 9110 section 5.5). */
 function isHeaderValue(value: string): boolean {
   try {
     validateHeaderValue("x-value", value);

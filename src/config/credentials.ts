@@ -1,23 +1,25 @@
 /**
- * The credentials of services: found, read and checked once, at start.
- * Invariant: problems and warnings name the variable or the file, never a part of the secret; and none of the
- * gateway's own keys can become the credential of a service.
+ * Reads and checks the credentials of services, at start and when a token file changes.
+ * Invariant: problems and warnings name the variable or the file, never a part of the secret. A key of the gateway cannot become
+ * the credential of a service.
  */
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Variable } from "./env.ts";
+import type { PlaneConfig } from "./planes.ts";
+import { ConfigProblems } from "./problems.ts";
 import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
-import type { AuthDefinition, CredentialSource } from "./schema.ts";
+import type { AuthDefinition, CredentialSource, Service } from "./schema.ts";
 import { Secret } from "./secret.ts";
 import type { DefinedService } from "./services-file.ts";
 import { OWN_SECRETS, SETTINGS_WITH_FILE } from "./settings.ts";
 import type { Findings, FoundProblem } from "./translate-issue.ts";
 
-/** What a credential is found with. */
+/** What is needed to read a credential. */
 export interface CredentialContext {
   readonly variables: ReadonlyMap<string, Variable>;
   readonly directory: string;
-  /** The gateway's own keys, to tell them apart. */
+  /** The gateway's own keys, which no service may use. */
   readonly ownKeys: readonly Secret[];
 }
 
@@ -48,7 +50,7 @@ export function readCredential(
 
 interface FoundSecret {
   readonly source: string;
-  /** What a problem points at. */
+  /** The place that a problem names. */
   readonly place: Omit<FoundProblem, "text">;
   readonly text: string | undefined;
 }
@@ -61,7 +63,7 @@ function fromVariable(
 ): FoundSecret {
   const place = { path: ["services", service.key, "auth", "tokenEnvVar"], at: "value" } as const;
   if (OWN_SECRETS.has(name)) {
-    problems.push({ ...place, text: `found the gateway's own ${name}, allowed: a variable of its own` });
+    problems.push({ ...place, text: `found the gateway's own ${name}, allowed: another variable` });
     return { source: name, place, text: undefined };
   }
   const variable = variables.get(name);
@@ -79,7 +81,7 @@ function fromFile(
   const source = `file:${tokenFile}`;
   const path = resolve(context.directory, tokenFile);
   if (ownKeyFiles(context).has(realPath(path))) {
-    problems.push({ ...place, text: "found the file of a key of the gateway's own, allowed: a file of its own" });
+    problems.push({ ...place, text: "found the file of one of the gateway's own keys, allowed: another file" });
     return { source, place, text: undefined };
   }
   const reading = readTextFile(path);
@@ -100,18 +102,46 @@ function ownKeyFiles({ variables, directory }: CredentialContext): ReadonlySet<s
   return new Set(paths.flatMap((path) => (path === undefined ? [] : [realPath(resolve(directory, path))])));
 }
 
-/** What would have to be different for this text to be put on a request; undefined when it is fine. */
+/** What the secret would have to be, if it cannot be sent in a request; undefined if it can. */
 export function unusableSecret(text: string, auth: AuthDefinition, ownKeys: readonly Secret[]): string | undefined {
   if (/[\x00-\x1f\x7f]/.test(text)) return "one line without control characters";
   if (/[^\x00-\xff]/.test(text)) return "characters that a header can carry (Latin-1)";
   if (auth.type === "basic" && !text.includes(":")) return "user:password";
-  if (ownKeys.some((key) => key.reveal() === text)) return "another secret than the gateway's own keys";
+  if (ownKeys.some((key) => key.reveal() === text)) return "a secret that is not one of the gateway's own keys";
   return undefined;
+}
+
+/**
+ * The services whose token file now holds another secret, with that secret. Nothing else is read again: a rotated token is not a
+ * new configuration.
+ * @throws ConfigProblems for a file without a usable secret.
+ */
+export function withFreshTokens(
+  services: Iterable<Service>,
+  { proxyPlane, managementPlane }: { readonly proxyPlane: PlaneConfig; readonly managementPlane: PlaneConfig },
+): Service[] {
+  const problems: string[] = [];
+  const ownKeys = [proxyPlane.key, managementPlane.key].filter((key) => key !== undefined);
+  const changed: Service[] = [];
+  for (const service of services) {
+    const { auth, credential, key } = service;
+    if (auth === undefined || credential?.path === undefined) continue;
+    const reading = readTextFile(credential.path);
+    const text = reading.state === "read" ? withoutTrailingNewlines(reading.text) : "";
+    const allowed = text.trim() === "" ? "a file that holds a secret" : unusableSecret(text, auth, ownKeys);
+    if (allowed !== undefined) {
+      problems.push(`${credential.source}: found no usable secret for ${key}, allowed: ${allowed}`);
+    } else if (credential.secret?.reveal() !== text) {
+      changed.push({ ...service, credential: { ...credential, secret: new Secret(text) } });
+    }
+  }
+  if (problems.length > 0) throw new ConfigProblems(problems);
+  return changed;
 }
 
 const nonEmpty = (text: string | undefined) => (text === undefined || text.trim() === "" ? undefined : text);
 
-/** The path that it leads to through links; itself where there is nothing. */
+/** The path with symbolic links resolved; unchanged if nothing exists there. */
 export function realPath(path: string): string {
   try {
     return realpathSync(path);

@@ -1,6 +1,6 @@
 /**
- * A JSON or YAML file as data, with the line and column of every value and name in it.
- * Invariant: never throws and never quotes the text, which may hold secrets.
+ * Reads a JSON or YAML text as data, with the line and column of every value and name.
+ * Invariant: never throws, and never quotes the text, which may contain secrets.
  */
 import {
   type Document,
@@ -25,22 +25,22 @@ export interface ParsedDocument {
   readonly data: unknown;
   /** `line:column: what is wrong`. */
   readonly problems: readonly string[];
-  /** `line:column` of the value at this path or of its name; of what encloses it, where it is not in the text. */
+  /** `line:column` of the value at this path or of its name; of the enclosing value if the path is not in the text. */
   position(path: readonly PropertyKey[], at: "value" | "name"): string;
 }
 
-/** yaml's messages for these hold text of the file; the others are fixed sentences about syntax. */
+/** The library's messages for these errors quote the file. Its other messages are fixed sentences about syntax. */
 const OWN_WORDS: Readonly<Record<string, string>> = {
   BAD_ALIAS: "an alias without its anchor",
   BAD_COLLECTION_TYPE: "a tag that does not fit its value",
-  BAD_DIRECTIVE: "a directive that is not understood",
+  BAD_DIRECTIVE: "an unknown directive",
   BAD_DQ_ESCAPE: "an escape sequence that does not exist",
   BAD_PROP_ORDER: "an anchor or tag in the wrong place",
   DUPLICATE_KEY: "the same key twice",
   NON_STRING_KEY: "a list or an object as a key",
-  RESOURCE_EXHAUSTION: "nested too deep",
-  TAG_RESOLVE_FAILED: "a tag that is not known, or a value that does not fit it",
-  UNEXPECTED_TOKEN: "something that does not belong here",
+  RESOURCE_EXHAUSTION: "text that is nested too deeply",
+  TAG_RESOLVE_FAILED: "an unknown tag, or a value that does not fit it",
+  UNEXPECTED_TOKEN: "an unexpected token",
 };
 
 export function parseText(text: string): ParsedDocument {
@@ -75,13 +75,13 @@ function parseYaml(text: string): ParsedDocument {
       version: "1.2",
       schema: "core",
       merge: false,
-      // A list or object as a key would be printed, with all that is in it, as a process warning.
+      // Otherwise a list or object as a key would be printed, with its contents, as a process warning.
       stringKeys: true,
       logLevel: "error",
     });
     const errors = [...document.errors, ...document.warnings];
     if (errors.length > 0) {
-      // Of several at one place the last is the plainest.
+      // Of several errors at one position, the last is the clearest.
       const byPlace = new Map(errors.map((error) => [place(error.pos[0]), syntaxProblem(error)]));
       return failed([...byPlace].map(([position, problem]) => `${position}: ${problem}`));
     }
@@ -91,21 +91,21 @@ function parseYaml(text: string): ParsedDocument {
     const pairs: Pairs = new WeakMap();
     return { data, problems: [], position: (path, at) => place(offsetOf(document, pairs, path, at)) };
   } catch {
-    // The library throws for circles and floods of aliases.
+    // The library throws for circular aliases, and for too many of them.
     return failed([TOO_DEEP]);
   }
 }
 
-/** No services file is nested as deep as this. */
+/** More than any services file needs. */
 const MAX_DEPTH = 100;
-const TOO_DEEP = "1:1: found text that is nested too deep or refers to itself, allowed: JSON or YAML";
+const TOO_DEEP = "1:1: found text that is nested too deeply or refers to itself, allowed: JSON or YAML";
 
-/** Asked first, because the library recurses, and V8 ends the process where a RegExp is compiled on a full stack. */
+/** Checked first: the library recurses, and V8 ends the process when it compiles a RegExp on a full stack. */
 function isTooDeep(text: string): boolean {
   const parser = new Parser();
   for (const lexeme of new Lexer().lex(text)) {
     for (const _token of parser.next(lexeme)) {
-      // Only what is open at the same time counts.
+      // Only the depth of the parser's stack matters.
     }
     if (parser.stack.length > MAX_DEPTH) return true;
   }
@@ -116,7 +116,7 @@ function syntaxProblem(error: YAMLError): string {
   return `found ${OWN_WORDS[error.code] ?? `a syntax error (${error.message})`}, allowed: JSON or YAML`;
 }
 
-/** zod leaves this name out without a word, and what is left out without a word is what nobody finds. */
+/** zod silently drops this name, and the operator would not see that it has no effect. */
 function prototypeNames(document: Document): number[] {
   const offsets: number[] = [];
   visit(document, {
@@ -129,7 +129,7 @@ function prototypeNames(document: Document): number[] {
 
 type Pairs = WeakMap<YAMLMap, ReadonlyMap<string, Pair>>;
 
-/** The pairs of a map by name, the first of each: there may be a warning, with its position, for each of 1,000 services. */
+/** The first pair of each name in a map. Cached: there may be a warning, with its position, for each of 1,000 services. */
 function pairsOf(map: YAMLMap, known: Pairs): ReadonlyMap<string, Pair> {
   let pairs = known.get(map);
   if (pairs === undefined) {

@@ -1,12 +1,12 @@
 /**
- * The environment: `.env`, `.env.local` and the process, merged, each variable with its origin.
- * Invariant: the only reader of process.env and of dotenv, and it writes to neither nor prints.
+ * The environment: `.env`, `.env.local` and the process environment, merged, each variable with its origin.
+ * Invariant: only this file reads process.env and uses dotenv. It does not change process.env, and prints nothing.
  */
 import { join } from "node:path";
 import { parse } from "dotenv";
 import { readTextFile } from "./read-file.ts";
 
-/** Where a variable's value came from; later ones win. */
+/** Where the value of a variable came from. Later origins take precedence. */
 export const VARIABLE_ORIGINS = [".env", ".env.local", "environment", "command line"] as const;
 export type VariableOrigin = (typeof VARIABLE_ORIGINS)[number];
 
@@ -21,7 +21,7 @@ export interface EnvFileReading {
 }
 
 export interface Environment {
-  /** Every variable that is set; one with an empty value is not. */
+  /** A variable with an empty value counts as unset. */
   readonly variables: ReadonlyMap<string, Variable>;
   readonly files: readonly EnvFileReading[];
   readonly problems: readonly string[];
@@ -30,7 +30,7 @@ export interface Environment {
 
 export interface EnvironmentOptions {
   readonly processEnv?: Readonly<Record<string, string | undefined>> | undefined;
-  /** Variables that the command line sets: they win over all others. */
+  /** Variables that the command line sets. They take precedence over all others. */
   readonly commandLine?: Readonly<Record<string, string>> | undefined;
   /** Folder of the env files; the working directory when left out. */
   readonly directory?: string | undefined;
@@ -69,8 +69,8 @@ export function readEnvironment({
 }
 
 /**
- * Finds the lines that dotenv passes over without a word. dotenv itself says which lines belong to a
- * quoted value of several lines: a marker before each line survives only outside of one.
+ * Finds the lines that dotenv silently ignores. To find out which lines belong to a quoted value of several lines, a marker is
+ * put before each line: dotenv reads the marker only outside of such a value.
  */
 function reviewLines(name: string, text: string, problems: string[], warnings: string[]): void {
   const lines = text.split("\n");
@@ -82,7 +82,7 @@ function reviewLines(name: string, text: string, problems: string[], warnings: s
     const [key, value = ""] = Object.entries(parse(line))[0] ?? [];
     const place = `${name}:${index + 1}`;
     if (key === undefined) {
-      problems.push(`${place}: found a line that is no assignment, allowed: NAME=value, # comment`);
+      problems.push(`${place}: found a line that is not an assignment, allowed: NAME=value, # comment`);
     } else if (isUnclosed(line, value) && values[key] === value) {
       problems.push(`${place}: found a quote that is never closed, allowed: NAME="value"`);
     } else if (/^[^"'`#]*[^\s"'`#]#/.test(line)) {
@@ -93,7 +93,7 @@ function reviewLines(name: string, text: string, problems: string[], warnings: s
 
 const marker = (index: number) => `BYTEPROXY_LINE_${index}`;
 
-/** dotenv takes the quotes of a value away, so one that is still there had no partner. */
+/** dotenv removes the quotes around a value, so a quote that is still there was never closed. */
 function isUnclosed(line: string, value: string): boolean {
   const quote = /[=:]\s*(["'`])/.exec(line)?.[1];
   return quote !== undefined && value.startsWith(quote) && value.indexOf(quote, 1) === -1;

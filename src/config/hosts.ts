@@ -1,6 +1,6 @@
 /**
- * What a host name or address written in the configuration says of itself, without asking DNS.
- * Invariant: only for refusals and warnings at start; whether an upstream may be dialled is decided when it is dialled.
+ * Classifies host names and addresses by their text, without DNS.
+ * Invariant: only for refusals and warnings at start. Whether an upstream may be dialled is decided when it is dialled.
  */
 import { BlockList, isIP } from "node:net";
 
@@ -34,7 +34,7 @@ export function isLoopbackHost(host: string): boolean {
   return isIn(loopback, name) || name === "localhost" || name.endsWith(".localhost");
 }
 
-/** Loopback, a private address, or a name that only a private network resolves: one label, .local, .internal and such. */
+/** Loopback, a private address, or a name for private networks: a single label, .local, .internal and similar. */
 export function isPrivateHost(host: string): boolean {
   const name = withoutBrackets(host);
   if (isIP(name) !== 0) return isIn(loopback, name) || isIn(inside, name);

@@ -1,15 +1,26 @@
-/** Which variables count here and where each came from: for whoever wonders why one has no effect. Never a value. */
+/**
+ * Which variables the gateway uses, where each came from, and the values of those that cannot hold a secret: for an operator who
+ * asks why a variable has no effect. Invariant: no secret is shown, and of a URL only its origin.
+ */
 import { distance } from "fastest-levenshtein";
 import type { Environment, VariableOrigin } from "./env.ts";
+import { isSecretSetting } from "./read-settings.ts";
 import type { Service } from "./schema.ts";
-import { NOT_YET, SETTING_ALIASES, SETTINGS_WITH_FILE, type Settings, settingsSchema } from "./settings.ts";
+import {
+  NOT_YET,
+  SETTING_ALIASES,
+  SETTINGS_WITH_FILE,
+  type SettingName,
+  type Settings,
+  settingsSchema,
+} from "./settings.ts";
 
 export interface KnownVariable {
   readonly name: string;
   readonly origin: VariableOrigin;
 }
 
-/** In an env file, without effect, and nearly the name of one that counts. */
+/** A variable of an env file that has no effect, but whose name is close to one that the gateway uses. */
 export interface MisspeltVariable extends KnownVariable {
   readonly meant: string;
 }
@@ -34,7 +45,7 @@ export function reviewVariables(
   const misspelt: MisspeltVariable[] = [];
   for (const [name, { origin }] of variables) {
     if (names.has(name)) known.push({ name, origin });
-    // The process has many variables that are none of ours.
+    // The process environment has many variables that do not concern the gateway.
     else if (origin.startsWith(".env")) {
       const meant = meantBy(name);
       if (meant !== undefined) misspelt.push({ name, origin, meant });
@@ -43,7 +54,10 @@ export function reviewVariables(
   return { known, misspelt };
 }
 
-/** `PROXY_APIKEY`, `MANAGMENT_API_KEY`; but `GITLAB_TOKEN` is not `GITHUB_TOKEN`. Of thousands of names few are compared letter by letter. */
+/**
+ * Finds the intended name for `PROXY_APIKEY` or `MANAGMENT_API_KEY`, but not `GITHUB_TOKEN` for `GITLAB_TOKEN`. Only names of
+ * similar length are compared: there may be thousands.
+ */
 function createGuess(names: Iterable<string>): (name: string) => string | undefined {
   const byLetters = new Map<string, string>();
   const byLength = new Map<number, string[]>();
@@ -63,3 +77,44 @@ function createGuess(names: Iterable<string>): (name: string) => string | undefi
 }
 
 const lettersOf = (text: string) => text.toLowerCase().replaceAll(/[_-]/g, "");
+
+interface SettingSources {
+  readonly settings: Readonly<Settings>;
+  readonly variables: { readonly known: readonly KnownVariable[] };
+}
+
+export interface ShownSetting {
+  readonly name: string;
+  readonly origin: VariableOrigin | "default";
+  /** Null for a setting that is not set, or that may hold a secret. */
+  readonly value: string | number | boolean | readonly string[] | null;
+}
+
+export function showSettings({ settings, variables }: SettingSources): ShownSetting[] {
+  const origins = new Map(variables.known.map(({ name, origin }) => [name, origin]));
+  return (Object.keys(settings) as SettingName[]).sort().map((name) => {
+    const origin = namesOf(name).flatMap((each) => origins.get(each) ?? [])[0];
+    return { name, origin: origin ?? "default", value: isSecretSetting(name) ? null : shown(settings[name]) };
+  });
+}
+
+/** The variables that can set it. */
+function namesOf(name: SettingName): string[] {
+  const aliases = SETTING_ALIASES.filter(([, main]) => main === name).map(([alias]) => alias);
+  const files = SETTINGS_WITH_FILE.filter((each) => each === name).map((each) => `${each}_FILE`);
+  return [name, ...aliases, ...files];
+}
+
+function shown(value: unknown): ShownSetting["value"] {
+  if (typeof value === "string") return shownText(value);
+  if (typeof value === "number" || typeof value === "boolean") return value;
+  return Array.isArray(value) ? value.map((each) => shownText(String(each))) : null;
+}
+
+/** Only the origin of a URL: the URLs of webhooks and feeds have tokens in their path. */
+function shownText(text: string): string {
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text) || !URL.canParse(text)) return text;
+  const { origin, pathname, search, hash } = new URL(text);
+  if (origin === "null") return text.includes("?") ? "***" : text;
+  return pathname.length <= 1 && search === "" && hash === "" ? text : `${origin}/***`;
+}

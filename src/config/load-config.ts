@@ -1,6 +1,6 @@
 /**
- * Puts the configuration together: variables, keys, services, from every source there is.
- * Invariant: either one deeply frozen Config, or a ConfigProblems with every problem at once.
+ * Loads the configuration: variables, keys and services from all sources.
+ * Invariant: the result is one deeply frozen Config, or a ConfigProblems with all problems at once.
  */
 import { relative } from "node:path";
 import { Yielder } from "../yielder.ts";
@@ -24,7 +24,7 @@ export interface EnvFile {
 }
 
 export interface Config {
-  /** When its files began to be read, ms since the epoch. */
+  /** When the reading of its files began, ms since the epoch. */
   readonly readAt: number;
   /** DATA_DIR and CONFIG_FILE as absolute paths. */
   readonly settings: Readonly<Settings>;
@@ -32,15 +32,15 @@ export interface Config {
   readonly managementPlane: PlaneConfig;
   /** HOST is a loopback address or name. */
   readonly isLoopback: boolean;
-  /** Undefined while one listener serves all. */
+  /** The second listener; undefined if one listener serves all routes. */
   readonly managementListener:
     | { readonly host: string; readonly port: number; readonly isLoopback: boolean }
     | undefined;
-  /** Presets and the services of the file, by key. */
+  /** Presets and the services of the services file, by key. */
   readonly services: ReadonlyMap<string, Service>;
-  /** The same as they are written. */
+  /** The definitions of the same services. */
   readonly definitions: ReadonlyMap<string, DefinedService>;
-  /** Makes a service of what came over REST, with these settings, variables and locks. */
+  /** Makes a service from the input of a REST request, with these settings, variables and secret locks. */
   readonly readRuntimeService: RuntimeServiceReader;
   readonly configFile: { readonly path: string; readonly state: "read" | "absent" | "empty" };
   readonly envFiles: readonly EnvFile[];
@@ -49,28 +49,28 @@ export interface Config {
 }
 
 export interface ConfigOptions extends EnvironmentOptions {
-  /** Whether a key for callers was issued in this DATA_DIR; asked only where nothing else protects the plane. */
+  /** Whether DATA_DIR has a key that was issued for callers. Called only if nothing else protects the plane. */
   readonly hasIssuedKey?: (dataDir: string) => boolean;
 }
 
-/** Reads everything; relative paths are taken from `directory`. @throws ConfigProblems, and what `hasIssuedKey` throws. */
+/** Relative paths are resolved from `directory`. @throws ConfigProblems, and what `hasIssuedKey` throws. */
 export async function loadConfig(options: ConfigOptions = {}): Promise<Config> {
   const { config, problems } = await readConfig(options);
   if (problems.length > 0) throw new ConfigProblems(problems);
   return config;
 }
 
-/** Reads the configuration as it is now. @throws ConfigProblems */
+/** Reads the current configuration. @throws ConfigProblems */
 export type LoadConfig = () => Promise<Config>;
 
 export interface ConfigReading {
-  /** With defaults in the place of what was refused, and without the services that were: nobody may be served by it. */
+  /** Refused values are replaced by defaults, and refused services are left out: a gateway must not serve it. */
   readonly config: Config;
-  /** None, where it is sound. */
+  /** Empty for a valid configuration. */
   readonly problems: readonly string[];
 }
 
-/** For the checks that report what keeps a gateway from starting. @throws what `hasIssuedKey` throws. */
+/** For the checks that report what prevents a start. @throws what `hasIssuedKey` throws. */
 export async function readConfig({
   directory = process.cwd(),
   hasIssuedKey = () => false,
@@ -83,7 +83,11 @@ export async function readConfig({
 
   const { settings, refused } = readSettings(environment.variables, directory, problems);
   const planes = protectPlanes({
-    ...{ settings, refused, variables: environment.variables, problems, warnings },
+    settings,
+    refused,
+    variables: environment.variables,
+    problems,
+    warnings,
     hasIssuedKey: () => hasIssuedKey(settings.DATA_DIR),
   });
   const managementListener = readManagementListener(settings, environment, problems);
@@ -151,7 +155,7 @@ function readManagementListener(
   return { host, port: MANAGEMENT_PORT, isLoopback: isLoopbackHost(host) };
 }
 
-/** The Fetch standard knows no `*` beside credentials: such an answer would be refused by every browser. */
+/** The Fetch standard forbids `*` with credentials: every browser would reject such a response. */
 function reviewCors(
   { CORS_CREDENTIALS, CORS_ORIGINS }: Settings,
   { variables }: Environment,
@@ -160,22 +164,23 @@ function reviewCors(
   if (!CORS_CREDENTIALS || !CORS_ORIGINS.includes("*")) return;
   const variable = variables.get("CORS_CREDENTIALS");
   const place = variable === undefined ? "CORS_CREDENTIALS" : variablePlace("CORS_CREDENTIALS", variable);
-  problems.push(`${place}: found "true" beside * in CORS_ORIGINS, allowed: true with every origin by its name`);
+  problems.push(
+    `${place}: found "true" together with * in CORS_ORIGINS, allowed: true with each origin listed by name`,
+  );
 }
 
-/** The same configuration with these in the place of the services of their keys. */
+/** The same configuration with some services replaced. */
 export function withServices(config: Config, changed: Iterable<Service>): Config {
   const services = new Map(config.services);
   for (const service of changed) services.set(service.key, service);
   return freezeConfig({ ...config, services });
 }
 
-/** Deeply, the services and their map included. */
 function freezeConfig(config: Config): Config {
   return deepFreeze<Config>({ ...config, services: frozenMap(new Map(config.services)) });
 }
 
-/** As the operator would write it: from the working folder where it lies in there. */
+/** Relative to the working directory, if the file is in it. */
 function shownPath(directory: string, path: string): string {
   const fromHere = relative(directory, path);
   return fromHere === "" || fromHere.startsWith("..") ? path : fromHere;
@@ -189,7 +194,7 @@ function deepFreeze<T>(value: T): T {
   return value;
 }
 
-/** Object.freeze leaves the entries of a Map open. */
+/** Object.freeze does not protect the entries of a Map. */
 function frozenMap<K, V>(map: Map<K, V>): ReadonlyMap<K, V> {
   const refuse = () => {
     throw new TypeError("The configuration is frozen.");

@@ -1,6 +1,6 @@
 /**
- * The protection of the two planes: which key opens each, and whether one is demanded at all.
- * Invariant: on an address that others reach, a plane is open only where ALLOW_UNAUTHENTICATED says so.
+ * The protection of the two planes: their keys, and whether a key is required.
+ * Invariant: on an address that other machines can reach, a plane is open only with ALLOW_UNAUTHENTICATED.
  */
 import type { Variable } from "./env.ts";
 import { isLoopbackHost } from "./hosts.ts";
@@ -11,25 +11,25 @@ import type { Settings } from "./settings.ts";
 
 export interface PlaneConfig {
   readonly key: Secret | undefined;
-  /** A key is demanded. */
+  /** A key is required. */
   readonly isProtected: boolean;
-  /** No key is demanded, whatever keys there are: REQUIRE_AUTH_FOR_… is `false`. */
+  /** No key is required, even if there are keys: REQUIRE_AUTH_FOR_… is `false`. */
   readonly isOpen: boolean;
 }
 
 export interface PlaneSources {
   readonly settings: Settings;
-  /** Settings whose value was refused: they are complained of already. */
+  /** Settings with a refused value. Their problems are reported already. */
   readonly refused: ReadonlySet<string>;
   readonly variables: ReadonlyMap<string, Variable>;
   readonly problems: string[];
   readonly warnings: string[];
-  /** Whether a key for callers was issued. */
+  /** Whether there is a key that was issued for callers. */
   readonly hasIssuedKey: () => boolean;
 }
 
 const PLANES = [
-  { routes: "/proxy/*", key: "PROXY_API_KEY", required: "REQUIRE_AUTH_FOR_PROXY", or: " (or a key issued)" },
+  { routes: "/proxy/*", key: "PROXY_API_KEY", required: "REQUIRE_AUTH_FOR_PROXY", or: " (or an issued key)" },
   { routes: "/manage/*", key: "MANAGEMENT_API_KEY", required: "REQUIRE_AUTH_FOR_MANAGEMENT", or: "" },
 ] as const;
 
@@ -41,11 +41,11 @@ export function protectPlanes(sources: PlaneSources): { proxyPlane: PlaneConfig;
   const managementPlane = protectPlane(management, sources);
   if (proxyPlane.key !== undefined && proxyPlane.key.reveal() === managementPlane.key?.reveal()) {
     sources.problems.push(
-      `${placeOf(management.key, sources)}: found the same key as ${proxy.key}, allowed: a key of its own for each plane`,
+      `${placeOf(management.key, sources)}: found the same key as ${proxy.key}, allowed: a different key for each plane`,
     );
   }
   const open = [...(proxyPlane.isProtected ? [] : [proxy]), ...(managementPlane.isProtected ? [] : [management])];
-  // By the listener that serves them: the second one may be on another address.
+  // For each listener: the second one may be on another address.
   for (const host of hostsOf(sources.settings)) {
     if (!isLoopbackHost(host.value))
       reviewExposure(
@@ -58,7 +58,7 @@ export function protectPlanes(sources: PlaneSources): { proxyPlane: PlaneConfig;
 }
 
 interface ListenerHost {
-  /** The variable that holds it. */
+  /** The variable that sets it. */
   readonly name: "HOST" | "MANAGEMENT_HOST";
   readonly value: string;
   readonly serves: ReadonlySet<Plane["key"]>;
@@ -78,7 +78,7 @@ function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
   const key = settings[plane.key];
   const required = settings[plane.required];
   const isExposed = !isLoopbackHost(settings.HOST);
-  // Where others reach it an issued key protects the plane for good, whatever becomes of the key.
+  // On an address that other machines can reach, an issued key protects the plane permanently, even after the key has ended.
   const hasIssued =
     plane.key === "PROXY_API_KEY" && key === undefined && (required ?? isExposed) && sources.hasIssuedKey();
   if (required === true && key === undefined && !hasIssued && !refused.has(plane.key)) {
@@ -97,16 +97,18 @@ function reviewExposure(sources: PlaneSources, host: ListenerHost, open: readonl
   const routes = open.map((plane) => plane.routes).join(" and ");
   if (open.length === 0) return;
   if (settings.ALLOW_UNAUTHENTICATED) {
-    warnings.push(`ALLOW_UNAUTHENTICATED is true: ${routes} is open to whoever reaches ${host.value}`);
+    warnings.push(
+      `ALLOW_UNAUTHENTICATED is true: ${routes} ${open.length === 1 ? "is" : "are"} open to every client that reaches ${host.value}`,
+    );
     return;
   }
-  // A key or switch that is refused is complained of already, and would protect the plane once it is mended.
+  // The problem of a refused key or setting is reported already, and the plane will be protected once it is fixed.
   const bare = open.filter((plane) => !refused.has(plane.key) && !refused.has(plane.required));
   if (bare.length === 0 || refused.has("ALLOW_UNAUTHENTICATED")) return;
-  const mend = bare.map((plane) => (settings[plane.key] === undefined ? plane.key : `${plane.required}=true`));
+  const fix = bare.map((plane) => (settings[plane.key] === undefined ? plane.key : `${plane.required}=true`));
   problems.push(
     `${placeOf(host.name, sources)}: found ${showText(host.value)} with ${bare.map((plane) => plane.routes).join(" and ")} unprotected, ` +
-      `allowed: a loopback address; or set ${mend.join(" and ")}, or ALLOW_UNAUTHENTICATED=true`,
+      `allowed: a loopback address; or set ${fix.join(" and ")}, or ALLOW_UNAUTHENTICATED=true`,
   );
 }
 

@@ -1,10 +1,10 @@
 /**
- * The services that are built in, as a services file would state them.
- * Invariant: every default comes from the vendor's public documentation, linked beside it.
+ * The built-in services, in the form of a services file.
+ * Invariant: every default comes from the vendor's public documentation, which is linked next to it.
  */
 import type { ServiceInput } from "./schema.ts";
 
-/** The embedded upstream. Its address is never dialled: requests go to a server inside the process. */
+/** The embedded upstream. Its address is never dialled: requests go to a server in this process. */
 export const ECHO_KEY = "echo";
 
 export const PRESETS: Readonly<Record<string, ServiceInput>> = {
@@ -25,7 +25,7 @@ export const PRESETS: Readonly<Record<string, ServiceInput>> = {
     baseUrl: "https://api.github.com/",
     headers: {
       Accept: "application/vnd.github+json",
-      // What GitHub assumes where the header is missing: https://docs.github.com/en/rest/about-the-rest-api/api-versions
+      // The version that GitHub uses if the header is missing: https://docs.github.com/en/rest/about-the-rest-api/api-versions
       "X-GitHub-Api-Version": "2022-11-28",
       // Requests without one are rejected:
       // https://docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent
@@ -39,7 +39,7 @@ export const PRESETS: Readonly<Record<string, ServiceInput>> = {
     name: "OpenAI API",
     // https://platform.openai.com/docs/api-reference/introduction
     baseUrl: "https://api.openai.com/v1/",
-    // So that a client that writes the version into its own paths gets it once, not twice.
+    // A client that has the version in its own paths must not get it twice.
     versionedBaseUrls: { v1: "https://api.openai.com/v1/" },
     // https://platform.openai.com/docs/api-reference/authentication
     auth: { type: "bearer", tokenEnvVar: "OPENAI_API_KEY" },

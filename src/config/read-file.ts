@@ -1,6 +1,6 @@
 /**
  * Reads the operator's files: the services file, env files, secrets.
- * Invariant: never throws and never reads more than a bound, so that a wrong path costs neither the start nor the memory.
+ * Invariant: never throws, and reads only up to a limit, so that a wrong path neither stops the process nor fills its memory.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 
@@ -15,16 +15,16 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: "the permissions do not allow reading it",
   EPERM: "the permissions do not allow reading it",
   EISDIR: "it is a directory",
-  ELOOP: "it is a circle of links",
+  ELOOP: "its symbolic links form a loop",
   ENAMETOOLONG: "the path is too long",
   ENXIO: "it is not a file",
   ERR_ENCODING_INVALID_ENCODED_DATA: "it is not UTF-8 text",
 };
 
 /**
- * The text of a UTF-8 file; `absent` only where nothing of that name exists.
- * @param maxMib a bound: more is unreadable.
- * @param isRegularOnly for a path that is not the operator's own: a pipe or a terminal would keep the process waiting.
+ * The text of a UTF-8 file; `absent` only if nothing exists at the path.
+ * @param maxMib a larger file is unreadable.
+ * @param isRegularOnly for a path that did not come from the operator: reading a pipe or a terminal could block the process.
  */
 export function readTextFile(path: string, isRegularOnly = false, maxMib = 1): FileReading {
   try {
@@ -34,13 +34,13 @@ export function readTextFile(path: string, isRegularOnly = false, maxMib = 1): F
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "unknown";
     if (code === "ENOENT" || code === "ENOTDIR") return { state: "absent" };
-    return { state: "unreadable", reason: REASONS[code] ?? `the system says ${code}` };
+    return { state: "unreadable", reason: REASONS[code] ?? `the system error is ${code}` };
   }
 }
 
-/** Undefined for more than the bound. Reads in pieces because a pipe or a device has no size to ask for. */
+/** Undefined for a larger file. Reads in parts, because a pipe or a device has no size. */
 function readBounded(path: string, isRegularOnly: boolean, maxBytes: number): Buffer | undefined {
-  // Opening a pipe waits for its other end, unless it is told not to.
+  // Without O_NONBLOCK, opening a pipe waits for its other end.
   const file = openSync(path, isRegularOnly ? constants.O_RDONLY | constants.O_NONBLOCK : "r");
   try {
     const stats = fstatSync(file);
@@ -59,7 +59,7 @@ function readBounded(path: string, isRegularOnly: boolean, maxBytes: number): Bu
   }
 }
 
-/** The text without the line breaks at its end, which editors and `echo` add to secrets. */
+/** Without the line breaks at the end, which editors and `echo` add to secrets. */
 export function withoutTrailingNewlines(text: string): string {
   return text.replace(/[\r\n]+$/, "");
 }

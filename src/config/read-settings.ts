@@ -1,6 +1,6 @@
 /**
- * The variables as settings: each one checked on its own, so that one bad value hides no other.
- * Invariant: a value that is refused is replaced by its default for the checks that follow, and said to be refused.
+ * Reads the settings from the variables. Each is checked separately, so that one bad value does not hide another.
+ * Invariant: a refused value is replaced by its default for the checks that follow, and its name is in `refused`.
  */
 import { resolve } from "node:path";
 import { VARIABLE_ORIGINS, type Variable } from "./env.ts";
@@ -19,7 +19,7 @@ type Variables = ReadonlyMap<string, Variable>;
 
 export interface ReadSettings {
   readonly settings: Settings;
-  /** Names that were given a value which is not allowed: checks that build on them stay quiet. */
+  /** Names of settings with a value that is not allowed: checks that depend on them report nothing. */
   readonly refused: ReadonlySet<string>;
 }
 
@@ -43,7 +43,7 @@ export function readSettings(variables: Variables, directory: string, problems: 
   return { settings, refused };
 }
 
-/** `PORT (.env.local)`: the start of a problem line. */
+/** `PORT (.env.local)`: the beginning of a problem line. */
 export const variablePlace = (name: string, variable: Variable) => `${name} (${variable.origin})`;
 
 const settingNames = () => Object.keys(settingsSchema.shape) as SettingName[];
@@ -58,14 +58,14 @@ function settingText(name: SettingName, variables: Variables, directory: string)
   if (file === undefined) return variable && { place: variablePlace(variable.name, variable), text: variable.value };
   const place = variablePlace(`${name}_FILE`, file);
   if (variable !== undefined)
-    return { place, problem: `found beside ${name} (${variable.origin}), allowed: only one of them` };
+    return { place, problem: `found together with ${name} (${variable.origin}), allowed: only one of them` };
   const reading = readTextFile(resolve(directory, file.value));
   if (reading.state === "read") return { place, text: withoutTrailingNewlines(reading.text).trim() };
   const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
   return { place, problem: `cannot read ${showText(file.value)}: ${reason}, allowed: a file that holds the key` };
 }
 
-/** The variable under its own name or its second one: the one from the later origin, else its own. */
+/** The variable by its name or its alias: the one with the later origin, otherwise the one by its name. */
 function withAlias(name: SettingName, variables: Variables): (Variable & { name: string }) | undefined {
   const names: string[] = [name, ...SETTING_ALIASES.filter(([, main]) => main === name).map(([alias]) => alias)];
   const set = names.flatMap((each) => {
@@ -79,7 +79,7 @@ function withAlias(name: SettingName, variables: Variables): (Variable & { name:
 function problemWith(name: SettingName, text: string): string | undefined {
   const issue = settingsSchema.shape[name].safeParse(text).error?.issues[0];
   if (issue === undefined) return undefined;
-  const found = isSecretSetting(name) ? `a text of ${text.length} characters` : showText(text);
+  const found = isSecretSetting(name) ? `a string of ${text.length} characters` : showText(text);
   return `found ${found}, allowed: ${issue.message}`;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Services that came over REST: checked by the same schema as those of the file, and locked out of secrets that are not
- * theirs. Invariant: one whose secret is locked has no credential, whoever put it there and whenever.
+ * Reads services that were added over REST: checked by the schema of the services file, and locked out of secrets that they may
+ * not use. Invariant: a service with a locked secret has no credential, no matter who stored it and when.
  */
 import { type CompletionContext, completeService } from "./complete-service.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
@@ -12,29 +12,29 @@ import type { FoundProblem } from "./translate-issue.ts";
 export type RuntimeReading =
   | {
       readonly problems: readonly FoundProblem[];
-      /** It is a service, but what it needs is not there or not sound: a file, a secret. */
+      /** The service itself is valid, but something that it needs is missing or not valid: a file, a secret. */
       readonly isDefined: boolean;
     }
   | {
       readonly service: Service;
       readonly warnings: readonly FoundProblem[];
-      /** Why it has no credential. */
+      /** Why the service has no credential. */
       readonly refusal: SecretRefusal | undefined;
     };
 
 export type RuntimeServiceReader = (key: string, input: unknown) => RuntimeReading;
 
-/** @param definitions of the file and the presets. */
+/** @param definitions of the services file and the presets. */
 export function createRuntimeServiceReader(
   context: CompletionContext,
   definitions: ReadonlyMap<string, DefinedService>,
 ): RuntimeServiceReader {
   let index: ReadonlyMap<string, readonly DefinedService[]> | undefined;
-  /** Those that a secret may be bound by. */
+  /** The definitions that may allow the use of a secret. */
   const boundTo = (definition: ServiceDefinition): readonly DefinedService[] => {
     index ??= indexByUse(definitions.values());
     const all = index;
-    // Each of its origins has to be one of theirs.
+    // One origin is enough: a definition must have all origins of the service to allow it.
     return usesOf(definition, [...originsOf(definition)].slice(0, 1)).flatMap((use) => all.get(use) ?? []);
   };
   return (key, input) => {
@@ -42,7 +42,7 @@ export function createRuntimeServiceReader(
     const defined = defineService(key, input, replaced === undefined ? "runtime" : "override", false);
     if ("problems" in defined) return { ...defined, isDefined: false };
     const { definition } = defined;
-    // A change to the embedded service that leaves its address alone.
+    // A change of the embedded service that keeps its address.
     const embedded =
       key === ECHO_KEY && replaced?.embedded === true && definition.baseUrl === replaced.definition.baseUrl;
     if (key === ECHO_KEY && !embedded && definition.baseUrl === PRESETS[ECHO_KEY]?.baseUrl) {
@@ -51,7 +51,7 @@ export function createRuntimeServiceReader(
     const unlocked = unlockSecrets(definition, boundTo(definition), context);
     if ("refusal" in unlocked) {
       const { auth, tls, ...rest } = definition;
-      // Only what is secret is left out: whom it takes for its upstream must not become looser by it.
+      // Only the secrets are left out: the verification of the upstream must not become weaker.
       const { certFile: _, keyFile: __, ...trust } = tls;
       const { service, problems, warnings } = completeService(
         { ...defined, embedded, definition: { ...rest, tls: trust } },
@@ -69,7 +69,7 @@ export function createRuntimeServiceReader(
   };
 }
 
-/** Thousands may have been stored, and each is compared with those of the file that use the same secret at the same origin. */
+/** An index, because thousands of stored services are compared with the definitions that use the same secret and origin. */
 function indexByUse(definitions: Iterable<DefinedService>): Map<string, DefinedService[]> {
   const found = new Map<string, DefinedService[]>();
   for (const defined of definitions) {
@@ -82,7 +82,7 @@ function indexByUse(definitions: Iterable<DefinedService>): Map<string, DefinedS
   return found;
 }
 
-/** What it uses, and where: a variable by its name; any files together, because what they are called tells nothing. */
+/** Each secret with each origin: a variable by its name, and all files as one, because two paths may lead to the same file. */
 function usesOf({ auth, tls }: ServiceDefinition, origins: Iterable<string>): string[] {
   const hasFiles = (auth?.tokenFile ?? tls.certFile ?? tls.keyFile) !== undefined;
   const secrets = [...(auth?.tokenEnvVar === undefined ? [] : [auth.tokenEnvVar]), ...(hasFiles ? ["file:"] : [])];

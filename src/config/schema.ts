@@ -1,15 +1,15 @@
 /**
- * The services file: its shape, defaults and words, described once.
- * The types, the editor schema in config/ and docs/configuration.md all come from here.
+ * The services file: its members, defaults and descriptions.
+ * Invariant: the types, the editor schema in config/ and docs/configuration.md are all generated from this file.
  */
 import { RE2JS } from "re2js";
 import { z } from "zod";
 import { headerMap, headerName } from "./configured-headers.ts";
 
-/** Segments after /proxy/ that belong to the gateway itself. */
+/** Path segments after /proxy/ that are routes of the gateway, and names that are unsafe as object keys. */
 export const RESERVED_SERVICE_KEYS = ["services", "auth-test", "manage", "constructor", "prototype"] as const;
 
-/** setTimeout and the limiter's memory store overflow above this many ms (24.8 days) and would then never limit. */
+/** setTimeout and the memory store of the limiter overflow above this many ms (24.8 days), and would then not limit at all. */
 export const LONGEST_TIMER_MS = 2_147_483_647;
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
@@ -28,10 +28,10 @@ function baseUrlProblem(text: string): string | undefined {
   const url = new URL(text);
   if (url.username !== "" || url.password !== "") return "a URL without user info (the secret belongs in auth)";
   if (text.includes("?") || text.includes("#")) return "a URL without query and fragment";
-  // Requests append to this text byte for byte, so it must already be what a URL parser makes of it.
+  // Request paths are appended to this text byte for byte, so it must equal its parsed form.
   const path = text.slice(text.indexOf("://") + 3).replace(/^[^/]*/, "") || "/";
   if (path !== url.pathname)
-    return "a path in its normal form: no dot segments, no \\, and what needs it percent-encoded";
+    return "a path in its normal form: no dot segments, no \\, and special characters percent-encoded";
   return undefined;
 }
 
@@ -47,8 +47,8 @@ const auth = z
       .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
       .meta({ allowed: "the name of an environment variable" })
       .optional()
-      .describe("variable that holds the secret"),
-    tokenFile: z.string().min(1).optional().describe("file that holds the secret; trailing newlines are cut"),
+      .describe("environment variable that holds the secret"),
+    tokenFile: z.string().min(1).optional().describe("file that holds the secret; line breaks at its end are removed"),
     headerName: headerName.optional().describe("`api-key`: the header that carries the secret"),
     queryParam: z
       .string()
@@ -58,7 +58,9 @@ const auth = z
     required: z
       .boolean()
       .default(true)
-      .describe("without the secret, `true` answers 401 `UPSTREAM_CREDENTIAL_MISSING`; `false` sends without it"),
+      .describe(
+        "if the secret is missing: `true` refuses requests with 401 `UPSTREAM_CREDENTIAL_MISSING`, `false` sends them without it",
+      ),
   })
   .superRefine((value, refinement) => {
     const problem = (message: string) => refinement.addIssue({ code: "custom", message });
@@ -74,9 +76,12 @@ const auth = z
   });
 
 const rateLimit = z.strictObject({
-  maxRequests: z.int().min(1).max(1_000_000_000).describe("requests a window"),
+  maxRequests: z.int().min(1).max(1_000_000_000).describe("requests allowed in a window"),
   windowMs: z.int().min(1000).max(LONGEST_TIMER_MS).describe("length of the fixed window, ms; at most 24.8 days"),
-  per: z.enum(["service", "caller", "ip"]).default("service").describe("what is counted together"),
+  per: z
+    .enum(["service", "caller", "ip"])
+    .default("service")
+    .describe("whether requests are counted for the whole service, for each caller or for each address"),
 });
 
 const quota = z.strictObject({
@@ -84,20 +89,20 @@ const quota = z.strictObject({
     .enum(["off", "observe", "hold"])
     .optional()
     .describe(
-      "`observe` learns the upstream's limits from its answers; `hold` also lets a request wait until it will succeed; default: `hold` for discord and github, else `observe`",
+      "`observe` learns the upstream's limits from its responses; `hold` also makes a request wait until the limits allow it; default: `hold` for discord and github, otherwise `observe`",
     ),
   maxWaitMs: z
     .int()
     .min(0)
     .max(LONGEST_TIMER_MS)
     .default(10_000)
-    .describe("`hold`: ms that a request waits at most; a caller's `Prefer: wait=<s>` counts for more"),
+    .describe("`hold`: longest wait of a request, ms; a caller's `Prefer: wait=<s>` takes precedence"),
   maxQueue: z
     .int()
     .min(0)
     .max(100_000)
     .default(1_000)
-    .describe("`hold`: requests that wait at the same time, a credential"),
+    .describe("`hold`: requests that may wait at the same time, for each credential"),
 });
 
 const breaker = z.union([
@@ -109,24 +114,24 @@ const breaker = z.union([
       .max(1)
       .meta({ allowed: "a number above 0, up to 1" })
       .default(0.5)
-      .describe("share of attempts within the window that must fail to open it"),
+      .describe("share of failed attempts within the window at which the breaker opens"),
     minRequests: z
       .int()
       .min(1)
       .max(1_000_000)
       .default(20)
-      .describe("attempts within the window below which it never opens"),
-    windowMs: z.int().min(100).max(LONGEST_TIMER_MS).default(10_000).describe("ms that are looked back"),
-    openMs: milliseconds.default(10_000).describe("ms in which nothing is sent, before one attempt finds out"),
+      .describe("number of attempts within the window below which the breaker never opens"),
+    windowMs: z.int().min(100).max(LONGEST_TIMER_MS).default(10_000).describe("length of the window, ms"),
+    openMs: milliseconds.default(10_000).describe("ms without requests, until one attempt tests the upstream"),
   }),
 ]);
 
 const tls = z.strictObject({
   strict: z.boolean().optional().describe("verify the certificate; default: `STRICT_TLS`"),
-  caFile: z.string().min(1).optional().describe("PEM file of the authority to trust, instead of the public ones"),
+  caFile: z.string().min(1).optional().describe("PEM file of the CA to trust, instead of the public ones"),
   certFile: z.string().min(1).optional().describe("PEM file of the client certificate"),
-  keyFile: z.string().min(1).optional().describe("PEM file of the client certificate's key"),
-  servername: z.string().min(1).optional().describe("name to ask for and verify (SNI), instead of the URL's host"),
+  keyFile: z.string().min(1).optional().describe("PEM file of the key for the client certificate"),
+  servername: z.string().min(1).optional().describe("host name to send (SNI) and verify, instead of the URL's"),
 });
 
 const pathHint = z.strictObject({
@@ -134,9 +139,9 @@ const pathHint = z.strictObject({
     .string()
     .max(1000)
     .refine(isPattern, "a regular expression without look-around and back references (RE2)")
-    .describe("regular expression (RE2: none takes longer than the path is long) over the path behind the service key"),
-  message: z.string().min(1).describe("what is wrong"),
-  hint: z.string().min(1).optional().describe("what to ask for instead"),
+    .describe("regular expression (RE2, linear time) for the path after the service key"),
+  message: z.string().min(1).describe("what is wrong with the path"),
+  hint: z.string().min(1).optional().describe("what to request instead"),
 });
 
 function isPattern(source: string): boolean {
@@ -148,80 +153,93 @@ function isPattern(source: string): boolean {
   }
 }
 
-/** One service as the file may state it. */
+/** One service in the services file. */
 export const serviceSchema = z.strictObject({
-  name: z.string().min(1).max(200).optional().describe("name for people; default: the key"),
-  baseUrl: baseUrl.describe("where requests go: http or https, no user info, query or fragment"),
+  name: z.string().min(1).max(200).optional().describe("display name; default: the key"),
+  baseUrl: baseUrl.describe("URL of the upstream: http or https, without user info, query or fragment"),
   versionedBaseUrls: z
     .record(
       z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "a path segment of letters, digits, `.`, `_` and `-`"),
       baseUrl,
     )
     .default({})
-    .describe("a first path segment equal to a key here selects that base and is dropped"),
-  headers: headerMap.default({}).describe("request headers sent when the caller sends none of that name"),
+    .describe("a first path segment that equals a key here selects that base URL and is removed from the path"),
+  headers: headerMap.default({}).describe("request headers that are added if the caller does not send them"),
   setHeaders: headerMap.default({}).describe("request headers that replace the caller's"),
   removeHeaders: z.array(headerName).default([]).describe("request headers that are not forwarded"),
-  auth: auth.optional().describe("the credential that the gateway puts on each request"),
-  rateLimit: rateLimit.optional().describe("our own limit for this service"),
+  auth: auth.optional().describe("the credential that the gateway adds to each request"),
+  rateLimit: rateLimit.optional().describe("the gateway's own rate limit for this service"),
   timeoutMs: milliseconds
     .optional()
-    .describe("ms to the answer's headers, all attempts and back-off included; default: `NETWORK_TIMEOUT`"),
+    .describe("ms until the response headers, including all attempts and back-off; default: `NETWORK_TIMEOUT`"),
   connectTimeoutMs: milliseconds.optional().describe("ms to connect; default: `NETWORK_CONNECT_TIMEOUT`"),
   idleTimeoutMs: z
     .int()
     .min(0)
     .max(LONGEST_TIMER_MS)
     .optional()
-    .describe("ms of silence inside a body, 0 for no limit; default 300000, and none for `text/event-stream`"),
+    .describe("ms without data within a body, 0 for no limit; default: 300000, and no limit for `text/event-stream`"),
   retries: z.int().min(0).max(10).optional().describe("retries of a replayable request; default: `NETWORK_RETRIES`"),
   methods: z.array(z.enum(METHODS)).min(1).optional().describe("methods that callers may use; default: all"),
-  ws: z.boolean().default(false).describe("let WebSocket connections through"),
-  cookies: z.boolean().default(false).describe("let `Cookie` and `Set-Cookie` pass, scoped to this service's path"),
+  ws: z.boolean().default(false).describe("allow WebSocket connections"),
+  cookies: z
+    .boolean()
+    .default(false)
+    .describe("forward `Cookie` and `Set-Cookie`, limited to the path of this service"),
   forwardedHeaders: z
     .boolean()
     .default(false)
-    .describe("tell the upstream of the client (`X-Forwarded-*`, `Forwarded`)"),
-  rewriteLinks: z.boolean().default(true).describe("turn links to the upstream in headers into links to the gateway"),
-  pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` lets dot segments through (object stores)"),
-  maxBodyBytes: z.int().min(0).default(0).describe("largest request body, 0 for no limit"),
-  maxConcurrent: z.int().min(0).max(1_000_000).default(0).describe("requests in flight at the same time, 0 for no cap"),
+    .describe("send the client's address and host to the upstream (`X-Forwarded-*`, `Forwarded`)"),
+  rewriteLinks: z
+    .boolean()
+    .default(true)
+    .describe("rewrite links to the upstream in response headers to links to the gateway"),
+  pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` allows dot segments (for object stores)"),
+  maxBodyBytes: z.int().min(0).default(0).describe("largest request body in bytes, 0 for no limit"),
+  maxConcurrent: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(0)
+    .describe("requests in flight at the same time, 0 for no limit"),
   maxConnections: z
     .int()
     .min(1)
     .max(65_535)
     .default(1_024)
-    .describe("connections to the upstream, one for each request on its way; WebSockets are not counted"),
+    .describe("connections to the upstream, one for each request in flight; WebSockets are not counted"),
   maxPending: z
     .int()
     .min(0)
     .max(100_000)
     .default(4_096)
-    .describe("requests that may wait for a connection, each until its `timeoutMs`"),
-  maxWebSockets: z.int().min(0).max(1_000_000).default(0).describe("WebSockets open at the same time, 0 for no cap"),
+    .describe("requests that may wait for a connection, each for at most its `timeoutMs`"),
+  maxWebSockets: z.int().min(0).max(1_000_000).default(0).describe("WebSockets open at the same time, 0 for no limit"),
   access: z
     .enum(["key", "public"])
     .default("key")
-    .describe("who may call: whoever has a key of the proxy plane, or anybody"),
-  quota: quota.prefault({}).describe("what the upstream allows, learned from its answers"),
+    .describe("who may call the service: `key` for callers with a key, `public` for every client"),
+  quota: quota.prefault({}).describe("the upstream's own limits, learned from its responses"),
   breaker: breaker
     .prefault({})
-    .describe("stops asking an upstream that fails (503 `CIRCUIT_OPEN`) until it is back; `false` never does"),
-  tls: tls.default({}).describe("TLS towards the upstream"),
+    .describe(
+      "sends no requests to a failing upstream (503 `CIRCUIT_OPEN`) until it works again; `false` turns this off",
+    ),
+  tls: tls.default({}).describe("TLS of connections to the upstream"),
   pathHints: z
     .array(pathHint)
     .default([])
-    .describe("answers 400 with a hint for paths that the upstream does not know"),
+    .describe("refuses paths that the upstream does not have with 400 and a hint"),
 });
 
 export const serviceKey = z
   .string()
-  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, "a key of a-z, 0-9, `.`, `_` and `-`, at most 64 long")
+  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, "a key of a-z, 0-9, `.`, `_` and `-`, at most 64 characters")
   .refine((key) => !(RESERVED_SERVICE_KEYS as readonly string[]).includes(key), "a key that is not reserved");
 
 /** The services file as a whole. */
 export const servicesFileSchema = z.strictObject({
-  $schema: z.string().optional().describe("for editors; not read"),
+  $schema: z.string().optional().describe("for editors; the gateway ignores it"),
   services: z.record(serviceKey, serviceSchema).default({}).describe("services by key"),
 });
 
@@ -231,21 +249,21 @@ export type AuthDefinition = z.output<typeof auth>;
 export type RateLimitDefinition = z.output<typeof rateLimit>;
 export type TlsDefinition = z.output<typeof tls>;
 
-/** Where a service's credential comes from, and the secret itself where there is one. */
+/** Where a service's credential comes from, and the secret if it is there. */
 export interface CredentialSource {
-  /** For people: `GITHUB_TOKEN` or `file:/run/secrets/token`. Never a part of the secret. */
+  /** `GITHUB_TOKEN` or `file:/run/secrets/token`, for messages. Never a part of the secret. */
   readonly source: string;
   readonly secret: import("./secret.ts").Secret | undefined;
-  /** Absolute path, where it comes from a file. */
+  /** The absolute path of the file that it comes from. */
   readonly path?: string;
-  /** Why a secret that may well be there is not used, and what would change that. */
+  /** Why the secret is not used although it may be there, and what would change that. */
   readonly withheld?: { readonly message: string; readonly hint: string };
 }
 
-/** Upstreams whose limits are known beyond what their answers tell. */
+/** Upstreams with documented limits that their responses do not show. */
 export type Vendor = "discord" | "github";
 
-/** A service with every default filled in: what the rest of the program works with. */
+/** A service with all defaults filled in, as the rest of the code uses it. */
 export interface Service
   extends Omit<ServiceDefinition, "timeoutMs" | "connectTimeoutMs" | "retries" | "name" | "quota"> {
   readonly key: string;
@@ -254,17 +272,17 @@ export interface Service
   readonly connectTimeoutMs: number;
   readonly retries: number;
   readonly quota: Required<ServiceDefinition["quota"]>;
-  /** The upstream whose documented limits are known. */
+  /** The upstream with documented limits. */
   readonly vendor: Vendor | undefined;
-  /** `preset`: built in and not named in the file; `runtime` and `override`: from over REST, the latter in the place of one of the others. */
+  /** `preset`: built in, and not changed in the file. `runtime`: added over REST. `override`: replaces a service of the file or a preset, over REST. */
   readonly source: "preset" | "file" | "override" | "runtime";
-  /** Undefined when the service has no `auth`. */
+  /** Undefined if the service has no `auth`. */
   readonly credential: CredentialSource | undefined;
-  /** Answered by the embedded echo server rather than over the network. */
+  /** Served by the embedded echo server, not over the network. */
   readonly embedded: boolean;
 }
 
-/** What came over REST is held to narrower rules than what the operator's file says. */
+/** Services from REST have narrower rules than those of the operator's file. */
 export function isFromRest(source: Service["source"]): boolean {
   return source === "runtime" || source === "override";
 }

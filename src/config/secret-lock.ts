@@ -1,7 +1,7 @@
 /**
- * Who may add services over REST must not thereby read secrets.
- * Invariant: a secret that such a service names goes only where the services file, a preset or REST_SECRETS sends it
- * already: to the same origins and, for the first two, to the same place in the request.
+ * Prevents a caller that may add services over REST from reading secrets through them.
+ * Invariant: a secret that such a service names is sent only where the services file, a preset or REST_SECRETS already sends it:
+ * to the same origins and, for the first two, in the same place of the request.
  */
 import { resolve } from "node:path";
 import { type CredentialContext, realPath } from "./credentials.ts";
@@ -15,16 +15,16 @@ export interface LockContext extends Pick<CredentialContext, "directory"> {
 }
 
 export interface SecretRefusal {
-  /** From the service's own top. */
+  /** From the root of the service. */
   readonly path: Path;
   readonly message: string;
   readonly hint: string;
 }
 
-/** The definition as it may be used, its files under the paths that the operator wrote; or the refusal. */
+/** The definition that may be used, with the file paths that the operator wrote; or the refusal. */
 export type Unlocked = { readonly definition: ServiceDefinition } | { readonly refusal: SecretRefusal };
 
-/** @param bound of the services of the file and the presets, at least those that use the same secret, or files, at its origins. */
+/** @param bound the services of the file and the presets; at least those that use the same secret, or files, at its origins. */
 export function unlockSecrets(
   definition: ServiceDefinition,
   bound: Iterable<DefinedService>,
@@ -34,7 +34,7 @@ export function unlockSecrets(
   if (auth === undefined && tls.certFile === undefined && tls.keyFile === undefined) return { definition };
   const origins = originsOf(definition);
   const fileOf = (path: string) => realPath(resolve(directory, path));
-  /** The operator's own spelling of a secret that may go to all of these origins. */
+  /** The entry of REST_SECRETS that allows the secret for all of these origins, as the operator wrote it. */
   const listed = (secret: string) =>
     settings.REST_SECRETS.map((entry) => entry.secret).find(
       (spelling) => isSameSecret(spelling, secret, fileOf) && covers(listedOrigins(settings, spelling), origins),
@@ -46,7 +46,7 @@ export function unlockSecrets(
   if ((tls.certFile ?? tls.keyFile) !== undefined && pair === undefined && listedKey === undefined) {
     return { refusal: refuse(["tls", "keyFile"], `file:${tls.keyFile ?? tls.certFile}`, origins) };
   }
-  // A link of the caller's could lead elsewhere tomorrow; the operator's own spelling is the operator's business.
+  // The operator's path, not the caller's: the caller could change a symbolic link in its path later.
   const unlockedTls = {
     ...tls,
     ...(pair === undefined ? {} : { certFile: pair.certFile, keyFile: pair.keyFile }),
@@ -75,7 +75,7 @@ function listedOrigins({ REST_SECRETS }: LockContext["settings"], spelling: stri
   return new Set(REST_SECRETS.filter(({ secret }) => secret === spelling).map(({ origin }) => origin));
 }
 
-/** Every origin that requests of this service can go to. */
+/** Every origin to which requests of this service can be sent. */
 export function originsOf({ baseUrl, versionedBaseUrls }: Pick<ServiceDefinition, "baseUrl" | "versionedBaseUrls">) {
   return new Set([baseUrl, ...Object.values(versionedBaseUrls)].map((url) => new URL(url).origin));
 }
@@ -97,7 +97,7 @@ function isSameSecret(one: string, other: string, fileOf: (path: string) => stri
 const isFile = (secret: string) => secret.startsWith("file:");
 const pathOf = (secret: string) => secret.slice("file:".length);
 
-/** The same scheme, header or parameter: elsewhere an upstream may echo it. */
+/** The same scheme, header or parameter: in another place, an upstream may echo the secret. */
 function isSameUse(one: AuthDefinition, other: AuthDefinition): boolean {
   return (
     one.type === other.type &&
@@ -112,19 +112,19 @@ function isSamePair(one: TlsDefinition, other: TlsDefinition, fileOf: (path: str
   return fileOf(one.certFile) === fileOf(other.certFile) && fileOf(one.keyFile) === fileOf(other.keyFile);
 }
 
-/** Whoever stands in between would get the credential: only what the operator has allowed for it already. */
+/** Weaker TLS would show the credential to an attacker on the path, so only what the operator has allowed is accepted. */
 function weakTls(tls: TlsDefinition, binding: TlsDefinition | undefined, isStrict: boolean): SecretRefusal | undefined {
   const onItsOwn = tls.strict === false ? "strict" : tls.servername === undefined ? undefined : "servername";
   const name = binding === undefined ? onItsOwn : loosenedTls(tls, binding, isStrict);
   if (name === undefined) return undefined;
   return {
     path: ["tls", name],
-    message: `tls.${name} of a service added over REST may not loosen whom its credential is shown to.`,
-    hint: `Leave tls.${name} as the services file has it, or put the service there.`,
+    message: `tls.${name} may not be changed over REST: another server could receive the credential.`,
+    hint: `Keep tls.${name} as in the services file, or add the service to that file.`,
   };
 }
 
-/** What of `tls` would take another for the upstream than before; undefined for nothing. @param isStrict STRICT_TLS */
+/** The member of `tls` that could make another server count as the upstream; undefined if none does. @param isStrict STRICT_TLS */
 export function loosenedTls(
   tls: Pick<TlsDefinition, "strict" | "servername" | "caFile">,
   before: Pick<TlsDefinition, "strict" | "servername" | "caFile">,
@@ -139,15 +139,15 @@ function refuse(path: Path, secret: string, origins: ReadonlySet<string>): Secre
   const entries = [...origins].map((origin) => `${secret}@${origin}`).join(",");
   return {
     path,
-    message: `${secret} may not be used by a service added over REST for ${[...origins].join(", ")} in this way: no service of the file uses it there in the same place.`,
-    hint: `Add ${entries} to REST_SECRETS, or put the service into the services file.`,
+    message: `${secret} may not be used by a service added over REST for ${[...origins].join(", ")} in this way: no service of the services file sends it there in the same place.`,
+    hint: `Add ${entries} to REST_SECRETS, or add the service to the services file.`,
   };
 }
 
 function refuseOwn(path: Path, secret: string): SecretRefusal {
   return {
     path,
-    message: `${secret} is the gateway's own, and never a credential of a service.`,
-    hint: "Name a variable that holds the upstream's credential.",
+    message: `${secret} holds a key of the gateway, which cannot be the credential of a service.`,
+    hint: "Name a variable that holds the credential for the upstream.",
   };
 }

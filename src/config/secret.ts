@@ -1,6 +1,6 @@
 /**
- * A secret and its redacted form are one thing: whatever prints, logs or serialises it shows `***`.
- * Invariant: the text comes out through `reveal()` only, so that `grep 'reveal('` lists every use.
+ * A secret that is `***` when it is printed, logged or serialized.
+ * Invariant: only `reveal()` returns the text, so that `grep 'reveal('` lists every use.
  */
 import { inspect } from "node:util";
 
@@ -11,7 +11,7 @@ export class Secret {
     this.#text = text;
   }
 
-  /** The text itself: for putting it on the wire or hashing it, never for a log or an error. */
+  /** The text itself: to send it or to hash it, never for a log or an error. */
   reveal(): string {
     return this.#text;
   }

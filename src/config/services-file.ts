@@ -1,7 +1,7 @@
 /**
- * The services: those built in and those of the services file, checked one by one, with the place of each problem.
- * Invariant: an entry with a `baseUrl` of its own takes nothing over from a preset, so that no preset's
- * credential ever goes to another address.
+ * Reads the built-in services and those of the services file. Each is checked separately, and each problem has its position.
+ * Invariant: an entry with its own `baseUrl` takes nothing from a preset, so that the credential of a preset is never sent to
+ * another address.
  */
 import { z } from "zod";
 import { isObject } from "../is-object.ts";
@@ -22,26 +22,26 @@ import { type FoundProblem, translateIssues } from "./translate-issue.ts";
 
 export interface DefinedService extends Pick<Service, "key" | "source" | "embedded"> {
   readonly definition: ServiceDefinition;
-  /** The same as it is written, over its preset where it stands on one: what can be shown, changed and written again. */
+  /** The input before defaults, merged with its preset if it has one: it can be shown, changed and stored again. */
   readonly input: ServiceInput;
 }
 
 type FileState = "read" | "absent" | "empty";
 
 export interface ServicesFile {
-  /** `empty`: there is nothing in it, not even `{}`. */
+  /** `empty`: the file has no content, not even `{}`. */
   readonly state: FileState;
   readonly services: readonly DefinedService[];
   readonly problems: readonly string[];
-  /** `config/services.json:5:13 services.github.auth: …`, for what is found later. */
+  /** `config/services.json:5:13 services.github.auth: …`, for problems that are found later. */
   describe(found: FoundProblem): string;
 }
 
 export interface ServicesFileOptions {
   readonly path: string;
-  /** What the operator calls the file, in problems. */
+  /** The path that problems show. */
   readonly shownPath: string;
-  /** `CONFIG_FILE (.env)` where a variable names the file: then it has to exist. */
+  /** `CONFIG_FILE (.env)` if a variable names the file: then the file must exist. */
   readonly namedBy: string | undefined;
   readonly hasEcho: boolean;
 }
@@ -78,7 +78,7 @@ export async function readServicesFile(options: ServicesFileOptions): Promise<Se
   if (parsed.success) return defined(parsed.data.services, "read", file);
   const found = translateIssues(parsed.error.issues, data);
   const lines = found.map(describe(document, shownPath));
-  // A misspelt name at the top is no reason to keep quiet about the services.
+  // A misspelt name at the top must not hide the problems of the services.
   const rest = await defined(entriesOf(data), "read", file);
   return { ...rest, problems: [...lines, ...rest.problems] };
 }
@@ -111,7 +111,7 @@ async function defined(entries: Entries, state: FileState, file: ReadFile): Prom
 }
 
 export const ECHO_IS_OFF =
-  "found changes to the embedded service echo, which is off, allowed: with ECHO_SERVICE=true, or with a baseUrl of its own";
+  "found changes to the embedded service echo, which is off, allowed: with ECHO_SERVICE=true, or with its own baseUrl";
 
 function define(
   key: string,
@@ -126,7 +126,7 @@ function define(
   return foreign.length === 0 ? result : { problems: [...("problems" in result ? result.problems : []), ...foreign] };
 }
 
-/** One service by the schema, from wherever its input came. */
+/** Checks one service by the schema. @param input from the file, a preset or REST. */
 export function defineService(
   key: string,
   input: unknown,
@@ -145,7 +145,7 @@ export function defineService(
   return { key, definition: parsed.data, input: input as ServiceInput, source, embedded };
 }
 
-/** The entry laid over the preset; a default header of the preset yields to one that the entry forces. */
+/** Merges the entry into the preset. A default header of the preset is dropped if the entry has it in `setHeaders`. */
 function overPreset(preset: ServiceInput, entry: unknown): unknown {
   if (!isObject(entry)) return entry;
   const forced = new Set(
@@ -155,7 +155,7 @@ function overPreset(preset: ServiceInput, entry: unknown): unknown {
   return { ...preset, ...(preset.headers && { headers: Object.fromEntries(headers) }), ...entry };
 }
 
-/** More bases under the preset's own credential would carry it to another address. */
+/** With more base URLs, the preset's credential could be sent to another address. */
 function foreignBaseUrls(key: string, preset: ServiceInput, entry: unknown): FoundProblem[] {
   if (!isObject(entry) || !isObject(entry.versionedBaseUrls) || preset.auth === undefined || "auth" in entry) return [];
   const { origin } = new URL(preset.baseUrl);
@@ -164,7 +164,7 @@ function foreignBaseUrls(key: string, preset: ServiceInput, entry: unknown): Fou
     .map(([version]) => ({
       path: ["services", key, "versionedBaseUrls", version],
       at: "value" as const,
-      text: `found another address beside the preset's credential, allowed: ${origin}/…, or an entry with a baseUrl and auth of its own`,
+      text: `found another address for the preset's credential, allowed: ${origin}/…, or an entry with its own baseUrl and auth`,
     }));
 }
 

@@ -1,13 +1,13 @@
 /**
- * The environment variables: name, default, what is allowed, what it means, described once.
- * Invariant: what cannot be done yet is refused at start, never ignored (NOT_YET below).
+ * The environment variables: names, defaults, allowed values and meanings.
+ * Invariant: a variable of a later version is refused at start, never ignored (NOT_YET below).
  */
 import { isIP } from "node:net";
 import { z } from "zod";
 import { LONGEST_TIMER_MS } from "./schema.ts";
 import { Secret } from "./secret.ts";
 
-/** A variable's text turned into its value; `allowed` completes "allowed: …" when `read` finds no value. */
+/** Reads the text of a variable as its value. @param allowed completes "allowed: …" if `read` returns undefined. */
 function setting<T>(allowed: string, read: (text: string) => T | undefined) {
   return z
     .string()
@@ -58,7 +58,7 @@ const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 const milliseconds = (min: number) => integer(min, LONGEST_TIMER_MS);
 
-/** An inbound key; the length is all that is ever said of it. */
+/** A key of the gateway. Problems show only its length. */
 const apiKey = (name: string) =>
   setting("at least 16 printable characters without spaces", (value) =>
     /^[\x21-\x7e]{16,}$/.test(value) ? new Secret(value) : undefined,
@@ -68,8 +68,8 @@ const apiKey = (name: string) =>
     .meta({ secret: true, default: "none" });
 
 /**
- * As a browser says it: `null` for sandboxed pages and files; URL gives no origin for schemes it does not know. A `*` for a part
- * of it would match nothing, because origins are compared as a whole.
+ * In the form that a browser sends: `null` for sandboxed pages and files. URL has no origin for unknown schemes. A `*` within an
+ * origin would match nothing, because origins are compared as a whole.
  */
 const isOrigin = (value: string) =>
   value === "null" ||
@@ -81,23 +81,22 @@ const isHost = (value: string) => isIP(value) !== 0 || /^[a-z0-9]([a-z0-9._-]*[a
 
 /** A secret that services added over REST may name, and the origin that it may be sent to. */
 export interface RestSecret {
-  /** `NAME`, or `file:<path>` as it is written. */
+  /** `NAME`, or `file:<path>` as the operator wrote it. */
   readonly secret: string;
   readonly origin: string;
 }
 
-const REST_SECRETS_FORM =
-  "comma-separated NAME@https://host or file:<path>@https://host, none of them a key of the gateway's own";
+const REST_SECRETS_FORM = "comma-separated NAME@https://host or file:<path>@https://host, without keys of the gateway";
 
 function readRestSecret(item: string): RestSecret | undefined {
   const [, secret, origin] = /^([A-Za-z_][A-Za-z0-9_]*|file:.+)@(https?:\/\/[^*]+)$/.exec(item) ?? [];
   if (secret === undefined || origin === undefined || OWN_SECRETS.has(secret)) return undefined;
   const url = URL.canParse(origin) ? new URL(origin) : undefined;
-  // As a browser would write it: without the default port, in small letters.
+  // In the form of a browser: without the default port, in lower case.
   return url?.href === `${url?.origin}/` ? { secret, origin: url.origin } : undefined;
 }
 
-/** As strict as proxy-addr, which would otherwise throw when the gateway is put together. */
+/** As strict as proxy-addr, which would otherwise throw when the gateway is built. */
 function isAddressOrCidr(value: string): boolean {
   if (/^(loopback|linklocal|uniquelocal)$/.test(value)) return true;
   const [address = "", bits = "1", ...rest] = value.split("/");
@@ -105,45 +104,49 @@ function isAddressOrCidr(value: string): boolean {
   return isIP(address) !== 0 && rest.length === 0 && /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= most;
 }
 
-/** The variables that may come from a file instead: the same name with `_FILE`. */
+/** Variables that may be read from a file instead: the variable of the same name with `_FILE` names it. */
 export const SETTINGS_WITH_FILE = ["PROXY_API_KEY", "MANAGEMENT_API_KEY"] as const;
 
-/** Variables that hold, or lead to, the gateway's own keys: never a credential of a service. */
+/** Variables that hold, or lead to, keys of the gateway. They cannot be the credential of a service. */
 export const OWN_SECRETS: ReadonlySet<string> = new Set(SETTINGS_WITH_FILE.flatMap((name) => [name, `${name}_FILE`]));
 
 export const settingsSchema = z.object({
-  PORT: integer(0, 65535).default(3420).describe("port to listen on; 0 takes a free one"),
+  PORT: integer(0, 65535).default(3420).describe("port to listen on; 0 lets the system choose a free one"),
   HOST: setting("a host name or address", (value) => (isHost(value) ? value : undefined))
     .default("127.0.0.1")
-    .describe("address to listen on; the image sets `0.0.0.0`"),
+    .describe("address to listen on; the container image sets `0.0.0.0`"),
   PUBLIC_URL: setting("an http or https URL without query", (value) =>
     isBaseUrl(value) ? value.replace(/\/+$/, "") : undefined,
   )
     .optional()
-    .describe("base for rewritten links")
-    .meta({ default: "from the request's Host" }),
+    .describe("base URL for rewritten links")
+    .meta({ default: "from the `Host` of the request" }),
   CONFIG_FILE: text("a path")
     .default("config/services.json")
-    .describe("services file, JSON or YAML; named and missing is an error"),
-  DATA_DIR: text("a path").default("./data").describe("folder for run-time state, made with mode 0700"),
+    .describe("services file, JSON or YAML; if this is set, the file must exist"),
+  DATA_DIR: text("a path").default("./data").describe("folder for run-time state, created with mode 0700"),
   PROXY_API_KEY: apiKey("`/proxy/*`"),
   MANAGEMENT_API_KEY: apiKey("`/manage/*`"),
   REQUIRE_AUTH_FOR_PROXY: flag()
     .optional()
-    .describe("`true` needs the key, or one that was issued; `false` opens the plane with a warning")
+    .describe("`true` requires the key, or an issued one; `false` opens the plane, with a warning")
     .meta({ default: "on when the key is set" }),
   REQUIRE_AUTH_FOR_MANAGEMENT: flag()
     .optional()
     .describe("the same for `/manage/*`")
     .meta({ default: "on when the key is set" }),
-  ALLOW_UNAUTHENTICATED: flag().default(false).describe("lets a non-loopback `HOST` start with an unprotected plane"),
+  ALLOW_UNAUTHENTICATED: flag()
+    .default(false)
+    .describe("allows a start with a `HOST` that is not loopback and an unprotected plane"),
   ALLOWED_HOSTS: list("comma-separated host names, or *")
     .optional()
-    .describe("Host names accepted while a plane is unprotected (DNS rebinding); `*` accepts all")
+    .describe("host names that are accepted while a plane is unprotected (against DNS rebinding); `*` accepts all")
     .meta({ default: "loopback names" }),
   MANAGEMENT_PORT: integer(0, 65535)
     .optional()
-    .describe("second listener: `/manage`, `/docs`, `/status` and `/metrics` then answer only there; health on both")
+    .describe(
+      "port of a second listener: `/manage`, `/docs`, `/status` and `/metrics` are then served only there, `/health` on both",
+    )
     .meta({ default: "none" }),
   MANAGEMENT_HOST: setting("a host name or address", (value) => (isHost(value) ? value : undefined))
     .optional()
@@ -151,28 +154,32 @@ export const settingsSchema = z.object({
     .meta({ default: "`HOST`" }),
   TRUST_PROXY: list("comma-separated addresses or CIDRs", isAddressOrCidr)
     .optional()
-    .describe("peers whose `X-Forwarded-*` is believed")
+    .describe("trusted proxies: `X-Forwarded-*` is accepted only from these addresses")
     .meta({ default: "none" }),
   CORS_ORIGINS: list("comma-separated exact origins, or *", (item) => item === "*" || isOrigin(item))
     .prefault("")
-    .describe("origins of web pages that may call and read answers (CORS); nothing is sent to others"),
-  CORS_ENABLED: flag().default(true).describe("answer preflights and add CORS headers for `CORS_ORIGINS`"),
+    .describe("origins of web pages that may send requests and read responses (CORS); others get no CORS headers"),
+  CORS_ENABLED: flag().default(true).describe("respond to preflights and add CORS headers for `CORS_ORIGINS`"),
   CORS_METHODS: list("comma-separated methods", (item) => TOKEN.test(item))
     .optional()
     .describe("methods that a preflight allows")
-    .meta({ default: "all of the service's" }),
+    .meta({ default: "all methods of the service" }),
   CORS_HEADERS: list("comma-separated header names", (item) => TOKEN.test(item))
     .optional()
     .describe("request headers that a preflight allows")
-    .meta({ default: "what the preflight asks for" }),
+    .meta({ default: "the headers that the preflight requests" }),
   CORS_CREDENTIALS: flag()
     .default(false)
-    .describe("let listed origins send cookies and HTTP authentication; never beside `*`"),
-  CORS_MAX_AGE: integer(0, 31_536_000).default(86_400).describe("s that a browser may keep a preflight's answer"),
-  NETWORK_TIMEOUT: milliseconds(1).default(30_000).describe("ms to the upstream's response headers, over all attempts"),
+    .describe("allow listed origins to send cookies and HTTP authentication; not allowed with `*`"),
+  CORS_MAX_AGE: integer(0, 31_536_000)
+    .default(86_400)
+    .describe("s for which a browser may cache the response to a preflight"),
+  NETWORK_TIMEOUT: milliseconds(1)
+    .default(30_000)
+    .describe("ms until the response headers of the upstream, including all attempts"),
   NETWORK_CONNECT_TIMEOUT: milliseconds(1).default(5_000).describe("ms to connect to an upstream"),
   NETWORK_RETRIES: integer(0, 10).default(2).describe("retries of a replayable request"),
-  STRICT_TLS: flag().default(true).describe("verify upstream certificates; `false` warns at start"),
+  STRICT_TLS: flag().default(true).describe("verify the certificates of upstreams; `false` logs a warning at start"),
   EGRESS_ALLOW_PRIVATE: flag()
     .optional()
     .describe("whether upstreams may be on loopback, private and other addresses that are not public")
@@ -185,75 +192,91 @@ export const settingsSchema = z.object({
       if (bad.length === 0) return read as RestSecret[];
       refinement.addIssue({
         code: "custom",
-        message: `${REST_SECRETS_FORM}; look at number ${bad.join(", ")} of the list`,
+        message: `${REST_SECRETS_FORM}; check number ${bad.join(", ")} of the list`,
       });
       return z.NEVER;
     })
     .prefault("")
-    .describe("secrets that services added over REST may use, each with the origin it may be sent to")
-    // A slip of the pen may put the secret itself there.
+    .describe("secrets that services added over REST may use, each with the origin to which it may be sent")
+    // By mistake, an operator may write the secret itself here.
     .meta({ default: "none", allowed: REST_SECRETS_FORM, secret: true }),
   ECHO_SERVICE: flag()
     .optional()
     .describe("the embedded upstream `echo`")
     .meta({ default: "on while `HOST` is loopback" }),
-  MAX_CONNECTIONS: integer(1, 1_000_000).default(10_000).describe("client sockets of one listener"),
+  MAX_CONNECTIONS: integer(1, 1_000_000).default(10_000).describe("client connections of each listener"),
   MAX_CONNECTIONS_PER_ADDRESS: integer(0, 1_000_000)
     .default(0)
-    .describe("of them, those of one address (IPv6: a /64), 0 for no cap; peers in `TRUST_PROXY` are not counted"),
-  MAX_IN_FLIGHT: integer(0, 1_000_000).default(0).describe("requests proxied at the same time, 0 for no cap"),
-  MAX_WEBSOCKETS: integer(0, 1_000_000).default(0).describe("WebSockets open at the same time, 0 for no cap"),
-  PRESSURE_SAMPLE_INTERVAL: milliseconds(10).default(1_000).describe("ms between two looks at the gauges below"),
+    .describe(
+      "client connections of one address (IPv6: a /64), 0 for no limit; those of `TRUST_PROXY` are not counted",
+    ),
+  MAX_IN_FLIGHT: integer(0, 1_000_000)
+    .default(0)
+    .describe("proxied requests in flight at the same time, 0 for no limit"),
+  MAX_WEBSOCKETS: integer(0, 1_000_000).default(0).describe("WebSockets open at the same time, 0 for no limit"),
+  PRESSURE_SAMPLE_INTERVAL: milliseconds(10).default(1_000).describe("ms between two samples of the gauges below"),
   PRESSURE_MAX_EVENT_LOOP_DELAY: number(600_000)
     .default(250)
-    .describe("ms of event-loop delay, the mean of an interval, beyond which `/proxy` is shed; 0 is off"),
+    .describe(
+      "mean event-loop delay of an interval, ms, above which requests to `/proxy` are refused; 0 turns this off",
+    ),
   PRESSURE_MAX_HEAP_USED_BYTES: integer(0, Number.MAX_SAFE_INTEGER)
     .default(0)
-    .describe("bytes of heap in use beyond which `/proxy` is shed; 0 is off"),
+    .describe("bytes of heap in use above which requests to `/proxy` are refused; 0 turns this off"),
   PRESSURE_MAX_RSS_BYTES: integer(0, Number.MAX_SAFE_INTEGER)
     .default(0)
-    .describe("bytes of resident memory beyond which `/proxy` is shed; 0 is off"),
+    .describe("bytes of resident memory above which requests to `/proxy` are refused; 0 turns this off"),
   PRESSURE_MAX_EVENT_LOOP_UTILIZATION: number(1)
     .default(0)
-    .describe("share of time that the event loop is busy, beyond which `/proxy` is shed; 0 is off"),
-  PRESSURE_RETRY_AFTER: integer(1, 86_400).default(10).describe("s in `Retry-After` of what is shed"),
-  KEEP_ALIVE_TIMEOUT: milliseconds(1).default(75_000).describe("ms that an idle client connection is kept"),
-  HEADERS_TIMEOUT: milliseconds(1).default(60_000).describe("ms that the head of a request may take, as a whole"),
+    .describe(
+      "share of time in which the event loop is busy, above which requests to `/proxy` are refused; 0 turns this off",
+    ),
+  PRESSURE_RETRY_AFTER: integer(1, 86_400)
+    .default(10)
+    .describe("s in the `Retry-After` of requests refused for these gauges"),
+  KEEP_ALIVE_TIMEOUT: milliseconds(1).default(75_000).describe("ms after which an idle client connection is closed"),
+  HEADERS_TIMEOUT: milliseconds(1).default(60_000).describe("ms within which the whole head of a request must arrive"),
   SEND_TIMEOUT: milliseconds(1)
     .default(300_000)
-    .describe("ms that a client, or a WebSocket's upstream, may take nothing of what waits for it"),
+    .describe(
+      "ms for which a client, or the upstream of a WebSocket, may read none of the data that is waiting for it",
+    ),
   WATCH_CONFIG: flag().default(false).describe("reload when the services file or an env file changes"),
   LOG_LEVEL: choice("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")
-    .describe("least severe line to log; `LOGGING_LEVEL` is the same"),
+    .describe("lowest level that is logged; `LOGGING_LEVEL` is an alias"),
   LOGGING_ENABLED: flag().default(true).describe("`false` logs nothing"),
   LOG_FORMAT: choice("json", "pretty")
     .optional()
-    .describe("form of the log lines")
+    .describe("format of the log")
     .meta({ default: "pretty on a terminal, else json" }),
-  ACCESS_LOG: flag().default(true).describe("one line a request"),
-  SHUTDOWN_DELAY: integer(0, 600_000).default(1_000).describe("ms still served after SIGTERM or SIGINT"),
-  SHUTDOWN_TIMEOUT: integer(0, 600_000).default(10_000).describe("ms that requests in flight then have to end"),
-  SKIP_UPDATE_CHECK: flag().default(false).describe("no update check"),
+  ACCESS_LOG: flag().default(true).describe("log one line for each request"),
+  SHUTDOWN_DELAY: integer(0, 600_000)
+    .default(1_000)
+    .describe("ms for which requests are still accepted after SIGTERM or SIGINT"),
+  SHUTDOWN_TIMEOUT: integer(0, 600_000).default(10_000).describe("ms that requests in flight then have to complete"),
+  SKIP_UPDATE_CHECK: flag().default(false).describe("turn the update check off"),
   UPDATE_CHECK_URL: setting("an http or https URL", (value) =>
     URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && new URL(value).username === ""
       ? value
       : undefined,
   )
     .optional()
-    .describe("JSON with the newest `version` or `tag_name`, asked in the background at start and by `/version/check`")
+    .describe(
+      "URL of JSON with the newest `version` or `tag_name`, requested in the background at start and by `/version/check`",
+    )
     .meta({ default: "none: no check" }),
 });
 
 export type Settings = z.output<typeof settingsSchema>;
 export type SettingName = keyof Settings;
 
-/** Second names: `[other name, name]`. */
+/** Aliases: `[alias, name]`. */
 export const SETTING_ALIASES = [["LOGGING_LEVEL", "LOG_LEVEL"]] as const;
 
 /**
- * Settings of later versions: any value but the neutral ones stops the start, so that nobody
- * believes in a protection that is not there.
+ * Variables of later versions, with the values that have no effect. Any other value stops the start, so that no operator relies
+ * on a protection that does not exist.
  */
 export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   EGRESS_PROXY: [],

@@ -1,31 +1,31 @@
 /**
- * One zod issue in the services file as problem lines: where, what was found, what is allowed.
- * Invariant: nothing of zod's own wording reaches the operator, and no value of a header or of `auth` is shown.
+ * Translates zod issues of the services file to problem lines: where, what was found, what is allowed.
+ * Invariant: the operator never sees zod's own messages, and no value of a header or of `auth` is shown.
  */
 import { distance } from "fastest-levenshtein";
 import type { z } from "zod";
 import { isObject } from "../is-object.ts";
-import { allowedValues, type JsonSchema, knownNames, schemaAt, servicesFileJsonSchema } from "./allowed-values.ts";
+import { allowedValues, type JsonSchema, knownNames, schemaAt, servicesFileJsonSchema } from "./json-schema.ts";
 import { showValue, showWord } from "./problems.ts";
 
 export type Path = readonly PropertyKey[];
 
 export interface FoundProblem {
   readonly path: Path;
-  /** What the line points at: the value there, or its name. */
+  /** Whether the position is that of the value or of its name. */
   readonly at: "value" | "name";
   readonly text: string;
-  /** Said in the place of the position in the file: what is wrong is not in it. */
+  /** Shown instead of the position in the file, for a problem that is not in the file. */
   readonly place?: string;
 }
 
-/** What was found in a service, once all of it was looked at. */
+/** The problems and warnings of a service. */
 export interface Findings {
   readonly problems: FoundProblem[];
   readonly warnings: FoundProblem[];
 }
 
-/** Names of a service that come in a later version, and values of present ones. */
+/** Members of a service that a later version will have, and values of existing members. */
 const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["cache", "idempotency", "verify", "egressProxy"]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
   PropertyKey,
@@ -36,15 +36,15 @@ const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new 
   ["ws", (value) => isObject(value)],
 ]);
 
-/** Of one object. Whoever has more than these mends them first. */
+/** For one object. An operator with more problems than this fixes the first ones first. */
 const ISSUES_LIMIT = 50;
 
-/** Issues of one service, or of the file around the services, with paths from the top of the file. */
+/** @param issues of one service, or of the file around the services, with paths from the root of the file. */
 export function translateIssues(issues: readonly z.core.$ZodIssue[], document: unknown): FoundProblem[] {
   if (issues.length === 0) return [];
   const root = servicesFileJsonSchema();
   const found = issues.slice(0, ISSUES_LIMIT).flatMap((issue) => translate(issue, document, root));
-  // The other members of an object that is of a later version as a whole are not worth a line each.
+  // If a whole object belongs to a later version, its other members need no line of their own.
   const later = found.filter((problem) => problem.path.at(-1) === "type" && problem.text.endsWith(NOT_YET));
   const isBeside = (path: Path) => later.some((other) => startsWith(path, other.path.slice(0, -1)));
   return found.filter((problem) => later.includes(problem) || !isBeside(problem.path));
@@ -55,7 +55,7 @@ const NOT_YET = "not yet supported";
 function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema): FoundProblem[] {
   const { path } = issue;
   if (issue.code === "invalid_union") {
-    // What is wrong inside an object tells more than that it is not the other value that may stand there.
+    // A problem inside the object is more useful than the message that it is not the other allowed value.
     const inside = issue.errors.find((issues) => issues.every(isInside)) ?? [];
     const problems = inside.map((each) => ({ ...each, path: [...path, ...each.path] }));
     if (problems.length > 0) return problems.flatMap((each) => translate(each, document, root));
@@ -86,14 +86,14 @@ function found(value: unknown, path: Path, schema: JsonSchema | undefined): stri
   return `found ${showValue(value, isSecretPlace(path))}${names.length > 0 ? ` with ${names.join(", ")}` : ""}`;
 }
 
-/** Words of our own schema for what it checks by itself, the schema's bounds and choices for the rest. */
+/** The message of our own checks, otherwise the bounds and choices of the schema. */
 function allowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined): string {
   if (issue.code === "custom" || issue.code === "invalid_format") return issue.message;
   if (schema === undefined) return "another value";
-  if (issue.code === "too_small" && schema.type === "string") return "a text that is not empty";
+  if (issue.code === "too_small" && schema.type === "string") return "a string that is not empty";
   if (issue.code === "too_small" && schema.type === "array")
     return `at least one of ${allowedValues(schema.items ?? {})}`;
-  if (issue.code === "too_big" && schema.type === "string") return `a text of at most ${issue.maximum} characters`;
+  if (issue.code === "too_big" && schema.type === "string") return `a string of at most ${issue.maximum} characters`;
   return allowedValues(schema);
 }
 
@@ -103,7 +103,7 @@ function unknownName(name: string, known: readonly string[], path: Path): string
   return `unknown key ${showName(name)}${guess === undefined ? `, allowed: ${known.join(", ")}` : `; did you mean "${guess}"?`}`;
 }
 
-/** The known name that a typing error away would be this one. */
+/** The known name that differs only by a typing error. */
 function nearest(name: string, known: readonly string[]): string | undefined {
   if (name.length > 40) return undefined;
   const far = (other: string) => distance(name.toLowerCase(), other.toLowerCase());
@@ -113,7 +113,7 @@ function nearest(name: string, known: readonly string[]): string | undefined {
 
 const showName = (name: PropertyKey | undefined) => showWord(String(name));
 
-/** Where the operator writes, or may by mistake write, a secret. */
+/** A place in which the operator writes, or by mistake may write, a secret. */
 function isSecretPlace(path: Path): boolean {
   const [, , member, ...rest] = path;
   if (member === "headers" || member === "setHeaders") return true;
@@ -123,7 +123,7 @@ function isSecretPlace(path: Path): boolean {
 function valueAt(document: unknown, path: Path): unknown {
   let value = document;
   for (const segment of path) {
-    // Lists have members too: a segment may be an index.
+    // Also for lists: a segment may be an index.
     if (typeof value !== "object" || value === null || !Object.hasOwn(value, segment)) return undefined;
     value = (value as Record<PropertyKey, unknown>)[segment];
   }

@@ -1,23 +1,24 @@
 /**
- * Notices that files changed, by their contents: Kubernetes swaps links, and editors write anew what did not change.
- * Invariant: a change is told once, after it was there for a whole look; a file that goes and comes back unchanged is none.
+ * Detects changed files by their contents: Kubernetes replaces symbolic links, and editors rewrite unchanged files.
+ * Invariant: a change is reported once, after an interval without further changes. A file that disappears and returns unchanged
+ * has not changed.
  */
 import { hash } from "node:crypto";
 import { readFileSync, statSync, unwatchFile, watchFile } from "node:fs";
 
 export interface FileWatch {
   /**
-   * Watches these files, absent ones too, instead of those before.
-   * @param readAt when the new ones among them were read, ms since the epoch: what was written since is a change.
+   * Watches these files, absent ones too, instead of the previous ones.
+   * @param readAt when the new ones among them were read, ms since the epoch: a later write counts as a change.
    */
   setPaths(paths: Iterable<string>, readAt: number): void;
   close(): void;
 }
 
-/** The clock by which files are dated may be behind by a tick of the kernel's, ms. */
+/** The timestamps of files may lag behind the clock by one tick of the kernel, ms. */
 const FILE_CLOCK_MS = 10;
 
-/** @param intervalMs between two looks at a file. @param onChange called at most once for what changed together. */
+/** @param intervalMs between two checks of a file. @param onChange called once for changes that happen together. */
 export function watchFiles(intervalMs: number, onChange: () => void): FileWatch {
   const digests = new Map<string, string>();
   let timer: NodeJS.Timeout | undefined;
@@ -51,7 +52,7 @@ export function watchFiles(intervalMs: number, onChange: () => void): FileWatch 
         digests.set(path, digestOf(path));
         watchFile(path, { interval: intervalMs, persistent: false }, listener);
         if (changedAt(path) >= readAt - FILE_CLOCK_MS) noteChange();
-        // The watch compares with its own first look, which comes a little later than the one above.
+        // The watch compares with its own first reading, which happens a little after the one above.
         setTimeout(() => listeners.get(path) === listener && listener(), intervalMs).unref();
       }
     },
@@ -71,7 +72,7 @@ function digestOf(path: string): string {
   }
 }
 
-/** Ms since the epoch; 0 for a file that is not there. */
+/** Ms since the epoch; 0 for an absent file. */
 function changedAt(path: string): number {
   try {
     return statSync(path).ctimeMs;

@@ -1,7 +1,7 @@
 /** The sections of the response besides the checks: system, network, environment and authentication. */
 import { availableParallelism, totalmem } from "node:os";
 import { dirname } from "node:path";
-import { showSettings } from "../config/shown-settings.ts";
+import { showSettings } from "../config/known-variables.ts";
 import { version } from "../version.ts";
 import { type DiagnosticsContext, isInUse } from "./check.ts";
 import { variablesOf } from "./env-files.ts";

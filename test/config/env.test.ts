@@ -8,8 +8,8 @@ const read = (files: Files, processEnv: Env = {}) => readEnvironment({ processEn
 
 afterEach(() => vi.restoreAllMocks());
 
-describe("the environment", () => {
-  it("lets .env.local win over .env, and the process over both, and knows where each value came from", () => {
+describe("environment", () => {
+  it("The file .env.local takes precedence over .env, and the process over both, and each value has its origin", () => {
     const { variables } = read({ ".env": "A=1\nB=1\nC=1", ".env.local": "B=2\nC=2" }, { C: "3" });
     expect(Object.fromEntries(variables)).toEqual({
       A: { value: "1", origin: ".env" },
@@ -18,21 +18,21 @@ describe("the environment", () => {
     });
   });
 
-  it("counts an empty value as unset, so that it hides no other", () => {
+  it("An empty value counts as unset and does not hide another value", () => {
     const { variables } = read({ ".env": "A=1\nB=\nC='  '" }, { A: " " });
     expect([...variables]).toEqual([["A", { value: "1", origin: ".env" }]]);
   });
 
-  it("cuts white space around a value and leaves what is inside", () => {
+  it("White space around a value is removed, and white space within it is kept", () => {
     expect(read({ ".env": 'A="  x  y  "' }).variables.get("A")?.value).toBe("x  y");
   });
 
-  it("says which files were read and which were absent", () => {
+  it("The environment lists the files that were read and those that were absent", () => {
     const { files } = read({ ".env.local": "A=1" });
     expect(files.map(({ state }) => state)).toEqual(["absent", "read"]);
   });
 
-  it("reports an env file that cannot be read", () => {
+  it("An env file that cannot be read is a problem", () => {
     const directory = tempFolder();
     mkdirSync(join(directory, ".env"));
     const { files, problems } = readEnvironment({ processEnv: {}, directory });
@@ -40,7 +40,7 @@ describe("the environment", () => {
     expect(problems).toEqual([".env: cannot be read: it is a directory"]);
   });
 
-  it("writes nothing to process.env and prints nothing", () => {
+  it("Reading the environment does not change process.env and prints nothing", () => {
     const prints = [vi.spyOn(console, "log"), vi.spyOn(console, "error"), vi.spyOn(process.stdout, "write")];
     read({ ".env": "BYTEPROXY_TEST_ONLY=1\nDOTENV_DEBUG=true" });
     expect(process.env.BYTEPROXY_TEST_ONLY).toBeUndefined();
@@ -48,7 +48,7 @@ describe("the environment", () => {
   });
 });
 
-describe("a line that dotenv passes over", () => {
+describe("ignored lines", () => {
   it.each([
     ["a line without =", "A=1\n\nno assignment\n", [3]],
     ["an export without a value", "export A\n", [1]],
@@ -57,7 +57,7 @@ describe("a line that dotenv passes over", () => {
     ["a line of a CRLF file", "A=1\r\nstray\r\nB=2", [2]],
     ["a quote that is never closed", 'A="abc\nB=2', [1]],
     ["several of them", "x\ny\nA=1\nz", [1, 2, 4]],
-  ])("is reported with its line: %s", (_, text, lines) => {
+  ])("A line that dotenv ignores is reported with its number: %s", (_, text, lines) => {
     const { problems } = read({ ".env": text });
     expect(problems.map((line) => Number(/^\.env:(\d+):/.exec(line)?.[1]))).toEqual(lines);
   });
@@ -72,17 +72,17 @@ describe("a line that dotenv passes over", () => {
     ["a quote inside of other quotes", `A='"'\nB="it's"\nC=it's`],
     ["an empty value", "A=\nB=''"],
     ["a byte order mark", "\uFEFFA=1"],
-  ])("is none of these: %s", (_, text) => {
+  ])("A valid line is not reported: %s", (_, text) => {
     expect(read({ ".env": text }).problems).toEqual([]);
   });
 
-  it("never has its text shown", () => {
+  it("The text of an ignored line is never shown", () => {
     const { problems } = read({ ".env": "PASSWORD hunter2hunter2\nX='hunter2hunter2" });
     expect(problems).toHaveLength(2);
     expect(problems.join()).not.toContain("hunter2");
   });
 
-  it.each(["A=abc#def", "A=#def", "export A=abc#def"])("warns of a # that cuts a value: %s", (text) => {
+  it.each(["A=abc#def", "A=#def", "export A=abc#def"])("A # that shortens a value causes a warning: %s", (text) => {
     const { problems, warnings } = read({ ".env": text });
     expect(problems).toEqual([]);
     expect(warnings).toEqual([
@@ -90,7 +90,10 @@ describe("a line that dotenv passes over", () => {
     ]);
   });
 
-  it.each(["A=abc #def", 'A="abc#def"', "A='#'", "# A=b#c"])("does not warn of a # that is meant: %s", (text) => {
-    expect(read({ ".env": text }).warnings).toEqual([]);
-  });
+  it.each(["A=abc #def", 'A="abc#def"', "A='#'", "# A=b#c"])(
+    "A # that is a comment or quoted causes no warning: %s",
+    (text) => {
+      expect(read({ ".env": text }).warnings).toEqual([]);
+    },
+  );
 });

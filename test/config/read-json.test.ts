@@ -30,7 +30,7 @@ test.each([
   ["the same name twice, once escaped", '{"a": 1, "\\u0061": 2}'],
   ["__proto__", '{"a": {"__proto__": {}}}'],
   ["__proto__, escaped", '{"__\\u0070roto__": 1}'],
-  ["text that is nested too deep", `${"[".repeat(MAX_DEPTH + 1)}${"]".repeat(MAX_DEPTH + 1)}`],
+  ["text that is nested too deeply", `${"[".repeat(MAX_DEPTH + 1)}${"]".repeat(MAX_DEPTH + 1)}`],
   ["YAML", "a: 1"],
   ["a comment", '{"a": 1} # b'],
   ["empty text", ""],

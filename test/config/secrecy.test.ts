@@ -7,7 +7,7 @@ import { ConfigProblems, loadConfig } from "../../src/config/load-config.ts";
 import { Secret } from "../../src/config/secret.ts";
 import { tempFolder } from "./temp-folder.ts";
 
-/** As long as real tokens are: shorter words are shown, so that a typing error can be found. */
+/** As long as real tokens: shorter words are shown, so that a typing error can be found. */
 const LONG_PART = "0123456789abcdefghijklmnopqrstuvwxyz";
 const SECRET = `sk-live-${LONG_PART}-end`;
 
@@ -40,7 +40,7 @@ const JSON_TEXT = JSON.stringify(
   2,
 );
 
-/** A text with some of its characters cut out or replaced: what a hand at an editor does. */
+/** A text with some characters removed or replaced, as by mistakes in an editor. */
 const damaged = (text: string) => {
   const noise = fc.constantFrom(
     "",
@@ -70,7 +70,7 @@ const damaged = (text: string) => {
   );
 };
 
-/** Loads and returns what was said; anything but ConfigProblems is thrown on. */
+/** Loads a configuration and returns its problems and warnings. Any error but ConfigProblems is thrown. */
 async function sayings(directory: string): Promise<string> {
   try {
     return (await loadConfig({ processEnv: {}, directory })).warnings.join("\n");
@@ -84,7 +84,7 @@ async function sayings(directory: string): Promise<string> {
 
 afterEach(() => vi.restoreAllMocks());
 
-it("a secret shows itself to nobody who prints, joins, serialises or inspects it", () => {
+it("A secret is masked when it is printed, joined, serialized or inspected", () => {
   const secret = new Secret(SECRET);
   for (const shown of [`${secret}`, JSON.stringify({ secret }), inspect({ secret }), format("%s %o", secret, secret)]) {
     expect(shown).not.toContain(SECRET);
@@ -92,8 +92,8 @@ it("a secret shows itself to nobody who prints, joins, serialises or inspects it
   }
 });
 
-describe("whatever stands in the services file", () => {
-  it("never throws anything but ConfigProblems", async () => {
+describe("services file", () => {
+  it("No services file causes another error than ConfigProblems", async () => {
     const directory = tempFolder({ "config/services.json": "" });
     const texts = fc.oneof(fc.string({ unit: "binary", maxLength: 200 }), fc.json(), damaged(JSON_TEXT), damaged(YAML));
     await fc.assert(
@@ -105,7 +105,7 @@ describe("whatever stands in the services file", () => {
     );
   });
 
-  it("never shows a secret that stands in it", async () => {
+  it("No problem or warning shows a secret of the services file", async () => {
     const prints = [vi.spyOn(process, "emitWarning"), vi.spyOn(process.stderr, "write"), vi.spyOn(console, "warn")];
     const directory = tempFolder({ "config/services.json": "" });
     await fc.assert(
@@ -119,8 +119,8 @@ describe("whatever stands in the services file", () => {
   });
 });
 
-describe("whatever stands in an env file", () => {
-  it("never throws, and shows none of what it passes over", async () => {
+describe("env file", () => {
+  it("No env file causes an exception, and no ignored text is shown", async () => {
     const directory = tempFolder();
     const text = `# c\nMY_TOKEN=${SECRET}\nexport OTHER='${SECRET}'\nPROXY_API_KEY="${SECRET}"\nMULTI="a\n${SECRET}\nb"\n`;
     await fc.assert(

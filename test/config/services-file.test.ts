@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { load, problemsOf, SERVICES, services, tempFolder } from "./temp-folder.ts";
 
@@ -12,18 +12,21 @@ const problemsOfService = async (entry: unknown) =>
     line.replace(/^config\/services\.json:\d+:\d+ services\./, ""),
   );
 
-describe("the services file", () => {
-  it("is read as JSON and as YAML", async () => {
+describe("services file", () => {
+  test("The services file is read as JSON and as YAML", async () => {
     const json = (await load(services({ x: { ...own, retries: 7 } }))).services.get("x");
     const yaml = await load({ [SERVICES]: "services:\n  x:\n    baseUrl: https://api.example.com/\n    retries: 7\n" });
     expect(yaml.services.get("x")).toEqual(json);
     expect(json).toMatchObject({ key: "x", name: "x", source: "file", retries: 7, embedded: false });
   });
 
-  it("may hold ten thousand services, each with all that a service usually has", async () => {
+  test("The services file may have ten thousand services with many members", async () => {
     const one = (index: number) => ({
-      ...{ name: `Service ${index}`, baseUrl: `https://api${index}.example.com/v1/`, methods: ["GET", "POST"] },
-      ...{ headers: { Accept: "application/json" }, rateLimit: { maxRequests: 60, windowMs: 60_000, per: "caller" } },
+      name: `Service ${index}`,
+      baseUrl: `https://api${index}.example.com/v1/`,
+      methods: ["GET", "POST"],
+      headers: { Accept: "application/json" },
+      rateLimit: { maxRequests: 60, windowMs: 60_000, per: "caller" },
       auth: { type: "bearer", tokenEnvVar: `TOKEN_${index}`, required: false },
     });
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`s${index}`, one(index)]));
@@ -31,7 +34,7 @@ describe("the services file", () => {
     expect((await load(services(many))).services.get("s9999")).toMatchObject({ name: "Service 9999", source: "file" });
   });
 
-  it("may be indented with tabs, begin with a byte order mark, or be empty", async () => {
+  test("The services file may be indented with tabs, begin with a byte order mark, or be empty", async () => {
     expect(
       await problemsOf({
         [SERVICES]: '\uFEFF{\n\t"services": {\n\t\t"x": {\n\t\t\t"baseUrl": "http://a/"\n\t\t}\n\t}\n}',
@@ -40,7 +43,7 @@ describe("the services file", () => {
     expect(await problemsOf({ [SERVICES]: "# nothing yet\n" })).toEqual([]);
   });
 
-  it("gives line and column of the value, or of the name where that is wrong", async () => {
+  test("A problem has the line and column of the value, or of the name if the name is wrong", async () => {
     const text = '{\n  "services": {\n    "github": {\n      "timoutMs": 3,\n      "timeoutMs": "abc"\n    }\n  }\n}';
     expect(await problemsOf({ [SERVICES]: text })).toEqual([
       'config/services.json:5:20 services.github.timeoutMs: found "abc", allowed: an integer from 1 to 2147483647',
@@ -48,12 +51,12 @@ describe("the services file", () => {
     ]);
   });
 
-  it("reports every service and every variable at once", async () => {
+  test("The problems of all services and all variables are reported at once", async () => {
     const lines = await problemsOf(services({ a: { baseUrl: 1 }, b: { ...own, retries: 11 } }), { PORT: "x" });
     expect(lines).toHaveLength(3);
   });
 
-  it.each([
+  test.each([
     ["a brace that is not closed", '{ "services": { "a": ', /^config\/services\.json:1:\d+: found a syntax error/],
     ["a quote that is not closed", 'services:\n  a: "x', /^config\/services\.json:2:\d+: found a syntax error/],
     [
@@ -61,7 +64,7 @@ describe("the services file", () => {
       '{"services": {\n "a": {},\n "a": {}}}',
       /^config\/services\.json:3:2: found the same key twice/,
     ],
-    ["an alias to nothing", "services: *x", /found text that is nested too deep or refers to itself/],
+    ["an alias to nothing", "services: *x", /found text that is nested too deeply or refers to itself/],
     [
       "an object as a key",
       "services:\n  ? {a: b}\n  : {}",
@@ -71,7 +74,7 @@ describe("the services file", () => {
     [
       "aliases that multiply",
       `a: &a [x,x]\nb: &b [${"*a,".repeat(99)}]\nc: [${"*b,".repeat(99)}]`,
-      /nested too deep or refers/,
+      /nested too deeply or refers/,
     ],
     ["__proto__", '{"services": {\n "__proto__": {}}}', /^config\/services\.json:2:2: unknown key "__proto__"/],
     ["nothing but text", "hello", /^config\/services\.json:1:1 : found "hello", allowed: an object/],
@@ -92,13 +95,13 @@ describe("the services file", () => {
       /^config\/services\.json: cannot be read: it is larger than 16 MiB/,
     ],
     ["nested without end", "[".repeat(100_000), /^config\/services\.json:/],
-  ])("is refused with %s", async (_, text, expected) => {
+  ])("A services file with %s is refused", async (_, text, expected) => {
     const lines = await problemsOf({ [SERVICES]: text });
     expect(lines.length).toBeGreaterThan(0);
     expect(lines[0]).toMatch(expected);
   });
 
-  it("is refused as a directory", async () => {
+  test("A directory instead of the services file is refused", async () => {
     const directory = tempFolder();
     mkdirSync(join(directory, SERVICES), { recursive: true });
     await expect(loadConfig({ processEnv: {}, directory })).rejects.toThrow(
@@ -106,7 +109,7 @@ describe("the services file", () => {
     );
   });
 
-  it("may be absent, unless a variable names it", async () => {
+  test("The services file may be absent unless a variable names it", async () => {
     expect((await load()).configFile.state).toBe("absent");
     expect(await problemsOf({ ".env": "CONFIG_FILE=my/services.yaml" })).toEqual([
       'CONFIG_FILE (.env): found "my/services.yaml": cannot be read: there is no such file, allowed: a JSON or YAML file',
@@ -117,8 +120,8 @@ describe("the services file", () => {
   });
 });
 
-describe("an entry", () => {
-  it.each([
+describe("entries", () => {
+  test.each([
     [null, "x: found null, allowed: an object"],
     ["https://a/", 'x: found "https://a/", allowed: an object'],
     [{}, "x.baseUrl: missing, allowed: an http:// or https:// URL"],
@@ -130,13 +133,13 @@ describe("an entry", () => {
     ],
     [
       { baseUrl: "https://a/b/../c" },
-      'x.baseUrl: found "https://a/b/../c", allowed: a path in its normal form: no dot segments, no \\, and what needs it percent-encoded',
+      'x.baseUrl: found "https://a/b/../c", allowed: a path in its normal form: no dot segments, no \\, and special characters percent-encoded',
     ],
     [{ ...own, retries: 1.5 }, "x.retries: found 1.5, allowed: an integer from 0 to 10"],
     [{ ...own, timeoutMs: 0 }, "x.timeoutMs: found 0, allowed: an integer from 1 to 2147483647"],
     [{ ...own, maxBodyBytes: -1 }, "x.maxBodyBytes: found -1, allowed: an integer from 0"],
     [{ ...own, cookies: "yes" }, 'x.cookies: found "yes", allowed: true or false'],
-    [{ ...own, name: "" }, 'x.name: found "", allowed: a text that is not empty'],
+    [{ ...own, name: "" }, 'x.name: found "", allowed: a string that is not empty'],
     [
       { ...own, methods: [] },
       "x.methods: found a list, allowed: at least one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
@@ -147,7 +150,7 @@ describe("an entry", () => {
       { ...own, headers: { Host: "a" } },
       'x.headers.Host: found "Host", allowed: a header that the gateway does not write itself',
     ],
-    [{ ...own, headers: { A: 5 } }, "x.headers.A: found a number, allowed: a text"],
+    [{ ...own, headers: { A: 5 } }, "x.headers.A: found a number, allowed: a string"],
     [
       { ...own, removeHeaders: ["a b"] },
       'x.removeHeaders[0]: found "a b", allowed: a header name of letters, digits and - (RFC 9110 section 5.1)',
@@ -173,19 +176,19 @@ describe("an entry", () => {
       'x.auth.type: found "token", allowed: bearer, bot, basic, api-key',
     ],
     [{ ...own, zzzzzzzzzzz: 1, tls: { cafile: "x" } }, 'x.tls.cafile: unknown key "cafile"; did you mean "caFile"?'],
-  ])("%o is refused in plain words", async (entry, line) => {
+  ])("The entry %o is refused with what was found and what is allowed", async (entry, line) => {
     expect(await problemsOfService(entry)).toContain(line);
   });
 
-  it("with an unknown key far from any other lists what there is", async () => {
+  test("An unknown key that resembles no known key lists all known keys", async () => {
     const [line] = await problemsOfService({ ...own, tls: { zzzzzzzzz: 1 } });
     expect(line).toBe(
       'x.tls.zzzzzzzzz: unknown key "zzzzzzzzz", allowed: strict, caFile, certFile, keyFile, servername',
     );
   });
 
-  it.each(["Bad", "a/b", "-a", "a".repeat(65), "services", "auth-test", "manage", "constructor", "prototype", ""])(
-    "cannot have the key %o",
+  test.each(["Bad", "a/b", "-a", "a".repeat(65), "services", "auth-test", "manage", "constructor", "prototype", ""])(
+    "A service cannot have the key %o",
     async (key) => {
       expect(await problemsOf(services({ [key]: own }))).toEqual([
         expect.stringMatching(/^config\/services\.json:1:\d+ .*allowed: a key/),
@@ -193,7 +196,7 @@ describe("an entry", () => {
     },
   );
 
-  it.each([
+  test.each([
     [{ ...own, cache: true }, "x.cache: not yet supported"],
     [{ ...own, idempotency: true }, "x.idempotency: not yet supported"],
     [{ ...own, access: "signature" }, 'x.access: found "signature", not yet supported'],
@@ -201,11 +204,11 @@ describe("an entry", () => {
     [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
     [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
     [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
-  ])("%o is refused as not yet supported, in one line", async (entry, line) => {
+  ])("The entry %o is refused as not yet supported, in one line", async (entry, line) => {
     expect(await problemsOfService(entry)).toEqual([line]);
   });
 
-  it("has a breaker unless it says false, and each problem of one is in its own place", async () => {
+  test("A service has a breaker unless it is false, and each problem of a breaker has its own position", async () => {
     const defaults = { failureRatio: 0.5, minRequests: 20, windowMs: 10_000, openMs: 10_000 };
     const breakerOf = async (entry: object) =>
       (await load(services({ x: { ...own, ...entry } }))).services.get("x")?.breaker;
@@ -229,7 +232,7 @@ describe("an entry", () => {
     ]);
   });
 
-  it("holds for discord and github, by key or by host, and observes for the others, unless it says otherwise", async () => {
+  test("The default quota mode is hold for discord and github, by key or by host, and observe for other services", async () => {
     const { services: all } = await load(
       services({
         x: own,
@@ -248,7 +251,7 @@ describe("an entry", () => {
     expect(all.get("discord")?.quota).toEqual({ mode: "hold", ...defaults });
   });
 
-  it("takes its time limits and retries from the settings where it has none", async () => {
+  test("A service without time limits or retries uses those of the settings", async () => {
     const env = { NETWORK_TIMEOUT: "111", NETWORK_CONNECT_TIMEOUT: "22", NETWORK_RETRIES: "3" };
     const { services: all } = await load(
       services({ x: own, y: { ...own, timeoutMs: 9, connectTimeoutMs: 8, retries: 0 } }),
@@ -258,7 +261,7 @@ describe("an entry", () => {
     expect(all.get("y")).toMatchObject({ timeoutMs: 9, connectTimeoutMs: 8, retries: 0 });
   });
 
-  it("and everything else of the configuration is frozen", async () => {
+  test("The services and the whole configuration are frozen", async () => {
     const config = await load(services({ x: { ...own, headers: { A: "b" } } }));
     const service = config.services.get("x");
     expect(() => Object.assign(service?.headers ?? {}, { A: "c" })).toThrow(TypeError);
@@ -268,22 +271,20 @@ describe("an entry", () => {
   });
 });
 
-describe("two headers of one name in a service", () => {
+describe("duplicate headers", () => {
   const bearer = { type: "bearer", tokenEnvVar: "T" };
-  it.each([
+  test.each([
     [{ headers: { Accept: "a", accept: "b" } }],
     [{ headers: { Accept: "a" }, setHeaders: { ACCEPT: "b" } }],
     [{ setHeaders: { Authorization: "a" }, auth: bearer }],
     [{ headers: { authorization: "a" }, auth: bearer }],
     [{ setHeaders: { "x-key": "a" }, auth: { type: "api-key", headerName: "X-Key", tokenEnvVar: "T" } }],
-  ])("are a problem: %o", async (entry) => {
+  ])("Two headers of the same name in a service are a problem: %o", async (entry) => {
     const lines = await problemsOfService({ ...own, ...entry });
-    expect(lines).toEqual([
-      expect.stringMatching(/: found .* once more, after .*, allowed: each header in one place$/),
-    ]);
+    expect(lines).toEqual([expect.stringMatching(/: found .* again, after .*, allowed: each header in one place$/)]);
   });
 
-  it("are none when the credential goes into the query", async () => {
+  test("A header is no duplicate when the credential is in the query", async () => {
     const auth = { type: "api-key", queryParam: "key", tokenEnvVar: "T" };
     expect(await problemsOfService({ ...own, setHeaders: { Authorization: "a" }, auth })).toEqual([]);
   });

@@ -1,4 +1,4 @@
-/** Folders of configuration files that are gone after the test, and what loading them says. */
+/** Temporary folders with configuration files, removed after the test, and the result of loading them. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -26,7 +26,7 @@ export function load(files: Files = {}, processEnv: Env = {}): Promise<Config> {
   return loadConfig({ processEnv, directory: tempFolder(files) });
 }
 
-/** The problem lines; none when the configuration loads. */
+/** The problem lines; empty if the configuration is valid. */
 export async function problemsOf(files: Files = {}, processEnv: Env = {}): Promise<readonly string[]> {
   try {
     await load(files, processEnv);

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { expect, test } from "vitest";
-import { servicesFileEditorSchema } from "../../src/config/editor-schema.ts";
+import { servicesFileEditorSchema } from "../../src/config/json-schema.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { builtMain } from "../support/built.ts";
 import { startProcess } from "../support/process.ts";

@@ -6,7 +6,7 @@ import { Validator } from "@seriousme/openapi-schema-validator";
 import { describe, expect, test } from "vitest";
 import type { AuditEntry } from "../../src/callers/audit.ts";
 import type { StoredKey } from "../../src/callers/issued-key.ts";
-import { servicesFileJsonSchema } from "../../src/config/allowed-values.ts";
+import { servicesFileJsonSchema } from "../../src/config/json-schema.ts";
 import { createControlPlane } from "../../src/control-plane/app.ts";
 import type { ControlPlaneParts } from "../../src/control-plane/parts.ts";
 import { CATALOG, type ErrorCode } from "../../src/errors.ts";

@@ -3,7 +3,7 @@
  * Invariant: they are generated from the schema of the services file, so that no rule is written down twice.
  */
 import { z } from "@hono/zod-openapi";
-import { type JsonSchema, servicesFileJsonSchema } from "../../config/allowed-values.ts";
+import { type JsonSchema, servicesFileJsonSchema } from "../../config/json-schema.ts";
 
 const SERVICE = { $ref: "#/components/schemas/Service" };
 

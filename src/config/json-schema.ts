@@ -1,11 +1,11 @@
 /**
- * What the schema allows, in words: completes "allowed: …" in problems and fills the reference pages.
- * Invariant: said by the zod schemas alone, through their JSON Schema, so that words and checks cannot part.
+ * The services file as JSON Schema: for editors, for the reference pages, and for "allowed: …" in problems.
+ * Invariant: everything comes from the zod schemas, so that descriptions and checks cannot differ.
  */
 import { z } from "zod";
 import { servicesFileSchema } from "./schema.ts";
 
-/** The part of JSON Schema that `z.toJSONSchema` makes of our schemas. */
+/** The part of JSON Schema that `z.toJSONSchema` generates for our schemas. */
 export interface JsonSchema {
   readonly type?: string;
   readonly const?: unknown;
@@ -14,7 +14,7 @@ export interface JsonSchema {
   readonly maximum?: number;
   readonly default?: unknown;
   readonly description?: string;
-  /** Our own word for it, given by `.meta({ allowed })`. */
+  /** Our own description of the allowed values, from `.meta({ allowed })`. */
   readonly allowed?: string;
   readonly required?: readonly string[];
   readonly properties?: Readonly<Record<string, JsonSchema>>;
@@ -23,9 +23,23 @@ export interface JsonSchema {
   readonly anyOf?: readonly JsonSchema[];
 }
 
-/** The services file as JSON Schema, from the side of who writes it. */
+/** The schema of the file before defaults are filled in. */
 export function servicesFileJsonSchema(): JsonSchema {
   return z.toJSONSchema(servicesFileSchema, { io: "input" }) as JsonSchema;
+}
+
+/**
+ * The schema for editors, which `byteproxy init` writes beside the services file. `baseUrl` is optional in it, because an entry
+ * that changes a built-in service has none.
+ */
+export function servicesFileEditorSchema(): string {
+  const adapt = (name: string, value: unknown) => {
+    if (name === "allowed") return undefined;
+    if (name !== "required" || !Array.isArray(value)) return value;
+    const required = value.filter((member) => member !== "baseUrl");
+    return required.length > 0 ? required : undefined;
+  };
+  return `${JSON.stringify(servicesFileJsonSchema(), adapt, 2)}\n`;
 }
 
 /** The schema of the value at this path. */
@@ -42,12 +56,12 @@ function schemaOfMember(schema: JsonSchema, segment: PropertyKey): JsonSchema | 
   return typeof additionalProperties === "object" ? additionalProperties : undefined;
 }
 
-/** Of a value that may be an object or something else, the schema of the object. */
+/** The schema of the object, for a value that may also have another type. */
 export function withMembers(schema: JsonSchema): JsonSchema {
   return schema.anyOf?.find(({ type }) => type === "object") ?? schema;
 }
 
-/** The names that an object of this schema may have; none for one with free names. */
+/** The member names that the schema allows; none for an object with free names. */
 export function knownNames(schema: JsonSchema | undefined): readonly string[] {
   return Object.keys((schema && withMembers(schema))?.properties ?? {});
 }
@@ -68,7 +82,7 @@ export function allowedValues(schema: JsonSchema): string {
     case "object":
       return "an object";
     default:
-      return "a text";
+      return "a string";
   }
 }
 
@@ -78,7 +92,7 @@ function listOf(items: JsonSchema | undefined): string {
 }
 
 function range({ minimum, maximum }: JsonSchema): string {
-  // zod writes the safe integers as bounds where we gave none.
+  // zod writes the safe integers as bounds when a schema has none.
   const hasMaximum = maximum !== undefined && maximum !== Number.MAX_SAFE_INTEGER;
   if (minimum === undefined) return hasMaximum ? ` up to ${maximum}` : "";
   return hasMaximum ? ` from ${minimum} to ${maximum}` : ` from ${minimum}`;
