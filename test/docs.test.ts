@@ -139,7 +139,7 @@ describe("Pages", () => {
     expect(decisions.length).toBeGreaterThan(5);
     expect([...decisions, "callers.ts", "record.ts"].filter((path) => !life.includes(basename(path)))).toEqual([]);
     const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).map((name) => `src/${name}`);
-    const named = [...life.matchAll(/`([\w./-]+\.ts)`/g)].map((match) => match[1] as string);
+    const named = [...life.matchAll(/(?:\.\.\/)*([\w./-]+\.ts)\b/g)].map((match) => match[1] as string);
     expect(named.filter((name) => !sources.some((path) => path.endsWith(`/${name}`) || path === name))).toEqual([]);
   });
 
