@@ -43,6 +43,10 @@ const NAMES_LIMIT = 64;
 const FIELD_LIMIT = 4_096;
 const WINDOW_NAME_LIMIT = 100;
 
+const LETTER_A = 97;
+const LETTER_R = 114;
+const LETTER_X = 120;
+
 const NOTHING: QuotaReading = { windows: [], bucket: undefined, scope: undefined, retryAt: undefined };
 
 /**
@@ -78,13 +82,18 @@ export function hasQuotaHeader(headers: ResponseHeaders): boolean {
   return false;
 }
 
+/** Called for every header of every response, so most names are decided by their first letter. */
 function isQuotaName(name: string): boolean {
-  const first = name.charCodeAt(0);
-  // Only names that begin with r, x or a are examined any further.
-  if (first !== 114 && first !== 120 && first !== 97) return false;
-  return (
-    name.includes("ratelimit") || name.includes("rate-limit") || name.startsWith("retry-after") || name === SHOPIFY
-  );
+  switch (name.charCodeAt(0)) {
+    case LETTER_X:
+      return name.startsWith("x-rate") || name === SHOPIFY;
+    case LETTER_R:
+      return name.startsWith("ratelimit") || name.startsWith("retry-after");
+    case LETTER_A:
+      return name.startsWith("anthropic-rate");
+    default:
+      return false;
+  }
 }
 
 /** Names are stored, so longer ones than any vendor uses are ignored. */
