@@ -1,19 +1,18 @@
 /**
- * Who changed what, and when: appended once the change is made, never altered, newest first to whoever asks.
- * Invariant: secrets are masked before an entry is made; and each entry is a line of the log, too.
+ * The audit: which caller changed what, and when. An entry is appended after the change, and is never altered.
+ * Invariant: secrets are masked before an entry is stored, and each entry is also a line of the log.
  */
-
 import type { Journal } from "../stores/journal.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { maskTexts } from "../telemetry/redact.ts";
 import type { FoundKey } from "./key-index.ts";
 
-/** Whoever makes a change, as far as it is known. */
+/** The caller that makes a change, as far as it is known. */
 export interface Author {
   readonly caller: string;
   readonly address: string;
   readonly requestId: string;
-  /** The key it is done with; undefined for who may do anything. It is not in the entry. */
+  /** The issued key that the caller presented; undefined for a caller with all permissions. It is not part of the entry. */
   readonly issued?: FoundKey | undefined;
 }
 
@@ -22,19 +21,19 @@ export interface AuditEntry extends Omit<Author, "issued"> {
   readonly time: string;
   /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `key.create`, `key.change`, `key.revoke`, `key.rotate`, `key.forget`. */
   readonly action: string;
-  /** What it was done to: the key of a service, or the id of an issued key. */
+  /** What was changed: the key of a service, or the id of an issued key. */
   readonly subject?: string;
   readonly before?: unknown;
   readonly after?: unknown;
 }
 
 export interface Audit {
-  /** Never fails: the change has been made. What cannot be kept is in the log at least. */
+  /** Never rejects, because the change has been made. An entry that cannot be stored is in the log. */
   record(author: Author, change: Omit<AuditEntry, keyof Author | "time">): Promise<void>;
   newest(limit: number): readonly AuditEntry[];
 }
 
-/** @param mask replaces every secret that is known. */
+/** @param mask replaces every known secret. */
 export function createAudit(
   journal: Journal<AuditEntry>,
   logger: Pick<Logger, "info" | "error">,
@@ -50,14 +49,14 @@ export function createAudit(
         `audit: ${change.action}${change.subject === undefined ? "" : ` ${change.subject}`}`,
       );
       await journal.append(masked).catch((error: unknown) => {
-        logger.error({ err: error }, "an audit entry could not be kept");
+        logger.error({ err: error }, "an audit entry could not be stored");
       });
     },
     newest: (limit) => journal.newest(limit),
   };
 }
 
-/** What is kept of a state before or after, characters: a thousand entries are kept, and all of them read at the start. */
+/** Characters of a state before or after a change: a thousand entries are kept, and a start reads them all. */
 const STATE_LIMIT = 4_096;
 
 function bounded(entry: AuditEntry): AuditEntry {

@@ -1,7 +1,7 @@
 /**
- * Keys issued, changed, rotated and revoked: over REST and by the command line.
- * Invariant: nobody grants more than they hold, decided on the key as it then would be; and each change has its entry in the audit,
- * without the key.
+ * Keys that are issued, changed, rotated and revoked, over REST and by the command line.
+ * Invariant: no caller grants more permissions than it holds, judged by the key as it would be after the change; and each change
+ * has an audit entry, without the key.
  */
 
 import { GatewayError } from "../errors.ts";
@@ -11,14 +11,14 @@ import type { StoredKey } from "./issued-key.ts";
 import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey } from "./issued-keys.ts";
 import { readKeyChange, readNewKey, readRotation } from "./read-key.ts";
 
-const KEYS_HINT = "GET /manage/keys, or `byteproxy keys list`, has the ids of those that there are.";
+const KEYS_HINT = "GET /manage/keys, or `byteproxy keys list`, lists the ids of all keys.";
 
 /** All throw a GatewayError: VALIDATION_ERROR, NOT_FOUND, INSUFFICIENT_PERMISSIONS, PRECONDITION_FAILED. */
 export interface KeyChanges {
   /** Newest first. */
   list(): Promise<readonly ListedKey[]>;
   read(id: string): ListedKey;
-  /** @param wanted as it came in. */
+  /** @param wanted the request body. */
   create(wanted: unknown, author: Author): Promise<Issued>;
   change(id: string, wanted: unknown, author: Author): Promise<ListedKey>;
   rotate(id: string, wanted: unknown, author: Author): Promise<Issued>;
@@ -41,7 +41,7 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
       const change = readKeyChange(wanted);
       const before = read(id);
       const approveBoth = (next: StoredKey, present: StoredKey) => {
-        // Nor may it touch what does more than itself.
+        // A caller may not change a key that has more permissions than its own either.
         approve(author, { ...next, permissions: present.permissions });
         approve(author, next);
       };
@@ -52,7 +52,7 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
     async rotate(id, wanted, author) {
       const { graceSeconds } = readRotation(wanted);
       const before = read(id);
-      // Whoever rotates a key holds it afterwards.
+      // The caller that rotates a key holds it afterwards.
       const issued = existing(await inWords(issuedKeys.rotate(id, graceSeconds, (key) => approve(author, key))));
       await audit.record(author, { action: "key.rotate", subject: id, before, after: issued.item });
       return issued;
@@ -73,7 +73,7 @@ function approve({ issued }: Author, key: StoredKey): void {
 
 function existing<T>(found: T | undefined): T {
   if (found === undefined)
-    throw new GatewayError("NOT_FOUND", { message: "There is no key of this id.", hint: KEYS_HINT });
+    throw new GatewayError("NOT_FOUND", { message: "There is no key with this id.", hint: KEYS_HINT });
   return found;
 }
 
@@ -82,8 +82,8 @@ async function inWords<T>(change: Promise<T>): Promise<T> {
     return await change;
   } catch (error) {
     if (error instanceof KeyEnded || error instanceof KeyLimitReached) {
-      const hint = error instanceof KeyEnded ? "Create another key in its place." : "Revoke keys that nobody uses.";
-      throw new GatewayError("PRECONDITION_FAILED", { message: `It was not done: ${error.message}.`, hint });
+      const hint = error instanceof KeyEnded ? "Create another key instead." : "Revoke unused keys.";
+      throw new GatewayError("PRECONDITION_FAILED", { message: `Nothing was changed: ${error.message}.`, hint });
     }
     throw error;
   }

@@ -113,7 +113,7 @@ function createOfflineChanges(config: Config, stores: GatewayStores, audit: Audi
     stored: stores.services,
     fingerprint: stores.fingerprint,
     // A command makes only one change.
-    inTurn: (change) => change(),
+    runExclusive: (change) => change(),
     findForbidden: (service) => findForbidden(service, { settings, ownListeners: () => nextListeners(config) }),
     audit,
   });

@@ -25,7 +25,7 @@ export interface Generations {
   /** The token files only. */
   readonly refreshTokens: () => Promise<ReloadOutcome>;
   /** Runs when no other change is under way, and keeps others waiting. */
-  inTurn<T>(change: () => T | Promise<T>): Promise<T>;
+  runExclusive<T>(change: () => T | Promise<T>): Promise<T>;
   /** Of each service now, with what is under way on those that were replaced or removed. */
   measured(): MeasuredService[];
   /** From now on nobody waits for a quota, or for a connection, longer than until then. */
@@ -149,7 +149,7 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     }
   }
 
-  function inTurn<T>(change: () => T | Promise<T>): Promise<T> {
+  function runExclusive<T>(change: () => T | Promise<T>): Promise<T> {
     const outcome = changing.then(change);
     changing = outcome.catch(() => {});
     return outcome;
@@ -163,9 +163,9 @@ export function createGenerations({ config, load, stored, onSecrets, onChange }:
     async start(lasting) {
       parts = { lasting, current: build(config, await withStoredServices(config, stored.entries), lasting) };
     },
-    reload: () => inTurn(exchange),
-    refreshTokens: () => inTurn(refresh),
-    inTurn,
+    reload: () => runExclusive(exchange),
+    refreshTokens: () => runExclusive(refresh),
+    runExclusive,
     measured() {
       const inFlight = new Map<string, number>();
       for (const [key, { prepared }] of now().current.upstreams) inFlight.set(key, prepared.slots.taken);

@@ -102,7 +102,7 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
     config: () => generations.current.config,
     registry: () => generations.current.registry,
     stored: stores.services,
-    inTurn: generations.inTurn,
+    runExclusive: generations.runExclusive,
     findForbidden: (service) => findForbidden(service, { settings: generations.current.config.settings, ownListeners }),
     ...{ audit, fingerprint: stores.fingerprint },
   });

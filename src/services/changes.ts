@@ -1,23 +1,23 @@
 /**
- * Services added, changed and taken back at run time.
- * Invariant: a change is checked as a whole, then stored, and only then served; whatever fails leaves everything as it was. What
- * is served follows from what is stored (`generations.ts` watches the store), so that there is one way in.
+ * Services that are added, changed and removed at run time.
+ * Invariant: a change is checked as a whole, then stored, and only then served; a change that fails changes nothing. The live
+ * table follows the store (`generations.ts` watches it), so that every change of a stored service takes the same path.
  */
-
 import type { Audit, Author } from "../callers/audit.ts";
 import { refusePermission } from "../callers/decide-permission.ts";
 import type { Config } from "../config/load-config.ts";
+import { showPath } from "../config/problems.ts";
+import type { Service } from "../config/schema.ts";
+import type { FoundProblem } from "../config/translate-issue.ts";
 import { GatewayError } from "../errors.ts";
+import { isObject } from "../is-object.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
-import { type CheckParts, checkChange } from "./check-change.ts";
 import { createServiceItems, type ServiceItem, type ServiceItemsParts } from "./items.ts";
-import { maskHeaders } from "./masked-headers.ts";
-import { mergePatch } from "./merge-patch.ts";
-import { areMet, type Preconditions } from "./preconditions.ts";
+import { MASK, maskHeaders, unmaskHeaders } from "./masked-headers.ts";
 import type { Registry } from "./registry.ts";
 import type { StoredService } from "./stored-services.ts";
 
-/** All that change something throw a GatewayError: VALIDATION_ERROR, EGRESS_NOT_ALLOWED, PRECONDITION_FAILED … */
+/** The methods that change a service throw a GatewayError: VALIDATION_ERROR, EGRESS_NOT_ALLOWED, PRECONDITION_FAILED … */
 export interface ServiceChanges {
   list(): ServiceItem[];
   /** @throws GatewayError SERVICE_NOT_CONFIGURED */
@@ -28,8 +28,14 @@ export interface ServiceChanges {
   replace(key: string, config: unknown, author: Author, when: Preconditions): Promise<Replaced>;
   /** @param patch a merge patch (RFC 7396). */
   patch(key: string, patch: unknown, author: Author, when: Preconditions): Promise<ServiceItem>;
-  /** Takes a runtime service away, or an override back. */
+  /** Removes a runtime service, or an override. */
   remove(key: string, author: Author, when: Preconditions): Promise<void>;
+}
+
+/** The fields of a conditional request (RFC 9110 section 13.1) as they were sent: each a list of entity tags, or `*`. */
+export interface Preconditions {
+  readonly ifMatch: string | undefined;
+  readonly ifNoneMatch: string | undefined;
 }
 
 export interface Replaced {
@@ -37,19 +43,21 @@ export interface Replaced {
   readonly isNew: boolean;
 }
 
-export interface ServiceChangesParts extends ServiceItemsParts, Pick<CheckParts, "findForbidden"> {
-  /** The configuration as it is now. */
+export interface ServiceChangesParts extends ServiceItemsParts {
+  /** The current configuration. */
   readonly config: () => Config;
   /** What is served now. */
   readonly registry: () => Pick<Registry, "find" | "list" | "refuseUnknown">;
   readonly stored: Records<StoredService>;
   /** Runs one change at a time, reloads included. */
-  readonly inTurn: <T>(change: () => Promise<T>) => Promise<T>;
+  readonly runExclusive: <T>(change: () => Promise<T>) => Promise<T>;
+  /** The URL of a service that the egress rules forbid, with the reason, as far as it is known without a DNS look-up. */
+  readonly findForbidden: (service: Service) => { readonly url: string; readonly reason: string } | undefined;
   readonly audit: Audit;
 }
 
 export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges {
-  const { config, registry, stored, inTurn, findForbidden, audit } = parts;
+  const { config, registry, stored, runExclusive, audit } = parts;
   const items = createServiceItems(parts);
   const { configOf } = items;
 
@@ -72,21 +80,20 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
   async function change(action: string, key: string, next: StoredService["config"] | undefined, author: Author) {
     const before = configOf(key);
     const access = before?.access ?? "key";
-    // Of a service that is taken away nobody's access changes.
-    const beneath = config().services.get(key)?.access ?? access;
-    guardAccess(author, access, next === undefined ? beneath : (next.access ?? "key"));
+    // If the configuration has no service of this key, its removal opens nothing.
+    const configured = config().services.get(key)?.access ?? access;
+    guardAccess(author, access, next === undefined ? configured : (next.access ?? "key"));
     await store(stored, key, next);
     const after = configOf(key);
     await audit.record(author, {
-      ...{ action: `service.${action}`, subject: key },
+      action: `service.${action}`,
+      subject: key,
       ...(before === undefined ? {} : { before: maskHeaders(before) }),
       ...(after === undefined ? {} : { after: maskHeaders(after) }),
     });
   }
 
   async function put({ action, key, masked, at = "" }: Put, author: Author): Promise<ServiceItem> {
-    const { readRuntimeService, settings } = config();
-    const parts = { readRuntimeService, findForbidden, isTlsStrict: settings.STRICT_TLS };
     const checked = checkChange({ key, masked, before: configOf(key), at }, parts);
     await change(action, key, checked, author);
     return read(key);
@@ -97,25 +104,25 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     read,
     entityTag: (key) => items.entityTagOf(read(key)),
     create: (key, masked, author) =>
-      inTurn(async () => {
+      runExclusive(async () => {
         if (configOf(key) === undefined) return put({ action: "create", key, masked, at: "config" }, author);
         throw new GatewayError("DUPLICATE_ENTRY", { message: `There is a service ${key} already.` });
       }),
     replace: (key, masked, author, when) =>
-      inTurn(async () => {
+      runExclusive(async () => {
         requireMet(key, when);
         const isNew = items.find(key) === undefined;
         return { item: await put({ action: isNew ? "create" : "replace", key, masked }, author), isNew };
       }),
     patch: (key, patch, author, when) =>
-      inTurn(async () => {
+      runExclusive(async () => {
         read(key);
         requireMet(key, when);
         const masked = mergePatch(maskHeaders(configOf(key) ?? {}), patch);
         return put({ action: "patch", key, masked }, author);
       }),
     remove: (key, author, when) =>
-      inTurn(async () => {
+      runExclusive(async () => {
         read(key);
         requireMet(key, when);
         if (stored.entries.has(key)) return change("delete", key, undefined, author);
@@ -127,19 +134,19 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
 interface Put {
   readonly action: "create" | "replace" | "patch";
   readonly key: string;
-  /** As it came in: what was shown as `***` stands for what it hid. */
+  /** As it was sent: a `***` means the value that it replaced. */
   readonly masked: unknown;
-  /** As in `checkChange`. */
+  /** As in `Change`. */
   readonly at?: string;
 }
 
-/** Who may call a service is a matter of keys. @throws GatewayError */
+/** `access` decides which callers may use a service, so a caller needs `manage:keys` to change it. @throws GatewayError */
 function guardAccess({ issued }: Author, before: unknown, after: unknown): void {
   if (before === after || issued === undefined || issued.permissions.allowsManage("keys")) return;
   throw refusePermission("manage:keys");
 }
 
-/** @param next undefined takes it out. @throws GatewayError when nothing was changed. */
+/** @param next undefined to remove it. @throws GatewayError if nothing was changed. */
 async function store(stored: Records<StoredService>, key: string, next: StoredService["config"] | undefined) {
   const expected = stored.entries.get(key)?.version ?? ABSENT;
   try {
@@ -147,12 +154,102 @@ async function store(stored: Records<StoredService>, key: string, next: StoredSe
     else await stored.put(key, { config: next }, expected);
   } catch (cause) {
     if (cause instanceof VersionConflict) {
-      throw new GatewayError("PRECONDITION_FAILED", { message: `${key} was changed by somebody else meanwhile.` });
+      throw new GatewayError("PRECONDITION_FAILED", {
+        message: `${key} was changed by another request in the meantime.`,
+      });
     }
     throw new GatewayError("INTERNAL_ERROR", {
       message: "The change could not be stored, and nothing was changed.",
-      hint: "Look at the space and the permissions of DATA_DIR; the log has the cause.",
+      hint: "Check the free space and the permissions of DATA_DIR; the log has the cause.",
       cause,
     });
   }
+}
+
+export interface Change {
+  readonly key: string;
+  /** As it was sent, masks included. */
+  readonly masked: unknown;
+  /** The configuration that the masks refer to; undefined for a new service. */
+  readonly before: StoredService["config"] | undefined;
+  /** The member of the request body that holds the service; empty if it is the body. */
+  readonly at: string;
+}
+
+/**
+ * Restores masked values and checks the schema, the secret lock and the address.
+ * @returns what may be stored and served as it is. @throws GatewayError VALIDATION_ERROR or EGRESS_NOT_ALLOWED
+ */
+function checkChange(
+  change: Change,
+  { config, findForbidden }: Pick<ServiceChangesParts, "config" | "findForbidden">,
+): StoredService["config"] {
+  const { readRuntimeService, settings } = config();
+  const input = withoutMasks(change, settings.STRICT_TLS);
+  const reading = readRuntimeService(change.key, input);
+  if ("problems" in reading) throw invalid(reading.problems, change.at);
+  if (reading.refusal !== undefined) throw new GatewayError("EGRESS_NOT_ALLOWED", reading.refusal);
+  const forbidden = findForbidden(reading.service);
+  if (forbidden !== undefined) {
+    throw new GatewayError("EGRESS_NOT_ALLOWED", {
+      message: `${forbidden.url} may not be called by a service added over REST: ${forbidden.reason}.`,
+    });
+  }
+  return input;
+}
+
+function withoutMasks({ key, masked, before, at }: Change, isTlsStrict: boolean): StoredService["config"] {
+  if (!isObject(masked)) {
+    throw invalid([{ path: ["services", key], at: "value", text: "found no object, allowed: a service" }], at);
+  }
+  const unmasked = unmaskHeaders(masked as StoredService["config"], before, isTlsStrict);
+  if ("config" in unmasked) return unmasked.config;
+  if ("missing" in unmasked) {
+    const path = ["services", key, ...unmasked.missing.split(/\.(.*)/, 2)];
+    throw invalid([{ path, at: "value", text: `found ${MASK}, allowed: the value itself` }], at);
+  }
+  throw new GatewayError("EGRESS_NOT_ALLOWED", {
+    message: `The hidden value of ${unmasked.foreign} is not sent to another origin than before, nor under looser TLS.`,
+    hint: `Send the value of ${unmasked.foreign} itself, or take the header out.`,
+  });
+}
+
+/** `details` lists the problems by field of the request body: `baseUrl`, or `config.auth.type`. */
+function invalid(problems: readonly FoundProblem[], at: string): GatewayError {
+  const details: Record<string, string[]> = {};
+  for (const { path, text, at: what, place } of problems) {
+    const [, , ...inside] = path;
+    const isKey = inside.length === 0 && what === "name";
+    const field = isKey ? "key" : showPath([...(at === "" ? [] : [at]), ...inside]) || "config";
+    details[field] = [...(details[field] ?? []), place === undefined ? text : `${place}: ${text}`];
+  }
+  const fields = Object.keys(details);
+  return new GatewayError("VALIDATION_ERROR", {
+    message: `The service is not valid: ${fields.join(", ")}.`,
+    extra: { details },
+  });
+}
+
+/** JSON Merge Patch (RFC 7396): members of the patch replace those of the target, null removes them, lists are replaced whole. */
+function mergePatch(target: unknown, patch: unknown): unknown {
+  if (!isObject(patch)) return patch;
+  const merged = new Map(isObject(target) ? Object.entries(target) : []);
+  for (const [name, value] of Object.entries(patch)) {
+    if (value === null) merged.delete(name);
+    else merged.set(name, mergePatch(merged.get(name), value));
+  }
+  // fromEntries defines members, so that `__proto__` is a name like any other.
+  return Object.fromEntries(merged);
+}
+
+/** @param current the entity tag of the present state; undefined if there is none. */
+export function areMet({ ifMatch, ifNoneMatch }: Preconditions, current: string | undefined): boolean {
+  if (current === undefined) return ifMatch === undefined;
+  if (ifMatch !== undefined && !includesTag(ifMatch, current)) return false;
+  // If-None-Match compares weakly (RFC 9110 section 13.1.2), If-Match strongly: there a weak tag matches nothing.
+  return ifNoneMatch === undefined || !includesTag(ifNoneMatch.replaceAll("W/", ""), current);
+}
+
+function includesTag(tags: string, tag: string): boolean {
+  return tags.trim() === "*" || tags.split(",").some((each) => each.trim() === tag);
 }

@@ -1,4 +1,4 @@
-/** Services as `/manage/services` shows them: what was written, with what may be a secret masked. */
+/** Services as `/manage/services` shows them: as they were written, with values that may be secrets masked. */
 
 import { type CredentialState, credentialState } from "../config/credential-state.ts";
 import type { Config } from "../config/load-config.ts";
@@ -20,25 +20,25 @@ export interface ServiceItem {
     /** `GITHUB_TOKEN` or `file:<path>`. */
     readonly source: string | null;
     readonly fingerprint: string | null;
-    /** Why a secret that may well be there is not used. */
+    /** The reason why the secret is not used. */
     readonly withheld?: string;
   };
-  /** Why it is stored and not served. */
+  /** The reasons why it is stored, but not served. */
   readonly outOfUse?: readonly string[];
 }
 
 export interface ServiceItems {
-  /** As it was written last, over REST or in the file, secrets included; undefined for a key that is free. */
+  /** As it was last written, over REST or in the file, secrets included; undefined for an unused key. */
   configOf(key: string): StoredService["config"] | undefined;
-  /** Of what is served, and of what is stored and out of use; undefined for a key that is free. */
+  /** A service that is served, or stored and out of use; undefined for an unused key. */
   find(key: string): ServiceItem | undefined;
   list(): ServiceItem[];
-  /** Strong; another one after each change, also after one that brings back what was there before. */
+  /** A strong entity tag that differs after each change, even after one that restores the previous state. */
   entityTagOf(item: ServiceItem): string;
 }
 
 export interface ServiceItemsParts {
-  /** The configuration as it is now. */
+  /** The current configuration. */
   readonly config: () => Pick<Config, "definitions" | "readRuntimeService">;
   /** What is served now. */
   readonly registry: () => Pick<Registry, "find" | "list">;
@@ -56,7 +56,8 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
     const { key, source, credential } = service;
     const secret = credential?.secret?.reveal();
     return {
-      ...{ key, source },
+      key,
+      source,
       config: maskHeaders(configOf(key) ?? {}),
       credential: {
         state: credentialState(service),
@@ -100,7 +101,7 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
     },
     entityTagOf({ key, source }) {
       const version = stored.entries.get(key)?.version ?? ABSENT;
-      // Of the values that are masked, too.
+      // Computed from the values that the response masks, too.
       const text = JSON.stringify([key, source, version, configOf(key)]);
       return `"${fingerprint.state(text)}"`;
     },

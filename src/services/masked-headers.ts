@@ -1,24 +1,25 @@
 /**
- * Header values that are, or may be, secrets: never shown, and taken over into a change only unseen and only for the origins
- * that get them already. Invariant: whoever may change a service cannot make it tell, or send elsewhere, what they were not shown.
+ * Header values that are, or may be, secrets: responses show a mask, and a change that contains the mask keeps the value.
+ * Invariant: a caller that may change a service can neither read a masked value nor send it to an origin that does not receive it
+ * already.
  */
 import { covers, loosenedTls, originsOf } from "../config/secret-lock.ts";
 import { isObject } from "../is-object.ts";
 
-/** Stands for a value that is there. */
+/** Shown instead of a value. */
 export const MASK = "***";
 
 type Config = Readonly<Record<string, unknown>>;
 
 const MEMBERS = ["headers", "setHeaders"] as const;
 
-/** Shown: what by its name carries no credential. A list of what does would always lack one. */
+/** Headers that carry no credential and are shown. A list of those that do would never be complete. */
 const IS_PLAIN = /^(?:accept(?:-.*)?|cache-control|content-.*|prefer|user-agent|(?:.*-)?version)$/i;
 
-/** Names that tell of a credential, however short it is. */
-const TELLS_OF_SECRET = /auth|bearer|cookie|cred|jwt|key|pass|pin|private|secret|session|sig|token/i;
+/** Names of headers that carry a credential, however short it is. */
+const NAMES_SECRET = /auth|bearer|cookie|cred|jwt|key|pass|pin|private|secret|session|sig|token/i;
 
-/** Characters: what an API gives out as a credential is longer. */
+/** Characters. The credentials that APIs issue are longer. */
 const SHORT = 16;
 
 /** The value itself, or the mask. */
@@ -26,10 +27,10 @@ export function maskHeader(name: string, value: string): string {
   return IS_PLAIN.test(name) ? value : MASK;
 }
 
-/** In a config short values under other names are shown, too: whoever changes a service has to see what became of it. */
+/** A configuration shows short values under other names too, so that a caller sees the effect of a change. */
 function maskConfigured(name: string, value: unknown): unknown {
   const isShort = typeof value === "string" && value.length < SHORT && !/^(?:basic|bearer|bot|token)\b/i.test(value);
-  return IS_PLAIN.test(name) || (isShort && !TELLS_OF_SECRET.test(name)) ? value : MASK;
+  return IS_PLAIN.test(name) || (isShort && !NAMES_SECRET.test(name)) ? value : MASK;
 }
 
 /** The config with every such value masked. */
@@ -39,12 +40,12 @@ export function maskHeaders(config: Config): Config {
 
 export type Unmasked =
   | { readonly config: Config }
-  /** `headers.X-Token`: a mask where there was nothing to stand for. */
+  /** `headers.X-Token`: a mask without a value that it could replace. */
   | { readonly missing: string }
-  /** A mask where the value would be shown to others than before. */
+  /** A mask whose value would be sent to another recipient than before. */
   | { readonly foreign: string };
 
-/** The config with the values that its masks stand for. @param before undefined for one that is new. @param isTlsStrict STRICT_TLS */
+/** The config with its masks replaced by the values. @param before undefined for a new service. @param isTlsStrict STRICT_TLS */
 export function unmaskHeaders(config: Config, before: Config | undefined, isTlsStrict: boolean): Unmasked {
   let problem: Unmasked | undefined;
   const unmasked = mapHeaders(config, (member, name, value) => {
@@ -60,7 +61,7 @@ export function unmaskHeaders(config: Config, before: Config | undefined, isTlsS
 function isShownToSame(config: Config, before: Config, isTlsStrict: boolean): boolean {
   const tlsOf = ({ tls }: Config) => (isObject(tls) ? tls : {});
   const origins = originsIfValid(config);
-  // It is not going anywhere: the schema refuses it, and says which member is wrong.
+  // The schema refuses such a config and names the member, so nothing is sent.
   if (origins === undefined) return true;
   return (
     covers(originsIfValid(before) ?? new Set(), origins) &&
@@ -68,7 +69,7 @@ function isShownToSame(config: Config, before: Config, isTlsStrict: boolean): bo
   );
 }
 
-/** In any case, as header names are compared. */
+/** Header names are compared without regard to case. */
 function headerValue(config: Config, member: string, name: string): unknown {
   const headers = config[member];
   if (!isObject(headers)) return undefined;
@@ -79,7 +80,7 @@ function mapHeaders(config: Config, map: (member: string, name: string, value: u
   const mapped = { ...config };
   for (const member of MEMBERS) {
     const headers = config[member];
-    // Anything else is for the schema to refuse, as it is.
+    // The schema refuses any other value.
     if (!isObject(headers)) continue;
     mapped[member] = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name, map(member, name, value)]),

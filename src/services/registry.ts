@@ -10,18 +10,18 @@ import { printable } from "../printable.ts";
 /** Of a service's key, by the schema. */
 const KEY_LENGTH_LIMIT = 64;
 
-/** A refusal lists no more services than this, and looks for the one that was meant among no more than that. */
+/** A refusal lists at most so many services, and compares the key with at most so many to suggest one. */
 const LISTED_LIMIT = 100;
 const COMPARED_LIMIT = 2_000;
 
 export interface Registry {
   find(key: string): Service | undefined;
   list(): readonly Service[];
-  /** The refusal of a key that is not in the table: what there is, and what may have been meant. */
+  /** The refusal of a key that is not in the table: it lists the services and suggests the nearest key. */
   refuseUnknown(key: string): GatewayError;
 }
 
-/** @param services looked at anew for each question: they change while they are served. */
+/** @param services read at each call, because they change at run time. */
 export function createRegistry(services: ReadonlyMap<string, { readonly service: Service }>): Registry {
   return {
     find: (key) => services.get(key)?.service,

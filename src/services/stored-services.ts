@@ -21,7 +21,7 @@ export function isStoredService(value: unknown): value is StoredService {
   return isObject(value) && isObject(value.config);
 }
 
-/** @throws ConfigProblems when a stored service is not, or no longer, one. */
+/** @throws ConfigProblems if a stored service does not match the schema. */
 export async function withStoredServices(
   config: Config,
   stored: ReadonlyMap<string, StoredRecord<StoredService>>,
@@ -35,11 +35,11 @@ export async function withStoredServices(
     if (yielder.isDue) await yielder.yield();
     const reading = config.readRuntimeService(key, value.config);
     if ("problems" in reading) {
-      // What has gone from this machine since must not keep all the other services from being served.
+      // A file or a variable that is missing on this machine must not stop all other services.
       const isOut = reading.isDefined;
       if (isOut) services.delete(key);
       for (const found of reading.problems.map(describe)) {
-        if (isOut) warnings.push(`${found}; ${key} is out of use until then`);
+        if (isOut) warnings.push(`${found}; ${key} is out of use until this is fixed`);
         else problems.push(found);
       }
       continue;

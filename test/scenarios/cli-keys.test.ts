@@ -185,7 +185,7 @@ test("Keys of a real gateway are created, used, rotated and revoked by commands"
   expect([rotated.code, await ask(key), await ask(rotated.out.trim())]).toEqual([0, 200, 200]);
   expect((await keys("revoke", id)).code).toBe(0);
   expect([await ask(key), await ask(rotated.out.trim())]).toEqual([401, 401]);
-  expect((await keys("revoke", "key_nothing")).err).toMatch(/^There is no key of this id\. [^\n]+\n$/);
+  expect((await keys("revoke", "key_nothing")).err).toMatch(/^There is no key with this id\. [^\n]+\n$/);
   const refused = await keys("create", "--name", "x", "--permissions", "echo");
   expect([refused.code, refused.out]).toEqual([2, ""]);
   expect(refused.err).toContain("permissions");

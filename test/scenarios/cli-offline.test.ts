@@ -61,7 +61,7 @@ describe("offline", () => {
     expect(rotated.code).toBe(0);
     expect(await keys("rotate", "key_nothing")).toMatchObject({
       code: 1,
-      err: expect.stringMatching(/^There is no key of this id\./),
+      err: expect.stringMatching(/^There is no key with this id\./),
     });
     expect((await keys("create", "--name", "x", "--permissions", "echo")).code).toBe(2);
 

@@ -122,7 +122,7 @@ describe("an issued key", () => {
     });
     expect(await manage(gateway, "POST", `/keys/${id}/rotate`)).toMatchObject({
       status: 412,
-      body: { hint: "Create another key in its place." },
+      body: { hint: "Create another key instead." },
     });
     expect((await manage(gateway, "DELETE", `/keys/${id}`)).status).toBe(204);
     expect((await manage(gateway, "DELETE", "/keys/key_nothing")).status).toBe(404);

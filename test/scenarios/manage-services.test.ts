@@ -534,7 +534,7 @@ test("a stored service that lacks what it needs is out of use until it is back, 
   const after = await open();
   expect(await textOf(`${after.url}/proxy/api/`)).toBe("one");
   expect((await fetch(`${after.url}/proxy/tls/`)).status).toBe(404);
-  const words = /^services\.tls\.tls\.caFile .*no readable certificate.*; tls is out of use until then$/;
+  const words = /^services\.tls\.tls\.caFile .*no readable certificate.*; tls is out of use until this is fixed$/;
   expect(await after.reload()).toMatchObject({ isDone: true, warnings: [expect.stringMatching(words)] });
 
   // It is there for whoever wants to mend it, or to take it away.

@@ -3,7 +3,7 @@ import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
-import { areMet } from "../../services/preconditions.ts";
+import { areMet } from "../../services/changes.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import { authorOf, type CallerEnv } from "../require-caller.ts";
 import { readJson } from "./read-json.ts";
