@@ -9,10 +9,10 @@ import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
 import { isProxied } from "../../perimeter/parser.ts";
 import { maskTexts } from "../../telemetry/redact.ts";
-import { Breaker } from "../breaker.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
+import { Breaker } from "../service-status.ts";
 import { readJson } from "./read-json.ts";
 
 type Header = readonly [name: string, value: string];

@@ -1,6 +1,6 @@
 /**
  * `/manage/keys`: the keys that operators issue.
- * Invariant: a key is in one answer, the one to whoever made it.
+ * Invariant: the text of a key is in one response only, to the operator who created or rotated it.
  */
 import { setImmediate } from "node:timers/promises";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
@@ -12,7 +12,7 @@ import { authorOf, type CallerEnv } from "../require-caller.ts";
 import { readJson } from "./read-json.ts";
 
 const ITEM = {
-  id: z.string().describe("the caller's id in the log"),
+  id: z.string().describe("the id of the caller in the log"),
   name: z.string(),
   permissions: z.array(z.string()).readonly(),
   state: z.enum(["active", "expired", "revoked"]),
@@ -20,7 +20,7 @@ const ITEM = {
   createdBy: z.string(),
   expiresAt: z.iso.datetime().nullable(),
   revokedAt: z.iso.datetime().nullable(),
-  graceUntil: z.iso.datetime().nullable().describe("until then the key before the last rotation works"),
+  graceUntil: z.iso.datetime().nullable().describe("the old key works until then, after a rotation"),
   rateLimit: z.strictObject({ maxRequests: z.int(), windowMs: z.int() }).nullable(),
   allowIps: z.array(z.string()).readonly(),
   uses: z.int(),
@@ -28,12 +28,22 @@ const ITEM = {
 };
 const Item = z.strictObject(ITEM).openapi("IssuedKey");
 
-const Issued = z.strictObject({ ...ITEM, key: z.string().describe("shown this once") }).openapi("NewIssuedKey");
+const Issued = z.strictObject({ ...ITEM, key: z.string().describe("shown only once") }).openapi("NewIssuedKey");
 
 const EXAMPLE = {
-  ...{ id: "key_4fT9kQ2mXa81", name: "ci", permissions: ["github:read"], state: "active" as const },
-  ...{ createdAt: "2026-11-21T16:00:00.000Z", createdBy: "management-key", expiresAt: null, revokedAt: null },
-  ...{ graceUntil: null, rateLimit: null, allowIps: [], uses: 0, lastUsedAt: null },
+  id: "key_4fT9kQ2mXa81",
+  name: "ci",
+  permissions: ["github:read"],
+  state: "active" as const,
+  createdAt: "2026-11-21T16:00:00.000Z",
+  createdBy: "management-key",
+  expiresAt: null,
+  revokedAt: null,
+  graceUntil: null,
+  rateLimit: null,
+  allowIps: [],
+  uses: 0,
+  lastUsedAt: null,
 };
 const SHOWN_ONCE = { ...EXAMPLE, key: "bp_Zk3uY7cQ1mVbT9xW5nR8sL2dF6hJ4g0aQ9Z1b" };
 
@@ -41,16 +51,17 @@ const texts = { type: "array" as const, items: { type: "string" as const } };
 const CHANGE = {
   name: { type: "string" as const, minLength: 1, maxLength: 100 },
   permissions: { ...texts, minItems: 1, maxItems: 50, description: "`github:read`, `github:GET:/repos/acme/**`" },
-  expiresAt: { type: ["string", "null"] as ("string" | "null")[], description: "RFC 3339, in the future" },
+  expiresAt: { type: ["string", "null"] as ("string" | "null")[], description: "an RFC 3339 time in the future" },
   rateLimit: {
     type: ["object", "null"] as ("object" | "null")[],
-    ...{ additionalProperties: false, required: ["maxRequests", "windowMs"] },
+    additionalProperties: false,
+    required: ["maxRequests", "windowMs"],
     properties: {
       maxRequests: { type: "integer" as const, minimum: 1, maximum: 1_000_000_000 },
       windowMs: { type: "integer" as const, minimum: 1_000, maximum: LONGEST_TIMER_MS },
     },
   },
-  allowIps: { ...texts, maxItems: 50, description: "addresses and CIDRs; none: any" },
+  allowIps: { ...texts, maxItems: 50, description: "addresses and CIDRs; an empty list allows all" },
 };
 const body = (schema: object, example: object) => ({
   body: { required: true, content: { "application/json": { schema, example } } },
@@ -58,11 +69,14 @@ const body = (schema: object, example: object) => ({
 const ID_IN_PATH = { $ref: "#/components/parameters/KeyId" };
 
 const listRoute = createRoute({
-  ...{ method: "get", path: "/keys", operationId: "listKeys", summary: "All keys, newest first" },
+  method: "get",
+  path: "/keys",
+  operationId: "listKeys",
+  summary: "List the keys, newest first",
   ...forOperators("Keys"),
   responses: {
     200: json(
-      "No key is in it.",
+      "The keys, without their texts.",
       z.strictObject({ keys: z.array(Item), count: z.int() }),
       { keys: [EXAMPLE], count: 1 },
       NO_STORE,
@@ -70,40 +84,55 @@ const listRoute = createRoute({
   },
 });
 const createKeyRoute = createRoute({
-  ...{ method: "post", path: "/keys", operationId: "createKey", summary: "Issues a key" },
-  description: "What it may do is at most what whoever asks may do; it ends no later, and is held to no less.",
+  method: "post",
+  path: "/keys",
+  operationId: "createKey",
+  summary: "Issue a key",
+  description: "An issued key can only create keys with at most its own permissions, expiry and limits.",
   ...forOperators("Keys", ...BODY_CODES, "PRECONDITION_FAILED"),
   request: body(
     { type: "object", additionalProperties: false, required: ["name", "permissions"], properties: CHANGE },
     { name: "ci", permissions: ["github:read"] },
   ),
-  responses: { 201: json("The key, this once.", Issued, SHOWN_ONCE, NO_STORE) },
+  responses: { 201: json("The new key. Its text is shown only once.", Issued, SHOWN_ONCE, NO_STORE) },
 });
 const readRoute = createRoute({
-  ...{ method: "get", path: "/keys/{id}", operationId: "readKey", summary: "One key" },
+  method: "get",
+  path: "/keys/{id}",
+  operationId: "readKey",
+  summary: "Get a key",
   parameters: [ID_IN_PATH],
   ...forOperators("Keys", "NOT_FOUND"),
-  responses: { 200: json("Without the key itself.", Item, EXAMPLE, NO_STORE) },
+  responses: { 200: json("The key, without its text.", Item, EXAMPLE, NO_STORE) },
 });
 const changeRoute = createRoute({
-  ...{ method: "patch", path: "/keys/{id}", operationId: "changeKey", summary: "Changes what it may do" },
-  description: "What is left out stays. It holds from the next request on.",
+  method: "patch",
+  path: "/keys/{id}",
+  operationId: "changeKey",
+  summary: "Change a key",
+  description: "Members that are left out stay unchanged. The change applies from the next request on.",
   parameters: [ID_IN_PATH],
   ...forOperators("Keys", ...BODY_CODES, "NOT_FOUND", "PRECONDITION_FAILED"),
   request: body(
     { type: "object", additionalProperties: false, properties: CHANGE },
     { permissions: ["github:GET:/repos/acme/**"] },
   ),
-  responses: { 200: json("As it is now.", Item, EXAMPLE, NO_STORE) },
+  responses: { 200: json("The changed key, without its text.", Item, EXAMPLE, NO_STORE) },
 });
 const revokeRoute = createRoute({
-  ...{ method: "delete", path: "/keys/{id}", operationId: "revokeKey", summary: "Revokes it" },
+  method: "delete",
+  path: "/keys/{id}",
+  operationId: "revokeKey",
+  summary: "Revoke a key",
   parameters: [ID_IN_PATH],
   ...forOperators("Keys", "NOT_FOUND"),
-  responses: { 204: { description: "It opens nothing any more; also where it did not before." } },
+  responses: { 204: { description: "The key is revoked, or was revoked before." } },
 });
 const rotateRoute = createRoute({
-  ...{ method: "post", path: "/keys/{id}/rotate", operationId: "rotateKey", summary: "A new key in its place" },
+  method: "post",
+  path: "/keys/{id}/rotate",
+  operationId: "rotateKey",
+  summary: "Rotate a key",
   parameters: [ID_IN_PATH],
   ...forOperators("Keys", ...BODY_CODES, "NOT_FOUND", "PRECONDITION_FAILED"),
   request: {
@@ -121,7 +150,7 @@ const rotateRoute = createRoute({
       },
     },
   },
-  responses: { 200: json("The new key, this once.", Issued, SHOWN_ONCE, NO_STORE) },
+  responses: { 200: json("The new key. Its text is shown only once.", Issued, SHOWN_ONCE, NO_STORE) },
 });
 
 /** Keys in one chunk of a long list; a shorter list is one response with a Content-Length. */

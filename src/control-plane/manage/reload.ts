@@ -1,4 +1,4 @@
-/** Reads file and environment anew; what is invalid changes nothing. */
+/** `POST /manage/reload`: reads the configuration again. An invalid configuration changes nothing. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { GatewayError } from "../../errors.ts";
 import { forOperators, json } from "../openapi/operations.ts";
@@ -11,7 +11,7 @@ const Changes = z.strictObject({
   added: keys.describe("keys of services"),
   changed: keys,
   removed: keys,
-  needsRestart: keys.describe("variables whose new value needs a restart"),
+  needsRestart: keys.describe("variables that need a restart to take effect"),
   warnings: keys,
 });
 

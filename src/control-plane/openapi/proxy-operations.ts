@@ -26,7 +26,7 @@ const REFUSALS = [
 const DESCRIPTION = `The gateway appends everything after \`/proxy/{service}\` to the service's base URL byte for byte, including slashes and
 the query. It removes the caller's key and adds the service's credential.
 
-A response with the header \`X-Proxy-Error\` comes from the gateway. A response without it comes from the upstream, whatever its status.`;
+A response with the header \`X-Proxy-Error\` comes from the gateway. A response without it comes from the upstream, with any status.`;
 
 const UPSTREAM_RESPONSE = {
   description: "The upstream's response, with any status.",

@@ -1,0 +1,139 @@
+/** The state of one service in `/status`. Base URLs and names of variables are for operators only. */
+import { z } from "@hono/zod-openapi";
+import { credentialState } from "../config/credential-state.ts";
+import type { Service } from "../config/schema.ts";
+import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
+import type { ServiceQuotaState } from "../data-plane/quota/quota-state.ts";
+import type { Limiter } from "../limits/limiters.ts";
+import type { ServiceLoad } from "./parts.ts";
+
+export const Breaker = z
+  .strictObject({
+    state: z
+      .enum(["closed", "open", "half-open"])
+      .describe("`half-open`: the next attempt, or the one in flight, tests whether the upstream works again"),
+    failures: z.int().describe("failed attempts among `requests`"),
+    requests: z
+      .int()
+      .describe(
+        "attempts within the window; if the breaker is not closed, the attempts that opened it and the tests since",
+      ),
+    retryAfter: z.int().nullable().describe("seconds until the next attempt; null unless the breaker is open"),
+  })
+  .openapi("Breaker");
+
+export const ServiceStatus = z
+  .strictObject({
+    key: z.string(),
+    name: z.string(),
+    source: z.enum(["preset", "file", "override", "runtime"]),
+    baseUrl: z.string().optional().describe("only with the management key, if one is set"),
+    credential: z.strictObject({
+      state: z.enum(["none", "present", "missing"]),
+      type: z.string().nullable(),
+      required: z.boolean(),
+      refused: z
+        .strictObject({ count: z.int(), lastStatus: z.int(), lastAt: z.iso.datetime() })
+        .nullable()
+        .describe("the upstream's 401 and 403 responses to this credential"),
+      source: z
+        .string()
+        .nullable()
+        .optional()
+        .describe("the variable or file; only with the management key, if one is set"),
+    }),
+    rateLimit: z
+      .strictObject({
+        maxRequests: z.int(),
+        windowMs: z.int(),
+        per: z.enum(["service", "caller", "ip"]),
+        remaining: z.int().optional().describe("only if all callers share one count"),
+        resetIn: z.int().optional().describe("seconds"),
+      })
+      .nullable(),
+    inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
+    breaker: Breaker.nullable().describe("null if it is switched off"),
+    connections: z
+      .strictObject({
+        open: z.int(),
+        idle: z.int(),
+        busy: z.int().describe("connections with a request"),
+        limit: z.int(),
+        pending: z.int().describe("requests that wait for a connection"),
+        pendingLimit: z.int(),
+      })
+      .describe("connections to the upstream, without WebSockets"),
+    quota: z
+      .strictObject({
+        mode: z.enum(["off", "observe", "hold"]),
+        waiting: z.int().describe("requests that are held"),
+        tightest: z
+          .strictObject({
+            bucket: z.string(),
+            remaining: z.number(),
+            limit: z.number().nullable(),
+            resetIn: z.int().describe("seconds"),
+          })
+          .nullable()
+          .describe("the quota closest to its limit, as reported in the upstream's responses"),
+      })
+      .nullable()
+      .describe("the quota at the upstream; `/manage/quota` shows the details"),
+    ws: z.boolean(),
+    webSockets: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
+  })
+  .openapi("ServiceStatus");
+
+export async function describeService(
+  service: Service,
+  load: ServiceLoad,
+  isOperator: boolean,
+): Promise<z.input<typeof ServiceStatus>> {
+  const { limiter, slots, webSocketSlots, transport, credentialRefusals, breaker, quota } = load;
+  const { auth, credential } = service;
+  return {
+    key: service.key,
+    name: service.name,
+    source: service.source,
+    ...(isOperator ? { baseUrl: service.baseUrl } : {}),
+    credential: {
+      state: credentialState(service),
+      type: auth?.type ?? null,
+      required: auth?.required ?? false,
+      refused: describeRefusals(credentialRefusals),
+      ...(isOperator ? { source: credential?.source ?? null } : {}),
+    },
+    rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
+    inFlight: { current: slots.taken, limit: slots.limit || null },
+    breaker: breaker?.describe() ?? null,
+    connections: transport.connections(),
+    quota: quota === undefined ? null : describeQuota(quota.describe()),
+    ws: service.ws,
+    webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
+  };
+}
+
+function describeQuota({ mode, waiting, tightest, at }: ServiceQuotaState) {
+  return {
+    mode,
+    waiting,
+    tightest: tightest && {
+      bucket: tightest.bucket,
+      remaining: tightest.remaining,
+      limit: tightest.limit,
+      resetIn: Math.max(0, Math.ceil((tightest.until - at) / 1_000)),
+    },
+  };
+}
+
+/** Null if the upstream has refused nothing. */
+function describeRefusals({ count, lastStatus, lastAt }: CredentialRefusals) {
+  return count === 0 ? null : { count, lastStatus, lastAt: new Date(lastAt).toISOString() };
+}
+
+/** A limit per caller or address has one count for each of them, and no total. */
+async function stateOf(limiter: Limiter | undefined, { rateLimit }: Service) {
+  if (limiter === undefined || rateLimit?.per !== "service") return {};
+  const { remaining, resetMs } = await limiter.peek({ callerId: "", address: "" });
+  return { remaining, resetIn: Math.ceil(resetMs / 1000) };
+}
