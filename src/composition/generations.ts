@@ -6,7 +6,7 @@
 import { withFreshTokens } from "../config/credentials.ts";
 import { type Config, ConfigProblems, type LoadConfig, withServices } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
-import type { ServiceQuotaState } from "../data-plane/quota/quota-state.ts";
+import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { StoredService } from "../services/stored-services.ts";
 import { withStoredServices } from "../services/stored-services.ts";
 import type { Records } from "../stores/records.ts";

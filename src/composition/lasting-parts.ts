@@ -91,7 +91,16 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
     logger.warn(`${damagedLines} lines of the audit could not be read; audit.jsonl.damaged has them`);
   stores.onWriteFailure = (error) =>
     logger.error({ err: error }, "what is known of quotas, or of the use of keys, could not be written");
-  const quota = createQuotaContext(stores.quota, stores.fingerprint, settings.MAX_IN_FLIGHT);
+  const quota = createQuotaContext({
+    ledger: stores.quota,
+    fingerprint: stores.fingerprint,
+    showCredential: ({ credential }) => {
+      const secret = credential?.secret?.reveal();
+      const fingerprint = secret === undefined ? null : stores.fingerprint.credential(secret);
+      return { source: credential?.source ?? null, fingerprint };
+    },
+    maxInFlight: settings.MAX_IN_FLIGHT,
+  });
   const issuedKeys = createIssuedKeys({
     ...{ records: stores.keys, usage: stores.keyUsage },
     onDeleted: (subject) => void audit.record(BY_ITSELF, { action: "key.forget", subject }),

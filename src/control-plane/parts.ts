@@ -15,7 +15,7 @@ import type { Explanation, RequestToExplain } from "../data-plane/dry-run/explan
 import type { DescribedBreaker } from "../data-plane/forward/breaker-state.ts";
 import type { ProbeOutcome } from "../data-plane/forward/probe-outcome.ts";
 import type { PoolState } from "../data-plane/forward/transport/pool-state.ts";
-import type { DescribedQuota } from "../data-plane/quota/quota-state.ts";
+import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";

@@ -3,7 +3,7 @@ import { z } from "@hono/zod-openapi";
 import { credentialState } from "../config/credential-state.ts";
 import type { Service } from "../config/schema.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
-import type { ServiceQuotaState } from "../data-plane/quota/quota-state.ts";
+import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ServiceLoad } from "./parts.ts";
 

@@ -13,7 +13,7 @@ import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { DescribedBreaker } from "../data-plane/forward/breaker-state.ts";
 import type { ProbeOutcome } from "../data-plane/forward/probe-outcome.ts";
 import type { PoolState } from "../data-plane/forward/transport/pool-state.ts";
-import type { DescribedQuota } from "../data-plane/quota/quota-state.ts";
+import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { ServiceTimes } from "../data-plane/service-times.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";

@@ -1,6 +1,6 @@
 /** Checks the upstream's quota: whether it is used up, when it resets, and whether a ban is near. */
 
-import type { QuotaState } from "../data-plane/quota/quota-state.ts";
+import type { QuotaState } from "../data-plane/quota/describe.ts";
 import { plural } from "../plural.ts";
 import { conclude, type Problem, type ServiceCheck } from "./check.ts";
 

@@ -1,6 +1,6 @@
 /** `/manage/quota`: the remaining quota at the upstreams by service, credential and bucket, as reported in their responses. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import type { QuotaBucketState, QuotaState, ServiceQuotaState } from "../../data-plane/quota/quota-state.ts";
+import type { QuotaBucketState, QuotaState, ServiceQuotaState } from "../../data-plane/quota/describe.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";

@@ -8,13 +8,15 @@ import type { Fingerprint } from "../../stores/installation-key.ts";
 import type { Ledger } from "../../stores/ledger.ts";
 import type { QuotaClock } from "./clocks.ts";
 import { CredentialQuota } from "./credential-quota.ts";
-import type { QuotaState } from "./quota-state.ts";
+import type { QuotaState } from "./describe.ts";
 import type { QuotaRules } from "./rules.ts";
 
 /** Shared by all services, and kept when they change. */
 export interface QuotaContext {
   readonly ledger: Ledger;
-  readonly fingerprint: Fingerprint;
+  readonly fingerprint: Pick<Fingerprint, "quota">;
+  /** What `/manage/quota` shows of the credential that the gateway adds. */
+  readonly showCredential: (service: Service) => Pick<QuotaState, "source" | "fingerprint">;
   readonly clock: QuotaClock;
   /** Of all services together: MAX_IN_FLIGHT; 0 for no cap. */
   readonly maxInFlight: number;
@@ -83,10 +85,7 @@ export class CredentialAccounts {
 
   #openOwn(sourceId: string): CredentialAccount {
     for (const [key, { quota }] of this.#own) if (quota.isIdle) this.#own.delete(key);
-    const { credential } = this.#service();
-    const secret = credential?.secret?.reveal();
-    const fingerprint = secret === undefined ? null : this.#context.fingerprint.credential(secret);
-    const account = { ...this.#open(sourceId), source: credential?.source ?? null, fingerprint };
+    const account = { ...this.#open(sourceId), ...this.#context.showCredential(this.#service()) };
     this.#own.set(sourceId, account);
     return account;
   }

@@ -1,15 +1,77 @@
-/** What is known of a credential's quota, for `/manage/quota`, `/status` and checks. Idle buckets are left out. */
-
+/**
+ * What is known of an upstream's limits, for `/manage/quota`, `/status`, metrics and checks. Idle buckets are left out. Times are ms since
+ * the epoch.
+ */
+import type { Service } from "../../config/schema.ts";
 import type { Bucket } from "./bucket.ts";
 import type { Gates } from "./gates.ts";
-import type { QuotaBucketState, QuotaState } from "./quota-state.ts";
+
+export interface QuotaWindowState {
+  /** `requests`, `tokens`, a policy's name; empty for an upstream with only one. */
+  readonly name: string;
+  readonly limit: number | undefined;
+  readonly remaining: number;
+  readonly resetsAt: number;
+}
+
+export interface QuotaBucketState {
+  readonly bucket: string;
+  /** Those that have not ended. */
+  readonly windows: readonly QuotaWindowState[];
+  readonly inFlight: number;
+  readonly waiting: number;
+  readonly closedUntil: number | null;
+}
+
+/** Of one credential. */
+export interface QuotaState {
+  /** Variable or file; `caller` for a credential that the caller sends; null for requests without one. */
+  readonly source: string | null;
+  readonly fingerprint: string | null;
+  /** Of all its buckets. */
+  readonly closedUntil: number | null;
+  /** Responses that count towards a ban; null if the upstream has none. */
+  readonly refusals: { readonly count: number; readonly limit: number } | null;
+  readonly waiting: number;
+  readonly inFlight: number;
+  readonly buckets: readonly QuotaBucketState[];
+}
+
+export interface TightestQuota {
+  readonly source: string | null;
+  readonly bucket: string;
+  readonly remaining: number;
+  readonly limit: number | null;
+  /** When more is allowed again; ms since the epoch. */
+  readonly until: number;
+}
+
+export interface ServiceQuotaState extends Readonly<Service["quota"]> {
+  /** The time of this state, by the same clock as all other times in it. */
+  readonly at: number;
+  /** Responses that refused a request as one too many, since the start. */
+  readonly upstreamRefusals: number;
+  /** 0 if there was none. */
+  readonly lastRefusalAt: number;
+  readonly credentials: readonly QuotaState[];
+  /** Requests that wait, over all credentials. */
+  readonly waiting: number;
+  /** What is used up first, over all credentials and buckets; null if nothing is known. */
+  readonly tightest: TightestQuota | null;
+}
+
+/** @see ServiceQuota */
+export interface DescribedQuota {
+  describe(): ServiceQuotaState;
+  /** Forgets what was learned. */
+  reset(): Promise<void>;
+}
 
 export interface CredentialQuotaState extends Pick<QuotaState, "closedUntil" | "waiting" | "inFlight" | "buckets"> {
   /** Responses that count towards a ban; undefined when the upstream has none. */
   readonly refusals: number | undefined;
 }
 
-/** @param now ms since the epoch. */
 export function describeQuota(
   buckets: Iterable<Bucket>,
   gates: Gates,
@@ -44,3 +106,27 @@ function describeBucket(bucket: Bucket, now: number): QuotaBucketState {
 }
 
 const ifFuture = (at: number, now: number) => (at > now ? at : null);
+
+export function tightestOf(credentials: readonly QuotaState[]): TightestQuota | null {
+  let tightest: TightestQuota | null = null;
+  const compare = (found: TightestQuota) => {
+    const isTighter = tightest === null || found.remaining < tightest.remaining;
+    // Of two that are used up, the one that resets later.
+    if (isTighter || (found.remaining === tightest?.remaining && found.until > tightest.until)) tightest = found;
+  };
+  const closed = { remaining: 0, limit: null };
+  for (const { source, closedUntil, buckets } of credentials) {
+    if (closedUntil !== null) compare({ source, bucket: "", ...closed, until: closedUntil });
+    for (const { bucket, closedUntil: until, windows } of buckets) {
+      if (until !== null) compare({ source, bucket, ...closed, until });
+      for (const { limit = null, remaining, resetsAt } of windows) {
+        compare({ source, bucket, remaining, limit, until: resetsAt });
+      }
+    }
+  }
+  return tightest;
+}
+
+export function waitingIn(credentials: readonly QuotaState[]): number {
+  return credentials.reduce((sum, { waiting }) => sum + waiting, 0);
+}

@@ -5,20 +5,18 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
-import type { Fingerprint } from "../../stores/installation-key.ts";
-import type { Ledger } from "../../stores/ledger.ts";
 import { createQuotaClock, type QuotaClock, UpstreamClock } from "./clocks.ts";
 import { CredentialAccounts, passedCredential, type QuotaContext } from "./credential-accounts.ts";
+import { type QuotaState, type ServiceQuotaState, tightestOf, waitingIn } from "./describe.ts";
 import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
 import type { QuotaExchange, QuotaPass } from "./pass-contract.ts";
 import { HoldingPass, ObservingPass } from "./passes.ts";
-import { type QuotaState, type ServiceQuotaState, tightestOf, waitingIn } from "./quota-state.ts";
 import { bucketOf, type ResponseHeaders, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaResponse, type QuotaRules } from "./rules.ts";
 
-export function createQuotaContext(ledger: Ledger, fingerprint: Fingerprint, maxInFlight: number): QuotaContext {
-  return { ledger, fingerprint, maxInFlight, clock: createQuotaClock() };
+export function createQuotaContext(parts: Omit<QuotaContext, "clock">): QuotaContext {
+  return { ...parts, clock: createQuotaClock() };
 }
 
 /** A response in observe mode that was not read yet. */
