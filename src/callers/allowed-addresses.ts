@@ -1,6 +1,6 @@
 /**
- * The addresses that a key may be used from. Invariant: an address that cannot be read is in no list, and IPv4-mapped addresses are
- * IPv4, in the list as well as in what is asked.
+ * The addresses that a key may be used from.
+ * Invariant: an address that cannot be parsed is in no list, and IPv4-mapped addresses are IPv4, in lists and in requests.
  */
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
@@ -10,7 +10,7 @@ type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
 export interface AddressRange {
   has(address: Address): boolean;
-  /** Whether every address of the other one is in this one. */
+  /** Whether every address of the other range is in this one. */
   covers(other: AddressRange): boolean;
   readonly base: Address;
   readonly bits: number;
@@ -18,10 +18,10 @@ export interface AddressRange {
 
 const IPV4_MAPPED_BITS = 96;
 
-/** One address, or a CIDR. Bits behind the prefix do not count. */
+/** One address or a CIDR. Bits after the prefix are ignored. */
 export function parseAddressRange(text: string): AddressRange | Problem {
   const problem = {
-    problem: `${text.length > 60 ? "the text" : JSON.stringify(text)} is no address and no CIDR such as \`10.0.0.0/8\``,
+    problem: `${text.length > 60 ? "the text" : JSON.stringify(text)} is neither an address nor a CIDR such as \`10.0.0.0/8\``,
   };
   const [, address, prefix] = /^([^/%]+)(?:\/(0|[1-9]\d{0,2}))?$/.exec(text) ?? [];
   if (address === undefined || !isAddress(address)) return problem;
@@ -31,7 +31,7 @@ export function parseAddressRange(text: string): AddressRange | Problem {
   if (bits > width) return problem;
   const base = ipaddr.process(address);
   const isMapped = width === 128 && base.kind() === "ipv4";
-  // A range that is wider than all mapped addresses is one of IPv6.
+  // A range wider than all mapped addresses is an IPv6 range.
   if (isMapped && bits < IPV4_MAPPED_BITS) return rangeOf(written, bits);
   return rangeOf(base, isMapped ? bits - IPV4_MAPPED_BITS : bits);
 }
@@ -41,7 +41,7 @@ function rangeOf(base: Address, bits: number): AddressRange {
   return { base, bits, has, covers: (other) => other.bits >= bits && has(other.base) };
 }
 
-/** @param texts none of them: every address is allowed. One that cannot be understood allows nothing. */
+/** @param texts an empty list allows every address; a text that cannot be parsed allows nothing. */
 export function compileAddresses(texts: readonly string[]): (address: string) => boolean {
   if (texts.length === 0) return () => true;
   const ranges = texts.map(parseAddressRange).filter((range): range is AddressRange => "has" in range);
@@ -52,7 +52,7 @@ export function compileAddresses(texts: readonly string[]): (address: string) =>
   };
 }
 
-/** Whether all that `asked` lets in is let in by `held`; lists as in `compileAddresses`. */
+/** Whether `held` allows every address that `asked` allows; lists as in `compileAddresses`. */
 export function coversAddresses(held: readonly string[], asked: readonly string[]): boolean {
   if (held.length === 0) return true;
   if (asked.length === 0) return false;
@@ -63,7 +63,7 @@ export function coversAddresses(held: readonly string[], asked: readonly string[
   });
 }
 
-/** ipaddr.js takes `10.1` and `0x0a.1` for addresses too, and `::10.0.0.1`, a form that is out of use, for a mapped one. */
+/** ipaddr.js also accepts `10.1` and `0x0a.1`, and treats the deprecated form `::10.0.0.1` as a mapped address. */
 function isAddress(text: string): boolean {
   return isIP(text) !== 0 && !/^::\d+\./.test(text);
 }

@@ -35,7 +35,7 @@ export const ANONYMOUS: Caller = { id: "anonymous" };
 export interface Presentation {
   readonly plane: Plane;
   readonly presented: PresentedKeys;
-  /** The client's, whose guesses are counted. */
+  /** The client's address: guesses are counted by address. */
   readonly address: string;
 }
 

@@ -33,7 +33,7 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
     read,
     async create(wanted, author) {
       const key = { ...readNewKey(wanted), createdBy: author.caller };
-      const issued = await inWords(issuedKeys.create(key, (made) => approve(author, made)));
+      const issued = await translateErrors(issuedKeys.create(key, (made) => approve(author, made)));
       await audit.record(author, { action: "key.create", subject: issued.item.id, after: issued.item });
       return issued;
     },
@@ -45,7 +45,7 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
         approve(author, { ...next, permissions: present.permissions });
         approve(author, next);
       };
-      const after = existing(await inWords(issuedKeys.update(id, change, approveBoth)));
+      const after = existing(await translateErrors(issuedKeys.update(id, change, approveBoth)));
       await audit.record(author, { action: "key.change", subject: id, before, after });
       return after;
     },
@@ -77,7 +77,7 @@ function existing<T>(found: T | undefined): T {
   return found;
 }
 
-async function inWords<T>(change: Promise<T>): Promise<T> {
+async function translateErrors<T>(change: Promise<T>): Promise<T> {
   try {
     return await change;
   } catch (error) {

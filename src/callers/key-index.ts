@@ -101,7 +101,7 @@ interface IndexedKey {
 export function createKeyIndex({ records, now, checkIntervalMs = CHECK_INTERVAL_MS }: KeyIndexOptions): KeyIndex {
   const byDigest = new Map<string, IndexedDigest>();
   const byId = new Map<string, IndexedKey>();
-  /** Digests whose end the listeners do not know yet. */
+  /** Digests with an end that has not been reported yet. */
   const open = new Set<IndexedDigest>();
   const listeners = new Set<EndListener>();
   const counts = { proxy: 0, manage: 0 };

@@ -1,8 +1,7 @@
 /**
- * How often each issued key was used, and when it was last.
- * Invariant: noting a use waits for nothing and allocates nothing; what a crash takes is at most one interval of it.
+ * How often and when each issued key was used.
+ * Invariant: noting a use of a known key waits for nothing and allocates nothing; a crash loses at most one save interval.
  */
-
 import { isObject } from "../is-object.ts";
 import { openPeriodicFile, readState } from "../stores/state-file.ts";
 
@@ -19,15 +18,15 @@ export interface KeyUsage {
   note(id: string, now: number): void;
   /** Undefined for a key that was never used. */
   of(id: string): Usage | undefined;
-  /** Forgets the keys that are no more. */
+  /** Drops the usage of deleted keys. */
   keepOnly(isKept: (id: string) => boolean): void;
-  /** Keeps what it knows. @throws what node:fs raised. */
+  /** Writes pending changes. @throws node:fs's error. */
   close(): Promise<void>;
 }
 
 export interface KeyUsageFileOptions {
   readonly path: string;
-  /** Told when the file could not be written. */
+  /** Called when a write fails. */
   readonly onFailure: (error: unknown) => void;
   readonly saveIntervalMs?: number;
 }
@@ -38,15 +37,15 @@ interface MutableUsage {
 }
 
 export interface KeyUsageOptions {
-  /** What was known when the process ended. */
+  /** The usage that the process before saved. */
   readonly initial?: Iterable<readonly [id: string, usage: Usage]>;
-  /** Told after each change. */
+  /** Called after each change. */
   readonly onChange?: () => void;
   readonly close?: () => Promise<void>;
 }
 
 export interface MemoryKeyUsage extends KeyUsage {
-  /** For a file. */
+  /** For the file. */
   entries(): Iterable<readonly [id: string, usage: Usage]>;
 }
 
@@ -82,7 +81,9 @@ export function createKeyUsage(options: KeyUsageOptions = {}): MemoryKeyUsage {
 export function openKeyUsage({ path, onFailure, saveIntervalMs = SAVE_INTERVAL_MS }: KeyUsageFileOptions): KeyUsage {
   const initial = readState(path, isUsage)?.entries ?? [];
   const file = openPeriodicFile<Usage>({
-    ...{ path, intervalMs: saveIntervalMs, onFailure },
+    path,
+    intervalMs: saveIntervalMs,
+    onFailure,
     entries: () => usage.entries(),
   });
   const usage = createKeyUsage({ initial, onChange: file.touch, close: file.close });

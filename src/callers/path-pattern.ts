@@ -1,21 +1,21 @@
 /**
- * The path patterns of permissions: `*` within a segment, `**` for any number of segments, none included. So `/a/**` matches
- * `/a`, `/a/` and all below, `/a` matches neither `/a/` nor `/A`, and `*` alone is a segment that is not empty.
+ * The path patterns of permissions: `*` within a segment, `**` for any number of segments, including none. So `/a/**` matches
+ * `/a`, `/a/` and everything below, `/a` matches neither `/a/` nor `/A`, and `*` alone matches a segment that is not empty.
  * Invariant: matching never backtracks beyond the last star, so its time is bounded by the lengths; and a pattern that covers
- * another matches every path that the other matches.
+ * another one matches every path that the other matches.
  */
 import { isUtf8 } from "node:buffer";
 
-/** A `/` that stands within a segment, because it came as `%2F`. No path holds a control character: these are free. */
+/** A `/` within a segment, received as `%2F`. No path contains control characters, so they can be used as markers. */
 export const INNER_SLASH = "\x00";
-/** In a pattern that is read as a path, for `covers`: what only a `*`, and what only a `**`, can match. */
+/** For `covers`, in a pattern that is read as a path: a text that only `*` matches, and segments that only `**` matches. */
 const ANY_TEXT = "\x01";
 const ANY_SEGMENTS = "\x02";
 
 export interface PathPattern {
-  /** @param segments decoded, one character a byte. */
+  /** @param segments decoded, one character for each byte. */
   matches(segments: readonly string[]): boolean;
-  /** Never true when some path of the other's is not of this one's; it may be false where that is hard to see. */
+  /** Never true when this pattern does not match some path of the other; it may be false in cases that are hard to decide. */
   covers(other: PathPattern): boolean;
   /** This pattern as if it were a path. */
   readonly asSegments: readonly string[];
@@ -33,17 +33,17 @@ type Token = SegmentMatcher | null;
 
 const MALFORMED_PERCENT = /%(?![0-9A-Fa-f]{2})/;
 
-/** Written as it stands in a URL: `%2F` is a slash within a segment, `%2A` a star, `%25` a percent sign. */
+/** @param text encoded as in a URL: `%2F` is a slash within a segment, `%2A` a star, `%25` a percent sign. */
 export function parsePathPattern(text: string): PathPattern | Problem {
   const problem = (reason: string) => ({ problem: `the path pattern ${JSON.stringify(text)} ${reason}` });
   if (!text.startsWith("/")) return problem("does not begin with `/`");
-  if (MALFORMED_PERCENT.test(text)) return problem("holds a malformed percent-encoding; a percent sign is `%25`");
+  if (MALFORMED_PERCENT.test(text)) return problem("contains a malformed percent-encoding; a percent sign is `%25`");
   const segments = bytesOf(text).slice(1).split("/");
   const tokens: Token[] = [];
   const asSegments: string[] = [];
   for (const [index, segment] of segments.entries()) {
     if (segment === "**") {
-      // Two in a row say no more than one.
+      // Two in a row mean the same as one.
       if (tokens.at(-1) !== null) tokens.push(null);
       asSegments.push(ANY_SEGMENTS);
       continue;
@@ -60,14 +60,14 @@ export function parsePathPattern(text: string): PathPattern | Problem {
 
 function problemOf(segment: string, pieces: readonly string[], isLast: boolean): string | undefined {
   const decoded = pieces.join("*");
-  if (segment.includes("**")) return "holds a `**` that is not alone between slashes; within a segment it is `*`";
-  if (segment === "" && !isLast) return "holds an empty segment";
-  if (/[?#]/.test(segment)) return "holds a `?` or `#`; a permission speaks of the path only";
-  // Servers differ in how they read these, so that no path which holds one is allowed by it alone.
-  if (/[\\;?#]/.test(decoded)) return "holds a `\\`, `;`, `?` or `#`, encoded or not; `*` stands for it";
-  if (/^[. ]+$/.test(decoded) && decoded.includes(".")) return "holds a dot segment";
+  if (segment.includes("**")) return "contains a `**` that is not alone between slashes; within a segment use `*`";
+  if (segment === "" && !isLast) return "contains an empty segment";
+  if (/[?#]/.test(segment)) return "contains a `?` or `#`; a permission is about the path only";
+  // Servers read these characters differently, so a path with one of them needs more than a literal match.
+  if (/[\\;?#]/.test(decoded)) return "contains a `\\`, `;`, `?` or `#`, encoded or not; use `*` for it";
+  if (/^[. ]+$/.test(decoded) && decoded.includes(".")) return "contains a dot segment";
   if (/[\x00-\x20\x7f]/.test(segment) || /[\x01-\x1f\x7f]/.test(decoded)) {
-    return "holds white space or a control character; a space is `%20`";
+    return "contains white space or a control character; a space is `%20`";
   }
   return isUtf8(Buffer.from(decoded, "latin1")) ? undefined : "is not UTF-8 when it is decoded";
 }
@@ -82,7 +82,7 @@ function matcherOf(pieces: readonly string[]): SegmentMatcher {
     const end = segment.length - last.length;
     if (end < first.length || !segment.startsWith(first) || !segment.endsWith(last)) return false;
     let at = first.length;
-    // The leftmost place leaves the most for what follows: no other need be tried.
+    // The leftmost match leaves the most text for the pieces that follow: no other match has to be tried.
     for (const piece of between) {
       const found = segment.indexOf(piece, at);
       if (found === -1) return false;
@@ -95,7 +95,7 @@ function matcherOf(pieces: readonly string[]): SegmentMatcher {
 function matchSegments(tokens: readonly Token[], segments: readonly string[]): boolean {
   let token = 0;
   let at = 0;
-  /** Behind the last `**`, and where what it took so far ends. */
+  /** The token after the last `**`, and the end of the segments that this `**` matches so far. */
   let resumeToken = -1;
   let resumeAt = 0;
   while (at < segments.length) {
@@ -119,7 +119,7 @@ function matchSegments(tokens: readonly Token[], segments: readonly string[]): b
   return token === tokens.length;
 }
 
-/** One character a byte, as a path is read. */
+/** One character for each byte, as in a path. */
 function bytesOf(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");
 }
@@ -128,7 +128,7 @@ function decodePiece(piece: string): string {
   return piece.replace(/%([0-9A-Fa-f]{2})/g, (_, hex) => {
     const character = String.fromCharCode(Number.parseInt(hex, 16));
     if (character === "/") return INNER_SLASH;
-    // Not to be taken for the slash that stands within a segment.
+    // Must not be mistaken for the marker of a slash within a segment.
     return character === INNER_SLASH ? "\x01" : character;
   });
 }

@@ -1,26 +1,26 @@
 /**
- * Every way in which a server may read a path. Servers decode once or twice, before or after they split it, take `\` for `/`,
- * merge slashes, cut off `;params`, resolve dot segments, take `//host` for an authority: each in an order of its own.
- * Invariant: every order of these steps is among the readings; a path of which that cannot be said has none.
+ * All readings of a path: servers decode once or twice, before or after they split it, read `\` as `/`, merge slashes, cut off
+ * `;params`, resolve dot segments, and read `//host` as an authority, each in its own order.
+ * Invariant: the result of every order of these steps is among the readings; a path for which that is not certain has none.
  */
 import { isUtf8 } from "node:buffer";
 import { INNER_SLASH } from "./path-pattern.ts";
 
-/** A reading of the path: its segments, decoded, one character a byte. */
+/** The decoded segments of the path, one character for each byte. */
 export type Reading = readonly string[];
 
-/** No honest path has nearly as many. */
+/** Legitimate paths have far fewer. */
 const READINGS_LIMIT = 64;
-/** Characters of them all: it bounds the time that one path takes. */
+/** Characters of all readings: it bounds the time for one path. */
 const READ_LIMIT = 256 * 1024;
 
-/** Without any of these a path is read by all alike: nearly every request ends here. */
+/** Without any of these characters all servers read a path alike: true for nearly every request. */
 const SUSPECT = /[%;\\?#\x00-\x20\x7f-\uffff]|\/[/.]/;
 const MALFORMED_PERCENT = /%(?![0-9A-Fa-f]{2})/;
 const NO_PATH = /[\x00-\x20\x7f]|[^\x00-\xff]/;
 const ENCODED_CONTROL = /%(?:[01][0-9A-Fa-f]|7[Ff])/;
 
-/** Undefined from a step: so read, it is no path that may be allowed. */
+/** A step returns undefined for a reading that must not be allowed. */
 type Step = (text: string) => string | undefined;
 
 const PLAIN_STEPS: readonly Step[] = [
@@ -28,9 +28,9 @@ const PLAIN_STEPS: readonly Step[] = [
   (text) => text.replaceAll("\\", "/"),
   (text) => (text.includes("//") ? text.replace(/\/{2,}/g, "/") : text),
   (text) => (text.includes(";") ? text.replace(/;[^/]*/g, "") : text),
-  // By those who look for the query after they decoded, or take a fragment for one.
+  // Some servers search for the query after decoding, or treat a fragment as a query.
   (text) => text.replace(/[?#].*$/s, ""),
-  // `new URL(req.url, base)` takes `//public/admin` for `/admin` on the host `public`, with more slashes before it, too.
+  // `new URL(req.url, base)` reads `//public/admin` as `/admin` on the host `public`, also with more slashes in front.
   (text) => (text.startsWith("//") ? rooted(text.replace(/^\/{2,}[^/]*/, "")) : text),
   // RFC 3986 section 5.2.4 leaves a slash where a dot segment was the last; path.normalize leaves none.
   (text) => resolveDots(text, true),
@@ -40,10 +40,10 @@ const PLAIN_STEPS: readonly Step[] = [
 const STEPS: readonly Step[] = [...PLAIN_STEPS, decode];
 
 /**
- * Of the encodings of a path the one that it came in is no reading: `%61` and `a` are the same to all who decode
- * (RFC 3986 section 6.2.2.2), and nobody who does not decode has more to guard than they.
- * @param path raw, without the query; empty for the base as written, which is read as `/`. @returns undefined for a path that no
- * pattern may allow: malformed, not UTF-8 (overlong forms are not), climbing, or of too many readings.
+ * The path as received, before decoding, is not a reading: `%61` and `a` are the same to every server that decodes (RFC 3986
+ * section 6.2.2.2), and a server that does not decode serves nothing under the encoded name.
+ * @param path raw, without the query; empty for the base URL itself, which is read as `/`. @returns undefined for a path that no
+ * pattern may allow: malformed, not UTF-8 (overlong forms included), above the root, or with too many readings.
  */
 export function readingsOf(path: string): readonly Reading[] | undefined {
   if (path === "") return [[""]];
@@ -55,7 +55,7 @@ export function readingsOf(path: string): readonly Reading[] | undefined {
   return texts?.map(segmentsOf);
 }
 
-/** What every order of the steps makes of these texts, with the texts. */
+/** The texts, and the results of every order of the steps on them. */
 function closureOf(texts: readonly (string | undefined)[], steps: readonly Step[]): string[] | undefined {
   const found = new Set<string>();
   let length = 0;
@@ -66,14 +66,14 @@ function closureOf(texts: readonly (string | undefined)[], steps: readonly Step[
     return found.size <= READINGS_LIMIT && length <= READ_LIMIT;
   };
   if (!texts.every(admits)) return undefined;
-  // A Set is walked on to what is added on the way.
+  // Iterating a Set includes the values that are added meanwhile.
   for (const text of found) {
     for (const step of steps) if (!admits(step(text))) return undefined;
   }
   return [...found];
 }
 
-/** The bytes that encodings stand for; what is malformed beneath the first encoding stays as it is. */
+/** Decodes once; a sequence that is malformed after an earlier decoding is left as it is. */
 function decode(text: string): string | undefined {
   if (!text.includes("%")) return text;
   if (ENCODED_CONTROL.test(text)) return undefined;
@@ -94,7 +94,7 @@ function resolveDots(text: string, keepsSlash: boolean): string | undefined {
     } else if (segment === "..") {
       if (kept.pop() === undefined) return undefined;
     } else if (segment !== ".") {
-      // Windows drops dots and spaces at the end of a name: `.. ` may be `..`.
+      // Windows ignores dots and spaces at the end of a name: `.. ` may be `..`.
       return undefined;
     }
   }
@@ -102,7 +102,7 @@ function resolveDots(text: string, keepsSlash: boolean): string | undefined {
   return `/${kept.join("/")}`;
 }
 
-/** Some fold compatible characters into one: `．．` and `‥` into `..`, `／` into `/`. */
+/** Some servers normalize compatible characters: `．．` and `‥` to `..`, `／` to `/`. */
 function foldWidth(text: string): string {
   if (!/[\x80-\xff]/.test(text)) return text;
   const folded = Buffer.from(text, "latin1").toString("utf8").normalize("NFKC");

@@ -1,13 +1,13 @@
 /**
- * What a key may do: `<service|*>:<action>[:<path pattern>]`.
- * Invariant: a request with a pattern to meet is allowed only where every reading of its path is, each by some permission; and
- * what cannot be understood allows nothing.
+ * The permissions of a key: `<service|*>:<action>[:<path pattern>]`.
+ * Invariant: where a pattern decides, a request is allowed only if every reading of its path is, each by some permission; and a
+ * permission that cannot be parsed allows nothing.
  *
- * Decided here: without a pattern any path is meant, those that no pattern can match included. A method is that method alone: `GET` is
- * not `HEAD`, `read` is both. `*` as a service is every service, present or to come, and never `manage`.
- * `manage:read` opens every GET under `/manage`; `manage:services` reading and changing services, which their tests, limits, caches
- * and the reload belong to; `manage:keys` reading and changing keys; `manage:*` all of it. A GET of services or of keys is
- * therefore open to either of two, and where nothing else is said a change needs `manage:*`.
+ * Without a pattern a permission covers any path, also those that no pattern can match. A method is that method alone: `GET` does
+ * not include `HEAD`, `read` includes both. `*` as a service is every service, future ones included, and never `manage`.
+ * `manage:read` opens every GET under `/manage`; `manage:services` opens reading and changing services, with their tests, limits,
+ * caches and the reload; `manage:keys` opens reading and changing keys; `manage:*` opens everything. Two permissions therefore
+ * open a GET of services or of keys.
  */
 import { METHODS } from "node:http";
 import { RESERVED_SERVICE_KEYS } from "../config/schema.ts";
@@ -33,30 +33,30 @@ export interface ManagePermission {
 
 export type Permission = ProxyPermission | ManagePermission;
 
-/** Compiled once, asked for each request. */
+/** Compiled once and used for each request. */
 export interface Permissions {
-  /** @param path what follows the service's base URL as it is sent, still encoded, without the query. */
+  /** @param path after the service's base URL, encoded as it is sent, without the query. */
   allowsProxy(service: string, method: string, path: string): boolean;
   allowsManage(part: ManagePart): boolean;
   readonly hasProxy: boolean;
   readonly hasManage: boolean;
   readonly texts: readonly string[];
-  /** Those of the texts that could be understood. */
+  /** The permissions that could be parsed. */
   readonly granted: readonly Permission[];
 }
 
 /** Characters of one permission. */
 const LENGTH_LIMIT = 200;
-/** Characters of what was found that a problem shows. */
+/** Characters of a text that an error message shows. */
 const SHOWN_LIMIT = 80;
 
 const FORM = "`<service|*>:<action>[:<path pattern>]`, such as `github:read` or `github:GET:/repos/acme/**`";
 const MANAGE_PARTS: readonly string[] = ["read", "services", "keys", "*"];
 const SERVICE_KEY = /^[a-z0-9][a-z0-9._-]{0,63}$/;
-/** Of which `manage` alone means something here. */
+/** Only `manage` has a meaning in a permission. */
 const NO_SERVICE: ReadonlySet<string> = new Set(RESERVED_SERVICE_KEYS);
 const READ_METHODS: readonly string[] = ["GET", "HEAD", "OPTIONS"];
-/** The gateway refuses the two that are left out. */
+/** The gateway refuses CONNECT and TRACE. */
 const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS.filter((name) => name !== "CONNECT" && name !== "TRACE"));
 
 export function parsePermission(text: string): Permission | Problem {
@@ -68,12 +68,12 @@ export function parsePermission(text: string): Permission | Problem {
   if (service === "manage") return parseManage(text, action, path);
   if (service !== "*" && (!SERVICE_KEY.test(service) || NO_SERVICE.has(service))) {
     return {
-      problem: `${shown(service)} is no service's key; allowed are a key such as \`github\`, \`*\` and \`manage\``,
+      problem: `${shown(service)} is not the key of a service; allowed are a key such as \`github\`, \`*\` and \`manage\``,
     };
   }
   if (!isAction(action)) {
     return {
-      problem: `${shown(action)} is no action; allowed are \`read\`, \`write\`, \`*\` and a method such as \`GET\``,
+      problem: `${shown(action)} is not an action; allowed are \`read\`, \`write\`, \`*\` and a method such as \`GET\``,
     };
   }
   const pattern = path === undefined ? undefined : parsePathPattern(path);
@@ -84,10 +84,10 @@ function parseManage(text: string, action: string, path: string | undefined): Pe
   if (path !== undefined) return { problem: `${shown(text)} has a path; a permission for \`manage\` takes none` };
   if (MANAGE_PARTS.includes(action)) return { plane: "manage", part: action as ManagePermission["part"] };
   const allowed = MANAGE_PARTS.map((part) => `\`manage:${part}\``).join(", ");
-  return { problem: `${shown(text)} is no part of the management plane; allowed are ${allowed}` };
+  return { problem: `${shown(text)} is not a part of the management plane; allowed are ${allowed}` };
 }
 
-/** @param texts one that cannot be understood grants nothing: an older gateway may read what a newer one stored. */
+/** @param texts one that cannot be parsed grants nothing: a newer gateway may have stored it. */
 export function compilePermissions(texts: readonly string[]): Permissions {
   const parsed = texts.map(parsePermission);
   const granted = parsed.filter((permission): permission is Permission => "plane" in permission);
@@ -123,8 +123,8 @@ function allowsPath(permissions: readonly ProxyPermission[], method: string, pat
 }
 
 /**
- * Of the permissions asked for, those that these do not cover: nobody grants more than they hold. What is hard to decide is not covered:
- * each one asked for must lie, method by method, within one that is held.
+ * The permissions in `asked` that `held` does not cover, because no key grants more than it holds. Cases that are hard to decide
+ * count as not covered: each asked permission must be covered, method by method, by a single held one.
  */
 export function uncoveredBy(held: Permissions, asked: readonly string[]): readonly string[] {
   return asked.filter((text) => {
@@ -135,7 +135,7 @@ export function uncoveredBy(held: Permissions, asked: readonly string[]): readon
 
 function isCovered(asked: Permission, held: Permissions): boolean {
   if (asked.plane === "manage") {
-    // The parts may become more: all of today's are not `*`.
+    // Parts may be added later: all of today's parts together are not `*`.
     if (asked.part !== "*") return held.allowsManage(asked.part);
     return held.granted.some((permission) => permission.plane === "manage" && permission.part === "*");
   }
@@ -150,7 +150,7 @@ function isCovered(asked: Permission, held: Permissions): boolean {
   );
 }
 
-/** `write` has no end of methods and stays whole; it is no method that is read, so that only `write` and `*` allow it. */
+/** `write` covers any number of methods, so it is not split: only `write` and `*` allow it. */
 function partsOf(action: string): readonly string[] {
   if (action === "read") return READ_METHODS;
   return action === "*" ? [...READ_METHODS, "write"] : [action];
@@ -161,8 +161,8 @@ function coversPath(held: PathPattern | undefined, asked: PathPattern | undefine
 }
 
 /**
- * What a refusal names as `required`: the narrowest permission that would allow the request. It names the path where one pattern is
- * enough for it, else the method alone: a path that can be read in several ways needs several patterns.
+ * The narrowest permission that would allow the request, for `required` in a refusal. It includes the path where one pattern is
+ * enough; a path with several readings would need several patterns.
  */
 export function requiredFor(service: string, method: string, path: string): string {
   const action = KNOWN_METHODS.has(method) ? method : "write";
@@ -170,7 +170,7 @@ export function requiredFor(service: string, method: string, path: string): stri
   return compilePermissions([exact]).allowsProxy(service, method, path) ? exact : `${service}:${action}`;
 }
 
-/** The method, or one that stands for all that no permission can name: those are judged alike. */
+/** The method, or `OTHER` for every method that no permission can name: those are treated alike. */
 export function methodToJudge(method: string): string {
   return KNOWN_METHODS.has(method) ? method : "OTHER";
 }
@@ -185,7 +185,7 @@ function allowsMethod(action: string, method: string): boolean {
   return action === "write" && !READ_METHODS.includes(method);
 }
 
-/** Long texts are not shown: somebody may have put a key there. */
+/** Long texts are not shown: a client may have put a key there. */
 function shown(text: string): string {
   return text.length > SHOWN_LIMIT ? `a string of ${text.length} characters` : JSON.stringify(text);
 }

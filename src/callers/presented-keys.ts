@@ -1,39 +1,38 @@
 /**
- * Where a caller may put its key, read from one request: `Authorization: Bearer`, `x-api-key`, `?api_key=`.
- * Invariant: every copy is found, in every spelling, because every copy must also be cut out again. An empty one is none.
+ * Reads the keys from a request: `Authorization: Bearer`, `x-api-key`, `?api_key=`.
+ * Invariant: every copy is found, in every spelling, because every copy must also be removed. An empty value is no key.
  */
-
 import type { IncomingMessage } from "node:http";
 
-/** Header values by slot, each with all its occurrences. */
+/** All values of each place. */
 export interface PresentedKeys {
   /** Tokens of `Authorization: Bearer`. */
   readonly bearer: readonly string[];
   readonly header: readonly string[];
   readonly query: readonly string[];
-  /** An Authorization of another scheme was there. */
+  /** The request has an Authorization header with another scheme. */
   readonly otherScheme: boolean;
 }
 
-/** From the raw text: both planes know the same forms of a key. */
+/** From the raw text, so that both planes accept the same forms. */
 export function presentedKeysOf({ url, rawHeaders }: Pick<IncomingMessage, "url" | "rawHeaders">): PresentedKeys {
   return readPresentedKeys(rawHeaders, url?.split("?").slice(1).join("?"));
 }
 
-/** By the schema of the settings. */
+/** The minimum in the schema of the settings. */
 const SHORTEST_KEY = 16;
 
-/** `token` is what GitHub's SDK writes and `Bot` what Discord's does: a caller only changes the base URL and the key. */
+/** GitHub's SDK sends `token` and Discord's sends `Bot`: a caller changes only the base URL and the key. */
 const BEARER = /^(?:bearer|token|bot)[ \t]+(.*)$/i;
 
-/** @param query raw text behind `?`, or undefined. */
+/** @param query raw text after `?`, or undefined. */
 export function readPresentedKeys(rawHeaders: readonly string[], query: string | undefined): PresentedKeys {
   const bearer: string[] = [];
   const header: string[] = [];
   let otherScheme = false;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string;
-    // Both names are told by their length first: this runs for every header of every request.
+    // The length is compared first, because this runs for every header of every request.
     if (name.length === 13 && name.toLowerCase() === "authorization") {
       const token = BEARER.exec(rawHeaders[i + 1] as string)?.[1]?.trim() ?? "";
       if (token === "") otherScheme = true;
@@ -47,13 +46,13 @@ export function readPresentedKeys(rawHeaders: readonly string[], query: string |
 }
 
 /**
- * True for an Authorization or Cookie value that carries such a key: under any scheme, bare, quoted, percent-encoded,
- * in a list or as a parameter, or inside Basic's base64.
+ * True for an Authorization or Cookie value that contains a key: with any scheme, bare, quoted, percent-encoded, in a list, as a
+ * parameter, or in the base64 of Basic.
  */
 export function carriesKey(value: string, isKey: (token: string) => boolean): boolean {
   const token = value.replace(/^[^ \t]+[ \t]+/, "").trim();
   if (isKey(token)) return true;
-  // A key holds no white space, but it may hold any of the other separators.
+  // A key contains no white space, but may contain any of the other separators.
   const words = [value, token, ...value.split(/[\s;]+/), ...value.split(/[\s;,]+/)];
   if (/^basic[ \t]/i.test(value)) {
     const pair = Buffer.from(token, "base64").toString("latin1");
@@ -61,12 +60,12 @@ export function carriesKey(value: string, isKey: (token: string) => boolean): bo
   }
   const candidates = new Set<string>();
   for (const word of words) {
-    // Nothing shorter is a key, and there may be thousands of them in 16 KiB.
+    // Shorter words are no keys, and 16 KiB may contain thousands of them.
     if (word.length < SHORTEST_KEY) continue;
     for (const text of [word, word.slice(word.indexOf("=") + 1)]) {
       const bare = text.trim().replace(/^"(.*)"$/, "$1");
       candidates.add(bare);
-      // A cookie may hold a whole Authorization: `Bearer%20<key>`.
+      // A cookie may contain a whole Authorization value: `Bearer%20<key>`.
       for (const part of decode(bare).split(" ")) candidates.add(part);
     }
   }
@@ -74,7 +73,7 @@ export function carriesKey(value: string, isKey: (token: string) => boolean): bo
   return false;
 }
 
-/** `api_key` could also be spelt with percent-encoding, which every upstream would decode. */
+/** `api_key` may also be percent-encoded, which every upstream would decode. */
 function mayHoldKeyParameter(query: string): boolean {
   return query.includes("api_key") || query.includes("%");
 }
@@ -88,7 +87,7 @@ function readKeyParameters(query: string): readonly string[] {
     .filter((key) => key !== "");
 }
 
-/** The query without the named parameters, the rest untouched byte for byte; undefined when nothing is left. */
+/** The query without the named parameters and otherwise unchanged; undefined when nothing is left. */
 export function cutParameters(query: string, names: readonly string[]): string | undefined {
   if (!query.includes("%") && !names.some((name) => query.includes(name))) return query;
   const parameters = query.split("&");

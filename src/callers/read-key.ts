@@ -1,4 +1,7 @@
-/** What is wanted of a key, as `/manage/keys` and the command line take it, field by field. Invariant: every problem at once, and what is not understood grants nothing. */
+/**
+ * Validates the fields of a new or changed key, for `/manage/keys` and the command line.
+ * Invariant: all problems are reported at once, and an invalid field grants nothing.
+ */
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
 import { isObject } from "../is-object.ts";
@@ -43,7 +46,7 @@ const FIELDS: Fields = {
     }),
 };
 
-/** @throws GatewayError VALIDATION_ERROR, as they all do. */
+/** @throws GatewayError VALIDATION_ERROR, as all functions here do. */
 export function readNewKey(
   body: unknown,
 ): ReadKey & { readonly name: string; readonly permissions: readonly string[] } {

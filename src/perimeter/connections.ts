@@ -121,7 +121,7 @@ export function createConnections(
     return { gauge: "connectionsOfAddress", value, limit: limits.perAddress, setting, words };
   }
 
-  // node:http's own method would destroy a socket whose response is still being sent, and leave a never-used one open.
+  // node:http's own method would destroy a socket during a response, and leave a never-used one open.
   server.closeIdleConnections = () => {
     const now = performance.now();
     for (const [socket, { acceptedAt }] of sockets) {
@@ -145,7 +145,7 @@ export function createConnections(
   };
 }
 
-/** Undefined where there is no cap by address, and for a trusted peer, whose connections belong to many clients. */
+/** Undefined where there is no cap by address, and for a trusted peer: its connections belong to many clients. */
 function countedKey({ remoteAddress }: Socket, limits: ConnectionLimits): string | undefined {
   if (limits.perAddress === 0 || remoteAddress === undefined) return undefined;
   return limits.isTrustedPeer(remoteAddress) ? undefined : addressKey(remoteAddress);

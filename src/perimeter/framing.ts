@@ -37,7 +37,7 @@ export function findMalformed(req: IncomingMessage): GatewayError | undefined {
   const { rawHeaders } = req;
   if (rawHeaders.length > HEADER_LINES_LIMIT * 2) return new GatewayError("HEADERS_TOO_LARGE");
   if (req.method === "TRACE" || req.method === "CONNECT") return methodRefused(req.method);
-  // The parser also accepts 0.9 and 2.0, whose messages have another form.
+  // The parser also accepts 0.9 and 2.0, but their messages have another form.
   if (req.httpVersionMajor !== 1) {
     return new GatewayError("INVALID_REQUEST", { message: "The gateway accepts HTTP/1.1 and HTTP/1.0 only." });
   }

@@ -6,7 +6,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 
-/** How long a client may go on sending after its response, ms: enough to read the response before the reset. */
+/** How long a client may continue sending after its response, ms: enough to read the response before the reset. */
 const LINGER_MS = 2_000;
 
 /** The same where the connection stays open, ms: a client may read its response only after it has sent everything. */

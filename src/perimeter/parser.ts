@@ -1,6 +1,6 @@
 /**
  * node:http's parser with the limits of a listener, also for a request that came from no socket (the dry run).
- * Invariant: the parser drops and answers nothing silently: what it cannot read is refused with the gateway's codes; and only
+ * Invariant: the parser drops nothing silently: a message that it cannot read is refused with the gateway's codes; and only
  * a WebSocket handshake for the data plane is an upgrade.
  */
 import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";

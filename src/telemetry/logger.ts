@@ -1,6 +1,6 @@
 /**
- * The log: pino for what is rare, and a line built by hand for each exchange.
- * Invariant: a line is an allow-list of fields; nothing of a request gets in that is not named here.
+ * The log: pino for rare lines, and an access line built as a string for each exchange.
+ * Invariant: a line is an allow-list of fields: no part of a request is logged that is not named here.
  */
 import { fstatSync, writeSync } from "node:fs";
 import { type DestinationStream, destination, type Level, type Logger as PinoLogger, pino, stdSerializers } from "pino";
@@ -16,35 +16,35 @@ export interface AccessLine {
   readonly service: string;
   /** A method that the parser knows. */
   readonly method: string;
-  /** Path and query, as they came; masked here. */
+  /** Path and query as received; masked here. */
   readonly url: string;
   readonly status: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly durationUs: number;
-  /** To the upstream's headers, without the wait for its quota; 0 when there were none. */
+  /** Until the upstream's response headers, without the wait for its quota; 0 when there were none. */
   readonly upstreamUs: number;
-  /** Waited for the upstream's quota; 0 when it did not have to. */
+  /** The wait for the upstream's quota; 0 when there was none. */
   readonly queuedUs: number;
-  /** What the upstream's quota had to do with it. */
+  /** What the upstream's quota did with the request. */
   readonly quota: string;
   readonly attempts: number;
   /** An address. */
   readonly client: string;
-  /** A name of the gateway's own making. */
+  /** An id that the gateway made. */
   readonly caller: string;
   readonly outcome: string;
 }
 
 export interface Logger extends Pick<PinoLogger, "debug" | "info" | "warn" | "error"> {
-  /** False when `access` would do nothing: lets the caller skip the work. */
+  /** False when `access` would do nothing, so that callers can skip the work. */
   readonly isAccessLogged: boolean;
   access(line: AccessLine): void;
-  /** Replaces the gateway's own keys, in the few texts that a caller has a hand in: those are the secrets it could hold. */
+  /** Masks the gateway's own keys, in the few texts that a client can influence: other secrets it does not know. */
   readonly maskKeys: SecretMask;
-  /** The last warnings and errors, also where the log itself leaves them out. */
+  /** The last warnings and errors, also when LOG_LEVEL excludes them from the log. */
   readonly recentErrors: RecentErrors["list"];
-  /** Writes out what is held back, synchronously. */
+  /** Writes all buffered lines synchronously. */
   flush(): void;
   close(): void;
 }
@@ -54,11 +54,11 @@ export interface LoggerOptions {
   readonly format: "json" | "pretty";
   readonly isEnabled: boolean;
   readonly isAccessLogged: boolean;
-  /** Replaces known secrets in every line but access lines, which hold none by construction. */
+  /** Masks known secrets in all lines except access lines, which contain none by construction. */
   readonly mask: SecretMask;
-  /** Replaces the gateway's own keys only: cheap, however many services there are. */
+  /** Masks the gateway's own keys only: cheap for any number of services. */
   readonly maskKeys: SecretMask;
-  /** Takes whole lines; stdout when left out. */
+  /** Receives whole lines; stdout when left out. */
   readonly sink?: LineSink;
 }
 
@@ -68,13 +68,13 @@ export interface LineSink {
 }
 
 /**
- * Exchanges are kept as they are, and made into lines and written together: one by one, between the rest of a request's
- * work, that would be its dearest part.
+ * Exchanges are buffered as objects, then formatted and written together: one by one, between the other work of a request,
+ * logging would be the most expensive part of it.
  */
-const LINES_HELD = 64;
+const BUFFERED_LINES = 64;
 const FLUSH_INTERVAL_MS = 100;
 
-/** A reader of the log that stands still costs lines, not memory. */
+/** When the log's reader stalls, lines are dropped instead of filling the memory. */
 const UNWRITTEN_BYTES_LIMIT = 16 * 1024 * 1024;
 
 /** pino's number. */
@@ -92,14 +92,14 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
       const number = levelOf(line);
       if (isError(number)) recentErrors.add(masked);
       if (number < (leastWritten ?? 0)) return;
-      // What happened before stands before.
+      // Access lines of earlier exchanges come first.
       batch.flush();
       sink.write(masked);
     },
   };
-  // Warnings are made where the log does not want them, too: they are kept for who asks.
-  const made = leastWritten !== undefined && leastWritten > WARN ? "warn" : level;
-  const log = pino({ level: made, base: null, serializers: { err: stdSerializers.errWithCause } }, stream);
+  // Warnings are formatted even when LOG_LEVEL excludes them, for the list of recent errors.
+  const formatted = leastWritten !== undefined && leastWritten > WARN ? "warn" : level;
+  const log = pino({ level: formatted, base: null, serializers: { err: stdSerializers.errWithCause } }, stream);
   return {
     debug: log.debug.bind(log),
     info: log.info.bind(log),
@@ -121,11 +121,11 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
 }
 
 /**
- * pino's form of a line, without pino's walk over an object. Only what a client can write freely is escaped: numbers
- * are integers, and the other words are the gateway's own or were checked where they came in.
+ * pino's line format, without pino's walk over an object. Only the text that a client can choose freely is escaped: numbers
+ * are integers, and all other texts are the gateway's own or were validated when they were received.
  */
 function accessLine(line: AccessLine, maskKeys: SecretMask): string {
-  // A path is anything that a caller made up, a key by mistake among it: `/x%3Fapi_key=<key>`.
+  // A client can put anything into a path, a key by mistake included: `/x%3Fapi_key=<key>`.
   const url = maskQuery(maskKeys(line.url));
   return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}","attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
 }
@@ -137,21 +137,21 @@ function quoted(text: string): string {
 }
 
 function createBatch(sink: LineSink, maskKeys: SecretMask) {
-  let held: AccessLine[] = [];
+  let buffered: AccessLine[] = [];
   let timer: NodeJS.Timeout | undefined;
   const flush = () => {
     clearTimeout(timer);
     timer = undefined;
-    if (held.length === 0) return;
+    if (buffered.length === 0) return;
     let lines = "";
-    for (const line of held) lines += accessLine(line, maskKeys);
-    held = [];
+    for (const line of buffered) lines += accessLine(line, maskKeys);
+    buffered = [];
     sink.write(lines);
   };
   return {
     add(line: AccessLine) {
-      held.push(line);
-      if (held.length >= LINES_HELD) flush();
+      buffered.push(line);
+      if (buffered.length >= BUFFERED_LINES) flush();
       else if (timer === undefined) {
         timer = setTimeout(flush, FLUSH_INTERVAL_MS);
         timer.unref();
@@ -165,21 +165,21 @@ function jsonStdout(): LineSink {
   return fstatSync(1).isFile() ? fileStdout() : streamStdout();
 }
 
-/** A file never keeps a writer waiting, and writing it here is cheaper than waking a thread. */
+/** A write to a file does not wait for a reader, and a synchronous one is cheaper than waking a thread. */
 function fileStdout(): LineSink {
   return {
     write(lines) {
       try {
         writeSync(1, lines);
       } catch {
-        // The disk is full: lines are lost, and there is no other place to say so.
+        // The disk is full: the lines are lost, and there is no other place to report it.
       }
     },
     flushSync() {},
   };
 }
 
-/** The reader of a pipe may stall, or go away (`npm start | head`), which must not take the gateway with it. */
+/** The reader of a pipe may stall or exit (`npm start | head`), which must not end the gateway. */
 function streamStdout(): LineSink {
   const stdout = destination({ dest: 1, sync: false, minLength: 0, maxLength: UNWRITTEN_BYTES_LIMIT });
   stdout.on("error", () => {});
@@ -189,13 +189,13 @@ function streamStdout(): LineSink {
       try {
         stdout.flushSync();
       } catch {
-        // Not open yet, or nobody reads: there is no other place to say so.
+        // Not open yet, or without a reader: there is no other place to report it.
       }
     },
   };
 }
 
-/** For people at a terminal; loaded only there. */
+/** For a terminal; the package is loaded only for this format. */
 async function prettyStdout(): Promise<LineSink> {
   const { default: pretty } = await import("pino-pretty");
   const stream = pretty({ colorize: process.stdout.isTTY, ignore: "pid,hostname", sync: true, destination: 1 });

@@ -1,23 +1,22 @@
 /**
- * The Prometheus metrics: two series are touched by each request, everything else is read off when somebody asks.
- * Invariant: labels come from short lists (configured services, known methods, status classes, codes of the catalogue),
- * never from a request.
+ * The Prometheus metrics: each request updates two series, everything else is read at the time of a scrape.
+ * Invariant: labels come from short lists (configured services, known methods, status classes, codes of the catalog), never
+ * from a request.
  */
 import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { PressureSample } from "../pressure/monitor.ts";
-import { processMemory } from "../pressure/monitor.ts";
+import { type PressureSample, processMemory } from "../pressure/monitor.ts";
 import { RequestSeries } from "./request-series.ts";
 import { type MeasuredService, serviceGaugesText } from "./service-gauges.ts";
 
-/** One request that is over. */
+/** A finished request. */
 export interface MeasuredRequest {
-  /** A configured key; empty where none was found, or nobody was let in. */
+  /** A service's key; empty when the request was refused before a service was found. */
   readonly service: string;
   readonly method: string;
   readonly status: number;
   readonly durationMs: number;
-  /** Of that, waited for the upstream's quota. */
+  /** The part of the duration that was the wait for the upstream's quota. */
   readonly queuedMs: number;
   /** `relayed`, `refused:<code>`, `failed:<code>` … */
   readonly outcome: string;
@@ -26,13 +25,13 @@ export interface MeasuredRequest {
 
 export interface Metrics {
   observe(request: MeasuredRequest): void;
-  /** A request that was refused before there was an exchange. */
+  /** A request that was refused before it became an exchange. */
   countRefusal(code: string): void;
-  /** Drops every series of a service that is no more: services come and go, and labels must not pile up. */
+  /** Drops every series of a removed service, so that labels do not accumulate. */
   forget(service: string): void;
-  /** Every refusal since the start; `service` is empty where none was found, or nobody was let in. */
+  /** All refusals since the start; `service` is empty for requests refused before a service was found. */
   refusals(): Promise<readonly CountedRefusals[]>;
-  /** All of it in the text format. */
+  /** All metrics in the text format. */
   text(): Promise<string>;
   readonly contentType: string;
 }
@@ -43,7 +42,7 @@ export interface CountedRefusals {
   readonly count: number;
 }
 
-/** What is read off at the moment of asking. */
+/** The sources that are read at the time of a scrape. */
 export interface MetricSources {
   services(): Iterable<MeasuredService>;
   listeners(): Iterable<{ readonly name: string; readonly connections: number }>;
@@ -53,7 +52,7 @@ export interface MetricSources {
   readonly version: string;
 }
 
-/** s. */
+/** Seconds. */
 const WAIT_BUCKETS = [0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600];
 
 export function createMetrics(sources: MetricSources): Metrics {
@@ -62,13 +61,13 @@ export function createMetrics(sources: MetricSources): Metrics {
   const requests = new RequestSeries();
   const refusals = new Counter({
     name: "byteproxy_refusals_total",
-    help: "Requests that the gateway said no to, by code",
+    help: "Requests that the gateway refused, by code",
     labelNames: ["service", "code"],
     registers,
   });
   const failures = new Counter({
     name: "byteproxy_failures_total",
-    help: "Requests that went wrong on the way to the upstream or back, by code",
+    help: "Requests that failed on the way to the upstream or back, by code",
     labelNames: ["service", "code"],
     registers,
   });
@@ -80,7 +79,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   });
   const waits = new Histogram({
     name: "byteproxy_quota_wait_seconds",
-    help: "Wait for the upstream's quota, of requests that had to",
+    help: "Time that requests waited for the upstream's quota",
     labelNames: ["service"],
     buckets: WAIT_BUCKETS,
     registers,
@@ -127,27 +126,31 @@ async function dropSeries(counter: Counter, service: string): Promise<void> {
 function addGauges(sources: MetricSources, registers: Registry[]): void {
   const gauge = (name: string, help: string, read: () => number) =>
     new Gauge({
-      ...{ name: `byteproxy_${name}`, help, registers },
+      name: `byteproxy_${name}`,
+      help,
+      registers,
       collect() {
         this.set(read());
       },
     });
   new Gauge({
-    ...{ name: "byteproxy_connections_open", help: "Client sockets", registers },
+    name: "byteproxy_connections_open",
+    help: "Client sockets",
+    registers,
     labelNames: ["listener"],
     collect() {
       for (const { name, connections } of sources.listeners()) this.set({ listener: name }, connections);
     },
   });
-  gauge("websockets_open", "WebSockets under way", sources.openWebSockets);
-  gauge("draining", "1 once the gateway is told to end", () => Number(sources.isDraining()));
+  gauge("websockets_open", "Open WebSockets", sources.openWebSockets);
+  gauge("draining", "1 while the gateway drains", () => Number(sources.isDraining()));
   gauge("under_pressure", "1 while /proxy is shed", () => Number(sources.pressure().isUnderPressure));
   const sample = () => sources.pressure().sample;
   gauge("event_loop_delay_seconds", "Mean of the last sample", () => sample().eventLoopDelay / 1000);
   gauge("event_loop_utilization", "Busy share of the last sample, 0 to 1", () => sample().eventLoopUtilized);
 }
 
-/** Read off here rather than by prom-client's own collector, whose observers stay on and cannot be closed. */
+/** Read here, because the observers of prom-client's own collector cannot be closed. */
 function addProcessMetrics(version: string, registers: Registry[]): void {
   const startedAt = Date.now() / 1000 - process.uptime();
   const read: Readonly<Record<string, readonly [help: string, value: () => number]>> = {
@@ -160,14 +163,18 @@ function addProcessMetrics(version: string, registers: Registry[]): void {
   };
   for (const [name, [help, value]] of Object.entries(read)) {
     new Gauge({
-      ...{ name: `byteproxy_${name}`, help, registers },
+      name: `byteproxy_${name}`,
+      help,
+      registers,
       collect() {
         this.set(value());
       },
     });
   }
   new Counter({
-    ...{ name: "byteproxy_process_cpu_seconds_total", help: "CPU time, user and system", registers },
+    name: "byteproxy_process_cpu_seconds_total",
+    help: "CPU time, user and system",
+    registers,
     collect() {
       const { user, system } = process.cpuUsage();
       this.reset();
@@ -175,12 +182,14 @@ function addProcessMetrics(version: string, registers: Registry[]): void {
     },
   });
   new Gauge({
-    ...{ name: "byteproxy_build_info", help: "1, with what is running", registers },
+    name: "byteproxy_build_info",
+    help: "1, with the versions as labels",
+    registers,
     labelNames: ["version", "node"],
   }).set({ version, node: process.version }, 1);
 }
 
-/** Not a number where the system does not tell. */
+/** NaN where the system does not report it. */
 function countDescriptors(): number {
   try {
     return readdirSync("/proc/self/fd").length;

@@ -1,6 +1,6 @@
 /**
- * The last warnings and errors of the log, for whoever asks what went wrong lately and has no log at hand.
- * Invariant: bounded in number and in bytes; an allow-list of fields, as masked as the line that they were in; no stack trace.
+ * The last warnings and errors of the log, for diagnostics without access to the log.
+ * Invariant: bounded in number and in bytes; an allow-list of fields, masked as in the log; no stack trace.
  */
 import { isObject } from "../is-object.ts";
 import { maskQuery } from "./redact.ts";
@@ -12,7 +12,7 @@ export interface RecentError {
   readonly message: string;
   readonly requestId?: string;
   readonly service?: string;
-  /** Of an upstream's answer. */
+  /** Of an upstream's response. */
   readonly status?: number;
   /** `ECONNREFUSED: connect ECONNREFUSED 127.0.0.1:1`. */
   readonly cause?: string;
@@ -26,13 +26,13 @@ export interface RecentErrors {
 }
 
 const LINES_KEPT = 50;
-/** A line with a long chain of causes is not worth more. */
+/** Characters kept of a line: some have a long chain of causes. */
 const LINE_LIMIT = 16_384;
 const TEXT_LIMIT = 500;
 
 const LEVELS = { 40: "warn", 50: "error", 60: "fatal" } as const;
 
-/** pino's number of the line's level, which stands first in it. */
+/** pino's number of the line's level, the first member of the line. */
 export function levelOf(line: string): number {
   return Number(/^\{"level":(\d+)/.exec(line)?.[1]);
 }
@@ -52,7 +52,7 @@ export function createRecentErrors(): RecentErrors {
   };
 }
 
-/** They are read when somebody asks: until then a line costs no more than its bytes. */
+/** Lines are parsed when they are listed: until then each costs only its bytes. */
 function read(line: string): RecentError | undefined {
   const parsed = parse(line);
   const level = levelOf(line);
@@ -61,7 +61,7 @@ function read(line: string): RecentError | undefined {
   return {
     time: new Date(typeof time === "number" ? time : 0).toISOString(),
     level: LEVELS[level],
-    message: typeof msg === "string" ? short(msg) : "a line that is too long",
+    message: typeof msg === "string" ? short(msg) : "(the line is too long)",
     ...(typeof requestId === "string" ? { requestId } : {}),
     ...(typeof service === "string" && service !== "" ? { service } : {}),
     ...(typeof status === "number" ? { status } : {}),
@@ -69,7 +69,7 @@ function read(line: string): RecentError | undefined {
   };
 }
 
-/** One that was cut tells at least when it was. */
+/** A line that was cut has at least its time. */
 function parse(line: string): Readonly<Record<string, unknown>> {
   try {
     return JSON.parse(line);

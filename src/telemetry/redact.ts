@@ -1,12 +1,12 @@
 /**
- * What keeps secrets out of lines and answers: query values never appear, and known secrets are replaced wherever
- * they stand. Invariant: logs are built from an allow-list of fields; this is the second line of defence.
+ * Keeps secrets out of log lines and responses: query values are masked, and known secrets are replaced everywhere.
+ * Invariant: this is the second line of defense: log lines are built from an allow-list of fields.
  */
 import { KnownTexts } from "./known-texts.ts";
 
 const MASK = "***";
 
-/** `/a?x=1&token=abc` becomes `/a?x=***&token=***`; a parameter without `=` may be a secret itself, so it goes too. */
+/** `/a?x=1&token=abc` becomes `/a?x=***&token=***`; a parameter without `=` may be a secret itself, so it is masked too. */
 export function maskQuery(url: string): string {
   let at = url.indexOf("?");
   if (at === -1) return url;
@@ -27,14 +27,14 @@ export function maskQuery(url: string): string {
 
 export type SecretMask = (text: string) => string;
 
-/** Replaces every known secret, also percent-encoded, as JSON escapes it, or in the base64 that `Authorization: Basic` carries. */
+/** Replaces every known secret, also percent-encoded, escaped for JSON, or in the base64 of `Authorization: Basic`. */
 export function createSecretMask(secrets: Iterable<string>): SecretMask {
   const { mask, add } = createGrowingMask();
   add(secrets);
   return mask;
 }
 
-/** A copy of a JSON value with every text in it masked: text by text, so that no secret can break the form. */
+/** A copy of a JSON value with every text in it masked: text by text, so that the result is still valid JSON. */
 export function maskTexts<T>(value: T, mask: SecretMask): T {
   return JSON.parse(JSON.stringify(value, textsMasked(mask)));
 }
@@ -48,7 +48,7 @@ export interface GrowingMask {
   add(secrets: Iterable<string>): void;
 }
 
-/** A mask that learns: nothing that was ever a secret is taken out of it. What a text takes does not rise with their number. */
+/** A mask to which secrets can be added, and none removed. The time for a text does not depend on the number of secrets. */
 export function createGrowingMask(): GrowingMask {
   const known = new KnownTexts();
   const secrets = new Set<string>();

@@ -4,22 +4,22 @@
  * Invariant: labels come from short lists, never from a request, so that no label has to be escaped.
  */
 
-/** s; from an answer out of memory to one that a model thinks about for minutes. */
+/** Seconds; from a response served from memory to that of a model that thinks for minutes. */
 const DURATION_BUCKETS: readonly number[] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
 const METHODS: readonly string[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
 const OTHER_METHOD = METHODS.length - 1;
 const METHOD_INDEXES: ReadonlyMap<string, number> = new Map(METHODS.map((method, index) => [method, index]));
 
-/** By hundreds. */
+/** Indexed by the first digit of the status. */
 const STATUS_CLASSES: readonly string[] = ["", "1xx", "2xx", "3xx", "4xx", "5xx"];
 const SWITCHING_PROTOCOLS = 101;
 
-/** Of one service. Doubles: they count exactly for longer than 32 bits would. */
+/** The counts of one service. Doubles count exactly for longer than 32-bit integers would. */
 class ServiceCounts {
   /** By method and status class. */
   readonly requests = new Float64Array(METHODS.length * STATUS_CLASSES.length);
-  /** By the first bucket that holds it; the last is for what none does. */
+  /** By the first bucket that contains the duration; the last count is for durations above all buckets. */
   readonly durations = new Float64Array(DURATION_BUCKETS.length + 1);
   durationsSum = 0;
 }
@@ -27,7 +27,7 @@ class ServiceCounts {
 export class RequestSeries {
   readonly #services = new Map<string, ServiceCounts>();
 
-  /** @param service a configured key; empty where none was found, or nobody was let in. */
+  /** @param service a configured key; empty when the request was refused before a service was found. */
   count(service: string, method: string, status: number, durationMs: number): void {
     let counts = this.#services.get(service);
     if (counts === undefined) {
@@ -57,7 +57,7 @@ export class RequestSeries {
       `# TYPE ${REQUESTS} counter`,
     ];
     const durations = [
-      `# HELP ${DURATIONS} Time from a request's head to the end of its answer; WebSockets are left out`,
+      `# HELP ${DURATIONS} Time from a request's head to the end of its response, without WebSockets`,
       `# TYPE ${DURATIONS} histogram`,
     ];
     for (const [service, counts] of this.#services) {

@@ -10,12 +10,12 @@ export interface MeasuredService {
   readonly key: string;
   readonly inFlight: number;
   readonly credentialRefusals: number;
-  /** Undefined for a service that is no more. */
+  /** Undefined for a service that was removed. */
   readonly connections: PoolState | undefined;
-  /** Undefined where it is switched off. */
+  /** Undefined where the breaker is off. */
   readonly breaker: BreakerState["state"] | undefined;
   readonly retriesWithheld: number;
-  /** Undefined where nobody asks for what the upstream allows. */
+  /** Undefined where the service has no quota settings. */
   readonly quota:
     | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
     | undefined;
@@ -32,26 +32,28 @@ interface ServiceSeries {
 }
 
 const SERIES: readonly ServiceSeries[] = [
-  gauge("requests_in_flight", "Requests and WebSockets under way", ({ inFlight }) => inFlight),
-  counter("credential_refusals_total", "401 and 403 of an upstream to the credential", ({ credentialRefusals }) =>
-    credentialRefusals > 0 ? credentialRefusals : undefined,
+  gauge("requests_in_flight", "Requests and WebSockets in flight", ({ inFlight }) => inFlight),
+  counter(
+    "credential_refusals_total",
+    "401 and 403 responses of the upstream to the credential",
+    ({ credentialRefusals }) => (credentialRefusals > 0 ? credentialRefusals : undefined),
   ),
-  gauge("breaker_state", "Of the circuit breaker: 0 closed, 1 half-open, 2 open", ({ breaker }) =>
+  gauge("breaker_state", "State of the circuit breaker: 0 closed, 1 half-open, 2 open", ({ breaker }) =>
     breaker === undefined ? undefined : BREAKER_STATES.indexOf(breaker),
   ),
   counter(
     "retries_withheld_total",
-    "Retries that were not made, so that they do not add to an upstream's load",
+    "Retries that were withheld to spare an overloaded upstream",
     ({ retriesWithheld }) => (retriesWithheld > 0 ? retriesWithheld : undefined),
   ),
-  gauge("quota_remaining", "Least that is left of any bucket of the upstream's quota", ({ quota }) => quota?.remaining),
+  gauge("quota_remaining", "Smallest remainder of any bucket of the upstream's quota", ({ quota }) => quota?.remaining),
   gauge("quota_waiting", "Requests that wait for the upstream's quota", ({ quota }) => quota?.waiting),
   counter(
     "quota_upstream_refusals_total",
-    "Answers that said that it was asked too often",
+    "Responses of the upstream that reported too many requests",
     ({ quota }) => quota?.upstreamRefusals,
   ),
-  gauge("upstream_connections_open", "Connections to the upstream, WebSockets left out", connections("open")),
+  gauge("upstream_connections_open", "Connections to the upstream, without WebSockets", connections("open")),
   gauge("upstream_connections_busy", "Of these, with a request", connections("busy")),
   gauge("upstream_connections_limit", "maxConnections", connections("limit")),
   gauge("upstream_requests_pending", "Requests that wait for a connection", connections("pending")),

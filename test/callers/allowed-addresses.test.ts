@@ -40,7 +40,7 @@ describe("the addresses of a key", () => {
     "10.0.0.0/-1",
   ])("%j is no range", (text) => {
     expect(parseAddressRange(text)).toEqual({
-      problem: `${JSON.stringify(text)} is no address and no CIDR such as \`10.0.0.0/8\``,
+      problem: `${JSON.stringify(text)} is neither an address nor a CIDR such as \`10.0.0.0/8\``,
     });
   });
 
