@@ -53,7 +53,9 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
       const { graceSeconds } = readRotation(wanted);
       const before = read(id);
       // The caller that rotates a key holds it afterwards.
-      const issued = existing(await translateErrors(issuedKeys.rotate(id, graceSeconds, (key) => approve(author, key))));
+      const issued = existing(
+        await translateErrors(issuedKeys.rotate(id, graceSeconds, (key) => approve(author, key))),
+      );
       await audit.record(author, { action: "key.rotate", subject: id, before, after: issued.item });
       return issued;
     },
