@@ -13,13 +13,13 @@ export class CliFailure extends Error {
   /** Each is printed on a line of its own, on stderr. */
   readonly lines: readonly string[];
   /** The body of the gateway's response, for `--json`; undefined when there was none. */
-  readonly answer: unknown;
+  readonly responseBody: unknown;
 
-  constructor(exitCode: FailedExitCode, lines: readonly string[], answer?: unknown) {
+  constructor(exitCode: FailedExitCode, lines: readonly string[], responseBody?: unknown) {
     super(lines.join("\n"));
     this.exitCode = exitCode;
     this.lines = lines;
-    this.answer = answer;
+    this.responseBody = responseBody;
   }
 }
 
@@ -32,12 +32,12 @@ export interface Refusal {
   readonly details?: unknown;
 }
 
-/** One line, or one line for each field that is not valid. @param answer the whole response body, for `--json`. */
-export function createRefusal({ code, message, hint, details }: Refusal, answer: unknown): CliFailure {
+/** One line, or one line for each field that is not valid. @param responseBody the whole body, for `--json`. */
+export function createRefusal({ code, message, hint, details }: Refusal, responseBody: unknown): CliFailure {
   if (code === "VALIDATION_ERROR") {
-    return new CliFailure(2, [withoutMember(message), ...detailLines(details)], answer);
+    return new CliFailure(2, [withoutMember(message), ...detailLines(details)], responseBody);
   }
-  return new CliFailure(1, [typeof hint === "string" ? `${message} ${hint}` : message], answer);
+  return new CliFailure(1, [typeof hint === "string" ? `${message} ${hint}` : message], responseBody);
 }
 
 function detailLines(details: unknown): string[] {

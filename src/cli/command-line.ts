@@ -27,7 +27,7 @@ export async function runCommandLine(words: readonly string[], start: () => Prom
   } catch (error) {
     if (error instanceof CommanderError) return explainWrongUse(program, words, error);
     if (!(error instanceof CliFailure)) throw error;
-    if (words.includes("--json") && error.answer !== undefined) printJson(error.answer);
+    if (words.includes("--json") && error.responseBody !== undefined) printJson(error.responseBody);
     process.stderr.write(`${error.lines.map(oneLine).join("\n")}\n`);
     return error.exitCode;
   }

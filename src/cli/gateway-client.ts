@@ -19,8 +19,8 @@ export class NoGateway extends CliFailure {
   /** Nothing listens at the address. */
   readonly isRefused: boolean;
 
-  constructor(line: string, { isRefused = false, answer }: { isRefused?: boolean; answer?: unknown } = {}) {
-    super(1, [line], answer);
+  constructor(line: string, { isRefused = false, responseBody }: { isRefused?: boolean; responseBody?: unknown } = {}) {
+    super(1, [line], responseBody);
     this.isRefused = isRefused;
   }
 }
@@ -48,16 +48,16 @@ export function openGatewayClient(url: string | undefined, silenceMs = SILENCE_M
   return {
     url: address.url,
     async ask<T>(method: string, path: string, { body, members = [] }: AskOptions<T> = {}): Promise<T> {
-      const answer = await send(address, method, path, body).catch((error: NodeJS.ErrnoException) => {
+      const response = await send(address, method, path, body).catch((error: NodeJS.ErrnoException) => {
         throw noResponse(address, error);
       });
-      const parsed = parse(answer.body);
-      if (answer.status >= 300 || (parsed === undefined && answer.body !== "")) {
-        throw refusalOf(address, path, answer.status, parsed);
+      const parsed = parse(response.body);
+      if (response.status >= 300 || (parsed === undefined && response.body !== "")) {
+        throw refusalOf(address, path, response.status, parsed);
       }
       if (members.every((name) => isObject(parsed) && parsed[name] !== undefined)) return parsed as T;
       throw new NoGateway("The response does not come from ByteProxy: is this the gateway's address?", {
-        answer: parsed,
+        responseBody: parsed,
       });
     },
   };
@@ -128,7 +128,7 @@ function urlOf({ HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): stri
   return `http://${local.includes(":") ? `[${local}]` : local}:${port}`;
 }
 
-interface RawAnswer {
+interface RawResponse {
   readonly status: number;
   readonly body: string;
 }
@@ -139,7 +139,7 @@ function send(
   method: string,
   path: string,
   body: unknown,
-): Promise<RawAnswer> {
+): Promise<RawResponse> {
   const content = body === undefined ? undefined : JSON.stringify(body);
   const request = url.startsWith("https:") ? requestHttps : requestHttp;
   const headers = {

@@ -64,7 +64,7 @@ export async function loadConfig(options: ConfigOptions = {}): Promise<Config> {
 export type LoadConfig = () => Promise<Config>;
 
 export interface ConfigReading {
-  /** Refused values are replaced by defaults, and refused services are left out: a gateway must not serve it. */
+  /** Refused values are replaced by defaults, and refused services are left out. Not for serving requests. */
   readonly config: Config;
   /** Empty for a valid configuration. */
   readonly problems: readonly string[];

@@ -103,11 +103,11 @@ function reviewExposure(sources: PlaneSources, host: ListenerHost, open: readonl
     return;
   }
   // The problem of a refused key or setting is reported already, and the plane will be protected once it is fixed.
-  const bare = open.filter((plane) => !refused.has(plane.key) && !refused.has(plane.required));
-  if (bare.length === 0 || refused.has("ALLOW_UNAUTHENTICATED")) return;
-  const fix = bare.map((plane) => (settings[plane.key] === undefined ? plane.key : `${plane.required}=true`));
+  const unprotected = open.filter((plane) => !refused.has(plane.key) && !refused.has(plane.required));
+  if (unprotected.length === 0 || refused.has("ALLOW_UNAUTHENTICATED")) return;
+  const fix = unprotected.map((plane) => (settings[plane.key] === undefined ? plane.key : `${plane.required}=true`));
   problems.push(
-    `${placeOf(host.name, sources)}: found ${showText(host.value)} with ${bare.map((plane) => plane.routes).join(" and ")} unprotected, ` +
+    `${placeOf(host.name, sources)}: found ${showText(host.value)} with ${unprotected.map((plane) => plane.routes).join(" and ")} unprotected, ` +
       `allowed: a loopback address; or set ${fix.join(" and ")}, or ALLOW_UNAUTHENTICATED=true`,
   );
 }

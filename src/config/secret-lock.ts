@@ -39,9 +39,11 @@ export function unlockSecrets(
     settings.REST_SECRETS.map((entry) => entry.secret).find(
       (spelling) => isSameSecret(spelling, secret, fileOf) && covers(listedOrigins(settings, spelling), origins),
     );
-  const hosts = [...bound].map((service) => service.definition).filter((other) => covers(originsOf(other), origins));
+  const candidates = [...bound]
+    .map((service) => service.definition)
+    .filter((other) => covers(originsOf(other), origins));
 
-  const pair = hosts.find((other) => isSamePair(other.tls, tls, fileOf))?.tls;
+  const pair = candidates.find((other) => isSamePair(other.tls, tls, fileOf))?.tls;
   const listedKey = pair === undefined && tls.keyFile !== undefined ? listed(`file:${tls.keyFile}`) : undefined;
   if ((tls.certFile ?? tls.keyFile) !== undefined && pair === undefined && listedKey === undefined) {
     return { refusal: refuse(["tls", "keyFile"], `file:${tls.keyFile ?? tls.certFile}`, origins) };
@@ -57,7 +59,7 @@ export function unlockSecrets(
   const secret = secretOf(auth);
   const path = ["auth", auth.tokenFile === undefined ? "tokenEnvVar" : "tokenFile"];
   if (OWN_SECRETS.has(secret)) return { refusal: refuseOwn(path, secret) };
-  const bindings = hosts.filter((other) => {
+  const bindings = candidates.filter((other) => {
     return (
       other.auth !== undefined && isSameUse(other.auth, auth) && isSameSecret(secretOf(other.auth), secret, fileOf)
     );

@@ -57,7 +57,7 @@ export async function readServicesFile(options: ServicesFileOptions): Promise<Se
   const { path, shownPath, namedBy, hasEcho } = options;
   const reading = readTextFile(path, false, MAX_MIB);
   if (reading.state === "absent" && namedBy === undefined)
-    return defined({}, "absent", { document: parseText(""), shownPath, hasEcho });
+    return readEntries({}, "absent", { document: parseText(""), shownPath, hasEcho });
   if (reading.state !== "read") {
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
     const place = namedBy === undefined ? shownPath : `${namedBy}: found ${showText(shownPath)}`;
@@ -72,14 +72,14 @@ export async function readServicesFile(options: ServicesFileOptions): Promise<Se
     );
 
   const file = { document, shownPath, hasEcho };
-  if (document.data === null) return defined({}, "empty", file);
+  if (document.data === null) return readEntries({}, "empty", file);
   const { data } = document;
   const parsed = fileSchema.safeParse(data);
-  if (parsed.success) return defined(parsed.data.services, "read", file);
+  if (parsed.success) return readEntries(parsed.data.services, "read", file);
   const found = translateIssues(parsed.error.issues, data);
   const lines = found.map(describe(document, shownPath));
   // A misspelt name at the top must not hide the problems of the services.
-  const rest = await defined(entriesOf(data), "read", file);
+  const rest = await readEntries(entriesOf(data), "read", file);
   return { ...rest, problems: [...lines, ...rest.problems] };
 }
 
@@ -89,7 +89,7 @@ interface ReadFile {
   readonly hasEcho: boolean;
 }
 
-async function defined(entries: Entries, state: FileState, file: ReadFile): Promise<ServicesFile> {
+async function readEntries(entries: Entries, state: FileState, file: ReadFile): Promise<ServicesFile> {
   const { document, shownPath, hasEcho } = file;
   const yielder = new Yielder();
   const services: DefinedService[] = [];
@@ -101,7 +101,7 @@ async function defined(entries: Entries, state: FileState, file: ReadFile): Prom
       if (isInFile) problems.push({ path: ["services", key], at: "name", text: ECHO_IS_OFF });
       continue;
     }
-    const result = define(key, entries[key], isInFile, isOwn);
+    const result = defineEntry(key, entries[key], isInFile, isOwn);
     if ("problems" in result) problems.push(...result.problems);
     else services.push(result);
     if (yielder.isDue) await yielder.yield();
@@ -113,7 +113,7 @@ async function defined(entries: Entries, state: FileState, file: ReadFile): Prom
 export const ECHO_IS_OFF =
   "found changes to the embedded service echo, which is off, allowed: with ECHO_SERVICE=true, or with its own baseUrl";
 
-function define(
+function defineEntry(
   key: string,
   entry: unknown,
   isInFile: boolean,

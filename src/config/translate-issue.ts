@@ -75,19 +75,21 @@ function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema)
     return [{ path, at: "value", text: `found ${showValue(value, isSecretPlace(path))}, ${NOT_YET}` }];
   }
   const schema = schemaAt(root, path);
-  return [{ path, at: "value", text: `${found(value, path, schema)}, allowed: ${allowed(issue, schema)}` }];
+  return [
+    { path, at: "value", text: `${describeFound(value, path, schema)}, allowed: ${describeAllowed(issue, schema)}` },
+  ];
 }
 
 const isInside = ({ path, code }: z.core.$ZodIssue) => path.length > 0 || code === "unrecognized_keys";
 
-function found(value: unknown, path: Path, schema: JsonSchema | undefined): string {
+function describeFound(value: unknown, path: Path, schema: JsonSchema | undefined): string {
   if (value === undefined) return "missing";
   const names = knownNames(schema).filter((name) => isObject(value) && Object.hasOwn(value, name));
   return `found ${showValue(value, isSecretPlace(path))}${names.length > 0 ? ` with ${names.join(", ")}` : ""}`;
 }
 
 /** The message of our own checks, otherwise the bounds and choices of the schema. */
-function allowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined): string {
+function describeAllowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined): string {
   if (issue.code === "custom" || issue.code === "invalid_format") return issue.message;
   if (schema === undefined) return "another value";
   if (issue.code === "too_small" && schema.type === "string") return "a string that is not empty";

@@ -30,15 +30,15 @@ interface Asked {
 }
 
 /** A server in place of `/manage/keys` that records its requests. */
-async function startKeys(answer: (req: IncomingMessage) => readonly [status: number, body?: unknown]) {
+async function startKeys(respond: (req: IncomingMessage) => readonly [status: number, body?: unknown]) {
   const asked: Asked[] = [];
   const { url } = await startUpstream((req, res) => {
     void text(req).then((body) => {
       const parsed: unknown = body === "" ? undefined : JSON.parse(body);
       asked.push({ line: `${req.method} ${req.url}`, key: req.headers["x-api-key"], body: parsed });
-      const [status, answered] = answer(req);
+      const [status, responseBody] = respond(req);
       res.writeHead(status, { "content-type": "application/json" });
-      res.end(answered === undefined ? undefined : JSON.stringify(answered));
+      res.end(responseBody === undefined ? undefined : JSON.stringify(responseBody));
     });
   });
   const keys = (...words: string[]) =>

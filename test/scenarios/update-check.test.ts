@@ -7,9 +7,9 @@ import { respondWith, startRawUpstream, startUpstream } from "../support/upstrea
 
 async function check(env: Record<string, string>) {
   const gateway = await startGateway({ env });
-  const answer = await fetch(`${gateway.url}/version/check`);
-  expect(answer.status).toBe(200);
-  return { gateway, body: (await answer.json()) as Record<string, unknown> };
+  const response = await fetch(`${gateway.url}/version/check`);
+  expect(response.status).toBe(200);
+  return { gateway, body: (await response.json()) as Record<string, unknown> };
 }
 
 const unknown = { current: version.version, latest: null, updateAvailable: null };
@@ -46,9 +46,9 @@ test.each([
   ["no JSON", (): [number, string] => [200, "<html>"], "not JSON"],
   ["no version", (): [number, string] => [200, '{"version":"<script>"}'], "contains no version"],
   ["too much", (): [number, string] => [200, `"${"x".repeat(2_000_000)}"`], "too large"],
-])("A response with %s leaves the latest version unknown and gives the reason", async (_, answer, reason) => {
+])("A response with %s leaves the latest version unknown and gives the reason", async (_, respond, reason) => {
   const upstream = await startUpstream((__, res) => {
-    const [status, text] = answer();
+    const [status, text] = respond();
     res.writeHead(status, { location: "http://127.0.0.1:9/" }).end(text);
   });
   const { body } = await check({ UPDATE_CHECK_URL: upstream.url });
@@ -63,17 +63,17 @@ test("An address that is not allowed, or does not accept connections, leaves the
 test("The check runs at most once an hour, once a minute while it fails, and once for simultaneous callers", async () => {
   let clock = 0;
   let asked = 0;
-  const answers: (() => unknown)[] = [];
+  const bodies: (() => unknown)[] = [];
   const checkForUpdate = createUpdateCheck({
     settings: { SKIP_UPDATE_CHECK: false, UPDATE_CHECK_URL: "http://x/" },
     current: "1.0.0",
     now: () => clock,
     fetchJson: async () => {
       asked += 1;
-      return answers.shift()?.();
+      return bodies.shift()?.();
     },
   });
-  answers.push(() => {
+  bodies.push(() => {
     throw new Error("down");
   });
   await Promise.all([checkForUpdate(), checkForUpdate()]);
@@ -81,7 +81,7 @@ test("The check runs at most once an hour, once a minute while it fails, and onc
   expect(await checkForUpdate()).toMatchObject({ latest: null, reason: "the check failed: down" });
   expect(asked).toBe(1);
   clock = 60_000;
-  answers.push(() => ({ version: "2.0.0" }));
+  bodies.push(() => ({ version: "2.0.0" }));
   expect(await checkForUpdate()).toMatchObject({ latest: "2.0.0", updateAvailable: true });
   clock = 60_000 + 3_599_999;
   await checkForUpdate();
@@ -98,7 +98,7 @@ test.each([
   ["1.0.0", "1.0.0", false],
   ["1.0.0", "1.0.0-rc.1", true],
   ["1.0.0-rc.2", "1.0.0", false],
-])("Whether %s is newer than %s: %s", (latest, current, isAfter) => {
+])("Version %s counts as newer than version %s: %s", (latest, current, isAfter) => {
   expect(isNewer(latest, current)).toBe(isAfter);
 });
 
