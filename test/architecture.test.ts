@@ -71,7 +71,7 @@ describe("the house", () => {
     expect(importers.map(({ from }) => from).sort()).toEqual([
       "data-plane/admission.ts",
       "data-plane/forward/forward.ts",
-      "data-plane/forward/reserve-quota.ts",
+      "data-plane/forward/quota-gate.ts",
     ]);
   });
 
@@ -101,7 +101,7 @@ describe("the house", () => {
     ["data-plane/dry-run/", ["dry-run.ts"]],
     ["data-plane/credential/", ["credential-provider.ts", "static-credential.ts"]],
     ["data-plane/forward/transport/", ["connection.ts", "transport.ts"]],
-    ["data-plane/quota/", ["service-quota.ts"]],
+    ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "open-tunnel.ts", "relay-refusal.ts"]],
   ])("%s is entered by its own door", (room, doors) => {
     const entered = imports.filter(

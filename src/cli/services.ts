@@ -1,6 +1,6 @@
 /** `byteproxy services`: list, add, test and remove the services of a gateway. */
 import { type Command, Option } from "commander";
-import type { ProbeOutcome } from "../data-plane/forward/probe-outcome.ts";
+import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 import { plural } from "../plural.ts";
 import type { ServiceItem } from "../services/items.ts";
 import { CliFailure } from "./cli-failure.ts";

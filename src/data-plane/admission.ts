@@ -19,7 +19,7 @@ import type { Registry } from "../services/registry.ts";
 import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { decideCredential } from "./credential/credential-provider.ts";
 import type { Exchange } from "./exchange.ts";
-import { decideBreaker } from "./forward/breaker-gate.ts";
+import { decideBreaker } from "./forward/breaker.ts";
 import { decideRoute, type Identified, identify, type Route } from "./identify.ts";
 import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
 import type { PreparedService } from "./prepared-service.ts";
@@ -113,7 +113,9 @@ export function walkAdmission<Refused extends undefined>(
   const route = walk.admit("route", decideRoute(identified, parts.registry));
   if (route !== undefined) {
     exchange.serviceKey = route.prepared.service.key;
-    if (caller !== undefined) walk.admit("permission", decidePermission(exchange, route, caller));
+    // Only an issued key restricts its caller.
+    const { issued } = exchange;
+    if (caller !== undefined) walk.admit("permission", issued && decidePermission(exchange, route, caller));
     if (walk.commits && caller?.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
     admitToService(exchange, route.prepared, isUpgrade, { walk, parts });
   }

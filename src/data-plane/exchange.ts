@@ -10,7 +10,7 @@ import type { LimitState } from "../limits/limiters.ts";
 import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
-import type { QuotaPass } from "./quota/pass-contract.ts";
+import type { QuotaOutcome, QuotaPass } from "./quota/pass-contract.ts";
 import type { ServiceTimes } from "./service-times.ts";
 
 export class Exchange {
@@ -40,8 +40,9 @@ export class Exchange {
   /** `relayed`, `refused:<code>`, `failed:<code>`, `client-left` or `preflight`. */
   outcome = "";
   limit: LimitState | undefined;
-  /** Undefined where the service observes no quota. */
+  /** Undefined unless the service holds requests for their quota. */
   quota: QuotaPass | undefined;
+  quotaOutcome: QuotaOutcome = "none";
   /** Of the injected credential; undefined where none is injected. */
   credentialRefusals: CredentialRefusals | undefined;
   /** Of the service that the request was admitted to. */

@@ -35,7 +35,7 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
     durationUs: Math.round(durationMs * 1000),
     upstreamUs: answeredAt === 0 ? 0 : Math.round((answeredAt - askedAt) * 1000),
     queuedUs: Math.round(waitedMs * 1000),
-    quota: exchange.quota?.state ?? "none",
+    quota: exchange.quotaOutcome,
     attempts,
     client: exchange.clientAddress,
     caller: exchange.callerId,

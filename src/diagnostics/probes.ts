@@ -3,7 +3,7 @@
  * Invariant: a bounded number of probes runs at the same time, and none starts or is waited for after the time limit.
  */
 import { setImmediate } from "node:timers/promises";
-import type { ProbeOutcome } from "../data-plane/forward/probe-outcome.ts";
+import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 
 /** Upstreams that are probed at the same time. */
 const PARALLEL_LIMIT = 32;

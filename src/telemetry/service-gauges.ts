@@ -3,8 +3,8 @@
  * each line, and there are eleven lines for a service.
  * Invariant: a request costs nothing here, and a service that was removed leaves no series.
  */
-import type { BreakerState } from "../data-plane/forward/breaker-state.ts";
-import type { PoolState } from "../data-plane/forward/transport/pool-state.ts";
+import type { BreakerState } from "../data-plane/forward/breaker.ts";
+import type { PoolState } from "../data-plane/forward/transport/transport.ts";
 
 export interface MeasuredService {
   readonly key: string;

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
-import type { ProbeOutcome } from "../../src/data-plane/forward/probe-outcome.ts";
+import type { ProbeOutcome } from "../../src/data-plane/forward/probe.ts";
 import type { DiagnosticsContext } from "../../src/diagnostics/check.ts";
 import { CHECKS, createDiagnostics, SERVICE_CHECKS, UNFINISHED } from "../../src/diagnostics/diagnostics.ts";
 import { findContainer, listen } from "../../src/diagnostics/listen.ts";

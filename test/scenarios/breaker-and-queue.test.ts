@@ -2,7 +2,7 @@
 import type { ServerResponse } from "node:http";
 import { expect, test } from "vitest";
 import type { ServiceInput } from "../../src/config/schema.ts";
-import type { BreakerState } from "../../src/data-plane/forward/breaker-state.ts";
+import type { BreakerState } from "../../src/data-plane/forward/breaker.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
-import type { BreakerState } from "../../src/data-plane/forward/breaker-state.ts";
+import type { BreakerState } from "../../src/data-plane/forward/breaker.ts";
 import { eventually } from "../support/eventually.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
@@ -63,7 +63,7 @@ describe("service with a failing upstream", () => {
       status: 503,
       service: "api",
       path: "/path",
-      message: `4 of 4 attempts at api failed; it is tried again in ${response.headers.get("retry-after")} seconds.`,
+      message: `4 of 4 attempts at api failed; the next attempt is possible in ${response.headers.get("retry-after")} seconds.`,
     });
     expect((await get("/", { method: "POST", body: "x" })).status).toBe(503);
     expect(upstream.requests).toHaveLength(4);
@@ -87,7 +87,7 @@ describe("service with a failing upstream", () => {
     await eventually(() => refused === 49);
     expect(upstream.requests).toHaveLength(5);
     expect(await (await get()).json()).toMatchObject({
-      message: "4 of 4 attempts at api failed; one attempt is finding out whether it is back.",
+      message: "4 of 4 attempts at api failed; one attempt is probing it.",
     });
     does.handler = fine;
     held[0]?.end("ok");

@@ -107,7 +107,7 @@ const DETAILS: Readonly<Partial<Record<ErrorCode, ErrorDetails>>> = {
   },
   CIRCUIT_OPEN: {
     headers: { "Retry-After": header("Seconds.", true, "integer") },
-    example: { message: "12 of 20 attempts at github failed; it is tried again in 7 seconds." },
+    example: { message: "12 of 20 attempts at github failed; the next attempt is possible in 7 seconds." },
   },
 };
 

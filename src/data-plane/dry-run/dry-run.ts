@@ -16,6 +16,7 @@ import { type Admission, type Arrival, walkAdmission, walkLimits } from "../admi
 import { Exchange } from "../exchange.ts";
 import { forbiddenUrl } from "../forward/egress.ts";
 import { egressRefusal } from "../forward/failures.ts";
+import { quotaExchange } from "../forward/quota-gate.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
 import type { PipelineParts } from "../pipeline.ts";
@@ -64,21 +65,11 @@ async function explainParsed(
     return conclude(request, log, { exchange, admission });
   }
   const { route } = admission;
-  const { prepared, path } = route;
+  const { prepared } = route;
   await walkLimits(exchange, prepared, log, parts);
-  const { service, credential } = prepared;
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
   const quota = prepared.quota?.isHolding
-    ? log.admit(
-        "quota",
-        await prepared.quota.decide({
-          exchange,
-          service,
-          path,
-          headers: upstreamRequest.headers,
-          sourceId: credential.sourceId,
-        }),
-      )
+    ? log.admit("quota", await prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))
     : undefined;
   log.admit("egress", decideEgress(route));
   const { limit } = exchange;

@@ -1,6 +1,6 @@
 /** What would happen to a request, told without sending it. */
 import type { ErrorCode } from "../../errors.ts";
-import type { BreakerState } from "../forward/breaker-state.ts";
+import type { BreakerState } from "../forward/breaker.ts";
 
 /** The request to explain. */
 export interface RequestToExplain {

@@ -8,21 +8,21 @@ import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { connectionWaitTimeout, decideConnection, decideDrain } from "../load.ts";
 import type { PreparedService } from "../prepared-service.ts";
+import { hasQuotaHeader } from "../quota/read-quota.ts";
 import type { ResponseParts } from "./answer-headers.ts";
 import { Attempt, type AttemptResult } from "./attempt.ts";
-import { NO_PASS } from "./breaker.ts";
-import { type AttemptOutcome, decideBreaker, enterBreaker, settleBreaker } from "./breaker-gate.ts";
+import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
 import { Deadline, type Expiry } from "./deadline.ts";
 import { responseTimeout } from "./failures.ts";
+import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
 import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
-import { type ReserveQuotaParts, reserveQuota } from "./reserve-quota.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import type { ResponseHeaders } from "./transport/connection.ts";
 import type { Choice } from "./transport/waiter.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
-export interface ForwardParts extends ResponseParts, ReserveQuotaParts {}
+export interface ForwardParts extends ResponseParts, QuotaGateParts {}
 
 /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent. */
 export async function forward(
@@ -31,8 +31,11 @@ export async function forward(
   request: UpstreamRequest,
   parts: ForwardParts,
 ): Promise<void> {
-  if (route.prepared.quota !== undefined) await reserveQuota(exchange, route, request, parts);
-  await new Forwarding(exchange, route, request, parts).run();
+  const { quota } = route.prepared;
+  if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request, parts });
+  else if (quota !== undefined) exchange.quotaOutcome = "observed";
+  // After the wait, which the deadline does not count.
+  return new Forwarding(exchange, route, request, parts).run();
 }
 
 /** What the attempts of one exchange share. */
@@ -116,16 +119,18 @@ class Forwarding {
       deadline: this.#deadline,
       transport: prepared.transport,
       request: { ...injected, body },
-      recheck: () => this.#recheck(),
-      chooseSink: (status, headers) => this.#chooseSink(status, headers),
+      recheck: this.#recheck,
+      chooseSink: this.#chooseSink,
     });
     this.#attempt.begin(on);
     return this.#attempt.result;
   }
 
   /** The client, or nothing where the request is to be sent again. */
-  #chooseSink(status: number, headers: ResponseHeaders): Relay | undefined {
-    this.#exchange.quota?.answered(status, headers);
+  readonly #chooseSink = (status: number, headers: ResponseHeaders): Relay | undefined => {
+    if (this.#exchange.quota !== undefined || status >= 400 || hasQuotaHeader(headers)) {
+      reportToQuota(this.#exchange, this.#route, this.#request, { status, headers });
+    }
     this.#judge(status);
     const afterMs = this.#waitBeforeRetry(status, headers);
     if (afterMs !== undefined) {
@@ -140,7 +145,7 @@ class Forwarding {
       parts: this.#parts,
     });
     return this.#relay;
-  }
+  };
 
   /** @throws GatewayError where there is no retry. */
   #decideRetry(result: Exclude<AttemptResult, { readonly kind: "responded" | "client-left" }>): void {
@@ -181,13 +186,13 @@ class Forwarding {
   }
 
   /** After a wait for a connection the breaker's state may have changed. */
-  #recheck(): GatewayError | undefined {
+  readonly #recheck = (): GatewayError | undefined => {
     this.#judge(undefined);
     const refusal = decideDrain(this.#prepared) ?? decideBreaker(this.#prepared);
     if (refusal !== undefined) return this.#lastFailure ?? refusal;
     this.#pass = enterBreaker(this.#prepared);
     return undefined;
-  }
+  };
 
   /** Milliseconds before another attempt; undefined where there is none. @param status undefined: there was no response. */
   #waitBeforeRetry(status: number | undefined, headers: ResponseHeaders | undefined): number | undefined {

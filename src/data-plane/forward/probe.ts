@@ -11,8 +11,45 @@ import { inject } from "../credential/credential-provider.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./egress.ts";
 import { explainFailure, probeTimeout, responseTimeout } from "./failures.ts";
-import type { ProbedCertificate, ProbeOutcome, ProbePhase } from "./probe-outcome.ts";
 import { RESPONSE_HEADER_BYTES_LIMIT } from "./transport/connection.ts";
+
+export type ProbePhase = "dns" | "connect" | "tls" | "http";
+
+export interface ProbedCertificate {
+  readonly subject: string;
+  /** `DNS:api.example.com`, `IP Address:127.0.0.1` … */
+  readonly names: readonly string[];
+  readonly issuer: string;
+  /** RFC 3339. */
+  readonly validFrom: string;
+  readonly validTo: string;
+  /** Negative once it has expired. */
+  readonly daysLeft: number;
+  /** `TLSv1.3` … */
+  readonly protocol: string | null;
+}
+
+export interface ProbeOutcome {
+  readonly service: string;
+  readonly status: "reachable" | "unreachable";
+  readonly responseStatus: number | null;
+  /** Of the whole probe: `12ms`. */
+  readonly duration: string;
+  readonly baseUrl: string;
+  /** Milliseconds of each; null for a phase that does not apply or was not reached. */
+  readonly phases: Readonly<Record<ProbePhase, number | null>>;
+  /** Null without TLS, and where the upstream sent none. */
+  readonly certificate: ProbedCertificate | null;
+  /** Seconds by which the upstream's clock is ahead of the gateway's; null where the response had no Date header. */
+  readonly clockDifference: number | null;
+  /** The upstream's verdict: 401 and 403 are `refused`, 2xx is `accepted`. */
+  readonly credential: "none" | "missing" | "accepted" | "refused" | "unknown";
+  /** The phase that failed, with the code and message that a request would have received. */
+  readonly phase?: ProbePhase;
+  readonly code?: string;
+  readonly error?: string;
+  readonly troubleshooting?: readonly string[];
+}
 
 const DEFAULT_USER_AGENT = "ByteProxy/1 (probe)";
 

@@ -11,10 +11,10 @@ import { inject } from "../credential/credential-provider.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createResponseHeaders } from "./answer-headers.ts";
-import { enterBreaker, settleBreaker } from "./breaker-gate.ts";
+import { enterBreaker, settleBreaker } from "./breaker.ts";
 import { createDialAgent, type DialTarget } from "./egress.ts";
 import type { ForwardParts } from "./forward.ts";
-import { reserveQuota } from "./reserve-quota.ts";
+import { holdForQuota, reportToQuota } from "./quota-gate.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
@@ -95,7 +95,9 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     },
     async run(admitted, parts) {
       const { exchange, route } = admitted;
-      await reserveQuota(exchange, route, admitted.request, parts);
+      const { quota } = route.prepared;
+      if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request: admitted.request, parts });
+      else if (quota !== undefined) exchange.quotaOutcome = "observed";
       const upgrade = { ...admitted, request: inject(admitted.request, await route.prepared.credential.get()) };
       const pass = enterBreaker(route.prepared);
       exchange.attempts = 1;
@@ -107,7 +109,10 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       exchange.answeredAt = performance.now();
       const status = handshake.kind === "client-left" ? undefined : (handshake.answer.statusCode as number);
       settleBreaker(route.prepared, pass, status);
-      if (handshake.kind !== "client-left") exchange.quota?.answered(status as number, handshake.answer.headers);
+      if (handshake.kind !== "client-left") {
+        const { statusCode = 0, headers } = handshake.answer;
+        reportToQuota(exchange, route, admitted.request, { status: statusCode, headers });
+      }
       switch (handshake.kind) {
         case "accepted":
           return carry(upgrade, handshake, parts).catch((error: unknown) => {

@@ -4,11 +4,15 @@ import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
 import type { ResponseHeaders } from "./read-quota.ts";
 
+/** For the log: sent at once (`passed`) or after a wait (`held`); in observe mode `observed`; `none` without quota. */
+export type QuotaOutcome = "none" | "observed" | "passed" | "held";
+
 /** The part of an exchange that the quota uses. It is declared here, because the exchange has a `QuotaPass`. */
 export interface QuotaClient {
   readonly req: IncomingMessage;
   readonly method: string;
   readonly callerId: string;
+  quotaOutcome: QuotaOutcome;
   /** ms that it waited for the upstream's quota so far. */
   queuedMs: number;
   /** Called when the client leaves. */
@@ -28,12 +32,8 @@ export interface QuotaExchange {
   readonly headers: readonly string[];
 }
 
-/** For the log: sent at once (`passed`) or after a wait (`held`); in observe mode `observed`. */
-export type PassState = "observed" | "passed" | "held";
-
-/** One exchange's way through the quota of its credential. */
+/** One exchange's way through the quota of its credential, in hold mode. */
 export interface QuotaPass {
-  readonly state: PassState;
   /**
    * Called before each attempt. If it had to wait, the exchange has released its slots and must acquire them again.
    * @param withinMs may shorten the exchange's maximum wait. @returns the refusal; undefined also when the client left.

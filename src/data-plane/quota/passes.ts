@@ -1,47 +1,15 @@
 /**
- * The pass of an exchange: in `observe` mode it only reads responses, in `hold` mode it waits for a ticket before each attempt.
+ * The pass of an exchange in `hold` mode: it waits for a ticket before each attempt.
  * Invariant: every ticket ends, however the attempt ends; and an exchange holds no slot while it waits.
  */
 import { GatewayError } from "../../errors.ts";
 import { plural } from "../../plural.ts";
 import { readAhead } from "../client-connection.ts";
 import type { CredentialAccount } from "./credential-accounts.ts";
-import type { PassState, QuotaClient, QuotaExchange, QuotaPass } from "./pass-contract.ts";
-import { hasQuotaHeader, type ResponseHeaders } from "./read-quota.ts";
+import type { QuotaClient, QuotaExchange, QuotaPass } from "./pass-contract.ts";
+import type { ResponseHeaders } from "./read-quota.ts";
 import type { QuotaResponse, QuotaRoute, QuotaRules } from "./rules.ts";
 import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
-
-/** Receives the responses that say something about the quota. */
-export interface ResponseObserver {
-  observe(parts: QuotaExchange, status: number, headers: ResponseHeaders): void;
-}
-
-/** Costs one look at the header names of each response: a response without quota headers is not read any further. */
-export class ObservingPass implements QuotaPass {
-  readonly state = "observed";
-  readonly wasRefused = false;
-  readonly #parts: QuotaExchange;
-  readonly #observer: ResponseObserver;
-
-  constructor(parts: QuotaExchange, observer: ResponseObserver) {
-    this.#parts = parts;
-    this.#observer = observer;
-  }
-
-  async enter(): Promise<undefined> {}
-
-  sent(): void {}
-
-  answered(status: number, headers: ResponseHeaders): void {
-    if (status >= 400 || hasQuotaHeader(headers)) this.#observer.observe(this.#parts, status, headers);
-  }
-
-  canRetry(): boolean {
-    return false;
-  }
-
-  end(): void {}
-}
 
 /** What the exchanges of one service share. */
 export interface HoldingService {
@@ -64,7 +32,6 @@ export class HoldingPass implements QuotaPass {
   readonly #route: QuotaRoute;
   #ticket: Ticket | undefined;
   #wasSent = false;
-  state: PassState = "passed";
   wasRefused = false;
 
   constructor(parts: QuotaExchange, service: HoldingService, account: CredentialAccount, maxWaitMs: number) {
@@ -72,6 +39,7 @@ export class HoldingPass implements QuotaPass {
     this.#account = account;
     this.#parts = parts;
     this.#maxWaitMs = maxWaitMs;
+    parts.exchange.quotaOutcome = "passed";
     this.#route = service.rules.routeOf(parts.exchange.method, parts.path);
   }
 
@@ -87,7 +55,7 @@ export class HoldingPass implements QuotaPass {
     await this.#account.ready;
     let stopWaiting = () => {};
     const outcome = await this.#account.quota.admit(this.#request(withinMs), (leave) => {
-      this.state = "held";
+      this.#parts.exchange.quotaOutcome = "held";
       stopWaiting = startWaiting(this.#parts.exchange, leave);
     });
     stopWaiting();

@@ -76,13 +76,15 @@ function quotaNames(headers: ResponseHeaders): string[] {
   return names;
 }
 
-/** Whether `readQuota` could find anything. Most responses have no such header, so this is all they cost. */
+/** Whether `readQuota` could find anything. Most responses have no such header, so this is all that they cost. */
 export function hasQuotaHeader(headers: ResponseHeaders): boolean {
-  for (const name in headers) if (isQuotaName(name)) return true;
+  for (const name in headers) {
+    const first = name.charCodeAt(0);
+    if ((first === LETTER_X || first === LETTER_R || first === LETTER_A) && isQuotaName(name)) return true;
+  }
   return false;
 }
 
-/** Called for every header of every response, so most names are decided by their first letter. */
 function isQuotaName(name: string): boolean {
   switch (name.charCodeAt(0)) {
     case LETTER_X:

@@ -10,8 +10,8 @@ import { CredentialAccounts, passedCredential, type QuotaContext } from "./crede
 import { type QuotaState, type ServiceQuotaState, tightestOf, waitingIn } from "./describe.ts";
 import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
-import type { QuotaExchange, QuotaPass } from "./pass-contract.ts";
-import { HoldingPass, ObservingPass } from "./passes.ts";
+import type { QuotaExchange } from "./pass-contract.ts";
+import { HoldingPass } from "./passes.ts";
 import { bucketOf, type ResponseHeaders, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaResponse, type QuotaRules } from "./rules.ts";
 
@@ -71,11 +71,8 @@ export class ServiceQuota {
     return preferredWaitMs(prefer) ?? this.#service.quota.maxWaitMs;
   }
 
-  passOf(parts: QuotaExchange): QuotaPass {
-    return this.isHolding ? this.#holdingPass(parts) : new ObservingPass(parts, this);
-  }
-
-  #holdingPass(parts: QuotaExchange): HoldingPass {
+  /** In hold mode. */
+  passOf(parts: QuotaExchange): HoldingPass {
     return new HoldingPass(
       parts,
       this,
@@ -86,7 +83,7 @@ export class ServiceQuota {
 
   /** What would happen to a request in hold mode now: its bucket and its wait, or its refusal. Nothing is reserved. */
   decide(parts: QuotaExchange): Promise<{ readonly bucket: string; readonly waitMs: number } | GatewayError> {
-    return this.#holdingPass(parts).decide();
+    return this.passOf(parts).decide();
   }
 
   /** Whether what is known here holds for that service, too. */
@@ -113,7 +110,10 @@ export class ServiceQuota {
     return { status, reading, closure };
   }
 
-  /** Observe mode. Of many responses in a moment, the last one of each bucket is enough; a failure is read at once. */
+  /**
+   * In observe mode, for a failure and for a response with a quota header. Of many responses in a moment, the last one of each bucket
+   * is enough; a failure is read at once.
+   */
   observe(parts: QuotaExchange, status: number, headers: ResponseHeaders): void {
     const unread = { parts, status, headers, at: this.now() };
     if (status >= 400) return this.#readObserved(unread);

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { BreakerState } from "../../../src/data-plane/forward/breaker.ts";
 import { type BreakerSettings, CircuitBreaker, NO_PASS } from "../../../src/data-plane/forward/breaker.ts";
-import type { BreakerState } from "../../../src/data-plane/forward/breaker-state.ts";
 
 const SETTINGS: BreakerSettings = { failureRatio: 0.5, minRequests: 4, windowMs: 1_000, openMs: 2_500 };
 

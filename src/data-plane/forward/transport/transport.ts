@@ -14,8 +14,23 @@ import {
   type TransportRequest,
 } from "./connection.ts";
 import { patchSocketErrors } from "./patch-socket-errors.ts";
-import type { PoolState } from "./pool-state.ts";
 import { type Choice, Waiter } from "./waiter.ts";
+
+/** The connections to one upstream. */
+export interface PoolState {
+  /** Including those that are connecting. */
+  readonly open: number;
+  /** Without a request. */
+  readonly idle: number;
+  /** With a request. */
+  readonly busy: number;
+  /** `maxConnections`. */
+  readonly limit: number;
+  /** Requests that wait for one. */
+  readonly pending: number;
+  /** `maxPending`. */
+  readonly pendingLimit: number;
+}
 
 export interface Transport {
   /** All connections are busy, and no more may wait for one. */

@@ -1,0 +1,53 @@
+/** Where an exchange meets the quota of its service: before an attempt in `hold` mode, after a response in `observe` mode. */
+import type { Slots } from "../../pressure/slots.ts";
+import type { Exchange } from "../exchange.ts";
+import type { Route } from "../identify.ts";
+import { decideInFlight, decideServiceShed } from "../load.ts";
+import type { QuotaExchange } from "../quota/pass-contract.ts";
+import type { ServiceQuota } from "../quota/service-quota.ts";
+import type { ResponseHeaders } from "./transport/connection.ts";
+import type { UpstreamRequest } from "./upstream-request.ts";
+
+export interface QuotaGateParts {
+  /** Slots of all proxied requests: MAX_IN_FLIGHT. */
+  readonly inFlight: Slots;
+  /** PRESSURE_RETRY_AFTER, s. */
+  readonly retryAfterS: number;
+}
+
+/** What the quota needs to know of an exchange. */
+export function quotaExchange(exchange: Exchange, { prepared, path }: Route, request: UpstreamRequest): QuotaExchange {
+  const { service, credential } = prepared;
+  return { exchange, service, path, headers: request.headers, sourceId: credential.sourceId };
+}
+
+/**
+ * Reserves the quota for one attempt. The exchange waits for it without its slots, and acquires them again.
+ * @throws GatewayError where the quota or the slots do not become free in time.
+ */
+export async function holdForQuota(
+  exchange: Exchange,
+  quota: ServiceQuota,
+  route: Route,
+  { request, parts: { inFlight, retryAfterS } }: { readonly request: UpstreamRequest; readonly parts: QuotaGateParts },
+): Promise<void> {
+  const { slots, service } = route.prepared;
+  exchange.quota = quota.passOf(quotaExchange(exchange, route, request));
+  const refusal = await exchange.quota.enter();
+  if (refusal !== undefined) throw refusal;
+  while (!(await exchange.reacquireSlots(quota.maxWaitMsOf(exchange.req.headers)))) {
+    const full = decideInFlight(inFlight, retryAfterS) ?? decideServiceShed(slots, service.key, retryAfterS);
+    if (full !== undefined) throw full;
+  }
+}
+
+/** Reports a response to the quota, which learns the upstream's limits from it. */
+export function reportToQuota(
+  exchange: Exchange,
+  route: Route,
+  request: UpstreamRequest,
+  { status, headers }: { readonly status: number; readonly headers: ResponseHeaders },
+): void {
+  if (exchange.quota !== undefined) exchange.quota.answered(status, headers);
+  else route.prepared.quota?.observe(quotaExchange(exchange, route, request), status, headers);
+}
