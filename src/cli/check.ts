@@ -1,6 +1,6 @@
 /** `byteproxy check [file]`: validates the configuration that a start would use, without starting. */
 import { resolve } from "node:path";
-import { credentialState } from "../config/credential-state.ts";
+import { credentialState } from "../config/credentials.ts";
 import { ConfigProblems } from "../config/problems.ts";
 import { plural } from "../plural.ts";
 import { readConfiguration } from "../start/read-configuration.ts";

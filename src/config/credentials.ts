@@ -15,6 +15,14 @@ import type { DefinedService } from "./services-file.ts";
 import { OWN_SECRETS, SETTINGS_WITH_FILE } from "./settings.ts";
 import type { Findings, FoundProblem } from "./translate-issue.ts";
 
+export type CredentialState = "none" | "present" | "missing";
+
+/** Whether a service can send a credential: shown at start, in lists and in the status. */
+export function credentialState(service: Pick<Service, "auth" | "credential">): CredentialState {
+  if (service.auth === undefined) return "none";
+  return service.credential?.secret === undefined ? "missing" : "present";
+}
+
 /** What is needed to read a credential. */
 export interface CredentialContext {
   readonly variables: ReadonlyMap<string, Variable>;

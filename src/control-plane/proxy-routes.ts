@@ -1,6 +1,6 @@
 /** Information for callers: the services, the state of a rate limit, and whether their key works. */
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
-import { credentialState } from "../config/credential-state.ts";
+import { credentialState } from "../config/credentials.ts";
 import { forCallers, json, SERVICE_IN_PATH } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { type CallerEnv, requireCaller } from "./require-caller.ts";

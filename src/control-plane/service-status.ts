@@ -1,6 +1,6 @@
 /** The state of one service in `/status`. Base URLs and names of variables are for operators only. */
 import { z } from "@hono/zod-openapi";
-import { credentialState } from "../config/credential-state.ts";
+import { credentialState } from "../config/credentials.ts";
 import type { Service } from "../config/schema.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";

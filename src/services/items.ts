@@ -1,6 +1,6 @@
 /** Services as `/manage/services` shows them: as they were written, with values that may be secrets masked. */
 
-import { type CredentialState, credentialState } from "../config/credential-state.ts";
+import { type CredentialState, credentialState } from "../config/credentials.ts";
 import type { Config } from "../config/load-config.ts";
 import { showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";

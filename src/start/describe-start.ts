@@ -3,7 +3,7 @@
  * Invariant: fewer than 15 lines, besides the warnings.
  */
 import { relative } from "node:path";
-import { credentialState } from "../config/credential-state.ts";
+import { credentialState } from "../config/credentials.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { findContainer } from "../diagnostics/listen.ts";

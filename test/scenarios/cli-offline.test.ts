@@ -24,7 +24,7 @@ describe("offline", () => {
     );
   }, 20_000);
 
-  test("An offline change is served by the next gateway, whose audit names the command line", async () => {
+  test("The next gateway serves an offline change, and its audit names the command line", async () => {
     const upstream = await startUpstream();
     const folder = tempFolder();
     const env = { DATA_DIR: folder, EGRESS_ALLOW_PRIVATE: "true" };

@@ -4,7 +4,7 @@ import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { runCommand, startProcess } from "../support/process.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-/** A gateway, and commands whose settings have its address and key. */
+/** A gateway, and commands with its address and key in their settings. */
 async function startManaged() {
   const gateway = await startGateway({
     env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", GITHUB_TOKEN: "a-token-for-github" },

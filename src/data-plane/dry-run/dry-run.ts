@@ -4,7 +4,7 @@
  * explanation holds no secret. `test/scenarios/explain.test.ts` compares it with the pipeline.
  */
 
-import { credentialState } from "../../config/credential-state.ts";
+import { credentialState } from "../../config/credentials.ts";
 import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
 import type { Connections } from "../../perimeter/connections.ts";
