@@ -18,6 +18,7 @@ import type { OfflineState } from "../diagnostics/check.ts";
 import { createEchoUpstream } from "../echo-upstream.ts";
 import { createKeyLimits } from "../limits/limiters.ts";
 import { createInstance } from "../perimeter/instance.ts";
+import { plural } from "../plural.ts";
 import { createPressureMonitor } from "../pressure/monitor.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { GatewayServer } from "../server.ts";
@@ -88,7 +89,9 @@ export async function buildLastingParts(input: LastingPartsInput): Promise<Lasti
   const audit = createAudit(stores.audit, logger, masks.all);
   const { damagedLines } = stores.audit;
   if (damagedLines > 0)
-    logger.warn(`${damagedLines} lines of the audit could not be read; audit.jsonl.damaged has them`);
+    logger.warn(
+      `${plural(damagedLines, "line")} of the audit log could not be read; audit.jsonl.damaged contains the unreadable part`,
+    );
   stores.onWriteFailure = (error) =>
     logger.error({ err: error }, "what is known of quotas, or of the use of keys, could not be written");
   const quota = createQuotaContext({

@@ -12,8 +12,8 @@ export const ASSETS = {
   "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
 } as const;
 
-/** The licences of the package and of the code bundled in it. They must be copied with the files. */
-export const LICENCES = ["LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"] as const;
+/** The licenses of the package and of the code bundled in it. They must be copied with the files. */
+export const LICENSES = ["LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"] as const;
 
 /** The directory of the build. */
 export const builtFolder = join(import.meta.dirname, "swagger-ui");
