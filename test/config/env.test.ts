@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { readEnvironment } from "../../src/config/env.ts";
 import { type Env, type Files, tempFolder } from "./temp-folder.ts";
 
@@ -9,7 +9,7 @@ const read = (files: Files, processEnv: Env = {}) => readEnvironment({ processEn
 afterEach(() => vi.restoreAllMocks());
 
 describe("environment", () => {
-  it("The file .env.local takes precedence over .env, and the process over both, and each value has its origin", () => {
+  test("The file .env.local takes precedence over .env, and the process over both, and each value has its origin", () => {
     const { variables } = read({ ".env": "A=1\nB=1\nC=1", ".env.local": "B=2\nC=2" }, { C: "3" });
     expect(Object.fromEntries(variables)).toEqual({
       A: { value: "1", origin: ".env" },
@@ -18,21 +18,21 @@ describe("environment", () => {
     });
   });
 
-  it("An empty value counts as unset and does not hide another value", () => {
+  test("An empty value counts as unset and does not hide another value", () => {
     const { variables } = read({ ".env": "A=1\nB=\nC='  '" }, { A: " " });
     expect([...variables]).toEqual([["A", { value: "1", origin: ".env" }]]);
   });
 
-  it("White space around a value is removed, and white space within it is kept", () => {
+  test("White space around a value is removed, and white space within it is kept", () => {
     expect(read({ ".env": 'A="  x  y  "' }).variables.get("A")?.value).toBe("x  y");
   });
 
-  it("The environment lists the files that were read and those that were absent", () => {
+  test("The environment lists the files that were read and those that were absent", () => {
     const { files } = read({ ".env.local": "A=1" });
     expect(files.map(({ state }) => state)).toEqual(["absent", "read"]);
   });
 
-  it("An env file that cannot be read is a problem", () => {
+  test("An env file that cannot be read is a problem", () => {
     const directory = tempFolder();
     mkdirSync(join(directory, ".env"));
     const { files, problems } = readEnvironment({ processEnv: {}, directory });
@@ -40,7 +40,7 @@ describe("environment", () => {
     expect(problems).toEqual([".env: cannot be read: it is a directory"]);
   });
 
-  it("Reading the environment does not change process.env and prints nothing", () => {
+  test("Reading the environment does not change process.env and prints nothing", () => {
     const prints = [vi.spyOn(console, "log"), vi.spyOn(console, "error"), vi.spyOn(process.stdout, "write")];
     read({ ".env": "BYTEPROXY_TEST_ONLY=1\nDOTENV_DEBUG=true" });
     expect(process.env.BYTEPROXY_TEST_ONLY).toBeUndefined();
@@ -49,7 +49,7 @@ describe("environment", () => {
 });
 
 describe("ignored lines", () => {
-  it.each([
+  test.each([
     ["a line without =", "A=1\n\nno assignment\n", [3]],
     ["an export without a value", "export A\n", [1]],
     ["a name with a space", "MY NAME=1\n", [1]],
@@ -62,7 +62,7 @@ describe("ignored lines", () => {
     expect(problems.map((line) => Number(/^\.env:(\d+):/.exec(line)?.[1]))).toEqual(lines);
   });
 
-  it.each([
+  test.each([
     ["comments, blank lines and white space", "# c\n\n   \n  # d\nA=1 # e"],
     ["export", "export A=1"],
     ["a colon", "A: 1"],
@@ -76,13 +76,13 @@ describe("ignored lines", () => {
     expect(read({ ".env": text }).problems).toEqual([]);
   });
 
-  it("The text of an ignored line is never shown", () => {
+  test("The text of an ignored line is never shown", () => {
     const { problems } = read({ ".env": "PASSWORD hunter2hunter2\nX='hunter2hunter2" });
     expect(problems).toHaveLength(2);
     expect(problems.join()).not.toContain("hunter2");
   });
 
-  it.each(["A=abc#def", "A=#def", "export A=abc#def"])("A # that shortens a value causes a warning: %s", (text) => {
+  test.each(["A=abc#def", "A=#def", "export A=abc#def"])("A # that shortens a value causes a warning: %s", (text) => {
     const { problems, warnings } = read({ ".env": text });
     expect(problems).toEqual([]);
     expect(warnings).toEqual([
@@ -90,7 +90,7 @@ describe("ignored lines", () => {
     ]);
   });
 
-  it.each(["A=abc #def", 'A="abc#def"', "A='#'", "# A=b#c"])(
+  test.each(["A=abc #def", 'A="abc#def"', "A='#'", "# A=b#c"])(
     "A # that is a comment or quoted causes no warning: %s",
     (text) => {
       expect(read({ ".env": text }).warnings).toEqual([]);

@@ -2,7 +2,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { format, inspect } from "node:util";
 import fc from "fast-check";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { ConfigProblems, loadConfig } from "../../src/config/load-config.ts";
 import { Secret } from "../../src/config/secret.ts";
 import { tempFolder } from "./temp-folder.ts";
@@ -84,7 +84,7 @@ async function sayings(directory: string): Promise<string> {
 
 afterEach(() => vi.restoreAllMocks());
 
-it("A secret is masked when it is printed, joined, serialized or inspected", () => {
+test("A secret is masked when it is printed, joined, serialized or inspected", () => {
   const secret = new Secret(SECRET);
   for (const shown of [`${secret}`, JSON.stringify({ secret }), inspect({ secret }), format("%s %o", secret, secret)]) {
     expect(shown).not.toContain(SECRET);
@@ -93,7 +93,7 @@ it("A secret is masked when it is printed, joined, serialized or inspected", () 
 });
 
 describe("services file", () => {
-  it("No services file causes another error than ConfigProblems", async () => {
+  test("No services file causes another error than ConfigProblems", async () => {
     const directory = tempFolder({ "config/services.json": "" });
     const texts = fc.oneof(fc.string({ unit: "binary", maxLength: 200 }), fc.json(), damaged(JSON_TEXT), damaged(YAML));
     await fc.assert(
@@ -105,7 +105,7 @@ describe("services file", () => {
     );
   });
 
-  it("No problem or warning shows a secret of the services file", async () => {
+  test("No problem or warning shows a secret of the services file", async () => {
     const prints = [vi.spyOn(process, "emitWarning"), vi.spyOn(process.stderr, "write"), vi.spyOn(console, "warn")];
     const directory = tempFolder({ "config/services.json": "" });
     await fc.assert(
@@ -120,7 +120,7 @@ describe("services file", () => {
 });
 
 describe("env file", () => {
-  it("No env file causes an exception, and no ignored text is shown", async () => {
+  test("No env file causes an exception, and no ignored text is shown", async () => {
     const directory = tempFolder();
     const text = `# c\nMY_TOKEN=${SECRET}\nexport OTHER='${SECRET}'\nPROXY_API_KEY="${SECRET}"\nMULTI="a\n${SECRET}\nb"\n`;
     await fc.assert(
