@@ -1,13 +1,15 @@
 /**
- * The composition root: builds every part once, wires them, closes them.
- * Invariant: no state outside what is made here, so that two gateways can live in one process.
+ * The composition root: creates the parts of a gateway, opens its listeners and closes everything.
+ * Invariant: all state belongs to what is created here, so that two gateways can run in one process.
  */
-
 import type { Audit } from "./callers/audit.ts";
-import type { LastingParts } from "./composition/generation.ts";
-import { createGenerations, type Generations } from "./composition/generations.ts";
-import { buildLastingParts, type GatewayOptions, type OpenListener } from "./composition/lasting-parts.ts";
-import { createMasks, type Masks } from "./composition/masks.ts";
+import { type Generations, startGenerations } from "./composition/generations.ts";
+import {
+  createProcessParts,
+  type GatewayOptions,
+  type OpenListener,
+  type ProcessParts,
+} from "./composition/process-parts.ts";
 import type { ReloadOutcome } from "./composition/reload-outcome.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
@@ -24,80 +26,96 @@ import type { UpdateStatus } from "./update-check.ts";
 export interface Gateway {
   /** `http://127.0.0.1:3420`. */
   readonly url: string;
-  /** Of the second listener, where there is one. */
+  /** Of the second listener; undefined without one. */
   readonly managementUrl: string | undefined;
   readonly logger: Logger;
-  /** The one that is served by now. */
+  /** The configuration that is served now. */
   readonly config: Config;
-  /** What is served now: the configuration's services, and what was changed at run time. */
+  /** The services that are served now: those of the configuration and those that were changed at run time. */
   services(): readonly Service[];
   readonly warnings: readonly string[];
-  readonly issuedKeys: Pick<LastingParts["issuedKeys"], "counts">;
+  readonly issuedKeys: Pick<ProcessParts["issuedKeys"], "counts">;
   readonly audit: Audit;
-  /** Told each time that what is served has changed. */
+  /** The listener is called each time that the served services or the configuration have changed. */
   onChange(listener: () => void): void;
-  /** Reads the configuration anew and, if it is sound, serves by it from the next request on. */
+  /** Reads the configuration again and, if it is valid, serves it from the next request on. */
   reload(): Promise<ReloadOutcome>;
-  /** The same for the token files alone. */
+  /** Reads only the token files again. */
   refreshTokens(): Promise<ReloadOutcome>;
   checkForUpdate(): Promise<UpdateStatus>;
   /**
-   * Ends well: `delayMs` still served with `Connection: close`, then the listener closes, then what is in flight has
-   * `timeoutMs` to end. Resolves to the number of exchanges that had to be cut.
+   * A graceful end: for `delayMs` requests are served with `Connection: close`, then the listeners close, then requests in flight
+   * have `timeoutMs` to end. Resolves to the number of exchanges that had to be cut.
    */
   drain(delayMs: number, timeoutMs: number): Promise<number>;
-  /** Ends at once. */
+  /** Cuts all requests in flight. */
   close(): Promise<void>;
 }
 
 interface Composition {
-  readonly lasting: LastingParts;
+  readonly parts: ProcessParts;
   readonly generations: Generations;
-  readonly masks: Masks;
-  /** Taken up as they are opened. */
-  readonly open: OpenListener[];
+  /** Grows while the listeners are opened. */
+  readonly openListeners: OpenListener[];
   onChange(listener: () => void): void;
   /** Resolves to the number of exchanges that had to be cut. */
   closeAll(timeoutMs: number): Promise<number>;
 }
 
-/** Every part, wired, and not yet at work. */
+/** Creates every part that needs no listener. */
 async function compose(config: Config, options: GatewayOptions): Promise<Composition> {
   const stores = options.stores ?? createMemoryStores();
-  const open: OpenListener[] = [];
-  const listeners = new Set<() => void>();
-  const masks = createMasks();
-  const generations = createGenerations({
+  const openListeners: OpenListener[] = [];
+  const changeListeners = new Set<() => void>();
+  const parts = await createProcessParts({
     config,
-    load: options.load ?? (async () => config),
-    stored: stores.services,
-    onSecrets: masks.add,
-    onChange: () => {
-      for (const listener of listeners) listener();
+    options,
+    stores,
+    openListeners,
+    current: {
+      isOwnKey: (token) => generations.current.isOwnKey(token),
+      measured: () => generations.measured(),
     },
   });
-  const lasting = await buildLastingParts({ config, options, stores, masks, open, generations });
-  const closeAll = async (timeoutMs: number) => {
-    lasting.tunnels.goAway();
-    const cut = await Promise.all(open.map(({ server }) => server.close(timeoutMs)));
-    await generations.close();
+  const closeParts = async () => {
     await stores.close();
-    await lasting.close();
-    return cut.reduce((sum, count) => sum + count, 0);
+    await parts.close();
   };
-  return { lasting, generations, masks, open, onChange: (listener) => void listeners.add(listener), closeAll };
+  const generations = await startGenerations({
+    config,
+    parts,
+    stored: stores.services,
+    onChange: () => {
+      for (const listener of changeListeners) listener();
+    },
+  }).catch(async (error: unknown) => {
+    await closeParts();
+    throw error;
+  });
+  return {
+    parts,
+    generations,
+    openListeners,
+    onChange: (listener) => void changeListeners.add(listener),
+    async closeAll(timeoutMs) {
+      parts.tunnels.goAway();
+      const cut = await Promise.all(openListeners.map(({ server }) => server.close(timeoutMs)));
+      await generations.close();
+      await closeParts();
+      return cut.reduce((sum, count) => sum + count, 0);
+    },
+  };
 }
 
-/** @throws ConfigProblems when a stored service is none any more, or what kept a listener from opening. */
+/** @throws ConfigProblems if a stored service does not match the schema, or the error of a listener that cannot be opened. */
 export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
-  const { lasting, generations, open, onChange, closeAll } = await compose(config, options);
+  const { parts, generations, openListeners, onChange, closeAll } = await compose(config, options);
   const urls: string[] = [];
   try {
-    await generations.start(lasting);
     for (const { name, host, port } of listenersOf(config)) {
-      const server = createServer(name, config, lasting, generations);
+      const server = createServer(name, config, parts, generations);
       urls.push(await server.listen(port, host));
-      open.push({ name, server });
+      openListeners.push({ name, server });
     }
   } catch (error) {
     await closeAll(0);
@@ -106,7 +124,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   return {
     url: urls[0] as string,
     managementUrl: urls[1],
-    logger: lasting.logger,
+    logger: parts.logger,
     get config() {
       return generations.current.config;
     },
@@ -114,17 +132,18 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     get warnings() {
       return generations.current.warnings;
     },
-    ...{ audit: lasting.audit, issuedKeys: lasting.issuedKeys },
+    audit: parts.audit,
+    issuedKeys: parts.issuedKeys,
     onChange,
     checkForUpdate: () => generations.current.checkForUpdate(),
-    reload: generations.reload,
-    refreshTokens: generations.refreshTokens,
+    reload: () => generations.reload(),
+    refreshTokens: () => generations.refreshTokens(),
     async drain(delayMs, timeoutMs) {
-      lasting.instance.isDraining = true;
+      parts.instance.isDraining = true;
       generations.drainWaiting(delayMs + timeoutMs * WAITING_SHARE);
       await wait(delayMs);
-      // Before WebSockets are sent away: their clients come again at once.
-      await Promise.all(open.map(({ server }) => server.stopListening()));
+      // Before WebSockets are closed: their clients reconnect at once.
+      await Promise.all(openListeners.map(({ server }) => server.stopListening()));
       return closeAll(timeoutMs);
     },
     async close() {
@@ -133,48 +152,49 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   };
 }
 
-/** What `diagnoseAtRest` found, with every secret masked. */
-export interface RestingGateway {
+/** What the checks found without a running gateway, with every secret masked. */
+export interface OfflineDiagnosis {
   readonly diagnostics: Diagnostics;
-  /** None where the configuration is not sound. */
+  /** Empty if the configuration is not valid. */
   readonly services: readonly ServiceItem[];
 }
 
 /**
- * The checks, as far as they need no gateway that runs: its parts are built, nothing listens, and nothing is written to the log.
- * @param config whose services are let be where it is not sound: only what is known to be meant is contacted.
- * @throws ConfigProblems when a stored service is none any more.
+ * Runs the checks that need no running gateway: the parts are created, nothing listens, and no line is written to the log.
+ * @param config its services are left out if it is not valid, so that a check never contacts an upstream by mistake.
+ * @throws ConfigProblems if a stored service does not match the schema.
  */
-export async function diagnoseAtRest(
+export async function diagnoseOffline(
   config: Config,
   options: GatewayOptions & { readonly offline: OfflineState },
-): Promise<RestingGateway> {
+): Promise<OfflineDiagnosis> {
   const { isValid } = options.offline;
   const served = isValid ? config : { ...config, services: new Map<string, Service>() };
   const logSink = { write() {}, flushSync() {} };
-  const { lasting, generations, masks, closeAll } = await compose(served, { ...options, logSink });
+  const { parts, generations, closeAll } = await compose(served, { ...options, logSink });
   try {
-    masks.add(config, config.services.values());
-    await generations.start(lasting);
+    parts.addSecrets(config, config.services.values());
     const diagnostics = await generations.current.diagnose();
-    return maskTexts({ diagnostics, services: isValid ? lasting.serviceChanges.list() : [] }, masks.all);
+    return maskTexts({ diagnostics, services: isValid ? generations.serviceChanges.list() : [] }, parts.mask);
   } finally {
     await closeAll(0);
   }
 }
 
-/** Of the time to end: whoever waits for a quota or a connection until then has the rest of it to be served, or told that it is not. */
+/** Share of the drain after which no request waits for a quota or a connection: the rest is for its response. */
 const WAITING_SHARE = 0.8;
 
-/** A listener with the fork between the two planes of the generation that is current when a request comes in. */
+/** A listener. Each request is served by the generation that is current when it arrives. */
 function createServer(
   name: Listener["name"],
   { settings }: Config,
-  lasting: LastingParts,
+  { instance, logger, metrics }: ProcessParts,
   generations: Generations,
 ): GatewayServer {
   return createGatewayServer({
-    ...{ instance: lasting.instance, logger: lasting.logger, metrics: lasting.metrics },
+    instance,
+    logger,
+    metrics,
     cors: { headersOf: (headers) => generations.current.cors.headersOf(headers) },
     times: { keepAliveTimeoutMs: settings.KEEP_ALIVE_TIMEOUT, headersTimeoutMs: settings.HEADERS_TIMEOUT },
     limits: {
@@ -191,13 +211,13 @@ function createServer(
   });
 }
 
-/** One listener for all, or a second one for the operators. */
+/** One listener for callers and operators, or a second one for operators. */
 function listenersOf({ settings, managementListener }: Config) {
   const main = { name: "main", host: settings.HOST, port: settings.PORT } as const;
   return managementListener === undefined ? [main] : [main, { name: "management", ...managementListener } as const];
 }
 
-/** Unreferenced: while there is anything to wait for, its sockets keep the process. */
+/** Unreferenced: while there are connections, they keep the process running. */
 function wait(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms).unref();

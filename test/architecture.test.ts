@@ -89,7 +89,7 @@ describe("the house", () => {
     );
     expect([...new Set(outside.map(({ from }) => from))].sort()).toEqual([
       "composition/generation.ts",
-      "composition/lasting-parts.ts",
+      "composition/process-parts.ts",
       "composition/upstreams.ts",
     ]);
   });

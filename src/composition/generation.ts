@@ -1,24 +1,21 @@
 /**
- * Everything that follows from one configuration: who may call, which services there are, both planes.
- * Invariant: a reload makes a new one beside the old and exchanges the two in one step, so that no request sees half of
- * either; what did not change keeps its connections and its counts.
+ * Everything that follows from one configuration: the callers, the services and both planes.
+ * Invariant: a reload builds the next generation beside the current one and replaces it in one step, so that no request meets
+ * parts of both; unchanged services keep their connections and counts.
  */
-import { createCallers } from "../callers/callers.ts";
-import type { IssuedKeys } from "../callers/issued-keys.ts";
-import type { KeyRefusals } from "../callers/key-refusals.ts";
-import type { KeyUsage } from "../callers/key-usage.ts";
-import type { LockOut } from "../callers/lock-out.ts";
-import type { Config, LoadConfig } from "../config/load-config.ts";
+import { type Callers, createCallers } from "../callers/callers.ts";
+import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { createControlPlane } from "../control-plane/app.ts";
 import type { ControlPlane, ControlPlaneParts, Listener } from "../control-plane/parts.ts";
 import { createDryRun } from "../data-plane/dry-run/dry-run.ts";
 import { fetchJson } from "../data-plane/forward/fetch-json.ts";
 import { probe } from "../data-plane/forward/probe.ts";
-import { createPipeline, type Pipeline, type PipelineParts } from "../data-plane/pipeline.ts";
-import type { OfflineState } from "../diagnostics/check.ts";
+import { createPipeline, type Pipeline } from "../data-plane/pipeline.ts";
+import type { DiagnosedService, DiagnosticsContext } from "../diagnostics/check.ts";
 import { createDiagnostics, type Diagnostics } from "../diagnostics/diagnostics.ts";
-import type { KeyLimits } from "../limits/limiters.ts";
+import { findContainer } from "../diagnostics/listen.ts";
+import { processUsage } from "../diagnostics/process-usage.ts";
 import { createClientView } from "../perimeter/client-view.ts";
 import { type Cors, createCors } from "../perimeter/cors.ts";
 import {
@@ -28,37 +25,11 @@ import {
   type HostList,
 } from "../perimeter/open-plane.ts";
 import { createRegistry, type Registry } from "../services/registry.ts";
+import type { CountedRefusals } from "../telemetry/metrics.ts";
 import { createUpdateCheck, type UpdateStatus } from "../update-check.ts";
 import { version } from "../version.ts";
-import { type BoundListener, createDiagnosticsContext } from "./diagnostics-context.ts";
+import type { BoundListener, ProcessParts } from "./process-parts.ts";
 import { openUpstream, type Upstream, type UpstreamContext } from "./upstreams.ts";
-
-/** What outlives a generation. */
-export interface LastingParts
-  extends Pick<
-      PipelineParts,
-      "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "webSockets" | "retryAfterS" | "tunnels"
-    >,
-    Pick<
-      ControlPlaneParts,
-      "openWebSockets" | "reload" | "serviceChanges" | "keyChanges" | "audit" | "fingerprint" | "mask"
-    >,
-    Omit<UpstreamContext, "settings"> {
-  readonly issuedKeys: IssuedKeys;
-  readonly keyUsage: KeyUsage;
-  readonly keyRefusals: KeyRefusals;
-  readonly lockOut: LockOut;
-  readonly keyLimits: KeyLimits;
-  /** Reads the configuration as a reload would. @throws ConfigProblems */
-  readonly load: LoadConfig;
-  /** DATA_DIR; undefined where state is in memory. */
-  readonly stateFolder: string | undefined;
-  /** Undefined in a gateway that runs. */
-  readonly offline: OfflineState | undefined;
-  readonly listeners: () => readonly BoundListener[];
-  /** Where it listens since it started: a reload moves nothing. */
-  readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
-}
 
 export interface Generation {
   readonly config: Config;
@@ -69,53 +40,58 @@ export interface Generation {
   readonly cors: Cors;
   readonly diagnose: () => Promise<Diagnostics>;
   readonly dataPlane: Pipeline;
-  /** The live table: a service that is added or changed at run time is exchanged in it, between two requests. */
+  /** The live table: a service that is added or changed at run time is replaced in it, between two requests. */
   readonly upstreams: Map<string, Upstream>;
-  /** Of the configuration and of what was added to it. */
+  /** About the configuration and about stored services. */
   readonly warnings: readonly string[];
   /** By listener. */
   readonly controlPlanes: Readonly<Record<Listener["name"], ControlPlane>>;
 }
 
-/** All that is served by a configuration. */
 export interface ServedServices {
   readonly services: Iterable<Service>;
   readonly warnings: readonly string[];
 }
 
-/** @param previous whose unchanged services are taken over. @throws for a TLS file that went away since it was checked. */
+export type GenerationParts = ProcessParts & Pick<ControlPlaneParts, "reload" | "serviceChanges">;
+
+/** @param previous its unchanged services are kept. @throws for a TLS file that was removed since the configuration was read. */
 export function createGeneration(
   config: Config,
   { services, warnings }: ServedServices,
-  lasting: LastingParts,
+  processParts: GenerationParts,
   previous?: Generation,
 ): Generation {
   const { settings } = config;
-  const callers = createCallers(config, lasting.issuedKeys, lasting);
+  const callers = createCallers(config, processParts.issuedKeys, processParts);
   const cors = createCors(settings);
-  const upstreams = openUpstreams(services, { ...lasting, settings }, previous);
-  const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners: lasting.ownListeners };
-  const checkForUpdate = createUpdateCheck({
-    ...{ settings, current: version.version },
-    fetchJson: (url) => fetchJson(url, { isTlsStrict: settings.STRICT_TLS, egress }),
-  });
+  const upstreams = openUpstreams(services, { ...processParts, settings }, previous);
+  const checkForUpdate = createUpdates(config, processParts);
   const guardOpenPlane = createOpenPlaneGuard(config, "proxy");
   const parts = {
-    ...lasting,
-    ...{ callers, cors, guardOpenPlane, checkForUpdate },
+    ...processParts,
+    callers,
+    cors,
+    guardOpenPlane,
+    checkForUpdate,
     clients: createClientView(settings, () => callers.isProtected("proxy")),
     registry: createRegistry(upstreams),
   };
-  const probeOf = async (key: string, withinMs?: number) => probe((upstreams.get(key) as Upstream).prepared, withinMs);
+  const probeService = async (key: string, withinMs?: number) =>
+    probe((upstreams.get(key) as Upstream).prepared, withinMs);
   const pipelineParts = { ...parts, findPrepared: (key: string) => upstreams.get(key)?.prepared };
+  const diagnose = createDiagnostics({
+    ...describeGeneration({ config, warnings, callers, cors, upstreams }, processParts),
+    ...describeProcess(processParts),
+    checkForUpdate,
+    probe: probeService,
+  });
   const controlPlaneParts = {
     ...parts,
-    diagnose: createDiagnostics(
-      createDiagnosticsContext({ config, warnings, upstreams, callers, cors, checkForUpdate, probe: probeOf }, lasting),
-    ),
-    explain: createDryRun({ ...pipelineParts, connections: () => mainOf(lasting.listeners()).connections }),
+    diagnose,
+    explain: createDryRun({ ...pipelineParts, connections: () => mainOf(parts.listeners()).connections }),
     loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,
-    probe: probeOf,
+    probe: probeService,
     guardOpenProxyPlane: guardOpenPlane,
     guardOpenManagementPlane: createOpenPlaneGuard(config, "management"),
     findForeignPage: createForeignPageGuard(config),
@@ -127,12 +103,12 @@ export function createGeneration(
     isTrustedPeer: parts.clients.isTrustedPeer,
     registry: parts.registry,
     cors,
-    diagnose: controlPlaneParts.diagnose,
+    diagnose,
     dataPlane: createPipeline(pipelineParts),
     checkForUpdate,
     upstreams,
     warnings,
-    controlPlanes: createControlPlanes(config, lasting.addresses, controlPlaneParts),
+    controlPlanes: createControlPlanes(config, parts.addresses, controlPlaneParts),
   };
 }
 
@@ -149,12 +125,21 @@ function openUpstreams(
   return upstreams;
 }
 
+function createUpdates({ settings }: Config, { ownListeners }: ProcessParts): () => Promise<UpdateStatus> {
+  const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners };
+  return createUpdateCheck({
+    settings,
+    current: version.version,
+    fetchJson: (url) => fetchJson(url, { isTlsStrict: settings.STRICT_TLS, egress }),
+  });
+}
+
 const mainOf = (listeners: readonly Listener[]) => listeners.find(({ name }) => name === "main") as Listener;
 
-/** With a second listener, operators are served there and callers here. */
+/** With a second listener, the main one serves callers and the second one serves operators. */
 function createControlPlanes(
   config: Config,
-  { isLoopback, managementListener: second }: LastingParts["addresses"],
+  { isLoopback, managementListener: second }: ProcessParts["addresses"],
   parts: ControlPlaneParts,
 ): Record<Listener["name"], ControlPlane> {
   const main = { callers: true, operators: second === undefined, hosts: guardedHosts(config, isLoopback) };
@@ -162,7 +147,78 @@ function createControlPlanes(
   return { main: createControlPlane(parts, main), management: createControlPlane(parts, operators) };
 }
 
-/** Names by which what needs no key may be asked for: any, once the address is the world's and the plane has its key. */
+/** The host names under which routes without a key are served: undefined for any, off loopback and with a management key. */
 function guardedHosts({ settings, managementPlane }: Config, isLoopback: boolean): HostList | undefined {
   return isLoopback || !managementPlane.isProtected ? createHostList(settings.ALLOWED_HOSTS) : undefined;
+}
+
+interface DiagnosedGeneration extends Pick<Generation, "config" | "warnings" | "cors" | "upstreams"> {
+  readonly callers: Callers;
+}
+
+function describeGeneration(
+  { config, warnings, callers, cors, upstreams }: DiagnosedGeneration,
+  { addresses }: ProcessParts,
+): Pick<DiagnosticsContext, "config" | "warnings" | "services" | "refusedKeys" | "isProtected" | "refusedOrigins"> {
+  return {
+    // A reload does not move a listener, so the addresses are those of the start.
+    config: { ...config, ...addresses },
+    warnings,
+    services: () => [...upstreams.values()].map(describeUpstream),
+    refusedKeys: callers.refusedKeys,
+    isProtected: callers.isProtected,
+    refusedOrigins: cors.refusedOrigins,
+  };
+}
+
+function describeUpstream({ service, prepared, dialOptions }: Upstream): DiagnosedService {
+  return {
+    service,
+    isTlsStrict: dialOptions.isTlsStrict,
+    limiter: prepared.limiter,
+    slots: prepared.slots,
+    times: prepared.times,
+    credentialRefusals: prepared.credentialRefusals,
+    quota: prepared.quota,
+    breaker: prepared.breaker,
+    connections: prepared.transport.connections,
+  };
+}
+
+function describeProcess(
+  parts: ProcessParts,
+): Omit<DiagnosticsContext, keyof ReturnType<typeof describeGeneration> | "checkForUpdate" | "probe"> {
+  const { load, offline, stateFolder, monitor, logger, fingerprint } = parts;
+  return {
+    load,
+    offline,
+    stateFolder,
+    monitor,
+    logger,
+    fingerprint,
+    ...processUsage,
+    isInContainer: findContainer(),
+    listeners: () => parts.listeners().map(describeListener),
+    refusals: async () => byService(await parts.metrics.refusals()),
+    issuedKeys: parts.issuedKeys.list,
+    issuedKeyCount: () => parts.issuedKeys.count,
+    keyRefusals: parts.keyRefusals.list,
+    keysAtLimit: parts.keyLimits.exceeded,
+  };
+}
+
+function describeListener({ name, connections, boundTo }: BoundListener) {
+  const { address = "", port = 0 } = boundTo() ?? {};
+  const { count, limit, limitPerAddress } = connections;
+  return { name, address, port, connections: count, limit, limitPerAddress: limitPerAddress || null };
+}
+
+function byService(refusals: readonly CountedRefusals[]): Map<string, CountedRefusals[]> {
+  const found = new Map<string, CountedRefusals[]>();
+  for (const refusal of refusals) {
+    const others = found.get(refusal.service);
+    if (others === undefined) found.set(refusal.service, [refusal]);
+    else others.push(refusal);
+  }
+  return found;
 }

@@ -1,221 +1,260 @@
 /**
- * Which generation is served by, how the next one takes its place, and how one service changes within it.
- * Invariant: what cannot be read or built leaves everything as it was; one change at a time; and what was replaced ends when
- * its last exchange has.
+ * The generation that serves requests, its replacement by a reload, and changes of single services in it.
+ * Invariant: there is always a current generation; a configuration that cannot be read or built changes nothing; one change runs
+ * at a time; and the connections of a replaced service are closed when its last exchange has ended.
  */
 import { withFreshTokens } from "../config/credentials.ts";
-import { type Config, ConfigProblems, type LoadConfig, withServices } from "../config/load-config.ts";
+import { type Config, ConfigProblems, withServices } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
-import type { StoredService } from "../services/stored-services.ts";
-import { withStoredServices } from "../services/stored-services.ts";
+import { createServiceChanges, type ServiceChanges } from "../services/changes.ts";
+import { type StoredService, withStoredServices } from "../services/stored-services.ts";
 import type { Records } from "../stores/records.ts";
 import type { MeasuredService } from "../telemetry/service-gauges.ts";
-import { createGeneration, type Generation, type LastingParts, type ServedServices } from "./generation.ts";
-import { compareGenerations, type ReloadOutcome } from "./reload-outcome.ts";
-import { createRetirement } from "./retirement.ts";
-import { openUpstream } from "./upstreams.ts";
-
-export interface Generations {
-  readonly current: Generation;
-  /** The first one. @throws ConfigProblems when a stored service is none any more. */
-  start(lasting: LastingParts): Promise<void>;
-  /** One at a time: a second change sees what the first has made. */
-  readonly reload: () => Promise<ReloadOutcome>;
-  /** The token files only. */
-  readonly refreshTokens: () => Promise<ReloadOutcome>;
-  /** Runs when no other change is under way, and keeps others waiting. */
-  runExclusive<T>(change: () => T | Promise<T>): Promise<T>;
-  /** Of each service now, with what is under way on those that were replaced or removed. */
-  measured(): MeasuredService[];
-  /** From now on nobody waits for a quota, or for a connection, longer than until then. */
-  drainWaiting(withinMs: number): void;
-  close(): Promise<void>;
-}
+import { createGeneration, type Generation, type ServedServices } from "./generation.ts";
+import type { ProcessParts } from "./process-parts.ts";
+import { compareGenerations, findDangers, type ReloadOutcome } from "./reload-outcome.ts";
+import { findForbidden, openUpstream, type Upstream } from "./upstreams.ts";
 
 export interface GenerationsOptions {
-  /** What is served first. */
+  /** The configuration that is served first. */
   readonly config: Config;
-  /** Reads the configuration. @throws ConfigProblems */
-  readonly load: LoadConfig;
+  readonly parts: ProcessParts;
   /** The services that were added at run time. */
   readonly stored: Records<StoredService>;
-  /** Told before a service or a configuration is served. */
-  readonly onSecrets: (config: Config, services: Iterable<Service>) => void;
-  /** Told when what is served has changed. */
+  /** Called when the served services or the configuration have changed. */
   readonly onChange: () => void;
 }
 
-/**
- * What a configuration would open to the world. It was judged by the addresses that it names itself, but those take a restart:
- * what counts is where the gateway has listened since it started.
- */
-export function findExposed(
-  { settings, proxyPlane, managementPlane }: Pick<Config, "settings" | "proxyPlane" | "managementPlane">,
-  { isLoopback, managementListener }: LastingParts["addresses"],
-): string[] {
-  if (settings.ALLOW_UNAUTHENTICATED) return [];
-  const isOperatorsLoopback = managementListener?.isLoopback ?? isLoopback;
-  return [
-    ...(proxyPlane.isProtected || isLoopback ? [] : ["/proxy/*"]),
-    ...(managementPlane.isProtected || isOperatorsLoopback ? [] : ["/manage/*"]),
-  ].map((routes) => `${routes} would be unprotected on the address that the gateway listens on since it started`);
+/** Builds the first generation. @throws ConfigProblems if a stored service does not match the schema. */
+export async function startGenerations(options: GenerationsOptions): Promise<Generations> {
+  const { config, stored } = options;
+  return new Generations(options, await withStoredServices(config, stored.entries));
 }
 
-/** A file that is gone, or empty, is more likely being written than meant: who wants no services writes `{}`. */
-function findLost({ configFile: before }: Config, { configFile: { path, state } }: Config): string[] {
-  if (before.state !== "read" || before.path !== path || state === "read") return [];
-  return [
-    `${path}: found ${state === "empty" ? "an empty file" : "no file any more"}, allowed: JSON or YAML, {} for no services`,
-  ];
-}
+export class Generations {
+  readonly serviceChanges: ServiceChanges;
+  readonly #parts: ProcessParts;
+  readonly #stored: Records<StoredService>;
+  readonly #onChange: () => void;
+  readonly #retired: RetiredUpstreams;
+  readonly #stopWatching: () => void;
+  #current: Generation;
+  /** Settles when the change that was requested last is over. */
+  #lastChange: Promise<unknown> = Promise.resolve();
 
-export function createGenerations({ config, load, stored, onSecrets, onChange }: GenerationsOptions): Generations {
-  let parts: { readonly lasting: LastingParts; current: Generation } | undefined;
-  let changing: Promise<unknown> = Promise.resolve();
+  constructor({ config, parts, stored, onChange }: GenerationsOptions, served: ServedServices) {
+    this.#parts = parts;
+    this.#stored = stored;
+    this.#onChange = onChange;
+    this.#retired = new RetiredUpstreams(() => this.#current, parts);
+    this.serviceChanges = createServiceChanges({
+      config: () => this.#current.config,
+      registry: () => this.#current.registry,
+      stored,
+      runExclusive: (change) => this.#runExclusive(change),
+      findForbidden: (service) => findForbidden(service, { ...parts, settings: this.#current.config.settings }),
+      audit: parts.audit,
+      fingerprint: parts.fingerprint,
+    });
+    this.#current = this.#build(config, served);
+    this.#stopWatching = stored.watch((key) => this.#applyStored(key));
+  }
 
-  const now = () => {
-    if (parts === undefined) throw new Error("no generation yet");
-    return parts;
-  };
-  const retirement = createRetirement({
-    isServed: (key) => now().current.upstreams.has(key),
-    lasting: () => now().lasting,
-    graceMs: () => now().current.config.settings.SHUTDOWN_TIMEOUT,
-  });
+  get current(): Generation {
+    return this.#current;
+  }
 
-  function build(next: Config, served: ServedServices, lasting: LastingParts, previous?: Generation): Generation {
-    const { services, warnings } = served;
+  /** Reads the configuration again and, if it is valid, serves it from the next request on. */
+  reload(): Promise<ReloadOutcome> {
+    return this.#runExclusive(() => this.#reportProblems(() => this.#replaceCurrent()));
+  }
+
+  /** Reads only the token files again. */
+  refreshTokens(): Promise<ReloadOutcome> {
+    return this.#runExclusive(() => this.#reportProblems(async () => this.#replaceTokens()));
+  }
+
+  /** Of each current service; requests in flight on replaced or removed services are included. */
+  measured(): MeasuredService[] {
+    const inFlight = new Map<string, number>();
+    for (const [key, { prepared }] of this.#current.upstreams) inFlight.set(key, prepared.slots.taken);
+    for (const [key, taken] of this.#retired.inFlight()) inFlight.set(key, (inFlight.get(key) ?? 0) + taken);
+    return [...inFlight].map(([key, taken]) => measure(key, taken, this.#current.upstreams.get(key)));
+  }
+
+  /** After this time, in milliseconds, no request waits for a quota or for a connection. */
+  drainWaiting(withinMs: number): void {
+    for (const { prepared } of this.#current.upstreams.values()) prepared.quota?.drain(withinMs);
+    setTimeout(() => {
+      for (const { prepared } of this.#current.upstreams.values()) prepared.transport.drain();
+    }, withinMs).unref();
+  }
+
+  async close(): Promise<void> {
+    this.#stopWatching();
+    // A change that is under way may open connections, which would otherwise never be closed.
+    await this.#lastChange;
+    await this.#retired.close();
+    await Promise.all([...this.#current.upstreams.values()].map(({ prepared }) => prepared.transport.close()));
+  }
+
+  #build(config: Config, { services, warnings }: ServedServices, previous?: Generation): Generation {
     const all = [...services];
-    onSecrets(next, all);
-    return createGeneration(next, { services: all, warnings }, lasting, previous);
+    this.#parts.addSecrets(config, all);
+    const parts = { ...this.#parts, serviceChanges: this.serviceChanges, reload: () => this.reload() };
+    return createGeneration(config, { services: all, warnings }, parts, previous);
   }
 
-  function exchange(): Promise<ReloadOutcome> {
-    const { lasting } = now();
-    return orProblems(lasting, async () => {
-      const next = await load();
-      const served = await withStoredServices(next, stored.entries);
-      const { current: previous } = now();
-      const dangers = [...findExposed(next, lasting.addresses), ...findLost(previous.config, next)];
-      if (dangers.length > 0) throw new ConfigProblems(dangers);
-      const generation = build(next, served, lasting, previous);
-      now().current = generation;
-      for (const [key, upstream] of previous.upstreams) {
-        if (generation.upstreams.get(key) !== upstream) retirement.add(upstream);
-      }
-      onChange();
-      return compareGenerations(previous, generation);
-    });
+  async #replaceCurrent(): Promise<ReloadOutcome> {
+    const config = await this.#parts.load();
+    const served = await withStoredServices(config, this.#stored.entries);
+    const previous = this.#current;
+    const dangers = findDangers(previous.config, config, this.#parts.addresses);
+    if (dangers.length > 0) throw new ConfigProblems(dangers);
+    const generation = this.#build(config, served, previous);
+    this.#current = generation;
+    for (const [key, upstream] of previous.upstreams) {
+      if (generation.upstreams.get(key) !== upstream) this.#retired.add(upstream);
+    }
+    this.#onChange();
+    return compareGenerations(previous, generation);
   }
 
-  function refresh(): Promise<ReloadOutcome> {
-    const { lasting, current } = now();
-    return orProblems(lasting, () => {
-      const served = [...current.upstreams.values()].map(({ service }) => service);
-      const changed = withFreshTokens(served, current.config);
-      const underneath = withFreshTokens(current.config.services.values(), current.config);
-      now().current = { ...current, config: withServices(current.config, underneath) };
-      for (const service of changed) serve(service.key, service);
-      const keys = changed.map(({ key }) => key);
-      return { isDone: true, added: [], changed: keys, removed: [], needsRestart: [], warnings: [] };
-    });
+  #replaceTokens(): ReloadOutcome {
+    const { config, upstreams } = this.#current;
+    const served = [...upstreams.values()].map(({ service }) => service);
+    const changed = withFreshTokens(served, config);
+    // A stored service may hide one of the configuration, which must have the new token too when the stored one is removed.
+    const configured = withFreshTokens(config.services.values(), config);
+    this.#current = { ...this.#current, config: withServices(config, configured) };
+    for (const service of changed) this.#serve(service.key, service);
+    const keys = changed.map(({ key }) => key);
+    return { isDone: true, added: [], changed: keys, removed: [], needsRestart: [], warnings: [] };
   }
 
-  /** Exchanges one service in the table that is served from; undefined takes it out. */
-  function serve(key: string, service: Service | undefined): void {
-    const { lasting, current } = now();
-    const { upstreams, config: by } = current;
+  /** Replaces one service in the live table; undefined removes it. */
+  #serve(key: string, service: Service | undefined): void {
+    const { upstreams, config } = this.#current;
     const old = upstreams.get(key);
-    if (service !== undefined) onSecrets(by, [service]);
-    const next = service && openUpstream(service, { ...lasting, settings: by.settings }, old);
+    if (service !== undefined) this.#parts.addSecrets(config, [service]);
+    const next = service && openUpstream(service, { ...this.#parts, settings: config.settings }, old);
     if (next === undefined) upstreams.delete(key);
     else upstreams.set(key, next);
-    if (old !== undefined && old !== next) retirement.add(old);
-    onChange();
+    if (old !== undefined && old !== next) this.#retired.add(old);
+    this.#onChange();
   }
 
-  /** A stored service was changed, by this process or another. */
-  function onStored(key: string): void {
-    const { lasting, current } = now();
-    const record = stored.entries.get(key);
+  /** Serves a stored service that this process, or another one, has changed. */
+  #applyStored(key: string): void {
+    const { config } = this.#current;
+    const record = this.#stored.entries.get(key);
     try {
-      if (record === undefined) return serve(key, current.config.services.get(key));
-      const reading = current.config.readRuntimeService(key, record.value.config);
+      if (record === undefined) return this.#serve(key, config.services.get(key));
+      const reading = config.readRuntimeService(key, record.value.config);
       if ("problems" in reading) throw new Error("a stored service is not valid");
-      serve(key, reading.service);
+      this.#serve(key, reading.service);
     } catch (error) {
-      lasting.logger.error({ err: error, service: key }, "a changed service could not be put to work");
+      this.#parts.logger.error({ err: error, service: key }, "a changed service could not be applied");
     }
   }
 
-  function runExclusive<T>(change: () => T | Promise<T>): Promise<T> {
-    const outcome = changing.then(change);
-    changing = outcome.catch(() => {});
+  /** Runs when no other change is under way, and delays later ones: a second change sees the result of the first. */
+  #runExclusive<T>(change: () => Promise<T>): Promise<T> {
+    const outcome = this.#lastChange.then(change);
+    this.#lastChange = outcome.catch(() => {});
     return outcome;
   }
 
-  const stopWatching = stored.watch(onStored);
+  async #reportProblems(change: () => Promise<ReloadOutcome>): Promise<ReloadOutcome> {
+    try {
+      return await change();
+    } catch (error) {
+      if (error instanceof ConfigProblems) return { isDone: false, problems: error.problems };
+      this.#parts.logger.error({ err: error }, "the reload failed");
+      return { isDone: false, problems: ["The configuration could not be applied; the log has the cause."] };
+    }
+  }
+}
+
+/** @param upstream undefined for a service that was removed. */
+function measure(key: string, inFlight: number, upstream: Upstream | undefined): MeasuredService {
+  const prepared = upstream?.prepared;
   return {
-    get current() {
-      return now().current;
-    },
-    async start(lasting) {
-      parts = { lasting, current: build(config, await withStoredServices(config, stored.entries), lasting) };
-    },
-    reload: () => runExclusive(exchange),
-    refreshTokens: () => runExclusive(refresh),
-    runExclusive,
-    measured() {
-      const inFlight = new Map<string, number>();
-      for (const [key, { prepared }] of now().current.upstreams) inFlight.set(key, prepared.slots.taken);
-      for (const [key, taken] of retirement.inFlight()) inFlight.set(key, (inFlight.get(key) ?? 0) + taken);
-      return [...inFlight].map(([key, taken]) => ({
-        key,
-        inFlight: taken,
-        credentialRefusals: now().current.upstreams.get(key)?.prepared.credentialRefusals.count ?? 0,
-        breaker: now().current.upstreams.get(key)?.prepared.breaker?.describe().state,
-        retriesWithheld: now().current.upstreams.get(key)?.prepared.retryBudget.withheld ?? 0,
-        connections: now().current.upstreams.get(key)?.prepared.transport.connections(),
-        quota: measuredQuota(now().current.upstreams.get(key)?.prepared.quota?.describe()),
-      }));
-    },
-    drainWaiting(withinMs) {
-      const all = () => now().current.upstreams.values();
-      for (const { prepared } of all()) prepared.quota?.drain(withinMs);
-      setTimeout(() => {
-        for (const { prepared } of all()) prepared.transport.drain();
-      }, withinMs).unref();
-    },
-    async close() {
-      stopWatching();
-      // What it would put to work nobody would close.
-      await changing;
-      await retirement.close();
-      const open = [...(parts?.current.upstreams.values() ?? [])];
-      await Promise.all(open.map(({ prepared }) => prepared.transport.close()));
-    },
+    key,
+    inFlight,
+    credentialRefusals: prepared?.credentialRefusals.count ?? 0,
+    breaker: prepared?.breaker?.describe().state,
+    retriesWithheld: prepared?.retryBudget.withheld ?? 0,
+    connections: prepared?.transport.connections(),
+    quota: measureQuota(prepared?.quota?.describe()),
   };
 }
 
-function measuredQuota(state: ServiceQuotaState | undefined): MeasuredService["quota"] {
+function measureQuota(state: ServiceQuotaState | undefined): MeasuredService["quota"] {
   if (state === undefined) return undefined;
-  return {
-    remaining: state.tightest?.remaining,
-    waiting: state.waiting,
-    upstreamRefusals: state.upstreamRefusals,
-  };
+  const { tightest, waiting, upstreamRefusals } = state;
+  return { remaining: tightest?.remaining, waiting, upstreamRefusals };
 }
 
-async function orProblems(
-  { logger }: LastingParts,
-  change: () => ReloadOutcome | Promise<ReloadOutcome>,
-): Promise<ReloadOutcome> {
-  try {
-    return await change();
-  } catch (error) {
-    if (error instanceof ConfigProblems) return { isDone: false, problems: error.problems };
-    logger.error({ err: error }, "the reload failed");
-    return { isDone: false, problems: ["The configuration could not be put to work; the log has the cause."] };
+/** How often retired upstreams are checked for exchanges in flight, ms. */
+const SWEEP_MS = 50;
+
+/** Upstreams that were replaced or removed: their exchanges end, then their connections are closed. */
+class RetiredUpstreams {
+  /** With the time, of `performance.now()`, when the service was removed; undefined if another one replaced it. */
+  readonly #removedAt = new Map<Upstream, number | undefined>();
+  readonly #current: () => Generation;
+  readonly #parts: Pick<ProcessParts, "tunnels" | "metrics">;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(current: () => Generation, parts: Pick<ProcessParts, "tunnels" | "metrics">) {
+    this.#current = current;
+    this.#parts = parts;
+  }
+
+  /** @param upstream that is no longer in the live table. */
+  add(upstream: Upstream): void {
+    const { key } = upstream.service;
+    this.#removedAt.set(upstream, undefined);
+    if (!this.#isServed(key)) {
+      // Earlier versions of a removed service end, too.
+      for (const other of this.#removedAt.keys()) {
+        if (other.service.key !== key) continue;
+        this.#removedAt.set(other, performance.now());
+        this.#parts.tunnels.endThoseOf(other.prepared);
+      }
+    }
+    this.#timer ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
+  }
+
+  *inFlight(): Generator<readonly [key: string, inFlight: number]> {
+    for (const { service, prepared } of this.#removedAt.keys()) yield [service.key, prepared.slots.taken];
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all([...this.#removedAt.keys()].map(({ prepared }) => prepared.transport.close()));
+  }
+
+  #isServed(key: string): boolean {
+    return this.#current().upstreams.has(key);
+  }
+
+  #sweep(): void {
+    const graceMs = this.#current().config.settings.SHUTDOWN_TIMEOUT;
+    for (const [upstream, removedAt] of this.#removedAt) {
+      const { service, prepared } = upstream;
+      const hasEnded = prepared.slots.taken === 0 && prepared.slots.waiting === 0;
+      // Exchanges of a removed service are cut after this time, because an event stream never ends by itself.
+      const isOverdue = removedAt !== undefined && performance.now() - removedAt > graceMs;
+      if (hasEnded || isOverdue) void prepared.transport.close();
+      if (!hasEnded) continue;
+      this.#removedAt.delete(upstream);
+      if (!this.#isServed(service.key)) this.#parts.metrics.forget(service.key);
+    }
+    if (this.#removedAt.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 }

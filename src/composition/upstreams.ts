@@ -1,7 +1,7 @@
 /**
- * The services as they are served: each with its connections, its limit and its places.
- * Invariant: what did not change is taken over as it is, with its connections and counts; and a service's egress follows from
- * where its definition came from.
+ * The upstreams of the served services, each with its connections, limits and slots.
+ * Invariant: an unchanged service keeps its upstream, with connections and counts; and the egress rules of a service follow from
+ * the source of its definition.
  */
 import { isDeepStrictEqual } from "node:util";
 import type { Config } from "../config/load-config.ts";
@@ -18,11 +18,10 @@ import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
 import { createLimiter } from "../limits/limiters.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
-/** What an upstream is opened with, beside its service. */
 export interface UpstreamContext {
   readonly settings: Pick<Config["settings"], "STRICT_TLS" | "EGRESS_ALLOW_PRIVATE">;
   readonly ownListeners: EgressPolicy["ownListeners"];
-  /** Of the embedded echo server; undefined where it does not run. */
+  /** Of the embedded echo server; undefined if it does not run. */
   readonly echoSocketPath: string | undefined;
   readonly quota: QuotaContext;
   readonly logger: Logger;
@@ -35,23 +34,23 @@ export interface Upstream {
 }
 
 /**
- * Undefined for the embedded service where its server does not run: its address must not be looked for elsewhere.
- * @param old taken over as it is when nothing of it changed. @throws for a TLS file that went away since it was checked.
+ * Returns undefined for the embedded service if its server does not run: a request must not reach another server at its address.
+ * @param old kept if nothing changed. @throws for a TLS file that was removed since the configuration was read.
  */
 export function openUpstream(service: Service, context: UpstreamContext, old?: Upstream): Upstream | undefined {
   if (service.embedded && context.echoSocketPath === undefined) return undefined;
   const dialOptions = dialOptionsOf(service, context);
   if (old !== undefined && isSameUpstream(old, service, dialOptions)) return old;
-  const kept = keptOf(service, context, old);
+  const state = stateFor(service, context, old);
   return {
     service,
-    prepared: prepareService(service, kept, dialOptions, context.quota.fingerprint.quota),
+    prepared: prepareService(service, state, dialOptions, context.quota.fingerprint.quota),
     dialOptions,
   };
 }
 
-/** A limit that did not change goes on counting, and so do the refusals of a credential that did not, what is known of a quota, and of failures. */
-function keptOf(service: Service, context: UpstreamContext, old: Upstream | undefined) {
+/** State that does not depend on what changed is kept: counts of an unchanged limit, refusals of an unchanged credential, the quota, failures. */
+function stateFor(service: Service, context: UpstreamContext, old: Upstream | undefined) {
   const isSameLimit = old !== undefined && isDeepStrictEqual(old.service.rateLimit, service.rateLimit);
   const isSameSecret =
     old !== undefined && old.service.credential?.secret?.reveal() === service.credential?.secret?.reveal();
@@ -64,11 +63,11 @@ function keptOf(service: Service, context: UpstreamContext, old: Upstream | unde
   };
 }
 
-/** What is known of an upstream holds for another one as little as what other settings would make of it. */
+/** A breaker is kept unless the addresses or its settings changed: failures of another upstream do not count. */
 function breakerOf(service: Service, { logger }: UpstreamContext, old: Upstream | undefined) {
   const { key, breaker: settings } = service;
-  const judgedBy = ({ baseUrl, versionedBaseUrls, breaker }: Service) => [baseUrl, versionedBaseUrls, breaker];
-  if (old !== undefined && isDeepStrictEqual(judgedBy(old.service), judgedBy(service))) return old.prepared.breaker;
+  const reasonsOf = ({ baseUrl, versionedBaseUrls, breaker }: Service) => [baseUrl, versionedBaseUrls, breaker];
+  if (old !== undefined && isDeepStrictEqual(reasonsOf(old.service), reasonsOf(service))) return old.prepared.breaker;
   if (settings === false) return undefined;
   const onChange = ({ state, failures, requests }: BreakerState) => {
     if (state === "open") {
@@ -130,10 +129,10 @@ function dialOptionsOf(service: Service, context: UpstreamContext): DialOptions 
 function readPem(path: string, { source }: Service): string {
   const reading = readTextFile(path, isFromRest(source));
   if (reading.state === "read") return reading.text;
-  throw new Error(`${path} went away, or can no longer be read`);
+  throw new Error(`${path} was removed, or can no longer be read`);
 }
 
-/** The first of its URLs that will not be dialled, and why, as far as that can be told without asking a resolver. */
+/** The first URL of the service that the egress rules forbid, with the reason, as far as it is known without a DNS look-up. */
 export function findForbidden(service: Service, context: Pick<UpstreamContext, "settings" | "ownListeners">) {
   if (service.embedded) return undefined;
   const egress = egressOf(service, context);
@@ -144,7 +143,7 @@ export function findForbidden(service: Service, context: Pick<UpstreamContext, "
   return undefined;
 }
 
-/** What came over REST reaches public addresses only, unless the operator says otherwise; what the file says is the operator's word. */
+/** Services added over REST reach only public addresses by default; the services file is written by the operator and may name any. */
 function egressOf(
   { source }: Pick<Service, "source">,
   { settings, ownListeners }: Pick<UpstreamContext, "settings" | "ownListeners">,

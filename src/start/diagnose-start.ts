@@ -3,11 +3,11 @@
  * Invariant: the configuration is read as a start reads it. DATA_DIR is read without its lock, and no change to it remains.
  */
 import { isStoredKey } from "../callers/issued-key.ts";
-import type { GatewayStores } from "../composition/lasting-parts.ts";
+import type { GatewayStores } from "../composition/process-parts.ts";
 import { ConfigProblems, type ConfigReading, readConfig } from "../config/load-config.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
 import { checksSkippedOffline } from "../diagnostics/diagnostics.ts";
-import { diagnoseAtRest, type RestingGateway } from "../gateway.ts";
+import { diagnoseOffline, type OfflineDiagnosis } from "../gateway.ts";
 import { isStoredService } from "../services/stored-services.ts";
 import { findDataDirHolder } from "../stores/data-dir-lock.ts";
 import { createMemoryStores, readFileStores } from "../stores/open-stores.ts";
@@ -15,7 +15,7 @@ import { StateFileUnusable } from "../stores/state-file.ts";
 import { hasIssuedKey, nextListeners } from "./read-configuration.ts";
 import { findAddressObstacle, startFailure } from "./start-failure.ts";
 
-export interface StartDiagnosis extends RestingGateway {
+export interface StartDiagnosis extends OfflineDiagnosis {
   /** Ids of the checks that need a running gateway, or a valid configuration. */
   readonly leftOut: readonly string[];
 }
@@ -73,7 +73,7 @@ async function diagnoseReading({ config, problems, stateProblem }: FolderReading
     if (!isValid) throw new ConfigProblems(problems);
     return config;
   };
-  return { ...(await diagnoseAtRest(config, { stores, load, offline })), leftOut: checksSkippedOffline(offline) };
+  return { ...(await diagnoseOffline(config, { stores, load, offline })), leftOut: checksSkippedOffline(offline) };
 }
 
 interface StoresReading {

@@ -1,0 +1,232 @@
+/**
+ * The parts that outlive every configuration: created once, passed to each generation, closed with the gateway.
+ * Invariant: every stateful part that belongs to no service and follows from no configuration is created here.
+ */
+import { type AuditEntry, createAudit } from "../callers/audit.ts";
+import { maskIssuedKeys, type StoredKey } from "../callers/issued-key.ts";
+import { createIssuedKeys, type IssuedKeys } from "../callers/issued-keys.ts";
+import { createKeyChanges } from "../callers/key-changes.ts";
+import { createKeyRefusals, type KeyRefusals } from "../callers/key-refusals.ts";
+import type { KeyUsage } from "../callers/key-usage.ts";
+import { createLockOut, type LockOut } from "../callers/lock-out.ts";
+import { carriesKey } from "../callers/presented-keys.ts";
+import type { Config, LoadConfig } from "../config/load-config.ts";
+import type { Service } from "../config/schema.ts";
+import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
+import { createTunnels } from "../data-plane/forward/tunnel.ts";
+import type { PipelineParts } from "../data-plane/pipeline.ts";
+import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
+import type { OfflineState } from "../diagnostics/check.ts";
+import { createEchoUpstream } from "../echo-upstream.ts";
+import { createKeyLimits, type KeyLimits } from "../limits/limiters.ts";
+import { createInstance } from "../perimeter/instance.ts";
+import { plural } from "../plural.ts";
+import { createPressureMonitor } from "../pressure/monitor.ts";
+import { Slots } from "../pressure/slots.ts";
+import type { GatewayServer } from "../server.ts";
+import type { StoredService } from "../services/stored-services.ts";
+import type { Stores } from "../stores/open-stores.ts";
+import { createLogger, type LineSink, type Logger } from "../telemetry/logger.ts";
+import { createMetrics, type MetricSources } from "../telemetry/metrics.ts";
+import { createGrowingMask, type SecretMask } from "../telemetry/redact.ts";
+import { version } from "../version.ts";
+import type { UpstreamContext } from "./upstreams.ts";
+
+export interface GatewayOptions {
+  /** Receives the lines of the log instead of stdout. */
+  readonly logSink?: LineSink;
+  /** Reads the configuration again, for a reload. @throws ConfigProblems */
+  readonly load?: LoadConfig;
+  /** Where changes are stored; in memory by default. They are closed with the gateway. */
+  readonly stores?: GatewayStores;
+  /** For diagnostics without a running gateway: the parts are created, and nothing listens. */
+  readonly offline?: OfflineState;
+}
+
+export type GatewayStores = Stores<StoredService, AuditEntry, StoredKey>;
+
+export interface OpenListener {
+  readonly name: Listener["name"];
+  readonly server: GatewayServer;
+}
+
+/** A listener with its address; undefined while it is not bound. */
+export interface BoundListener extends Listener {
+  readonly boundTo: () => { readonly address: string; readonly port: number } | undefined;
+}
+
+export interface ProcessParts
+  extends Pick<
+      PipelineParts,
+      "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "webSockets" | "retryAfterS" | "tunnels"
+    >,
+    Pick<ControlPlaneParts, "openWebSockets" | "keyChanges" | "audit" | "fingerprint" | "mask">,
+    Omit<UpstreamContext, "settings"> {
+  readonly issuedKeys: IssuedKeys;
+  readonly keyUsage: KeyUsage;
+  readonly keyRefusals: KeyRefusals;
+  readonly lockOut: LockOut;
+  readonly keyLimits: KeyLimits;
+  /** Reads the configuration as a reload does. @throws ConfigProblems */
+  readonly load: LoadConfig;
+  /** Must run before these services, or this configuration, are served: from then on the log and responses mask their secrets. */
+  readonly addSecrets: (config: Config, services: Iterable<Service>) => void;
+  /** DATA_DIR; undefined if state is in memory. */
+  readonly stateFolder: string | undefined;
+  /** Undefined in a running gateway. */
+  readonly offline: OfflineState | undefined;
+  readonly listeners: () => readonly BoundListener[];
+  /** The addresses since the start: a reload does not move a listener. */
+  readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
+  close(): Promise<void>;
+}
+
+export interface ProcessPartsInput {
+  /** The configuration of the start. */
+  readonly config: Config;
+  readonly options: GatewayOptions;
+  readonly stores: GatewayStores;
+  /** Grows while the listeners are opened. */
+  readonly openListeners: readonly OpenListener[];
+  /** Of the current generation; called for requests only, and therefore never before there is one. */
+  readonly current: {
+    readonly isOwnKey: (token: string) => boolean;
+    readonly measured: MetricSources["services"];
+  };
+}
+
+export async function createProcessParts(input: ProcessPartsInput): Promise<ProcessParts> {
+  const { config, options, stores, openListeners, current } = input;
+  const { settings } = config;
+  const masks = createMasks();
+  const echo = hasEmbeddedService(config) ? await createEchoUpstream(masks.all) : undefined;
+  const logger = await openLogger(config, masks, options.logSink);
+  reportStoreFailures(stores, logger);
+  const instance = createInstance((text) => carriesKey(text, current.isOwnKey));
+  const monitor = createPressureMonitor(settings);
+  const tunnels = createTunnels(settings.SEND_TIMEOUT);
+  const audit = createAudit(stores.audit, logger, masks.all);
+  const issuedKeys = openIssuedKeys(stores, audit);
+  issuedKeys.onEnd((_, digest) => tunnels.endThoseOfKey(digest));
+  const metrics = createMetrics({
+    services: current.measured,
+    listeners: () => openListeners.map(({ name, server }) => ({ name, connections: server.connections.count })),
+    openWebSockets: () => tunnels.open,
+    pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),
+    isDraining: () => instance.isDraining,
+    version: version.version,
+  });
+  return {
+    instance,
+    logger,
+    monitor,
+    tunnels,
+    metrics,
+    audit,
+    issuedKeys,
+    keyChanges: createKeyChanges(issuedKeys, audit),
+    keyUsage: stores.keyUsage,
+    keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
+    keyLimits: createKeyLimits(),
+    lockOut: createLockOut(),
+    quota: openQuota(stores, settings.MAX_IN_FLIGHT),
+    inFlight: new Slots(settings.MAX_IN_FLIGHT),
+    webSockets: new Slots(settings.MAX_WEBSOCKETS),
+    retryAfterS: settings.PRESSURE_RETRY_AFTER,
+    openWebSockets: () => tunnels.open,
+    listeners: () =>
+      openListeners.map(({ name, server }) => ({ name, connections: server.connections, boundTo: server.boundTo })),
+    ownListeners: () => options.offline?.listeners ?? openListeners.flatMap(({ server }) => server.boundTo() ?? []),
+    addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
+    echoSocketPath: echo?.socketPath,
+    fingerprint: stores.fingerprint,
+    mask: masks.all,
+    addSecrets: masks.add,
+    stateFolder: stores.folder,
+    load: options.load ?? (async () => config),
+    offline: options.offline,
+    async close() {
+      await echo?.close();
+      tunnels.close();
+      issuedKeys.close();
+      monitor.close();
+      logger.close();
+    },
+  };
+}
+
+function hasEmbeddedService({ services }: Config): boolean {
+  return [...services.values()].some((service) => service.embedded);
+}
+
+interface Masks {
+  /** Replaces issued keys, and every secret that was ever configured: an exchange of an earlier generation may still be in flight. */
+  readonly all: SecretMask;
+  /** Replaces the gateway's own keys and issued keys. */
+  readonly keys: SecretMask;
+  readonly add: ProcessParts["addSecrets"];
+}
+
+function createMasks(): Masks {
+  const all = createGrowingMask();
+  const keys = createGrowingMask();
+  return {
+    all: (text) => maskIssuedKeys(all.mask(text)),
+    keys: (text) => maskIssuedKeys(keys.mask(text)),
+    add({ proxyPlane, managementPlane }, services) {
+      const ownKeys = [proxyPlane.key, managementPlane.key].flatMap((key) => key?.reveal() ?? []);
+      keys.add(ownKeys);
+      all.add([...ownKeys, ...[...services].flatMap(({ credential }) => credential?.secret?.reveal() ?? [])]);
+    },
+  };
+}
+
+function openLogger(config: Config, masks: Masks, sink: LineSink | undefined): Promise<Logger> {
+  const { LOG_LEVEL, LOG_FORMAT, LOGGING_ENABLED, ACCESS_LOG } = config.settings;
+  return createLogger({
+    level: LOG_LEVEL,
+    format: LOG_FORMAT ?? (process.stdout.isTTY ? "pretty" : "json"),
+    isEnabled: LOGGING_ENABLED,
+    isAccessLogged: ACCESS_LOG,
+    mask: masks.all,
+    maskKeys: masks.keys,
+    ...(sink === undefined ? {} : { sink }),
+  });
+}
+
+function reportStoreFailures(stores: GatewayStores, logger: Logger): void {
+  const { damagedLines } = stores.audit;
+  if (damagedLines > 0) {
+    logger.warn(
+      `${plural(damagedLines, "line")} of the audit log could not be read; audit.jsonl.damaged contains the unreadable part`,
+    );
+  }
+  stores.onWriteFailure = (error) =>
+    logger.error({ err: error }, "the state of quotas, or of the use of keys, could not be written");
+}
+
+/** The author of an audit entry for a change that no caller made. */
+const GATEWAY = { caller: "gateway", address: "", requestId: "" };
+
+function openIssuedKeys(stores: GatewayStores, audit: ProcessParts["audit"]): IssuedKeys {
+  return createIssuedKeys({
+    records: stores.keys,
+    usage: stores.keyUsage,
+    onDeleted: (subject) => void audit.record(GATEWAY, { action: "key.forget", subject }),
+  });
+}
+
+function openQuota({ quota, fingerprint }: GatewayStores, maxInFlight: number): ProcessParts["quota"] {
+  return createQuotaContext({
+    ledger: quota,
+    fingerprint,
+    showCredential({ credential }) {
+      const secret = credential?.secret?.reveal();
+      return {
+        source: credential?.source ?? null,
+        fingerprint: secret === undefined ? null : fingerprint.credential(secret),
+      };
+    },
+    maxInFlight,
+  });
+}
