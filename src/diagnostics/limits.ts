@@ -54,7 +54,7 @@ export const limits: ServiceCheck = {
     }
     const okSummary =
       state === undefined
-        ? `counts ${per === "ip" ? plural(keys, "address", "addresses") : plural(keys, "caller")} separately`
+        ? `${per === "ip" ? plural(keys, "address", "addresses") : plural(keys, "caller")} counted`
         : `${state.remaining} of ${plural(maxRequests, "request")} left`;
     return conclude(problems, okSummary, {
       per,

@@ -9,7 +9,7 @@ const DEFAULT_LIMIT = 100;
 
 /** Of several query parameters the first counts. A number above the maximum returns all entries. */
 const limit = z.preprocess(
-  (given) => (Array.isArray(given) ? given[0] : given),
+  (value) => (Array.isArray(value) ? value[0] : value),
   z
     .string()
     .regex(/^(?!0+$)\d{1,6}$/, `an integer from 1 to ${JOURNAL_LIMIT}`)

@@ -136,13 +136,13 @@ const route = createRoute({
 export function addExplainRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
   routes.openapi(route, async (context) => {
     const { incoming } = context.env;
-    const asked = readRequest(await readJson(context));
+    const request = readRequest(await readJson(context));
     // Every real request has a Host header. By default it is that of this request.
-    const hasHost = asked.headers.some(([name]) => name.toLowerCase() === "host");
+    const hasHost = request.headers.some(([name]) => name.toLowerCase() === "host");
     const { host } = incoming.headers;
     const explanation = await parts.explain({
-      ...asked,
-      headers: hasHost || host === undefined ? asked.headers : [["Host", host], ...asked.headers],
+      ...request,
+      headers: hasHost || host === undefined ? request.headers : [["Host", host], ...request.headers],
       address: parts.clients.addressOf(incoming),
     });
     context.header("Cache-Control", "no-store");
