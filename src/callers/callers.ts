@@ -107,7 +107,7 @@ export function createCallers(
   /** From a locked-out address only keys are checked that worked from there before; other keys next to them are not. */
   function judge({ plane, presented, address }: Presentation, now: number): Authentication {
     if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
-    const other = otherOf(plane);
+    const other = plane === "proxy" ? "management" : "proxy";
     const lockedForMs = lockOut.lockedForMs(address, now);
     let presentedCount = 0;
     let checkedCount = 0;

@@ -79,7 +79,7 @@ export function createGeneration(
   };
   const probeService = async (key: string, withinMs?: number) =>
     probe((upstreams.get(key) as Upstream).prepared, withinMs);
-  const pipelineParts = { ...parts, findPrepared: (key: string) => upstreams.get(key)?.prepared };
+  const pipelineParts = { ...parts, upstreams };
   const diagnose = createDiagnostics({
     ...describeGeneration({ config, warnings, callers, cors, upstreams }, processParts),
     ...describeProcess(processParts),

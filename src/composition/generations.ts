@@ -39,7 +39,8 @@ export class Generations {
   readonly #onChange: () => void;
   readonly #retired: RetiredUpstreams;
   readonly #stopWatching: () => void;
-  #current: Generation;
+  /** Replaced as a whole, and only here. A plain member, because each request reads it. */
+  current: Generation;
   /** Settles when the change that was requested last is over. */
   #lastChange: Promise<unknown> = Promise.resolve();
 
@@ -47,22 +48,18 @@ export class Generations {
     this.#parts = parts;
     this.#stored = stored;
     this.#onChange = onChange;
-    this.#retired = new RetiredUpstreams(() => this.#current, parts);
+    this.#retired = new RetiredUpstreams(() => this.current, parts);
     this.serviceChanges = createServiceChanges({
-      config: () => this.#current.config,
-      registry: () => this.#current.registry,
+      config: () => this.current.config,
+      registry: () => this.current.registry,
       stored,
       runExclusive: (change) => this.#runExclusive(change),
-      findForbidden: (service) => findForbidden(service, { ...parts, settings: this.#current.config.settings }),
+      findForbidden: (service) => findForbidden(service, { ...parts, settings: this.current.config.settings }),
       audit: parts.audit,
       fingerprint: parts.fingerprint,
     });
-    this.#current = this.#build(config, served);
+    this.current = this.#build(config, served);
     this.#stopWatching = stored.watch((key) => this.#applyStored(key));
-  }
-
-  get current(): Generation {
-    return this.#current;
   }
 
   /** Reads the configuration again and, if it is valid, serves it from the next request on. */
@@ -78,16 +75,16 @@ export class Generations {
   /** Of each current service; requests in flight on replaced or removed services are included. */
   measured(): MeasuredService[] {
     const inFlight = new Map<string, number>();
-    for (const [key, { prepared }] of this.#current.upstreams) inFlight.set(key, prepared.slots.taken);
+    for (const [key, { prepared }] of this.current.upstreams) inFlight.set(key, prepared.slots.taken);
     for (const [key, taken] of this.#retired.inFlight()) inFlight.set(key, (inFlight.get(key) ?? 0) + taken);
-    return [...inFlight].map(([key, taken]) => measure(key, taken, this.#current.upstreams.get(key)));
+    return [...inFlight].map(([key, taken]) => measure(key, taken, this.current.upstreams.get(key)));
   }
 
   /** After this time, in milliseconds, no request waits for a quota or for a connection. */
   drainWaiting(withinMs: number): void {
-    for (const { prepared } of this.#current.upstreams.values()) prepared.quota?.drain(withinMs);
+    for (const { prepared } of this.current.upstreams.values()) prepared.quota?.drain(withinMs);
     setTimeout(() => {
-      for (const { prepared } of this.#current.upstreams.values()) prepared.transport.drain();
+      for (const { prepared } of this.current.upstreams.values()) prepared.transport.drain();
     }, withinMs).unref();
   }
 
@@ -96,7 +93,7 @@ export class Generations {
     // A change that is under way may open connections, which would otherwise never be closed.
     await this.#lastChange;
     await this.#retired.close();
-    await Promise.all([...this.#current.upstreams.values()].map(({ prepared }) => prepared.transport.close()));
+    await Promise.all([...this.current.upstreams.values()].map(({ prepared }) => prepared.transport.close()));
   }
 
   #build(config: Config, { services, warnings }: ServedServices, previous?: Generation): Generation {
@@ -109,11 +106,11 @@ export class Generations {
   async #replaceCurrent(): Promise<ReloadOutcome> {
     const config = await this.#parts.load();
     const served = await withStoredServices(config, this.#stored.entries);
-    const previous = this.#current;
+    const previous = this.current;
     const dangers = findDangers(previous.config, config, this.#parts.addresses);
     if (dangers.length > 0) throw new ConfigProblems(dangers);
     const generation = this.#build(config, served, previous);
-    this.#current = generation;
+    this.current = generation;
     for (const [key, upstream] of previous.upstreams) {
       if (generation.upstreams.get(key) !== upstream) this.#retired.add(upstream);
     }
@@ -122,12 +119,12 @@ export class Generations {
   }
 
   #replaceTokens(): ReloadOutcome {
-    const { config, upstreams } = this.#current;
+    const { config, upstreams } = this.current;
     const served = [...upstreams.values()].map(({ service }) => service);
     const changed = withFreshTokens(served, config);
     // A stored service may hide one of the configuration, which must have the new token too when the stored one is removed.
     const configured = withFreshTokens(config.services.values(), config);
-    this.#current = { ...this.#current, config: withServices(config, configured) };
+    this.current = { ...this.current, config: withServices(config, configured) };
     for (const service of changed) this.#serve(service.key, service);
     const keys = changed.map(({ key }) => key);
     return { isDone: true, added: [], changed: keys, removed: [], needsRestart: [], warnings: [] };
@@ -135,7 +132,7 @@ export class Generations {
 
   /** Replaces one service in the live table; undefined removes it. */
   #serve(key: string, service: Service | undefined): void {
-    const { upstreams, config } = this.#current;
+    const { upstreams, config } = this.current;
     const old = upstreams.get(key);
     if (service !== undefined) this.#parts.addSecrets(config, [service]);
     const next = service && openUpstream(service, { ...this.#parts, settings: config.settings }, old);
@@ -147,7 +144,7 @@ export class Generations {
 
   /** Serves a stored service that this process, or another one, has changed. */
   #applyStored(key: string): void {
-    const { config } = this.#current;
+    const { config } = this.current;
     const record = this.#stored.entries.get(key);
     try {
       if (record === undefined) return this.#serve(key, config.services.get(key));
@@ -209,7 +206,7 @@ class RetiredUpstreams {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(current: () => Generation, parts: Pick<ProcessParts, "tunnels" | "metrics">) {
-    this.#current = current;
+    this.current = current;
     this.#parts = parts;
   }
 
@@ -238,11 +235,11 @@ class RetiredUpstreams {
   }
 
   #isServed(key: string): boolean {
-    return this.#current().upstreams.has(key);
+    return this.current().upstreams.has(key);
   }
 
   #sweep(): void {
-    const graceMs = this.#current().config.settings.SHUTDOWN_TIMEOUT;
+    const graceMs = this.current().config.settings.SHUTDOWN_TIMEOUT;
     for (const [upstream, removedAt] of this.#removedAt) {
       const { service, prepared } = upstream;
       const hasEnded = prepared.slots.taken === 0 && prepared.slots.waiting === 0;

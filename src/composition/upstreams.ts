@@ -77,7 +77,7 @@ function breakerOf(service: Service, { logger }: UpstreamContext, old: Upstream 
       logger.info({ service: key }, "the breaker is half-open: one attempt goes through");
     else logger.info({ service: key }, "the breaker is closed: the upstream is back");
   };
-  return new CircuitBreaker(settings, () => performance.now(), onChange);
+  return new CircuitBreaker(settings, onChange);
 }
 
 function quotaOf(service: Service, { quota }: UpstreamContext, old: ServiceQuota | undefined) {

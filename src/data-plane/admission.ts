@@ -36,7 +36,8 @@ export interface AdmissionParts extends ShedParts {
   /** Asked only while the plane has no key. */
   readonly guardOpenPlane: OpenPlaneGuard;
   readonly registry: Registry;
-  readonly findPrepared: (key: string) => PreparedService | undefined;
+  /** By key. */
+  readonly upstreams: ReadonlyMap<string, { readonly prepared: PreparedService }>;
 }
 
 /** What the walk needs to know about the request beside its exchange. */
@@ -92,7 +93,7 @@ export function walkAdmission<Refused extends undefined>(
   if (walk.commits && req.headers.origin !== undefined && !isUpgrade) cors.remember(req.headers);
   if (!callers.isProtected("proxy")) walk.admit("open plane", parts.guardOpenPlane(req.headers));
 
-  const identified = identify(req.url as string, parts.findPrepared);
+  const identified = identify(req.url as string, parts.upstreams);
   const preflight = exchange.method === "OPTIONS" ? cors.decidePreflight(req, identified.prepared?.methods) : undefined;
   const headers = preflight && walk.admit("preflight", preflight);
   if (headers !== undefined) return { kind: "preflight", identified, headers };

@@ -27,7 +27,10 @@ export interface Route {
 const PLANE_LENGTH = "/proxy/".length;
 
 /** @param url the request target, starting with `/proxy/`. */
-export function identify(url: string, find: (key: string) => PreparedService | undefined): Identified {
+export function identify(
+  url: string,
+  upstreams: ReadonlyMap<string, { readonly prepared: PreparedService }>,
+): Identified {
   const queryAt = url.indexOf("?");
   const pathEnd = queryAt === -1 ? url.length : queryAt;
   const slashAt = url.indexOf("/", PLANE_LENGTH);
@@ -35,7 +38,7 @@ export function identify(url: string, find: (key: string) => PreparedService | u
   const key = url.slice(PLANE_LENGTH, keyEnd);
   return {
     key,
-    prepared: find(key),
+    prepared: upstreams.get(key)?.prepared,
     path: url.slice(keyEnd, pathEnd),
     query: queryAt === -1 ? undefined : url.slice(queryAt + 1),
   };

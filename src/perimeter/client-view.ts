@@ -29,8 +29,8 @@ export function createClientView(
   const isTrustedHost = (host: string) => (ALLOWED_HOSTS === undefined && isProxyPlaneProtected()) || hosts.has(host);
 
   const peerOf = (req: IncomingMessage) => withoutMapping(req.socket.remoteAddress ?? "");
-  const addressOf = (req: IncomingMessage) =>
-    (trusts === undefined ? undefined : plainAddress(proxyAddr(req, trusts))) ?? peerOf(req);
+  const addressOf =
+    trusts === undefined ? peerOf : (req: IncomingMessage) => plainAddress(proxyAddr(req, trusts)) ?? peerOf(req);
   const fromTrusted = (req: IncomingMessage, name: string) => {
     if (trusts === undefined || !trusts(peerOf(req), 0)) return undefined;
     const value = req.headers[name];

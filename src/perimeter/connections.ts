@@ -110,7 +110,7 @@ export function createConnections(
   }
 
   function excessOf(socket: Socket): ConnectionExcess | undefined {
-    const setting = surplus.capOf(socket);
+    const setting = surplus.caps.get(socket);
     if (setting === undefined) return undefined;
     if (setting === "MAX_CONNECTIONS") {
       const value = sockets.size;
@@ -136,7 +136,7 @@ export function createConnections(
     },
     limit: limits.all,
     limitPerAddress: limits.perAddress,
-    isSurplus: (socket) => surplus.capOf(socket) !== undefined,
+    isSurplus: (socket) => surplus.caps.has(socket),
     excessOf,
     closeIdle: () => server.closeIdleConnections(),
     destroyAll() {
@@ -153,7 +153,8 @@ function countedKey({ remoteAddress }: Socket, limits: ConnectionLimits): string
 
 /** The sockets over a cap. Each ends after `SURPLUS_MS`, so that there are never many. */
 class SurplusSockets {
-  readonly #caps = new Map<Socket, ConnectionCap>();
+  /** By socket; undefined for a socket that is over no cap. */
+  readonly caps = new Map<Socket, ConnectionCap>();
   #overAddressCap = 0;
 
   /** How many of them are over the cap of their address. */
@@ -163,23 +164,18 @@ class SurplusSockets {
 
   /** @param overAddressCap how far the address of the new socket would be over its cap. */
   hasRoom(overAddressCap: number): boolean {
-    return this.#caps.size < SURPLUS_LIMIT && overAddressCap <= SURPLUS_LIMIT_PER_ADDRESS;
-  }
-
-  /** Undefined for a socket that is over no cap. */
-  capOf(socket: Socket): ConnectionCap | undefined {
-    return this.#caps.size === 0 ? undefined : this.#caps.get(socket);
+    return this.caps.size < SURPLUS_LIMIT && overAddressCap <= SURPLUS_LIMIT_PER_ADDRESS;
   }
 
   admit(socket: Socket, cap: ConnectionCap): void {
     const overAddressCap = cap === "MAX_CONNECTIONS_PER_ADDRESS" ? 1 : 0;
-    this.#caps.set(socket, cap);
+    this.caps.set(socket, cap);
     this.#overAddressCap += overAddressCap;
     const timer = setTimeout(() => socket.destroy(), SURPLUS_MS);
     timer.unref();
     socket.once("close", () => {
       clearTimeout(timer);
-      this.#caps.delete(socket);
+      this.caps.delete(socket);
       this.#overAddressCap -= overAddressCap;
     });
   }

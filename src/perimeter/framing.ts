@@ -41,7 +41,13 @@ export function findMalformed(req: IncomingMessage): GatewayError | undefined {
   if (req.httpVersionMajor !== 1) {
     return new GatewayError("INVALID_REQUEST", { message: "The gateway accepts HTTP/1.1 and HTTP/1.0 only." });
   }
-  return findBadTarget(req.url ?? "") ?? findBadHost(req) ?? findBadTransferCoding(req) ?? findBadHandshake(req);
+  const { upgrade, "transfer-encoding": coding } = req.headers;
+  return (
+    findBadTarget(req.url ?? "") ??
+    findBadHost(req) ??
+    (coding === undefined ? undefined : findBadTransferCoding(req, coding)) ??
+    (upgrade === undefined ? undefined : findBadHandshake(req))
+  );
 }
 
 /**
@@ -97,9 +103,7 @@ function findBadHost(req: IncomingMessage): GatewayError | undefined {
  * node:http calls the handler for `gzip, chunked`, and for `xchunked` before it sends its own 400.
  * RFC 9112 section 6.1: an unknown coding is 501; any value that is not exactly `chunked` allows request smuggling.
  */
-function findBadTransferCoding(req: IncomingMessage): GatewayError | undefined {
-  const coding = req.headers["transfer-encoding"];
-  if (coding === undefined) return undefined;
+function findBadTransferCoding(req: IncomingMessage, coding: string): GatewayError | undefined {
   if (countOf(req.rawHeaders, "transfer-encoding") > 1 || req.httpVersionMinor === 0) {
     return new GatewayError("INVALID_REQUEST", { message: "Transfer-Encoding is ambiguous." });
   }

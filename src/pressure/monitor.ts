@@ -57,31 +57,11 @@ export function createPressureMonitor(settings: PressureSettings): PressureMonit
   histogram.enable();
   let utilization = performance.eventLoopUtilization();
   let sampledAt = performance.now();
-  let sample: PressureSample = { eventLoopDelay: 0, eventLoopUtilized: 0, ...memory(0) };
-  let pressure = findPressure(sample, settings);
-
-  function takeSample(): void {
-    const now = performance.now();
-    // When the event loop was blocked for the whole interval, the histogram's timer did not run either.
-    const meanMs = histogram.count === 0 ? now - sampledAt : histogram.mean / 1e6 - RESOLUTION_MS;
-    const current = performance.eventLoopUtilization();
-    const { utilization: eventLoopUtilized } = performance.eventLoopUtilization(current, utilization);
-    sample = { eventLoopDelay: Math.max(0, meanMs), eventLoopUtilized, ...memory(sample.rssBytes) };
-    pressure = findPressure(sample, settings);
-    utilization = current;
-    sampledAt = now;
-    histogram.reset();
-  }
-
-  const timer = setInterval(takeSample, settings.PRESSURE_SAMPLE_INTERVAL);
-  timer.unref();
-  return {
-    get sample() {
-      return sample;
-    },
-    get pressure() {
-      return pressure;
-    },
+  const sample: PressureSample = { eventLoopDelay: 0, eventLoopUtilized: 0, ...memory(0) };
+  // Read for each request, so these are plain members.
+  const monitor = {
+    sample,
+    pressure: findPressure(sample, settings),
     thresholds: Object.fromEntries(GAUGES.map((gauge) => [THRESHOLDS[gauge], settings[THRESHOLDS[gauge]]])) as Record<
       (typeof THRESHOLDS)[Gauge],
       number
@@ -91,6 +71,27 @@ export function createPressureMonitor(settings: PressureSettings): PressureMonit
       histogram.disable();
     },
   };
+
+  function takeSample(): void {
+    const now = performance.now();
+    // When the event loop was blocked for the whole interval, the histogram's timer did not run either.
+    const meanMs = histogram.count === 0 ? now - sampledAt : histogram.mean / 1e6 - RESOLUTION_MS;
+    const current = performance.eventLoopUtilization();
+    const { utilization: eventLoopUtilized } = performance.eventLoopUtilization(current, utilization);
+    monitor.sample = {
+      eventLoopDelay: Math.max(0, meanMs),
+      eventLoopUtilized,
+      ...memory(monitor.sample.rssBytes),
+    };
+    monitor.pressure = findPressure(monitor.sample, settings);
+    utilization = current;
+    sampledAt = now;
+    histogram.reset();
+  }
+
+  const timer = setInterval(takeSample, settings.PRESSURE_SAMPLE_INTERVAL);
+  timer.unref();
+  return monitor;
 }
 
 /** The first gauge over its threshold. Pure. */

@@ -103,7 +103,9 @@ export class Attempt implements ResponseListener {
       if (status < 100) this.fail(new GatewayError("UPSTREAM_PROTOCOL_ERROR"));
       return;
     }
-    if (hasForeignCoding(headers["transfer-encoding"])) {
+    const coding = headers["transfer-encoding"];
+    // Only `chunked` is decoded on the way; the bytes of another coding would reach the client with no header that names it.
+    if (coding !== undefined && String(coding).toLowerCase() !== "chunked") {
       const message = "The response has a transfer coding that was not requested.";
       return this.fail(new GatewayError("UPSTREAM_PROTOCOL_ERROR", { message }));
     }
@@ -169,9 +171,4 @@ export class Attempt implements ResponseListener {
     this.#parts.exchange.onClose = undefined;
     this.#settle(result);
   }
-}
-
-/** Only `chunked` is decoded on the way; the bytes of another coding would reach the client with no header that names it. */
-function hasForeignCoding(coding: string | string[] | undefined): boolean {
-  return coding !== undefined && String(coding).toLowerCase() !== "chunked";
 }

@@ -62,7 +62,11 @@ export class CircuitBreaker implements DescribedBreaker {
    * @param now monotonic, ms.
    * @param onChange called for each opening, each closing and the first attempt in between.
    */
-  constructor(settings: BreakerSettings, now: () => number, onChange: (state: BreakerState) => void) {
+  constructor(
+    settings: BreakerSettings,
+    onChange: (state: BreakerState) => void,
+    now: () => number = () => performance.now(),
+  ) {
     this.#settings = settings;
     this.#now = now;
     this.#onChange = onChange;

@@ -132,7 +132,7 @@ class Forwarding {
       reportToQuota(this.#exchange, this.#route, this.#request, { status, headers });
     }
     this.#judge(status);
-    const afterMs = this.#waitBeforeRetry(status, headers);
+    const afterMs = status < 400 ? undefined : this.#waitBeforeRetry(status, headers);
     if (afterMs !== undefined) {
       this.#retryAfterMs = afterMs;
       return undefined;

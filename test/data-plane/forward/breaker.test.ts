@@ -13,8 +13,8 @@ function make(settings: Partial<BreakerSettings> = {}) {
   const changes: BreakerState[] = [];
   const breaker = new CircuitBreaker(
     { ...SETTINGS, ...settings },
-    () => clock.now,
     (state) => changes.push(state),
+    () => clock.now,
   );
   const attempt = (outcome: "succeeded" | "failed" | "abandoned", times = 1) => {
     for (let i = 0; i < times; i++) breaker[outcome](breaker.enter(TRIAL_SLOT_MS));
