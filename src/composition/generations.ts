@@ -206,7 +206,7 @@ class RetiredUpstreams {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(current: () => Generation, parts: Pick<ProcessParts, "tunnels" | "metrics">) {
-    this.current = current;
+    this.#current = current;
     this.#parts = parts;
   }
 
@@ -235,11 +235,11 @@ class RetiredUpstreams {
   }
 
   #isServed(key: string): boolean {
-    return this.current().upstreams.has(key);
+    return this.#current().upstreams.has(key);
   }
 
   #sweep(): void {
-    const graceMs = this.current().config.settings.SHUTDOWN_TIMEOUT;
+    const graceMs = this.#current().config.settings.SHUTDOWN_TIMEOUT;
     for (const [upstream, removedAt] of this.#removedAt) {
       const { service, prepared } = upstream;
       const hasEnded = prepared.slots.taken === 0 && prepared.slots.waiting === 0;
