@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { compileAddresses, parseAddressRange } from "../../src/callers/allowed-addresses.ts";
 
-describe("the addresses of a key", () => {
+describe("addresses of a key", () => {
   test.each<[string[], string[], string[]]>([
     [[], ["1.2.3.4", "::1", "nonsense"], []],
     [
@@ -21,7 +21,7 @@ describe("the addresses of a key", () => {
     [["from the future"], [], ["1.2.3.4", "::1"]],
     [["from the future", "::1"], ["::1"], ["1.2.3.4"]],
     [["0.0.0.0/0", "::/0"], [], ["", "nonsense", "1.2.3", "1.2.3.4.5", "0x7f.1", "01.2.3.4", "1.2.3.4/8"]],
-  ])("of %j are %j and not %j", (texts, allowed, refused) => {
+  ])("The list %j allows %j and not %j", (texts, allowed, refused) => {
     const allows = compileAddresses(texts);
     expect(allowed.filter((address) => !allows(address))).toEqual([]);
     expect(refused.filter((address) => allows(address))).toEqual([]);
@@ -38,7 +38,7 @@ describe("the addresses of a key", () => {
     "10.0.0.0/",
     "10.0.0.0/08",
     "10.0.0.0/-1",
-  ])("%j is no range", (text) => {
+  ])("The text %j is not an address range", (text) => {
     expect(parseAddressRange(text)).toEqual({
       problem: `${JSON.stringify(text)} is neither an address nor a CIDR such as \`10.0.0.0/8\``,
     });
@@ -53,7 +53,7 @@ describe("the addresses of a key", () => {
     "localhost",
     " 10.0.0.1",
     "x".repeat(99),
-  ])("%s is no range", (text) => {
+  ])("The text %s is not an address range", (text) => {
     expect(parseAddressRange(text)).toHaveProperty("problem");
   });
 });

@@ -10,8 +10,8 @@ import {
   type StoredKey,
 } from "../../src/callers/issued-key.ts";
 
-describe("an issued key", () => {
-  test("is `bp_`, letters and digits, never the same, and known by its form", () => {
+describe("issued key", () => {
+  test("An issued key is `bp_` with letters and digits, unique, and recognized by its form", () => {
     const keys = Array.from({ length: 2_000 }, createIssuedKey);
     expect(new Set(keys).size).toBe(keys.length);
     for (const key of keys) {
@@ -20,7 +20,7 @@ describe("an issued key", () => {
     }
   });
 
-  test("holds at least 160 random bits: every letter is equally likely at every place", () => {
+  test("An issued key has at least 160 random bits: every letter is equally likely at every position", () => {
     const counts = new Map<string, number>();
     for (let i = 0; i < 5_000; i++) {
       for (const letter of createIssuedKey().slice(3, 33)) counts.set(letter, (counts.get(letter) ?? 0) + 1);
@@ -31,7 +31,7 @@ describe("an issued key", () => {
     expect(30 * Math.log2(62)).toBeGreaterThan(160);
   });
 
-  test("with one letter changed, two exchanged, one missing or one too many is known to be none", () => {
+  test("A key with a changed, swapped, missing or additional letter is not an issued key", () => {
     fc.assert(
       fc.property(fc.nat(35), fc.constantFrom(..."0aZ-_ é"), (place, letter) => {
         const key = createIssuedKey();
@@ -47,19 +47,19 @@ describe("an issued key", () => {
   });
 
   test.each(["", "bp_", "sk_live_0123456789abcdefghijklmnopqrstuv", "BP_".padEnd(39, "0"), "bp_".padEnd(39, "0")])(
-    "is not %j",
+    "The text %j is not an issued key",
     (text) => {
       expect(hasIssuedForm(text)).toBe(false);
     },
   );
 
-  test("is kept as its SHA-256", () => {
+  test("Of a key only its SHA-256 is stored", () => {
     const key = createIssuedKey();
     expect(digestOf(key)).toBe(createHash("sha256").update(key).digest("hex"));
   });
 });
 
-describe("a stored key", () => {
+describe("stored key", () => {
   const stored: StoredKey = {
     name: "ci",
     permissions: ["github:read"],
@@ -72,7 +72,7 @@ describe("a stored key", () => {
     digests: [{ sha256: "a".repeat(64), validUntil: null }],
   };
 
-  test("is known by its form, also where a newer gateway wrote more into it", () => {
+  test("A stored key is recognized by its form, also with additional fields of a newer gateway", () => {
     expect(isStoredKey(stored)).toBe(true);
     expect(isStoredKey({ ...stored, rateLimit: null, allowIps: [], permissions: ["from:the:/future"], more: 1 })).toBe(
       true,
@@ -96,11 +96,11 @@ describe("a stored key", () => {
     ["digests", [{ sha256: "a".repeat(63), validUntil: null }]],
     ["digests", [{ sha256: "a".repeat(64) }]],
     ["digests", ["a".repeat(64)]],
-  ])("whose %s is %j is none", (field, value) => {
+  ])("A record with the %s %j is not a stored key", (field, value) => {
     expect(isStoredKey({ ...stored, [field]: value })).toBe(false);
   });
 
-  test("has an id that is no part of the key", () => {
+  test("The id of a key is not a part of the key", () => {
     expect(createKeyId()).toMatch(/^key_[0-9A-Za-z]{12}$/);
     expect(createKeyId()).not.toBe(createKeyId());
   });

@@ -25,8 +25,8 @@ function open(options: { readonly limit?: number } = {}) {
   return { clock, records, usage, keys, ended };
 }
 
-describe("an issued key", () => {
-  test("is found by its digest once it is made, compiled, and by nothing else", async () => {
+describe("issued key", () => {
+  test("A created key is found by its digest, with compiled permissions, and by nothing else", async () => {
     const { keys } = open();
     const { key, item } = await keys.create({ ...wanted, allowIps: ["10.0.0.0/8"] });
     expect(hasIssuedForm(key)).toBe(true);
@@ -40,7 +40,7 @@ describe("an issued key", () => {
     for (const other of [key, item.id, "", "constructor"]) expect(keys.find(other)).toBeUndefined();
   });
 
-  test("is stored and listed without any part of it", async () => {
+  test("Records and lists contain no part of a key", async () => {
     const folder = tempFolder();
     const path = join(folder, "keys.json");
     const keys = createIssuedKeys({ records: openFileRecords(path, isStoredKey), usage: createKeyUsage() });
@@ -54,7 +54,7 @@ describe("an issued key", () => {
     }
   });
 
-  test("is listed as it stands, the newest first, with its use", async () => {
+  test("The list has the current keys, newest first, with their usage", async () => {
     const { keys, usage, clock } = open();
     const first = await keys.create({
       ...wanted,
@@ -86,7 +86,7 @@ describe("an issued key", () => {
     ]);
   });
 
-  test("changes for the next request, by the parts that are named, and no others can be", async () => {
+  test("A change affects the next request and only the named fields, and no other field can be changed", async () => {
     const { keys } = open();
     const { key, item } = await keys.create({ ...wanted, expiresAt: iso(NOON + DAY_MS), allowIps: ["10.0.0.1"] });
     const sneaky = { permissions: ["gitlab:*"], name: undefined, digests: [], revokedAt: iso(NOON), createdBy: "me" };
@@ -99,7 +99,7 @@ describe("an issued key", () => {
     expect(await keys.update("key_none", { name: "x" })).toBeUndefined();
   });
 
-  test("that many change at the same time bears every change", async () => {
+  test("Concurrent changes of one key are all applied", async () => {
     const { keys } = open();
     const { item } = await keys.create(wanted);
     const changes = [
@@ -112,7 +112,7 @@ describe("an issued key", () => {
     expect(keys.get(item.id)).toMatchObject(Object.assign({}, ...changes));
   });
 
-  test("that is revoked is known as revoked, for ever, and takes no change", async () => {
+  test("A revoked key stays revoked and cannot be changed", async () => {
     const { keys, clock } = open();
     const { key, item } = await keys.create({ ...wanted, expiresAt: iso(NOON + 10_000) });
     expect(await keys.revoke(item.id)).toMatchObject({ state: "revoked", revokedAt: iso(NOON) });
@@ -124,7 +124,7 @@ describe("an issued key", () => {
     expect(await keys.revoke("key_none")).toBeUndefined();
   });
 
-  test("expires at its time by itself, cannot be rotated then, and works again when it is prolonged", async () => {
+  test("An expired key cannot be rotated, and works again after a change of its expiry", async () => {
     const { keys, clock } = open();
     const { key, item } = await keys.create({ ...wanted, expiresAt: iso(NOON + 1_000) });
     const found = keys.find(digestOf(key));
@@ -137,7 +137,7 @@ describe("an issued key", () => {
     expect(keys.find(digestOf(key))?.state).toBe("active");
   });
 
-  test("that is rotated works in both forms for the grace, then in the new one only", async () => {
+  test("After a rotation both keys work for the grace period, then only the new one", async () => {
     const { keys, clock } = open();
     const first = await keys.create(wanted);
     const { id } = first.item;
@@ -154,7 +154,7 @@ describe("an issued key", () => {
     expect(await keys.rotate("key_none", 0)).toBeUndefined();
   });
 
-  test("whose change the disk refuses stays as it was", async () => {
+  test("A key is unchanged when its change cannot be written", async () => {
     let isFull = false;
     const records = createRecords<StoredKey>(async () => {
       if (isFull) throw new Error("ENOSPC");
@@ -170,8 +170,8 @@ describe("an issued key", () => {
   });
 });
 
-describe("the end of a key", () => {
-  test("is told at once when it is revoked, deleted or rotated without grace, and once", async () => {
+describe("end of a key", () => {
+  test("Listeners learn once, and at once, that a key was revoked, deleted or rotated without grace", async () => {
     const { keys, records, ended } = open();
     const [a, b, c] = [await keys.create(wanted), await keys.create(wanted), await keys.create(wanted)];
     await keys.revoke(a.item.id);
@@ -182,7 +182,7 @@ describe("the end of a key", () => {
     expect(keys.find(digestOf(b.key))).toBeUndefined();
   });
 
-  test("is told when its time or its grace runs out, and not of the new key", async () => {
+  test("Listeners learn that a key expired or its grace period ended, and hear nothing about the new key", async () => {
     const { keys, clock, ended } = open();
     const a = await keys.create({ ...wanted, expiresAt: iso(NOON + 1_000) });
     const b = await keys.create(wanted);
@@ -198,7 +198,7 @@ describe("the end of a key", () => {
     expect(ended).toEqual([a, b].map(({ key, item }) => [item.id, digestOf(key)]));
   });
 
-  test("is told of both forms when it is revoked within the grace, and of the oldest when it is rotated again", async () => {
+  test("Listeners learn about both digests of a key revoked within its grace period, and about the oldest after a second rotation", async () => {
     const { keys, ended } = open();
     const first = await keys.create(wanted);
     const second = await keys.rotate(first.item.id, 60);
@@ -208,7 +208,7 @@ describe("the end of a key", () => {
     expect(ended.map(([, digest]) => digest)).toEqual([first, third, second].map((each) => digestOf(each?.key ?? "")));
   });
 
-  test("is told when it may do less than before, not when it may do more or is only renamed", async () => {
+  test("Listeners learn that a key may do less than before, not that it may do more or was renamed", async () => {
     const { keys, ended } = open();
     const { item } = await keys.create({ ...wanted, permissions: ["github:read", "gitlab:read"] });
     await keys.update(item.id, { name: "new" });
@@ -224,8 +224,8 @@ describe("the end of a key", () => {
   });
 });
 
-describe("the issued keys", () => {
-  test("count for a plane in whatever state, so that no plane opens because the last one was revoked", async () => {
+describe("all issued keys", () => {
+  test("Keys in any state count for their plane, so that no plane opens because its last key was revoked", async () => {
     const { keys, records } = open();
     expect(keys.counts).toEqual({ proxy: 0, manage: 0 });
     const { item } = await keys.create({ ...wanted, permissions: ["github:read", "manage:read"] });
@@ -237,7 +237,7 @@ describe("the issued keys", () => {
     expect(keys.counts).toEqual({ proxy: 0, manage: 1 });
   });
 
-  test("are bounded; those that ended over 30 days ago make room, the longest ended first", async () => {
+  test("The number of keys is bounded; keys that ended over 30 days ago make room, the oldest end first", async () => {
     const { keys, clock, usage } = open({ limit: 3 });
     const [a, b] = [await keys.create(wanted), await keys.create({ ...wanted, expiresAt: iso(NOON + DAY_MS) })];
     await keys.create(wanted);
@@ -256,7 +256,7 @@ describe("the issued keys", () => {
     expect(await keys.list()).toHaveLength(3);
   });
 
-  test("are there after a restart with their use, also those that a newer gateway gave what this one cannot read", async () => {
+  test("Keys and their usage survive a restart, also keys with fields that only a newer gateway understands", async () => {
     const folder = tempFolder();
     const openStores = () => openFileStores(folder, (value): value is string => value !== undefined, isStoredKey);
     const stores = await openStores();
@@ -276,7 +276,7 @@ describe("the issued keys", () => {
     await again.close();
   });
 
-  test("are kept in memory where there is no folder", async () => {
+  test("Keys are in memory where there is no folder", async () => {
     const stores = createMemoryStores<string, string, StoredKey>();
     const keys = createIssuedKeys({ records: stores.keys, usage: stores.keyUsage });
     onTestFinished(keys.close);
@@ -285,7 +285,7 @@ describe("the issued keys", () => {
     await stores.close();
   });
 
-  test("are found in no time, however many there are", async () => {
+  test("Finding a key takes the same time for any number of keys", async () => {
     const { keys } = open();
     const issued = await Promise.all(Array.from({ length: 5_000 }, () => keys.create(wanted)));
     const digest = digestOf(issued[4_000]?.key ?? "");

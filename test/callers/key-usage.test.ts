@@ -9,8 +9,8 @@ const onFailure = (error: unknown) => {
   throw error;
 };
 
-describe("the use of keys", () => {
-  test("is counted by key, with the time of the last", () => {
+describe("key usage", () => {
+  test("Uses are counted by key, with the time of the last one", () => {
     const usage = createKeyUsage();
     expect(usage.of("a")).toBeUndefined();
     usage.note("a", 5);
@@ -22,7 +22,7 @@ describe("the use of keys", () => {
     expect([...usage.entries()].map(([id]) => id)).toEqual(["b"]);
   });
 
-  test("is kept in a file every now and then, at the end, and restored at the start", async () => {
+  test("Usage is written to a file at intervals and at the end, and restored at the start", async () => {
     const path = join(tempFolder(), "usage.json");
     const before = openKeyUsage({ path, onFailure, saveIntervalMs: 10 });
     before.note("a", 5);
@@ -38,13 +38,13 @@ describe("the use of keys", () => {
     expect(openKeyUsage({ path, onFailure }).of("a")).toEqual({ uses: 3, lastUsedAt: 11 });
   });
 
-  test("that cannot be read stops the start", () => {
+  test("A usage file that cannot be read stops the start", () => {
     const path = join(tempFolder(), "usage.json");
     writeFileSync(path, '{"format":1,"revision":1,"entries":{"a":{"uses":"many","lastUsedAt":1}}}');
     expect(() => openKeyUsage({ path, onFailure })).toThrow(/the entry "a" is malformed/);
   });
 
-  test("is noted in no time", () => {
+  test("Noting a use takes almost no time", () => {
     const usage = openKeyUsage({ path: join(tempFolder(), "usage.json"), onFailure, saveIntervalMs: 60_000 });
     const startedAt = performance.now();
     for (let i = 0; i < 200_000; i++) usage.note("a", i);

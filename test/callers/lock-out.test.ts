@@ -6,8 +6,8 @@ const guess = (lockOut: LockOut, address: string, times: number, now = 0) => {
   for (let i = 0; i < times; i++) lockOut.noteUnknown(address, now);
 };
 
-describe("the lock-out", () => {
-  test("comes with the tenth unknown key of a minute, and ends after a minute", () => {
+describe("lock-out", () => {
+  test("The tenth unknown key within a minute locks the address out for a minute", () => {
     const lockOut = createLockOut();
     guess(lockOut, "192.0.2.1", 9, 1_000);
     expect(lockOut.isLocked("192.0.2.1", 1_000)).toBe(false);
@@ -21,7 +21,7 @@ describe("the lock-out", () => {
     expect(lockOut.isLocked("192.0.2.1", 121_000)).toBe(false);
   });
 
-  test("does not come with ten that take longer than a minute, and is not made longer by trying", () => {
+  test("Ten unknown keys in more than a minute lock nothing out, and attempts during a lock do not prolong it", () => {
     const lockOut = createLockOut();
     for (let i = 0; i < 100; i++) guess(lockOut, "192.0.2.1", 1, i * 7_000);
     expect(lockOut.isLocked("192.0.2.1", 700_000)).toBe(false);
@@ -32,7 +32,7 @@ describe("the lock-out", () => {
     expect(lockOut.isLocked("192.0.2.2", 60_000)).toBe(false);
   });
 
-  test("is of one address, of IPv6 the whole /64, in every spelling, and of no other", () => {
+  test("A lock covers one address in every spelling, for IPv6 the whole /64, and no other address", () => {
     const lockOut = createLockOut();
     guess(lockOut, "192.0.2.1", 10);
     expect(lockOut.isLocked("::ffff:192.0.2.1", 0)).toBe(true);
@@ -42,7 +42,7 @@ describe("the lock-out", () => {
     expect(lockOut.isLocked("2001:db8:0:1::1", 0)).toBe(false);
   });
 
-  test("spares a key that worked from that address within the hour, and it alone, there alone", () => {
+  test("A key that worked from a locked address within the hour still works, from that address only", () => {
     const lockOut = createLockOut();
     lockOut.noteGood("192.0.2.1", "good", 0);
     guess(lockOut, "192.0.2.1", 10);
@@ -54,7 +54,7 @@ describe("the lock-out", () => {
     expect(lockOut.isExempt("192.0.2.1", "good", 3_600_000)).toBe(false);
   });
 
-  test("knows for a whole hour, not less and not more, which key worked", () => {
+  test("A working key is remembered for exactly one hour", () => {
     const step = fc.record({ digest: fc.constantFrom("a", "b", "c"), waitMs: fc.integer({ min: 0, max: 2_500_000 }) });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
@@ -71,7 +71,7 @@ describe("the lock-out", () => {
     );
   });
 
-  test("is bounded in memory under a million addresses, and holds for who was locked before", () => {
+  test("A million addresses use bounded memory and do not release an existing lock", () => {
     const lockOut = createLockOut(1_000);
     guess(lockOut, "192.0.2.1", 10);
     lockOut.noteGood("192.0.2.7", "good", 0);
@@ -86,7 +86,7 @@ describe("the lock-out", () => {
     expect(performance.now() - startedAt).toBeLessThan(10_000);
   });
 
-  test("at its bounds lets go of the locks that came first, and of the good keys that were used the longest ago", () => {
+  test("At the limit the oldest locks and the least recently used keys are dropped", () => {
     const lockOut = createLockOut(3);
     for (let i = 0; i < 7; i++) guess(lockOut, `192.0.2.${i}`, 10, i);
     const locked = [0, 1, 2, 3, 4, 5, 6].filter((i) => lockOut.isLocked(`192.0.2.${i}`, 7));

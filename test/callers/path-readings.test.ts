@@ -1,4 +1,4 @@
-/** No encoding slips past a path pattern: a path is allowed only as far as every way to read it is. */
+/** No encoding bypasses a path pattern: a path is allowed only if every reading of it is. */
 import { posix, win32 } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -15,7 +15,7 @@ const patternOf = (text: string) => {
   return pattern;
 };
 
-describe("a path pattern", () => {
+describe("path pattern", () => {
   test.each<[string, string[], string[]]>([
     ["/a", ["/a"], ["", "/", "/a/", "/A", "/ab", "/a/b", "/b/a"]],
     ["/a/", ["/a/"], ["/a", "/a/b"]],
@@ -36,12 +36,12 @@ describe("a path pattern", () => {
     ["/x%2Ay", ["/x*y", "/x%2ay"], ["/xzy"]],
     ["/é", ["/%C3%A9", "/%c3%a9"], ["/e", "/%E9"]],
     ["/a%20b", ["/a%20b"], ["/a+b", "/ab"]],
-  ])("%s matches %j and not %j", (pattern, matched, unmatched) => {
+  ])("The pattern %s matches %j and not %j", (pattern, matched, unmatched) => {
     expect(matched.filter((path) => !allows(path, pattern))).toEqual([]);
     expect(unmatched.filter((path) => allows(path, pattern))).toEqual([]);
   });
 
-  test("matches what an obvious matcher does, and covers only patterns whose paths it matches", () => {
+  test("A pattern matches as a simple matcher does, and covers only patterns with paths that it matches", () => {
     const segment = fc.constantFrom(
       "",
       "a",
@@ -79,7 +79,7 @@ describe("a path pattern", () => {
     );
   });
 
-  test("of many stars is done in no time, however long the path", () => {
+  test("A pattern with many stars is matched quickly on a path of any length", () => {
     const hostile: [string, string][] = [
       [`/${"**/a/".repeat(35)}b`, "/a".repeat(8_000)],
       [`/**/${"a/".repeat(80)}b`, "/a".repeat(8_000)],
@@ -93,7 +93,7 @@ describe("a path pattern", () => {
   });
 });
 
-describe("by the pattern /public/**", () => {
+describe("pattern /public/**", () => {
   test.each([
     "/public",
     "/public/",
@@ -128,7 +128,7 @@ describe("by the pattern /public/**", () => {
     "/public/a%23b",
     "/public/*",
     "/public/**",
-  ])("%s is allowed", (path) => {
+  ])("The path %s is allowed", (path) => {
     expect(allows(path, "/public/**")).toBe(true);
   });
 
@@ -221,11 +221,11 @@ describe("by the pattern /public/**", () => {
     "http://x/public/a",
     "/public/é\u0100",
     "/public/\u0100",
-  ])("%j is refused", (path) => {
+  ])("The path %j is refused", (path) => {
     expect(allows(path, "/public/**")).toBe(false);
   });
 
-  test("no path is allowed that lies elsewhere for anybody who reads it", () => {
+  test("No path is allowed that any server reads as a path outside the pattern", () => {
     const pieces = [
       ...["/", "/", "/", "public", "public", "admin", "..", ".", "a", ";", ";x=1", "\\", "%", "25", "2f", "2e", "5c"],
       ...[
@@ -259,7 +259,7 @@ describe("by the pattern /public/**", () => {
         if (!allows(text, "/public/**")) return;
         allowed++;
         for (const order of orders) {
-          // All of them decode at some time.
+          // Every server decodes at some point.
           let read = text;
           for (const step of [...order, 0]) read = READERS[step]?.(read) ?? read;
           expect(isBelowPublic(read), `${text} read as ${read} by ${order}`).toBe(true);
@@ -271,8 +271,8 @@ describe("by the pattern /public/**", () => {
   });
 });
 
-describe("a path that can be read in several ways", () => {
-  test("is allowed where each of them is, by one permission or by several", () => {
+describe("path with several readings", () => {
+  test("A path with several readings is allowed if each reading is, by one permission or by several", () => {
     expect(allows("/projects/acme%2Fsite/issues", "/projects/acme/site/**")).toBe(false);
     expect(allows("/projects/acme%2Fsite/issues", "/projects/acme%2Fsite/**")).toBe(false);
     expect(allows("/projects/acme%2Fsite/issues", "/projects/acme/site/**", "/projects/acme%2Fsite/**")).toBe(true);
@@ -287,18 +287,18 @@ describe("a path that can be read in several ways", () => {
     expect(allows("/a/b/..", "/a/", "/a/b/*")).toBe(false);
   });
 
-  test("has one reading where nothing in it is read differently, and the same segments are told apart", () => {
+  test("A path that all servers read alike has one reading, and segments are compared exactly", () => {
     expect(readingsOf("/repos/acme/x")).toEqual([["repos", "acme", "x"]]);
     expect(readingsOf("/a%20b/")).toEqual([["a b", ""]]);
     expect(readingsOf("/a%2Fb")).toEqual([["a\u0000b"], ["a", "b"]]);
   });
 
-  test("that are too many to tell is refused", () => {
+  test("A path with too many readings is refused", () => {
     expect(allows(`/public/%25${"25".repeat(10)}41`, "/public/**")).toBe(true);
     expect(allows(`/public/%25${"25".repeat(100)}41`, "/public/**")).toBe(false);
   });
 
-  test("takes no time that could be used against the gateway", () => {
+  test("The readings of a path take too little time to attack the gateway with", () => {
     const steps = ["%2f", ";a", "//", "\\", "%3f", "%252f", "/./", "%E2%80%A5", "%25"];
     for (const step of steps.flatMap((one) => steps.map((two) => one + two))) {
       const path = `/public/${`${step}a`.repeat(Math.ceil(16_000 / (step.length + 1)))}`;
@@ -309,7 +309,7 @@ describe("a path that can be read in several ways", () => {
   });
 });
 
-/** As servers and libraries do it; each may come at any time, any number of times. */
+/** Steps of servers and libraries; each may be applied at any time and any number of times. */
 const READERS: readonly ((text: string) => string)[] = [
   (text) => text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))),
   (text) => posix.normalize(text),

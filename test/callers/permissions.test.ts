@@ -11,14 +11,14 @@ import {
 const METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PROPFIND"];
 const WRITES = ["POST", "PUT", "PATCH", "DELETE", "PROPFIND"];
 
-describe("a permission", () => {
+describe("permission", () => {
   test.each([
     ["github:read", ["GET", "HEAD", "OPTIONS"]],
     ["github:write", WRITES],
     ["github:*", METHODS],
     ["github:GET", ["GET"]],
     ["github:PROPFIND", ["PROPFIND"]],
-  ])("%s allows %j on any path of its service and of no other", (text, allowed) => {
+  ])("The permission %s allows %j on any path of its service and of no other", (text, allowed) => {
     const permissions = compilePermissions([text]);
     for (const path of ["", "/", "/a/b", "/a%2Fb", "/../x", "/%zz", "/a;b\\c"]) {
       expect(METHODS.filter((method) => permissions.allowsProxy("github", method, path))).toEqual(allowed);
@@ -26,7 +26,7 @@ describe("a permission", () => {
     expect(METHODS.some((method) => permissions.allowsProxy("gitlab", method, "/"))).toBe(false);
   });
 
-  test("for every service is for none of the management plane, and one for that plane is for no service", () => {
+  test("A permission for every service does not open the management plane, and one for that plane opens no service", () => {
     const every = compilePermissions(["*:*"]);
     expect(every.allowsProxy("anything", "DELETE", "/x")).toBe(true);
     expect((["read", "services", "keys"] as const).some((part) => every.allowsManage(part))).toBe(false);
@@ -41,7 +41,7 @@ describe("a permission", () => {
     ["manage:services", ["services"]],
     ["manage:keys", ["keys"]],
     ["manage:*", ["read", "services", "keys"]],
-  ])("%s opens %j", (text, parts) => {
+  ])("The permission %s opens %j", (text, parts) => {
     const permissions = compilePermissions([text]);
     expect((["read", "services", "keys"] as const).filter((part) => permissions.allowsManage(part))).toEqual(parts);
   });
@@ -95,20 +95,20 @@ describe("a permission", () => {
     ["manage:GET", /not a part of the management plane/],
     ["manage:read:/x", /a permission for `manage` takes none/],
     [`github:GET:/${"a".repeat(200)}`, /at most 200 characters, this one has 212/],
-  ])("%j is refused in clear words, and grants nothing", (text, words) => {
+  ])("The permission %j is refused with a clear message and grants nothing", (text, words) => {
     expect(parsePermission(text)).toEqual({ problem: expect.stringMatching(words) });
     const permissions = compilePermissions([text]);
     expect(permissions).toMatchObject({ hasProxy: false, hasManage: false, granted: [] });
     expect(permissions.allowsProxy("github", "GET", "/a")).toBe(false);
   });
 
-  test("that is long is not shown: it may be a key", () => {
+  test("A long text is not shown, because it may be a key", () => {
     const key = "k".repeat(150);
     expect(JSON.stringify(parsePermission(key))).not.toContain("kkk");
     expect(JSON.stringify(parsePermission(`${key}:read`))).not.toContain("kkk");
   });
 
-  test("of an array that holds texts of any kind never throws", () => {
+  test("Parsing permissions never throws, for any texts", () => {
     fc.assert(
       fc.property(
         fc.array(
@@ -129,7 +129,7 @@ describe("a permission", () => {
   });
 });
 
-describe("the permission that a refusal requires", () => {
+describe("permission that a refusal requires", () => {
   test.each([
     ["GET", "/repos/acme/x", "github:GET:/repos/acme/x"],
     ["POST", "", "github:POST:/"],
@@ -141,11 +141,11 @@ describe("the permission that a refusal requires", () => {
     ["GET", "/%zz", "github:GET"],
     ["DELETE", `/${"a".repeat(300)}`, "github:DELETE"],
     ["UNHEARD-OF", "/a", "github:write:/a"],
-  ])("for %s %s is %s", (method, path, required) => {
+  ])("The required permission for %s %s is %s", (method, path, required) => {
     expect(requiredFor("github", method, path)).toBe(required);
   });
 
-  test("is one that can be granted, and that allows the request", () => {
+  test("The required permission can be granted and allows the request", () => {
     const path = fc
       .array(fc.constantFrom("a", "/", "%2f", "%41", ";", "\\", "..", "*", "%", "é", "?", ":"))
       .map((p) => `/${p.join("")}`);
@@ -159,7 +159,7 @@ describe("the permission that a refusal requires", () => {
   });
 });
 
-describe("what a holder may grant", () => {
+describe("granting", () => {
   test.each<[string[], string[], string[]]>([
     [["*:*"], ["github:read", "*:write", "a:GET:/x/**"], []],
     [["*:*"], ["manage:read"], ["manage:read"]],
@@ -193,11 +193,11 @@ describe("what a holder may grant", () => {
     [["a:read:/p/**", "a:write:/p/q/**"], ["a:*:/p/q/r"], []],
     [["a:read:/%61bc"], ["a:read:/abc"], []],
     [[], ["a:read", "nonsense"], ["a:read", "nonsense"]],
-  ])("who holds %j and is asked for %j lacks %j", (held, asked, lacking) => {
+  ])("The holder of %j that grants %j lacks %j", (held, asked, lacking) => {
     expect(uncoveredBy(compilePermissions(held), asked)).toEqual(lacking);
   });
 
-  test("never allows what the holder may not do, by one permission or by several together", () => {
+  test("A grant never allows more than the holder may do, by one permission or by several together", () => {
     const segment = fc.constantFrom("a", "b", "ab", "*", "a*", "*b", "**", "a*b", "%2F", "a%2Fb", "%61");
     const pattern = fc.array(segment, { minLength: 1, maxLength: 4 }).map((parts) => `:/${parts.join("/")}`);
     const permission = fc

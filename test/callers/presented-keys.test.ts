@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { cutParameters, readPresentedKeys } from "../../src/callers/presented-keys.ts";
 
-describe("a presented key", () => {
-  test("is found in every slot, in every case, every time it occurs", () => {
+describe("presented key", () => {
+  test("Every copy of a presented key is found, in every place and in every case", () => {
     const headers = ["AUTHORIZATION", "bEaReR  a", "authorization", "Bearer b", "X-API-KEY", " c ", "x-api-key", "d"];
     expect(readPresentedKeys(headers, "x=1&api_key=e&%61pi_key=f&api%5Fkey=g%20h")).toEqual({
       bearer: ["a", "b"],
@@ -13,7 +13,7 @@ describe("a presented key", () => {
     });
   });
 
-  test("that is empty is none, in whatever slot", () => {
+  test("An empty value is no key, in any place", () => {
     const headers = ["Authorization", "Bearer ", "authorization", "bearer \u00a0", "x-api-key", "", "x-api-key", "\t"];
     expect(readPresentedKeys(headers, "api_key=&api_key&%61pi_key=")).toEqual({
       bearer: [],
@@ -23,16 +23,16 @@ describe("a presented key", () => {
     });
   });
 
-  test("of another scheme is said to be of another scheme", () => {
+  test("An Authorization header with another scheme is reported as such", () => {
     expect(readPresentedKeys(["Authorization", "Basic eDp5"], undefined).otherScheme).toBe(true);
   });
 
-  test("with malformed percent-encoding is taken as it stands", () => {
+  test("A value with malformed percent-encoding is used as it is", () => {
     expect(readPresentedKeys([], "api_key=%zz").query).toEqual(["%zz"]);
   });
 });
 
-describe("cutting a parameter out", () => {
+describe("removing a parameter", () => {
   test.each([
     ["api_key=K", undefined],
     ["a=1&api_key=K&b=2", "a=1&b=2"],
@@ -42,11 +42,11 @@ describe("cutting a parameter out", () => {
     ["&&a=1&&", "&&a=1&&"],
     ["api_key", undefined],
     ["", ""],
-  ])("%s leaves %s", (query, expected) => {
+  ])("Removing api_key from %s leaves %s", (query, expected) => {
     expect(cutParameters(query, ["api_key"])).toBe(expected);
   });
 
-  test("leaves every other parameter identical in order and encoding", () => {
+  test("Removing a parameter leaves the order and encoding of all others unchanged", () => {
     const parameter = fc.string({ unit: "binary-ascii" }).map((text) => text.replaceAll("&", ""));
     fc.assert(
       fc.property(fc.array(parameter), fc.nat(10), (parameters, at) => {

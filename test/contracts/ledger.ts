@@ -1,4 +1,4 @@
-/** What every kind of ledger must do: one suite for all. */
+/** The contract of every kind of ledger, as one suite. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Ledger } from "../../src/stores/ledger.ts";
@@ -13,7 +13,7 @@ export function describeLedger(kind: string, open: () => Ledger): void {
   }
 
   describe(`ledger, ${kind}`, () => {
-    test("grants where nothing is known, and what is left where something is", async () => {
+    test("An unknown account grants every reservation, a known one as many points as remain", async () => {
       const ledger = open();
       await learn(ledger, 2);
       const answers = [];
@@ -24,7 +24,7 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       expect(await ledger.list(1)).toEqual([{ key: "k", account: account(2), reserved: 2 }]);
     });
 
-    test("frees what was released, spends what was settled, and believes the upstream over itself", async () => {
+    test("Releasing frees points, settling spends them, and the account in a response takes precedence", async () => {
       const ledger = open();
       await learn(ledger, 3);
       const [a, b, c] = [
@@ -39,7 +39,7 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       expect(await ledger.reserve("k", 1, 1_000, 4)).toMatchObject({ isGranted: false });
     });
 
-    test("takes of two answers that overtook each other the one that leaves less, until the window is another", async () => {
+    test("Of two responses about one window the one with less remaining counts, until the window changes", async () => {
       const ledger = open();
       await learn(ledger, 3);
       await learn(ledger, 5);
@@ -47,11 +47,11 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       await learn(ledger, 9, 70_000);
       expect((await ledger.list(1))[0]?.account).toEqual(account(9, 70_000));
       await learn(ledger, 1, 10_000);
-      // Nothing of an earlier window is taken over, but the point is gone all the same.
+      // Nothing of an earlier window is adopted, but the point is spent.
       expect((await ledger.list(1))[0]?.account).toEqual(account(8, 70_000));
     });
 
-    test("frees no point of whose request an answer of another window tells", async () => {
+    test("A response about another window frees no point of its request", async () => {
       const ledger = open();
       await learn(ledger, 1, 70_000);
       const { id } = (await ledger.reserve("k", 1, 500, 0)) as { id: string };
@@ -59,7 +59,7 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       expect(await ledger.reserve("k", 1, 500, 2)).toEqual({ isGranted: false, resetsAt: 70_000 });
     });
 
-    test("lists and forgets by the beginning of the keys", async () => {
+    test("Accounts are listed and dropped by the prefix of their keys", async () => {
       const ledger = open();
       await ledger.settle("a\n1", "", account(3), 0);
       await ledger.settle("b\n1", "", account(3), 0);
@@ -70,7 +70,7 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       expect(await ledger.reserve("b\n2", 1, 500, 1)).toMatchObject({ isGranted: true });
     });
 
-    test("frees what a holder that died had set aside when its lease is over, and everything when the window is", async () => {
+    test("The points of a holder that died are free again when its lease is over, and all points when the window is", async () => {
       const ledger = open();
       await learn(ledger, 1);
       await ledger.reserve("k", 1, 500, 0);
@@ -82,7 +82,7 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       expect(await ledger.list(10_000)).toEqual([]);
     });
 
-    test("spends what outlived its lease and was sent all the same", async () => {
+    test("A request that outlives its lease still spends its points", async () => {
       const ledger = open();
       await learn(ledger, 3);
       const { id } = (await ledger.reserve("k", 1, 100, 0)) as { id: string };
@@ -92,7 +92,7 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       expect((await ledger.list(5_000))[0]?.account.remaining).toBe(2);
     });
 
-    test("settling or releasing twice, or what never was, changes nothing", async () => {
+    test("Settling or releasing a reservation twice, or an unknown one, changes nothing", async () => {
       const ledger = open();
       await learn(ledger, 3);
       const { id } = (await ledger.reserve("k", 1, 1_000, 1)) as { id: string };
@@ -102,7 +102,7 @@ export function describeLedger(kind: string, open: () => Ledger): void {
       expect(await ledger.list(1)).toEqual([{ key: "k", account: account(3), reserved: 0 }]);
     });
 
-    test("never sets aside more than is left, whatever comes in whatever order", async () => {
+    test("Reservations never exceed the remaining points, in any order of operations", async () => {
       const step = fc.oneof(
         fc.record({ do: fc.constant("reserve" as const), points: fc.integer({ min: 1, max: 3 }) }),
         fc.record({ do: fc.constant("release" as const), which: fc.nat(9) }),

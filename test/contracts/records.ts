@@ -1,4 +1,4 @@
-/** What every kind of records store must do: one suite for all. */
+/** The contract of every kind of records store, as one suite. */
 import { describe, expect, test } from "vitest";
 import { ABSENT, type Records, VersionConflict } from "../../src/stores/records.ts";
 
@@ -11,7 +11,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
   const thing = (name: string): Thing => ({ name });
 
   describe(`records, ${kind}`, () => {
-    test("show what was put, with versions that rise with each change", async () => {
+    test("Readers see each change, with a version that rises with each change", async () => {
       const records = open();
       const a = await records.put("a", thing("one"));
       const b = await records.put("b", thing("two"));
@@ -28,7 +28,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
       expect(again.version).toBeGreaterThan(b.version);
     });
 
-    test("refuse a change that expects another version, and change nothing", async () => {
+    test("A change that expects another version is refused and changes nothing", async () => {
       const records = open();
       const first = await records.put("a", thing("one"), ABSENT);
       await expect(records.put("a", thing("two"), ABSENT)).rejects.toThrow(VersionConflict);
@@ -40,7 +40,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
       expect([...records.entries]).toEqual([]);
     });
 
-    test("of many who expect the same version let exactly one win", async () => {
+    test("Of several changes that expect the same version exactly one succeeds", async () => {
       const records = open();
       const tries = Array.from({ length: 20 }, (_, i) => records.put("a", thing(String(i)), ABSENT));
       const outcomes = await Promise.allSettled(tries);
@@ -49,7 +49,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
       expect(records.entries.get("a")).toEqual(won[0]);
     });
 
-    test("never give a version twice, not to a key that was deleted and made anew either", async () => {
+    test("A version is never reused, not even for a key that was deleted and created again", async () => {
       const records = open();
       const first = await records.put("a", thing("one"));
       expect(await records.delete("a")).toBe(true);
@@ -59,7 +59,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
       await expect(records.put("a", thing("two"), first.version)).rejects.toThrow(VersionConflict);
     });
 
-    test("tell watchers of each change, when it is to be seen and before it is answered for", async () => {
+    test("Watchers learn of each change once it is visible and before it is confirmed", async () => {
       const records = open();
       const seen: [string, Thing | undefined][] = [];
       const stop = records.watch((key) => seen.push([key, records.entries.get(key)?.value]));
@@ -77,7 +77,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
       ]);
     });
 
-    test("make changes that come at the same time one after the other, in their order", async () => {
+    test("Concurrent changes are made one after another, in their order", async () => {
       const records = open();
       const changes = Array.from({ length: 50 }, (_, i) => records.put(`k${i % 5}`, thing(String(i))));
       const stored = await Promise.all(changes);
@@ -89,7 +89,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
       );
     });
 
-    test("take any text as a key", async () => {
+    test("Any text can be a key", async () => {
       const records = open();
       const keys = ["__proto__", "constructor", "", "ä/ö\n\u2028", "0"];
       for (const key of keys) await records.put(key, thing(key));

@@ -7,8 +7,8 @@ const subject = (address: string, callerId = "a") => ({ address, callerId });
 const limiter = (per: "service" | "caller" | "ip", maxRequests = 2) =>
   createLimiter({ rateLimit: { maxRequests, windowMs: 60_000, per } })!;
 
-describe("a limit", () => {
-  test("lets exactly maxRequests through and then says when it resets", async () => {
+describe("limit", () => {
+  test("Exactly maxRequests are allowed, then the limit says when it resets", async () => {
     const limit = limiter("service");
     expect((await limit.peek(subject("1.1.1.1"))).remaining).toBe(2);
     expect((await limit.spend(subject("1.1.1.1"))).remaining).toBe(1);
@@ -22,7 +22,7 @@ describe("a limit", () => {
   test.each([
     ["an hour back", -3_600_000],
     ["an hour on", 3_600_000],
-  ])("neither blocks beyond its window nor is bypassed when the clock is set %s", async (_, step) => {
+  ])("A limit neither blocks beyond its window nor is bypassed when the clock is set %s", async (_, step) => {
     vi.useFakeTimers({ toFake: ["Date"] });
     onTestFinished(() => {
       vi.useRealTimers();
@@ -33,19 +33,19 @@ describe("a limit", () => {
     vi.setSystemTime(Date.now() + step);
     const state = await limit.spend(subject("1.1.1.1"));
     expect(state.resetMs).toBeLessThanOrEqual(60_000);
-    // Set forward, the window ends early, once; set back, it goes on.
+    // Set forward, the window ends early, once; set back, it continues.
     expect(state.isExceeded).toBe(step < 0);
     await limit.spend(subject("1.1.1.1"));
     expect((await limit.spend(subject("1.1.1.1"))).isExceeded).toBe(true);
   });
 
-  test("is not spent by looking at it", async () => {
+  test("Reading the state of a limit spends nothing", async () => {
     const limit = limiter("service");
     for (let i = 0; i < 5; i++) await limit.peek(subject("1.1.1.1"));
     expect((await limit.spend(subject("1.1.1.1"))).remaining).toBe(1);
   });
 
-  test("by caller and by address counts each on its own", async () => {
+  test("Limits by caller and by address have a count for each", async () => {
     const byCaller = limiter("caller", 1);
     expect((await byCaller.spend(subject("1.1.1.1", "a"))).isExceeded).toBe(false);
     expect((await byCaller.spend(subject("1.1.1.1", "b"))).isExceeded).toBe(false);
@@ -55,7 +55,7 @@ describe("a limit", () => {
     expect((await byAddress.spend(subject("1.1.1.1", "b"))).isExceeded).toBe(true);
   });
 
-  test("by address keeps a bounded number of counts, whatever addresses turn up", async () => {
+  test("A limit by address has a bounded number of counters, for any number of addresses", async () => {
     const limit = limiter("ip", 1_000_000);
     for (let i = 0; i < 50_000; i++) await limit.spend(subject(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`));
     const first = await limit.spend(subject("11.0.0.1"));
@@ -71,11 +71,11 @@ test.each([
   ["2001:db8:1:2:bbbb::9", "2001:db8:1:2::/64"],
   ["::1", "0:0:0:0::/64"],
   ["unknown", "unknown"],
-])("the address %s is counted as %s", (address, key) => {
+])("The address %s is counted as %s", (address, key) => {
   expect(addressKey(address)).toBe(key);
 });
 
-test("the fields of a refusal agree with each other and are rounded up", () => {
+test("The header fields of a refusal agree with each other and are rounded up", () => {
   const state = {
     limit: 60,
     remaining: 0,

@@ -1,4 +1,4 @@
-/** Two processes never share a DATA_DIR, and a dead one keeps nobody out. */
+/** Two processes never share a DATA_DIR, and a dead process does not keep it locked. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -16,7 +16,7 @@ function folder(...below: string[]): string {
 }
 
 test.each([[[]], [["a".repeat(60), "b".repeat(60)]]])(
-  "a folder that is locked is refused until it is released",
+  "A locked folder is refused until its lock is released",
   async (below) => {
     const path = folder(...below);
     const first = await lockDataDir(path);
@@ -29,7 +29,7 @@ test.each([[[]], [["a".repeat(60), "b".repeat(60)]]])(
   },
 );
 
-test("a process that was killed keeps nobody out", async () => {
+test("A killed process does not keep the folder locked", async () => {
   const path = folder();
   const module = join(import.meta.dirname, "../../src/stores/data-dir-lock.ts");
   const script = `import { lockDataDir } from ${JSON.stringify(module)}; await lockDataDir(${JSON.stringify(path)}); console.log("locked"); setInterval(() => {}, 1000);`;
@@ -43,7 +43,7 @@ test("a process that was killed keeps nobody out", async () => {
   await lock.release();
 });
 
-test("of many that take over from a dead process at once, one gets it", async () => {
+test("Of several processes that take over from a dead one at the same time, exactly one gets the lock", async () => {
   const path = folder();
   const module = join(import.meta.dirname, "../../src/stores/data-dir-lock.ts");
   const script = `import { lockDataDir } from ${JSON.stringify(module)}; await lockDataDir(${JSON.stringify(path)}); process.kill(process.pid, "SIGKILL");`;

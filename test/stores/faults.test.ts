@@ -1,6 +1,6 @@
 /**
- * The process killed, and the disk failing, at each step of a save: at the file's opening, each write, each fsync, the rename.
- * strace injects the faults; Debian has it as `strace`.
+ * Kills the process, or lets the disk fail, at each step of a save: opening the file, each write, each fsync, the rename.
+ * strace (Debian package `strace`) injects the faults.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -15,31 +15,31 @@ const hasStrace = (() => {
     return true;
   } catch {
     console.warn(
-      "skipped: faults at each step of a save; they need the Debian package strace, and leave to trace a process",
+      "skipped: faults at each step of a save; they need the Debian package strace and permission to trace a process",
     );
     return false;
   }
 })();
 
-// Of all the tests, because they run at the same time.
+// One for all tests, because they run concurrently.
 const root = mkdtempSync(join(tmpdir(), "byteproxy-faults-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const isText = (value: unknown): value is string => typeof value === "string";
 const module = join(import.meta.dirname, "../../src/stores/records.ts");
 
-/** Puts three records, one after the other, and says after each what came of it and what is in memory. */
+/** Puts three records one after another, and prints after each the outcome and the records in memory. */
 const SCRIPT = `
 import { existsSync, readFileSync } from "node:fs";
 import { openFileRecords } from ${JSON.stringify(module)};
 const records = openFileRecords(process.argv[2], (value): value is string => typeof value === "string");
 for (const [key, value] of [["a", "1"], ["b", "x".repeat(200_000)], ["c", "3"]]) {
   const outcome = await records.put(key, value).then(() => "ok", (error) => error.code);
-  const look = () => ({
+  const state = () => ({
     disk: Object.keys(JSON.parse(readFileSync(process.argv[2], "utf8")).entries),
     isClean: !existsSync(process.argv[2] + ".tmp"),
   });
-  console.log(JSON.stringify({ key, outcome, memory: [...records.entries.keys()], ...(key === "b" ? look() : {}) }));
+  console.log(JSON.stringify({ key, outcome, memory: [...records.entries.keys()], ...(key === "b" ? state() : {}) }));
 }
 `;
 
@@ -47,13 +47,13 @@ interface Step {
   readonly key: string;
   readonly outcome: string;
   readonly memory: readonly string[];
-  /** Behind the second one, the one that is hit. */
+  /** After the second put, which has the fault. */
   readonly disk?: readonly string[];
-  /** Nothing is left beside the file. */
+  /** No temporary file is left. */
   readonly isClean?: boolean;
 }
 
-/** @param inject strace's words for a fault of the calls on the file, the one beside it, and the folder. */
+/** @param inject strace's expression for a fault of a call on the file, the temporary file or the folder. */
 async function run(inject: string): Promise<{ path: string; steps: Step[]; wasKilled: boolean }> {
   const folder = mkdtempSync(join(root, "run-"));
   const path = join(folder, "data.json");
@@ -66,7 +66,7 @@ async function run(inject: string): Promise<{ path: string; steps: Step[]; wasKi
       ...["-f", "-qq", "-o", "/dev/null", "-P", path, "-P", `${path}.tmp`, "-P", folder],
       ...["-e", `trace=${call}`, "-e", `inject=${inject}`],
       ...[process.execPath, "--import", import.meta.resolve("tsx"), script, path],
-      // strace counts the calls of each thread by itself: one thread makes them all.
+      // strace counts the calls of each thread separately, so one thread makes them all.
     ],
     { env: { ...process.env, UV_THREADPOOL_SIZE: "1" } },
   );
@@ -84,7 +84,7 @@ async function run(inject: string): Promise<{ path: string; steps: Step[]; wasKi
 
 const onDisk = (path: string) => [...openFileRecords(path, isText).entries.keys()];
 
-// The second put is the one that is hit. It makes two writes, and like each save opens, syncs and closes the file and the folder.
+// The second put has the fault. It makes two writes, and like each save opens, syncs and closes the file and the folder.
 const STEPS = [
   ["openat", 4],
   ["write", 2],
@@ -95,17 +95,17 @@ const STEPS = [
   ["rename", 2],
 ] as const;
 
-describe.skipIf(!hasStrace)("a save", () => {
+describe.skipIf(!hasStrace)("save", () => {
   test.concurrent.each(STEPS)(
-    "killed at its %s (number %i) leaves the state before or after, whole",
+    "A save killed at its %s (number %i) leaves the complete state before or after it",
     async (call, nth) => {
       const { path, steps, wasKilled } = await run(`${call}:signal=SIGKILL:when=${nth}`);
       expect(wasKilled).toBe(true);
-      // Nothing that was answered for is lost, nothing that was not begun is there.
-      const answered = steps.filter(({ outcome }) => outcome === "ok").map(({ key }) => key);
-      expect(answered[0]).toBe("a");
+      // No confirmed change is lost, and no change that was not begun is there.
+      const confirmed = steps.filter(({ outcome }) => outcome === "ok").map(({ key }) => key);
+      expect(confirmed[0]).toBe("a");
       expect([["a"], ["a", "b"]]).toContainEqual(onDisk(path));
-      expect(onDisk(path)).toEqual(expect.arrayContaining(answered));
+      expect(onDisk(path)).toEqual(expect.arrayContaining(confirmed));
       const records = openFileRecords(path, isText);
       await records.put("later", "x");
       expect(onDisk(path)).toContain("later");
@@ -120,7 +120,7 @@ describe.skipIf(!hasStrace)("a save", () => {
     ["write", 2, "ENOSPC"] as const,
     ["rename", 2, "EACCES"] as const,
   ])(
-    "whose %s (number %i) fails with %s is refused; memory and disk keep the state before",
+    "A save with a %s (number %i) that fails with %s is refused; memory and disk keep the state before",
     async (call, nth, code) => {
       const { path, steps } = await run(`${call}:error=${code}:when=${nth}`);
       expect(steps).toEqual([

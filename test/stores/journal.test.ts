@@ -1,4 +1,4 @@
-/** A journal keeps what happened, newest first, over restarts and crashes, and no more than its bound. */
+/** The journal: entries newest first, over restarts and crashes, within its limit. */
 import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -7,7 +7,7 @@ import { tempFolder } from "../config/temp-folder.ts";
 
 const linesOf = (path: string) => readFileSync(path, "utf8").split("\n").filter(Boolean).length;
 
-test("keeps its entries over a restart, newest first, for the owner only", async () => {
+test("A journal keeps its entries over a restart, newest first, readable by the owner only", async () => {
   const path = join(tempFolder(), "audit.jsonl");
   const journal = openFileJournal<number>(path);
   await Promise.all([1, 2, 3].map((entry) => journal.append(entry)));
@@ -17,7 +17,7 @@ test("keeps its entries over a restart, newest first, for the owner only", async
   expect(statSync(path).mode & 0o777).toBe(0o600);
 });
 
-test("lets go of the oldest, in memory and on the disk", async () => {
+test("A full journal drops its oldest entries, in memory and on the disk", async () => {
   const path = join(tempFolder(), "audit.jsonl");
   let journal = openFileJournal<number>(path, 10);
   for (let i = 0; i < 57; i++) {
@@ -29,7 +29,7 @@ test("lets go of the oldest, in memory and on the disk", async () => {
   expect(openFileJournal<number>(path, 10).newest(3)).toEqual([56, 55, 54]);
 });
 
-test("drops the line that a crash tore, and only that", async () => {
+test("A journal drops the line that a crash cut short, and no other", async () => {
   const path = join(tempFolder(), "audit.jsonl");
   await openFileJournal<number>(path).append(1);
   appendFileSync(path, '{"half":');
@@ -39,7 +39,7 @@ test("drops the line that a crash tore, and only that", async () => {
   expect(readFileSync(path, "utf8")).toBe("1\n2\n");
 });
 
-test("with lines that cannot be read keeps the others, says how many, and leaves a copy of them all", async () => {
+test("A journal with unreadable lines keeps the others, reports how many are unreadable, and copies the file", async () => {
   const path = join(tempFolder(), "audit.jsonl");
   const text = "1\ngarbage\n3\n";
   writeFileSync(path, text);
@@ -49,7 +49,7 @@ test("with lines that cannot be read keeps the others, says how many, and leaves
   expect(readFileSync(`${path}.damaged`, "utf8")).toBe(text);
 });
 
-test("that cannot be written says so, and goes on when it can", async () => {
+test("A journal rejects an entry that cannot be written, and works again when the file is writable", async () => {
   const path = join(tempFolder(), "audit.jsonl");
   mkdirSync(path);
   expect(() => openFileJournal(path)).toThrow(/EISDIR/);

@@ -1,4 +1,4 @@
-/** Files of state: what was answered for is there after a restart, and what cannot be read is never taken for empty. */
+/** State files: a confirmed change survives a restart, and an unreadable file never counts as empty. */
 import { execFile } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,8 +15,8 @@ const run = promisify(execFile);
 const isText = (value: unknown): value is string => typeof value === "string";
 const open = (path: string): Records<string> => openFileRecords(path, isText);
 
-describe("a file of records", () => {
-  test("is there after each change, for the owner only, and read back as it was, versions included", async () => {
+describe("file of records", () => {
+  test("Each change is in the file, readable by the owner only, and is read back with its version", async () => {
     const path = join(tempFolder(), "services.json");
     const records = open(path);
     expect(existsSync(path)).toBe(false);
@@ -31,7 +31,7 @@ describe("a file of records", () => {
     expect((await again.put("b", "three")).version).toBeGreaterThan(last.version);
   });
 
-  test("stops the start when it is torn, empty, foreign or newer, with what to do", () => {
+  test("An incomplete, empty, foreign or newer file stops the start with a message that says what to do", () => {
     const path = join(tempFolder(), "services.json");
     const whole = '{"format":1,"revision":1,"entries":{\n"a":{"value":"x","version":1}\n}}\n';
     writeFileSync(path, whole);
@@ -63,7 +63,7 @@ describe("a file of records", () => {
     expect(() => open(join(tempFolder(), "no", "such", "folder.json"))).not.toThrow();
   });
 
-  test("is cleared of what a crash left beside it", async () => {
+  test("A temporary file that a crash left is removed", async () => {
     const path = join(tempFolder(), "services.json");
     writeFileSync(`${path}.tmp`, "half of something", { mode: 0o644 });
     await open(path).put("a", "one");
@@ -71,14 +71,14 @@ describe("a file of records", () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
   });
 
-  test("whose folder takes no writes refuses the change; memory and disk agree, and the next change works", async () => {
+  test("A change is refused when the folder is not writable; memory and disk agree, and the next change works", async () => {
     const folder = tempFolder();
     const path = join(folder, "state", "services.json");
     mkdirSync(join(folder, "state"));
     const records = open(path);
     await records.put("a", "one");
     const before = readFileSync(path, "utf8");
-    // A folder in the way of the file beside it fails for root too, unlike a mode.
+    // A folder with the name of the temporary file makes the write fail for root too, unlike file permissions.
     mkdirSync(`${path}.tmp/x`, { recursive: true });
     const outcomes = await Promise.allSettled([
       records.put("b", "two"),
@@ -95,11 +95,11 @@ describe("a file of records", () => {
     expect([...open(path).entries.keys()]).toEqual(["a", "b"]);
   });
 
-  test("takes a write that the disk cut short for the failure that it is, and stays whole", async () => {
+  test("A write that the disk cuts short is a failure, and the file stays complete", async () => {
     const folder = tempFolder();
     const path = join(folder, "services.json");
     const script = join(folder, "script.mts");
-    // The limit on a file's size cuts a write(2) short as a full disk does, for any user.
+    // A limit on the file size cuts a write(2) short as a full disk does, for any user.
     writeFileSync(
       script,
       `import { openFileRecords } from ${JSON.stringify(join(import.meta.dirname, "../../src/stores/records.ts"))};
@@ -119,13 +119,13 @@ describe("a file of records", () => {
     ]);
   });
 
-  test("with 50,000 records is saved without holding up the event loop for more than 5 ms", async () => {
+  test("Saving 50,000 records blocks the event loop for at most 5 ms", async () => {
     const path = join(tempFolder(), "services.json");
     const entry = (i: number) => `"k${i}":{"value":"${"x".repeat(250)}","version":1}`;
     const entries = Array.from({ length: 50_000 }, (_, i) => entry(i)).join(",");
     writeFileSync(path, `{"format":1,"revision":1,"entries":{${entries}}}`);
     const records = open(path);
-    // This machine has others to serve, too, and they hold it up now and then: not in every one of many rounds.
+    // Other processes on the machine cause delays now and then, but not in every one of many rounds.
     let shortest = Number.POSITIVE_INFINITY;
     for (let round = 0; round < 20 && shortest >= 5; round++) {
       shortest = Math.min(shortest, await longestWaitDuring(() => records.put("k1", `v${round}`)));
@@ -135,7 +135,7 @@ describe("a file of records", () => {
   }, 30_000);
 });
 
-/** How long the event loop stood still at most, ms. */
+/** The longest time that the event loop was blocked, ms. */
 async function longestWaitDuring(work: () => Promise<unknown>): Promise<number> {
   let longest = 0;
   let last = performance.now();
@@ -152,14 +152,14 @@ async function longestWaitDuring(work: () => Promise<unknown>): Promise<number> 
   return longest;
 }
 
-describe("a file that is written now and then", () => {
+describe("file written at intervals", () => {
   const settings = (path: string, failures: unknown[] = []) => ({
     path,
     intervalMs: 5,
     onFailure: (error: unknown) => failures.push(error),
   });
 
-  test("is written after a change, once for many, and at the end", async () => {
+  test("The file is written after a change, once for several changes, and at the end", async () => {
     const path = join(tempFolder(), "usage.json");
     let count = 0;
     const file = openPeriodicFile({ ...settings(path), entries: () => [["k", count]] });
@@ -175,7 +175,7 @@ describe("a file that is written now and then", () => {
     expect([...(readState(path, isNumber)?.entries ?? [])]).toEqual([["k", 7]]);
   });
 
-  test("that takes longer to write than an interval is written one after the other, and is whole", async () => {
+  test("Writes that take longer than an interval do not overlap, and the file is complete", async () => {
     const path = join(tempFolder(), "usage.json");
     const failures: unknown[] = [];
     const many = Array.from({ length: 30_000 }, (_, i): [string, number] => [`k${i}`, i]);
@@ -193,7 +193,7 @@ describe("a file that is written now and then", () => {
     expect(existsSync(`${path}.tmp`)).toBe(false);
   });
 
-  test("that cannot be written says so, and is tried again", async () => {
+  test("A failed write is reported and retried", async () => {
     const path = join(tempFolder(), "usage.json");
     mkdirSync(`${path}.tmp/x`, { recursive: true });
     const failures: unknown[] = [];

@@ -4,7 +4,7 @@ import { KnownTexts } from "../../src/telemetry/known-texts.ts";
 import { createGrowingMask, createSecretMask } from "../../src/telemetry/redact.ts";
 import { costOf } from "../support/cost.ts";
 
-/** Each character that any of them covers, found the long way. */
+/** Each character that any known text covers, found by a simple search. */
 function coveredBy(texts: readonly string[], text: string): string {
   const covered = Array.from(text, () => " ");
   for (const known of texts) {
@@ -28,26 +28,29 @@ function found(texts: readonly string[], text: string): string {
   return covered.join("");
 }
 
-/** Of two letters, so that they hold each other, begin alike and overlap. */
+/** Texts of two letters, so that they contain each other, begin alike and overlap. */
 const alike = (maxLength: number) => fc.string({ unit: fc.constantFrom("a", "b", "é"), maxLength });
 
-describe("many known texts", () => {
+describe("known texts", () => {
   test.each([
     ["few", 0, 8],
     ["many", 17, 60],
-  ])("are all found, %s of them, however they begin alike, hold each other or overlap", (_, minLength, maxLength) => {
-    fc.assert(
-      fc.property(
-        fc.uniqueArray(alike(14), { minLength, maxLength }),
-        fc.string({ unit: fc.constantFrom("a", "b", "é", "c"), maxLength: 60 }),
-        (texts, text) => {
-          expect(found(texts, text)).toBe(coveredBy(texts, text));
-        },
-      ),
-    );
-  });
+  ])(
+    "All of %s known texts are found, also those that begin alike, contain each other or overlap",
+    (_, minLength, maxLength) => {
+      fc.assert(
+        fc.property(
+          fc.uniqueArray(alike(14), { minLength, maxLength }),
+          fc.string({ unit: fc.constantFrom("a", "b", "é", "c"), maxLength: 60 }),
+          (texts, text) => {
+            expect(found(texts, text)).toBe(coveredBy(texts, text));
+          },
+        ),
+      );
+    },
+  );
 
-  test("are found wherever they stand in a text", () => {
+  test("Known texts are found at every position of a text", () => {
     const texts = Array.from({ length: 2_000 }, (_, i) => `token-${i}-${"k".repeat(i % 9)}`);
     for (const known of texts) {
       expect(found(texts.slice(0, 100), `${known}${known}-${known}`)).toBe(
@@ -57,11 +60,11 @@ describe("many known texts", () => {
     expect(createSecretMask(texts)(texts.map((known) => `<${known}>`).join(""))).toBe("<***>".repeat(2_000));
   });
 
-  test("of two that overlap neither leaves a rest", () => {
+  test("Of two overlapping known texts no part remains", () => {
     expect(createSecretMask(["abcdefgh", "efghijkl"])("x abcdefghijkl y")).toBe("x *** y");
   });
 
-  test("are found as soon as they are added", () => {
+  test("A known text is found as soon as it is added", () => {
     const { mask, add } = createGrowingMask();
     for (let i = 0; i < 100; i++) {
       const secret = `secret-${i}-of-many`;
@@ -72,18 +75,18 @@ describe("many known texts", () => {
   });
 });
 
-describe("what a mask takes", () => {
+describe("cost of a mask", () => {
   const secrets = (count: number) => Array.from({ length: count }, (_, i) => `sk-live-${i}-${"0123456789".repeat(3)}`);
   const text = "The service svc12 has no credential: TOKEN_12 holds none of the sk-live- kind. ".repeat(100);
 
-  test("for a text does not rise with the number of secrets", async () => {
+  test("Masking a text does not take longer with more secrets", async () => {
     const [few, many] = [createSecretMask(secrets(250)), createSecretMask(secrets(8_000))];
     expect(few(text)).toBe(many(text));
     // 32 times as many.
     expect(await costOf(() => many(text), 20)).toBeLessThan(8 * (await costOf(() => few(text), 20)));
   });
 
-  test("to learn secrets one by one rises with their number, and no faster", async () => {
+  test("Adding secrets one by one takes time in proportion to their number", async () => {
     const learn = (count: number) => () => {
       const { add } = createGrowingMask();
       for (const secret of secrets(count)) add([secret]);

@@ -1,4 +1,4 @@
-/** The last warnings and errors: what is kept of them, how many, and what never is. */
+/** The last warnings and errors: which fields are stored, how many, and which never are. */
 import { expect, test } from "vitest";
 import { createLogger, type LoggerOptions } from "../../src/telemetry/logger.ts";
 import { createRecentErrors } from "../../src/telemetry/recent-errors.ts";
@@ -20,7 +20,7 @@ async function startLog(level: LoggerOptions["level"], isEnabled = true) {
   return { logger, text: () => text };
 }
 
-test("are told newest first, without stack traces, with what they are about", async () => {
+test("Recent errors are listed newest first, without stack traces, with their request and service", async () => {
   const { logger } = await startLog("info");
   logger.info("nothing of note");
   logger.warn({ service: "api", status: 401, note: "of no list" }, "api answered 401");
@@ -40,7 +40,7 @@ test.each([
   ["silent", true],
   ["info", false],
 ] as const)(
-  "are kept where the log leaves them out, and the log has no more than before: %s, %s",
+  "Recent errors are collected when the log excludes them, and the log gets no additional line: %s, %s",
   async (level, isOn) => {
     const { logger, text } = await startLog(level, isOn);
     logger.warn("a warning");
@@ -54,7 +54,7 @@ test.each([
   },
 );
 
-test("are fifty, each of a bounded length, whatever is written", () => {
+test("At most fifty recent errors are stored, each of bounded length", () => {
   const recent = createRecentErrors();
   for (let count = 0; count < 200; count++) recent.add(line({ msg: `number ${count}` }));
   recent.add(line({ msg: "x".repeat(10_000) }));
@@ -66,7 +66,7 @@ test("are fifty, each of a bounded length, whatever is written", () => {
   expect(others.length).toBe(47);
 });
 
-test("keep no value of a query", () => {
+test("Recent errors contain no query values", () => {
   const recent = createRecentErrors();
   recent.add(line({ msg: "GET https://x.example/a?token=abc&b failed? Yes", err: { message: "/p?k=abc" } }));
   expect(recent.list()).toMatchObject([

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createSecretMask, maskQuery, textsMasked } from "../../src/telemetry/redact.ts";
 
-describe("a logged url", () => {
+describe("logged URL", () => {
   test.each([
     ["/a", "/a"],
     ["/a?", "/a?"],
@@ -12,11 +12,11 @@ describe("a logged url", () => {
     ["/a?&&x=1&", "/a?&&x=***&"],
     ["/a?x=1?y=2", "/a?x=***"],
     ["/a?=v", "/a?=***"],
-  ])("%s shows no value: %s", (url, masked) => {
+  ])("The URL %s is logged without values: %s", (url, masked) => {
     expect(maskQuery(url)).toBe(masked);
   });
 
-  test("never shows a value or a bare parameter, whatever the query", () => {
+  test("A logged URL never shows a value or a bare parameter, for any query", () => {
     const value = fc.string({ unit: "binary-ascii", minLength: 4 }).map((text) => `S3CR${text.replace(/[&=]/g, "")}`);
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.constantFrom("a=", "b=", "", "c%3d="), value)), (parameters) => {
@@ -26,14 +26,14 @@ describe("a logged url", () => {
   });
 });
 
-describe("a known secret", () => {
-  test("is replaced in every spelling that it travels in, the longer one first", () => {
+describe("known secret", () => {
+  test("A known secret is replaced in every spelling, longer secrets first", () => {
     const mask = createSecretMask(["abc/def+1", "abc"]);
     const text = `x abc/def+1 abc%2Fdef%2B1 ${Buffer.from("abc/def+1").toString("base64")} abc`;
     expect(mask(text)).toBe("x *** *** *** ***");
   });
 
-  test("that is empty replaces nothing", () => {
+  test("An empty secret replaces nothing", () => {
     expect(createSecretMask([""])("abc")).toBe("abc");
   });
 });

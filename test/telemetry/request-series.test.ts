@@ -1,4 +1,4 @@
-/** Counting requests: what Prometheus reads is what was counted, and labels come from short lists. */
+/** Request counts: a scrape shows the counted requests, and labels come from short lists. */
 import { beforeEach, describe, expect, test } from "vitest";
 import { RequestSeries } from "../../src/telemetry/request-series.ts";
 
@@ -8,7 +8,7 @@ beforeEach(() => {
   series = new RequestSeries();
 });
 
-/** Lines that are samples, less their comments. */
+/** The sample lines, without comments. */
 function samples(): string[] {
   return series
     .text()
@@ -16,7 +16,7 @@ function samples(): string[] {
     .filter((line) => line !== "" && !line.startsWith("#"));
 }
 
-/** Of one histogram: the cumulative count by `le`. */
+/** The cumulative counts of one histogram by `le`. */
 function buckets(): Record<string, number> {
   const lines = samples().flatMap((line) => /_bucket\{le="([^"]+)".* (\d+)$/.exec(line) ?? []);
   const found: Record<string, number> = {};
@@ -25,7 +25,7 @@ function buckets(): Record<string, number> {
 }
 
 describe("requests", () => {
-  test("are counted by service, method and status class", () => {
+  test("Requests are counted by service, method and status class", () => {
     for (const status of [200, 204, 404]) series.count("github", "GET", status, 1);
     series.count("openai", "POST", 500, 1);
     const counted = samples().filter((line) => line.startsWith("byteproxy_requests_total"));
@@ -37,21 +37,21 @@ describe("requests", () => {
   });
 
   test.each(["PROPFIND", "constructor", "__proto__", ""])(
-    "of a method that is not named, %j, count as other",
+    "Requests with the unlisted method %j count as `other`",
     (method) => {
       series.count("dav", method, 207, 1);
       expect(samples()).toContain('byteproxy_requests_total{service="dav",method="other",status="2xx"} 1');
     },
   );
 
-  test.each([0, 99, 600, 999])("of a status that no class has, %d, count without one", (status) => {
+  test.each([0, 99, 600, 999])("Requests with the status %d, which has no class, count without a class", (status) => {
     series.count("odd", "GET", status, 1);
     expect(samples()).toContain('byteproxy_requests_total{service="odd",method="GET",status=""} 1');
   });
 });
 
 describe("durations", () => {
-  test("count in every bucket that they are not longer than", () => {
+  test("A duration counts in every bucket that is not below it", () => {
     for (const ms of [0, 5, 5.001, 10, 299_999, 300_000, 300_001]) series.count("a", "GET", 200, ms);
     const found = buckets();
     expect([found["0.005"], found["0.01"], found["0.025"], found["120"], found["300"], found["+Inf"]]).toEqual([
@@ -61,13 +61,13 @@ describe("durations", () => {
     expect(samples()).toContain(`byteproxy_request_duration_seconds_sum{service="a"} ${900.020001}`);
   });
 
-  test("of WebSockets are left out, and of a service that has had nothing else there is no series", () => {
+  test("WebSockets have no duration, and a service with WebSockets only has no duration series", () => {
     series.count("chat", "GET", 101, 60_000);
     expect(samples()).toEqual(['byteproxy_requests_total{service="chat",method="GET",status="1xx"} 1']);
   });
 });
 
-test("what is asked for twice is the same, and a service that is forgotten is gone", () => {
+test("Two scrapes return the same counts, and a removed service has no series", () => {
   series.count("a", "GET", 200, 1);
   series.count("b", "GET", 200, 1);
   expect(samples()).toEqual(samples());
