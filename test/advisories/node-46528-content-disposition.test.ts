@@ -1,6 +1,6 @@
 /**
- * Node re-encodes a Content-Disposition that stands behind a Content-Length (nodejs/node#46528) and then refuses its own
- * bytes: a download whose file name is not ASCII was answered 502.
+ * Node re-encodes a Content-Disposition after a Content-Length (nodejs/node#46528) and then refuses its own bytes: the response to
+ * a download with a file name that is not ASCII was 502.
  */
 import { describe, expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
@@ -9,12 +9,12 @@ import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 const ask = "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-describe("a file name in Content-Disposition", () => {
+describe("file name in Content-Disposition", () => {
   test.each([
     ["ISO 8859-1", "r\xe9sum\xe9.pdf"],
     ["UTF-8", Buffer.from("履歴書.pdf").toString("latin1")],
     ["neither", "\xff\xfe\x80.pdf"],
-  ])("in %s arrives byte for byte, in front of Content-Length and behind it", async (_, name) => {
+  ])("A file name in %s arrives byte for byte, before and after Content-Length", async (_, name) => {
     const disposition = `attachment; filename="${name}"`;
     for (const headers of [
       `Content-Length: 2\r\nContent-Disposition: ${disposition}`,

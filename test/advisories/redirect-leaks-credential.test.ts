@@ -1,10 +1,10 @@
-/** http-proxy's followRedirects and fetch modes repeat the injected credential to wherever a redirect points. */
+/** http-proxy's followRedirects and fetch modes send the injected credential to any redirect target. */
 import { expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 test.each([301, 302, 303, 307, 308])(
-  "a %i is handed to the client; the credential stays with its own upstream",
+  "A %i goes to the client, and the credential only to its own upstream",
   async (status) => {
     const thief = await startUpstream();
     const upstream = await startUpstream((_, res) => {

@@ -1,10 +1,10 @@
-/** Recipients that merge trailers into headers would take from behind a body what is removed or rewritten in front of it. */
+/** A recipient that merges trailers into headers would accept after a body what the gateway removes or rewrites before it. */
 import { expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
-test("trailers bring in no header that the gateway removes, rewrites, or frames by", async () => {
+test("Trailers add no header that the gateway removes, rewrites, or uses for framing", async () => {
   const forged = [
     ...["X-Proxy-Error", "X-Proxy-Service", "Set-Cookie", "Location", "Content-Length", "Transfer-Encoding"],
     ...["Content-Encoding", "Connection", "Access-Control-Allow-Origin", "Alt-Svc", "Trailer"],

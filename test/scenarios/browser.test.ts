@@ -1,4 +1,4 @@
-/** What a page of another origin can do through the gateway, in a real browser. */
+/** The gateway as seen by pages of other origins in a real browser. */
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasBrowser, openBrowser, startPage } from "../support/browser.ts";
@@ -6,7 +6,7 @@ import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { bodyOf, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
-/** As much of RequestInit as travels into a page. */
+/** The parts of RequestInit that can be passed into a page. */
 interface Init {
   readonly method?: string;
   readonly headers?: Record<string, string>;
@@ -15,7 +15,7 @@ interface Init {
   readonly credentials?: "include";
 }
 
-/** Runs in the page; resolves to what a script there can see of an answer. */
+/** Runs in the page; resolves to what a script there can see of a response. */
 const ask = async ({ url, init = {} }: { url: string; init?: Init }) => {
   try {
     const answer = await fetch(url, init);
@@ -25,14 +25,14 @@ const ask = async ({ url, init = {} }: { url: string; init?: Init }) => {
   }
 };
 
-describe.skipIf(!hasBrowser)("a page in a browser", () => {
+describe.skipIf(!hasBrowser)("page in a browser", () => {
   let browser: Browser;
   beforeAll(async () => {
     browser = await openBrowser();
   });
   afterAll(() => browser?.close());
 
-  /** A listed origin and one that is not, in front of one gateway. */
+  /** A listed and an unlisted origin for one gateway. */
   async function start(env: Record<string, string> = {}) {
     const listed = await startPage();
     const foreign = await startPage();
@@ -59,7 +59,7 @@ describe.skipIf(!hasBrowser)("a page in a browser", () => {
     return { listed, foreign, upstream, echo, gateway, open };
   }
 
-  test("of a listed origin reads simple and preflighted answers, with the gateway's headers", async () => {
+  test("A page of a listed origin reads simple and preflighted responses, with the gateway's headers", async () => {
     const { listed, gateway, upstream, open } = await start();
     const page = await open(listed);
     const simple = await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x?api_key=${PROXY_KEY}` });
@@ -75,7 +75,7 @@ describe.skipIf(!hasBrowser)("a page in a browser", () => {
     await page.close();
   });
 
-  test("of a listed origin reads refusals of both planes, and of a preflighted request", async () => {
+  test("A page of a listed origin reads refusals of both planes, and of a preflighted request", async () => {
     const { listed, gateway, open } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
     const page = await open(listed);
     for (const path of ["/proxy/api/x", "/proxy/services", "/manage/x", "/proxy/nope"]) {
@@ -89,7 +89,7 @@ describe.skipIf(!hasBrowser)("a page in a browser", () => {
     await page.close();
   });
 
-  test("of another origin can neither read nor send what needs a preflight", async () => {
+  test("A page of another origin can neither read a response nor send a request that needs a preflight", async () => {
     const { foreign, gateway, upstream, open } = await start();
     const page = await open(foreign);
     const simple = await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x?api_key=${PROXY_KEY}` });
@@ -101,7 +101,7 @@ describe.skipIf(!hasBrowser)("a page in a browser", () => {
     await page.close();
   });
 
-  test("of another origin reaches nothing of an open plane: not by fetch, not by image, not by WebSocket", async () => {
+  test("A page of another origin cannot reach an open plane: not by fetch, image or WebSocket", async () => {
     const { foreign, gateway, upstream, echo, open } = await start({ PROXY_API_KEY: "" });
     const page = await open(foreign);
     const modes: Init[] = [{}, { mode: "no-cors" }, { mode: "no-cors", method: "POST", body: "x" }];
@@ -123,7 +123,7 @@ describe.skipIf(!hasBrowser)("a page in a browser", () => {
     await page.close();
   });
 
-  test("may send credentials where they are allowed, and not where they are not", async () => {
+  test("A page may send credentials only where they are allowed", async () => {
     for (const [CORS_CREDENTIALS, isRead] of [
       ["true", true],
       ["false", false],
@@ -137,7 +137,7 @@ describe.skipIf(!hasBrowser)("a page in a browser", () => {
     }
   });
 
-  test("reads events by EventSource as they come", async () => {
+  test("A page reads events by EventSource as they arrive", async () => {
     const { listed, gateway, open } = await start();
     const page = await open(listed);
     const events = await page.evaluate(async (url) => {
@@ -157,7 +157,7 @@ describe.skipIf(!hasBrowser)("a page in a browser", () => {
     await page.close();
   });
 
-  test("sends 1 MB through a WebSocket and gets it back", async () => {
+  test("A page sends 1 MB through a WebSocket and receives it back", async () => {
     const { listed, gateway, echo, open } = await start();
     const page = await open(listed);
     const result = await page.evaluate(

@@ -1,4 +1,4 @@
-/** MAX_CONNECTIONS_PER_ADDRESS: whoever opens too many keeps nobody else out, and is told why. */
+/** MAX_CONNECTIONS_PER_ADDRESS: a client with too many connections keeps no other client out, and learns why. */
 import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { addressKey } from "../../src/limits/address-key.ts";
@@ -41,7 +41,7 @@ async function start(env: Record<string, string> = {}) {
   return { upstream, gateway, from, ask };
 }
 
-test("a connection beyond it may ask once, and is told which limit; other addresses notice nothing", async () => {
+test("A connection over the limit may send one request and learns which limit it is; other addresses are not affected", async () => {
   const { upstream, gateway, from, ask } = await start();
   const [first, second] = [await from("127.0.0.1"), await from("127.0.0.1")];
   const third = await ask(await from("127.0.0.1"), get("/proxy/api/"), get("/proxy/api/behind"));
@@ -76,7 +76,7 @@ test("a connection beyond it may ask once, and is told which limit; other addres
   expect(gateway.exchanges().some(({ outcome }) => outcome === "refused:UNDER_PRESSURE")).toBe(true);
 });
 
-test("a connection beyond it gets no WebSocket, and what it sends behind the handshake reaches nobody", async () => {
+test("A connection over the limit gets no WebSocket, and no upstream receives what it sends after the handshake", async () => {
   const { upstream, from, ask } = await start({ MAX_CONNECTIONS_PER_ADDRESS: "1" });
   await from("127.0.0.1");
   const client = await ask(await from("127.0.0.1"), get("/proxy/api/", ...HANDSHAKE), get("/proxy/api/behind"));
@@ -86,7 +86,7 @@ test("a connection beyond it gets no WebSocket, and what it sends behind the han
   expect(upstream.requests).toEqual([]);
 });
 
-test("hundreds of connections of one address keep nobody else out", async () => {
+test("Hundreds of connections of one address keep no other client out", async () => {
   const { gateway, from, ask } = await start({ MAX_CONNECTIONS: "4" });
   const flood = await Promise.all(Array.from({ length: 300 }, () => from("127.0.0.9")));
   await eventually(() => flood.filter((client) => !client.closed).length <= 2 + 16);
@@ -103,7 +103,7 @@ test("hundreds of connections of one address keep nobody else out", async () => 
   });
 });
 
-test("a proxy in TRUST_PROXY, behind whom are many, is not counted", async () => {
+test("Connections of a proxy in TRUST_PROXY are not counted", async () => {
   const { from, ask } = await start({ TRUST_PROXY: "127.0.0.5", PROXY_API_KEY: "proxy-key-0123456789abcdef" });
   const key = "x-api-key: proxy-key-0123456789abcdef";
   for (let i = 0; i < 5; i++) {
@@ -112,7 +112,7 @@ test("a proxy in TRUST_PROXY, behind whom are many, is not counted", async () =>
   }
 });
 
-test("an address is counted by what one client has of them, and forgotten with its last connection", () => {
+test("Addresses of one client are counted together, and forgotten with the last connection", () => {
   const counts = new AddressCounts();
   const enter = (address: string) => {
     const key = addressKey(address);

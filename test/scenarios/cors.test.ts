@@ -1,4 +1,4 @@
-/** CORS as bytes: what a page of which origin may read, on both planes, and that nobody else is told so. */
+/** CORS in bytes: which origin's pages may read which response, on both planes. */
 import { describe, expect, test } from "vitest";
 import { createCors } from "../../src/perimeter/cors.ts";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
@@ -40,9 +40,9 @@ function valuesOf(head: string, name: string): string[] {
 
 const KEYED = [`Origin: ${PAGE}`, `x-api-key: ${PROXY_KEY}`];
 
-describe("a preflight", () => {
+describe("preflight", () => {
   test.each(["/proxy/api/x", "/proxy/nope/x", "/proxy/services", "/health", "/manage/services"])(
-    "from a listed origin is answered without a key: %s",
+    "A preflight from a listed origin needs no key: %s",
     async (path) => {
       const { upstream, preflight } = await start();
       const { status, head, body } = await preflight(PAGE, path);
@@ -58,7 +58,7 @@ describe("a preflight", () => {
     },
   );
 
-  test("names the methods of its service, and spends nothing of its limit", async () => {
+  test("A preflight names the methods of its service and spends nothing of its limit", async () => {
     const { preflight, ask } = await start();
     for (let i = 0; i < 3; i++) {
       const { status, head } = await preflight(PAGE, "/proxy/narrow/x");
@@ -68,7 +68,7 @@ describe("a preflight", () => {
     expect((await ask("GET", "/proxy/narrow/", KEYED)).status).toBe(200);
   });
 
-  test("allows a method beyond the usual ones where the service does, but never TRACE", async () => {
+  test("A preflight allows an unusual method where the service does, but never TRACE", async () => {
     const { preflight } = await start();
     expect(
       valuesOf((await preflight(PAGE, "/proxy/api/", "PROPFIND")).head, "access-control-allow-methods")[0],
@@ -85,7 +85,7 @@ describe("a preflight", () => {
     ["the opaque origin", "null"],
     ["a list", `https://evil.example, ${PAGE}`],
     ["the wildcard itself", "*"],
-  ])("from %s of a listed origin is refused, naming origin and variable", async (_, origin) => {
+  ])("A preflight from %s of a listed origin is refused with the origin and the variable", async (_, origin) => {
     for (const path of ["/proxy/api/x", "/health"]) {
       const { preflight, upstream } = await start();
       const { status, head, body } = await preflight(origin, path);
@@ -100,7 +100,7 @@ describe("a preflight", () => {
     }
   });
 
-  test("takes methods, headers and age from the settings", async () => {
+  test("A preflight has the methods, headers and age of the settings", async () => {
     const { preflight } = await start({
       CORS_METHODS: "GET,POST",
       CORS_HEADERS: "x-api-key",
@@ -115,12 +115,12 @@ describe("a preflight", () => {
     expect(valuesOf(head, "access-control-allow-origin")).toEqual([PAGE]);
   });
 
-  test("names methods as browsers spell them, however the settings do", async () => {
+  test("A preflight names methods as browsers write them, in any case of the settings", async () => {
     const { preflight } = await start({ CORS_METHODS: "get,Patch,odd" });
     expect(valuesOf((await preflight(PAGE)).head, "access-control-allow-methods")).toEqual(["GET, PATCH, odd"]);
   });
 
-  test("is an ordinary request where CORS is off, and OPTIONS without a question always is", async () => {
+  test("A preflight is an ordinary request where CORS is off, and so is every OPTIONS that is no preflight", async () => {
     const off = await start({ CORS_ENABLED: "false" });
     expect((await off.preflight(PAGE)).status).toBe(401);
     const on = await start();
@@ -131,8 +131,8 @@ describe("a preflight", () => {
   });
 });
 
-describe("an answer", () => {
-  test("of an upstream's may be read by a listed origin, with the gateway's headers in place of the upstream's", async () => {
+describe("response", () => {
+  test("A listed origin may read an upstream's response, with the gateway's CORS headers instead of the upstream's", async () => {
     const { ask } = await start(
       {},
       {
@@ -164,22 +164,25 @@ describe("an answer", () => {
     ["for a method that is not forwarded", "TRACE", "/proxy/api/", [], 405],
     ["for a head that is too large", "GET", "/proxy/api/", [`X-Large: ${"a".repeat(20_000)}`], 431],
     ["for a target that is too long", "GET", `/proxy/api/${"a".repeat(20_000)}`, [], 431],
-  ] as const)("%s may be read by a listed origin, and by no other", async (_, method, path, lines, expected) => {
-    const { ask } = await start();
-    const listed = await ask(method, path, [`Origin: ${PAGE}`, ...lines]);
-    expect(listed.status).toBe(expected);
-    expect(valuesOf(listed.head, "access-control-allow-origin")).toEqual([PAGE]);
-    expect(valuesOf(listed.head, "access-control-expose-headers")).toHaveLength(1);
-    expect(valuesOf(listed.head, "vary")).toEqual(["Origin"]);
-    for (const other of [["Origin: https://evil.example"], []]) {
-      const { head, status } = await ask(method, path, [...other, ...lines]);
-      expect(status).toBe(expected);
-      expect(valuesOf(head, "access-control-allow-origin")).toEqual([]);
-      expect(valuesOf(head, "vary")).toEqual(["Origin"]);
-    }
-  });
+  ] as const)(
+    "A response %s is readable by a listed origin and by no other",
+    async (_, method, path, lines, expected) => {
+      const { ask } = await start();
+      const listed = await ask(method, path, [`Origin: ${PAGE}`, ...lines]);
+      expect(listed.status).toBe(expected);
+      expect(valuesOf(listed.head, "access-control-allow-origin")).toEqual([PAGE]);
+      expect(valuesOf(listed.head, "access-control-expose-headers")).toHaveLength(1);
+      expect(valuesOf(listed.head, "vary")).toEqual(["Origin"]);
+      for (const other of [["Origin: https://evil.example"], []]) {
+        const { head, status } = await ask(method, path, [...other, ...lines]);
+        expect(status).toBe(expected);
+        expect(valuesOf(head, "access-control-allow-origin")).toEqual([]);
+        expect(valuesOf(head, "vary")).toEqual(["Origin"]);
+      }
+    },
+  );
 
-  test("says * where every origin is listed, never beside credentials and not to the opaque origin", async () => {
+  test("A response has * where every origin is listed, never with credentials and not for the opaque origin", async () => {
     const { ask } = await start({ CORS_ORIGINS: "*" });
     const answer = await ask("GET", "/proxy/api/", KEYED);
     expect(valuesOf(answer.head, "access-control-allow-origin")).toEqual(["*"]);
@@ -187,13 +190,13 @@ describe("an answer", () => {
     expect(valuesOf((await ask("GET", "/health", ["Origin: null"])).head, "access-control-allow-origin")).toEqual([]);
   });
 
-  test("goes to the opaque origin where it is listed by name", async () => {
+  test("The opaque origin may read a response where it is listed by name", async () => {
     const { ask } = await start({ CORS_ORIGINS: "null" });
     const { head } = await ask("GET", "/health", ["Origin: null"]);
     expect(valuesOf(head, "access-control-allow-origin")).toEqual(["null"]);
   });
 
-  test("says nothing of origins where CORS is off or none is listed", async () => {
+  test("A response has no CORS headers where CORS is off or no origin is listed", async () => {
     for (const env of [{ CORS_ENABLED: "false" }, { CORS_ORIGINS: "" }] as Record<string, string>[]) {
       const { ask } = await start(env, { "access-control-allow-origin": "*", vary: "accept" });
       const { head } = await ask("GET", "/proxy/api/", KEYED);
@@ -220,7 +223,7 @@ describe("Vary", () => {
     ["accept, ORIGIN", "accept, ORIGIN"],
     ["X-Origin", "X-Origin, Origin"],
     ["Accept", "Accept, Origin"],
-  ])("of %j becomes %s", (own, expected) => {
+  ])("The Vary value %j becomes %s", (own, expected) => {
     expect(cors.vary(own)).toBe(expected);
   });
 });

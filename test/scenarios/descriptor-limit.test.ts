@@ -1,20 +1,20 @@
-/** The machine's limit of open descriptors, met by the gateway: who was let in is served, and the process outlives it. */
+/** The limit of open descriptors: accepted connections are served, and the process survives. */
 import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startProcess, withOpenFiles } from "../support/process.ts";
 import { rawRequest } from "../support/raw-request.ts";
 
-/** Node reads that many files at once while it starts. */
+/** Node opens this many files at once while it starts. */
 const OPEN_FILES = 200;
 
-test("a process without a descriptor left goes on, sheds nobody it knows, and serves everybody again", async () => {
+test("A process without a free descriptor keeps running, serves its open connections, and later accepts new ones again", async () => {
   const env = { PRESSURE_SAMPLE_INTERVAL: "10", PRESSURE_MAX_RSS_BYTES: String(2 ** 40) };
   const run = startProcess(env, [], {}, withOpenFiles(OPEN_FILES));
   const port = await run.port();
   const known = await openConnections(port, 1);
   const crowd = await openConnections(port, OPEN_FILES);
-  // What there is no room for is closed unread.
+  // Connections without a descriptor are closed unread.
   await eventually(() => crowd.some(({ closed }) => closed), "the limit");
   for (let samples = 0; samples < 10; samples++) {
     expect(await ask(known[0] as Socket, "/up")).toMatch(/^HTTP\/1\.1 200 /);

@@ -1,4 +1,4 @@
-/** Ways to guess on although ten guesses a minute are all there are: A2 of the list of attacks. */
+/** Attempts to evade the limit of ten guesses a minute. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
@@ -20,15 +20,15 @@ async function issue(gateway: TestGateway, permissions: string[]) {
 let guessed = 0;
 const guess = () => `guess-number-${guessed++}-0123456789`;
 
-/** The status of a request that bears these lines. */
+/** The status of a request with these header lines. */
 async function ask({ port }: TestGateway, target: string, lines: readonly string[]): Promise<number> {
   const head = [`GET ${target} HTTP/1.1`, "Host: localhost", ...lines, "Connection: close"];
   return (await rawRequest(port, `${head.join("\r\n")}\r\n\r\n`)).status;
 }
 
-describe("who guesses", () => {
+describe("guessing", () => {
   test.each(["/proxy/api/x", "/manage/services"])(
-    "with many keys in one request is counted for each, and few are tried: %s",
+    "Each of many keys in one request counts as a guess, and few of them are checked: %s",
     async (target) => {
       const gateway = await start();
       const right = target.startsWith("/proxy") ? PROXY_KEY : MANAGEMENT_KEY;
@@ -41,7 +41,7 @@ describe("who guesses", () => {
     },
   );
 
-  test("the same key in all three places of a request is counted once", async () => {
+  test("The same key in all three places of a request counts once", async () => {
     const gateway = await start();
     for (let i = 0; i < 9; i++) {
       const key = guess();
@@ -56,7 +56,7 @@ describe("who guesses", () => {
     ["a revoked key", "/proxy/api/x", ["api:read"], true],
     ["a key for the other plane", "/manage/keys", ["api:read"], false],
     ["a key for less", "/manage/keys", ["manage:read"], false],
-  ])("beside %s is counted all the same: %s", async (_, target, permissions, isRevoked) => {
+  ])("An unknown key next to %s counts as a guess: %s", async (_, target, permissions, isRevoked) => {
     const gateway = await start();
     const { id, key } = await issue(gateway, permissions);
     if (isRevoked) await manage(gateway, "DELETE", `/keys/${id}`);
@@ -66,19 +66,19 @@ describe("who guesses", () => {
     expect(await ask(gateway, target, [`Authorization: Bearer ${guess()}`])).toBe(429);
   });
 
-  test("and is locked out goes on with the key that worked from there, and tries no other beside it", async () => {
+  test("From a locked-out address a key that worked from there still works, and no other key next to it is checked", async () => {
     const gateway = await start();
     const { key } = await issue(gateway, ["manage:read"]);
     expect(await ask(gateway, "/manage/keys", [`x-api-key: ${key}`])).toBe(200);
     for (let i = 0; i < 10; i++) await ask(gateway, "/manage/keys", [`x-api-key: ${guess()}`]);
-    // Right, and never seen from there: PROXY_API_KEY.
+    // Valid, and never seen from there: PROXY_API_KEY.
     const both = [`Authorization: Bearer ${PROXY_KEY}`, `x-api-key: ${key}`];
     expect(await ask(gateway, "/manage/keys", both)).toBe(200);
     expect(await ask(gateway, "/proxy/api/x", [`Authorization: Bearer ${PROXY_KEY}`, `x-api-key: ${key}`])).toBe(401);
     expect(await ask(gateway, "/proxy/api/x", [`Authorization: Bearer ${PROXY_KEY}`])).toBe(429);
   });
 
-  test("from one /64, in any spelling of an address, or by a header that nobody trusts, is one", async () => {
+  test("Guesses from one /64, in any spelling of an address, or with an untrusted header count together", async () => {
     const addresses = ["2001:db8::1", "2001:db8:0:0:9::2", "[2001:DB8::3]:443", '"[2001:db8::4]"', "2001:db8::ffff:5"];
     const trusting = await start({ TRUST_PROXY: "127.0.0.1" });
     for (let i = 0; i < 10; i++) {
@@ -88,7 +88,7 @@ describe("who guesses", () => {
     const good = `x-api-key: ${PROXY_KEY}`;
     expect(await ask(trusting, "/proxy/api/x", ["X-Forwarded-For: 2001:db8::abc", good])).toBe(429);
     expect(await ask(trusting, "/proxy/api/x", ["X-Forwarded-For: 2001:db8:0:1::1", good])).toBe(200);
-    // What a client wrote itself stands before what the proxy added.
+    // The client's own entries come before the one that the proxy added.
     for (let i = 0; i < 10; i++) {
       await ask(trusting, "/proxy/api/x", [
         `X-Forwarded-For: 10.0.0.${i}, ::ffff:198.51.100.7`,
@@ -105,7 +105,7 @@ describe("who guesses", () => {
     expect(await ask(plain, "/proxy/api/x", ["X-Forwarded-For: 192.0.2.99", good])).toBe(429);
   });
 
-  test("by pipelining is held to ten, too", async () => {
+  test("Pipelining allows no more than ten guesses", async () => {
     const gateway = await start();
     const one = () => `GET /proxy/api/x HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${guess()}\r\n\r\n`;
     const right = `GET /proxy/api/x HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${PROXY_KEY}\r\nConnection: close\r\n\r\n`;

@@ -1,4 +1,4 @@
-/** What is changed of issued keys while something by them is under way: a handshake, a change whose body is still being sent. */
+/** Changes of issued keys during a handshake or during a request whose body is still being sent. */
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -15,8 +15,8 @@ async function issue(gateway: TestGateway, permissions: string[], more: object =
   return body as { id: string; key: string };
 }
 
-describe("a WebSocket whose handshake is under way", () => {
-  /** An upstream that answers handshakes when it is told to. */
+describe("WebSocket during its handshake", () => {
+  /** An upstream that accepts a handshake when the test says so. */
   async function startSlowEcho() {
     const server = createServer();
     const webSockets = new WebSocketServer({ noServer: true });
@@ -39,7 +39,7 @@ describe("a WebSocket whose handshake is under way", () => {
     ["revoked", (gateway: TestGateway, id: string) => manage(gateway, "DELETE", `/keys/${id}`)],
     ["rotated", (gateway: TestGateway, id: string) => manage(gateway, "POST", `/keys/${id}/rotate`)],
     [
-      "held to less",
+      "restricted to less",
       (gateway: TestGateway, id: string) => manage(gateway, "PATCH", `/keys/${id}`, { permissions: ["other:read"] }),
     ],
     [
@@ -49,7 +49,7 @@ describe("a WebSocket whose handshake is under way", () => {
         await manage(gateway, "DELETE", `/keys/${id}`);
       },
     ],
-  ])("is closed when its key was %s meanwhile", async (_, end) => {
+  ])("A WebSocket is closed when its key was %s during the handshake", async (_, end) => {
     const echo = await startSlowEcho();
     const gateway = await startGateway({ env, services: { ws: { baseUrl: echo.url, ws: true } } });
     const { id, key } = await issue(gateway, ["ws:read"]);
@@ -63,15 +63,15 @@ describe("a WebSocket whose handshake is under way", () => {
   });
 });
 
-describe("a change whose body is still being sent", () => {
-  /** The head now, the body when it is told to. */
+describe("change with its body still being sent", () => {
+  /** Sends the head at once, and the body when the test says so. */
   async function begin(gateway: TestGateway, key: string, line: string, body: object) {
     const text = JSON.stringify(body);
     const socket = await openSocket(gateway.port);
     socket.write(
       `${line} HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${key}\r\nContent-Type: application/json\r\nContent-Length: ${text.length}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n`,
     );
-    // It was admitted: the gateway asks for the body.
+    // The request was admitted: the gateway asks for the body.
     await eventually(() => socket.received.includes("100 Continue"), "the gateway to ask for the body");
     return async () => {
       socket.write(text);
@@ -83,7 +83,7 @@ describe("a change whose body is still being sent", () => {
   test.each([
     ["rotated", "POST", "/rotate", { graceSeconds: 1 }],
     ["changed", "PATCH", "", { name: "mine" }],
-  ])("is refused where the key that is to be %s was given more meanwhile", async (_, method, path, body) => {
+  ])("A change is refused when the key to be %s got more permissions meanwhile", async (_, method, path, body) => {
     const gateway = await startGateway({ env });
     const victim = await issue(gateway, ["api:read"]);
     const { key } = await issue(gateway, ["manage:keys", "api:read"]);
@@ -97,8 +97,8 @@ describe("a change whose body is still being sent", () => {
 
   test.each([
     ["revoked", 401, "DELETE", undefined],
-    ["held to less", 401, "PATCH", { permissions: ["manage:keys"] }],
-  ])("makes no key where its author's own was %s meanwhile", async (_, status, method, change) => {
+    ["restricted to less", 401, "PATCH", { permissions: ["manage:keys"] }],
+  ])("No key is created when its author's own key was %s meanwhile", async (_, status, method, change) => {
     const gateway = await startGateway({ env });
     const author = await issue(gateway, ["manage:keys", "api:read"]);
     const wanted = { name: "heir", permissions: ["api:read"] };
@@ -110,7 +110,7 @@ describe("a change whose body is still being sent", () => {
   });
 });
 
-test("of many rotations at the same time one key works in the end, and every other one ended", async () => {
+test("After many concurrent rotations one key works, and all others have ended", async () => {
   const gateway = await startGateway({ env });
   const { id, key } = await issue(gateway, ["api:read"]);
   const rotations = await Promise.all(Array.from({ length: 20 }, () => manage(gateway, "POST", `/keys/${id}/rotate`)));
@@ -119,12 +119,12 @@ test("of many rotations at the same time one key works in the end, and every oth
   const works = async (each: string) =>
     (await fetch(`${gateway.url}/proxy/auth-test`, { headers: { "x-api-key": each } })).status === 200;
   const working = [];
-  // From one address ten of those that are long gone would be guesses: the last ones are looked at first.
+  // Ten long-deleted keys from one address would count as guesses, so the last ones are checked first.
   for (const each of keys.reverse()) if (await works(each)) working.push(each);
   expect(working).toHaveLength(1);
 });
 
-test("changes that cross a revocation leave it revoked", async () => {
+test("A key stays revoked after changes concurrent with its revocation", async () => {
   const gateway = await startGateway({ env });
   const { id, key } = await issue(gateway, ["api:read"]);
   const change = { permissions: ["*:*"], expiresAt: null };

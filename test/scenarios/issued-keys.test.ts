@@ -1,4 +1,4 @@
-/** Issued keys, by curl: made, used, refused, changed, rotated, revoked; and the same after a restart. */
+/** Issued keys over HTTP: created, used, refused, changed, rotated, revoked; and the same after a restart. */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -45,8 +45,8 @@ async function ask(gateway: Pick<TestGateway, "url">, key: string, path = "/prox
   };
 }
 
-describe("an issued key", () => {
-  test("is shown once, opens what it is for, and no byte of it travels on or is written down", async () => {
+describe("issued key", () => {
+  test("An issued key is shown once, opens what it may open, and no byte of it is forwarded or written", async () => {
     const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
     const folder = tempFolder();
     const gateway = await startGateway({
@@ -72,7 +72,7 @@ describe("an issued key", () => {
     expect(readFileSync(join(folder, "keys.json"), "utf8")).not.toContain(key);
   });
 
-  test("opens nothing else: another service, another method, another path in any spelling", async () => {
+  test("An issued key opens nothing else: no other service, method, or path in any spelling", async () => {
     const { gateway, upstream } = await start();
     const { key } = await issue(gateway, ["api:GET:/public/**"]);
     expect((await ask(gateway, key, "/proxy/api/public/x")).status).toBe(200);
@@ -92,7 +92,7 @@ describe("an issued key", () => {
     expect((await ask(gateway, key, "/manage/services")).status).toBe(401);
   });
 
-  test("is held to its addresses", async () => {
+  test("An issued key works from its addresses only", async () => {
     const { gateway } = await start();
     const { id, key } = await issue(gateway, ["api:read"], { allowIps: ["192.0.2.0/24"] });
     for (const path of ["/proxy/api/x", "/proxy/services", "/proxy/auth-test"]) {
@@ -102,7 +102,7 @@ describe("an issued key", () => {
     expect((await ask(gateway, key)).status).toBe(200);
   });
 
-  test("is changed, rotated with a grace and revoked from one request to the next", async () => {
+  test("A change, a rotation with a grace period and a revocation apply from the next request on", async () => {
     const { gateway } = await start();
     const { id, key } = await issue(gateway, ["other:*"]);
     expect((await ask(gateway, key)).status).toBe(403);
@@ -137,7 +137,7 @@ describe("an issued key", () => {
     ]);
   });
 
-  test("has a limit of its own, that a change begins anew and nothing else does", async () => {
+  test("An issued key has a limit of its own, and only a change of the limit resets its count", async () => {
     const { gateway } = await start();
     const { id, key } = await issue(gateway, ["*:*"], { rateLimit: { maxRequests: 2, windowMs: 60_000 } });
     const other = await issue(gateway, ["*:*"]);
@@ -161,7 +161,7 @@ describe("an issued key", () => {
     expect(await statuses(4)).toEqual([200, 200, 200, 200]);
   });
 
-  test("takes its WebSockets along when it is revoked, and no other", async () => {
+  test("Revoking a key closes its WebSockets and no others", async () => {
     const echo = await startWebSocketEcho();
     const gateway = await startGateway({ env: KEYS, services: { ws: { baseUrl: echo.url, ws: true } } });
     const connect = async (key: string) => {
@@ -180,7 +180,7 @@ describe("an issued key", () => {
     expect(String(((await once(other, "message")) as [Buffer])[0])).toBe("still");
   });
 
-  test("outlives a restart, and so does its revocation", async () => {
+  test("A key and its revocation survive a restart", async () => {
     const folder = tempFolder();
     const open = async () => start({ stores: await openFileStores(folder, isStoredService, isStoredKey) });
     const before = (await open()).gateway;
@@ -194,7 +194,7 @@ describe("an issued key", () => {
     expect((await manage(after, "GET", `/keys/${good.id}`)).body).toMatchObject({ uses: 2, state: "active" });
   });
 
-  test("protects a plane that was open until then", async () => {
+  test("The first issued key protects a plane that was open before", async () => {
     const { gateway } = await start({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
     expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(200);
     const { key } = await issue(gateway, ["api:read"]);
@@ -202,7 +202,7 @@ describe("an issued key", () => {
     expect((await ask(gateway, key)).status).toBe(200);
   });
 
-  test("protects it beyond loopback as well, whatever becomes of the key, and satisfies what demands a key", async () => {
+  test("An issued key in any state protects the plane beyond loopback, and satisfies the start's requirement of a key", async () => {
     const open = { ...KEYS, PROXY_API_KEY: "" };
     for (const env of [
       { ...open, HOST: "0.0.0.0" },
@@ -220,13 +220,13 @@ describe("an issued key", () => {
     expect(asked).toEqual([]);
   });
 
-  test("is told of at the start, where it is what protects the plane", async () => {
+  test("The start lines mention issued keys where they protect the plane", async () => {
     const start = { config: await load(), services: [], url: "http://127.0.0.1:1" };
     expect(startLines({ ...start, hasIssuedKeys: true })).toContain("/proxy/* needs an issued key");
     expect(startLines(start).join()).toContain("/proxy/* is open to this machine");
   });
 
-  test("is explained, with the permission that is missing", async () => {
+  test("Explain shows the permission that an issued key lacks", async () => {
     const { gateway } = await start();
     const { id } = await issue(gateway, ["api:GET:/public/**"]);
     const explain = async (path: string) =>
@@ -239,7 +239,7 @@ describe("an issued key", () => {
   });
 });
 
-describe("a key for /manage", () => {
+describe("key for /manage", () => {
   async function operate(gateway: TestGateway, key: string, method: string, path: string, body?: object) {
     const answer = await manage(gateway, method, path, body, { "x-api-key": key });
     return answer.body?.code ?? answer.status;
@@ -250,7 +250,7 @@ describe("a key for /manage", () => {
     ["manage:services", 200, "INSUFFICIENT_PERMISSIONS", 200, "INSUFFICIENT_PERMISSIONS"],
     ["manage:keys", "INSUFFICIENT_PERMISSIONS", 200, "INSUFFICIENT_PERMISSIONS", 201],
     ["manage:*", 200, 200, 200, 201],
-  ])("%s: services %s, keys %s, reload %s, a key %s", async (permission, services, keys, reload, created) => {
+  ])("With %s: services %s, keys %s, reload %s, a new key %s", async (permission, services, keys, reload, created) => {
     const { gateway } = await start();
     const { key } = await issue(gateway, [permission, "api:read"]);
     expect(await operate(gateway, key, "GET", "/services")).toBe(services);
@@ -260,7 +260,7 @@ describe("a key for /manage", () => {
     expect(await operate(gateway, key, "POST", "/keys", minted)).toBe(created);
   });
 
-  test("changes who may call a service only with manage:keys, too", async () => {
+  test("Changing the access of a service needs manage:keys too", async () => {
     const { gateway } = await start({ env: { ...KEYS, EGRESS_ALLOW_PRIVATE: "true" } });
     const { key } = await issue(gateway, ["manage:services"]);
     const config = { baseUrl: "https://api.weather.example/" };
@@ -273,11 +273,11 @@ describe("a key for /manage", () => {
     expect((await manage(gateway, "PATCH", "/services/weather", { access: "public" })).status).toBe(200);
     expect(await operate(gateway, key, "PUT", "/services/weather", config)).toBe(refused);
     expect(await operate(gateway, key, "PATCH", "/services/weather", { retries: 1 })).toBe(200);
-    // A service that is gone is open to nobody; one that would be again as the file has it may be open to everybody.
+    // A deleted service is open to no caller; one restored from the file may be open to every caller.
     expect(await operate(gateway, key, "DELETE", "/services/weather")).toBe(204);
   });
 
-  test("takes an override back only with manage:keys, too, where that opens the service", async () => {
+  test("Removing an override needs manage:keys too where that makes the service public", async () => {
     const gateway = await startGateway({
       env: { ...KEYS, EGRESS_ALLOW_PRIVATE: "true" },
       services: { api: { baseUrl: "https://api.weather.example/", access: "public" } },
@@ -288,7 +288,7 @@ describe("a key for /manage", () => {
     expect((await manage(gateway, "DELETE", "/services/api")).status).toBe(204);
   });
 
-  test("makes, changes and rotates no key that would free it of what holds it", async () => {
+  test("A key creates, changes and rotates no key that would lift its own restrictions", async () => {
     const { gateway } = await start();
     const soon = new Date(Date.now() + 3_600_000).toISOString();
     const later = new Date(Date.now() + 7_200_000).toISOString();
@@ -319,7 +319,7 @@ describe("a key for /manage", () => {
     expect(await operate(gateway, key, "PATCH", `/keys/${id}`, { name: "renamed" })).toBe(200);
   });
 
-  test("is judged by the route, however its path is spelt, and reads no more than it says", async () => {
+  test("A permission is decided by the route, in any spelling of its path, and reads no more than it names", async () => {
     const { gateway } = await start();
     const victim = await issue(gateway, ["api:read"]);
     const { key } = await issue(gateway, ["manage:services"]);
@@ -333,7 +333,7 @@ describe("a key for /manage", () => {
     expect((await manage(gateway, "GET", `/keys/${victim.id}`)).body.state).toBe("active");
   });
 
-  test("grants no more than it holds, by making, changing or rotating a key", async () => {
+  test("A key grants no more than it holds, by creating, changing or rotating a key", async () => {
     const { gateway } = await start();
     const strong = await issue(gateway, ["*:*"]);
     const { key } = await issue(gateway, ["manage:keys", "api:read"]);
@@ -366,7 +366,7 @@ test.each([
   ],
   [{ name: "a", permissions: ["a:read"], constructor: 1 }, { constructor: expect.anything() }],
   [[], { body: expect.anything() }],
-])("a key that is not valid is refused field by field: %j", async (body, details) => {
+])("A key that is not valid is refused field by field: %j", async (body, details) => {
   const { gateway } = await start();
   const refused = await manage(gateway, "POST", "/keys", body);
   expect([refused.status, refused.body.code]).toEqual([400, "VALIDATION_ERROR"]);
@@ -383,7 +383,7 @@ describe("guessing", () => {
     ["/manage/services", "on the management plane"],
     ["/proxy/services", "at the lists of callers"],
     ["/status", "where a key only shows more"],
-  ])("ends after ten unknown keys: at %s, %s", async (path) => {
+  ])("Guessing ends after ten unknown keys: at %s, %s", async (path) => {
     const { gateway } = await start();
     for (let i = 0; i < 10; i++) await guess(gateway, path);
     const locked = await guess(gateway, "/manage/keys", MANAGEMENT_KEY);
@@ -394,7 +394,7 @@ describe("guessing", () => {
     expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(401);
   });
 
-  test("shuts out nobody whose key worked from there, and no key that is merely over, or for the other plane", async () => {
+  test("The lock-out affects no key that worked from the address, no ended key, and no key for the other plane", async () => {
     const { gateway } = await start();
     const { id, key } = await issue(gateway, ["api:read"]);
     expect((await ask(gateway, key)).status).toBe(200);

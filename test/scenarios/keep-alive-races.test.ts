@@ -1,4 +1,4 @@
-/** U9: an upstream may close a connection that was kept in the moment in which the next request is put on it. */
+/** An upstream may close an idle connection at the moment in which the next request is sent on it. */
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { type AddressInfo, createServer } from "node:net";
@@ -12,21 +12,21 @@ import { startGateway } from "../support/gateway.ts";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const tlsFile = (name: string) => join(import.meta.dirname, "../support/tls", name);
 
-/** One request that was received whole. */
+/** A request that the upstream received completely. */
 interface Received {
   readonly socket: Socket;
   readonly line: string;
   readonly body: string;
-  /** The how-manieth of its connection, from 1. */
+  /** The number of the request on its connection, from 1. */
   readonly turn: number;
-  /** The how-manieth connection, from 1. */
+  /** The number of the connection, from 1. */
   readonly connection: number;
 }
 
 const end = ({ socket }: Received) => socket.end();
 const reset = ({ socket }: Received) => socket.resetAndDestroy();
 
-/** An upstream of raw bytes: `onRequest` answers, or ends, by hand. */
+/** An upstream of raw bytes: `onRequest` writes the response or ends the connection. */
 async function start(onRequest: (received: Received) => void, service: Partial<ServiceInput> = {}, isTls = false) {
   const received: Received[] = [];
   const sockets = new Set<Socket>();
@@ -72,11 +72,11 @@ describe.each([
   ["ended", end, false],
   ["reset", reset, false],
   ["ended, TLS", end, true],
-] as const)("a kept connection that is %s under a request", (_, close, isTls) => {
+] as const)("reused connection that is %s under a request", (_, close, isTls) => {
   const onRequest = (one: Received) => void (one.turn === 1 ? one.socket.write(OK) : close(one));
   const service = isTls ? { tls: { caFile: tlsFile("ca.pem") } } : {};
 
-  test("costs it nothing: it goes again on a new one, once, without retries, and the access line tells", async () => {
+  test("The request is sent again on a new connection, once, without retries, and the access line shows it", async () => {
     const { ask, attempts, received } = await start(onRequest, service, isTls);
     expect((await ask("/first")).status).toBe(200);
     for (const init of [{}, { method: "DELETE" }, { method: "PUT", body: "all of it" }]) {
@@ -99,11 +99,11 @@ describe.each([
   });
 });
 
-/** A connection that is open for so long behind its first answer is taken for one that is kept. */
+/** A connection that stays open this long after its first response counts as kept open. */
 const SETTLED_MS = 10;
 
-describe("a POST", () => {
-  test("is never sent twice: what was written to a connection that closed under it is a 502", async () => {
+describe("POST", () => {
+  test("A POST written to a connection that closed is never sent twice: it gets a 502", async () => {
     const { ask, lines } = await start((one) => void (one.turn <= 2 ? one.socket.write(OK) : end(one)));
     for (const path of ["/1", "/2"]) expect((await ask(path)).status).toBe(200);
     const { status, text } = await ask("/3", POST);
@@ -111,7 +111,7 @@ describe("a POST", () => {
     expect(lines()).toEqual(["GET /1", "GET /2", "POST /3"]);
   });
 
-  test("does not trust a connection that has just given its first answer", async () => {
+  test("A POST does not use a connection that has just delivered its first response", async () => {
     const { ask, received } = await start((one) => {
       if (one.turn > 1) return end(one);
       one.socket.write(OK);
@@ -120,27 +120,27 @@ describe("a POST", () => {
     for (let i = 0; i < 20; i++) {
       const before = performance.now();
       const { status } = await ask(`/${i}`, POST);
-      // Where the process stood still that long, the connection seemed to be kept, and its end may have been met.
+      // If the process was suspended that long, the connection seemed to stay open, and the request may have met its end.
       if (performance.now() - before < SETTLED_MS) expect(status).toBe(200);
     }
     expect(new Set(received.map(({ line }) => line)).size).toBe(20);
     expect(received.length).toBe(20);
   });
 
-  test("goes on a connection that its upstream is known to keep", async () => {
+  test("A POST uses a connection that its upstream is known to keep open", async () => {
     const { ask, received } = await start(({ socket }) => void socket.write(OK));
     for (const path of ["/1", "/2"]) await ask(path);
     for (let i = 0; i < 5; i++) expect((await ask(`/${i}`, POST)).status).toBe(200);
     expect(received.every(({ connection }) => connection === 1)).toBe(true);
   });
 
-  test("takes what there is where another connection would be beyond maxConnections", async () => {
+  test("A POST uses any idle connection where a new one would exceed maxConnections", async () => {
     const { ask, received } = await start(({ socket }) => void socket.write(OK), { maxConnections: 1 });
     for (let i = 0; i < 5; i++) expect((await ask(`/${i}`, POST)).status).toBe(200);
     expect(received.every(({ connection }) => connection === 1)).toBe(true);
   });
 
-  test("with a body that streams is not sent again either", async () => {
+  test("A POST with a streamed body is not sent again either", async () => {
     const { ask, received } = await start((one) => void (one.turn <= 2 ? one.socket.write(OK) : reset(one)));
     for (const path of ["/1", "/2"]) await ask(path);
     expect((await ask("/3", { method: "PUT", body: "x".repeat(70_000) })).status).toBe(502);
@@ -148,14 +148,14 @@ describe("a POST", () => {
   });
 });
 
-describe("it is the upstream's failure, and not sent again without retries,", () => {
-  test("when a new connection ends without an answer", async () => {
+describe("upstream failure without retries", () => {
+  test("A new connection that ends without a response is an upstream failure and is not retried", async () => {
     const { ask, attempts } = await start(end);
     expect((await ask("/")).status).toBe(502);
     expect(attempts()).toEqual([1]);
   });
 
-  test("when both of them do", async () => {
+  test("A second connection that ends too is an upstream failure and is not retried", async () => {
     const { ask, lines } = await start(
       (one) => void (one.connection === 1 && one.turn === 1 ? one.socket.write(OK) : end(one)),
     );
@@ -164,7 +164,7 @@ describe("it is the upstream's failure, and not sent again without retries,", ()
     expect(lines()).toEqual(["GET /1", "GET /2", "GET /2"]);
   });
 
-  test("when one byte of an answer came", async () => {
+  test("A connection that ends after one byte of a response is an upstream failure and is not retried", async () => {
     const { ask, lines } = await start(({ turn, socket }) => void (turn === 1 ? socket.write(OK) : socket.end("H")));
     expect((await ask("/1")).status).toBe(200);
     expect((await ask("/2")).status).toBe(502);
@@ -172,7 +172,7 @@ describe("it is the upstream's failure, and not sent again without retries,", ()
   });
 });
 
-test("an upstream that starts anew fails nobody, however many connections were kept", async () => {
+test("A restarted upstream causes no failed request, for any number of idle connections", async () => {
   let isDying = false;
   const waiting: Received[] = [];
   const { ask, attempts, sockets } = await start((one) => {
@@ -190,7 +190,7 @@ test("an upstream that starts anew fails nobody, however many connections were k
   expect(attempts().slice(20)).toEqual(Array.from({ length: 20 }, () => 2));
 });
 
-test("a request that goes again is not refused where no other may wait any more", async () => {
+test("A request that is sent again is not refused where the queue for connections is full", async () => {
   const waiting: Received[] = [];
   const { ask, gateway, lines } = await start(
     (one) => {
@@ -218,7 +218,7 @@ test("a request that goes again is not refused where no other may wait any more"
   expect(lines().slice(1).sort()).toEqual(["GET /again", "GET /again", "GET /waits"]);
 });
 
-test("a connection whose end has been received is never used, nor one that the upstream keeps for a second only", async () => {
+test("A connection that the upstream has closed is never used, nor one that it keeps open for only a second", async () => {
   const short = "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok";
   const { ask, sockets, received, attempts } = await start((one) => {
     one.socket.write(one.connection === 3 ? short : OK);
@@ -241,7 +241,7 @@ test.each([
   ["behind each answer", (one: Received) => one.socket.end(OK)],
   ["a moment later", (one: Received) => one.socket.write(OK, () => setTimeout(() => one.socket.end(), 1))],
   ["by a reset", (one: Received) => one.socket.write(OK, () => setImmediate(() => one.socket.resetAndDestroy()))],
-])("an upstream that closes %s without saying so fails no GET", async (_, onRequest) => {
+])("An upstream that closes %s without notice fails no GET", async (_, onRequest) => {
   const { ask } = await start((one) => void (one.turn === 1 && onRequest(one)));
   let asked = 0;
   const askOn = async () => {

@@ -1,4 +1,4 @@
-/** The caller's key: where it may stand, which one decides, and that no copy of it ever travels on. */
+/** The caller's key: where it may be, which one decides, and that no copy of it is ever forwarded. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
@@ -15,7 +15,7 @@ async function start(service: Record<string, unknown> = {}, env: Record<string, 
   return { upstream, gateway, ask };
 }
 
-describe("a key", () => {
+describe("key", () => {
   test.each([
     ["Authorization: Bearer", "/proxy/api/", `Authorization: Bearer ${PROXY_KEY}\r\n`],
     ["Authorization in any case and spacing", "/proxy/api/", `AUTHORIZATION:   bEARER   ${PROXY_KEY}  \r\n`],
@@ -25,13 +25,13 @@ describe("a key", () => {
     ["?api_key=", `/proxy/api/?api_key=${PROXY_KEY}`, ""],
     ["?%61pi_key=", `/proxy/api/?a=1&%61pi_key=${PROXY_KEY}`, ""],
     [
-      "a wrong bearer token and a right x-api-key",
+      "a wrong bearer token and a valid x-api-key",
       "/proxy/api/",
       `Authorization: Bearer wrong\r\nx-api-key: ${PROXY_KEY}\r\n`,
     ],
     ["a wrong header and a right parameter", `/proxy/api/?api_key=${PROXY_KEY}`, "x-api-key: wrong\r\n"],
     ["a wrong and a right one in the same place", "/proxy/api/", `x-api-key: wrong\r\nx-api-key: ${PROXY_KEY}\r\n`],
-  ])("is taken as %s, and no byte of it reaches the upstream", async (_, target, headers) => {
+  ])("A key is accepted as %s, and no byte of it reaches the upstream", async (_, target, headers) => {
     const { upstream, ask } = await start();
     expect((await ask(target, headers)).status).toBe(200);
     expect(upstream.received).toHaveLength(1);
@@ -39,7 +39,7 @@ describe("a key", () => {
     expect(upstream.received[0]).not.toMatch(/x-api-key|api_key/i);
   });
 
-  test("is removed wherever else it stood: Cookie, Referer, Basic, twins, other slots, with and without cookies", async () => {
+  test("A key is removed from every other place: Cookie, Referer, Basic, header variants, other slots, with and without cookies", async () => {
     for (const cookies of [true, false]) {
       const { upstream, ask } = await start({ cookies });
       const basic = Buffer.from(`${PROXY_KEY}:x`).toString("base64");
@@ -69,7 +69,7 @@ describe("a key", () => {
     }
   });
 
-  test("is never taken for a request's id", async () => {
+  test("A key is never used as a request id", async () => {
     const { upstream, ask } = await start();
     for (const key of [PROXY_KEY, MANAGEMENT_KEY]) {
       const answer = await ask("/proxy/api/", `x-api-key: ${PROXY_KEY}\r\nX-Request-Id: ${key}\r\n`);
@@ -77,14 +77,14 @@ describe("a key", () => {
     }
   });
 
-  test("leaves the rest of the query identical in order and encoding", async () => {
+  test("Removing a key leaves the rest of the query unchanged in order and encoding", async () => {
     const { upstream, ask } = await start();
     await ask(`/proxy/api/?z=%2f%2F&api_key=${PROXY_KEY}&a=1&a=2&=&&b=%zz&api_keys=1&c`);
     expect(upstream.received[0]).toMatch(/^GET \/\?z=%2f%2F&a=1&a=2&=&&b=%zz&api_keys=1&c HTTP/);
   });
 });
 
-describe("a request without a good key", () => {
+describe("request without a valid key", () => {
   test.each([
     ["nothing", "/proxy/api/", "", "MISSING_CREDENTIALS", /needs the proxy key \(PROXY_API_KEY\)/],
     [
@@ -101,7 +101,7 @@ describe("a request without a good key", () => {
     ["an empty x-api-key", "/proxy/api/", "x-api-key:\r\n", "MISSING_CREDENTIALS", /needs the proxy key/],
     ["an empty bearer", "/proxy/api/", "Authorization: Bearer \r\n", "MISSING_CREDENTIALS", /needs the proxy key/],
     [
-      "empty keys in front of a wrong one",
+      "empty keys before a wrong one",
       "/proxy/api/?api_key=&api_key=x",
       "x-api-key: \r\n",
       "INVALID_API_KEY",
@@ -127,20 +127,23 @@ describe("a request without a good key", () => {
     ["nothing at an unknown service", "/proxy/nope/", "", "MISSING_CREDENTIALS", /proxy key/],
     ["nothing at a bad path", "/proxy/api/../x", "", "MISSING_CREDENTIALS", /proxy key/],
     ["nothing at an unknown route of /manage", "/manage/x", "", "MISSING_CREDENTIALS", /management key/],
-  ])("%s: 401 that says how, and nothing is sent", async (_, target, headers, code, message) => {
-    const { upstream, ask } = await start();
-    const answer = await ask(target, headers);
-    expect(answer.status).toBe(401);
-    expect(answer.head).toMatch(/^WWW-Authenticate: Bearer\r?$/im);
-    const body = JSON.parse(answer.body) as Record<string, string>;
-    expect(body.code).toBe(code);
-    expect(body.message).toMatch(message);
-    expect(body).not.toHaveProperty("availableServices");
-    expect(answer.text).not.toContain(PROXY_KEY.slice(0, 10));
-    expect(upstream.received).toEqual([]);
-  });
+  ])(
+    "With %s the response is a 401 that says what to send, and nothing is forwarded",
+    async (_, target, headers, code, message) => {
+      const { upstream, ask } = await start();
+      const answer = await ask(target, headers);
+      expect(answer.status).toBe(401);
+      expect(answer.head).toMatch(/^WWW-Authenticate: Bearer\r?$/im);
+      const body = JSON.parse(answer.body) as Record<string, string>;
+      expect(body.code).toBe(code);
+      expect(body.message).toMatch(message);
+      expect(body).not.toHaveProperty("availableServices");
+      expect(answer.text).not.toContain(PROXY_KEY.slice(0, 10));
+      expect(upstream.received).toEqual([]);
+    },
+  );
 
-  test("has its empty keys cut out all the same, where another is good or none is needed", async () => {
+  test("Empty keys are removed where another key is valid or none is needed", async () => {
     const { upstream, ask } = await start();
     const empty = "x-api-key:\r\nX_Api_Key:\r\n";
     expect((await ask("/proxy/api/?a=1&api_key=", `${empty}Authorization: Bearer ${PROXY_KEY}\r\n`)).status).toBe(200);
@@ -148,7 +151,7 @@ describe("a request without a good key", () => {
     expect(upstream.received[0]).not.toMatch(/api.key/i);
   });
 
-  test("of a length unlike the key's never throws", async () => {
+  test("A key of another length never throws", async () => {
     const { ask } = await start();
     for (const key of ["x", "x".repeat(5_000), "\xff\xfe", "%"]) {
       expect((await ask("/proxy/api/", `x-api-key: ${key}\r\n`)).status).toBe(401);
@@ -156,14 +159,14 @@ describe("a request without a good key", () => {
   });
 });
 
-describe("the caller's own Authorization", () => {
-  test("goes on when the service has no credential and it carried no key of the gateway's", async () => {
+describe("caller's own Authorization", () => {
+  test("The caller's Authorization is forwarded when the service has no credential and it contains no gateway key", async () => {
     const { upstream, ask } = await start();
     await ask("/proxy/api/", `x-api-key: ${PROXY_KEY}\r\nAuthorization: Bearer the-callers-own\r\n`);
     expect(upstream.received[0]).toMatch(/^Authorization: Bearer the-callers-own\r$/m);
   });
 
-  test("never goes on beside an injected credential, in any case, twice, or as a twin", async () => {
+  test("The caller's Authorization is never forwarded next to an injected credential, in any case, twice, or as a variant", async () => {
     const env = { ...KEYS, TOKEN: "the-real-one" };
     for (const [place, query, twins] of [
       [{ headerName: "X-Token" }, "", "X-Token: own\r\nX_Token: own\r\n"],
@@ -178,15 +181,15 @@ describe("the caller's own Authorization", () => {
   });
 });
 
-test("a plane that is opened on purpose takes requests without a key, and still cuts out what looks like one", async () => {
+test("A plane that is open on purpose accepts requests without a key, and still removes what looks like one", async () => {
   const { upstream, ask } = await start({}, { ...KEYS, REQUIRE_AUTH_FOR_PROXY: "false" });
   expect((await ask(`/proxy/api/?api_key=${PROXY_KEY}`, `x-api-key: ${MANAGEMENT_KEY}\r\n`)).status).toBe(200);
   expect(upstream.received[0]).toMatch(/^GET \/ HTTP/);
   expect(upstream.received[0]).not.toContain(MANAGEMENT_KEY);
 });
 
-describe("a public service", () => {
-  test("needs no key, tells who has one apart, and no key travels on", async () => {
+describe("public service", () => {
+  test("A public service needs no key, identifies callers with one, and forwards no key", async () => {
     const { upstream, gateway, ask } = await start({ access: "public" });
     for (const headers of ["", "x-api-key: wrong-key-0123456789\r\n", `x-api-key: ${PROXY_KEY}\r\n`]) {
       expect((await ask("/proxy/api/x", headers)).status).toBe(200);
@@ -195,14 +198,14 @@ describe("a public service", () => {
     expect(upstream.received.join()).not.toMatch(/x-api-key/i);
   });
 
-  test("opens nothing else: not the list, not another service, not a name that is none", async () => {
+  test("A public service opens nothing else: not the list, no other service, no unknown name", async () => {
     const { ask } = await start({ access: "public" });
     for (const target of ["/proxy/services", "/proxy/echo/x", "/proxy/nothing/x", "/manage/services"]) {
       expect((await ask(target)).status, target).toBe(401);
     }
   });
 
-  test("is explained as one", async () => {
+  test("Explain shows that a service is public", async () => {
     const { gateway } = await start({ access: "public" });
     const explain = async (request: object) => (await manage(gateway, "POST", "/explain", request)).body;
     const request = { method: "GET", path: "/proxy/api/x" };

@@ -1,4 +1,4 @@
-/** Gateways that lead back to themselves: 508 by `Via`, on both planes, before anything can go round a second time. */
+/** Gateways that point to themselves: 508 by `Via`, on both planes, before a second pass. */
 import { connect, createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
@@ -10,7 +10,7 @@ const service = (baseUrl: string) => ({
   retries: 0,
 });
 
-/** A port that can be configured before what it leads to has one. */
+/** A port that can be configured before its server listens. */
 async function startDetour() {
   let target = 0;
   const server = createServer((socket) => {
@@ -26,7 +26,7 @@ async function startDetour() {
   return { url: `http://127.0.0.1:${port}`, leadTo: (to: number) => (target = to) };
 }
 
-test("a service that leads to its own gateway is 508, and goes round once", async () => {
+test("A service that points to its own gateway gets 508 after one pass", async () => {
   const detour = await startDetour();
   const gateway = await startGateway({
     env: { ...KEYS, TOKEN: "some-token-0123456" },
@@ -39,7 +39,7 @@ test("a service that leads to its own gateway is 508, and goes round once", asyn
   expect(gateway.exchanges()).toHaveLength(2);
 });
 
-test("two gateways that lead to each other are 508 where the circle closes", async () => {
+test("Two gateways that point to each other get 508 where the loop closes", async () => {
   const detour = await startDetour();
   const [keyOfA, keyOfB] = ["key-of-gateway-a-0123", "key-of-gateway-b-0123"];
   const a = await startGateway({
@@ -57,7 +57,7 @@ test("two gateways that lead to each other are 508 where the circle closes", asy
   expect(b.exchanges()).toHaveLength(1);
 });
 
-test("a service that leads to the control plane of its own gateway is 508 too, whatever the route", async () => {
+test("A service that points to the control plane of its own gateway gets 508 too, on every route", async () => {
   const detour = await startDetour();
   const gateway = await startGateway({
     env: { ...KEYS, TOKEN: "some-token-0123456" },

@@ -1,4 +1,4 @@
-/** Requests that two parsers could read differently, byte by byte: S2 to S5, P3 and P5 of the list of attacks. */
+/** Requests that two parsers could read differently, byte by byte. */
 import { describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
@@ -16,7 +16,7 @@ async function start() {
 
 const EMPTY_CHUNKS = "0\r\n\r\n";
 
-describe("a malformed request is refused in the gateway's form, the connection is closed and nothing is sent upstream", () => {
+describe("malformed request", () => {
   test.each([
     ["Content-Length beside Transfer-Encoding", post("Content-Length: 3\nTransfer-Encoding: chunked", EMPTY_CHUNKS)],
     ["two Content-Length", post("Content-Length: 3\nContent-Length: 3", "abc")],
@@ -47,12 +47,15 @@ describe("a malformed request is refused in the gateway's form, the connection i
     ["HTTP/2.0 on the control plane", "GET /health HTTP/2.0\r\nHost: localhost\r\n\r\n"],
     ["an unknown method", "FOO /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n"],
     ["a space in the target", get("/proxy/api/a b")],
-  ])("%s: 400", async (_, bytes) => {
-    const { upstream, gateway } = await start();
-    const answer = await rawRequest(gateway.port, bytes);
-    expectRefusal(answer, 400, "INVALID_REQUEST");
-    expect(upstream.received).toEqual([]);
-  });
+  ])(
+    "A request with %s gets a 400 in the gateway's form, its connection is closed, and nothing is sent upstream",
+    async (_, bytes) => {
+      const { upstream, gateway } = await start();
+      const answer = await rawRequest(gateway.port, bytes);
+      expectRefusal(answer, 400, "INVALID_REQUEST");
+      expect(upstream.received).toEqual([]);
+    },
+  );
 
   test.each([
     ["Transfer-Encoding gzip, chunked", post("Transfer-Encoding: gzip, chunked", EMPTY_CHUNKS), 501, "NOT_IMPLEMENTED"],
@@ -88,11 +91,14 @@ describe("a malformed request is refused in the gateway's form, the connection i
       "HEADERS_TOO_LARGE",
     ],
     ["another expectation", post("Expect: miracles\nContent-Length: 2", "ab"), 417, "EXPECTATION_FAILED"],
-  ])("%s: %3$i", async (_, bytes, status, code) => {
-    const { upstream, gateway } = await start();
-    expectRefusal(await rawRequest(gateway.port, bytes), status, code);
-    expect(upstream.received).toEqual([]);
-  });
+  ])(
+    "A request with %s gets a %3$i in the gateway's form, its connection is closed, and nothing is sent upstream",
+    async (_, bytes, status, code) => {
+      const { upstream, gateway } = await start();
+      expectRefusal(await rawRequest(gateway.port, bytes), status, code);
+      expect(upstream.received).toEqual([]);
+    },
+  );
 });
 
 function upgrade(protocol: string, more = ""): string {
@@ -109,13 +115,13 @@ function expectRefusal(answer: Awaited<ReturnType<typeof rawRequest>>, status: n
   expect(answer.head).toContain(`X-Proxy-Request-Id: ${body.requestId}`);
 }
 
-describe("a body that turns out to be malformed", () => {
+describe("malformed body", () => {
   test.each([
     ["a bad chunk size", "2\r\nab\r\nzz\r\n"],
     ["a chunk without its line end", "2\r\nabXX0\r\n\r\n"],
     ["a line feed in a chunk extension", "2\r\nab\r\n2;a\nb\r\nab\r\n0\r\n\r\n"],
     ["Content-Length among the trailers", "2\r\nab\r\n0\r\nContent-Length: 5\r\n\r\n"],
-  ])("%s aborts the upstream's request and never gets a good answer", async (_, body) => {
+  ])("A body with %s aborts the upstream request and never gets a successful response", async (_, body) => {
     const { upstream, gateway } = await start();
     const answer = await rawRequest(gateway.port, post("Transfer-Encoding: chunked", body));
     expect([0, 400]).toContain(answer.status);
@@ -124,8 +130,8 @@ describe("a body that turns out to be malformed", () => {
   });
 });
 
-describe("an upgrade other than WebSocket", () => {
-  test("is served as HTTP/1.1 and closes the connection, so that nothing behind it is ever read as another protocol", async () => {
+describe("upgrade other than WebSocket", () => {
+  test("Another upgrade is served as HTTP/1.1 and closes the connection, so that no later bytes are read as another protocol", async () => {
     const { upstream, gateway } = await start();
     const h2c = `${upgrade("h2c")}, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA`;
     const answer = await rawRequest(gateway.port, `${get("/proxy/api/1", h2c)}${get("/proxy/api/2")}`);
@@ -138,7 +144,7 @@ describe("an upgrade other than WebSocket", () => {
     expect(upstream.received[0]).not.toMatch(/upgrade|http2-settings/i);
   });
 
-  test("keeps its body", async () => {
+  test("A request with another upgrade keeps its body", async () => {
     const gateway = await startGateway();
     const request = `POST /proxy/echo/ HTTP/1.1\r\n${upgrade("h2c")}\r\nContent-Length: 4\r\n\r\nbody`;
     const answer = await rawRequest(gateway.port, request);
@@ -146,22 +152,22 @@ describe("an upgrade other than WebSocket", () => {
   });
 });
 
-test("a WebSocket is refused with 426, the connection is closed and bytes behind it go nowhere", async () => {
+test("A refused WebSocket gets 426, its connection is closed, and later bytes are dropped", async () => {
   const { upstream, gateway } = await start();
   const answer = await rawRequest(gateway.port, `${get("/proxy/api/", upgrade("websocket"))}\x81\x05hello`);
   expectRefusal(answer, 426, "UPGRADE_NOT_ALLOWED");
   expect(upstream.received).toEqual([]);
 });
 
-describe("a connection", () => {
-  test("carries the next request after a refusal whose small body was still to come", async () => {
+describe("connection", () => {
+  test("A connection serves the next request after a refusal whose small body was still arriving", async () => {
     const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY } });
     const refused = "POST /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n";
     const answer = await rawRequest(gateway.port, [refused, `body${get("/health")}`], { until: '"status":"ok"' });
     expect(answer.text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(["HTTP/1.1 401", "HTTP/1.1 200"]);
   });
 
-  test("is closed behind a refusal whose body was never asked for, because what follows cannot be told apart", async () => {
+  test("A connection is closed after a refusal whose body was never requested, because what follows is ambiguous", async () => {
     const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY } });
     const waiting = post("Expect: 100-continue\nContent-Length: 40").replace("/api/", "/echo/");
     const answer = await rawRequest(gateway.port, `${waiting}${get("/proxy/echo/?api_key=x")}`);
@@ -169,7 +175,7 @@ describe("a connection", () => {
     expect(answer.end).toBe("fin");
   });
 
-  test("shows a refusal to a client that goes on sending, instead of resetting it away", async () => {
+  test("A client that continues to send receives the refusal instead of a reset", async () => {
     const { gateway } = await start();
     const client = await openSocket(gateway.port);
     const ended = new Promise((resolve) => client.once("end", () => resolve("fin")));

@@ -1,4 +1,4 @@
-/** MANAGEMENT_PORT: operators' routes on a listener of their own, and nowhere else. */
+/** MANAGEMENT_PORT: operators' routes on their own listener, and on no other. */
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { eventually } from "../support/eventually.ts";
@@ -7,8 +7,8 @@ import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 const env = { MANAGEMENT_PORT: "0", MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: PROXY_KEY };
 const headers = { "x-api-key": MANAGEMENT_KEY };
 
-describe("with MANAGEMENT_PORT", () => {
-  test("operators' routes answer only there, callers' only on the other one, health on both", async () => {
+describe("MANAGEMENT_PORT", () => {
+  test("Operators' routes are only on the second listener, callers' only on the first, health on both", async () => {
     const { url, managementUrl } = await startGateway({ env });
     expect(managementUrl).toBeDefined();
     expect(managementUrl).not.toBe(url);
@@ -24,12 +24,12 @@ describe("with MANAGEMENT_PORT", () => {
     for (const path of ["/", "/health", "/health/live", "/health/ready", "/up", "/version", "/auth-status"]) {
       expect([path, await status(url, path), await status(managementUrl, path)]).toEqual([path, 200, 200]);
     }
-    // Behind the key there, and not even a question of keys here.
+    // Protected by the key there, and unknown here.
     expect((await fetch(`${managementUrl}/manage/services`)).status).toBe(401);
     expect((await fetch(`${url}/manage/services`)).status).toBe(404);
   });
 
-  test("a WebSocket on it leads nowhere", async () => {
+  test("The management listener accepts no WebSocket", async () => {
     const { managementUrl } = await startGateway({ env });
     const socket = new WebSocket(`${managementUrl?.replace("http", "ws")}/proxy/echo/`);
     const end = await new Promise((resolve) => {
@@ -39,7 +39,7 @@ describe("with MANAGEMENT_PORT", () => {
     expect(end).toBe("error");
   });
 
-  test("both say that they drain, and both end", async () => {
+  test("Both listeners report that they drain, and both end", async () => {
     const gateway = await startGateway({ env });
     const drained = gateway.drain(300, 1_000);
     for (const base of [gateway.url, gateway.managementUrl]) {
@@ -51,7 +51,7 @@ describe("with MANAGEMENT_PORT", () => {
     }
   });
 
-  test("its port in use ends the start, and leaves the other one free", async () => {
+  test("A management port in use ends the start and leaves the other port free", async () => {
     const first = await startGateway({ env });
     const port = new URL(first.managementUrl as string).port;
     await expect(startGateway({ env: { ...env, MANAGEMENT_PORT: port } })).rejects.toMatchObject({

@@ -1,4 +1,4 @@
-/** Ways around the guards of an open plane: spellings of routes, of hosts and of headers. A7b and A7c beyond their rows. */
+/** Attempts to evade the guards of an open plane: spellings of routes, hosts and headers. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
@@ -14,7 +14,7 @@ async function start(env: Record<string, string> = {}) {
 
 const LOCAL = "Host: localhost\r\n";
 
-describe("an open plane", () => {
+describe("open plane", () => {
   test.each([
     ["a Host that only begins with a loopback address", "Host: 127.0.0.1.evil.example"],
     ["a Host that only ends with a loopback name", "Host: evil-localhost"],
@@ -40,7 +40,7 @@ describe("an open plane", () => {
   });
 
   test.each(["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])(
-    "refuses %s from a foreign page just as GET",
+    "An open plane refuses %s from a foreign page as it refuses GET",
     async (method) => {
       const { upstream, ask } = await start();
       expect((await ask(`${LOCAL}Origin: https://evil.example`, "/proxy/api/", "1.1", method)).status).toBe(403);
@@ -48,13 +48,13 @@ describe("an open plane", () => {
     },
   );
 
-  test("refuses HTTP/1.0 without a Host: there is no name to be allowed", async () => {
+  test("An open plane refuses HTTP/1.0 without a Host, because there is no name to check", async () => {
     const { upstream, ask } = await start();
     expect((await ask("X-A: b", "/proxy/api/", "1.0")).status).toBe(403);
     expect(upstream.received).toEqual([]);
   });
 
-  test("is not opened by a key that only the other plane asks for", async () => {
+  test("A key that only the other plane requires does not lift the guard of an open plane", async () => {
     const { upstream, ask } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
     const foreign = `Host: evil.example\r\nAuthorization: Bearer ${MANAGEMENT_KEY}`;
     expect((await ask(foreign)).status).toBe(403);
@@ -63,7 +63,7 @@ describe("an open plane", () => {
     expect(upstream.received).toEqual([]);
   });
 
-  test("says which variable to set, and shows nothing of what is configured", async () => {
+  test("A refusal of an open plane names the variable to set and shows no configuration", async () => {
     const { ask } = await start();
     for (const [target, variable] of [
       ["/proxy/nope/../x", "PROXY_API_KEY"],

@@ -1,4 +1,4 @@
-/** A plane without a key serves the programs of this machine: no web page, no rebinding, no proxy in front. */
+/** A plane without a key serves programs on this machine: no web page, no DNS rebinding, no other proxy. */
 import { describe, expect, test } from "vitest";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
@@ -14,7 +14,7 @@ async function start(env: Record<string, string> = {}) {
 
 const PATHS = ["/proxy/api/", "/proxy/services", "/proxy/auth-test", "/manage/services"];
 
-describe("an open plane", () => {
+describe("open plane", () => {
   test.each([
     ["another name (DNS rebinding)", "Host: evil.example", "HOST_NOT_ALLOWED"],
     ["another name that begins like ours", "Host: localhost.evil.example", "HOST_NOT_ALLOWED"],
@@ -63,7 +63,7 @@ describe("an open plane", () => {
     expect((await ask(headers)).status).toBe(200);
   });
 
-  test("serves the origins and hosts that it is told to", async () => {
+  test("An open plane serves the configured origins and hosts", async () => {
     const { ask } = await start({ CORS_ORIGINS: "https://app.example", ALLOWED_HOSTS: "gw.example, other" });
     expect((await ask("Host: gw.example:80\r\nOrigin: https://app.example\r\nSec-Fetch-Site: cross-site")).status).toBe(
       200,
@@ -80,7 +80,7 @@ describe("an open plane", () => {
     expect((await anyHost.ask("Host: whatever.example")).status).toBe(200);
   });
 
-  test("answers health and version to anybody: probes have no name for it", async () => {
+  test("Health and version are open to every client, because probes use no host name", async () => {
     const { ask } = await start();
     for (const path of ["/health", "/health/live", "/health/ready", "/version", "/"]) {
       expect((await ask("Host: pod-7.cluster.example\r\nX-Forwarded-For: 10.0.0.1", path)).status).toBe(200);
@@ -88,7 +88,7 @@ describe("an open plane", () => {
   });
 });
 
-test("a plane with a key asks for the key, whatever the Host, Origin or proxy", async () => {
+test("A plane with a key requires only the key, with any Host, Origin or proxy", async () => {
   const { ask } = await start({ PROXY_API_KEY: "a-key-of-sixteen-or-more" });
   const foreign = "Host: gw.example\r\nOrigin: https://evil.example\r\nX-Forwarded-For: 9.9.9.9";
   expect((await ask(foreign)).status).toBe(401);

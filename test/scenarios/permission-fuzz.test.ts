@@ -1,6 +1,6 @@
 /**
- * Thousands of hostile paths over real sockets, by keys of every kind of permission: whatever reaches an upstream lies within what its
- * key allows, however a server may read it. `FUZZ_CASES` and `FUZZ_SEED` make the run longer, and another one.
+ * Sends thousands of hostile paths over real sockets, with keys of every kind of permission: each path that reaches an upstream is
+ * allowed by its key in every reading. `FUZZ_CASES` and `FUZZ_SEED` change the length and the cases of the run.
  */
 import { connect, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
@@ -14,7 +14,7 @@ const CASES = Number(process.env.FUZZ_CASES ?? 2_000);
 const SEED = Number(process.env.FUZZ_SEED ?? 20_261_121);
 const CONNECTIONS = 8;
 
-test("no path outside a permission reaches an upstream, whatever bytes it is spelt in", {
+test("No path outside a permission reaches an upstream, in any spelling", {
   timeout: 600_000,
 }, async () => {
   const reached = new Map<number, ReachedPath>();
@@ -44,7 +44,7 @@ test("no path outside a permission reaches an upstream, whatever bytes it is spe
     return problem === undefined ? [] : [{ ...sent, seen, problem }];
   });
   expect(outside.slice(0, 5)).toEqual([]);
-  // The oracle is asked often enough, and about paths that are not plain.
+  // The oracle was used often enough, and on paths that are not plain.
   expect(reached.size).toBeGreaterThan(CASES / 20);
   expect([...reached.values()].filter(({ target }) => /%|;|\\|\/\//.test(target)).length).toBeGreaterThan(CASES / 100);
 });
@@ -76,12 +76,12 @@ async function sendAll(
   onTestFinished(() => {
     for (const socket of sockets) socket.destroy();
   });
-  /** One connection at a time, used for as long as the gateway keeps it. */
+  /** One connection at a time, reused as long as the gateway keeps it open. */
   const work = () =>
     new Promise<void>((resolve, reject) => {
       let socket: Socket;
       let text = "";
-      /** What waits for its answer. */
+      /** Requests that wait for their responses. */
       let sent: SentPath | undefined;
       const send = () => {
         const index = next++;

@@ -1,4 +1,4 @@
-/** Headers by which an upstream may be told to take a request for another one, which the key does not allow. */
+/** Headers that ask an upstream to use another method or path, which the key does not allow. */
 import { expect, test } from "vitest";
 import { decideProxyPermission } from "../../src/callers/decide-permission.ts";
 import type { FoundKey } from "../../src/callers/key-index.ts";
@@ -34,7 +34,7 @@ test.each<[string, string, number, number]>([
   expect(await ask(PROXY_KEY)).toBe(200);
 });
 
-test("thousands of methods in one such header are judged as the few kinds that they are", () => {
+test("Thousands of methods in one override header are checked as the few kinds that they are", () => {
   let judged = 0;
   const permissions = {
     ...compilePermissions(["api:*:/**"]),
@@ -48,6 +48,6 @@ test("thousands of methods in one such header are judged as the few kinds that t
   const rawHeaders = ["X-HTTP-Method-Override", `${names},DELETE,${names},delete`];
   const asked = { serviceKey: "api", method: "GET", path: "/x", address: "192.0.2.1", rawHeaders };
   expect(decideProxyPermission({ id: "key_x", issued }, asked)).toBeUndefined();
-  // As it is sent, and as GET, as DELETE and as any that no permission names.
+  // As it is sent, as GET, as DELETE, and as any method that no permission names.
   expect(judged).toBe(4);
 });

@@ -1,4 +1,4 @@
-/** Several requests on one connection before the first is answered: one after another, in order, and none for nobody. */
+/** Several requests on one connection before the first response: served one after another, in order, and only for a present client. */
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
@@ -8,14 +8,14 @@ import { startRawUpstream, startUpstream } from "../support/upstream.ts";
 const get = (path: string, headers = "") => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n`;
 const statuses = (text: string) => text.match(/HTTP\/1\.1 \d{3}/g)?.map((line) => Number(line.slice(-3)));
 
-/** Answers after 100 ms, so that whatever is pipelined has long arrived. */
+/** Responds after 100 ms, so that all pipelined requests have arrived. */
 async function startSlow() {
   const upstream = await startUpstream((_, res) => setTimeout(() => res.end("slow"), 100));
   return { upstream, gateway: await startGateway({ services: { api: { baseUrl: upstream.url } } }) };
 }
 
 describe("pipelined requests", () => {
-  test("are answered in order, each in whole, however large", async () => {
+  test("Pipelined requests get complete responses in order, of any size", async () => {
     const upstream = await startUpstream((req, res) => {
       const letter = req.url?.at(-1) ?? "";
       setTimeout(() => res.end(Buffer.alloc(3_000_000, letter)), letter === "a" ? 80 : 0);
@@ -31,7 +31,7 @@ describe("pipelined requests", () => {
     expect(bodies.replace(/(.)\1*/g, "$1").replace(/[0-9\r\n]/g, "")).toBe("abc");
   });
 
-  test("do not spoil each other: the failure of the second leaves the first whole", async () => {
+  test("The failure of the second pipelined request does not affect the response to the first", async () => {
     const upstream = await startRawUpstream((socket, received) => {
       const isFirst = received.startsWith("GET /1");
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n${isFirst ? "abc" : "xyz"}`);
@@ -43,7 +43,7 @@ describe("pipelined requests", () => {
   });
 
   test.each(["destroy", "resetAndDestroy", "end"] as const)(
-    "are forgotten when their client leaves by %s, and nothing upstream goes on for them",
+    "Pipelined requests are dropped when their client leaves by %s, and no upstream request continues",
     async (leave) => {
       const upstream = await startUpstream((_, res) => {
         res.writeHead(200, { "content-type": "text/event-stream" });
@@ -60,7 +60,7 @@ describe("pipelined requests", () => {
     },
   );
 
-  test("without end cannot fill the memory: the connection is closed", async () => {
+  test("Endless pipelined requests cannot fill the memory: the connection is closed", async () => {
     const upstream = await startUpstream(() => {});
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     const client = await openSocket(gateway.port);
@@ -71,21 +71,21 @@ describe("pipelined requests", () => {
   });
 });
 
-describe("behind a request that is still to be answered", () => {
-  test("a malformed one is refused after that answer, and the connection closed", async () => {
+describe("after a request without its response", () => {
+  test("A malformed request is refused after the pending response, and the connection is closed", async () => {
     const { gateway } = await startSlow();
     const { text, end } = await rawRequest(gateway.port, `${get("/proxy/api/")}GET /x HTTP/1.1\r\nbroken\r\n\r\n`);
     expect([statuses(text), end]).toEqual([[200, 400], "fin"]);
     expect(text).toMatch(/^X-Proxy-Error: INVALID_REQUEST\r$/m);
   });
 
-  test("one with an expectation that cannot be met is refused after it", async () => {
+  test("A request with an unsupported expectation is refused after the pending response", async () => {
     const { gateway } = await startSlow();
     const { text } = await rawRequest(gateway.port, get("/proxy/api/") + get("/health", "Expect: miracles\r\n"));
     expect(statuses(text)).toEqual([200, 417]);
   });
 
-  test("CONNECT is never answered in front of it", async () => {
+  test("CONNECT gets no response before the pending one", async () => {
     const { gateway } = await startSlow();
     const connect = "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\r\n";
     const { text, end } = await rawRequest(gateway.port, get("/proxy/api/") + connect);
@@ -94,7 +94,7 @@ describe("behind a request that is still to be answered", () => {
     expect((await fetch(`${gateway.url}/health`)).status).toBe(200);
   });
 
-  test("one that waits for 100 Continue gets it in its turn", async () => {
+  test("A request that waits for 100 Continue gets it after the pending response", async () => {
     const { gateway } = await startSlow();
     const client = await openSocket(gateway.port);
     const head = "PUT /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";

@@ -1,4 +1,4 @@
-/** `pathPolicy: raw` lets dot segments through for object stores; the base path holds all the same: P1. */
+/** `pathPolicy: raw` forwards dot segments for object stores; a path still cannot leave the base path. */
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -20,7 +20,7 @@ async function start() {
   return { upstream, ask };
 }
 
-describe("a path under pathPolicy raw", () => {
+describe("path with pathPolicy raw", () => {
   test.each([
     ["above a version's base, over the segment that selects it", "/v9/../x"],
     ["above a version's base, encoded", "/v9/%2e%2e/x"],
@@ -49,7 +49,7 @@ describe("a path under pathPolicy raw", () => {
     expect(upstream.received[0]?.split(" ")[1]).toBe(expected);
   });
 
-  test("that passes stays below the base for every kind of server: decoding or not, with one separator, two or three", () => {
+  test("An accepted path stays below the base for every kind of server: decoding or not, with one, two or three separators", () => {
     const piece = fc.constantFrom("/", "/", "..", "..", ".", "%2e", "%2f", "%5C", "\\", ";", "a", "b", "%61");
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 14 }), (pieces) => {

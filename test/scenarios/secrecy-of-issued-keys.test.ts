@@ -1,6 +1,6 @@
 /**
- * Issued keys in a busy run of a process of its own, at trace level; then each key, its digest, and every part of eight characters
- * of either is looked for in all that was printed, answered and written. `keys.json` holds the digests by design, and they alone.
+ * Uses issued keys in many ways in a separate process, at trace level, then searches everything that it logged, sent and wrote
+ * for each key, its digest, and every part of eight characters of either. Only `keys.json` contains digests, by design.
  */
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import { startUpstream } from "../support/upstream.ts";
 const MANAGEMENT_KEY = "the-management-key-of-this-run";
 const PART = 8;
 
-test("no key, no digest and no part of either is printed, answered, counted or written, whatever is done with keys", async () => {
+test("No key, no digest and no part of either is logged, sent, counted or written, in any use of keys", async () => {
   const upstream = await startUpstream();
   const services = { api: { baseUrl: upstream.url }, open: { baseUrl: upstream.url, access: "public" } };
   const env = {
@@ -27,7 +27,7 @@ test("no key, no digest and no part of either is printed, answered, counted or w
   const answers: string[] = [];
   const keys: string[] = [];
 
-  /** What shows a key by design is asked for by this, and kept out of the answers without it. */
+  /** For the requests that show a key by design; their responses are not searched. */
   const manage = async (method: string, path: string, body?: object, key = MANAGEMENT_KEY) => {
     const answer = await fetch(`${url}/manage${path}`, {
       method,
@@ -121,7 +121,7 @@ test("no key, no digest and no part of either is printed, answered, counted or w
   }
 });
 
-/** Every part of the key, of its random letters, and of its digest as it may be written, with what it is a part of. */
+/** Every part of the key, of its random letters, and of its digest in each encoding, with its source. */
 function partsOf(key: string): [part: string, of: string][] {
   const digest = createHash("sha256").update(key).digest();
   const texts = {

@@ -1,4 +1,4 @@
-/** H16 to the letter: not even eight characters of a secret, in any spelling, in anything that the gateway itself writes. */
+/** Not even eight characters of a secret, in any encoding, are in anything that the gateway itself writes. */
 import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load-config.ts";
@@ -8,9 +8,9 @@ import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
-/** Letters beyond hexadecimal: no id of a request or a trace may look like a part of one by chance. */
+/** Letters beyond hexadecimal, so that no request or trace id can look like a part of a secret by chance. */
 const random = () => [...randomBytes(24)].map((byte) => String.fromCharCode(0x67 + (byte % 20))).join("");
-/** Odd characters in some: what is escaped in JSON and in URLs must be known in those spellings too. */
+/** Some contain characters that JSON and URLs escape: those encodings must be masked too. */
 const SECRETS = {
   PROXY_API_KEY: `${random()}"\\/+${random()}${random()}${random()}`,
   MANAGEMENT_API_KEY: `${random()}=&?${random()}`,
@@ -55,7 +55,7 @@ async function startAll() {
   return { services, gateway: await startGateway({ env: { ...SECRETS, LOG_LEVEL: "trace" }, services }) };
 }
 
-test("no line of the log, no answer and no start-up text holds eight characters of a secret", async () => {
+test("No log line, response or start-up text contains eight characters of a secret", async () => {
   const { gateway } = await startAll();
   const key = encodeURIComponent(SECRETS.PROXY_API_KEY);
   const paths = [
@@ -99,12 +99,12 @@ test("no line of the log, no answer and no start-up text holds eight characters 
   const answers = await Promise.all(requests.map(ask));
   for (const [i, answer] of answers.entries()) expectNoPart(answer.text, requests[i] as string);
   expect(new Set(answers.map(({ status }) => status)).size).toBeGreaterThan(6);
-  // A retry may still be under way for a client that waits no longer.
+  // A retry may still be in progress for a client that has left.
   await eventually(() => gateway.exchanges().length > 50, "more than fifty exchanges");
   expectNoPart(gateway.logText(), "the log");
 });
 
-test("start-up texts, warnings and refusals of the configuration name variables, never their values", async () => {
+test("Start-up texts, warnings and configuration errors name variables, never their values", async () => {
   const env = { ...SECRETS, HOST: "0.0.0.0", REQUIRE_AUTH_FOR_PROXY: "false", ALLOW_UNAUTHENTICATED: "true" };
   const config = await loadConfig({ processEnv: env, directory: "/nonexistent" });
   expectNoPart(
@@ -124,13 +124,13 @@ test("start-up texts, warnings and refusals of the configuration name variables,
       await loadConfig({ processEnv: { ...SECRETS, ...broken }, directory: "/nonexistent" });
       expect.unreachable();
     } catch (error) {
-      // A value that belongs to no secret's variable is shown, so that it can be mended.
+      // The value of a variable that holds no secret is shown, so that it can be fixed.
       if (!isPort) expectNoPart(String(error), JSON.stringify(Object.keys(broken)));
     }
   }
 });
 
-describe("the echo service", () => {
+describe("echo service", () => {
   test.each([
     ["bearer", { type: "bearer", tokenEnvVar: "BEARER" }],
     ["basic", { type: "basic", tokenEnvVar: "BASIC" }],

@@ -1,4 +1,4 @@
-/** Secrets planted everywhere, then looked for in everything that the gateway writes: H16 of the list of attacks. */
+/** Uses secrets everywhere, then searches everything that the gateway writes for them. */
 import { expect, test } from "vitest";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { startLines } from "../../src/start/describe-start.ts";
@@ -15,7 +15,7 @@ const SECRETS = {
 const CALLERS_OWN = "PLANTED-of-the-callers-c8";
 const WRONG = "PLANTED-wrong-key-of-somebody";
 
-/** Each secret, as it may be spelt on the wire. */
+/** Each secret in every encoding of the wire. */
 const spellings = [...Object.values(SECRETS), CALLERS_OWN, WRONG].flatMap((secret) => [
   secret,
   encodeURIComponent(secret),
@@ -31,7 +31,7 @@ function expectNoSecret(text: string, where: string): void {
   expect(text, where).not.toContain("PLANTED");
 }
 
-test("no line, no answer of the gateway's own and no start-up text ever holds a secret, at trace level, whatever happens", async () => {
+test("No log line, gateway response or start-up text ever contains a secret, at trace level, in any situation", async () => {
   const good = await startUpstream();
   const cut = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", "end"));
   const garbage = await startRawUpstream(respondWith("SSH-2.0\r\n\r\n"));
@@ -93,7 +93,7 @@ test("no line, no answer of the gateway's own and no start-up text ever holds a 
       headers.replace("Host: localhost", "Host: a b"),
     ]) {
       const answer = await rawRequest(gateway.port, `${request} HTTP/1.1\r\n${head}\r\n\r\n`, { withinMs: 1_000 });
-      // The echo service shows the caller what the caller sent; what was injected it must not show.
+      // The echo service shows the caller what the caller sent, and must not show the injected credential.
       const isEcho = request.includes("/proxy/echo/") && answer.status === 200;
       if (isEcho) expect(answer.text).not.toContain(SECRETS.TOKEN);
       else expectNoSecret(answer.text, request);
@@ -112,7 +112,7 @@ test("no line, no answer of the gateway's own and no start-up text ever holds a 
   expectNoSecret(JSON.stringify(config.settings), "the settings");
 });
 
-test("a secret in a path that a caller made up by mistake is replaced where it is one of ours", async () => {
+test("A gateway key that a caller put into a path by mistake is masked", async () => {
   const gateway = await startGateway({ env: { ...SECRETS } });
   await rawRequest(
     gateway.port,

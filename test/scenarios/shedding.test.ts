@@ -1,4 +1,4 @@
-/** A9: under load only what is proxied is refused, with what there is too much of; and it ends when the load does. */
+/** Under load only proxied requests are refused, with the limit that was reached, and only while the load lasts. */
 import type { ServerResponse } from "node:http";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createPressureMonitor, findPressure, type PressureSample } from "../../src/pressure/monitor.ts";
@@ -7,7 +7,7 @@ import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-/** An upstream that answers when it is told to. */
+/** An upstream that responds when the test says so. */
 async function startHeld(env: Record<string, string>, service: { maxConcurrent?: number } = {}) {
   const held: ServerResponse[] = [];
   const upstream = await startUpstream((req, res) => {
@@ -38,7 +38,7 @@ async function expectShed(answer: Response, gauge: string, message: RegExp) {
 }
 
 describe("MAX_IN_FLIGHT", () => {
-  test("refuses what is beyond it, and gives a place back when an exchange ends or its client leaves", async () => {
+  test("MAX_IN_FLIGHT refuses requests over the limit, and a slot is free again when an exchange ends or its client leaves", async () => {
     const { held, gateway } = await startHeld({ MAX_IN_FLIGHT: "2" });
     const leaving = new AbortController();
     const first = fetch(`${gateway.url}/proxy/api/slow`);
@@ -58,7 +58,7 @@ describe("MAX_IN_FLIGHT", () => {
     expect(outcomes).toContain("refused:UNDER_PRESSURE");
   });
 
-  test("counts no refusal and no preflight as in flight", async () => {
+  test("Refusals and preflights do not count towards MAX_IN_FLIGHT", async () => {
     const { gateway } = await startHeld({ MAX_IN_FLIGHT: "1", PROXY_API_KEY: PROXY_KEY, CORS_ORIGINS: "*" });
     for (let i = 0; i < 5; i++) expect((await fetch(`${gateway.url}/proxy/api/now`)).status).toBe(401);
     const headers = { "x-api-key": PROXY_KEY };
@@ -67,7 +67,7 @@ describe("MAX_IN_FLIGHT", () => {
 });
 
 describe("maxConcurrent", () => {
-  test("refuses one service's requests beyond it, spends nothing for them, and leaves the others alone", async () => {
+  test("maxConcurrent refuses one service's requests over the limit, spends nothing for them, and does not affect other services", async () => {
     const { held, gateway } = await startHeld({}, { maxConcurrent: 1 });
     const first = fetch(`${gateway.url}/proxy/api/slow`);
     await eventually(() => held.length === 1);
@@ -82,7 +82,7 @@ describe("maxConcurrent", () => {
     expect(after.headers.get("ratelimit")).toMatch(/r=98;/);
   });
 
-  test("is not told to strangers", async () => {
+  test("A client without a key does not learn that maxConcurrent is reached", async () => {
     const { held, gateway } = await startHeld({ PROXY_API_KEY: PROXY_KEY }, { maxConcurrent: 1 });
     const headers = { "x-api-key": PROXY_KEY };
     void fetch(`${gateway.url}/proxy/api/slow`, { headers }).catch(() => {});
@@ -96,7 +96,7 @@ function block(ms: number): void {
   while (performance.now() < until);
 }
 
-describe("a threshold of PRESSURE_*", () => {
+describe("PRESSURE_* threshold", () => {
   test.each([
     ["PRESSURE_MAX_RSS_BYTES", "rssBytes", /^Resident memory is \d+ bytes; PRESSURE_MAX_RSS_BYTES is 1\.$/],
     ["PRESSURE_MAX_HEAP_USED_BYTES", "heapUsed", /^The heap in use is \d+ bytes; .* is 1\.$/],
@@ -119,7 +119,7 @@ describe("a threshold of PRESSURE_*", () => {
     });
   });
 
-  test("sheds while the loop is blocked and no longer, and a stream that runs goes on", async () => {
+  test("Requests are shed only while the event loop is blocked, and a running stream continues", async () => {
     const { held, gateway } = await startHeld({
       PRESSURE_MAX_EVENT_LOOP_DELAY: "20",
       PRESSURE_SAMPLE_INTERVAL: "50",
@@ -156,24 +156,24 @@ describe("a threshold of PRESSURE_*", () => {
     PRESSURE_SAMPLE_INTERVAL: 1_000,
   };
 
-  test("is compared with the mean of one sample interval: what was before it no longer counts", async () => {
+  test("A threshold is compared with the mean of one sample interval, without earlier samples", async () => {
     const monitor = createPressureMonitor({ ...off, PRESSURE_SAMPLE_INTERVAL: 25 });
     onTestFinished(monitor.close);
-    // A loop that has not turned yet has nothing in the histogram.
+    // Before the first iteration of the event loop the histogram is empty.
     block(80);
     await eventually(() => monitor.sample.eventLoopDelay > 60);
     const { sample: first } = monitor;
     await eventually(() => monitor.sample !== first && monitor.sample.eventLoopDelay < 30);
     block(150);
     await eventually(() => monitor.sample.eventLoopDelay > 30);
-    // Of all that was since the start the mean would still be above 5 ms after ten more intervals.
+    // The mean since the start would still be above 5 ms after ten more intervals.
     const samples = new Set<PressureSample>([monitor.sample]);
     await eventually(() => samples.add(monitor.sample).size > 10 || monitor.sample.eventLoopDelay < 4);
     const calm = [...samples].find(({ eventLoopDelay }) => eventLoopDelay < 4);
     expect(calm?.eventLoopUtilized).toBeLessThan(0.5);
   });
 
-  test("is compared with a mean: one pause in an interval that was calm otherwise is no pressure", async () => {
+  test("A threshold is compared with a mean: one pause in an otherwise calm interval is no pressure", async () => {
     const monitor = createPressureMonitor({ ...off, PRESSURE_SAMPLE_INTERVAL: 200 });
     onTestFinished(monitor.close);
     const { sample: first } = monitor;
@@ -183,7 +183,7 @@ describe("a threshold of PRESSURE_*", () => {
     expect(monitor.sample.eventLoopDelay).toBeLessThan(40);
   });
 
-  test("is compared in one order, 0 is off, and what is at the threshold passes", () => {
+  test("Thresholds are compared in one order, 0 is off, and a value at the threshold passes", () => {
     const sample: PressureSample = { eventLoopDelay: 300, heapUsed: 10, rssBytes: 20, eventLoopUtilized: 0.9 };
     expect(findPressure(sample, off)).toBeUndefined();
     expect(findPressure(sample, { ...off, PRESSURE_MAX_EVENT_LOOP_DELAY: 300 })).toBeUndefined();
@@ -194,7 +194,7 @@ describe("a threshold of PRESSURE_*", () => {
 });
 
 describe("/up", () => {
-  test("shows the gauges", async () => {
+  test("/up shows the gauges", async () => {
     const { gateway } = await startHeld({});
     const up = await fetch(`${gateway.url}/up`);
     expect(up.status).toBe(200);
@@ -212,7 +212,7 @@ describe("/up", () => {
 describe("MAX_CONNECTIONS", () => {
   const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
 
-  test("says that there is no room to a connection beyond it, closes it, and still answers health checks", async () => {
+  test("A connection over MAX_CONNECTIONS gets a refusal and is closed, and health checks still work", async () => {
     const { gateway } = await startHeld({ MAX_CONNECTIONS: "2" });
     const idle = [await openSocket(gateway.port), await openSocket(gateway.port)];
     const refused = await rawRequest(gateway.port, get("/proxy/api/now"));
@@ -231,7 +231,7 @@ describe("MAX_CONNECTIONS", () => {
     await eventually(async () => (await fetch(`${gateway.url}/proxy/api/now`)).status === 200);
   });
 
-  test("has an end to its patience: hundreds more are closed at once", async () => {
+  test("Hundreds of connections over MAX_CONNECTIONS are closed at once", async () => {
     const { gateway } = await startHeld({ MAX_CONNECTIONS: "1" });
     const sockets = await Promise.all(Array.from({ length: 300 }, () => openSocket(gateway.port)));
     await eventually(() => sockets.filter((socket) => socket.closed).length >= 300 - 257);

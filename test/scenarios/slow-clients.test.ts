@@ -1,4 +1,4 @@
-/** A10: clients that are slow on purpose. Each limit is scaled down; none of them may hold up anybody else. */
+/** Clients that are slow on purpose must not delay other clients. Each limit is scaled down. */
 import { existsSync, readFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
 import { describe, expect, test } from "vitest";
@@ -25,7 +25,7 @@ function expectTimedOut({ text, end }: Pick<RawAnswer, "text" | "end">): void {
 describe("HEADERS_TIMEOUT", () => {
   const env = { HEADERS_TIMEOUT: "200" };
 
-  test("ends a connection with 408, wherever its first or a later head stops", async () => {
+  test("HEADERS_TIMEOUT ends a connection with 408, wherever its first or a later head stops", async () => {
     const gateway = await startGateway({ env });
     const stopping = [
       "",
@@ -39,7 +39,7 @@ describe("HEADERS_TIMEOUT", () => {
     for (const answer of answers) expectTimedOut(answer);
   });
 
-  test("counts a head as a whole, the first and a later one, however many bytes trickle", async () => {
+  test("HEADERS_TIMEOUT covers a whole head, the first and later ones, for any number of trickling bytes", async () => {
     const gateway = await startGateway({ env });
     const kept = await openSocket(gateway.port);
     kept.write(`${HEAD}\r\n`);
@@ -54,7 +54,7 @@ describe("HEADERS_TIMEOUT", () => {
     await Promise.all([trickled(kept), trickled(await openSocket(gateway.port))]);
   });
 
-  test("says nothing to a request that is answered slowly, or whose body takes longer", async () => {
+  test("HEADERS_TIMEOUT does not affect a slow response or a long upload", async () => {
     const upstream = await startUpstream(async (req, res) => {
       const body = await bodyOf(req);
       setTimeout(() => res.end(`${body.length} bytes`), 300);
@@ -68,8 +68,8 @@ describe("HEADERS_TIMEOUT", () => {
   });
 });
 
-describe("a body for /proxy", () => {
-  test("that never begins, or stops, is answered 408, and everything it held is free again", async () => {
+describe("body for /proxy", () => {
+  test("A body that never begins, or stops, gets 408, and everything it held is released", async () => {
     const upstream = await startRawUpstream(() => {});
     const services = { api: { baseUrl: upstream.url, timeoutMs: 50, idleTimeoutMs: 150 } };
     const gateway = await startGateway({ services });
@@ -77,7 +77,7 @@ describe("a body for /proxy", () => {
       "POST - Content-Length: 4\r\n\r\n",
       "POST - Transfer-Encoding: chunked\r\n\r\n",
       "POST - Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: ",
-      // Taken in hand before anything is sent.
+      // Buffered before anything is sent.
       "PUT - Content-Length: 4\r\n\r\n",
       "DELETE - Content-Length: 4\r\n\r\nab",
       "PUT - Content-Length: 4\r\nExpect: 100-continue\r\n\r\n",
@@ -90,7 +90,7 @@ describe("a body for /proxy", () => {
     expect(load.inFlight).toEqual({ current: 0, limit: null });
   });
 
-  test("has no total limit: one that moves may take longer than every timeout", async () => {
+  test("A body that keeps arriving may take longer than every timeout", async () => {
     const upstream = await startUpstream(async (req, res) => res.end(`${(await bodyOf(req)).length} bytes`));
     const service = { baseUrl: upstream.url, timeoutMs: 150, idleTimeoutMs: 150 };
     const gateway = await startGateway({ env: { HEADERS_TIMEOUT: "150" }, services: { api: service } });
@@ -106,7 +106,7 @@ describe("a body for /proxy", () => {
     await Promise.all([ask("POST"), ask("PUT")]);
   });
 
-  test("that was refused is not waited for for ever, also where the connection is kept", async () => {
+  test("A refused body is not awaited indefinitely, even where the connection stays open", async () => {
     const rests: IncomingMessage[] = [];
     const server = createServer((req, res) => {
       rests.push(req);
@@ -129,7 +129,7 @@ describe("a body for /proxy", () => {
   });
 });
 
-test("a body for /manage has a limit for the whole of it", async () => {
+test("A body for /manage has a limit for its total time", async () => {
   const failures: unknown[] = [];
   const server = createServer((incoming, outgoing) => {
     readJson({ env: { incoming, outgoing }, get: () => ANONYMOUS }, 100).catch((error: unknown) => {
@@ -152,7 +152,7 @@ describe("SEND_TIMEOUT", () => {
   const get = (path: string, version = "1.1") => `GET ${path} HTTP/${version}\r\nHost: localhost\r\n\r\n`;
   const BYTES = 32 * 1024 * 1024;
 
-  /** An upstream with more to say than fits between it and a client that does not read. */
+  /** An upstream that sends more than the buffers on the way to a client that does not read.
   async function startTalkative(type: string, env: Record<string, string> = { SEND_TIMEOUT: "300" }) {
     const upstream = await startUpstream((_, res) => {
       res.writeHead(200, { "content-type": type });
@@ -170,7 +170,7 @@ describe("SEND_TIMEOUT", () => {
     return { upstream, gateway: await startGateway({ env, services: { api: { baseUrl: upstream.url } } }) };
   }
 
-  test("drops a client that takes nothing of an answer, framed or not, or of an event stream, and the upstream's request", async () => {
+  test("SEND_TIMEOUT drops a client that reads nothing of a response, framed or not, or of an event stream, with its upstream request", async () => {
     const rows = [
       ["text/plain", "1.1"],
       ["text/event-stream", "1.1"],
@@ -192,7 +192,7 @@ describe("SEND_TIMEOUT", () => {
     await Promise.all(rows.map(drop));
   });
 
-  test("lets a client go on that stops for less than that, as often as it likes", async () => {
+  test("SEND_TIMEOUT does not affect a client that pauses for less, any number of times", async () => {
     const { gateway } = await startTalkative("text/plain", { SEND_TIMEOUT: "400" });
     const client = await openSocket(gateway.port);
     client.removeAllListeners("data");
@@ -201,7 +201,7 @@ describe("SEND_TIMEOUT", () => {
     client.on("data", (chunk: Buffer) => {
       taken += chunk.length;
       sinceStop += chunk.length;
-      // More than the kernel keeps, so that it has to ask for some.
+      // More than the kernel's buffers hold.
       if (sinceStop < BYTES / 4) return;
       sinceStop = 0;
       client.pause();
@@ -211,7 +211,7 @@ describe("SEND_TIMEOUT", () => {
     await eventually(() => taken > BYTES, "all of it to be taken", 6_000);
   });
 
-  test("drops a client that asks the control plane again and again, and reads none of it", async () => {
+  test("SEND_TIMEOUT drops a client that sends requests to the control plane without reading the responses", async () => {
     const gateway = await startGateway({ env: { SEND_TIMEOUT: "300" } });
     const client = await openSocket(gateway.port);
     client.pause();
@@ -231,7 +231,7 @@ describe("SEND_TIMEOUT", () => {
   });
 });
 
-test.skipIf(!existsSync("/proc/net/tcp"))("TCP itself probes a client that a silent stream is for", async () => {
+test.skipIf(!existsSync("/proc/net/tcp"))("TCP itself probes the client of a silent stream", async () => {
   const upstream = await startUpstream((_, res) =>
     res.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders(),
   );
@@ -241,6 +241,6 @@ test.skipIf(!existsSync("/proc/net/tcp"))("TCP itself probes a client that a sil
   await eventually(() => client.received.includes("\r\n\r\n"));
   const hex = (port: number | undefined) => port?.toString(16).toUpperCase().padStart(4, "0");
   const line = new RegExp(`:${hex(gateway.port)} \\w+:${hex(client.localPort)} .*`);
-  // The kernel's timer of the connection: 02 is the one of probes.
+  // The kernel's timer of the connection: 02 is the keep-alive timer.
   await eventually(() => / 02:\w{8} /.test(line.exec(readFileSync("/proc/net/tcp", "utf8"))?.[0] ?? ""));
 });

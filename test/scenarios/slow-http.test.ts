@@ -1,4 +1,4 @@
-/** A10: slowhttptest in its three modes, 400 connections each, while a client like any other asks on. */
+/** slowhttptest in its three modes, with 400 connections each, while an ordinary client sends requests. */
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,9 +18,9 @@ if (!hasSlowHttpTest) {
 }
 
 const CONNECTIONS = 400;
-/** More than any of the readers takes. What it does to an answer that the kernel does not hold is in slow-clients.test.ts. */
+/** More than any reader takes. slow-clients.test.ts tests responses larger than the kernel's buffers. */
 const BIG = Buffer.alloc(256 * 1024, 97);
-/** The most that resident memory may have grown by when all is over. */
+/** The most that resident memory may have grown by at the end. */
 const GROWTH_LIMIT_BYTES = 128 * 1024 * 1024;
 
 interface Status {
@@ -30,7 +30,7 @@ interface Status {
 
 const statusOf = async (url: string) => (await (await fetch(`${url}/status`)).json()) as Status;
 
-/** The most connections that it had made at any second, by its own table. */
+/** The most connections that slowhttptest had at any second, by its own table. */
 function connectionsMade(csv: string): number {
   const [head = "", ...rows] = csv.trim().split("\n");
   const columns = head.split(",").map((name) => name.trim().toLowerCase());
@@ -38,7 +38,7 @@ function connectionsMade(csv: string): number {
   return Math.max(...rows.map((row) => of(row, "connected") + of(row, "closed")));
 }
 
-/** Asks every few ms until it is stopped, and each time the upstream itself, to know how busy the machine is with other things. */
+/** Sends a request every few ms until it is stopped, and one directly to the upstream, to measure the load of the machine. */
 function askOn(url: string, upstreamUrl: string) {
   const durations: number[] = [];
   const ofUpstream: number[] = [];
@@ -71,11 +71,11 @@ function askOn(url: string, upstreamUrl: string) {
 const p99Of = (durations: number[]) =>
   durations.sort((a, b) => a - b)[Math.floor(durations.length * 0.99)] ?? Number.POSITIVE_INFINITY;
 
-describe.skipIf(!hasSlowHttpTest)("an attack by slowhttptest", { timeout: 30_000 }, () => {
-  test("with slow heads, bodies and readers holds up nobody, and leaves nothing behind", async () => {
+describe.skipIf(!hasSlowHttpTest)("attack by slowhttptest", { timeout: 30_000 }, () => {
+  test("An attack with slow heads, bodies and readers delays no other client and leaves nothing behind", async () => {
     const upstream = await startUpstream((req, res) => {
       req.resume();
-      // Not before it has all of the body: whoever was answered is not waited for.
+      // Only with the whole body: the gateway does not wait for the rest after a response.
       req.once("end", () => res.end(req.url === "/big" ? BIG : "small"));
     });
     const file = JSON.stringify({ services: { api: { baseUrl: upstream.url } } });

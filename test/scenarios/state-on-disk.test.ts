@@ -1,4 +1,4 @@
-/** What was answered for survives the process, however it ends; and a state that cannot be read stops the start. */
+/** Confirmed changes survive every end of the process, and an unreadable state stops the start. */
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -9,10 +9,10 @@ import { startProcess } from "../support/process.ts";
 const ENV = { MANAGEMENT_API_KEY: MANAGEMENT_KEY };
 const configOf = (value: number) => ({ baseUrl: "https://api.example.com/", timeoutMs: value });
 
-describe("a process killed while it writes", () => {
-  // Ten kills, each with four changes under way: some 500 writes to twenty services in all.
-  test("has kept all that it answered for, and nothing by half", async () => {
-    /** What each service must be; what it may be instead, where the answer never came. */
+describe("process killed during a write", () => {
+  // Ten kills, each during four changes: some 500 writes to twenty services in total.
+  test("A killed process leaves every confirmed change and no partial one", async () => {
+    /** The state that each service must have, or may have where no response came. */
     const acknowledged = new Map<string, number | undefined>();
     let data: string | undefined;
     let written = 0;
@@ -50,7 +50,7 @@ describe("a process killed while it writes", () => {
           else acknowledged.set(key, next);
           written += 1;
           left -= 1;
-          // While the changes of the three others are under way.
+          // During the changes of the three others.
           if (left === 0) run.child.kill("SIGKILL");
         }
       };
@@ -58,7 +58,7 @@ describe("a process killed while it writes", () => {
       await run.ended;
       isKilled = true;
       await Promise.all(workers);
-      // What was under way may have been written or not: the file says which, and it must be one of the two.
+      // A change in progress may have been written or not: the file must contain one of the two states.
       const { entries } = JSON.parse(
         existsSync(join(data, "services.json")) ? readFileSync(join(data, "services.json"), "utf8") : '{"entries":{}}',
       );
@@ -73,7 +73,7 @@ describe("a process killed while it writes", () => {
   }, 60_000);
 });
 
-describe("a state that cannot be read", () => {
+describe("unreadable state", () => {
   test.each([
     [
       "services.json",
@@ -97,7 +97,7 @@ describe("a state that cannot be read", () => {
     expect(readFileSync(join(data, name), "utf8")).toBe(text);
   });
 
-  test("because a service in it is none any more stops it with exit code 2 and the field", async () => {
+  test("A stored service that is no longer valid stops the start with exit code 2 and the field", async () => {
     const entries = { api: { value: { config: { baseUrl: "ftp://x" } }, version: 1 } };
     const first = startProcess(ENV);
     await first.port();
@@ -111,7 +111,7 @@ describe("a state that cannot be read", () => {
   });
 });
 
-test("a folder that others may write is taken with a warning, and its files are made the owner's", async () => {
+test("A folder that other users may write causes a warning, and its files become private to their owner", async () => {
   const first = startProcess(ENV);
   await first.port();
   const data = join(first.directory, "data");
@@ -126,7 +126,7 @@ test("a folder that others may write is taken with a warning, and its files are 
   expect(statSync(join(data, "lock")).mode & 0o777).toBe(0o600);
 });
 
-test("the folder is 0700 and each file in it 0600", async () => {
+test("The folder has mode 0700 and each file in it 0600", async () => {
   const run = startProcess(ENV);
   const gateway = { url: `http://127.0.0.1:${await run.port()}` };
   await manage(gateway, "PUT", "/services/api", configOf(1));

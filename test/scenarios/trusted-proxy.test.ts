@@ -1,4 +1,4 @@
-/** Behind a proxy that is trusted: who the client is, in every form in which balancers write it. A3 and H13. */
+/** The client's address behind a trusted proxy, in every form in which load balancers write it. */
 import { describe, expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
@@ -19,7 +19,7 @@ async function start(trusted = "127.0.0.1", location = "") {
   return { upstream, gateway, ask };
 }
 
-describe("a client behind a trusted proxy", () => {
+describe("client of a trusted proxy", () => {
   test.each([
     ["9.9.9.9", "9.9.9.9", "9.9.9.9"],
     ["9.9.9.9:51234", "9.9.9.9", "9.9.9.9"],
@@ -28,7 +28,7 @@ describe("a client behind a trusted proxy", () => {
     ["2001:db8::1", "2001:db8::1", '"[2001:db8::1]"'],
     ["[2001:db8::1]:51234", "2001:db8::1", '"[2001:db8::1]"'],
     ['"[2001:db8::1]:51234"', "2001:db8::1", '"[2001:db8::1]"'],
-    // No address: the proxy itself is all that is known.
+    // Not an address: only the proxy is known.
     ["unknown", "127.0.0.1", "127.0.0.1"],
     ["009.9.9.9", "127.0.0.1", "127.0.0.1"],
     ['a";host="evil', "127.0.0.1", "127.0.0.1"],
@@ -44,20 +44,17 @@ describe("a client behind a trusted proxy", () => {
   test.each([
     ["127.0.0.1", "https://app.example"],
     ["10.0.0.0/8", "http://localhost"],
-  ])(
-    "knows the gateway by the host and the protocol that a proxy hands on which is in %s: %s",
-    async (trusted, base) => {
-      const { upstream, ask } = await start(trusted, "Location: /next\r\n");
-      const answer = await ask("9.9.9.9", "X-Forwarded-Host: app.example\r\nX-Forwarded-Proto: https\r\n");
-      expect(answer.head).toContain(`\r\nlocation: ${base}/proxy/api/next\r\n`);
-      const { host, protocol } = new URL(base);
-      expect(upstream.received[0]).toContain(
-        `\r\nX-Forwarded-Proto: ${protocol.slice(0, -1)}\r\nX-Forwarded-Host: ${host}\r\n`,
-      );
-    },
-  );
+  ])("The public URL has the host and the protocol that a proxy in %s forwards: %s", async (trusted, base) => {
+    const { upstream, ask } = await start(trusted, "Location: /next\r\n");
+    const answer = await ask("9.9.9.9", "X-Forwarded-Host: app.example\r\nX-Forwarded-Proto: https\r\n");
+    expect(answer.head).toContain(`\r\nlocation: ${base}/proxy/api/next\r\n`);
+    const { host, protocol } = new URL(base);
+    expect(upstream.received[0]).toContain(
+      `\r\nX-Forwarded-Proto: ${protocol.slice(0, -1)}\r\nX-Forwarded-Host: ${host}\r\n`,
+    );
+  });
 
-  test("has one bucket, whatever port or spelling the proxy hands on", async () => {
+  test("A client has one rate-limit counter for any port or spelling of its address that the proxy forwards", async () => {
     const { upstream, ask } = await start();
     const statuses = [];
     for (const each of ["9.9.9.9:1", "9.9.9.9:2", "::ffff:9.9.9.9", "8.8.8.8, 9.9.9.9"]) {

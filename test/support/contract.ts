@@ -1,4 +1,4 @@
-/** What `/openapi.json` promises, held against answers that were really given. */
+/** Compares real responses with `/openapi.json`. */
 import { request } from "node:http";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
@@ -24,13 +24,13 @@ export interface Operation {
   readonly responses: Readonly<Record<string, DescribedAnswer>>;
 }
 
-/** As much of an OpenAPI document as is asked for here. */
+/** The parts of an OpenAPI document that are used here. */
 export interface Document {
   readonly openapi: string;
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
   readonly components: {
     readonly responses: Readonly<Record<string, DescribedAnswer>>;
-    // biome-ignore lint/suspicious/noExplicitAny: a test says by its assertions what it expects in here.
+    // biome-ignore lint/suspicious/noExplicitAny: the assertions of each test say what it expects here.
     readonly schemas: Readonly<Record<string, any>>;
   };
 }
@@ -45,14 +45,14 @@ export interface Contract {
   /** `GET /health` … */
   readonly operations: readonly string[];
   operation(name: string): Operation;
-  /** What is wrong with an answer to this operation; empty when it is as documented. */
+  /** The differences between a response to this operation and its documentation. */
   problemsOf(name: string, answer: Observed): string[];
-  /** What is wrong with a value by the schema of this media type. */
+  /** The errors of a value by the schema of this media type. */
   problemsOfValue(media: Media, value: unknown): string[];
 }
 
 export function createContract(document: Document): Contract {
-  // The document holds words of OpenAPI beside those of JSON Schema.
+  // The document contains keywords of OpenAPI as well as those of JSON Schema.
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   addFormats.default(ajv);
   ajv.addSchema(document, "document");
@@ -79,12 +79,12 @@ export function createContract(document: Document): Contract {
     const isOwn = answer.headers.has("x-proxy-error");
     const { responses } = operation(name);
     const named = responses[answer.status];
-    // A refusal is marked; what is not, and is no answer that the operation has of its own, is an upstream's.
+    // A refusal has X-Proxy-Error; a response without it that the operation does not document is an upstream's.
     const found =
       isOwn || named?.$ref === undefined ? (named ?? (isOwn ? undefined : responses.default)) : responses.default;
     if (found === undefined) return [`${answer.status} is not documented: ${answer.body.slice(0, 300)}`];
     const described = found.$ref ? document.components.responses[found.$ref.split("/").at(-1) as string] : found;
-    if (described === undefined) return [`${found.$ref} leads nowhere`];
+    if (described === undefined) return [`${found.$ref} does not exist`];
     const required = Object.entries(described.headers ?? {}).filter(([, header]) => header.required);
     const missing = required
       .filter(([header]) => !answer.headers.has(header))
@@ -114,7 +114,7 @@ export interface Asked {
   readonly body?: string;
 }
 
-/** One request on a connection of its own, with any headers; an upgrade is what it is answered with. */
+/** Sends one request on a new connection, with any headers; a 101 counts as the response. */
 export function ask(port: number, { method, path, headers = {}, body }: Asked): Promise<Observed> {
   return new Promise((resolve, reject) => {
     const asked = request({ host: "127.0.0.1", port, method, path, headers: { ...headers }, agent: false });
@@ -138,7 +138,7 @@ export function ask(port: number, { method, path, headers = {}, body }: Asked): 
   });
 }
 
-/** The answer to bytes that no client would send. */
+/** The response to bytes that no client would send. */
 export async function askRaw(port: number, bytes: string): Promise<Observed> {
   const { status, head, body } = await rawRequest(port, bytes);
   const lines = head.split("\r\n").slice(1);

@@ -1,7 +1,7 @@
-/** Paths as attackers spell them, of a seed: around what a permission allows, and encoded, cut and climbing in every way. */
+/** Hostile paths from a seed: near the paths that a permission allows, encoded, cut and climbing in many ways. */
 import { BASES } from "./path-oracle.ts";
 
-/** Permissions of a key each, for the services of the fuzz run. */
+/** The permissions of each key, for the services of the fuzz run. */
 export const GRANTS: readonly (readonly string[])[] = [
   ["root:GET:/public/**"],
   ["root:read:/repos/*/issues", "base:POST:/repos/acme/**"],
@@ -114,7 +114,7 @@ const METHODS = ["GET", "GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "P
 export function makeCase(random: Random, port: number): SentPath {
   const pick = <T>(list: readonly T[]): T => list[random(list.length)] as T;
   const grant = pick(GRANTS);
-  // Most often of what the key is for: what lies beside it is nearly always refused early.
+  // Most often near the key's own permission: other paths are nearly always refused early.
   const [service = "", action = "", pattern = "/**"] = pick(random(5) === 0 ? GRANTS.flat() : grant).split(":");
   const key = service === "*" ? pick(Object.keys(BASES)) : service;
   let path = pathWithin(pattern, pick, random);

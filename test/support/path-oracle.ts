@@ -1,4 +1,4 @@
-/** What a permission allows, told slowly and without the gateway's own way of telling: of a path that reached an upstream. */
+/** Decides whether a permission allows a path that reached an upstream: slowly, and independently of the gateway's code. */
 import { posix, win32 } from "node:path";
 import type { SentPath } from "./hostile-paths.ts";
 
@@ -14,13 +14,13 @@ export interface ReachedPath {
   readonly target: string;
 }
 
-/** As servers and libraries do it; each may come at any time, any number of times. */
+/** Steps of servers and libraries; each may be applied at any time and any number of times. */
 const READERS: readonly ((text: string) => string)[] = [
   decodeBytes,
   (text) => text.replaceAll("\\", "/"),
   (text) => text.replace(/\/+/g, "/"),
   (text) => posix.normalize(text),
-  // Two slashes at the start are the name of a computer to it.
+  // Two slashes at the start begin a host name.
   (text) => win32.normalize(text.replace(/^[/\\]+/, "/")).replaceAll("\\", "/"),
   (text) =>
     text
@@ -40,7 +40,7 @@ function decodeBytes(text: string): string {
   return text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
-/** Undefined for what was allowed to reach an upstream. */
+/** Undefined for a request that was allowed to reach an upstream. */
 export function problemOf({ grant, method }: SentPath, seen: ReachedPath): string | undefined {
   if (seen.method !== method) return "another method";
   const path = seen.target.split("?", 1)[0] as string;
@@ -72,7 +72,7 @@ export function problemOf({ grant, method }: SentPath, seen: ReachedPath): strin
   return undefined;
 }
 
-/** Wholly decoded in the end: whoever guards a path decodes it. */
+/** Decoded until nothing changes, as every server that protects a path does. */
 function readingsOf(path: string): ReadonlySet<string> {
   const found = new Set([path]);
   for (const text of found) {
@@ -87,7 +87,7 @@ function isOf(action: string, method: string): boolean {
   return action === "*" || action === method || action === (isRead ? "read" : "write");
 }
 
-/** `URL` would encode each byte of what is not, and so without end. */
+/** `URL` would encode each byte of any other text again and again. */
 const isAscii = (text: string) => /^[\x00-\x7f]*$/.test(text);
 const isBelow = (path: string, base: string) => path === base || path.startsWith(`${base}/`);
 

@@ -1,4 +1,4 @@
-/** Bytes over a socket, for tests where framing is what matters. */
+/** Sends bytes over a socket, for tests of framing. */
 import { connect, type Socket } from "node:net";
 import { onTestFinished } from "vitest";
 
@@ -8,18 +8,18 @@ export interface RawAnswer {
   readonly status: number;
   readonly head: string;
   readonly body: string;
-  /** How the connection ended; `open` when the wait was over first. */
+  /** How the connection ended; `open` when the wait ended first. */
   readonly end: "fin" | "reset" | "open";
 }
 
 export interface RawOptions {
-  /** Ends the wait as soon as this is received; else the connection's end does. */
+  /** Ends the wait as soon as this is received; otherwise the end of the connection does. */
   readonly until?: string | RegExp;
   /** Longest wait, ms. */
   readonly withinMs?: number;
 }
 
-/** Sends the bytes (latin1) and collects what comes back. */
+/** Sends the bytes (latin1) and collects the response. */
 export function rawRequest(
   port: number,
   bytes: string | readonly string[],
@@ -53,7 +53,7 @@ export function rawRequest(
   });
 }
 
-/** A connection to play with by hand; destroyed when the test is over. */
+/** A connection for the test to use step by step; destroyed at the end of the test. */
 export async function openSocket(port: number): Promise<Socket & { received: string }> {
   const socket = Object.assign(connect(port, "127.0.0.1"), { received: "" });
   socket.on("error", () => {});

@@ -1,6 +1,6 @@
 /**
- * A TCP balancer for tests: new connections go in turn to the instances that say that they are ready; open ones stay where they are.
- * It knows no HTTP beyond its own question, as most balancers of this kind.
+ * A TCP load balancer for tests: new connections go round robin to the instances that report that they are ready; open ones stay.
+ * Like most load balancers of this kind it speaks HTTP only for its health checks.
  */
 import { once } from "node:events";
 import { get } from "node:http";
@@ -9,14 +9,14 @@ import { onTestFinished } from "vitest";
 
 export interface TcpBalancer {
   readonly port: number;
-  /** Whether the last look found this instance ready. */
+  /** Whether the last check found this instance ready. */
   isReady(port: number): boolean;
 }
 
-/** How long an instance may take to say that it is ready, ms: a busy one is not a dead one. */
+/** How long an instance may take to report that it is ready, ms: a busy instance is not a dead one. */
 const PATIENCE_MS = 1_000;
 
-/** @param intervalMs between two looks at each instance's /health/ready. */
+/** @param intervalMs between two checks of each instance's /health/ready. */
 export async function startTcpBalancer(instances: readonly number[], intervalMs: number): Promise<TcpBalancer> {
   const ready = new Set<number>();
   const sockets = new Set<Socket>();

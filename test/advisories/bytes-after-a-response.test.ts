@@ -1,4 +1,4 @@
-/** Response-queue poisoning: what an upstream sends behind its answer must never become the answer to another request. */
+/** Response-queue poisoning: bytes that an upstream sends after its response must never become the response to another request. */
 import { expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { startGateway } from "../support/gateway.ts";
@@ -9,7 +9,7 @@ test.each([
   ["behind the length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
   ["behind a 204", "HTTP/1.1 204 No Content\r\n\r\n"],
   ["behind a 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n"],
-])("a whole answer %s goes to nobody, and the next request gets its own", async (_, head) => {
+])("A complete response %s reaches no client, and the next request gets its own response", async (_, head) => {
   const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL";
   const upstream = await startRawUpstream((socket, received) => {
     const path = [...received.matchAll(/GET (\/\d)/g)].at(-1)?.[1];

@@ -1,4 +1,4 @@
-/** What operators are told of issued keys: in the diagnostics, by key-debug and in the log; and what callers are not. */
+/** What operators learn about issued keys from the diagnostics, key-debug and the log, and what callers do not learn. */
 import { expect, test } from "vitest";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import type { CheckResult } from "../../src/diagnostics/check.ts";
@@ -28,7 +28,7 @@ async function check(gateway: TestGateway, id: string) {
   return (body.checks as CheckResult[]).find((each) => each.id === id);
 }
 
-test("the check `keys` is fine with keys that do what they are for", async () => {
+test("The check `keys` is ok for keys that do what they may do", async () => {
   const gateway = await start();
   const { key } = await issue(gateway);
   expect((await ask(gateway, key)).status).toBe(200);
@@ -39,7 +39,7 @@ test("the check `keys` is fine with keys that do what they are for", async () =>
   });
 });
 
-test("the check `keys` names each key that is refused, and what it lacks", async () => {
+test("The check `keys` names each refused key and what it lacks", async () => {
   const gateway = await start();
   const lacking = await issue(gateway, { name: "lacking" });
   const elsewhere = await issue(gateway, { name: "elsewhere", allowIps: ["192.0.2.1"] });
@@ -68,12 +68,12 @@ test("the check `keys` names each key that is refused, and what it lacks", async
     expect(found?.summary).toContain(words);
   }
   expect(found?.evidence).toMatchObject({ active: 4, revoked: 1, limited: [busy.id] });
-  // Once for each, not with each request.
+  // Once for each key, not with each request.
   expect(gateway.logText().match(/was revoked and is still presented/g)).toHaveLength(1);
   expect(gateway.logText()).toContain(`the key ${lacking.id} was refused: it lacks the required permission`);
 });
 
-test("the check `keys` says nothing of a limit that was taken away", async () => {
+test("The check `keys` does not report a limit that was removed", async () => {
   const gateway = await start();
   const { id, key } = await issue(gateway, { rateLimit: { maxRequests: 1, windowMs: 60_000 } });
   expect([(await ask(gateway, key)).status, (await ask(gateway, key)).status]).toEqual([200, 429]);
@@ -82,7 +82,7 @@ test("the check `keys` says nothing of a limit that was taken away", async () =>
   expect(await check(gateway, "keys")).toMatchObject({ status: "ok", evidence: { limited: [] } });
 });
 
-test("a key that lacks a part of /manage is told of, too, and its uses there are counted", async () => {
+test("The check `keys` reports a key that lacks a part of /manage, and its uses there are counted", async () => {
   const gateway = await start();
   const { id, key } = await issue(gateway, { permissions: ["manage:read"] });
   expect((await ask(gateway, key, "/manage/services")).status).toBe(200);
@@ -92,7 +92,7 @@ test("a key that lacks a part of /manage is told of, too, and its uses there are
   expect(body).toMatchObject({ uses: 1, lastUsedAt: expect.any(String) });
 });
 
-test("of a path that is long the check keeps the service and the method, and no part of the path", async () => {
+test("For a long path the check keeps the service and the method, and no part of the path", async () => {
   const gateway = await start();
   const { key } = await issue(gateway);
   expect((await ask(gateway, key, `/proxy/api/${"x".repeat(4_000)}`, "POST")).status).toBe(403);
@@ -101,7 +101,7 @@ test("of a path that is long the check keeps the service and the method, and no 
   expect(gateway.logText()).not.toContain('"required":"api:POST:/');
 });
 
-test("key-debug tells which issued key was presented, in which state, and whether it may come from here", async () => {
+test("key-debug shows which issued key was presented, its state, and whether it may be used from this address", async () => {
   const gateway = await start();
   const { id, key } = await issue(gateway, { allowIps: ["192.0.2.1"] });
   const debug = async () => {
@@ -125,7 +125,7 @@ test("key-debug tells which issued key was presented, in which state, and whethe
   expect(await debug()).toMatchObject({ presented: [{ matches: null, issued: { id, state: "revoked" } }, {}] });
 });
 
-test("the check `auth` knows that an issued key protects the plane, and a key that was mistyped", async () => {
+test("The check `auth` reports that an issued key protects the plane, and a mistyped key", async () => {
   const gateway = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
   expect(await check(gateway, "auth")).toMatchObject({ status: "warn", evidence: { proxy: { protected: false } } });
   const { key } = await issue(gateway);
@@ -140,7 +140,7 @@ test("the check `auth` knows that an issued key protects the plane, and a key th
   });
 });
 
-test("the check `limits` finds callers that are counted together because they share one key", async () => {
+test("The check `limits` finds callers that are counted together because they share one key", async () => {
   const gateway = await start(KEYS, { maxRequests: 100, windowMs: 60_000, per: "caller" });
   for (let i = 0; i < 10; i++) expect((await ask(gateway, PROXY_KEY)).status).toBe(200);
   expect(await check(gateway, "limits:api")).toMatchObject({

@@ -1,4 +1,4 @@
-/** Issued keys where they are not needed, in numbers, at their edges, and as JSON that is not what it seems. */
+/** Issued keys where they are not needed, with many requests, at their limits, and with deceptive JSON. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
@@ -12,8 +12,8 @@ async function issue(gateway: TestGateway, permissions: string[], more: object =
   return body as { id: string; key: string };
 }
 
-describe("a public service", () => {
-  test("is open to a key that may do nothing there, as it is to nobody in particular", async () => {
+describe("public service", () => {
+  test("A public service is open to a key without a permission for it, as it is to anonymous callers", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ env, services: { open: { baseUrl: upstream.url, access: "public" } } });
     const other = await issue(gateway, ["other:read"]);
@@ -36,7 +36,7 @@ describe("a public service", () => {
   });
 });
 
-describe("a key that is asked for", () => {
+describe("request for a key", () => {
   const permissions = ["api:read"];
   const odd: [string, unknown][] = [
     ...["[]", "null", "1", '"x"', "true"].map((text): [string, unknown] => [text, JSON.parse(text)]),
@@ -91,7 +91,7 @@ describe("a key that is asked for", () => {
     ]),
   ];
 
-  test("is refused as not valid, and none is made, whatever is in its JSON", async () => {
+  test("An invalid request for a key is refused and creates none, for any JSON", async () => {
     const gateway = await startGateway({ env });
     const { id } = await issue(gateway, permissions);
     const before = (await manage(gateway, "GET", `/keys/${id}`)).body;
@@ -116,7 +116,7 @@ describe("a key that is asked for", () => {
     expect(body.keys).toEqual([before]);
   });
 
-  test("by an id that is none finds nothing", async () => {
+  test("A key is not found by an unknown id", async () => {
     const gateway = await startGateway({ env });
     for (const id of [
       "__proto__",
@@ -138,7 +138,7 @@ describe("a key that is asked for", () => {
   });
 });
 
-test("a key's limit goes on counting over a rotation, with the key before it, and with requests at the same time", async () => {
+test("A key's limit continues to count after a rotation, together with the old key, and under concurrent requests", async () => {
   const upstream = await startUpstream();
   const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url } } });
   const rateLimit = { maxRequests: 5, windowMs: 60_000 };
@@ -153,7 +153,7 @@ test("a key's limit goes on counting over a rotation, with the key before it, an
   expect([await ask(again), await ask(again, "/proxy/api//x?y")]).toEqual([429, 429]);
 });
 
-test("a key is held to its addresses by who is known to ask, not by what a client says", async () => {
+test("A key's addresses are compared with the verified client address, not with a client's own headers", async () => {
   const upstream = await startUpstream();
   const services = { api: { baseUrl: upstream.url } };
   for (const [trust, expected] of [

@@ -1,6 +1,6 @@
 /**
- * A server that has answered `Connection: close` must not run what still arrives (RFC 9112 section 9.6): its answer can
- * reach nobody, so a client repeats a request that was carried out, and a desync in front of us becomes a request.
+ * A server that has sent `Connection: close` must not process requests that still arrive (RFC 9112 section 9.6): no client can get
+ * the response, so it would repeat a processed request, and a desync in a proxy in front would become a request.
  */
 import { connect } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
@@ -24,7 +24,7 @@ test.each([
   ["a fragment on the control plane", "GET /x#y HTTP/1.1\r\nHost: localhost\r\n\r\n"],
   ["another upgrade", "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"],
   ["a WebSocket", "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"],
-])("nothing behind a request with %s is run", async (_, first) => {
+])("No request after one with %s is processed", async (_, first) => {
   const { upstream, gateway } = await start();
   const answer = await rawRequest(gateway.port, first + SMUGGLED);
   expect(answer.text.match(/HTTP\/1\.1 \d{3}/g)).toHaveLength(1);
@@ -33,10 +33,10 @@ test.each([
 });
 
 test.each(["in the same packet", "after the refusal"])(
-  "nothing behind a refused upload is run, sent %s",
+  "No request after a refused upload is processed, sent %s",
   async (when) => {
     const { upstream, gateway } = await start();
-    // It goes on sending after the gateway's FIN.
+    // The client continues to send after the gateway's FIN.
     const client = connect({ port: gateway.port, host: "127.0.0.1", allowHalfOpen: true });
     onTestFinished(() => void client.destroy());
     let received = "";

@@ -1,11 +1,11 @@
-/** A gateway key where nobody expects one: A1, H4 and H5 of the list of attacks, and what the log says of it. */
+/** A gateway key in unexpected places of a request, and in the log. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
-/** Every separator that a key may hold, so that no splitting on the way loses it. */
+/** Every separator that a key may contain, so that no splitting loses a part of it. */
 const KEY = 'a/b+c=d,e;f"g%41h:i-0123456789==';
 
 async function start(service: Record<string, unknown> = {}) {
@@ -20,13 +20,13 @@ async function start(service: Record<string, unknown> = {}) {
 const encoded = encodeURIComponent(KEY);
 const base64 = (text: string) => Buffer.from(text).toString("base64");
 
-describe("a key with every separator in it", () => {
+describe("key with every separator in it", () => {
   test.each([
     ["bearer", `Authorization: Bearer ${KEY}\r\n`, "/proxy/api/"],
     ["x-api-key", `X-API-KEY: ${KEY}\r\n`, "/proxy/api/"],
     ["the query", "", `/proxy/api/?api_key=${encoded}`],
     ["the query, each byte encoded", "", `/proxy/api/?${percent("api_key")}=${percent(KEY)}&a=1`],
-  ])("opens the plane as %s and does not travel on", async (_, headers, target) => {
+  ])("A key opens the plane as %s and is not forwarded", async (_, headers, target) => {
     const { upstream, ask } = await start();
     expect((await ask(headers, target)).status).toBe(200);
     expect(upstream.received[0]).toMatch(/^GET \/(\?a=1)? HTTP/);
@@ -46,7 +46,7 @@ describe("a key with every separator in it", () => {
     `Cookie: auth="${encoded}"`,
     `Cookie: ${encoded}`,
     `X-Request-Id: ${encoded}`,
-  ])("is taken out where it stands a second time: %s", async (line) => {
+  ])("A second copy of a key is removed: %s", async (line) => {
     const { upstream, gateway, ask } = await start({ cookies: true });
     const answer = await ask(`x-api-key: ${KEY}\r\n${line}\r\n`);
     expect(answer.status).toBe(200);
@@ -55,7 +55,7 @@ describe("a key with every separator in it", () => {
     expect(spellingsIn(answer.text + gateway.logText())).toEqual([]);
   });
 
-  test("is replaced in the log where it stands in a path, of a known service or not", async () => {
+  test("A key in a path is masked in the log, for a known service or not", async () => {
     const { gateway, ask } = await start();
     for (const service of ["api", "nope"]) {
       for (const spelling of [KEY.replace("%41", "%2541"), encoded, encoded.toLowerCase().replace("%2541", "%2541")]) {
@@ -68,22 +68,18 @@ describe("a key with every separator in it", () => {
   });
 });
 
-describe("a request with several keys", () => {
+describe("request with several keys", () => {
   const wrong = "wrong-key-0123456789";
   test.each([
     [
-      "a wrong bearer, a wrong header, a right parameter",
+      "a wrong bearer, a wrong header, a valid parameter",
       `Authorization: Bearer ${wrong}\r\nx-api-key: ${wrong}\r\n`,
       `?api_key=${encoded}`,
     ],
-    [
-      "the management key in front of the right one",
-      `Authorization: Bearer ${MANAGEMENT_KEY}\r\nx-api-key: ${KEY}\r\n`,
-      "",
-    ],
+    ["the management key before the valid one", `Authorization: Bearer ${MANAGEMENT_KEY}\r\nx-api-key: ${KEY}\r\n`, ""],
     ["a right bearer behind a wrong one", `Authorization: Bearer ${wrong}\r\nAuthorization: Bearer ${KEY}\r\n`, ""],
     ["a right parameter behind a wrong one", "", `?api_key=${wrong}&api_key=${encoded}`],
-  ])("is let in by the one that is right, and %s all stay here", async (_, headers, query) => {
+  ])("A request is admitted by its one valid key, and %s are all removed", async (_, headers, query) => {
     const { upstream, ask } = await start({ auth: { type: "bearer", tokenEnvVar: "NOT_SET", required: false } });
     expect((await ask(headers, `/proxy/api/${query}`)).status).toBe(200);
     expect(upstream.received[0]).not.toMatch(/api_key|x-api-key/i);
@@ -91,7 +87,7 @@ describe("a request with several keys", () => {
     expect(spellingsIn(upstream.received[0])).toEqual([]);
   });
 
-  test("that are all right is the caller's whose key comes first: bearer, then header, then parameter", async () => {
+  test("Of several valid keys the first one decides: bearer, then header, then parameter", async () => {
     const { gateway, ask } = await start();
     const grant = { name: "one of three", permissions: ["api:*"] };
     const [a, b, c] = await Promise.all(
@@ -104,7 +100,7 @@ describe("a request with several keys", () => {
     expect(gateway.exchanges().map(({ caller }) => caller)).toEqual([a.id, b.id, c.id]);
   });
 
-  test("is refused when all are wrong, and the answer tells apart which plane a good one is for", async () => {
+  test("A request with wrong keys only is refused, and the refusal names the plane of a valid key for another plane", async () => {
     const { upstream, ask } = await start();
     const answer = await ask(`Authorization: Bearer ${wrong}\r\nx-api-key: ${MANAGEMENT_KEY}\r\n`);
     expect(answer.status).toBe(401);
