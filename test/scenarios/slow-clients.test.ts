@@ -152,7 +152,7 @@ describe("SEND_TIMEOUT", () => {
   const get = (path: string, version = "1.1") => `GET ${path} HTTP/${version}\r\nHost: localhost\r\n\r\n`;
   const BYTES = 32 * 1024 * 1024;
 
-  /** An upstream that sends more than the buffers on the way to a client that does not read.
+  /** An upstream that sends more than the buffers between it and a client that does not read can hold. */
   async function startTalkative(type: string, env: Record<string, string> = { SEND_TIMEOUT: "300" }) {
     const upstream = await startUpstream((_, res) => {
       res.writeHead(200, { "content-type": type });
