@@ -83,7 +83,7 @@ const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ..
 const docsPages = pages.filter((page) => page.startsWith("docs/"));
 
 /** Pages that are being rewritten: only their files are checked until then. */
-const unfinished = docsPages.filter((page) => /decisions\/00(08|09|10|18|19)/.test(page));
+const unfinished = docsPages.filter((page) => /decisions\/0019/.test(page));
 const typescriptFiles = ["src", "test", "bench"].flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, encoding: "utf8" }).map((name) => `${folder}/${name}`),
 );
