@@ -8,11 +8,11 @@ import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { Secret } from "../config/secret.ts";
 import type { GatewayError } from "../errors.ts";
-import { digestOf, hasIssuedForm, isMisspelt } from "./issued-key.ts";
+import { hasIssuedForm, isMisspelt } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
 import { createRefusedKeys, faultOf, type KeyFault, type KeyRefusals, type RefusedKeys } from "./key-refusals.ts";
 import type { LockOut } from "./lock-out.ts";
-import type { PresentedKeys } from "./presented-keys.ts";
+import { digestOf, type PresentedKeys } from "./presented-keys.ts";
 import { type EndedKey, type Plane, refuseUnauthenticated, type Unauthenticated } from "./unauthenticated.ts";
 
 /** Hex digits of a SHA-256. */

@@ -4,7 +4,7 @@
  * Invariant: the text has letters and digits only, so that a double click selects all of it; and the record and the id contain
  * no part of the text.
  */
-import { hash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { isObject } from "../is-object.ts";
 
@@ -46,11 +46,6 @@ const IN_TEXT = /bp(?:_|%5[Ff])[0-9A-Za-z]{16,}/g;
 /** Masks keys that callers put in a path, a name or an id by mistake. They are recognized by their form alone. */
 export function maskIssuedKeys(text: string): string {
   return text.includes("bp") ? text.replace(IN_TEXT, "***") : text;
-}
-
-/** Of any key, hex. A key is random enough for a plain hash. */
-export function digestOf(key: string): string {
-  return hash("sha256", key, "hex");
 }
 
 function randomBase62(length: number): string {

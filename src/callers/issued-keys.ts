@@ -6,11 +6,13 @@
  * A revoked key stays revoked and cannot be changed. The key before a rotation is known until the next rotation, so that a client
  * that still presents it learns that it expired and is not counted as guessing.
  */
+
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
 import { Yielder } from "../yielder.ts";
-import { createIssuedKey, createKeyId, digestOf, type StoredKey } from "./issued-key.ts";
+import { createIssuedKey, createKeyId, type StoredKey } from "./issued-key.ts";
 import { createKeyIndex, type KeyIndex, type KeyState, msOf } from "./key-index.ts";
 import type { KeyUsage } from "./key-usage.ts";
+import { digestOf } from "./presented-keys.ts";
 
 /** Keys in any state. */
 export const KEYS_LIMIT = 100_000;

@@ -2,6 +2,7 @@
  * Reads the keys from a request: `Authorization: Bearer`, `x-api-key`, `?api_key=`.
  * Invariant: every copy is found, in every spelling, because every copy must also be removed. An empty value is no key.
  */
+import { hash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 
 /** All values of each place. */
@@ -108,4 +109,9 @@ function decode(text: string): string {
   } catch {
     return text;
   }
+}
+
+/** What is kept and compared instead of a key, in hex. A key is random enough for a plain hash. */
+export function digestOf(key: string): string {
+  return hash("sha256", key, "hex");
 }

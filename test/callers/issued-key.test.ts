@@ -4,11 +4,11 @@ import { describe, expect, test } from "vitest";
 import {
   createIssuedKey,
   createKeyId,
-  digestOf,
   hasIssuedForm,
   isStoredKey,
   type StoredKey,
 } from "../../src/callers/issued-key.ts";
+import { digestOf } from "../../src/callers/presented-keys.ts";
 
 describe("issued key", () => {
   test("An issued key is `bp_` with letters and digits, unique, and recognized by its form", () => {

@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { digestOf, hasIssuedForm, isStoredKey, type StoredKey } from "../../src/callers/issued-key.ts";
+import { hasIssuedForm, isStoredKey, type StoredKey } from "../../src/callers/issued-key.ts";
 import { createIssuedKeys, KeyEnded, KeyLimitReached, type NewKey } from "../../src/callers/issued-keys.ts";
 import { createKeyUsage } from "../../src/callers/key-usage.ts";
+import { digestOf } from "../../src/callers/presented-keys.ts";
 import { createMemoryStores, openFileStores } from "../../src/stores/open-stores.ts";
 import { createRecords, openFileRecords } from "../../src/stores/records.ts";
 import { tempFolder } from "../config/temp-folder.ts";

@@ -3,9 +3,8 @@
  * Invariant: the response contains no part of a key. A fingerprint can be compared, but not reversed.
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import { digestOf } from "../../callers/issued-key.ts";
 import type { FoundKey } from "../../callers/key-index.ts";
-import { presentedKeysOf } from "../../callers/presented-keys.ts";
+import { digestOf, presentedKeysOf } from "../../callers/presented-keys.ts";
 import type { Plane } from "../../callers/unauthenticated.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";

@@ -40,6 +40,22 @@ export interface CredentialProvider {
   get(): Injection | Promise<Injection>;
 }
 
+/** A provider that always injects the same. */
+export function createFixedProvider(
+  sourceId: string,
+  places: readonly CredentialPlace[],
+  injection: Injection,
+): CredentialProvider {
+  return { places, sourceId, missing: undefined, get: () => injection };
+}
+
+/** A provider that injects nothing. @param missing why, where the service should have a credential. */
+export function createEmptyProvider(missing?: MissingCredential): CredentialProvider {
+  return { places: [], sourceId: undefined, missing, get: () => NOTHING };
+}
+
+const NOTHING: Injection = { headers: [], query: "" };
+
 /** The refusal of a service whose required credential is missing; undefined when the request may go on. */
 export function decideCredential({ missing }: CredentialProvider, serviceKey: string): GatewayError | undefined {
   if (missing === undefined || !missing.isRequired) return undefined;

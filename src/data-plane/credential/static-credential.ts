@@ -1,8 +1,13 @@
 /** The kinds of credential that are one secret, injected as it is: bearer, bot, basic and api-key. */
 import type { AuthDefinition, CredentialSource, Service } from "../../config/schema.ts";
-import type { CredentialPlace, CredentialProvider, Injection, MissingCredential } from "./credential-provider.ts";
-
-const NOTHING: Injection = { headers: [], query: "" };
+import {
+  type CredentialPlace,
+  type CredentialProvider,
+  createEmptyProvider,
+  createFixedProvider,
+  type Injection,
+  type MissingCredential,
+} from "./credential-provider.ts";
 
 /**
  * @param nameSource turns a secret into a name that does not reveal it. Another secret is another source, because it may
@@ -14,11 +19,10 @@ export function createStaticCredential(
 ): CredentialProvider {
   const secret = credential?.secret?.reveal();
   if (auth === undefined || secret === undefined) {
-    const missing = auth && { isRequired: auth.required, ...describeMissing(credential) };
-    return { places: [], sourceId: undefined, missing, get: () => NOTHING };
+    return createEmptyProvider(auth && { isRequired: auth.required, ...describeMissing(credential) });
   }
   const { place, injection } = placeSecret(secret, auth);
-  return { places: [place], sourceId: nameSource(secret), missing: undefined, get: () => injection };
+  return createFixedProvider(nameSource(secret), [place], injection);
 }
 
 function describeMissing(credential: CredentialSource | undefined): Pick<MissingCredential, "message" | "hint"> {
