@@ -82,13 +82,9 @@ describe("config/services.json", () => {
 const pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", ...markdownUnder("docs")];
 const docsPages = pages.filter((page) => page.startsWith("docs/"));
 
-/** Pages that are being rewritten: only their files are checked until then. */
-const unfinished = docsPages.filter((page) => /decisions\/0019/.test(page));
 const typescriptFiles = ["src", "test", "bench"].flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, encoding: "utf8" }).map((name) => `${folder}/${name}`),
 );
-
-const finishedPages = docsPages.filter((page) => !unfinished.includes(page));
 
 describe("Pages", () => {
   it.each(pages)("%s links only to files and headings that exist", (page) => {
@@ -96,12 +92,12 @@ describe("Pages", () => {
     expect(links.filter((link) => !resolves(page, link))).toEqual([]);
   });
 
-  it.each(finishedPages)("%s begins with one line that says who it is for", (page) => {
+  it.each(docsPages)("%s begins with one line that says who it is for", (page) => {
     const [, firstLine = ""] = /^# .+\n\n(?:<!--.*-->\n\n)?(.*)/.exec(inRepository(page)) ?? [];
     expect(firstLine).toMatch(/^For .+[.:,]?$/);
   });
 
-  it.each(finishedPages)("%s has fewer than 1,500 words, without its generated parts", (page) => {
+  it.each(docsPages)("%s has fewer than 1,500 words, without its generated parts", (page) => {
     expect(wordsIn(withoutGenerated(inRepository(page)))).toBeLessThan(1500);
   });
 
@@ -157,7 +153,7 @@ function resolves(page: string, link: string): boolean {
   const [path = "", anchor] = link.split("#");
   const target = path === "" ? page : join(dirname(page), path);
   if (!existsSync(join(root, target))) return false;
-  return anchor === undefined || unfinished.includes(page) || !target.endsWith(".md") || anchorsOf(target).has(anchor);
+  return anchor === undefined || !target.endsWith(".md") || anchorsOf(target).has(anchor);
 }
 
 /** The anchors that GitHub gives to the headings of a page; of a heading that repeats, only the first. */
