@@ -26,7 +26,12 @@ interface Quota {
 async function start(quota: Quota, options: QuotaUpstreamOptions = {}, service = {}) {
   const upstream = await startQuotaUpstream(options);
   const gateway = await startGateway({
-    env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true" },
+    env: {
+      MANAGEMENT_API_KEY: MANAGEMENT_KEY,
+      EGRESS_ALLOW_PRIVATE: "true",
+      // A slow machine must not shed the requests of these tests.
+      PRESSURE_MAX_EVENT_LOOP_DELAY: "0",
+    },
     services: { api: { baseUrl: upstream.url, quota, ...service } },
   });
   const ask = (path = "", init: RequestInit = {}) => fetch(`${gateway.url}/proxy/api/${path}`, init);
