@@ -1,4 +1,4 @@
-/** The import rules of the house, checked against the imports that are really there. */
+/** The import rules, checked against the imports of every file. */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -16,13 +16,13 @@ interface Import {
 const files = filesUnder(src).map((file) => relative(src, file));
 const imports = files.flatMap(importsOf);
 
-describe("the house", () => {
-  test("the walk sees the whole tree", () => {
+describe("The architecture", () => {
+  test("The test reads the whole tree", () => {
     expect(files).toContain("data-plane/pipeline.ts");
     expect(imports.length).toBeGreaterThan(100);
   });
 
-  test("the planes never import each other", () => {
+  test("The planes import only types from each other", () => {
     expect(codeBetween("data-plane/", "control-plane/")).toEqual([]);
     expect(codeBetween("control-plane/", "data-plane/")).toEqual([]);
   });
@@ -35,7 +35,7 @@ describe("the house", () => {
     expect(importers.sort()).toEqual(["start/diagnose-start.ts", "start/start.ts"]);
   });
 
-  test("only the gateway puts its parts together, and the command line where there is none", () => {
+  test("Only the gateway, and the command line without a gateway, import composition/", () => {
     const outside = imports.filter(
       ({ from, to, isTypeOnly }) => to.startsWith("composition/") && !from.startsWith("composition/") && !isTypeOnly,
     );
@@ -83,7 +83,7 @@ describe("the house", () => {
     ]);
   });
 
-  test("one room's inner files stay in the room", () => {
+  test("Only composition/ imports code from the data plane", () => {
     const outside = imports.filter(
       ({ from, to, isTypeOnly }) => to.startsWith("data-plane/") && !from.startsWith("data-plane/") && !isTypeOnly,
     );
@@ -103,7 +103,7 @@ describe("the house", () => {
     ["data-plane/forward/transport/", ["connection.ts", "transport.ts"]],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "open-tunnel.ts", "relay-refusal.ts"]],
-  ])("%s is entered by its own door", (room, doors) => {
+  ])("Other rooms import only the entry files of %s", (room, doors) => {
     const entered = imports.filter(
       ({ from, to, isTypeOnly }) => to.startsWith(room) && !from.startsWith(room) && !isTypeOnly,
     );
@@ -133,7 +133,7 @@ describe("the house", () => {
     ["hono", ["control-plane/", "server.ts"]],
     ["@hono/node-server", ["control-plane/", "server.ts"]],
     ["@hono/zod-openapi", ["control-plane/"]],
-    // Its files are served, nothing of it runs here.
+    // Its files are served to browsers; none of its code runs here.
     ["swagger-ui-dist", []],
     ["undici", ["data-plane/forward/transport/", "data-plane/forward/egress.ts"]],
     ["http-proxy-3", ["data-plane/forward/tunnel.ts"]],
@@ -147,38 +147,38 @@ describe("the house", () => {
     ["yaml", ["config/"]],
     ["zod", ["config/"]],
     ["re2js", ["config/schema.ts", "data-plane/prepared-service.ts"]],
-  ])("%s is imported by its one room only", (name, allowed) => {
+  ])("Only its own room imports %s", (name, allowed) => {
     const importers = imports.filter(({ to }) => to === name || to.startsWith(`${name}/`)).map(({ from }) => from);
     expect(importers.filter((from) => !allowed.some((place) => from.startsWith(place)))).toEqual([]);
   });
 
-  test("an installation runs the scripts of few packages, and reports to nobody", () => {
+  test("An installation runs the scripts of two packages, and sends no report", () => {
     const read = (name: string) => JSON.parse(readFileSync(join(root, name), "utf8"));
     const { packages } = read("package-lock.json") as { packages: Record<string, { hasInstallScript?: boolean }> };
     const names = Object.keys(packages).filter((name) => packages[name]?.hasInstallScript);
-    // The first one reports each installation of Swagger UI, where it is not told otherwise.
+    // The first one reports each installation of Swagger UI unless it is disabled.
     expect(names).toEqual(["node_modules/@scarf/scarf", "node_modules/esbuild"]);
     expect(read("package.json").scarfSettings).toEqual({ enabled: false });
   });
 
-  test("process.env is read in one place, and the process is ended in one place", () => {
+  test("One file reads process.env, and one file ends the process", () => {
     expect(filesWith(/process\.env\b/)).toEqual(["config/env.ts"]);
     expect(filesWith(/process\.exit\b/)).toEqual(["main.ts"]);
   });
 
-  test("file names are kebab-case and say what is inside", () => {
+  test("File names are kebab-case, and none is a catch-all", () => {
     const forbidden = /(^|\/)(index|utils?|helpers?|common|types)\.ts$|\/(utils?|helpers?|common)\//;
     expect(files.filter((file) => forbidden.test(file))).toEqual([]);
     expect(files.filter((file) => !/^[a-z0-9/-]+\.ts$/.test(file))).toEqual([]);
   });
 
-  test("no file is over 300 lines, and every file begins by saying what it is for", () => {
+  test("No file is longer than 300 lines, and every file begins with a comment", () => {
     const text = (file: string) => readFileSync(join(src, file), "utf8");
     expect(files.filter((file) => text(file).split("\n").length > 301)).toEqual([]);
     expect(files.filter((file) => !/^(#!.*\n)?\/\*\*/.test(text(file)))).toEqual([]);
   });
 
-  test("there are no default exports and no module-level variables that change", () => {
+  test("There are no default exports and no mutable module-level variables", () => {
     expect(filesWith(/^export default/m)).toEqual([]);
     expect(filesWith(/^(export )?let /m)).toEqual([]);
     expect(filesWith(/^(export )?const \w+(: [^=]+)? = new (Map|Set|WeakMap|WeakSet)(<[^\n]*>)?\(\);/m)).toEqual([]);
@@ -209,7 +209,7 @@ function importsOf(file: string): Import[] {
   });
 }
 
-/** `import { type A, type B } from` brings in no code either. */
+/** `import { type A, type B } from` imports no code either. */
 function isAllTypes(statement: string): boolean {
   const names = /\{([^}]*)\}/.exec(statement)?.[1];
   return names?.split(",").every((name) => /^\s*(type\s|$)/.test(name)) ?? false;

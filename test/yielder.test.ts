@@ -1,4 +1,4 @@
-/** Work whose length grows with the number of services yields to the event loop, so that requests are served meanwhile. */
+/** Work that grows with the number of services yields to the event loop, so that requests are served meanwhile. */
 import { expect, test } from "vitest";
 import { startProbes } from "../src/diagnostics/probes.ts";
 import { Yielder } from "../src/yielder.ts";

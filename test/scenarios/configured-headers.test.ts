@@ -1,4 +1,4 @@
-/** `headers` and `setHeaders` of a service: each name reaches the upstream once, with the value that ought to win. */
+/** `headers` and `setHeaders` of a service: each name reaches the upstream once, with the value of the highest precedence. */
 import { expect, test } from "vitest";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
@@ -12,7 +12,7 @@ async function ask(service: Record<string, unknown>, headers: string, env: Recor
   return (name: string) => lines.filter((line) => line.toLowerCase().startsWith(`${name.toLowerCase()}: `));
 }
 
-test("a default stands in for a header that was stripped: the gateway's key is no value of the caller's own", async () => {
+test("A default replaces a header that was stripped, because the gateway's key is not a value of the caller", async () => {
   const defaults = {
     "x-api-key": "public",
     Authorization: "Basic cHVibGlj",
@@ -24,30 +24,30 @@ test("a default stands in for a header that was stripped: the gateway's key is n
   for (const [name, value] of Object.entries(defaults)) expect(sent(name)).toEqual([`${name}: ${value}`]);
 });
 
-test("a default stands in for a header that Connection names", async () => {
+test("A default replaces a header that Connection names", async () => {
   const sent = await ask({ headers: { "User-Agent": "ours" } }, "User-Agent: own\r\nConnection: user-agent\r\n");
   expect(sent("User-Agent")).toEqual(["User-Agent: ours"]);
 });
 
-test("a default gives way to the caller's own, in any case", async () => {
+test("A header of the caller replaces a default, in any case", async () => {
   const service = { headers: { Accept: "ours/*", "X-Empty": "ours" } };
   const sent = await ask(service, "ACCEPT: own/*\r\nx-empty:\r\n");
   expect([sent("Accept"), sent("X-Empty")]).toEqual([["ACCEPT: own/*"], ["x-empty: "]]);
 });
 
-test("a default named like a member of every object is a default like others", async () => {
+test("A default with the name of a member of Object.prototype is sent like any other", async () => {
   const sent = await ask({ headers: { constructor: "a", toString: "b" } }, "");
   expect([sent("constructor"), sent("toString")]).toEqual([["constructor: a"], ["toString: b"]]);
 });
 
-test("a forced header replaces what the gateway would write of that name, and is sent once", async () => {
+test("A forced header replaces the header that the gateway would write, and is sent once", async () => {
   const setHeaders = { "X-Forwarded-Proto": "https", "X-Request-Id": "forced", traceparent: "forced" };
   const sent = await ask({ forwardedHeaders: true, setHeaders }, "X-Request-Id: own\r\n");
   for (const [name, value] of Object.entries(setHeaders)) expect(sent(name)).toEqual([`${name}: ${value}`]);
   expect(sent("X-Forwarded-Host")).toEqual(["X-Forwarded-Host: localhost"]);
 });
 
-test("a default gives way to what the gateway always writes, and is not sent beside it", async () => {
+test("A default is not sent if the gateway always writes the header", async () => {
   const headers = {
     "X-Request-Id": "default",
     traceparent: "default",

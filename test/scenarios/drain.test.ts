@@ -1,4 +1,4 @@
-/** The end of a gateway: what is in flight is finished, what is not does not hold it up. */
+/** The end of a gateway: requests in flight are finished, and idle connections do not delay it. */
 import { Agent, request } from "node:http";
 import { expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
@@ -6,7 +6,7 @@ import { startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { startUpstream } from "../support/upstream.ts";
 
-test("a connection that has sent nothing yet does not hold up the end, nor counts as cut", async () => {
+test("A connection that has sent nothing does not delay the end and does not count as cut", async () => {
   const gateway = await startGateway();
   const client = await openSocket(gateway.port);
   const startedAt = performance.now();
@@ -15,7 +15,7 @@ test("a connection that has sent nothing yet does not hold up the end, nor count
   await eventually(() => client.destroyed);
 });
 
-test("half a head does not hold up the end for longer than it takes to arrive, nor counts as cut", async () => {
+test("An incomplete head delays the end only until it is complete, and does not count as cut", async () => {
   const gateway = await startGateway();
   const [half, arriving] = [await openSocket(gateway.port), await openSocket(gateway.port)];
   for (const client of [half, arriving]) client.write("GET /health HTTP/1.1\r\nHost: local");
@@ -28,7 +28,7 @@ test("half a head does not hold up the end for longer than it takes to arrive, n
   expect(arriving.received).toMatch(/^HTTP\/1\.1 200 /);
 });
 
-test("an idle connection that has been used is closed at once", async () => {
+test("An idle connection that was used before is closed at once", async () => {
   const gateway = await startGateway();
   const client = await openSocket(gateway.port);
   client.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -38,7 +38,7 @@ test("an idle connection that has been used is closed at once", async () => {
   expect(performance.now() - startedAt).toBeLessThan(1_000);
 });
 
-test("both planes say Connection: close while they still serve", async () => {
+test("Both planes send Connection: close while the gateway drains", async () => {
   const gateway = await startGateway({ env: { CORS_ORIGINS: "https://page.example" } });
   const drained = gateway.drain(300, 1_000);
   for (const path of ["/health", "/health/ready", "/nowhere", "/proxy/echo/", "/proxy/nowhere/"]) {
@@ -55,7 +55,7 @@ test("both planes say Connection: close while they still serve", async () => {
   expect(await drained).toBe(0);
 });
 
-test("an upload and an answer in flight are finished, and counted when they cannot be", async () => {
+test("An upload and a response in flight are finished, and counted if they have to be cut", async () => {
   const upstream = await startUpstream((req, res) => {
     req.on("data", () => {});
     req.on("end", () => res.end("taken"));
@@ -72,7 +72,7 @@ test("an upload and an answer in flight are finished, and counted when they cann
   }
 });
 
-test("an answer that began before announces the end when its headers come after", async () => {
+test("A request that began before the drain gets Connection: close if its response headers are sent later", async () => {
   let answer = () => {};
   const upstream = await startUpstream((_, res) => {
     answer = () => res.end("late");
@@ -88,7 +88,7 @@ test("an answer that began before announces the end when its headers come after"
   expect(await drained).toBe(0);
 });
 
-test("a long answer reaches a slow reader whole, although its upstream has long finished", async () => {
+test("A long response reaches a slow client completely, although the upstream finished long before", async () => {
   const size = 6_000_000;
   const upstream = await startUpstream((_, res) => res.end("x".repeat(size)));
   const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
@@ -108,7 +108,7 @@ test("a long answer reaches a slow reader whole, although its upstream has long 
   expect(client.received.length - client.received.indexOf("\r\n\r\n") - 4).toBe(size);
 });
 
-test("an event stream goes on until the time is over, then it is cut, and counted", async () => {
+test("An event stream continues until the time is over, then it is cut and counted", async () => {
   let send: ((text: string) => void) | undefined;
   const upstream = await startUpstream((_, res) => {
     res.writeHead(200, { "content-type": "text/event-stream" });
@@ -128,8 +128,8 @@ test("an event stream goes on until the time is over, then it is cut, and counte
   expect(client.received).not.toContain("0\r\n\r\n");
 });
 
-/** L1. A balancer's view: it asks for readiness, keeps connections as long as it may, and moves on. */
-test("twenty instances end one after another under load, and no request fails", async () => {
+/** As a balancer sees it: it checks readiness, reuses connections as long as it may, and moves to another instance. */
+test("Twenty instances end one after another under load, and no request fails", async () => {
   const upstream = await startUpstream((_, res) => setTimeout(() => res.end("ok"), 5));
   const open = () => startGateway({ services: { api: { baseUrl: upstream.url } } });
   const agent = new Agent({ keepAlive: true });
@@ -153,7 +153,7 @@ test("twenty instances end one after another under load, and no request fails", 
   for (let cycle = 0; cycle < 20; cycle++) {
     const next = await open();
     const ending = current;
-    // Clients and both instances share this loop: it must not stand still for as long as the delay while a request is on its way.
+    // Clients and both instances share this event loop: if it is held for as long as the delay, a request in flight fails.
     const drained = ending.drain(400, 5_000);
     await eventually(async () => (await ask(agent, `${ending.url}/health/ready`)).status === 503);
     current = next;
@@ -165,8 +165,8 @@ test("twenty instances end one after another under load, and no request fails", 
   expect(served).toBeGreaterThan(500);
 }, 30_000);
 
-/** L1, without a balancer: nobody tells these clients, who come until there is nothing to connect to any more. */
-test("a client that comes as the listener closes is served or refused, and its connection is never reset", async () => {
+/** Without a balancer: these clients connect until the listener is closed. */
+test("A client that connects while the listener closes is served or refused, and its connection is never reset", async () => {
   const upstream = await startUpstream((_, res) => setTimeout(() => res.end("ok"), 2));
   const failures: unknown[] = [];
   for (let cycle = 0; cycle < 5; cycle++) {
@@ -209,7 +209,7 @@ function ask(agent: Agent, url: string): Promise<{ status: number | undefined; t
   });
 }
 
-test("a request that pauses before its next attempt is told that the gateway ends, and does not hold it up", async () => {
+test("A request that waits for its next attempt is refused because the gateway ends, and does not delay the end", async () => {
   const upstream = await startUpstream((_, res) => res.writeHead(503, { "Retry-After": "20" }).end());
   const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
   const asked = fetch(`${gateway.url}/proxy/api/`);

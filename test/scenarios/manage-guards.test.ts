@@ -1,4 +1,4 @@
-/** /manage keeps foreign web pages and services that lead back, or inside, out; and tells operators what happened. */
+/** /manage refuses web pages of other sites and services with internal addresses, and shows operators what happened. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
@@ -7,7 +7,7 @@ import { startUpstream } from "../support/upstream.ts";
 
 const SERVICE = { baseUrl: "https://api.example.com/" };
 
-describe("/manage asked from a web page", () => {
+describe("A web page", () => {
   const foreign: Record<string, string>[] = [
     { origin: "https://evil.example" },
     { origin: "null" },
@@ -18,9 +18,9 @@ describe("/manage asked from a web page", () => {
   ];
 
   test.each([
-    ["with a key", { MANAGEMENT_API_KEY: MANAGEMENT_KEY }],
-    ["without one", {}],
-  ])("is refused, %s", async (_, env: Record<string, string>) => {
+    ["with a management key", { MANAGEMENT_API_KEY: MANAGEMENT_KEY }],
+    ["without a management key", {}],
+  ])("A web page of another site is refused on /manage, %s", async (_, env: Record<string, string>) => {
     const gateway = await startGateway({ env });
     for (const headers of foreign) {
       for (const [method, path, body] of [
@@ -42,7 +42,7 @@ describe("/manage asked from a web page", () => {
     ).not.toContain("api");
   });
 
-  test("is served to a page of a listed origin and to the gateway's own, and never for a cookie", async () => {
+  test("/manage serves pages of a listed origin and of the gateway, and never accepts a cookie", async () => {
     const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, CORS_ORIGINS: "https://ops.example" };
     const gateway = await startGateway({ env });
     const { host } = new URL(gateway.url);
@@ -57,7 +57,7 @@ describe("/manage asked from a web page", () => {
     expect((await manage(gateway, "GET", "/services", undefined, { "x-api-key": PROXY_KEY })).status).toBe(401);
   });
 
-  test("is refused also where every origin may call upstreams", async () => {
+  test("A web page is refused on /manage even if every origin may call upstreams", async () => {
     for (const env of [
       { CORS_ORIGINS: "*" },
       { CORS_ORIGINS: "*", MANAGEMENT_API_KEY: MANAGEMENT_KEY },
@@ -74,7 +74,7 @@ describe("/manage asked from a web page", () => {
     }
   });
 
-  test("by a name that leads to this machine is refused while there is no key", async () => {
+  test("A foreign host name that resolves to this machine is refused while there is no key", async () => {
     const gateway = await startGateway();
     const answer = await rawRequest(
       gateway.port,
@@ -84,8 +84,8 @@ describe("/manage asked from a web page", () => {
   });
 });
 
-describe("a service added over REST", () => {
-  test("may not lead inside, in whatever spelling, unless the operator allows it", async () => {
+describe("A service added over REST", () => {
+  test("A service added over REST may not have an internal address, in any spelling, unless the operator allows it", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
     const hosts = [
       ...["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.0.1.", "１２７.0.0.1", "0.0.0.0", "0"],
@@ -116,7 +116,7 @@ describe("a service added over REST", () => {
     expect((await manage(gateway, "PATCH", "/services/api", { baseUrl: "http://127.0.0.1/" })).status).toBe(403);
   });
 
-  test("may not lead to metadata services or the gateway itself, whatever the operator allows", async () => {
+  test("A service added over REST may never have the address of a metadata service or of the gateway", async () => {
     const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", MANAGEMENT_PORT: "0" };
     const gateway = await startGateway({ env });
     const operators = { url: gateway.managementUrl as string };
@@ -143,7 +143,7 @@ describe("a service added over REST", () => {
     expect((await manage(operators, "PUT", "/services/api", { baseUrl: "http://127.0.0.1:9/" })).status).toBe(201);
   });
 
-  test("whose override hides a private address of the file is held to the rules of REST", async () => {
+  test("An override of a service with a private address in the file follows the rules for services added over REST", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({
       env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY },
@@ -157,7 +157,7 @@ describe("a service added over REST", () => {
 });
 
 describe("/manage/audit", () => {
-  test("tells who changed what, newest first, with secrets masked; each entry is a line of the log, too", async () => {
+  test("The audit lists who changed what, newest first, with secrets masked; each entry is also a line of the log", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({
       env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", TOKEN: "the-upstream-secret-0123" },
@@ -211,7 +211,7 @@ describe("/manage/audit", () => {
   });
 });
 
-test("/manage/audit keeps the size of a large configuration, not the configuration", async () => {
+test("The audit stores the size of a large configuration, not the configuration", async () => {
   const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
   const large = { ...SERVICE, pathHints: [{ match: "^/x", message: "m".repeat(200_000) }] };
   await manage(gateway, "PUT", "/services/api", large);
@@ -224,7 +224,7 @@ test("/manage/audit keeps the size of a large configuration, not the configurati
 });
 
 describe("/manage/key-debug", () => {
-  test("says what was presented, where, and what it opens, and never a part of a key", async () => {
+  test("The response says which keys were presented, where, and which plane they open, and contains no part of a key", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: PROXY_KEY } });
     const answer = await manage(gateway, "GET", `/key-debug?api_key=${PROXY_KEY.slice(0, -1)}`, undefined, {
       authorization: `Bearer ${PROXY_KEY}`,
@@ -253,12 +253,12 @@ describe("/manage/key-debug", () => {
     expect(presented[2].fingerprint).not.toBe(keys.proxy.fingerprint);
     expect(JSON.stringify(answer.body)).not.toMatch(/0123456789/);
     expect((await fetch(`${gateway.url}/manage/key-debug`)).status).toBe(401);
-    // Another installation has other fingerprints.
+    // Another installation computes other fingerprints.
     const other = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: PROXY_KEY } });
     expect((await manage(other, "GET", "/key-debug")).body.keys.proxy.fingerprint).not.toBe(keys.proxy.fingerprint);
   });
 
-  test("is no way to guess a credential, nor a hidden value", async () => {
+  test("/manage/key-debug cannot be used to guess a credential or a masked value", async () => {
     const guess = "hunter2-hunter2-hunter2";
     const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, TOKEN: guess };
     const services = {
@@ -278,7 +278,7 @@ describe("/manage/key-debug", () => {
     expect(item.headers.get("etag")).not.toContain(asKey.fingerprint);
   });
 
-  test("says of a plane without a key that there is none", async () => {
+  test("The response says that a plane has no key", async () => {
     const gateway = await startGateway();
     expect((await manage(gateway, "GET", "/key-debug", undefined, { "x-api-key": "" })).body).toMatchObject({
       keys: { management: { configured: false, protected: false, fingerprint: null } },

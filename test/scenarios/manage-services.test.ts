@@ -1,4 +1,4 @@
-/** Services are added, changed and taken back over REST, and served by the very next request. */
+/** Services are added, changed and removed over REST, and the next request meets the change. */
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -28,7 +28,7 @@ function dataDir(): string {
 }
 
 describe("/manage/services", () => {
-  test("adds, reads, replaces, patches and deletes a service; each is there for the next request", async () => {
+  test("A service is added, read, replaced, patched and deleted, each with effect on the next request", async () => {
     const [one, two] = [await named("one"), await named("two")];
     const gateway = await startGateway({ env: ENV });
     const created = await manage(gateway, "POST", "/services", { key: "api", config: { baseUrl: `${one.url}/` } });
@@ -69,7 +69,7 @@ describe("/manage/services", () => {
     expect((await manage(gateway, "PATCH", "/services/api", {})).body.code).toBe("SERVICE_NOT_CONFIGURED");
   });
 
-  test("PUT of a new key creates it; POST of a key that is there is refused", async () => {
+  test("PUT of a new key creates a service; POST of an existing key is refused", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ env: ENV, services: { filed: { baseUrl: upstream.url } } });
     const put = await manage(gateway, "PUT", "/services/api", { baseUrl: upstream.url });
@@ -80,7 +80,7 @@ describe("/manage/services", () => {
     }
   });
 
-  test("a change to a service of the file is an override, which DELETE takes back; the file's own cannot be deleted", async () => {
+  test("A change to a service of the file is an override, which DELETE removes; the service of the file cannot be deleted", async () => {
     const [one, two] = [await named("one"), await named("two")];
     const gateway = await startGateway({ env: ENV, services: { filed: { baseUrl: one.url, retries: 0 } } });
     expect((await manage(gateway, "GET", "/services/filed")).body).toMatchObject({
@@ -94,7 +94,7 @@ describe("/manage/services", () => {
     const patched = await manage(gateway, "PATCH", "/services/filed", { baseUrl: two.url });
     expect(patched.body).toMatchObject({ source: "override", config: { baseUrl: two.url, retries: 0 } });
     expect(await textOf(`${gateway.url}/proxy/filed/`)).toBe("two");
-    // It stays over a reload, and what it hides follows the file.
+    // The override survives a reload, and the service that it hides follows the file.
     writeFileSync(
       join(gateway.directory, "services.json"),
       JSON.stringify({ services: { filed: { baseUrl: one.url, retries: 1 } } }),
@@ -109,7 +109,7 @@ describe("/manage/services", () => {
     });
   });
 
-  test("the embedded service and a preset can be changed like one of the file", async () => {
+  test("The embedded service and a preset can be changed like a service of the file", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
     const echo = await manage(gateway, "PATCH", "/services/echo", { setHeaders: { "X-Set": "yes" } });
     expect(echo.body).toMatchObject({ source: "override", config: { setHeaders: { "X-Set": "yes" } } });
@@ -121,7 +121,7 @@ describe("/manage/services", () => {
     });
   });
 
-  test("what GET shows can be sent back with PUT as it is, hidden header values included", async () => {
+  test("The body of a GET can be sent with PUT without changes, masked header values included", async () => {
     const upstream = await startUpstream();
     const hidden = { "X-Secret-Token": "hidden-value-1", "X-Team": "hidden-value-of-16", "X-Other": "Bearer hidden" };
     const setHeaders = { ...hidden, Accept: "text/plain", "X-Tenant": "acme" };
@@ -139,8 +139,8 @@ describe("/manage/services", () => {
   });
 });
 
-describe("a change that is not valid", () => {
-  test("is refused field by field, and changes nothing", async () => {
+describe("An invalid change", () => {
+  test("An invalid change is refused with the problems by field, and changes nothing", async () => {
     const upstream = await startUpstream();
     const hidden = { baseUrl: upstream.url, setHeaders: { "X-Token": "a value that is not shown" } };
     const gateway = await startGateway({ env: ENV, services: { api: { baseUrl: upstream.url }, hidden } });
@@ -209,7 +209,7 @@ describe("a change that is not valid", () => {
     expect((await manage(gateway, "GET", "/audit")).body.entries).toEqual([]);
   });
 
-  test("never shows a secret that stands in the wrong place, nor control characters that would be sent", async () => {
+  test("A refusal never shows a secret in the wrong place of the body, or control characters", async () => {
     const gateway = await startGateway({ env: ENV });
     const secret = "a-secret-that-is-in-the-wrong-place-0123456789";
     for (const config of [
@@ -228,7 +228,7 @@ describe("a change that is not valid", () => {
     expect(gateway.logText()).not.toContain(secret);
   });
 
-  test("with a body that is no JSON, too large or of another type is refused before it is read", async () => {
+  test("A body that is not JSON, too large or of another type is refused before it is read", async () => {
     const gateway = await startGateway({ env: ENV });
     const body = JSON.stringify({ key: "api", config: { baseUrl: "http://127.0.0.1:1" } });
     for (const type of [
@@ -256,7 +256,7 @@ describe("a change that is not valid", () => {
   });
 });
 
-test("a body is asked for with 100 Continue where the client waits for it, and only once it is admitted", async () => {
+test("A client that waits for 100 Continue gets it only after its request was admitted", async () => {
   const gateway = await startGateway({ env: ENV });
   const body = JSON.stringify({ baseUrl: "http://127.0.0.1:1" });
   const ask = async (key: string) => {
@@ -278,7 +278,7 @@ test("a body is asked for with 100 Continue where the client waits for it, and o
 });
 
 describe("If-Match and If-None-Match", () => {
-  test("keep two operators from undoing each other's changes", async () => {
+  test("Preconditions stop two operators from overwriting the changes of each other", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ env: ENV, services: { api: { baseUrl: upstream.url } } });
     const etag = (await manage(gateway, "GET", "/services/api")).headers.get("etag") as string;
@@ -290,7 +290,7 @@ describe("If-Match and If-None-Match", () => {
     const won = both.find(({ status }) => status === 200);
     expect(refused?.body.code).toBe("PRECONDITION_FAILED");
     expect(refused?.headers.get("etag")).toBe(won?.headers.get("etag"));
-    // Back to what it was is still another version.
+    // Restoring the earlier state makes another version.
     await manage(gateway, "DELETE", "/services/api");
     const again = await patch(0, { "if-match": won?.headers.get("etag") ?? "" });
     expect(again.status).toBe(412);
@@ -304,7 +304,7 @@ describe("If-Match and If-None-Match", () => {
     const current = (await manage(gateway, "GET", "/services/api")).headers.get("etag") as string;
     expect((await patch(4, { "if-match": `W/${current}` })).status).toBe(412);
     expect((await patch(4, { "if-match": `"nope", ${current}` })).status).toBe(200);
-    // There and back is another version, too.
+    // Deleting and adding it again makes another version, too.
     await patch(3, {});
     expect((await patch(4, { "if-match": current })).status).toBe(412);
     expect((await manage(gateway, "DELETE", "/services/api", undefined, { "if-match": current })).status).toBe(412);
@@ -331,7 +331,7 @@ describe("If-Match and If-None-Match", () => {
   });
 });
 
-test("changes that come at once, and expect nothing, are made one after the other, and none is lost", async () => {
+test("Changes at the same time without preconditions are made one after the other, and none is lost", async () => {
   const gateway = await startGateway({
     env: ENV,
     stores: await openFileStores(dataDir(), isStoredService, isStoredKey),
@@ -344,8 +344,8 @@ test("changes that come at once, and expect nothing, are made one after the othe
   expect(body.config).toMatchObject({ retries: 0, timeoutMs: 1_234, methods: ["GET"] });
 });
 
-describe("what was changed over REST", () => {
-  test("is there after a restart, is checked again, and its file is the owner's only", async () => {
+describe("A change over REST", () => {
+  test("A change survives a restart, is checked again, and its file is readable by the owner only", async () => {
     const upstream = await named("one");
     const folder = dataDir();
     const services = { filed: { baseUrl: "http://127.0.0.1:1" } };
@@ -374,7 +374,7 @@ describe("what was changed over REST", () => {
     await expect(open()).rejects.toThrow(/services\.api\.baseUrl \(added over REST\): found 1, allowed/);
   });
 
-  test("that cannot be stored is refused, and nothing has changed", async () => {
+  test("A change that cannot be stored is refused, and changes nothing", async () => {
     const upstream = await named("one");
     const folder = dataDir();
     const gateway = await startGateway({
@@ -397,7 +397,7 @@ describe("what was changed over REST", () => {
     expect(gateway.lines()).toContainEqual(expect.objectContaining({ msg: "internal error" }));
   });
 
-  test("takes effect without dropping what is under way; a removed service's connections end with it", async () => {
+  test("A change does not cut requests in flight, and the connections of a removed service are closed", async () => {
     const held: ServerResponse[] = [];
     const [one, two] = [
       await startUpstream((_, res) => {
@@ -423,7 +423,7 @@ describe("what was changed over REST", () => {
     );
   });
 
-  test("ends the WebSockets of a removed service with 1001, also those of a client that does not answer", async () => {
+  test("The WebSockets of a removed service are closed with 1001, also if the client does not answer", async () => {
     const upstream = await startWebSocketEcho();
     const gateway = await startGateway({ env: ENV });
     await manage(gateway, "PUT", "/services/ws", { baseUrl: upstream.url, ws: true });
@@ -435,10 +435,10 @@ describe("what was changed over REST", () => {
       return socket;
     };
     const [gone, kept] = [await connect("ws"), await connect("other")];
-    // It reads nothing more, so it never answers the farewell.
+    // This client reads nothing more, so it never answers the close frame.
     const deaf = await connect("ws");
     deaf.pause();
-    // A change alone leaves them open.
+    // A change leaves WebSockets open.
     await manage(gateway, "PATCH", "/services/ws", { retries: 1 });
     expect(upstream.server.clients.size).toBe(3);
     const closed = once(gone, "close");
@@ -448,7 +448,7 @@ describe("what was changed over REST", () => {
     expect(kept.readyState).toBe(WebSocket.OPEN);
   });
 
-  test("ends a WebSocket whose handshake was under way when its service was removed", async () => {
+  test("A WebSocket is closed if its service is removed during the handshake", async () => {
     let accept = () => {};
     const upstream = await startRawUpstream((socket) => {
       accept = () => {
@@ -472,16 +472,16 @@ describe("what was changed over REST", () => {
   });
 });
 
-describe("a body made to take long", () => {
+describe("A body that is expensive to check", () => {
   test.each([
     ["a URL of question marks", JSON.stringify({ baseUrl: `http://${"?".repeat(250_000)}` })],
-    ["an unclosed text of quotes", `"${'\\"'.repeat(120_000)}`],
-    ["a list of what does not belong", JSON.stringify({ baseUrl: "http://x", pathHints: new Array(100_000).fill(0) })],
+    ["an unclosed string of quotes", `"${'\\"'.repeat(120_000)}`],
+    ["a list of wrong values", JSON.stringify({ baseUrl: "http://x", pathHints: new Array(100_000).fill(0) })],
     [
       "ten thousand unknown names",
       JSON.stringify(Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`name-${i}`, 1]))),
     ],
-  ])("(%s) is refused as quickly as another, with an answer of a size to read", async (_, body) => {
+  ])("A body of %s is refused as fast as any other, with a short response", async (_, body) => {
     const gateway = await startGateway({ env: ENV });
     const start = performance.now();
     const answer = await fetch(`${gateway.url}/manage/services/api`, {
@@ -492,11 +492,11 @@ describe("a body made to take long", () => {
     const text = await answer.text();
     expect(answer.status).toBe(400);
     expect(text.length).toBeLessThan(32_000);
-    // Quadratic, it took ten seconds and more.
+    // A quadratic check took more than ten seconds.
     expect(performance.now() - start).toBeLessThan(2_000);
   });
 
-  test("(a path hint that doubles with each character) holds up nobody", async () => {
+  test("A path hint with exponential backtracking does not hold the event loop", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ env: ENV });
     const config = { baseUrl: upstream.url, pathHints: [{ match: "^/(a+)+$", message: "only a" }] };
@@ -505,7 +505,7 @@ describe("a body made to take long", () => {
     expect((await fetch(`${gateway.url}/proxy/api/aaa`)).status).toBe(400);
   });
 
-  test("(a file that never ends, or never begins) is no certificate", async () => {
+  test("A file without an end, or without a beginning, is not accepted as a certificate", async () => {
     const gateway = await startGateway({ env: ENV });
     const fifo = join(dataDir(), "fifo");
     execFileSync("mkfifo", [fifo]);
@@ -519,7 +519,7 @@ describe("a body made to take long", () => {
   });
 });
 
-test("a stored service that lacks what it needs is out of use until it is back, and keeps no other from being served", async () => {
+test("A stored service with a missing file is out of use until the file is back, and does not affect other services", async () => {
   const upstream = await named("one");
   const [folder, files] = [dataDir(), dataDir()];
   const open = async () =>
@@ -537,7 +537,7 @@ test("a stored service that lacks what it needs is out of use until it is back, 
   const words = /^services\.tls\.tls\.caFile .*no readable certificate.*; tls is out of use until this is fixed$/;
   expect(await after.reload()).toMatchObject({ isDone: true, warnings: [expect.stringMatching(words)] });
 
-  // It is there for whoever wants to mend it, or to take it away.
+  // An operator can read it, to fix or to delete it.
   const item = await manage(after, "GET", "/services/tls");
   expect(item.body).toMatchObject({ source: "runtime", outOfUse: [expect.stringMatching(/^tls\.caFile: /)] });
   expect((await manage(after, "GET", "/services")).body.services).toContainEqual(item.body);
@@ -558,7 +558,7 @@ test("a stored service that lacks what it needs is out of use until it is back, 
   expect(await after.reload()).toMatchObject({ warnings: [] });
 });
 
-test("an override of the embedded service is out of use while that is off, and goes nowhere else", async () => {
+test("An override of the embedded service is out of use while that service is off, and is sent to no other address", async () => {
   const folder = dataDir();
   const open = async (more: Record<string, string>) =>
     startGateway({ env: { ...ENV, ...more }, stores: await openFileStores(folder, isStoredService, isStoredKey) });
@@ -572,7 +572,7 @@ test("an override of the embedded service is out of use while that is off, and g
   ]);
 });
 
-test("what is under way on a removed service has SHUTDOWN_TIMEOUT to end, is counted until then, and then cut", async () => {
+test("Requests in flight on a removed service have SHUTDOWN_TIMEOUT to end, are counted until then, and are then cut", async () => {
   const upstream = await startUpstream((req, res) => {
     res.writeHead(200, { "content-type": "text/event-stream" });
     const timer = setInterval(() => res.write("data: x\n\n"), 10);
@@ -593,7 +593,7 @@ test("what is under way on a removed service has SHUTDOWN_TIMEOUT to end, is cou
     async () => !(await textOf(`${gateway.url}/metrics`)).includes('service="events"'),
     "its series to go",
   );
-  // A change alone gives it all the time that it wants.
+  // After a change they have unlimited time.
   await manage(gateway, "PUT", "/services/events", { baseUrl: upstream.url });
   const kept = await fetch(`${gateway.url}/proxy/events/`);
   const reader = (kept.body as ReadableStream<Uint8Array>).getReader();
@@ -603,7 +603,7 @@ test("what is under way on a removed service has SHUTDOWN_TIMEOUT to end, is cou
   await reader.cancel();
 });
 
-test("a client that leaves, or breaks off, in the middle of a change is no error of the gateway's", async () => {
+test("A client that leaves in the middle of a change is not an error of the gateway", async () => {
   const gateway = await startGateway({ env: ENV });
   const head = `PUT /manage/services/z HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${MANAGEMENT_KEY}\r\nContent-Type: application/json\r\n`;
   const socket = await openSocket(gateway.port);
@@ -618,8 +618,8 @@ test("a client that leaves, or breaks off, in the middle of a change is no error
   expect(gateway.lines().filter(({ level }) => Number(level) >= 50)).toEqual([]);
 });
 
-describe("a hundred services", () => {
-  test("added, changed and removed over REST under load cost no request of the others", async () => {
+describe("A hundred services", () => {
+  test("A hundred services are added, changed and removed over REST under load, and no request of another service fails", async () => {
     const [one, two] = [await startUpstream(), await startUpstream()];
     const gateway = await startGateway({ env: ENV, services: { kept: { baseUrl: one.url } } });
     let isOver = false;

@@ -1,4 +1,4 @@
-/** A running gateway takes up a changed configuration from the next request on, and an invalid one not at all. */
+/** A running gateway applies a changed configuration from the next request on, and refuses an invalid one. */
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ async function reload(gateway: TestGateway, headers: Record<string, string> = OP
 const textOf = async (url: string, headers: Record<string, string> = {}) => (await fetch(url, { headers })).text();
 
 describe("POST /manage/reload", () => {
-  test("adds, changes and removes services of the file from the next request on, and says which", async () => {
+  test("A reload adds, changes and removes services of the file from the next request on, and lists them", async () => {
     const [one, two] = [
       await startUpstream((_, res) => res.end("one")),
       await startUpstream((_, res) => res.end("two")),
@@ -61,7 +61,7 @@ describe("POST /manage/reload", () => {
     );
   });
 
-  test("answers an invalid configuration with 400 and every problem, and serves by the old one", async () => {
+  test("A reload of an invalid configuration is refused with 400 and every problem, and the old one stays in use", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({
       env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY },
@@ -77,14 +77,14 @@ describe("POST /manage/reload", () => {
     }
   });
 
-  test("needs the management key, and no other method", async () => {
+  test("A reload needs the management key, and the method POST", async () => {
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: PROXY_KEY } });
     expect((await reload(gateway, {})).status).toBe(401);
     expect((await reload(gateway, { "x-api-key": PROXY_KEY })).status).toBe(401);
     expect((await fetch(`${gateway.url}/manage/reload`, { headers: OPERATOR })).status).toBe(405);
   });
 
-  test("takes up keys, origins and credentials of the env files, and says what takes a restart", async () => {
+  test("A reload applies keys, origins and credentials of the env files, and lists the variables that need a restart", async () => {
     const upstream = await startUpstream((req, res) => res.end(req.headers.authorization));
     const gateway = await startGateway({
       env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY },
@@ -106,15 +106,15 @@ describe("POST /manage/reload", () => {
     });
     expect(await answer.text()).toBe("Bearer the-new-token");
     expect(answer.headers.get("access-control-allow-origin")).toBe("https://a.example");
-    // Neither the keys of now nor those of before stand in a line, wherever a caller puts them.
+    // No line contains a present or an earlier key, wherever a caller puts it.
     for (const key of [old, fresh]) await fetch(`${gateway.url}/proxy/api/${key}`, { headers: { "x-api-key": fresh } });
     for (const secret of [old, fresh, "the-old-token", "the-new-token"])
       expect(gateway.logText()).not.toContain(secret);
   });
 });
 
-describe("a reload", () => {
-  test("of a services file that is empty or gone is refused, as one that is being written; {} is an answer", async () => {
+describe("A reload", () => {
+  test("A services file that is empty or absent is refused, because it may be being written; {} is accepted", async () => {
     const upstream = await startUpstream();
     const directory = tempFolder({
       "config/services.json": JSON.stringify({ services: { api: { baseUrl: upstream.url } } }),
@@ -136,8 +136,8 @@ describe("a reload", () => {
     expect(await gateway.reload()).toMatchObject({ isDone: true, removed: ["api"] });
   });
 
-  test("does not open what listens elsewhere than the new configuration says", async () => {
-    // A spelling of 127.0.0.1 that may be anybody's name.
+  test("A reload does not open a plane on an address that the new configuration no longer names", async () => {
+    // A spelling of 127.0.0.1 that may also be a host name.
     const env: Record<string, string> = {
       HOST: "127.1",
       PROXY_API_KEY: PROXY_KEY,
@@ -153,7 +153,7 @@ describe("a reload", () => {
     expect((await fetch(`${gateway.url}/proxy/services`)).status).toBe(401);
   });
 
-  test("leaves what did not change alone: its connections, its limit and its place in flight", async () => {
+  test("A reload keeps the connections, the limit and the requests in flight of an unchanged service", async () => {
     const upstream = await startUpstream();
     const kept = { baseUrl: upstream.url, rateLimit: { maxRequests: 3, windowMs: 60_000 } };
     const gateway = await startGateway({ services: { kept, other: { baseUrl: upstream.url } } });
@@ -164,13 +164,13 @@ describe("a reload", () => {
     }
     expect((await fetch(`${gateway.url}/proxy/kept/`)).status).toBe(429);
     expect(upstream.sockets.size).toBe(1);
-    // The limit goes on counting too where something else of the service changed.
+    // The limit keeps its count if something else of the service changed.
     writeServices(gateway, { kept: { ...kept, retries: 1 }, other: { baseUrl: upstream.url } });
     await gateway.reload();
     expect((await fetch(`${gateway.url}/proxy/kept/`)).status).toBe(429);
   });
 
-  test("lets what is under way on a removed service finish, then closes its connections", async () => {
+  test("Requests in flight on a removed service finish, then its connections are closed", async () => {
     const held: ServerResponse[] = [];
     const upstream = await startUpstream((_, res) => {
       res.write("before ");
@@ -186,7 +186,7 @@ describe("a reload", () => {
     await eventually(() => upstream.sockets.size === 0, "its sockets to close", 1_000);
   });
 
-  test("a hundred times under load costs no request of the others, nor of the service that changes", async () => {
+  test("A hundred reloads under load fail no request, not even of the service that changes", async () => {
     const [one, two] = [await startUpstream(), await startUpstream()];
     const at = (url: string) => ({
       kept: { baseUrl: one.url },
@@ -218,7 +218,7 @@ describe("a reload", () => {
     await eventually(() => one.sockets.size + two.sockets.size <= 8, "the old connections to close");
   });
 
-  test("of both at once is done one after the other", async () => {
+  test("Two reloads at the same time run one after the other", async () => {
     const upstream = await startUpstream();
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
     writeServices(gateway, { api: { baseUrl: upstream.url, retries: 0 } });
@@ -228,7 +228,7 @@ describe("a reload", () => {
 });
 
 describe("POST /manage/services/:service/rate-limit/reset", () => {
-  test("begins the service's counts anew, for each caller, and leaves the others", async () => {
+  test("A reset clears the counts of a service for each caller, and leaves those of other services", async () => {
     const upstream = await startUpstream();
     const rateLimit = { maxRequests: 1, windowMs: 60_000, per: "caller" } as const;
     const gateway = await startGateway({
@@ -250,8 +250,8 @@ describe("POST /manage/services/:service/rate-limit/reset", () => {
   });
 });
 
-describe("a token file", () => {
-  test("that is rotated, by a swap of links as Kubernetes does it, is taken up; one that is empty is not", async () => {
+describe("A token file", () => {
+  test("A token file that is rotated by a swap of links, as in Kubernetes, is applied; an empty one is not", async () => {
     const upstream = await startUpstream((req, res) => res.end(req.headers.authorization));
     const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true" } });
     const secrets = join(gateway.directory, "secrets");
@@ -270,7 +270,7 @@ describe("a token file", () => {
     put("v2", "token-two\n");
     expect(await gateway.refreshTokens()).toMatchObject({ isDone: true, changed: ["api"] });
     expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("Bearer token-two");
-    // It is the token of what an override stands over, too.
+    // The service of the file, which an override hides, has the new token too.
     expect((await manage(gateway, "PATCH", "/services/api", { retries: 0 })).status).toBe(200);
     expect((await manage(gateway, "DELETE", "/services/api")).status).toBe(204);
     expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("Bearer token-two");
@@ -284,7 +284,7 @@ describe("a token file", () => {
     rmSync(join(secrets, "..data"));
     expect(await gateway.refreshTokens()).toMatchObject({ isDone: false });
     expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("Bearer token-two");
-    // What else changed in the file is not taken up with it.
+    // Other changes of the services file are not applied with it.
     put("v4", "token-four");
     writeServices(gateway, {});
     expect(await gateway.refreshTokens()).toMatchObject({ isDone: true, changed: ["api"], removed: [] });

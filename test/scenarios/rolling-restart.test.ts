@@ -1,4 +1,4 @@
-/** Two instances behind one TCP balancer, restarted in turn: the recipe of docs/operations.md. */
+/** Two instances behind one TCP balancer, restarted one after the other: the recipe of docs/operations.md. */
 import { Agent, request } from "node:http";
 import { createServer } from "node:net";
 import { expect, test } from "vitest";
@@ -8,11 +8,11 @@ import { startTcpBalancer } from "../support/tcp-balancer.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const HEALTH_INTERVAL_MS = 100;
-/** Longer than two looks of the balancer's. */
+/** Longer than two health checks of the balancer. */
 const SHUTDOWN_DELAY_MS = 500;
 const CLIENTS = 4;
 
-test("two instances restarted in turn, twice, fail no request", async () => {
+test("No request fails while two instances are restarted one after the other, twice", async () => {
   const upstream = await startUpstream((req, res) => {
     let upload = "";
     req.on("data", (chunk) => {
@@ -41,7 +41,7 @@ test("two instances restarted in turn, twice, fail no request", async () => {
   expect(load.served).toBeGreaterThan(100);
 }, 30_000);
 
-/** With a DATA_DIR of its own, as two processes must have. */
+/** With its own DATA_DIR, because two processes must not share one. */
 function startInstance(port: number, upstreamUrl: string): Run {
   const services = JSON.stringify({ services: { api: { baseUrl: upstreamUrl } } });
   const env = { PORT: String(port), SHUTDOWN_DELAY: String(SHUTDOWN_DELAY_MS), CONFIG_FILE: "services.json" };
@@ -56,7 +56,7 @@ async function freePort(): Promise<number> {
   return typeof address === "object" && address !== null ? address.port : 0;
 }
 
-/** Clients with keep-alive connections that each ask again when they are answered: GET and POST in turn. */
+/** Clients with keep-alive connections: each sends its next request, GET or POST, when it has the response. */
 function startLoad(port: number) {
   const agent = new Agent({ keepAlive: true });
   const failures: unknown[] = [];
@@ -74,7 +74,7 @@ function startLoad(port: number) {
       } catch (error) {
         failures.push(error);
       }
-      // Leaves the machine some time for the processes that start.
+      // Leaves CPU time for the processes that start.
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   };

@@ -1,6 +1,6 @@
 /**
- * Whoever may add services over REST cannot read secrets by it: not by pointing one at a host of theirs, not by moving it to
- * a place that an upstream shows, not by what they take over unseen.
+ * A caller that may add services over REST cannot read secrets: not by sending one to its own host, not by moving one to a place
+ * that an upstream echoes, and not by reusing masked values.
  */
 import { linkSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import { startUpstream } from "../support/upstream.ts";
 
 const SECRET = "the-upstream-secret-0123456789";
 
-/** A file service with a secret, a thief's host, and a gateway that lets REST reach both. */
+/** A service of the file with a secret, an attacker's host, and a gateway on which REST may use both. */
 async function start(env: Record<string, string> = {}) {
   const seen: string[] = [];
   const thief = await startUpstream((req, res) => {
@@ -57,8 +57,8 @@ async function expectRefused(gateway: TestGateway, method: string, path: string,
   return answer.body.hint as string;
 }
 
-describe("a service added over REST", () => {
-  test("cannot take another's secret to an origin of its own", async () => {
+describe("A service added over REST", () => {
+  test("A service added over REST cannot send the secret of another service to its own origin", async () => {
     const { gateway, thief, owner, seen } = await start();
     const other = owner.url.replace("127.0.0.1", "127.0.0.2");
     const configs: unknown[] = [
@@ -84,7 +84,7 @@ describe("a service added over REST", () => {
     expect(seen).toEqual([]);
   });
 
-  test("cannot move a secret to another place of the same origin, where the upstream may show it", async () => {
+  test("A secret cannot be moved to another place of requests to the same origin, where the upstream may echo it", async () => {
     const { gateway, owner } = await start();
     const places = [
       { type: "api-key", headerName: "X-Echoed", tokenEnvVar: "TOKEN" },
@@ -96,7 +96,7 @@ describe("a service added over REST", () => {
       await expectRefused(gateway, "PUT", "/services/mine", { baseUrl: owner.url, auth });
       await expectRefused(gateway, "PATCH", "/services/api", { auth });
     }
-    // The same place, of the other service, in any case.
+    // The same place as in the other service; the case of a header name does not matter.
     const auth = { type: "api-key", headerName: "x-key", tokenEnvVar: "TOKEN" };
     expect((await manage(gateway, "PUT", "/services/mine", { baseUrl: `${owner.url}/elsewhere/`, auth })).status).toBe(
       201,
@@ -104,11 +104,11 @@ describe("a service added over REST", () => {
     expect(await (await fetch(`${gateway.url}/proxy/mine/x`)).text()).toContain(SECRET);
   });
 
-  test("cannot make an existing service tell by changing it step by step, nor by deleting and adding it again", async () => {
+  test("A secret cannot be revealed by changing an existing service step by step, or by deleting and adding it again", async () => {
     const { gateway, thief, owner, seen } = await start();
     await expectRefused(gateway, "PATCH", "/services/api", { baseUrl: thief.url });
     await expectRefused(gateway, "PATCH", "/services/api", { versionedBaseUrls: { v1: thief.url } });
-    // Without the credential the host may change, but a value that was hidden does not go with it.
+    // Without the credential the host may change, but masked values are not sent to it.
     await expectRefused(gateway, "PATCH", "/services/api", { auth: null, baseUrl: thief.url });
     const mask = { setHeaders: { "x-literal-token": "***" } };
     await expectRefused(gateway, "PUT", "/services/api", { baseUrl: thief.url, ...mask });
@@ -133,7 +133,7 @@ describe("a service added over REST", () => {
     expect(seen.join()).not.toContain(SECRET);
   });
 
-  test("cannot loosen whom a credential is shown to, nor use another's client certificate", async () => {
+  test("A service added over REST cannot loosen the TLS checks for a credential, or use the client certificate of another service", async () => {
     const { gateway, owner } = await start();
     const base = { baseUrl: owner.url, auth: bearer };
     for (const tls of [
@@ -154,7 +154,7 @@ describe("a service added over REST", () => {
     ).toBe(201);
   });
 
-  test("cannot be held to looser TLS than the service of the file, by saying less either", async () => {
+  test("A service that leaves TLS settings out cannot get looser checks than the service of the file", async () => {
     const pem = join(import.meta.dirname, "../support/tls/ca.pem");
     const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, TOKEN: SECRET, STRICT_TLS: "false" };
     const auth = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
@@ -181,7 +181,7 @@ describe("a service added over REST", () => {
     expect((await manage(gateway, "PATCH", "/services/pinned", { tls: { strict: true } })).status).toBe(200);
   });
 
-  test("cannot name a key of the gateway's own, whatever is listed", async () => {
+  test("A service added over REST cannot name a key of the gateway, even if REST_SECRETS lists it", async () => {
     const folder = tempFolder({ "key-file": PROXY_KEY });
     const { gateway, thief } = await start({
       PROXY_API_KEY_FILE: join(folder, "key-file"),
@@ -198,14 +198,14 @@ describe("a service added over REST", () => {
       baseUrl: thief.url,
       auth: { type: "bearer", tokenFile: join(folder, "key-file") },
     });
-    // Listed under another name it is still the same text.
+    // The same text under another name is refused as well.
     const copy = { baseUrl: "http://127.0.0.1:9", auth: { type: "bearer", tokenEnvVar: "COPY" } };
     expect((await manage(gateway, "PUT", "/services/mine", copy)).status).toBe(400);
   });
 });
 
 describe("REST_SECRETS", () => {
-  test("lets a service use what it lists, at that origin only, in any place", async () => {
+  test("REST_SECRETS allows a listed secret at its origin only, in any place of a request", async () => {
     const seen: string[] = [];
     const upstream = await startUpstream((req, res) => {
       seen.push(String(req.headers["x-any"] ?? req.headers.authorization));
@@ -247,7 +247,7 @@ describe("REST_SECRETS", () => {
     });
   });
 
-  test("follows files by where they really are, and by the operator's spelling once they are in use", async () => {
+  test("REST_SECRETS compares the real paths of files, and a file in use is read by the path that the operator wrote", async () => {
     const folder = tempFolder({ "a/token": "token-of-a-01234567", "b/token": "token-of-b-01234567" });
     const seen: string[] = [];
     const upstream = await startUpstream((req, res) => {
@@ -270,7 +270,7 @@ describe("REST_SECRETS", () => {
     }
     expect((await put(`${folder}/link/token`)).status).toBe(201);
     await fetch(`${gateway.url}/proxy/mine/`);
-    // The link now leads to another's secret; what is read is still the operator's file.
+    // The link now points to another secret; the gateway still reads the operator's file.
     symlinkSync(join(folder, "b"), join(folder, "new"));
     renameSync(join(folder, "new"), join(folder, "link"));
     writeFileSync(join(folder, "a/token"), "token-of-a-new-0123");
@@ -282,7 +282,7 @@ describe("REST_SECRETS", () => {
     expect(seen.join()).not.toContain("token-of-b");
   });
 
-  test("and the file open a client certificate for the origins that it is for", async () => {
+  test("REST_SECRETS and the services file allow a client certificate at its own origins", async () => {
     const pem = (name: string) => join(import.meta.dirname, "../support/tls", name);
     const pair = { certFile: pem("localhost.pem"), keyFile: pem("localhost-key.pem") };
     const other = { certFile: pem("other.pem"), keyFile: pem("other-key.pem") };
@@ -303,7 +303,7 @@ describe("REST_SECRETS", () => {
     }
   });
 
-  test("that opens a client certificate no more leaves the service without it, and its trust as it was", async () => {
+  test("A service loses its client certificate when REST_SECRETS no longer lists it, and keeps its trust settings", async () => {
     const pem = (name: string) => join(import.meta.dirname, "../support/tls", name);
     const pair = { certFile: pem("localhost.pem"), keyFile: pem("localhost-key.pem") };
     const trust = { caFile: pem("ca.pem"), servername: "a.internal", strict: true };
@@ -314,7 +314,7 @@ describe("REST_SECRETS", () => {
     expect("service" in reading && reading.service.tls).toEqual(trust);
   });
 
-  test("that lists no more what a stored service uses takes its credential away, at the next start and reload", async () => {
+  test("A stored service loses its credential at the next start or reload when REST_SECRETS no longer lists it", async () => {
     const folder = tempFolder();
     const upstream = await startUpstream((req, res) => res.end(String(req.headers.authorization)));
     mkdirSync(join(folder, "data"));
