@@ -90,7 +90,7 @@ function startGateway() {
   });
 }
 
-/** Connects to the gateway's inspector, whose URL Node prints to stderr. Resolves to a function that sends one command. */
+/** Connects to the gateway's inspector; Node prints its URL to stderr. Resolves to a function that sends one command. */
 async function openInspector({ stderr }: ReturnType<typeof startGateway>) {
   const lines = createInterface({ input: stderr as NodeJS.ReadableStream });
   const url = await new Promise<string>((found) => {

@@ -36,8 +36,7 @@ export async function judge(scenario: Scenario, durationMs = scenario.durationMs
   if (hold.contested === 0) missed.push("at no time did all callers wait");
   if (hold.heavyShare > fairShare + FAIR_TOLERANCE)
     missed.push(`the heavy caller has a share of ${hold.heavyShare.toFixed(3)}`);
-  if (hold.unfairTurns > 0)
-    missed.push(`the heavy caller was served before another one's turn ${hold.unfairTurns} times`);
+  if (hold.unfairTurns > 0) missed.push(`${hold.unfairTurns} unfair turns`);
   return { scenario, off, hold, ideal, missed };
 }
 

@@ -118,7 +118,7 @@ export class Bucket {
 
   /**
    * No limit was ever reported. The number of requests doubles with each interval without a response: most upstreams have no
-   * limit, and one whose first response takes half a minute must not be sent one request at a time.
+   * limit, and a slow one, with a first response after half a minute, must not get one request at a time.
    */
   #unlimitedFreeAt(now: number): number {
     if (this.inFlight < this.#allowance) return now;
