@@ -9,8 +9,8 @@ import type { Socket } from "node:net";
 const FLUSH_MS = 2_000;
 
 /**
- * Cuts an answer that has begun. One framed by a length or by chunks is cut by FIN behind what was received;
- * one that only the connection's end would frame gets RST, because FIN would make it look whole.
+ * Cuts a response that has begun. One framed by a length or by chunks ends with FIN after the received bytes; one that only the end
+ * of the connection frames ends with RST, because FIN would make it look complete.
  */
 export function cutAnswer({ socket }: IncomingMessage, isFramed: boolean): void {
   if (!isFramed) {
@@ -24,10 +24,10 @@ export function cutAnswer({ socket }: IncomingMessage, isFramed: boolean): void 
   else socket.end(() => socket.destroy());
 }
 
-/** A client should send nothing before its upgrade is answered, but some do; more than this waits in its socket. */
+/** A client should send nothing before the response to its upgrade, but some do; bytes beyond this limit wait in the socket. */
 const EARLY_BYTES_LIMIT = 65_536;
 
-/** Of an upgrade: reads what comes before its answer, because only a socket that is read tells that its client has left. */
+/** Reads what a client sends before the response to its upgrade, because only a socket that is read shows that its client left. */
 export function readAhead(client: Socket) {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -45,7 +45,7 @@ export function readAhead(client: Socket) {
       client.off("data", onData);
       client.pause();
     },
-    giveBack() {
+    unshift() {
       if (bytes > 0) client.unshift(Buffer.concat(chunks));
     },
   };

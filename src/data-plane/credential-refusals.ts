@@ -1,28 +1,28 @@
-/** How often an upstream refused the credential that the gateway put on a request: a token that has expired is found here. */
+/** Counts how often an upstream refused the gateway's credential, which shows an expired token. */
 
-/** The log says it again after this many ms, not with each request. */
-const SAY_AGAIN_MS = 3_600_000;
+/** The log reports a refusal at most once in this time, ms. */
+const REPORT_EVERY_MS = 3_600_000;
 
 export class CredentialRefusals {
-  /** Since when the credential is in use, ms since the epoch. */
+  /** The start of the credential's use, ms since the epoch. */
   readonly since = Date.now();
   count = 0;
-  /** Answers below 400 since the last refusal. */
+  /** Responses below 400 since the last refusal. */
   accepted = 0;
   /** 401 or 403; 0 while there was none. */
   lastStatus = 0;
   /** ms since the epoch. */
   lastAt = 0;
-  #saidAt = Number.NEGATIVE_INFINITY;
+  #reportedAt = Number.NEGATIVE_INFINITY;
 
-  /** True when it is time to say so in the log. @param now ms since the epoch. */
+  /** @returns whether to report the refusal in the log. @param now ms since the epoch. */
   note(status: number, now: number): boolean {
     this.count += 1;
     this.accepted = 0;
     this.lastStatus = status;
     this.lastAt = now;
-    if (now - this.#saidAt < SAY_AGAIN_MS) return false;
-    this.#saidAt = now;
+    if (now - this.#reportedAt < REPORT_EVERY_MS) return false;
+    this.#reportedAt = now;
     return true;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Which service a request is for, and the path and query that the upstream would see.
- * Invariant: raw text only, no decoding and no re-encoding; and the verdict waits until the caller is known,
- * so that a stranger learns nothing of what is configured.
+ * Finds the service that a request is for, and the path and query that the upstream will see.
+ * Invariant: raw text only, nothing is decoded or encoded; and a refusal waits until the caller is authenticated, so that an
+ * anonymous client learns nothing about the configuration.
  */
 import { GatewayError } from "../errors.ts";
 import type { Registry } from "../services/registry.ts";
@@ -10,9 +10,9 @@ import type { Base, PreparedService } from "./prepared-service.ts";
 export interface Identified {
   readonly key: string;
   readonly prepared: PreparedService | undefined;
-  /** Raw text behind `/proxy/<key>`, without the query; empty when nothing follows. */
+  /** Raw text after `/proxy/<key>`, without the query; empty where nothing follows. */
   readonly path: string;
-  /** Raw text behind `?`; undefined when there is none. */
+  /** Raw text after `?`; undefined where there is none. */
   readonly query: string | undefined;
 }
 
@@ -44,12 +44,12 @@ export function identify(
   };
 }
 
-/** The route, or the refusal of an unknown service or of a path that could leave it. */
+/** The route, or the refusal of an unknown service or of a path that could leave the service's base URL. */
 export function decideRoute(identified: Identified, registry: Registry): Route | GatewayError {
   const { prepared, path, query } = identified;
   if (prepared === undefined) return registry.refuseUnknown(identified.key);
   const route = selectBase(prepared, path, query);
-  // Asked of what is appended: a version's segment is dropped, so a dot segment behind it climbs out of the base.
+  // Checked on what is appended: a version's segment is dropped, so a dot segment after it would climb out of the base.
   const problem = findPathProblem(route.path, prepared.service.pathPolicy);
   if (problem !== undefined) return new GatewayError("INVALID_PATH", { message: problem });
   for (const { pattern, message, hint } of prepared.pathHints) {
@@ -70,17 +70,17 @@ function selectBase(prepared: PreparedService, path: string, query: string | und
   return { prepared, base: prepared.base, path, query };
 }
 
-/** Without any of these a path cannot be a problem: nearly every request ends here. */
+/** A path without any of these needs no further check; most paths have none. */
 const SUSPECT = /[%\\;\x00-\x20\x7f]|\/\./;
 const MALFORMED_PERCENT = /%(?![0-9A-Fa-f]{2})/;
 const CONTROL = /[\x00-\x1f\x7f]/;
 
-/** Says what is wrong with a raw path, or undefined. `raw` lets dot segments through as long as they stay below the base. */
+/** The problem of a raw path; undefined for none. `raw` permits dot segments that stay under the base. */
 export function findPathProblem(path: string, policy: "strict" | "raw"): string | undefined {
   if (!SUSPECT.test(path)) return undefined;
-  if (MALFORMED_PERCENT.test(path)) return "The path holds a malformed percent-encoding.";
+  if (MALFORMED_PERCENT.test(path)) return "The path contains a malformed percent-encoding.";
   const decoded = decodeBytes(path);
-  if (CONTROL.test(decoded)) return "The path holds a control character.";
+  if (CONTROL.test(decoded)) return "The path contains a control character.";
   return policy === "strict" ? findDotSegment(decoded) : findClimb(path);
 }
 
@@ -88,25 +88,25 @@ function decodeBytes(text: string): string {
   return text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
-/** `/` and `\` both separate, and `..;x` is `..` to servers that know path parameters. */
+/** Both `/` and `\` separate segments, and `..;x` is `..` to servers that support path parameters. */
 function segmentsOf(decoded: string): string[] {
   return decoded.split(/[/\\]/).map((segment) => segment.replace(/;.*$/s, ""));
 }
 
 function findDotSegment(decoded: string): string | undefined {
   return segmentsOf(decoded).some((segment) => segment === "." || segment === "..")
-    ? "The path holds a dot segment."
+    ? "The path contains a dot segment."
     : undefined;
 }
 
-/** Counted as the server that climbs furthest would: `a%2fb` and `a\b` are one step down to some, and `a%2f..` is none. */
+/** Counts as the server that climbs furthest: `a%2fb` and `a\b` are one step down to some servers, and `a%2f..` is none. */
 function findClimb(path: string): string | undefined {
   let depth = 0;
   for (const segment of path.split("/").slice(1)) {
     const decoded = decodeBytes(segment);
     const climbs = segmentsOf(decoded).filter((part) => part === "..").length;
     if (climbs > 0) depth -= climbs;
-    // An empty segment is no step down: some servers merge slashes. Nor is one that is all parameters.
+    // An empty segment is no step down, because some servers merge slashes; neither is a segment of parameters only.
     else if (segmentsOf(decoded.replace(/;.*$/s, "")).some((part) => part !== "." && part !== "")) depth++;
     if (depth < 0) return "The path climbs out of the service's base URL.";
   }

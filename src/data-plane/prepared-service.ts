@@ -1,6 +1,6 @@
 /**
- * A service with everything worked out that is the same for each of its requests.
- * Invariant: derived from one Service object and thrown away with it, so that a changed service never mixes with its past.
+ * A service with everything that is the same for each of its requests, computed once.
+ * Invariant: derived from one Service object and discarded with it, so that a changed service never mixes with its old definition.
  */
 import { RE2JS } from "re2js";
 import type { Service } from "../config/schema.ts";
@@ -23,9 +23,9 @@ export interface Base {
   readonly origin: string;
   /** As written, at least `/`. */
   readonly path: string;
-  /** `path` less one trailing slash: what a request's path is appended to. */
+  /** `path` without one trailing slash; a request's path is appended to it. */
   readonly prefix: string;
-  /** `/proxy/<key>`, and the version where there is one: what `prefix` is called on the gateway. */
+  /** `/proxy/<key>`, with the version where there is one: the gateway's name for `prefix`. */
   readonly gatewayPrefix: string;
 }
 
@@ -48,19 +48,19 @@ export interface PreparedService {
   /** Methods that callers may use; undefined for all. */
   readonly methods: ReadonlySet<string> | undefined;
   readonly limiter: Limiter | undefined;
-  /** What the upstream allows; undefined where nobody asks for that. */
+  /** Undefined in mode `off`. */
   readonly quota: ServiceQuota | undefined;
-  /** Undefined where it is switched off. */
+  /** Undefined where it is off. */
   readonly breaker: CircuitBreaker | undefined;
   readonly retryBudget: RetryBudget;
-  /** Requests in flight: `maxConcurrent`. */
+  /** Of requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
-  /** WebSockets open: `maxWebSockets`. */
+  /** Of open WebSockets: `maxWebSockets`. */
   readonly webSocketSlots: Slots;
   readonly transport: Transport;
-  /** Makes a connection to it; the transport and WebSockets have no other way. */
+  /** Opens every connection to the upstream, for requests and WebSockets. */
   readonly dial: Dial;
-  /** Where that may lead; undefined for the embedded service, which leads nowhere else. */
+  /** Undefined for the embedded service, which has no address. */
   readonly egress: EgressPolicy | undefined;
 }
 
@@ -106,7 +106,7 @@ function createBase(baseUrl: string, gatewayPrefix: string): Base {
   return { origin, path: pathname, prefix: pathname.replace(/\/$/, ""), gatewayPrefix };
 }
 
-/** HEAD is GET without the body (RFC 9110 section 9.3.2), so whoever may GET may HEAD. */
+/** HEAD is GET without the body (RFC 9110 section 9.3.2), so permission for GET includes HEAD. */
 function withHead(methods: readonly string[]): ReadonlySet<string> {
   return new Set(methods.includes("GET") ? [...methods, "HEAD"] : methods);
 }

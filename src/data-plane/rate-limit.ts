@@ -1,18 +1,17 @@
-/** What our own limits of a service and of a key say: the limiter spends the point, this decides what its answer means. */
+/** Refuses a request beyond a rate limit of the service or of the caller's key; the limiter has counted it. */
 import { GatewayError } from "../errors.ts";
 import type { LimitState } from "../limits/limiters.ts";
 import { refusalFields, secondsToReset } from "../limits/rate-limit-fields.ts";
 import { plural } from "../plural.ts";
 
-const KEY_HINT =
-  "Wait for the seconds in Retry-After, or ask whoever issues keys for a higher `rateLimit` of this one.";
+const KEY_HINT = "Wait for the seconds in Retry-After, or ask an operator to raise the `rateLimit` of this key.";
 
-/** The refusal of a service's limit that is exceeded. @param now ms since the epoch. */
+/** @param now ms since the epoch. */
 export function decideRateLimit(state: LimitState, serviceKey: string, now: number): GatewayError | undefined {
   return state.isExceeded ? refusalOf(state, serviceKey, now) : undefined;
 }
 
-/** The same of the limit that the caller's own key bears. */
+/** For the limit of the caller's issued key. @param now ms since the epoch. */
 export function decideKeyLimit(state: LimitState, now: number): GatewayError | undefined {
   return state.isExceeded ? refusalOf(state, "this key", now, KEY_HINT) : undefined;
 }

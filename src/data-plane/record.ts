@@ -1,4 +1,4 @@
-/** The end of every exchange: its two metrics, and one access line. */
+/** The end of every exchange: two metric series and one access line. */
 import { performance } from "node:perf_hooks";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -14,11 +14,11 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
   const now = performance.now();
   const askedAt = startedAt + waitedMs;
   const durationMs = now - startedAt;
-  // 499 is what nginx calls a client that did not wait.
+  // nginx's status for a client that closed the connection first.
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
   const { statusCode } = exchange.res;
   if (answeredAt !== 0) noteVerdict(exchange, logger);
-  // A WebSocket has no body to wait for.
+  // A WebSocket has no body.
   if (answeredAt !== 0 && statusCode !== 101) exchange.times?.note(answeredAt - askedAt, now - answeredAt);
   const retries = Math.max(0, attempts - 1);
   metrics.observe({ service: serviceKey, method, status, durationMs, queuedMs, outcome, retries });
@@ -43,10 +43,10 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
   });
 }
 
-/** The upstream's own 401 or 403, to a credential of ours: the operator hears of it once, the caller gets it as it is. */
+/** Reports an upstream's 401 or 403 to the gateway's own credential; the caller receives the response unchanged. */
 function noteVerdict({ credentialRefusals, res: { statusCode }, serviceKey: service }: Exchange, logger: Logger): void {
   if (credentialRefusals !== undefined && statusCode < 400) credentialRefusals.accepted++;
   if (statusCode !== 401 && statusCode !== 403) return;
   if (!credentialRefusals?.note(statusCode, Date.now())) return;
-  logger.warn({ service, status: statusCode }, `${service} answered ${statusCode} to its credential`);
+  logger.warn({ service, status: statusCode }, `${service} responded ${statusCode} to its credential`);
 }

@@ -1,4 +1,4 @@
-/** The gateway's own answer to an exchange that it does not, or cannot, carry out. */
+/** The gateway's own responses: to a refused or failed exchange, and to a CORS preflight. */
 import { STATUS_CODES } from "node:http";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { GatewayError } from "../errors.ts";
@@ -19,7 +19,7 @@ export function respondToPreflight(exchange: Exchange, headers: readonly string[
   exchange.res.end();
 }
 
-/** An unread body up to this size is read and dropped, so that the connection can be kept. */
+/** An unread body up to this size is read and discarded, so that the connection can be reused. */
 const DRAIN_BYTES_LIMIT = 65_536;
 
 export interface RefuseParts {
@@ -40,7 +40,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
     exchange.outcome ||= "client-left";
     return;
   }
-  // Where it may not connect nothing was sent, although it was tried.
+  // An attempt that may not connect has sent nothing, so it is a refusal.
   const hasFailed = (exchange.attempts > 0 && error.code !== "EGRESS_NOT_ALLOWED") || error.code === "INTERNAL_ERROR";
   exchange.outcome = `${hasFailed ? "failed" : "refused"}:${error.code}`;
   if (error.cause !== undefined && error.code !== "INTERNAL_ERROR") {
@@ -62,13 +62,13 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
   headers.push(...cors.headersOf(req.headers));
   if (exchange.serviceKey !== "") headers.push("X-Proxy-Service", exchange.serviceKey);
   if (exchange.waitedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.waitedMs)}ms`);
-  // Whoever was told that its request took too long is not waited for any more (RFC 9110 section 15.5.9).
+  // After a 408 the gateway waits no longer for the client (RFC 9110 section 15.5.9).
   const isKept = error.code !== "REQUEST_TIMEOUT" && canKeepConnection(exchange);
   if (exchange.closesConnection || instance.isDraining || !isKept) {
     headers.push("Connection", "close");
     if (!req.complete) lingerBeforeClose(req);
   } else if (exchange.isUploading) res.once("finish", () => discardRest(req));
-  // Named: an upstream's reason may be left over from an answer that could not be relayed.
+  // With its reason phrase: an upstream's own may be left over from a response that could not be relayed.
   res.writeHead(status, STATUS_CODES[status], headers);
   if (exchange.method === "HEAD") {
     res.end();
@@ -78,13 +78,13 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
   }
 }
 
-/** False when what may still arrive is long, unbounded, or in doubt because `100 Continue` was never sent. */
+/** False where the rest of the request is long, unbounded, or uncertain because `100 Continue` was never sent. */
 function canKeepConnection(exchange: Exchange): boolean {
   if (!exchange.hasBody || exchange.req.complete) return true;
   return !exchange.expectsContinue && (exchange.announcedBytes ?? Infinity) <= DRAIN_BYTES_LIMIT;
 }
 
-/** Behind the service where it is known, without the query. */
+/** Without the query, and without the service's prefix where the service is known. */
 function pathOf({ req, serviceKey }: Exchange): string {
   const path = (req.url ?? "").split("?", 1)[0] as string;
   return serviceKey === "" ? path : path.slice(`/proxy/${serviceKey}`.length) || "/";

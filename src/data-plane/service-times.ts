@@ -1,6 +1,6 @@
-/** How long a service takes lately: where a slow answer spends its time. */
+/** How long a service's recent responses took, so that a check can say where the time goes. */
 
-/** Weight of the newest exchange: about the last forty count. */
+/** The weight of the newest exchange: about the last forty count. */
 const WEIGHT = 0.05;
 
 export class ServiceTimes {

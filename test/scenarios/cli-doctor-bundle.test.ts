@@ -136,7 +136,7 @@ describe("bundle", () => {
         level: "warn",
         service: "api",
         status: 401,
-        message: "api answered 401 to its credential",
+        message: "api responded 401 to its credential",
       }),
     );
     expect(bundle.recentErrors).toContainEqual(expect.objectContaining({ service: "basic", level: "warn" }));

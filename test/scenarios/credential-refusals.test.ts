@@ -41,7 +41,7 @@ test("A refused credential is logged once, and counted in /status and /metrics u
   expect(metrics).not.toMatch(/credential_refusals_total\{service="plain"/);
   const logged = gateway.lines().filter(({ msg }) => String(msg).includes("to its credential"));
   expect(logged).toEqual([
-    expect.objectContaining({ level: 40, service: "api", status: 401, msg: "api answered 401 to its credential" }),
+    expect.objectContaining({ level: 40, service: "api", status: 401, msg: "api responded 401 to its credential" }),
   ]);
 
   // A change of another member keeps the count. A new token resets it.

@@ -86,7 +86,7 @@ describe("the response", () => {
         level: "warn",
         service: "api",
         status: 401,
-        message: "api answered 401 to its credential",
+        message: "api responded 401 to its credential",
       },
     ]);
     expect(gateway.lines()).not.toContainEqual(expect.objectContaining({ level: 40 }));
@@ -128,7 +128,7 @@ describe("the response", () => {
     const reach = checks.filter(({ id }) => id.startsWith("reach:"));
     expect(reach).toHaveLength(40);
     expect(new Set(reach.map(({ summary }) => summary.replace(/^s\d+/, "s").replace(/\d+ ms/, "n ms")))).toEqual(
-      new Set(["s gave no answer within the n ms of this look. Phase: http.", "there was no time for a probe"]),
+      new Set(["s sent no response within the n ms of this probe. Phase: http.", "there was no time for a probe"]),
     );
     await eventually(() => upstream.sockets.size === 0, "the probes' sockets to close");
   });
@@ -150,7 +150,7 @@ describe("an upstream", () => {
     const upstream = await startRawUpstream(() => {});
     expect(await findOf("reach:api", { baseUrl: upstream.url, timeoutMs: 100 })).toMatchObject({
       status: "fail",
-      summary: expect.stringContaining("sent no answer within 100 ms; timeoutMs or NETWORK_TIMEOUT raises it"),
+      summary: expect.stringContaining("sent no response within 100 ms; timeoutMs or NETWORK_TIMEOUT raises it"),
       evidence: { code: "UPSTREAM_TIMEOUT", phase: "http" },
       fix: expect.stringContaining("timeoutMs"),
     });

@@ -145,7 +145,7 @@ describe("a probe", () => {
   });
 
   test.each([
-    ["sends nothing", () => {}, "UPSTREAM_TIMEOUT", /no answer within 500 ms/],
+    ["sends nothing", () => {}, "UPSTREAM_TIMEOUT", /no response within 500 ms/],
     ["closes the connection", respondWith("", "end"), "UPSTREAM_UNREACHABLE", /closed the connection/],
     ["sends malformed bytes", respondWith("nonsense\r\n\r\n"), "UPSTREAM_PROTOCOL_ERROR", /not well-formed/],
   ])("A probe of an upstream that %s fails in http", async (_, behave, code, words) => {

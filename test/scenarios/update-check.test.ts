@@ -41,8 +41,8 @@ test.each([
 });
 
 test.each([
-  ["an error", (): [number, string] => [500, "{}"], "the answer was 500"],
-  ["a redirect", (): [number, string] => [302, "{}"], "the answer was 302"],
+  ["an error", (): [number, string] => [500, "{}"], "the response was 500"],
+  ["a redirect", (): [number, string] => [302, "{}"], "the response was 302"],
   ["no JSON", (): [number, string] => [200, "<html>"], "not JSON"],
   ["no version", (): [number, string] => [200, '{"version":"<script>"}'], "contains no version"],
   ["too much", (): [number, string] => [200, `"${"x".repeat(2_000_000)}"`], "too large"],

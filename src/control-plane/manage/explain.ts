@@ -125,7 +125,7 @@ const route = createRoute({
         breaker: null,
         quota: null,
         request: { method: "GET", path: "/proxy/echo/../hello", address: "127.0.0.1", caller: "proxy-key" },
-        refusal: { status: 400, code: "INVALID_PATH", message: "The path holds a dot segment.", hint: "Request …" },
+        refusal: { status: 400, code: "INVALID_PATH", message: "The path contains a dot segment.", hint: "Request …" },
         steps: [{ step: "framing", verdict: "pass", reached: true }],
       },
       NO_STORE,

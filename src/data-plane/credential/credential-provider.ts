@@ -56,7 +56,7 @@ export function createEmptyProvider(missing?: MissingCredential): CredentialProv
 
 const NOTHING: Injection = { headers: [], query: "" };
 
-/** The refusal of a service whose required credential is missing; undefined when the request may go on. */
+/** The refusal of a service whose required credential is missing; undefined where the request may continue. */
 export function decideCredential({ missing }: CredentialProvider, serviceKey: string): GatewayError | undefined {
   if (missing === undefined || !missing.isRequired) return undefined;
   return new GatewayError("UPSTREAM_CREDENTIAL_MISSING", {

@@ -1,4 +1,4 @@
-/** What would happen to a request, told without sending it. */
+/** What would happen to a request, without sending it. */
 import type { ErrorCode } from "../../errors.ts";
 import type { BreakerState } from "../forward/breaker.ts";
 
@@ -8,9 +8,9 @@ export interface RequestToExplain {
   /** Path and query, beginning with `/proxy/<service>`. */
   readonly target: string;
   readonly headers: readonly (readonly [name: string, value: string])[];
-  /** Id of the caller to assume, in the place of whoever the headers authenticate. */
+  /** Id of the caller to assume, instead of the caller that the headers authenticate. */
   readonly callerId: string | undefined;
-  /** Of the client that would send it. */
+  /** The address of the client that would send it. */
   readonly address: string;
 }
 
@@ -24,25 +24,25 @@ export interface ExplainedRefusal {
 export interface ExplainedStep {
   readonly step: string;
   readonly verdict: "pass" | "refuse";
-  /** False behind the first refusal: it tells what would come next if that were mended. */
+  /** False after the first refusal: the verdict that would follow if that refusal were fixed. */
   readonly reached: boolean;
   readonly refusal?: ExplainedRefusal;
 }
 
 export interface ExplainedHeader {
   readonly name: string;
-  /** `***` where it is, or may be, a secret. */
+  /** `***` for a value that is or may be a secret. */
   readonly value: string;
 }
 
 export interface ExplainedUpstream {
   readonly method: string;
-  /** With an injected parameter, its value masked. */
+  /** The value of an injected parameter is masked. */
   readonly url: string;
   readonly transport: "http" | "websocket";
   readonly headers: {
     readonly added: readonly ExplainedHeader[];
-    /** Names that the client sends and the upstream does not get. */
+    /** Names that the client sends and the upstream does not receive. */
     readonly removed: readonly string[];
     readonly kept: readonly ExplainedHeader[];
   };
@@ -70,26 +70,26 @@ export interface ExplainedLimit {
 }
 
 export interface Explanation {
-  /** `forward`: it would go to the upstream. `preflight`: a browser's question, answered by the gateway with 204. */
+  /** `forward`: the request would go to the upstream. `preflight`: the gateway would respond to a browser's preflight with 204. */
   readonly verdict: "forward" | "refuse" | "preflight";
-  /** What the client would get from the gateway itself; null where the upstream answers. */
+  /** The gateway's own response to the client; null where the upstream responds. */
   readonly refusal: ExplainedRefusal | null;
   readonly request: {
     readonly method: string;
     /** Values of the query masked. */
     readonly path: string;
     readonly address: string;
-    /** Null while nobody is authenticated. */
+    /** Null where no caller is authenticated. */
     readonly caller: string | null;
   };
   readonly service: string | null;
   readonly steps: readonly ExplainedStep[];
-  /** Null for a request that no upstream could be named for. */
+  /** Null for a request without a route. */
   readonly upstream: ExplainedUpstream | null;
   readonly credential: ExplainedCredential | null;
   readonly rateLimit: ExplainedLimit | null;
   /** Null where the service has none. */
   readonly breaker: BreakerState | null;
-  /** Of a service that holds requests; null otherwise, and where it would be refused. */
+  /** Of a service that holds requests; null otherwise, and for a refused request. */
   readonly quota: { readonly bucket: string; readonly waitMs: number } | null;
 }

@@ -1,6 +1,6 @@
 /**
  * The upstream's headers as the client will see them.
- * Invariant: `X-Proxy-*` comes from this gateway only, so that nobody can forge where an answer came from.
+ * Invariant: `X-Proxy-*` comes from this gateway only, so that no upstream can forge where a response came from.
  */
 import { pushRateLimitFields } from "../../limits/rate-limit-fields.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
@@ -13,18 +13,18 @@ import { HOP_BY_HOP } from "./strip-plan.ts";
 import type { ResponseHeaders } from "./transport/connection.ts";
 import { connectionOptions } from "./upstream-request.ts";
 
-/** What happens to a header that is not passed on as it is; a name that is not here, and no prefix names, is. */
+/** The headers that are not relayed unchanged, beside those with a dropped prefix. */
 const TREATMENTS: ReadonlyMap<string, "dropped" | "touched"> = new Map([
   ...[...HOP_BY_HOP].map((name) => [name, "dropped"] as const),
-  // It would lead clients around the gateway.
+  // It would let clients bypass the gateway.
   ["alt-svc", "dropped"],
-  // Looked into, in `pushTouched`.
+  // Rewritten in `pushTouched`.
   ...["location", "link", "set-cookie", "content-location", "content-disposition"].map(
     (name) => [name, "touched"] as const,
   ),
 ]);
 
-/** CORS is the gateway's own to grant. The first letter is looked at first: this runs for every header of every answer. */
+/** Only the gateway grants CORS. Compares the first letter first, because this runs for every header of every response. */
 function hasDroppedPrefix(name: string): boolean {
   const first = name.charCodeAt(0);
   return (
@@ -34,7 +34,7 @@ function hasDroppedPrefix(name: string): boolean {
 }
 
 export interface ResponseParts {
-  /** Asked only when there is a link to rewrite. */
+  /** Used only where there is a link to rewrite. */
   readonly clients: ClientView;
   readonly cors: Cors;
   readonly instance: Instance;
@@ -74,7 +74,7 @@ export function createResponseHeaders(
   );
   if (exchange.waitedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.waitedMs)}ms`);
   if (upstreamHeaders["x-request-id"] === undefined) headers.push("X-Request-Id", exchange.id);
-  // Asked now: the gateway may have been told to end while the upstream took its time.
+  // Checked now: a drain may have begun while the upstream worked.
   if (exchange.closesConnection || instance.isDraining) headers.push("Connection", "close");
   return headers;
 }
@@ -87,7 +87,7 @@ function pushTouched(
 ): void {
   const values = typeof value === "string" ? [value] : value;
   if (name === "content-disposition") {
-    // First: behind a Content-Length node:http reads it as UTF-8 and then refuses file names that are not ASCII.
+    // First: after a Content-Length node:http reads it as UTF-8 and then refuses file names that are not ASCII.
     for (const one of values) headers.unshift(name, one);
     return;
   }

@@ -1,7 +1,7 @@
 /**
- * Where the gateway may connect: every connection to an upstream is made by a `dial` from here.
- * Invariant: the address that is dialled is the one that was checked, after the name was resolved; a name that resolves
- * differently the second time gains nothing by it.
+ * Decides where the gateway may connect: every outgoing connection is opened by a `dial` from here.
+ * Invariant: the address that is dialed is the one that was checked, after the name was resolved, so a name that resolves
+ * differently the second time gains nothing.
  */
 import { type LookupAddress, type LookupAllOptions, lookup } from "node:dns";
 import { Agent } from "node:http";
@@ -12,21 +12,21 @@ import { buildConnector, errors } from "undici";
 import { isLoopbackHost } from "../../config/hosts.ts";
 import type { Service } from "../../config/schema.ts";
 
-/** How the connections of one service are made. */
+/** How the connections of one service are opened. */
 export interface DialOptions {
   readonly service: Pick<Service, "connectTimeoutMs" | "tls">;
-  /** PEM texts named by `tls`, read at start. */
+  /** The contents of the PEM files that `tls` names. */
   readonly pem: { readonly ca?: string; readonly cert?: string; readonly key?: string };
   readonly isTlsStrict: boolean;
-  /** Unix socket that answers for every origin: the embedded echo server. */
+  /** A Unix socket that serves every origin: the embedded echo server. */
   readonly socketPath?: string | undefined;
   readonly egress: EgressPolicy;
 }
 
 export interface EgressPolicy {
-  /** Loopback, private and other addresses that are not public may be dialled. */
+  /** Loopback, private and other addresses that are not public may be dialed. */
   readonly allowsPrivate: boolean;
-  /** Where the gateway itself listens: never dialled. */
+  /** The gateway's own listeners, which are never dialed. */
   readonly ownListeners: () => readonly { readonly address: string; readonly port: number }[];
   /** The resolver; the system's when left out. */
   readonly resolve?: Resolve;
@@ -38,11 +38,11 @@ export type Resolve = (
   callback: (error: NodeJS.ErrnoException | null, found: LookupAddress[]) => void,
 ) => void;
 
-/** Makes one connection, TLS included. @throws nothing: every outcome goes to the callback. */
+/** Opens one connection, TLS included. It throws nothing: the callback receives every outcome. */
 export type Dial = (target: DialTarget, callback: buildConnector.Callback) => void;
 export interface DialTarget
   extends Pick<buildConnector.Options, "hostname" | "host" | "protocol" | "port" | "servername"> {
-  /** Shown the socket while it is still connecting: for whoever wants to know how far it got. */
+  /** Receives the socket while it is still connecting, so that the caller can see how far it gets or end it. */
   readonly onSocket?: (socket: Socket) => void;
 }
 
@@ -57,12 +57,12 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
   const connectors = new Map<number, buildConnector.connector>();
   const resolve = shareLookups(egress.resolve ?? lookup);
 
-  /** By port, because a name is checked where it is resolved, and that place is told no port. */
+  /** By port, because an address is checked where the name is resolved, and the port is not known there. */
   function connectorFor(port: number): buildConnector.connector {
     let connector = connectors.get(port);
     if (connector === undefined) {
       connector = buildConnector({
-        // Ours instead: undici's counts in ticks of half a second.
+        // The timer below instead: undici's counts in ticks of half a second.
         timeout: 0,
         rejectUnauthorized: isTlsStrict,
         ...pem,
@@ -77,11 +77,11 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
   return (target, callback) => {
     const port = portOf(target);
     const hostname = target.hostname.replace(/^\[(.*)\]$/, "$1");
-    // Literals are never looked up.
+    // An IP literal is not resolved.
     const reason = socketPath === undefined && isIP(hostname) !== 0 ? refusal(hostname, port, egress) : undefined;
     if (reason !== undefined) return process.nextTick(callback, new EgressError(reason), null);
     const options = { ...target, hostname, port: String(port) } as buildConnector.Options;
-    // The types do not tell that the socket is returned.
+    // undici returns the socket, although its types do not say so.
     const socket = connectorFor(port)(options, (...outcome) => {
       clearTimeout(timer);
       callback(...outcome);
@@ -92,7 +92,7 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
   };
 }
 
-/** Why a URL will not be dialled, as far as that can be told without asking a resolver. */
+/** Why a URL will not be dialed, as far as the URL alone shows it. */
 export function forbiddenUrl(text: string, egress: EgressPolicy): string | undefined {
   const { hostname, port, protocol } = new URL(text);
   const host = hostname.replace(/^\[(.*)\]$/, "$1").replace(/\.$/, "");
@@ -103,13 +103,13 @@ export function forbiddenUrl(text: string, egress: EgressPolicy): string | undef
 const portOf = ({ port, protocol }: Pick<DialTarget, "port" | "protocol">) =>
   Number(port) || (protocol === "https:" ? 443 : 80);
 
-/** Resolves a name and leaves of its addresses those that may be dialled; an error when none may. */
+/** Resolves a name to those of its addresses that may be dialed; an error where none may. */
 function checkedLookup(egress: EgressPolicy, resolve: Resolve, port: number): LookupFunction {
   return (hostname, options, callback) => {
     resolve(hostname, { ...options, all: true }, (error, found) => {
       if (error !== null) return callback(error, []);
       const allowed: LookupAddress[] = [];
-      let reason = "it resolves to no address";
+      let reason = "its name resolves to no address";
       for (const candidate of found) {
         const why = refusal(candidate.address, port, egress);
         if (why === undefined) allowed.push(candidate);
@@ -160,31 +160,31 @@ export function createDialAgent(dial: Dial, origin: string, onSocket?: DialTarge
  * service does not stop the others.
  */
 function shareLookups(resolve: Resolve): Resolve {
-  const underWay = new Map<string, Parameters<Resolve>[2][]>();
+  const pending = new Map<string, Parameters<Resolve>[2][]>();
   return (hostname, options, callback) => {
-    const question = `${hostname} ${options.family ?? 0} ${options.hints ?? 0}`;
-    const waiting = underWay.get(question);
+    const lookupKey = `${hostname} ${options.family ?? 0} ${options.hints ?? 0}`;
+    const waiting = pending.get(lookupKey);
     if (waiting !== undefined) {
       waiting.push(callback);
       return;
     }
     const callbacks = [callback];
-    underWay.set(question, callbacks);
+    pending.set(lookupKey, callbacks);
     try {
       resolve(hostname, options, (error, found) => {
-        underWay.delete(question);
+        pending.delete(lookupKey);
         for (const each of callbacks) each(error, found);
       });
     } catch (error) {
-      // Nobody will be called back: whoever comes next must ask anew.
-      underWay.delete(question);
+      // No callback will come, so the next lookup must start again.
+      pending.delete(lookupKey);
       throw error;
     }
   };
 }
 
 /**
- * Where clouds answer questions about the machine and hand out its credentials, beside the link-local range:
+ * Cloud metadata services, which give out the machine's credentials, outside the link-local range:
  * AWS over IPv6 and its EKS Pod Identity, Google over IPv6, Scaleway over IPv6, Alibaba, Oracle, Azure.
  */
 const METADATA: ReadonlySet<string> = new Set([
@@ -193,32 +193,32 @@ const METADATA: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Why an address must not be dialled, in words; undefined when it may. Link-local and metadata addresses never may.
+ * Why an address must not be dialed; undefined where it may. Link-local and metadata addresses never may.
  * @param allowsPrivate everything else may, not only public unicast.
  */
 export function forbiddenBecause(address: string, allowsPrivate: boolean): string | undefined {
-  if (!ipaddr.isValid(address)) return "it is no address";
+  if (!ipaddr.isValid(address)) return "not an IP address";
   const parsed = ipaddr.process(address);
   const meanings = [parsed, ...embedded(parsed)];
   if (meanings.some((meaning) => METADATA.has(withoutZone(meaning)))) return "a cloud's metadata service";
   if (meanings.some((meaning) => meaning.range() === "linkLocal")) return "link-local";
   if (allowsPrivate) return undefined;
-  // A translated or tunnelled address is none that an upstream is reached by, wherever it leads.
+  // No upstream is reached by a translated or tunneled address.
   const range = meanings.map((meaning) => meaning.range()).find((each) => each !== "unicast");
-  return range ?? (isUnassigned(parsed) ? "not assigned to anybody" : undefined);
+  return range ?? (isUnassigned(parsed) ? "unassigned" : undefined);
 }
 
-/** All that is routed is in 2000::/3 (RFC 4291 section 2.4); what leads elsewhere is this network's own business. */
+/** Only 2000::/3 is routed globally (RFC 4291 section 2.4). */
 function isUnassigned(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
   return address.kind() === "ipv6" && ((address as ipaddr.IPv6).parts[0] ?? 0) >> 13 !== 1;
 }
 
-/** The IPv4 addresses that an IPv6 one is translated or tunnelled to. */
+/** The IPv4 addresses that an IPv6 address is translated or tunneled to. */
 function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4[] {
   if (address.kind() === "ipv4") return [];
   const { parts } = address as ipaddr.IPv6;
   const ipv4 = (high = 0, low = 0) => new ipaddr.IPv4([high >> 8, high & 255, low >> 8, low & 255]);
-  // RFC 4291 section 2.5.5.1, out of use but still taken by some systems for the address inside; :: and ::1 have no other.
+  // RFC 4291 section 2.5.5.1: deprecated, but some systems still connect to the address inside.
   if (parts.slice(0, 6).every((part) => part === 0)) return [ipv4(parts[6], parts[7])];
   // ISATAP, RFC 5214 section 6.1, within any prefix.
   if (((parts[4] ?? 0) & 0xfdff) === 0 && parts[5] === 0x5efe) return [ipv4(parts[6], parts[7])];
@@ -230,7 +230,7 @@ function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4[] {
     // RFC 3056 section 2.
     case "6to4":
       return [ipv4(parts[1], parts[2])];
-    // RFC 4380 section 4: the server, and the client with its bits turned.
+    // RFC 4380 section 4: the server, and the client with inverted bits.
     case "teredo":
       return [ipv4(parts[2], parts[3]), ipv4((parts[6] ?? 0) ^ 0xffff, (parts[7] ?? 0) ^ 0xffff)];
     default:

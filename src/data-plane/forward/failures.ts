@@ -1,6 +1,6 @@
 /**
- * What went wrong on the way to the upstream, in the gateway's codes and in words.
- * Invariant: no address, no credential and no text of the upstream's in the message; the error itself is the cause, for the log.
+ * Translates errors of a connection to an upstream into the gateway's codes and messages.
+ * Invariant: no message contains an address, a credential or text of the upstream; the error itself is the cause, for the log.
  */
 import type { Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
@@ -15,7 +15,7 @@ interface Explanation {
 
 const BY_CODE: Readonly<Record<string, Explanation>> = {
   ENOTFOUND: { code: "UPSTREAM_UNREACHABLE", words: "its host name does not resolve (dns)", proxyStatus: "dns_error" },
-  EAI_AGAIN: { code: "UPSTREAM_UNREACHABLE", words: "no name server answered (dns)", proxyStatus: "dns_error" },
+  EAI_AGAIN: { code: "UPSTREAM_UNREACHABLE", words: "no name server responded (dns)", proxyStatus: "dns_error" },
   ECONNREFUSED: {
     code: "UPSTREAM_UNREACHABLE",
     words: "it refused the connection (connect)",
@@ -42,17 +42,17 @@ const BY_CODE: Readonly<Record<string, Explanation>> = {
   UND_ERR_SOCKET: closedEarly(),
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: {
     code: "UPSTREAM_PROTOCOL_ERROR",
-    words: "its answer was shorter or longer than it announced (http)",
+    words: "its response was shorter or longer than announced (http)",
     proxyStatus: "http_response_incomplete",
   },
   UND_ERR_HEADERS_OVERFLOW: {
     code: "UPSTREAM_PROTOCOL_ERROR",
-    words: "its answer's headers are too large (http)",
+    words: "its response headers are too large (http)",
     proxyStatus: "http_response_header_section_size",
   },
   UND_ERR_DESTROYED: {
     code: "UPSTREAM_UNREACHABLE",
-    words: "the gateway let go of it, because the service was removed or the gateway ends",
+    words: "the gateway closed the connection, because the service was removed or the gateway is ending",
     proxyStatus: "connection_terminated",
   },
   CERT_HAS_EXPIRED: tls("its certificate has expired, or this machine's clock is wrong"),
@@ -69,7 +69,7 @@ const BY_CODE: Readonly<Record<string, Explanation>> = {
 function closedEarly(): Explanation {
   return {
     code: "UPSTREAM_UNREACHABLE",
-    words: "it closed the connection before it answered (http)",
+    words: "it closed the connection before it responded (http)",
     proxyStatus: "connection_terminated",
   };
 }
@@ -78,7 +78,7 @@ function tls(reason: string): Explanation {
   return { code: "UPSTREAM_TLS_ERROR", words: `${reason} (tls)` };
 }
 
-/** Any error of the transport as a GatewayError. @param error as undici or node:net raised it. */
+/** @param error as undici or node:net raised it. */
 export function explainFailure(error: Error, service: Pick<Service, "key" | "connectTimeoutMs">): GatewayError {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === "UND_ERR_CONNECT_TIMEOUT") return connectTimeout(service, error);
@@ -92,10 +92,10 @@ export function explainFailure(error: Error, service: Pick<Service, "key" | "con
   });
 }
 
-/** Let go of by ourselves, or out of descriptors or ports of our own. */
+/** Connections that the gateway closed, or had no descriptor or port for. */
 const OWN_CAUSES: ReadonlySet<string | undefined> = new Set(["UND_ERR_DESTROYED", "EMFILE", "ENFILE", "EADDRNOTAVAIL"]);
 
-/** False for what the gateway refused or ended itself, or had no means for. */
+/** Whether an error counts as an upstream failure: not if the gateway refused or ended the attempt, or lacked a resource for it. */
 export function isUpstreamsFault({ code, cause }: GatewayError): boolean {
   switch (code) {
     case "UPSTREAM_UNREACHABLE":
@@ -109,10 +109,10 @@ export function isUpstreamsFault({ code, cause }: GatewayError): boolean {
   }
 }
 
-/** @param reason what the address is. */
+/** @param reason why the address is refused. */
 export function egressRefusal(serviceKey: string, reason: string): GatewayError {
   return new GatewayError("EGRESS_NOT_ALLOWED", {
-    message: `${serviceKey} leads where the gateway does not connect: ${reason}.`,
+    message: `${serviceKey} points to an address that the gateway does not connect to: ${reason}.`,
   });
 }
 
@@ -128,33 +128,33 @@ function connectTimeout(
   });
 }
 
-/** No answer within `timeoutMs`. */
+/** No response within `timeoutMs`. */
 export function responseTimeout({ key, timeoutMs }: Pick<Service, "key" | "timeoutMs">): GatewayError {
   return new GatewayError("UPSTREAM_TIMEOUT", {
-    message: `${key} sent no answer within ${timeoutMs} ms (http); timeoutMs or NETWORK_TIMEOUT raises it.`,
+    message: `${key} sent no response within ${timeoutMs} ms (http); timeoutMs or NETWORK_TIMEOUT raises it.`,
   });
 }
 
-/** No answer to a look that has less time than a request. */
+/** No response to a probe that has less time than a request. */
 export function probeTimeout(serviceKey: string, withinMs: number): GatewayError {
   return new GatewayError("UPSTREAM_TIMEOUT", {
-    message: `${serviceKey} gave no answer within the ${withinMs} ms of this look (http).`,
+    message: `${serviceKey} sent no response within the ${withinMs} ms of this probe (http).`,
   });
 }
 
 function explain(code: string, error: Error): Explanation | undefined {
-  // Raised by undici for answers that are HTTP in form but not in meaning: a 101 nobody asked for, a second answer.
+  // undici raises these for responses that are well-formed but not allowed: an unsolicited 101, a second response.
   if (code === "UND_ERR_SOCKET" && /^bad /.test(error.message)) return malformed();
   const known = BY_CODE[code];
   if (known !== undefined) return known;
   if (code.startsWith("HPE_") || error.name === "HTTPParserError") return malformed();
   if (/^(ERR_SSL_|ERR_TLS_|EPROTO$|CERT_|CRL_)/.test(code))
     return tls("the TLS handshake failed; is it an https port?");
-  // Arguments that undici itself refuses are a mistake of ours; everything else is the operating system's word on connecting.
+  // An argument that undici refuses is a bug of the gateway; every other code is the operating system's reason not to connect.
   if (code.startsWith("UND_ERR_") || code === "") return undefined;
   return { code: "UPSTREAM_UNREACHABLE", words: `connecting failed with ${code} (connect)` };
 }
 
 function malformed(): Explanation {
-  return { code: "UPSTREAM_PROTOCOL_ERROR", words: "its answer is not well-formed HTTP/1.1 (http)" };
+  return { code: "UPSTREAM_PROTOCOL_ERROR", words: "its response is not well-formed HTTP/1.1 (http)" };
 }

@@ -1,4 +1,4 @@
-/** A small JSON document of another server, fetched for the gateway itself: by `dial`, bounded in time and size, no redirects. */
+/** Fetches a small JSON document for the gateway itself: through `dial`, bounded in time and size, without redirects. */
 import { type IncomingMessage, request } from "node:http";
 import { createDial, createDialAgent, type EgressPolicy } from "./egress.ts";
 import { explainFailure } from "./failures.ts";
@@ -11,7 +11,7 @@ export interface FetchOptions {
   readonly egress: EgressPolicy;
 }
 
-/** @throws Error with words that hold nothing of the answer's. */
+/** @throws Error with a message that contains nothing of the response. */
 export async function fetchJson(url: string, { isTlsStrict, egress }: FetchOptions): Promise<unknown> {
   const { origin, host, pathname, search } = new URL(url);
   const service = { key: host, connectTimeoutMs: TIMEOUT_MS, tls: {} };
@@ -21,12 +21,12 @@ export async function fetchJson(url: string, { isTlsStrict, egress }: FetchOptio
   asking.end();
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+    timer = setTimeout(() => reject(new Error(`no response within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
   });
   try {
     return JSON.parse(await Promise.race([bodyOf(asking), timeout]));
   } catch (error) {
-    if (error instanceof SyntaxError) throw new Error("the answer is not JSON");
+    if (error instanceof SyntaxError) throw new Error("the response is not JSON");
     throw (error as NodeJS.ErrnoException).code === undefined ? error : explainFailure(error as Error, service);
   } finally {
     clearTimeout(timer);
@@ -37,23 +37,23 @@ export async function fetchJson(url: string, { isTlsStrict, egress }: FetchOptio
 
 function bodyOf(asking: ReturnType<typeof request>): Promise<string> {
   return new Promise((resolve, reject) => {
-    // For good: what happens to it after it was given up is raised here, too, and must not be thrown.
+    // Never removed: an error after the time limit must not be thrown.
     asking.on("error", reject);
     asking.on("upgrade", (_, socket) => {
       socket.destroy();
-      reject(new Error("the answer switched protocols"));
+      reject(new Error("the response switched protocols"));
     });
-    asking.on("close", () => reject(new Error("the connection ended without an answer")));
-    asking.once("response", (answer: IncomingMessage) => {
-      if (answer.statusCode !== 200) return reject(new Error(`the answer was ${answer.statusCode}`));
+    asking.on("close", () => reject(new Error("the connection ended without a response")));
+    asking.once("response", (response: IncomingMessage) => {
+      if (response.statusCode !== 200) return reject(new Error(`the response was ${response.statusCode}`));
       let text = "";
-      answer.setEncoding("utf8");
-      answer.on("data", (chunk: string) => {
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => {
         text += chunk;
-        if (text.length > BYTES_LIMIT) reject(new Error("the answer is too large"));
+        if (text.length > BYTES_LIMIT) reject(new Error("the response is too large"));
       });
-      answer.on("end", () => resolve(text));
-      answer.on("error", reject);
+      response.on("end", () => resolve(text));
+      response.on("error", reject);
     });
   });
 }

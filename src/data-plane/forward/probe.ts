@@ -1,7 +1,7 @@
 /**
- * One look at an upstream, for whoever wonders why it does not answer: how far a connection gets, how long each phase takes, what
- * certificate is shown, what the clock says, and whether the credential is taken.
- * Invariant: it goes the way of every request (`dial`, the service's headers, its credential) and sends one GET of the base.
+ * Probes an upstream: how far a connection gets, how long each phase takes, which certificate the upstream sends, what its clock
+ * says and whether it accepts the credential.
+ * Invariant: it uses what every request uses (`dial`, the service's headers, its credential) and sends one GET of the base URL.
  */
 import { type IncomingMessage, request } from "node:http";
 import { isIP, type Socket } from "node:net";
@@ -53,7 +53,7 @@ export interface ProbeOutcome {
 
 const DEFAULT_USER_AGENT = "ByteProxy/1 (probe)";
 
-/** When each phase was over, ms of `performance.now()`; the certificate as soon as it was shown. */
+/** The end of each phase, on the clock of performance.now(), and the upstream's certificate. */
 interface Progress {
   readonly startedAt: number;
   resolvedAt?: number;
@@ -63,7 +63,7 @@ interface Progress {
   certificate?: ProbeOutcome["certificate"];
 }
 
-/** Never throws: what goes wrong is the outcome. @param withinMs for all of it, where that is less than `timeoutMs`. */
+/** Never throws: a failure is an outcome. @param withinMs for the whole probe, where that is less than `timeoutMs`. */
 export async function probe(
   prepared: PreparedService,
   withinMs: number = prepared.service.timeoutMs,
@@ -116,7 +116,7 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
     const options = { agent, method: "GET", path, headers, setHost: false, maxHeaderSize: RESPONSE_HEADER_BYTES_LIMIT };
     const probing = request(options);
     const isShort = withinMs < service.timeoutMs;
-    // Itself, because a request that has no socket yet tells of its end only when it gets one.
+    // Rejects by itself, because a request without a socket reports its end only when it gets one.
     const timer = setTimeout(
       () => {
         const error = isShort ? probeTimeout(service.key, withinMs) : responseTimeout(service);
@@ -132,7 +132,7 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
       socket.destroy();
       reject(
         new GatewayError("UPSTREAM_PROTOCOL_ERROR", {
-          message: `${service.key}: it switched protocols unasked (http).`,
+          message: `${service.key}: it switched protocols without being asked (http).`,
         }),
       );
     });
@@ -145,7 +145,7 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
   });
 }
 
-/** Names and values in turn, as they go on the wire. */
+/** Flat list of names and values. */
 function ownHeaders({ service }: PreparedService, host: string): string[] {
   const own = { "User-Agent": DEFAULT_USER_AGENT, Accept: "*/*", ...service.headers, ...service.setHeaders };
   const byName = new Map(Object.entries(own).map(([name, value]) => [name.toLowerCase(), [name, value]]));

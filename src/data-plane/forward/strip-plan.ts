@@ -1,12 +1,12 @@
 /**
- * Which request headers end at the gateway, worked out once a service.
- * Invariant: strip first, add after. A name counts in any case and with `_` for `-`, because the servers behind us
- * read `X_Api_Key` as `x-api-key`.
+ * The request headers that the gateway removes, computed once for each service.
+ * Invariant: strip first, then add. A name is matched in any case and with `_` for `-`, because some servers read `X_Api_Key` as
+ * `x-api-key`.
  */
 import type { Service } from "../../config/schema.ts";
 import type { CredentialPlace } from "../credential/credential-provider.ts";
 
-/** RFC 9110 section 7.6.1, and the older names that real peers still send. */
+/** RFC 9110 section 7.6.1, and older names that clients and servers still send. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
   "keep-alive",
@@ -21,7 +21,7 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "http2-settings",
 ]);
 
-/** Written by the gateway itself, or ending at it; `x-forwarded-*` is told by its prefix. */
+/** Headers that the gateway writes itself or consumes; `x-forwarded-*` is matched by its prefix. */
 const ENDS_HERE = [
   "host",
   "content-length",
@@ -36,21 +36,21 @@ const ENDS_HERE = [
   "traceparent",
 ] as const;
 
-/** What `forwardedHeaders` writes. */
+/** The headers that `forwardedHeaders` adds. */
 const FORWARDED = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"] as const;
 
-/** Of one service, and there may be thousands: whoever makes up more has them worked out each time. */
+/** Names cached for one service. A client that sends more names has them computed each time. */
 const KNOWN_NAMES_LIMIT = 64;
 const KNOWN_NAME_LENGTH_LIMIT = 64;
 
 export interface StripPlan {
-  /** @param name as the caller wrote it. @returns it in lower case, or nothing for one that is not forwarded. */
+  /** @param name as the client wrote it. @returns it in lower case; empty for a header that is not forwarded. */
   forwardedAs(name: string): string;
-  /** Lower-case names and values that the caller's own value replaces. */
+  /** Lower-case names and values, replaced by the client's own value. */
   readonly defaults: readonly (readonly [lowerCaseName: string, name: string, value: string])[];
   /** Flat list of the forced headers. */
   readonly forced: readonly string[];
-  /** True for the lower-case name of a forced header: the gateway's own of that name gives way to it. */
+  /** True for the lower-case name of a forced header, which replaces the gateway's own header of that name. */
   forces(name: string): boolean;
 }
 
@@ -63,7 +63,7 @@ export function createStripPlan(service: Service, places: readonly CredentialPla
   for (const name of service.removeHeaders) dropped.add(name.toLowerCase());
   const forcedNames = new Set(Object.keys(service.setHeaders).map((name) => name.toLowerCase()));
   for (const name of forcedNames) dropped.add(name);
-  // Always sent, so that a default never has its turn.
+  // Always sent by the gateway, so a default never applies.
   const ownNames = new Set(["x-request-id", "traceparent", ...(service.forwardedHeaders ? FORWARDED : [])]);
 
   const drops = (name: string) => dropped.has(name) || isForwardedFor(name) || (name.includes("_") && isTwin(name));
@@ -71,7 +71,7 @@ export function createStripPlan(service: Service, places: readonly CredentialPla
     const dashed = name.replaceAll("_", "-").replace(/^-+|-+$/g, "");
     return dropped.has(dashed) || dashed === "authorization" || dashed === "cookie" || isForwardedFor(dashed);
   };
-  /** Programs write the same few names again and again: a look costs a third of working it out. */
+  /** Programs send the same few names over and over: a lookup costs a third of the computation. */
   const known = new Map<string, string>();
   return {
     forwardedAs(name) {

@@ -1,6 +1,6 @@
 /**
- * The request as the upstream will see it: path joined byte for byte, hop-by-hop and foreign headers stripped.
- * Invariant: made from an allow-through of the caller's raw headers; what the gateway adds is added after.
+ * The request as the upstream will see it, still without its credential: the path joined byte for byte, the headers stripped.
+ * Invariant: the client's headers are stripped first; the gateway's own headers are added afterwards.
  */
 import type { Callers } from "../../callers/callers.ts";
 import { carriesKey, cutParameters } from "../../callers/presented-keys.ts";
@@ -21,17 +21,16 @@ export interface UpstreamRequest {
   readonly wantsTrailers: boolean;
 }
 
-/** Whom the gateway asks for what it says of itself, of the client and of its own keys. */
 export interface UpstreamRequestParts {
   readonly instance: Instance;
   readonly clients: ClientView;
   readonly callers: Callers;
 }
 
-/** W3C Trace Context, section 3.2: a version to come may have more behind its 55 characters, this one may not. */
+/** W3C Trace Context, section 3.2: a future version may append to the 55 characters, version 00 may not. */
 const TRACEPARENT = /^(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
 
-/** Strips the caller's request and adds what every upstream request bears; the credential comes after, and last. */
+/** Strips the client's request and adds what every upstream request has; the credential is injected later, and last. */
 export function createUpstreamRequest(
   exchange: Exchange,
   route: Route,
@@ -41,9 +40,9 @@ export function createUpstreamRequest(
   const incoming = exchange.req.headers;
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), callers);
   const traceparent = traceparentOf(exchange, instance);
-  // The state of a trace says nothing of another one (W3C Trace Context, section 3.3).
+  // A tracestate belongs to its traceparent (W3C Trace Context, section 3.3).
   if (incoming.tracestate !== undefined && traceparent !== incoming.traceparent) dropHeader(headers, "tracestate");
-  // What counts is what is forwarded: a header that was stripped is no value of the caller's own.
+  // A stripped header of the client does not prevent a default.
   for (const [lowerCaseName, name, value] of stripPlan.defaults) {
     if (!holds(headers, lowerCaseName)) headers.push(name, value);
   }
@@ -67,7 +66,7 @@ export function createUpstreamRequest(
   };
 }
 
-/** The caller's own where it is sound; else one named after the request, if its id is ours and therefore a UUID. */
+/** The client's own if it is valid; else one derived from the request id, if the gateway created that id and it is a UUID. */
 function traceparentOf({ req, id }: Exchange, instance: Instance): string {
   const { traceparent } = req.headers;
   if (typeof traceparent === "string" && TRACEPARENT.test(traceparent)) return traceparent;
@@ -80,7 +79,7 @@ function dropHeader(headers: string[], lowerCaseName: string): void {
   }
 }
 
-/** The base's path, the caller's path, the caller's query: nothing is decoded or encoded, only the key's parameter is cut. */
+/** The base's path, the client's path and query: nothing is decoded or encoded; only the given parameters are removed. */
 function joinPath({ base, path, query }: Route, cut: readonly string[]): string {
   const joined = path === "" ? base.path : base.prefix + path;
   if (query === undefined) return joined;
@@ -100,14 +99,14 @@ function stripHeaders(
     const name = plan.forwardedAs(rawName);
     if (name === "" || (named !== undefined && isNamed(named, name))) continue;
     const value = rawHeaders[i + 1] as string;
-    // A gateway key never travels on, wherever else it was put; anything else of the caller's own may.
+    // A gateway key is never forwarded; any other value of the client's own is.
     if ((name === "authorization" || name === "cookie") && carriesKey(value, callers.isOwnKey)) continue;
     headers.push(rawName, value);
   }
   return headers;
 }
 
-/** Names listed in `Connection` belong to this hop (RFC 9110 section 7.6.1); undefined in the usual case of none. */
+/** The headers that `Connection` names, which belong to this hop (RFC 9110 section 7.6.1); usually none: undefined. */
 export function connectionOptions(connection: string | undefined): ReadonlySet<string> | undefined {
   if (connection === undefined || connection === "keep-alive" || connection === "close") return undefined;
   const names = connection
@@ -117,7 +116,7 @@ export function connectionOptions(connection: string | undefined): ReadonlySet<s
   return new Set(names.filter((name) => name !== "" && !HOP_BY_HOP.has(name)));
 }
 
-/** In either spelling, as in the strip plan. */
+/** With `_` for `-` too, as in the strip plan. */
 function isNamed(named: ReadonlySet<string>, name: string): boolean {
   return named.has(name) || (name.includes("_") && named.has(name.replaceAll("_", "-")));
 }

@@ -139,6 +139,6 @@ function watchUpgrade({ req: { headers, socket } }: QuotaClient): () => void {
   return () => {
     socket.off("end", onEnd);
     early.stop();
-    early.giveBack();
+    early.unshift();
   };
 }

@@ -116,7 +116,7 @@ export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handsha
         socket,
         earlyBytes: early.bytes,
         join() {
-          early.giveBack();
+          early.unshift();
           join?.(answer, socket, head);
         },
       });
@@ -126,6 +126,6 @@ export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handsha
 
 function switchedElsewhere(serviceKey: string): GatewayError {
   return new GatewayError("UPSTREAM_PROTOCOL_ERROR", {
-    message: `${serviceKey}: it switched to another protocol than WebSocket (http).`,
+    message: `${serviceKey}: it switched to a protocol other than WebSocket (http).`,
   });
 }
