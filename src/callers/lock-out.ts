@@ -15,7 +15,7 @@ const SAME_MS = 1_000;
 
 /** Limit of the counts, of the locks and of the known pairs; up to twice as many are kept. About 300 bytes each. */
 const ENTRIES_LIMIT = 50_000;
-/** Addresses whose key is cached. */
+/** Cached keys of addresses. */
 const ADDRESSES_LIMIT = 10_000;
 
 /** The caller passes all times, in ms on a clock that never goes back. */
@@ -91,8 +91,8 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
 
 /**
  * A Map in two halves: entries set since the last rotation, and entries set before it. A rotation drops the older half. It comes
- * with the first entry after a lifetime, or when the newer half is full. A single Map whose first entry is deleted over and over
- * is slow: it walks over everything that was deleted before. @param lifeMs that an entry stays at least, unless there are too many.
+ * with the first entry after a lifetime, or when the newer half is full. A single Map is slow when its first
+ * entry is deleted over and over: it walks over everything that was deleted before. @param lifeMs that an entry stays at least, unless there are too many.
  */
 function createAgingMap<V>(limit: number, lifeMs: number) {
   let newer = new Map<string, V>();

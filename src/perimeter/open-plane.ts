@@ -70,7 +70,7 @@ export function createForeignPageGuard(config: Pick<Config, "settings">): OpenPl
   };
 }
 
-/** Origins whose pages may call: the listed ones, and the gateway's own where PUBLIC_URL is set. */
+/** The origins of pages that may call: the listed ones, and the gateway's own where PUBLIC_URL is set. */
 function listedOrigins({ settings }: Pick<Config, "settings">): ReadonlySet<string> {
   const { CORS_ORIGINS, PUBLIC_URL } = settings;
   return new Set(PUBLIC_URL === undefined ? CORS_ORIGINS : [...CORS_ORIGINS, new URL(PUBLIC_URL).origin]);

@@ -82,7 +82,7 @@ class ClientRequest extends IncomingMessage {
 export type ParserError = NodeJS.ErrnoException & { readonly rawPacket?: Buffer };
 
 /**
- * The origin of a request whose head is too large, as far as the last bytes show it: a browser hides the refusal from the
+ * The origin of a request with too large a head, as far as the last bytes show it: a browser hides the refusal from the
  * page unless the refusal names its origin. Browsers never send any other kind of message that cannot be parsed.
  */
 export function originOfOverflow({ code, rawPacket }: ParserError): string | undefined {

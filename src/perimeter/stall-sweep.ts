@@ -1,5 +1,5 @@
 /**
- * Finds the sockets whose peer takes none of the bytes that wait for it: a reader that stopped, or a peer whose cable was cut.
+ * Finds the sockets with a peer that takes none of the bytes that wait for it: it stopped reading, or its cable was cut.
  * TCP does not probe while there are bytes to send, and retries for a quarter of an hour.
  * Invariant: one timer serves all sockets and a write costs nothing; a peer that took a byte since the last check has the
  * full time again.

@@ -24,9 +24,9 @@ describe("file name in Content-Disposition", () => {
         respondWith(`HTTP/1.1 200 OK\r\n${headers}\r\nX-Name: ${name}\r\n\r\nok`),
       );
       const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-      const answer = await rawRequest(gateway.port, ask);
-      expect([answer.status, answer.body]).toEqual([200, "ok"]);
-      const lines = answer.head.split("\r\n");
+      const response = await rawRequest(gateway.port, ask);
+      expect([response.status, response.body]).toEqual([200, "ok"]);
+      const lines = response.head.split("\r\n");
       expect(lines.filter((line) => line.toLowerCase().startsWith("content-disposition"))).toEqual([
         `content-disposition: ${disposition}`,
       ]);

@@ -15,8 +15,8 @@ test.each([301, 302, 303, 307, 308])(
       env: { TOKEN: "the-real-one" },
       services: { api: { baseUrl: upstream.url, auth: { type: "bearer", tokenEnvVar: "TOKEN" } } },
     });
-    const answer = await fetch(`${gateway.url}/proxy/api/`, { redirect: "manual" });
-    expect([answer.status, answer.headers.get("location")]).toEqual([status, `${thief.url}/steal`]);
+    const response = await fetch(`${gateway.url}/proxy/api/`, { redirect: "manual" });
+    expect([response.status, response.headers.get("location")]).toEqual([status, `${thief.url}/steal`]);
     expect(thief.requests).toEqual([]);
     expect(upstream.requests).toHaveLength(1);
   },

@@ -26,9 +26,9 @@ test.each([
   ["a WebSocket", "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"],
 ])("No request after one with %s is processed", async (_, first) => {
   const { upstream, gateway } = await start();
-  const answer = await rawRequest(gateway.port, first + SMUGGLED);
-  expect(answer.text.match(/HTTP\/1\.1 \d{3}/g)).toHaveLength(1);
-  expect(answer.end).toBe("fin");
+  const response = await rawRequest(gateway.port, first + SMUGGLED);
+  expect(response.text.match(/HTTP\/1\.1 \d{3}/g)).toHaveLength(1);
+  expect(response.end).toBe("fin");
   expect(upstream.requests.map((req) => req.url)).not.toContain("/smuggled");
 });
 

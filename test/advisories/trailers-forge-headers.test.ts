@@ -17,10 +17,10 @@ test("Trailers add no header that the gateway removes, rewrites, or uses for fra
     ),
   );
   const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-  const answer = await rawRequest(
+  const response = await rawRequest(
     gateway.port,
     "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\nConnection: close\r\n\r\n",
   );
-  expect(answer.head).toMatch(/^Trailer: X-Sum$/m);
-  expect(answer.body).toBe("2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n");
+  expect(response.head).toMatch(/^Trailer: X-Sum$/m);
+  expect(response.body).toBe("2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n");
 });

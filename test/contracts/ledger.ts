@@ -16,10 +16,10 @@ export function describeLedger(kind: string, open: () => Ledger): void {
     test("An unknown account grants every reservation, a known one as many points as remain", async () => {
       const ledger = open();
       await learn(ledger, 2);
-      const answers = [];
-      for (let i = 0; i < 4; i++) answers.push(await ledger.reserve("k", 1, 1_000, 1));
-      expect(answers.map(({ isGranted }) => isGranted)).toEqual([true, true, false, false]);
-      expect(answers[2]).toEqual({ isGranted: false, resetsAt: 10_000 });
+      const reservations = [];
+      for (let i = 0; i < 4; i++) reservations.push(await ledger.reserve("k", 1, 1_000, 1));
+      expect(reservations.map(({ isGranted }) => isGranted)).toEqual([true, true, false, false]);
+      expect(reservations[2]).toEqual({ isGranted: false, resetsAt: 10_000 });
       expect(await ledger.reserve("other", 1, 1_000, 1)).toMatchObject({ isGranted: true });
       expect(await ledger.list(1)).toEqual([{ key: "k", account: account(2), reserved: 2 }]);
     });
@@ -118,8 +118,8 @@ export function describeLedger(kind: string, open: () => Ledger): void {
           for (const each of steps) {
             if (each.do === "wait") now += each.ms;
             else if (each.do === "reserve") {
-              const answer = await ledger.reserve("k", each.points, 1_000, now);
-              if (answer.isGranted) held.push(answer.id);
+              const response = await ledger.reserve("k", each.points, 1_000, now);
+              if (response.isGranted) held.push(response.id);
             } else {
               const [id = ""] = held.splice(each.which % Math.max(1, held.length), 1);
               if (each.do === "release") await ledger.release("k", id, now);

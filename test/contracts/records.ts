@@ -63,7 +63,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
       const records = open();
       const seen: [string, Thing | undefined][] = [];
       const stop = records.watch((key) => seen.push([key, records.entries.get(key)?.value]));
-      const put = records.put("a", thing("one")).then(() => seen.push(["answered", undefined]));
+      const put = records.put("a", thing("one")).then(() => seen.push(["confirmed", undefined]));
       await put;
       await records.delete("a");
       await records.delete("never there");
@@ -72,7 +72,7 @@ export function describeRecords(kind: string, open: () => Records<Thing>): void 
       await records.put("a", thing("three"));
       expect(seen).toEqual([
         ["a", { name: "one" }],
-        ["answered", undefined],
+        ["confirmed", undefined],
         ["a", undefined],
       ]);
     });

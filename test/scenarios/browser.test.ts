@@ -18,8 +18,8 @@ interface Init {
 /** Runs in the page; resolves to what a script there can see of a response. */
 const ask = async ({ url, init = {} }: { url: string; init?: Init }) => {
   try {
-    const answer = await fetch(url, init);
-    return { status: answer.status, text: await answer.text(), headers: Object.fromEntries(answer.headers) };
+    const response = await fetch(url, init);
+    return { status: response.status, text: await response.text(), headers: Object.fromEntries(response.headers) };
   } catch (error) {
     return { failed: String(error) };
   }
@@ -79,12 +79,12 @@ describe.skipIf(!hasBrowser)("page in a browser", () => {
     const { listed, gateway, open } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
     const page = await open(listed);
     for (const path of ["/proxy/api/x", "/proxy/services", "/manage/x", "/proxy/nope"]) {
-      const answer = await page.evaluate(ask, {
+      const response = await page.evaluate(ask, {
         url: gateway.url + path,
         init: { headers: { "x-api-key": "wrong-key-0123456789" } },
       });
-      expect([path, answer.status]).toEqual([path, 401]);
-      expect(JSON.parse(answer.text as string).code).toBe(answer.headers?.["x-proxy-error"]);
+      expect([path, response.status]).toEqual([path, 401]);
+      expect(JSON.parse(response.text as string).code).toBe(response.headers?.["x-proxy-error"]);
     }
     await page.close();
   });
@@ -131,8 +131,8 @@ describe.skipIf(!hasBrowser)("page in a browser", () => {
       const { listed, gateway, open } = await start({ CORS_CREDENTIALS });
       const page = await open(listed);
       const init: Init = { credentials: "include", headers: { "x-api-key": PROXY_KEY } };
-      const answer = await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x`, init: init });
-      expect("status" in answer).toBe(isRead);
+      const response = await page.evaluate(ask, { url: `${gateway.url}/proxy/api/x`, init: init });
+      expect("status" in response).toBe(isRead);
       await page.close();
     }
   });
@@ -171,11 +171,11 @@ describe.skipIf(!hasBrowser)("page in a browser", () => {
           socket.onopen = resolve;
           socket.onerror = () => reject(new Error("it did not open"));
         });
-        const answer = new Promise<ArrayBuffer>((resolve) => {
+        const response = new Promise<ArrayBuffer>((resolve) => {
           socket.onmessage = ({ data }) => resolve(data);
         });
         socket.send(message);
-        const received = new Uint8Array(await answer);
+        const received = new Uint8Array(await response);
         const closed = new Promise<number>((resolve) => {
           socket.onclose = ({ code }) => resolve(code);
         });

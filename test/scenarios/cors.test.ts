@@ -184,9 +184,9 @@ describe("response", () => {
 
   test("A response has * where every origin is listed, never with credentials and not for the opaque origin", async () => {
     const { ask } = await start({ CORS_ORIGINS: "*" });
-    const answer = await ask("GET", "/proxy/api/", KEYED);
-    expect(valuesOf(answer.head, "access-control-allow-origin")).toEqual(["*"]);
-    expect(valuesOf(answer.head, "access-control-allow-credentials")).toEqual([]);
+    const response = await ask("GET", "/proxy/api/", KEYED);
+    expect(valuesOf(response.head, "access-control-allow-origin")).toEqual(["*"]);
+    expect(valuesOf(response.head, "access-control-allow-credentials")).toEqual([]);
     expect(valuesOf((await ask("GET", "/health", ["Origin: null"])).head, "access-control-allow-origin")).toEqual([]);
   });
 

@@ -50,9 +50,9 @@ test("The check `keys` names each refused key and what it lacks", async () => {
   expect((await ask(gateway, lacking.key, "/proxy/api/x", "POST")).status).toBe(403);
   expect((await ask(gateway, elsewhere.key)).status).toBe(403);
   for (let i = 0; i < 2; i++) {
-    const answer = await ask(gateway, revoked.key);
-    const { message } = (await answer.json()) as { message: string };
-    expect([answer.status, message]).toEqual([401, expect.stringContaining("has expired or was revoked")]);
+    const response = await ask(gateway, revoked.key);
+    const { message } = (await response.json()) as { message: string };
+    expect([response.status, message]).toEqual([401, expect.stringContaining("has expired or was revoked")]);
   }
   expect([(await ask(gateway, busy.key)).status, (await ask(gateway, busy.key)).status]).toEqual([200, 429]);
 
@@ -106,9 +106,9 @@ test("key-debug shows which issued key was presented, its state, and whether it 
   const { id, key } = await issue(gateway, { allowIps: ["192.0.2.1"] });
   const debug = async () => {
     const headers = { "x-api-key": MANAGEMENT_KEY, authorization: `Bearer ${key}` };
-    const answer = await fetch(`${gateway.url}/manage/key-debug`, { headers });
-    expect(await answer.clone().text()).not.toContain(key.slice(3, 11));
-    return answer.json();
+    const response = await fetch(`${gateway.url}/manage/key-debug`, { headers });
+    expect(await response.clone().text()).not.toContain(key.slice(3, 11));
+    return response.json();
   };
   expect(await debug()).toMatchObject({
     keys: { issued: { configured: true, proxy: 1, management: 0 } },

@@ -21,8 +21,8 @@ describe("public service", () => {
     const ended = await issue(gateway, ["open:read"]);
     await manage(gateway, "DELETE", `/keys/${ended.id}`);
     for (const key of [other.key, elsewhere.key, ended.key, `${other.key}x`, MANAGEMENT_KEY, ""]) {
-      const answer = await fetch(`${gateway.url}/proxy/open/x`, { method: "POST", headers: { "x-api-key": key } });
-      expect(answer.status).toBe(200);
+      const response = await fetch(`${gateway.url}/proxy/open/x`, { method: "POST", headers: { "x-api-key": key } });
+      expect(response.status).toBe(200);
     }
     expect(gateway.exchanges().map(({ caller }) => caller)).toEqual([
       ...[other.id, elsewhere.id, "anonymous", "anonymous", "anonymous", "anonymous"],
@@ -38,7 +38,7 @@ describe("public service", () => {
 
 describe("request for a key", () => {
   const permissions = ["api:read"];
-  const odd: [string, unknown][] = [
+  const deceptive: [string, unknown][] = [
     ...["[]", "null", "1", '"x"', "true"].map((text): [string, unknown] => [text, JSON.parse(text)]),
     ...[0, true, {}, [], null, "", " ".repeat(0), "a".repeat(101), "a\u202eb", "\ud800", "a\u0000"].map(
       (name): [string, unknown] => [`name ${JSON.stringify(name)}`, { name, permissions }],
@@ -95,7 +95,7 @@ describe("request for a key", () => {
     const gateway = await startGateway({ env });
     const { id } = await issue(gateway, permissions);
     const before = (await manage(gateway, "GET", `/keys/${id}`)).body;
-    const sent = odd.flatMap(([what, body]) =>
+    const sent = deceptive.flatMap(([what, body]) =>
       [["POST", "/keys"] as const, ["PATCH", `/keys/${id}`] as const].map(async ([method, path]) => {
         const { status } = await manage(gateway, method, path, body);
         return `${status} ${method} ${what}`;

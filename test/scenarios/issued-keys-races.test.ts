@@ -89,9 +89,9 @@ describe("change with its body still being sent", () => {
     const { key } = await issue(gateway, ["manage:keys", "api:read"]);
     const finish = await begin(gateway, key, `${method} /manage/keys/${victim.id}${path}`, body);
     await manage(gateway, "PATCH", `/keys/${victim.id}`, { permissions: ["*:*", "manage:*"] });
-    const answer = await finish();
-    expect(answer.status).toBe(403);
-    expect(answer.text).not.toContain('"key":"bp_');
+    const response = await finish();
+    expect(response.status).toBe(403);
+    expect(response.text).not.toContain('"key":"bp_');
     expect((await manage(gateway, "GET", `/keys/${victim.id}`)).body.name).toBe("ci");
   });
 
@@ -104,8 +104,8 @@ describe("change with its body still being sent", () => {
     const wanted = { name: "heir", permissions: ["api:read"] };
     const finish = await begin(gateway, author.key, "POST /manage/keys", wanted);
     await manage(gateway, method, `/keys/${author.id}`, change);
-    const answer = await finish();
-    expect(answer.status).toBe(status);
+    const response = await finish();
+    expect(response.status).toBe(status);
     expect((await manage(gateway, "GET", "/keys")).body.count).toBe(1);
   });
 });

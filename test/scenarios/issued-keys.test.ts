@@ -39,10 +39,10 @@ interface Refused {
 }
 
 async function ask(gateway: Pick<TestGateway, "url">, key: string, path = "/proxy/api/x", method = "GET") {
-  const answer = await fetch(gateway.url + path, { method, headers: { authorization: `Bearer ${key}` } });
+  const response = await fetch(gateway.url + path, { method, headers: { authorization: `Bearer ${key}` } });
   return {
-    status: answer.status,
-    body: answer.headers.has("x-proxy-error") ? ((await answer.json()) as Refused) : undefined,
+    status: response.status,
+    body: response.headers.has("x-proxy-error") ? ((await response.json()) as Refused) : undefined,
   };
 }
 
@@ -172,8 +172,8 @@ describe("issued key", () => {
       return socket;
     };
     const ended = await issue(gateway, ["ws:read"]);
-    const kept = await issue(gateway, ["ws:read"]);
-    const [one, other] = [await connect(ended.key), await connect(kept.key)];
+    const unchanged = await issue(gateway, ["ws:read"]);
+    const [one, other] = [await connect(ended.key), await connect(unchanged.key)];
     const closed = once(one, "close");
     await manage(gateway, "DELETE", `/keys/${ended.id}`);
     expect((await closed)[0]).toBe(1001);
@@ -242,8 +242,8 @@ describe("issued key", () => {
 
 describe("key for /manage", () => {
   async function operate(gateway: TestGateway, key: string, method: string, path: string, body?: object) {
-    const answer = await manage(gateway, method, path, body, { "x-api-key": key });
-    return answer.body?.code ?? answer.status;
+    const response = await manage(gateway, method, path, body, { "x-api-key": key });
+    return response.body?.code ?? response.status;
   }
 
   test.each([

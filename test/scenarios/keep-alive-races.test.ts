@@ -59,8 +59,8 @@ async function start(onRequest: (received: Received) => void, service: Partial<S
   const baseUrl = `http${isTls ? "s" : ""}://127.0.0.1:${port}`;
   const gateway = await startGateway({ services: { api: { baseUrl, retries: 0, ...service } } });
   const ask = async (path: string, init: RequestInit = {}) => {
-    const answer = await fetch(`${gateway.url}/proxy/api${path}`, init);
-    return { status: answer.status, text: await answer.text() };
+    const response = await fetch(`${gateway.url}/proxy/api${path}`, init);
+    return { status: response.status, text: await response.text() };
   };
   const attempts = () => gateway.exchanges().map((line) => line.attempts);
   return { gateway, received, sockets, ask, attempts, lines: () => received.map(({ line }) => line) };
@@ -238,7 +238,7 @@ test("A connection that the upstream has closed is never used, nor one that it k
 });
 
 test.each([
-  ["behind each answer", (one: Received) => one.socket.end(OK)],
+  ["after each response", (one: Received) => one.socket.end(OK)],
   ["a moment later", (one: Received) => one.socket.write(OK, () => setTimeout(() => one.socket.end(), 1))],
   ["by a reset", (one: Received) => one.socket.write(OK, () => setImmediate(() => one.socket.resetAndDestroy()))],
 ])("An upstream that closes %s without notice fails no GET", async (_, onRequest) => {

@@ -48,11 +48,11 @@ describe("key with every separator in it", () => {
     `X-Request-Id: ${encoded}`,
   ])("A second copy of a key is removed: %s", async (line) => {
     const { upstream, gateway, ask } = await start({ cookies: true });
-    const answer = await ask(`x-api-key: ${KEY}\r\n${line}\r\n`);
-    expect(answer.status).toBe(200);
+    const response = await ask(`x-api-key: ${KEY}\r\n${line}\r\n`);
+    expect(response.status).toBe(200);
     expect(spellingsIn(upstream.received[0])).toEqual([]);
     expect(upstream.received[0]).not.toContain(line.split(": ")[1]);
-    expect(spellingsIn(answer.text + gateway.logText())).toEqual([]);
+    expect(spellingsIn(response.text + gateway.logText())).toEqual([]);
   });
 
   test("A key in a path is masked in the log, for a known service or not", async () => {
@@ -102,9 +102,9 @@ describe("request with several keys", () => {
 
   test("A request with wrong keys only is refused, and the refusal names the plane of a valid key for another plane", async () => {
     const { upstream, ask } = await start();
-    const answer = await ask(`Authorization: Bearer ${wrong}\r\nx-api-key: ${MANAGEMENT_KEY}\r\n`);
-    expect(answer.status).toBe(401);
-    expect(JSON.parse(answer.body).message).toMatch(/needs the proxy key.*is the management key/);
+    const response = await ask(`Authorization: Bearer ${wrong}\r\nx-api-key: ${MANAGEMENT_KEY}\r\n`);
+    expect(response.status).toBe(401);
+    expect(JSON.parse(response.body).message).toMatch(/needs the proxy key.*is the management key/);
     const other = await ask(`x-api-key: ${KEY}\r\n`, "/manage/x");
     expect(JSON.parse(other.body).message).toMatch(/needs the management key.*is the proxy key/);
     expect(upstream.received).toEqual([]);

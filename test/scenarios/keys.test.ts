@@ -72,8 +72,8 @@ describe("key", () => {
   test("A key is never used as a request id", async () => {
     const { upstream, ask } = await start();
     for (const key of [PROXY_KEY, MANAGEMENT_KEY]) {
-      const answer = await ask("/proxy/api/", `x-api-key: ${PROXY_KEY}\r\nX-Request-Id: ${key}\r\n`);
-      expect(answer.text + upstream.received.join("")).not.toContain(key);
+      const response = await ask("/proxy/api/", `x-api-key: ${PROXY_KEY}\r\nX-Request-Id: ${key}\r\n`);
+      expect(response.text + upstream.received.join("")).not.toContain(key);
     }
   });
 
@@ -131,14 +131,14 @@ describe("request without a valid key", () => {
     "With %s the response is a 401 that says what to send, and nothing is forwarded",
     async (_, target, headers, code, message) => {
       const { upstream, ask } = await start();
-      const answer = await ask(target, headers);
-      expect(answer.status).toBe(401);
-      expect(answer.head).toMatch(/^WWW-Authenticate: Bearer\r?$/im);
-      const body = JSON.parse(answer.body) as Record<string, string>;
+      const response = await ask(target, headers);
+      expect(response.status).toBe(401);
+      expect(response.head).toMatch(/^WWW-Authenticate: Bearer\r?$/im);
+      const body = JSON.parse(response.body) as Record<string, string>;
       expect(body.code).toBe(code);
       expect(body.message).toMatch(message);
       expect(body).not.toHaveProperty("availableServices");
-      expect(answer.text).not.toContain(PROXY_KEY.slice(0, 10));
+      expect(response.text).not.toContain(PROXY_KEY.slice(0, 10));
       expect(upstream.received).toEqual([]);
     },
   );

@@ -33,9 +33,9 @@ test("A service that points to its own gateway gets 508 after one pass", async (
     services: { self: service(`${detour.url}/proxy/self`) },
   });
   detour.leadTo(gateway.port);
-  const answer = await fetch(`${gateway.url}/proxy/self/x`, { headers: { "x-api-key": PROXY_KEY } });
-  expect(answer.status).toBe(508);
-  expect(await answer.json()).toMatchObject({ code: "LOOP_DETECTED" });
+  const response = await fetch(`${gateway.url}/proxy/self/x`, { headers: { "x-api-key": PROXY_KEY } });
+  expect(response.status).toBe(508);
+  expect(await response.json()).toMatchObject({ code: "LOOP_DETECTED" });
   expect(gateway.exchanges()).toHaveLength(2);
 });
 
@@ -51,8 +51,8 @@ test("Two gateways that point to each other get 508 where the loop closes", asyn
     services: { other: service(`${a.url}/proxy/other`) },
   });
   detour.leadTo(b.port);
-  const answer = await fetch(`${a.url}/proxy/other/x`, { headers: { "x-api-key": keyOfA } });
-  expect(answer.status).toBe(508);
+  const response = await fetch(`${a.url}/proxy/other/x`, { headers: { "x-api-key": keyOfA } });
+  expect(response.status).toBe(508);
   expect(a.exchanges().map(({ status }) => status)).toEqual([508, 508]);
   expect(b.exchanges()).toHaveLength(1);
 });
@@ -65,7 +65,7 @@ test("A service that points to the control plane of its own gateway gets 508 too
   });
   detour.leadTo(gateway.port);
   for (const path of ["health", "manage/services", "proxy/services", "nope"]) {
-    const answer = await fetch(`${gateway.url}/proxy/self/${path}`, { headers: { "x-api-key": PROXY_KEY } });
-    expect(answer.status).toBe(508);
+    const response = await fetch(`${gateway.url}/proxy/self/${path}`, { headers: { "x-api-key": PROXY_KEY } });
+    expect(response.status).toBe(508);
   }
 });

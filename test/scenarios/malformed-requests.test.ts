@@ -51,8 +51,8 @@ describe("malformed request", () => {
     "A request with %s gets a 400 in the gateway's form, its connection is closed, and nothing is sent upstream",
     async (_, bytes) => {
       const { upstream, gateway } = await start();
-      const answer = await rawRequest(gateway.port, bytes);
-      expectRefusal(answer, 400, "INVALID_REQUEST");
+      const response = await rawRequest(gateway.port, bytes);
+      expectRefusal(response, 400, "INVALID_REQUEST");
       expect(upstream.received).toEqual([]);
     },
   );
@@ -105,14 +105,14 @@ function upgrade(protocol: string, more = ""): string {
   return `Host: localhost\r\nConnection: Upgrade\r\nUpgrade: ${protocol}${more === "" ? "" : `\r\n${more}`}`;
 }
 
-function expectRefusal(answer: Awaited<ReturnType<typeof rawRequest>>, status: number, code: string): void {
-  expect(answer.status).toBe(status);
-  expect(answer.end).toBe("fin");
-  expect(answer.head).toMatch(new RegExp(`^X-Proxy-Error: ${code}$`, "im"));
-  expect(answer.head).toMatch(/^Connection: close$/im);
-  const body = JSON.parse(answer.body) as Record<string, unknown>;
+function expectRefusal(response: Awaited<ReturnType<typeof rawRequest>>, status: number, code: string): void {
+  expect(response.status).toBe(status);
+  expect(response.end).toBe("fin");
+  expect(response.head).toMatch(new RegExp(`^X-Proxy-Error: ${code}$`, "im"));
+  expect(response.head).toMatch(/^Connection: close$/im);
+  const body = JSON.parse(response.body) as Record<string, unknown>;
   expect(body).toMatchObject({ code, status });
-  expect(answer.head).toContain(`X-Proxy-Request-Id: ${body.requestId}`);
+  expect(response.head).toContain(`X-Proxy-Request-Id: ${body.requestId}`);
 }
 
 describe("malformed body", () => {
@@ -123,9 +123,9 @@ describe("malformed body", () => {
     ["Content-Length among the trailers", "2\r\nab\r\n0\r\nContent-Length: 5\r\n\r\n"],
   ])("A body with %s aborts the upstream request and never gets a successful response", async (_, body) => {
     const { upstream, gateway } = await start();
-    const answer = await rawRequest(gateway.port, post("Transfer-Encoding: chunked", body));
-    expect([0, 400]).toContain(answer.status);
-    expect(answer.end).not.toBe("open");
+    const response = await rawRequest(gateway.port, post("Transfer-Encoding: chunked", body));
+    expect([0, 400]).toContain(response.status);
+    expect(response.end).not.toBe("open");
     expect(upstream.received.every((text) => !text.endsWith("0\r\n\r\n"))).toBe(true);
   });
 });
@@ -134,11 +134,11 @@ describe("upgrade other than WebSocket", () => {
   test("Another upgrade is served as HTTP/1.1 and closes the connection, so that no later bytes are read as another protocol", async () => {
     const { upstream, gateway } = await start();
     const h2c = `${upgrade("h2c")}, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA`;
-    const answer = await rawRequest(gateway.port, `${get("/proxy/api/1", h2c)}${get("/proxy/api/2")}`);
-    expect(answer.status).toBe(200);
-    expect(answer.body).toBe("ok");
-    expect(answer.head).toMatch(/^Connection: close$/im);
-    expect(answer.end).toBe("fin");
+    const response = await rawRequest(gateway.port, `${get("/proxy/api/1", h2c)}${get("/proxy/api/2")}`);
+    expect(response.status).toBe(200);
+    expect(response.body).toBe("ok");
+    expect(response.head).toMatch(/^Connection: close$/im);
+    expect(response.end).toBe("fin");
     expect(upstream.received).toHaveLength(1);
     expect(upstream.received[0]).toMatch(/^GET \/1 HTTP\/1\.1\r\n/);
     expect(upstream.received[0]).not.toMatch(/upgrade|http2-settings/i);
@@ -147,15 +147,15 @@ describe("upgrade other than WebSocket", () => {
   test("A request with another upgrade keeps its body", async () => {
     const gateway = await startGateway();
     const request = `POST /proxy/echo/ HTTP/1.1\r\n${upgrade("h2c")}\r\nContent-Length: 4\r\n\r\nbody`;
-    const answer = await rawRequest(gateway.port, request);
-    expect(JSON.parse(answer.body)).toMatchObject({ body: { size: 4 } });
+    const response = await rawRequest(gateway.port, request);
+    expect(JSON.parse(response.body)).toMatchObject({ body: { size: 4 } });
   });
 });
 
 test("A refused WebSocket gets 426, its connection is closed, and later bytes are dropped", async () => {
   const { upstream, gateway } = await start();
-  const answer = await rawRequest(gateway.port, `${get("/proxy/api/", upgrade("websocket"))}\x81\x05hello`);
-  expectRefusal(answer, 426, "UPGRADE_NOT_ALLOWED");
+  const response = await rawRequest(gateway.port, `${get("/proxy/api/", upgrade("websocket"))}\x81\x05hello`);
+  expectRefusal(response, 426, "UPGRADE_NOT_ALLOWED");
   expect(upstream.received).toEqual([]);
 });
 
@@ -163,16 +163,16 @@ describe("connection", () => {
   test("A connection serves the next request after a refusal whose small body was still arriving", async () => {
     const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY } });
     const refused = "POST /proxy/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n";
-    const answer = await rawRequest(gateway.port, [refused, `body${get("/health")}`], { until: '"status":"ok"' });
-    expect(answer.text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(["HTTP/1.1 401", "HTTP/1.1 200"]);
+    const response = await rawRequest(gateway.port, [refused, `body${get("/health")}`], { until: '"status":"ok"' });
+    expect(response.text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(["HTTP/1.1 401", "HTTP/1.1 200"]);
   });
 
   test("A connection is closed after a refusal whose body was never requested, because what follows is ambiguous", async () => {
     const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY } });
     const waiting = post("Expect: 100-continue\nContent-Length: 40").replace("/api/", "/echo/");
-    const answer = await rawRequest(gateway.port, `${waiting}${get("/proxy/echo/?api_key=x")}`);
-    expect(answer.text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(["HTTP/1.1 401"]);
-    expect(answer.end).toBe("fin");
+    const response = await rawRequest(gateway.port, `${waiting}${get("/proxy/echo/?api_key=x")}`);
+    expect(response.text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(["HTTP/1.1 401"]);
+    expect(response.end).toBe("fin");
   });
 
   test("A client that continues to send receives the refusal instead of a reset", async () => {

@@ -18,7 +18,7 @@ describe("open plane", () => {
   test.each([
     ["a Host that only begins with a loopback address", "Host: 127.0.0.1.evil.example"],
     ["a Host that only ends with a loopback name", "Host: evil-localhost"],
-    ["a Host with a loopback name as its port's neighbour", "Host: evil.example:127"],
+    ["a Host with a loopback name before its port", "Host: evil.example:127"],
     ["an unspecified address", "Host: 0.0.0.0"],
     ["two Origins, one of them its own", `${LOCAL}Origin: http://localhost\r\nOrigin: https://evil.example`],
     ["an empty Origin", `${LOCAL}Origin:`],
@@ -29,12 +29,12 @@ describe("open plane", () => {
     ["a link on a foreign page", `${LOCAL}Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate`],
     ["X-Forwarded-Anything, empty", `${LOCAL}X-Forwarded-Anything:`],
     ["an empty Via", `${LOCAL}Via:`],
-  ])("refuses %s, on the proxy plane and on the management plane", async (_, headers) => {
+  ])("An open plane refuses %s, on both planes", async (_, headers) => {
     const { upstream, ask } = await start();
     for (const target of ["/proxy/api/", "/proxy/services", "/manage/services", "/%6danage/services", "/manage"]) {
-      const answer = await ask(headers, target);
-      expect(answer.status, target).toBe(403);
-      expect(answer.head).toMatch(/^X-Proxy-Error: (HOST|ORIGIN)_NOT_ALLOWED\r?$/im);
+      const response = await ask(headers, target);
+      expect(response.status, target).toBe(403);
+      expect(response.head).toMatch(/^X-Proxy-Error: (HOST|ORIGIN)_NOT_ALLOWED\r?$/im);
     }
     expect(upstream.received).toEqual([]);
   });

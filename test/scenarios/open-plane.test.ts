@@ -36,14 +36,14 @@ describe("open plane", () => {
     ["Forwarded", "Host: localhost\r\nForwarded: for=9.9.9.9", "HOST_NOT_ALLOWED"],
     ["X-Real-IP", "Host: localhost\r\nX-Real-IP: 9.9.9.9", "HOST_NOT_ALLOWED"],
     ["a foreign Via", "Host: localhost\r\nVia: 1.1 nginx", "HOST_NOT_ALLOWED"],
-  ])("refuses %s on every route, and sends nothing", async (_, headers, code) => {
+  ])("An open plane refuses %s on every route, and forwards nothing", async (_, headers, code) => {
     const { upstream, ask } = await start();
     for (const path of PATHS) {
-      const answer = await ask(headers, path);
-      expect(answer.status).toBe(code === "HOST_HEADER_INVALID" ? 400 : 403);
-      const body = JSON.parse(answer.body) as { code: string; hint: string };
+      const response = await ask(headers, path);
+      expect(response.status).toBe(code === "HOST_HEADER_INVALID" ? 400 : 403);
+      const body = JSON.parse(response.body) as { code: string; hint: string };
       expect(body.code).toBe(code);
-      if (answer.status === 403) expect(body.hint).toMatch(/set (PROXY|MANAGEMENT)_API_KEY/i);
+      if (response.status === 403) expect(body.hint).toMatch(/set (PROXY|MANAGEMENT)_API_KEY/i);
     }
     expect(upstream.received).toEqual([]);
   });
@@ -58,7 +58,7 @@ describe("open plane", () => {
     "Host: localhost\r\nOrigin: http://localhost",
     "Host: localhost:99\r\nOrigin: http://localhost:99\r\nSec-Fetch-Site: same-origin",
     "Host: localhost\r\nSec-Fetch-Site: none",
-  ])("serves %s", async (headers) => {
+  ])("An open plane serves a request with %j", async (headers) => {
     const { ask } = await start();
     expect((await ask(headers)).status).toBe(200);
   });

@@ -107,7 +107,7 @@ async function sendAll(
         socket.on("data", onData);
         socket.on("close", () => {
           sockets.delete(socket);
-          if (sent !== undefined) reject(new Error(`no answer to ${JSON.stringify(sent)}: ${text}`));
+          if (sent !== undefined) reject(new Error(`no response to ${JSON.stringify(sent)}: ${text}`));
           else if (next < cases.length) open();
           else resolve();
         });

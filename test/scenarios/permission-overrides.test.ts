@@ -18,21 +18,24 @@ test.each<[string, string, number, number]>([
   ["x-rewrite-url", "/admin", 403, 200],
   ["X_Original_URI", "/admin", 403, 200],
   ["X-Original-Host", "x", 200, 200],
-])("%s: %s is %i to a key for reading one folder, %i to one for reading all", async (name, value, folder, all) => {
-  const upstream = await startUpstream();
-  const gateway = await startGateway({
-    env: { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY },
-    services: { api: { baseUrl: upstream.url } },
-  });
-  const ask = async (key: string) =>
-    (await fetch(`${gateway.url}/proxy/api/public/x`, { headers: { "x-api-key": key, [name]: value } })).status;
-  const issue = async (permission: string) =>
-    (await manage(gateway, "POST", "/keys", { name: "ci", permissions: [permission] })).body.key as string;
-  expect(await ask(await issue("api:read:/public/**"))).toBe(folder);
-  expect(await ask(await issue("api:read"))).toBe(all);
-  expect(await ask(await issue("api:*"))).toBe(200);
-  expect(await ask(PROXY_KEY)).toBe(200);
-});
+])(
+  "A request with %s: %s gets %i with a key for reading one folder, and %i with one for reading everything",
+  async (name, value, folder, all) => {
+    const upstream = await startUpstream();
+    const gateway = await startGateway({
+      env: { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY },
+      services: { api: { baseUrl: upstream.url } },
+    });
+    const ask = async (key: string) =>
+      (await fetch(`${gateway.url}/proxy/api/public/x`, { headers: { "x-api-key": key, [name]: value } })).status;
+    const issue = async (permission: string) =>
+      (await manage(gateway, "POST", "/keys", { name: "ci", permissions: [permission] })).body.key as string;
+    expect(await ask(await issue("api:read:/public/**"))).toBe(folder);
+    expect(await ask(await issue("api:read"))).toBe(all);
+    expect(await ask(await issue("api:*"))).toBe(200);
+    expect(await ask(PROXY_KEY)).toBe(200);
+  },
+);
 
 test("Thousands of methods in one override header are checked as the few kinds that they are", () => {
   let judged = 0;

@@ -30,11 +30,11 @@ describe("path with pathPolicy raw", () => {
     ["above the base, over empty segments", "/%2f/../x"],
     ["above the base, over a path parameter", "/;x/../y"],
     ["above the base, behind a path parameter", "/a/..;x=1/..;y/b"],
-  ])("is refused %s", async (_, path) => {
+  ])("A path is refused %s", async (_, path) => {
     const { upstream, ask } = await start();
-    const answer = await ask(path);
-    expect(answer.status).toBe(400);
-    expect(answer.head).toMatch(/^X-Proxy-Error: INVALID_PATH\r?$/m);
+    const response = await ask(path);
+    expect(response.status).toBe(400);
+    expect(response.head).toMatch(/^X-Proxy-Error: INVALID_PATH\r?$/m);
     expect(upstream.received).toEqual([]);
   });
 
@@ -43,7 +43,7 @@ describe("path with pathPolicy raw", () => {
     ["/v9/a/b/../../x", "/bucket/v9/a/b/../../x"],
     ["/a%2fb/c/../d", "/bucket/a%2fb/c/../d"],
     ["/./a/.", "/bucket/./a/."],
-  ])("arrives as it was sent below the base: %s", async (path, expected) => {
+  ])("A path below the base arrives as it was sent: %s", async (path, expected) => {
     const { upstream, ask } = await start();
     expect((await ask(path)).status).toBe(200);
     expect(upstream.received[0]?.split(" ")[1]).toBe(expected);

@@ -24,25 +24,25 @@ test("No key, no digest and no part of either is logged, sent, counted or writte
   const run = startProcess(env, [], { "services.json": JSON.stringify({ services }) });
   const port = await run.port();
   const url = `http://127.0.0.1:${port}`;
-  const answers: string[] = [];
+  const responses: string[] = [];
   const keys: string[] = [];
 
   /** For the requests that show a key by design; their responses are not searched. */
   const manage = async (method: string, path: string, body?: object, key = MANAGEMENT_KEY) => {
-    const answer = await fetch(`${url}/manage${path}`, {
+    const response = await fetch(`${url}/manage${path}`, {
       method,
       headers: { "x-api-key": key, ...(body === undefined ? {} : { "content-type": "application/json" }) },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
-    const text = await answer.text();
+    const text = await response.text();
     const shown = /"key":"(bp_[^"]*)"/.exec(text)?.[1];
     if (shown !== undefined) keys.push(shown);
-    answers.push(text.replace(shown ?? "", "***"));
+    responses.push(text.replace(shown ?? "", "***"));
     return { id: text === "" ? "" : (JSON.parse(text).id as string), key: shown ?? "" };
   };
   const send = async (line: string, headers: readonly string[] = []) => {
     const head = [`${line} HTTP/1.1`, "Host: localhost", ...headers, "Connection: close", "", ""].join("\r\n");
-    answers.push((await rawRequest(port, head)).text);
+    responses.push((await rawRequest(port, head)).text);
   };
   const present = async (path: string, token: string) => {
     await send(`GET ${path}`, [`Authorization: Bearer ${token}`]);
@@ -85,8 +85,8 @@ test("No key, no digest and no part of either is logged, sent, counted or writte
   await manage("DELETE", `/keys/${revoked.id}`);
   await use(revoked.key);
   await eventually(async () => {
-    const answer = await fetch(`${url}/proxy/auth-test`, { headers: { "x-api-key": expired.key } });
-    return answer.status === 401 || answer.status === 429;
+    const response = await fetch(`${url}/proxy/auth-test`, { headers: { "x-api-key": expired.key } });
+    return response.status === 401 || response.status === 429;
   });
   await use(expired.key);
   const byCommand = { ...env, BYTEPROXY_URL: url };
@@ -102,16 +102,16 @@ test("No key, no digest and no part of either is logged, sent, counted or writte
   await manage("POST", "/reload");
   for (const path of ["/keys", "/audit", "/diagnostics", "/services", "/quota"]) await manage("GET", path);
   for (const path of ["/metrics", "/status", "/up", "/", "/openapi.json"]) {
-    answers.push(await (await fetch(url + path, { headers: { "x-api-key": MANAGEMENT_KEY } })).text());
+    responses.push(await (await fetch(url + path, { headers: { "x-api-key": MANAGEMENT_KEY } })).text());
   }
   run.child.kill("SIGTERM");
   await run.ended;
 
   expect(keys.length).toBe(6);
-  expect(answers.join("\n")).toContain("TOO_MANY_AUTH_FAILURES");
+  expect(responses.join("\n")).toContain("TOO_MANY_AUTH_FAILURES");
   const parts = new Map(keys.flatMap(partsOf));
   expectNone(run.out() + run.err(), parts, "what was printed");
-  expectNone(answers.join("\n"), parts, "the answers");
+  expectNone(responses.join("\n"), parts, "the responses");
   expectNone(listed.out + listed.err + created.err + created.out.replaceAll(fromCommand as string, ""), parts, "cli");
   for (const name of readdirSync(join(run.directory, "data"))) {
     if (name.endsWith(".sock")) continue;

@@ -96,9 +96,9 @@ test("No log line, response or start-up text contains eight characters of a secr
     ]),
   );
   const ask = (request: string) => rawRequest(gateway.port, `${request}Connection: close\r\n\r\n`, { withinMs: 500 });
-  const answers = await Promise.all(requests.map(ask));
-  for (const [i, answer] of answers.entries()) expectNoPart(answer.text, requests[i] as string);
-  expect(new Set(answers.map(({ status }) => status)).size).toBeGreaterThan(6);
+  const responses = await Promise.all(requests.map(ask));
+  for (const [i, response] of responses.entries()) expectNoPart(response.text, requests[i] as string);
+  expect(new Set(responses.map(({ status }) => status)).size).toBeGreaterThan(6);
   // A retry may still be in progress for a client that has left.
   await eventually(() => gateway.exchanges().length > 50, "more than fifty exchanges");
   expectNoPart(gateway.logText(), "the log");
@@ -136,10 +136,12 @@ describe("echo service", () => {
     ["basic", { type: "basic", tokenEnvVar: "BASIC" }],
     ["a header", { type: "api-key", headerName: "X-Key", tokenEnvVar: "HEADER" }],
     ["the query", { type: "api-key", queryParam: "key", tokenEnvVar: "QUERY" }],
-  ] as const)("shows all that reached it but not the secret injected as %s", async (_, auth) => {
+  ] as const)("The echo service shows everything that reached it except the secret injected as %s", async (_, auth) => {
     const gateway = await startGateway({ env: { ...SECRETS }, services: { echo: { auth } } });
-    const answer = await fetch(`${gateway.url}/proxy/echo/x?a=1`, { headers: { "x-api-key": SECRETS.PROXY_API_KEY } });
-    const text = await answer.text();
+    const response = await fetch(`${gateway.url}/proxy/echo/x?a=1`, {
+      headers: { "x-api-key": SECRETS.PROXY_API_KEY },
+    });
+    const text = await response.text();
     expect(JSON.parse(text)).toMatchObject({ path: "/x", query: { a: "1" } });
     expect(text).toContain("***");
     expectNoPart(text, "the echo");

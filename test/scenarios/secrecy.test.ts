@@ -92,11 +92,11 @@ test("No log line, gateway response or start-up text ever contains a secret, at 
       headers.replace(/x-api-key: .*\r\n/, ""),
       headers.replace("Host: localhost", "Host: a b"),
     ]) {
-      const answer = await rawRequest(gateway.port, `${request} HTTP/1.1\r\n${head}\r\n\r\n`, { withinMs: 1_000 });
+      const response = await rawRequest(gateway.port, `${request} HTTP/1.1\r\n${head}\r\n\r\n`, { withinMs: 1_000 });
       // The echo service shows the caller what the caller sent, and must not show the injected credential.
-      const isEcho = request.includes("/proxy/echo/") && answer.status === 200;
-      if (isEcho) expect(answer.text).not.toContain(SECRETS.TOKEN);
-      else expectNoSecret(answer.text, request);
+      const isEcho = request.includes("/proxy/echo/") && response.status === 200;
+      if (isEcho) expect(response.text).not.toContain(SECRETS.TOKEN);
+      else expectNoSecret(response.text, request);
     }
   }
   expect(gateway.exchanges().length).toBeGreaterThan(100);

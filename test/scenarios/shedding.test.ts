@@ -24,11 +24,11 @@ async function startHeld(env: Record<string, string>, service: { maxConcurrent?:
   return { held, upstream, gateway };
 }
 
-async function expectShed(answer: Response, gauge: string, message: RegExp) {
-  expect(answer.status).toBe(503);
-  expect(answer.headers.get("retry-after")).toBe("10");
-  expect(answer.headers.get("x-proxy-error")).toBe("UNDER_PRESSURE");
-  const body = (await answer.json()) as Record<string, unknown>;
+async function expectShed(response: Response, gauge: string, message: RegExp) {
+  expect(response.status).toBe(503);
+  expect(response.headers.get("retry-after")).toBe("10");
+  expect(response.headers.get("x-proxy-error")).toBe("UNDER_PRESSURE");
+  const body = (await response.json()) as Record<string, unknown>;
   expect(body).toMatchObject({
     error: "Server under pressure",
     code: "UNDER_PRESSURE",
@@ -134,9 +134,9 @@ describe("PRESSURE_* threshold", () => {
     }, 1);
     try {
       await eventually(async () => {
-        const answer = await fetch(`${gateway.url}/proxy/api/now`);
-        if (answer.status !== 503) return false;
-        await expectShed(answer, "eventLoopDelay", /^The event loop's delay is \d+ ms; .* is 20\.$/);
+        const response = await fetch(`${gateway.url}/proxy/api/now`);
+        if (response.status !== 503) return false;
+        await expectShed(response, "eventLoopDelay", /^The event loop's delay is \d+ ms; .* is 20\.$/);
         return true;
       });
       held[0]?.write("during ");

@@ -35,23 +35,23 @@ describe("HEADERS_TIMEOUT", () => {
       "GET /proxy/api/ HTTP/1.1\r\nUpgrade: websocket\r\n",
       "POST /manage/services HTTP/1.1\r\nHost: localhost\r\n",
     ];
-    const answers = await Promise.all(stopping.map((bytes) => rawRequest(gateway.port, bytes)));
-    for (const answer of answers) expectTimedOut(answer);
+    const responses = await Promise.all(stopping.map((bytes) => rawRequest(gateway.port, bytes)));
+    for (const response of responses) expectTimedOut(response);
   });
 
   test("HEADERS_TIMEOUT covers a whole head, the first and later ones, for any number of trickling bytes", async () => {
     const gateway = await startGateway({ env });
-    const kept = await openSocket(gateway.port);
-    kept.write(`${HEAD}\r\n`);
-    await eventually(() => kept.received.includes("200 OK"));
-    const trickled = async (client: typeof kept) => {
+    const open = await openSocket(gateway.port);
+    open.write(`${HEAD}\r\n`);
+    await eventually(() => open.received.includes("200 OK"));
+    const trickled = async (client: typeof open) => {
       client.write(HEAD);
       const trickle = setInterval(() => client.write("X: y\r\n"), 20);
       await eventually(() => client.readableEnded || client.closed);
       clearInterval(trickle);
       expectTimedOut({ text: client.received, end: "fin" });
     };
-    await Promise.all([trickled(kept), trickled(await openSocket(gateway.port))]);
+    await Promise.all([trickled(open), trickled(await openSocket(gateway.port))]);
   });
 
   test("HEADERS_TIMEOUT does not affect a slow response or a long upload", async () => {
@@ -83,8 +83,8 @@ describe("body for /proxy", () => {
       "PUT - Content-Length: 4\r\nExpect: 100-continue\r\n\r\n",
     ];
     const heads = stopping.map((text) => text.replace(" - ", " /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n"));
-    const answers = await Promise.all(heads.map((bytes) => rawRequest(gateway.port, bytes)));
-    for (const answer of answers) expectTimedOut(answer);
+    const responses = await Promise.all(heads.map((bytes) => rawRequest(gateway.port, bytes)));
+    for (const response of responses) expectTimedOut(response);
     await eventually(() => upstream.sockets.size === 0, "the upstream's sockets to close");
     const { load } = (await (await fetch(`${gateway.url}/status`)).json()) as { load: { inFlight: unknown } };
     expect(load.inFlight).toEqual({ current: 0, limit: null });

@@ -47,7 +47,7 @@ function askOn(url: string, upstreamUrl: string) {
   const ask = async (target: string, into: number[]) => {
     const startedAt = performance.now();
     const status = await fetch(target).then(
-      async (answer) => (await answer.text()) && answer.status,
+      async (response) => (await response.text()) && response.status,
       (error: unknown) => error,
     );
     if (status !== 200) failures.push(status);

@@ -42,9 +42,9 @@ describe("process killed during a write", () => {
             next === undefined
               ? manage(gateway, "DELETE", `/services/${key}`)
               : manage(gateway, "PUT", `/services/${key}`, configOf(next));
-          const answer = await sent.catch(() => undefined);
-          if (answer === undefined) return;
-          expect([200, 201, 204, 404]).toContain(answer.status);
+          const response = await sent.catch(() => undefined);
+          if (response === undefined) return;
+          expect([200, 201, 204, 404]).toContain(response.status);
           pending.delete(key);
           if (next === undefined) acknowledged.delete(key);
           else acknowledged.set(key, next);
@@ -83,19 +83,22 @@ describe("unreadable state", () => {
     ["services.json", "", /services\.json cannot be used: it is empty/],
     ["services.json", '{"format":9}', /a newer version of the gateway wrote it/],
     ["installation-key", "short", /installation-key cannot be used: it does not contain 64 hex digits/],
-  ])("(%s: %j) stops the start with exit code 1 and one line, and is left as it is", async (name, text, words) => {
-    const first = startProcess(ENV);
-    await first.port();
-    const data = join(first.directory, "data");
-    first.child.kill("SIGKILL");
-    await first.ended;
-    writeFileSync(join(data, name), text);
-    const second = startProcess({ ...ENV, DATA_DIR: data });
-    expect(await second.ended).toBe(1);
-    expect(second.err()).toMatch(words);
-    expect(second.err().trim().split("\n")).toHaveLength(1);
-    expect(readFileSync(join(data, name), "utf8")).toBe(text);
-  });
+  ])(
+    "The file %s with the content %j stops the start with exit code 1 and one line, and is not changed",
+    async (name, text, words) => {
+      const first = startProcess(ENV);
+      await first.port();
+      const data = join(first.directory, "data");
+      first.child.kill("SIGKILL");
+      await first.ended;
+      writeFileSync(join(data, name), text);
+      const second = startProcess({ ...ENV, DATA_DIR: data });
+      expect(await second.ended).toBe(1);
+      expect(second.err()).toMatch(words);
+      expect(second.err().trim().split("\n")).toHaveLength(1);
+      expect(readFileSync(join(data, name), "utf8")).toBe(text);
+    },
+  );
 
   test("A stored service that is no longer valid stops the start with exit code 2 and the field", async () => {
     const entries = { api: { value: { config: { baseUrl: "ftp://x" } }, version: 1 } };

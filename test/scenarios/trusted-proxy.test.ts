@@ -33,7 +33,7 @@ describe("client of a trusted proxy", () => {
     ["009.9.9.9", "127.0.0.1", "127.0.0.1"],
     ['a";host="evil', "127.0.0.1", "127.0.0.1"],
     ["", "127.0.0.1", "127.0.0.1"],
-  ])("that it calls %s is known as %s", async (forwardedFor, client, node) => {
+  ])("A client that a trusted proxy calls %s has the address %s", async (forwardedFor, client, node) => {
     const { upstream, gateway, ask } = await start();
     expect((await ask(forwardedFor)).status).toBe(200);
     expect(upstream.received[0]).toContain(`\r\nX-Forwarded-For: ${client}\r\n`);
@@ -46,8 +46,8 @@ describe("client of a trusted proxy", () => {
     ["10.0.0.0/8", "http://localhost"],
   ])("The public URL has the host and the protocol that a proxy in %s forwards: %s", async (trusted, base) => {
     const { upstream, ask } = await start(trusted, "Location: /next\r\n");
-    const answer = await ask("9.9.9.9", "X-Forwarded-Host: app.example\r\nX-Forwarded-Proto: https\r\n");
-    expect(answer.head).toContain(`\r\nlocation: ${base}/proxy/api/next\r\n`);
+    const response = await ask("9.9.9.9", "X-Forwarded-Host: app.example\r\nX-Forwarded-Proto: https\r\n");
+    expect(response.head).toContain(`\r\nlocation: ${base}/proxy/api/next\r\n`);
     const { host, protocol } = new URL(base);
     expect(upstream.received[0]).toContain(
       `\r\nX-Forwarded-Proto: ${protocol.slice(0, -1)}\r\nX-Forwarded-Host: ${host}\r\n`,

@@ -46,7 +46,7 @@ export interface Contract {
   readonly operations: readonly string[];
   operation(name: string): Operation;
   /** The differences between a response to this operation and its documentation. */
-  problemsOf(name: string, answer: Observed): string[];
+  problemsOf(name: string, response: Observed): string[];
   /** The errors of a value by the schema of this media type. */
   problemsOfValue(media: Media, value: unknown): string[];
 }
@@ -75,21 +75,21 @@ export function createContract(document: Document): Contract {
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
   );
 
-  function problemsOf(name: string, answer: Observed): string[] {
-    const isOwn = answer.headers.has("x-proxy-error");
+  function problemsOf(name: string, response: Observed): string[] {
+    const isOwn = response.headers.has("x-proxy-error");
     const { responses } = operation(name);
-    const named = responses[answer.status];
+    const named = responses[response.status];
     // A refusal has X-Proxy-Error; a response without it that the operation does not document is an upstream's.
     const found =
       isOwn || named?.$ref === undefined ? (named ?? (isOwn ? undefined : responses.default)) : responses.default;
-    if (found === undefined) return [`${answer.status} is not documented: ${answer.body.slice(0, 300)}`];
+    if (found === undefined) return [`${response.status} is not documented: ${response.body.slice(0, 300)}`];
     const described = found.$ref ? document.components.responses[found.$ref.split("/").at(-1) as string] : found;
     if (described === undefined) return [`${found.$ref} does not exist`];
     const required = Object.entries(described.headers ?? {}).filter(([, header]) => header.required);
     const missing = required
-      .filter(([header]) => !answer.headers.has(header))
+      .filter(([header]) => !response.headers.has(header))
       .map(([header]) => `${header} is missing`);
-    return [...missing, ...problemsOfBody(name, described, answer)];
+    return [...missing, ...problemsOfBody(name, described, response)];
   }
 
   function problemsOfBody(name: string, { content }: DescribedAnswer, { headers, body }: Observed): string[] {
@@ -119,20 +119,20 @@ export function ask(port: number, { method, path, headers = {}, body }: Asked): 
   return new Promise((resolve, reject) => {
     const asked = request({ host: "127.0.0.1", port, method, path, headers: { ...headers }, agent: false });
     asked.on("error", reject);
-    asked.on("upgrade", (answer, socket) => {
+    asked.on("upgrade", (response, socket) => {
       socket.destroy();
-      resolve({ status: 101, headers: headersOf(answer.rawHeaders), body: "" });
+      resolve({ status: 101, headers: headersOf(response.rawHeaders), body: "" });
     });
-    asked.on("response", (answer) => {
+    asked.on("response", (response) => {
       let text = "";
-      answer.setEncoding("utf8");
-      answer.on("data", (chunk: string) => {
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => {
         text += chunk;
       });
-      answer.on("end", () =>
-        resolve({ status: answer.statusCode ?? 0, headers: headersOf(answer.rawHeaders), body: text }),
+      response.on("end", () =>
+        resolve({ status: response.statusCode ?? 0, headers: headersOf(response.rawHeaders), body: text }),
       );
-      answer.on("error", reject);
+      response.on("error", reject);
     });
     asked.end(body);
   });

@@ -37,14 +37,14 @@ export async function startTcpBalancer(instances: readonly number[], intervalMs:
     }
     return undefined;
   });
-  const look = (port: number) =>
-    isReady(port).then((answer) => {
-      if (answer) ready.add(port);
+  const check = (port: number) =>
+    isReady(port).then((response) => {
+      if (response) ready.add(port);
       else ready.delete(port);
     });
-  const timer = setInterval(() => instances.forEach(look), intervalMs);
+  const timer = setInterval(() => instances.forEach(check), intervalMs);
   server.listen(0, "127.0.0.1");
-  await Promise.all([once(server, "listening"), ...instances.map(look)]);
+  await Promise.all([once(server, "listening"), ...instances.map(check)]);
   onTestFinished(() => {
     clearInterval(timer);
     server.close();
