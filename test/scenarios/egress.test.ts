@@ -45,7 +45,10 @@ describe("address in the services file", () => {
     "http://[fd00:ec2::254]/",
   ])("The metadata or link-local address %s is refused", async (baseUrl) => {
     const gateway = await startGateway({ services: { api: { baseUrl, ws: true } } });
-    await expectRefused(`${gateway.url}/proxy/api/x`, /^api points to an address that the gateway does not connect to: /);
+    await expectRefused(
+      `${gateway.url}/proxy/api/x`,
+      /^api points to an address that the gateway does not connect to: /,
+    );
     await expectNoWebSocket(`ws://127.0.0.1:${gateway.port}/proxy/api/x`);
     const [line] = gateway.exchanges();
     expect(line).toMatchObject({ outcome: "refused:EGRESS_NOT_ALLOWED", attempts: 1 });
