@@ -72,7 +72,10 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     const current = item && items.entityTagOf(item);
     if (areMet(when, current)) return;
     throw new GatewayError("PRECONDITION_FAILED", {
-      message: `${key} is ${current === undefined ? "not there" : "not what If-Match or If-None-Match expects"}.`,
+      message:
+        current === undefined
+          ? `There is no service ${key}.`
+          : `The state of ${key} does not match If-Match or If-None-Match.`,
       headers: current === undefined ? [] : ["ETag", current],
     });
   }
@@ -106,7 +109,7 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     create: (key, masked, author) =>
       runExclusive(async () => {
         if (configOf(key) === undefined) return put({ action: "create", key, masked, at: "config" }, author);
-        throw new GatewayError("DUPLICATE_ENTRY", { message: `There is a service ${key} already.` });
+        throw new GatewayError("DUPLICATE_ENTRY", { message: `A service ${key} exists already.` });
       }),
     replace: (key, masked, author, when) =>
       runExclusive(async () => {

@@ -304,7 +304,7 @@ describe("If-Match and If-None-Match", () => {
     const current = (await manage(gateway, "GET", "/services/api")).headers.get("etag") as string;
     expect((await patch(4, { "if-match": `W/${current}` })).status).toBe(412);
     expect((await patch(4, { "if-match": `"nope", ${current}` })).status).toBe(200);
-    // Deleting and adding it again makes another version, too.
+    // Changing it and changing it back makes another version, too.
     await patch(3, {});
     expect((await patch(4, { "if-match": current })).status).toBe(412);
     expect((await manage(gateway, "DELETE", "/services/api", undefined, { "if-match": current })).status).toBe(412);
