@@ -98,7 +98,7 @@ describe("services", () => {
       "",
     ]);
     expect([invalidJson.code, JSON.parse(invalidJson.out).code]).toEqual([2, "VALIDATION_ERROR"]);
-    expect([duplicate.code, duplicate.err]).toEqual([1, expect.stringMatching(/^There is a service github already\./)]);
+    expect([duplicate.code, duplicate.err]).toEqual([1, expect.stringMatching(/^A service github exists already\./)]);
     expect([readOnly.code, readOnly.err]).toEqual([1, expect.stringMatching(/^github was not added over REST\./)]);
     expect([unknown.code, unknown.err]).toEqual([1, expect.stringContaining('Did you mean "github"?')]);
     expect([unreachable.code, unreachable.out]).toEqual([1, ""]);
