@@ -98,7 +98,7 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
     openListeners,
     onChange: (listener) => void changeListeners.add(listener),
     async closeAll(timeoutMs) {
-      parts.tunnels.goAway();
+      parts.tunnels.closeAll();
       const cut = await Promise.all(openListeners.map(({ server }) => server.close(timeoutMs)));
       await generations.close();
       await closeParts();

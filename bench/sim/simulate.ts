@@ -102,7 +102,7 @@ class Run {
       const { status, headers, isRefusal } = await this.#exchange(request);
       const now = this.#clock.now();
       const reading = readQuota(headers, now);
-      outcome.answered({ status, reading, closure: rules.closureOf(status, reading, now) });
+      outcome.responded({ status, reading, closure: rules.closureOf(status, reading, now) });
       if (!isRefusal) return this.#tally.served(stream);
       this.#tally.refused();
     }

@@ -219,7 +219,7 @@ class RetiredUpstreams {
       for (const other of this.#removedAt.keys()) {
         if (other.service.key !== key) continue;
         this.#removedAt.set(other, performance.now());
-        this.#parts.tunnels.endThoseOf(other.prepared);
+        this.#parts.tunnels.closeOfService(other.prepared);
       }
     }
     this.#timer ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();

@@ -107,7 +107,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const tunnels = createTunnels(settings.SEND_TIMEOUT);
   const audit = createAudit(stores.audit, logger, masks.all);
   const issuedKeys = openIssuedKeys(stores, audit);
-  issuedKeys.onEnd((_, digest) => tunnels.endThoseOfKey(digest));
+  issuedKeys.onEnd((_, digest) => tunnels.closeOfKey(digest));
   const metrics = createMetrics({
     services: current.measured,
     listeners: () => openListeners.map(({ name, server }) => ({ name, connections: server.connections.count })),

@@ -12,7 +12,7 @@ const FLUSH_MS = 2_000;
  * Cuts a response that has begun. One framed by a length or by chunks ends with FIN after the received bytes; one that only the end
  * of the connection frames ends with RST, because FIN would make it look complete.
  */
-export function cutAnswer({ socket }: IncomingMessage, isFramed: boolean): void {
+export function cutResponse({ socket }: IncomingMessage, isFramed: boolean): void {
   if (!isFramed) {
     socket.resetAndDestroy();
     return;

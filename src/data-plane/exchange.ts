@@ -36,7 +36,7 @@ export class Exchange {
   bytesIn = 0;
   bytesOut = 0;
   /** performance.now() at the upstream's headers, 0 before. */
-  answeredAt = 0;
+  respondedAt = 0;
   /** `relayed`, `refused:<code>`, `failed:<code>`, `client-left` or `preflight`. */
   outcome = "";
   limit: LimitState | undefined;

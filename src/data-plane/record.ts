@@ -10,16 +10,16 @@ export interface RecordParts {
 }
 
 export function record(exchange: Exchange, { logger, metrics }: RecordParts): void {
-  const { startedAt, answeredAt, attempts, outcome, method, serviceKey, queuedMs, waitedMs } = exchange;
+  const { startedAt, respondedAt, attempts, outcome, method, serviceKey, queuedMs, waitedMs } = exchange;
   const now = performance.now();
   const askedAt = startedAt + waitedMs;
   const durationMs = now - startedAt;
   // nginx's status for a client that closed the connection first.
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
   const { statusCode } = exchange.res;
-  if (answeredAt !== 0) noteVerdict(exchange, logger);
+  if (respondedAt !== 0) noteVerdict(exchange, logger);
   // A WebSocket has no body.
-  if (answeredAt !== 0 && statusCode !== 101) exchange.times?.note(answeredAt - askedAt, now - answeredAt);
+  if (respondedAt !== 0 && statusCode !== 101) exchange.times?.note(respondedAt - askedAt, now - respondedAt);
   const retries = Math.max(0, attempts - 1);
   metrics.observe({ service: serviceKey, method, status, durationMs, queuedMs, outcome, retries });
   if (!logger.isAccessLogged) return;
@@ -33,7 +33,7 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,
     durationUs: Math.round(durationMs * 1000),
-    upstreamUs: answeredAt === 0 ? 0 : Math.round((answeredAt - askedAt) * 1000),
+    upstreamUs: respondedAt === 0 ? 0 : Math.round((respondedAt - askedAt) * 1000),
     queuedUs: Math.round(waitedMs * 1000),
     quota: exchange.quotaOutcome,
     attempts,

@@ -7,7 +7,7 @@ import type { Instance } from "../perimeter/instance.ts";
 import { discardRest, lingerBeforeClose } from "../perimeter/linger.ts";
 import { errorResponse } from "../perimeter/refusals.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { cutAnswer } from "./client-connection.ts";
+import { cutResponse } from "./client-connection.ts";
 import type { Exchange } from "./exchange.ts";
 
 /** The response to a CORS preflight: it needs no caller and counts against nothing. @param headers flat list. */
@@ -47,7 +47,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
     logger.warn({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, error.message);
   }
   if (res.headersSent) {
-    cutAnswer(req, req.httpVersionMinor > 0);
+    cutResponse(req, req.httpVersionMinor > 0);
     return;
   }
   const { status, headers, body } = errorResponse(

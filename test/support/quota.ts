@@ -63,7 +63,7 @@ export function openQuota({ clock = new VirtualClock(), ledger = createLedger(),
   /** Runs everything that is due now. */
   const settle = () => clock.run(0);
   const answer = (asked: Asked, headers: ResponseHeaders, status = 200) =>
-    ticketOf(asked).answered(responseOf(headers, status));
+    ticketOf(asked).responded(responseOf(headers, status));
   function responseOf(headers: ResponseHeaders, status = 200): QuotaResponse {
     const reading = readQuota(headers, clock.now());
     return { status, reading, closure: rules.closureOf(status, reading, clock.now()) };

@@ -23,7 +23,7 @@ async function startLog(level: LoggerOptions["level"], isEnabled = true) {
 test("Recent errors are listed newest first, without stack traces, with their request and service", async () => {
   const { logger } = await startLog("info");
   logger.info("nothing of note");
-  logger.warn({ service: "api", status: 401, note: "of no list" }, "api answered 401");
+  logger.warn({ service: "api", status: 401, note: "of no list" }, "api responded 401");
   logger.error({ requestId: "r1", err: Object.assign(new Error("it broke, a-secret"), { code: "EPIPE" }) }, "lost");
   const [error, warning, ...more] = logger.recentErrors();
   expect(more).toEqual([]);
@@ -31,7 +31,7 @@ test("Recent errors are listed newest first, without stack traces, with their re
     ...{ time: expect.stringMatching(/^\d{4}-.*Z$/), level: "error", message: "lost", requestId: "r1" },
     cause: "EPIPE: it broke, ***",
   });
-  expect(warning).toMatchObject({ level: "warn", message: "api answered 401", service: "api", status: 401 });
+  expect(warning).toMatchObject({ level: "warn", message: "api responded 401", service: "api", status: 401 });
   expect(warning).not.toHaveProperty("note");
 });
 

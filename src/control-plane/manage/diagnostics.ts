@@ -183,7 +183,7 @@ const EXAMPLE: z.input<typeof Diagnosed> = {
     {
       time: "2026-11-20T23:09:01.004Z",
       level: "warn",
-      message: "github answered 401 to its credential",
+      message: "github responded 401 to its credential",
       service: "github",
       status: 401,
     },

@@ -68,7 +68,7 @@ export function createResponseHeaders(
     "X-Proxy-Service",
     route.prepared.service.key,
     "X-Proxy-Duration",
-    `${Math.round(exchange.answeredAt - exchange.startedAt)}ms`,
+    `${Math.round(exchange.respondedAt - exchange.startedAt)}ms`,
     "X-Proxy-Request-Id",
     exchange.id,
   );

@@ -59,7 +59,7 @@ interface Progress {
   resolvedAt?: number;
   connectedAt?: number;
   securedAt?: number;
-  answeredAt?: number;
+  respondedAt?: number;
   certificate?: ProbeOutcome["certificate"];
 }
 
@@ -73,10 +73,10 @@ export async function probe(
   const { baseUrl } = service;
   const known = { service: service.key, baseUrl } as const;
   try {
-    const answer = await ask(prepared, progress, withinMs);
-    progress.answeredAt = performance.now();
-    const { statusCode = 0, headers } = answer;
-    answer.destroy();
+    const response = await ask(prepared, progress, withinMs);
+    progress.respondedAt = performance.now();
+    const { statusCode = 0, headers } = response;
+    response.destroy();
     return {
       ...known,
       status: "reachable",
@@ -179,17 +179,17 @@ function phaseOf({ resolvedAt, connectedAt, securedAt }: Progress, baseUrl: stri
   return protocol === "https:" && securedAt === undefined ? "tls" : "http";
 }
 
-function facts({ startedAt, resolvedAt, connectedAt, securedAt, answeredAt, certificate }: Progress, baseUrl: string) {
+function facts({ startedAt, resolvedAt, connectedAt, securedAt, respondedAt, certificate }: Progress, baseUrl: string) {
   const between = (from: number | undefined, to: number | undefined) =>
     from === undefined || to === undefined ? null : Number((to - from).toFixed(1));
   const isTls = baseUrl.toLowerCase().startsWith("https:");
   return {
-    duration: `${Math.round((answeredAt ?? performance.now()) - startedAt)}ms`,
+    duration: `${Math.round((respondedAt ?? performance.now()) - startedAt)}ms`,
     phases: {
       dns: between(startedAt, resolvedAt),
       connect: between(resolvedAt ?? startedAt, connectedAt),
       tls: isTls ? between(connectedAt, securedAt) : null,
-      http: between(securedAt ?? connectedAt ?? startedAt, answeredAt),
+      http: between(securedAt ?? connectedAt ?? startedAt, respondedAt),
     },
     certificate: certificate ?? null,
   };

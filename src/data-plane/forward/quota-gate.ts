@@ -48,6 +48,6 @@ export function reportToQuota(
   request: UpstreamRequest,
   { status, headers }: { readonly status: number; readonly headers: ResponseHeaders },
 ): void {
-  if (exchange.quota !== undefined) exchange.quota.answered(status, headers);
+  if (exchange.quota !== undefined) exchange.quota.responded(status, headers);
   else route.prepared.quota?.observe(quotaExchange(exchange, route, request), status, headers);
 }

@@ -6,7 +6,7 @@ import { STATUS_CODES } from "node:http";
 import { performance } from "node:perf_hooks";
 import { GatewayError } from "../../errors.ts";
 import { lingerBeforeClose } from "../../perimeter/linger.ts";
-import { cutAnswer } from "../client-connection.ts";
+import { cutResponse } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { announcedTrailers, createResponseHeaders, type ResponseParts, trailersToRelay } from "./answer-headers.ts";
@@ -60,7 +60,7 @@ export class Relay implements ResponseSink {
     const { exchange, route, deadline, parts, wantsTrailers } = this.#relayed;
     const { req, res } = exchange;
     this.#flow = flow;
-    exchange.answeredAt = performance.now();
+    exchange.respondedAt = performance.now();
     if (exchange.isUploading) {
       exchange.closesConnection = true;
       lingerBeforeClose(req);
@@ -87,7 +87,7 @@ export class Relay implements ResponseSink {
       res.end();
       return;
     }
-    deadline.enterBody(exchange.answeredAt, idleLimit(route, received));
+    deadline.enterBody(exchange.respondedAt, idleLimit(route, received));
     // Most bodies follow in the same tick and travel in the same packet; headers alone must not wait for one.
     process.nextTick(Relay.#flushHeaders, this);
   }
@@ -136,7 +136,7 @@ export class Relay implements ResponseSink {
     this.#isOver = true;
     exchange.outcome = outcome;
     this.#flow.abort(error);
-    cutAnswer(exchange.req, this.#isFramed);
+    cutResponse(exchange.req, this.#isFramed);
   }
 
   static #flushHeaders(relay: Relay): void {

@@ -1,7 +1,7 @@
 /**
- * WebSocket: http-proxy-3 asks the upstream and joins the two sockets; what it lacks stands around it.
- * Invariant: a handshake ends within its deadline in a 101, in the upstream's own refusal or in a GatewayError; and
- * nothing that http-proxy-3 throws or emits escapes.
+ * WebSockets: http-proxy-3 sends the handshake and joins the two sockets; this file guards it.
+ * Invariant: a handshake ends within its deadline with a 101, with the upstream's own refusal or with a GatewayError; and nothing
+ * that http-proxy-3 throws or emits escapes.
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
@@ -21,47 +21,47 @@ import { OpenTunnel } from "./websocket/open-tunnel.ts";
 import { relayRefusal } from "./websocket/relay-refusal.ts";
 
 export interface Tunnels {
-  /** WebSockets open now. */
+  /** The number of open WebSockets. */
   readonly open: number;
-  /** Resolves when the WebSocket, or the upstream's refusal of one, is over. @throws GatewayError while nothing was answered. */
+  /** Resolves when the WebSocket or the upstream's refusal is over. @throws GatewayError while nothing of a response was sent. */
   run(upgrade: Upgrade, parts: ForwardParts): Promise<void>;
-  /** From now on every WebSocket is told 1001 and ended, those whose handshake is under way included. */
-  goAway(): void;
-  /** The same for those of an issued key that ended, or may do less than before. */
-  endThoseOfKey(digest: string): void;
-  /** The same for those of a service that is served no more. */
-  endThoseOf(service: PreparedService): void;
-  /** Watches over none of them any more. */
+  /** Closes every WebSocket with 1001, now and from now on. */
+  closeAll(): void;
+  /** Closes the WebSockets of an issued key that ended or lost permissions. */
+  closeOfKey(digest: string): void;
+  /** Closes the WebSockets of a removed or replaced service. */
+  closeOfService(service: PreparedService): void;
+  /** Stops the check for stalled sockets. */
   close(): void;
 }
 
-/** @param sendTimeoutMs that an upstream may take nothing of what waits for it; the listener asks the same of clients. */
+/** @param sendTimeoutMs how long an upstream may read nothing of what waits for it; the listener applies the same limit to clients. */
 export function createTunnels(sendTimeoutMs: number): Tunnels {
   const proxy = createProxyServer();
-  // What befalls a client's socket comes here too, and would be thrown if nobody listened. The exchange hears of it itself.
+  // Without a listener, errors on a client's socket would be thrown. The exchange handles them itself.
   proxy.on("error", () => {});
   const tunnels = new Map<OpenTunnel, { readonly service: PreparedService; readonly digest: string | undefined }>();
   const ended = new WeakSet<PreparedService>();
-  let isGoingAway = false;
+  let isClosing = false;
   const stalls = createStallSweep(sendTimeoutMs, upstreamSockets, (socket) => socket.destroy());
 
   function* upstreamSockets() {
     for (const tunnel of tunnels.keys()) yield tunnel.upstream;
   }
 
-  /** The request, on its way, with http-proxy-3's own listeners on it. */
+  /** Sends the handshake. The returned request has http-proxy-3's own listeners. */
   function send({ exchange, route, request, head }: Upgrade, onSocket: DialTarget["onSocket"]): ClientRequest {
     let upstreamRequest: ClientRequest | undefined;
-    const take = (made: ClientRequest) => {
-      // http-proxy-3 would decode, merge and encode it again.
+    const onRequest = (made: ClientRequest) => {
+      // http-proxy-3 would decode, merge and encode the path again.
       made.path = request.path;
       upstreamRequest = made;
     };
-    proxy.once("proxyReqWs", take);
+    proxy.once("proxyReqWs", onRequest);
     try {
       proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, proxyOptions(route, onSocket));
     } finally {
-      proxy.off("proxyReqWs", take);
+      proxy.off("proxyReqWs", onRequest);
     }
     if (upstreamRequest === undefined) throw new Error("http-proxy-3 made no request");
     return upstreamRequest;
@@ -70,8 +70,8 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
   async function carry({ exchange, route }: Upgrade, handshake: Accepted, parts: ForwardParts): Promise<void> {
     const client = exchange.req.socket;
     const { bytesRead } = client;
-    handshake.answer.headers = acceptance(createResponseHeaders(exchange, route, handshake.answer.headers, parts));
-    // The socket is the tunnel's now: the answer that stood ready for a refusal lets go of it.
+    handshake.response.headers = acceptance(createResponseHeaders(exchange, route, handshake.response.headers, parts));
+    // The socket belongs to the tunnel now, no longer to the response that was prepared for a refusal.
     exchange.res.detachSocket(client);
     exchange.res.statusCode = 101;
     handshake.join();
@@ -79,10 +79,10 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     const tunnel = new OpenTunnel(client, handshake.socket, route.prepared.service.idleTimeoutMs ?? 0);
     const { issued } = exchange;
     tunnels.set(tunnel, { service: route.prepared, digest: issued?.digest });
-    // Its key may have ended during the handshake, or since it was admitted.
+    // The service may have been replaced, or the key may have ended, during the handshake.
     const isOver = ended.has(route.prepared) || issued?.isOver === true;
-    if (isGoingAway) tunnel.goAway();
-    else if (isOver) tunnel.sendAway();
+    if (isClosing) tunnel.closeGoingAway();
+    else if (isOver) tunnel.forceClose();
     await tunnel.closed;
     tunnels.delete(tunnel);
     exchange.bytesIn = client.bytesRead - bytesRead + handshake.earlyBytes;
@@ -106,44 +106,44 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
         settleBreaker(route.prepared, pass, error);
         throw error;
       });
-      exchange.answeredAt = performance.now();
-      const status = handshake.kind === "client-left" ? undefined : (handshake.answer.statusCode as number);
+      exchange.respondedAt = performance.now();
+      const status = handshake.kind === "client-left" ? undefined : (handshake.response.statusCode as number);
       settleBreaker(route.prepared, pass, status);
       if (handshake.kind !== "client-left") {
-        const { statusCode = 0, headers } = handshake.answer;
+        const { statusCode = 0, headers } = handshake.response;
         reportToQuota(exchange, route, admitted.request, { status: statusCode, headers });
       }
       switch (handshake.kind) {
         case "accepted":
           return carry(upgrade, handshake, parts).catch((error: unknown) => {
-            // Whatever was thrown: there is nobody left who would end the two.
+            // After any error nothing else would end the two sockets.
             handshake.socket.destroy();
             exchange.req.socket.destroy();
             throw error;
           });
         case "refused":
-          return relayRefusal(upgrade, handshake.answer, parts);
+          return relayRefusal(upgrade, handshake.response, parts);
         case "client-left":
           exchange.outcome = "client-left";
       }
     },
-    goAway() {
-      isGoingAway = true;
-      for (const tunnel of tunnels.keys()) tunnel.goAway();
+    closeAll() {
+      isClosing = true;
+      for (const tunnel of tunnels.keys()) tunnel.closeGoingAway();
     },
-    endThoseOf(service) {
-      // Those whose handshake is under way follow when it is over.
+    closeOfService(service) {
+      // A WebSocket in its handshake is closed when the handshake is over.
       ended.add(service);
-      for (const [tunnel, of] of tunnels) if (of.service === service) tunnel.sendAway();
+      for (const [tunnel, of] of tunnels) if (of.service === service) tunnel.forceClose();
     },
-    endThoseOfKey(digest) {
-      for (const [tunnel, of] of tunnels) if (of.digest === digest) tunnel.sendAway();
+    closeOfKey(digest) {
+      for (const [tunnel, of] of tunnels) if (of.digest === digest) tunnel.forceClose();
     },
     close: stalls.stop,
   };
 }
 
-/** What http-proxy-3 reads of a request: the stripped one in the place of the client's. */
+/** What http-proxy-3 reads of a request: the stripped request instead of the client's. */
 function handshakeRequest({ headers }: UpstreamRequest): Partial<IncomingMessage> {
   const byName = headersByName(headers);
   byName.connection = "Upgrade";
@@ -154,7 +154,7 @@ function handshakeRequest({ headers }: UpstreamRequest): Partial<IncomingMessage
 function proxyOptions(route: Route, onSocket: DialTarget["onSocket"]): ServerOptions {
   const { host } = new URL(route.base.origin);
   return {
-    // A stand-in: the agent connects, and TLS is its business.
+    // A placeholder: the agent connects, with TLS where needed.
     target: { protocol: "http:", host, hostname: host, port: 0 },
     headers: { host },
     agent: createDialAgent(route.prepared.dial, route.base.origin, onSocket),
@@ -163,7 +163,7 @@ function proxyOptions(route: Route, onSocket: DialTarget["onSocket"]): ServerOpt
   };
 }
 
-/** The 101's headers: what makes it one was taken away with the other hop-by-hop headers; a length has no meaning in it. */
+/** The headers of the 101: its hop-by-hop headers were removed and are added again; a length has no meaning in it. */
 function acceptance(headers: readonly string[]): IncomingMessage["headers"] {
   const byName = headersByName(headers);
   delete byName["content-length"];
@@ -172,7 +172,7 @@ function acceptance(headers: readonly string[]): IncomingMessage["headers"] {
   return byName;
 }
 
-/** By lower-case name, a repeated one as a list. Without a prototype: a header may be called `__proto__`. */
+/** By lower-case name, a repeated one as a list. Without a prototype, because a header may be named `__proto__`. */
 function headersByName(flat: readonly string[]): IncomingMessage["headers"] {
   const byName: Record<string, string | string[]> = Object.create(null);
   for (let i = 0; i < flat.length; i += 2) {

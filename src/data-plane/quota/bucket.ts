@@ -136,7 +136,7 @@ export class Bucket {
   }
 
   /** The ticket of one request has ended. */
-  end(how: "answered" | "lost" | "unused", now: number): void {
+  end(how: "responded" | "lost" | "unused", now: number): void {
     this.inFlight--;
     if (how === "unused") for (const window of this.#windows.values()) window.refund(now);
     if (how === "lost") for (const window of this.#windows.values()) window.spend();

@@ -41,7 +41,7 @@ export interface QuotaPass {
   enter(withinMs?: number): Promise<GatewayError | undefined>;
   /** The attempt reached a connection: from now on the upstream may have counted it. */
   sent(): void;
-  answered(status: number, headers: ResponseHeaders): void;
+  responded(status: number, headers: ResponseHeaders): void;
   /** The last response was a refusal for too many requests, and another attempt may succeed. */
   readonly wasRefused: boolean;
   /** Whether another attempt would be sent within this time, ms. */

@@ -69,10 +69,10 @@ export class HoldingPass implements QuotaPass {
     this.#wasSent = true;
   }
 
-  answered(status: number, headers: ResponseHeaders): void {
+  responded(status: number, headers: ResponseHeaders): void {
     const response = this.#service.read(status, headers);
     this.wasRefused = response.closure !== undefined;
-    this.#ticket?.answered(response);
+    this.#ticket?.responded(response);
     this.#ticket = undefined;
   }
 

@@ -22,11 +22,11 @@ export interface QuotaRefusal {
   readonly reason: "too long" | "queue full" | "draining";
 }
 
-/** Permission to send one request. Only the first call of `answered`, `lost` or `unused` counts. */
+/** Permission to send one request. Only the first call of `responded`, `lost` or `unused` counts. */
 export interface Ticket {
   /** How long the request waited for it, ms. */
   readonly waitedMs: number;
-  answered(response: QuotaResponse): void;
+  responded(response: QuotaResponse): void;
   /** The request was sent, and no response came. */
   lost(): void;
   /** Nothing was sent. */

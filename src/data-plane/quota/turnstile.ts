@@ -65,7 +65,7 @@ export class Turnstile {
     const { accounts, gates } = parts;
     const before = { sent: taken.sent, inFlight: taken.inFlight - 1 };
     let isOver = false;
-    const end = (how: "answered" | "lost" | "unused", settle: (bucket: Bucket) => Bucket) => {
+    const end = (how: "responded" | "lost" | "unused", settle: (bucket: Bucket) => Bucket) => {
       if (isOver) return;
       isOver = true;
       const counted = settle(realOf(taken));
@@ -76,8 +76,8 @@ export class Turnstile {
     };
     return {
       waitedMs: sentAt - since,
-      answered: (response) =>
-        end("answered", (bucket) => {
+      responded: (response) =>
+        end("responded", (bucket) => {
           const overlapping = before.inFlight + Math.max(0, bucket.sent - before.sent);
           return learnResponse(bucket, { route: request.route, response, reserved, sentAt, overlapping }, parts, now());
         }),

@@ -46,7 +46,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
 
 test.each([
   ["ENOTFOUND", /does not resolve/],
-  ["EAI_AGAIN", /no name server answered/],
+  ["EAI_AGAIN", /no name server responded/],
 ])("A lookup that ends with %s fails in the phase dns, with the reason in words", async (code, words) => {
   const error = Object.assign(new Error("lookup failed"), { code });
   expect(await probe(prepared("https://api.example.com/", error))).toMatchObject({

@@ -1,6 +1,6 @@
 /**
- * Where WebSocket frames begin and end in a stream of bytes (RFC 6455 section 5.2): nothing is kept but the place.
- * Invariant: however the bytes are cut into chunks, the answer is the same.
+ * Finds where WebSocket frames begin and end in a stream of bytes (RFC 6455 section 5.2), keeping only its position.
+ * Invariant: the result does not depend on how the bytes are cut into chunks.
  */
 
 const CLOSE_OPCODE = 0x8;
@@ -9,7 +9,7 @@ const CLOSE_OPCODE = 0x8;
 const LONGEST_HEADER = 14;
 
 export class FrameReader {
-  /** A close frame has begun to pass. */
+  /** A close frame has begun. */
   hasSeenClose = false;
   readonly #header = Buffer.alloc(LONGEST_HEADER);
   #headerLength = 0;
@@ -20,7 +20,7 @@ export class FrameReader {
     return this.#headerLength === 0 && this.#payloadLeft === 0;
   }
 
-  /** Reads on. @returns the offset just behind the first frame that ends in this chunk; -1 when none does. */
+  /** @returns the offset after the first frame that ends in this chunk; -1 where none does. */
   read(chunk: Buffer): number {
     let firstEnd = -1;
     let at = 0;

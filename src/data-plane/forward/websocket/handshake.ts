@@ -1,6 +1,6 @@
 /**
- * A WebSocket's handshake with the upstream, from the request to its verdict.
- * Invariant: it settles exactly once, within the service's deadlines, and the client may leave at any moment of it.
+ * A WebSocket's handshake with the upstream, from the request to its outcome.
+ * Invariant: it settles exactly once, within the service's deadlines, and the client may leave at any moment.
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
@@ -11,33 +11,33 @@ import type { Route } from "../../identify.ts";
 import { explainFailure, responseTimeout } from "../failures.ts";
 import type { UpstreamRequest } from "../upstream-request.ts";
 
-/** A WebSocket to be. */
+/** An admitted handshake. */
 export interface Upgrade {
   readonly exchange: Exchange;
   readonly route: Route;
   readonly request: UpstreamRequest;
-  /** What the client sent behind its handshake. */
+  /** The bytes that the client sent after its handshake. */
   readonly head: Buffer;
 }
 
 export interface Accepted {
   readonly kind: "accepted";
-  readonly answer: IncomingMessage;
+  readonly response: IncomingMessage;
   readonly socket: Socket;
-  /** Bytes that the client sent before it was answered: they go to the upstream first. */
+  /** Bytes that the client sent before the response; the upstream receives them first. */
   readonly earlyBytes: number;
-  /** Writes the 101 with the answer's headers, and joins the sockets. */
+  /** Writes the 101 with the response's headers, and joins the sockets. */
   join(): void;
 }
 
 export type Handshake =
   | Accepted
-  | { readonly kind: "refused"; readonly answer: IncomingMessage }
+  | { readonly kind: "refused"; readonly response: IncomingMessage }
   | { readonly kind: "client-left" };
 
-type UpgradeListener = (answer: IncomingMessage, socket: Socket, head: Buffer) => void;
+type UpgradeListener = (response: IncomingMessage, socket: Socket, head: Buffer) => void;
 
-/** @param onSocket shown the socket while it is still connecting. */
+/** @param onSocket receives the socket while it is still connecting. */
 type SendUpgrade = (upgrade: Upgrade, onSocket: (socket: Socket) => void) => ClientRequest;
 
 /** @param send sends the request. @throws GatewayError */
@@ -58,7 +58,7 @@ export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handsha
     const onClientEnd = () => end({ kind: "client-left" });
     client.once("end", onClientEnd);
 
-    /** True for the first verdict. */
+    /** True for the first outcome. */
     function isFirst(): boolean {
       if (isOver) return false;
       isOver = true;
@@ -82,8 +82,8 @@ export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handsha
     }
     function abandon(): void {
       upstreamRequest?.destroy();
-      // node:http lets one that is being made be made, and whoever comes and goes would not be counted for so long.
-      connection?.destroy(new Error("nobody waits for this connection"));
+      // node:http would let a connection that is being opened complete, and the cap on connections would not count it.
+      connection?.destroy(new Error("the handshake was canceled"));
     }
 
     exchange.onClose = onClientEnd;
@@ -96,28 +96,28 @@ export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handsha
       return fail(new GatewayError("INTERNAL_ERROR", { cause }));
     }
     const [join] = upstreamRequest.listeners("upgrade") as UpgradeListener[];
-    // http-proxy-3 would answer by itself: silently on errors, without back-pressure to refusals, unasked to any 101.
+    // http-proxy-3's own listeners respond silently to errors, without back-pressure to refusals, and to any 101.
     for (const event of ["error", "response", "upgrade"]) upstreamRequest.removeAllListeners(event);
     upstreamRequest.on("error", (error) => fail(explainFailure(error, service)));
-    upstreamRequest.on("response", (answer) => {
-      // To node:http a 101 that names no protocol is an answer like any other.
-      if (answer.statusCode === 101) fail(switchedElsewhere(service.key));
-      else end({ kind: "refused", answer });
+    upstreamRequest.on("response", (response) => {
+      // For node:http a 101 that names no protocol is an ordinary response.
+      if (response.statusCode === 101) fail(switchedElsewhere(service.key));
+      else end({ kind: "refused", response });
     });
-    upstreamRequest.on("upgrade", (answer: IncomingMessage, socket: Socket, head: Buffer) => {
+    upstreamRequest.on("upgrade", (response: IncomingMessage, socket: Socket, head: Buffer) => {
       socket.on("error", () => socket.destroy());
-      if (isOver || answer.headers.upgrade?.toLowerCase() !== "websocket") {
+      if (isOver || response.headers.upgrade?.toLowerCase() !== "websocket") {
         socket.destroy();
         return fail(switchedElsewhere(service.key));
       }
       end({
         kind: "accepted",
-        answer,
+        response,
         socket,
         earlyBytes: early.bytes,
         join() {
           early.unshift();
-          join?.(answer, socket, head);
+          join?.(response, socket, head);
         },
       });
     });

@@ -1,7 +1,7 @@
 /**
- * A WebSocket that is open: two sockets that were piped into each other, and how they end.
- * Invariant: neither side outlives the other by more than it takes to hand over what was received; and a farewell is
- * written between two frames, never into one.
+ * An open WebSocket: two sockets that are piped into each other, and how they end.
+ * Invariant: neither side outlives the other longer than the received bytes need to be delivered; and the gateway writes its close
+ * frame between two frames, never into one.
  */
 import type { Socket } from "node:net";
 import { FrameReader } from "./frame-reader.ts";
@@ -9,13 +9,13 @@ import { FrameReader } from "./frame-reader.ts";
 /** A close frame with status 1001, "going away" (RFC 6455 sections 5.5.1 and 7.4.1), as a server sends it: not masked. */
 const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9]);
 
-/** How long the side that is left may go without taking any of what is still to be handed over, ms. */
+/** How long the remaining side may read nothing of the undelivered bytes, ms. */
 const FLUSH_MS = 1_000;
 
-/** How long one that is sent away may take to end by itself, ms. */
-const FAREWELL_MS = 2_000;
+/** How long a WebSocket that was closed with 1001 may take to end by itself, ms. */
+const CLOSE_MS = 2_000;
 
-/** Half-open connections that say nothing are found by the operating system's probes, from this many ms on. */
+/** The operating system probes a silent connection after this many ms, and so finds a half-open one. */
 const PROBE_AFTER_MS = 60_000;
 
 export class OpenTunnel {
@@ -25,35 +25,35 @@ export class OpenTunnel {
   readonly #client: Socket;
   readonly #fromClient = new FrameReader();
   readonly #fromUpstream = new FrameReader();
-  #farewell: "none" | "waiting" | "sent" = "none";
+  #closeFrame: "none" | "waiting" | "sent" = "none";
 
-  /** Takes over sockets that are piped both ways, before the first byte has passed. @param idleMs 0 for no limit. */
+  /** @param client piped both ways with `upstream`; no byte has passed yet. @param idleMs 0 for no limit. */
   constructor(client: Socket, upstream: Socket, idleMs: number) {
     this.#client = client;
     this.upstream = upstream;
     client.on("data", this.#onClientData);
     upstream.on("data", this.#onUpstreamData);
     this.closed = Promise.all([this.#watch(client, upstream), this.#watch(upstream, client)]).then(() => {});
-    // What passes either way is activity of the client's socket.
-    if (idleMs > 0) client.setTimeout(idleMs, () => this.sendAway());
+    // Bytes in either direction are activity of the client's socket.
+    if (idleMs > 0) client.setTimeout(idleMs, () => this.forceClose());
   }
 
   /**
-   * Says goodbye with 1001 at the next end of a frame, then ends both sides once the client has answered. One that was told and
-   * says nothing has nothing that an end would cut: it may have been gone for hours.
+   * Sends a close frame with 1001 at the next end of a frame, then ends both sides once the client has sent its own. A client that
+   * stays silent has nothing in flight that an end would cut: it may be gone.
    */
-  goAway(): void {
-    if (this.#farewell !== "none") return;
-    this.#farewell = "waiting";
+  closeGoingAway(): void {
+    if (this.#closeFrame !== "none") return;
+    this.#closeFrame = "waiting";
     this.upstream.unpipe(this.#client);
     this.upstream.resume();
-    if (this.#fromUpstream.isAtBoundary) this.#sayGoodbye();
+    if (this.#fromUpstream.isAtBoundary) this.#sendCloseFrame();
   }
 
-  /** The same, and an end to it: the farewell waits for the end of a frame and for the client's answer, and either may never come. */
-  sendAway(): void {
-    this.goAway();
-    setTimeout(() => this.destroy(), FAREWELL_MS).unref();
+  /** The same with a time limit: the end of the current frame or the client's close frame may never come. */
+  forceClose(): void {
+    this.closeGoingAway();
+    setTimeout(() => this.destroy(), CLOSE_MS).unref();
   }
 
   destroy(): void {
@@ -63,10 +63,10 @@ export class OpenTunnel {
 
   readonly #onUpstreamData = (chunk: Buffer): void => {
     const end = this.#fromUpstream.read(chunk);
-    if (this.#farewell !== "waiting") return;
-    // Not piped any more: the rest of the frame that was under way goes by hand.
+    if (this.#closeFrame !== "waiting") return;
+    // No longer piped, so the rest of the current frame is written here.
     const isRoom = this.#client.write(end === -1 ? chunk : chunk.subarray(0, end));
-    if (end !== -1) this.#sayGoodbye();
+    if (end !== -1) this.#sendCloseFrame();
     else if (!isRoom) {
       this.upstream.pause();
       this.#client.once("drain", () => this.upstream.resume());
@@ -75,11 +75,11 @@ export class OpenTunnel {
 
   readonly #onClientData = (chunk: Buffer): void => {
     this.#fromClient.read(chunk);
-    if (this.#farewell === "sent" && this.#fromClient.hasSeenClose) this.#endBoth();
+    if (this.#closeFrame === "sent" && this.#fromClient.hasSeenClose) this.#endBoth();
   };
 
-  #sayGoodbye(): void {
-    this.#farewell = "sent";
+  #sendCloseFrame(): void {
+    this.#closeFrame = "sent";
     this.#client.write(GOING_AWAY);
     if (this.#fromClient.hasSeenClose) this.#endBoth();
     else this.#endWhenSilent();
@@ -94,12 +94,12 @@ export class OpenTunnel {
         endSoon(client);
       }
       bytesRead = client.bytesRead;
-    }, FAREWELL_MS);
+    }, CLOSE_MS);
     timer.unref();
     client.once("close", () => clearInterval(timer));
   }
 
-  /** Behind what was written to each. */
+  /** After what was written to each. */
   #endBoth(): void {
     this.upstream.end();
     this.#client.end();
@@ -109,7 +109,7 @@ export class OpenTunnel {
   #watch(socket: Socket, other: Socket): Promise<void> {
     socket.setKeepAlive(true, PROBE_AFTER_MS);
     socket.on("error", () => socket.destroy());
-    // A side that will send nothing more has closed its WebSocket, whatever TCP would still allow.
+    // A side that will send nothing more has closed its WebSocket, although TCP would allow a half-open connection.
     socket.once("end", () => endSoon(other));
     return new Promise((resolve) => {
       const onClose = () => {
@@ -122,7 +122,7 @@ export class OpenTunnel {
   }
 }
 
-/** Hands over what is left as long as it is taken, then destroys. */
+/** Delivers what is left as long as the peer reads it, then destroys the socket. */
 function endSoon(socket: Socket): void {
   if (socket.destroyed) return;
   socket.end();

@@ -1,28 +1,28 @@
 /**
- * The upstream's own no to a WebSocket: its status, headers and body go to the client, whose connection then ends.
- * Invariant: as fast as the client reads, and bounded in bytes and time; one that is cut off is cut off.
+ * Relays an upstream's refusal of a WebSocket: its status, headers and body go to the client, then the connection ends.
+ * Invariant: the client sets the pace; bytes and time are bounded; a refusal that the upstream cut off is cut off for the client.
  */
 import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../../../errors.ts";
-import { cutAnswer } from "../../client-connection.ts";
+import { cutResponse } from "../../client-connection.ts";
 import { createResponseHeaders, type ResponseParts } from "../answer-headers.ts";
 import type { Upgrade } from "./handshake.ts";
 
-/** A refusal explains itself, it is no download. */
+/** A refusal is an explanation, not a download. */
 const REFUSAL_BYTES_LIMIT = 1024 * 1024;
 
-/** Resolves when the client has it all, or has left, or was cut off. @throws GatewayError for an answer that cannot be sent. */
+/** Resolves when the client has all of it, has left or was cut off. @throws GatewayError for a response that cannot be sent. */
 export function relayRefusal(
   { exchange, route }: Upgrade,
-  answer: IncomingMessage,
+  response: IncomingMessage,
   parts: ResponseParts,
 ): Promise<void> {
   const { req, res } = exchange;
-  const headers = createResponseHeaders(exchange, route, answer.headers, parts);
+  const headers = createResponseHeaders(exchange, route, response.headers, parts);
   try {
-    res.writeHead(answer.statusCode as number, headers);
+    res.writeHead(response.statusCode as number, headers);
   } catch (cause) {
-    answer.destroy();
+    response.destroy();
     throw new GatewayError("UPSTREAM_PROTOCOL_ERROR", { cause });
   }
   return new Promise((resolve) => {
@@ -30,27 +30,27 @@ export function relayRefusal(
     function cut(code: "UPSTREAM_TIMEOUT" | "UPSTREAM_PROTOCOL_ERROR"): void {
       if (res.writableEnded || exchange.outcome !== "") return;
       exchange.outcome = `failed:${code}`;
-      answer.destroy();
-      cutAnswer(req, true);
+      response.destroy();
+      cutResponse(req, true);
     }
     exchange.onClose = () => {
       clearTimeout(timer);
       exchange.onClose = undefined;
-      answer.destroy();
+      response.destroy();
       resolve();
     };
-    answer.on("data", (chunk: Buffer) => {
+    response.on("data", (chunk: Buffer) => {
       exchange.bytesOut += chunk.length;
       if (exchange.bytesOut > REFUSAL_BYTES_LIMIT) return cut("UPSTREAM_PROTOCOL_ERROR");
       if (res.write(chunk)) return;
-      answer.pause();
-      // Of the socket: node:http's own listener, which would tell `res`, went away with the upgrade.
-      req.socket.once("drain", () => answer.resume());
+      response.pause();
+      // On the socket: node:http removed its own `drain` listener with the upgrade, so `res` emits none.
+      req.socket.once("drain", () => response.resume());
     });
-    answer.on("error", () => cut("UPSTREAM_PROTOCOL_ERROR"));
-    answer.on("close", () => {
-      if (!answer.complete) cut("UPSTREAM_PROTOCOL_ERROR");
+    response.on("error", () => cut("UPSTREAM_PROTOCOL_ERROR"));
+    response.on("close", () => {
+      if (!response.complete) cut("UPSTREAM_PROTOCOL_ERROR");
     });
-    answer.on("end", () => res.end());
+    response.on("end", () => res.end());
   });
 }
