@@ -2,17 +2,15 @@
  * Counts the source files and function calls that one warm, authenticated GET passes through, with V8's precise coverage.
  * `forward/transport/` is not counted: it is a client of its own. Run by `npm run request-path`; `-- --list` names the files.
  */
-
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { type AddressInfo, createConnection } from "node:net";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 import { WebSocket } from "ws";
+import { createProcesses, freePort } from "./processes.ts";
 
 /** Made up for this measurement: loopback only, never a real key. */
 const API_KEY = "path-proxy-key-0123456789abcdef";
@@ -35,7 +33,7 @@ type Calls = ReadonlyMap<string, readonly FunctionCoverage[]>;
 
 const root = resolve(import.meta.dirname, "..");
 const dist = pathToFileURL(join(root, "dist/")).href;
-const home = mkdtempSync(join(tmpdir(), "byteproxy-path-"));
+const processes = createProcesses();
 const upstream = createServer((_req, res) => res.end('{"ok":true}')).listen(0, "127.0.0.1");
 await once(upstream, "listening");
 const port = await freePort();
@@ -56,24 +54,19 @@ try {
   }
   report(samples);
 } finally {
-  gateway.kill("SIGKILL");
-  upstream.closeAllConnections();
-  upstream.close();
-  rmSync(home, { recursive: true, force: true });
+  await processes.close();
 }
 process.exit();
 
 function startGateway() {
+  const { port: upstreamPort } = upstream.address() as AddressInfo;
   const services = {
-    origin: {
-      baseUrl: `http://127.0.0.1:${portOf(upstream)}`,
-      auth: { type: "bearer", tokenEnvVar: "PATH_ORIGIN_TOKEN" },
-    },
+    origin: { baseUrl: `http://127.0.0.1:${upstreamPort}`, auth: { type: "bearer", tokenEnvVar: "PATH_ORIGIN_TOKEN" } },
   };
-  const file = join(home, "services.json");
+  const file = join(processes.folder, "services.json");
   writeFileSync(file, JSON.stringify({ services }));
-  return spawn(process.execPath, ["--inspect=127.0.0.1:0", join(root, "dist", "main.js")], {
-    cwd: home,
+  return processes.start(["--inspect=127.0.0.1:0", join(root, "dist", "main.js")], {
+    cwd: processes.folder,
     env: {
       PATH: process.env.PATH,
       PORT: String(port),
@@ -81,9 +74,9 @@ function startGateway() {
       PROXY_API_KEY: API_KEY,
       PATH_ORIGIN_TOKEN: "path-origin-token-fedcba9876543210",
       CONFIG_FILE: file,
-      DATA_DIR: join(home, "data"),
+      DATA_DIR: join(processes.folder, "data"),
       LOG_FORMAT: "json",
-      // Samples of load would be counted as part of a request.
+      // Otherwise a sample of the load could be counted as part of a request.
       PRESSURE_SAMPLE_INTERVAL: "600000",
     },
     stdio: ["ignore", "ignore", "pipe"],
@@ -170,19 +163,6 @@ function report(samples: readonly Calls[]): void {
 
 function callsIn(calls: Calls): number {
   return [...calls.values()].reduce((sum, functions) => sum + total(functions), 0);
-}
-
-function portOf(server: Server): number {
-  return (server.address() as AddressInfo).port;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const free = portOf(server);
-  server.close();
-  await once(server, "close");
-  return free;
 }
 
 async function untilHealthy(): Promise<void> {
