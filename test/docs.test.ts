@@ -111,7 +111,7 @@ describe("Pages", () => {
   it("The pages name only npm scripts that exist", () => {
     const { scripts } = JSON.parse(inRepository("package.json")) as { scripts: Record<string, string> };
     const named = pages.flatMap((page) =>
-      [...inRepository(page).matchAll(/`?npm run ([a-z]+)/g)].map((match) => match[1] as string),
+      [...inRepository(page).matchAll(/`?npm run ([a-z-]+)/g)].map((match) => match[1] as string),
     );
     expect(named.length).toBeGreaterThan(0);
     expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
