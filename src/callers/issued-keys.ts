@@ -15,7 +15,7 @@ import type { KeyUsage } from "./key-usage.ts";
 import { digestOf } from "./presented-keys.ts";
 
 /** Keys in any state. */
-export const KEYS_LIMIT = 100_000;
+const KEYS_LIMIT = 100_000;
 /** After this many ms a revoked or expired key may be deleted to make room for another. */
 const ENDED_KEPT_MS = 30 * 24 * 3_600_000;
 

@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { addressKey } from "../../src/limits/address-key.ts";
-import { createLimiter } from "../../src/limits/limiters.ts";
+import { createKeyLimits, createLimiter, type KeyLimits, type LimitedKey } from "../../src/limits/limiters.ts";
 import { pushRateLimitFields, refusalFields } from "../../src/limits/rate-limit-fields.ts";
 
 const subject = (address: string, callerId = "a") => ({ address, callerId });
@@ -101,4 +101,26 @@ test("The header fields of a refusal agree with each other and are rounded up", 
   const headers: string[] = [];
   pushRateLimitFields(headers, { ...state, resetMs: 0 });
   expect(headers).toContain('"service";r=0;t=1');
+});
+
+describe("limits of issued keys", () => {
+  const key = (id: string, maxRequests = 1) => ({ id, key: { rateLimit: { maxRequests, windowMs: 60_000 } } });
+  const spend = async (limits: KeyLimits, issued: LimitedKey) =>
+    (await limits.of(issued)?.spend(subject("", issued.id)))?.isExceeded;
+
+  test("A key keeps its count until its limit changes", async () => {
+    const limits = createKeyLimits();
+    expect(await spend(limits, key("a"))).toBe(false);
+    expect(await spend(limits, key("a"))).toBe(true);
+    expect(await limits.exceeded()).toEqual(["a"]);
+    expect(await spend(limits, key("a", 2))).toBe(false);
+  });
+
+  test("More limiters than the maximum make all counts start again, and known keys alone do not", async () => {
+    const limits = createKeyLimits(2);
+    for (const id of ["a", "b"]) expect(await spend(limits, key(id))).toBe(false);
+    for (const id of ["a", "b"]) expect(await spend(limits, key(id))).toBe(true);
+    expect(await spend(limits, key("c"))).toBe(false);
+    expect(await spend(limits, key("a"))).toBe(false);
+  });
 });
