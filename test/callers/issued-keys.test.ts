@@ -82,7 +82,10 @@ describe("issued key", () => {
           rateLimit: { maxRequests: 5, windowMs: 1_000 },
           allowIps: [],
         },
-        ...{ state: "expired", graceUntil: null, uses: 1, lastUsedAt: iso(NOON + 500) },
+        state: "expired",
+        graceUntil: null,
+        uses: 1,
+        lastUsedAt: iso(NOON + 500),
       },
     ]);
   });
@@ -95,7 +98,10 @@ describe("issued key", () => {
     expect(keys.find(digestOf(key))?.permissions.allowsProxy("gitlab", "POST", "/")).toBe(true);
     expect(keys.find(digestOf(key))?.permissions.allowsProxy("github", "GET", "/")).toBe(false);
     expect(await keys.update(item.id, { expiresAt: null, allowIps: [], rateLimit: null })).toMatchObject({
-      ...{ expiresAt: null, allowIps: [], rateLimit: null, name: "ci" },
+      expiresAt: null,
+      allowIps: [],
+      rateLimit: null,
+      name: "ci",
     });
     expect(await keys.update("key_none", { name: "x" })).toBeUndefined();
   });

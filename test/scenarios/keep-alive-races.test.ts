@@ -18,7 +18,7 @@ interface Received {
   readonly line: string;
   readonly body: string;
   /** The number of the request on its connection, from 1. */
-  readonly turn: number;
+  readonly nth: number;
   /** The number of the connection, from 1. */
   readonly connection: number;
 }
@@ -33,7 +33,7 @@ async function start(onRequest: (received: Received) => void, service: Partial<S
   let connections = 0;
   const onSocket = (socket: Socket) => {
     const connection = ++connections;
-    let turn = 0;
+    let nth = 0;
     let text = "";
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
@@ -43,7 +43,7 @@ async function start(onRequest: (received: Received) => void, service: Partial<S
       const [head = "", body] = text.split("\r\n\r\n", 2);
       if (body === undefined || body.length < Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0)) return;
       text = "";
-      const one = { socket, line: head.split(" HTTP", 1)[0] as string, body, turn: ++turn, connection };
+      const one = { socket, line: head.split(" HTTP", 1)[0] as string, body, nth: ++nth, connection };
       received.push(one);
       onRequest(one);
     });
@@ -73,7 +73,7 @@ describe.each([
   ["reset", reset, false],
   ["ended, TLS", end, true],
 ] as const)("reused connection that is %s under a request", (_, close, isTls) => {
-  const onRequest = (one: Received) => void (one.turn === 1 ? one.socket.write(OK) : close(one));
+  const onRequest = (one: Received) => void (one.nth === 1 ? one.socket.write(OK) : close(one));
   const service = isTls ? { tls: { caFile: tlsFile("ca.pem") } } : {};
 
   test("The request is sent again on a new connection, once, without retries, and the access line shows it", async () => {
@@ -84,7 +84,7 @@ describe.each([
     }
     await eventually(() => attempts().length === 4);
     expect(attempts()).toEqual([1, 2, 2, 2]);
-    expect(received.map(({ turn, connection }) => [connection, turn])).toEqual([
+    expect(received.map(({ nth, connection }) => [connection, nth])).toEqual([
       ...[
         [1, 1],
         [1, 2],
@@ -104,7 +104,7 @@ const SETTLED_MS = 10;
 
 describe("POST", () => {
   test("A POST written to a connection that closed is never sent twice: it gets a 502", async () => {
-    const { ask, lines } = await start((one) => void (one.turn <= 2 ? one.socket.write(OK) : end(one)));
+    const { ask, lines } = await start((one) => void (one.nth <= 2 ? one.socket.write(OK) : end(one)));
     for (const path of ["/1", "/2"]) expect((await ask(path)).status).toBe(200);
     const { status, text } = await ask("/3", POST);
     expect([status, JSON.parse(text).code]).toEqual([502, "UPSTREAM_UNREACHABLE"]);
@@ -113,7 +113,7 @@ describe("POST", () => {
 
   test("A POST does not use a connection that has just delivered its first response", async () => {
     const { ask, received } = await start((one) => {
-      if (one.turn > 1) return end(one);
+      if (one.nth > 1) return end(one);
       one.socket.write(OK);
       setTimeout(() => one.socket.end(), 2);
     });
@@ -141,7 +141,7 @@ describe("POST", () => {
   });
 
   test("A POST with a streamed body is not sent again either", async () => {
-    const { ask, received } = await start((one) => void (one.turn <= 2 ? one.socket.write(OK) : reset(one)));
+    const { ask, received } = await start((one) => void (one.nth <= 2 ? one.socket.write(OK) : reset(one)));
     for (const path of ["/1", "/2"]) await ask(path);
     expect((await ask("/3", { method: "PUT", body: "x".repeat(70_000) })).status).toBe(502);
     expect(received.length).toBe(3);
@@ -157,7 +157,7 @@ describe("upstream failure without retries", () => {
 
   test("A second connection that ends too is an upstream failure and is not retried", async () => {
     const { ask, lines } = await start(
-      (one) => void (one.connection === 1 && one.turn === 1 ? one.socket.write(OK) : end(one)),
+      (one) => void (one.connection === 1 && one.nth === 1 ? one.socket.write(OK) : end(one)),
     );
     expect((await ask("/1")).status).toBe(200);
     expect((await ask("/2")).status).toBe(502);
@@ -165,7 +165,7 @@ describe("upstream failure without retries", () => {
   });
 
   test("A connection that ends after one byte of a response is an upstream failure and is not retried", async () => {
-    const { ask, lines } = await start(({ turn, socket }) => void (turn === 1 ? socket.write(OK) : socket.end("H")));
+    const { ask, lines } = await start(({ nth, socket }) => void (nth === 1 ? socket.write(OK) : socket.end("H")));
     expect((await ask("/1")).status).toBe(200);
     expect((await ask("/2")).status).toBe(502);
     expect(lines()).toEqual(["GET /1", "GET /2"]);
@@ -176,7 +176,7 @@ test("A restarted upstream causes no failed request, for any number of idle conn
   let isDying = false;
   const waiting: Received[] = [];
   const { ask, attempts, sockets } = await start((one) => {
-    if (isDying && one.turn > 1) return reset(one);
+    if (isDying && one.nth > 1) return reset(one);
     if (isDying) return void one.socket.write(OK);
     waiting.push(one);
     if (waiting.length === 20) for (const { socket } of waiting) socket.write(OK);
@@ -194,7 +194,7 @@ test("A request that is sent again is not refused where the queue for connection
   const waiting: Received[] = [];
   const { ask, gateway, lines } = await start(
     (one) => {
-      if (one.turn === 1 && one.connection === 1) one.socket.write(OK);
+      if (one.nth === 1 && one.connection === 1) one.socket.write(OK);
       else waiting.push(one);
     },
     { maxConnections: 1, maxPending: 1 },
@@ -242,7 +242,7 @@ test.each([
   ["a moment later", (one: Received) => one.socket.write(OK, () => setTimeout(() => one.socket.end(), 1))],
   ["by a reset", (one: Received) => one.socket.write(OK, () => setImmediate(() => one.socket.resetAndDestroy()))],
 ])("An upstream that closes %s without notice fails no GET", async (_, onRequest) => {
-  const { ask } = await start((one) => void (one.turn === 1 && onRequest(one)));
+  const { ask } = await start((one) => void (one.nth === 1 && onRequest(one)));
   let asked = 0;
   const askOn = async () => {
     while (asked++ < 200) expect((await ask("/")).status).toBe(200);

@@ -18,7 +18,10 @@ test("No key, no digest and no part of either is logged, sent, counted or writte
   const upstream = await startUpstream();
   const services = { api: { baseUrl: upstream.url }, open: { baseUrl: upstream.url, access: "public" } };
   const env = {
-    ...{ MANAGEMENT_API_KEY: MANAGEMENT_KEY, LOG_LEVEL: "trace", DATA_DIR: "./data", CONFIG_FILE: "services.json" },
+    MANAGEMENT_API_KEY: MANAGEMENT_KEY,
+    LOG_LEVEL: "trace",
+    DATA_DIR: "./data",
+    CONFIG_FILE: "services.json",
     SHUTDOWN_TIMEOUT: "500",
   };
   const run = startProcess(env, [], { "services.json": JSON.stringify({ services }) });

@@ -9,7 +9,12 @@ async function startLog(level: LoggerOptions["level"], isEnabled = true) {
   let text = "";
   const mask = (each: string) => each.replaceAll("a-secret", "***");
   const logger = await createLogger({
-    ...{ level, isEnabled, format: "json", isAccessLogged: true, mask, maskKeys: mask },
+    level,
+    isEnabled,
+    format: "json",
+    isAccessLogged: true,
+    mask,
+    maskKeys: mask,
     sink: {
       write(lines) {
         text += lines;
@@ -28,7 +33,10 @@ test("Recent errors are listed newest first, without stack traces, with their re
   const [error, warning, ...more] = logger.recentErrors();
   expect(more).toEqual([]);
   expect(error).toEqual({
-    ...{ time: expect.stringMatching(/^\d{4}-.*Z$/), level: "error", message: "lost", requestId: "r1" },
+    time: expect.stringMatching(/^\d{4}-.*Z$/),
+    level: "error",
+    message: "lost",
+    requestId: "r1",
     cause: "EPIPE: it broke, ***",
   });
   expect(warning).toMatchObject({ level: "warn", message: "api responded 401", service: "api", status: 401 });
