@@ -21,7 +21,7 @@ export interface CredentialPlace {
 /** The parts of the refusal of a service without its secret. */
 export interface MissingCredential {
   readonly isRequired: boolean;
-  /** Completes the sentence "github needs a credential, and …". */
+  /** Completes the sentence "github needs a credential, but …". */
   readonly message: string;
   readonly hint: string;
 }
@@ -60,7 +60,7 @@ const NOTHING: Injection = { headers: [], query: "" };
 export function decideCredential({ missing }: CredentialProvider, serviceKey: string): GatewayError | undefined {
   if (missing === undefined || !missing.isRequired) return undefined;
   return new GatewayError("UPSTREAM_CREDENTIAL_MISSING", {
-    message: `${serviceKey} needs a credential, and ${missing.message} Nothing was sent.`,
+    message: `${serviceKey} needs a credential, but ${missing.message} Nothing was sent.`,
     hint: `${missing.hint} Or set auth.required to false for ${serviceKey}.`,
   });
 }
