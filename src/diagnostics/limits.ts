@@ -63,7 +63,7 @@ export const limits: ServiceCheck = {
       remaining: state?.remaining ?? null,
       resetIn: state === undefined ? null : Math.ceil(state.resetMs / 1000),
       refused: count,
-      told: per === "service" ? null : { keys, requests },
+      counted: per === "service" ? null : { keys, requests },
       trustProxy: config.settings.TRUST_PROXY ?? null,
     });
   },

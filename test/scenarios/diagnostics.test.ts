@@ -628,7 +628,7 @@ describe("limits and load", () => {
     for (let i = 0; i < 12; i++) await ask(gateway, { "x-forwarded-for": `203.0.113.${i}` });
     expect(await find(gateway, "limits:api")).toMatchObject({
       status: "ok",
-      evidence: { told: { keys: 12, requests: 12 } },
+      evidence: { counted: { keys: 12, requests: 12 } },
     });
   });
 
