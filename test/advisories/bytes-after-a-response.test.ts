@@ -6,9 +6,9 @@ import { openSocket } from "../support/raw-request.ts";
 import { startRawUpstream } from "../support/upstream.ts";
 
 test.each([
-  ["behind the length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
-  ["behind a 204", "HTTP/1.1 204 No Content\r\n\r\n"],
-  ["behind a 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n"],
+  ["after its length", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"],
+  ["after a 204", "HTTP/1.1 204 No Content\r\n\r\n"],
+  ["after a 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n"],
 ])("A complete response %s reaches no client, and the next request gets its own response", async (_, head) => {
   const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL";
   const upstream = await startRawUpstream((socket, received) => {

@@ -13,7 +13,7 @@ describe("file name in Content-Disposition", () => {
   test.each([
     ["ISO 8859-1", "r\xe9sum\xe9.pdf"],
     ["UTF-8", Buffer.from("履歴書.pdf").toString("latin1")],
-    ["neither", "\xff\xfe\x80.pdf"],
+    ["an unknown encoding", "\xff\xfe\x80.pdf"],
   ])("A file name in %s arrives byte for byte, before and after Content-Length", async (_, name) => {
     const disposition = `attachment; filename="${name}"`;
     for (const headers of [

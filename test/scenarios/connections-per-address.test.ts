@@ -44,7 +44,7 @@ async function start(env: Record<string, string> = {}) {
 test("A connection over the limit may send one request and learns which limit it is; other addresses are not affected", async () => {
   const { upstream, gateway, from, ask } = await start();
   const [first, second] = [await from("127.0.0.1"), await from("127.0.0.1")];
-  const third = await ask(await from("127.0.0.1"), get("/proxy/api/"), get("/proxy/api/behind"));
+  const third = await ask(await from("127.0.0.1"), get("/proxy/api/"), get("/proxy/api/second"));
   await eventually(() => third.closed);
   expect(third.received.match(/HTTP\/1\.1 /g)).toHaveLength(1);
   expect(third.received).toMatch(/^HTTP\/1\.1 503 /);
@@ -79,7 +79,7 @@ test("A connection over the limit may send one request and learns which limit it
 test("A connection over the limit gets no WebSocket, and no upstream receives what it sends after the handshake", async () => {
   const { upstream, from, ask } = await start({ MAX_CONNECTIONS_PER_ADDRESS: "1" });
   await from("127.0.0.1");
-  const client = await ask(await from("127.0.0.1"), get("/proxy/api/", ...HANDSHAKE), get("/proxy/api/behind"));
+  const client = await ask(await from("127.0.0.1"), get("/proxy/api/", ...HANDSHAKE), get("/proxy/api/second"));
   await eventually(() => client.closed);
   expect(client.received).toMatch(/^HTTP\/1\.1 503 /);
   expect(client.received.match(/HTTP\/1\.1 /g)).toHaveLength(1);

@@ -29,7 +29,7 @@ describe("path with pathPolicy raw", () => {
     ["above the base, where it is one", "/a%5c..%5c..%5cx"],
     ["above the base, over empty segments", "/%2f/../x"],
     ["above the base, over a path parameter", "/;x/../y"],
-    ["above the base, behind a path parameter", "/a/..;x=1/..;y/b"],
+    ["above the base, after a path parameter", "/a/..;x=1/..;y/b"],
   ])("A path is refused %s", async (_, path) => {
     const { upstream, ask } = await start();
     const response = await ask(path);

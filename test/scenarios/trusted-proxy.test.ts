@@ -33,7 +33,7 @@ describe("client of a trusted proxy", () => {
     ["009.9.9.9", "127.0.0.1", "127.0.0.1"],
     ['a";host="evil', "127.0.0.1", "127.0.0.1"],
     ["", "127.0.0.1", "127.0.0.1"],
-  ])("A client that a trusted proxy calls %s has the address %s", async (forwardedFor, client, node) => {
+  ])("A client that a trusted proxy names as %j has the address %s", async (forwardedFor, client, node) => {
     const { upstream, gateway, ask } = await start();
     expect((await ask(forwardedFor)).status).toBe(200);
     expect(upstream.received[0]).toContain(`\r\nX-Forwarded-For: ${client}\r\n`);
