@@ -29,10 +29,16 @@ function describeMissing(credential: CredentialSource | undefined): Pick<Missing
   if (credential?.withheld !== undefined) return credential.withheld;
   // The path of the file is for operators, who see it in /manage.
   if (credential?.path !== undefined) {
-    return { message: "its token file is missing or empty.", hint: "Put the secret into the file that `tokenFile` names." };
+    return {
+      message: "its token file is missing or empty.",
+      hint: "Put the secret into the file that `tokenFile` names.",
+    };
   }
   const source = credential?.source ?? "its secret";
-  return { message: `${source} is empty or not set.`, hint: `Set ${source} and restart, or put it into .env and reload.` };
+  return {
+    message: `${source} is empty or not set.`,
+    hint: `Set ${source} and restart, or put it into .env and reload.`,
+  };
 }
 
 interface PlacedSecret {
