@@ -112,7 +112,7 @@ describe("the response", () => {
   });
 
   test("Simultaneous requests share one run of the checks", async () => {
-    const upstream = await startUpstream((_, res) => void setTimeout(() => res.end(), 300));
+    const upstream = await startUpstream((_, res) => void setTimeout(() => res.end(), 1_000));
     const gateway = await start({ services: { api: { baseUrl: upstream.url } } });
     await Promise.all(Array.from({ length: 10 }, () => diagnose(gateway)));
     expect(upstream.requests).toHaveLength(1);

@@ -58,7 +58,8 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
   const echo = await startWebSocketEcho();
   const gateway = await startGateway({
     ...setup,
-    env: { ...KEYS, ...env },
+    // Compiling the document may block the event loop for long, which must not shed the next request.
+    env: { ...KEYS, PRESSURE_MAX_EVENT_LOOP_DELAY: "60000", ...env },
     services: {
       api: { baseUrl: upstream.url, rateLimit: { maxRequests: 100, windowMs: 60_000 }, maxBodyBytes: 1000 },
       limited: { baseUrl: upstream.url, rateLimit: { maxRequests: 1, windowMs: 60_000 } },
