@@ -151,7 +151,7 @@ describe("issued key", () => {
     expect(await statuses(3)).toEqual([200, 200, 429]);
     expect((await ask(gateway, key)).body).toMatchObject({
       message: expect.stringContaining("for this key"),
-      hint: expect.stringContaining("`rateLimit` of this one"),
+      hint: expect.stringContaining("`rateLimit` of this key"),
     });
     expect((await ask(gateway, other.key)).status).toBe(200);
     await manage(gateway, "PATCH", `/keys/${id}`, { name: "renamed" });
