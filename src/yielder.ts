@@ -1,5 +1,5 @@
 /**
- * Yields to the event loop during work whose length grows with the number of services, so that requests are served meanwhile.
+ * Yields to the event loop during work that grows with the number of services, so that requests are served meanwhile.
  * Invariant: a caller that checks `isDue` after each step holds the event loop for `MAX_PIECE_MS` and one step at most.
  */
 import { setImmediate } from "node:timers/promises";

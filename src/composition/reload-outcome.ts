@@ -10,7 +10,7 @@ export type ReloadOutcome =
       readonly added: readonly string[];
       readonly changed: readonly string[];
       readonly removed: readonly string[];
-      /** Variables whose new value takes effect after a restart. */
+      /** Variables with a new value that takes effect after a restart. */
       readonly needsRestart: readonly string[];
       readonly warnings: readonly string[];
     }

@@ -42,7 +42,7 @@ export type Unmasked =
   | { readonly config: Config }
   /** `headers.X-Token`: a mask without a value that it could replace. */
   | { readonly missing: string }
-  /** A mask whose value would be sent to another recipient than before. */
+  /** A mask for a value that would be sent to another recipient than before. */
   | { readonly foreign: string };
 
 /** The config with its masks replaced by the values. @param before undefined for a new service. @param isTlsStrict STRICT_TLS */
