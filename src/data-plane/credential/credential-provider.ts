@@ -65,15 +65,22 @@ export function decideCredential({ missing }: CredentialProvider, serviceKey: st
   });
 }
 
-/** The stripped request with the credential in it. The given request is not changed, so that a retry can inject again. */
-export function inject<T extends { readonly path: string; readonly headers: readonly string[] }>(
-  request: T,
-  { headers, query }: Injection,
-): T & { readonly headers: string[] } {
-  const separator = request.path.includes("?") ? "&" : "?";
-  return {
-    ...request,
-    path: query === "" ? request.path : `${request.path}${separator}${query}`,
-    headers: [...request.headers, ...headers],
-  };
+/** A request that credentials are injected into. One object serves all attempts, so that an attempt copies nothing. */
+export interface InjectableRequest {
+  /** Path and query, with what was injected. */
+  path: string;
+  /** Flat list of names and values, with what was injected. */
+  readonly headers: string[];
+  /** `path` before an injection. */
+  readonly strippedPath: string;
+  /** Length of `headers` before an injection. */
+  readonly strippedLength: number;
+}
+
+/** Replaces what was injected for an earlier attempt, and everything that was added after it. */
+export function inject(request: InjectableRequest, { headers, query }: Injection): void {
+  const { strippedPath } = request;
+  request.headers.length = request.strippedLength;
+  for (const text of headers) request.headers.push(text);
+  if (query !== "") request.path = `${strippedPath}${strippedPath.includes("?") ? "&" : "?"}${query}`;
 }

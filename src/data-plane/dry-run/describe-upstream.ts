@@ -27,7 +27,8 @@ export async function describeUpstream(
   request: UpstreamRequest,
 ): Promise<ExplainedUpstream> {
   const { prepared, base } = route;
-  const { path, headers } = inject(request, mask(await prepared.credential.get()));
+  inject(request, mask(await prepared.credential.get()));
+  const { path, headers } = request;
   const isWebSocket = isWebSocketUpgrade(exchange.req);
   const { service } = prepared;
   return {

@@ -25,17 +25,18 @@ import type { UpstreamRequest } from "./upstream-request.ts";
 export interface ForwardParts extends ResponseParts, QuotaGateParts {}
 
 /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent. */
-export async function forward(
+export function forward(
   exchange: Exchange,
   route: Route,
   request: UpstreamRequest,
   parts: ForwardParts,
 ): Promise<void> {
   const { quota } = route.prepared;
-  if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request, parts });
-  else if (quota !== undefined) exchange.quotaOutcome = "observed";
-  // After the wait, which the deadline does not count.
-  return new Forwarding(exchange, route, request, parts).run();
+  // The deadline starts after the wait for the quota.
+  const run = () => new Forwarding(exchange, route, request, parts).run();
+  if (quota?.isHolding) return holdForQuota(exchange, quota, route, { request, parts }).then(run);
+  if (quota !== undefined) exchange.quotaOutcome = "observed";
+  return run();
 }
 
 /** What the attempts of one exchange share. */
@@ -73,13 +74,17 @@ class Forwarding {
 
   async run(): Promise<void> {
     const exchange = this.#exchange;
+    const request = this.#request;
+    const { credential } = this.#prepared;
     try {
-      const body = exchange.hasBody ? await this.#takeBody() : null;
+      if (exchange.hasBody) request.body = await this.#takeBody();
       if (exchange.hasClientLeft) return;
-      this.#isReplayable = isIdempotent(exchange.method) && !(body instanceof RequestBody);
+      this.#isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
       const onReused = this.#isReplayable ? "any" : "proven";
       for (let on: Choice = onReused; ; ) {
-        const result = await this.#attemptOnce(body, on);
+        const injection = credential.get();
+        inject(request, injection instanceof Promise ? await injection : injection);
+        const result = await this.#attemptOnce(on);
         if (result.kind === "client-left") return;
         if (result.kind === "responded") return await this.#relay?.closed;
         if (result.kind === "failed" && result.isStale && this.#isReplayable) {
@@ -99,14 +104,14 @@ class Forwarding {
   }
 
   /** @throws GatewayError where none may be made. */
-  async #attemptOnce(body: Buffer | RequestBody | null, on: Choice): Promise<AttemptResult> {
+  #attemptOnce(on: Choice): AttemptResult | Promise<AttemptResult> {
     const exchange = this.#exchange;
     const prepared = this.#prepared;
-    const injected = inject(this.#request, await prepared.credential.get());
+    const request = this.#request;
     const announced = exchange.req.headers["content-length"];
     // An announced length is announced again; without one undici sends the body in chunks (RFC 9112 section 6).
-    if (announced !== undefined && (body !== null || announced === "0")) {
-      injected.headers.push("Content-Length", announced);
+    if (announced !== undefined && (request.body !== null || announced === "0")) {
+      request.headers.push("Content-Length", announced);
     }
     const refusal = on === "new" ? undefined : decideConnection(prepared, this.#parts.retryAfterS);
     if (refusal !== undefined) throw this.#lastFailure ?? refusal;
@@ -118,7 +123,7 @@ class Forwarding {
       service: prepared.service,
       deadline: this.#deadline,
       transport: prepared.transport,
-      request: { ...injected, body },
+      request,
       recheck: this.#recheck,
       chooseSink: this.#chooseSink,
     });

@@ -105,8 +105,10 @@ export async function probe(
 async function ask(prepared: PreparedService, progress: Progress, withinMs: number): Promise<IncomingMessage> {
   const { service, base, credential } = prepared;
   const { host } = new URL(base.origin);
-  const stripped = { path: base.path, headers: ownHeaders(prepared, host) };
-  const { path, headers } = inject(stripped, await credential.get());
+  const headers = ownHeaders(prepared, host);
+  const wire = { path: base.path, strippedPath: base.path, headers, strippedLength: headers.length };
+  inject(wire, await credential.get());
+  const { path } = wire;
   return new Promise((resolve, reject) => {
     let connecting: Socket | undefined;
     const agent = createDialAgent(prepared.dial, base.origin, (socket) => {

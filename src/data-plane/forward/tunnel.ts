@@ -93,12 +93,12 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     get open() {
       return tunnels.size;
     },
-    async run(admitted, parts) {
-      const { exchange, route } = admitted;
+    async run(upgrade, parts) {
+      const { exchange, route } = upgrade;
       const { quota } = route.prepared;
-      if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request: admitted.request, parts });
+      if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request: upgrade.request, parts });
       else if (quota !== undefined) exchange.quotaOutcome = "observed";
-      const upgrade = { ...admitted, request: inject(admitted.request, await route.prepared.credential.get()) };
+      inject(upgrade.request, await route.prepared.credential.get());
       const pass = enterBreaker(route.prepared);
       exchange.attempts = 1;
       exchange.quota?.sent();
@@ -111,7 +111,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       settleBreaker(route.prepared, pass, status);
       if (handshake.kind !== "client-left") {
         const { statusCode = 0, headers } = handshake.response;
-        reportToQuota(exchange, route, admitted.request, { status: statusCode, headers });
+        reportToQuota(exchange, route, upgrade.request, { status: statusCode, headers });
       }
       switch (handshake.kind) {
         case "accepted":

@@ -2,23 +2,23 @@
  * The request as the upstream will see it, still without its credential: the path joined byte for byte, the headers stripped.
  * Invariant: the client's headers are stripped first; the gateway's own headers are added afterwards.
  */
+import type { Readable } from "node:stream";
 import type { Callers } from "../../callers/callers.ts";
 import { carriesKey, cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Instance } from "../../perimeter/instance.ts";
+import type { InjectableRequest } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { HOP_BY_HOP, type StripPlan } from "./strip-plan.ts";
 
-export interface UpstreamRequest {
+export interface UpstreamRequest extends InjectableRequest {
   readonly method: string;
   readonly origin: string;
-  /** Path and query. */
-  readonly path: string;
-  /** Flat list of names and values. */
-  readonly headers: string[];
   /** The client can take trailers (RFC 9110 section 6.5.1). */
   readonly wantsTrailers: boolean;
+  /** Set before the first attempt. */
+  body: Buffer | Readable | null;
 }
 
 export interface UpstreamRequestParts {
@@ -57,12 +57,16 @@ export function createUpstreamRequest(
   const wantsTrailers = incoming.te !== undefined && /(?:^|,)\s*trailers\s*(?:;|,|$)/i.test(String(incoming.te));
   if (wantsTrailers) headers.push("TE", "trailers");
 
+  const path = joinPath(route, ["api_key", ...secretParameters]);
   return {
     method: exchange.method,
     origin: route.base.origin,
-    path: joinPath(route, ["api_key", ...secretParameters]),
+    path,
+    strippedPath: path,
     headers,
+    strippedLength: headers.length,
     wantsTrailers,
+    body: null,
   };
 }
 
