@@ -13,7 +13,6 @@ export type Expiry = "headers" | "client-idle" | "body-idle";
 /** Activity only notes the time; the timer checks it when it fires and is set again. So a chunk costs one clock reading. */
 export class Deadline {
   readonly #onExpire: (expiry: Expiry) => void;
-  readonly #isWaitingForClient: () => boolean;
   readonly #timeoutMs: number;
   readonly #idleMs: number;
   #timer: NodeJS.Timeout | undefined;
@@ -25,15 +24,14 @@ export class Deadline {
 
   /**
    * @param startsAt on the clock of performance.now().
-   * @param on `expire` is called once; `isWaitingForClient`: the request body is incomplete and the upstream could take more of it.
+   * @param onExpire called once, unless it calls `waitForClient`.
    */
   constructor(
     { timeoutMs, idleTimeoutMs = DEFAULT_IDLE_MS }: Pick<Service, "timeoutMs" | "idleTimeoutMs">,
     startsAt: number,
-    on: { readonly expire: (expiry: Expiry) => void; readonly isWaitingForClient: () => boolean },
+    onExpire: (expiry: Expiry) => void,
   ) {
-    this.#onExpire = on.expire;
-    this.#isWaitingForClient = on.isWaitingForClient;
+    this.#onExpire = onExpire;
     this.#touchedAt = startsAt;
     this.#timeoutMs = timeoutMs;
     this.#idleMs = idleTimeoutMs;
@@ -61,6 +59,16 @@ export class Deadline {
   enterBody(now: number, idleMs: number): void {
     this.#touchedAt = now;
     this.#enter("body-idle", idleMs, now);
+  }
+
+  /**
+   * Gives a client that pauses inside its upload the idle time instead; the next chunk restarts the time to the headers.
+   * @returns false where the idle time is over too: then the deadline has expired for the client.
+   */
+  waitForClient(): boolean {
+    if (this.#idleMs > 0 && this.#idleMs <= this.#timeoutMs) return false;
+    this.#enter("client-idle", this.#idleMs, performance.now());
+    return true;
   }
 
   /** It expires no more. */
@@ -96,10 +104,6 @@ export class Deadline {
     const due = this.#touchedAt + this.#limitMs;
     // Timers may fire a fraction of a millisecond early.
     if (due - now >= 1) return this.#setTimer(due, now);
-    if (this.#phase === "headers" && this.#isWaitingForClient()) {
-      if (this.#idleMs === 0 || this.#idleMs > this.#timeoutMs) return this.#enter("client-idle", this.#idleMs, now);
-      this.#phase = "client-idle";
-    }
     this.#onExpire(this.#phase);
   }
 }

@@ -32,11 +32,14 @@ export function forward(
   parts: ForwardParts,
 ): Promise<void> {
   const { quota } = route.prepared;
-  // The deadline starts after the wait for the quota.
-  const run = () => new Forwarding(exchange, route, request, parts).run();
-  if (quota?.isHolding) return holdForQuota(exchange, quota, route, { request, parts }).then(run);
+  if (quota?.isHolding) {
+    // The deadline, which the constructor starts, does not count the wait for the quota.
+    return holdForQuota(exchange, quota, route, { request, parts }).then(() =>
+      new Forwarding(exchange, route, request, parts).run(),
+    );
+  }
   if (quota !== undefined) exchange.quotaOutcome = "observed";
-  return run();
+  return new Forwarding(exchange, route, request, parts).run();
 }
 
 /** What the attempts of one exchange share. */
@@ -66,10 +69,7 @@ class Forwarding {
     this.#prepared = route.prepared;
     this.#request = request;
     this.#parts = parts;
-    this.#deadline = new Deadline(route.prepared.service, exchange.dueFrom, {
-      expire: (expiry) => this.#onExpire(expiry),
-      isWaitingForClient: () => this.#isWaitingForClient,
-    });
+    this.#deadline = new Deadline(route.prepared.service, exchange.dueFrom, (expiry) => this.#onExpire(expiry));
   }
 
   async run(): Promise<void> {
@@ -220,7 +220,12 @@ class Forwarding {
     return this.#upload?.isStarved ?? false;
   }
 
-  #onExpire(expiry: Expiry): void {
+  #onExpire(expired: Expiry): void {
+    let expiry = expired;
+    if (expiry === "headers" && this.#isWaitingForClient) {
+      if (this.#deadline.waitForClient()) return;
+      expiry = "client-idle";
+    }
     if (expiry === "body-idle" && this.#relay?.isClientSlow) this.#relay.dropClient();
     else if (this.#attempt?.isWaiting) this.#fail(connectionWaitTimeout(this.#prepared, this.#parts.retryAfterS));
     else this.#fail(timeoutError(expiry, this.#route));

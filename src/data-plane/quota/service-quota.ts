@@ -45,8 +45,9 @@ export class ServiceQuota {
   #service: Service;
   /** Requests wait until the upstream accepts them. */
   isHolding: boolean;
-  /** By bucket and credential. */
-  readonly #unread = new Map<string, UnreadResponse>();
+  /** By credential, then by bucket. */
+  readonly #unread = new Map<string, Map<string, UnreadResponse>>();
+  #unreadCount = 0;
   #stopTimer: (() => void) | undefined;
   /** Responses that were refusals for too many requests. */
   #upstreamRefusals = 0;
@@ -119,17 +120,29 @@ export class ServiceQuota {
     if (status >= 400) return this.#readObserved(unread);
     const { authorization } = parts.exchange.req.headers;
     const holder = parts.sourceId ?? authorization ?? passedCredential(parts.headers);
-    this.#unread.set(`${bucketOf(headers) ?? ""}\n${holder}`, unread);
-    if (this.#unread.size > UNREAD_LIMIT) this.#readAll();
+    let ofHolder = this.#unread.get(holder);
+    if (ofHolder === undefined) {
+      ofHolder = new Map();
+      this.#unread.set(holder, ofHolder);
+    }
+    this.#unreadCount -= ofHolder.size;
+    ofHolder.set(bucketOf(headers) ?? "", unread);
+    this.#unreadCount += ofHolder.size;
+    if (this.#unreadCount > UNREAD_LIMIT) this.#readAll();
     else this.#stopTimer ??= this.#clock.after(UNREAD_MS, () => this.#readAll());
+  }
+
+  #forgetUnread(): void {
+    this.#unread.clear();
+    this.#unreadCount = 0;
   }
 
   #readAll(): void {
     this.#stopTimer?.();
     this.#stopTimer = undefined;
     const all = [...this.#unread.values()];
-    this.#unread.clear();
-    for (const unread of all) this.#readObserved(unread);
+    this.#forgetUnread();
+    for (const ofHolder of all) for (const unread of ofHolder.values()) this.#readObserved(unread);
   }
 
   #readObserved({ parts, status, headers, at }: UnreadResponse): void {
@@ -165,7 +178,7 @@ export class ServiceQuota {
 
   /** Forgets what was learned; requests that already wait keep waiting. */
   async reset(): Promise<void> {
-    this.#unread.clear();
+    this.#forgetUnread();
     await this.#accounts.reset();
   }
 

@@ -8,8 +8,10 @@ afterEach(() => void vi.useRealTimers());
 function start(timeoutMs: number, idleTimeoutMs: number, isWaitingForClient = () => false) {
   const startedAt = performance.now();
   const expiries: [Expiry, number][] = [];
-  const expire = (expiry: Expiry) => void expiries.push([expiry, performance.now() - startedAt]);
-  const deadline = new Deadline({ timeoutMs, idleTimeoutMs }, startedAt, { expire, isWaitingForClient });
+  const deadline: Deadline = new Deadline({ timeoutMs, idleTimeoutMs }, startedAt, (expiry) => {
+    if (expiry === "headers" && isWaitingForClient() && deadline.waitForClient()) return;
+    expiries.push([expiry, performance.now() - startedAt]);
+  });
   return { deadline, expiries };
 }
 
@@ -79,4 +81,11 @@ test("A stopped deadline leaves no timer and never expires, even if it is touche
   expect(vi.getTimerCount()).toBe(0);
   await vi.advanceTimersByTimeAsync(1_000);
   expect(expiries).toEqual([]);
+});
+
+test("A client that pauses gets no further time if its idle time is no longer than the time to the headers", async () => {
+  const { deadline, expiries } = start(100, 50);
+  await vi.advanceTimersByTimeAsync(99);
+  expect(expiries).toEqual([]);
+  expect(deadline.waitForClient()).toBe(false);
 });
