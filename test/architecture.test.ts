@@ -161,6 +161,28 @@ describe("The architecture", () => {
     expect(read("package.json").scarfSettings).toEqual({ enabled: false });
   });
 
+  test("Every outgoing connection of the gateway uses dial()", () => {
+    const opens = (module: string, names: string) =>
+      filesWith(new RegExp(`import \\{[^}]*\\b(?<!type )(?:${names})\\b[^}]*\\} from "node:${module}"`));
+    // The lock of the data directory is a Unix socket; the command line talks to a running gateway.
+    expect(opens("(?:net|tls)", "connect|createConnection|Socket|TLSSocket").sort()).toEqual([
+      "data-plane/forward/probe.ts",
+      "stores/data-dir-lock.ts",
+    ]);
+    const requesting = opens("https?", "request|get|Agent");
+    expect(requesting.sort()).toEqual([
+      "cli/gateway-client.ts",
+      "data-plane/forward/egress.ts",
+      "data-plane/forward/fetch-json.ts",
+      "data-plane/forward/probe.ts",
+    ]);
+    const dialing = filesWith(/\bcreateDialAgent\(/);
+    expect(dialing).toEqual(
+      expect.arrayContaining(["data-plane/forward/fetch-json.ts", "data-plane/forward/probe.ts"]),
+    );
+    expect(filesWith(/(?<![.\w])fetch\(/)).toEqual([]);
+  });
+
   test("One file reads process.env, and one file ends the process", () => {
     expect(filesWith(/process\.env\b/)).toEqual(["config/env.ts"]);
     expect(filesWith(/process\.exit\b/)).toEqual(["main.ts"]);
