@@ -11,6 +11,7 @@ import { createServiceChanges, type ServiceChanges } from "../services/changes.t
 import { type StoredService, withStoredServices } from "../services/stored-services.ts";
 import type { Records } from "../stores/records.ts";
 import type { MeasuredService } from "../telemetry/service-gauges.ts";
+import { Yielder } from "../yielder.ts";
 import { createGeneration, type Generation, type ServedServices } from "./generation.ts";
 import type { ProcessParts } from "./process-parts.ts";
 import { compareGenerations, findDangers, type ReloadOutcome } from "./reload-outcome.ts";
@@ -104,7 +105,10 @@ export class Generations {
   }
 
   async #replaceCurrent(): Promise<ReloadOutcome> {
+    const yielder = new Yielder();
     const config = await this.#parts.load();
+    // Building a generation of 1,000 services takes long enough on its own.
+    if (yielder.isDue) await yielder.yield();
     const served = await withStoredServices(config, this.#stored.entries);
     const previous = this.current;
     const dangers = findDangers(previous.config, config, this.#parts.addresses);

@@ -77,6 +77,7 @@ export async function readConfig({
   ...sources
 }: ConfigOptions = {}): Promise<ConfigReading> {
   const readAt = Date.now();
+  const yielder = new Yielder();
   const environment = readEnvironment({ ...sources, directory });
   const problems = [...environment.problems];
   const warnings = [...environment.warnings];
@@ -101,21 +102,22 @@ export async function readConfig({
     shownPath: shownPath(directory, settings.CONFIG_FILE),
     namedBy: configFile && variablePlace("CONFIG_FILE", configFile),
     hasEcho: settings.ECHO_SERVICE ?? isLoopback,
+    yielder,
   });
   problems.push(...file.problems);
   const ownKeys = [planes.proxyPlane.key, planes.managementPlane.key].filter((key) => key !== undefined);
   const { variables } = environment;
   const context = { settings, variables, directory, ownKeys };
   const services = new Map<string, Service>();
-  const yielder = new Yielder();
   for (const defined of file.services) {
+    if (yielder.isDue) await yielder.yield();
     const completed = completeService(defined, context);
     services.set(defined.key, deepFreeze(completed.service));
     deepFreeze(defined);
     problems.push(...completed.problems.map(file.describe));
     warnings.push(...completed.warnings.map(file.describe));
-    if (yielder.isDue) await yielder.yield();
   }
+  if (yielder.isDue) await yielder.yield();
 
   const definitions = frozenMap(new Map(file.services.map((defined) => [defined.key, defined])));
   const config = freezeConfig({

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { isObject } from "../is-object.ts";
-import { Yielder } from "../yielder.ts";
+import type { Yielder } from "../yielder.ts";
 import { type ParsedDocument, parseText } from "./document.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import { showPath, showText, showWord } from "./problems.ts";
@@ -44,6 +44,8 @@ export interface ServicesFileOptions {
   /** `CONFIG_FILE (.env)` if a variable names the file: then the file must exist. */
   readonly namedBy: string | undefined;
   readonly hasEcho: boolean;
+  /** Of the whole load. */
+  readonly yielder: Yielder;
 }
 
 type Entries = Readonly<Record<string, unknown>>;
@@ -54,10 +56,10 @@ const fileSchema = servicesFileSchema.extend({ services: z.record(z.string(), z.
 const MAX_MIB = 16;
 
 export async function readServicesFile(options: ServicesFileOptions): Promise<ServicesFile> {
-  const { path, shownPath, namedBy, hasEcho } = options;
+  const { path, shownPath, namedBy, hasEcho, yielder } = options;
   const reading = readTextFile(path, false, MAX_MIB);
   if (reading.state === "absent" && namedBy === undefined)
-    return readEntries({}, "absent", { document: parseText(""), shownPath, hasEcho });
+    return readEntries({}, "absent", { document: parseText(""), shownPath, hasEcho, yielder });
   if (reading.state !== "read") {
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
     const place = namedBy === undefined ? shownPath : `${namedBy}: found ${showText(shownPath)}`;
@@ -71,7 +73,7 @@ export async function readServicesFile(options: ServicesFileOptions): Promise<Se
       "read",
     );
 
-  const file = { document, shownPath, hasEcho };
+  const file = { document, shownPath, hasEcho, yielder };
   if (document.data === null) return readEntries({}, "empty", file);
   const { data } = document;
   const parsed = fileSchema.safeParse(data);
@@ -83,18 +85,16 @@ export async function readServicesFile(options: ServicesFileOptions): Promise<Se
   return { ...rest, problems: [...lines, ...rest.problems] };
 }
 
-interface ReadFile {
+interface ReadFile extends Pick<ServicesFileOptions, "shownPath" | "hasEcho" | "yielder"> {
   readonly document: ParsedDocument;
-  readonly shownPath: string;
-  readonly hasEcho: boolean;
 }
 
 async function readEntries(entries: Entries, state: FileState, file: ReadFile): Promise<ServicesFile> {
-  const { document, shownPath, hasEcho } = file;
-  const yielder = new Yielder();
+  const { document, shownPath, hasEcho, yielder } = file;
   const services: DefinedService[] = [];
   const problems: FoundProblem[] = [];
   for (const key of new Set([...Object.keys(PRESETS), ...Object.keys(entries)])) {
+    if (yielder.isDue) await yielder.yield();
     const isInFile = Object.hasOwn(entries, key);
     const isOwn = isInFile && (hasBaseUrl(entries[key]) || !Object.hasOwn(PRESETS, key));
     if (key === ECHO_KEY && !hasEcho && !isOwn) {
@@ -104,7 +104,6 @@ async function readEntries(entries: Entries, state: FileState, file: ReadFile): 
     const result = defineEntry(key, entries[key], isInFile, isOwn);
     if ("problems" in result) problems.push(...result.problems);
     else services.push(result);
-    if (yielder.isDue) await yielder.yield();
   }
   const describeOne = describe(document, shownPath);
   return { state, services, describe: describeOne, problems: problems.map(describeOne) };

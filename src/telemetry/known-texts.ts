@@ -10,7 +10,9 @@ const PREFIX_LENGTH = 4;
 const FEW = 16;
 
 /** Places in the filter, a power of two: 1,000 services have about 3,000 spellings of secrets. */
-const FILTER_SIZE = 1 << 16;
+const FILTER_BITS = 16;
+const FILTER_SIZE = 1 << FILTER_BITS;
+const SHIFT = FILTER_BITS / PREFIX_LENGTH;
 
 /** Where known texts are: from the first offset up to, but not including, the second. */
 export type Span = readonly [start: number, end: number];
@@ -33,7 +35,9 @@ export class KnownTexts {
       return;
     }
     const prefix = text.slice(0, PREFIX_LENGTH);
-    this.#filter[hashAt(text, 0)] = 1;
+    let hash = 0;
+    for (let at = 0; at < PREFIX_LENGTH; at++) hash = withNext(hash, text.charCodeAt(at));
+    this.#filter[hash] = 1;
     const lengths = this.#lengths.get(prefix);
     if (lengths === undefined) this.#lengths.set(prefix, [text.length]);
     else if (!lengths.includes(text.length)) {
@@ -55,8 +59,12 @@ export class KnownTexts {
 
   #collectLong(text: string, spans: Span[]): void {
     const filter = this.#filter;
-    for (let at = 0; at <= text.length - PREFIX_LENGTH; at++) {
-      if (filter[hashAt(text, at)] === 0) continue;
+    let hash = 0;
+    for (let end = 0; end < text.length; end++) {
+      hash = withNext(hash, text.charCodeAt(end));
+      if (filter[hash] === 0) continue;
+      const at = end + 1 - PREFIX_LENGTH;
+      if (at < 0) continue;
       const lengths = this.#lengths.get(text.slice(at, at + PREFIX_LENGTH));
       const length = lengths?.find((each) => this.#all.has(text.slice(at, at + each)));
       if (length !== undefined) spans.push([at, at + length]);
@@ -68,11 +76,9 @@ function collect(known: string, text: string, spans: Span[]): void {
   for (let at = text.indexOf(known); at !== -1; at = text.indexOf(known, at + 1)) spans.push([at, at + known.length]);
 }
 
-/** Of the prefix at this offset. */
-function hashAt(text: string, at: number): number {
-  let hash = 0;
-  for (let i = 0; i < PREFIX_LENGTH; i++) hash = (Math.imul(hash, 31) + text.charCodeAt(at + i)) | 0;
-  return hash & (FILTER_SIZE - 1);
+/** The hash of the last `PREFIX_LENGTH` characters: each step shifts the oldest of them out. */
+function withNext(hash: number, character: number): number {
+  return ((hash << SHIFT) ^ character) & (FILTER_SIZE - 1);
 }
 
 /** Spans that overlap become one. */
