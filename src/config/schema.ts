@@ -214,6 +214,20 @@ export const serviceSchema = z.strictObject({
     .max(100_000)
     .default(4_096)
     .describe("requests that may wait for a connection, each for at most its `timeoutMs`"),
+  idleConnectionMs: z
+    .int()
+    .min(1)
+    .max(LONGEST_TIMER_MS)
+    .default(60_000)
+    .describe("how long an idle connection to the upstream is kept; the upstream's `Keep-Alive: timeout` shortens it"),
+  maxConnectionAgeMs: z
+    .int()
+    .min(1)
+    .max(LONGEST_TIMER_MS)
+    .default(600_000)
+    .describe(
+      "after this time a connection takes no new request, so that a changed address of the upstream is noticed",
+    ),
   maxWebSockets: z.int().min(0).max(1_000_000).default(0).describe("WebSockets open at the same time, 0 for no limit"),
   access: z
     .enum(["key", "public"])

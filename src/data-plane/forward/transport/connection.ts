@@ -10,8 +10,8 @@ import type { Dial } from "../egress.ts";
 /** Upstream responses may have larger headers than client requests: CSP and Link lists are long. */
 export const RESPONSE_HEADER_BYTES_LIMIT = 65_536;
 
-/** An idle upstream connection is closed after this many ms, sooner than most servers close theirs. */
-const IDLE_CONNECTION_MS = 4_000;
+/** An upstream that announces `Keep-Alive: timeout` may close its connection then, so the gateway closes it this much earlier, ms. */
+const KEEP_ALIVE_MARGIN_MS = 1_000;
 
 /** An upstream that closes its connection after each response without announcing it has done so within this many ms. */
 const SETTLED_MS = 10;
@@ -67,6 +67,14 @@ export interface ConnectionOwner {
   onGone(connection: Connection): void;
 }
 
+/** How long a connection is kept. */
+export interface ConnectionLifetime {
+  /** Without a request; an upstream's `Keep-Alive: timeout` shortens it. */
+  readonly idleConnectionMs: number;
+  /** Afterwards it takes no new request, so that a changed address of the upstream is noticed under steady traffic. */
+  readonly maxConnectionAgeMs: number;
+}
+
 export class Connection implements Dispatched {
   readonly origin: string;
   readonly isWaiting = false;
@@ -78,20 +86,29 @@ export class Connection implements Dispatched {
   /** Requests that it carried to their end. */
   #carried = 0;
   #firstFreeAt = 0;
+  #expiresAt = Number.POSITIVE_INFINITY;
   #bytesReadBefore = 0;
 
-  constructor(origin: string, dial: Dial, owner: ConnectionOwner) {
+  constructor(
+    origin: string,
+    dial: Dial,
+    owner: ConnectionOwner,
+    { idleConnectionMs, maxConnectionAgeMs }: ConnectionLifetime,
+  ) {
     this.origin = origin;
     this.#owner = owner;
     this.#client = new Client(origin, {
       connect: (target, callback) => {
         this.#carried = 0;
+        this.#expiresAt = performance.now() + maxConnectionAgeMs;
         const onSocket = (socket: Socket) => {
           this.#socket = socket;
         };
         dial({ ...target, onSocket }, callback);
       },
-      keepAliveTimeout: IDLE_CONNECTION_MS,
+      keepAliveTimeout: idleConnectionMs,
+      keepAliveMaxTimeout: idleConnectionMs,
+      keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,
       maxHeaderSize: RESPONSE_HEADER_BYTES_LIMIT,
       // The exchange has its own deadlines: undici cuts a silent body at 300 s and counts in coarse ticks.
       headersTimeout: 0,
@@ -115,6 +132,11 @@ export class Connection implements Dispatched {
   /** The upstream keeps this connection open: it was reused before, or it stayed open for a while after its first response. */
   get isProven(): boolean {
     return this.#carried > 1 || performance.now() - this.#firstFreeAt >= SETTLED_MS;
+  }
+
+  /** It takes no new request. */
+  get isExpired(): boolean {
+    return performance.now() >= this.#expiresAt;
   }
 
   isStale(error: Error): boolean {
@@ -143,6 +165,7 @@ export class Connection implements Dispatched {
   readonly #onDrain = (): void => {
     if (this.#isGone || !this.#isBusy) return;
     if (this.#socket === undefined || this.#socket.destroyed) return this.#leave();
+    if (this.isExpired) return void this.destroy();
     this.#isBusy = false;
     if (this.#carried++ === 0) this.#firstFreeAt = performance.now();
     this.#owner.onFree(this);

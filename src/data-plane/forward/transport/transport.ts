@@ -47,10 +47,10 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-export function createTransport(
-  dial: Dial,
-  { maxConnections, maxPending }: Pick<Service, "maxConnections" | "maxPending">,
-): Transport {
+type TransportSettings = Pick<Service, "maxConnections" | "maxPending" | "idleConnectionMs" | "maxConnectionAgeMs">;
+
+export function createTransport(dial: Dial, settings: TransportSettings): Transport {
+  const { maxConnections, maxPending } = settings;
   const patchedDial = patchSocketErrors(dial);
   const connections = new Set<Connection>();
   /** By origin, the last used one at the end: the others reach their idle timeout. */
@@ -96,22 +96,25 @@ export function createTransport(
     if (reused !== undefined) return reused;
     // Then there is an idle one: of another origin, or not proven.
     if (connections.size >= maxConnections) closeOldestIdle();
-    const made = new Connection(origin, patchedDial, owner);
+    const made = new Connection(origin, patchedDial, owner, settings);
     connections.add(made);
     return made;
   }
 
   function takeIdle(origin: string, on: Choice): Connection | undefined {
-    const others = idle.get(origin);
-    if (others === undefined || others.length === 0) return undefined;
-    let at = others.length - 1;
-    // At the limit an idle one would be closed to make room for a new one, which is no better.
-    if (on === "proven" && connections.size < maxConnections) {
-      while (at >= 0 && !others[at]?.isProven) at--;
-      if (at < 0) return undefined;
+    const others = idle.get(origin) ?? [];
+    for (let at = others.length - 1; at >= 0; at--) {
+      const connection = others[at] as Connection;
+      // At the limit an idle one would be closed to make room for a new one, which is no better.
+      const mustBeProven = on === "proven" && connections.size < maxConnections;
+      if (mustBeProven && !connection.isProven && !connection.isExpired) continue;
+      others.splice(at, 1);
+      idleCount--;
+      if (!connection.isExpired) return connection;
+      connections.delete(connection);
+      void connection.destroy();
     }
-    idleCount--;
-    return at === others.length - 1 ? others.pop() : others.splice(at, 1)[0];
+    return undefined;
   }
 
   function closeOldestIdle(): void {
