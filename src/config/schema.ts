@@ -214,16 +214,10 @@ export const serviceSchema = z.strictObject({
     .max(100_000)
     .default(4_096)
     .describe("requests that may wait for a connection, each for at most its `timeoutMs`"),
-  idleConnectionMs: z
-    .int()
-    .min(1)
-    .max(LONGEST_TIMER_MS)
+  idleConnectionMs: milliseconds
     .default(60_000)
     .describe("how long an idle connection to the upstream is kept; the upstream's `Keep-Alive: timeout` shortens it"),
-  maxConnectionAgeMs: z
-    .int()
-    .min(1)
-    .max(LONGEST_TIMER_MS)
+  maxConnectionAgeMs: milliseconds
     .default(600_000)
     .describe(
       "after this time a connection takes no new request, so that a changed address of the upstream is noticed",
