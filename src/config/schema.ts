@@ -254,7 +254,6 @@ export const servicesFileSchema = z.strictObject({
 export type ServiceDefinition = z.output<typeof serviceSchema>;
 export type ServiceInput = z.input<typeof serviceSchema>;
 export type AuthDefinition = z.output<typeof auth>;
-export type RateLimitDefinition = z.output<typeof rateLimit>;
 export type TlsDefinition = z.output<typeof tls>;
 
 /** Where a service's credential comes from, and the secret if it is there. */
