@@ -214,6 +214,17 @@ export const serviceSchema = z.strictObject({
     .max(100_000)
     .default(4_096)
     .describe("requests that may wait for a connection, each for at most its `timeoutMs`"),
+  idleConnectionMs: z
+    .int()
+    .min(0)
+    .max(LONGEST_TIMER_MS)
+    .default(60_000)
+    .describe(
+      "ms an upstream connection stays open without a request; the upstream's `Keep-Alive: timeout` shortens it",
+    ),
+  maxConnectionAgeMs: milliseconds
+    .default(600_000)
+    .describe("ms after which an upstream connection takes no new request, so that a changed DNS address is noticed"),
   maxWebSockets: z.int().min(0).max(1_000_000).default(0).describe("WebSockets open at the same time, 0 for no limit"),
   access: z
     .enum(["key", "public"])
