@@ -11,7 +11,8 @@ import type { ResponseHeaders } from "./response-fields.ts";
 import { type ParsedResponse, ResponseParser } from "./response-parser.ts";
 import { malformed, ResponseSyntaxError } from "./response-syntax-error.ts";
 import { distinguishResetFromEnd, readBeforeClosing } from "./socket-faults.ts";
-import type { Dispatched, Flow, ResponseListener, TransportRequest } from "./transport-contract.ts";
+import { type Carrier, Transfer } from "./transfer.ts";
+import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
 import { Upload } from "./upload.ts";
 
 /** An upstream that closes its connection after each response without announcing it has done so within this many ms. */
@@ -33,53 +34,7 @@ export interface ConnectionOwner {
   onGone(connection: Connection): void;
 }
 
-/** One request on a connection. It controls the connection only as long as the connection carries this request. */
-class Transfer implements Dispatched, Flow {
-  readonly isWaiting = false;
-  readonly request: TransportRequest;
-  readonly listener: ResponseListener;
-  readonly #connection: Connection;
-  upload: Upload | undefined;
-  hasResponse = false;
-
-  constructor(connection: Connection, request: TransportRequest, listener: ResponseListener) {
-    this.#connection = connection;
-    this.request = request;
-    this.listener = listener;
-  }
-
-  pause(): void {
-    this.#connection.setPaused(this, true);
-  }
-
-  resume(): void {
-    this.#connection.setPaused(this, false);
-  }
-
-  abort(reason: Error): void {
-    if (this.#connection.carries(this)) this.#connection.end(reason);
-  }
-
-  abandon(): void {
-    if (this.#connection.carries(this)) this.#connection.end(destroyedByGateway());
-  }
-
-  isStale(error: Error): boolean {
-    return this.#connection.isStale(error);
-  }
-
-  stopUpload(): void {
-    const { body } = this.request;
-    if (body !== null && !Buffer.isBuffer(body)) body.stop();
-  }
-
-  /** The whole request was written. */
-  get isSent(): boolean {
-    return this.upload === undefined || this.upload.isComplete;
-  }
-}
-
-export class Connection implements ParsedResponse {
+export class Connection implements ParsedResponse, Carrier {
   readonly origin: string;
   readonly #url: URL;
   readonly #dial: Dial;
