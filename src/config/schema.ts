@@ -214,17 +214,14 @@ export const serviceSchema = z.strictObject({
     .max(100_000)
     .default(4_096)
     .describe("requests that may wait for a connection, each for at most its `timeoutMs`"),
-  idleConnectionMs: z
-    .int()
-    .min(0)
-    .max(LONGEST_TIMER_MS)
+  idleConnectionMs: milliseconds
     .default(60_000)
-    .describe(
-      "ms an upstream connection stays open without a request; the upstream's `Keep-Alive: timeout` shortens it",
-    ),
+    .describe("how long an idle connection to the upstream is kept; the upstream's `Keep-Alive: timeout` shortens it"),
   maxConnectionAgeMs: milliseconds
     .default(600_000)
-    .describe("ms after which an upstream connection takes no new request, so that a changed DNS address is noticed"),
+    .describe(
+      "after this time a connection takes no new request, so that a changed address of the upstream is noticed",
+    ),
   maxWebSockets: z.int().min(0).max(1_000_000).default(0).describe("WebSockets open at the same time, 0 for no limit"),
   access: z
     .enum(["key", "public"])
