@@ -17,7 +17,8 @@ export function createRequestHead(request: TransportRequest, host: string): stri
   const { method, path, headers } = request;
   if (method === "" || NOT_TOKEN.test(method)) throw invalid("method");
   if (path === "" || NOT_TARGET.test(path)) throw invalid("path");
-  let head = `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n`;
+  // HTTP/1.0 servers keep a connection open only if they are asked to.
+  let head = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\n`;
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
     const value = headers[i + 1] as string;
@@ -30,9 +31,9 @@ export function createRequestHead(request: TransportRequest, host: string): stri
 
 /** RFC 9112 section 6. */
 function framingOf({ method, body, contentLength }: TransportRequest): string {
-  if (body === null) return contentLength === 0 || EXPECTS_BODY.has(method) ? "Content-Length: 0\r\n" : "";
-  if (Buffer.isBuffer(body)) return `Content-Length: ${body.length}\r\n`;
-  return contentLength === undefined ? "Transfer-Encoding: chunked\r\n" : `Content-Length: ${contentLength}\r\n`;
+  if (body === null) return contentLength === 0 || EXPECTS_BODY.has(method) ? "content-length: 0\r\n" : "";
+  if (Buffer.isBuffer(body)) return `content-length: ${body.length}\r\n`;
+  return contentLength === undefined ? "transfer-encoding: chunked\r\n" : `content-length: ${contentLength}\r\n`;
 }
 
 function invalid(part: string): TypeError {
