@@ -163,13 +163,18 @@ export class Connection implements ParsedResponse, Carrier {
     this.#dial({ hostname, host, protocol, port, signal: this.#dialing.signal }, (error, socket) => {
       if (this.#isGone) return void socket?.destroy();
       if (error !== null) return this.end(error);
-      this.#adopt(socket as Socket);
-      this.#send(this.#transfer as Transfer, head);
+      this.#socket = socket as Socket;
+      // Nothing else would catch an error of the listener's own here.
+      try {
+        this.#adopt(this.#socket);
+        this.#send(this.#transfer as Transfer, head);
+      } catch (error) {
+        this.end(error as Error);
+      }
     });
   }
 
   #adopt(socket: Socket): void {
-    this.#socket = socket;
     this.#openedAt = performance.now();
     readBeforeClosing(socket);
     distinguishResetFromEnd(socket);
@@ -242,7 +247,11 @@ export class Connection implements ParsedResponse, Carrier {
   };
 
   static #onFree(connection: Connection): void {
-    connection.#becomeFree();
+    try {
+      connection.#becomeFree();
+    } catch (error) {
+      connection.end(error as Error);
+    }
   }
 
   #becomeFree(): void {

@@ -27,7 +27,9 @@ describe("head of a request", () => {
     ["a body of announced length", { body: stream, contentLength: 7 }, "content-length: 7\r\n"],
     ["a body without a length", { body: stream }, "transfer-encoding: chunked\r\n"],
   ])("The framing of %s is exact", (_, request, framing) => {
-    expect(createRequestHead({ ...GET, headers: [], ...request }, "h").split("connection: keep-alive\r\n")[1]).toBe(`${framing}\r\n`);
+    expect(createRequestHead({ ...GET, headers: [], ...request }, "h").split("connection: keep-alive\r\n")[1]).toBe(
+      `${framing}\r\n`,
+    );
   });
 
   test.each(["\r", "\n", "\0", "\u010a", "\u010d", "\x7f"])("%j is refused in every part", (character) => {
