@@ -103,7 +103,7 @@ describe("services file", () => {
       }),
       { numRuns: 250 },
     );
-  });
+  }, 30_000);
 
   test("No problem or warning shows a secret of the services file", async () => {
     const prints = [vi.spyOn(process, "emitWarning"), vi.spyOn(process.stderr, "write"), vi.spyOn(console, "warn")];
@@ -116,7 +116,7 @@ describe("services file", () => {
       { numRuns: 250 },
     );
     for (const print of prints) expect(print).not.toHaveBeenCalled();
-  });
+  }, 30_000);
 });
 
 describe("env file", () => {
