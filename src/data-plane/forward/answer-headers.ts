@@ -10,7 +10,7 @@ import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { createLinkRewriter, scopeCookie } from "./links.ts";
 import { HOP_BY_HOP } from "./strip-plan.ts";
-import type { ResponseHeaders } from "./transport/connection.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
 import { connectionOptions } from "./upstream-request.ts";
 
 /** The headers that are not relayed unchanged, beside those with a dropped prefix. */

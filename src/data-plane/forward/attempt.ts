@@ -9,8 +9,9 @@ import type { Exchange } from "../exchange.ts";
 import type { Deadline } from "./deadline.ts";
 import { explainFailure } from "./failures.ts";
 import type { ResponseSink } from "./relay.ts";
-import type { Dispatched, Flow, ResponseHeaders, ResponseListener, TransportRequest } from "./transport/connection.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Transport } from "./transport/transport.ts";
+import type { Dispatched, Flow, ResponseListener, TransportRequest } from "./transport/transport-contract.ts";
 import type { Choice } from "./transport/waiter.ts";
 
 export type AttemptResult =
@@ -46,6 +47,9 @@ export interface AttemptParts {
 /** A longer body is not read to its end for a retry: a new connection is cheaper. */
 const DISCARD_BYTES_LIMIT = 65_536;
 
+/** The same for a body that does not end within this many ms. */
+const DISCARD_MS = 250;
+
 export class Attempt implements ResponseListener {
   readonly result: Promise<AttemptResult>;
   readonly #parts: AttemptParts;
@@ -55,6 +59,7 @@ export class Attempt implements ResponseListener {
   #sink: ResponseSink | undefined;
   #state: "waiting" | "discarding" | "responded" | "settled" = "waiting";
   #discardedBytes = 0;
+  #discardTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: AttemptParts) {
     this.#parts = parts;
@@ -96,22 +101,15 @@ export class Attempt implements ResponseListener {
     if (this.#state === "settled") flow.abort(new Error("the request was canceled"));
   }
 
-  onResponseStart(flow: Flow, status: number, headers: ResponseHeaders, reason = ""): void {
+  /** An interim response is for this hop only. */
+  onInterimResponse(): void {}
+
+  onResponseStart(flow: Flow, status: number, headers: ResponseHeaders, reason: string): void {
     if (this.#state !== "waiting") return;
-    if (status < 200) {
-      // An interim response is for this hop only. A number below 100 is no status, and undici would wait forever for another.
-      if (status < 100) this.fail(new GatewayError("UPSTREAM_PROTOCOL_ERROR"));
-      return;
-    }
-    const coding = headers["transfer-encoding"];
-    // Only `chunked` is decoded on the way; the bytes of another coding would reach the client with no header that names it.
-    if (coding !== undefined && String(coding).toLowerCase() !== "chunked") {
-      const message = "The response has a transfer coding that was not requested.";
-      return this.fail(new GatewayError("UPSTREAM_PROTOCOL_ERROR", { message }));
-    }
     this.#sink = this.#parts.chooseSink(status, headers);
     if (this.#sink === undefined) {
       this.#state = "discarding";
+      this.#discardTimer = setTimeout(() => flow.abort(new Error("not worth waiting for")), DISCARD_MS);
       if (Number(headers["content-length"] ?? 0) > DISCARD_BYTES_LIMIT) flow.abort(new Error("not worth reading"));
       return;
     }
@@ -136,7 +134,7 @@ export class Attempt implements ResponseListener {
     else if (this.#state === "discarding") this.#finish({ kind: "discarded" });
   }
 
-  onResponseError(_flow: Flow | undefined, cause: Error): void {
+  onResponseError(cause: Error): void {
     if (this.#state === "settled") return;
     if (this.#state === "discarding") return this.#finish({ kind: "discarded" });
     const error = explainFailure(cause, this.#parts.service);
@@ -168,6 +166,7 @@ export class Attempt implements ResponseListener {
 
   #finish(result: AttemptResult): void {
     this.#state = "settled";
+    clearTimeout(this.#discardTimer);
     this.#parts.exchange.onClose = undefined;
     this.#settle(result);
   }

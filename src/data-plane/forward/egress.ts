@@ -3,14 +3,15 @@
  * Invariant: the address that is dialed is the one that was checked, after the name was resolved, so a name that resolves
  * differently the second time gains nothing.
  */
-import { type LookupAddress, type LookupAllOptions, lookup } from "node:dns";
+import { type LookupAddress, lookup } from "node:dns";
 import { Agent } from "node:http";
-import { isIP, type LookupFunction, type Socket } from "node:net";
+import { connect, isIP, type NetConnectOpts, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
+import { type ConnectionOptions, createSecureContext, type SecureContext, connect as tlsConnect } from "node:tls";
 import ipaddr from "ipaddr.js";
-import { buildConnector, errors } from "undici";
 import { isLoopbackHost } from "../../config/hosts.ts";
 import type { Service } from "../../config/schema.ts";
+import { Dialing, type Resolve } from "./dialing.ts";
 
 /** How the connections of one service are opened. */
 export interface DialOptions {
@@ -32,63 +33,104 @@ export interface EgressPolicy {
   readonly resolve?: Resolve;
 }
 
-export type Resolve = (
-  hostname: string,
-  options: LookupAllOptions,
-  callback: (error: NodeJS.ErrnoException | null, found: LookupAddress[]) => void,
-) => void;
+export type { Resolve } from "./dialing.ts";
 
 /** Opens one connection, TLS included. It throws nothing: the callback receives every outcome. */
-export type Dial = (target: DialTarget, callback: buildConnector.Callback) => void;
-export interface DialTarget
-  extends Pick<buildConnector.Options, "hostname" | "host" | "protocol" | "port" | "servername"> {
-  /** Receives the socket while it is still connecting, so that the caller can see how far it gets or end it. */
+export type Dial = (target: DialTarget, callback: (error: Error | null, socket: Socket | null) => void) => void;
+
+export interface DialTarget {
+  readonly hostname: string;
+  /** With the port, as in a URL. */
+  readonly host: string;
+  readonly protocol: string;
+  readonly port: string;
+  /** Receives each socket while it is still connecting, so that the caller can see how far it gets. */
   readonly onSocket?: (socket: Socket) => void;
+  /** Ends the attempt; without effect once there is a connection. */
+  readonly signal?: AbortSignal;
 }
 
 export const EGRESS_NOT_ALLOWED = "EGRESS_NOT_ALLOWED";
+export const CONNECT_TIMEOUT = "CONNECT_TIMEOUT";
+
+/** TLS sessions that one service remembers, so that a later connection needs no full handshake. */
+const TLS_SESSIONS_LIMIT = 100;
 
 class EgressError extends Error {
   readonly code = EGRESS_NOT_ALLOWED;
 }
 
-export function createDial({ service, pem, isTlsStrict, socketPath, egress }: DialOptions): Dial {
-  const { servername } = service.tls;
-  const connectors = new Map<number, buildConnector.connector>();
-  const resolve = shareLookups(egress.resolve ?? lookup);
+class ConnectTimeoutError extends Error {
+  readonly code = CONNECT_TIMEOUT;
+  override readonly message = "no connection in time";
+}
 
-  /** By port, because an address is checked where the name is resolved, and the port is not known there. */
-  function connectorFor(port: number): buildConnector.connector {
-    let connector = connectors.get(port);
-    if (connector === undefined) {
-      connector = buildConnector({
-        // The timer below instead: undici's counts in ticks of half a second.
-        timeout: 0,
-        rejectUnauthorized: isTlsStrict,
-        ...pem,
-        ...(servername === undefined ? {} : { servername }),
-        ...(socketPath === undefined ? { lookup: checkedLookup(egress, resolve, port) } : { socketPath }),
-      });
-      connectors.set(port, connector);
-    }
-    return connector;
-  }
+/** The operating system probes a silent connection after this many ms, and so finds a half-open one. */
+const TCP_PROBE_AFTER_MS = 60_000;
+
+export function createDial({ service, pem, isTlsStrict, socketPath, egress }: DialOptions): Dial {
+  const resolve = shareLookups(egress.resolve ?? lookup);
+  const openTls = createTlsOpener({ pem, isTlsStrict, servername: service.tls.servername });
 
   return (target, callback) => {
     const port = portOf(target);
     const hostname = target.hostname.replace(/^\[(.*)\]$/, "$1");
     // An IP literal is not resolved.
     const reason = socketPath === undefined && isIP(hostname) !== 0 ? refusal(hostname, port, egress) : undefined;
-    if (reason !== undefined) return process.nextTick(callback, new EgressError(reason), null);
-    const options = { ...target, hostname, port: String(port) } as buildConnector.Options;
-    // undici returns the socket, although its types do not say so.
-    const socket = connectorFor(port)(options, (...outcome) => {
-      clearTimeout(timer);
-      callback(...outcome);
-    }) as unknown as Socket;
-    target.onSocket?.(socket);
-    const timer = setTimeout(() => socket.destroy(new errors.ConnectTimeoutError()), service.connectTimeoutMs);
-    timer.unref();
+    if (reason !== undefined) return void process.nextTick(callback, new EgressError(reason), null);
+    const place = socketPath === undefined ? { host: hostname, port } : { path: socketPath };
+    const isTls = target.protocol === "https:";
+    new Dialing({
+      open: (lookup) => {
+        // Names with several addresses are dialed one by one, because node:net's own choice gives each address only 250 ms.
+        // The declared options lack highWaterMark. A TLS record has at most 16 KiB.
+        const highWaterMark = isTls ? 16_384 : 65_536;
+        const options: NetConnectOpts = Object.assign({ lookup, autoSelectFamily: false, highWaterMark }, place);
+        const socket = isTls ? openTls(options, hostname) : connect(options);
+        target.onSocket?.(socket);
+        return socket.setNoDelay(true).setKeepAlive(true, TCP_PROBE_AFTER_MS);
+      },
+      resolve: checkedLookup(egress, resolve, port),
+      readyEvent: isTls ? "secureConnect" : "connect",
+      signal: target.signal,
+      timeoutMs: service.connectTimeoutMs,
+      createTimeout: () => new ConnectTimeoutError(),
+      callback,
+    });
+  };
+}
+
+type OpenTls = (options: NetConnectOpts, hostname: string) => Socket;
+
+function createTlsOpener({
+  pem,
+  isTlsStrict,
+  servername,
+}: Pick<DialOptions, "pem" | "isTlsStrict"> & { readonly servername: string | undefined }): OpenTls {
+  const sessions = new Map<string, Buffer>();
+  let secureContext: SecureContext | undefined;
+
+  return (options, hostname) => {
+    secureContext ??= createSecureContext({ ...pem });
+    // RFC 6066 section 3: an address is no server name, and a name has no trailing dot.
+    const name = servername ?? (isIP(hostname) === 0 ? hostname.replace(/\.$/, "") : undefined);
+    const sessionKey = name ?? hostname;
+    const session = sessions.get(sessionKey);
+    const socket = tlsConnect({
+      ...options,
+      secureContext,
+      rejectUnauthorized: isTlsStrict,
+      ALPNProtocols: ["http/1.1"],
+      ...(name === undefined ? {} : { servername: name }),
+      ...(session === undefined ? {} : { session }),
+    } as ConnectionOptions);
+    socket.on("session", (received) => {
+      sessions.delete(sessionKey);
+      const [oldest] = sessions.size < TLS_SESSIONS_LIMIT ? [] : sessions.keys();
+      if (oldest !== undefined) sessions.delete(oldest);
+      sessions.set(sessionKey, received);
+    });
+    return socket;
   };
 }
 
@@ -104,9 +146,9 @@ const portOf = ({ port, protocol }: Pick<DialTarget, "port" | "protocol">) =>
   Number(port) || (protocol === "https:" ? 443 : 80);
 
 /** Resolves a name to those of its addresses that may be dialed; an error where none may. */
-function checkedLookup(egress: EgressPolicy, resolve: Resolve, port: number): LookupFunction {
+function checkedLookup(egress: EgressPolicy, resolve: Resolve, port: number): Resolve {
   return (hostname, options, callback) => {
-    resolve(hostname, { ...options, all: true }, (error, found) => {
+    resolve(hostname, options, (error, found) => {
       if (error !== null) return callback(error, []);
       const allowed: LookupAddress[] = [];
       let reason = "its name resolves to no address";
@@ -115,10 +157,7 @@ function checkedLookup(egress: EgressPolicy, resolve: Resolve, port: number): Lo
         if (why === undefined) allowed.push(candidate);
         else reason = why;
       }
-      const [first] = allowed;
-      if (first === undefined) callback(new EgressError(reason), []);
-      else if (options.all === true) callback(null, allowed);
-      else callback(null, first.address, first.family);
+      callback(allowed.length === 0 ? new EgressError(reason) : null, allowed);
     });
   };
 }
@@ -143,12 +182,11 @@ const isUnspecified = (address: string) => address === "0.0.0.0" || address === 
 const unmapped = (address: string) => (ipaddr.isValid(address) ? ipaddr.process(address).toString() : address);
 
 /** For one request. @param origin `https://api.example.com` */
-export function createDialAgent(dial: Dial, origin: string, onSocket?: DialTarget["onSocket"]): Agent {
+export function createDialAgent(dial: Dial, origin: string, also: Pick<DialTarget, "onSocket" | "signal"> = {}): Agent {
   const { protocol, hostname, host, port } = new URL(origin);
   const agent = new Agent();
   agent.createConnection = (_, onConnected) => {
-    const target = { protocol, hostname, host, port, ...(onSocket === undefined ? {} : { onSocket }) };
-    dial(target, (error, socket) => onConnected?.(error, socket as Socket));
+    dial({ protocol, hostname, host, port, ...also }, (error, socket) => onConnected?.(error, socket as Socket));
     return undefined;
   };
   return agent;

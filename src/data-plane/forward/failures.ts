@@ -4,7 +4,7 @@
  */
 import type { Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
-import { EGRESS_NOT_ALLOWED } from "./egress.ts";
+import { CONNECT_TIMEOUT, EGRESS_NOT_ALLOWED } from "./egress.ts";
 
 interface Explanation {
   readonly code: "UPSTREAM_UNREACHABLE" | "UPSTREAM_TLS_ERROR" | "UPSTREAM_PROTOCOL_ERROR" | "UPSTREAM_TIMEOUT";
@@ -36,21 +36,21 @@ const BY_CODE: Readonly<Record<string, Explanation>> = {
     words: "the connection timed out (connect)",
     proxyStatus: "connection_timeout",
   },
-  ERESETBYPEER: closedEarly(),
   ECONNRESET: closedEarly(),
   EPIPE: closedEarly(),
-  UND_ERR_SOCKET: closedEarly(),
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: {
+  UPSTREAM_CLOSED: closedEarly(),
+  UPSTREAM_MALFORMED: malformed(),
+  UPSTREAM_CUT: {
     code: "UPSTREAM_PROTOCOL_ERROR",
-    words: "its response was shorter or longer than announced (http)",
+    words: "it closed the connection inside its response (http)",
     proxyStatus: "http_response_incomplete",
   },
-  UND_ERR_HEADERS_OVERFLOW: {
+  UPSTREAM_HEADERS_OVERFLOW: {
     code: "UPSTREAM_PROTOCOL_ERROR",
     words: "its response headers are too large (http)",
     proxyStatus: "http_response_header_section_size",
   },
-  UND_ERR_DESTROYED: {
+  CONNECTION_DESTROYED: {
     code: "UPSTREAM_UNREACHABLE",
     words: "the gateway closed the connection, because the service was removed or the gateway is ending",
     proxyStatus: "connection_terminated",
@@ -78,10 +78,10 @@ function tls(reason: string): Explanation {
   return { code: "UPSTREAM_TLS_ERROR", words: `${reason} (tls)` };
 }
 
-/** @param error as undici or node:net raised it. */
+/** @param error as the transport, node:net or node:http raised it. */
 export function explainFailure(error: Error, service: Pick<Service, "key" | "connectTimeoutMs">): GatewayError {
   const code = (error as NodeJS.ErrnoException).code ?? "";
-  if (code === "UND_ERR_CONNECT_TIMEOUT") return connectTimeout(service, error);
+  if (code === CONNECT_TIMEOUT) return connectTimeout(service, error);
   if (code === EGRESS_NOT_ALLOWED) return egressRefusal(service.key, error.message);
   const explanation = explain(code, error);
   if (explanation === undefined) return new GatewayError("INTERNAL_ERROR", { cause: error });
@@ -93,7 +93,12 @@ export function explainFailure(error: Error, service: Pick<Service, "key" | "con
 }
 
 /** Connections that the gateway closed, or had no descriptor or port for. */
-const OWN_CAUSES: ReadonlySet<string | undefined> = new Set(["UND_ERR_DESTROYED", "EMFILE", "ENFILE", "EADDRNOTAVAIL"]);
+const OWN_CAUSES: ReadonlySet<string | undefined> = new Set([
+  "CONNECTION_DESTROYED",
+  "EMFILE",
+  "ENFILE",
+  "EADDRNOTAVAIL",
+]);
 
 /** Whether an error counts as an upstream failure: not if the gateway refused or ended the attempt, or lacked a resource for it. */
 export function isUpstreamsFault({ code, cause }: GatewayError): boolean {
@@ -143,15 +148,13 @@ export function probeTimeout(serviceKey: string, withinMs: number): GatewayError
 }
 
 function explain(code: string, error: Error): Explanation | undefined {
-  // undici raises these for responses that are well-formed but not allowed: an unsolicited 101, a second response.
-  if (code === "UND_ERR_SOCKET" && /^bad /.test(error.message)) return malformed();
   const known = BY_CODE[code];
   if (known !== undefined) return known;
   if (code.startsWith("HPE_") || error.name === "HTTPParserError") return malformed();
   if (/^(ERR_SSL_|ERR_TLS_|EPROTO$|CERT_|CRL_)/.test(code))
     return tls("the TLS handshake failed; is it an https port?");
-  // An argument that undici refuses is a bug of the gateway; every other code is the operating system's reason not to connect.
-  if (code.startsWith("UND_ERR_") || code === "") return undefined;
+  // An argument that is refused is a bug of the gateway; every other code is the operating system's reason not to connect.
+  if (code.startsWith("ERR_INVALID_") || code === "") return undefined;
   return { code: "UPSTREAM_UNREACHABLE", words: `connecting failed with ${code} (connect)` };
 }
 

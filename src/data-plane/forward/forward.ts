@@ -18,7 +18,7 @@ import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.t
 import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
-import type { ResponseHeaders } from "./transport/connection.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Choice } from "./transport/waiter.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
@@ -107,12 +107,7 @@ class Forwarding {
   #attemptOnce(on: Choice): AttemptResult | Promise<AttemptResult> {
     const exchange = this.#exchange;
     const prepared = this.#prepared;
-    const request = this.#request;
-    const announced = exchange.req.headers["content-length"];
-    // An announced length is announced again; without one undici sends the body in chunks (RFC 9112 section 6).
-    if (announced !== undefined && (request.body !== null || announced === "0")) {
-      request.headers.push("Content-Length", announced);
-    }
+    if (this.#failure !== undefined) throw this.#failure;
     const refusal = on === "new" ? undefined : decideConnection(prepared, this.#parts.retryAfterS);
     if (refusal !== undefined) throw this.#lastFailure ?? refusal;
     this.#pass = enterBreaker(prepared, this.#lastFailure);
@@ -123,7 +118,7 @@ class Forwarding {
       service: prepared.service,
       deadline: this.#deadline,
       transport: prepared.transport,
-      request,
+      request: this.#request,
       recheck: this.#recheck,
       chooseSink: this.#chooseSink,
     });
@@ -245,7 +240,7 @@ class Forwarding {
 
   #fail(error: GatewayError): void {
     this.#failure = error;
-    if (this.#attempt === undefined) this.#upload?.destroy(error);
+    if (this.#attempt === undefined) this.#upload?.cancel(error);
     else this.#attempt.fail(error);
   }
 
@@ -258,14 +253,13 @@ class Forwarding {
     this.#upload = upload;
     const { announcedBytes = Number.POSITIVE_INFINITY } = exchange;
     if (!isIdempotent(exchange.method) || announcedBytes > REPLAY_BODY_BYTES_LIMIT) return upload;
-    exchange.onClose = () => upload.destroy(new Error("the client left while it sent its body"));
-    const chunks: Buffer[] = [];
+    exchange.onClose = () => upload.cancel(new Error("the client left while it sent its body"));
     try {
-      for await (const chunk of upload) chunks.push(chunk as Buffer);
+      return await upload.collect();
     } catch (error) {
       if (!exchange.hasClientLeft) throw error;
+      return upload;
     }
-    return Buffer.concat(chunks);
   }
 }
 

@@ -11,7 +11,7 @@ import { inject } from "../credential/credential-provider.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./egress.ts";
 import { explainFailure, probeTimeout, responseTimeout } from "./failures.ts";
-import { RESPONSE_HEADER_BYTES_LIMIT } from "./transport/connection.ts";
+import { SECTION_BYTES_LIMIT } from "./transport/section-buffer.ts";
 
 export type ProbePhase = "dns" | "connect" | "tls" | "http";
 
@@ -110,12 +110,10 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
   inject(wire, await credential.get());
   const { path } = wire;
   return new Promise((resolve, reject) => {
-    let connecting: Socket | undefined;
-    const agent = createDialAgent(prepared.dial, base.origin, (socket) => {
-      connecting = socket;
-      follow(socket, progress);
-    });
-    const options = { agent, method: "GET", path, headers, setHost: false, maxHeaderSize: RESPONSE_HEADER_BYTES_LIMIT };
+    const connecting = new AbortController();
+    const onSocket = (socket: Socket) => follow(socket, progress);
+    const agent = createDialAgent(prepared.dial, base.origin, { onSocket, signal: connecting.signal });
+    const options = { agent, method: "GET", path, headers, setHost: false, maxHeaderSize: SECTION_BYTES_LIMIT };
     const probing = request(options);
     const isShort = withinMs < service.timeoutMs;
     // Rejects by itself, because a request without a socket reports its end only when it gets one.
@@ -124,7 +122,7 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
         const error = isShort ? probeTimeout(service.key, withinMs) : responseTimeout(service);
         reject(error);
         probing.destroy(error);
-        connecting?.destroy(error);
+        connecting.abort(error);
       },
       Math.min(withinMs, service.timeoutMs),
     );

@@ -5,7 +5,7 @@ import type { Route } from "../identify.ts";
 import { decideInFlight, decideServiceShed } from "../load.ts";
 import type { QuotaExchange } from "../quota/pass-contract.ts";
 import type { ServiceQuota } from "../quota/service-quota.ts";
-import type { ResponseHeaders } from "./transport/connection.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
 export interface QuotaGateParts {

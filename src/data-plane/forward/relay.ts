@@ -11,7 +11,8 @@ import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { announcedTrailers, createResponseHeaders, type ResponseParts, trailersToRelay } from "./answer-headers.ts";
 import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
-import type { Flow, ResponseHeaders } from "./transport/connection.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
+import type { Flow } from "./transport/transport-contract.ts";
 
 export interface ResponseHead {
   readonly status: number;
@@ -82,7 +83,7 @@ export class Relay implements ResponseSink {
     }
     exchange.onClose = this.#onClientClose;
     if (isWhole) {
-      // RFC 9112 section 6.3: no body follows. undici would wait for the body whose length a 304 may announce.
+      // RFC 9112 section 6.3: no body follows, although a 304 may announce a length.
       this.#hasWritten = true;
       res.end();
       return;

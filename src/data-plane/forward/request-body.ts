@@ -1,49 +1,80 @@
 /**
  * The client's body on its way to the upstream: constant memory, back-pressure, counted.
- * Invariant: nothing that the upstream's side does to this stream destroys the client's request, because the response is sent on
+ * Invariant: nothing that the upstream's side does to this body destroys the client's request, because the response is sent on
  * the same socket.
  */
 import type { IncomingMessage } from "node:http";
-import { Readable } from "node:stream";
+import type { BodySink, BodySource } from "./transport/transport-contract.ts";
 
-export class RequestBody extends Readable {
+export class RequestBody implements BodySource {
   readonly #req: IncomingMessage;
   readonly #onBytes: (length: number) => void;
-  /** The upstream could take more than the client has sent. */
-  isStarved = true;
-  isComplete = false;
+  #sink: BodySink | undefined;
+  #rejectCollected: ((error: Error) => void) | undefined;
+  #isComplete = false;
+  #isRoom = false;
 
   /** @param onBytes called with the length of each chunk that the client sent. */
   constructor(req: IncomingMessage, onBytes: (length: number) => void) {
-    super({ highWaterMark: 65_536, emitClose: true });
     this.#req = req;
     this.#onBytes = onBytes;
-    req.on("data", this.#onData);
-    req.once("end", this.#onEnd);
-    req.pause();
+  }
+
+  /** The upstream could take more than the client has sent. */
+  get isStarved(): boolean {
+    return this.#isRoom && !this.#isComplete;
+  }
+
+  start(sink: BodySink): void {
+    this.#sink = sink;
+    this.#isRoom = true;
+    this.#req.on("data", this.#onData);
+    this.#req.once("end", this.#onEnd);
+    this.#req.resume();
+  }
+
+  resume(): void {
+    if (this.#sink === undefined) return;
+    this.#isRoom = true;
+    this.#req.resume();
+  }
+
+  stop(): void {
+    this.#sink = undefined;
+    this.#req.off("data", this.#onData);
+    this.#req.off("end", this.#onEnd);
+  }
+
+  /** Resolves to the whole body. @throws the reason given to `cancel`. */
+  collect(): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    return new Promise((resolve, reject) => {
+      this.#rejectCollected = reject;
+      this.start({
+        write: (chunk) => {
+          chunks.push(chunk);
+          return true;
+        },
+        end: () => resolve(Buffer.concat(chunks)),
+      });
+    });
+  }
+
+  cancel(error: Error): void {
+    this.stop();
+    this.#rejectCollected?.(error);
   }
 
   readonly #onData = (chunk: Buffer): void => {
+    // It may cancel the body, if that is over its limit.
     this.#onBytes(chunk.length);
-    if (this.destroyed || this.push(chunk)) return;
-    this.isStarved = false;
+    if (this.#sink === undefined || this.#sink.write(chunk)) return;
+    this.#isRoom = false;
     this.#req.pause();
   };
 
   readonly #onEnd = (): void => {
-    this.isComplete = true;
-    this.isStarved = false;
-    if (!this.destroyed) this.push(null);
+    this.#isComplete = true;
+    this.#sink?.end();
   };
-
-  override _read(): void {
-    this.isStarved = !this.isComplete;
-    this.#req.resume();
-  }
-
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#req.off("data", this.#onData);
-    this.#req.off("end", this.#onEnd);
-    callback(error);
-  }
 }

@@ -1,5 +1,5 @@
 /** Whether and when an attempt is repeated. Times and chance are arguments. */
-import type { ResponseHeaders } from "./transport/connection.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
 
 /** RFC 9110 section 9.2.2. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);

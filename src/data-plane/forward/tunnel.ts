@@ -12,7 +12,7 @@ import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createResponseHeaders } from "./answer-headers.ts";
 import { enterBreaker, settleBreaker } from "./breaker.ts";
-import { createDialAgent, type DialTarget } from "./egress.ts";
+import { createDialAgent } from "./egress.ts";
 import type { ForwardParts } from "./forward.ts";
 import { holdForQuota, reportToQuota } from "./quota-gate.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
@@ -50,7 +50,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
   }
 
   /** Sends the handshake. The returned request has http-proxy-3's own listeners. */
-  function send({ exchange, route, request, head }: Upgrade, onSocket: DialTarget["onSocket"]): ClientRequest {
+  function send({ exchange, route, request, head }: Upgrade, signal: AbortSignal): ClientRequest {
     let upstreamRequest: ClientRequest | undefined;
     const onRequest = (made: ClientRequest) => {
       // http-proxy-3 would decode, merge and encode the path again.
@@ -59,7 +59,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     };
     proxy.once("proxyReqWs", onRequest);
     try {
-      proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, proxyOptions(route, onSocket));
+      proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, proxyOptions(route, signal));
     } finally {
       proxy.off("proxyReqWs", onRequest);
     }
@@ -151,13 +151,13 @@ function handshakeRequest({ headers }: UpstreamRequest): Partial<IncomingMessage
   return { method: "GET", url: "/", httpVersion: "1.1", httpVersionMajor: 1, headers: byName };
 }
 
-function proxyOptions(route: Route, onSocket: DialTarget["onSocket"]): ServerOptions {
+function proxyOptions(route: Route, signal: AbortSignal): ServerOptions {
   const { host } = new URL(route.base.origin);
   return {
     // A placeholder: the agent connects, with TLS where needed.
     target: { protocol: "http:", host, hostname: host, port: 0 },
     headers: { host },
-    agent: createDialAgent(route.prepared.dial, route.base.origin, onSocket),
+    agent: createDialAgent(route.prepared.dial, route.base.origin, { signal }),
     ignorePath: true,
     prependPath: false,
   };

@@ -2,7 +2,6 @@
  * The request as the upstream will see it, still without its credential: the path joined byte for byte, the headers stripped.
  * Invariant: the client's headers are stripped first; the gateway's own headers are added afterwards.
  */
-import type { Readable } from "node:stream";
 import type { Callers } from "../../callers/callers.ts";
 import { carriesKey, cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
@@ -11,6 +10,7 @@ import type { InjectableRequest } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { HOP_BY_HOP, type StripPlan } from "./strip-plan.ts";
+import type { BodySource } from "./transport/transport-contract.ts";
 
 export interface UpstreamRequest extends InjectableRequest {
   readonly method: string;
@@ -18,7 +18,9 @@ export interface UpstreamRequest extends InjectableRequest {
   /** The client can take trailers (RFC 9110 section 6.5.1). */
   readonly wantsTrailers: boolean;
   /** Set before the first attempt. */
-  body: Buffer | Readable | null;
+  body: Buffer | BodySource | null;
+  /** As the client announced it. */
+  readonly contentLength: number | undefined;
 }
 
 export interface UpstreamRequestParts {
@@ -67,6 +69,7 @@ export function createUpstreamRequest(
     strippedLength: headers.length,
     wantsTrailers,
     body: null,
+    contentLength: exchange.announcedBytes,
   };
 }
 

@@ -28,7 +28,7 @@ export interface QuotaReading {
   readonly retryAt: number | undefined;
 }
 
-/** With lower-case names, as undici reports them. */
+/** With lower-case names, as the transport reports them. */
 export type ResponseHeaders = Readonly<Record<string, string | string[] | undefined>>;
 
 /** A reset below this is an interval, otherwise a date: no window is this long. */

@@ -1,132 +1,80 @@
 /**
- * One connection to an upstream: an undici client that lives and dies with its socket.
- * Invariant: it carries one request at a time, and reports exactly once that it is free again or gone.
+ * One connection to an upstream: one socket, and the requests that it carries one after another.
+ * Invariant: it carries one request at a time; it reports exactly once that it is gone; and after any doubt about where a message
+ * ends it carries no other request.
  */
 import type { Socket } from "node:net";
-import type { Readable } from "node:stream";
-import { Client, type Dispatcher, errors } from "undici";
 import type { Dial } from "../egress.ts";
-
-/** Upstream responses may have larger headers than client requests: CSP and Link lists are long. */
-export const RESPONSE_HEADER_BYTES_LIMIT = 65_536;
-
-/** An upstream that announces `Keep-Alive: timeout` may close its connection then, so the gateway closes it this much earlier, ms. */
-const KEEP_ALIVE_MARGIN_MS = 1_000;
+import { closedByUpstream, destroyedByGateway } from "./connection-failure.ts";
+import { createRequestHead } from "./request-head.ts";
+import type { ResponseHeaders } from "./response-fields.ts";
+import { type ParsedResponse, ResponseParser } from "./response-parser.ts";
+import { malformed, ResponseSyntaxError } from "./response-syntax-error.ts";
+import { distinguishResetFromEnd, readBeforeClosing } from "./socket-faults.ts";
+import { type Carrier, Transfer } from "./transfer.ts";
+import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
+import { Upload } from "./upload.ts";
 
 /** An upstream that closes its connection after each response without announcing it has done so within this many ms. */
 const SETTLED_MS = 10;
 
+/** A connection is given up this long before the upstream would close it, ms. */
+const KEEP_ALIVE_MARGIN_MS = 1_000;
+
 /** Error codes of a connection that the upstream ended: FIN, RST, and a write after either. */
-const CLOSED_BY_UPSTREAM: ReadonlySet<unknown> = new Set(["UND_ERR_SOCKET", "ERESETBYPEER", "EPIPE"]);
-
-/** Lower-case names; a repeated header is an array. */
-export type ResponseHeaders = Record<string, string | string[] | undefined>;
-
-export interface TransportRequest {
-  readonly origin: string;
-  readonly method: string;
-  readonly path: string;
-  readonly headers: string[];
-  readonly body: Buffer | Readable | null;
-}
-
-/** Controls the bytes of one response. */
-export interface Flow {
-  pause(): void;
-  resume(): void;
-  abort(reason: Error): void;
-}
-
-/** Receives what happens to one request, in undici's own shape so that the hot path wraps nothing twice. */
-export interface ResponseListener {
-  /** Called when a wait for a connection is over, with or without a connection. */
-  onWaited(waitedMs: number): void;
-  /** Called when a connection is there after a wait. @returns whether the request is still to be sent. */
-  onTurn(): boolean;
-  onRequestStart(flow: Flow): void;
-  /** Also called for interim responses (1xx). */
-  onResponseStart(flow: Flow, status: number, headers: ResponseHeaders, reason?: string): void;
-  onResponseData(flow: Flow, chunk: Buffer): void;
-  onResponseEnd(flow: Flow, trailers: ResponseHeaders): void;
-  onResponseError(flow: Flow | undefined, error: Error): void;
-}
-
-/** A request that was handed to the transport. */
-export interface Dispatched {
-  /** It waits for a connection. */
-  readonly isWaiting: boolean;
-  /** Whether the request failed because the upstream had closed a reused connection before it sent a byte. */
-  isStale(error: Error): boolean;
-  /** Cancels a request that has not been written, and frees its connection or queue position at once. */
-  abandon(): void;
-}
+const CLOSED_BY_UPSTREAM: ReadonlySet<unknown> = new Set(["UPSTREAM_CLOSED", "ECONNRESET", "EPIPE"]);
 
 /** The set of connections that a connection belongs to. */
 export interface ConnectionOwner {
+  /** How long a connection stays open without a request, ms. */
+  readonly idleConnectionMs: number;
+  /** After this many ms a connection takes no new request. */
+  readonly maxConnectionAgeMs: number;
   onFree(connection: Connection): void;
   onGone(connection: Connection): void;
 }
 
-/** How long a connection is kept. */
-export interface ConnectionLifetime {
-  /** Without a request; an upstream's `Keep-Alive: timeout` shortens it. */
-  readonly idleConnectionMs: number;
-  /** Afterwards it takes no new request, so that a changed address of the upstream is noticed under steady traffic. */
-  readonly maxConnectionAgeMs: number;
-}
-
-export class Connection implements Dispatched {
+export class Connection implements ParsedResponse, Carrier {
   readonly origin: string;
-  readonly isWaiting = false;
+  readonly #url: URL;
+  readonly #dial: Dial;
   readonly #owner: ConnectionOwner;
-  readonly #client: Client;
+  readonly #parser = new ResponseParser(this);
+  readonly #dialing = new AbortController();
   #socket: Socket | undefined;
-  #isBusy = false;
+  #transfer: Transfer | undefined;
+  /** What one read brought of a body. */
+  #parts: Buffer[] = [];
   #isGone = false;
   /** Requests that it carried to their end. */
   #carried = 0;
+  #openedAt = 0;
   #firstFreeAt = 0;
+  #idleMs: number;
+  /** While it carries no request: when it is closed, on the clock of performance.now(). */
   #expiresAt = Number.POSITIVE_INFINITY;
-  #bytesReadBefore = 0;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(
-    origin: string,
-    dial: Dial,
-    owner: ConnectionOwner,
-    { idleConnectionMs, maxConnectionAgeMs }: ConnectionLifetime,
-  ) {
+  constructor(origin: string, dial: Dial, owner: ConnectionOwner) {
     this.origin = origin;
+    this.#url = new URL(origin);
+    this.#dial = dial;
     this.#owner = owner;
-    this.#client = new Client(origin, {
-      connect: (target, callback) => {
-        this.#carried = 0;
-        this.#expiresAt = performance.now() + maxConnectionAgeMs;
-        const onSocket = (socket: Socket) => {
-          this.#socket = socket;
-        };
-        dial({ ...target, onSocket }, callback);
-      },
-      keepAliveTimeout: idleConnectionMs,
-      keepAliveMaxTimeout: idleConnectionMs,
-      keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,
-      maxHeaderSize: RESPONSE_HEADER_BYTES_LIMIT,
-      // The exchange has its own deadlines: undici cuts a silent body at 300 s and counts in coarse ticks.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-    });
-    this.#client.on("drain", this.#onDrain);
-    this.#client.on("disconnect", this.#onDisconnect);
-    // The request on it has failed or fails now, so undici must not connect again for it.
-    this.#client.on("connectionError", () => void this.destroy());
+    this.#idleMs = owner.idleConnectionMs;
   }
 
-  dispatch(request: TransportRequest, listener: ResponseListener): void {
-    this.#isBusy = true;
-    if (this.#carried > 0) this.#bytesReadBefore = (this.#socket as Socket).bytesRead;
-    // undici ignores the members that it does not know, so no copy is made for it.
-    this.#client.dispatch(request as Dispatcher.DispatchOptions, listener as Dispatcher.DispatchHandler);
-    // A request that undici refuses is never queued, and no event would report that the connection is free.
-    if (this.#client.stats.size === 0) void this.destroy();
+  dispatch(request: TransportRequest, listener: ResponseListener): Dispatched {
+    const transfer = new Transfer(this, request, listener);
+    this.#transfer = transfer;
+    this.#expiresAt = Number.POSITIVE_INFINITY;
+    try {
+      const head = createRequestHead(request, this.#url.host);
+      if (this.#socket === undefined) this.#connect(head);
+      else this.#send(transfer, head);
+    } catch (error) {
+      process.nextTick(() => this.end(error as Error));
+    }
+    return transfer;
   }
 
   /** The upstream keeps this connection open: it was reused before, or it stayed open for a while after its first response. */
@@ -134,51 +82,202 @@ export class Connection implements Dispatched {
     return this.#carried > 1 || performance.now() - this.#firstFreeAt >= SETTLED_MS;
   }
 
-  /** It takes no new request. */
+  /** It was idle for too long, or is too old. The timer that closes it may be late. */
   get isExpired(): boolean {
     return performance.now() >= this.#expiresAt;
   }
 
+  carries(transfer: Transfer): boolean {
+    return this.#transfer === transfer;
+  }
+
+  setPaused(transfer: Transfer, isPaused: boolean): void {
+    if (this.#transfer !== transfer || this.#socket === undefined) return;
+    if (isPaused) this.#socket.pause();
+    else this.#socket.resume();
+  }
+
   isStale(error: Error): boolean {
-    return (
-      this.#carried > 0 &&
-      CLOSED_BY_UPSTREAM.has((error as NodeJS.ErrnoException).code) &&
-      this.#socket?.bytesRead === this.#bytesReadBefore
-    );
+    const { code } = error as NodeJS.ErrnoException;
+    return this.#carried > 0 && CLOSED_BY_UPSTREAM.has(code) && !this.#parser.hasReceived;
   }
 
-  abandon(): void {
-    void this.destroy();
-  }
-
-  /** Ends it at once, also while it is connecting; its request fails. */
+  /** Resolves when its socket is closed. */
   destroy(): Promise<void> {
-    const error = new errors.ClientDestroyedError();
-    const ended = this.#client.destroy(error);
-    // While it connects, undici would wait for the outcome.
-    this.#socket?.destroy(error);
-    this.#leave();
-    return ended;
+    const socket = this.#socket;
+    const closed = new Promise<void>((resolve) => {
+      if (socket === undefined || socket.closed) resolve();
+      else socket.once("close", () => resolve());
+    });
+    this.end(destroyedByGateway());
+    return closed;
   }
 
-  /** undici emits this one event-loop turn after the response, so a close that came with the response is already seen. */
-  readonly #onDrain = (): void => {
-    if (this.#isGone || !this.#isBusy) return;
-    if (this.#socket === undefined || this.#socket.destroyed) return this.#leave();
-    if (this.isExpired) return void this.destroy();
-    this.#isBusy = false;
-    if (this.#carried++ === 0) this.#firstFreeAt = performance.now();
-    this.#owner.onFree(this);
-  };
-
-  readonly #onDisconnect = (): void => {
-    // A request that was not written yet stays in undici's queue, and undici connects again for it.
-    if (this.#client.stats.size === 0) this.#leave();
-  };
-
-  #leave(): void {
+  /** Ends it at once, also while it is connecting. Its request fails. */
+  end(error: Error): void {
     if (this.#isGone) return;
     this.#isGone = true;
+    clearTimeout(this.#timer);
+    if (this.#socket === undefined) this.#dialing.abort(error);
+    else this.#socket.destroy();
+    const transfer = this.#transfer;
+    this.#transfer = undefined;
+    transfer?.stopUpload();
+    transfer?.listener.onResponseError(error);
     this.#owner.onGone(this);
   }
+
+  onInterim(status: number, _reason: string, headers: ResponseHeaders): void {
+    this.#transfer?.listener.onInterimResponse(status, headers);
+  }
+
+  onHead(status: number, reason: string, headers: ResponseHeaders): void {
+    const transfer = this.#transfer;
+    if (transfer === undefined) return;
+    if (status === 101) throw malformed("a 101 without an upgrade request");
+    transfer.hasResponse = true;
+    const keepAlive = headers["keep-alive"];
+    if (keepAlive !== undefined) this.#idleMs = idleLimit(String(keepAlive), this.#owner.idleConnectionMs);
+    transfer.listener.onResponseStart(transfer, status, headers, reason);
+  }
+
+  onBody(chunk: Buffer): void {
+    this.#parts.push(chunk);
+  }
+
+  onEnd(trailers: ResponseHeaders): void {
+    this.#flushBody();
+    const transfer = this.#transfer;
+    if (transfer === undefined) return;
+    this.#transfer = undefined;
+    transfer.stopUpload();
+    transfer.listener.onResponseEnd(transfer, trailers);
+    if (!transfer.isSent || !this.#parser.mayReuse) return this.end(destroyedByGateway());
+    this.#socket?.resume();
+    // One turn of the event loop later, so that a close that came with the response is already seen.
+    setImmediate(Connection.#onFree, this);
+  }
+
+  #connect(head: string): void {
+    const { hostname, host, protocol, port } = this.#url;
+    this.#dial({ hostname, host, protocol, port, signal: this.#dialing.signal }, (error, socket) => {
+      if (this.#isGone) return void socket?.destroy();
+      if (error !== null) return this.end(error);
+      this.#socket = socket as Socket;
+      // Nothing else would catch an error of the listener's own here.
+      try {
+        this.#adopt(this.#socket);
+        this.#send(this.#transfer as Transfer, head);
+      } catch (error) {
+        this.end(error as Error);
+      }
+    });
+  }
+
+  #adopt(socket: Socket): void {
+    this.#openedAt = performance.now();
+    readBeforeClosing(socket);
+    distinguishResetFromEnd(socket);
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onSocketEnd);
+    socket.on("drain", this.#onDrain);
+    socket.on("error", (error) => this.end(error));
+    socket.on("close", () => this.end(closedByUpstream()));
+  }
+
+  #send(transfer: Transfer, head: string): void {
+    const socket = this.#socket as Socket;
+    const { method, body, contentLength } = transfer.request;
+    this.#parser.start(method);
+    transfer.listener.onRequestStart(transfer);
+    if (this.#isGone) return;
+    if (body === null) {
+      socket.write(head, "latin1");
+      return;
+    }
+    socket.cork();
+    socket.write(head, "latin1");
+    if (Buffer.isBuffer(body)) {
+      socket.write(body);
+      socket.uncork();
+      return;
+    }
+    transfer.upload = new Upload(socket, contentLength, (error) => transfer.abort(error));
+    body.start(transfer.upload);
+    // What has arrived of the body is read before this tick, and leaves in the same packet.
+    process.nextTick(() => socket.uncork());
+  }
+
+  readonly #onData = (bytes: Buffer): void => {
+    // Bytes that no request asked for, perhaps a 408 before a close.
+    if (this.#transfer === undefined) return this.end(closedByUpstream());
+    try {
+      this.#parser.push(bytes);
+      this.#flushBody();
+    } catch (error) {
+      this.#flushBody();
+      this.end(error as Error);
+    }
+  };
+
+  /** Many small chunks of one read are one chunk for the client: each would cost memory and time of its own. */
+  #flushBody(): void {
+    const [first] = this.#parts;
+    if (first === undefined) return;
+    const chunk = this.#parts.length === 1 ? first : Buffer.concat(this.#parts);
+    this.#parts = [];
+    const transfer = this.#transfer;
+    transfer?.listener.onResponseData(transfer, chunk);
+  }
+
+  readonly #onSocketEnd = (): void => {
+    const hasResponse = this.#transfer?.hasResponse;
+    try {
+      this.#parser.end();
+    } catch (error) {
+      const isCut = error instanceof ResponseSyntaxError && error.code === "UPSTREAM_CUT" && !hasResponse;
+      return this.end(isCut ? closedByUpstream() : (error as Error));
+    }
+    this.end(closedByUpstream());
+  };
+
+  readonly #onDrain = (): void => {
+    const body = this.#transfer?.request.body;
+    if (body !== undefined && body !== null && !Buffer.isBuffer(body)) body.resume();
+  };
+
+  static #onFree(connection: Connection): void {
+    try {
+      connection.#becomeFree();
+    } catch (error) {
+      connection.end(error as Error);
+    }
+  }
+
+  #becomeFree(): void {
+    if (this.#isGone) return;
+    const now = performance.now();
+    if (this.#carried++ === 0) this.#firstFreeAt = now;
+    this.#expiresAt = Math.min(now + this.#idleMs, this.#openedAt + this.#owner.maxConnectionAgeMs);
+    if (now >= this.#expiresAt) return this.end(destroyedByGateway());
+    this.#timer ??= setTimeout(Connection.#onTimer, Math.max(1, this.#expiresAt - now), this).unref();
+    this.#owner.onFree(this);
+  }
+
+  /** The timer is set once and not moved by each request: it is set again when it fires too early. */
+  static #onTimer(connection: Connection): void {
+    connection.#timer = undefined;
+    // It carries a request, and sets the timer when it is free again.
+    if (connection.#expiresAt === Number.POSITIVE_INFINITY) return;
+    const leftMs = connection.#expiresAt - performance.now();
+    if (leftMs < 1) return connection.end(destroyedByGateway());
+    connection.#timer = setTimeout(Connection.#onTimer, leftMs, connection).unref();
+  }
+}
+
+/** @param keepAlive the upstream's header: `timeout=5, max=100`. */
+function idleLimit(keepAlive: string, idleConnectionMs: number): number {
+  const seconds = /(?:^|[,;\s])timeout\s*=\s*"?(\d+)/i.exec(keepAlive)?.[1];
+  if (seconds === undefined) return idleConnectionMs;
+  return Math.min(idleConnectionMs, Number(seconds) * 1_000 - KEEP_ALIVE_MARGIN_MS);
 }

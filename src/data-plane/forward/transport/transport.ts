@@ -1,19 +1,13 @@
 /**
- * HTTP to one service's upstream, over undici: its connections, and the queue for them.
+ * HTTP/1.1 to one service's upstream: its connections, and the queue for them.
  * Invariant: connections, TLS settings and credentials of two services never mix; a service never has more than
  * `maxConnections`; and a waiting request gets the next free connection before a request that has just come.
  */
-import { errors } from "undici";
 import type { Service } from "../../../config/schema.ts";
 import type { Dial } from "../egress.ts";
-import {
-  Connection,
-  type ConnectionOwner,
-  type Dispatched,
-  type ResponseListener,
-  type TransportRequest,
-} from "./connection.ts";
-import { patchSocketErrors } from "./patch-socket-errors.ts";
+import { Connection, type ConnectionOwner } from "./connection.ts";
+import { destroyedByGateway } from "./connection-failure.ts";
+import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
 import { type Choice, Waiter } from "./waiter.ts";
 
 /** The connections to one upstream. */
@@ -47,11 +41,11 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-type TransportSettings = Pick<Service, "maxConnections" | "maxPending" | "idleConnectionMs" | "maxConnectionAgeMs">;
-
-export function createTransport(dial: Dial, settings: TransportSettings): Transport {
-  const { maxConnections, maxPending } = settings;
-  const patchedDial = patchSocketErrors(dial);
+export function createTransport(
+  dial: Dial,
+  service: Pick<Service, "maxConnections" | "maxPending" | "idleConnectionMs" | "maxConnectionAgeMs">,
+): Transport {
+  const { maxConnections, maxPending, idleConnectionMs, maxConnectionAgeMs } = service;
   const connections = new Set<Connection>();
   /** By origin, the last used one at the end: the others reach their idle timeout. */
   const idle = new Map<string, Connection[]>();
@@ -62,6 +56,8 @@ export function createTransport(dial: Dial, settings: TransportSettings): Transp
   let isClosed = false;
 
   const owner: ConnectionOwner = {
+    idleConnectionMs,
+    maxConnectionAgeMs,
     onFree(connection) {
       const others = idle.get(connection.origin);
       if (others === undefined) idle.set(connection.origin, [connection]);
@@ -96,36 +92,39 @@ export function createTransport(dial: Dial, settings: TransportSettings): Transp
     if (reused !== undefined) return reused;
     // Then there is an idle one: of another origin, or not proven.
     if (connections.size >= maxConnections) closeOldestIdle();
-    const made = new Connection(origin, patchedDial, owner, settings);
+    const made = new Connection(origin, dial, owner);
     connections.add(made);
     return made;
   }
 
   function takeIdle(origin: string, on: Choice): Connection | undefined {
-    const others = idle.get(origin) ?? [];
-    for (let at = others.length - 1; at >= 0; at--) {
-      const connection = others[at] as Connection;
-      // At the limit an idle one would be closed to make room for a new one, which is no better.
-      const mustBeProven = on === "proven" && connections.size < maxConnections;
-      if (mustBeProven && !connection.isProven && !connection.isExpired) continue;
-      others.splice(at, 1);
-      idleCount--;
-      if (!connection.isExpired) return connection;
-      connections.delete(connection);
-      void connection.destroy();
+    const others = idle.get(origin);
+    if (others === undefined) return undefined;
+    for (const one of others.filter(({ isExpired }) => isExpired)) discard(one, others);
+    if (others.length === 0) return undefined;
+    let at = others.length - 1;
+    // At the limit an idle one would be closed to make room for a new one, which is no better.
+    if (on === "proven" && connections.size < maxConnections) {
+      while (at >= 0 && !others[at]?.isProven) at--;
+      if (at < 0) return undefined;
     }
-    return undefined;
+    idleCount--;
+    return at === others.length - 1 ? others.pop() : others.splice(at, 1)[0];
   }
 
   function closeOldestIdle(): void {
     for (const others of idle.values()) {
-      const oldest = others.shift();
-      if (oldest === undefined) continue;
-      idleCount--;
-      connections.delete(oldest);
-      void oldest.destroy();
-      return;
+      const [oldest] = others;
+      if (oldest !== undefined) return discard(oldest, others);
     }
+  }
+
+  /** Removed first, so that its end serves no waiting request. */
+  function discard(connection: Connection, others: Connection[]): void {
+    others.splice(others.indexOf(connection), 1);
+    idleCount--;
+    connections.delete(connection);
+    void connection.destroy();
   }
 
   return {
@@ -138,13 +137,12 @@ export function createTransport(dial: Dial, settings: TransportSettings): Transp
     dispatch(request, listener, on) {
       // A late retry must not open a connection after close().
       if (isClosed) {
-        queueMicrotask(() => listener.onResponseError(undefined, new errors.ClientDestroyedError()));
+        queueMicrotask(() => listener.onResponseError(destroyedByGateway()));
         return undefined;
       }
       if (busyCount() < maxConnections) {
         const connection = connectionFor(request.origin, on);
-        connection.dispatch(request, listener);
-        return connection;
+        return connection.dispatch(request, listener);
       }
       const waiter = new Waiter(request, listener, on, waiting);
       if (on === "new") waiting.unshift(waiter);
@@ -170,7 +168,7 @@ export function createTransport(dial: Dial, settings: TransportSettings): Transp
     },
     async close() {
       isClosed = true;
-      for (const waiter of waiting.splice(0)) waiter.fail(new errors.ClientDestroyedError());
+      for (const waiter of waiting.splice(0)) waiter.fail(destroyedByGateway());
       await Promise.all([...connections].map((connection) => connection.destroy()));
     },
   };

@@ -2,7 +2,8 @@
  * A request that waits for a connection, first come first served.
  * Invariant: it leaves the queue once, with a connection or without, and then reports how long it waited.
  */
-import type { Connection, Dispatched, ResponseListener, TransportRequest } from "./connection.ts";
+import type { Connection } from "./connection.ts";
+import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
 
 /**
  * Which connection may carry a request. The upstream may close an idle connection at any moment: `any` is for a request that may
@@ -17,7 +18,7 @@ export class Waiter implements Dispatched {
   readonly #listener: ResponseListener;
   readonly #queue: Waiter[];
   readonly #since = performance.now();
-  #connection: Connection | undefined;
+  #dispatched: Dispatched | undefined;
 
   constructor(request: TransportRequest, listener: ResponseListener, on: Choice, queue: Waiter[]) {
     this.request = request;
@@ -27,7 +28,7 @@ export class Waiter implements Dispatched {
   }
 
   get isWaiting(): boolean {
-    return this.#connection === undefined;
+    return this.#dispatched === undefined;
   }
 
   /** Called after it was removed from the queue. @returns whether to call `begin`. */
@@ -37,22 +38,21 @@ export class Waiter implements Dispatched {
   }
 
   begin(connection: Connection): void {
-    this.#connection = connection;
-    connection.dispatch(this.request, this.#listener);
+    this.#dispatched = connection.dispatch(this.request, this.#listener);
   }
 
   /** Called after it was removed from the queue. */
   fail(error: Error): void {
     this.#listener.onWaited(performance.now() - this.#since);
-    this.#listener.onResponseError(undefined, error);
+    this.#listener.onResponseError(error);
   }
 
   isStale(error: Error): boolean {
-    return this.#connection?.isStale(error) ?? false;
+    return this.#dispatched?.isStale(error) ?? false;
   }
 
   abandon(): void {
-    if (this.#connection !== undefined) return this.#connection.abandon();
+    if (this.#dispatched !== undefined) return this.#dispatched.abandon();
     const at = this.#queue.indexOf(this);
     if (at < 0) return;
     this.#queue.splice(at, 1);

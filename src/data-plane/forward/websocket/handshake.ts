@@ -37,8 +37,8 @@ export type Handshake =
 
 type UpgradeListener = (response: IncomingMessage, socket: Socket, head: Buffer) => void;
 
-/** @param onSocket receives the socket while it is still connecting. */
-type SendUpgrade = (upgrade: Upgrade, onSocket: (socket: Socket) => void) => ClientRequest;
+/** @param signal ends the connection attempt. */
+type SendUpgrade = (upgrade: Upgrade, signal: AbortSignal) => ClientRequest;
 
 /** @param send sends the request. @throws GatewayError */
 export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handshake> {
@@ -48,7 +48,7 @@ export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handsha
 
   return new Promise((resolve, reject) => {
     let upstreamRequest: ClientRequest | undefined;
-    let connection: Socket | undefined;
+    const connecting = new AbortController();
     let isOver = false;
     const early = readAhead(client);
     const deadline = setTimeout(
@@ -83,15 +83,13 @@ export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handsha
     function abandon(): void {
       upstreamRequest?.destroy();
       // node:http would let a connection that is being opened complete, and the cap on connections would not count it.
-      connection?.destroy(new Error("the handshake was canceled"));
+      connecting.abort(new Error("the handshake was canceled"));
     }
 
     exchange.onClose = onClientEnd;
     if (isOver) return;
     try {
-      upstreamRequest = send(upgrade, (socket) => {
-        connection = socket;
-      });
+      upstreamRequest = send(upgrade, connecting.signal);
     } catch (cause) {
       return fail(new GatewayError("INTERNAL_ERROR", { cause }));
     }

@@ -1,0 +1,20 @@
+/** The failure of a connection, where neither node:net nor the parser has an error for it. */
+export class ConnectionFailure extends Error {
+  override readonly name = "ConnectionFailure";
+  readonly code: "UPSTREAM_CLOSED" | "CONNECTION_DESTROYED";
+
+  constructor(code: ConnectionFailure["code"], problem: string) {
+    super(problem);
+    this.code = code;
+  }
+}
+
+/** The upstream ended the connection. */
+export function closedByUpstream(): ConnectionFailure {
+  return new ConnectionFailure("UPSTREAM_CLOSED", "the upstream closed the connection");
+}
+
+/** The gateway ended the connection: the service was removed or the gateway is ending. */
+export function destroyedByGateway(): ConnectionFailure {
+  return new ConnectionFailure("CONNECTION_DESTROYED", "the gateway closed the connection");
+}

@@ -1,0 +1,41 @@
+/**
+ * Writes the head of a request (RFC 9112 sections 3 and 5).
+ * Invariant: no method, path, name or value can end its line: what holds CR, LF, NUL or another character that does not belong
+ * there is refused before a byte is sent.
+ */
+import type { TransportRequest } from "./transport-contract.ts";
+
+const NOT_TOKEN = /[^!#$%&'*+\-.^_`|~0-9A-Za-z]/;
+const NOT_TARGET = /[^\x21-\xff]/;
+const NOT_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+
+/** A request with these methods usually has a body, so that its absence is announced (RFC 9110 section 8.6). */
+const EXPECTS_BODY: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
+
+/** @returns latin1. @throws TypeError */
+export function createRequestHead(request: TransportRequest, host: string): string {
+  const { method, path, headers } = request;
+  if (method === "" || NOT_TOKEN.test(method)) throw invalid("method");
+  if (path === "" || NOT_TARGET.test(path)) throw invalid("path");
+  // HTTP/1.0 servers keep a connection open only if they are asked to.
+  let head = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\n`;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const value = headers[i + 1] as string;
+    if (name === "" || NOT_TOKEN.test(name)) throw invalid("header name");
+    if (NOT_VALUE.test(value)) throw invalid("header value");
+    head += `${name}: ${value}\r\n`;
+  }
+  return `${head}${framingOf(request)}\r\n`;
+}
+
+/** RFC 9112 section 6. */
+function framingOf({ method, body, contentLength }: TransportRequest): string {
+  if (body === null) return contentLength === 0 || EXPECTS_BODY.has(method) ? "content-length: 0\r\n" : "";
+  if (Buffer.isBuffer(body)) return `content-length: ${body.length}\r\n`;
+  return contentLength === undefined ? "transfer-encoding: chunked\r\n" : `content-length: ${contentLength}\r\n`;
+}
+
+function invalid(part: string): TypeError {
+  return Object.assign(new TypeError(`an invalid character in a ${part}`), { code: "ERR_INVALID_CHAR" });
+}

@@ -1,0 +1,44 @@
+/**
+ * Corrects what node:net concludes from the faults of a socket.
+ * Invariant: a response that was received is read before its connection is given up, and a reset is never taken for an end.
+ */
+import type { Socket } from "node:net";
+
+/** How long the response of an upstream that reads no more of the request may take to be read, ms. */
+const LAST_RESPONSE_MS = 1_000;
+
+/**
+ * A reset that arrives together with the last bytes looks like an end: libuv reads those bytes, sees the hang-up and asks no
+ * further. But a socket that was reset has no remote address any more, while one that was ended still has it.
+ */
+export function distinguishResetFromEnd(socket: Socket): void {
+  const { push } = socket;
+  socket.push = (chunk, encoding) => {
+    // A Unix socket has no addresses at all.
+    if (chunk !== null || socket.remoteAddress !== undefined || socket.localAddress === undefined) {
+      return push.call(socket, chunk, encoding);
+    }
+    socket.destroy(Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" }));
+    return false;
+  };
+}
+
+/**
+ * A server that responds in the middle of an upload (413) and closes makes the next write fail, and a failed write would destroy
+ * the socket with the response unread in it. So the failure is delayed, which also stops the upload, while the received bytes are
+ * read: a response, or an end that says the same as the failure.
+ */
+export function readBeforeClosing(socket: Socket): void {
+  type Callback = (error?: NodeJS.ErrnoException | null) => void;
+  const delay = (done: Callback): Callback => {
+    return (error) => {
+      if (error?.code !== "EPIPE" && error?.code !== "ECONNRESET") return done(error);
+      const timer = setTimeout(done, LAST_RESPONSE_MS, error);
+      timer.unref();
+      socket.once("close", () => clearTimeout(timer));
+    };
+  };
+  const { _write, _writev } = socket;
+  socket._write = (chunk, encoding, done) => _write.call(socket, chunk, encoding, delay(done));
+  socket._writev = (chunks, done) => _writev?.call(socket, chunks, delay(done));
+}

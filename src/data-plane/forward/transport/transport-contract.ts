@@ -1,0 +1,66 @@
+/** What the transport takes and what it reports, for one request. */
+import type { ResponseHeaders } from "./response-fields.ts";
+
+/** Receives the body of a request. */
+export interface BodySink {
+  /** @returns false where the source has to pause; its `resume` is called when there is room again. */
+  write(chunk: Buffer): boolean;
+  /** The body is complete. */
+  end(): void;
+}
+
+/** A body that arrives while it is sent. */
+export interface BodySource {
+  /** Sends what arrives to the sink. */
+  start(sink: BodySink): void;
+  /** The sink has room again. */
+  resume(): void;
+  /** The sink takes no more. */
+  stop(): void;
+}
+
+export interface TransportRequest {
+  readonly origin: string;
+  readonly method: string;
+  /** Path and query. */
+  readonly path: string;
+  /** Flat list of names and values, without Host and without headers about framing. */
+  readonly headers: readonly string[];
+  readonly body: Buffer | BodySource | null;
+  /** The length that the client announced; undefined for none, and then a `BodySource` is sent in chunks. */
+  readonly contentLength: number | undefined;
+}
+
+/** Controls the bytes of one response. Without effect once that response is over. */
+export interface Flow {
+  pause(): void;
+  resume(): void;
+  /** Ends the request and its connection. The listener receives the reason as an error. */
+  abort(reason: Error): void;
+}
+
+/** Receives what happens to one request. */
+export interface ResponseListener {
+  /** Called when a wait for a connection is over, with or without a connection. */
+  onWaited(waitedMs: number): void;
+  /** Called when a connection is there after a wait. @returns whether the request is still to be sent. */
+  onTurn(): boolean;
+  /** The request is written now. */
+  onRequestStart(flow: Flow): void;
+  /** An interim response (1xx), any number of times. */
+  onInterimResponse(status: number, headers: ResponseHeaders): void;
+  onResponseStart(flow: Flow, status: number, headers: ResponseHeaders, reason: string): void;
+  onResponseData(flow: Flow, chunk: Buffer): void;
+  onResponseEnd(flow: Flow, trailers: ResponseHeaders): void;
+  onResponseError(error: Error): void;
+}
+
+/** A request that was handed to the transport. */
+export interface Dispatched {
+  /** It waits for a connection. */
+  readonly isWaiting: boolean;
+  /** Whether the request failed because the upstream had closed a reused connection before it sent a byte. */
+  isStale(error: Error): boolean;
+  /** Cancels a request that has not been written, and frees its connection or queue position at once. */
+  abandon(): void;
+}
