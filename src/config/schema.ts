@@ -194,6 +194,10 @@ export const serviceSchema = z.strictObject({
     .boolean()
     .default(true)
     .describe("rewrite links to the upstream in response headers to links to the gateway"),
+  interim: z
+    .enum(["pass", "drop"])
+    .default("pass")
+    .describe("`drop` keeps interim responses (102, 103) from clients that take one for the response"),
   pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` allows dot segments (for object stores)"),
   maxBodyBytes: z.int().min(0).default(0).describe("largest request body in bytes, 0 for no limit"),
   maxConcurrent: z

@@ -40,12 +40,12 @@ export interface ResponseParts {
   readonly instance: Instance;
 }
 
-/** @returns a flat list for `writeHead`. */
-export function createResponseHeaders(
+/** The upstream's headers, without those that the gateway adds. @returns a flat list. */
+export function relayedHeaders(
   exchange: Exchange,
   route: Route,
   upstreamHeaders: ResponseHeaders,
-  { clients, cors, instance }: ResponseParts,
+  { clients, cors }: ResponseParts,
 ): string[] {
   const headers: string[] = [];
   const named = connectionOptions(asOne(upstreamHeaders.connection));
@@ -59,6 +59,18 @@ export function createResponseHeaders(
     else if (typeof value === "string") headers.push(name, value);
     else for (const one of value) headers.push(name, one);
   }
+  return headers;
+}
+
+/** @returns a flat list for `writeHead`. */
+export function createResponseHeaders(
+  exchange: Exchange,
+  route: Route,
+  upstreamHeaders: ResponseHeaders,
+  parts: ResponseParts,
+): string[] {
+  const { cors, instance } = parts;
+  const headers = relayedHeaders(exchange, route, upstreamHeaders, parts);
   if (cors.varies) {
     const exposed = asOne(upstreamHeaders["access-control-expose-headers"]);
     headers.push("Vary", cors.vary(asOne(upstreamHeaders.vary)), ...cors.grant(exchange.req.headers, exposed));

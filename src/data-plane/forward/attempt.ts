@@ -40,6 +40,8 @@ export interface AttemptParts {
   readonly request: TransportRequest;
   /** Called after a wait for a connection. @returns the reason not to send the request any more. */
   readonly recheck: () => GatewayError | undefined;
+  /** Called with each interim response (1xx) before the response. */
+  readonly relayInterim: (status: number, headers: ResponseHeaders) => void;
   /** Called with the response's head. @returns where the response goes; undefined to discard it. */
   readonly chooseSink: (status: number, headers: ResponseHeaders) => ResponseSink | undefined;
 }
@@ -101,8 +103,9 @@ export class Attempt implements ResponseListener {
     if (this.#state === "settled") flow.abort(new Error("the request was canceled"));
   }
 
-  /** An interim response is for this hop only. */
-  onInterimResponse(): void {}
+  onInterimResponse(status: number, headers: ResponseHeaders): void {
+    if (this.#state === "waiting") this.#parts.relayInterim(status, headers);
+  }
 
   onResponseStart(flow: Flow, status: number, headers: ResponseHeaders, reason: string): void {
     if (this.#state !== "waiting") return;

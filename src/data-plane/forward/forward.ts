@@ -14,6 +14,7 @@ import { Attempt, type AttemptResult } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
 import { Deadline, type Expiry } from "./deadline.ts";
 import { responseTimeout } from "./failures.ts";
+import { relayInterim } from "./interim.ts";
 import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
 import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
@@ -120,11 +121,16 @@ class Forwarding {
       transport: prepared.transport,
       request: this.#request,
       recheck: this.#recheck,
+      relayInterim: this.#relayInterim,
       chooseSink: this.#chooseSink,
     });
     this.#attempt.begin(on);
     return this.#attempt.result;
   }
+
+  readonly #relayInterim = (status: number, headers: ResponseHeaders): void => {
+    relayInterim(this.#exchange, this.#route, { status, headers }, this.#parts);
+  };
 
   /** The client, or nothing where the request is to be sent again. */
   readonly #chooseSink = (status: number, headers: ResponseHeaders): Relay | undefined => {
