@@ -39,7 +39,9 @@ test("An interim response has the upstream's headers under the rules of a final 
       `Connection: x-hop\r\nX-Hop: 1\r\nContent-Length: 5\r\nAccess-Control-Allow-Origin: *\r\nX-Own: \xe9\r\n\r\n${FINAL}`,
   );
   const interim = text.slice(0, text.indexOf("\r\n\r\n")).toLowerCase();
-  expect(interim).toContain("\r\nlink: <http://localhost/proxy/api/style.css>; rel=preload, <http://localhost/proxy/api/b>; rel=next");
+  expect(interim).toContain(
+    "\r\nlink: <http://localhost/proxy/api/style.css>; rel=preload, <http://localhost/proxy/api/b>; rel=next",
+  );
   expect(interim).toContain("\r\nx-own: \xe9");
   expect(interim).not.toMatch(/set-cookie|x-proxy|connection|x-hop|content-length|access-control/);
 });

@@ -35,8 +35,14 @@ export interface EgressPolicy {
 
 export type { Resolve } from "./dialing.ts";
 
-/** Opens one connection, TLS included. It throws nothing: the callback receives every outcome. */
-export type Dial = (target: DialTarget, callback: (error: Error | null, socket: Socket | null) => void) => void;
+export interface Dial {
+  /** Opens one connection, TLS included. It throws nothing: the callback receives every outcome. */
+  (target: DialTarget, callback: (error: Error | null, socket: Socket | null) => void): void;
+  readonly resolve: ResolveAddresses;
+}
+
+/** Gives the addresses of a name, or undefined where they are not known. The callback may be called at once. */
+export type ResolveAddresses = (hostname: string, callback: (addresses: readonly string[] | undefined) => void) => void;
 
 export interface DialTarget {
   readonly hostname: string;
@@ -72,7 +78,14 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
   const resolve = shareLookups(egress.resolve ?? lookup);
   const openTls = createTlsOpener({ pem, isTlsStrict, servername: service.tls.servername });
 
-  return (target, callback) => {
+  const resolveAddresses: ResolveAddresses = (hostname, callback) => {
+    if (socketPath !== undefined || isIP(hostname.replace(/^\[(.*)\]$/, "$1")) !== 0) return callback(undefined);
+    resolve(hostname, { all: true }, (error, found) => {
+      callback(error === null ? found.map(({ address }) => address) : undefined);
+    });
+  };
+
+  const dial = (target: DialTarget, callback: (error: Error | null, socket: Socket | null) => void): void => {
     const port = portOf(target);
     const hostname = target.hostname.replace(/^\[(.*)\]$/, "$1");
     // An IP literal is not resolved.
@@ -98,6 +111,7 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
       callback,
     });
   };
+  return Object.assign(dial, { resolve: resolveAddresses });
 }
 
 type OpenTls = (options: NetConnectOpts, hostname: string) => Socket;

@@ -82,9 +82,20 @@ export class Connection implements ParsedResponse, Carrier {
     return this.#carried > 1 || performance.now() - this.#firstFreeAt >= SETTLED_MS;
   }
 
-  /** It was idle for too long, or is too old. The timer that closes it may be late. */
-  get isExpired(): boolean {
-    return performance.now() >= this.#expiresAt;
+  /** It was idle for too long, or is too old. The timer that closes it may be late. @param now of performance.now(). */
+  isExpired(now: number): boolean {
+    return now >= this.#expiresAt;
+  }
+
+  /** Undefined while it is connecting. */
+  get remoteAddress(): string | undefined {
+    return this.#socket?.remoteAddress;
+  }
+
+  /** It takes no new request: an idle one is closed, one with a request after that. */
+  retire(): void {
+    this.#openedAt = Number.NEGATIVE_INFINITY;
+    if (this.#expiresAt !== Number.POSITIVE_INFINITY) this.end(destroyedByGateway());
   }
 
   carries(transfer: Transfer): boolean {

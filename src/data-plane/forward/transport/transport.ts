@@ -5,6 +5,7 @@
  */
 import type { Service } from "../../../config/schema.ts";
 import type { Dial } from "../egress.ts";
+import { AddressCheck } from "./address-check.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
 import { destroyedByGateway } from "./connection-failure.ts";
 import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
@@ -41,14 +42,20 @@ export interface Transport {
   close(): Promise<void>;
 }
 
+/** A service has several origins where its versions have base URLs of their own. */
+interface Origin {
+  /** The last used one at the end: the others reach their idle timeout. */
+  readonly idle: Connection[];
+  readonly addresses: AddressCheck;
+}
+
 export function createTransport(
   dial: Dial,
   service: Pick<Service, "maxConnections" | "maxPending" | "idleConnectionMs" | "maxConnectionAgeMs">,
 ): Transport {
   const { maxConnections, maxPending, idleConnectionMs, maxConnectionAgeMs } = service;
   const connections = new Set<Connection>();
-  /** By origin, the last used one at the end: the others reach their idle timeout. */
-  const idle = new Map<string, Connection[]>();
+  const origins = new Map<string, Origin>();
   const waiting: Waiter[] = [];
   const drainListeners = new Set<() => void>();
   let idleCount = 0;
@@ -59,23 +66,30 @@ export function createTransport(
     idleConnectionMs,
     maxConnectionAgeMs,
     onFree(connection) {
-      const others = idle.get(connection.origin);
-      if (others === undefined) idle.set(connection.origin, [connection]);
-      else others.push(connection);
+      originOf(connection.origin).idle.push(connection);
       idleCount++;
       serveNext();
     },
     onGone(connection) {
       if (!connections.delete(connection)) return;
-      const others = idle.get(connection.origin);
-      const at = others?.lastIndexOf(connection) ?? -1;
+      const { idle } = originOf(connection.origin);
+      const at = idle.lastIndexOf(connection);
       if (at >= 0) {
-        others?.splice(at, 1);
+        idle.splice(at, 1);
         idleCount--;
       }
       serveNext();
     },
   };
+
+  function originOf(origin: string): Origin {
+    let found = origins.get(origin);
+    if (found === undefined) {
+      found = { idle: [], addresses: new AddressCheck(origin, dial.resolve, connections) };
+      origins.set(origin, found);
+    }
+    return found;
+  }
 
   const busyCount = () => connections.size - idleCount;
 
@@ -98,30 +112,35 @@ export function createTransport(
   }
 
   function takeIdle(origin: string, on: Choice): Connection | undefined {
-    const others = idle.get(origin);
-    if (others === undefined) return undefined;
-    for (const one of others.filter(({ isExpired }) => isExpired)) discard(one, others);
-    if (others.length === 0) return undefined;
-    let at = others.length - 1;
-    // At the limit an idle one would be closed to make room for a new one, which is no better.
-    if (on === "proven" && connections.size < maxConnections) {
-      while (at >= 0 && !others[at]?.isProven) at--;
-      if (at < 0) return undefined;
+    const { idle, addresses } = originOf(origin);
+    const now = performance.now();
+    addresses.runIfDue(now);
+    for (let at = idle.length - 1; at >= 0; at--) {
+      const connection = idle[at] as Connection;
+      if (connection.isExpired(now)) {
+        discard(connection, idle);
+        continue;
+      }
+      // At the limit an idle one would be closed to make room for a new one, which is no better.
+      if (on === "proven" && connections.size < maxConnections && !connection.isProven) continue;
+      idleCount--;
+      if (at === idle.length - 1) idle.pop();
+      else idle.splice(at, 1);
+      return connection;
     }
-    idleCount--;
-    return at === others.length - 1 ? others.pop() : others.splice(at, 1)[0];
+    return undefined;
   }
 
   function closeOldestIdle(): void {
-    for (const others of idle.values()) {
-      const [oldest] = others;
-      if (oldest !== undefined) return discard(oldest, others);
+    for (const { idle } of origins.values()) {
+      const [oldest] = idle;
+      if (oldest !== undefined) return discard(oldest, idle);
     }
   }
 
   /** Removed first, so that its end serves no waiting request. */
-  function discard(connection: Connection, others: Connection[]): void {
-    others.splice(others.indexOf(connection), 1);
+  function discard(connection: Connection, idle: Connection[]): void {
+    idle.splice(idle.lastIndexOf(connection), 1);
     idleCount--;
     connections.delete(connection);
     void connection.destroy();
