@@ -1,5 +1,6 @@
 /** Shared by the server processes of the benchmark: each listens, prints its port, and ends with the benchmark. */
-import type { Server } from "node:http";
+import { readFileSync } from "node:fs";
+import type { Server } from "node:net";
 
 /** Listens on a free loopback port and prints it as the only line on stdout, which `startServer` waits for. */
 export function announce(server: Server): void {
@@ -17,9 +18,15 @@ export function exitWithParent(): void {
   process.stdin.resume();
 }
 
-/** The only argument of a contestant: the origin that it relays to. */
+/** The first argument of a contestant: the origin that it relays to. */
 export function originUrl(): string {
   const url = process.argv[2];
-  if (url === undefined) throw new Error("usage: <contestant> <origin URL>");
+  if (url === undefined) throw new Error("usage: <contestant> <origin URL> [<file with the origin's CA>]");
   return url;
+}
+
+/** The second argument of a contestant: the authority of an origin with https. */
+export function originCa(): Buffer | undefined {
+  const file = process.argv[3];
+  return file === undefined ? undefined : readFileSync(file);
 }

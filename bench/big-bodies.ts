@@ -1,13 +1,11 @@
 /** A gigabyte each way through the gateway: measures the throughput and the growth of memory. */
 import { once } from "node:events";
 import { type ClientRequest, type IncomingMessage, request } from "node:http";
-import { setTimeout as delay } from "node:timers/promises";
 import { API_KEY, type RunningGateway } from "./gateway.ts";
-import { residentBytes } from "./process-accounting.ts";
+import { sampleMemory } from "./sample-memory.ts";
 
 export const BIG_BODY_BYTES = 2 ** 30;
 const BLOCK = Buffer.alloc(64 * 1024, "x");
-const SAMPLE_MS = 50;
 /** A longer transfer counts as hung. */
 const TRANSFER_TIMEOUT_MS = 120_000;
 
@@ -19,7 +17,7 @@ export interface BigBody {
 
 /** Sends 1 GiB; the origin's count must agree. */
 export async function measureUpload(gateway: RunningGateway): Promise<BigBody> {
-  return sampled(gateway, async () => {
+  return transferred(gateway, async () => {
     const req = send(gateway, "POST", "/upload", { "content-length": BIG_BODY_BYTES });
     let early = false;
     const answered = once(req, "response").finally(() => {
@@ -41,7 +39,7 @@ export async function measureUpload(gateway: RunningGateway): Promise<BigBody> {
 
 /** Receives 1 GiB and counts it. */
 export async function measureDownload(gateway: RunningGateway): Promise<BigBody> {
-  return sampled(gateway, async () => {
+  return transferred(gateway, async () => {
     const req = send(gateway, "GET", `/download/${BIG_BODY_BYTES}`, {});
     req.end();
     const [res] = (await once(req, "response")) as [IncomingMessage];
@@ -68,21 +66,7 @@ function send(gateway: RunningGateway, method: string, path: string, headers: Re
   });
 }
 
-async function sampled(gateway: RunningGateway, transfer: () => Promise<void>): Promise<BigBody> {
-  await delay(1000);
-  const idle = residentBytes(gateway.pid);
-  let peak = idle;
-  const sample = () => {
-    peak = Math.max(peak, residentBytes(gateway.pid));
-  };
-  const timer = setInterval(sample, SAMPLE_MS);
-  const started = performance.now();
-  try {
-    await transfer();
-  } finally {
-    clearInterval(timer);
-  }
-  const seconds = (performance.now() - started) / 1000;
-  sample();
-  return { bytesPerSecond: BIG_BODY_BYTES / seconds, growthBytes: peak - idle };
+async function transferred(gateway: RunningGateway, transfer: () => Promise<void>): Promise<BigBody> {
+  const { growthBytes, seconds } = await sampleMemory(gateway.pid, transfer);
+  return { bytesPerSecond: BIG_BODY_BYTES / seconds, growthBytes };
 }

@@ -1,8 +1,10 @@
 /** Measurements beyond requests: big bodies, open streams, start-up. Of ByteProxy only, each on a new gateway process. */
 import { type BigBody, measureDownload, measureUpload } from "./big-bodies.ts";
+import { type ChunkedBodyMemory, measureChunks } from "./chunked-responses.ts";
 import { API_KEY, type RunningGateway, startGateway } from "./gateway.ts";
 import { type Processes, stop } from "./processes.ts";
 import { EVENT_STREAMS, measureSilent, type SilentConnections, WEBSOCKETS } from "./silent-connections.ts";
+import type { Origin } from "./start-origin.ts";
 import { type Spread, spreadOf } from "./statistics.ts";
 
 const STARTS = 5;
@@ -11,15 +13,17 @@ const FIRST_REQUESTS = 500;
 export interface Extras {
   readonly upload: BigBody;
   readonly download: BigBody;
+  /** The same response in tiny and in ordinary chunks. */
+  readonly chunked: readonly ChunkedBodyMemory[];
   readonly silent: readonly SilentConnections[];
   /** From spawning node to the first 200 of /health, ms. */
   readonly startUpMs: Spread;
 }
 
-export async function measureExtras(processes: Processes, root: string, originPort: number): Promise<Extras> {
+export async function measureExtras(processes: Processes, root: string, origin: Origin): Promise<Extras> {
   const onFresh = async <T>(what: string, measureOn: (gateway: RunningGateway) => Promise<T>): Promise<T> => {
     process.stderr.write(`${what}\n`);
-    const gateway = await startGateway(processes, root, originPort);
+    const gateway = await startGateway(processes, root, origin);
     await firstRequests(gateway);
     const result = await measureOn(gateway);
     await stop(gateway.child);
@@ -28,11 +32,15 @@ export async function measureExtras(processes: Processes, root: string, originPo
   return {
     upload: await onFresh("1 GiB upload", measureUpload),
     download: await onFresh("1 GiB download", measureDownload),
-    silent: [
-      await onFresh(EVENT_STREAMS.name, (gateway) => measureSilent(EVENT_STREAMS, gateway, originPort)),
-      await onFresh(WEBSOCKETS.name, (gateway) => measureSilent(WEBSOCKETS, gateway, originPort)),
+    chunked: [
+      await onFresh("16 MiB in chunks of 1 byte", (gateway) => measureChunks(gateway, 1)),
+      await onFresh("16 MiB in chunks of 64 KiB", (gateway) => measureChunks(gateway, 64 * 1024)),
     ],
-    startUpMs: await measureStartUp(processes, root, originPort),
+    silent: [
+      await onFresh(EVENT_STREAMS.name, (gateway) => measureSilent(EVENT_STREAMS, gateway, origin.port)),
+      await onFresh(WEBSOCKETS.name, (gateway) => measureSilent(WEBSOCKETS, gateway, origin.port)),
+    ],
+    startUpMs: await measureStartUp(processes, root, origin),
   };
 }
 
@@ -47,12 +55,12 @@ async function firstRequests(gateway: RunningGateway): Promise<void> {
   }
 }
 
-async function measureStartUp(processes: Processes, root: string, originPort: number): Promise<Spread> {
+async function measureStartUp(processes: Processes, root: string, origin: Origin): Promise<Spread> {
   process.stderr.write("start-up\n");
   const times: number[] = [];
   for (let i = 0; i < STARTS; i++) {
     const started = performance.now();
-    const gateway = await startGateway(processes, root, originPort);
+    const gateway = await startGateway(processes, root, origin);
     times.push(performance.now() - started);
     await stop(gateway.child);
   }

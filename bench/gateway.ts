@@ -4,6 +4,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { freePort, type Processes, type RunningServer } from "./processes.ts";
+import type { Origin } from "./start-origin.ts";
 
 /** Used on loopback only; not real keys. */
 export const API_KEY = "bench-proxy-key-0123456789abcdef";
@@ -16,14 +17,14 @@ export interface RunningGateway extends RunningServer {
   readonly logFile: string;
 }
 
-/** Starts `node dist/main.js` in front of the origin and waits until /health responds with 200. */
-export async function startGateway(processes: Processes, root: string, originPort: number): Promise<RunningGateway> {
+/** Starts `node dist/main.js` of the checkout in front of the origin and waits until /health responds with 200. */
+export async function startGateway(processes: Processes, root: string, origin: Origin): Promise<RunningGateway> {
   const port = await freePort();
   const home = join(processes.folder, `gateway-${port}`);
   mkdirSync(home);
   const logFile = join(home, "stdout.log");
   const configFile = join(home, "services.json");
-  writeFileSync(configFile, JSON.stringify(servicesFile(originPort)));
+  writeFileSync(configFile, JSON.stringify(servicesFile(origin)));
   const log = openSync(logFile, "w");
   const child = processes.start([join(root, "dist", "main.js")], {
     // Not the repository's folder: its .env files must not change what is measured.
@@ -47,11 +48,12 @@ export async function startGateway(processes: Processes, root: string, originPor
   return gateway;
 }
 
-function servicesFile(originPort: number): unknown {
+function servicesFile({ url, caFile }: Origin): unknown {
   return {
     services: {
       origin: {
-        baseUrl: `http://127.0.0.1:${originPort}`,
+        baseUrl: url,
+        ...(caFile === undefined ? {} : { tls: { caFile } }),
         ws: true,
         auth: { type: "bearer", tokenEnvVar: "BENCH_ORIGIN_TOKEN" },
         rateLimit: { maxRequests: 1_000_000_000, windowMs: 3_600_000, per: "service" },

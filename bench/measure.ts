@@ -1,22 +1,24 @@
 /**
- * The rounds: each puts every contestant under the same load, one after another, so that a machine that becomes slower or noisier does
- * so for all of them. The result is the median over rounds; ratios are taken within a round.
+ * The rounds of a workload: each puts every contestant under the same load, one after another, so that a machine that becomes slower or
+ * noisier does so for all of them. The result is the median over rounds; ratios are taken within a round.
  */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { API_KEY } from "./gateway.ts";
 import type { LoadJob, LoadOutcome, LoadResult } from "./load.ts";
-import type { ContestantName, Options } from "./options.ts";
+import type { Options } from "./options.ts";
 import { peakResidentBytes } from "./process-accounting.ts";
 import type { RunningServer } from "./processes.ts";
+import type { ContestantName, Workload } from "./workloads/workload.ts";
 
-const CONNECTIONS = 32;
+export const CONNECTIONS = 32;
 const LEAD_IN_MS = 250;
 
 export interface Contestant {
   readonly name: ContestantName;
   readonly server: RunningServer;
-  /** The path of the origin's item at this contestant. */
-  readonly path: string;
+  /** What precedes the origin's paths. */
+  readonly prefix: string;
 }
 
 export interface Measured {
@@ -26,39 +28,38 @@ export interface Measured {
   readonly peakBytes: number;
 }
 
-export interface LoadSettings {
+/** The process that puts the contestants under load, and what it needs to know. */
+export interface Load {
+  readonly child: ChildProcess;
   readonly ticksPerSecond: number;
-  readonly bodyBytes: number;
-  readonly apiKey: string;
+  readonly originPort: number;
 }
 
-/** Runs the warm-up, then the rounds. @throws at the first response that is not the origin's. */
+/** Runs the warm-up, then the rounds. @throws at the first byte that is not the expected one. */
 export async function measure(
+  workload: Workload,
   contestants: readonly Contestant[],
-  load: ChildProcess,
+  load: Load,
   options: Options,
-  settings: LoadSettings,
 ): Promise<Measured[]> {
-  const jobOf = (contestant: Contestant, seconds: number): LoadJob => ({
-    port: contestant.server.port,
-    request: requestText(contestant, settings.apiKey),
-    bodyBytes: settings.bodyBytes,
-    connections: CONNECTIONS,
-    leadInMs: LEAD_IN_MS,
-    windowMs: seconds * 1000,
-    pid: contestant.server.pid,
-    ticksPerSecond: settings.ticksPerSecond,
-  });
-  for (const contestant of contestants) {
-    await runJob(load, contestant.name, jobOf(contestant, options.warmUpSeconds));
-  }
+  const measureOnce = (contestant: Contestant, seconds: number) =>
+    runJob(load.child, `${contestant.name} under ${workload.name}`, {
+      workload: workload.name,
+      target: { port: contestant.server.port, prefix: contestant.prefix, apiKey: API_KEY },
+      originPort: load.originPort,
+      connections: CONNECTIONS,
+      leadInMs: LEAD_IN_MS,
+      windowMs: seconds * 1000,
+      pid: contestant.server.pid,
+      ticksPerSecond: load.ticksPerSecond,
+    });
+  for (const contestant of contestants) await measureOnce(contestant, options.warmUpSeconds);
   const results = new Map<ContestantName, LoadResult[]>(contestants.map(({ name }) => [name, []]));
   for (let round = 0; round < options.rounds; round++) {
     for (const contestant of rotate(contestants, round)) {
-      const result = await runJob(load, contestant.name, jobOf(contestant, options.seconds));
-      results.get(contestant.name)!.push(result);
+      results.get(contestant.name)!.push(await measureOnce(contestant, options.seconds));
     }
-    process.stderr.write(`round ${round + 1} of ${options.rounds}\n`);
+    process.stderr.write(`${workload.name}: round ${round + 1} of ${options.rounds}\n`);
   }
   return contestants.map(({ name, server }) => ({
     name,
@@ -73,24 +74,7 @@ function rotate<T>(items: readonly T[], by: number): T[] {
   return [...items.slice(at), ...items.slice(0, at)];
 }
 
-/** A request like that of an SDK: eight headers, a key, a query. */
-function requestText(contestant: Contestant, apiKey: string): string {
-  return [
-    `GET ${contestant.path} HTTP/1.1`,
-    `Host: 127.0.0.1:${contestant.server.port}`,
-    `Authorization: Bearer ${apiKey}`,
-    "Accept: application/json",
-    "Accept-Encoding: gzip, deflate, br",
-    "Accept-Language: en-GB,en;q=0.8",
-    "User-Agent: example-sdk/4.2.0 (linux; x64) node/20.20.0",
-    "X-Sdk-Version: 4.2.0",
-    "Connection: keep-alive",
-    "",
-    "",
-  ].join("\r\n");
-}
-
-async function runJob(load: ChildProcess, name: string, job: LoadJob): Promise<LoadResult> {
+async function runJob(load: ChildProcess, what: string, job: LoadJob): Promise<LoadResult> {
   if (load.exitCode !== null) throw new Error("the load generator has ended");
   const waiting = new AbortController();
   const answered = once(load, "message", { signal: waiting.signal });
@@ -102,6 +86,6 @@ async function runJob(load: ChildProcess, name: string, job: LoadJob): Promise<L
     ended.then(() => [{ ok: false, why: "the load generator ended" }]),
   ])) as [LoadOutcome];
   waiting.abort();
-  if (!outcome.ok) throw new Error(`${name} failed under load: ${outcome.why}`);
+  if (!outcome.ok) throw new Error(`${what} failed: ${outcome.why}`);
   return outcome.result;
 }

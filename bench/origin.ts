@@ -1,25 +1,19 @@
 /**
- * The upstream of the benchmark: a small JSON response with the headers of a real API, and the routes for the extras.
+ * The upstream of the benchmark: the workloads' responses, with the headers of a real API, and the routes for the extras.
  * It is as cheap as node:http allows, because it shares two cores with the measured process.
+ * Called with the files of a certificate and its key, it speaks https.
  */
+import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import type { Duplex } from "node:stream";
 import { announce } from "./announce.ts";
+import { createStreams } from "./origin-streams.ts";
+import { createWebSockets } from "./origin-websockets.ts";
+import { createItem, ITEM_COUNT } from "./workloads/contents.ts";
 
-const ITEM = Buffer.from(
-  JSON.stringify({
-    id: 42,
-    name: "An item of ordinary size",
-    tags: ["alpha", "beta", "gamma"],
-    owner: { id: 7, login: "octocat", url: "https://api.example.com/users/octocat" },
-    description: "word ".repeat(150).trim(),
-    createdAt: "2026-01-01T00:00:00Z",
-    updatedAt: "2026-01-02T03:04:05Z",
-  }),
-);
+const items = Array.from({ length: ITEM_COUNT }, (_, id) => createItem(id));
 const ITEM_HEADERS = {
-  "Content-Type": "application/json; charset=utf-8",
-  "Content-Length": ITEM.length,
   "Cache-Control": "private, max-age=60, s-maxage=60",
   ETag: 'W/"4f2a9b0c6d1e8f7a"',
   "Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT",
@@ -32,37 +26,60 @@ const ITEM_HEADERS = {
   "X-Content-Type-Options": "nosniff",
   Server: "origin",
 };
+const itemHeaders = items.map((item) => ({
+  "Content-Type": "application/json; charset=utf-8",
+  "Content-Length": item.length,
+  ...ITEM_HEADERS,
+}));
 const BLOCK = Buffer.alloc(64 * 1024, "x");
-const openStreams = new Set<ServerResponse>();
-const openWebSockets = new Set<Duplex>();
-/** The clients of the benchmark do not check it. */
-const ACCEPTANCE = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-/** A text frame. */
-const WAKE_FRAME = Buffer.from([0x81, 4, ...Buffer.from("wake")]);
+const streams = createStreams();
+const webSockets = createWebSockets();
+const [certFile, keyFile] = process.argv.slice(2);
 
-const server = createServer((req, res) => {
+const server =
+  certFile === undefined || keyFile === undefined
+    ? createServer(onRequest)
+    : createSecureServer({ cert: readFileSync(certFile), key: readFileSync(keyFile) }, onRequest);
+server.on("upgrade", onUpgrade);
+announce(server);
+
+function onRequest(req: IncomingMessage, res: ServerResponse): void {
   const url = req.url ?? "/";
-  if (url.startsWith("/items/")) return void res.writeHead(200, ITEM_HEADERS).end(ITEM);
+  if (url.startsWith("/items/")) return sendItem(res, Number.parseInt(url.slice("/items/".length), 10));
+  if (url === "/echo") return echo(req, res);
+  if (url.startsWith("/streams/")) return streams.openNumbered(Number(url.slice("/streams/".length)), res);
   if (url === "/upload") return swallow(req, res);
   if (url.startsWith("/download/")) return pour(res, Number(url.slice("/download/".length)));
-  if (url === "/events") return openStream(res);
-  if (url === "/events/wake") return wakeStreams(res);
-  if (url === "/websockets/wake") return wakeWebSockets(res);
+  if (url.startsWith("/chunks/")) return pourChunks(req, url);
+  if (url === "/events") return streams.openSilent(res);
+  if (url === "/events/wake") return respond(res, { open: streams.wake() });
+  if (url === "/websockets/wake") return respond(res, { open: webSockets.wake() });
   if (url === "/seen") return respond(res, { authorization: req.headers.authorization ?? null });
   res.writeHead(404).end();
-});
+}
 
-server.on("upgrade", (_, socket: Duplex) => {
-  openWebSockets.add(socket);
+function onUpgrade({ url }: IncomingMessage, socket: Duplex): void {
   socket.on("error", () => socket.destroy());
   socket.on("end", () => socket.end());
-  socket.on("close", () => openWebSockets.delete(socket));
-  socket.resume();
-  socket.write(ACCEPTANCE);
-});
+  if (url === "/streams/next") streams.sendOnRequest(socket);
+  else if (url === "/websockets/echo") webSockets.openEcho(socket);
+  else webSockets.openIdle(socket);
+}
+
+function sendItem(res: ServerResponse, id: number): void {
+  res.writeHead(200, itemHeaders[id]).end(items[id]);
+}
 
 function respond(res: ServerResponse, body: unknown): void {
   res.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(body));
+}
+
+function echo(req: IncomingMessage, res: ServerResponse): void {
+  const length = req.headers["content-length"];
+  if (length === undefined) return void res.writeHead(411).end();
+  res.writeHead(200, { "Content-Type": "application/octet-stream", "Content-Length": length });
+  req.on("data", (chunk: Buffer) => res.write(chunk));
+  req.on("end", () => res.end());
 }
 
 function swallow(req: IncomingMessage, res: ServerResponse): void {
@@ -87,22 +104,21 @@ function pour(res: ServerResponse, bytes: number): void {
   write();
 }
 
-function openStream(res: ServerResponse): void {
-  res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
-  res.flushHeaders();
-  openStreams.add(res);
-  res.on("close", () => openStreams.delete(res));
+/** `/chunks/<total>/<size>`: sends `total` bytes in chunks of `size`. Directly to the socket: 16 Mi calls of `res.write` take long. */
+function pourChunks({ socket }: IncomingMessage, url: string): void {
+  const [total, size] = url.split("/").slice(2).map(Number) as [number, number];
+  const chunk = Buffer.from(`${size.toString(16)}\r\n${"x".repeat(size)}\r\n`);
+  const perWrite = Math.max(1, Math.floor(BLOCK.length / chunk.length));
+  const chunks = Buffer.concat(new Array<Buffer>(perWrite).fill(chunk));
+  let left = total / size;
+  const write = () => {
+    while (left > 0) {
+      const count = Math.min(left, perWrite);
+      left -= count;
+      if (!socket.write(chunks.subarray(0, count * chunk.length))) return void socket.once("drain", write);
+    }
+    socket.end("0\r\n\r\n");
+  };
+  socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
+  write();
 }
-
-/** Sends one event to every stream: its arrival proves that the stream was still open. */
-function wakeStreams(res: ServerResponse): void {
-  for (const stream of openStreams) stream.write("data: wake\n\n");
-  respond(res, { open: openStreams.size });
-}
-
-function wakeWebSockets(res: ServerResponse): void {
-  for (const socket of openWebSockets) socket.write(WAKE_FRAME);
-  respond(res, { open: openWebSockets.size });
-}
-
-announce(server);

@@ -1,81 +1,71 @@
 /**
- * `npm run bench`: measures the gateway and four relays on loopback in one run. Prints a Markdown page; a complete run also writes
- * bench/results/latest.md. Exit code 1 after a wrong response, never because of a slow one.
+ * `npm run bench`: measures the gateway and other relays on loopback in one run, workload by workload. Prints a Markdown page; a complete
+ * run also writes bench/results/latest.md. Exit code 1 after a wrong byte, never because of a slow response.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compileBench } from "./compile.ts";
-import { type Extras, measureExtras } from "./extras.ts";
-import { API_KEY, assertEverythingIsOn, assertLogged, type RunningGateway, startGateway } from "./gateway.ts";
-import { type Contestant, type Measured, measure } from "./measure.ts";
+import { runContest, type Stage } from "./contest.ts";
+import { measureExtras } from "./extras.ts";
 import { type Options, readOptions, USAGE } from "./options.ts";
 import { createProcesses, type Processes } from "./processes.ts";
-import { report } from "./report.ts";
+import { type Results, report } from "./report.ts";
+import { type Origin, startOrigin } from "./start-origin.ts";
+import type { WorkloadResult } from "./workload-report.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const ITEM = "/items/42?x=1";
 
 async function main(): Promise<void> {
   const args = process.argv.slice(2);
   const options = readOptions(args);
-  if (!existsSync("/proc/self/stat"))
-    throw new Error("the benchmark reads CPU and memory from /proc, so it needs Linux");
-  const needsGateway = options.extras || options.only.includes("gateway");
-  if (needsGateway && !existsSync(join(root, "dist", "main.js")))
-    throw new Error("dist/main.js is missing; run npm run build first");
+  assertRunnable(options);
   const processes = createProcesses();
   try {
     const compiled = compileBench(root, processes.folder);
-    const origin = await processes.startServer(join(compiled, "origin.js"));
-    const measured = await runContest(processes, compiled, origin.port, options);
-    const extras = options.extras ? await measureExtras(processes, root, origin.port) : undefined;
-    publish(measured, extras, options, ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" "));
+    const origin = await startOrigin(processes, compiled, false);
+    const stage = createStage(processes, compiled, origin);
+    const workloads = await runWorkloads(stage, origin, options);
+    const extras = options.extras ? await measureExtras(processes, root, origin) : undefined;
+    const command = ["npm run bench", ...(args.length > 0 ? ["--", ...args] : [])].join(" ");
+    publish({ workloads, extras }, options, command);
   } finally {
     await processes.close();
   }
 }
 
-async function runContest(
-  processes: Processes,
-  compiled: string,
-  originPort: number,
-  options: Options,
-): Promise<Measured[]> {
-  const bodyBytes = await originBodyBytes(originPort);
-  const contestants: Contestant[] = [];
-  let gateway: RunningGateway | undefined;
-  for (const name of options.only) {
-    if (name === "gateway") {
-      gateway = await startGateway(processes, root, originPort);
-      await assertEverythingIsOn(gateway);
-      contestants.push({ name, server: gateway, path: `/proxy/origin${ITEM}` });
-    } else {
-      const file = join(compiled, "contestants", `${name}.js`);
-      const server = await processes.startServer(file, `http://127.0.0.1:${originPort}`);
-      contestants.push({ name, server, path: ITEM });
-    }
+/** @throws an Error with a message for the user. */
+function assertRunnable({ extras, only, against }: Options): void {
+  if (!existsSync("/proc/self/stat"))
+    throw new Error("the benchmark reads CPU and memory from /proc, so it needs Linux");
+  const measured = extras || only.includes("gateway") ? [root] : [];
+  if (against !== undefined) measured.push(against);
+  for (const folder of measured) {
+    const file = join(folder, "dist", "main.js");
+    if (!existsSync(file)) throw new Error(`${file} is missing; run npm run build in ${folder} first`);
   }
-  const load = processes.start([join(compiled, "load.js")], { stdio: ["pipe", "inherit", "inherit", "ipc"] });
+}
+
+function createStage(processes: Processes, compiled: string, origin: Origin): Stage {
+  const child = processes.start([join(compiled, "load.js")], { stdio: ["pipe", "inherit", "inherit", "ipc"] });
   const ticksPerSecond = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
-  const measured = await measure(contestants, load, options, { ticksPerSecond, bodyBytes, apiKey: API_KEY });
-  if (gateway !== undefined) await assertLogged(gateway, requestsOf(measured));
-  return measured;
+  return { processes, root, compiled, load: { child, ticksPerSecond, originPort: origin.port } };
 }
 
-async function originBodyBytes(originPort: number): Promise<number> {
-  const response = await fetch(`http://127.0.0.1:${originPort}${ITEM}`);
-  return (await response.arrayBuffer()).byteLength;
+async function runWorkloads(stage: Stage, origin: Origin, options: Options): Promise<WorkloadResult[]> {
+  const results: WorkloadResult[] = [];
+  let secureOrigin: Origin | undefined;
+  for (const workload of options.workloads) {
+    if (workload.isSecure) secureOrigin ??= await startOrigin(stage.processes, stage.compiled, true);
+    const measured = await runContest(stage, workload, workload.isSecure ? secureOrigin! : origin, options);
+    if (measured.length > 0) results.push({ workload, measured });
+  }
+  return results;
 }
 
-function requestsOf(measured: readonly Measured[]): number {
-  const ours = measured.find(({ name }) => name === "gateway");
-  return ours?.rounds.reduce((sum, round) => sum + round.requests, 0) ?? 0;
-}
-
-function publish(measured: readonly Measured[], extras: Extras | undefined, options: Options, command: string): void {
-  const page = report({ measured, extras }, options, command);
+function publish(results: Results, options: Options, command: string): void {
+  const page = report(results, options, command);
   process.stdout.write(`\n${page}`);
   // A partial run must not replace the committed numbers; git ignores *.tmp.
   const file = join(root, "bench", "results", options.complete ? "latest.md" : "partial.md.tmp");

@@ -1,12 +1,12 @@
 /** The lower bound: relays headers and bytes with undici's dispatch and back-pressure, and nothing else. */
 import { createServer } from "node:http";
 import { Pool } from "undici";
-import { announce, originUrl } from "../announce.ts";
+import { announce, originCa, originUrl } from "../announce.ts";
 
 const HOP_BY_HOP = new Set(
   "connection keep-alive proxy-connection te trailer transfer-encoding upgrade host expect".split(" "),
 );
-const pool = new Pool(originUrl());
+const pool = new Pool(originUrl(), { connect: { ca: originCa() } });
 
 function endToEnd<T>(headers: Record<string, T>): Record<string, T> {
   const kept: Record<string, T> = {};

@@ -1,0 +1,9 @@
+/** All workloads, in the order of the page. */
+import { get } from "./get.ts";
+import { httpsGet } from "./https-get.ts";
+import { post } from "./post.ts";
+import { sse } from "./sse.ts";
+import { websocket } from "./websocket.ts";
+import type { Workload } from "./workload.ts";
+
+export const workloads: readonly Workload[] = [get, httpsGet, post, sse, websocket];
