@@ -28,5 +28,5 @@ export function extrasReport({ upload, download, chunked, silent, startUpMs }: E
     ]),
     ["start-up to /health", `${spreadText(startUpMs, 0)} ms`, ""],
   ];
-  return ["## ByteProxy alone", "", markdownTable(["", "", "goal"], rows)].join("\n");
+  return markdownTable(["ByteProxy alone", "", "goal"], rows);
 }

@@ -6,6 +6,7 @@ import { extrasReport } from "./extras-report.ts";
 import { CONNECTIONS } from "./measure.ts";
 import { isNginxInstalled } from "./nginx.ts";
 import type { Options } from "./options.ts";
+import { summary } from "./summary.ts";
 import { type WorkloadResult, workloadReport } from "./workload-report.ts";
 
 export interface Results {
@@ -18,9 +19,16 @@ export function report({ workloads, extras }: Results, options: Options, command
   const parts = ["# Benchmark", machine(options, command)];
   if (options.only.includes("nginx") && !isNginxInstalled())
     parts.push("nginx was left out because it is not installed (Debian package `nginx`).");
-  parts.push(...workloads.map((result) => workloadReport(result, options)));
+  parts.push(summary(workloads), ...workloads.map((result) => workloadReport(result, options)));
   if (extras !== undefined) parts.push(extrasReport(extras));
-  return `${parts.join("\n\n")}\n`;
+  return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
+}
+
+/** What docs/benchmarks.md shows of a complete run. */
+export function excerpt({ workloads, extras }: Results, options: Options, command: string): string {
+  const parts = [machine(options, command), summary(workloads)];
+  if (extras !== undefined) parts.push(extrasReport(extras));
+  return parts.join("\n\n");
 }
 
 function machine(options: Options, command: string): string {

@@ -53,6 +53,6 @@ function spread(one: Measured, value: (round: LoadResult) => number, digits: num
 }
 
 /** CPU of one divided by CPU of the other, round by round: the effect of a slow round cancels out. */
-function ratio(one: Measured, other: Measured): Spread {
+export function ratio(one: Measured, other: Measured): Spread {
   return spreadOf(one.rounds.map((round, i) => round.cpuMicrosPerUnit / other.rounds[i]!.cpuMicrosPerUnit));
 }
