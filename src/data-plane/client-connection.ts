@@ -27,10 +27,13 @@ export function cutResponse({ socket }: IncomingMessage, isFramed: boolean): voi
 /** A client should send nothing before the response to its upgrade, but some do; bytes beyond this limit wait in the socket. */
 const EARLY_BYTES_LIMIT = 65_536;
 
-/** Reads what a client sends before the response to its upgrade, because only a socket that is read shows that its client left. */
-export function readAhead(client: Socket) {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+/**
+ * Reads what a client sends before the response to its upgrade, because only a socket that is read shows that its client left.
+ * @param head what the client sent together with its handshake.
+ */
+export function readAhead(client: Socket, head: Buffer = Buffer.alloc(0)) {
+  const chunks = [head];
+  let bytes = head.length;
   const onData = (chunk: Buffer) => {
     chunks.push(chunk);
     bytes += chunk.length;
@@ -44,6 +47,11 @@ export function readAhead(client: Socket) {
     stop() {
       client.off("data", onData);
       client.pause();
+    },
+    /** Nothing will read them, but the client's end is still to be seen. */
+    discard() {
+      client.off("data", onData);
+      client.resume();
     },
     unshift() {
       if (bytes > 0) client.unshift(Buffer.concat(chunks));

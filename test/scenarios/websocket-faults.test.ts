@@ -92,9 +92,12 @@ describe("upstream that refuses a WebSocket", () => {
     await eventually(() => upstream.sockets.size === 0);
   });
 
-  test.each(["end", "reset"] as const)(
+  test.each([
+    ["end", "UPSTREAM_PROTOCOL_ERROR"],
+    ["reset", "UPSTREAM_UNREACHABLE"],
+  ] as const)(
     "A refusal is cut for the client, not ended, if the upstream's connection closes during it (%s)",
-    async (how) => {
+    async (how, code) => {
       const { gateway } = await start((socket) => {
         socket.write("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", () => {
           if (how === "end") socket.end();
@@ -104,7 +107,7 @@ describe("upstream that refuses a WebSocket", () => {
       const response = await rawRequest(gateway.port, handshake());
       expect(response.end).not.toBe("open");
       expect(response.text).not.toContain("0\r\n\r\n");
-      await eventually(() => gateway.exchanges()[0]?.outcome === "failed:UPSTREAM_PROTOCOL_ERROR");
+      await eventually(() => gateway.exchanges()[0]?.outcome === `failed:${code}`);
     },
   );
 

@@ -3,6 +3,7 @@
  * Invariant: it settles exactly once: with a response that a sink has accepted, or with the reason why there is none.
  */
 
+import type { Socket } from "node:net";
 import type { Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
 import type { Exchange } from "../exchange.ts";
@@ -15,7 +16,7 @@ import type { Dispatched, Flow, ResponseListener, TransportRequest } from "./tra
 import type { Choice } from "./transport/waiter.ts";
 
 export type AttemptResult =
-  /** The response goes to the sink that `chooseSink` gave. */
+  /** The response goes to the sink that `chooseSink` gave, or `takeSocket` has accepted the upgrade. */
   | { readonly kind: "responded" }
   /** `chooseSink` gave none, and the response was discarded. */
   | { readonly kind: "discarded" }
@@ -36,7 +37,7 @@ export interface AttemptParts {
   readonly exchange: Exchange;
   readonly service: Service;
   readonly deadline: Deadline;
-  readonly transport: Transport;
+  readonly transport: Pick<Transport, "dispatch">;
   readonly request: TransportRequest;
   /** Called after a wait for a connection. @returns the reason not to send the request any more. */
   readonly recheck: () => GatewayError | undefined;
@@ -44,6 +45,8 @@ export interface AttemptParts {
   readonly relayInterim: (status: number, headers: ResponseHeaders) => void;
   /** Called with the response's head. @returns where the response goes; undefined to discard it. */
   readonly chooseSink: (status: number, headers: ResponseHeaders) => ResponseSink | undefined;
+  /** Of an upgrade: called with the socket after a 101. @throws GatewayError for one that is not accepted. */
+  readonly takeSocket?: (socket: Socket, headers: ResponseHeaders) => void;
 }
 
 /** A longer body is not read to its end for a retry: a new connection is cheaper. */
@@ -135,6 +138,18 @@ export class Attempt implements ResponseListener {
   onResponseEnd(_flow: Flow, trailers: ResponseHeaders): void {
     if (this.#state === "responded") this.#sink?.end(trailers);
     else if (this.#state === "discarding") this.#finish({ kind: "discarded" });
+  }
+
+  onUpgrade(socket: Socket, headers: ResponseHeaders): void {
+    if (this.#state !== "waiting") return void socket.destroy();
+    try {
+      this.#parts.takeSocket?.(socket, headers);
+    } catch (error) {
+      socket.destroy();
+      return this.#finish({ kind: "ended", error: GatewayError.from(error) });
+    }
+    this.#state = "responded";
+    this.#settle({ kind: "responded" });
   }
 
   onResponseError(cause: Error): void {

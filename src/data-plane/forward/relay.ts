@@ -49,6 +49,7 @@ export class Relay implements ResponseSink {
   #isOver = false;
   #isFramed = true;
   #hasWritten = false;
+  #isPaused = false;
 
   constructor(relayed: RelayParts) {
     this.#relayed = relayed;
@@ -101,8 +102,10 @@ export class Relay implements ResponseSink {
     exchange.bytesOut += chunk.length;
     deadline.touch();
     if (res.write(chunk)) return;
+    this.#isPaused = true;
     this.#flow.pause();
     res.once("drain", () => {
+      this.#isPaused = false;
       deadline.touch();
       this.#flow.resume();
     });
@@ -123,8 +126,7 @@ export class Relay implements ResponseSink {
 
   /** The client has not taken what was received for it. */
   get isClientSlow(): boolean {
-    const { res } = this.#relayed.exchange;
-    return !this.#isOver && (res.writableNeedDrain || res.writableEnded);
+    return !this.#isOver && (this.#isPaused || this.#relayed.exchange.res.writableEnded);
   }
 
   /** Treats a client that stopped reading as one that left: its silence is no failure of the upstream. */

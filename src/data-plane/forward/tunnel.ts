@@ -1,24 +1,24 @@
 /**
- * WebSockets: http-proxy-3 sends the handshake and joins the two sockets; this file guards it.
- * Invariant: a handshake ends within its deadline with a 101, with the upstream's own refusal or with a GatewayError; and nothing
- * that http-proxy-3 throws or emits escapes.
+ * WebSockets: http-proxy-3 writes the handshake and joins the two sockets; in between, the transport sends it and reads the response.
+ * Invariant: nothing that http-proxy-3 throws or emits escapes, and it sees no byte of a response.
  */
+import { once } from "node:events";
 import type { ClientRequest, IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import { Duplex } from "node:stream";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
-import type { GatewayError } from "../../errors.ts";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
 import { inject } from "../credential/credential-provider.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createResponseHeaders } from "./answer-headers.ts";
-import { enterBreaker, settleBreaker } from "./breaker.ts";
-import { createDialAgent } from "./egress.ts";
+import { type AttemptOutcome, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
 import type { ForwardParts } from "./forward.ts";
 import { holdForQuota, reportToQuota } from "./quota-gate.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
-import { relayRefusal } from "./websocket/relay-refusal.ts";
 
 export interface Tunnels {
   /** The number of open WebSockets. */
@@ -35,6 +35,16 @@ export interface Tunnels {
   close(): void;
 }
 
+const NO_BYTES = Buffer.alloc(0);
+
+/** What http-proxy-3 does of a handshake. */
+interface Prepared {
+  /** The head of the request. */
+  readonly upgradeHead: string;
+  /** Writes the 101 with these headers to the client, and joins the sockets. */
+  readonly join: (response: IncomingMessage, socket: Socket, head: Buffer) => void;
+}
+
 /** @param sendTimeoutMs how long an upstream may read nothing of what waits for it; the listener applies the same limit to clients. */
 export function createTunnels(sendTimeoutMs: number): Tunnels {
   const proxy = createProxyServer();
@@ -49,34 +59,55 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     for (const tunnel of tunnels.keys()) yield tunnel.upstream;
   }
 
-  /** Sends the handshake. The returned request has http-proxy-3's own listeners. */
-  function send({ exchange, route, request, head }: Upgrade, signal: AbortSignal): ClientRequest {
-    let upstreamRequest: ClientRequest | undefined;
-    const onRequest = (made: ClientRequest) => {
+  async function prepare({ exchange, route, request }: Upgrade): Promise<Prepared> {
+    const written: Buffer[] = [];
+    const recorder = new Duplex({
+      read() {},
+      write(chunk, _, done) {
+        written.push(chunk);
+        done();
+      },
+    });
+    let made: ClientRequest | undefined;
+    const onRequest = (sent: ClientRequest) => {
       // http-proxy-3 would decode, merge and encode the path again.
-      made.path = request.path;
-      upstreamRequest = made;
+      sent.path = request.path;
+      made = sent;
     };
     proxy.once("proxyReqWs", onRequest);
     try {
-      proxy.ws(handshakeRequest(request) as IncomingMessage, exchange.req.socket, head, proxyOptions(route, signal));
+      proxy.ws(handshakeRequest(request), exchange.req.socket, NO_BYTES, proxyOptions(route, recorder));
     } finally {
       proxy.off("proxyReqWs", onRequest);
     }
-    if (upstreamRequest === undefined) throw new Error("http-proxy-3 made no request");
-    return upstreamRequest;
+    if (made === undefined) throw new Error("http-proxy-3 made no request");
+    const [join] = made.listeners("upgrade");
+    // Its own listeners end the client's connection.
+    made.removeAllListeners("error").on("error", () => {});
+    await once(made, "finish");
+    made.destroy();
+    return { upgradeHead: Buffer.concat(written).toString("latin1"), join: join as Prepared["join"] };
   }
 
-  async function carry({ exchange, route }: Upgrade, handshake: Accepted, parts: ForwardParts): Promise<void> {
+  async function carry(
+    { exchange, route }: Upgrade,
+    accepted: Accepted,
+    join: Prepared["join"],
+    parts: ForwardParts,
+  ): Promise<void> {
     const client = exchange.req.socket;
     const { bytesRead } = client;
-    handshake.response.headers = acceptance(createResponseHeaders(exchange, route, handshake.response.headers, parts));
+    exchange.respondedAt = performance.now();
+    const headers = acceptance(createResponseHeaders(exchange, route, accepted.headers, parts));
     // The socket belongs to the tunnel now, no longer to the response that was prepared for a refusal.
     exchange.res.detachSocket(client);
     exchange.res.statusCode = 101;
-    handshake.join();
+    accepted.returnEarlyBytes();
+    // http-proxy-3 writes the headers as a string: each of its characters is one byte, as it was received.
+    client.setDefaultEncoding("latin1");
+    join({ headers } as IncomingMessage, accepted.socket, NO_BYTES);
     const { bytesWritten } = client;
-    const tunnel = new OpenTunnel(client, handshake.socket, route.prepared.service.idleTimeoutMs ?? 0);
+    const tunnel = new OpenTunnel(client, accepted.socket, route.prepared.service.idleTimeoutMs ?? 0);
     const { issued } = exchange;
     tunnels.set(tunnel, { service: route.prepared, digest: issued?.digest });
     // The service may have been replaced, or the key may have ended, during the handshake.
@@ -85,7 +116,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     else if (isOver) tunnel.forceClose();
     await tunnel.closed;
     tunnels.delete(tunnel);
-    exchange.bytesIn = client.bytesRead - bytesRead + handshake.earlyBytes;
+    exchange.bytesIn = client.bytesRead - bytesRead + accepted.earlyBytes;
     exchange.bytesOut = client.bytesWritten - bytesWritten;
   }
 
@@ -99,33 +130,22 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request: upgrade.request, parts });
       else if (quota !== undefined) exchange.quotaOutcome = "observed";
       inject(upgrade.request, await route.prepared.credential.get());
-      const pass = enterBreaker(route.prepared);
-      exchange.attempts = 1;
-      exchange.quota?.sent();
-      const handshake = await shakeHands(upgrade, send).catch((error: GatewayError) => {
-        settleBreaker(route.prepared, pass, error);
+      let pass = enterBreaker(route.prepared);
+      const judge = (outcome: AttemptOutcome) => {
+        if (pass !== NO_PASS) settleBreaker(route.prepared, pass, outcome);
+        pass = NO_PASS;
+      };
+      const onResponse = (status: number, headers: ResponseHeaders) =>
+        reportToQuota(exchange, route, upgrade.request, { status, headers });
+      const { upgradeHead, join } = await prepare(upgrade);
+      const accepted = await shakeHands(upgrade, { ...parts, upgradeHead, onResponse, judge });
+      if (accepted === undefined) return;
+      await carry(upgrade, accepted, join, parts).catch((error: unknown) => {
+        // After any error nothing else would end the two sockets.
+        accepted.socket.destroy();
+        exchange.req.socket.destroy();
         throw error;
       });
-      exchange.respondedAt = performance.now();
-      const status = handshake.kind === "client-left" ? undefined : (handshake.response.statusCode as number);
-      settleBreaker(route.prepared, pass, status);
-      if (handshake.kind !== "client-left") {
-        const { statusCode = 0, headers } = handshake.response;
-        reportToQuota(exchange, route, upgrade.request, { status: statusCode, headers });
-      }
-      switch (handshake.kind) {
-        case "accepted":
-          return carry(upgrade, handshake, parts).catch((error: unknown) => {
-            // After any error nothing else would end the two sockets.
-            handshake.socket.destroy();
-            exchange.req.socket.destroy();
-            throw error;
-          });
-        case "refused":
-          return relayRefusal(upgrade, handshake.response, parts);
-        case "client-left":
-          exchange.outcome = "client-left";
-      }
     },
     closeAll() {
       isClosing = true;
@@ -144,20 +164,22 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
 }
 
 /** What http-proxy-3 reads of a request: the stripped request instead of the client's. */
-function handshakeRequest({ headers }: UpstreamRequest): Partial<IncomingMessage> {
+function handshakeRequest({ headers }: UpstreamRequest): IncomingMessage {
   const byName = headersByName(headers);
   byName.connection = "Upgrade";
   byName.upgrade = "websocket";
-  return { method: "GET", url: "/", httpVersion: "1.1", httpVersionMajor: 1, headers: byName };
+  const request: Partial<IncomingMessage> = { method: "GET", url: "/", httpVersionMajor: 1, headers: byName };
+  return request as IncomingMessage;
 }
 
-function proxyOptions(route: Route, signal: AbortSignal): ServerOptions {
+/** @param recorder in place of a connection. */
+function proxyOptions(route: Route, recorder: Duplex): ServerOptions {
   const { host } = new URL(route.base.origin);
   return {
-    // A placeholder: the agent connects, with TLS where needed.
+    // A placeholder: what node:http calls on an agent gives the request a stream instead of a connection.
     target: { protocol: "http:", host, hostname: host, port: 0 },
     headers: { host },
-    agent: createDialAgent(route.prepared.dial, route.base.origin, { signal }),
+    agent: { addRequest: (made: ClientRequest) => made.onSocket(recorder as Socket) },
     ignorePath: true,
     prependPath: false,
   };

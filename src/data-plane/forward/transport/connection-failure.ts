@@ -1,4 +1,7 @@
 /** The failure of a connection, where neither node:net nor the parser has an error for it. */
+/** Error codes of a connection that the upstream ended: FIN, RST, and a write after either. */
+const CLOSED_BY_UPSTREAM: ReadonlySet<unknown> = new Set(["UPSTREAM_CLOSED", "ECONNRESET", "EPIPE"]);
+
 export class ConnectionFailure extends Error {
   override readonly name = "ConnectionFailure";
   readonly code: "UPSTREAM_CLOSED" | "CONNECTION_DESTROYED";
@@ -17,4 +20,9 @@ export function closedByUpstream(): ConnectionFailure {
 /** The gateway ended the connection: the service was removed or the gateway is ending. */
 export function destroyedByGateway(): ConnectionFailure {
   return new ConnectionFailure("CONNECTION_DESTROYED", "the gateway closed the connection");
+}
+
+/** @param error of a connection, whoever raised it. */
+export function isClosedByUpstream(error: NodeJS.ErrnoException): boolean {
+  return CLOSED_BY_UPSTREAM.has(error.code);
 }

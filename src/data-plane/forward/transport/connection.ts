@@ -5,24 +5,19 @@
  */
 import type { Socket } from "node:net";
 import type { Dial } from "../egress.ts";
-import { closedByUpstream, destroyedByGateway } from "./connection-failure.ts";
+import { closedByUpstream, destroyedByGateway, isClosedByUpstream } from "./connection-failure.ts";
+import { idleLimit } from "./idle-limit.ts";
 import { createRequestHead } from "./request-head.ts";
 import type { ResponseHeaders } from "./response-fields.ts";
 import { type ParsedResponse, ResponseParser } from "./response-parser.ts";
 import { malformed, ResponseSyntaxError } from "./response-syntax-error.ts";
-import { distinguishResetFromEnd, readBeforeClosing } from "./socket-faults.ts";
+import { correctFaults, restoreFaults } from "./socket-faults.ts";
 import { type Carrier, Transfer } from "./transfer.ts";
 import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
 import { Upload } from "./upload.ts";
 
 /** An upstream that closes its connection after each response without announcing it has done so within this many ms. */
 const SETTLED_MS = 10;
-
-/** A connection is given up this long before the upstream would close it, ms. */
-const KEEP_ALIVE_MARGIN_MS = 1_000;
-
-/** Error codes of a connection that the upstream ended: FIN, RST, and a write after either. */
-const CLOSED_BY_UPSTREAM: ReadonlySet<unknown> = new Set(["UPSTREAM_CLOSED", "ECONNRESET", "EPIPE"]);
 
 /** The set of connections that a connection belongs to. */
 export interface ConnectionOwner {
@@ -43,6 +38,7 @@ export class Connection implements ParsedResponse, Carrier {
   readonly #dialing = new AbortController();
   #socket: Socket | undefined;
   #transfer: Transfer | undefined;
+  #headersOf101: ResponseHeaders | undefined;
   /** What one read brought of a body. */
   #parts: Buffer[] = [];
   #isGone = false;
@@ -68,7 +64,7 @@ export class Connection implements ParsedResponse, Carrier {
     this.#transfer = transfer;
     this.#expiresAt = Number.POSITIVE_INFINITY;
     try {
-      const head = createRequestHead(request, this.#url.host);
+      const head = request.upgradeHead ?? createRequestHead(request, this.#url.host);
       if (this.#socket === undefined) this.#connect(head);
       else this.#send(transfer, head);
     } catch (error) {
@@ -109,8 +105,7 @@ export class Connection implements ParsedResponse, Carrier {
   }
 
   isStale(error: Error): boolean {
-    const { code } = error as NodeJS.ErrnoException;
-    return this.#carried > 0 && CLOSED_BY_UPSTREAM.has(code) && !this.#parser.hasReceived;
+    return this.#carried > 0 && isClosedByUpstream(error) && !this.#parser.hasReceived;
   }
 
   /** Resolves when its socket is closed. */
@@ -145,7 +140,11 @@ export class Connection implements ParsedResponse, Carrier {
   onHead(status: number, reason: string, headers: ResponseHeaders): void {
     const transfer = this.#transfer;
     if (transfer === undefined) return;
-    if (status === 101) throw malformed("a 101 without an upgrade request");
+    if (status === 101) {
+      if (transfer.request.upgradeHead === undefined) throw malformed("a 101 without an upgrade request");
+      this.#headersOf101 = headers;
+      return;
+    }
     transfer.hasResponse = true;
     const keepAlive = headers["keep-alive"];
     if (keepAlive !== undefined) this.#idleMs = idleLimit(String(keepAlive), this.#owner.idleConnectionMs);
@@ -159,7 +158,7 @@ export class Connection implements ParsedResponse, Carrier {
   onEnd(trailers: ResponseHeaders): void {
     this.#flushBody();
     const transfer = this.#transfer;
-    if (transfer === undefined) return;
+    if (transfer === undefined || this.#headersOf101 !== undefined) return;
     this.#transfer = undefined;
     transfer.stopUpload();
     transfer.listener.onResponseEnd(transfer, trailers);
@@ -187,13 +186,12 @@ export class Connection implements ParsedResponse, Carrier {
 
   #adopt(socket: Socket): void {
     this.#openedAt = performance.now();
-    readBeforeClosing(socket);
-    distinguishResetFromEnd(socket);
+    correctFaults(socket);
     socket.on("data", this.#onData);
     socket.on("end", this.#onSocketEnd);
     socket.on("drain", this.#onDrain);
-    socket.on("error", (error) => this.end(error));
-    socket.on("close", () => this.end(closedByUpstream()));
+    socket.on("error", this.#onGone);
+    socket.on("close", this.#onGone);
   }
 
   #send(transfer: Transfer, head: string): void {
@@ -202,10 +200,7 @@ export class Connection implements ParsedResponse, Carrier {
     this.#parser.start(method);
     transfer.listener.onRequestStart(transfer);
     if (this.#isGone) return;
-    if (body === null) {
-      socket.write(head, "latin1");
-      return;
-    }
+    if (body === null) return void socket.write(head, "latin1");
     socket.cork();
     socket.write(head, "latin1");
     if (Buffer.isBuffer(body)) {
@@ -223,13 +218,29 @@ export class Connection implements ParsedResponse, Carrier {
     // Bytes that no request asked for, perhaps a 408 before a close.
     if (this.#transfer === undefined) return this.end(closedByUpstream());
     try {
-      this.#parser.push(bytes);
-      this.#flushBody();
+      const rest = this.#parser.push(bytes);
+      if (this.#headersOf101 !== undefined) this.#handOver(this.#headersOf101, rest);
+      else this.#flushBody();
     } catch (error) {
       this.#flushBody();
       this.end(error as Error);
     }
   };
+
+  /** After a 101 the socket is the listener's. @param rest the bytes after it. */
+  #handOver(headers: ResponseHeaders, rest: Buffer | undefined): void {
+    const socket = this.#socket as Socket;
+    const { listener } = this.#transfer as Transfer;
+    this.#isGone = true;
+    this.#transfer = undefined;
+    socket.off("data", this.#onData).off("end", this.#onSocketEnd).off("drain", this.#onDrain);
+    socket.off("error", this.#onGone).off("close", this.#onGone);
+    restoreFaults(socket);
+    socket.pause();
+    if (rest !== undefined) socket.unshift(rest);
+    this.#owner.onGone(this);
+    listener.onUpgrade(socket, headers);
+  }
 
   /** Many small chunks of one read are one chunk for the client: each would cost memory and time of its own. */
   #flushBody(): void {
@@ -240,6 +251,8 @@ export class Connection implements ParsedResponse, Carrier {
     const transfer = this.#transfer;
     transfer?.listener.onResponseData(transfer, chunk);
   }
+
+  readonly #onGone = (error: unknown): void => this.end(error instanceof Error ? error : closedByUpstream());
 
   readonly #onSocketEnd = (): void => {
     const hasResponse = this.#transfer?.hasResponse;
@@ -284,11 +297,4 @@ export class Connection implements ParsedResponse, Carrier {
     if (leftMs < 1) return connection.end(destroyedByGateway());
     connection.#timer = setTimeout(Connection.#onTimer, leftMs, connection).unref();
   }
-}
-
-/** @param keepAlive the upstream's header: `timeout=5, max=100`. */
-function idleLimit(keepAlive: string, idleConnectionMs: number): number {
-  const seconds = /(?:^|[,;\s])timeout\s*=\s*"?(\d+)/i.exec(keepAlive)?.[1];
-  if (seconds === undefined) return idleConnectionMs;
-  return Math.min(idleConnectionMs, Number(seconds) * 1_000 - KEEP_ALIVE_MARGIN_MS);
 }

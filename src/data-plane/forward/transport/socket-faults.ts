@@ -7,11 +7,23 @@ import type { Socket } from "node:net";
 /** How long the response of an upstream that reads no more of the request may take to be read, ms. */
 const LAST_RESPONSE_MS = 1_000;
 
+/** Called before the socket is used. */
+export function correctFaults(socket: Socket): void {
+  readBeforeClosing(socket);
+  distinguishResetFromEnd(socket);
+}
+
+/** For a socket that carries another protocol from now on: the corrections cost time for each chunk. */
+export function restoreFaults(socket: Partial<Socket>): void {
+  // They hide the methods of the socket's class.
+  for (const name of ["push", "_write", "_writev"] as const) delete socket[name];
+}
+
 /**
  * A reset that arrives together with the last bytes looks like an end: libuv reads those bytes, sees the hang-up and asks no
  * further. But a socket that was reset has no remote address any more, while one that was ended still has it.
  */
-export function distinguishResetFromEnd(socket: Socket): void {
+function distinguishResetFromEnd(socket: Socket): void {
   const { push } = socket;
   socket.push = (chunk, encoding) => {
     // A Unix socket has no addresses at all.
@@ -28,7 +40,7 @@ export function distinguishResetFromEnd(socket: Socket): void {
  * the socket with the response unread in it. So the failure is delayed, which also stops the upload, while the received bytes are
  * read: a response, or an end that says the same as the failure.
  */
-export function readBeforeClosing(socket: Socket): void {
+function readBeforeClosing(socket: Socket): void {
   type Callback = (error?: NodeJS.ErrnoException | null) => void;
   const delay = (done: Callback): Callback => {
     return (error) => {

@@ -1,4 +1,5 @@
 /** What the transport takes and what it reports, for one request. */
+import type { Socket } from "node:net";
 import type { ResponseHeaders } from "./response-fields.ts";
 
 /** Receives the body of a request. */
@@ -29,6 +30,8 @@ export interface TransportRequest {
   readonly body: Buffer | BodySource | null;
   /** The length that the client announced; undefined for none, and then a `BodySource` is sent in chunks. */
   readonly contentLength: number | undefined;
+  /** The whole head of an upgrade, sent as it is; only then may a 101 be the response. */
+  readonly upgradeHead?: string;
 }
 
 /** Controls the bytes of one response. Without effect once that response is over. */
@@ -53,6 +56,8 @@ export interface ResponseListener {
   onResponseData(flow: Flow, chunk: Buffer): void;
   onResponseEnd(flow: Flow, trailers: ResponseHeaders): void;
   onResponseError(error: Error): void;
+  /** A 101 to an upgrade: the socket, paused and with the bytes after the 101, belongs to the listener. It must not throw. */
+  onUpgrade(socket: Socket, headers: ResponseHeaders): void;
 }
 
 /** A request that was handed to the transport. */

@@ -1,15 +1,23 @@
 /**
- * A WebSocket's handshake with the upstream, from the request to its outcome.
- * Invariant: it settles exactly once, within the service's deadlines, and the client may leave at any moment.
+ * A WebSocket's handshake with the upstream: one attempt, on a connection of its own.
+ * Invariant: it ends within the service's deadlines: with the upstream's socket after a 101, with its refusal relayed to the client,
+ * with a GatewayError, or because the client left, which it may do at any moment.
  */
-import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { GatewayError } from "../../../errors.ts";
 import { readAhead } from "../../client-connection.ts";
 import type { Exchange } from "../../exchange.ts";
 import type { Route } from "../../identify.ts";
-import { explainFailure, responseTimeout } from "../failures.ts";
+import type { ResponseParts } from "../answer-headers.ts";
+import { Attempt } from "../attempt.ts";
+import type { AttemptOutcome } from "../breaker.ts";
+import { Deadline, type Expiry } from "../deadline.ts";
+import { responseTimeout } from "../failures.ts";
+import { Relay } from "../relay.ts";
+import type { ResponseHeaders } from "../transport/response-fields.ts";
+import { dispatchAlone } from "../transport/single-use.ts";
 import type { UpstreamRequest } from "../upstream-request.ts";
+import { Refusal } from "./refusal.ts";
 
 /** An admitted handshake. */
 export interface Upgrade {
@@ -20,106 +28,125 @@ export interface Upgrade {
   readonly head: Buffer;
 }
 
-export interface Accepted {
-  readonly kind: "accepted";
-  readonly response: IncomingMessage;
-  readonly socket: Socket;
-  /** Bytes that the client sent before the response; the upstream receives them first. */
-  readonly earlyBytes: number;
-  /** Writes the 101 with the response's headers, and joins the sockets. */
-  join(): void;
+export interface HandshakeParts extends ResponseParts {
+  /** The head of the request to the upstream. */
+  readonly upgradeHead: string;
+  /** Called with the head of the upstream's response, before it is judged or relayed. */
+  readonly onResponse: (status: number, headers: ResponseHeaders) => void;
+  /** Called with what the breaker has to know; only the first call counts. */
+  readonly judge: (outcome: AttemptOutcome) => void;
 }
 
-export type Handshake =
-  | Accepted
-  | { readonly kind: "refused"; readonly response: IncomingMessage }
-  | { readonly kind: "client-left" };
+/** The upstream accepted: both sockets are paused. */
+export interface Accepted {
+  readonly headers: ResponseHeaders;
+  readonly socket: Socket;
+  /** Bytes that the client sent before the response. */
+  readonly earlyBytes: number;
+  /** Gives the early bytes back to the client's socket, which the upstream's will read from. */
+  returnEarlyBytes(): void;
+}
 
-type UpgradeListener = (response: IncomingMessage, socket: Socket, head: Buffer) => void;
+/** @returns undefined where there is no WebSocket: the client has the upstream's refusal, or has left. @throws GatewayError */
+export function shakeHands(upgrade: Upgrade, parts: HandshakeParts): Promise<Accepted | undefined> {
+  return new Handshake(upgrade, parts).run();
+}
 
-/** @param signal ends the connection attempt. */
-type SendUpgrade = (upgrade: Upgrade, signal: AbortSignal) => ClientRequest;
+class Handshake {
+  readonly #upgrade: Upgrade;
+  readonly #parts: HandshakeParts;
+  readonly #deadline: Deadline;
+  readonly #early: ReturnType<typeof readAhead>;
+  readonly #attempt: Attempt;
+  #refusal: Refusal | undefined;
+  #accepted: Accepted | undefined;
 
-/** @param send sends the request. @throws GatewayError */
-export function shakeHands(upgrade: Upgrade, send: SendUpgrade): Promise<Handshake> {
-  const { exchange, route } = upgrade;
-  const { service } = route.prepared;
-  const client = exchange.req.socket;
+  constructor(upgrade: Upgrade, parts: HandshakeParts) {
+    const { exchange, route, head } = upgrade;
+    this.#upgrade = upgrade;
+    this.#parts = parts;
+    this.#deadline = new Deadline(route.prepared.service, exchange.dueFrom, (expiry) => this.#onExpire(expiry));
+    this.#early = readAhead(exchange.req.socket, head);
+    this.#attempt = this.#createAttempt();
+  }
 
-  return new Promise((resolve, reject) => {
-    let upstreamRequest: ClientRequest | undefined;
-    const connecting = new AbortController();
-    let isOver = false;
-    const early = readAhead(client);
-    const deadline = setTimeout(
-      () => fail(responseTimeout(service)),
-      Math.max(1, exchange.dueFrom + service.timeoutMs - performance.now()),
-    );
-    const onClientEnd = () => end({ kind: "client-left" });
-    client.once("end", onClientEnd);
-
-    /** True for the first outcome. */
-    function isFirst(): boolean {
-      if (isOver) return false;
-      isOver = true;
-      clearTimeout(deadline);
-      early.stop();
-      client.off("end", onClientEnd);
-      exchange.onClose = undefined;
-      return true;
-    }
-    function fail(error: GatewayError): void {
-      if (!isFirst()) return;
-      reject(error);
-      abandon();
-    }
-    function end(handshake: Handshake): void {
-      if (!isFirst()) return;
-      resolve(handshake);
-      if (handshake.kind !== "client-left") return;
-      abandon();
-      client.destroy();
-    }
-    function abandon(): void {
-      upstreamRequest?.destroy();
-      // node:http would let a connection that is being opened complete, and the cap on connections would not count it.
-      connecting.abort(new Error("the handshake was canceled"));
-    }
-
-    exchange.onClose = onClientEnd;
-    if (isOver) return;
+  async run(): Promise<Accepted | undefined> {
+    const { exchange } = this.#upgrade;
+    const client = exchange.req.socket;
+    client.once("end", this.#onClientEnd);
+    let outcome: AttemptOutcome;
     try {
-      upstreamRequest = send(upgrade, connecting.signal);
-    } catch (cause) {
-      return fail(new GatewayError("INTERNAL_ERROR", { cause }));
-    }
-    const [join] = upstreamRequest.listeners("upgrade") as UpgradeListener[];
-    // http-proxy-3's own listeners respond silently to errors, without back-pressure to refusals, and to any 101.
-    for (const event of ["error", "response", "upgrade"]) upstreamRequest.removeAllListeners(event);
-    upstreamRequest.on("error", (error) => fail(explainFailure(error, service)));
-    upstreamRequest.on("response", (response) => {
-      // For node:http a 101 that names no protocol is an ordinary response.
-      if (response.statusCode === 101) fail(switchedElsewhere(service.key));
-      else end({ kind: "refused", response });
-    });
-    upstreamRequest.on("upgrade", (response: IncomingMessage, socket: Socket, head: Buffer) => {
-      socket.on("error", () => socket.destroy());
-      if (isOver || response.headers.upgrade?.toLowerCase() !== "websocket") {
-        socket.destroy();
-        return fail(switchedElsewhere(service.key));
+      if (exchange.res.closed) return undefined;
+      this.#attempt.begin("new");
+      const result = await this.#attempt.result;
+      if (result.kind === "ended" || result.kind === "failed") {
+        outcome = result.error;
+        throw result.error;
       }
-      end({
-        kind: "accepted",
-        response,
-        socket,
-        earlyBytes: early.bytes,
-        join() {
-          early.unshift();
-          join?.(response, socket, head);
-        },
-      });
+      await this.#refusal?.over();
+      return this.#accepted;
+    } finally {
+      this.#parts.judge(outcome);
+      this.#deadline.stop();
+      if (this.#refusal === undefined) this.#early.stop();
+      client.off("end", this.#onClientEnd);
+      exchange.onClose = undefined;
+    }
+  }
+
+  #createAttempt(): Attempt {
+    const { exchange, route, request } = this.#upgrade;
+    const { service, dial } = route.prepared;
+    return new Attempt({
+      exchange,
+      service,
+      deadline: this.#deadline,
+      transport: { dispatch: (sent, listener) => dispatchAlone(dial, sent, listener) },
+      request: { ...request, upgradeHead: this.#parts.upgradeHead },
+      recheck: () => undefined,
+      // A client that waits for a 101 expects no other interim response.
+      relayInterim: () => {},
+      chooseSink: this.#refuse,
+      takeSocket: this.#accept,
     });
-  });
+  }
+
+  readonly #refuse = (status: number, headers: ResponseHeaders): Refusal => {
+    const { exchange, route, request } = this.#upgrade;
+    this.#parts.onResponse(status, headers);
+    this.#parts.judge(status);
+    this.#early.discard();
+    const { wantsTrailers } = request;
+    const relay = new Relay({ exchange, route, deadline: this.#deadline, wantsTrailers, parts: this.#parts });
+    this.#refusal = new Refusal(exchange, relay, route.prepared.service.timeoutMs);
+    return this.#refusal;
+  };
+
+  readonly #accept = (socket: Socket, headers: ResponseHeaders): void => {
+    socket.on("error", () => socket.destroy());
+    if (!isWebSocket(headers)) throw switchedElsewhere(this.#upgrade.route.prepared.service.key);
+    this.#parts.onResponse(101, headers);
+    this.#parts.judge(101);
+    const early = this.#early;
+    early.stop();
+    this.#accepted = { headers, socket, earlyBytes: early.bytes, returnEarlyBytes: early.unshift };
+  };
+
+  #onExpire(expiry: Expiry): void {
+    if (expiry === "body-idle") this.#refusal?.expire();
+    else this.#attempt.fail(responseTimeout(this.#upgrade.route.prepared.service));
+  }
+
+  /** The socket of an upgrade reports nothing to the response that was prepared for it. */
+  readonly #onClientEnd = (): void => {
+    const { req, res } = this.#upgrade.exchange;
+    if (!res.writableEnded) req.socket.destroy();
+  };
+}
+
+/** RFC 6455 section 4.1. */
+function isWebSocket({ upgrade, connection }: ResponseHeaders): boolean {
+  return String(upgrade).toLowerCase() === "websocket" && /(?:^|,)\s*upgrade\s*(?:,|$)/i.test(String(connection));
 }
 
 function switchedElsewhere(serviceKey: string): GatewayError {
