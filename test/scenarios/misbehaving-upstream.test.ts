@@ -141,7 +141,6 @@ describe("unusual but legal response", () => {
     ["a control byte in the reason", "HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nok", 200, "ok"],
     ["Trailer together with a length", `${OK}Trailer: X\r\nContent-Length: 2\r\n\r\nok`, 200, "ok"],
     ["bytes after the length", `${OK}Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n`, 200, "ok"],
-    ["early hints", `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${OK}Content-Length: 2\r\n\r\nok`, 200, "ok"],
     ["204 with a length and bytes", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", 204, ""],
     ["304 with a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", 304, ""],
     ["50 kB of headers", `${OK}X: ${"a".repeat(50_000)}\r\nContent-Length: 2\r\n\r\nok`, 200, "ok"],

@@ -135,8 +135,8 @@ export class Attempt implements ResponseListener {
     if (this.#discardedBytes > DISCARD_BYTES_LIMIT) flow.abort(new Error("not worth reading"));
   }
 
-  onResponseEnd(_flow: Flow, trailers: ResponseHeaders): void {
-    if (this.#state === "responded") this.#sink?.end(trailers);
+  onResponseEnd(_flow: Flow, trailers: ResponseHeaders, last: Buffer | undefined): void {
+    if (this.#state === "responded") this.#sink?.end(trailers, last);
     else if (this.#state === "discarding") this.#finish({ kind: "discarded" });
   }
 

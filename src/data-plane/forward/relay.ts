@@ -26,7 +26,8 @@ export interface ResponseSink {
   /** @param flow pauses, resumes and aborts what is received. @throws GatewayError for a head that cannot be sent. */
   start(head: ResponseHead, flow: Flow): void;
   write(chunk: Buffer): void;
-  end(trailers: ResponseHeaders): void;
+  /** @param last the last bytes of the body, if they arrived together with its end. */
+  end(trailers: ResponseHeaders, last: Buffer | undefined): void;
   /** Ends a response that cannot be completed; nothing happens where it is complete. */
   abort(error: GatewayError): void;
 }
@@ -111,12 +112,16 @@ export class Relay implements ResponseSink {
     });
   }
 
-  end(trailers: ResponseHeaders): void {
-    const { res } = this.#relayed.exchange;
+  end(trailers: ResponseHeaders, last: Buffer | undefined): void {
+    const { exchange, deadline } = this.#relayed;
+    const { res } = exchange;
     if (this.#isOver || res.writableEnded) return;
     this.#hasWritten = true;
     if (this.#relayed.wantsTrailers) res.addTrailers(trailersToRelay(trailers));
-    res.end();
+    if (last === undefined) return void res.end();
+    exchange.bytesOut += last.length;
+    deadline.touch();
+    res.end(last);
   }
 
   abort(error: GatewayError): void {

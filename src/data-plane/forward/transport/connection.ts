@@ -156,12 +156,12 @@ export class Connection implements ParsedResponse, Carrier {
   }
 
   onEnd(trailers: ResponseHeaders): void {
-    this.#flushBody();
+    const last = this.#takeBody();
     const transfer = this.#transfer;
     if (transfer === undefined || this.#headersOf101 !== undefined) return;
     this.#transfer = undefined;
     transfer.stopUpload();
-    transfer.listener.onResponseEnd(transfer, trailers);
+    transfer.listener.onResponseEnd(transfer, trailers, last);
     if (!transfer.isSent || !this.#parser.mayReuse) return this.end(destroyedByGateway());
     this.#socket?.resume();
     // One turn of the event loop later, so that a close that came with the response is already seen.
@@ -243,13 +243,17 @@ export class Connection implements ParsedResponse, Carrier {
   }
 
   /** Many small chunks of one read are one chunk for the client: each would cost memory and time of its own. */
-  #flushBody(): void {
-    const [first] = this.#parts;
-    if (first === undefined) return;
-    const chunk = this.#parts.length === 1 ? first : Buffer.concat(this.#parts);
+  #takeBody(): Buffer | undefined {
+    const parts = this.#parts;
+    if (parts.length <= 1) return parts.pop();
     this.#parts = [];
+    return Buffer.concat(parts);
+  }
+
+  #flushBody(): void {
+    const chunk = this.#takeBody();
     const transfer = this.#transfer;
-    transfer?.listener.onResponseData(transfer, chunk);
+    if (chunk !== undefined) transfer?.listener.onResponseData(transfer, chunk);
   }
 
   readonly #onGone = (error: unknown): void => this.end(error instanceof Error ? error : closedByUpstream());

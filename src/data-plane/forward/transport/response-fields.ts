@@ -38,8 +38,12 @@ const KNOWN_NAMES: ReadonlyMap<string, string> = new Map(
     .flatMap((name) => [[name, name.toLowerCase()] as const, [name.toLowerCase(), name.toLowerCase()] as const]),
 );
 
+/** Unlike the objects of `Object.create(null)`, V8 does not keep its instances as hash tables. */
+const Fields = function Fields() {} as unknown as new () => ResponseHeaders;
+Fields.prototype = Object.create(null);
+
 export function noFields(): ResponseHeaders {
-  return Object.create(null);
+  return new Fields();
 }
 
 /** @param text field lines from `from` to its end, each with its CRLF. @throws ResponseSyntaxError */

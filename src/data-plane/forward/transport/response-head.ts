@@ -72,6 +72,7 @@ function contentLengthOf(headers: ResponseHeaders): number | undefined {
 function isChunkedBody(headers: ResponseHeaders): boolean {
   const value = headers["transfer-encoding"];
   if (value === undefined) return false;
+  if (value === "chunked") return true;
   if (typeof value !== "string" || value.toLowerCase() !== "chunked")
     throw malformed("Transfer-Encoding is not chunked");
   return true;
@@ -81,6 +82,8 @@ function isChunkedBody(headers: ResponseHeaders): boolean {
 function isPersistent(isHttp10: boolean, headers: ResponseHeaders): boolean {
   const connection = headers.connection;
   if (connection === undefined) return !isHttp10;
+  if (connection === "close") return false;
+  if (connection === "keep-alive" && !isHttp10) return true;
   const options = String(connection)
     .toLowerCase()
     .split(",")

@@ -54,7 +54,8 @@ export interface ResponseListener {
   onInterimResponse(status: number, headers: ResponseHeaders): void;
   onResponseStart(flow: Flow, status: number, headers: ResponseHeaders, reason: string): void;
   onResponseData(flow: Flow, chunk: Buffer): void;
-  onResponseEnd(flow: Flow, trailers: ResponseHeaders): void;
+  /** @param last the last bytes of the body, if they arrived together with its end. */
+  onResponseEnd(flow: Flow, trailers: ResponseHeaders, last: Buffer | undefined): void;
   onResponseError(error: Error): void;
   /** A 101 to an upgrade: the socket, paused and with the bytes after the 101, belongs to the listener. It must not throw. */
   onUpgrade(socket: Socket, headers: ResponseHeaders): void;
