@@ -40,6 +40,8 @@ const server =
   certFile === undefined || keyFile === undefined
     ? createServer(onRequest)
     : createSecureServer({ cert: readFileSync(certFile), key: readFileSync(keyFile) }, onRequest);
+// While other contestants are measured, the connections of a contestant stay open: a POST on a connection that closes would fail.
+server.keepAliveTimeout = 600_000;
 server.on("upgrade", onUpgrade);
 announce(server);
 
@@ -104,7 +106,7 @@ function pour(res: ServerResponse, bytes: number): void {
   write();
 }
 
-/** `/chunks/<total>/<size>`: sends `total` bytes in chunks of `size`. Directly to the socket: 16 Mi calls of `res.write` take long. */
+/** `/chunks/<total>/<size>`: sends `total` bytes in chunks of `size`. It writes to the socket, because 16 Mi calls of `res.write` take long. */
 function pourChunks({ socket }: IncomingMessage, url: string): void {
   const [total, size] = url.split("/").slice(2).map(Number) as [number, number];
   const chunk = Buffer.from(`${size.toString(16)}\r\n${"x".repeat(size)}\r\n`);

@@ -36,7 +36,7 @@ function machine(options: Options, command: string): string {
   return [
     `${new Date().toISOString().slice(0, 10)} · commit ${commit()} · Node ${process.version} · Linux ${release()} · ${cpu}, ${availableParallelism()} cores · \`${command}\``,
     "",
-    `Median of ${options.rounds} interleaved rounds of ${options.seconds} s, with minimum and maximum. The origin, the load`,
+    `Median of ${options.rounds} interleaved ${options.rounds === 1 ? "round" : "rounds"} of ${options.seconds} s, with minimum and maximum. The origin, the load`,
     `and the measured process share the cores; ${CONNECTIONS} connections, closed loop, so that the latencies are those of a`,
     "saturated machine. CPU is the operating system's account of the measured process (user and system, all threads).",
   ].join("\n");

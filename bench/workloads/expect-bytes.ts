@@ -1,5 +1,7 @@
 /** Compares received bytes with the expected ones, without a copy. */
 
+const SHOWN_BYTES = 40;
+
 export interface Part {
   readonly buffer: Buffer;
   readonly from: number;
@@ -11,7 +13,9 @@ export function expectBytes({ buffer, from, to }: Part, expected: Buffer, at: nu
   const end = at + to - from;
   if (end > expected.length) throw new Error(`received ${end - expected.length} bytes more than expected`);
   if (expected.compare(buffer, from, to, at, end) === 0) return;
-  const got = JSON.stringify(buffer.toString("latin1", from, Math.min(to, from + 80)));
-  const wanted = JSON.stringify(expected.toString("latin1", at, Math.min(end, at + 80)));
-  throw new Error(`wrong bytes between ${at} and ${end}: expected ${wanted}, got ${got}`);
+  let wrong = 0;
+  while (expected[at + wrong] === buffer[from + wrong]) wrong++;
+  const wanted = JSON.stringify(expected.toString("latin1", at + wrong, Math.min(end, at + wrong + SHOWN_BYTES)));
+  const got = JSON.stringify(buffer.toString("latin1", from + wrong, Math.min(to, from + wrong + SHOWN_BYTES)));
+  throw new Error(`wrong bytes from ${at + wrong} on: expected ${wanted}, got ${got}`);
 }
