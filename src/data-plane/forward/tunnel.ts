@@ -201,7 +201,9 @@ function headersByName(flat: readonly string[]): IncomingMessage["headers"] {
     const name = (flat[i] as string).toLowerCase();
     const value = flat[i + 1] as string;
     const others = byName[name];
-    byName[name] = others === undefined ? value : [others, value].flat();
+    if (others === undefined) byName[name] = value;
+    else if (typeof others === "string") byName[name] = [others, value];
+    else others.push(value);
   }
   return byName as IncomingMessage["headers"];
 }
