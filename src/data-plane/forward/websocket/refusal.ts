@@ -40,13 +40,11 @@ export class Refusal implements ResponseSink {
   }
 
   write(chunk: Buffer): void {
-    this.#bytes += chunk.length;
-    if (this.#bytes <= BYTES_LIMIT) this.#relay.write(chunk);
-    else this.#relay.abort(new GatewayError("UPSTREAM_PROTOCOL_ERROR"));
+    if (this.#isWithinLimit(chunk)) this.#relay.write(chunk);
   }
 
-  end(trailers: ResponseHeaders): void {
-    this.#relay.end(trailers);
+  end(trailers: ResponseHeaders, last: Buffer | undefined): void {
+    if (this.#isWithinLimit(last)) this.#relay.end(trailers, last);
   }
 
   abort(error: GatewayError): void {
@@ -57,5 +55,12 @@ export class Refusal implements ResponseSink {
   expire(): void {
     if (this.#relay.isClientSlow) this.#relay.dropClient();
     else this.#relay.abort(new GatewayError("UPSTREAM_TIMEOUT"));
+  }
+  /** Ends a refusal that is too long. */
+  #isWithinLimit(chunk: Buffer | undefined): boolean {
+    this.#bytes += chunk?.length ?? 0;
+    if (this.#bytes <= BYTES_LIMIT) return true;
+    this.#relay.abort(new GatewayError("UPSTREAM_PROTOCOL_ERROR"));
+    return false;
   }
 }
