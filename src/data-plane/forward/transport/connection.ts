@@ -5,6 +5,7 @@
  */
 import type { Socket } from "node:net";
 import type { Dial } from "../egress.ts";
+import { BodyParts } from "./body-parts.ts";
 import { closedByUpstream, destroyedByGateway, isClosedByUpstream } from "./connection-failure.ts";
 import { idleLimit } from "./idle-limit.ts";
 import { createRequestHead } from "./request-head.ts";
@@ -39,8 +40,7 @@ export class Connection implements ParsedResponse, Carrier {
   #socket: Socket | undefined;
   #transfer: Transfer | undefined;
   #headersOf101: ResponseHeaders | undefined;
-  /** What one read brought of a body. */
-  #parts: Buffer[] = [];
+  readonly #body = new BodyParts();
   #isGone = false;
   /** Requests that it carried to their end. */
   #carried = 0;
@@ -152,11 +152,11 @@ export class Connection implements ParsedResponse, Carrier {
   }
 
   onBody(chunk: Buffer): void {
-    this.#parts.push(chunk);
+    this.#body.add(chunk);
   }
 
   onEnd(trailers: ResponseHeaders): void {
-    const last = this.#takeBody();
+    const last = this.#body.take();
     const transfer = this.#transfer;
     if (transfer === undefined || this.#headersOf101 !== undefined) return;
     this.#transfer = undefined;
@@ -242,16 +242,8 @@ export class Connection implements ParsedResponse, Carrier {
     listener.onUpgrade(socket, headers);
   }
 
-  /** Many small chunks of one read are one chunk for the client: each would cost memory and time of its own. */
-  #takeBody(): Buffer | undefined {
-    const parts = this.#parts;
-    if (parts.length <= 1) return parts.pop();
-    this.#parts = [];
-    return Buffer.concat(parts);
-  }
-
   #flushBody(): void {
-    const chunk = this.#takeBody();
+    const chunk = this.#body.take();
     const transfer = this.#transfer;
     if (chunk !== undefined) transfer?.listener.onResponseData(transfer, chunk);
   }

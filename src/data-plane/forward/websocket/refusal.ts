@@ -56,6 +56,7 @@ export class Refusal implements ResponseSink {
     if (this.#relay.isClientSlow) this.#relay.dropClient();
     else this.#relay.abort(new GatewayError("UPSTREAM_TIMEOUT"));
   }
+
   /** Ends a refusal that is too long. */
   #isWithinLimit(chunk: Buffer | undefined): boolean {
     this.#bytes += chunk?.length ?? 0;
