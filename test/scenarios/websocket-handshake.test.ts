@@ -229,6 +229,7 @@ describe("refusal of a handshake", () => {
       const client = await openSocket(gateway.port);
       client.write(handshake());
       await eventually(() => client.received.endsWith("half"));
+      client.write("bytes that are for no upstream");
       client[how]();
       await eventually(() => upstream.sockets.size === 0, "the upstream's socket to close", 1_000);
       expect(await line()).toMatchObject({ outcome: "client-left", status: 499 });

@@ -22,6 +22,10 @@ export class FrameReader {
 
   /** @returns the offset after the first frame that ends in this chunk; -1 where none does. */
   read(chunk: Buffer): number {
+    if (this.#isOneShortFrame(chunk)) {
+      this.hasSeenClose ||= ((chunk[0] as number) & 0x0f) === CLOSE_OPCODE;
+      return chunk.length;
+    }
     let firstEnd = -1;
     let at = 0;
     while (at < chunk.length) {
@@ -37,6 +41,14 @@ export class FrameReader {
       if (this.isAtBoundary && firstEnd === -1) firstEnd = at;
     }
     return firstEnd;
+  }
+
+  /** As most chunks are, and then its header need not be copied. */
+  #isOneShortFrame(chunk: Buffer): boolean {
+    if (!this.isAtBoundary || chunk.length < 2) return false;
+    const second = chunk[1] as number;
+    const length = second & 0x7f;
+    return length < 126 && chunk.length === length + ((second & 0x80) === 0 ? 2 : 6);
   }
 
   #wholeHeaderLength(): number {
