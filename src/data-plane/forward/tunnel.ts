@@ -5,7 +5,6 @@
 import { once } from "node:events";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import { Duplex } from "node:stream";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
 import { inject } from "../credential/credential-provider.ts";
@@ -19,6 +18,7 @@ import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
+import { Recorder } from "./websocket/recorder.ts";
 
 export interface Tunnels {
   /** The number of open WebSockets. */
@@ -60,14 +60,6 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
   }
 
   async function prepare({ exchange, route, request }: Upgrade): Promise<Prepared> {
-    const written: Buffer[] = [];
-    const recorder = new Duplex({
-      read() {},
-      write(chunk, _, done) {
-        written.push(chunk);
-        done();
-      },
-    });
     let made: ClientRequest | undefined;
     const onRequest = (sent: ClientRequest) => {
       // http-proxy-3 would decode, merge and encode the path again.
@@ -76,7 +68,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     };
     proxy.once("proxyReqWs", onRequest);
     try {
-      proxy.ws(handshakeRequest(request), exchange.req.socket, NO_BYTES, proxyOptions(route, recorder));
+      proxy.ws(handshakeRequest(request), exchange.req.socket, NO_BYTES, proxyOptions(route));
     } finally {
       proxy.off("proxyReqWs", onRequest);
     }
@@ -85,11 +77,12 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     // Its own listeners end the client's connection.
     made.removeAllListeners("error").on("error", () => {});
     await once(made, "finish");
+    const upgradeHead = (made.socket as unknown as Recorder).text;
     made.destroy();
-    return { upgradeHead: Buffer.concat(written).toString("latin1"), join: join as Prepared["join"] };
+    return { upgradeHead, join: join as Prepared["join"] };
   }
 
-  async function carry(
+  function carry(
     { exchange, route }: Upgrade,
     accepted: Accepted,
     join: Prepared["join"],
@@ -97,6 +90,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
   ): Promise<void> {
     const client = exchange.req.socket;
     const { bytesRead } = client;
+    const { earlyBytes } = accepted;
     exchange.respondedAt = performance.now();
     const headers = acceptance(createResponseHeaders(exchange, route, accepted.headers, parts));
     // The socket belongs to the tunnel now, no longer to the response that was prepared for a refusal.
@@ -114,10 +108,12 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     const isOver = ended.has(route.prepared) || issued?.isOver === true;
     if (isClosing) tunnel.closeGoingAway();
     else if (isOver) tunnel.forceClose();
-    await tunnel.closed;
-    tunnels.delete(tunnel);
-    exchange.bytesIn = client.bytesRead - bytesRead + accepted.earlyBytes;
-    exchange.bytesOut = client.bytesWritten - bytesWritten;
+    // What this function captures stays in memory as long as the WebSocket.
+    return tunnel.closed.then(() => {
+      tunnels.delete(tunnel);
+      exchange.bytesIn = client.bytesRead - bytesRead + earlyBytes;
+      exchange.bytesOut = client.bytesWritten - bytesWritten;
+    });
   }
 
   return {
@@ -140,12 +136,14 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       const { upgradeHead, join } = await prepare(upgrade);
       const accepted = await shakeHands(upgrade, { ...parts, upgradeHead, onResponse, judge });
       if (accepted === undefined) return;
-      await carry(upgrade, accepted, join, parts).catch((error: unknown) => {
-        // After any error nothing else would end the two sockets.
+      try {
+        return carry(upgrade, accepted, join, parts);
+      } catch (error) {
+        // Nothing else would end the two sockets.
         accepted.socket.destroy();
         exchange.req.socket.destroy();
         throw error;
-      });
+      }
     },
     closeAll() {
       isClosing = true;
@@ -172,14 +170,18 @@ function handshakeRequest({ headers }: UpstreamRequest): IncomingMessage {
   return request as IncomingMessage;
 }
 
-/** @param recorder in place of a connection. */
-function proxyOptions(route: Route, recorder: Duplex): ServerOptions {
+/** What node:http calls on an agent. It gives the request a stream instead of a connection. */
+const RECORDING = {
+  addRequest: (made: ClientRequest) => made.onSocket(new Recorder() as unknown as Socket),
+};
+
+function proxyOptions(route: Route): ServerOptions {
   const { host } = new URL(route.base.origin);
   return {
-    // A placeholder: what node:http calls on an agent gives the request a stream instead of a connection.
+    // A placeholder: nothing connects.
     target: { protocol: "http:", host, hostname: host, port: 0 },
     headers: { host },
-    agent: { addRequest: (made: ClientRequest) => made.onSocket(recorder as Socket) },
+    agent: RECORDING,
     ignorePath: true,
     prependPath: false,
   };

@@ -123,7 +123,7 @@ class Handshake {
   };
 
   readonly #accept = (socket: Socket, headers: ResponseHeaders): void => {
-    socket.on("error", () => socket.destroy());
+    socket.on("error", destroyItself);
     if (!isWebSocket(headers)) throw switchedElsewhere(this.#upgrade.route.prepared.service.key);
     this.#parts.onResponse(101, headers);
     this.#parts.judge(101);
@@ -142,6 +142,11 @@ class Handshake {
     const { req, res } = this.#upgrade.exchange;
     if (!res.writableEnded) req.socket.destroy();
   };
+}
+
+/** No closure: it would keep the handshake in memory as long as the socket is open. */
+function destroyItself(this: Socket): void {
+  this.destroy();
 }
 
 /** RFC 6455 section 4.1. */
