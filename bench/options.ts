@@ -44,7 +44,7 @@ export function readOptions(args: readonly string[]): Options {
   return {
     rounds: positive("--rounds", values.rounds ?? (quick ? "3" : "9")),
     seconds: positive("--seconds", values.seconds ?? "1"),
-    warmUpSeconds: quick ? 1 : 3,
+    warmUpSeconds: quick ? 2 : 3,
     workloads: workloads.filter(({ name }) => names.includes(name)),
     only: only === undefined ? SELECTABLE : selected("--only", only, SELECTABLE),
     // npm runs the script in the folder of package.json; the user means their own.
