@@ -14,6 +14,9 @@ import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Flow } from "./transport/transport-contract.ts";
 
+/** Up to this many bytes, a copy of the body costs less than a buffer of its own in the write. */
+const JOINED_BYTES_LIMIT = 4_096;
+
 export interface ResponseHead {
   readonly status: number;
   /** The reason phrase as received; empty where there was none. */
@@ -121,7 +124,9 @@ export class Relay implements ResponseSink {
     if (last === undefined) return void res.end();
     exchange.bytesOut += last.length;
     deadline.touch();
-    res.end(last);
+    // node:http joins a text with the head, so that both are one buffer for the socket. latin1 keeps each byte.
+    if (last.length <= JOINED_BYTES_LIMIT) res.end(last.toString("latin1"), "latin1");
+    else res.end(last);
   }
 
   abort(error: GatewayError): void {

@@ -33,6 +33,7 @@ export interface ConnectionOwner {
 export class Connection implements ParsedResponse, Carrier {
   readonly origin: string;
   readonly #url: URL;
+  readonly #host: string;
   readonly #dial: Dial;
   readonly #owner: ConnectionOwner;
   readonly #parser = new ResponseParser(this);
@@ -54,6 +55,7 @@ export class Connection implements ParsedResponse, Carrier {
   constructor(origin: string, dial: Dial, owner: ConnectionOwner) {
     this.origin = origin;
     this.#url = new URL(origin);
+    this.#host = this.#url.host;
     this.#dial = dial;
     this.#owner = owner;
     this.#idleMs = owner.idleConnectionMs;
@@ -64,7 +66,7 @@ export class Connection implements ParsedResponse, Carrier {
     this.#transfer = transfer;
     this.#expiresAt = Number.POSITIVE_INFINITY;
     try {
-      const head = request.upgradeHead ?? createRequestHead(request, this.#url.host);
+      const head = request.upgradeHead ?? createRequestHead(request, this.#host);
       if (this.#socket === undefined) this.#connect(head);
       else this.#send(transfer, head);
     } catch (error) {
@@ -169,7 +171,8 @@ export class Connection implements ParsedResponse, Carrier {
   }
 
   #connect(head: string): void {
-    const { hostname, host, protocol, port } = this.#url;
+    const { hostname, protocol, port } = this.#url;
+    const host = this.#host;
     this.#dial({ hostname, host, protocol, port, signal: this.#dialing.signal }, (error, socket) => {
       if (this.#isGone) return void socket?.destroy();
       if (error !== null) return this.end(error);
