@@ -170,6 +170,33 @@ describe("bytes of an accepted handshake", () => {
 });
 
 describe("refusal of a handshake", () => {
+  test.each([
+    [
+      "a reason phrase, a length and a redirect",
+      "302 Over There\r\nLocation: /x\r\nContent-Length: 2\r\n\r\nno",
+      "keep",
+    ],
+    ["chunks of several sizes", "403 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n3\r\nbcd\r\n0\r\n\r\n", "keep"],
+    ["the end of the connection", "500 No\r\n\r\nwhole", "end"],
+    ["a reset", "403 No\r\n\r\nhalf", "reset"],
+    ["an end inside a length", "403 No\r\nContent-Length: 9\r\n\r\nhalf", "end"],
+    ["no body", "204 None\r\nX: y\r\n\r\n", "keep"],
+    ["a 200", "200 OK\r\nContent-Length: 2\r\n\r\nok", "keep"],
+    ["a folded header", "403 No\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n", "keep"],
+    ["two framings", "403 No\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "keep"],
+  ] as const)("A refusal is relayed as the response to a request: %s", async (_, bytes, then) => {
+    const { gateway, send } = await start(respondWith(`HTTP/1.1 ${bytes}`, then), { breaker: false, retries: 0 });
+    const request = "GET /proxy/api/chat HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    const [plain, refusal] = [await send(undefined, request), await send()];
+    const own =
+      /^(date|x-proxy-(duration|request-id)|x-request-id|content-length: \d{3}).*\r\n|"(requestId|timestamp)":"[^"]*"/gim;
+    expect(refusal.text.replace(own, "")).toBe(plain.text.replace(own, ""));
+    expect(refusal.end).toBe(plain.end);
+    await eventually(() => gateway.exchanges().length === 2);
+    const [first, second] = gateway.exchanges();
+    expect(second).toMatchObject({ status: first?.status, outcome: first?.outcome, bytesOut: first?.bytesOut });
+  });
+
   test("The head of a refusal arrives before its body, with the upstream's reason phrase", async () => {
     const { gateway } = await start("HTTP/1.1 401 Token Expired\r\nContent-Length: 12\r\n\r\n");
     const client = await openSocket(gateway.port);

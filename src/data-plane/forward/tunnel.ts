@@ -37,7 +37,7 @@ export interface Tunnels {
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** What http-proxy-3 does of a handshake. */
+/** What http-proxy-3 contributes to a WebSocket. */
 interface Prepared {
   /** The head of the request. */
   readonly upgradeHead: string;
@@ -126,6 +126,8 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request: upgrade.request, parts });
       else if (quota !== undefined) exchange.quotaOutcome = "observed";
       inject(upgrade.request, await route.prepared.credential.get());
+      // Before the breaker: what it throws is no attempt.
+      const { upgradeHead, join } = await prepare(upgrade);
       let pass = enterBreaker(route.prepared);
       const judge = (outcome: AttemptOutcome) => {
         if (pass !== NO_PASS) settleBreaker(route.prepared, pass, outcome);
@@ -133,7 +135,6 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       };
       const onResponse = (status: number, headers: ResponseHeaders) =>
         reportToQuota(exchange, route, upgrade.request, { status, headers });
-      const { upgradeHead, join } = await prepare(upgrade);
       const accepted = await shakeHands(upgrade, { ...parts, upgradeHead, onResponse, judge });
       if (accepted === undefined) return;
       try {
