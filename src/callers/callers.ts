@@ -4,15 +4,17 @@
  * clients present only valid ones are remembered, beside their digests.
  */
 import { timingSafeEqual } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
 import { performance } from "node:perf_hooks";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { Secret } from "../config/secret.ts";
 import type { GatewayError } from "../errors.ts";
+import { mayBeOfForeignPage } from "../perimeter/browser-request.ts";
 import { hasIssuedForm, isMisspelt } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
 import { createRefusedKeys, faultOf, type KeyFault, type KeyRefusals, type RefusedKeys } from "./key-refusals.ts";
-import type { LockOut } from "./lock-out.ts";
+import type { LockOut, Sender } from "./lock-out.ts";
 import { digestOf, type PresentedKeys } from "./presented-keys.ts";
 import { type EndedKey, type Plane, refuseUnauthenticated, type Unauthenticated } from "./unauthenticated.ts";
 
@@ -41,6 +43,8 @@ export interface Presentation {
   readonly presented: PresentedKeys;
   /** The client's address: guesses are counted by address. */
   readonly address: string;
+  /** Of the request: they tell whether a web page may have sent it. */
+  readonly headers: IncomingHttpHeaders;
 }
 
 /** Of the service. `public`: a caller with a valid key is identified, every other one is anonymous, and none is refused. */
@@ -114,10 +118,10 @@ export function createCallers(
     planes[plane].isProtected || (plane === "proxy" && !planes.proxy.isOpen && issuedKeys.counts.proxy > 0);
 
   /** From a locked-out address only keys are checked that worked from there before; other keys next to them are not. */
-  function judge({ plane, presented, address }: Presentation, now: number): Authentication {
+  function judge({ plane, presented, address, headers }: Presentation, now: number): Authentication {
     if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
     const other = plane === "proxy" ? "management" : "proxy";
-    const lockedForMs = lockOut.lockedForMs(address, now);
+    const lockedForMs = lockOut.hasLocks ? lockOut.lockedForMs(address, now, senderOf(headers)) : 0;
     let presentedCount = 0;
     let checkedCount = 0;
     let otherPlane = false;
@@ -151,20 +155,21 @@ export function createCallers(
     return { verdict: "unknown", otherPlane, ended, guesses };
   }
 
-  function record({ plane, presented, address }: Presentation, authentication: Authentication, now: number): void {
+  function record(presentation: Presentation, authentication: Authentication, now: number): void {
+    const { plane, presented, address } = presentation;
     switch (authentication.verdict) {
       case "locked":
         return;
       case "known":
         if (authentication.digest !== undefined) lockOut.noteGood(address, authentication.digest, now);
         // On the proxy plane an unknown key next to a valid one may be the caller's own credential for the upstream.
-        if (plane === "management") noteGuesses(authentication.guesses, address, now);
+        if (plane === "management") noteGuesses(authentication.guesses, presentation, now);
         return;
       case "missing":
         return refused.add(plane, faultIn(plane, presented));
       case "unknown": {
         const { ended, guesses } = authentication;
-        noteGuesses(guesses, address, now);
+        noteGuesses(guesses, presentation, now);
         if (ended !== undefined) keyRefusals.note(ended.id, ended.state);
         refused.add(plane, ended === undefined ? faultIn(plane, presented) : "ended");
       }
@@ -172,9 +177,10 @@ export function createCallers(
   }
 
   /** Each key once, however often it is in one request. */
-  function noteGuesses(guesses: Guesses, address: string, now: number): void {
+  function noteGuesses(guesses: Guesses, { address, headers }: Presentation, now: number): void {
     if (guesses === undefined) return;
-    for (const _ of new Set(guesses)) lockOut.noteUnknown(address, now);
+    const from = senderOf(headers);
+    for (const _ of new Set(guesses)) lockOut.noteUnknown(address, now, from);
   }
 
   function faultIn(plane: Plane, { bearer, header, query, otherScheme }: PresentedKeys): KeyFault {
@@ -237,6 +243,8 @@ export function createCallers(
 const PLANES: readonly Plane[] = ["proxy", "management"];
 
 const otherOf = (plane: Plane): Plane => (plane === "proxy" ? "management" : "proxy");
+
+const senderOf = (headers: IncomingHttpHeaders): Sender => (mayBeOfForeignPage(headers) ? "page" : "program");
 
 function callerOrRefusal(plane: Plane, authentication: Authentication, access: Access): Caller | GatewayError {
   if (authentication.verdict === "known") return authentication.caller;

@@ -1,5 +1,7 @@
 /**
  * Stops guessing: an address that presents ten unknown keys within a minute is locked out for a minute (IPv6 by /64).
+ * Requests that a foreign web page may have sent are counted, and locked out, apart from all others: a page that a developer
+ * visits must not lock out the programs on the developer's machine.
  * Invariant: no other address is affected, nor a key that worked from this address within the last hour; and memory is bounded.
  * Each table has a limit, at which its oldest entries are dropped. Single attempts from a million addresses drop counts, never
  * a lock: to drop a lock, as many addresses as the table holds would need ten attempts each.
@@ -20,12 +22,14 @@ const ADDRESSES_LIMIT = 10_000;
 
 /** The caller passes all times, in ms on a clock that never goes back. */
 export interface LockOut {
+  /** False if no request at all has to be refused. */
+  readonly hasLocks: boolean;
   /** Whether to refuse the address, unless its key `isExempt`. What it presents meanwhile must not be noted. */
-  isLocked(address: string, now: number): boolean;
+  isLocked(address: string, now: number, from?: Sender): boolean;
   /** Ms until the address may try again; 0 when it is not locked. */
-  lockedForMs(address: string, now: number): number;
+  lockedForMs(address: string, now: number, from?: Sender): number;
   /** An unknown key: not a missing, expired or revoked one. */
-  noteUnknown(address: string, now: number): void;
+  noteUnknown(address: string, now: number, from?: Sender): void;
   /** A valid key. @param digest of the key. */
   noteGood(address: string, digest: string, now: number): void;
   /** Whether this key worked from this address within the last hour. */
@@ -33,6 +37,9 @@ export interface LockOut {
   /** Entries in memory. */
   readonly size: number;
 }
+
+/** A page: one of another origin may have sent the request. */
+export type Sender = "program" | "page";
 
 interface Count {
   attempts: number;
@@ -50,17 +57,22 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
   /** The pair that was noted last: with one application as the client nearly every request has the same one. */
   let last = { address: "", digest: "", at: Number.NEGATIVE_INFINITY };
 
-  function lockedForMs(address: string, now: number): number {
+  const bucketOf = (address: string, from: Sender) => (from === "page" ? `page ${keyOf(address)}` : keyOf(address));
+
+  function lockedForMs(address: string, now: number, from: Sender = "program"): number {
     // Usually no address is locked.
-    return locks.size === 0 ? 0 : Math.max(0, (locks.get(keyOf(address)) ?? 0) - now);
+    return locks.size === 0 ? 0 : Math.max(0, (locks.get(bucketOf(address, from)) ?? 0) - now);
   }
 
   return {
+    get hasLocks() {
+      return locks.size > 0;
+    },
     lockedForMs,
-    isLocked: (address, now) => lockedForMs(address, now) > 0,
-    noteUnknown(address, now) {
-      if (lockedForMs(address, now) > 0) return;
-      const key = keyOf(address);
+    isLocked: (address, now, from) => lockedForMs(address, now, from) > 0,
+    noteUnknown(address, now, from = "program") {
+      if (lockedForMs(address, now, from) > 0) return;
+      const key = bucketOf(address, from);
       const count = counts.get(key);
       if (count === undefined || count.endsAt <= now) {
         counts.set(key, { attempts: 1, endsAt: now + WINDOW_MS }, now);

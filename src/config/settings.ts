@@ -163,7 +163,7 @@ export const settingsSchema = z.object({
   CORS_METHODS: list("comma-separated methods", (item) => TOKEN.test(item))
     .optional()
     .describe("methods that a preflight allows")
-    .meta({ default: "all methods of the service" }),
+    .meta({ default: "all that the gateway forwards" }),
   CORS_HEADERS: list("comma-separated header names", (item) => TOKEN.test(item))
     .optional()
     .describe("request headers that a preflight allows")

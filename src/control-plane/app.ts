@@ -68,7 +68,7 @@ function frameEachResponse(parts: ControlPlaneParts): MiddlewareHandler<ControlE
     const { incoming } = context.env;
     context.set("requestId", instance.requestId(incoming));
     if (incoming.headers.origin !== undefined) cors.remember(incoming.headers);
-    const verdict = instance.findLoop(incoming.headers) ?? cors.decidePreflight(incoming, undefined);
+    const verdict = instance.findLoop(incoming.headers) ?? cors.decidePreflight(incoming);
     if (verdict instanceof GatewayError) context.res = respondWithError(context, parts, verdict);
     else if (verdict !== undefined) context.res = new Response(null, { status: 204, headers: pairsOf(verdict) });
     else await next();

@@ -19,11 +19,12 @@ export function requireCaller(plane: Plane, parts: ControlPlaneParts): Middlewar
   return async (context, next) => {
     const { incoming } = context.env;
     if (!callers.isProtected(plane)) {
-      const refusal = guardOpenPlane(incoming.headers);
+      const refusal = guardOpenPlane(incoming);
       if (refusal !== undefined) throw refusal;
     }
     const address = clients.addressOf(incoming);
-    const caller = callers.authenticate({ plane, presented: presentedKeysOf(incoming), address });
+    const presented = presentedKeysOf(incoming);
+    const caller = callers.authenticate({ plane, presented, address, headers: incoming.headers });
     if (caller instanceof GatewayError) throw caller;
     const refusal =
       decideAddress(caller, address) ?? (plane === "management" ? decidePart(caller, context) : undefined);

@@ -2,10 +2,11 @@
  * `/status`: the state of the gateway and of its services, for people and dashboards.
  * Invariant: base URLs and names of variables are shown only with the management key, if one is set.
  */
+import type { IncomingMessage } from "node:http";
 import { getHeapStatistics } from "node:v8";
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Callers } from "../callers/callers.ts";
-import { type PresentedKeys, presentedKeysOf } from "../callers/presented-keys.ts";
+import { presentedKeysOf } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
 import { version } from "../version.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
@@ -89,7 +90,7 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
   app.openapi(route, async (context) => {
     const { callers, clients } = parts;
     const { incoming } = context.env;
-    const isOperator = isOperatorsKey(callers, presentedKeysOf(incoming), clients.addressOf(incoming));
+    const isOperator = isOperatorsKey(callers, incoming, clients.addressOf(incoming));
     const services = await Promise.all(
       registry.list().map((service) => describeService(service, loadOf(service.key), isOperator)),
     );
@@ -126,12 +127,15 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
 }
 
 /** True without a management key. A wrong key counts as a failed attempt, as on every route. */
-function isOperatorsKey(callers: Callers, presented: PresentedKeys, address: string): boolean {
+function isOperatorsKey(callers: Callers, incoming: IncomingMessage, address: string): boolean {
   if (!callers.isProtected("management")) return true;
+  const presented = presentedKeysOf(incoming);
   // A request without a key is not a failed attempt, because this route needs none.
   const hasKey = presented.bearer.length + presented.header.length + presented.query.length > 0;
   if (!hasKey) return false;
-  return !(callers.authenticate({ plane: "management", presented, address }) instanceof GatewayError);
+  return !(
+    callers.authenticate({ plane: "management", presented, address, headers: incoming.headers }) instanceof GatewayError
+  );
 }
 
 function statusOf(isDraining: boolean, isUnderPressure: boolean) {

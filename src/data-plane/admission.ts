@@ -91,10 +91,10 @@ export function walkAdmission<Refused extends undefined>(
     instance.isDraining || req.headers.upgrade !== undefined || connections.isSurplus(req.socket);
   walk.admit("loop", instance.findLoop(req.headers));
   if (walk.commits && req.headers.origin !== undefined && !isUpgrade) cors.remember(req.headers);
-  if (!callers.isProtected("proxy")) walk.admit("open plane", parts.guardOpenPlane(req.headers));
+  if (!callers.isProtected("proxy")) walk.admit("open plane", parts.guardOpenPlane(req));
 
   const identified = identify(req.url as string, parts.upstreams);
-  const preflight = exchange.method === "OPTIONS" ? cors.decidePreflight(req, identified.prepared?.methods) : undefined;
+  const preflight = exchange.method === "OPTIONS" ? cors.decidePreflight(req) : undefined;
   const headers = preflight && walk.admit("preflight", preflight);
   if (headers !== undefined) return { kind: "preflight", identified, headers };
 
@@ -102,7 +102,7 @@ export function walkAdmission<Refused extends undefined>(
   if (walk.commits) exchange.acquireGatewaySlot(parts.inFlight);
 
   const presented = readPresentedKeys(req.rawHeaders, identified.query);
-  const presentation = { plane: "proxy", presented, address } as const;
+  const presentation = { plane: "proxy", presented, address, headers: req.headers } as const;
   const access = identified.prepared?.service.access;
   const decideCaller = walk.commits ? callers.authenticate : callers.decide;
   const caller = walk.admit("authenticate", arrival.assumeCaller?.(access) ?? decideCaller(presentation, access));

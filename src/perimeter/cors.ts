@@ -51,10 +51,10 @@ export interface Cors {
   /** The last twenty origins that were not allowed, with their number of requests. */
   readonly refusedOrigins: ReadonlyMap<string, number>;
   /**
-   * The headers of a preflight's 204 as a flat list, or its refusal; undefined for any other request.
-   * @param methods that the service allows, undefined for all.
+   * The headers of a preflight's 204 as a flat list, or its refusal; undefined for any other request. They do not depend on the
+   * service: a preflight needs no key, so it must not show which services there are.
    */
-  decidePreflight(req: IncomingMessage, methods: ReadonlySet<string> | undefined): string[] | GatewayError | undefined;
+  decidePreflight(req: IncomingMessage): string[] | GatewayError | undefined;
 }
 
 export type CorsSettings = Pick<
@@ -106,7 +106,7 @@ export function createCors(settings: CorsSettings): Cors {
       refusedOrigins.set(shown, (count ?? 0) + 1);
     },
     headersOf: (headers) => (varies ? ["Vary", "Origin", ...grant(headers)] : []),
-    decidePreflight({ method, headers }, methods) {
+    decidePreflight({ method, headers }) {
       if (method !== "OPTIONS" || !isEnabled) return undefined;
       const { origin, "access-control-request-method": asked } = headers;
       if (origin === undefined || asked === undefined) return undefined;
@@ -117,7 +117,7 @@ export function createCors(settings: CorsSettings): Cors {
         "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
         ...allowed,
         "Access-Control-Allow-Methods",
-        (CORS_METHODS?.map(asBrowsersSpell) ?? [...(methods ?? withAsked(asked))]).join(", "),
+        (CORS_METHODS?.map(asBrowsersSpell) ?? withAsked(asked)).join(", "),
         "Access-Control-Max-Age",
         String(CORS_MAX_AGE),
       ];
@@ -142,7 +142,7 @@ function asBrowsersSpell(method: string): string {
   return PROXIED_METHODS.includes(upperCase) ? upperCase : method;
 }
 
-/** A service without a list of methods accepts every method that the gateway forwards. */
+/** Every method that the gateway forwards. A service that allows fewer refuses the request itself. */
 function withAsked(asked: string): readonly string[] {
   const isForwarded = METHOD.test(asked) && asked !== "TRACE" && asked !== "CONNECT";
   return !isForwarded || PROXIED_METHODS.includes(asked) ? PROXIED_METHODS : [...PROXIED_METHODS, asked];

@@ -1,13 +1,15 @@
 /**
  * Guards a plane without a key: only programs on this machine may use it, no web page that the developer visits
  * (DNS rebinding, cross-site requests) and no client of another proxy.
+ * Invariant: a request that could be one of these is refused, and the refusal says what to set.
  */
-import type { IncomingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { Plane } from "../callers/unauthenticated.ts";
 import { isLoopbackHost } from "../config/hosts.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
 import { printable } from "../printable.ts";
+import { hasBrowserAgent } from "./browser-request.ts";
 
 /** Host names in any case and with any port. */
 export interface HostList {
@@ -30,7 +32,7 @@ function hostName(host = ""): string {
   return name.replace(/^([^:]*):\d*$/, "$1").replace(/\.$/, "");
 }
 
-export type OpenPlaneGuard = (headers: IncomingHttpHeaders) => GatewayError | undefined;
+export type OpenPlaneGuard = (req: Pick<IncomingMessage, "headers" | "httpVersionMinor">) => GatewayError | undefined;
 
 /** Made once for each configuration; the guard runs only on planes without a key. */
 export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Plane): OpenPlaneGuard {
@@ -38,18 +40,25 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
   const hosts = createHostList(config.settings.ALLOWED_HOSTS);
   const origins = plane === "proxy" ? listedOrigins(config) : namedOrigins(config);
 
-  return function guardOpenPlane(headers) {
+  const refuseHost = (message: string, hint: string) =>
+    new GatewayError("HOST_NOT_ALLOWED", { message: `This gateway has no key set, ${message}.`, hint });
+  const onlyPrograms = `Set ${keyVariable}: without a key only programs on this machine may call.`;
+
+  return function guardOpenPlane({ headers, httpVersionMinor }) {
     if (!hosts.has(headers.host)) {
-      return new GatewayError("HOST_NOT_ALLOWED", {
-        message: "This gateway has no key set, so it accepts only the host names in ALLOWED_HOSTS.",
-        hint: `Add the name to ALLOWED_HOSTS, or set ${keyVariable}.`,
-      });
+      return refuseHost(
+        "so it accepts only the host names in ALLOWED_HOSTS",
+        `Add the name to ALLOWED_HOSTS, or set ${keyVariable}.`,
+      );
     }
-    if (cameThroughProxy(headers)) {
-      return new GatewayError("HOST_NOT_ALLOWED", {
-        message: "This gateway has no key set, and the request came through another proxy.",
-        hint: `Set ${keyVariable}: without a key only programs on this machine may call.`,
-      });
+    // nginx forwards with HTTP/1.0 and adds no header unless it is told to.
+    if (httpVersionMinor === 0) return refuseHost("and HTTP/1.0 may come from another proxy", onlyPrograms);
+    if (cameThroughProxy(headers)) return refuseHost("and the request came through another proxy", onlyPrograms);
+    if (isUntoldPage(headers)) {
+      return refuseHost(
+        "and a browser does not say which page sent a request to this host name",
+        `Set ${keyVariable}, or use http://localhost.`,
+      );
     }
     return findForeignOrigin(headers, origins, {
       reason: ", and this gateway has no key set",
@@ -64,7 +73,7 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
  */
 export function createForeignPageGuard(config: Pick<Config, "settings">): OpenPlaneGuard {
   const origins = namedOrigins(config);
-  return (headers) => {
+  return ({ headers }) => {
     const isOwn = headers.origin !== undefined && headers.origin === `https://${headers.host}`;
     return isOwn ? undefined : findForeignOrigin(headers, origins, { reason: "", alternative: "" });
   };
@@ -81,10 +90,22 @@ function namedOrigins(config: Pick<Config, "settings">): ReadonlySet<string> {
   return new Set([...listedOrigins(config)].filter((origin) => origin !== "*" && origin !== "null"));
 }
 
+/**
+ * The headers with which proxies, load balancers, CDNs and tunnels name the client or themselves; some programs read `_` as `-`.
+ * `Client-IP` and `Connecting-IP` have many prefixes (`True-`, `CF-`, `Fly-`, `X-Cluster-`).
+ */
+const PROXY_HEADER =
+  /^(?:via|forwarded|(?:cdn[-_]loop|cf[-_]ray|(?:ngrok|tailscale|x[-_](?:forwarded|original|real|envoy|azure|appengine|arr|proxyuser)).*)|(?:.*[-_])?(?:client|connecting|remote|real|viewer)[-_]?(?:ip|ipv6|addr|address))$/;
+
 function cameThroughProxy(headers: IncomingHttpHeaders): boolean {
-  if (headers.via !== undefined || headers.forwarded !== undefined || headers["x-real-ip"] !== undefined) return true;
-  for (const name in headers) if (name.startsWith("x-forwarded-")) return true;
+  for (const name in headers) if (PROXY_HEADER.test(name)) return true;
   return false;
+}
+
+/** Browsers send neither Origin nor Sec-Fetch-Site with an image to a plain HTTP name, except loopback ones (Fetch metadata, section 3). */
+function isUntoldPage(headers: IncomingHttpHeaders): boolean {
+  if (headers.origin !== undefined || headers["sec-fetch-site"] !== undefined) return false;
+  return hasBrowserAgent(headers) && !isLoopbackHost(hostName(headers.host));
 }
 
 /** Browsers send no Origin with an image or a no-cors GET, but they do send Sec-Fetch-Site. */

@@ -42,6 +42,17 @@ describe("lock-out", () => {
     expect(lockOut.isLocked("2001:db8:0:1::1", 0)).toBe(false);
   });
 
+  test("Guesses of web pages lock out only web pages, and guesses of programs only programs", () => {
+    const lockOut = createLockOut();
+    expect(lockOut.hasLocks).toBe(false);
+    for (let i = 0; i < 10; i++) lockOut.noteUnknown("192.0.2.1", 0, "page");
+    expect(lockOut.hasLocks).toBe(true);
+    expect(lockOut.isLocked("192.0.2.1", 0, "page")).toBe(true);
+    expect(lockOut.isLocked("192.0.2.1", 0)).toBe(false);
+    guess(lockOut, "192.0.2.2", 10);
+    expect(lockOut.isLocked("192.0.2.2", 0, "page")).toBe(false);
+  });
+
   test("A key that worked from a locked address within the hour still works, from that address only", () => {
     const lockOut = createLockOut();
     lockOut.noteGood("192.0.2.1", "good", 0);

@@ -123,6 +123,40 @@ describe.skipIf(!hasBrowser)("page in a browser", () => {
     await page.close();
   });
 
+  test("A page of another origin cannot reach an open plane under a plain HTTP name, where browsers send no Sec-Fetch-Site", async () => {
+    const env = { PROXY_API_KEY: "", ALLOWED_HOSTS: "gateway.test,localhost,127.0.0.1" };
+    const { listed, foreign, gateway, upstream, open } = await start(env);
+    const url = `http://gateway.test:${gateway.port}/proxy/api/x`;
+    const page = await open(foreign);
+    for (const init of [{}, { mode: "no-cors" }] as Init[]) await page.evaluate(ask, { url, init });
+    await page.setContent(`<img src="${url}"><script src="${url}"></script><iframe src="${url}"></iframe>`);
+    await page.goto(url);
+    expect(await page.textContent("body")).toContain("PROXY_API_KEY");
+    expect(upstream.requests).toEqual([]);
+    await page.close();
+    const allowed = await open(listed);
+    expect(await allowed.evaluate(ask, { url })).toMatchObject({ status: 200 });
+    await allowed.close();
+  });
+
+  test("A page of another origin that guesses keys locks out no program on this machine", async () => {
+    const { foreign, gateway, open } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
+    const page = await open(foreign);
+    for (const host of ["127.0.0.1", "localhost", "gateway.test"]) {
+      const images = Array.from(
+        { length: 12 },
+        (_, i) => `<img src="http://${host}:${gateway.port}/proxy/api/x?api_key=guessed-by-a-page-${i}">`,
+      );
+      await page.setContent(images.join(""), { waitUntil: "load" });
+    }
+    const outcomes = gateway.exchanges().map(({ outcome }) => outcome);
+    expect(outcomes).toContain("refused:TOO_MANY_AUTH_FAILURES");
+    const headers = { authorization: `Bearer ${MANAGEMENT_KEY}` };
+    expect((await fetch(`${gateway.url}/manage/services`, { headers })).status).toBe(200);
+    expect((await fetch(`${gateway.url}/proxy/api/x`, { headers: { "x-api-key": PROXY_KEY } })).status).toBe(200);
+    await page.close();
+  });
+
   test("A page may send credentials only where they are allowed", async () => {
     for (const [CORS_CREDENTIALS, isRead] of [
       ["true", true],

@@ -41,6 +41,23 @@ describe("guessing", () => {
     },
   );
 
+  test.each(["/proxy/api/x", "/proxy/auth-test", "/status"])(
+    "A foreign web page that guesses on %s locks out web pages only, on both planes",
+    async (path) => {
+      const gateway = await start();
+      const image = ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"];
+      const silent = ["User-Agent: Mozilla/5.0 (X11; Linux x86_64)"];
+      for (let i = 0; i < 12; i++) await ask(gateway, `${path}?api_key=${guess()}`, i % 2 === 0 ? image : silent);
+      expect(await ask(gateway, `/proxy/api/x?api_key=${guess()}`, image)).toBe(429);
+      expect(await ask(gateway, "/manage/services", [`x-api-key: ${MANAGEMENT_KEY}`])).toBe(200);
+      expect(await ask(gateway, "/proxy/api/x", [`x-api-key: ${PROXY_KEY}`])).toBe(200);
+      // A program cannot escape its own lock-out with a browser's header, nor use up another count with it.
+      for (let i = 0; i < 10; i++) await ask(gateway, "/proxy/api/x", [`x-api-key: ${guess()}`]);
+      expect(await ask(gateway, "/proxy/api/x", [`x-api-key: ${guess()}`])).toBe(429);
+      expect(await ask(gateway, "/proxy/api/x", [`x-api-key: ${guess()}`, ...image])).toBe(429);
+    },
+  );
+
   test("The same key in all three places of a request counts once", async () => {
     const gateway = await start();
     for (let i = 0; i < 9; i++) {

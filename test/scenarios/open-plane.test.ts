@@ -36,6 +36,17 @@ describe("open plane", () => {
     ["Forwarded", "Host: localhost\r\nForwarded: for=9.9.9.9", "HOST_NOT_ALLOWED"],
     ["X-Real-IP", "Host: localhost\r\nX-Real-IP: 9.9.9.9", "HOST_NOT_ALLOWED"],
     ["a foreign Via", "Host: localhost\r\nVia: 1.1 nginx", "HOST_NOT_ALLOWED"],
+    ...["X-Client-IP", "CF-Connecting-IP", "True-Client-IP", "X-Cluster-Client-IP", "Fly-Client-IP", "Client-IP"]
+      .concat([
+        "X_Forwarded_For",
+        "x_real_ip",
+        "CF_Connecting_IP",
+        "X-Original-Forwarded-For",
+        "CDN-Loop",
+        "X-Forwarded",
+      ])
+      .concat(["Fastly-Client-IP", "X-Envoy-External-Address", "X-Azure-ClientIP", "Ngrok-Trace-Id", "Remote-Addr"])
+      .map((name) => [name, `Host: localhost\r\n${name}: 9.9.9.9`, "HOST_NOT_ALLOWED"]),
   ])("An open plane refuses %s on every route, and forwards nothing", async (_, headers, code) => {
     const { upstream, ask } = await start();
     for (const path of PATHS) {
@@ -61,6 +72,42 @@ describe("open plane", () => {
   ])("An open plane serves a request with %j", async (headers) => {
     const { ask } = await start();
     expect((await ask(headers)).status).toBe(200);
+  });
+
+  test("An open plane refuses HTTP/1.0, which nginx speaks when it is told nothing else", async () => {
+    const { upstream, gateway } = await start();
+    for (const path of PATHS) {
+      const head = `GET ${path} HTTP/1.0\r\nHost: 127.0.0.1:${gateway.port}\r\nConnection: close\r\n\r\n`;
+      const { status, body } = await rawRequest(gateway.port, head);
+      expect([status, JSON.parse(body).code]).toEqual([403, "HOST_NOT_ALLOWED"]);
+      expect(JSON.parse(body).hint).toMatch(/^Set (PROXY|MANAGEMENT)_API_KEY/);
+    }
+    expect((await rawRequest(gateway.port, "GET /health HTTP/1.0\r\n\r\n")).status).toBe(200);
+    expect(upstream.received).toEqual([]);
+  });
+
+  test.each([
+    ["a browser that names no page", 403, "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"],
+    ["an old browser that names no page", 403, "user-agent: Opera/9.80 (Windows NT 6.1) Presto/2.12"],
+    ["a browser with its address typed in", 200, "User-Agent: Mozilla/5.0\r\nSec-Fetch-Site: none"],
+    ["a browser's own page", 200, "User-Agent: Mozilla/5.0\r\nSec-Fetch-Site: same-origin"],
+    ["a browser's page of its own origin", 200, "User-Agent: Mozilla/5.0\r\nOrigin: http://gw.example"],
+    ["a browser's page of a listed origin", 200, "User-Agent: Mozilla/5.0\r\nOrigin: https://app.example"],
+    ["a browser's foreign page", 403, "User-Agent: Mozilla/5.0\r\nOrigin: http://evil.example"],
+    ["a program", 200, "User-Agent: curl/8.5.0"],
+    ["a program that names a browser later", 200, "User-Agent: fetcher (like Mozilla/5.0)"],
+    ["a program without a User-Agent", 200, "Accept: */*"],
+  ])("Under a plain HTTP name that is not loopback, an open plane responds to %s with %i", async (_, status, line) => {
+    const { ask, upstream } = await start({
+      ALLOWED_HOSTS: "gw.example,localhost",
+      CORS_ORIGINS: "https://app.example",
+    });
+    for (const path of ["/proxy/api/", "/proxy/services"]) {
+      expect((await ask(`Host: gw.example\r\n${line}`, path)).status).toBe(status);
+    }
+    expect(upstream.received.length > 0).toBe(status === 200);
+    // Browsers say for loopback names which page sends a request.
+    expect((await ask("Host: localhost\r\nUser-Agent: Mozilla/5.0")).status).toBe(200);
   });
 
   test("An open plane serves the configured origins and hosts", async () => {

@@ -25,8 +25,8 @@ export function openBrowser(): Promise<Browser> {
     executablePath: executablePath as string,
     args: [
       ...["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
-      // Only loopback names resolve.
-      "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+      // Only loopback names resolve, and a name that is none to a browser: to it a browser sends no Sec-Fetch-*.
+      "--host-resolver-rules=MAP gateway.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     ],
   });
 }

@@ -20,7 +20,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): vo
   routes.use("*", async (context, next) => {
     // Without a key, the guard of the open plane does the same and more.
     const isOpen = !callers.isProtected("management");
-    const refusal = isOpen ? undefined : findForeignPage(context.env.incoming.headers);
+    const refusal = isOpen ? undefined : findForeignPage(context.env.incoming);
     if (refusal !== undefined) throw refusal;
     await next();
   });
