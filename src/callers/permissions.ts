@@ -37,6 +37,8 @@ export type Permission = ProxyPermission | ManagePermission;
 export interface Permissions {
   /** @param path after the service's base URL, encoded as it is sent, without the query. */
   allowsProxy(service: string, method: string, path: string): boolean;
+  /** Whether it allows any request of the service. */
+  allowsService(service: string): boolean;
   allowsManage(part: ManagePart): boolean;
   readonly hasProxy: boolean;
   readonly hasManage: boolean;
@@ -99,6 +101,7 @@ export function compilePermissions(texts: readonly string[]): Permissions {
   const parts = new Set(granted.flatMap((permission) => (permission.plane === "manage" ? [permission.part] : [])));
   return {
     allowsProxy: (service, method, path) => allowsPath(byService.get(service) ?? forEvery, method, path),
+    allowsService: (service) => forEvery.length > 0 || byService.has(service),
     allowsManage: (part) => parts.has("*") || parts.has(part),
     hasProxy: proxy.length > 0,
     hasManage: parts.size > 0,

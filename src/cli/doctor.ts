@@ -189,14 +189,14 @@ async function readPart(client: GatewayClient, path: string, member?: string): P
 
 /** Masks every secret that this folder's configuration contains. The gateway has masked its responses; this is a second safeguard. */
 async function createFolderMask(): Promise<SecretMask> {
-  const [{ readConfig }, { createSecretMask }, { maskIssuedKeys }] = await Promise.all([
+  const [{ readConfig }, { secretsOfService }, { createSecretMask }, { maskIssuedKeys }] = await Promise.all([
     import("../config/load-config.ts"),
+    import("../config/service-secrets.ts"),
     import("../telemetry/redact.ts"),
     import("../callers/issued-key.ts"),
   ]);
   const { config } = await readConfig();
-  const keys = [config.proxyPlane.key, config.managementPlane.key];
-  const credentials = [...config.services.values()].map(({ credential }) => credential?.secret);
-  const mask = createSecretMask([...keys, ...credentials].flatMap((secret) => secret?.reveal() ?? []));
+  const keys = [config.proxyPlane.key, config.managementPlane.key].flatMap((key) => key?.reveal() ?? []);
+  const mask = createSecretMask([...keys, ...[...config.services.values()].flatMap(secretsOfService)]);
   return (text) => maskIssuedKeys(mask(text));
 }

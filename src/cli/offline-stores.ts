@@ -11,6 +11,7 @@ import type { GatewayStores } from "../composition/process-parts.ts";
 import { findForbidden } from "../composition/upstreams.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
+import { secretsOfService } from "../config/service-secrets.ts";
 import { GatewayError } from "../errors.ts";
 import { createServiceChanges, type ServiceChanges } from "../services/changes.ts";
 import type { ServiceItem } from "../services/items.ts";
@@ -174,12 +175,11 @@ async function openOfflineStores(): Promise<OfflineStores> {
 }
 
 function createOfflineAudit({ services, proxyPlane, managementPlane }: Config, stores: GatewayStores): Audit {
-  const credentials = [...services.values()].map(({ credential }) => credential?.secret);
-  const secrets = [...credentials, proxyPlane.key, managementPlane.key];
+  const keys = [proxyPlane.key, managementPlane.key].flatMap((key) => key?.reveal() ?? []);
   return createAudit(
     stores.audit,
     { info() {}, error: () => printNote("The change was made, but it could not be written to the audit.") },
-    createSecretMask(secrets.flatMap((secret) => secret?.reveal() ?? [])),
+    createSecretMask([...keys, ...[...services.values()].flatMap(secretsOfService)]),
   );
 }
 

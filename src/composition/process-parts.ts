@@ -12,6 +12,7 @@ import { createLockOut, type LockOut } from "../callers/lock-out.ts";
 import { carriesKey } from "../callers/presented-keys.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
+import { secretsOfService } from "../config/service-secrets.ts";
 import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
 import type { PipelineParts } from "../data-plane/pipeline.ts";
@@ -176,7 +177,7 @@ function createMasks(): Masks {
     add({ proxyPlane, managementPlane }, services) {
       const ownKeys = [proxyPlane.key, managementPlane.key].flatMap((key) => key?.reveal() ?? []);
       keys.add(ownKeys);
-      all.add([...ownKeys, ...[...services].flatMap(({ credential }) => credential?.secret?.reveal() ?? [])]);
+      all.add([...ownKeys, ...[...services].flatMap(secretsOfService)]);
     },
   };
 }

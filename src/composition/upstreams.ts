@@ -17,6 +17,7 @@ import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
 import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
 import { createLimiter } from "../limits/limiters.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { maskBaseUrl } from "../telemetry/redact.ts";
 
 export interface UpstreamContext {
   readonly settings: Pick<Config["settings"], "STRICT_TLS" | "EGRESS_ALLOW_PRIVATE">;
@@ -138,7 +139,7 @@ export function findForbidden(service: Service, context: Pick<UpstreamContext, "
   const egress = egressOf(service, context);
   for (const url of [service.baseUrl, ...Object.values(service.versionedBaseUrls)]) {
     const reason = forbiddenUrl(url, egress);
-    if (reason !== undefined) return { url, reason };
+    if (reason !== undefined) return { url: maskBaseUrl(url), reason };
   }
   return undefined;
 }

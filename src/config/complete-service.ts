@@ -4,10 +4,12 @@
  */
 import { resolve } from "node:path";
 import { createSecureContext } from "node:tls";
+import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import { type CredentialContext, readCredential } from "./credentials.ts";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
 import { readTextFile } from "./read-file.ts";
 import { isFromRest, type Service, type Vendor } from "./schema.ts";
+import { baseUrlsOf } from "./service-secrets.ts";
 import type { DefinedService } from "./services-file.ts";
 import type { Settings } from "./settings.ts";
 import type { Findings, FoundProblem, Path } from "./translate-issue.ts";
@@ -65,6 +67,7 @@ function reviewService(service: Service, findings: Findings): void {
   reviewHeaderNames(service, findings);
   reviewTls(service, findings);
   reviewClearText(service, findings);
+  reviewBaseUrls(service, findings);
 }
 
 /** With two headers of the same name, a library would decide which of them is sent. */
@@ -140,20 +143,25 @@ function isPair(cert: string, key: string): boolean {
 
 function reviewClearText(service: Service, { warnings }: Findings): void {
   if (service.auth === undefined) return;
-  const bases: [Path, string][] = [
-    [["baseUrl"], service.baseUrl],
-    ...Object.entries(service.versionedBaseUrls).map(([version, url]): [Path, string] => [
-      ["versionedBaseUrls", version],
-      url,
-    ]),
-  ];
-  for (const [path, text] of bases) {
-    const { protocol, hostname } = new URL(text);
+  for (const { path, url } of baseUrlsOf(service)) {
+    const { protocol, hostname } = new URL(url);
     if (protocol === "https:" || isLoopbackHost(hostname) || isPrivateHost(hostname)) continue;
     warnings.push({
       path: ["services", service.key, ...path],
       at: "value",
       text: `the credential of ${service.key} is sent to ${hostname} in clear text; use https`,
+    });
+  }
+}
+
+/** A services file is shared and committed, and no mask recognizes every secret. */
+function reviewBaseUrls(service: Service, { warnings }: Findings): void {
+  for (const { path, url } of baseUrlsOf(service)) {
+    if (secretsInBaseUrl(url).length === 0) continue;
+    warnings.push({
+      path: ["services", service.key, ...path],
+      at: "value",
+      text: `the path seems to contain a secret of ${service.key}, which is masked in the log and in responses; keep the services file private`,
     });
   }
 }

@@ -2,6 +2,7 @@
  * Problems of a configuration as text: one line for each problem.
  * Invariant: a line shows a value only if it cannot be, or contain, a secret.
  */
+import { maskBaseUrl } from "../telemetry/redact.ts";
 
 /** Thrown by `loadConfig`. The process prints the lines and exits with code 2. */
 export class ConfigProblems extends Error {
@@ -25,7 +26,7 @@ const LONG_WORD = new RegExp(`[^\\s/.,:?&=]{${LONGEST_WORD_SHOWN + 1},}`, "g");
 export function showText(text: string): string {
   // Masked before it is shortened: shortening could remove the characters by which a secret is recognized.
   if (text.length > LONGEST_MASKED || /[\x00-\x1f\x7f]/.test(text)) return `a string of ${text.length} characters`;
-  const masked = text
+  const masked = maskBaseUrl(text)
     .replace(/(:\/\/)[^/?#]*@/g, "$1***@")
     .replace(/([?&][^=&\s]*=)[^&#\s]+/g, "$1***")
     .replace(LONG_WORD, "***");

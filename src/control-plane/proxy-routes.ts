@@ -1,5 +1,6 @@
 /** Information for callers: the services, the state of a rate limit, and whether their key works. */
 import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
+import { refusePermission } from "../callers/decide-permission.ts";
 import { credentialState } from "../config/credentials.ts";
 import { forCallers, json, SERVICE_IN_PATH } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
@@ -16,7 +17,7 @@ const Services = z.strictObject({
     z.strictObject({
       key: z.string(),
       name: z.string(),
-      baseUrl: z.string(),
+      baseUrl: z.string().describe("only its origin"),
       hasAuth: z.boolean().describe("the gateway has a credential and adds it to the requests"),
       rateLimit: RateLimit.nullable(),
     }),
@@ -28,15 +29,15 @@ const servicesRoute = createRoute({
   method: "get",
   path: "/services",
   operationId: "listServices",
-  summary: "List the services",
+  summary: "List the services that the caller may use",
   ...forCallers("Callers"),
   responses: {
-    200: json("All services.", Services, {
+    200: json("The services.", Services, {
       services: [
         {
           key: "github",
           name: "GitHub API",
-          baseUrl: "https://api.github.com/",
+          baseUrl: "https://api.github.com",
           hasAuth: true,
           rateLimit: { maxRequests: 60, windowMs: 3_600_000, per: "service" },
         },
@@ -61,7 +62,7 @@ const limitRoute = createRoute({
   summary: "Get the state of a service's rate limit",
   description: "This request does not count towards the limit.",
   parameters: [SERVICE_IN_PATH],
-  ...forCallers("Callers", "SERVICE_NOT_CONFIGURED"),
+  ...forCallers("Callers", "SERVICE_NOT_CONFIGURED", "INSUFFICIENT_PERMISSIONS"),
   responses: {
     200: json("The limit for this caller. The members are null if the service has no limit.", LimitStatus, {
       service: "github",
@@ -100,10 +101,13 @@ export function addProxyRoutes(app: ControlPlane, parts: ControlPlaneParts): voi
   }
 
   routes.openapi(servicesRoute, (context) => {
-    const services = registry.list().map((service) => ({
+    const permissions = context.get("caller").issued?.permissions;
+    const visible = registry.list().filter(({ key }) => permissions?.allowsService(key) ?? true);
+    const services = visible.map((service) => ({
       key: service.key,
       name: service.name,
-      baseUrl: service.baseUrl,
+      // The path of a base URL is the operator's: it may contain an account, or a secret.
+      baseUrl: new URL(service.baseUrl).origin,
       hasAuth: credentialState(service) === "present",
       rateLimit: service.rateLimit ?? null,
     }));
@@ -113,7 +117,9 @@ export function addProxyRoutes(app: ControlPlane, parts: ControlPlaneParts): voi
   routes.openapi(limitRoute, async (context) => {
     const key = context.req.param("service");
     const service = registry.find(key);
-    if (service === undefined) throw registry.refuseUnknown(key);
+    const permissions = context.get("caller").issued?.permissions;
+    if (service === undefined) throw registry.refuseUnknown(key, permissions?.allowsService);
+    if (permissions?.allowsService(key) === false) throw refusePermission(`${key}:read`);
     const { limiter } = loadOf(key);
     if (limiter === undefined) {
       return context.json({ service: key, limit: null, remaining: null, resetTime: null, resetIn: null }, 200);

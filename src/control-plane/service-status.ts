@@ -5,6 +5,7 @@ import type { Service } from "../config/schema.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { Limiter } from "../limits/limiters.ts";
+import { maskBaseUrl } from "../telemetry/redact.ts";
 import type { ServiceLoad } from "./parts.ts";
 
 export const Breaker = z
@@ -95,7 +96,7 @@ export async function describeService(
     key: service.key,
     name: service.name,
     source: service.source,
-    ...(isOperator ? { baseUrl: service.baseUrl } : {}),
+    ...(isOperator ? { baseUrl: maskBaseUrl(service.baseUrl) } : {}),
     credential: {
       state: credentialState(service),
       type: auth?.type ?? null,

@@ -111,7 +111,7 @@ export function walkAdmission<Refused extends undefined>(
     exchange.issued = caller.issued;
   }
 
-  const route = walk.admit("route", decideRoute(identified, parts.registry));
+  const route = walk.admit("route", decideRoute(identified, parts.registry, exchange.issued?.permissions));
   if (route !== undefined) {
     exchange.serviceKey = route.prepared.service.key;
     // Only an issued key restricts its caller.

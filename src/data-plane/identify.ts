@@ -3,6 +3,7 @@
  * Invariant: raw text only, nothing is decoded or encoded; and a refusal waits until the caller is authenticated, so that an
  * anonymous client learns nothing about the configuration.
  */
+import type { Permissions } from "../callers/permissions.ts";
 import { GatewayError } from "../errors.ts";
 import type { Registry } from "../services/registry.ts";
 import type { Base, PreparedService } from "./prepared-service.ts";
@@ -44,10 +45,17 @@ export function identify(
   };
 }
 
-/** The route, or the refusal of an unknown service or of a path that could leave the service's base URL. */
-export function decideRoute(identified: Identified, registry: Registry): Route | GatewayError {
+/**
+ * The route, or the refusal of an unknown service or of a path that could leave the service's base URL.
+ * @param permissions of the caller's issued key: the refusal names only services that it may use.
+ */
+export function decideRoute(
+  identified: Identified,
+  registry: Registry,
+  permissions?: Permissions,
+): Route | GatewayError {
   const { prepared, path, query } = identified;
-  if (prepared === undefined) return registry.refuseUnknown(identified.key);
+  if (prepared === undefined) return registry.refuseUnknown(identified.key, permissions?.allowsService);
   const route = selectBase(prepared, path, query);
   // Checked on what is appended: a version's segment is dropped, so a dot segment after it would climb out of the base.
   const problem = findPathProblem(route.path, prepared.service.pathPolicy);

@@ -1,7 +1,9 @@
 /** Checks whether the upstream accepts the credential, and whether it is the same as on disk. */
 import { ConfigProblems } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
+import { baseUrlsOf } from "../config/service-secrets.ts";
 import { plural } from "../plural.ts";
+import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import {
   conclude,
   type DiagnosedService,
@@ -37,6 +39,11 @@ const FINDINGS = {
     symptom: "401 or 403 from the upstream to some requests",
     fix: "The upstream accepts the credential, but not for all requests. Give it the missing permissions.",
   },
+  inBaseUrl: {
+    status: "warn",
+    symptom: "a secret is in baseUrl, where no variable or file can hold it",
+    fix: "Keep the services file private, and create a new secret if others have read it. The gateway masks the secret in the log and in its responses, and shows callers only the origin of baseUrl.",
+  },
   stale: {
     status: "warn",
     symptom: "a new token has no effect",
@@ -56,7 +63,8 @@ export const credential: ServiceCheck = {
   async run(subject, context, probes) {
     const { service, credentialRefusals: refusals } = subject;
     const { auth, credential: source, key } = service;
-    if (auth === undefined) return undefined;
+    const misplaced = secretsInBaseUrls(service);
+    if (auth === undefined) return misplaced.length === 0 ? undefined : conclude(misplaced, "", { type: null });
     const outcome = await probes.of(key);
     const secret = source?.secret?.reveal();
     const evidence = {
@@ -76,7 +84,7 @@ export const credential: ServiceCheck = {
       const found = isInUse(service) ? [missing(subject, stale.length > 0), ...stale] : stale;
       return conclude(found, "the service is not in use", evidence);
     }
-    const problems: Problem[] = [];
+    const problems = [...misplaced];
     const isAccepted = outcome?.credential === "accepted" || refusals.accepted > 0;
     if (outcome?.credential === "refused" && !isAccepted) {
       problems.push({
@@ -95,6 +103,15 @@ export const credential: ServiceCheck = {
     return conclude(problems, okSummary, evidence);
   },
 };
+
+function secretsInBaseUrls(service: Service): Problem[] {
+  return baseUrlsOf(service)
+    .filter(({ url }) => secretsInBaseUrl(url).length > 0)
+    .map(({ path }) => ({
+      finding: FINDINGS.inBaseUrl,
+      message: `${path.join(".")} of ${service.key} seems to contain a secret`,
+    }));
+}
 
 function missing({ service: { key, auth, credential: source } }: DiagnosedService, isOnDisk: boolean): Problem {
   if (source?.withheld !== undefined) return { finding: FINDINGS.withheld, message: source.withheld.message };

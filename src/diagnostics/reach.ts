@@ -1,4 +1,5 @@
 /** Checks whether an upstream responds, and if not, in which phase the probe failed. */
+import { maskBaseUrl } from "../telemetry/redact.ts";
 import { conclude, type ServiceCheck } from "./check.ts";
 
 const FINDINGS = {
@@ -42,7 +43,7 @@ export const reach: ServiceCheck = {
     const counted = isRefusing ? { breaker: state } : {};
     if (outcome === undefined) {
       const late = { finding: FINDINGS.late, message: "there was no time for a probe" };
-      return conclude([late, ...open], "", { baseUrl: service.baseUrl, ...counted });
+      return conclude([late, ...open], "", { baseUrl: maskBaseUrl(service.baseUrl), ...counted });
     }
     const { baseUrl, responseStatus, duration, phases, phase, code, error } = outcome;
     const evidence = {

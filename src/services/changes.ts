@@ -13,7 +13,7 @@ import { GatewayError } from "../errors.ts";
 import { isObject } from "../is-object.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
 import { createServiceItems, type ServiceItem, type ServiceItemsParts } from "./items.ts";
-import { MASK, maskHeaders, unmaskHeaders } from "./masked-headers.ts";
+import { MASK, maskConfig, unmaskConfig } from "./masked-config.ts";
 import type { Registry } from "./registry.ts";
 import type { StoredService } from "./stored-services.ts";
 
@@ -91,8 +91,8 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     await audit.record(author, {
       action: `service.${action}`,
       subject: key,
-      ...(before === undefined ? {} : { before: maskHeaders(before) }),
-      ...(after === undefined ? {} : { after: maskHeaders(after) }),
+      ...(before === undefined ? {} : { before: maskConfig(before) }),
+      ...(after === undefined ? {} : { after: maskConfig(after) }),
     });
   }
 
@@ -121,7 +121,7 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
       runExclusive(async () => {
         read(key);
         requireMet(key, when);
-        const masked = mergePatch(maskHeaders(configOf(key) ?? {}), patch);
+        const masked = mergePatch(maskConfig(configOf(key) ?? {}), patch);
         return put({ action: "patch", key, masked }, author);
       }),
     remove: (key, author, when) =>
@@ -205,7 +205,7 @@ function withoutMasks({ key, masked, before, at }: Change, isTlsStrict: boolean)
   if (!isObject(masked)) {
     throw invalid([{ path: ["services", key], at: "value", text: "found no object, allowed: a service" }], at);
   }
-  const unmasked = unmaskHeaders(masked as StoredService["config"], before, isTlsStrict);
+  const unmasked = unmaskConfig(masked as StoredService["config"], before, isTlsStrict);
   if ("config" in unmasked) return unmasked.config;
   if ("missing" in unmasked) {
     const path = ["services", key, ...unmasked.missing.split(/\.(.*)/, 2)];

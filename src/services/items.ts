@@ -6,7 +6,7 @@ import { showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
 import { ABSENT, type Records } from "../stores/records.ts";
-import { maskHeaders } from "./masked-headers.ts";
+import { maskConfig } from "./masked-config.ts";
 import type { Registry } from "./registry.ts";
 import type { StoredService } from "./stored-services.ts";
 
@@ -58,7 +58,7 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
     return {
       key,
       source,
-      config: maskHeaders(configOf(key) ?? {}),
+      config: maskConfig(configOf(key) ?? {}),
       credential: {
         state: credentialState(service),
         source: credential?.source ?? null,
@@ -76,7 +76,7 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
     return {
       key,
       source: config().definitions.has(key) ? "override" : "runtime",
-      config: maskHeaders(record.value.config),
+      config: maskConfig(record.value.config),
       credential: {
         state: record.value.config.auth === undefined ? "none" : "missing",
         source: null,

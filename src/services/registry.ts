@@ -17,8 +17,11 @@ const COMPARED_LIMIT = 2_000;
 export interface Registry {
   find(key: string): Service | undefined;
   list(): readonly Service[];
-  /** The refusal of a key that is not in the table: it lists the services and suggests the nearest key. */
-  refuseUnknown(key: string): GatewayError;
+  /**
+   * The refusal of a key that is not in the table: it lists the services and suggests the nearest key.
+   * @param isVisible leaves out the services that the caller may not use.
+   */
+  refuseUnknown(key: string, isVisible?: (key: string) => boolean): GatewayError;
 }
 
 /** @param services read at each call, because they change at run time. */
@@ -26,8 +29,9 @@ export function createRegistry(services: ReadonlyMap<string, { readonly service:
   return {
     find: (key) => services.get(key)?.service,
     list: () => [...services.values()].map(({ service }) => service),
-    refuseUnknown(key) {
-      const available = [...services.keys()];
+    refuseUnknown(key, isVisible) {
+      const all = [...services.keys()];
+      const available = isVisible === undefined ? all : all.filter(isVisible);
       // A text longer than any key may be a secret: shown in part, the log mask would not recognise it.
       const shown = key.length > KEY_LENGTH_LIMIT ? "" : printable(key);
       return new GatewayError("SERVICE_NOT_CONFIGURED", {

@@ -3,9 +3,17 @@
  * Invariant: a line is an allow-list of fields: no part of a request is logged that is not named here.
  */
 import { fstatSync, writeSync } from "node:fs";
-import { type DestinationStream, destination, type Level, type Logger as PinoLogger, pino, stdSerializers } from "pino";
+import {
+  type DestinationStream,
+  destination,
+  type Level,
+  type Logger as PinoLogger,
+  type LoggerOptions as PinoOptions,
+  pino,
+} from "pino";
+import { loggedError } from "./logged-error.ts";
 import { createRecentErrors, isError, levelOf, type RecentErrors } from "./recent-errors.ts";
-import { maskQuery, type SecretMask } from "./redact.ts";
+import { maskUrl, maskUrls, type SecretMask } from "./redact.ts";
 
 export interface AccessLine {
   /** ms since the epoch. */
@@ -99,7 +107,7 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
   };
   // Warnings are formatted even when LOG_LEVEL excludes them, for the list of recent errors.
   const formatted = leastWritten !== undefined && leastWritten > WARN ? "warn" : level;
-  const log = pino({ level: formatted, base: null, serializers: { err: stdSerializers.errWithCause } }, stream);
+  const log = pino({ level: formatted, base: null, serializers: { err: loggedError }, hooks: { logMethod } }, stream);
   return {
     debug: log.debug.bind(log),
     info: log.info.bind(log),
@@ -120,13 +128,19 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
   };
 }
 
+/** Warnings may quote a URL of the configuration. Other lines show commands to try, which stay as they are. */
+const logMethod: NonNullable<NonNullable<PinoOptions["hooks"]>["logMethod"]> = function (args, write, level) {
+  const masked = level < WARN ? args : args.map((each: unknown) => (typeof each === "string" ? maskUrls(each) : each));
+  write.apply(this, masked as typeof args);
+};
+
 /**
  * pino's line format, without pino's walk over an object. Only the text that a client can choose freely is escaped: numbers
  * are integers, and all other texts are the gateway's own or were validated when they were received.
  */
 function accessLine(line: AccessLine, maskKeys: SecretMask): string {
   // A client can put anything into a path, a key by mistake included: `/x%3Fapi_key=<key>`.
-  const url = maskQuery(maskKeys(line.url));
+  const url = maskUrl(maskKeys(line.url));
   return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}","attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
 }
 

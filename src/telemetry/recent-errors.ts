@@ -3,7 +3,7 @@
  * Invariant: bounded in number and in bytes; an allow-list of fields, masked as in the log; no stack trace.
  */
 import { isObject } from "../is-object.ts";
-import { maskQuery } from "./redact.ts";
+import { maskUrls } from "./redact.ts";
 
 export interface RecentError {
   /** RFC 3339. */
@@ -78,13 +78,13 @@ function parse(line: string): Readonly<Record<string, unknown>> {
   }
 }
 
-function causeOf({ type, code, message }: Readonly<Record<string, unknown>>): string {
-  // pino joins the messages of a chain of causes.
-  return [code ?? type, message].filter((part) => typeof part === "string" && part !== "").join(": ");
+/** The error and its causes, each without its stack. */
+function causeOf({ type, code, message, cause }: Readonly<Record<string, unknown>>): string {
+  const own = [code ?? type, message].filter((part) => typeof part === "string" && part !== "").join(": ");
+  return isObject(cause) ? `${own}: ${causeOf(cause)}` : own;
 }
 
-/** A URL in a sentence keeps none of its query's values. */
 function short(text: string): string {
-  const masked = text.replace(/\S*\?\S+/g, (word) => (/[/=]/.test(word) ? maskQuery(word) : word));
+  const masked = maskUrls(text);
   return masked.length > TEXT_LIMIT ? `${masked.slice(0, TEXT_LIMIT)}…` : masked;
 }

@@ -3,8 +3,42 @@
  * Invariant: this is the second line of defense: log lines are built from an allow-list of fields.
  */
 import { KnownTexts } from "./known-texts.ts";
+import { findBasePathSecrets, findPathSecrets, type SecretSpan } from "./path-secrets.ts";
 
 const MASK = "***";
+
+/** For a log: the URL of a request without the values of its query, and without the token of a webhook in its path. */
+export function maskUrl(url: string): string {
+  return maskQuery(withoutSpans(url, findPathSecrets(url)));
+}
+
+/** Each URL, and each path with a slash, in a text. User info of a URL is masked too. */
+export function maskUrls(text: string): string {
+  return text.replace(/\S+/g, (word) =>
+    /[/=]/.test(word) ? maskUrl(word.replace(/:\/\/[^/@]+@/, `://${MASK}@`)) : word,
+  );
+}
+
+/** A base URL as an operator may see it: without the secrets that its path seems to contain. */
+export function maskBaseUrl(url: string): string {
+  return withoutSpans(url, findBasePathSecrets(url));
+}
+
+/** The secrets that the path of a base URL seems to contain, as they are written there. */
+export function secretsInBaseUrl(url: string): string[] {
+  return findBasePathSecrets(url).map(([start, end]) => url.slice(start, end));
+}
+
+function withoutSpans(text: string, spans: readonly SecretSpan[]): string {
+  if (spans.length === 0) return text;
+  let masked = "";
+  let from = 0;
+  for (const [start, end] of spans) {
+    masked += text.slice(from, start) + MASK;
+    from = end;
+  }
+  return masked + text.slice(from);
+}
 
 /** `/a?x=1&token=abc` becomes `/a?x=***&token=***`; a parameter without `=` may be a secret itself, so it is masked too. */
 export function maskQuery(url: string): string {
@@ -53,17 +87,7 @@ export function createGrowingMask(): GrowingMask {
   const known = new KnownTexts();
   const secrets = new Set<string>();
   return {
-    mask(text) {
-      const spans = known.find(text);
-      if (spans.length === 0) return text;
-      let masked = "";
-      let from = 0;
-      for (const [start, end] of spans) {
-        masked += text.slice(from, start) + MASK;
-        from = end;
-      }
-      return masked + text.slice(from);
-    },
+    mask: (text) => withoutSpans(text, known.find(text)),
     add(more) {
       for (const secret of more) {
         if (secret === "" || secrets.has(secret)) continue;

@@ -5,7 +5,7 @@
  */
 import type { Service } from "../../config/schema.ts";
 import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
-import { MASK, maskHeader } from "../../services/masked-headers.ts";
+import { MASK, maskHeader } from "../../services/masked-config.ts";
 import { type Injection, inject } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";

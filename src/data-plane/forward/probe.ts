@@ -7,6 +7,7 @@ import { type IncomingMessage, request } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { GatewayError } from "../../errors.ts";
+import { maskBaseUrl } from "../../telemetry/redact.ts";
 import { inject } from "../credential/credential-provider.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./egress.ts";
@@ -71,7 +72,7 @@ export async function probe(
   const progress: Progress = { startedAt: performance.now() };
   const { service, credential } = prepared;
   const { baseUrl } = service;
-  const known = { service: service.key, baseUrl } as const;
+  const known = { service: service.key, baseUrl: maskBaseUrl(baseUrl) } as const;
   try {
     const response = await ask(prepared, progress, withinMs);
     progress.respondedAt = performance.now();

@@ -1,10 +1,11 @@
 /**
- * Header values that are, or may be, secrets: responses show a mask, and a change that contains the mask keeps the value.
+ * Header values and parts of base URLs that are, or may be, secrets: responses show a mask, and a change that contains the mask keeps the value.
  * Invariant: a caller that may change a service can neither read a masked value nor send it to an origin that does not receive it
  * already.
  */
 import { covers, loosenedTls, originsOf } from "../config/secret-lock.ts";
 import { isObject } from "../is-object.ts";
+import { maskBaseUrl } from "../telemetry/redact.ts";
 
 /** Shown instead of a value. */
 export const MASK = "***";
@@ -34,8 +35,11 @@ function maskConfigured(name: string, value: unknown): unknown {
 }
 
 /** The config with every such value masked. */
-export function maskHeaders(config: Config): Config {
-  return mapHeaders(config, (_, name, value) => maskConfigured(name, value));
+export function maskConfig(config: Config): Config {
+  return mapBaseUrls(
+    mapHeaders(config, (_, name, value) => maskConfigured(name, value)),
+    (_, url) => maskBaseUrl(url),
+  );
 }
 
 export type Unmasked =
@@ -46,8 +50,16 @@ export type Unmasked =
   | { readonly foreign: string };
 
 /** The config with its masks replaced by the values. @param before undefined for a new service. @param isTlsStrict STRICT_TLS */
-export function unmaskHeaders(config: Config, before: Config | undefined, isTlsStrict: boolean): Unmasked {
+export function unmaskConfig(masked: Config, before: Config | undefined, isTlsStrict: boolean): Unmasked {
   let problem: Unmasked | undefined;
+  const known = new Map<string, string>();
+  if (before !== undefined) mapBaseUrls(before, (_, url) => known.set(maskBaseUrl(url), url) && url);
+  // First, because the headers may be shown only to the origins of these URLs.
+  const config = mapBaseUrls(masked, (member, url) => {
+    const old = known.get(url);
+    if (old === undefined && url.includes(MASK)) problem ??= { missing: member };
+    return old ?? url;
+  });
   const unmasked = mapHeaders(config, (member, name, value) => {
     if (value !== MASK) return value;
     const old = before && headerValue(before, member, name);
@@ -84,6 +96,22 @@ function mapHeaders(config: Config, map: (member: string, name: string, value: u
     if (!isObject(headers)) continue;
     mapped[member] = Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name, map(member, name, value)]),
+    );
+  }
+  return mapped;
+}
+
+/** @param map receives `baseUrl`, or `versionedBaseUrls.<version>`, and its value. */
+function mapBaseUrls(config: Config, map: (member: string, url: string) => string): Config {
+  const { baseUrl, versionedBaseUrls } = config;
+  const mapped = { ...config };
+  if (typeof baseUrl === "string") mapped.baseUrl = map("baseUrl", baseUrl);
+  if (isObject(versionedBaseUrls)) {
+    mapped.versionedBaseUrls = Object.fromEntries(
+      Object.entries(versionedBaseUrls).map(([version, url]) => [
+        version,
+        typeof url === "string" ? map(`versionedBaseUrls.${version}`, url) : url,
+      ]),
     );
   }
   return mapped;

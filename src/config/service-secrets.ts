@@ -1,0 +1,22 @@
+/** The secrets of a service that every mask must know: its credential, and what its base URLs seem to contain. */
+import { secretsInBaseUrl } from "../telemetry/redact.ts";
+import type { Service } from "./schema.ts";
+
+/** Characters. A shorter text of a base URL would be masked where it is no secret, too. */
+const LEAST_MASKED = 8;
+
+/** The base URLs of a service, with their paths in its definition. */
+export function baseUrlsOf({ baseUrl, versionedBaseUrls }: Pick<Service, "baseUrl" | "versionedBaseUrls">) {
+  return [
+    { path: ["baseUrl"], url: baseUrl },
+    ...Object.entries(versionedBaseUrls).map(([version, url]) => ({ path: ["versionedBaseUrls", version], url })),
+  ];
+}
+
+export function secretsOfService(service: Pick<Service, "baseUrl" | "versionedBaseUrls" | "credential">): string[] {
+  const credential = service.credential?.secret?.reveal();
+  const inUrls = baseUrlsOf(service)
+    .flatMap(({ url }) => secretsInBaseUrl(url))
+    .filter(({ length }) => length >= LEAST_MASKED);
+  return credential === undefined ? inUrls : [credential, ...inUrls];
+}
