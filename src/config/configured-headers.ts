@@ -38,6 +38,7 @@ function isHeaderValue(value: string): boolean {
 
 export const headerName = z
   .string()
+  .max(256)
   .refine(isHeaderName, "a header name of letters, digits and - (RFC 9110 section 5.1)")
   .refine((name) => !RESERVED_HEADERS.has(name.toLowerCase()), "a header that the gateway does not write itself")
   .meta({ allowed: "a header name" });

@@ -12,7 +12,7 @@ import type { FoundProblem } from "./translate-issue.ts";
 export type RuntimeReading =
   | {
       readonly problems: readonly FoundProblem[];
-      /** The service itself is valid, but something that it needs is missing or not valid: a file, a secret. */
+      /** The service itself is valid, but it is too large, or something that it needs is missing or not valid: a file, a secret. */
       readonly isDefined: boolean;
     }
   | {
@@ -40,7 +40,10 @@ export function createRuntimeServiceReader(
   return (key, input) => {
     const replaced = definitions.get(key);
     const defined = defineService(key, input, replaced === undefined ? "runtime" : "override", false);
-    if ("problems" in defined) return { ...defined, isDefined: false };
+    if ("problems" in defined) {
+      // An earlier version stored definitions that are too large today: that is no damaged record.
+      return { ...defined, isDefined: defined.problems.every(({ isBudget }) => isBudget === true) };
+    }
     const { definition } = defined;
     // A change of the embedded service that keeps its address.
     const embedded =

@@ -2,9 +2,11 @@
  * The services file: its members, defaults and descriptions.
  * Invariant: the types, the editor schema in config/ and docs/configuration.md are all generated from this file.
  */
-import { RE2JS } from "re2js";
 import { z } from "zod";
+import { baseUrl } from "./base-url.ts";
 import { headerMap, headerName } from "./configured-headers.ts";
+import { pathHints } from "./path-hints.ts";
+import { checkBudget } from "./service-budget.ts";
 
 /** Path segments after /proxy/ that are routes of the gateway, and names that are unsafe as object keys. */
 export const RESERVED_SERVICE_KEYS = ["services", "auth-test", "manage", "constructor", "prototype"] as const;
@@ -14,28 +16,9 @@ export const LONGEST_TIMER_MS = 2_147_483_647;
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
 
-const baseUrl = z
-  .string()
-  .superRefine((text, refinement) => {
-    const problem = baseUrlProblem(text);
-    if (problem !== undefined) refinement.addIssue({ code: "custom", message: problem });
-  })
-  .meta({ allowed: "an http:// or https:// URL" });
-
-function baseUrlProblem(text: string): string | undefined {
-  if (!/^https?:\/\//i.test(text)) return "an http:// or https:// URL";
-  if (!URL.canParse(text)) return "a well-formed URL";
-  const url = new URL(text);
-  if (url.username !== "" || url.password !== "") return "a URL without user info (the secret belongs in auth)";
-  if (text.includes("?") || text.includes("#")) return "a URL without query and fragment";
-  // Request paths are appended to this text byte for byte, so it must equal its parsed form.
-  const path = text.slice(text.indexOf("://") + 3).replace(/^[^/]*/, "") || "/";
-  if (path !== url.pathname)
-    return "a path in its normal form: no dot segments, no \\, and special characters percent-encoded";
-  return undefined;
-}
-
 const milliseconds = z.int().min(1).max(LONGEST_TIMER_MS);
+
+const filePath = z.string().min(1).max(4_096);
 
 const auth = z
   .strictObject({
@@ -44,14 +27,21 @@ const auth = z
       .describe("`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`) or `api-key`"),
     tokenEnvVar: z
       .string()
+      .max(256)
       .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
       .meta({ allowed: "the name of an environment variable" })
       .optional()
       .describe("environment variable that holds the secret"),
-    tokenFile: z.string().min(1).optional().describe("file that holds the secret; line breaks at its end are removed"),
+    tokenFile: z
+      .string()
+      .min(1)
+      .max(4_096)
+      .optional()
+      .describe("file that holds the secret; line breaks at its end are removed"),
     headerName: headerName.optional().describe("`api-key`: the header that carries the secret"),
     queryParam: z
       .string()
+      .max(256)
       .regex(/^[A-Za-z0-9_.~-]+$/, "a parameter name of letters, digits, `_`, `.`, `~` and `-`")
       .optional()
       .describe("`api-key`: the query parameter that carries the secret"),
@@ -128,121 +118,113 @@ const breaker = z.union([
 
 const tls = z.strictObject({
   strict: z.boolean().optional().describe("verify the certificate; default: `STRICT_TLS`"),
-  caFile: z.string().min(1).optional().describe("PEM file of the CA to trust, instead of the public ones"),
-  certFile: z.string().min(1).optional().describe("PEM file of the client certificate"),
-  keyFile: z.string().min(1).optional().describe("PEM file of the key for the client certificate"),
-  servername: z.string().min(1).optional().describe("host name to send (SNI) and verify, instead of the URL's"),
-});
-
-const pathHint = z.strictObject({
-  match: z
+  caFile: filePath.optional().describe("PEM file of the CA to trust, instead of the public ones"),
+  certFile: filePath.optional().describe("PEM file of the client certificate"),
+  keyFile: filePath.optional().describe("PEM file of the key for the client certificate"),
+  servername: z
     .string()
-    .max(1000)
-    .refine(isPattern, "a regular expression without look-around and back references (RE2)")
-    .describe("regular expression (RE2, linear time) for the path after the service key"),
-  message: z.string().min(1).describe("what is wrong with the path"),
-  hint: z.string().min(1).optional().describe("what to request instead"),
+    .min(1)
+    .max(255)
+    .optional()
+    .describe("host name to send (SNI) and verify, instead of the URL's"),
 });
-
-function isPattern(source: string): boolean {
-  try {
-    RE2JS.compile(source);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** One service in the services file. */
-export const serviceSchema = z.strictObject({
-  name: z.string().min(1).max(200).optional().describe("display name; default: the key"),
-  baseUrl: baseUrl.describe("URL of the upstream: http or https, without user info, query or fragment"),
-  versionedBaseUrls: z
-    .record(
-      z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "a path segment of letters, digits, `.`, `_` and `-`"),
-      baseUrl,
-    )
-    .default({})
-    .describe("a first path segment that equals a key here selects that base URL and is removed from the path"),
-  headers: headerMap.default({}).describe("request headers that are added if the caller does not send them"),
-  setHeaders: headerMap.default({}).describe("request headers that replace the caller's"),
-  removeHeaders: z.array(headerName).default([]).describe("request headers that are not forwarded"),
-  auth: auth.optional().describe("the credential that the gateway adds to each request"),
-  rateLimit: rateLimit.optional().describe("the gateway's own rate limit for this service"),
-  timeoutMs: milliseconds
-    .optional()
-    .describe("ms until the response headers, including all attempts and back-off; default: `NETWORK_TIMEOUT`"),
-  connectTimeoutMs: milliseconds.optional().describe("ms to connect; default: `NETWORK_CONNECT_TIMEOUT`"),
-  idleTimeoutMs: z
-    .int()
-    .min(0)
-    .max(LONGEST_TIMER_MS)
-    .optional()
-    .describe("ms without data within a body, 0 for no limit; default: 300000, and no limit for `text/event-stream`"),
-  retries: z.int().min(0).max(10).optional().describe("retries of a replayable request; default: `NETWORK_RETRIES`"),
-  methods: z.array(z.enum(METHODS)).min(1).optional().describe("methods that callers may use; default: all"),
-  ws: z.boolean().default(false).describe("allow WebSocket connections"),
-  cookies: z
-    .boolean()
-    .default(false)
-    .describe("forward `Cookie` and `Set-Cookie`, limited to the path of this service"),
-  forwardedHeaders: z
-    .boolean()
-    .default(false)
-    .describe("send the client's address and host to the upstream (`X-Forwarded-*`, `Forwarded`)"),
-  rewriteLinks: z
-    .boolean()
-    .default(true)
-    .describe("rewrite links to the upstream in response headers to links to the gateway"),
-  interim: z
-    .enum(["pass", "drop"])
-    .default("pass")
-    .describe("`drop` keeps interim responses (102, 103) from clients that take one for the response"),
-  pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` allows dot segments (for object stores)"),
-  maxBodyBytes: z.int().min(0).default(0).describe("largest request body in bytes, 0 for no limit"),
-  maxConcurrent: z
-    .int()
-    .min(0)
-    .max(1_000_000)
-    .default(0)
-    .describe("requests in flight at the same time, 0 for no limit"),
-  maxConnections: z
-    .int()
-    .min(1)
-    .max(65_535)
-    .default(1_024)
-    .describe("connections to the upstream, one for each request in flight; WebSockets are not counted"),
-  maxPending: z
-    .int()
-    .min(0)
-    .max(100_000)
-    .default(4_096)
-    .describe("requests that may wait for a connection, each for at most its `timeoutMs`"),
-  idleConnectionMs: milliseconds
-    .default(60_000)
-    .describe("how long an idle connection to the upstream is kept; the upstream's `Keep-Alive: timeout` shortens it"),
-  maxConnectionAgeMs: milliseconds
-    .default(600_000)
-    .describe(
-      "after this time a connection takes no new request, so that a changed address of the upstream is noticed",
-    ),
-  maxWebSockets: z.int().min(0).max(1_000_000).default(0).describe("WebSockets open at the same time, 0 for no limit"),
-  access: z
-    .enum(["key", "public"])
-    .default("key")
-    .describe("who may call the service: `key` for callers with a key, `public` for every client"),
-  quota: quota.prefault({}).describe("the upstream's own limits, learned from its responses"),
-  breaker: breaker
-    .prefault({})
-    .describe(
-      "sends no requests to a failing upstream (503 `CIRCUIT_OPEN`) until it works again; `false` turns this off",
-    ),
-  tls: tls.default({}).describe("TLS of connections to the upstream"),
-  pathHints: z
-    .array(pathHint)
-    .default([])
-    .describe("refuses paths that the upstream does not have with 400 and a hint"),
-});
+export const serviceSchema = z
+  .strictObject({
+    name: z.string().min(1).max(200).optional().describe("display name; default: the key"),
+    baseUrl: baseUrl.describe("URL of the upstream: http or https, without user info, query or fragment"),
+    versionedBaseUrls: z
+      .record(
+        z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "a path segment of letters, digits, `.`, `_` and `-`"),
+        baseUrl,
+      )
+      .default({})
+      .describe("a first path segment that equals a key here selects that base URL and is removed from the path"),
+    headers: headerMap.default({}).describe("request headers that are added if the caller does not send them"),
+    setHeaders: headerMap.default({}).describe("request headers that replace the caller's"),
+    removeHeaders: z.array(headerName).max(64).default([]).describe("request headers that are not forwarded"),
+    auth: auth.optional().describe("the credential that the gateway adds to each request"),
+    rateLimit: rateLimit.optional().describe("the gateway's own rate limit for this service"),
+    timeoutMs: milliseconds
+      .optional()
+      .describe("ms until the response headers, including all attempts and back-off; default: `NETWORK_TIMEOUT`"),
+    connectTimeoutMs: milliseconds.optional().describe("ms to connect; default: `NETWORK_CONNECT_TIMEOUT`"),
+    idleTimeoutMs: z
+      .int()
+      .min(0)
+      .max(LONGEST_TIMER_MS)
+      .optional()
+      .describe("ms without data within a body, 0 for no limit; default: 300000, and no limit for `text/event-stream`"),
+    retries: z.int().min(0).max(10).optional().describe("retries of a replayable request; default: `NETWORK_RETRIES`"),
+    methods: z.array(z.enum(METHODS)).min(1).max(64).optional().describe("methods that callers may use; default: all"),
+    ws: z.boolean().default(false).describe("allow WebSocket connections"),
+    cookies: z
+      .boolean()
+      .default(false)
+      .describe("forward `Cookie` and `Set-Cookie`, limited to the path of this service"),
+    forwardedHeaders: z
+      .boolean()
+      .default(false)
+      .describe("send the client's address and host to the upstream (`X-Forwarded-*`, `Forwarded`)"),
+    rewriteLinks: z
+      .boolean()
+      .default(true)
+      .describe("rewrite links to the upstream in response headers to links to the gateway"),
+    interim: z
+      .enum(["pass", "drop"])
+      .default("pass")
+      .describe("`drop` keeps interim responses (102, 103) from clients that take one for the response"),
+    pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` allows dot segments (for object stores)"),
+    maxBodyBytes: z.int().min(0).default(0).describe("largest request body in bytes, 0 for no limit"),
+    maxConcurrent: z
+      .int()
+      .min(0)
+      .max(1_000_000)
+      .default(0)
+      .describe("requests in flight at the same time, 0 for no limit"),
+    maxConnections: z
+      .int()
+      .min(1)
+      .max(65_535)
+      .default(1_024)
+      .describe("connections to the upstream, one for each request in flight; WebSockets are not counted"),
+    maxPending: z
+      .int()
+      .min(0)
+      .max(100_000)
+      .default(4_096)
+      .describe("requests that may wait for a connection, each for at most its `timeoutMs`"),
+    idleConnectionMs: milliseconds
+      .default(60_000)
+      .describe(
+        "how long an idle connection to the upstream is kept; the upstream's `Keep-Alive: timeout` shortens it",
+      ),
+    maxConnectionAgeMs: milliseconds
+      .default(600_000)
+      .describe(
+        "after this time a connection takes no new request, so that a changed address of the upstream is noticed",
+      ),
+    maxWebSockets: z
+      .int()
+      .min(0)
+      .max(1_000_000)
+      .default(0)
+      .describe("WebSockets open at the same time, 0 for no limit"),
+    access: z
+      .enum(["key", "public"])
+      .default("key")
+      .describe("who may call the service: `key` for callers with a key, `public` for every client"),
+    quota: quota.prefault({}).describe("the upstream's own limits, learned from its responses"),
+    breaker: breaker
+      .prefault({})
+      .describe(
+        "sends no requests to a failing upstream (503 `CIRCUIT_OPEN`) until it works again; `false` turns this off",
+      ),
+    tls: tls.default({}).describe("TLS of connections to the upstream"),
+    pathHints: pathHints.default([]).describe("refuses paths that the upstream does not have with 400 and a hint"),
+  })
+  .superRefine(checkBudget);
 
 export const serviceKey = z
   .string()

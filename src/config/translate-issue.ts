@@ -17,6 +17,8 @@ export interface FoundProblem {
   readonly text: string;
   /** Shown instead of the position in the file, for a problem that is not in the file. */
   readonly place?: string;
+  /** The value is well-formed, and larger than this version accepts. */
+  readonly isBudget?: boolean;
 }
 
 /** The problems and warnings of a service. */
@@ -75,9 +77,14 @@ function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema)
     return [{ path, at: "value", text: `found ${showValue(value, isSecretPlace(path))}, ${NOT_YET}` }];
   }
   const schema = schemaAt(root, path);
-  return [
-    { path, at: "value", text: `${describeFound(value, path, schema)}, allowed: ${describeAllowed(issue, schema)}` },
-  ];
+  const text = `${describeFound(value, path, schema)}, allowed: ${describeAllowed(issue, schema)}`;
+  return [isBudget(issue) ? { path, at: "value", text, isBudget: true } : { path, at: "value", text }];
+}
+
+/** A limit of length or number, not of a numeric value. */
+function isBudget(issue: z.core.$ZodIssue): boolean {
+  if (issue.code === "too_big") return issue.origin === "string" || issue.origin === "array";
+  return issue.code === "custom" && issue.params?.isBudget === true;
 }
 
 const isInside = ({ path, code }: z.core.$ZodIssue) => path.length > 0 || code === "unrecognized_keys";
@@ -96,6 +103,7 @@ function describeAllowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined
   if (issue.code === "too_small" && schema.type === "array")
     return `at least one of ${allowedValues(schema.items ?? {})}`;
   if (issue.code === "too_big" && schema.type === "string") return `a string of at most ${issue.maximum} characters`;
+  if (issue.code === "too_big" && schema.type === "array") return `a list of at most ${issue.maximum} entries`;
   return allowedValues(schema);
 }
 

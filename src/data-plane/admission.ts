@@ -20,7 +20,7 @@ import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { decideCredential } from "./credential/credential-provider.ts";
 import type { Exchange } from "./exchange.ts";
 import { decideBreaker } from "./forward/breaker.ts";
-import { decideRoute, type Identified, identify, type Route } from "./identify.ts";
+import { decidePathHint, decideRoute, type Identified, identify, type Route } from "./identify.ts";
 import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
 import type { PreparedService } from "./prepared-service.ts";
 import { decideKeyLimit, decideRateLimit } from "./rate-limit.ts";
@@ -118,6 +118,7 @@ export function walkAdmission<Refused extends undefined>(
     const { issued } = exchange;
     if (caller !== undefined) walk.admit("permission", issued && decidePermission(exchange, route, caller));
     if (walk.commits && caller?.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
+    if (route.prepared.pathHints !== undefined) walk.admit("path hint", decidePathHint(route, identified));
     admitToService(exchange, route.prepared, isUpgrade, { walk, parts });
   }
   return { kind: "walked", identified, caller, route };

@@ -60,11 +60,15 @@ export function decideRoute(
   // Checked on what is appended: a version's segment is dropped, so a dot segment after it would climb out of the base.
   const problem = findPathProblem(route.path, prepared.service.pathPolicy);
   if (problem !== undefined) return new GatewayError("INVALID_PATH", { message: problem });
-  for (const { pattern, message, hint } of prepared.pathHints) {
-    if (pattern.test(path))
-      return new GatewayError("INVALID_PATH", hint === undefined ? { message } : { message, hint });
-  }
   return route;
+}
+
+/** A path that the service is known not to have. Decided after the permission: a hint is for callers of the service. */
+export function decidePathHint({ prepared }: Route, { path }: Identified): GatewayError | undefined {
+  const found = prepared.pathHints?.find(path);
+  if (found === undefined) return undefined;
+  const { message, hint } = found;
+  return new GatewayError("INVALID_PATH", hint === undefined ? { message } : { message, hint });
 }
 
 function selectBase(prepared: PreparedService, path: string, query: string | undefined): Route {

@@ -2,7 +2,6 @@
  * A service with everything that is the same for each of its requests, computed once.
  * Invariant: derived from one Service object and discarded with it, so that a changed service never mixes with its old definition.
  */
-import { RE2JS } from "re2js";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
@@ -14,6 +13,7 @@ import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./fo
 import type { RetryBudget } from "./forward/retry.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport/transport.ts";
+import { createPathHints, type PathHints } from "./path-hints.ts";
 import type { ServiceQuota } from "./quota/service-quota.ts";
 import { ServiceTimes } from "./service-times.ts";
 
@@ -40,11 +40,7 @@ export interface PreparedService {
   readonly credentialRefusals: CredentialRefusals;
   readonly times: ServiceTimes;
   readonly stripPlan: StripPlan;
-  readonly pathHints: readonly {
-    readonly pattern: Pick<RegExp, "test">;
-    readonly message: string;
-    readonly hint?: string | undefined;
-  }[];
+  readonly pathHints: PathHints | undefined;
   /** Methods that callers may use; undefined for all. */
   readonly methods: ReadonlySet<string> | undefined;
   readonly limiter: Limiter | undefined;
@@ -91,7 +87,7 @@ export function prepareService(
     ...kept,
     times: new ServiceTimes(),
     stripPlan: createStripPlan(service, credential.places),
-    pathHints: service.pathHints.map(({ match, message, hint }) => ({ pattern: RE2JS.compile(match), message, hint })),
+    pathHints: createPathHints(service.pathHints),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     slots: new Slots(service.maxConcurrent),
     transport: createTransport(dial, service),

@@ -15,6 +15,7 @@ import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
 import { createServiceItems, type ServiceItem, type ServiceItemsParts } from "./items.ts";
 import { MASK, maskConfig, unmaskConfig } from "./masked-config.ts";
 import type { Registry } from "./registry.ts";
+import { createStoredBudget } from "./stored-budget.ts";
 import type { StoredService } from "./stored-services.ts";
 
 /** The methods that change a service throw a GatewayError: VALIDATION_ERROR, EGRESS_NOT_ALLOWED, PRECONDITION_FAILED … */
@@ -59,6 +60,7 @@ export interface ServiceChangesParts extends ServiceItemsParts {
 export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges {
   const { config, registry, stored, runExclusive, audit } = parts;
   const items = createServiceItems(parts);
+  const budget = createStoredBudget(stored);
   const { configOf } = items;
 
   function read(key: string): ServiceItem {
@@ -98,6 +100,7 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
 
   async function put({ action, key, masked, at = "" }: Put, author: Author): Promise<ServiceItem> {
     const checked = checkChange({ key, masked, before: configOf(key), at }, parts);
+    budget.requireRoom(key, checked);
     await change(action, key, checked, author);
     return read(key);
   }
