@@ -13,7 +13,7 @@ import type { GatewayError } from "../errors.ts";
 import { mayBeOfForeignPage } from "../perimeter/browser-request.ts";
 import { hasIssuedForm, isMisspelt } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
-import { createRefusedKeys, faultOf, type KeyFault, type KeyRefusals, type RefusedKeys } from "./key-refusals.ts";
+import { faultOf, type KeyFault, type KeyRefusals, type RefusedKeyCounts, type RefusedKeys } from "./key-refusals.ts";
 import type { LockOut, Sender } from "./lock-out.ts";
 import { digestOf, type PresentedKeys } from "./presented-keys.ts";
 import { type EndedKey, type Plane, refuseUnauthenticated, type Unauthenticated } from "./unauthenticated.ts";
@@ -68,7 +68,7 @@ export interface Callers {
   decide(presentation: Presentation, access?: Access): Caller | GatewayError;
   /** The decision on the proxy plane for the caller with this id, if it presented its key; undefined for an unknown id. */
   assume(callerId: string, access?: Access): Caller | GatewayError | undefined;
-  /** Since these keys are in use. */
+  /** Since the start: a reload, which often follows a mistake, does not forget it. */
   refusedKeys(): readonly RefusedKeys[];
   /** True for any of the gateway's own keys: such a token must never reach an upstream. */
   isOwnKey(token: string): boolean;
@@ -81,12 +81,13 @@ export interface Callers {
 export interface CallerRecords {
   readonly lockOut: LockOut;
   readonly keyRefusals: Pick<KeyRefusals, "note">;
+  readonly refusedKeys: RefusedKeyCounts;
 }
 
 export function createCallers(
   config: Pick<Config, "proxyPlane" | "managementPlane">,
   issuedKeys: Pick<KeyIndex, "find" | "findById" | "counts">,
-  { lockOut, keyRefusals }: CallerRecords,
+  { lockOut, keyRefusals, refusedKeys: refused }: CallerRecords,
 ): Callers {
   const planes = { proxy: config.proxyPlane, management: config.managementPlane };
   const digests = {
@@ -97,7 +98,6 @@ export function createCallers(
   const candidate = Buffer.alloc(DIGEST_LENGTH);
   const rememberedDigests = new Map<string, string>();
   const callers: Record<Plane, Caller> = { proxy: { id: "proxy-key" }, management: { id: "management-key" } };
-  const refused = createRefusedKeys();
 
   const opens = (plane: Plane, digest: string) => {
     const expected = digests[plane];
@@ -150,7 +150,7 @@ export function createCallers(
         } else otherPlane = true;
       }
     }
-    if (presentedCount === 0) return { verdict: "missing", otherScheme: presented.otherScheme };
+    if (presentedCount === 0) return { verdict: "missing", otherScheme: presented.otherScheme, empty: presented.empty };
     if (checkedCount === 0) return { verdict: "locked", forMs: lockedForMs };
     return { verdict: "unknown", otherPlane, ended, guesses };
   }
@@ -183,9 +183,9 @@ export function createCallers(
     for (const _ of new Set(guesses)) lockOut.noteUnknown(address, now, from);
   }
 
-  function faultIn(plane: Plane, { bearer, header, query, otherScheme }: PresentedKeys): KeyFault {
+  function faultIn(plane: Plane, { bearer, header, query, otherScheme, empty }: PresentedKeys): KeyFault {
     const keys = [bearer, header, query].flatMap((slot) => slot.slice(0, CHECKED_LIMIT));
-    if (keys.length === 0) return otherScheme ? "another scheme" : "missing";
+    if (keys.length === 0) return empty !== undefined ? "an empty key" : otherScheme ? "another scheme" : "missing";
     if (keys.some((key) => opens(otherOf(plane), digestOf(key)))) return "the other plane's key";
     if (keys.some((key) => isMisspelt(key))) return "a misspelt issued key";
     const own = planes[plane].key?.reveal() ?? "";
@@ -204,7 +204,7 @@ export function createCallers(
       return { verdict: "unknown", otherPlane: true };
     }
     const keyPlane = planeOfKeyCaller(callerId);
-    if (keyPlane === undefined) return { verdict: "missing", otherScheme: false };
+    if (keyPlane === undefined) return { verdict: "missing", otherScheme: false, empty: undefined };
     return keyPlane === "proxy"
       ? { verdict: "known", caller: callers.proxy }
       : { verdict: "unknown", otherPlane: true };

@@ -78,6 +78,7 @@ export function createKeyRefusals(
  */
 export type KeyFault =
   | "missing"
+  | "an empty key"
   | "another scheme"
   | "the other plane's key"
   | "too short"
@@ -94,6 +95,8 @@ export interface RefusedKeys {
   /** ms since the epoch. */
   readonly lastAt: number;
 }
+
+export type RefusedKeyCounts = ReturnType<typeof createRefusedKeys>;
 
 export function createRefusedKeys() {
   const counts = new Map<string, RefusedKeys>();

@@ -13,7 +13,11 @@ export interface PresentedKeys {
   readonly query: readonly string[];
   /** The request has an Authorization header with another scheme. */
   readonly otherScheme: boolean;
+  /** The first place with an empty key; undefined for none. */
+  readonly empty: EmptyPlace | undefined;
 }
+
+export type EmptyPlace = "authorization" | "x-api-key" | "api_key";
 
 /** From the raw text, so that both planes accept the same forms. */
 export function presentedKeysOf({ url, rawHeaders }: Pick<IncomingMessage, "url" | "rawHeaders">): PresentedKeys {
@@ -26,24 +30,35 @@ const SHORTEST_KEY = 16;
 /** GitHub's SDK sends `token` and Discord's sends `Bot`: a caller changes only the base URL and the key. */
 const BEARER = /^(?:bearer|token|bot)[ \t]+(.*)$/i;
 
+/** A scheme without a key, or nothing at all. */
+const EMPTY_BEARER = /^[ \t]*(?:bearer|token|bot)?[ \t]*$/i;
+
 /** @param query raw text after `?`, or undefined. */
 export function readPresentedKeys(rawHeaders: readonly string[], query: string | undefined): PresentedKeys {
   const bearer: string[] = [];
   const header: string[] = [];
   let otherScheme = false;
+  let empty: EmptyPlace | undefined;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string;
     // The length is compared first, because this runs for every header of every request.
     if (name.length === 13 && name.toLowerCase() === "authorization") {
       const token = BEARER.exec(rawHeaders[i + 1] as string)?.[1]?.trim() ?? "";
-      if (token === "") otherScheme = true;
-      else bearer.push(token);
+      if (token !== "") bearer.push(token);
+      else {
+        otherScheme = true;
+        if (EMPTY_BEARER.test(rawHeaders[i + 1] as string)) empty ??= "authorization";
+      }
     } else if (name.length === 9 && name.toLowerCase() === "x-api-key") {
       const key = (rawHeaders[i + 1] as string).trim();
-      if (key !== "") header.push(key);
+      if (key === "") empty ??= "x-api-key";
+      else header.push(key);
     }
   }
-  return { bearer, header, query: query === undefined ? [] : readKeyParameters(query), otherScheme };
+  const inQuery = query === undefined ? [] : readKeyParameters(query);
+  const keys = inQuery.filter((key) => key !== "");
+  if (keys.length < inQuery.length) empty ??= "api_key";
+  return { bearer, header, query: keys, otherScheme, empty };
 }
 
 /**
@@ -84,8 +99,7 @@ function readKeyParameters(query: string): readonly string[] {
   return query
     .split("&")
     .filter((parameter) => parameterName(parameter) === "api_key")
-    .map((parameter) => decode(parameter.includes("=") ? parameter.slice(parameter.indexOf("=") + 1) : ""))
-    .filter((key) => key !== "");
+    .map((parameter) => decode(parameter.includes("=") ? parameter.slice(parameter.indexOf("=") + 1) : ""));
 }
 
 /** The query without the named parameters and otherwise unchanged; undefined when nothing is left. */

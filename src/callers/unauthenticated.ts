@@ -3,12 +3,18 @@
  * Invariant: it says which kind of key is needed and how to send it, and nothing that helps an attacker.
  */
 import { GatewayError } from "../errors.ts";
+import type { EmptyPlace } from "./presented-keys.ts";
 
 export type Plane = "proxy" | "management";
 
 /** Why a request has no caller. */
 export type Unauthenticated =
-  | { readonly verdict: "missing"; readonly otherScheme: boolean }
+  | {
+      readonly verdict: "missing";
+      readonly otherScheme: boolean;
+      /** The first place with an empty key. */
+      readonly empty: EmptyPlace | undefined;
+    }
   /** Too many unknown keys came from this address. */
   | { readonly verdict: "locked"; readonly forMs: number }
   /** `otherPlane`: the key is valid, but for the other plane. `ended`: it was valid. */
@@ -22,6 +28,13 @@ export interface EndedKey {
 const KEY_VARIABLE: Record<Plane, string> = { proxy: "PROXY_API_KEY", management: "MANAGEMENT_API_KEY" };
 const PLANE_PATH: Record<Plane, string> = { proxy: "/proxy", management: "/manage" };
 
+/** Usually a variable of the client that is not set. */
+const EMPTY: Record<EmptyPlace, string> = {
+  authorization: "The Authorization header has a scheme, but no key after it.",
+  "x-api-key": "The x-api-key header is empty.",
+  api_key: "The parameter api_key is empty.",
+};
+
 export function refuseUnauthenticated(plane: Plane, refused: Unauthenticated): GatewayError {
   const needed = `${PLANE_PATH[plane]} needs the ${plane} key (${KEY_VARIABLE[plane]}), or an issued one`;
   const headers = ["WWW-Authenticate", "Bearer"];
@@ -33,7 +46,8 @@ export function refuseUnauthenticated(plane: Plane, refused: Unauthenticated): G
       });
     case "missing": {
       const form = refused.otherScheme ? " The Authorization header does not have the form `Bearer <key>`." : "";
-      return new GatewayError("MISSING_CREDENTIALS", { message: `${needed}.${form}`, headers });
+      const fault = refused.empty === undefined ? form : ` ${EMPTY[refused.empty]}`;
+      return new GatewayError("MISSING_CREDENTIALS", { message: `${needed}.${fault}`, headers });
     }
     case "unknown":
       return new GatewayError("INVALID_API_KEY", { message: `${needed}; ${faultOf(plane, refused)}.`, headers });

@@ -6,7 +6,12 @@ import { type AuditEntry, createAudit } from "../callers/audit.ts";
 import { maskIssuedKeys, type StoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys, type IssuedKeys } from "../callers/issued-keys.ts";
 import { createKeyChanges } from "../callers/key-changes.ts";
-import { createKeyRefusals, type KeyRefusals } from "../callers/key-refusals.ts";
+import {
+  createKeyRefusals,
+  createRefusedKeys,
+  type KeyRefusals,
+  type RefusedKeyCounts,
+} from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { createLockOut, type LockOut } from "../callers/lock-out.ts";
 import { carriesKey } from "../callers/presented-keys.ts";
@@ -67,6 +72,7 @@ export interface ProcessParts
   readonly keyUsage: KeyUsage;
   readonly keyRefusals: KeyRefusals;
   readonly lockOut: LockOut;
+  readonly refusedKeys: RefusedKeyCounts;
   readonly keyLimits: KeyLimits;
   /** Reads the configuration as a reload does. @throws ConfigProblems */
   readonly load: LoadConfig;
@@ -130,6 +136,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
     keyLimits: createKeyLimits(),
     lockOut: createLockOut(),
+    refusedKeys: createRefusedKeys(),
     quota: openQuota(stores, settings.MAX_IN_FLIGHT),
     inFlight: new Slots(settings.MAX_IN_FLIGHT),
     webSockets: new Slots(settings.MAX_WEBSOCKETS),

@@ -14,7 +14,14 @@ export const PRESETS: Readonly<Record<string, ServiceInput>> = {
     name: "Discord API",
     // Base URL and versions, of which 9 and 10 are available: https://docs.discord.com/developers/reference#api-versioning
     baseUrl: "https://discord.com/api/v10/",
-    versionedBaseUrls: { v9: "https://discord.com/api/v9/", v10: "https://discord.com/api/v10/" },
+    // Clients that have the whole path, or the version, in their own base URL need to change only its origin.
+    versionedBaseUrls: {
+      v9: "https://discord.com/api/v9/",
+      v10: "https://discord.com/api/v10/",
+      api: "https://discord.com/api/",
+    },
+    // Requests without one of this form may be blocked: https://docs.discord.com/developers/reference#user-agent
+    headers: { "User-Agent": "DiscordBot (https://www.npmjs.com/package/byteproxy, 1)" },
     // `Authorization: Bot <token>`: https://docs.discord.com/developers/reference#authentication
     auth: { type: "bot", tokenEnvVar: "DISCORD_TOKEN" },
   },
@@ -33,6 +40,8 @@ export const PRESETS: Readonly<Record<string, ServiceInput>> = {
     },
     // Public data needs no token: https://docs.github.com/en/rest/authentication/authenticating-to-the-rest-api
     auth: { type: "bearer", tokenEnvVar: "GITHUB_TOKEN", required: false },
+    // https://docs.github.com/en/rest/orgs/orgs#get-an-organization
+    pathHints: [{ match: "^/org/", message: "Invalid GitHub API path", hint: "use /orgs/ORG" }],
   },
 
   openai: {
@@ -43,6 +52,8 @@ export const PRESETS: Readonly<Record<string, ServiceInput>> = {
     versionedBaseUrls: { v1: "https://api.openai.com/v1/" },
     // https://platform.openai.com/docs/api-reference/authentication
     auth: { type: "bearer", tokenEnvVar: "OPENAI_API_KEY" },
+    // The time-out of the vendor's SDKs: https://github.com/openai/openai-node#timeouts
+    timeoutMs: 600_000,
   },
 
   anthropic: {
@@ -53,5 +64,7 @@ export const PRESETS: Readonly<Record<string, ServiceInput>> = {
     headers: { "anthropic-version": "2023-06-01" },
     // https://platform.claude.com/docs/en/api/overview#authentication
     auth: { type: "api-key", headerName: "x-api-key", tokenEnvVar: "ANTHROPIC_API_KEY" },
+    // The time-out of the vendor's SDKs: https://github.com/anthropics/anthropic-sdk-typescript#timeouts
+    timeoutMs: 600_000,
   },
 };

@@ -54,7 +54,10 @@ export function unlockSecrets(
     ...(pair === undefined ? {} : { certFile: pair.certFile, keyFile: pair.keyFile }),
     ...(listedKey === undefined ? {} : { keyFile: pathOf(listedKey) }),
   };
-  if (auth === undefined) return { definition: { ...definition, tls: unlockedTls } };
+  if (auth === undefined) {
+    const weak = weakTls(tls, pair, settings.STRICT_TLS);
+    return weak === undefined ? { definition: { ...definition, tls: unlockedTls } } : { refusal: weak };
+  }
 
   const secret = secretOf(auth);
   const path = ["auth", auth.tokenFile === undefined ? "tokenEnvVar" : "tokenFile"];
@@ -116,8 +119,8 @@ function isSamePair(one: TlsDefinition, other: TlsDefinition, fileOf: (path: str
 
 /** Weaker TLS would show the credential to an attacker on the path, so only what the operator has allowed is accepted. */
 function weakTls(tls: TlsDefinition, binding: TlsDefinition | undefined, isStrict: boolean): SecretRefusal | undefined {
-  const onItsOwn = tls.strict === false ? "strict" : tls.servername === undefined ? undefined : "servername";
-  const name = binding === undefined ? onItsOwn : loosenedTls(tls, binding, isStrict);
+  // Without a binding service, only the defaults are allowed.
+  const name = loosenedTls(tls, binding ?? { strict: tls.strict === false ? true : undefined }, isStrict);
   if (name === undefined) return undefined;
   return {
     path: ["tls", name],

@@ -73,13 +73,24 @@ export function decidePathHint({ prepared }: Route, { path }: Identified): Gatew
 
 function selectBase(prepared: PreparedService, path: string, query: string | undefined): Route {
   if (prepared.versionedBases.size > 0) {
-    const segmentEnd = path.indexOf("/", 1);
-    const version = prepared.versionedBases.get(path.slice(1, segmentEnd === -1 ? path.length : segmentEnd));
-    if (version !== undefined) {
-      return { prepared, base: version, path: segmentEnd === -1 ? "" : path.slice(segmentEnd), query };
+    const end = endOfSegment(path, 1);
+    const base = prepared.versionedBases.get(path.slice(1, end));
+    if (base !== undefined) {
+      // `/api/v10/users` may be `/users` of another base, with the same URL: permissions and hints then see one path for it.
+      const nextEnd = endOfSegment(path, end + 1);
+      const next = prepared.versionedBases.get(path.slice(end + 1, nextEnd));
+      const isSame = next?.origin === base.origin && next.prefix === base.prefix + path.slice(end, nextEnd);
+      return isSame
+        ? { prepared, base: next, path: path.slice(nextEnd), query }
+        : { prepared, base, path: path.slice(end), query };
     }
   }
   return { prepared, base: prepared.base, path, query };
+}
+
+function endOfSegment(path: string, from: number): number {
+  const slash = path.indexOf("/", from);
+  return slash === -1 ? path.length : slash;
 }
 
 /** A path without any of these needs no further check; most paths have none. */

@@ -24,6 +24,11 @@ const FINDINGS = {
     symptom: "401 INVALID_API_KEY with a key that is truncated, quoted, in another case, or has spaces around it",
     fix: "Send the complete key without quotes or spaces: Authorization: Bearer <key>, x-api-key: <key> or ?api_key=<key> (percent-encoded). /manage/key-debug shows the keys in a request.",
   },
+  empty: {
+    status: "warn",
+    symptom: "401 MISSING_CREDENTIALS although the client is configured to send a key",
+    fix: "The client's key is empty: set the variable, or the field of its configuration, that holds it.",
+  },
   scheme: {
     status: "warn",
     symptom: "401 MISSING_CREDENTIALS although the request has an Authorization header",
@@ -37,6 +42,7 @@ const FINDING_OF: Readonly<Partial<Record<KeyFault, Finding>>> = {
   "with more around it": FINDINGS.malformed,
   "in another case": FINDINGS.malformed,
   "a misspelt issued key": FINDINGS.malformed,
+  "an empty key": FINDINGS.empty,
   "another scheme": FINDINGS.scheme,
 };
 
@@ -68,6 +74,7 @@ export const auth: Check = {
 
 const FAULT_TEXTS: Readonly<Record<KeyFault, string>> = {
   missing: "no key",
+  "an empty key": "an empty key",
   "another scheme": "an Authorization header with a scheme other than Bearer",
   "the other plane's key": "the key of the other plane",
   "too short": "a key that is too short or truncated",

@@ -40,7 +40,9 @@ export function createClientView(
     fromTrusted(req, "x-forwarded-proto")?.toLowerCase() === "https" ? "https" : "http";
   const hostOf = (req: IncomingMessage) => {
     const forwarded = fromTrusted(req, "x-forwarded-host");
-    return forwarded !== undefined && /^[A-Za-z0-9.-]+(?::\d+)?$/.test(forwarded) ? forwarded : req.headers.host;
+    const host = forwarded !== undefined && /^[A-Za-z0-9.-]+(?::\d+)?$/.test(forwarded) ? forwarded : req.headers.host;
+    // HTTP/1.0 needs no Host, and HTTP/1.1 allows an empty one.
+    return host === "" ? undefined : host;
   };
 
   return {
@@ -54,18 +56,14 @@ export function createClientView(
     forwardedHeaders(req) {
       const address = addressOf(req);
       const protocol = protocolOf(req);
-      const host = hostOf(req) ?? "";
-      const node = address.includes(":") ? `"[${address}]"` : address;
-      return [
-        "X-Forwarded-For",
-        address,
-        "X-Forwarded-Proto",
-        protocol,
-        "X-Forwarded-Host",
-        host,
-        "Forwarded",
-        `for=${node};host="${host}";proto=${protocol}`,
-      ];
+      const host = hostOf(req);
+      const node = address.includes(":") ? `"[${address}]"` : address || "unknown";
+      const headers = address === "" ? [] : ["X-Forwarded-For", address];
+      headers.push("X-Forwarded-Proto", protocol);
+      if (host !== undefined) headers.push("X-Forwarded-Host", host);
+      // A socket that was closed has no address any more: RFC 7239 section 6.2.
+      headers.push("Forwarded", `for=${node};${host === undefined ? "" : `host="${host}";`}proto=${protocol}`);
+      return headers;
     },
   };
 }

@@ -10,6 +10,7 @@ describe("presented key", () => {
       header: ["c", "d"],
       query: ["e", "f", "g h"],
       otherScheme: false,
+      empty: undefined,
     });
   });
 
@@ -20,7 +21,20 @@ describe("presented key", () => {
       header: [],
       query: [],
       otherScheme: true,
+      empty: "authorization",
     });
+  });
+
+  test.each([
+    [["Authorization", "Bearer"], undefined, "authorization"],
+    [["Authorization", "token "], undefined, "authorization"],
+    [["Authorization", ""], undefined, "authorization"],
+    [["x-api-key", ""], "api_key=", "x-api-key"],
+    [[], "a=1&api_key", "api_key"],
+    [["Authorization", "Basic eDp5"], "a=1", undefined],
+    [["Authorization", "Bearer x"], undefined, undefined],
+  ] as const)("The first place with an empty key is known: %j, %s", (headers, query, place) => {
+    expect(readPresentedKeys(headers, query).empty).toBe(place);
   });
 
   test("An Authorization header with another scheme is reported as such", () => {

@@ -61,6 +61,11 @@ describe("built-in services", () => {
   });
 });
 
+test("The LLM presets wait as long as their vendors' SDKs, whatever NETWORK_TIMEOUT is", async () => {
+  const { services: all } = await load({}, { NETWORK_TIMEOUT: "1000" });
+  expect(["openai", "anthropic", "github"].map((key) => all.get(key)?.timeoutMs)).toEqual([600_000, 600_000, 1_000]);
+});
+
 describe("echo", () => {
   test.each([
     ["on loopback", {}, true],

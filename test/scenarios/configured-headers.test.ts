@@ -59,3 +59,30 @@ test("A default is not sent if the gateway always writes the header", async () =
   expect(sent("X-Forwarded-For")).toEqual(["X-Forwarded-For: 127.0.0.1"]);
   for (const name of ["traceparent", "Forwarded"]) expect(sent(name)).toHaveLength(1);
 });
+
+test("removeHeaders removes the headers that the gateway writes itself, and a traceparent takes its tracestate along", async () => {
+  const names = ["traceparent", "X-Request-Id", "x-forwarded-host", "FORWARDED"];
+  const trace = `traceparent: 00-${"a".repeat(32)}-${"b".repeat(16)}-01\r\ntracestate: a=1\r\nX-Request-Id: own\r\n`;
+  const sent = await ask({ forwardedHeaders: true, removeHeaders: names }, trace);
+  for (const name of [...names, "tracestate"]) expect([name, sent(name)]).toEqual([name, []]);
+  expect(sent("X-Forwarded-Proto")).toEqual(["X-Forwarded-Proto: http"]);
+});
+
+test("A default is sent in the place of the gateway's own header that removeHeaders names", async () => {
+  const sent = await ask({ removeHeaders: ["x-request-id"], headers: { "X-Request-Id": "default" } }, "");
+  expect(sent("X-Request-Id")).toEqual(["X-Request-Id: default"]);
+});
+
+test("A request of HTTP/1.0 without Host forwards no empty field", async () => {
+  const upstream = await startRawUpstream(respondWith("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+  const services = { api: { baseUrl: upstream.url, forwardedHeaders: true } };
+  const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY }, services });
+  await rawRequest(gateway.port, `GET /proxy/api/ HTTP/1.0\r\nVia:\r\nx-api-key: ${PROXY_KEY}\r\n\r\n`);
+  const lines = (upstream.received[0] ?? "").split("\r\n");
+  expect(lines.filter((line) => /^(?:x-forwarded|forwarded|via)/i.test(line))).toEqual([
+    "X-Forwarded-For: 127.0.0.1",
+    "X-Forwarded-Proto: http",
+    "Forwarded: for=127.0.0.1;proto=http",
+    expect.stringMatching(/^Via: 1\.1 byteproxy-[\w-]+$/),
+  ]);
+});

@@ -97,9 +97,15 @@ describe("request without a valid key", () => {
     ["a wrong key", "/proxy/api/", "x-api-key: wrong\r\n", "INVALID_API_KEY", /not valid/],
     ["a key cut short", "/proxy/api/", `x-api-key: ${PROXY_KEY.slice(0, -1)}\r\n`, "INVALID_API_KEY", /not valid/],
     ["a key with more", "/proxy/api/", `x-api-key: ${PROXY_KEY}x\r\n`, "INVALID_API_KEY", /not valid/],
-    ["an empty parameter", "/proxy/api/?api_key=", "", "MISSING_CREDENTIALS", /needs the proxy key/],
-    ["an empty x-api-key", "/proxy/api/", "x-api-key:\r\n", "MISSING_CREDENTIALS", /needs the proxy key/],
-    ["an empty bearer", "/proxy/api/", "Authorization: Bearer \r\n", "MISSING_CREDENTIALS", /needs the proxy key/],
+    ["an empty parameter", "/proxy/api/?api_key=", "", "MISSING_CREDENTIALS", /The parameter api_key is empty\./],
+    ["an empty x-api-key", "/proxy/api/", "x-api-key:\r\n", "MISSING_CREDENTIALS", /The x-api-key header is empty\./],
+    [
+      "an empty bearer",
+      "/proxy/api/",
+      "Authorization: Bearer \r\n",
+      "MISSING_CREDENTIALS",
+      /has a scheme, but no key after it\./,
+    ],
     [
       "empty keys before a wrong one",
       "/proxy/api/?api_key=&api_key=x",

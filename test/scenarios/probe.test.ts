@@ -56,7 +56,7 @@ describe("a probe", () => {
 
   test.each([
     [401, "refused"],
-    [403, "refused"],
+    [403, "unknown"],
     [204, "accepted"],
     [404, "unknown"],
     [500, "unknown"],

@@ -290,4 +290,16 @@ describe("A token file", () => {
     expect(await gateway.refreshTokens()).toMatchObject({ isDone: true, changed: ["api"], removed: [] });
     expect(await textOf(`${gateway.url}/proxy/api/`)).toBe("Bearer token-four");
   });
+
+  test("The refused keys that the check auth reports survive a reload", async () => {
+    const gateway = await startGateway({
+      env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: "a-key-of-sixteen-characters" },
+    });
+    await fetch(`${gateway.url}/proxy/echo/`, { headers: { authorization: "Bearer " } });
+    await fetch(`${gateway.url}/proxy/echo/`, { headers: { "x-api-key": MANAGEMENT_KEY } });
+    await reload(gateway);
+    const { body } = await manage(gateway, "GET", "/diagnostics");
+    const { summary } = body.checks.find(({ id }: { id: string }) => id === "auth");
+    expect(summary).toBe("1 request to /proxy had an empty key; 1 request to /proxy had the key of the other plane");
+  });
 });

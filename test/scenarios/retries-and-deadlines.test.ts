@@ -287,3 +287,16 @@ async function freePort(): Promise<number> {
   await new Promise((resolve) => server.close(resolve));
   return port;
 }
+
+test.each([
+  ["POST", "false"],
+  ["GET", null],
+])(
+  "A %s that timed out at the upstream tells SDKs not to send it again, unless that is safe",
+  async (method, value) => {
+    const upstream = await startRawUpstream(() => {});
+    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, timeoutMs: 50, retries: 0 } } });
+    const response = await fetch(`${gateway.url}/proxy/api/`, { method });
+    expect([response.status, response.headers.get("x-should-retry")]).toEqual([504, value]);
+  },
+);

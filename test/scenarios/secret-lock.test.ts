@@ -154,6 +154,19 @@ describe("A service added over REST", () => {
     ).toBe(201);
   });
 
+  test("A service that uses a secret of REST_SECRETS has the default TLS checks: another CA, name or none is refused", async () => {
+    const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, OF_B: SECRET, REST_SECRETS: "OF_B@https://api.b.example" };
+    const gateway = await startGateway({ env });
+    const auth = { type: "bearer", tokenEnvVar: "OF_B" } as const;
+    const config = { baseUrl: "https://api.b.example/", auth };
+    const pem = join(import.meta.dirname, "../support/tls/ca.pem");
+    for (const tls of [{ caFile: pem }, { strict: false }, { servername: "x.example" }]) {
+      await expectRefused(gateway, "PUT", "/services/b", { ...config, tls });
+    }
+    expect((await manage(gateway, "PUT", "/services/b", { ...config, tls: { strict: true } })).status).toBe(201);
+    await expectRefused(gateway, "PATCH", "/services/b", { tls: { caFile: pem } });
+  });
+
   test("A service that leaves TLS settings out cannot get looser checks than the service of the file", async () => {
     const pem = join(import.meta.dirname, "../support/tls/ca.pem");
     const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, TOKEN: SECRET, STRICT_TLS: "false" };

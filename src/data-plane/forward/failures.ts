@@ -133,9 +133,16 @@ function connectTimeout(
   });
 }
 
-/** No response within `timeoutMs`. */
-export function responseTimeout({ key, timeoutMs }: Pick<Service, "key" | "timeoutMs">): GatewayError {
+/**
+ * No response within `timeoutMs`.
+ * @param mayRepeat false if the upstream may have acted on the request: SDKs would send, and the account would pay for, it again.
+ */
+export function responseTimeout(
+  { key, timeoutMs }: Pick<Service, "key" | "timeoutMs">,
+  mayRepeat = true,
+): GatewayError {
   return new GatewayError("UPSTREAM_TIMEOUT", {
+    ...(mayRepeat ? {} : { headers: ["X-Should-Retry", "false"] }),
     message: `${key} sent no response within ${timeoutMs} ms (http); timeoutMs or NETWORK_TIMEOUT raises it.`,
   });
 }

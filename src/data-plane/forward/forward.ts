@@ -229,7 +229,7 @@ class Forwarding {
     }
     if (expiry === "body-idle" && this.#relay?.isClientSlow) this.#relay.dropClient();
     else if (this.#attempt?.isWaiting) this.#fail(connectionWaitTimeout(this.#prepared, this.#parts.retryAfterS));
-    else this.#fail(timeoutError(expiry, this.#route));
+    else this.#fail(timeoutError(expiry, this.#route, this.#exchange.method));
   }
 
   /** Enforces `maxBodyBytes` for a body that announced no length. */
@@ -289,10 +289,10 @@ function pauseUnlessGone(ms: number, exchange: Exchange, { transport }: Prepared
   });
 }
 
-function timeoutError(expiry: Expiry, { prepared: { service } }: Route): GatewayError {
+function timeoutError(expiry: Expiry, { prepared: { service } }: Route, method: string): GatewayError {
   if (expiry === "client-idle") {
     return new GatewayError("REQUEST_TIMEOUT", { message: "The request body stopped arriving." });
   }
   if (expiry === "body-idle") return new GatewayError("UPSTREAM_TIMEOUT");
-  return responseTimeout(service);
+  return responseTimeout(service, isIdempotent(method));
 }

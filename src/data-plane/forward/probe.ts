@@ -203,7 +203,8 @@ function clockDifference(date: string | undefined): number | null {
 }
 
 function verdictOf(status: number): ProbeOutcome["credential"] {
-  if (status === 401 || status === 403) return "refused";
+  // Many APIs respond 403 to everyone at their base, where they have no route: only requests show whether it is the credential.
+  if (status === 401) return "refused";
   return status >= 200 && status < 300 ? "accepted" : "unknown";
 }
 

@@ -50,8 +50,8 @@ export interface StripPlan {
   readonly defaults: readonly (readonly [lowerCaseName: string, name: string, value: string])[];
   /** Flat list of the forced headers. */
   readonly forced: readonly string[];
-  /** True for the lower-case name of a forced header, which replaces the gateway's own header of that name. */
-  forces(name: string): boolean;
+  /** Lower-case names of the gateway's own headers that are not sent: a forced header replaces them, or `removeHeaders` names them. */
+  readonly omittedOwn: ReadonlySet<string>;
 }
 
 export function createStripPlan(service: Service, places: readonly CredentialPlace[]): StripPlan {
@@ -60,11 +60,14 @@ export function createStripPlan(service: Service, places: readonly CredentialPla
   for (const { kind, name } of places) if (kind === "header") dropped.add(name.toLowerCase());
   // A service with a credential of its own never sees the caller's Authorization, even if its own goes elsewhere.
   if (places.length > 0) dropped.add("authorization");
-  for (const name of service.removeHeaders) dropped.add(name.toLowerCase());
+  const removedNames = service.removeHeaders.map((name) => name.toLowerCase());
+  for (const name of removedNames) dropped.add(name);
   const forcedNames = new Set(Object.keys(service.setHeaders).map((name) => name.toLowerCase()));
   for (const name of forcedNames) dropped.add(name);
+  const allOwn = ["x-request-id", "traceparent", ...(service.forwardedHeaders ? FORWARDED : [])];
+  const omittedOwn = new Set(allOwn.filter((name) => forcedNames.has(name) || removedNames.includes(name)));
   // Always sent by the gateway, so a default never applies.
-  const ownNames = new Set(["x-request-id", "traceparent", ...(service.forwardedHeaders ? FORWARDED : [])]);
+  const ownNames = new Set(allOwn.filter((name) => !removedNames.includes(name)));
 
   const drops = (name: string) => dropped.has(name) || isForwardedFor(name) || (name.includes("_") && isTwin(name));
   const isTwin = (name: string) => {
@@ -87,7 +90,7 @@ export function createStripPlan(service: Service, places: readonly CredentialPla
       .map(([name, value]) => [name.toLowerCase(), name, value] as const)
       .filter(([name]) => !ownNames.has(name)),
     forced: Object.entries(service.setHeaders).flat(),
-    forces: (name) => forcedNames.has(name),
+    omittedOwn,
   };
 }
 

@@ -43,7 +43,10 @@ export function createUpstreamRequest(
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), callers);
   const traceparent = traceparentOf(exchange, instance);
   // A tracestate belongs to its traceparent (W3C Trace Context, section 3.3).
-  if (incoming.tracestate !== undefined && traceparent !== incoming.traceparent) dropHeader(headers, "tracestate");
+  const { omittedOwn } = stripPlan;
+  if (incoming.tracestate !== undefined && (traceparent !== incoming.traceparent || omittedOwn.has("traceparent"))) {
+    dropHeader(headers, "tracestate");
+  }
   // A stripped header of the client does not prevent a default.
   for (const [lowerCaseName, name, value] of stripPlan.defaults) {
     if (!holds(headers, lowerCaseName)) headers.push(name, value);
@@ -52,10 +55,10 @@ export function createUpstreamRequest(
   const own = ["X-Request-Id", exchange.id, "traceparent", traceparent];
   if (service.forwardedHeaders) own.push(...clients.forwardedHeaders(exchange.req));
   for (let i = 0; i < own.length; i += 2) {
-    const isForced = stripPlan.forced.length > 0 && stripPlan.forces((own[i] as string).toLowerCase());
-    if (!isForced) headers.push(own[i] as string, own[i + 1] as string);
+    const isOmitted = omittedOwn.size > 0 && omittedOwn.has((own[i] as string).toLowerCase());
+    if (!isOmitted) headers.push(own[i] as string, own[i + 1] as string);
   }
-  headers.push("Via", incoming.via === undefined ? instance.via : `${incoming.via}, ${instance.via}`);
+  headers.push("Via", incoming.via ? `${incoming.via}, ${instance.via}` : instance.via);
   const wantsTrailers = incoming.te !== undefined && /(?:^|,)\s*trailers\s*(?:;|,|$)/i.test(String(incoming.te));
   if (wantsTrailers) headers.push("TE", "trailers");
 

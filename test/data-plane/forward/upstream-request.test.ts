@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createCallers } from "../../../src/callers/callers.ts";
+import { createRefusedKeys } from "../../../src/callers/key-refusals.ts";
 import { createLockOut } from "../../../src/callers/lock-out.ts";
 import type { Service } from "../../../src/config/schema.ts";
 import { serviceSchema } from "../../../src/config/schema.ts";
@@ -54,7 +55,7 @@ const parts = {
       managementPlane: { key: undefined, isProtected: false, isOpen: false },
     },
     { find: () => undefined, findById: () => undefined, counts: { proxy: 0, manage: 0 } },
-    { lockOut: createLockOut(), keyRefusals: { note() {} } },
+    { lockOut: createLockOut(), keyRefusals: { note() {} }, refusedKeys: createRefusedKeys() },
   ),
 };
 
