@@ -143,7 +143,11 @@ export const serviceSchema = z
       .describe("a first path segment that equals a key here selects that base URL and is removed from the path"),
     headers: headerMap.default({}).describe("request headers that are added if the caller does not send them"),
     setHeaders: headerMap.default({}).describe("request headers that replace the caller's"),
-    removeHeaders: z.array(headerName).max(64).default([]).describe("request headers that are neither forwarded nor added by the gateway"),
+    removeHeaders: z
+      .array(headerName)
+      .max(64)
+      .default([])
+      .describe("request headers that are neither forwarded nor added by the gateway"),
     auth: auth.optional().describe("the credential that the gateway adds to each request"),
     rateLimit: rateLimit.optional().describe("the gateway's own rate limit for this service"),
     timeoutMs: milliseconds
