@@ -7,27 +7,21 @@ import { GatewayError } from "../errors.ts";
 import { coversAddresses } from "./allowed-addresses.ts";
 import type { Caller } from "./callers.ts";
 import type { KeyRateLimit, StoredKey } from "./issued-key.ts";
+import { JudgedPath } from "./judged-path.ts";
 import type { FoundKey } from "./key-index.ts";
+import { findOverrides, type OverridableRequest } from "./overrides.ts";
 import { type ManagePart, methodToJudge, requiredFor, uncoveredBy } from "./permissions.ts";
 
 /** A path that no pattern matches: only a permission for every path allows it. */
-const ANY_PATH = "%";
+const ANY_PATH = new JudgedPath("%");
 
-const METHOD_OVERRIDES: ReadonlySet<string> = new Set(["x-http-method-override", "x-http-method", "x-method-override"]);
-const PATH_OVERRIDES: ReadonlySet<string> = new Set([
-  "x-original-url",
-  "x-original-uri",
-  "x-rewrite-url",
-  "x-rewrite-uri",
-]);
-
-export interface ProxyRequest {
+export interface ProxyRequest extends OverridableRequest {
   readonly serviceKey: string;
+  /** `WEBSOCKET` for the handshake of one. */
   readonly method: string;
   /** After the base URL, as the upstream will see it, without the query. */
   readonly path: string;
   readonly address: string;
-  readonly rawHeaders: readonly string[];
 }
 
 export function decideProxyPermission(caller: Caller, request: ProxyRequest): GatewayError | undefined {
@@ -35,17 +29,22 @@ export function decideProxyPermission(caller: Caller, request: ProxyRequest): Ga
   if (issued === undefined) return undefined;
   const addressRefusal = decideAddress(caller, request.address);
   if (addressRefusal !== undefined) return addressRefusal;
-  const { serviceKey, method, rawHeaders } = request;
-  const path = request.path || "/";
-  const { allowsProxy } = issued.permissions;
-  if (!allowsProxy(serviceKey, method, path)) return refusePermission(requiredFor(serviceKey, method, path));
-  const overrides = findOverrides(rawHeaders);
+  const { serviceKey, method } = request;
+  const { permissions } = issued;
+  if (permissions.allowsAll(serviceKey)) return undefined;
+  const path = new JudgedPath(request.path || "/");
+  const decide = (asked: string, where: JudgedPath) =>
+    permissions.allowsProxy(serviceKey, asked, where)
+      ? undefined
+      : refusePermission(requiredFor(serviceKey, asked, where));
+  const refusal = decide(method, path);
+  if (refusal !== undefined) return refusal;
+  const overrides = findOverrides(request);
   if (overrides === undefined) return undefined;
   // Each method once, however long the list is that a client sends.
   for (const other of new Set([method, ...overrides.methods].map(methodToJudge))) {
-    if (overrides.isForAnyPath && !allowsProxy(serviceKey, other, ANY_PATH))
-      return refusePermission(requiredFor(serviceKey, other, ANY_PATH));
-    if (!allowsProxy(serviceKey, other, path)) return refusePermission(requiredFor(serviceKey, other, path));
+    const found = (overrides.isForAnyPath ? decide(other, ANY_PATH) : undefined) ?? decide(other, path);
+    if (found !== undefined) return found;
   }
   return undefined;
 }
@@ -101,33 +100,4 @@ function isLooser(asked: KeyRateLimit | null, held: KeyRateLimit | null): boolea
   if (held === null) return false;
   if (asked === null || asked.maxRequests > held.maxRequests) return true;
   return asked.maxRequests / asked.windowMs > held.maxRequests / held.windowMs;
-}
-
-interface Overrides {
-  /** Methods that the upstream may use instead of the request's own. */
-  readonly methods: readonly string[];
-  /** The upstream may serve any path. */
-  readonly isForAnyPath: boolean;
-}
-
-/**
- * Headers with which a request asks the upstream to use another method or path, as many frameworks do. A name counts in any
- * case and with `_` for `-`, as servers read it. Undefined for nearly all requests.
- */
-function findOverrides(rawHeaders: readonly string[]): Overrides | undefined {
-  let methods: string[] | undefined;
-  let isForAnyPath = false;
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const raw = rawHeaders[i] as string;
-    // The lengths of the shortest and the longest name: they exclude nearly all other headers.
-    if (raw.length < 13 || raw.length > 22 || (raw.charCodeAt(0) | 32) !== 120 /* x */) continue;
-    const name = raw.toLowerCase().replaceAll("_", "-");
-    if (METHOD_OVERRIDES.has(name)) {
-      methods ??= [];
-      for (const method of (rawHeaders[i + 1] as string).split(",")) methods.push(method.trim().toUpperCase());
-    } else if (PATH_OVERRIDES.has(name)) {
-      isForAnyPath = true;
-    }
-  }
-  return methods === undefined && !isForAnyPath ? undefined : { methods: methods ?? [], isForAnyPath };
 }

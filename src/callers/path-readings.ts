@@ -12,7 +12,7 @@ export type Reading = readonly string[];
 /** Legitimate paths have far fewer. */
 const READINGS_LIMIT = 64;
 /** Characters of all readings: it bounds the time for one path. */
-const READ_LIMIT = 256 * 1024;
+const READ_LIMIT = 32 * 1024;
 
 /** Without any of these characters all servers read a path alike: true for nearly every request. */
 const SUSPECT = /[%;\\?#\x00-\x20\x7f-\uffff]|\/[/.]/;
@@ -77,10 +77,23 @@ function closureOf(texts: readonly (string | undefined)[], steps: readonly Step[
 function decode(text: string): string | undefined {
   if (!text.includes("%")) return text;
   if (ENCODED_CONTROL.test(text)) return undefined;
-  return text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex) => {
-    const character = String.fromCharCode(Number.parseInt(hex, 16));
-    return character === "/" ? INNER_SLASH : character;
-  });
+  let decoded = "";
+  let from = 0;
+  for (let at = text.indexOf("%"); at !== -1; at = text.indexOf("%", at + 1)) {
+    const code = 16 * hexValue(text.charCodeAt(at + 1)) + hexValue(text.charCodeAt(at + 2));
+    if (!(code >= 0)) continue;
+    decoded += text.slice(from, at) + (code === 0x2f ? INNER_SLASH : String.fromCharCode(code));
+    from = at + 3;
+    at += 2;
+  }
+  return decoded + text.slice(from);
+}
+
+/** NaN for any other character, and behind the end of the text. */
+function hexValue(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const letter = code | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : Number.NaN;
 }
 
 function resolveDots(text: string, keepsSlash: boolean): string | undefined {

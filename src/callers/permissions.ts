@@ -4,15 +4,15 @@
  * permission that cannot be parsed allows nothing.
  *
  * Without a pattern a permission covers any path, also those that no pattern can match. A method is that method alone: `GET` does
- * not include `HEAD`, `read` includes both. `*` as a service is every service, future ones included, and never `manage`.
+ * not include `HEAD`, `read` includes both. A WebSocket is a method of its own, `WEBSOCKET`, which `write` includes: both sides of it send. `*` as a service is every service, future ones included, and never `manage`.
  * `manage:read` opens every GET under `/manage`; `manage:services` opens reading and changing services, with their tests, limits,
  * caches and the reload; `manage:keys` opens reading and changing keys; `manage:*` opens everything. Two permissions therefore
  * open a GET of services or of keys.
  */
 import { METHODS } from "node:http";
 import { RESERVED_SERVICE_KEYS } from "../config/schema.ts";
-import { type PathPattern, type Problem, parsePathPattern } from "./path-pattern.ts";
-import { readingsOf } from "./path-readings.ts";
+import type { JudgedPath } from "./judged-path.ts";
+import { type PathPattern, type Problem, parsePathPattern, type Work } from "./path-pattern.ts";
 
 export type ManagePart = "read" | "services" | "keys";
 
@@ -35,8 +35,9 @@ export type Permission = ProxyPermission | ManagePermission;
 
 /** Compiled once and used for each request. */
 export interface Permissions {
-  /** @param path after the service's base URL, encoded as it is sent, without the query. */
-  allowsProxy(service: string, method: string, path: string): boolean;
+  allowsProxy(service: string, method: string, path: JudgedPath): boolean;
+  /** Every method and every path: nothing that a request contains can ask for more. */
+  allowsAll(service: string): boolean;
   /** Whether it allows any request of the service. */
   allowsService(service: string): boolean;
   allowsManage(part: ManagePart): boolean;
@@ -59,7 +60,12 @@ const SERVICE_KEY = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 const NO_SERVICE: ReadonlySet<string> = new Set(RESERVED_SERVICE_KEYS);
 const READ_METHODS: readonly string[] = ["GET", "HEAD", "OPTIONS"];
 /** The gateway refuses CONNECT and TRACE. */
-const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS.filter((name) => name !== "CONNECT" && name !== "TRACE"));
+const KNOWN_METHODS: ReadonlySet<string> = new Set([
+  ...METHODS.filter((name) => name !== "CONNECT" && name !== "TRACE"),
+  "WEBSOCKET",
+]);
+/** Segments compared to decide whether a key may grant permissions: some milliseconds. */
+const GRANT_WORK_LIMIT = 200_000;
 
 export function parsePermission(text: string): Permission | Problem {
   if (text.length > LENGTH_LIMIT) {
@@ -75,7 +81,7 @@ export function parsePermission(text: string): Permission | Problem {
   }
   if (!isAction(action)) {
     return {
-      problem: `${shown(action)} is not an action; allowed are \`read\`, \`write\`, \`*\` and a method such as \`GET\``,
+      problem: `${shown(action)} is not an action; allowed are \`read\`, \`write\`, \`*\`, \`WEBSOCKET\` and a method such as \`GET\``,
     };
   }
   const pattern = path === undefined ? undefined : parsePathPattern(path);
@@ -101,6 +107,8 @@ export function compilePermissions(texts: readonly string[]): Permissions {
   const parts = new Set(granted.flatMap((permission) => (permission.plane === "manage" ? [permission.part] : [])));
   return {
     allowsProxy: (service, method, path) => allowsPath(byService.get(service) ?? forEvery, method, path),
+    allowsAll: (service) =>
+      (byService.get(service) ?? forEvery).some(({ action, pattern }) => action === "*" && pattern === undefined),
     allowsService: (service) => forEvery.length > 0 || byService.has(service),
     allowsManage: (part) => parts.has("*") || parts.has(part),
     hasProxy: proxy.length > 0,
@@ -110,19 +118,15 @@ export function compilePermissions(texts: readonly string[]): Permissions {
   };
 }
 
-function allowsPath(permissions: readonly ProxyPermission[], method: string, path: string): boolean {
-  let isAny = false;
+function allowsPath(permissions: readonly ProxyPermission[], method: string, path: JudgedPath): boolean {
+  let patterns: PathPattern[] | undefined;
   for (const { action, pattern } of permissions) {
     if (!allowsMethod(action, method)) continue;
     if (pattern === undefined) return true;
-    isAny = true;
+    patterns ??= [];
+    patterns.push(pattern);
   }
-  if (!isAny) return false;
-  const readings = readingsOf(path);
-  if (readings === undefined) return false;
-  return readings.every((reading) =>
-    permissions.some(({ action, pattern }) => allowsMethod(action, method) && pattern?.matches(reading)),
-  );
+  return patterns !== undefined && path.isMatchedBy(patterns);
 }
 
 /**
@@ -130,13 +134,16 @@ function allowsPath(permissions: readonly ProxyPermission[], method: string, pat
  * count as not covered: each asked permission must be covered, method by method, by a single held one.
  */
 export function uncoveredBy(held: Permissions, asked: readonly string[]): readonly string[] {
+  const work = { left: GRANT_WORK_LIMIT };
+  const own = new Set(held.texts);
   return asked.filter((text) => {
     const permission = parsePermission(text);
-    return "problem" in permission || !isCovered(permission, held);
+    if ("problem" in permission) return true;
+    return !own.has(text) && !isCovered(permission, held, work);
   });
 }
 
-function isCovered(asked: Permission, held: Permissions): boolean {
+function isCovered(asked: Permission, held: Permissions, work: Work): boolean {
   if (asked.plane === "manage") {
     // Parts may be added later: all of today's parts together are not `*`.
     if (asked.part !== "*") return held.allowsManage(asked.part);
@@ -148,7 +155,7 @@ function isCovered(asked: Permission, held: Permissions): boolean {
         permission.plane === "proxy" &&
         (permission.service === "*" || permission.service === asked.service) &&
         allowsMethod(permission.action, part) &&
-        coversPath(permission.pattern, asked.pattern),
+        coversPath(permission.pattern, asked.pattern, work),
     ),
   );
 }
@@ -159,17 +166,17 @@ function partsOf(action: string): readonly string[] {
   return action === "*" ? [...READ_METHODS, "write"] : [action];
 }
 
-function coversPath(held: PathPattern | undefined, asked: PathPattern | undefined): boolean {
-  return held === undefined || (asked !== undefined && held.covers(asked));
+function coversPath(held: PathPattern | undefined, asked: PathPattern | undefined, work: Work): boolean {
+  return held === undefined || (asked !== undefined && held.covers(asked, work));
 }
 
 /**
  * The narrowest permission that would allow the request, for `required` in a refusal. It includes the path where one pattern is
  * enough; a path with several readings would need several patterns.
  */
-export function requiredFor(service: string, method: string, path: string): string {
+export function requiredFor(service: string, method: string, path: JudgedPath): string {
   const action = KNOWN_METHODS.has(method) ? method : "write";
-  const exact = `${service}:${action}:${path === "" ? "/" : path.replaceAll("*", "%2A")}`;
+  const exact = `${service}:${action}:${path.text === "" ? "/" : path.text.replaceAll("*", "%2A")}`;
   return compilePermissions([exact]).allowsProxy(service, method, path) ? exact : `${service}:${action}`;
 }
 

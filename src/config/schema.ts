@@ -162,6 +162,13 @@ export const serviceSchema = z
       .describe("ms without data within a body, 0 for no limit; default: 300000, and no limit for `text/event-stream`"),
     retries: z.int().min(0).max(10).optional().describe("retries of a replayable request; default: `NETWORK_RETRIES`"),
     methods: z.array(z.enum(METHODS)).min(1).max(64).optional().describe("methods that callers may use; default: all"),
+    methodParameters: z
+      .array(z.string().min(1).max(64))
+      .max(16)
+      .default(["_method", "method", "_HttpMethod", "X-HTTP-Method-Override", "X-HTTP-Method"])
+      .describe(
+        "query parameters that the upstream may read as the method: an issued key needs the permission for that method, too",
+      ),
     ws: z.boolean().default(false).describe("allow WebSocket connections"),
     cookies: z
       .boolean()

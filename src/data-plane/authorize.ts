@@ -10,14 +10,25 @@ import type { PreparedService } from "./prepared-service.ts";
 /** What the caller's key permits, matched on the path that the upstream will see. */
 export function decidePermission(
   exchange: Exchange,
-  { prepared, path }: Route,
+  { prepared, path, query }: Route,
   caller: Caller,
 ): GatewayError | undefined {
   // Without its key an anonymous caller would be admitted, so the key restricts nothing.
   if (prepared.service.access === "public") return undefined;
-  const { method, clientAddress: address } = exchange;
-  const { rawHeaders } = exchange.req;
-  return decideProxyPermission(caller, { serviceKey: prepared.service.key, method, path, address, rawHeaders });
+  const { req, clientAddress: address } = exchange;
+  const { rawHeaders, socket } = req;
+  const { service, methodParameters } = prepared;
+  return decideProxyPermission(caller, {
+    serviceKey: service.key,
+    // Both sides of a WebSocket send, so reading is not enough.
+    method: isWebSocketUpgrade(req) ? "WEBSOCKET" : exchange.method,
+    path,
+    address,
+    rawHeaders,
+    query,
+    methodParameters,
+    isFromProxy: socket.remoteAddress?.endsWith(address) === false,
+  });
 }
 
 export function decideAuthorization(exchange: Exchange, prepared: PreparedService): GatewayError | undefined {

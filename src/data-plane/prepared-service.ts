@@ -2,6 +2,7 @@
  * A service with everything that is the same for each of its requests, computed once.
  * Invariant: derived from one Service object and discarded with it, so that a changed service never mixes with its old definition.
  */
+import { foldName } from "../callers/overrides.ts";
 import type { Service } from "../config/schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
@@ -41,6 +42,8 @@ export interface PreparedService {
   readonly times: ServiceTimes;
   readonly stripPlan: StripPlan;
   readonly pathHints: PathHints | undefined;
+  /** Folded names of the query parameters that the upstream may read as another method. */
+  readonly methodParameters: ReadonlySet<string>;
   /** Methods that callers may use; undefined for all. */
   readonly methods: ReadonlySet<string> | undefined;
   readonly limiter: Limiter | undefined;
@@ -88,6 +91,7 @@ export function prepareService(
     times: new ServiceTimes(),
     stripPlan: createStripPlan(service, credential.places),
     pathHints: createPathHints(service.pathHints),
+    methodParameters: new Set(service.methodParameters.map(foldName)),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     slots: new Slots(service.maxConcurrent),
     transport: createTransport(dial, service),

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { hasIssuedForm, isStoredKey, type StoredKey } from "../../src/callers/issued-key.ts";
 import { createIssuedKeys, KeyEnded, KeyLimitReached, type NewKey } from "../../src/callers/issued-keys.ts";
+import { JudgedPath } from "../../src/callers/judged-path.ts";
 import { createKeyUsage } from "../../src/callers/key-usage.ts";
 import { digestOf } from "../../src/callers/presented-keys.ts";
 import { createMemoryStores, openFileStores } from "../../src/stores/open-stores.ts";
@@ -33,8 +34,8 @@ describe("issued key", () => {
     expect(hasIssuedForm(key)).toBe(true);
     const found = keys.find(digestOf(key));
     expect(found).toMatchObject({ id: item.id, digest: digestOf(key), state: "active", key: { name: "ci" } });
-    expect(found?.permissions.allowsProxy("github", "GET", "/")).toBe(true);
-    expect(found?.permissions.allowsProxy("github", "POST", "/")).toBe(false);
+    expect(found?.permissions.allowsProxy("github", "GET", new JudgedPath("/"))).toBe(true);
+    expect(found?.permissions.allowsProxy("github", "POST", new JudgedPath("/"))).toBe(false);
     expect([found?.allowsAddress("10.1.1.1"), found?.allowsAddress("11.1.1.1")]).toEqual([true, false]);
     expect(keys.find(digestOf(key))).toBe(found);
     expect(keys.findById(item.id)).toBe(found);
@@ -95,8 +96,8 @@ describe("issued key", () => {
     const { key, item } = await keys.create({ ...wanted, expiresAt: iso(NOON + DAY_MS), allowIps: ["10.0.0.1"] });
     const sneaky = { permissions: ["gitlab:*"], name: undefined, digests: [], revokedAt: iso(NOON), createdBy: "me" };
     expect(await keys.update(item.id, sneaky)).toEqual({ ...item, permissions: ["gitlab:*"] });
-    expect(keys.find(digestOf(key))?.permissions.allowsProxy("gitlab", "POST", "/")).toBe(true);
-    expect(keys.find(digestOf(key))?.permissions.allowsProxy("github", "GET", "/")).toBe(false);
+    expect(keys.find(digestOf(key))?.permissions.allowsProxy("gitlab", "POST", new JudgedPath("/"))).toBe(true);
+    expect(keys.find(digestOf(key))?.permissions.allowsProxy("github", "GET", new JudgedPath("/"))).toBe(false);
     expect(await keys.update(item.id, { expiresAt: null, allowIps: [], rateLimit: null })).toMatchObject({
       expiresAt: null,
       allowIps: [],
@@ -277,7 +278,7 @@ describe("all issued keys", () => {
     const again = await openStores();
     const after = createIssuedKeys({ records: again.keys, usage: again.keyUsage });
     onTestFinished(after.close);
-    expect(after.find(digestOf(key))?.permissions.allowsProxy("github", "GET", "/")).toBe(true);
+    expect(after.find(digestOf(key))?.permissions.allowsProxy("github", "GET", new JudgedPath("/"))).toBe(true);
     expect(await after.list()).toEqual([{ ...item, uses: 1, lastUsedAt: iso(NOON) }]);
     expect(again.keyUsage.of(gone.item.id)).toBeUndefined();
     await again.close();

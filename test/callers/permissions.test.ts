@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { JudgedPath } from "../../src/callers/judged-path.ts";
 import {
   compilePermissions,
   type ManagePart,
@@ -21,18 +22,20 @@ describe("permission", () => {
   ])("The permission %s allows %j on any path of its service and of no other", (text, allowed) => {
     const permissions = compilePermissions([text]);
     for (const path of ["", "/", "/a/b", "/a%2Fb", "/../x", "/%zz", "/a;b\\c"]) {
-      expect(METHODS.filter((method) => permissions.allowsProxy("github", method, path))).toEqual(allowed);
+      expect(METHODS.filter((method) => permissions.allowsProxy("github", method, new JudgedPath(path)))).toEqual(
+        allowed,
+      );
     }
-    expect(METHODS.some((method) => permissions.allowsProxy("gitlab", method, "/"))).toBe(false);
+    expect(METHODS.some((method) => permissions.allowsProxy("gitlab", method, new JudgedPath("/")))).toBe(false);
   });
 
   test("A permission for every service does not open the management plane, and one for that plane opens no service", () => {
     const every = compilePermissions(["*:*"]);
-    expect(every.allowsProxy("anything", "DELETE", "/x")).toBe(true);
+    expect(every.allowsProxy("anything", "DELETE", new JudgedPath("/x"))).toBe(true);
     expect((["read", "services", "keys"] as const).some((part) => every.allowsManage(part))).toBe(false);
     expect(every).toMatchObject({ hasProxy: true, hasManage: false });
     const manage = compilePermissions(["manage:*"]);
-    expect(manage.allowsProxy("manage", "GET", "/")).toBe(false);
+    expect(manage.allowsProxy("manage", "GET", new JudgedPath("/"))).toBe(false);
     expect(manage).toMatchObject({ hasProxy: false, hasManage: true });
   });
 
@@ -56,7 +59,7 @@ describe("permission", () => {
     ["services:read", /"services" is not the key of a service/],
     ["constructor:read", /is not the key of a service/],
     ["__proto__:read", /is not the key of a service/],
-    ["github:", /"" is not an action; allowed are `read`, `write`, `\*` and a method such as `GET`/],
+    ["github:", /"" is not an action; allowed are `read`, `write`, `\*`, `WEBSOCKET` and a method such as `GET`/],
     ["github:get", /"get" is not an action/],
     ["github:GTE", /"GTE" is not an action/],
     ["github:CONNECT", /is not an action/],
@@ -99,7 +102,7 @@ describe("permission", () => {
     expect(parsePermission(text)).toEqual({ problem: expect.stringMatching(words) });
     const permissions = compilePermissions([text]);
     expect(permissions).toMatchObject({ hasProxy: false, hasManage: false, granted: [] });
-    expect(permissions.allowsProxy("github", "GET", "/a")).toBe(false);
+    expect(permissions.allowsProxy("github", "GET", new JudgedPath("/a"))).toBe(false);
   });
 
   test("A long text is not shown, because it may be a key", () => {
@@ -119,7 +122,7 @@ describe("permission", () => {
         ),
         (texts) => {
           const permissions = compilePermissions(texts);
-          permissions.allowsProxy("a", "GET", "/x%2f..");
+          permissions.allowsProxy("a", "GET", new JudgedPath("/x%2f.."));
           expect(uncoveredBy(compilePermissions(["*:*", "manage:*"]), texts)).toEqual(
             texts.filter((text) => "problem" in parsePermission(text)),
           );
@@ -142,7 +145,7 @@ describe("permission that a refusal requires", () => {
     ["DELETE", `/${"a".repeat(300)}`, "github:DELETE"],
     ["UNHEARD-OF", "/a", "github:write:/a"],
   ])("The required permission for %s %s is %s", (method, path, required) => {
-    expect(requiredFor("github", method, path)).toBe(required);
+    expect(requiredFor("github", method, new JudgedPath(path))).toBe(required);
   });
 
   test("The required permission can be granted and allows the request", () => {
@@ -151,9 +154,9 @@ describe("permission that a refusal requires", () => {
       .map((p) => `/${p.join("")}`);
     fc.assert(
       fc.property(path, fc.constantFrom(...METHODS), (text, method) => {
-        const required = requiredFor("github", method, text);
+        const required = requiredFor("github", method, new JudgedPath(text));
         expect(parsePermission(required)).not.toHaveProperty("problem");
-        expect(compilePermissions([required]).allowsProxy("github", method, text)).toBe(true);
+        expect(compilePermissions([required]).allowsProxy("github", method, new JudgedPath(text))).toBe(true);
       }),
     );
   });
@@ -238,8 +241,8 @@ describe("granting", () => {
           for (const service of ["x", "y", "z"]) {
             for (const method of ["GET", "HEAD", "POST", "PUT"]) {
               for (const each of paths) {
-                if (granted.allowsProxy(service, method, each))
-                  expect(holder.allowsProxy(service, method, each)).toBe(true);
+                if (granted.allowsProxy(service, method, new JudgedPath(each)))
+                  expect(holder.allowsProxy(service, method, new JudgedPath(each))).toBe(true);
               }
             }
           }

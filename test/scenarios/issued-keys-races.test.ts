@@ -52,7 +52,7 @@ describe("WebSocket during its handshake", () => {
   ])("A WebSocket is closed when its key was %s during the handshake", async (_, end) => {
     const echo = await startSlowEcho();
     const gateway = await startGateway({ env, services: { ws: { baseUrl: echo.url, ws: true } } });
-    const { id, key } = await issue(gateway, ["ws:read"]);
+    const { id, key } = await issue(gateway, ["ws:write"]);
     const socket = new WebSocket(`${gateway.url.replace("http", "ws")}/proxy/ws/`, { headers: { "x-api-key": key } });
     onTestFinished(() => socket.terminate());
     await eventually(() => echo.waiting.length === 1, "the handshake to reach the upstream");

@@ -171,8 +171,8 @@ describe("issued key", () => {
       await once(socket, "open");
       return socket;
     };
-    const ended = await issue(gateway, ["ws:read"]);
-    const unchanged = await issue(gateway, ["ws:read"]);
+    const ended = await issue(gateway, ["ws:write"]);
+    const unchanged = await issue(gateway, ["ws:write"]);
     const [one, other] = [await connect(ended.key), await connect(unchanged.key)];
     const closed = once(one, "close");
     await manage(gateway, "DELETE", `/keys/${ended.id}`);

@@ -224,9 +224,9 @@ describe("handshake that is not admitted", () => {
     },
   );
 
-  test("A handshake with a key that may not read the service is refused, and nothing is sent", async () => {
+  test("A handshake with a key that may only read the service is refused, and nothing is sent", async () => {
     const { echo, gateway, connect } = await start({ MANAGEMENT_API_KEY: MANAGEMENT_KEY });
-    const grant = { name: "plain only", permissions: ["plain:*", "api:write"] };
+    const grant = { name: "plain only", permissions: ["plain:*", "api:read"] };
     const { key } = (await manage(gateway, "POST", "/keys", grant)).body;
     const refusal = await refusalOf(connect("/proxy/api/x", { "x-api-key": key }));
     expect(refusal.status).toBe(403);
