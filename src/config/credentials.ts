@@ -11,6 +11,7 @@ import { ConfigProblems } from "./problems.ts";
 import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
 import type { AuthDefinition, CredentialSource, Service } from "./schema.ts";
 import { Secret } from "./secret.ts";
+import { FAULT_TEXTS, readSecretForm } from "./secret-form.ts";
 import type { DefinedService } from "./services-file.ts";
 import { OWN_SECRETS, SETTINGS_WITH_FILE } from "./settings.ts";
 import type { Findings, FoundProblem } from "./translate-issue.ts";
@@ -49,11 +50,19 @@ export function readCredential(
     ...(tokenFile === undefined ? {} : { path: resolve(context.directory, tokenFile) }),
   };
   if (found.text === undefined) return { ...origin, secret: undefined };
-  const allowed = unusableSecret(found.text, auth, context.ownKeys);
+  const { text, faults } = readSecretForm(found.text, auth);
+  for (const fault of faults) {
+    findings.warnings.push({
+      ...found.place,
+      text: `the secret of ${service.key} ${FAULT_TEXTS[fault]}; remove it there`,
+    });
+  }
+  if (text === "") return { ...origin, secret: undefined };
+  const allowed = unusableSecret(text, auth, context.ownKeys);
   if (allowed !== undefined) {
     findings.problems.push({ ...found.place, text: `found an unusable secret, allowed: ${allowed}` });
   }
-  return { ...origin, secret: new Secret(found.text) };
+  return { ...origin, secret: new Secret(text), faults };
 }
 
 interface FoundSecret {
@@ -135,12 +144,13 @@ export function withFreshTokens(
     const { auth, credential, key } = service;
     if (auth === undefined || credential?.path === undefined) continue;
     const reading = readTextFile(credential.path);
-    const text = reading.state === "read" ? withoutTrailingNewlines(reading.text) : "";
+    const read = reading.state === "read" ? withoutTrailingNewlines(reading.text) : "";
+    const { text, faults } = readSecretForm(read, auth);
     const allowed = text.trim() === "" ? "a file that holds a secret" : unusableSecret(text, auth, ownKeys);
     if (allowed !== undefined) {
       problems.push(`${credential.source}: found no usable secret for ${key}, allowed: ${allowed}`);
     } else if (credential.secret?.reveal() !== text) {
-      changed.push({ ...service, credential: { ...credential, secret: new Secret(text) } });
+      changed.push({ ...service, credential: { ...credential, secret: new Secret(text), faults } });
     }
   }
   if (problems.length > 0) throw new ConfigProblems(problems);

@@ -7,6 +7,7 @@ import { isLoopbackHost } from "./hosts.ts";
 import { showText } from "./problems.ts";
 import { variablePlace } from "./read-settings.ts";
 import type { Secret } from "./secret.ts";
+import { FAULT_TEXTS, isQuoted } from "./secret-form.ts";
 import type { Settings } from "./settings.ts";
 
 export interface PlaneConfig {
@@ -84,6 +85,11 @@ function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
   if (required === true && key === undefined && !hasIssued && !refused.has(plane.key)) {
     problems.push(
       `${placeOf(plane.required, sources)}: found "true" without a key, allowed: true with ${plane.key} set${plane.or}`,
+    );
+  }
+  if (key !== undefined && isQuoted(key.reveal())) {
+    warnings.push(
+      `${placeOf(plane.key, sources)}: the key ${FAULT_TEXTS.quoted}; remove them, or callers must send them`,
     );
   }
   if (required === false && key !== undefined) {

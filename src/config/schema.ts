@@ -258,6 +258,8 @@ export interface CredentialSource {
   /** `GITHUB_TOKEN` or `file:/run/secrets/token`, for messages. Never a part of the secret. */
   readonly source: string;
   readonly secret: import("./secret.ts").Secret | undefined;
+  /** What was wrong with the secret as it was written. */
+  readonly faults?: readonly import("./secret-form.ts").SecretFault[];
   /** The absolute path of the file that it comes from. */
   readonly path?: string;
   /** Why the secret is not used although it may be there, and what would change that. */

@@ -1,6 +1,7 @@
 /** The secrets of a service that every mask must know: its credential, and what its base URLs seem to contain. */
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import type { Service } from "./schema.ts";
+import { withoutQuotes } from "./secret-form.ts";
 
 /** Characters. A shorter text of a base URL would be masked where it is no secret, too. */
 const LEAST_MASKED = 8;
@@ -18,5 +19,6 @@ export function secretsOfService(service: Pick<Service, "baseUrl" | "versionedBa
   const inUrls = baseUrlsOf(service)
     .flatMap(({ url }) => secretsInBaseUrl(url))
     .filter(({ length }) => length >= LEAST_MASKED);
-  return credential === undefined ? inUrls : [credential, ...inUrls];
+  // An upstream may show a quoted secret without its quotes.
+  return credential === undefined ? inUrls : [...new Set([credential, withoutQuotes(credential)]), ...inUrls];
 }

@@ -1,6 +1,7 @@
 /** Checks whether the upstream accepts the credential, and whether it is the same as on disk. */
 import { ConfigProblems } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
+import { FAULT_TEXTS } from "../config/secret-form.ts";
 import { baseUrlsOf } from "../config/service-secrets.ts";
 import { plural } from "../plural.ts";
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
@@ -38,6 +39,16 @@ const FINDINGS = {
     status: "warn",
     symptom: "401 or 403 from the upstream to some requests",
     fix: "The upstream accepts the credential, but not for all requests. Give it the missing permissions.",
+  },
+  scheme: {
+    status: "warn",
+    symptom: "the secret was set together with its scheme",
+    fix: "Remove the scheme (Bearer, Bot, token or Basic) from the variable or file in evidence.source: the gateway adds it.",
+  },
+  quoted: {
+    status: "warn",
+    symptom: "401 from the upstream, because quotes are sent as a part of the secret",
+    fix: "Remove the quotes from the variable or file in evidence.source: docker --env-file and Kubernetes do not remove them.",
   },
   inBaseUrl: {
     status: "warn",
@@ -84,7 +95,10 @@ export const credential: ServiceCheck = {
       const found = isInUse(service) ? [missing(subject, stale.length > 0), ...stale] : stale;
       return conclude(found, "the service is not in use", evidence);
     }
-    const problems = [...misplaced];
+    const problems: Problem[] = [...misplaced];
+    for (const fault of source?.faults ?? []) {
+      problems.push({ finding: FINDINGS[fault], message: `the secret of ${key} ${FAULT_TEXTS[fault]}` });
+    }
     const isAccepted = outcome?.credential === "accepted" || refusals.accepted > 0;
     if (outcome?.credential === "refused" && !isAccepted) {
       problems.push({

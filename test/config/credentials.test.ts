@@ -155,3 +155,54 @@ describe("TLS files", () => {
     ]);
   });
 });
+
+describe("secrets with more than the secret", () => {
+  test.each([
+    ["bearer", "Bearer ghp_0123", "ghp_0123", ["scheme"]],
+    ["bearer", "bearer  Bearer\tghp_0123", "ghp_0123", ["scheme"]],
+    ["bearer", "token ghp_0123", "ghp_0123", ["scheme"]],
+    ["bot", "Bot MTIz.abc.def", "MTIz.abc.def", ["scheme"]],
+    ["bearer", '"ghp_0123"', '"ghp_0123"', ["quoted"]],
+    ["bearer", "'ghp_0123'", "'ghp_0123'", ["quoted"]],
+    ["bearer", 'Bearer "ghp_0123"', '"ghp_0123"', ["scheme", "quoted"]],
+    ["bearer", '"Bearer ghp_0123"', '"Bearer ghp_0123"', ["quoted"]],
+    ["basic", "Basic user:pass", "user:pass", ["scheme"]],
+    ["basic", "user:Basic pass", "user:Basic pass", []],
+    ["bearer", "bearer-token-0123", "bearer-token-0123", []],
+    ["bearer", "tokenized", "tokenized", []],
+    ["bearer", '"half', '"half', []],
+  ] as const)(
+    "The secret of type %s, written as %j, is sent as %j and has the faults %j",
+    async (type, written, sent, faults) => {
+      const { services: all, warnings } = await load({ ...withAuth({ type, tokenFile: "t" }), t: `${written}\n` });
+      expect(all.get("x")?.credential?.secret?.reveal()).toBe(sent);
+      expect(all.get("x")?.credential?.faults).toEqual(faults);
+      expect(warnings.map((each) => /begins (with a scheme|and ends with quotes)/.exec(each)?.[1])).toEqual(
+        faults.map((fault) => ({ scheme: "with a scheme", quoted: "and ends with quotes" })[fault]),
+      );
+      expect(warnings.join()).not.toMatch(/ghp_|MTIz|pass/);
+    },
+  );
+
+  test("An api-key keeps a scheme, because the gateway adds none", async () => {
+    const auth = { type: "api-key", headerName: "Authorization", tokenEnvVar: "TOKEN" };
+    const { services: all, warnings } = await load(withAuth(auth), { TOKEN: "Bearer abc" });
+    expect([all.get("x")?.credential?.secret?.reveal(), warnings]).toEqual(["Bearer abc", []]);
+  });
+
+  test("A scheme without a secret counts as a missing secret, with a warning", async () => {
+    const { services: all, warnings } = await load(fromVariable, { TOKEN: "Bearer " });
+    expect(all.get("x")?.credential?.secret).toBeUndefined();
+    expect(warnings).toEqual([expect.stringContaining("begins with a scheme")]);
+  });
+
+  test("A key of the gateway behind a scheme cannot become a credential", async () => {
+    const env = { TOKEN: `Bearer ${KEY}`, PROXY_API_KEY: KEY };
+    expect(await problemsOf(fromVariable, env)).toEqual([expect.stringContaining("not one of the gateway's own keys")]);
+  });
+
+  test("A quoted key of the gateway is reported at start", async () => {
+    const { warnings } = await load({}, { PROXY_API_KEY: `"${KEY}"` });
+    expect(warnings).toEqual([expect.stringMatching(/^PROXY_API_KEY .*the key begins and ends with quotes/)]);
+  });
+});

@@ -3,6 +3,7 @@
  * separately per channel, guild and webhook; fifty requests a second over all of them; and a ban of clients that are refused ten
  * thousand times in ten minutes.
  */
+import type { QuotaReading } from "./read-quota.ts";
 import { closureByScope, hashedName, type QuotaRules } from "./rules.ts";
 
 /** Top-level resources: each id is counted separately, an interaction by its token. */
@@ -39,8 +40,17 @@ export const discordRules: QuotaRules = {
     // A refusal because other clients used up a shared resource does not count against this one.
     counts: (status, scope) => status === 401 || status === 403 || (status === 429 && scope !== "shared"),
   },
-  closureOf: (status, reading, now) => (status === 429 ? closureByScope(reading, now) : undefined),
+  closureOf: (status, reading, now) =>
+    status === 429 && !isSublimit(reading) ? closureByScope(reading, now) : undefined,
 };
+
+/**
+ * A limit on what a request changes, such as a channel's name twice in ten minutes: the bucket has points left, and the rest of it
+ * is not limited.
+ */
+function isSublimit({ scope, windows }: QuotaReading): boolean {
+  return scope !== "global" && windows.length > 0 && windows.every(({ remaining }) => remaining > 0);
+}
 
 /** `/api/v10/channels/1` and `/channels/1` are the same route: which one is used depends on the base URL. */
 function withoutBase(path: string): string {

@@ -13,6 +13,14 @@ const closure = (rules: QuotaRules, status: number, headers: ResponseHeaders) =>
 const costs = (rules: QuotaRules, method: string, path: string) =>
   Object.fromEntries(rules.paces.map(({ name, costOf }) => [name, costOf(method, path)]));
 
+/** A refusal for ten minutes, with so many points left in its bucket. */
+const left = (remaining: string) => ({
+  "retry-after": "600",
+  "x-ratelimit-limit": "5",
+  "x-ratelimit-remaining": remaining,
+  "x-ratelimit-reset-after": "1.000",
+});
+
 const INTERACTION_TOKEN = "aW50ZXJhY3Rpb246".repeat(8);
 const WEBHOOK_TOKEN = "w".repeat(68);
 
@@ -71,6 +79,13 @@ describe("Discord", () => {
       ["all", 3_000, false],
     ],
     ["A refusal without a time closes the bucket for a guessed time", {}, ["bucket", 1_000, true]],
+    ["The refusal of a sublimit, which leaves points in the bucket, closes nothing", left("4"), undefined],
+    ["A refusal that leaves no point closes the bucket", left("0"), ["bucket", 601_000, false]],
+    [
+      "A global refusal closes all buckets, whatever is left",
+      { ...left("4"), "x-ratelimit-global": "true" },
+      ["all", 601_000, false],
+    ],
   ])("%s", (_, headers, expected) => {
     expect(closure(discordRules, 429, headers)).toEqual(expected);
   });

@@ -1,0 +1,45 @@
+/**
+ * Secrets that were copied with more than the secret: with the scheme that the gateway adds, or with the quotes of a shell.
+ * Invariant: a second scheme is never sent. Quotes may belong to the secret, so they are sent and reported.
+ */
+import type { AuthDefinition } from "./schema.ts";
+
+/** `scheme`: it began with a scheme, which is removed. `quoted`: it begins and ends with quotes. */
+export type SecretFault = "scheme" | "quoted";
+
+export interface SecretForm {
+  /** As it is sent; empty if there was only a scheme. */
+  readonly text: string;
+  readonly faults: readonly SecretFault[];
+}
+
+/** A token has no spaces (RFC 6750 section 2.1), so a scheme before it is one that the gateway adds, or another one's. */
+const TOKEN_SCHEME = /^\s*(?:(?:bearer|bot|token)(?:\s+|$))+/i;
+const BASIC_SCHEME = /^\s*(?:basic\s+)+(?=[^:]*:)/i;
+
+const QUOTED = /^(["'`])(.*)\1$/s;
+
+export function readSecretForm(secret: string, { type }: Pick<AuthDefinition, "type">): SecretForm {
+  // The gateway adds no scheme to an api-key: `Bearer …` may be the whole value of its header.
+  const scheme = type === "api-key" ? undefined : type === "basic" ? BASIC_SCHEME : TOKEN_SCHEME;
+  const text = scheme === undefined ? secret : secret.replace(scheme, "");
+  const faults: SecretFault[] = [];
+  if (text !== secret) faults.push("scheme");
+  if (isQuoted(text)) faults.push("quoted");
+  return { text, faults };
+}
+
+export function isQuoted(text: string): boolean {
+  return text.length > 1 && QUOTED.test(text);
+}
+
+/** The text between the quotes, or the text itself. */
+export function withoutQuotes(text: string): string {
+  return QUOTED.exec(text)?.[2] ?? text;
+}
+
+/** Completes "the secret of github …". */
+export const FAULT_TEXTS: Readonly<Record<SecretFault, string>> = {
+  scheme: "already begins with a scheme such as Bearer, Bot or token, which the gateway adds itself and sends once",
+  quoted: "begins and ends with quotes, which are sent as a part of it (docker --env-file and Kubernetes keep quotes)",
+};
