@@ -2,7 +2,6 @@
  * Secrets that were copied with more than the secret: with the scheme that the gateway adds, or with the quotes of a shell.
  * Invariant: a second scheme is never sent. Quotes may belong to the secret, so they are sent and reported.
  */
-import type { AuthDefinition } from "./schema.ts";
 
 /** `scheme`: it began with a scheme, which is removed. `quoted`: it begins and ends with quotes. */
 export type SecretFault = "scheme" | "quoted";
@@ -19,7 +18,8 @@ const BASIC_SCHEME = /^\s*(?:basic\s+)+(?=[^:]*:)/i;
 
 const QUOTED = /^(["'`])(.*)\1$/s;
 
-export function readSecretForm(secret: string, { type }: Pick<AuthDefinition, "type">): SecretForm {
+/** @param type of `auth`. */
+export function readSecretForm(secret: string, { type }: { readonly type: string }): SecretForm {
   // The gateway adds no scheme to an api-key: `Bearer …` may be the whole value of its header.
   const scheme = type === "api-key" ? undefined : type === "basic" ? BASIC_SCHEME : TOKEN_SCHEME;
   const text = scheme === undefined ? secret : secret.replace(scheme, "");
