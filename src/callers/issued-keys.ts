@@ -10,6 +10,7 @@
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
 import { Yielder } from "../yielder.ts";
 import { createIssuedKey, createKeyId, type StoredKey } from "./issued-key.ts";
+import { createKeyFamily, type KeyFamily } from "./key-family.ts";
 import { createKeyIndex, type KeyIndex, type KeyState, msOf } from "./key-index.ts";
 import type { KeyUsage } from "./key-usage.ts";
 import { digestOf } from "./presented-keys.ts";
@@ -29,6 +30,9 @@ export interface IssuedKeys extends KeyIndex {
   /** @param graceSeconds how long the old key still works. @throws KeyEnded */
   rotate(id: string, graceSeconds: number, approve?: Approve): Promise<Issued | undefined>;
   get(id: string): ListedKey | undefined;
+  readonly family: Omit<KeyFamily, "close">;
+  /** Deletes the one of these keys that ended first. False if all are active, or issued others. */
+  deleteEnded(ids: Iterable<string>): Promise<boolean>;
   /** Keys in any state. */
   readonly count: number;
   /** Newest first. */
@@ -92,6 +96,8 @@ const APPROVE_ALL: Approve = () => {};
 export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
   const { records, usage, now = Date.now, limit = KEYS_LIMIT, onDeleted = () => {} } = options;
   const index = createKeyIndex({ ...options, now });
+  const family = createKeyFamily(records);
+  const findEnded = (ids: Iterable<string>, before: number) => longestEnded(ids, before, { records, family });
   let creating = 0;
   const isKept = (id: string) => records.entries.has(id);
   // A crash may have come between the deletion of a key and that of its usage.
@@ -99,12 +105,17 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
 
   async function makeRoom(): Promise<void> {
     while (records.entries.size + creating > limit) {
-      const oldest = longestEnded(records, now() - ENDED_KEPT_MS);
+      // Found without a wait, so that of two creations at the limit one succeeds.
+      const oldest = findEnded(records.entries.keys(), now() - ENDED_KEPT_MS);
       if (oldest === undefined) throw new KeyLimitReached(limit);
-      await records.delete(oldest);
-      usage.keepOnly(isKept);
-      onDeleted(oldest);
+      await remove(oldest);
     }
+  }
+
+  async function remove(id: string): Promise<void> {
+    await records.delete(id);
+    usage.keepOnly(isKept);
+    onDeleted(id);
   }
 
   /** Retries until no concurrent change of the same key came in between. */
@@ -170,6 +181,16 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
 
   return {
     ...index,
+    family,
+    async deleteEnded(ids) {
+      const oldest = findEnded(ids, now());
+      if (oldest !== undefined) await remove(oldest);
+      return oldest !== undefined;
+    },
+    close() {
+      family.close();
+      index.close();
+    },
     get count() {
       return records.entries.size;
     },
@@ -221,14 +242,20 @@ function changedParts({ name, permissions, expiresAt, rateLimit, allowIps }: Key
   return Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 }
 
-/** The key that ended first, if it ended before this time. */
-function longestEnded({ entries }: Records<StoredKey>, before: number): string | undefined {
+/** The key that ended first, if it ended before this time. A key that issued others stays, because they share its limit. */
+function longestEnded(
+  ids: Iterable<string>,
+  before: number,
+  { records, family }: { readonly records: Records<StoredKey>; readonly family: KeyFamily },
+): string | undefined {
   let oldest: string | undefined;
   let oldestEnd = before;
-  for (const [id, { value }] of entries) {
+  for (const id of ids) {
+    const value = records.entries.get(id)?.value;
+    if (value === undefined) continue;
     if (value.revokedAt === null && value.expiresAt === null) continue;
     const endedAt = Math.min(msOf(value.revokedAt), msOf(value.expiresAt));
-    if (endedAt > oldestEnd) continue;
+    if (endedAt > oldestEnd || family.hasIssued(id)) continue;
     oldestEnd = endedAt;
     oldest = id;
   }

@@ -8,8 +8,9 @@ import { GatewayError } from "../errors.ts";
 import type { Audit, Author } from "./audit.ts";
 import { decideGrant } from "./decide-permission.ts";
 import type { StoredKey } from "./issued-key.ts";
-import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey } from "./issued-keys.ts";
+import { type Issued, type IssuedKeys, KeyEnded, KeyLimitReached, type ListedKey, type NewKey } from "./issued-keys.ts";
 import { readKeyChange, readNewKey, readRotation } from "./read-key.ts";
+import { decideForeignKey, decideIssuing, refuseFullFamily } from "./shared-limits.ts";
 
 const KEYS_HINT = "GET /manage/keys, or `byteproxy keys list`, lists the ids of all keys.";
 
@@ -27,13 +28,40 @@ export interface KeyChanges {
 }
 
 export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChanges {
+  const approveForeign = ({ issued }: Author, change: Parameters<typeof decideForeignKey>[2]) =>
+    issued && refuseIf(decideForeignKey(issuedKeys, issued.id, change));
   const read = (id: string) => existing(issuedKeys.get(id));
+  /** Keys that issued keys are issuing now: they are in no count yet. */
+  let underway = 0;
+
+  async function makeRoom(issuer: string): Promise<void> {
+    for (;;) {
+      const verdict = decideIssuing(issuedKeys, issuer, underway);
+      if (verdict === undefined) return;
+      if (verdict instanceof GatewayError) throw verdict;
+      if (!(await issuedKeys.deleteEnded(verdict.full))) throw refuseFullFamily();
+    }
+  }
+
+  async function issue(key: NewKey, author: Author): Promise<Issued> {
+    const { issued: holder } = author;
+    const create = () => translateErrors(issuedKeys.create(key, (made) => approve(author, made)));
+    if (holder === undefined) return create();
+    underway += 1;
+    try {
+      await makeRoom(holder.id);
+      return await create();
+    } finally {
+      underway -= 1;
+    }
+  }
+
   return {
     list: issuedKeys.list,
     read,
     async create(wanted, author) {
       const key = { ...readNewKey(wanted), createdBy: author.caller };
-      const issued = await translateErrors(issuedKeys.create(key, (made) => approve(author, made)));
+      const issued = await issue(key, author);
       await audit.record(author, { action: "key.create", subject: issued.item.id, after: issued.item });
       return issued;
     },
@@ -44,6 +72,7 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
         // A caller may not change a key that has more permissions than its own either.
         approve(author, { ...next, permissions: present.permissions });
         approve(author, next);
+        approveForeign(author, { id, next, present });
       };
       const after = existing(await translateErrors(issuedKeys.update(id, change, approveBoth)));
       await audit.record(author, { action: "key.change", subject: id, before, after });
@@ -53,9 +82,11 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
       const { graceSeconds } = readRotation(wanted);
       const before = read(id);
       // The caller that rotates a key holds it afterwards.
-      const issued = existing(
-        await translateErrors(issuedKeys.rotate(id, graceSeconds, (key) => approve(author, key))),
-      );
+      const approveRotation = (present: StoredKey) => {
+        approve(author, present);
+        approveForeign(author, { id, next: "rotated", present });
+      };
+      const issued = existing(await translateErrors(issuedKeys.rotate(id, graceSeconds, approveRotation)));
       await audit.record(author, { action: "key.rotate", subject: id, before, after: issued.item });
       return issued;
     },
@@ -69,7 +100,10 @@ export function createKeyChanges(issuedKeys: IssuedKeys, audit: Audit): KeyChang
 
 /** @throws GatewayError INSUFFICIENT_PERMISSIONS */
 function approve({ issued }: Author, key: StoredKey): void {
-  const refusal = decideGrant(issued, key);
+  refuseIf(decideGrant(issued, key));
+}
+
+function refuseIf(refusal: GatewayError | undefined): void {
   if (refusal !== undefined) throw refusal;
 }
 

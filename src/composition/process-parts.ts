@@ -134,7 +134,9 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     keyChanges: createKeyChanges(issuedKeys, audit),
     keyUsage: stores.keyUsage,
     keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
-    keyLimits: createKeyLimits(),
+    keyLimits: createKeyLimits((id) =>
+      issuedKeys.family.issuersOf(id).flatMap((each) => issuedKeys.findById(each) ?? []),
+    ),
     lockOut: createLockOut(),
     refusedKeys: createRefusedKeys(),
     quota: openQuota(stores, settings.MAX_IN_FLIGHT),

@@ -158,10 +158,9 @@ export async function walkLimits(
   { keyLimits }: AdmissionParts,
 ): Promise<void> {
   const { callerId, clientAddress: address } = exchange;
-  const keyLimiter = keyLimits.of(exchange.issued);
-  if (keyLimiter !== undefined) {
-    const state = await keyLimiter[walk.commits ? "spend" : "peek"]({ callerId, address });
-    walk.admit("key's rate limit", decideKeyLimit(state, Date.now()));
+  for (const { id, limiter: keyLimiter } of keyLimits.of(exchange.issued)) {
+    const state = await keyLimiter[walk.commits ? "spend" : "peek"]({ callerId: id, address });
+    walk.admit("key's rate limit", decideKeyLimit(state, Date.now(), id === callerId));
   }
   if (limiter === undefined) return;
   exchange.limit = await limiter[walk.commits ? "spend" : "peek"]({ callerId, address });

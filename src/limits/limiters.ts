@@ -140,36 +140,64 @@ export interface LimitedKey {
   readonly key: { readonly rateLimit: KeyLimit | null };
 }
 
+/** The limit of one key. */
+export interface KeyLimiter {
+  /** The id of the key whose limit it is: all requests that count against it are counted under this id. */
+  readonly id: string;
+  readonly limiter: Limiter;
+}
+
 export interface KeyLimits {
-  /** Undefined for a key without a limit. */
-  of(issued: LimitedKey | undefined): Limiter | undefined;
+  /** Its own limit first, then those of the keys that issued it: their limits include its requests. */
+  of(issued: LimitedKey | undefined): readonly KeyLimiter[];
   /** Ids of the keys that have used up their limit. */
   exceeded(): Promise<readonly string[]>;
 }
 
-/** The limits of issued keys, which apply in addition to those of services. Only keys with a limit have a limiter. */
-export function createKeyLimits(maxLimiters = KEY_LIMITERS_LIMIT): KeyLimits {
-  const limiters = new Map<string, { readonly limit: KeyLimit; readonly limiter: Limiter | undefined }>();
+const NO_LIMITS: readonly KeyLimiter[] = [];
+
+/**
+ * The limits of issued keys, which apply in addition to those of services. Only keys with a limit have a limiter.
+ * @param issuersOf the keys that issued this one, the nearest first.
+ */
+export function createKeyLimits(
+  issuersOf: (id: string) => Iterable<LimitedKey>,
+  maxLimiters = KEY_LIMITERS_LIMIT,
+): KeyLimits {
+  const limiters = new Map<string, KeyLimiter & { readonly limit: KeyLimit }>();
+  function find({ id, key: { rateLimit: limit } }: LimitedKey): KeyLimiter | undefined {
+    if (limit === null) return undefined;
+    const known = limiters.get(id);
+    // The record of a key is replaced as a whole: the same object is the same limit.
+    if (known?.limit === limit) return known;
+    if (known === undefined && limiters.size >= maxLimiters) limiters.clear();
+    const kept = known !== undefined && isSameLimit(known.limit, limit) ? known.limiter : undefined;
+    const limiter = kept ?? createLimiter({ rateLimit: { ...limit, per: "caller" } });
+    if (limiter === undefined) return undefined;
+    const entry = { id, limit, limiter };
+    limiters.set(id, entry);
+    return entry;
+  }
   return {
     of(issued) {
-      const limit = issued?.key.rateLimit;
-      if (issued === undefined || limit === null || limit === undefined) return undefined;
-      const known = limiters.get(issued.id);
-      // The record of a key is replaced as a whole: the same object is the same limit.
-      if (known?.limit === limit) return known.limiter;
-      if (known === undefined && limiters.size >= maxLimiters) limiters.clear();
-      const limiter = isSameLimit(known?.limit, limit)
-        ? known?.limiter
-        : createLimiter({ rateLimit: { ...limit, per: "caller" } });
-      limiters.set(issued.id, { limit, limiter });
-      return limiter;
+      if (issued === undefined) return NO_LIMITS;
+      let found: KeyLimiter[] | undefined;
+      const add = (key: LimitedKey) => {
+        const limiter = find(key);
+        if (limiter === undefined) return;
+        found ??= [];
+        found.push(limiter);
+      };
+      add(issued);
+      for (const issuer of issuersOf(issued.id)) add(issuer);
+      return found ?? NO_LIMITS;
     },
     async exceeded() {
       const ids: string[] = [];
       const yielder = new Yielder();
       for (const [id, { limiter }] of limiters) {
-        const state = await limiter?.peek({ callerId: id, address: "" });
-        if (state?.isExceeded) ids.push(id);
+        const state = await limiter.peek({ callerId: id, address: "" });
+        if (state.isExceeded) ids.push(id);
         if (yielder.isDue) await yielder.yield();
       }
       return ids;
@@ -177,6 +205,6 @@ export function createKeyLimits(maxLimiters = KEY_LIMITERS_LIMIT): KeyLimits {
   };
 }
 
-function isSameLimit(before: KeyLimit | undefined, now: KeyLimit): boolean {
-  return before?.maxRequests === now.maxRequests && before.windowMs === now.windowMs;
+function isSameLimit(before: KeyLimit, now: KeyLimit): boolean {
+  return before.maxRequests === now.maxRequests && before.windowMs === now.windowMs;
 }
