@@ -17,8 +17,9 @@ import { createServiceChanges, type ServiceChanges } from "../services/changes.t
 import type { ServiceItem } from "../services/items.ts";
 import { createRegistry } from "../services/registry.ts";
 import { isStoredService } from "../services/stored-services.ts";
+import { checkDataDir } from "../start/check-data-dir.ts";
 import { nextListeners } from "../start/read-configuration.ts";
-import { checkDataDir, startFailure } from "../start/start-failure.ts";
+import { startFailure } from "../start/start-failure.ts";
 import { DataDirInUse, lockDataDir } from "../stores/data-dir-lock.ts";
 import { openFileStores } from "../stores/open-stores.ts";
 import { createSecretMask } from "../telemetry/redact.ts";
@@ -152,8 +153,7 @@ async function openOfflineStores(): Promise<OfflineStores> {
     // A start on a public address requires a key, and this command may be about to create it.
     const config = await loadConfig({ hasIssuedKey: () => true });
     const folder = config.settings.DATA_DIR;
-    const warning = checkDataDir(folder);
-    if (warning !== undefined) printNote(warning);
+    for (const warning of checkDataDir(folder)) printNote(warning);
     const lock = await lockDataDir(folder);
     const opening: Promise<GatewayStores> = openFileStores(folder, isStoredService, isStoredKey);
     const stores = await opening.catch(async (error: unknown) => {

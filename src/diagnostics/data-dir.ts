@@ -26,9 +26,14 @@ const FINDINGS = {
     fix: "Free space on the file system of DATA_DIR.",
   },
   open: {
+    status: "fail",
+    symptom: "the gateway does not start: exit code 1, other users of the machine can change the stored state",
+    fix: "Check the content of the directory, make the gateway's user its owner, and run chmod 700 on it. On a Kubernetes volume, set DATA_DIR to a subdirectory.",
+  },
+  shared: {
     status: "warn",
-    symptom: "other users of the machine can change the stored state",
-    fix: "Run chmod 700 on the directory.",
+    symptom: "a group of users can change the stored state",
+    fix: "Run chmod 700 on the directory. The next start does it, too.",
   },
 } as const;
 
@@ -49,14 +54,19 @@ export const dataDir: Check = {
       return conclude([unwritable, ...problems], "", { path, code });
     }
     const { bavail, bsize } = await statfs(path);
-    const mode = (await stat(path)).mode & 0o777;
+    const { mode: allBits, uid } = await stat(path);
+    const mode = allBits & 0o777;
     const freeBytes = bavail * bsize;
     if (freeBytes < LEAST_FREE_BYTES) {
       problems.push({ finding: FINDINGS.narrow, message: `${path} has ${freeBytes} bytes left` });
     }
     const octal = mode.toString(8).padStart(4, "0");
-    if ((mode & 0o022) !== 0) {
+    const own = process.geteuid?.() ?? uid;
+    if (uid !== own) problems.push({ finding: FINDINGS.open, message: `${path} belongs to another user (uid ${uid})` });
+    else if ((mode & 0o002) !== 0) {
       problems.push({ finding: FINDINGS.open, message: `${path} is writable by other users (${octal})` });
+    } else if ((mode & 0o020) !== 0) {
+      problems.push({ finding: FINDINGS.shared, message: `${path} is writable by its group (${octal})` });
     }
     const held = holder === undefined ? {} : { holder };
     return conclude(problems, `${path} is writable`, { path, mode: octal, freeBytes, ...held });

@@ -2,26 +2,16 @@
  * What prevents the gateway from starting on this machine, in one line: what happened, why, and what to do.
  * Invariant: an error that is neither the operator's nor the machine's is a bug of ours and keeps its stack trace.
  */
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  statSync,
-} from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer } from "node:net";
 import { endianness } from "node:os";
-import { basename, dirname } from "node:path";
+import { basename } from "node:path";
 import ipaddr from "ipaddr.js";
 import { CliFailure } from "../cli/cli-failure.ts";
 import { ConfigProblems } from "../config/problems.ts";
 import { DataDirInUse } from "../stores/data-dir-lock.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";
-
-class DataDirUnusable extends Error {}
+import { DataDirUnusable } from "./check-data-dir.ts";
 
 /** The system calls by which the stores use their files. */
 const FILE_CALLS: ReadonlySet<string> = new Set([
@@ -34,27 +24,6 @@ const FILE_CALLS: ReadonlySet<string> = new Set([
   "rm",
   "copyfile",
 ]);
-
-/**
- * Creates the folder for run-time state, mode 0700. Returns a warning when an existing folder is writable by other users: it may
- * be a volume with intended permissions, so its mode is not changed.
- * @throws an error that explainStartFailure knows.
- */
-export function checkDataDir(path: string): string | undefined {
-  try {
-    makeFolder(path);
-    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
-    const mode = statSync(path).mode & 0o777;
-    if ((mode & 0o022) === 0) return undefined;
-    const octal = mode.toString(8).padStart(4, "0");
-    return `DATA_DIR ${path} can be written by other users (mode ${octal}): run chmod 700 on it`;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new DataDirUnusable(
-      `DATA_DIR ${path} cannot be written (${code}); make it writable for this user, or set DATA_DIR to another folder.`,
-    );
-  }
-}
 
 /**
  * Checks that the address is free. It runs before DATA_DIR is locked, so that the second start of one gateway reports the port.
@@ -79,14 +48,6 @@ export async function findAddressObstacle(port: number, host: string): Promise<s
     if (reason === undefined) throw error;
     return reason.replace(/\.$/, "");
   }
-}
-
-/** One folder at a time: `recursive` of Node 20 never returns for an existing folder that accepts no new ones (/proc). */
-function makeFolder(path: string): void {
-  if (existsSync(path)) return;
-  const parent = dirname(path);
-  if (!existsSync(parent)) makeFolder(parent);
-  mkdirSync(path, { mode: 0o700 });
 }
 
 /** A CliFailure for an error that the operator can fix; any other error unchanged. */

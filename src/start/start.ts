@@ -8,10 +8,11 @@ import { type Gateway, openGateway } from "../gateway.ts";
 import { isStoredService } from "../services/stored-services.ts";
 import { type DataDirLock, lockDataDir } from "../stores/data-dir-lock.ts";
 import { openFileStores } from "../stores/open-stores.ts";
+import { checkDataDir } from "./check-data-dir.ts";
 import { announceUpdate, describeStart } from "./describe-start.ts";
 import { followChanges } from "./follow-changes.ts";
 import { readConfiguration } from "./read-configuration.ts";
-import { checkAddress, checkDataDir, startFailure } from "./start-failure.ts";
+import { checkAddress, startFailure } from "./start-failure.ts";
 
 /**
  * @param onOpen runs before the log says that the gateway listens: a process that reads that line may send a signal at once.
@@ -22,14 +23,14 @@ export async function start(onOpen: (gateway: Gateway, lock: DataDirLock) => voi
   try {
     const config = await readConfiguration();
     const { DATA_DIR, PORT, HOST } = config.settings;
-    const warning = checkDataDir(DATA_DIR);
+    const dirWarnings = checkDataDir(DATA_DIR);
     await checkAddress(PORT, HOST);
     lock = await lockDataDir(DATA_DIR);
     const stores: GatewayStores = await openFileStores(DATA_DIR, isStoredService, isStoredKey);
     const gateway = await openGateway(config, { load: () => readConfiguration(), stores });
     onOpen(gateway, lock);
     followChanges(gateway);
-    if (warning !== undefined) gateway.logger.warn(warning);
+    for (const warning of dirWarnings) gateway.logger.warn(warning);
     describeStart(gateway);
     void announceUpdate(gateway);
   } catch (error) {

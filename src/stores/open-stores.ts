@@ -25,7 +25,15 @@ export interface Stores<S, A, K> {
   close(): Promise<void>;
 }
 
-const FILES = ["services.json", "keys.json", "usage.json", "audit.jsonl", "quota.json", "installation-key"] as const;
+/** Their names in DATA_DIR. */
+export const FILES = [
+  "services.json",
+  "keys.json",
+  "usage.json",
+  "audit.jsonl",
+  "quota.json",
+  "installation-key",
+] as const;
 
 /** @throws StateFileUnusable, or node:fs's error when DATA_DIR is not writable. */
 export async function openFileStores<S, A, K>(

@@ -114,19 +114,28 @@ describe("unreadable state", () => {
   });
 });
 
-test("A folder that other users may write causes a warning, and its files become private to their owner", async () => {
+test("A folder that every user may write stops the start with exit code 1, and one that its group may write becomes private", async () => {
   const first = startProcess(ENV);
   await first.port();
   const data = join(first.directory, "data");
   first.child.kill("SIGTERM");
   await first.ended;
   chmodSync(data, 0o777);
-  chmodSync(join(data, "installation-key"), 0o666);
   const second = startProcess({ ...ENV, DATA_DIR: data });
-  await second.port();
-  expect(second.out()).toMatch(/DATA_DIR .* can be written by other users \(mode 0777\): run chmod 700 on it/);
-  expect(statSync(join(data, "installation-key")).mode & 0o777).toBe(0o600);
-  expect(statSync(join(data, "lock")).mode & 0o777).toBe(0o600);
+  expect(await second.ended).toBe(1);
+  expect(second.err()).toMatch(
+    /^DATA_DIR \S+ can be written by every user \(mode 0777\), .* run chmod 700 on it, or [^\n]+\n$/,
+  );
+  chmodSync(data, 0o770);
+  chmodSync(join(data, "installation-key"), 0o660);
+  const third = startProcess({ ...ENV, DATA_DIR: data });
+  await third.port();
+  expect(third.out()).toMatch(/DATA_DIR \S+ could be written by its group \(mode 0770\); its mode is 0700 now/);
+  expect(third.out()).toMatch(
+    /The file \S+installation-key could be written by its group \(mode 0660\); its mode is 0600 now/,
+  );
+  expect(statSync(data).mode & 0o777).toBe(0o700);
+  for (const name of ["installation-key", "lock"]) expect(statSync(join(data, name)).mode & 0o777).toBe(0o600);
 });
 
 test("The folder has mode 0700 and each file in it 0600", async () => {
