@@ -11,7 +11,8 @@ import { createAnswerOrder } from "./perimeter/answer-order.ts";
 import { type ConnectionLimits, type Connections, createConnections } from "./perimeter/connections.ts";
 import { drainListener } from "./perimeter/drain-listener.ts";
 import { findMalformed, hasBody, methodRefused } from "./perimeter/framing.ts";
-import { discardRest, linger } from "./perimeter/linger.ts";
+import { discardRest, linger, lingerBeforeClose } from "./perimeter/linger.ts";
+import { reportMalformedRest } from "./perimeter/malformed-rest.ts";
 import {
   createParser,
   isProxied,
@@ -37,6 +38,9 @@ export interface ServerParts extends EarlyRefusalParts {
 /** How often connections that have become idle are closed while draining, ms. */
 const IDLE_SWEEP_MS = 20;
 
+/** How long a WebSocket handshake waits for the response to the request before it to begin, ms. */
+const LATE_HANDSHAKE_MS = 2_000;
+
 /** One listener and its client sockets. */
 export interface GatewayServer {
   readonly connections: Connections;
@@ -55,6 +59,8 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   const refusals = createEarlyRefusals(parts);
   const controlPlane = getRequestListener(parts.controlPlane, {
     overrideGlobalObjects: false,
+    // `discardRest` does it: this would end an upload after half a second, before its client reads the response.
+    autoCleanupIncoming: false,
     // For HTTP/1.0 without a Host, which load balancers use for health checks.
     hostname: "localhost",
     // Called for targets that are no valid URL, such as `/\\host`.
@@ -69,7 +75,8 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   /** Set once the server no longer listens: resolves when its last connection has ended. */
   let closed: Promise<void> | undefined;
 
-  const server = createParser(parts.times, (req, res) => order.serveInOrder(req, res, admit));
+  const isBusy = (socket: Duplex) => !(order.lastOf(socket)?.closed ?? true);
+  const server = createParser(parts.times, (req, res) => order.serveInOrder(req, res, admit), isLateHandshake);
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
     order.serveInOrder(req, res, () => refusals.send(req, res, new GatewayError("EXPECTATION_FAILED"))),
   );
@@ -110,7 +117,8 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     const malformed = findMalformed(req);
     if (malformed !== undefined) return refusals.send(req, res, malformed);
     if (connections.isSurplus(req.socket)) res.shouldKeepAlive = false;
-    if (hasBody(req)) res.once("finish", () => discardRest(req));
+    // Before node:http's own listener, which may close the connection.
+    if (hasBody(req)) res.prependOnceListener("finish", () => discardUnread(req));
     void controlPlane(req, res);
   }
 
@@ -122,14 +130,18 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     });
   }
 
+  /** A handshake is the last request of its connection: if the response to the one before it does not begin soon, both are dropped. */
+  function isLateHandshake(socket: Socket): boolean {
+    if (!isBusy(socket)) return false;
+    const { bytesWritten } = socket;
+    setTimeout(() => void (socket.bytesWritten === bytesWritten && socket.destroy()), LATE_HANDSHAKE_MS).unref();
+    return true;
+  }
+
   /** node:http has detached the socket, but a refused upgrade is a normal response, the last one on its connection. */
   function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     upgraded.add(socket);
     socket.on("error", () => socket.destroy());
-    if (!(order.lastOf(socket)?.closed ?? true)) {
-      socket.destroy();
-      return;
-    }
     const res = new ServerResponse(req);
     res.shouldKeepAlive = false;
     res.assignSocket(socket as Socket);
@@ -139,7 +151,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
 
   /** node:http has detached the socket: a response that is still pending on it can neither be sent nor awaited. */
   function onConnect(req: IncomingMessage, socket: Duplex): void {
-    if (order.lastOf(socket)?.closed ?? true) refusals.write(socket, methodRefused("CONNECT"), req);
+    if (!isBusy(socket)) refusals.write(socket, methodRefused("CONNECT"), req);
     else socket.destroy();
   }
 
@@ -152,18 +164,37 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     if (error.code === "ECONNRESET") socket.destroy();
     else if (last === undefined || last.closed) refuseUnread(socket, error);
     // Refused already, by the handler that runs before the parser's own check: let that response out.
-    else if (last.writableEnded) (socket as Socket).destroySoon();
+    else if (last.writableEnded) {
+      lingerBeforeClose(last.req);
+      (socket as Socket).destroySoon();
+    }
     // The malformed message is the one after this request.
     else if (last.req.complete) last.once("close", () => refuseUnread(socket, error));
-    // Nothing of it was forwarded: it can get a response. A body on its way to an upstream is cut off instead.
-    else if (!last.headersSent && !isProxied(last.req.url as string)) {
-      refusals.write(socket, parserRefusal(error.code), last.req);
-    } else socket.destroy();
+    else refuseRest(last, socket, error);
+  }
+
+  /** The rest of this request is malformed, or its client has ended it. */
+  function refuseRest(last: ServerResponse, socket: Duplex, { code }: ParserError): void {
+    const { req } = last;
+    const refusal = parserRefusal(code);
+    // Not before the responses to the requests before it.
+    if (order.refuseWaiting(socket, () => refusals.send(req, last, refusal))) return;
+    if (code === "HPE_INVALID_EOF_STATE") socket.destroy();
+    // Its exchange refuses it, or cuts off a response that has begun.
+    else if (dataPlane !== undefined && isProxied(req.url as string)) reportMalformedRest(req, refusal);
+    else if (!last.headersSent) refusals.write(socket, refusal, req);
+    else socket.destroy();
   }
 
   function refuseUnread(socket: Duplex, error: ParserError): void {
     refusals.write(socket, parserRefusal(error.code), undefined, originOfOverflow(error));
   }
+}
+
+function discardUnread(req: IncomingMessage): void {
+  if (req.complete) return;
+  lingerBeforeClose(req);
+  discardRest(req);
 }
 
 function listen(server: Server, port: number, host: string): Promise<string> {

@@ -137,7 +137,7 @@ function admitToService(
   { walk, parts: { webSockets, retryAfterS } }: Walking,
 ): void {
   const { key } = prepared.service;
-  walk.admit("authorize", decideAuthorization(exchange, prepared));
+  walk.admit("authorize", decideAuthorization(exchange, prepared, isUpgrade));
   walk.admit("credential", decideCredential(prepared.credential, key));
   walk.admit("service shed", decideServiceShed(prepared.slots, key, retryAfterS));
   if (isUpgrade) walk.admit("WebSocket shed", decideWebSocketShed(webSockets, prepared, retryAfterS));

@@ -31,7 +31,12 @@ export function decidePermission(
   });
 }
 
-export function decideAuthorization(exchange: Exchange, prepared: PreparedService): GatewayError | undefined {
+/** @param isUpgrade the connection can carry a WebSocket: no earlier request on it has yet to get its response. */
+export function decideAuthorization(
+  exchange: Exchange,
+  prepared: PreparedService,
+  isUpgrade: boolean,
+): GatewayError | undefined {
   const { methods, service } = prepared;
   if (methods !== undefined && !methods.has(exchange.method)) {
     const allowed = [...methods].join(", ");
@@ -40,10 +45,11 @@ export function decideAuthorization(exchange: Exchange, prepared: PreparedServic
       headers: ["Allow", allowed],
     });
   }
-  if (!service.ws && isWebSocketUpgrade(exchange.req)) {
-    return new GatewayError("UPGRADE_NOT_ALLOWED", {
-      message: `${service.key} does not accept WebSocket connections.`,
-    });
+  if (!(service.ws && isUpgrade) && isWebSocketUpgrade(exchange.req)) {
+    const message = service.ws
+      ? "A WebSocket handshake must not be sent before the response to the request before it."
+      : `${service.key} does not accept WebSocket connections.`;
+    return new GatewayError(service.ws ? "INVALID_REQUEST" : "UPGRADE_NOT_ALLOWED", { message });
   }
   if (service.maxBodyBytes > 0 && (exchange.announcedBytes ?? 0) > service.maxBodyBytes) {
     return new GatewayError("PAYLOAD_TOO_LARGE", {

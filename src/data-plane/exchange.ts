@@ -138,6 +138,12 @@ export class Exchange {
     });
   }
 
+  /** The gateway cut the exchange at its own end: the client has not left. */
+  noteShutdown(): void {
+    this.outcome = "failed:SHUTTING_DOWN";
+    if (!this.res.headersSent && this.res.statusCode !== 101) this.res.statusCode = 503;
+  }
+
   /** Releases every slot; the last thing that happens to an exchange. */
   end(): void {
     if (!this.#hasReleasedSlots) {

@@ -49,6 +49,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       refuse(exchange, GatewayError.from(thrown), parts);
     } finally {
       exchange.quota?.end();
+      if ((exchange.hasClientLeft || head !== undefined) && connections.wasCut(req.socket)) exchange.noteShutdown();
       exchange.end();
       record(exchange, parts);
     }

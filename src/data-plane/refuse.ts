@@ -22,6 +22,9 @@ export function respondToPreflight(exchange: Exchange, headers: readonly string[
 /** An unread body up to this size is read and discarded, so that the connection can be reused. */
 const DRAIN_BYTES_LIMIT = 65_536;
 
+/** Refusals also after an attempt: it may not connect and has sent nothing, or the rest of the request is malformed. */
+const REFUSALS: ReadonlySet<string> = new Set(["EGRESS_NOT_ALLOWED", "INVALID_REQUEST", "HEADERS_TOO_LARGE"]);
+
 export interface RefuseParts {
   readonly logger: Logger;
   readonly cors: Cors;
@@ -40,8 +43,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
     exchange.outcome ||= "client-left";
     return;
   }
-  // An attempt that may not connect has sent nothing, so it is a refusal.
-  const hasFailed = (exchange.attempts > 0 && error.code !== "EGRESS_NOT_ALLOWED") || error.code === "INTERNAL_ERROR";
+  const hasFailed = (exchange.attempts > 0 && !REFUSALS.has(error.code)) || error.code === "INTERNAL_ERROR";
   exchange.outcome = `${hasFailed ? "failed" : "refused"}:${error.code}`;
   if (error.cause !== undefined && error.code !== "INTERNAL_ERROR") {
     logger.warn({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, error.message);

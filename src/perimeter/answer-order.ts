@@ -15,21 +15,26 @@ type Serve = (req: IncomingMessage, res: ServerResponse) => void;
 interface Queue {
   last: ServerResponse;
   waiting: number;
+  /** Called in place of serving the last request. */
+  refuseLast?: () => void;
 }
 
 export interface AnswerOrder {
   serveInOrder(req: IncomingMessage, res: ServerResponse, serve: Serve): void;
   /** The response to the last request of this connection: when it is closed, all before it are. */
   lastOf(socket: Duplex): ServerResponse | undefined;
+  /** Refuses the last request of this connection when its turn comes. @returns false if it is being served already. */
+  refuseWaiting(socket: Duplex, refuse: () => void): boolean;
 }
 
 export function createAnswerOrder(): AnswerOrder {
   const queues = new WeakMap<Duplex, Queue>();
 
-  function serveIfDeliverable(req: IncomingMessage, res: ServerResponse, serve: Serve): void {
-    if (req.socket.writable) serve(req, res);
+  function takeTurn(queue: Queue, req: IncomingMessage, res: ServerResponse, serve: Serve): void {
     // Discarded unread, so that no reset destroys the response that ended the connection.
-    else req.resume();
+    if (!req.socket.writable) req.resume();
+    else if (queue.refuseLast !== undefined && queue.last === res) queue.refuseLast();
+    else serve(req, res);
   }
 
   return {
@@ -54,9 +59,15 @@ export function createAnswerOrder(): AnswerOrder {
       }
       previous.once("close", () => {
         queue.waiting--;
-        serveIfDeliverable(req, res, serve);
+        takeTurn(queue, req, res, serve);
       });
     },
     lastOf: (socket) => queues.get(socket)?.last,
+    refuseWaiting(socket, refuse) {
+      const queue = queues.get(socket);
+      if (queue === undefined || queue.waiting === 0) return false;
+      queue.refuseLast = refuse;
+      return true;
+    },
   };
 }

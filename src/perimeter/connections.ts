@@ -60,6 +60,8 @@ export interface Connections {
   closeIdle(): void;
   /** Ends all connections, busy ones included. */
   destroyAll(): void;
+  /** `destroyAll` has ended it: its client has not left. */
+  wasCut(socket: Socket): boolean;
 }
 
 interface OpenSocket {
@@ -76,6 +78,7 @@ export function createConnections(
   isIdle: (socket: Socket) => boolean | undefined,
 ): Connections {
   const sockets = new Map<Socket, OpenSocket>();
+  const cut = new WeakSet<Socket>();
   const surplus = new SurplusSockets();
   const countsByAddress = new AddressCounts();
   server.maxConnections = limits.all + SURPLUS_LIMIT;
@@ -140,8 +143,12 @@ export function createConnections(
     excessOf,
     closeIdle: () => server.closeIdleConnections(),
     destroyAll() {
-      for (const socket of sockets.keys()) socket.destroy();
+      for (const socket of sockets.keys()) {
+        cut.add(socket);
+        socket.destroy();
+      }
     },
+    wasCut: (socket) => cut.has(socket),
   };
 }
 

@@ -4,6 +4,7 @@
  * a WebSocket handshake for the data plane is an upgrade.
  */
 import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { duplexPair } from "node:stream";
 import { GatewayError } from "../errors.ts";
 import { HEADER_BYTES_LIMIT, isWebSocketUpgrade, methodRefused } from "./framing.ts";
@@ -27,13 +28,15 @@ export interface ParserTimes {
   readonly headersTimeoutMs: number;
 }
 
+/** @param isLateHandshake called for a handshake: whether an earlier request of its connection has no complete response yet. */
 export function createParser(
   { keepAliveTimeoutMs, headersTimeoutMs }: ParserTimes,
   serve: (req: IncomingMessage, res: ServerResponse) => void,
+  isLateHandshake: (socket: Socket) => boolean,
 ): Server {
   const server = createServer(
     {
-      IncomingMessage: ClientRequest,
+      IncomingMessage: createRequestClass(isLateHandshake),
       keepAliveTimeout: keepAliveTimeoutMs,
       maxHeaderSize: HEADER_BYTES_LIMIT,
       headersTimeout: headersTimeoutMs,
@@ -62,20 +65,23 @@ export function isProxied(url: string): boolean {
 
 /**
  * node:http reads `upgrade` from the request once its headers are there. By default every `Upgrade` header makes it true
- * (Java's client offers h2c with each request).
+ * (Java's client offers h2c with each request). For an upgrade node:http gives the socket away, so a handshake that was sent before the
+ * response to an earlier request is none: it would destroy that response.
  */
-class ClientRequest extends IncomingMessage {
-  /** What the parser found. */
-  declare private parsedUpgrade: boolean | null;
+function createRequestClass(isLateHandshake: (socket: Socket) => boolean): typeof IncomingMessage {
+  return class ClientRequest extends IncomingMessage {
+    /** What the parser found. */
+    declare private parsedUpgrade: boolean | null;
 
-  get upgrade(): boolean | null {
-    if (this.parsedUpgrade !== true || this.method === "CONNECT") return this.parsedUpgrade;
-    return isProxied(this.url as string) && isWebSocketUpgrade(this);
-  }
+    get upgrade(): boolean | null {
+      if (this.parsedUpgrade !== true || this.method === "CONNECT") return this.parsedUpgrade;
+      return isProxied(this.url as string) && isWebSocketUpgrade(this) && !isLateHandshake(this.socket);
+    }
 
-  set upgrade(value: boolean | null) {
-    this.parsedUpgrade = value;
-  }
+    set upgrade(value: boolean | null) {
+      this.parsedUpgrade = value;
+    }
+  };
 }
 
 /** node:http's error for a message that its parser gave up on, with the bytes that it read last. */
@@ -131,7 +137,7 @@ export async function parseRequest(head: RequestHead): Promise<ParsedRequest | G
   };
   const parsed = await new Promise<ParsedRequest | GatewayError>((resolve) => {
     const onRequest = (req: IncomingMessage, res: ServerResponse) => resolve({ req, res, end });
-    const parser = createParser(NO_TIMEOUTS, onRequest);
+    const parser = createParser(NO_TIMEOUTS, onRequest, () => false);
     parser.on("checkExpectation", () => resolve(new GatewayError("EXPECTATION_FAILED")));
     parser.on("connect", () => resolve(methodRefused("CONNECT")));
     parser.on("clientError", (error: NodeJS.ErrnoException) => resolve(parserRefusal(error.code)));

@@ -12,7 +12,7 @@ import type { Metrics } from "../telemetry/metrics.ts";
 import type { SecretMask } from "../telemetry/redact.ts";
 import type { Cors } from "./cors.ts";
 import type { Instance } from "./instance.ts";
-import { linger } from "./linger.ts";
+import { linger, lingerBeforeClose } from "./linger.ts";
 
 /** What an error response says about the request that it refuses. */
 export interface RefusedRequest {
@@ -56,6 +56,7 @@ export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRe
   return {
     send(req, res, error) {
       const { status, headers, body } = countedResponse(error, req);
+      if (!req.complete) lingerBeforeClose(req);
       res.writeHead(status, [...headers, "Connection", "close"]);
       res.end(req.method === "HEAD" ? undefined : body);
     },

@@ -2,18 +2,21 @@
 import { get } from "node:http";
 import { expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
-import { startGateway } from "../support/gateway.ts";
+import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
 const FINAL = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const HINTS = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
 const request = (version = "1.1", method = "GET") =>
-  `${method} /proxy/api/x HTTP/${version}\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
+  `${method} /proxy/api/x HTTP/${version}\r\nHost: localhost\r\nx-api-key: ${PROXY_KEY}\r\nConnection: close\r\n\r\n`;
 
 async function askFor(bytes: string, service: object = {}, sent = request()) {
   const upstream = await startRawUpstream(respondWith(bytes));
-  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, ...service } } });
+  const gateway = await startGateway({
+    env: { PROXY_API_KEY: PROXY_KEY },
+    services: { api: { baseUrl: upstream.url, ...service } },
+  });
   const { text } = await rawRequest(gateway.port, sent);
   return { text, statuses: text.match(/^HTTP\/1\.[01] \d{3}/gm)?.map((line) => Number(line.slice(9))) };
 }
@@ -25,7 +28,10 @@ test.each(["GET", "HEAD", "POST"])("102 and 103 are relayed before the response 
 
 test("An interim response leaves the gateway before the response arrives", async () => {
   const upstream = await startRawUpstream(respondWith(HINTS));
-  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const gateway = await startGateway({
+    env: { PROXY_API_KEY: PROXY_KEY },
+    services: { api: { baseUrl: upstream.url } },
+  });
   const client = await openSocket(gateway.port);
   client.write(request());
   await eventually(() => client.received.includes("\r\n\r\n"), "the interim response");
@@ -59,7 +65,10 @@ test("Interim responses do not extend timeoutMs", async () => {
     const timer = setInterval(() => socket.write(HINTS), 20);
     socket.once("close", () => clearInterval(timer));
   });
-  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, timeoutMs: 200, retries: 0 } } });
+  const gateway = await startGateway({
+    env: { PROXY_API_KEY: PROXY_KEY },
+    services: { api: { baseUrl: upstream.url, timeoutMs: 200, retries: 0 } },
+  });
   const startedAt = performance.now();
   const { text } = await rawRequest(gateway.port, request());
   expect(text).toMatch(/HTTP\/1\.1 504 [\s\S]*UPSTREAM_TIMEOUT/);
@@ -75,7 +84,10 @@ test("A client that does not read gets no more interim responses than its socket
       isSent = true;
     });
   });
-  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const gateway = await startGateway({
+    env: { PROXY_API_KEY: PROXY_KEY },
+    services: { api: { baseUrl: upstream.url } },
+  });
   const client = await openSocket(gateway.port);
   client.pause();
   client.write(request());
@@ -87,7 +99,10 @@ test("A client that does not read gets no more interim responses than its socket
 
 test("A client of node:http receives the interim response and then the response", async () => {
   const upstream = await startRawUpstream(respondWith(HINTS + FINAL));
-  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const gateway = await startGateway({
+    env: { PROXY_API_KEY: PROXY_KEY },
+    services: { api: { baseUrl: upstream.url } },
+  });
   const seen: unknown[] = [];
   await new Promise<void>((resolve) => {
     const req = get({ port: gateway.port, path: "/proxy/api/x", agent: false }, (res) => {

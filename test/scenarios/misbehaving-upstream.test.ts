@@ -1,7 +1,7 @@
 /** Faults in the responses of upstreams, and what the client has to receive then. */
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
-import { startGateway } from "../support/gateway.ts";
+import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
@@ -15,8 +15,9 @@ async function sendRequest(
 ) {
   const upstream = await startRawUpstream(respondWith(bytes, then));
   const services = { api: { baseUrl: upstream.url, timeoutMs: 300, retries: 0 } };
-  const gateway = await startGateway({ services });
-  const response = await rawRequest(gateway.port, `${request}\r\nConnection: close\r\n\r\n`);
+  // Without a key the gateway refuses HTTP/1.0.
+  const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY }, services });
+  const response = await rawRequest(gateway.port, `${request}\r\nx-api-key: ${PROXY_KEY}\r\nConnection: close\r\n\r\n`);
   const line = await eventually(() => gateway.exchanges()[0], "the access line");
   const alive = await fetch(`${gateway.url}/health`);
   expect(alive.status).toBe(200);

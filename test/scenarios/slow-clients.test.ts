@@ -7,7 +7,7 @@ import { readJson } from "../../src/control-plane/manage/read-json.ts";
 import type { GatewayError } from "../../src/errors.ts";
 import { discardRest } from "../../src/perimeter/linger.ts";
 import { eventually } from "../support/eventually.ts";
-import { startGateway } from "../support/gateway.ts";
+import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, type RawAnswer, rawRequest } from "../support/raw-request.ts";
 import { bodyOf, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
@@ -149,7 +149,8 @@ test("A body for /manage has a limit for its total time", async () => {
 });
 
 describe("SEND_TIMEOUT", () => {
-  const get = (path: string, version = "1.1") => `GET ${path} HTTP/${version}\r\nHost: localhost\r\n\r\n`;
+  const get = (path: string, version = "1.1") =>
+    `GET ${path} HTTP/${version}\r\nHost: localhost\r\nx-api-key: ${PROXY_KEY}\r\n\r\n`;
   const BYTES = 32 * 1024 * 1024;
 
   /** An upstream that sends more than the buffers between it and a client that does not read can hold. */
@@ -167,7 +168,9 @@ describe("SEND_TIMEOUT", () => {
       res.on("drain", pump);
       pump();
     });
-    return { upstream, gateway: await startGateway({ env, services: { api: { baseUrl: upstream.url } } }) };
+    const services = { api: { baseUrl: upstream.url } };
+    // Without a key the gateway refuses HTTP/1.0.
+    return { upstream, gateway: await startGateway({ env: { ...env, PROXY_API_KEY: PROXY_KEY }, services }) };
   }
 
   test("SEND_TIMEOUT drops a client that reads nothing of a response, framed or not, or of an event stream, with its upstream request", async () => {

@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
-import { startGateway } from "../support/gateway.ts";
+import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { bodyOf, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
@@ -200,9 +200,11 @@ describe("Expect: 100-continue", () => {
 });
 
 describe("HTTP/1.0 client", () => {
+  // Without a key the gateway refuses HTTP/1.0.
+  const env = { PROXY_API_KEY: PROXY_KEY };
   test("An HTTP/1.0 client never gets an interim response", async () => {
-    const gateway = await startGateway();
-    const head = "PUT /proxy/echo/ HTTP/1.0\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    const gateway = await startGateway({ env });
+    const head = `PUT /proxy/echo/ HTTP/1.0\r\nx-api-key: ${PROXY_KEY}\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n`;
     const response = await rawRequest(gateway.port, `${head}body`);
     expect(response.status).toBe(200);
     expect(JSON.parse(response.body)).toMatchObject({ body: { size: 4 } });
@@ -213,8 +215,11 @@ describe("HTTP/1.0 client", () => {
       res.write("a");
       res.end("b");
     });
-    const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-    const response = await rawRequest(gateway.port, "GET /proxy/api/ HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url } } });
+    const response = await rawRequest(
+      gateway.port,
+      `GET /proxy/api/ HTTP/1.0\r\nHost: localhost\r\nx-api-key: ${PROXY_KEY}\r\n\r\n`,
+    );
     expect(response.body).toBe("ab");
     expect(response.head).not.toMatch(/transfer-encoding/i);
   });

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { eventually } from "../support/eventually.ts";
-import { startGateway } from "../support/gateway.ts";
+import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
@@ -15,6 +15,7 @@ import { startWebSocketEcho } from "../support/websocket-echo.ts";
 const HANDSHAKE = [
   "GET /proxy/api/chat HTTP/1.1",
   "Host: localhost",
+  `x-api-key: ${PROXY_KEY}`,
   "Connection: Upgrade",
   "Upgrade: websocket",
   "Sec-WebSocket-Version: 13",
@@ -26,7 +27,9 @@ const ACCEPT =
 
 async function start(onData: (socket: Socket, received: string) => void, service: Record<string, unknown> = {}) {
   const upstream = await startRawUpstream(onData);
-  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, ws: true, ...service } } });
+  // With a key, because the gateway refuses HTTP/1.0 without one.
+  const env = { PROXY_API_KEY: PROXY_KEY };
+  const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url, ws: true, ...service } } });
   return { upstream, gateway };
 }
 
@@ -345,7 +348,7 @@ describe("bytes of a handshake", () => {
 
   test("A handshake that follows an unfinished request ends the connection and does not reach the upstream", async () => {
     const { upstream, gateway } = await start(() => {});
-    const get = "GET /proxy/api/slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    const get = `GET /proxy/api/slow HTTP/1.1\r\nHost: localhost\r\nx-api-key: ${PROXY_KEY}\r\n\r\n`;
     const response = await rawRequest(gateway.port, get + handshake());
     expect(response.text).toBe("");
     expect(response.end).not.toBe("open");

@@ -3,6 +3,7 @@
  * Invariant: only a replayable request is sent twice, and everything up to the response's headers fits into one deadline.
  */
 import { GatewayError } from "../../errors.ts";
+import { onMalformedRest } from "../../perimeter/malformed-rest.ts";
 import { inject } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
@@ -257,6 +258,7 @@ class Forwarding {
     if (exchange.expectsContinue && exchange.req.httpVersionMinor > 0) exchange.res.writeContinue();
     const upload = new RequestBody(exchange.req, (length) => this.#onBodyBytes(length));
     this.#upload = upload;
+    onMalformedRest(exchange.req, (error) => this.#fail(error));
     const { announcedBytes = Number.POSITIVE_INFINITY } = exchange;
     if (!isIdempotent(exchange.method) || announcedBytes > REPLAY_BODY_BYTES_LIMIT) return upload;
     exchange.onClose = () => upload.cancel(new Error("the client left while it sent its body"));

@@ -43,6 +43,8 @@ export class RequestBody implements BodySource {
     this.#sink = undefined;
     this.#req.off("data", this.#onData);
     this.#req.off("end", this.#onEnd);
+    // The rest is discarded: a client may read its response only after it has sent everything.
+    this.#req.resume();
   }
 
   /** Resolves to the whole body. @throws the reason given to `cancel`. */
