@@ -6,7 +6,7 @@
  * Each table has a limit, at which its oldest entries are dropped. Single attempts from a million addresses drop counts, never
  * a lock: to drop a lock, as many addresses as the table holds would need ten attempts each.
  */
-import { addressKey } from "../limits/address-key.ts";
+import { createAddressKeys } from "../limits/address-key.ts";
 
 const ATTEMPTS = 10;
 const WINDOW_MS = 60_000;
@@ -17,8 +17,6 @@ const SAME_MS = 1_000;
 
 /** Limit of the counts, of the locks and of the known pairs; up to twice as many are kept. About 300 bytes each. */
 const ENTRIES_LIMIT = 50_000;
-/** Cached keys of addresses. */
-const ADDRESSES_LIMIT = 10_000;
 
 /** The caller passes all times, in ms on a clock that never goes back. */
 export interface LockOut {
@@ -52,7 +50,7 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
   /** The time at which each lock ends. */
   const locks = createAgingMap<number>(limit, LOCK_MS);
   const good = createAgingMap<{ lastAt: number }>(limit, GOOD_MS);
-  const keyOf = createAddressKeyCache();
+  const keyOf = createAddressKeys();
   const pairOf = (address: string, digest: string) => `${digest} ${keyOf(address)}`;
   /** The pair that was noted last: with one application as the client nearly every request has the same one. */
   let last = { address: "", digest: "", at: Number.NEGATIVE_INFINITY };
@@ -135,19 +133,5 @@ function createAgingMap<V>(limit: number, lifeMs: number) {
     get size() {
       return newer.size + older.size;
     },
-  };
-}
-
-/** Parsing an address takes longer than everything else here, and most requests come from a few addresses. */
-function createAddressKeyCache() {
-  let known = new Map<string, string>();
-  return (address: string): string => {
-    let key = known.get(address);
-    if (key === undefined) {
-      key = addressKey(address);
-      if (known.size >= ADDRESSES_LIMIT) known = new Map();
-      known.set(address, key);
-    }
-    return key;
   };
 }

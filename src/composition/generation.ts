@@ -4,6 +4,7 @@
  * parts of both; unchanged services keep their connections and counts.
  */
 import { type Callers, createCallers } from "../callers/callers.ts";
+import { createParties } from "../callers/parties.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { createControlPlane } from "../control-plane/app.ts";
@@ -71,6 +72,12 @@ export function createGeneration(
   const parts = {
     ...processParts,
     callers,
+    parties: createParties({
+      config,
+      issuedKeys: processParts.issuedKeys,
+      callers,
+      isLoopbackOnly: processParts.addresses.isLoopback && (settings.TRUST_PROXY ?? []).length === 0,
+    }),
     cors,
     guardOpenPlane,
     checkForUpdate,

@@ -5,6 +5,7 @@
  */
 import type { Caller, Callers } from "../callers/callers.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
+import type { Parties } from "../callers/parties.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import type { Service } from "../config/schema.ts";
 import type { GatewayError } from "../errors.ts";
@@ -30,6 +31,7 @@ export interface AdmissionParts extends ShedParts {
   readonly webSockets: Slots;
   readonly instance: Instance;
   readonly callers: Callers;
+  readonly parties: Parties;
   readonly keyUsage: Pick<KeyUsage, "note">;
   readonly keyLimits: KeyLimits;
   readonly cors: Cors;
@@ -108,6 +110,7 @@ export function walkAdmission<Refused extends undefined>(
   const caller = walk.admit("authenticate", arrival.assumeCaller?.(access) ?? decideCaller(presentation, access));
   if (caller !== undefined) {
     exchange.callerId = caller.id;
+    exchange.party = parts.parties.of(caller, address, access);
     exchange.issued = caller.issued;
   }
 
@@ -141,8 +144,8 @@ function admitToService(
   walk.admit("credential", decideCredential(prepared.credential, key));
   walk.admit("service shed", decideServiceShed(prepared.slots, key, retryAfterS));
   if (isUpgrade) walk.admit("WebSocket shed", decideWebSocketShed(webSockets, prepared, retryAfterS));
-  if (prepared.breaker !== undefined) walk.admit("breaker", decideBreaker(prepared));
-  if (!isUpgrade) walk.admit("connections", decideConnection(prepared, retryAfterS));
+  if (prepared.breaker !== undefined) walk.admit("breaker", decideBreaker(prepared, exchange));
+  if (!isUpgrade) walk.admit("connections", decideConnection(prepared, exchange, retryAfterS));
   if (!walk.commits) return;
   exchange.acquireServiceSlot(prepared.slots);
   if (isUpgrade) exchange.acquireWebSocketSlots(webSockets, prepared.webSocketSlots);

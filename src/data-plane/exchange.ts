@@ -26,6 +26,8 @@ export class Exchange {
 
   serviceKey = "";
   callerId = "";
+  /** Whose share of the upstream's connections it uses: the caller's. Empty where only one caller may use the service. */
+  party = "";
   /** The caller's issued key; undefined for other callers. */
   issued: FoundKey | undefined;
   attempts = 0;
@@ -155,6 +157,11 @@ export class Exchange {
     this.#hasReleasedSlots = false;
     this.#gatewaySlots = undefined;
     this.#serviceSlots = undefined;
+  }
+
+  /** Whose failures the breaker counts together: anonymous callers are one, because their addresses are cheap. */
+  get voter(): string {
+    return this.party === "" ? "" : this.callerId;
   }
 
   /** The wait in all queues, ms. */

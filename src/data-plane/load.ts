@@ -88,11 +88,22 @@ export function decideWebSocketShed(
 
 type Connected = Pick<PreparedService, "service" | "transport">;
 
-/** For a new request: all connections to the upstream are busy, and no more requests may wait for one. */
-export function decideConnection({ service, transport }: Connected, retryAfterS: number): GatewayError | undefined {
-  if (!transport.isFull) return undefined;
+/** For a new request: it would have to wait for a connection, and no more requests of its caller may wait for one. */
+export function decideConnection(
+  { service, transport }: Connected,
+  { party }: Exchange,
+  retryAfterS: number,
+): GatewayError | undefined {
+  if (!transport.isFullFor(party)) return undefined;
   const { pending: value, pendingLimit: limit } = transport.connections();
   const words = `${plural(value, "request")} already waiting for a connection to ${service.key}`;
+  return refuseForLoad({ gauge: "pending", value, limit, setting: "its maxPending", words }, retryAfterS);
+}
+
+/** For a waiting request that had to leave the full queue: its caller has more requests there than the caller of a new one. */
+export function displaced({ service, transport }: Connected, retryAfterS: number): GatewayError {
+  const { pending: value, pendingLimit: limit } = transport.connections();
+  const words = `The queue for a connection to ${service.key} is full, and this caller has the most requests in it`;
   return refuseForLoad({ gauge: "pending", value, limit, setting: "its maxPending", words }, retryAfterS);
 }
 
@@ -103,11 +114,18 @@ export function decideDrain({ service, transport }: Connected): GatewayError | u
   return new GatewayError("SHUTTING_DOWN", { message });
 }
 
-/** For a request that waited for a connection until its deadline. */
-export function connectionWaitTimeout({ service, transport }: Connected, retryAfterS: number): GatewayError {
-  const { busy: value, limit } = transport.connections();
-  const words = `No connection to ${service.key} became free within ${service.timeoutMs} ms`;
-  const setting = "its maxConnections";
+/** For a request that waited for a connection until its deadline: all were busy, or its caller had its share of them. */
+export function connectionWaitTimeout(
+  { service, transport }: Connected,
+  { party }: Exchange,
+  retryAfterS: number,
+): GatewayError {
+  const { limitPerCaller } = transport;
+  const { busy, limit: all } = transport.connections();
+  const isShare = busy < all && party !== "";
+  const [value, limit] = isShare ? [limitPerCaller, limitPerCaller] : [busy, all];
+  const words = `No connection to ${service.key} became free ${isShare ? "for this caller " : ""}within ${service.timeoutMs} ms`;
+  const setting = isShare ? "a caller's share of its maxConnections" : "its maxConnections";
   return refuseForLoad({ gauge: "upstreamConnections", value, limit, setting, words }, retryAfterS);
 }
 

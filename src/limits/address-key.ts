@@ -11,3 +11,23 @@ export function addressKey(address: string): string {
     .map((part) => part.toString(16))
     .join(":")}::/64`;
 }
+
+/** `addressKey` with a memory. */
+export type AddressKeys = (address: string) => string;
+
+/** Remembered addresses. */
+const ADDRESSES_LIMIT = 10_000;
+
+/** Parsing an address takes longer than counting it, and most requests come from a few addresses. */
+export function createAddressKeys(): AddressKeys {
+  let known = new Map<string, string>();
+  return (address) => {
+    let key = known.get(address);
+    if (key === undefined) {
+      key = addressKey(address);
+      if (known.size >= ADDRESSES_LIMIT) known = new Map();
+      known.set(address, key);
+    }
+    return key;
+  };
+}

@@ -18,12 +18,12 @@ async function seen({ url }: TestGateway): Promise<Seen> {
   return services.find(({ key }) => key === "api") as Seen;
 }
 
-/** One connection to an upstream that responds with 500 to `/bad`, with 200 to `/good`, and to other requests when the test does. */
+/** One connection to an upstream that responds with 503 to `/bad`, with 200 to `/good`, and to other requests when the test does. */
 async function startNarrow(service: Partial<ServiceInput> = {}) {
   const held: ServerResponse[] = [];
   const upstream = await startUpstream((req, res) => {
     req.resume();
-    if (req.url === "/bad") res.writeHead(500).end();
+    if (req.url === "/bad") res.writeHead(503).end();
     else if (req.url === "/good") res.end("ok");
     else held.push(res);
   });
@@ -48,7 +48,7 @@ test("Requests that wait for a connection when the breaker opens are refused at 
   held[0]?.end("ok");
   expect((await first).status).toBe(200);
   const codes = (await Promise.all(waiting)).map(codeOf);
-  expect(codes.slice(0, 3)).toEqual([500, 500, 500]);
+  expect(codes.slice(0, 3)).toEqual([503, 503, 503]);
   expect(codes.slice(3)).toEqual(new Array(17).fill("CIRCUIT_OPEN"));
   expect(upstream.requests).toHaveLength(4);
   expect(gateway.exchanges().at(-1)).toMatchObject({ outcome: "refused:CIRCUIT_OPEN", attempts: 0 });

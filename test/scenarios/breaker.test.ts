@@ -20,7 +20,7 @@ const BREAKER = { minRequests: 4, openMs: OPEN_MS };
 type Services = Exclude<Parameters<typeof startGateway>[0], undefined>["services"];
 type Handler = (req: IncomingMessage, res: ServerResponse) => void;
 
-const failing: Handler = (_, res) => res.writeHead(500).end("broken");
+const failing: Handler = (_, res) => res.writeHead(503).end("broken");
 const fine: Handler = (_, res) => res.end("ok");
 
 /** Starts a gateway with a service `api` with the given upstream, and other services. */
@@ -48,7 +48,7 @@ describe("service with a failing upstream", () => {
   test("An open breaker refuses requests without a byte to the upstream and with an exact Retry-After; other services are not affected", async () => {
     const sound = await startUpstream();
     const { upstream, gateway, get } = await start({}, { other: { baseUrl: sound.url } });
-    for (let i = 0; i < 4; i++) expect((await get()).status).toBe(500);
+    for (let i = 0; i < 4; i++) expect((await get()).status).toBe(503);
     const response = await get("/path?x=1");
     expect(response.status).toBe(503);
     expect(Object.fromEntries(response.headers)).toMatchObject({
@@ -108,7 +108,7 @@ describe("service with a failing upstream", () => {
     const { upstream, gateway, get, statuses } = await start({ breaker: { minRequests: 4, openMs: 30 } });
     await statuses(4);
     await eventually(() => isHalfOpen(gateway));
-    expect((await get()).status).toBe(500);
+    expect((await get()).status).toBe(503);
     expect(upstream.requests).toHaveLength(5);
     const opened = () => gateway.lines().filter(({ msg }) => String(msg).startsWith("the breaker is open"));
     expect(opened()).toMatchObject([{ failures: 4 }, { failures: 5, requests: 5 }]);
@@ -151,7 +151,7 @@ describe("service with a failing upstream", () => {
 
   test("With breaker: false a failing upstream is never refused", async () => {
     const { upstream, gateway, statuses } = await start({ breaker: false });
-    expect(await statuses(40)).toEqual(new Array(40).fill(500));
+    expect(await statuses(40)).toEqual(new Array(40).fill(503));
     expect(upstream.requests).toHaveLength(40);
     expect(await breakerOf(gateway)).toBeNull();
     expect(await (await fetch(`${gateway.url}/metrics`)).text()).not.toContain('breaker_state{service="api"}');
@@ -169,7 +169,7 @@ describe("service with a failing upstream", () => {
       await statuses(3);
       step();
       await statuses(1);
-      expect((await fetch(`${other.url}/proxy/api/`)).status).toBe(500);
+      expect((await fetch(`${other.url}/proxy/api/`)).status).toBe(503);
       step();
       does.handler = fine;
       expect((await get()).headers.get("x-proxy-error")).toBe("CIRCUIT_OPEN");
@@ -193,7 +193,13 @@ describe("outcome of an attempt", () => {
   const nothing = { failures: 0, requests: 0 };
   const empty = (status: number) => respondWith(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
   const CASES: readonly Case[] = [
-    { what: "A 500", upstream: empty(500), counts: failure },
+    { what: "A 502", upstream: empty(502), counts: failure },
+    { what: "A 503", upstream: empty(503), counts: failure },
+    { what: "A 504", upstream: empty(504), counts: failure },
+    { what: "A 500", upstream: empty(500), counts: success },
+    { what: "A 501", upstream: empty(501), counts: success },
+    { what: "A 507", upstream: empty(507), counts: success },
+    { what: "A 599", upstream: empty(599), counts: success },
     {
       what: "A 503 and its retry",
       upstream: empty(503),
@@ -270,7 +276,7 @@ describe("open breaker", () => {
     const services = { rateLimit: { maxRequests: 5, windowMs: 60_000 }, quota: { mode: "hold", maxWaitMs: 5_000 } };
     const { does, gateway, get } = await start({ ...services, breaker: { minRequests: 1, openMs: OPEN_MS } });
     const usedUp = { "x-ratelimit-limit": "5", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "3" };
-    does.handler = (_, res) => res.writeHead(500, usedUp).end();
+    does.handler = (_, res) => res.writeHead(503, usedUp).end();
     await get();
     for (let i = 0; i < 9; i++) {
       const { headers } = await get();
@@ -322,7 +328,7 @@ describe("open breaker", () => {
     does.handler = (_, res) => res.writeHead(403).end();
     expect((await refusalOf("api")).statusCode).toBe(403);
     does.handler = failing;
-    for (let i = 0; i < 3; i++) expect((await refusalOf("api")).statusCode).toBe(500);
+    for (let i = 0; i < 3; i++) expect((await refusalOf("api")).statusCode).toBe(503);
     const refused = await refusalOf("api");
     expect([refused.statusCode, refused.headers["x-proxy-error"]]).toEqual([503, "CIRCUIT_OPEN"]);
     expect((await get()).status).toBe(503);
@@ -350,7 +356,7 @@ describe("open breaker", () => {
     const { checks } = (await manage(gateway, "GET", "/diagnostics")).body as { checks: { id: string }[] };
     expect(checks.find(({ id }) => id === "reach:api")).toMatchObject({
       status: "warn",
-      summary: "the upstream responds with 500; the breaker is open",
+      summary: "the upstream responds with 503; the breaker is open",
       evidence: { breaker: state },
       fix: expect.stringContaining("evidence.breaker"),
     });

@@ -29,8 +29,6 @@ export type AttemptResult =
       readonly error: GatewayError;
       /** The upstream had closed the reused connection, which says nothing about the upstream. */
       readonly isStale: boolean;
-      /** Bytes of the request may have reached the upstream. */
-      readonly wasSent: boolean;
     };
 
 export interface AttemptParts {
@@ -39,8 +37,11 @@ export interface AttemptParts {
   readonly deadline: Deadline;
   readonly transport: Pick<Transport, "dispatch">;
   readonly request: TransportRequest;
-  /** Called after a wait for a connection. @returns the reason not to send the request any more. */
-  readonly recheck: () => GatewayError | undefined;
+  /**
+   * Called after a wait for a connection. @param isDisplaced the request had to make room for one of another caller.
+   * @returns the reason not to send the request any more.
+   */
+  readonly recheck: (isDisplaced: boolean) => GatewayError | undefined;
   /** Called with each interim response (1xx) before the response. */
   readonly relayInterim: (status: number, headers: ResponseHeaders) => void;
   /** Called with the response's head. @returns where the response goes; undefined to discard it. */
@@ -85,14 +86,19 @@ export class Attempt implements ResponseListener {
     return this.#dispatched?.isWaiting ?? false;
   }
 
+  /** Bytes of the request may have reached the upstream. */
+  get wasSent(): boolean {
+    return this.#flow !== undefined;
+  }
+
   onWaited(waitedMs: number): void {
     this.#parts.exchange.connectionWaitMs += waitedMs;
     // The upstream gets all of its time after the wait: it did not cause the wait.
     this.#parts.deadline.extend(waitedMs);
   }
 
-  onTurn(): boolean {
-    const error = this.#parts.recheck();
+  onTurn(isDisplaced: boolean): boolean {
+    const error = this.#parts.recheck(isDisplaced);
     if (error === undefined) return true;
     // The request was not sent.
     this.#parts.exchange.attempts--;
@@ -158,7 +164,7 @@ export class Attempt implements ResponseListener {
     const error = explainFailure(cause, this.#parts.service);
     if (this.#state === "responded") return this.#sink?.abort(error);
     const isStale = this.#dispatched?.isStale(cause) ?? false;
-    this.#finish({ kind: "failed", error, isStale, wasSent: this.#flow !== undefined });
+    this.#finish({ kind: "failed", error, isStale });
   }
 
   /** Ends the attempt for a reason of the gateway's own: a deadline, a body over its limit. */

@@ -7,7 +7,7 @@ import { onMalformedRest } from "../../perimeter/malformed-rest.ts";
 import { inject } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
-import { connectionWaitTimeout, decideConnection, decideDrain } from "../load.ts";
+import { connectionWaitTimeout, decideConnection, decideDrain, displaced } from "../load.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { hasQuotaHeader } from "../quota/read-quota.ts";
 import type { ResponseParts } from "./answer-headers.ts";
@@ -20,6 +20,7 @@ import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.t
 import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
+import { pauseUnlessGone } from "./retry-pause.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Choice } from "./transport/waiter.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
@@ -62,7 +63,7 @@ class Forwarding {
   #failure: GatewayError | undefined;
   /** Of the breaker, for the current attempt. */
   #pass = NO_PASS;
-  /** Of the previous attempt, where it had no response. */
+  /** Of the previous attempt without a response. */
   #lastFailure: GatewayError | undefined;
 
   constructor(exchange: Exchange, route: Route, request: UpstreamRequest, parts: ForwardParts) {
@@ -110,9 +111,9 @@ class Forwarding {
     const exchange = this.#exchange;
     const prepared = this.#prepared;
     if (this.#failure !== undefined) throw this.#failure;
-    const refusal = on === "new" ? undefined : decideConnection(prepared, this.#parts.retryAfterS);
+    const refusal = on === "new" ? undefined : decideConnection(prepared, exchange, this.#parts.retryAfterS);
     if (refusal !== undefined) throw this.#lastFailure ?? refusal;
-    this.#pass = enterBreaker(prepared, this.#lastFailure);
+    this.#pass = enterBreaker(prepared, exchange, this.#lastFailure);
     if (exchange.attempts === 0) prepared.retryBudget.deposit();
     if (exchange.res.closed) return { kind: "client-left" };
     this.#attempt = new Attempt({
@@ -162,8 +163,8 @@ class Forwarding {
       this.#judge(error);
       throw error;
     }
-    // An upstream may give up on a client that stopped inside its upload: then the fault may be either's.
-    const mayBeClients = result.wasSent && this.#isWaitingForClient;
+    // An upstream may give up on a client that stops inside its upload, or read no more of it: then the fault may be either's.
+    const mayBeClients = this.#attempt?.wasSent === true && this.#upload?.isComplete === false;
     this.#judge(result.isStale || mayBeClients ? undefined : error);
     const afterMs = isFinal(error) ? undefined : this.#waitBeforeRetry(undefined, undefined);
     if (afterMs === undefined) throw error;
@@ -176,38 +177,41 @@ class Forwarding {
     const exchange = this.#exchange;
     this.#retries++;
     if (!(await pauseUnlessGone(this.#retryAfterMs, exchange, this.#prepared))) return false;
-    const over = decideDrain(this.#prepared) ?? decideBreaker(this.#prepared);
+    const over = decideDrain(this.#prepared) ?? decideBreaker(this.#prepared, exchange);
     if (over !== undefined) throw this.#lastFailure ?? over;
     const refusal = await exchange.quota?.enter(Math.floor(this.#deadline.remainingMs));
     if (refusal !== undefined) throw refusal;
     await exchange.reacquireSlots(exchange.queuedMs + this.#deadline.remainingMs);
-    // Timers are not exact: the deadline's may have fired first, and then nothing else would end the next attempt.
+    // The deadline's timer may have fired first, and then nothing else would end the next attempt.
     if (this.#failure !== undefined) throw this.#failure;
     return true;
   }
 
   /** Reports the attempt's outcome to the breaker; only the first report of an attempt counts. */
   #judge(outcome: AttemptOutcome): void {
-    settleBreaker(this.#prepared, this.#pass, outcome);
+    const settled = { pass: this.#pass, voter: this.#exchange.voter, wasConnected: this.#attempt?.wasSent ?? false };
+    settleBreaker(this.#prepared, settled, outcome);
     this.#pass = NO_PASS;
   }
 
   /** After a wait for a connection the breaker's state may have changed. */
-  readonly #recheck = (): GatewayError | undefined => {
+  readonly #recheck = (isDisplaced: boolean): GatewayError | undefined => {
     this.#judge(undefined);
-    const refusal = decideDrain(this.#prepared) ?? decideBreaker(this.#prepared);
+    const prepared = this.#prepared;
+    const full = isDisplaced ? displaced(prepared, this.#parts.retryAfterS) : undefined;
+    const refusal = decideDrain(prepared) ?? full ?? decideBreaker(prepared, this.#exchange);
     if (refusal !== undefined) return this.#lastFailure ?? refusal;
-    this.#pass = enterBreaker(this.#prepared);
+    this.#pass = enterBreaker(prepared, this.#exchange);
     return undefined;
   };
 
-  /** Milliseconds before another attempt; undefined where there is none. @param status undefined: there was no response. */
+  /** ms before another attempt; undefined where there is none. @param status undefined: there was no response. */
   #waitBeforeRetry(status: number | undefined, headers: ResponseHeaders | undefined): number | undefined {
     const { quota } = this.#exchange;
     const wasQuotaRefused = quota?.wasRefused ?? false;
     if (!wasQuotaRefused && status !== undefined && !isRetriableStatus(status)) return undefined;
-    const { service, breaker, retryBudget } = this.#prepared;
-    if (!this.#isReplayable || breaker?.admits === false) return undefined;
+    const { service, retryBudget } = this.#prepared;
+    if (!this.#isReplayable || decideBreaker(this.#prepared, this.#exchange) !== undefined) return undefined;
     const pauseMs = backoffMs(this.#retries, Math.random());
     const { remainingMs } = this.#deadline;
     if (quota !== undefined && wasQuotaRefused) return quota.canRetry(remainingMs - pauseMs) ? pauseMs : undefined;
@@ -229,7 +233,8 @@ class Forwarding {
       expiry = "client-idle";
     }
     if (expiry === "body-idle" && this.#relay?.isClientSlow) this.#relay.dropClient();
-    else if (this.#attempt?.isWaiting) this.#fail(connectionWaitTimeout(this.#prepared, this.#parts.retryAfterS));
+    else if (this.#attempt?.isWaiting)
+      this.#fail(connectionWaitTimeout(this.#prepared, this.#exchange, this.#parts.retryAfterS));
     else this.#fail(timeoutError(expiry, this.#route, this.#exchange.method));
   }
 
@@ -251,7 +256,7 @@ class Forwarding {
     else this.#attempt.fail(error);
   }
 
-  /** A small body of an idempotent request is buffered so that it can be sent again; every other body streams. */
+  /** A small body of an idempotent request is buffered, to be sent again; every other body streams. */
   async #takeBody(): Promise<Buffer | RequestBody> {
     const exchange = this.#exchange;
     // HTTP/1.0 has no interim responses (RFC 9110 section 10.1.1).
@@ -274,21 +279,6 @@ class Forwarding {
 /** Another attempt would end in the same way. */
 function isFinal({ code }: GatewayError): boolean {
   return code === "INTERNAL_ERROR" || code === "EGRESS_NOT_ALLOWED";
-}
-
-/** Resolves to false where the client left in the meantime. The gateway's drain ends the pause early. */
-function pauseUnlessGone(ms: number, exchange: Exchange, { transport }: PreparedService): Promise<boolean> {
-  return new Promise((resolve) => {
-    const end = (isThere: boolean) => {
-      clearTimeout(timer);
-      stopListening();
-      exchange.onClose = undefined;
-      resolve(isThere);
-    };
-    const timer = setTimeout(end, ms, true);
-    const stopListening = transport.onDrain(() => end(true));
-    exchange.onClose = () => end(false);
-  });
 }
 
 function timeoutError(expiry: Expiry, { prepared: { service } }: Route, method: string): GatewayError {

@@ -20,6 +20,11 @@ export class RequestBody implements BodySource {
     this.#onBytes = onBytes;
   }
 
+  /** All of it was given to the upstream's connection. */
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
   /** The upstream could take more than the client has sent. */
   get isStarved(): boolean {
     return this.#isRoom && !this.#isComplete;

@@ -128,9 +128,9 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       inject(upgrade.request, await route.prepared.credential.get());
       // Before the breaker: what it throws is no attempt.
       const { upgradeHead, join } = await prepare(upgrade);
-      let pass = enterBreaker(route.prepared);
-      const judge = (outcome: AttemptOutcome) => {
-        if (pass !== NO_PASS) settleBreaker(route.prepared, pass, outcome);
+      let pass = enterBreaker(route.prepared, exchange);
+      const judge = (outcome: AttemptOutcome, wasConnected: boolean) => {
+        if (pass !== NO_PASS) settleBreaker(route.prepared, { pass, voter: exchange.voter, wasConnected }, outcome);
         pass = NO_PASS;
       };
       const onResponse = (status: number, headers: ResponseHeaders) =>

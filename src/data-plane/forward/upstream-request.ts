@@ -13,6 +13,8 @@ import { HOP_BY_HOP, type StripPlan } from "./strip-plan.ts";
 import type { BodySource } from "./transport/transport-contract.ts";
 
 export interface UpstreamRequest extends InjectableRequest {
+  /** Of the exchange. */
+  readonly party: string;
   readonly method: string;
   readonly origin: string;
   /** The client can take trailers (RFC 9110 section 6.5.1). */
@@ -64,6 +66,7 @@ export function createUpstreamRequest(
 
   const path = joinPath(route, ["api_key", ...secretParameters]);
   return {
+    party: exchange.party,
     method: exchange.method,
     origin: route.base.origin,
     path,

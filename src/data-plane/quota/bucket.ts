@@ -3,6 +3,7 @@
  * Invariant: while no limit is known, one request is sent and the others wait for its response; once a limit is known, the ledger
  * decides.
  */
+import { FairQueue } from "../../fair-queue.ts";
 import type { Account } from "../../stores/ledger.ts";
 import type { Costs } from "./gates.ts";
 import type { QuotaReading, QuotaWindow } from "./read-quota.ts";
@@ -220,63 +221,5 @@ export class Bucket {
   /** It can be dropped without a loss. */
   isIdle(now: number): boolean {
     return this.inFlight === 0 && this.lanes.size === 0 && this.closedUntil <= now && !this.#isKnown(now);
-  }
-}
-
-/** Callers alternate; the requests of one caller keep their order. A caller with ten times the requests delays only itself. */
-export class FairQueue<T> {
-  /** The requests of each caller, the next caller first: a Map keeps the order. */
-  readonly #lines = new Map<string, T[]>();
-  #size = 0;
-
-  get size(): number {
-    return this.#size;
-  }
-
-  push(callerId: string, item: T): void {
-    const line = this.#lines.get(callerId);
-    if (line === undefined) this.#lines.set(callerId, [item]);
-    else line.push(item);
-    this.#size++;
-  }
-
-  /** The next item; undefined when the queue is empty. */
-  peek(): T | undefined {
-    for (const line of this.#lines.values()) return line[0];
-    return undefined;
-  }
-
-  /** Removes an item that was sent: its caller moves behind the others. */
-  shift(callerId: string, item: T): void {
-    this.remove(callerId, item);
-    const line = this.#lines.get(callerId);
-    if (line === undefined) return;
-    this.#lines.delete(callerId);
-    this.#lines.set(callerId, line);
-  }
-
-  /** @returns false if it was not in the queue. */
-  remove(callerId: string, item: T): boolean {
-    const line = this.#lines.get(callerId);
-    const at = line?.indexOf(item) ?? -1;
-    if (line === undefined || at === -1) return false;
-    line.splice(at, 1);
-    if (line.length === 0) this.#lines.delete(callerId);
-    this.#size--;
-    return true;
-  }
-
-  /** All items ahead of a caller's next one: its own, and for each of these and the next one an item of each other caller. */
-  *before(callerId: string): Generator<T> {
-    const own = this.#lines.get(callerId)?.length ?? 0;
-    for (const [other, line] of this.#lines) yield* other === callerId ? line : line.slice(0, own + 1);
-  }
-
-  *inOrder(): Generator<T> {
-    let lines = [...this.#lines.values()];
-    for (let round = 0; lines.length > 0; round++) {
-      for (const line of lines) yield line[round]!;
-      lines = lines.filter((line) => line.length > round + 1);
-    }
   }
 }

@@ -17,7 +17,7 @@ function make(settings: Partial<BreakerSettings> = {}) {
     () => clock.now,
   );
   const attempt = (outcome: "succeeded" | "failed" | "abandoned", times = 1) => {
-    for (let i = 0; i < times; i++) breaker[outcome](breaker.enter(TRIAL_SLOT_MS));
+    for (let i = 0; i < times; i++) breaker[outcome](breaker.enter(TRIAL_SLOT_MS, ""), "", true);
   };
   return { breaker, clock, changes, attempt, states: () => changes.map(({ state }) => state) };
 }
@@ -33,9 +33,9 @@ describe("closed breaker", () => {
   test("A breaker opens at the failure that reaches both the ratio and the minimum of requests, and not before", () => {
     const { breaker, attempt, changes } = make();
     attempt("failed", 3);
-    expect(breaker.admits).toBe(true);
+    expect(breaker.admits("")).toBe(true);
     attempt("failed");
-    expect(breaker.admits).toBe(false);
+    expect(breaker.admits("")).toBe(false);
     expect(changes).toEqual([{ state: "open", failures: 4, requests: 4, retryAfter: 3 }]);
   });
 
@@ -52,7 +52,7 @@ describe("closed breaker", () => {
       const { breaker, attempt } = make({ failureRatio, minRequests: 10 });
       attempt("succeeded", good);
       attempt("failed", bad);
-      expect(!breaker.admits).toBe(isOpen);
+      expect(!breaker.admits("")).toBe(isOpen);
     },
   );
 
@@ -86,29 +86,29 @@ describe("open breaker", () => {
       [0.9, 1],
     ] as const) {
       clock.now += later;
-      expect([breaker.admits, breaker.enter(TRIAL_SLOT_MS), breaker.describe().retryAfter]).toEqual([
+      expect([breaker.admits(""), breaker.enter(TRIAL_SLOT_MS, ""), breaker.describe().retryAfter]).toEqual([
         false,
         NO_PASS,
         retryAfter,
       ]);
     }
     clock.now += 0.1;
-    expect([breaker.admits, breaker.describe().state]).toEqual([true, "half-open"]);
+    expect([breaker.admits(""), breaker.describe().state]).toEqual([true, "half-open"]);
   });
 
   test("Attempts that began before a breaker opened do not change its state", () => {
     const { breaker, attempt, changes, clock } = make();
-    const old = [1, 2, 3].map(() => breaker.enter(TRIAL_SLOT_MS));
+    const old = [1, 2, 3].map(() => breaker.enter(TRIAL_SLOT_MS, ""));
     attempt("failed", 4);
-    breaker.succeeded(old[0] as number);
-    breaker.failed(old[1] as number);
+    breaker.succeeded(old[0] as number, "");
+    breaker.failed(old[1] as number, "", true);
     expect(changes).toHaveLength(1);
     clock.now += 2_500;
-    const probe = breaker.enter(TRIAL_SLOT_MS);
-    breaker.failed(old[2] as number);
+    const probe = breaker.enter(TRIAL_SLOT_MS, "");
+    breaker.failed(old[2] as number, "", true);
     expect(breaker.describe().state).toBe("half-open");
-    breaker.succeeded(probe);
-    breaker.failed(old[1] as number);
+    breaker.succeeded(probe, "");
+    breaker.failed(old[1] as number, "", true);
     expect(breaker.describe()).toEqual({ state: "closed", failures: 0, requests: 0, retryAfter: null });
   });
 });
@@ -122,9 +122,9 @@ describe("half-open breaker", () => {
 
   test("A half-open breaker admits exactly one attempt, and refuses all others until it ends", () => {
     const { breaker } = makeHalfOpen();
-    const passes = Array.from({ length: 50 }, () => breaker.enter(TRIAL_SLOT_MS));
+    const passes = Array.from({ length: 50 }, () => breaker.enter(TRIAL_SLOT_MS, ""));
     expect(passes.filter((pass) => pass !== NO_PASS)).toHaveLength(1);
-    expect(breaker.admits).toBe(false);
+    expect(breaker.admits("")).toBe(false);
   });
 
   test("A half-open breaker closes with an empty window when its trial succeeds", () => {
@@ -132,7 +132,7 @@ describe("half-open breaker", () => {
     attempt("succeeded");
     expect(breaker.describe()).toEqual({ state: "closed", failures: 0, requests: 0, retryAfter: null });
     attempt("failed", 3);
-    expect(breaker.admits).toBe(true);
+    expect(breaker.admits("")).toBe(true);
     expect(states()).toEqual(["open", "half-open", "closed"]);
   });
 
@@ -141,35 +141,35 @@ describe("half-open breaker", () => {
     attempt("failed");
     expect(breaker.describe()).toEqual({ state: "open", failures: 5, requests: 5, retryAfter: 3 });
     clock.now += 2_499;
-    expect(breaker.admits).toBe(false);
+    expect(breaker.admits("")).toBe(false);
     clock.now += 1;
-    expect(breaker.admits).toBe(true);
+    expect(breaker.admits("")).toBe(true);
     expect(states()).toEqual(["open", "half-open", "open"]);
   });
 
   test("An abandoned trial lets the next attempt become the trial, without a change of state", () => {
     const { breaker, attempt, states } = makeHalfOpen();
-    const left = breaker.enter(TRIAL_SLOT_MS);
+    const left = breaker.enter(TRIAL_SLOT_MS, "");
     breaker.abandoned(left);
-    const next = breaker.enter(TRIAL_SLOT_MS);
+    const next = breaker.enter(TRIAL_SLOT_MS, "");
     expect(next).not.toBe(NO_PASS);
-    breaker.failed(left);
-    expect(breaker.enter(TRIAL_SLOT_MS)).toBe(NO_PASS);
-    breaker.succeeded(next);
+    breaker.failed(left, "", true);
+    expect(breaker.enter(TRIAL_SLOT_MS, "")).toBe(NO_PASS);
+    breaker.succeeded(next, "");
     attempt("succeeded");
     expect(states()).toEqual(["open", "half-open", "closed"]);
   });
 
   test("A trial that takes too long lets the next attempt become the trial, and its own result no longer counts", () => {
     const { breaker, clock } = makeHalfOpen();
-    const slow = breaker.enter(TRIAL_SLOT_MS);
+    const slow = breaker.enter(TRIAL_SLOT_MS, "");
     clock.now += TRIAL_SLOT_MS - 1;
-    expect(breaker.enter(TRIAL_SLOT_MS)).toBe(NO_PASS);
+    expect(breaker.enter(TRIAL_SLOT_MS, "")).toBe(NO_PASS);
     clock.now += 1;
-    const next = breaker.enter(TRIAL_SLOT_MS);
-    breaker.succeeded(slow);
+    const next = breaker.enter(TRIAL_SLOT_MS, "");
+    breaker.succeeded(slow, "");
     expect(breaker.describe().state).toBe("half-open");
-    breaker.succeeded(next);
+    breaker.succeeded(next, "");
     expect(breaker.describe().state).toBe("closed");
   });
 });
@@ -191,12 +191,12 @@ test("For every sequence of events the counts match a list of all attempts, and 
         const pass = under[which % Math.max(1, under.length)];
         if (what === "wait") clock.now += ms;
         else if (what === "enter") {
-          const entered = breaker.enter(1e9);
+          const entered = breaker.enter(1e9, "");
           if (entered !== NO_PASS) under.push(entered);
           expect(entered !== NO_PASS || !wasClosed).toBe(true);
         } else if (pass !== undefined) {
           under = under.filter((_, i) => i !== which % under.length);
-          breaker[what](pass);
+          breaker[what](pass, "", true);
           if (wasClosed && what !== "abandoned") {
             counted.push({ tenth: Math.floor(clock.now / 100), failed: what === "failed" });
           }

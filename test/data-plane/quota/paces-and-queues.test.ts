@@ -1,8 +1,8 @@
 /** The parts that hold requests back: fair queue, pace, budget of refusals. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { FairQueue } from "../../../src/data-plane/quota/bucket.ts";
 import { Pace, RefusalBudget } from "../../../src/data-plane/quota/paces.ts";
+import { FairQueue } from "../../../src/fair-queue.ts";
 
 describe("Fair queue", () => {
   const queueOf = (...items: string[]) => {

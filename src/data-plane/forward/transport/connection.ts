@@ -12,6 +12,7 @@ import { createRequestHead } from "./request-head.ts";
 import type { ResponseHeaders } from "./response-fields.ts";
 import { type ParsedResponse, ResponseParser } from "./response-parser.ts";
 import { malformed, ResponseSyntaxError } from "./response-syntax-error.ts";
+import type { Share } from "./shares.ts";
 import { correctFaults, restoreFaults } from "./socket-faults.ts";
 import { type Carrier, Transfer } from "./transfer.ts";
 import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
@@ -32,6 +33,8 @@ export interface ConnectionOwner {
 
 export class Connection implements ParsedResponse, Carrier {
   readonly origin: string;
+  /** Of the caller whose request it carries. */
+  share: Share | undefined;
   readonly #url: URL;
   readonly #host: string;
   readonly #dial: Dial;
@@ -102,8 +105,7 @@ export class Connection implements ParsedResponse, Carrier {
 
   setPaused(transfer: Transfer, isPaused: boolean): void {
     if (this.#transfer !== transfer || this.#socket === undefined) return;
-    if (isPaused) this.#socket.pause();
-    else this.#socket.resume();
+    this.#socket[isPaused ? "pause" : "resume"]();
   }
 
   isStale(error: Error): boolean {
@@ -172,8 +174,7 @@ export class Connection implements ParsedResponse, Carrier {
 
   #connect(head: string): void {
     const { hostname, protocol, port } = this.#url;
-    const host = this.#host;
-    this.#dial({ hostname, host, protocol, port, signal: this.#dialing.signal }, (error, socket) => {
+    this.#dial({ hostname, host: this.#host, protocol, port, signal: this.#dialing.signal }, (error, socket) => {
       if (this.#isGone) return void socket?.destroy();
       if (error !== null) return this.end(error);
       this.#socket = socket as Socket;

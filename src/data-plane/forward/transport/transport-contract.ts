@@ -21,6 +21,8 @@ export interface BodySource {
 }
 
 export interface TransportRequest {
+  /** Whose share of the connections it uses; empty where only one caller may use the service, which then has all of them. */
+  readonly party: string;
   readonly origin: string;
   readonly method: string;
   /** Path and query. */
@@ -46,8 +48,11 @@ export interface Flow {
 export interface ResponseListener {
   /** Called when a wait for a connection is over, with or without a connection. */
   onWaited(waitedMs: number): void;
-  /** Called when a connection is there after a wait. @returns whether the request is still to be sent. */
-  onTurn(): boolean;
+  /**
+   * Called when a wait is over. @param isDisplaced it had to make room in the queue, and is not sent.
+   * @returns whether the request is still to be sent.
+   */
+  onTurn(isDisplaced: boolean): boolean;
   /** The request is written now. */
   onRequestStart(flow: Flow): void;
   /** An interim response (1xx), any number of times. */

@@ -1,13 +1,16 @@
 /**
  * HTTP/1.1 to one service's upstream: its connections, and the queue for them.
  * Invariant: connections, TLS settings and credentials of two services never mix; a service never has more than
- * `maxConnections`; and a waiting request gets the next free connection before a request that has just come.
+ * `maxConnections`, and no caller all of them; and a waiting request gets the next free connection before a request of its caller
+ * that has just come.
  */
 import type { Service } from "../../../config/schema.ts";
 import type { Dial } from "../egress.ts";
 import { AddressCheck } from "./address-check.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
 import { destroyedByGateway } from "./connection-failure.ts";
+import { ConnectionQueue } from "./connection-queue.ts";
+import { Shares } from "./shares.ts";
 import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
 import { type Choice, Waiter } from "./waiter.ts";
 
@@ -28,8 +31,10 @@ export interface PoolState {
 }
 
 export interface Transport {
-  /** All connections are busy, and no more may wait for one. */
-  readonly isFull: boolean;
+  /** Connections that one caller may use if several callers may use the service. */
+  readonly limitPerCaller: number;
+  /** A request of this caller would get no connection, and may not wait for one. */
+  isFullFor(party: string): boolean;
   /** The gateway is ending: no request may wait any more. */
   readonly isDraining: boolean;
   /** Sends one request as soon as there is a connection for it. The listener receives every outcome, errors included. */
@@ -56,7 +61,8 @@ export function createTransport(
   const { maxConnections, maxPending, idleConnectionMs, maxConnectionAgeMs } = service;
   const connections = new Set<Connection>();
   const origins = new Map<string, Origin>();
-  const waiting: Waiter[] = [];
+  const shares = new Shares(maxConnections);
+  const waiting = new ConnectionQueue();
   const drainListeners = new Set<() => void>();
   let idleCount = 0;
   let isDraining = false;
@@ -68,10 +74,12 @@ export function createTransport(
     onFree(connection) {
       originOf(connection.origin).idle.push(connection);
       idleCount++;
+      release(connection);
       serveNext();
     },
     onGone(connection) {
       if (!connections.delete(connection)) return;
+      release(connection);
       const { idle } = originOf(connection.origin);
       const at = idle.lastIndexOf(connection);
       if (at >= 0) {
@@ -93,17 +101,43 @@ export function createTransport(
 
   const busyCount = () => connections.size - idleCount;
 
+  function release(connection: Connection): void {
+    if (connection.share === undefined) return;
+    connection.share.busy--;
+    connection.share = undefined;
+  }
+
+  /** Below the limit of one caller no look-up is needed. */
+  const hasRoom = (party: string) => {
+    const busy = busyCount();
+    return busy < shares.limit || (busy < maxConnections && shares.mayTake(shares.of(party)));
+  };
+
   function serveNext(): void {
     while (!isClosed && busyCount() < maxConnections) {
-      const waiter = waiting.shift();
+      const waiter = waiting.take(hasRoom);
       if (waiter === undefined) return;
-      if (waiter.takeTurn()) waiter.begin(connectionFor(waiter.request.origin, waiter.on));
+      if (waiter.takeTurn()) waiter.begin(connectionFor(waiter.request, waiter.on));
     }
   }
 
-  function connectionFor(origin: string, on: Choice): Connection {
-    const reused = on === "new" ? undefined : takeIdle(origin, on);
-    if (reused !== undefined) return reused;
+  /** In a full queue the caller with the most requests makes room, as in the queue for a quota. */
+  function wait(request: TransportRequest, listener: ResponseListener, on: Choice): Waiter {
+    const last = on === "new" || waiting.size < maxPending ? undefined : waiting.lastOfMost(request.party);
+    if (last !== undefined && waiting.remove(last)) last.makeRoom();
+    const waiter = new Waiter(request, listener, on, (left) => waiting.remove(left));
+    waiting.add(waiter);
+    return waiter;
+  }
+
+  function connectionFor({ origin, party }: TransportRequest, on: Choice): Connection {
+    const connection = (on === "new" ? undefined : takeIdle(origin, on)) ?? open(origin);
+    connection.share = shares.of(party);
+    connection.share.busy++;
+    return connection;
+  }
+
+  function open(origin: string): Connection {
     // Then there is an idle one: of another origin, or not proven.
     if (connections.size >= maxConnections) closeOldestIdle();
     const made = new Connection(origin, dial, owner);
@@ -147,8 +181,10 @@ export function createTransport(
   }
 
   return {
-    get isFull() {
-      return busyCount() >= maxConnections && (waiting.length >= maxPending || isDraining);
+    limitPerCaller: shares.limit,
+    isFullFor(party) {
+      if (hasRoom(party)) return false;
+      return isDraining || (waiting.size >= maxPending && waiting.lastOfMost(party) === undefined);
     },
     get isDraining() {
       return isDraining;
@@ -159,26 +195,20 @@ export function createTransport(
         queueMicrotask(() => listener.onResponseError(destroyedByGateway()));
         return undefined;
       }
-      if (busyCount() < maxConnections) {
-        const connection = connectionFor(request.origin, on);
-        return connection.dispatch(request, listener);
-      }
-      const waiter = new Waiter(request, listener, on, waiting);
-      if (on === "new") waiting.unshift(waiter);
-      else waiting.push(waiter);
-      return waiter;
+      if (!hasRoom(request.party)) return wait(request, listener, on);
+      return connectionFor(request, on).dispatch(request, listener);
     },
     connections: () => ({
       open: connections.size,
       idle: idleCount,
       busy: busyCount(),
       limit: maxConnections,
-      pending: waiting.length,
+      pending: waiting.size,
       pendingLimit: maxPending,
     }),
     drain() {
       isDraining = true;
-      for (const waiter of waiting.splice(0)) waiter.takeTurn();
+      for (const waiter of waiting.takeAll()) waiter.takeTurn();
       for (const listener of drainListeners) listener();
     },
     onDrain(listener) {
@@ -187,7 +217,7 @@ export function createTransport(
     },
     async close() {
       isClosed = true;
-      for (const waiter of waiting.splice(0)) waiter.fail(destroyedByGateway());
+      for (const waiter of waiting.takeAll()) waiter.fail(destroyedByGateway());
       await Promise.all([...connections].map((connection) => connection.destroy()));
     },
   };

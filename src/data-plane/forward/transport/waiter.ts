@@ -1,5 +1,5 @@
 /**
- * A request that waits for a connection, first come first served.
+ * A request that waits for a connection.
  * Invariant: it leaves the queue once, with a connection or without, and then reports how long it waited.
  */
 import type { Connection } from "./connection.ts";
@@ -16,15 +16,16 @@ export class Waiter implements Dispatched {
   readonly request: TransportRequest;
   readonly on: Choice;
   readonly #listener: ResponseListener;
-  readonly #queue: Waiter[];
+  readonly #leave: (waiter: Waiter) => boolean;
   readonly #since = performance.now();
   #dispatched: Dispatched | undefined;
 
-  constructor(request: TransportRequest, listener: ResponseListener, on: Choice, queue: Waiter[]) {
+  /** @param leave removes it from the queue. @returns false if it was not there. */
+  constructor(request: TransportRequest, listener: ResponseListener, on: Choice, leave: (waiter: Waiter) => boolean) {
     this.request = request;
     this.on = on;
     this.#listener = listener;
-    this.#queue = queue;
+    this.#leave = leave;
   }
 
   get isWaiting(): boolean {
@@ -34,7 +35,13 @@ export class Waiter implements Dispatched {
   /** Called after it was removed from the queue. @returns whether to call `begin`. */
   takeTurn(): boolean {
     this.#listener.onWaited(performance.now() - this.#since);
-    return this.#listener.onTurn();
+    return this.#listener.onTurn(false);
+  }
+
+  /** Called after it was removed from the queue, for a request of a caller with fewer of them. */
+  makeRoom(): void {
+    this.#listener.onWaited(performance.now() - this.#since);
+    this.#listener.onTurn(true);
   }
 
   begin(connection: Connection): void {
@@ -53,9 +60,7 @@ export class Waiter implements Dispatched {
 
   abandon(): void {
     if (this.#dispatched !== undefined) return this.#dispatched.abandon();
-    const at = this.#queue.indexOf(this);
-    if (at < 0) return;
-    this.#queue.splice(at, 1);
+    if (!this.#leave(this)) return;
     this.#listener.onWaited(performance.now() - this.#since);
   }
 }

@@ -34,7 +34,7 @@ export interface HandshakeParts extends ResponseParts {
   /** Called with the head of the upstream's response, before it is judged or relayed. */
   readonly onResponse: (status: number, headers: ResponseHeaders) => void;
   /** Called with what the breaker has to know; only the first call counts. */
-  readonly judge: (outcome: AttemptOutcome) => void;
+  readonly judge: (outcome: AttemptOutcome, wasConnected: boolean) => void;
 }
 
 /** The upstream accepted: both sockets are paused. */
@@ -86,7 +86,7 @@ class Handshake {
       await this.#refusal?.over();
       return this.#accepted;
     } finally {
-      this.#parts.judge(outcome);
+      this.#parts.judge(outcome, this.#attempt.wasSent);
       this.#deadline.stop();
       if (this.#refusal === undefined) this.#early.stop();
       client.off("end", this.#onClientEnd);
@@ -114,7 +114,7 @@ class Handshake {
   readonly #refuse = (status: number, headers: ResponseHeaders): Refusal => {
     const { exchange, route, request } = this.#upgrade;
     this.#parts.onResponse(status, headers);
-    this.#parts.judge(status);
+    this.#parts.judge(status, true);
     this.#early.discard();
     const { wantsTrailers } = request;
     const relay = new Relay({ exchange, route, deadline: this.#deadline, wantsTrailers, parts: this.#parts });
@@ -126,7 +126,7 @@ class Handshake {
     socket.on("error", destroyItself);
     if (!isWebSocket(headers)) throw switchedElsewhere(this.#upgrade.route.prepared.service.key);
     this.#parts.onResponse(101, headers);
-    this.#parts.judge(101);
+    this.#parts.judge(101, true);
     const early = this.#early;
     early.stop();
     this.#accepted = { headers, socket, earlyBytes: early.bytes, returnEarlyBytes: early.unshift };

@@ -27,7 +27,7 @@ async function startTransport(...answers: (readonly string[] | undefined)[]) {
     },
   );
   const transport = createTransport(dial, CONNECTIONS);
-  const request = { origin: `http://api.test:${port}`, method: "GET", path: "/", headers: [], body: null };
+  const request = { party: "", origin: `http://api.test:${port}`, method: "GET", path: "/", headers: [], body: null };
   const send = () =>
     new Promise<void>((resolve, reject) => {
       const listener: Partial<ResponseListener> = {

@@ -3,6 +3,7 @@ import { createRequestHead } from "../../../../src/data-plane/forward/transport/
 import type { TransportRequest } from "../../../../src/data-plane/forward/transport/transport-contract.ts";
 
 const GET: TransportRequest = {
+  party: "",
   origin: "http://api.test",
   method: "GET",
   path: "/a?b",
