@@ -19,6 +19,11 @@ export class BreakerVotes {
     this.#windowMs = windowMs;
   }
 
+  /** Callers with a vote. */
+  get size(): number {
+    return this.#votes.size;
+  }
+
   /** @param now monotonic, ms. */
   cast(voter: string, isFailing: boolean, now: number): void {
     const vote = this.#votes.get(voter);

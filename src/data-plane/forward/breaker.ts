@@ -62,12 +62,10 @@ export class CircuitBreaker implements DescribedBreaker {
   /** Until then the probing attempt is the only one; 0: there is none. */
   #probesUntil = 0;
   #hasProbed = false;
-  /** While it is not closed: the only caller whose failures opened it. Another caller need not wait to probe. */
+  /** While it is not closed: the only caller whose failures opened it, or the one that probes. Another caller need not wait to probe. */
   #suspect: string | undefined;
   /** Another caller has used that right. */
   #hasProbedEarly = false;
-  /** The caller of the probing attempt. */
-  #prober = "";
   /** Given to the attempts of this state; those of earlier states have another one and no longer count. */
   #pass = 1;
 
@@ -100,7 +98,7 @@ export class CircuitBreaker implements DescribedBreaker {
     const now = this.#now();
     if (!this.#mayProbe(now, voter)) return NO_PASS;
     this.#hasProbedEarly = !this.#isDue(now);
-    this.#prober = voter;
+    this.#suspect = voter;
     this.#probesUntil = now + probeMs;
     const pass = ++this.#pass;
     if (!this.#hasProbed) {
@@ -168,8 +166,11 @@ export class CircuitBreaker implements DescribedBreaker {
 
   #open(): void {
     this.#pass++;
-    this.#suspect = this.#isClosed ? this.#votes.onlyFailing(this.#now()) : this.#prober;
-    if (this.#isClosed) this.#hasProbedEarly = false;
+    // A probe that failed may say no more than that its caller's requests fail.
+    if (this.#isClosed) {
+      this.#suspect = this.#votes.onlyFailing(this.#now());
+      this.#hasProbedEarly = false;
+    }
     this.#isClosed = false;
     this.#hasProbed = false;
     this.#probesUntil = 0;
