@@ -29,16 +29,12 @@ export function createParties({ config, issuedKeys, callers, isLoopbackOnly }: P
   const anonymousParties = isLoopbackOnly ? 1 : Number.POSITIVE_INFINITY;
   const keyOf: AddressKeys = createAddressKeys();
 
-  function areSeveral(access: Service["access"] | undefined): boolean {
-    if (!callers.isProtected("proxy")) return anonymousParties > 1;
-    const named = ownKeys + issuedKeys.counts.proxy;
-    return named + (access === "public" ? anonymousParties : 0) > 1;
-  }
-
   return {
     of(caller, address, access) {
-      if (!areSeveral(access)) return "";
-      return caller.id === ANONYMOUS.id ? partyOf(keyOf(address)) : caller.id;
+      const isOpen = caller === ANONYMOUS && !callers.isProtected("proxy");
+      const named = isOpen ? 0 : ownKeys + issuedKeys.counts.proxy;
+      if (named + (isOpen || access === "public" ? anonymousParties : 0) <= 1) return "";
+      return caller === ANONYMOUS ? partyOf(keyOf(address)) : caller.id;
     },
   };
 }

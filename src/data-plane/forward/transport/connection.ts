@@ -12,10 +12,9 @@ import { createRequestHead } from "./request-head.ts";
 import type { ResponseHeaders } from "./response-fields.ts";
 import { type ParsedResponse, ResponseParser } from "./response-parser.ts";
 import { malformed, ResponseSyntaxError } from "./response-syntax-error.ts";
-import type { Share } from "./shares.ts";
 import { correctFaults, restoreFaults } from "./socket-faults.ts";
 import { type Carrier, Transfer } from "./transfer.ts";
-import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
+import type { Dispatched, ResponseListener, Share, TransportRequest } from "./transport-contract.ts";
 import { Upload } from "./upload.ts";
 
 /** An upstream that closes its connection after each response without announcing it has done so within this many ms. */

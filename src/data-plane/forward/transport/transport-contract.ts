@@ -75,3 +75,10 @@ export interface Dispatched {
   /** Cancels a request that has not been written, and frees its connection or queue position at once. */
   abandon(): void;
 }
+
+/** What one caller uses. It is held by each of its connections, so that only the start of a request looks it up. */
+export interface Share {
+  /** Empty where only one caller may use the service. */
+  readonly party: string;
+  busy: number;
+}
