@@ -117,14 +117,19 @@ describe("POST", () => {
       one.socket.write(OK);
       setTimeout(() => one.socket.end(), 2);
     });
-    for (let i = 0; i < 20; i++) {
-      const before = performance.now();
+    let judged = 0;
+    let respondedAt = performance.now();
+    for (let i = 0; judged < 20 && i < 200; i++) {
       const { status } = await ask(`/${i}`, POST);
       // If the process was suspended that long, the connection seemed to stay open, and the request may have met its end.
-      if (performance.now() - before < SETTLED_MS) expect(status).toBe(200);
+      const wasSuspended = performance.now() - respondedAt >= SETTLED_MS;
+      respondedAt = performance.now();
+      if (wasSuspended) continue;
+      judged++;
+      expect(status).toBe(200);
     }
-    expect(new Set(received.map(({ line }) => line)).size).toBe(20);
-    expect(received.length).toBe(20);
+    expect(judged).toBe(20);
+    expect(new Set(received.map(({ line }) => line)).size).toBe(received.length);
   });
 
   test("A POST uses a connection that its upstream is known to keep open", async () => {

@@ -7,25 +7,18 @@ import type { Socket } from "node:net";
 import type { Dial } from "../egress.ts";
 import { BodyParts } from "./body-parts.ts";
 import { closedByUpstream, destroyedByGateway, isClosedByUpstream } from "./connection-failure.ts";
-import { idleLimit } from "./idle-limit.ts";
+import { Lifetime, type LifetimeLimits } from "./lifetime.ts";
 import { createRequestHead } from "./request-head.ts";
 import type { ResponseHeaders } from "./response-fields.ts";
 import { type ParsedResponse, ResponseParser } from "./response-parser.ts";
-import { malformed, ResponseSyntaxError } from "./response-syntax-error.ts";
+import { isCut, malformed } from "./response-syntax-error.ts";
 import { correctFaults, restoreFaults } from "./socket-faults.ts";
 import { type Carrier, Transfer } from "./transfer.ts";
 import type { Dispatched, ResponseListener, Share, TransportRequest } from "./transport-contract.ts";
 import { Upload } from "./upload.ts";
 
-/** An upstream that closes its connection after each response without announcing it has done so within this many ms. */
-const SETTLED_MS = 10;
-
 /** The set of connections that a connection belongs to. */
-export interface ConnectionOwner {
-  /** How long a connection stays open without a request, ms. */
-  readonly idleConnectionMs: number;
-  /** After this many ms a connection takes no new request. */
-  readonly maxConnectionAgeMs: number;
+export interface ConnectionOwner extends LifetimeLimits {
   onFree(connection: Connection): void;
   onGone(connection: Connection): void;
 }
@@ -45,14 +38,7 @@ export class Connection implements ParsedResponse, Carrier {
   #headersOf101: ResponseHeaders | undefined;
   readonly #body = new BodyParts();
   #isGone = false;
-  /** Requests that it carried to their end. */
-  #carried = 0;
-  #openedAt = 0;
-  #firstFreeAt = 0;
-  #idleMs: number;
-  /** While it carries no request: when it is closed, on the clock of performance.now(). */
-  #expiresAt = Number.POSITIVE_INFINITY;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #lifetime: Lifetime;
 
   constructor(origin: string, dial: Dial, owner: ConnectionOwner) {
     this.origin = origin;
@@ -60,13 +46,13 @@ export class Connection implements ParsedResponse, Carrier {
     this.#host = this.#url.host;
     this.#dial = dial;
     this.#owner = owner;
-    this.#idleMs = owner.idleConnectionMs;
+    this.#lifetime = new Lifetime(owner, () => this.end(destroyedByGateway()));
   }
 
   dispatch(request: TransportRequest, listener: ResponseListener): Dispatched {
     const transfer = new Transfer(this, request, listener);
     this.#transfer = transfer;
-    this.#expiresAt = Number.POSITIVE_INFINITY;
+    this.#lifetime.pause();
     try {
       const head = request.upgradeHead ?? createRequestHead(request, this.#host);
       if (this.#socket === undefined) this.#connect(head);
@@ -77,14 +63,14 @@ export class Connection implements ParsedResponse, Carrier {
     return transfer;
   }
 
-  /** The upstream keeps this connection open: it was reused before, or it stayed open for a while after its first response. */
+  /** The upstream is known to keep this connection open. */
   get isProven(): boolean {
-    return this.#carried > 1 || performance.now() - this.#firstFreeAt >= SETTLED_MS;
+    return this.#lifetime.isProven;
   }
 
-  /** It was idle for too long, or is too old. The timer that closes it may be late. @param now of performance.now(). */
+  /** @param now of performance.now(). */
   isExpired(now: number): boolean {
-    return now >= this.#expiresAt;
+    return this.#lifetime.isExpired(now);
   }
 
   /** Undefined while it is connecting. */
@@ -94,12 +80,16 @@ export class Connection implements ParsedResponse, Carrier {
 
   /** It takes no new request: an idle one is closed, one with a request after that. */
   retire(): void {
-    this.#openedAt = Number.NEGATIVE_INFINITY;
-    if (this.#expiresAt !== Number.POSITIVE_INFINITY) this.end(destroyedByGateway());
+    if (this.#lifetime.retire()) this.end(destroyedByGateway());
   }
 
   carries(transfer: Transfer): boolean {
     return this.#transfer === transfer;
+  }
+
+  /** An upstream that responded early perhaps never reads what is left of the request, so no other request can follow it. */
+  get #isFlushed(): boolean {
+    return this.#socket?.writableLength === 0;
   }
 
   setPaused(transfer: Transfer, isPaused: boolean): void {
@@ -108,7 +98,7 @@ export class Connection implements ParsedResponse, Carrier {
   }
 
   isStale(error: Error): boolean {
-    return this.#carried > 0 && isClosedByUpstream(error) && !this.#parser.hasReceived;
+    return this.#lifetime.hasCarried && isClosedByUpstream(error) && !this.#parser.hasReceived;
   }
 
   /** Resolves when its socket is closed. */
@@ -126,14 +116,17 @@ export class Connection implements ParsedResponse, Carrier {
   end(error: Error): void {
     if (this.#isGone) return;
     this.#isGone = true;
-    clearTimeout(this.#timer);
+    this.#lifetime.stop();
     if (this.#socket === undefined) this.#dialing.abort(error);
     else this.#socket.destroy();
     const transfer = this.#transfer;
     this.#transfer = undefined;
-    transfer?.stopUpload();
-    transfer?.listener.onResponseError(error);
-    this.#owner.onGone(this);
+    try {
+      transfer?.stopUpload();
+      transfer?.listener.onResponseError(error);
+    } finally {
+      this.#owner.onGone(this);
+    }
   }
 
   onInterim(status: number, _reason: string, headers: ResponseHeaders): void {
@@ -150,7 +143,7 @@ export class Connection implements ParsedResponse, Carrier {
     }
     transfer.hasResponse = true;
     const keepAlive = headers["keep-alive"];
-    if (keepAlive !== undefined) this.#idleMs = idleLimit(String(keepAlive), this.#owner.idleConnectionMs);
+    if (keepAlive !== undefined) this.#lifetime.noteKeepAlive(String(keepAlive));
     transfer.listener.onResponseStart(transfer, status, headers, reason);
   }
 
@@ -162,10 +155,11 @@ export class Connection implements ParsedResponse, Carrier {
     const last = this.#body.take();
     const transfer = this.#transfer;
     if (transfer === undefined || this.#headersOf101 !== undefined) return;
-    this.#transfer = undefined;
     transfer.stopUpload();
+    // Until it returns, an error of the listener's own ends its request.
     transfer.listener.onResponseEnd(transfer, trailers, last);
-    if (!transfer.isSent || !this.#parser.mayReuse) return this.end(destroyedByGateway());
+    this.#transfer = undefined;
+    if (!transfer.isSent || !this.#isFlushed || !this.#parser.mayReuse) return this.end(destroyedByGateway());
     this.#socket?.resume();
     // One turn of the event loop later, so that a close that came with the response is already seen.
     setImmediate(Connection.#onFree, this);
@@ -188,7 +182,7 @@ export class Connection implements ParsedResponse, Carrier {
   }
 
   #adopt(socket: Socket): void {
-    this.#openedAt = performance.now();
+    this.#lifetime.start();
     correctFaults(socket);
     socket.on("data", this.#onData);
     socket.on("end", this.#onSocketEnd);
@@ -220,14 +214,19 @@ export class Connection implements ParsedResponse, Carrier {
   readonly #onData = (bytes: Buffer): void => {
     // Bytes that no request asked for, perhaps a 408 before a close.
     if (this.#transfer === undefined) return this.end(closedByUpstream());
+    let failure: unknown;
     try {
       const rest = this.#parser.push(bytes);
-      if (this.#headersOf101 !== undefined) this.#handOver(this.#headersOf101, rest);
-      else this.#flushBody();
+      if (this.#headersOf101 !== undefined) return this.#handOver(this.#headersOf101, rest);
     } catch (error) {
-      this.#flushBody();
-      this.end(error as Error);
+      failure = error;
     }
+    try {
+      this.#flushBody();
+    } catch (error) {
+      failure ??= error;
+    }
+    if (failure !== undefined) this.end(failure as Error);
   };
 
   /** After a 101 the socket is the listener's. @param rest the bytes after it. */
@@ -255,13 +254,13 @@ export class Connection implements ParsedResponse, Carrier {
 
   readonly #onSocketEnd = (): void => {
     const hasResponse = this.#transfer?.hasResponse;
+    let reason: Error = closedByUpstream();
     try {
       this.#parser.end();
     } catch (error) {
-      const isCut = error instanceof ResponseSyntaxError && error.code === "UPSTREAM_CUT" && !hasResponse;
-      return this.end(isCut ? closedByUpstream() : (error as Error));
+      if (hasResponse || !isCut(error)) reason = error as Error;
     }
-    this.end(closedByUpstream());
+    this.end(reason);
   };
 
   readonly #onDrain = (): void => {
@@ -279,21 +278,7 @@ export class Connection implements ParsedResponse, Carrier {
 
   #becomeFree(): void {
     if (this.#isGone) return;
-    const now = performance.now();
-    if (this.#carried++ === 0) this.#firstFreeAt = now;
-    this.#expiresAt = Math.min(now + this.#idleMs, this.#openedAt + this.#owner.maxConnectionAgeMs);
-    if (now >= this.#expiresAt) return this.end(destroyedByGateway());
-    this.#timer ??= setTimeout(Connection.#onTimer, Math.max(1, this.#expiresAt - now), this).unref();
-    this.#owner.onFree(this);
-  }
-
-  /** The timer is set once and not moved by each request: it is set again when it fires too early. */
-  static #onTimer(connection: Connection): void {
-    connection.#timer = undefined;
-    // It carries a request, and sets the timer when it is free again.
-    if (connection.#expiresAt === Number.POSITIVE_INFINITY) return;
-    const leftMs = connection.#expiresAt - performance.now();
-    if (leftMs < 1) return connection.end(destroyedByGateway());
-    connection.#timer = setTimeout(Connection.#onTimer, leftMs, connection).unref();
+    if (this.#lifetime.resume()) this.#owner.onFree(this);
+    else this.end(destroyedByGateway());
   }
 }

@@ -12,3 +12,7 @@ export class ResponseSyntaxError extends Error {
 export function malformed(problem: string): ResponseSyntaxError {
   return new ResponseSyntaxError("UPSTREAM_MALFORMED", problem);
 }
+
+export function isCut(error: unknown): boolean {
+  return error instanceof ResponseSyntaxError && error.code === "UPSTREAM_CUT";
+}

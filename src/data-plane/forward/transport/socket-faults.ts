@@ -27,13 +27,16 @@ export function restoreFaults(socket: Socket): void {
 function distinguishResetFromEnd(socket: Socket): void {
   const { push } = socket;
   socket.push = (chunk, encoding) => {
-    // A Unix socket has no addresses at all.
-    if (chunk !== null || socket.remoteAddress !== undefined || socket.localAddress === undefined) {
-      return push.call(socket, chunk, encoding);
-    }
+    if (chunk !== null || hasPeer(socket)) return push.call(socket, chunk, encoding);
     socket.destroy(Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" }));
     return false;
   };
+}
+
+/** Asks the operating system: node:net remembers a `remoteAddress` that was read before. A Unix socket has no addresses at all. */
+function hasPeer(socket: Socket): boolean {
+  const { _handle } = socket as unknown as { _handle: { getpeername?: (found: object) => number } | null };
+  return _handle?.getpeername === undefined || _handle.getpeername({}) === 0;
 }
 
 /**
