@@ -20,9 +20,11 @@ export interface KnownVariable {
   readonly origin: VariableOrigin;
 }
 
-/** A variable of an env file that has no effect, but whose name is close to one that the gateway uses. */
+/** A variable that has no effect, but whose name is close to one that the gateway uses. */
 export interface MisspeltVariable extends KnownVariable {
   readonly meant: string;
+  /** It is close to a variable of the gateway itself, not only to one that a service names. */
+  readonly isOwn: boolean;
 }
 
 const OWN_NAMES: ReadonlySet<string> = new Set([
@@ -40,25 +42,37 @@ export function reviewVariables(
   const names = new Set(OWN_NAMES);
   for (const { secret } of REST_SECRETS) if (!secret.startsWith("file:")) names.add(secret);
   for (const { auth } of services) if (auth?.tokenEnvVar !== undefined) names.add(auth.tokenEnvVar);
-  const meantBy = createGuess(names);
+  const meantBy = createGuess(names, { most: 1, mostInShort: 1 });
+  const ownMeantBy = createGuess(OWN_NAMES, { most: 2, mostInShort: 1 });
   const known: KnownVariable[] = [];
   const misspelt: MisspeltVariable[] = [];
   for (const [name, { origin }] of variables) {
-    if (names.has(name)) known.push({ name, origin });
-    // The process environment has many variables that do not concern the gateway.
-    else if (origin.startsWith(".env")) {
-      const meant = meantBy(name);
-      if (meant !== undefined) misspelt.push({ name, origin, meant });
+    if (names.has(name)) {
+      known.push({ name, origin });
+      continue;
     }
+    const own = ownMeantBy(name);
+    // The process environment has many variables that do not concern the gateway, and some are close to those of services.
+    const meant = own ?? (origin.startsWith(".env") ? meantBy(name) : undefined);
+    if (meant !== undefined) misspelt.push({ name, origin, meant, isOwn: own !== undefined });
   }
   return { known, misspelt };
 }
+
+/** Changes of a character by which a name may differ from the intended one. */
+interface Distances {
+  readonly most: number;
+  readonly mostInShort: number;
+}
+
+/** Characters. In such a name, two changes make another word: `HOME` is no misspelled `HOST`. */
+const SHORT = 8;
 
 /**
  * Finds the intended name for `PROXY_APIKEY` or `MANAGMENT_API_KEY`, but not `GITHUB_TOKEN` for `GITLAB_TOKEN`. Only names of
  * similar length are compared: there may be thousands.
  */
-function createGuess(names: Iterable<string>): (name: string) => string | undefined {
+function createGuess(names: Iterable<string>, { most, mostInShort }: Distances): (name: string) => string | undefined {
   const byLetters = new Map<string, string>();
   const byLength = new Map<number, string[]>();
   for (const name of names) {
@@ -70,9 +84,17 @@ function createGuess(names: Iterable<string>): (name: string) => string | undefi
   }
   return (name) => {
     const spelt = byLetters.get(lettersOf(name));
-    if (spelt !== undefined || name.length <= 5) return spelt;
-    const near = [-1, 0, 1].flatMap((more) => byLength.get(name.length + more) ?? []);
-    return near.find((other) => distance(name, other) === 1);
+    if (spelt !== undefined) return spelt;
+    let nearest: { readonly other: string; readonly changes: number } | undefined;
+    for (let length = name.length - most; length <= name.length + most; length++) {
+      const allowed = length <= SHORT ? mostInShort : most;
+      for (const other of byLength.get(length) ?? []) {
+        const changes = distance(name, other);
+        if (changes <= allowed && changes < (nearest?.changes ?? Number.POSITIVE_INFINITY))
+          nearest = { other, changes };
+      }
+    }
+    return nearest?.other;
   };
 }
 

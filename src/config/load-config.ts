@@ -8,7 +8,7 @@ import { completeService } from "./complete-service.ts";
 import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
 import { isLoopbackHost } from "./hosts.ts";
 import { type KnownVariable, type MisspeltVariable, reviewVariables } from "./known-variables.ts";
-import { type PlaneConfig, protectPlanes } from "./planes.ts";
+import { type PlaneConfig, protectPlanes, reviewMisspelt } from "./planes.ts";
 import { ConfigProblems } from "./problems.ts";
 import { readSettings, variablePlace } from "./read-settings.ts";
 import { createRuntimeServiceReader, type RuntimeServiceReader } from "./runtime-service.ts";
@@ -83,14 +83,15 @@ export async function readConfig({
   const warnings = [...environment.warnings];
 
   const { settings, refused } = readSettings(environment.variables, directory, problems);
-  const planes = protectPlanes({
+  const planeSources = {
     settings,
     refused,
     variables: environment.variables,
     problems,
     warnings,
     hasIssuedKey: () => hasIssuedKey(settings.DATA_DIR),
-  });
+  };
+  const planes = protectPlanes(planeSources);
   const managementListener = readManagementListener(settings, environment, problems);
   reviewCors(settings, environment, problems);
   if (!settings.STRICT_TLS) warnings.push("STRICT_TLS is false: certificates of upstreams are not verified");
@@ -118,6 +119,8 @@ export async function readConfig({
     warnings.push(...completed.warnings.map(file.describe));
   }
   if (yielder.isDue) await yielder.yield();
+  const reviewed = reviewVariables(environment, settings, services.values());
+  reviewMisspelt(reviewed.misspelt, planes, planeSources);
 
   const definitions = frozenMap(new Map(file.services.map((defined) => [defined.key, defined])));
   const config = freezeConfig({
@@ -131,7 +134,7 @@ export async function readConfig({
     readRuntimeService: createRuntimeServiceReader(context, definitions),
     configFile: { path: settings.CONFIG_FILE, state: file.state },
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
-    variables: reviewVariables(environment, settings, services.values()),
+    variables: reviewed,
     warnings,
   });
   return { config, problems };

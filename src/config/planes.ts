@@ -4,6 +4,7 @@
  */
 import type { Variable } from "./env.ts";
 import { isLoopbackHost } from "./hosts.ts";
+import type { MisspeltVariable } from "./known-variables.ts";
 import { showText } from "./problems.ts";
 import { variablePlace } from "./read-settings.ts";
 import type { Secret } from "./secret.ts";
@@ -72,6 +73,36 @@ function hostsOf({ HOST, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): Listener
     { name: "HOST", value: HOST, serves: new Set(["PROXY_API_KEY"] as const) },
     { name: "MANAGEMENT_HOST", value: MANAGEMENT_HOST, serves: new Set(["MANAGEMENT_API_KEY"] as const) },
   ];
+}
+
+/**
+ * Reports variables that have no effect because of their names. A key under a wrong name protects nothing: if its plane is open, although
+ * no setting says that it should be, it is a problem.
+ */
+export function reviewMisspelt(
+  misspelt: Iterable<MisspeltVariable>,
+  planes: ReturnType<typeof protectPlanes>,
+  { problems, warnings, hasIssuedKey }: Pick<PlaneSources, "problems" | "warnings" | "hasIssuedKey">,
+): void {
+  for (const { name, origin, meant, isOwn } of misspelt) {
+    const plane = PLANES.find(({ key }) => meant === key || meant === `${key}_FILE`);
+    const isOpen = plane !== undefined && isLeftOpen(plane, planes, hasIssuedKey);
+    const place = `${name} (${origin})`;
+    if (isOpen) {
+      problems.push(
+        `${place}: found a variable that has no effect, while ${plane.routes} is open, allowed: ${meant} (did you mean ${meant}?), or ${plane.required}=false`,
+      );
+    } else if (isOwn) warnings.push(`${place} has no effect; did you mean ${meant}?`);
+  }
+}
+
+function isLeftOpen(
+  { key }: Plane,
+  { proxyPlane, managementPlane }: ReturnType<typeof protectPlanes>,
+  hasIssuedKey: () => boolean,
+): boolean {
+  if (key === "MANAGEMENT_API_KEY") return !managementPlane.isProtected && !managementPlane.isOpen;
+  return !proxyPlane.isProtected && !proxyPlane.isOpen && !hasIssuedKey();
 }
 
 function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {

@@ -124,7 +124,9 @@ export const settingsSchema = z.object({
   CONFIG_FILE: text("a path")
     .default("config/services.json")
     .describe("services file, JSON or YAML; if this is set, the file must exist"),
-  DATA_DIR: text("a path").default("./data").describe("folder for run-time state, created with mode 0700; no other user may be its owner or write to it"),
+  DATA_DIR: text("a path")
+    .default("./data")
+    .describe("folder for run-time state, created with mode 0700; no other user may be its owner or write to it"),
   PROXY_API_KEY: apiKey("`/proxy/*`"),
   MANAGEMENT_API_KEY: apiKey("`/manage/*`"),
   REQUIRE_AUTH_FOR_PROXY: flag()

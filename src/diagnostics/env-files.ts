@@ -6,7 +6,7 @@ import { type Check, conclude, type DiagnosticsContext } from "./check.ts";
 const FINDINGS = {
   misspelled: {
     status: "warn",
-    symptom: "a variable in an env file has no effect",
+    symptom: "a variable has no effect",
     fix: "Rename the variable to the name suggested in evidence.misspelt.",
   },
 } as const;

@@ -584,8 +584,10 @@ describe("the state directory", () => {
     const folder = mkdtempSync(join(tmpdir(), "byteproxy-state-"));
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
     const gateway = await startIn(folder);
+    chmodSync(folder, 0o770);
+    expect(await find(gateway, "data-dir")).toMatchObject({ status: "warn", evidence: { mode: "0770" } });
     chmodSync(folder, 0o777);
-    expect(await find(gateway, "data-dir")).toMatchObject({ status: "warn", evidence: { mode: "0777" } });
+    expect(await find(gateway, "data-dir")).toMatchObject({ status: "fail", evidence: { mode: "0777" } });
   });
 });
 
