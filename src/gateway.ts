@@ -26,6 +26,8 @@ import type { UpdateStatus } from "./update-check.ts";
 export interface Gateway {
   /** `http://127.0.0.1:3420`. */
   readonly url: string;
+  /** All URLs of the first listener: `localhost` is two addresses. */
+  readonly urls: readonly string[];
   /** Of the second listener; undefined without one. */
   readonly managementUrl: string | undefined;
   readonly logger: Logger;
@@ -110,7 +112,7 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
 /** @throws ConfigProblems if a stored service does not match the schema, or the error of a listener that cannot be opened. */
 export async function openGateway(config: Config, options: GatewayOptions = {}): Promise<Gateway> {
   const { parts, generations, openListeners, onChange, closeAll } = await compose(config, options);
-  const urls: string[] = [];
+  const urls: (readonly string[])[] = [];
   try {
     for (const { name, host, port } of listenersOf(config)) {
       const server = createServer(name, config, parts, generations);
@@ -122,8 +124,9 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     throw error;
   }
   return {
-    url: urls[0] as string,
-    managementUrl: urls[1],
+    url: urls[0]?.[0] as string,
+    urls: urls[0] as readonly string[],
+    managementUrl: urls[1]?.[0],
     logger: parts.logger,
     get config() {
       return generations.current.config;

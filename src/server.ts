@@ -2,8 +2,8 @@
  * The listener, and the fork between the planes: `/proxy/<service>` goes to the data plane, everything else to the control plane.
  * Invariant: a message that the parser refuses gets a response in the gateway's own form too, or its connection is closed.
  */
-import { type IncomingMessage, type Server, ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import { type IncomingMessage, ServerResponse } from "node:http";
+import { createServer as createNetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import { GatewayError } from "./errors.ts";
@@ -13,6 +13,7 @@ import { drainListener } from "./perimeter/drain-listener.ts";
 import { findMalformed, hasBody, methodRefused } from "./perimeter/framing.ts";
 import { discardRest, linger, lingerBeforeClose } from "./perimeter/linger.ts";
 import { reportMalformedRest } from "./perimeter/malformed-rest.ts";
+import { type OpenListener, openListeners } from "./perimeter/open-listeners.ts";
 import {
   createParser,
   isProxied,
@@ -20,6 +21,7 @@ import {
   type ParserError,
   type ParserTimes,
   parserRefusal,
+  SOCKET_OPTIONS,
 } from "./perimeter/parser.ts";
 import { createEarlyRefusals, type EarlyRefusalParts } from "./perimeter/refusals.ts";
 
@@ -44,10 +46,10 @@ const LATE_HANDSHAKE_MS = 2_000;
 /** One listener and its client sockets. */
 export interface GatewayServer {
   readonly connections: Connections;
-  /** Resolves to its URL. @throws node:net's error: port in use, no such address. */
-  listen(port: number, host: string): Promise<string>;
-  /** Undefined while the server does not listen. */
-  boundTo(): { readonly address: string; readonly port: number } | undefined;
+  /** Resolves to its URLs. @throws node:net's error: port in use, no such address. */
+  listen(port: number, host: string): Promise<readonly string[]>;
+  /** Empty while the server does not listen. */
+  boundTo(): readonly { readonly address: string; readonly port: number }[];
   /** Waits, for milliseconds, until no client is in the accept queue. */
   stopListening(): Promise<void>;
   /** Stops listening at once and gives requests in flight `timeoutMs` to end. Resolves to the number of connections that had to be cut. */
@@ -84,23 +86,32 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   server.on("clientError", onClientError);
   // Without a listener node:http treats no request as an upgrade.
   if (dataPlane !== undefined) server.on("upgrade", onUpgrade);
+  // Its sockets are served, and counted, as those of the first.
+  const second = createNetServer(SOCKET_OPTIONS, (socket) => server.emit("connection", socket));
+  let opened: readonly OpenListener[] = [];
+  const isListening = () => opened.some(({ server }) => server.listening);
   const connections = createConnections(server, parts.limits, (socket) => {
     return upgraded.has(socket) ? false : order.lastOf(socket)?.closed;
   });
   return {
     connections,
-    listen: (port, host) => listen(server, port, host),
-    boundTo: () => (server.address() as AddressInfo | null) ?? undefined,
+    async listen(port, host) {
+      opened = await openListeners([server, second], port, host);
+      // As node:http does it for its own sockets: the caps count both.
+      second.maxConnections = server.maxConnections;
+      return opened.map(({ host, port }) => `http://${host.includes(":") ? `[${host}]` : host}:${port}`);
+    },
+    boundTo: () => opened.filter(({ server }) => server.listening),
     async stopListening() {
-      if (!server.listening) return;
+      if (!isListening()) return;
       pause = drainListener(server);
       await pause;
       pause = undefined;
-      closed ??= stop(server);
+      closed ??= stop(opened);
     },
     async close(timeoutMs) {
-      if (closed === undefined && !server.listening) return 0;
-      closed ??= stop(server);
+      if (closed === undefined && !isListening()) return 0;
+      closed ??= stop(opened);
       return end(closed, connections, timeoutMs);
     },
   };
@@ -197,19 +208,8 @@ function discardUnread(req: IncomingMessage): void {
   discardRest(req);
 }
 
-function listen(server: Server, port: number, host: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen({ port, host }, () => {
-      server.off("error", reject);
-      const { port: real } = server.address() as AddressInfo;
-      resolve(`http://${host.includes(":") ? `[${host}]` : host}:${real}`);
-    });
-  });
-}
-
-function stop(server: Server): Promise<void> {
-  return new Promise((resolve) => server.close(() => resolve()));
+async function stop(opened: readonly OpenListener[]): Promise<void> {
+  await Promise.all(opened.map(({ server }) => new Promise<void>((resolve) => server.close(() => resolve()))));
 }
 
 async function end(closed: Promise<void>, connections: Connections, timeoutMs: number): Promise<number> {

@@ -7,6 +7,7 @@ import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { text } from "node:stream/consumers";
 import { readEnvironment, type Variable } from "../config/env.ts";
+import { listenAddresses } from "../config/hosts.ts";
 import { readSettings, variablePlace } from "../config/read-settings.ts";
 import type { Secret } from "../config/secret.ts";
 import type { Settings } from "../config/settings.ts";
@@ -124,7 +125,8 @@ function urlOf({ HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): stri
     ]);
   }
   // A listener on all addresses is on the loopback address too.
-  const local = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+  const [first = host] = listenAddresses(host);
+  const local = first === "0.0.0.0" ? "127.0.0.1" : first === "::" ? "::1" : first;
   return `http://${local.includes(":") ? `[${local}]` : local}:${port}`;
 }
 

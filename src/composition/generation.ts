@@ -215,7 +215,7 @@ function describeProcess(
 }
 
 function describeListener({ name, connections, boundTo }: BoundListener) {
-  const { address = "", port = 0 } = boundTo() ?? {};
+  const [{ address, port } = { address: "", port: 0 }] = boundTo();
   const { count, limit, limitPerAddress } = connections;
   return { name, address, port, connections: count, limit, limitPerAddress: limitPerAddress || null };
 }

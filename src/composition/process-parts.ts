@@ -58,7 +58,7 @@ export interface OpenListener {
 
 /** A listener with its address; undefined while it is not bound. */
 export interface BoundListener extends Listener {
-  readonly boundTo: () => { readonly address: string; readonly port: number } | undefined;
+  readonly boundTo: () => readonly { readonly address: string; readonly port: number }[];
 }
 
 export interface ProcessParts
@@ -146,7 +146,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     openWebSockets: () => tunnels.open,
     listeners: () =>
       openListeners.map(({ name, server }) => ({ name, connections: server.connections, boundTo: server.boundTo })),
-    ownListeners: () => options.offline?.listeners ?? openListeners.flatMap(({ server }) => server.boundTo() ?? []),
+    ownListeners: () => options.offline?.listeners ?? openListeners.flatMap(({ server }) => server.boundTo()),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     echoSocketPath: echo?.socketPath,
     fingerprint: stores.fingerprint,

@@ -28,6 +28,16 @@ const isIn = (list: BlockList, host: string) => {
 
 const withoutBrackets = (host: string) => host.replace(/^\[(.*)\]$/, "$1").toLowerCase();
 
+const BOTH_LOOPBACKS: readonly string[] = ["127.0.0.1", "::1"];
+
+/**
+ * The addresses to listen on. `localhost` stands for both loopback addresses: clients try ::1 or 127.0.0.1 first, and neither may
+ * lead to another process.
+ */
+export function listenAddresses(host: string): readonly string[] {
+  return /^localhost\.?$/i.test(host) ? BOTH_LOOPBACKS : [withoutBrackets(host)];
+}
+
 /** 127.0.0.0/8, ::1, localhost and the names under it (RFC 6761 section 6.3). */
 export function isLoopbackHost(host: string): boolean {
   const name = withoutBrackets(host);

@@ -6,7 +6,7 @@ import { relative } from "node:path";
 import { Yielder } from "../yielder.ts";
 import { completeService } from "./complete-service.ts";
 import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
-import { isLoopbackHost } from "./hosts.ts";
+import { isLoopbackHost, listenAddresses } from "./hosts.ts";
 import { type KnownVariable, type MisspeltVariable, reviewVariables } from "./known-variables.ts";
 import { type PlaneConfig, protectPlanes, reviewMisspelt } from "./planes.ts";
 import { ConfigProblems } from "./problems.ts";
@@ -140,6 +140,11 @@ export async function readConfig({
   return { config, problems };
 }
 
+/** `localhost` is also 127.0.0.1. */
+function isOverlapping(host: string, other: string): boolean {
+  return listenAddresses(host).some((address) => listenAddresses(other).includes(address));
+}
+
 function readManagementListener(
   { HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings,
   { variables }: Environment,
@@ -154,7 +159,7 @@ function readManagementListener(
   }
   const host = MANAGEMENT_HOST ?? HOST;
   const variable = variables.get("MANAGEMENT_PORT");
-  if (MANAGEMENT_PORT === PORT && PORT !== 0 && host === HOST && variable !== undefined) {
+  if (MANAGEMENT_PORT === PORT && PORT !== 0 && isOverlapping(host, HOST) && variable !== undefined) {
     problems.push(`${variablePlace("MANAGEMENT_PORT", variable)}: found the same as PORT, allowed: another port`);
   }
   return { host, port: MANAGEMENT_PORT, isLoopback: isLoopbackHost(host) };

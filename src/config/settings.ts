@@ -113,8 +113,10 @@ export const OWN_SECRETS: ReadonlySet<string> = new Set(SETTINGS_WITH_FILE.flatM
 export const settingsSchema = z.object({
   PORT: integer(0, 65535).default(3420).describe("port to listen on; 0 lets the system choose a free one"),
   HOST: setting("a host name or address", (value) => (isHost(value) ? value : undefined))
-    .default("127.0.0.1")
-    .describe("address to listen on; the container image sets `0.0.0.0`"),
+    .default("localhost")
+    .describe(
+      "address to listen on; `localhost` is 127.0.0.1 and, where IPv6 exists, ::1; the container image sets `0.0.0.0`",
+    ),
   PUBLIC_URL: setting("an http or https URL without query", (value) =>
     isBaseUrl(value) ? value.replace(/\/+$/, "") : undefined,
   )

@@ -15,6 +15,16 @@ const LONGEST_CHECK_MS = 1_000;
 /** After this many ms of silence the operating system starts to probe a connection. */
 const PROBE_AFTER_MS = 60_000;
 
+/** Of the clients' sockets. */
+export const SOCKET_OPTIONS = {
+  // node:http ends the sending side itself.
+  allowHalfOpen: true,
+  noDelay: true,
+  // The client of a silent stream may have disappeared without closing its connection.
+  keepAlive: true,
+  keepAliveInitialDelay: PROBE_AFTER_MS,
+};
+
 /** A whole line. */
 const ORIGIN = /(?<=\r\n)origin:[ \t]*([^\r\n \t]+)[ \t]*(?=\r\n)/gi;
 
@@ -45,10 +55,7 @@ export function createParser(
       requestTimeout: 0,
       // Checked in findMalformed, as is the number of lines, so that the response has the gateway's form.
       requireHostHeader: false,
-      noDelay: true,
-      // The client of a silent stream may have disappeared without closing its connection.
-      keepAlive: true,
-      keepAliveInitialDelay: PROBE_AFTER_MS,
+      ...SOCKET_OPTIONS,
     },
     serve,
   );

@@ -13,12 +13,13 @@ import type { Logger } from "../telemetry/logger.ts";
 import { version } from "../version.ts";
 
 export function describeStart(gateway: Gateway): void {
-  const { config, warnings, url, managementUrl, logger } = gateway;
+  const { config, warnings, url, urls, managementUrl, logger } = gateway;
   logWarnings(logger, warnings);
   const lines = startLines({
     config,
     services: gateway.services(),
     url,
+    urls,
     managementUrl,
     hasIssuedKeys: gateway.issuedKeys.counts.proxy > 0,
     isInContainer: findContainer(),
@@ -47,6 +48,8 @@ export interface Start {
   readonly config: Config;
   readonly services: readonly Service[];
   readonly url: string;
+  /** If there are several. */
+  readonly urls?: readonly string[];
   readonly managementUrl?: string | undefined;
   /** Issued keys for the proxy plane: they protect it without PROXY_API_KEY. */
   readonly hasIssuedKeys?: boolean;
@@ -54,7 +57,7 @@ export interface Start {
   readonly isInContainer?: boolean;
 }
 
-export function startLines({ config, services, url, managementUrl, ...more }: Start): string[] {
+export function startLines({ config, services, url, urls = [url], managementUrl, ...more }: Start): string[] {
   const { isInContainer = false, hasIssuedKeys = false } = more;
   const { proxyPlane } = config;
   const needsKey = proxyPlane.isProtected || (hasIssuedKeys && !proxyPlane.isOpen);
@@ -66,7 +69,7 @@ export function startLines({ config, services, url, managementUrl, ...more }: St
   const hasEcho = services.some(({ key }) => key === "echo");
   const example = hasEcho ? "echo/hello?x=1" : `${services[0]?.key ?? "echo"}/`;
   return [
-    `ByteProxy ${version.version} listens on ${url}`,
+    `ByteProxy ${version.version} listens on ${urls.join(" and ")}`,
     ...(config.isLoopback && isInContainer ? [containerWarning(config)] : []),
     ...(managementUrl === undefined
       ? []

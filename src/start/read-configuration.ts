@@ -5,6 +5,7 @@
 
 import { isStoredKey } from "../callers/issued-key.ts";
 import { compilePermissions } from "../callers/permissions.ts";
+import { listenAddresses } from "../config/hosts.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
 import { readStoredKeys } from "../stores/open-stores.ts";
 
@@ -24,8 +25,7 @@ export function hasIssuedKey(dataDir: string): boolean {
 /** The addresses on which the next start will listen. The gateway never dials its own addresses, even before it runs. */
 export function nextListeners({ settings: { HOST, PORT }, managementListener }: Config) {
   const main = { host: HOST, port: PORT };
-  return [main, ...(managementListener === undefined ? [] : [managementListener])].map(({ host, port }) => ({
-    address: host === "localhost" ? "127.0.0.1" : host,
-    port,
-  }));
+  return [main, ...(managementListener === undefined ? [] : [managementListener])].flatMap(({ host, port }) =>
+    listenAddresses(host).map((address) => ({ address, port })),
+  );
 }

@@ -9,6 +9,7 @@ import { basename } from "node:path";
 import ipaddr from "ipaddr.js";
 import { CliFailure } from "../cli/cli-failure.ts";
 import { ConfigProblems } from "../config/problems.ts";
+import { openListeners } from "../perimeter/open-listeners.ts";
 import { DataDirInUse } from "../stores/data-dir-lock.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";
 import { DataDirUnusable } from "./check-data-dir.ts";
@@ -26,16 +27,12 @@ const FILE_CALLS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Checks that the address is free. It runs before DATA_DIR is locked, so that the second start of one gateway reports the port.
+ * Checks that the addresses are free. It runs before DATA_DIR is locked, so that the second start of one gateway reports the port.
  * @throws the error of node:net.
  */
 export async function checkAddress(port: number, host: string): Promise<void> {
-  const probe = createServer();
-  await new Promise<void>((resolve, reject) => {
-    probe.once("error", reject);
-    probe.listen({ port, host }, resolve);
-  });
-  await new Promise((resolve) => probe.close(resolve));
+  const probe = await openListeners([createServer(), createServer()], port, host);
+  await Promise.all(probe.map(({ server }) => new Promise((resolve) => server.close(resolve))));
 }
 
 /** Why the gateway could not listen on this address, without a period at the end; undefined when it could. */

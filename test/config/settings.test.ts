@@ -5,7 +5,7 @@ import { KEY, load, OTHER_KEY, problemsOf } from "./temp-folder.ts";
 describe("variables", () => {
   test("Every variable has a default", async () => {
     const { settings, isLoopback, proxyPlane, managementPlane, warnings, configFile, envFiles } = await load();
-    expect(settings).toMatchObject({ PORT: 3420, HOST: "127.0.0.1", NETWORK_TIMEOUT: 30_000, STRICT_TLS: true });
+    expect(settings).toMatchObject({ PORT: 3420, HOST: "localhost", NETWORK_TIMEOUT: 30_000, STRICT_TLS: true });
     expect(isLoopback).toBe(true);
     expect([proxyPlane, managementPlane]).toEqual([
       { key: undefined, isProtected: false, isOpen: false },
