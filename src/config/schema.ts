@@ -6,6 +6,7 @@ import { z } from "zod";
 import { baseUrl } from "./base-url.ts";
 import { headerMap, headerName } from "./configured-headers.ts";
 import { pathHints } from "./path-hints.ts";
+import { quotaSettings } from "./quota-settings.ts";
 import { checkBudget } from "./service-budget.ts";
 
 /** Path segments after /proxy/ that are routes of the gateway, and names that are unsafe as object keys. */
@@ -72,27 +73,6 @@ const rateLimit = z.strictObject({
     .enum(["service", "caller", "ip"])
     .default("service")
     .describe("whether requests are counted for the whole service, for each caller or for each address"),
-});
-
-const quota = z.strictObject({
-  mode: z
-    .enum(["off", "observe", "hold"])
-    .optional()
-    .describe(
-      "`observe` learns the upstream's limits from its responses; `hold` also makes a request wait until the limits allow it; default: `hold` for discord and github, otherwise `observe`",
-    ),
-  maxWaitMs: z
-    .int()
-    .min(0)
-    .max(LONGEST_TIMER_MS)
-    .default(10_000)
-    .describe("`hold`: longest wait of a request, ms; a caller's `Prefer: wait=<s>` takes precedence"),
-  maxQueue: z
-    .int()
-    .min(0)
-    .max(100_000)
-    .default(1_000)
-    .describe("`hold`: requests that may wait at the same time, for each credential"),
 });
 
 const breaker = z.union([
@@ -226,7 +206,9 @@ export const serviceSchema = z
       .enum(["key", "public"])
       .default("key")
       .describe("who may call the service: `key` for callers with a key, `public` for every client"),
-    quota: quota.prefault({}).describe("the upstream's own limits, learned from its responses"),
+    quota: quotaSettings(LONGEST_TIMER_MS)
+      .prefault({})
+      .describe("the upstream's own limits, learned from its responses"),
     breaker: breaker
       .prefault({})
       .describe(
@@ -277,7 +259,7 @@ export interface Service
   readonly timeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly retries: number;
-  readonly quota: Required<ServiceDefinition["quota"]>;
+  readonly quota: Required<Omit<ServiceDefinition["quota"], "maxHoldMs">> & { readonly maxHoldMs?: number | undefined };
   /** The upstream with documented limits. */
   readonly vendor: Vendor | undefined;
   /** `preset`: built in, and not changed in the file. `runtime`: added over REST. `override`: replaces a service of the file or a preset, over REST. */

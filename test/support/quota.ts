@@ -12,7 +12,7 @@ export interface OpenOptions {
   readonly rules?: QuotaRules;
   readonly maxQueue?: number;
   readonly maxInFlight?: number;
-  readonly ledger?: Pick<Ledger, "reserve" | "settle" | "release">;
+  readonly ledger?: Pick<Ledger, "reserve" | "settle" | "release" | "forget">;
   readonly clock?: VirtualClock;
 }
 

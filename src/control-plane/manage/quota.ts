@@ -55,6 +55,7 @@ const ServiceQuota = z
     mode: z.enum(["off", "observe", "hold"]),
     maxWaitMs: z.int(),
     maxQueue: z.int(),
+    maxHoldMs: z.int().describe("no time in a response counts beyond this"),
     upstreamRefusals: z
       .strictObject({ count: z.int(), lastAt: z.iso.datetime() })
       .nullable()
@@ -71,6 +72,7 @@ const EXAMPLE = {
       mode: "hold" as const,
       maxWaitMs: 10_000,
       maxQueue: 1_000,
+      maxHoldMs: 3_600_000,
       upstreamRefusals: null,
       credentialCount: 1,
       credentials: [
@@ -130,12 +132,13 @@ export function addQuotaRoute(routes: OpenAPIHono<CallerEnv>, { registry, loadOf
 }
 
 function show(service: string, state: ServiceQuotaState): z.input<typeof ServiceQuota> {
-  const { mode, maxWaitMs, maxQueue, upstreamRefusals: count, lastRefusalAt, credentials } = state;
+  const { mode, maxWaitMs, maxQueue, maxHoldMs, upstreamRefusals: count, lastRefusalAt, credentials } = state;
   return {
     service,
     mode,
     maxWaitMs,
     maxQueue,
+    maxHoldMs,
     upstreamRefusals: count === 0 ? null : { count, lastAt: new Date(lastRefusalAt).toISOString() },
     credentialCount: credentials.length,
     credentials: [...credentials]

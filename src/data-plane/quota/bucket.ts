@@ -6,6 +6,7 @@
 import { FairQueue } from "../../fair-queue.ts";
 import type { Account } from "../../stores/ledger.ts";
 import type { Costs } from "./gates.ts";
+import { withTrials } from "./long-hold.ts";
 import type { QuotaReading, QuotaWindow } from "./read-quota.ts";
 import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
 import { KnownWindow, type Observation } from "./window.ts";
@@ -35,6 +36,7 @@ const WINDOWS_LIMIT = 16;
 export class Bucket {
   /** Changes when a response names it. */
   key: string;
+  readonly triesLongHolds: boolean;
   /** The bucket that this one turned into. */
   mergedInto: Bucket | undefined;
   /** Lanes with waiting requests. */
@@ -61,8 +63,10 @@ export class Bucket {
   /** The last response, or the first request in flight after it. */
   #silentSince = 0;
 
-  constructor(key: string) {
+  /** @param triesLongHolds one request a minute is sent despite a hold of more than an hour. */
+  constructor(key: string, triesLongHolds = false) {
     this.key = key;
+    this.triesLongHolds = triesLongHolds;
   }
 
   get waiting(): number {
@@ -114,7 +118,19 @@ export class Bucket {
       allowance = Math.min(allowance, window.allowanceAt(now));
     }
     const isExceeded = this.inFlight + this.#unaccounted >= allowance;
-    return Math.max(now, at, isExceeded ? this.#grantedAt + PROBE_INTERVAL_MS : 0);
+    return Math.max(now, this.trialOr(at, now), isExceeded ? this.#grantedAt + PROBE_INTERVAL_MS : 0);
+  }
+
+  /** When a request may be sent despite a hold until `end`. */
+  trialOr(end: number, now: number, ahead = 0): number {
+    return this.triesLongHolds ? withTrials(end, this.#grantedAt, now, ahead) : end;
+  }
+
+  /** A trial had a response: what was known has proved wrong, or the response says it again. */
+  forgetHolds(): void {
+    this.closedUntil = 0;
+    this.askAgainAt = 0;
+    this.#windows.clear();
   }
 
   /**
@@ -205,7 +221,7 @@ export class Bucket {
   estimate(ahead: number, now: number): number {
     let at = Math.max(now, this.closedUntil);
     for (const window of this.#windows.values()) at = Math.max(at, window.estimate(ahead, now));
-    return at;
+    return this.trialOr(at, now, ahead);
   }
 
   /** Takes over what the other bucket knows, and its requests in flight. */

@@ -12,7 +12,7 @@ const ROUTES_LIMIT = 10_000;
 const EVICTION_CANDIDATES = 16;
 
 export class Buckets {
-  readonly #rules: Pick<QuotaRules, "namesBuckets">;
+  readonly #rules: Pick<QuotaRules, "namesBuckets" | "triesLongHolds">;
   /** The most recently used are the last. */
   readonly #buckets = new Map<string, Bucket>();
   /** Names of buckets by the name of the route. */
@@ -22,7 +22,7 @@ export class Buckets {
   /** The name that most routes share, unless the vendor says that each route has its own. */
   usualName: string | undefined;
 
-  constructor(rules: Pick<QuotaRules, "namesBuckets">) {
+  constructor(rules: Pick<QuotaRules, "namesBuckets" | "triesLongHolds">) {
     this.#rules = rules;
   }
 
@@ -45,14 +45,18 @@ export class Buckets {
   /** As `of`, without storing a new one. */
   peek(route: QuotaRoute): Bucket {
     const key = this.#keyFor(route);
-    return this.#buckets.get(key) ?? this.#buckets.get(keyOf(route.name, route.major)) ?? new Bucket(key);
+    return (
+      this.#buckets.get(key) ??
+      this.#buckets.get(keyOf(route.name, route.major)) ??
+      new Bucket(key, this.#rules.triesLongHolds)
+    );
   }
 
   open(key: string, now: number): Bucket {
     let bucket = this.#buckets.get(key);
     if (bucket === undefined) {
       if (this.#buckets.size >= BUCKETS_LIMIT) this.#makeRoom(now);
-      bucket = new Bucket(key);
+      bucket = new Bucket(key, this.#rules.triesLongHolds);
     } else this.#buckets.delete(key);
     this.#buckets.set(key, bucket);
     return bucket;

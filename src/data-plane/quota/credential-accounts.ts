@@ -5,10 +5,11 @@
  */
 import type { Service } from "../../config/schema.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
-import type { Ledger } from "../../stores/ledger.ts";
+import type { Account, Ledger } from "../../stores/ledger.ts";
 import type { QuotaClock } from "./clocks.ts";
 import { CredentialQuota } from "./credential-quota.ts";
 import type { QuotaState } from "./describe.ts";
+import { isHold } from "./learn.ts";
 import type { QuotaRules } from "./rules.ts";
 
 /** Shared by all services, and kept when they change. */
@@ -122,11 +123,23 @@ export class CredentialAccounts {
   /** From before a restart, or from before the account was dropped. A ledger that fails holds back no request. */
   async #restore(quota: CredentialQuota, prefix: string): Promise<void> {
     const { ledger, clock } = this.#context;
-    const entries = await ledger.list(clock.now(), prefix).catch(() => []);
-    quota.restore(
-      entries.map(({ key, account }) => [key, account] as const),
-      clock.now(),
-    );
+    const now = clock.now();
+    const latest = now + (this.#service().quota.maxHoldMs ?? this.#rules.longestHoldMs);
+    const entries = await ledger.list(now, prefix).catch(() => []);
+    const restored: (readonly [string, Account])[] = [];
+    for (const { key, account } of entries) {
+      const resetsAt = Math.min(account.resetsAt, latest);
+      // Stored by a version without this limit, or before the limit was lowered.
+      if (resetsAt < account.resetsAt && isHold(key)) await this.#shorten(key, { ...account, resetsAt }, now);
+      restored.push([key, { ...account, resetsAt }]);
+    }
+    quota.restore(restored, clock.now());
+  }
+
+  async #shorten(key: string, account: Account, now: number): Promise<void> {
+    const { ledger } = this.#context;
+    await ledger.forget(key).catch(() => {});
+    await ledger.settle(key, "", account, now).catch(() => {});
   }
 
   /** Drops an idle account, else the least recently used one without waiting requests: the ledger still has what it knows. */

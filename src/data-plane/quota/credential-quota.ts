@@ -17,7 +17,7 @@ import { WaitingRoom } from "./waiting-room.ts";
 
 export interface CredentialQuotaOptions {
   readonly rules: QuotaRules;
-  readonly ledger: Pick<Ledger, "reserve" | "settle" | "release">;
+  readonly ledger: Pick<Ledger, "reserve" | "settle" | "release" | "forget">;
   /** Of the ledger's keys. */
   readonly prefix: string;
   readonly maxQueue: number;

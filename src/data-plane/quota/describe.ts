@@ -47,6 +47,8 @@ export interface TightestQuota {
 }
 
 export interface ServiceQuotaState extends Readonly<Service["quota"]> {
+  /** No time in a response counts beyond this, ms. */
+  readonly maxHoldMs: number;
   /** The time of this state, by the same clock as all other times in it. */
   readonly at: number;
   /** Responses that refused a request as one too many, since the start. */

@@ -4,7 +4,7 @@
  * thousand times in ten minutes.
  */
 import type { QuotaReading } from "./read-quota.ts";
-import { closureByScope, hashedName, type QuotaRules } from "./rules.ts";
+import { closureByScope, DAY_MS, hashedName, type QuotaRules } from "./rules.ts";
 
 /** Top-level resources: each id is counted separately, an interaction by its token. */
 const MAJOR = /^\/(channels|guilds|webhooks|interactions)\/(\d{1,20})(?:\/([\w-]{20,}))?(?=\/|$)/;
@@ -34,6 +34,8 @@ export const discordRules: QuotaRules = {
     },
   ],
   maxInFlight: Number.POSITIVE_INFINITY,
+  longestHoldMs: DAY_MS,
+  triesLongHolds: false,
   refusals: {
     limit: 10_000,
     windowMs: 600_000,

@@ -3,6 +3,7 @@
  * Invariant: each request that entered leaves once, and only an unsent request is refunded. Times are ms since the epoch, given by
  * the caller.
  */
+import { withTrials } from "./long-hold.ts";
 import { Pace, RefusalBudget } from "./paces.ts";
 import type { QuotaRules } from "./rules.ts";
 
@@ -40,22 +41,28 @@ interface BudgetState {
   readonly resetsAt: number;
 }
 
+export type GateRules = Pick<QuotaRules, "paces" | "refusals" | "maxInFlight" | "triesLongHolds">;
+
 export class Gates {
   readonly #paces: readonly Pace[];
   readonly #budget: RefusalBudget | undefined;
   readonly #maxInFlight: number;
   readonly #configured: { readonly maxInFlight?: number };
+  readonly #triesLongHolds: boolean;
   #closedUntil = 0;
+  /** When the last request entered. */
+  #enteredAt = 0;
   #inFlight = 0;
 
   /** @param configured read at each use, because the service may change. */
   constructor(
-    { paces, refusals, maxInFlight }: Pick<QuotaRules, "paces" | "refusals" | "maxInFlight">,
+    { paces, refusals, maxInFlight, triesLongHolds }: GateRules,
     configured: { readonly maxInFlight?: number } = {},
   ) {
     this.#paces = paces.map((rule) => new Pace(rule));
     this.#budget = refusals === undefined ? undefined : new RefusalBudget(refusals);
     this.#maxInFlight = maxInFlight;
+    this.#triesLongHolds = triesLongHolds;
     this.#configured = configured;
   }
 
@@ -85,15 +92,20 @@ export class Gates {
 
   /** The earliest time for one more request. @param ahead what the requests ahead of it cost together. */
   estimate(costs: Costs, ahead: Costs, now: number): number {
-    let at = Math.max(now, this.#closedUntil, this.#budget?.freeAt(now, this.#inFlight) ?? 0);
+    let at = Math.max(now, this.#openAt(now), this.#budget?.freeAt(now, this.#inFlight) ?? 0);
     this.#paces.forEach((pace, index) => {
       at = Math.max(at, pace.estimate(costs[index] ?? 0, ahead[index] ?? 0, now));
     });
     return at;
   }
 
+  #openAt(now: number): number {
+    return this.#triesLongHolds ? withTrials(this.#closedUntil, this.#enteredAt, now) : this.#closedUntil;
+  }
+
   enter(costs: Costs, now: number): void {
     this.#inFlight++;
+    this.#enteredAt = now;
     this.#budget?.sent(now);
     this.#paces.forEach((pace, index) => {
       pace.spend(costs[index] ?? 0, now);
@@ -122,6 +134,11 @@ export class Gates {
   /** From the ledger, after a restart. */
   restoreBudget({ limit, remaining, resetsAt }: BudgetState): void {
     this.#budget?.note(resetsAt - this.#budget.rule.windowMs, limit - remaining);
+  }
+
+  /** A trial had a response. */
+  reopen(): void {
+    this.#closedUntil = 0;
   }
 
   close(until: number): void {

@@ -54,6 +54,8 @@ export const githubRules: QuotaRules = {
     },
   ],
   maxInFlight: 100,
+  longestHoldMs: 3_600_000,
+  triesLongHolds: false,
   closureOf(status, reading, now) {
     if (status !== 403 && status !== 429) return undefined;
     // A secondary limit: it holds for all requests with the credential.

@@ -17,11 +17,11 @@ const SEPARATOR = "\n";
 
 /** The ledger's accounts of one credential. */
 export class LedgerAccounts {
-  readonly #ledger: Pick<Ledger, "reserve" | "settle" | "release">;
+  readonly #ledger: Pick<Ledger, "reserve" | "settle" | "release" | "forget">;
   readonly #prefix: string;
 
   /** @param prefix of the ledger's keys. */
-  constructor(ledger: Pick<Ledger, "reserve" | "settle" | "release">, prefix: string) {
+  constructor(ledger: Pick<Ledger, "reserve" | "settle" | "release" | "forget">, prefix: string) {
     this.#ledger = ledger;
     this.#prefix = prefix;
   }
@@ -53,6 +53,11 @@ export class LedgerAccounts {
 
   release(reserved: Reserved, now: number): void {
     for (const [key, id] of reserved) this.#ledger.release(key, id, now).catch(ignore);
+  }
+
+  /** Of all windows of the bucket, and of its closure; or of the closure of all buckets. */
+  forget(bucket: string, window = ""): void {
+    this.#ledger.forget(this.keyOf(bucket, window)).catch(ignore);
   }
 
   keyOf(bucket: string, window: string): string {
@@ -95,6 +100,9 @@ const ALL = "(all)";
 const REFUSALS = "(refusals)";
 /** A window's name with this prefix holds the name of the route's bucket. */
 const IS = "(is)";
+
+/** Whether the account of this key holds requests back: it is not the name of a bucket. */
+export const isHold = (key: string) => !key.includes(SEPARATOR + IS);
 
 /** How long a route's bucket is remembered without a response that names it, ms. */
 const NAME_KEPT_MS = 7 * 86_400_000;
@@ -147,6 +155,14 @@ function close(bucket: Bucket, closure: Closure, { accounts, gates }: QuotaParts
   else bucket.closedUntil = Math.max(bucket.closedUntil, until);
   const account = { limit: 0, remaining: 0, resetsAt: until };
   accounts.settle(accounts.keyOf(closure.of === "all" ? ALL : bucket.key, CLOSED), undefined, account, now);
+}
+
+/** A trial had a response: the holds that it was sent despite are no longer known. */
+export function forgetHolds(bucket: Bucket, { accounts, gates }: QuotaParts): void {
+  bucket.forgetHolds();
+  gates.reopen();
+  accounts.forget(bucket.key);
+  accounts.forget(ALL, CLOSED);
 }
 
 /** @param entries of the ledger; those of other credentials are ignored. */

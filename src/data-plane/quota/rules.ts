@@ -43,12 +43,19 @@ export interface QuotaRules {
   /** Requests in flight with one credential. */
   readonly maxInFlight: number;
   readonly refusals?: RefusalBudgetRule;
+  /** No time in a response counts beyond this, ms, unless the service sets `maxHoldMs`: the vendor has no longer window. */
+  readonly longestHoldMs: number;
+  /** One request a minute finds out whether a long hold still holds; false where the vendor demands that clients wait. */
+  readonly triesLongHolds: boolean;
   /** Undefined unless the response forbids further requests for a while. */
   readonly closureOf: (status: number, reading: QuotaReading, now: number) => Closure | undefined;
 }
 
 /** The closure after a 429 that gives no time, ms. */
 const DEFAULT_CLOSURE_MS = 1_000;
+
+/** `longestHoldMs` where no documentation says otherwise. */
+export const DAY_MS = 86_400_000;
 
 /** For any upstream: one bucket, unless its responses name several; a 429 closes it until the time given. */
 export const genericRules: QuotaRules = {
@@ -57,6 +64,8 @@ export const genericRules: QuotaRules = {
   hasFixedWindows: false,
   paces: [],
   maxInFlight: Number.POSITIVE_INFINITY,
+  longestHoldMs: DAY_MS,
+  triesLongHolds: true,
   closureOf: (status, reading, now) => (status === 429 ? closureByScope(reading, now) : undefined),
 };
 

@@ -10,6 +10,7 @@ import { CredentialAccounts, passedCredential, type QuotaContext } from "./crede
 import { type QuotaState, type ServiceQuotaState, tightestOf, waitingIn } from "./describe.ts";
 import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
+import { limitTimes } from "./long-hold.ts";
 import type { QuotaExchange } from "./pass-contract.ts";
 import { HoldingPass } from "./passes.ts";
 import { bucketOf, type ResponseHeaders, readQuota } from "./read-quota.ts";
@@ -100,9 +101,13 @@ export class ServiceQuota {
     this.isHolding = service.quota.mode === "hold";
   }
 
+  get #maxHoldMs(): number {
+    return this.#service.quota.maxHoldMs ?? this.rules.longestHoldMs;
+  }
+
   /** Reads a response, and counts it if it is a refusal. */
   read(status: number, headers: ResponseHeaders, at = this.now()): QuotaResponse {
-    const reading = readQuota(headers, at, this.#upstreamClock);
+    const reading = limitTimes(readQuota(headers, at, this.#upstreamClock), at + this.#maxHoldMs);
     const closure = this.rules.closureOf(status, reading, at);
     if (closure !== undefined) {
       this.#upstreamRefusals++;
@@ -167,6 +172,7 @@ export class ServiceQuota {
     }
     return {
       ...this.#service.quota,
+      maxHoldMs: this.#maxHoldMs,
       at,
       upstreamRefusals: this.#upstreamRefusals,
       lastRefusalAt: this.#lastRefusalAt,

@@ -4,7 +4,7 @@
  */
 import type { Bucket } from "./bucket.ts";
 import type { Costs } from "./gates.ts";
-import { learnResponse, type QuotaParts, type Reserved } from "./learn.ts";
+import { forgetHolds, learnResponse, type QuotaParts, type Reserved } from "./learn.ts";
 import type { QuotaRequest, Ticket } from "./ticket.ts";
 
 interface Passing {
@@ -12,6 +12,13 @@ interface Passing {
   readonly costs: Costs;
   /** When it began to wait, ms since the epoch. */
   readonly since: number;
+}
+
+interface Passed {
+  readonly reserved: Reserved;
+  readonly sentAt: number;
+  /** It was sent despite a long hold. */
+  readonly isTrial: boolean;
 }
 
 export interface TurnstileOptions {
@@ -38,11 +45,15 @@ export class Turnstile {
     const keys: string[] = [];
     for (const { name, isRefilling } of bucket.windows) if (!isRefilling) keys.push(accounts.keyOf(bucket.key, name));
     const { changes } = bucket;
-    const reserved = await accounts.reserve(keys, passing.request.leaseMs, now);
-    if (typeof reserved === "number") {
-      if (changes === bucket.changes) bucket.askAgainAt = reserved;
-      return reserved;
+    const answer = await accounts.reserve(keys, passing.request.leaseMs, now);
+    // A trial has no reservation: the account that refuses it may be wrong.
+    const askAgainAt = typeof answer === "number" ? bucket.trialOr(answer, now) : 0;
+    if (askAgainAt > now) {
+      if (changes === bucket.changes) bucket.askAgainAt = askAgainAt;
+      return askAgainAt;
     }
+    const reserved: Reserved = typeof answer === "number" ? new Map() : answer;
+    const isTrial = typeof answer === "number" || Math.max(bucket.closedUntil, gates.closedUntil) > now;
     // While the ledger was asked, other requests may have been sent, and a response may have come.
     const atNow = this.freeAt(bucket, passing.costs, now);
     if (atNow > now || bucket.mergedInto !== undefined) {
@@ -52,7 +63,7 @@ export class Turnstile {
     const sentAt = this.#options.now();
     gates.enter(passing.costs, sentAt);
     bucket.grant(sentAt);
-    return this.#ticket(bucket, passing, reserved, sentAt);
+    return this.#ticket(bucket, passing, { reserved, sentAt, isTrial });
   }
 
   /** When everything but the ledger allows the request, ms since the epoch. */
@@ -60,7 +71,7 @@ export class Turnstile {
     return Math.max(this.#options.parts.gates.freeAt(costs, now), bucket.freeAt(now));
   }
 
-  #ticket(taken: Bucket, { request, costs, since }: Passing, reserved: Reserved, sentAt: number): Ticket {
+  #ticket(taken: Bucket, { request, costs, since }: Passing, { reserved, sentAt, isTrial }: Passed): Ticket {
     const { parts, now, onEnd } = this.#options;
     const { accounts, gates } = parts;
     const before = { sent: taken.sent, inFlight: taken.inFlight - 1 };
@@ -79,6 +90,7 @@ export class Turnstile {
       responded: (response) =>
         end("responded", (bucket) => {
           const overlapping = before.inFlight + Math.max(0, bucket.sent - before.sent);
+          if (isTrial && response.status < 500) forgetHolds(bucket, parts);
           return learnResponse(bucket, { route: request.route, response, reserved, sentAt, overlapping }, parts, now());
         }),
       lost: () =>

@@ -283,7 +283,9 @@ describe("Knowledge", () => {
 describe("Failing ledger", () => {
   test("A ledger that fails holds back no request", async () => {
     const fail = () => Promise.reject(new Error("no connection"));
-    const { ask, clock, settle, answer } = openQuota({ ledger: { reserve: fail, settle: fail, release: fail } });
+    const { ask, clock, settle, answer } = openQuota({
+      ledger: { reserve: fail, settle: fail, release: fail, forget: fail },
+    });
     const asked = Array.from({ length: 4 }, () => ask());
     await settle();
     answer(asked[0]!, limits(5, 4, 60_000));
