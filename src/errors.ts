@@ -197,6 +197,12 @@ export const CATALOG = {
     hint: "Check that `baseUrl` has the right scheme and port. The upstream must send well-formed HTTP/1.1 responses.",
     proxyStatus: "http_protocol_error",
   },
+  REDIRECT_BLOCKED: {
+    status: 502,
+    title: "Redirect blocked",
+    hint: "Set `redirects` to `pass` for this service if its redirects to other hosts may be relayed.",
+    proxyStatus: "http_protocol_error",
+  },
   UNDER_PRESSURE: {
     status: 503,
     title: "Server under pressure",

@@ -61,6 +61,18 @@ function stateFor(service: Service, context: UpstreamContext, old: Upstream | un
     quota: quotaOf(service, context, old?.prepared.quota),
     breaker: breakerOf(service, context, old),
     retryBudget: old?.prepared.retryBudget ?? new RetryBudget(),
+    noteDroppedCookie: old?.prepared.noteDroppedCookie ?? warnOnce(service, context),
+  };
+}
+
+/** One line for each service: an upstream may send such a cookie with every response. */
+function warnOnce({ key }: Service, { logger }: UpstreamContext): () => void {
+  let hasWarned = false;
+  return () => {
+    if (hasWarned) return;
+    hasWarned = true;
+    const text = "a cookie with the prefix __Host- was not relayed: browsers would send it to every service";
+    logger.warn({ service: key }, text);
   };
 }
 

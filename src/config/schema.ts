@@ -158,10 +158,15 @@ export const serviceSchema = z
       .boolean()
       .default(false)
       .describe("send the client's address and host to the upstream (`X-Forwarded-*`, `Forwarded`)"),
-    rewriteLinks: z
-      .boolean()
-      .default(true)
-      .describe("rewrite links to the upstream in response headers to links to the gateway"),
+    rewriteLinks: z.boolean().default(true).describe("rewrite links to the upstream in response headers"),
+    redirects: z
+      .enum(["pass", "block"])
+      .default("pass")
+      .describe("`block` refuses a response that redirects the client to another origin, with 502 `REDIRECT_BLOCKED`"),
+    webContent: z
+      .enum(["isolate", "pass"])
+      .default("isolate")
+      .describe("`isolate` keeps the upstream's web pages apart from the gateway's; `pass` does not"),
     interim: z
       .enum(["pass", "drop"])
       .default("pass")
@@ -250,7 +255,6 @@ export interface CredentialSource {
 
 /** Upstreams with documented limits that their responses do not show. */
 export type Vendor = "discord" | "github";
-
 /** A service with all defaults filled in, as the rest of the code uses it. */
 export interface Service
   extends Omit<ServiceDefinition, "timeoutMs" | "connectTimeoutMs" | "retries" | "name" | "quota"> {

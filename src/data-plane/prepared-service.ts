@@ -52,6 +52,8 @@ export interface PreparedService {
   /** Undefined where it is off. */
   readonly breaker: CircuitBreaker | undefined;
   readonly retryBudget: RetryBudget;
+  /** Called for each cookie that the gateway could not limit to the service. */
+  readonly noteDroppedCookie: () => void;
   /** Of requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
   /** Of open WebSockets: `maxWebSockets`. */
@@ -69,7 +71,10 @@ export interface PreparedService {
  */
 export function prepareService(
   service: Service,
-  kept: Pick<PreparedService, "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget">,
+  kept: Pick<
+    PreparedService,
+    "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget" | "noteDroppedCookie"
+  >,
   dialOptions: DialOptions,
   nameSource: (secret: string) => string,
 ): PreparedService {

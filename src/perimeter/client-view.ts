@@ -14,6 +14,10 @@ export interface ClientView {
   addressOf(req: IncomingMessage): string;
   /** `http://gateway:3420` without a trailing slash; empty when the Host is not trusted. */
   publicBaseOf(req: IncomingMessage): string;
+  /** The path of PUBLIC_URL, under which a browser sees the gateway; empty for none. */
+  readonly publicPath: string;
+  /** Names under which the client may know the gateway, as in a Host header, and whether they are trusted or not. */
+  hostsOf(req: IncomingMessage): string[];
   /** A correct `X-Forwarded-*` and `Forwarded` (RFC 7239) set, as a flat list. */
   forwardedHeaders(req: IncomingMessage): string[];
 }
@@ -52,6 +56,13 @@ export function createClientView(
       if (PUBLIC_URL !== undefined) return PUBLIC_URL;
       const host = hostOf(req);
       return host !== undefined && isTrustedHost(host) ? `${protocolOf(req)}://${host}` : "";
+    },
+    publicPath: PUBLIC_URL === undefined ? "" : new URL(PUBLIC_URL).pathname.replace(/\/$/, ""),
+    hostsOf(req) {
+      const { host, "x-forwarded-host": forwarded } = req.headers;
+      const hosts = [host, ...String(forwarded ?? "").split(",")].map((name) => name?.trim() ?? "");
+      if (PUBLIC_URL !== undefined) hosts.push(new URL(PUBLIC_URL).host);
+      return hosts.filter((name) => name !== "");
     },
     forwardedHeaders(req) {
       const address = addressOf(req);

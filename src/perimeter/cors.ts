@@ -21,6 +21,7 @@ const OWN_HEADERS = [
   "WWW-Authenticate",
   "X-Proxy-Duration",
   "X-Proxy-Error",
+  "X-Proxy-Link-Blocked",
   "X-Proxy-Queue-Duration",
   "X-Proxy-Request-Id",
   "X-Proxy-Service",

@@ -62,6 +62,56 @@ describe("links to the service", () => {
   });
 });
 
+describe("redirects", () => {
+  test("A redirect to another service of the gateway leads to the root of its own service and is marked", async () => {
+    const own: { url?: string } = {};
+    const { gateway, sendRequest } = await start(() => ({
+      location: `${own.url}/proxy/other/x`,
+      link: `<//localhost:${own.url?.split(":").at(-1)}/proxy/other>; rel="next"`,
+      refresh: `0; url=${own.url}/manage/services`,
+    }));
+    own.url = gateway.url;
+    const { headers } = await sendRequest("redirect");
+    expect(headers.get("x-proxy-link-blocked")).toBe("1");
+    expect(headers.get("location")).toBe(`${gateway.url}/proxy/api/`);
+    expect(headers.get("link")).toBe(`<${gateway.url}/proxy/api/>; rel="next"`);
+    expect(headers.get("refresh")).toBe(`0; url=${gateway.url}/proxy/api/`);
+  });
+
+  test("A relative redirect out of the service leads to the upstream, and an ordinary link is not marked", async () => {
+    const { upstream, sendRequest } = await start(() => ({ location: "../../other/x", sourcemap: "x.map" }));
+    const { headers } = await sendRequest("a/redirect");
+    expect(headers.get("location")).toBe(`${upstream.url}/other/x`);
+    expect(headers.get("sourcemap")).toBe("x.map");
+    expect(headers.has("x-proxy-link-blocked")).toBe(false);
+  });
+
+  test("With redirects: block a redirect to another origin is 502, and no other response is", async () => {
+    const other = "http://other.example/x";
+    const isBlocked = async (path: string, headers: Record<string, string>) => {
+      const { sendRequest, upstream } = await start(
+        (origin) => Object.fromEntries(Object.entries(headers).map(([n, v]) => [n, v.replace("OWN", origin)])),
+        { redirects: "block" },
+      );
+      const response = await sendRequest(path);
+      expect(upstream.requests).toHaveLength(1);
+      if (response.status !== 502) return false;
+      expect(await response.json()).toMatchObject({ code: "REDIRECT_BLOCKED", service: "api" });
+      expect(JSON.stringify([...response.headers])).not.toContain("other.example");
+      return true;
+    };
+    expect(await isBlocked("redirect", { location: other })).toBe(true);
+    expect(await isBlocked("redirect", { location: "//other.example/x" })).toBe(true);
+    expect(await isBlocked("redirect", { location: "javascript:alert(1)" })).toBe(true);
+    expect(await isBlocked("x", { refresh: `0; url='${other}'` })).toBe(true);
+    expect(await isBlocked("redirect", { location: "OWN/base/x" })).toBe(false);
+    expect(await isBlocked("redirect", { location: "OWN/login" })).toBe(false);
+    expect(await isBlocked("redirect", { location: "next" })).toBe(false);
+    expect(await isBlocked("x", { location: other })).toBe(false);
+    expect(await isBlocked("x", { refresh: "5" })).toBe(false);
+  });
+});
+
 describe("Set-Cookie", () => {
   const cookies = { "set-cookie": ["a=1; Path=/base/x; Domain=example.test; HttpOnly", "b=2"] };
 
@@ -77,6 +127,18 @@ describe("Set-Cookie", () => {
       "b=2; Path=/proxy/api/",
     ]);
   });
+});
+
+test("A cookie's path begins with the path of PUBLIC_URL, and a cookie for the whole host is dropped with one warning", async () => {
+  const { sendRequest, gateway } = await start(
+    () => ({ "set-cookie": ["__Host-a=1; Path=/; Secure", "b=2; Path=/base/x", "__host-c=3; Path=/; Secure"] }),
+    { cookies: true },
+    { PUBLIC_URL: "https://gw.example/gw" },
+  );
+  await sendRequest();
+  expect((await sendRequest()).headers.getSetCookie()).toEqual(["b=2; Path=/gw/proxy/api/x"]);
+  const warnings = gateway.lines().filter(({ msg }) => String(msg).includes("__Host-"));
+  expect(warnings).toMatchObject([{ service: "api" }]);
 });
 
 describe("headers of the gateway", () => {

@@ -55,6 +55,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
     createServer({ cert: readFileSync(pem("localhost")), key: readFileSync(pem("localhost-key")) }),
   );
   const garbled = await startRawUpstream(respondWith("nonsense\r\n\r\n", "end"));
+  const leaving = await startRawUpstream(respondWith("HTTP/1.1 302 Found\r\nLocation: //other.example\r\n\r\n", "end"));
   const echo = await startWebSocketEcho();
   const gateway = await startGateway({
     ...setup,
@@ -68,6 +69,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       held: { baseUrl: `${upstream.url}/held/`, quota: { mode: "hold" } },
       ws: { baseUrl: echo.url, ws: true },
       garbled: { baseUrl: garbled.url },
+      leaving: { baseUrl: leaving.url, redirects: "block" },
       closed: { baseUrl: "http://127.0.0.1:9/", retries: 0 },
       broken: { baseUrl: "http://127.0.0.1:9/", retries: 0, breaker: { minRequests: 1 } },
       plain: { baseUrl: upstream.url.replace("http:", "https:"), retries: 0 },
@@ -457,6 +459,7 @@ const REFUSALS: readonly Refusal[] = [
   { code: "UPSTREAM_UNREACHABLE", operation: GET_PROXIED, asked: proxied("closed/") },
   { code: "UPSTREAM_TLS_ERROR", operation: GET_PROXIED, asked: proxied("plain/") },
   { code: "UPSTREAM_PROTOCOL_ERROR", operation: "DELETE /proxy/{service}/{path}", asked: proxied("garbled/") },
+  { code: "REDIRECT_BLOCKED", operation: GET_PROXIED, asked: proxied("leaving/") },
   { code: "UNDER_PRESSURE", operation: GET_PROXIED, asked: proxied("api/"), env: { PRESSURE_MAX_RSS_BYTES: "1" } },
   {
     code: "CIRCUIT_OPEN",

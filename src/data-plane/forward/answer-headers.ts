@@ -8,20 +8,40 @@ import type { Cors } from "../../perimeter/cors.ts";
 import type { Instance } from "../../perimeter/instance.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
-import { createLinkRewriter, scopeCookie } from "./links.ts";
+import { createLinkRewriter, type LinkRewriter, readRefresh } from "./links.ts";
+import { createOwnAddress } from "./own-address.ts";
+import { isForWholeHost, scopeCookie } from "./scope-cookie.ts";
 import { HOP_BY_HOP } from "./strip-plan.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import { connectionOptions } from "./upstream-request.ts";
+import { isolate, ORIGIN_WIDE } from "./web-content.ts";
+
+/** Headers with links that clients follow, and how their values are written. */
+const LINKS: ReadonlyMap<string, "location" | "link" | "refresh"> = new Map([
+  ...["location", "content-location", "operation-location", "azure-asyncoperation", "content-base"].map(
+    (name) => [name, "location"] as const,
+  ),
+  ...["sourcemap", "x-sourcemap"].map((name) => [name, "location"] as const),
+  ["link", "link"],
+  ["uri", "link"],
+  ["refresh", "refresh"],
+]);
 
 /** The headers that are not relayed unchanged, beside those with a dropped prefix. */
-const TREATMENTS: ReadonlyMap<string, "dropped" | "touched"> = new Map([
+const TREATMENTS: ReadonlyMap<string, "dropped" | "isolated" | "touched"> = new Map([
   ...[...HOP_BY_HOP].map((name) => [name, "dropped"] as const),
-  // It would let clients bypass the gateway.
-  ["alt-svc", "dropped"],
-  // Rewritten in `pushTouched`.
-  ...["location", "link", "set-cookie", "content-location", "content-disposition"].map(
-    (name) => [name, "touched"] as const,
+  // They would let clients bypass the gateway.
+  ...["alt-svc", "alternate-protocol"].map((name) => [name, "dropped"] as const),
+  // A server in front of the gateway would send one of its own files instead of the response.
+  ...["x-accel-redirect", "x-sendfile", "x-lighttpd-send-file", "x-litespeed-location", "x-reproxy-url"].map(
+    (name) => [name, "dropped"] as const,
   ),
+  // RFC 2965, which some old clients obey.
+  ["set-cookie2", "dropped"],
+  // The gateway's own replaces it.
+  ...[...ORIGIN_WIDE, "x-content-type-options"].map((name) => [name, "isolated"] as const),
+  // Rewritten in `pushTouched`.
+  ...[...LINKS.keys(), "set-cookie", "content-disposition"].map((name) => [name, "touched"] as const),
 ]);
 
 /** Only the gateway grants CORS. Compares the first letter first, because this runs for every header of every response. */
@@ -48,18 +68,60 @@ export function relayedHeaders(
   { clients, cors }: ResponseParts,
 ): string[] {
   const headers: string[] = [];
+  const isIsolated = route.prepared.service.webContent === "isolate";
+  let links: LinkRewriter | undefined;
   const named = connectionOptions(asOne(upstreamHeaders.connection));
   for (const name in upstreamHeaders) {
     const value = upstreamHeaders[name];
     const treatment = TREATMENTS.get(name);
     if (value === undefined || treatment === "dropped" || hasDroppedPrefix(name) || named?.has(name)) continue;
+    if (treatment === "isolated" && isIsolated) continue;
     if (name === "vary" && cors.varies) continue;
-    if (treatment === "touched")
-      pushTouched(headers, name, value, { route, publicBase: () => clients.publicBaseOf(exchange.req) });
-    else if (typeof value === "string") headers.push(name, value);
+    if (treatment === "touched") {
+      const form = LINKS.get(name);
+      if (form === undefined) pushTouched(headers, name, value, { route, clients });
+      else {
+        links ??= linksOf(exchange, route, clients);
+        for (const one of typeof value === "string" ? [value] : value) headers.push(name, links[form](one));
+      }
+    } else if (typeof value === "string") headers.push(name, value);
     else for (const one of value) headers.push(name, one);
   }
+  if (links?.hasBlocked) headers.push("X-Proxy-Link-Blocked", "1");
   return headers;
+}
+
+/** True where a client that follows the response's redirect would leave the service. @param headers as they are sent to the client. */
+export function leavesService(
+  exchange: Exchange,
+  route: Route,
+  { status, headers }: { readonly status: number; readonly headers: readonly string[] },
+  { clients }: ResponseParts,
+): boolean {
+  const links = linksOf(exchange, route, clients);
+  return headers.some((name, i) => {
+    const value = headers[i + 1];
+    if (i % 2 === 1 || value === undefined) return false;
+    if (name === "location") return status >= 300 && status < 400 && links.leavesService(value);
+    const target = name === "refresh" ? readRefresh(value).reference : "";
+    return target !== "" && links.leavesService(target);
+  });
+}
+
+function linksOf({ req }: Exchange, { prepared, base, path }: Route, clients: ClientView): LinkRewriter {
+  const publicBase = clients.publicBaseOf(req);
+  // A name that no client knows, where the gateway does not know its own: relative references are judged by their path.
+  const seenBase = URL.canParse(publicBase) ? publicBase : "http://gateway.invalid";
+  return createLinkRewriter({
+    bases: [prepared.base, ...prepared.versionedBases.values()],
+    isRewriting: prepared.service.rewriteLinks,
+    requestUrl: base.origin + (path === "" ? base.path : base.prefix + path),
+    publicBase,
+    clientUrl: seenBase + req.url,
+    gatewayPrefix: prepared.base.gatewayPrefix,
+    isOwn: createOwnAddress(clients.hostsOf(req), prepared.egress?.ownListeners),
+    secretParameters: prepared.secretParameters,
+  });
 }
 
 /** @returns a flat list for `writeHead`. */
@@ -75,6 +137,7 @@ export function createResponseHeaders(
     const exposed = asOne(upstreamHeaders["access-control-expose-headers"]);
     headers.push("Vary", cors.vary(asOne(upstreamHeaders.vary)), ...cors.grant(exchange.req.headers, exposed));
   }
+  if (route.prepared.service.webContent === "isolate") isolate(headers, upstreamHeaders);
   if (exchange.limit !== undefined) pushRateLimitFields(headers, exchange.limit);
   headers.push(
     "X-Proxy-Service",
@@ -95,7 +158,7 @@ function pushTouched(
   headers: string[],
   name: string,
   value: string | string[],
-  { route: { prepared, base }, publicBase }: { readonly route: Route; readonly publicBase: () => string },
+  { route: { prepared, base }, clients }: { readonly route: Route; readonly clients: ClientView },
 ): void {
   const values = typeof value === "string" ? [value] : value;
   if (name === "content-disposition") {
@@ -103,19 +166,12 @@ function pushTouched(
     for (const one of values) headers.unshift(name, one);
     return;
   }
-  if (name === "set-cookie") {
-    if (!prepared.service.cookies) return;
-    for (const cookie of values) headers.push(name, scopeCookie(cookie, base, prepared.service.key));
-    return;
+  const { cookies, key } = prepared.service;
+  if (!cookies) return;
+  for (const cookie of values) {
+    if (isForWholeHost(cookie)) prepared.noteDroppedCookie();
+    else headers.push(name, scopeCookie(cookie, base, key, clients.publicPath));
   }
-  const rewriter = createLinkRewriter({
-    bases: prepared.service.rewriteLinks ? [prepared.base, ...prepared.versionedBases.values()] : [],
-    requestOrigin: base.origin,
-    publicBase: publicBase(),
-    secretParameters: prepared.secretParameters,
-  });
-  const rewrite = name === "link" ? rewriter.link : rewriter.location;
-  for (const one of values) headers.push(name, rewrite(one));
 }
 
 function asOne(value: string | string[] | undefined): string | undefined {
@@ -127,22 +183,19 @@ function asOne(value: string | string[] | undefined): string | undefined {
  * in after a body that would have been removed or rewritten before it.
  */
 const NEVER_IN_TRAILERS: ReadonlySet<string> = new Set([
-  ...HOP_BY_HOP,
-  "alt-svc",
+  ...TREATMENTS.keys(),
   "authorization",
   "cache-control",
   "content-encoding",
   "content-length",
-  "content-location",
   "content-range",
+  "content-security-policy",
+  "content-security-policy-report-only",
   "content-type",
   "host",
-  "link",
-  "location",
   "ratelimit",
   "ratelimit-policy",
   "retry-after",
-  "set-cookie",
   "www-authenticate",
   "x-request-id",
 ]);

@@ -6,12 +6,11 @@
 import { type LookupAddress, lookup } from "node:dns";
 import { Agent } from "node:http";
 import { connect, isIP, type NetConnectOpts, type Socket } from "node:net";
-import { networkInterfaces } from "node:os";
 import { type ConnectionOptions, createSecureContext, type SecureContext, connect as tlsConnect } from "node:tls";
 import ipaddr from "ipaddr.js";
-import { isLoopbackHost } from "../../config/hosts.ts";
 import type { Service } from "../../config/schema.ts";
 import { Dialing, type Resolve } from "./dialing.ts";
+import { addressesIn, isOwnListener, type OwnListeners, portOf } from "./own-address.ts";
 
 /** How the connections of one service are opened. */
 export interface DialOptions {
@@ -28,7 +27,7 @@ export interface EgressPolicy {
   /** Loopback, private and other addresses that are not public may be dialed. */
   readonly allowsPrivate: boolean;
   /** The gateway's own listeners, which are never dialed. */
-  readonly ownListeners: () => readonly { readonly address: string; readonly port: number }[];
+  readonly ownListeners: OwnListeners;
   /** The resolver; the system's when left out. */
   readonly resolve?: Resolve;
 }
@@ -150,14 +149,13 @@ function createTlsOpener({
 
 /** Why a URL will not be dialed, as far as the URL alone shows it. */
 export function forbiddenUrl(text: string, egress: EgressPolicy): string | undefined {
-  const { hostname, port, protocol } = new URL(text);
-  const host = hostname.replace(/^\[(.*)\]$/, "$1").replace(/\.$/, "");
-  const address = isIP(host) === 0 && isLoopbackHost(host) ? "127.0.0.1" : host;
-  return isIP(address) === 0 ? undefined : refusal(address, portOf({ port, protocol }), egress);
+  const url = new URL(text);
+  for (const address of addressesIn(url)) {
+    const reason = refusal(address, portOf(url), egress);
+    if (reason !== undefined) return reason;
+  }
+  return undefined;
 }
-
-const portOf = ({ port, protocol }: Pick<DialTarget, "port" | "protocol">) =>
-  Number(port) || (protocol === "https:" ? 443 : 80);
 
 /** Resolves a name to those of its addresses that may be dialed; an error where none may. */
 function checkedLookup(egress: EgressPolicy, resolve: Resolve, port: number): Resolve {
@@ -177,23 +175,10 @@ function checkedLookup(egress: EgressPolicy, resolve: Resolve, port: number): Re
 }
 
 function refusal(address: string, port: number, { allowsPrivate, ownListeners }: EgressPolicy): string | undefined {
-  const leadsBack = ownListeners().some((own) => own.port === port && isSameMachine(address, own.address));
-  return leadsBack ? "the gateway's own listener" : forbiddenBecause(address, allowsPrivate);
+  return isOwnListener(address, port, ownListeners)
+    ? "the gateway's own listener"
+    : forbiddenBecause(address, allowsPrivate);
 }
-
-/** Whether a connection to `address` ends at a listener bound to `bound`. */
-function isSameMachine(address: string, bound: string): boolean {
-  const target = unmapped(address);
-  const own = unmapped(bound);
-  if (target === own || isUnspecified(target)) return true;
-  if (!isUnspecified(own)) return false;
-  if (target === "::1" || target.startsWith("127.")) return true;
-  return Object.values(networkInterfaces()).some((entries) => entries?.some((entry) => entry.address === target));
-}
-
-const isUnspecified = (address: string) => address === "0.0.0.0" || address === "::";
-/** One spelling for one address: `::ffff:7f00:1` is 127.0.0.1. */
-const unmapped = (address: string) => (ipaddr.isValid(address) ? ipaddr.process(address).toString() : address);
 
 /** For one request. @param origin `https://api.example.com` */
 export function createDialAgent(dial: Dial, origin: string, also: Pick<DialTarget, "onSocket" | "signal"> = {}): Agent {

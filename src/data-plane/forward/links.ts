@@ -1,6 +1,7 @@
 /**
  * Rewrites an upstream's links to itself into links to the gateway, so that paging and redirects keep their credential.
- * Invariant: only the part that names the service's base changes; the rest stays byte for byte.
+ * Invariant: only the part that names the service's base changes, the rest stays byte for byte; and no link that a client follows
+ * leads to another part of the gateway, where the client would repeat its key and its body.
  */
 import { cutParameters } from "../../callers/presented-keys.ts";
 import type { Base } from "../prepared-service.ts";
@@ -10,42 +11,145 @@ export interface LinkRewriter {
   location(value: string): string;
   /** A `Link` value: a list of `<URI reference>; parameters` (RFC 8288 section 3). */
   link(value: string): string;
+  /** A `Refresh` value: `<seconds>; url=<URI reference>` (HTML standard, shared declarative refresh steps). */
+  refresh(value: string): string;
+  /** True for a value of `location` or `refresh` that leads a client to another origin than the service's and the gateway's. */
+  leavesService(value: string): boolean;
+  /** Whether a link that led to another part of the gateway was replaced. */
+  readonly hasBlocked: boolean;
 }
 
 export interface LinkContext {
-  /** All bases of the service; the longest one that fits wins. Empty: links stay as they are. */
+  /** All bases of the service; the longest one that fits wins. */
   readonly bases: readonly Base[];
-  /** The base that this request went to: relative references start there. */
-  readonly requestOrigin: string;
+  /** False: links stay as they are, unless they lead to another service. */
+  readonly isRewriting: boolean;
+  /** The URL of this request at the upstream, where its relative references start. */
+  readonly requestUrl: string;
   /** `http://gateway:3420`, or empty for a reference without a host. */
   readonly publicBase: string;
+  /** The URL of this request as the client sees it. */
+  readonly clientUrl: string;
+  /** `/proxy/<key>`. */
+  readonly gatewayPrefix: string;
+  /** Whether a URL leads to the gateway. */
+  readonly isOwn: (url: URL) => boolean;
   /** The query parameters that carry the credential: an upstream may repeat its own URL, and they must not come back. */
   readonly secretParameters: readonly string[];
 }
 
 const SCHEME_AND_AUTHORITY = /^(?:([a-z][a-z0-9+.-]*):)?\/\/([^/?#]*)/i;
 
-export function createLinkRewriter(context: LinkContext): LinkRewriter {
-  const bases = [...context.bases].sort((a, b) => b.prefix.length - a.prefix.length);
+/** A reference to this host that clients read differently: to the URL standard `\` is `/`, and a tab is nothing. */
+const SCHEMELESS_ODD = /^(?![a-z][a-z0-9+.-]*:).*[\\\t]/i;
 
-  function location(value: string): string {
-    const reference = withoutSecrets(value, context.secretParameters);
-    if (bases.length === 0) return reference;
-    const target = absolute(reference, context.requestOrigin);
+/** Link targets. A quoted parameter is skipped, to its end even where its closing quote is missing. */
+const LINK_TARGETS = /"(?:[^"\\]|\\.)*(?:"|\\?$)|<([^<>]*)>/g;
+
+/** Time and separator, `url=`, an opening quote; then the reference. */
+const REFRESH = /^([\s\d.]*[;,]?\s*(?:url\s*=\s*)?)(["']?)(.*)$/is;
+
+/** What needs a key: `/proxy` and `/manage`. */
+const GUARDED = /^\/+(?:proxy|manage)(?:\/|$)/i;
+
+export function createLinkRewriter(context: LinkContext): LinkRewriter {
+  const { isRewriting, requestUrl, clientUrl, publicBase, gatewayPrefix } = context;
+  const bases = [...context.bases].sort((a, b) => b.prefix.length - a.prefix.length);
+  const { origin: requestOrigin } = new URL(requestUrl);
+  const { host: clientHost } = new URL(clientUrl);
+  const publicPath = publicBase.replace(/^[a-z]+:\/\/[^/]*/i, "");
+  let hasBlocked = false;
+
+  const isGateway = (url: URL) => url.host === clientHost || context.isOwn(url);
+
+  /** Replaces a base of the service by the gateway, without touching the rest. */
+  function rewrite(value: string): string {
+    const reference =
+      SCHEMELESS_ODD.test(value) && URL.canParse(value, requestUrl) ? new URL(value, requestUrl).href : value;
+    const target = absolute(reference, requestOrigin);
     if (target === undefined) return reference;
     for (const base of bases) {
       if (base.origin === target.origin && isUnder(base.prefix, target.rest)) {
-        return context.publicBase + base.gatewayPrefix + target.rest.slice(base.prefix.length);
+        return publicBase + base.gatewayPrefix + target.rest.slice(base.prefix.length);
       }
     }
     // A path of the upstream outside the service: without its origin a client would resolve it on the gateway.
     return SCHEME_AND_AUTHORITY.test(reference) ? reference : target.origin + target.rest;
   }
 
+  /** Whether a client that follows the reference reaches the gateway outside of the service. */
+  function leadsAstray(reference: string): boolean {
+    return readings(reference, clientUrl).some((url) => {
+      const { pathname } = url;
+      if (!isGateway(url) || isInside(pathname, publicPath + gatewayPrefix)) return false;
+      const path = pathname.startsWith(publicPath) ? pathname.slice(publicPath.length) : pathname;
+      return isRewriting || GUARDED.test(percentDecoded(path));
+    });
+  }
+
+  function location(value: string): string {
+    const reference = withoutSecrets(value, context.secretParameters);
+    const written = isRewriting ? rewrite(reference) : reference;
+    if (!leadsAstray(written)) return written;
+    // Such as `../x`: a path of the upstream, which a client would resolve on the gateway.
+    if (isRewriting && URL.canParse(reference, requestUrl)) {
+      const meant = rewrite(new URL(reference, requestUrl).href);
+      if (!leadsAstray(meant)) return meant;
+    }
+    hasBlocked = true;
+    return `${publicBase}${gatewayPrefix}/`;
+  }
+
   return {
     location,
-    link: (value) => value.replace(/<([^<>]*)>/g, (_, reference: string) => `<${location(reference)}>`),
+    link: (value) =>
+      value.replace(LINK_TARGETS, (whole, target?: string) => (target === undefined ? whole : `<${location(target)}>`)),
+    refresh(value) {
+      const { before, reference, after } = readRefresh(value);
+      return reference === "" ? value : before + location(reference) + after;
+    },
+    leavesService(reference) {
+      const urls = readings(reference, clientUrl);
+      return (
+        urls.length === 0 || urls.some((url) => !isGateway(url) && !bases.some(({ origin }) => origin === url.origin))
+      );
+    },
+    get hasBlocked() {
+      return hasBlocked;
+    },
   };
+}
+
+/** The parts of a `Refresh` value; the reference is empty for one that only reloads. */
+export function readRefresh(value: string): { before: string; reference: string; after: string } {
+  const [, before = "", quote = "", rest = ""] = REFRESH.exec(value) ?? [];
+  const end = quote === "" ? -1 : rest.indexOf(quote);
+  return end === -1
+    ? { before: before + quote, reference: rest, after: "" }
+    : { before: before + quote, reference: rest.slice(0, end), after: rest.slice(end) };
+}
+
+/**
+ * What clients may take the reference for: that of the URL standard, to which `\` is `/`, and that of RFC 3986, to which it is not.
+ * Empty for one that no client follows.
+ */
+function readings(reference: string, baseUrl: string): URL[] {
+  const texts = reference.includes("\\") ? [reference, reference.replaceAll("\\", "%5C")] : [reference];
+  return texts
+    .filter((text) => URL.canParse(text, baseUrl))
+    .map((text) => new URL(text, baseUrl))
+    .filter(({ protocol }) => protocol === "http:" || protocol === "https:");
+}
+
+/** @param pathname from the URL parser, which has resolved dot segments. Servers may read `%2f` as a slash. */
+function isInside(pathname: string, servicePath: string): boolean {
+  const isBelow = (path: string) => path === servicePath || path.startsWith(`${servicePath}/`);
+  if (!isBelow(pathname)) return false;
+  return !/%(?:2f|5c)/i.test(pathname) || isBelow(new URL(`http://x${pathname.replace(/%(?:2f|5c)/gi, "/")}`).pathname);
+}
+
+function percentDecoded(path: string): string {
+  return path.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
 /** Origin and the rest of an absolute or path-absolute reference; undefined for a reference that the client resolves correctly itself. */
@@ -75,27 +179,4 @@ function withoutSecrets(reference: string, secretParameters: readonly string[]):
   const end = hash === -1 ? reference.length : hash;
   const kept = cutParameters(reference.slice(start + 1, end), secretParameters);
   return reference.slice(0, start) + (kept === undefined ? "" : `?${kept}`) + reference.slice(end);
-}
-
-/**
- * `Set-Cookie` of a service with `cookies: true`, limited to that service: all services share one host, the gateway's.
- * `Domain` is removed and `Path` moves under the service (RFC 6265 section 5.2); everything else stays as it is.
- */
-export function scopeCookie(setCookie: string, base: Base, serviceKey: string): string {
-  const [pair = "", ...attributes] = setCookie.split(";");
-  let path = "";
-  const kept = attributes.filter((attribute) => {
-    const [name = "", ...value] = attribute.split("=");
-    const lowerCaseName = name.trim().toLowerCase();
-    if (lowerCaseName === "path") path = value.join("=").trim();
-    return lowerCaseName !== "path" && lowerCaseName !== "domain";
-  });
-  return [pair, ...kept, ` Path=${gatewayPath(path, base, serviceKey)}`].join(";");
-}
-
-function gatewayPath(path: string, base: Base, serviceKey: string): string {
-  const isBelowBase = path === base.prefix || path.startsWith(`${base.prefix}/`);
-  if (!path.startsWith("/") || !isBelowBase) return `/proxy/${serviceKey}/`;
-  const rest = path.slice(base.prefix.length);
-  return base.gatewayPrefix + (rest === "" ? "/" : rest);
 }

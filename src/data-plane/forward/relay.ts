@@ -9,7 +9,13 @@ import { lingerBeforeClose } from "../../perimeter/linger.ts";
 import { cutResponse } from "../client-connection.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
-import { announcedTrailers, createResponseHeaders, type ResponseParts, trailersToRelay } from "./answer-headers.ts";
+import {
+  announcedTrailers,
+  createResponseHeaders,
+  leavesService,
+  type ResponseParts,
+  trailersToRelay,
+} from "./answer-headers.ts";
 import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Flow } from "./transport/transport-contract.ts";
@@ -72,6 +78,11 @@ export class Relay implements ResponseSink {
       lingerBeforeClose(req);
     }
     const headers = createResponseHeaders(exchange, route, received, parts);
+    const { redirects, key } = route.prepared.service;
+    if (redirects === "block" && leavesService(exchange, route, { status, headers }, parts)) {
+      const message = `${key} responded with a redirect to another host.`;
+      throw new GatewayError("REDIRECT_BLOCKED", { message });
+    }
     // Judged by the headers that are sent: an upstream may name its own Content-Length in `Connection`.
     this.#isFramed = req.httpVersionMinor > 0 || headers.includes("content-length");
     const isWhole = exchange.method === "HEAD" || status === 204 || status === 304;

@@ -188,10 +188,10 @@ function proxyOptions(route: Route): ServerOptions {
   };
 }
 
-/** The headers of the 101: its hop-by-hop headers were removed and are added again; a length has no meaning in it. */
+/** The headers of the 101: its hop-by-hop headers were removed and are added again; a length and a page's policies have no meaning in it. */
 function acceptance(headers: readonly string[]): IncomingMessage["headers"] {
   const byName = headersByName(headers);
-  delete byName["content-length"];
+  for (const name of ["content-length", "content-security-policy", "x-content-type-options"]) delete byName[name];
   byName.connection = "Upgrade";
   byName.upgrade = "websocket";
   return byName;

@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createLinkRewriter, scopeCookie } from "../../../src/data-plane/forward/links.ts";
+import { createLinkRewriter } from "../../../src/data-plane/forward/links.ts";
+import { createOwnAddress } from "../../../src/data-plane/forward/own-address.ts";
+import { isForWholeHost, scopeCookie } from "../../../src/data-plane/forward/scope-cookie.ts";
 import type { Base } from "../../../src/data-plane/prepared-service.ts";
 
 const base = (url: string, gatewayPrefix: string): Base => {
@@ -10,8 +12,12 @@ const base = (url: string, gatewayPrefix: string): Base => {
 
 const rewriter = createLinkRewriter({
   bases: [base("https://api.test/api/v10/", "/proxy/api"), base("https://api.test/api/v9/", "/proxy/api/v9")],
-  requestOrigin: "https://api.test",
+  isRewriting: true,
+  requestUrl: "https://api.test/api/v10/users/me",
   publicBase: "http://gw:3420",
+  clientUrl: "http://gw:3420/proxy/api/users/me",
+  gatewayPrefix: "/proxy/api",
+  isOwn: createOwnAddress(["gw:3420"], () => [{ address: "127.0.0.1", port: 3420 }]),
   secretParameters: ["key"],
 });
 
@@ -64,11 +70,166 @@ describe("link", () => {
     ).toBe('<http://gw:3420/proxy/api/a?page=2>; rel="next", <https://other.test/b>; rel="last"; title="a, <b>"');
   });
 
+  test("A quoted parameter of Link is text and stays as it is, however it is quoted", () => {
+    const text = 'title="see <https://api.test/api/v10/a>"; x="\\"<https://api.test/api/v10/b>\\""';
+    expect(rewriter.link(`<https://api.test/api/v10/c>; ${text}, </api/v10/d>; rel=e`)).toBe(
+      `<http://gw:3420/proxy/api/c>; ${text}, <http://gw:3420/proxy/api/d>; rel=e`,
+    );
+    const unclosed = '<https://api.test/api/v10/c>; title="<https://api.test/api/v10/a>\\';
+    expect(rewriter.link(unclosed)).toBe('<http://gw:3420/proxy/api/c>; title="<https://api.test/api/v10/a>\\');
+  });
+
+  test("A long Link value is read in linear time", () => {
+    const startedAt = performance.now();
+    for (const unit of ['"\\', '\\"', "<", '<"', "; "]) rewriter.link(unit.repeat(40_000));
+    rewriter.refresh(`${" ".repeat(60_000)}x`);
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+  });
+
+  test.each([
+    ["5; url=https://api.test/api/v10/a", "5; url=http://gw:3420/proxy/api/a"],
+    ["0;URL='/api/v10/a?b=1'; x", "0;URL='http://gw:3420/proxy/api/a?b=1'; x"],
+    ['1.5 , url = "/login"', '1.5 , url = "https://api.test/login"'],
+    ["3 /api/v10/a", "3 http://gw:3420/proxy/api/a"],
+    ["5", "5"],
+    ["5; url=", "5; url="],
+    ["0; url=/api/v10/a?key=SECRET&b=1", "0; url=http://gw:3420/proxy/api/a?b=1"],
+  ])("The reference in Refresh: %s is a link: %s", (from, to) => {
+    expect(rewriter.refresh(from)).toBe(to);
+  });
+
+  test.each([
+    ["../admin", "https://api.test/api/v10/admin", false],
+    ["../../x", "https://api.test/api/x", true],
+    ["../../../manage/keys", "https://api.test/manage/keys", true],
+    ["%2e%2e/%2E./../manage", "https://api.test/manage", true],
+    [".\t./..\t/../manage", "https://api.test/manage", true],
+    ["..\\..\\..\\manage", "https://api.test/manage", true],
+    ["../../v9/users", "http://gw:3420/proxy/api/v9/users", false],
+  ])("The relative link %j leads where the upstream meant it to: %s", (from, to, isOutside) => {
+    const written = rewriter.location(from);
+    const asSeen = new URL(written, "http://gw:3420/proxy/api/users/me");
+    if (isOutside) expect(written).toBe(to);
+    else expect(asSeen.href.replace("http://gw:3420/proxy/api/admin", "https://api.test/api/v10/admin")).toBe(to);
+  });
+
+  const blocking = (
+    value: string,
+    { host = "gw:3420", publicBase = "http://gw:3420", isRewriting = true, secure = true } = {},
+  ) => {
+    const of = createLinkRewriter({
+      bases: [base(secure ? "https://api.test/" : "http://api.test/", "/proxy/api")],
+      isRewriting,
+      requestUrl: secure ? "https://api.test/users/me" : "http://api.test/users/me",
+      publicBase,
+      clientUrl: `${publicBase || "http://gateway.invalid"}/proxy/api/users/me`,
+      gatewayPrefix: "/proxy/api",
+      isOwn: createOwnAddress([host], () => [
+        { address: "127.0.0.1", port: 3420 },
+        { address: "::1", port: 3420 },
+      ]),
+      secretParameters: [],
+    });
+    return [of.location(value), of.hasBlocked];
+  };
+
+  test.each([
+    ["http://gw:3420/proxy/other/x"],
+    ["HTTP://GW:3420/proxy/other/x"],
+    ["http://gw.:3420/manage/services"],
+    ["https://gw:3420/proxy/other"],
+    ["//gw:3420/proxy/other"],
+    ["\\\\gw:3420\\proxy\\other"],
+    ["/\\gw:3420/proxy/other"],
+    ["http:\\\\gw:3420/proxy/other"],
+    ["http://user:pw@gw:3420/proxy/other"],
+    ["http://gw:3420\\@evil.test/"],
+    ["ht\ttp://g\tw:3420/proxy/other"],
+    ["http://localhost:3420/proxy/other"],
+    ["http://LOCALHOST.:3420/proxy/other"],
+    ["http://127.0.0.1:3420/proxy/other"],
+    ["http://127.1:3420/proxy/other"],
+    ["http://0x7f.1:3420/proxy/other"],
+    ["http://2130706433:3420/proxy/other"],
+    ["http://0177.0.0.1:3420/proxy/other"],
+    ["http://0:3420/proxy/other"],
+    ["http://[::1]:3420/proxy/other"],
+    ["http://[::ffff:127.0.0.1]:3420/proxy/other"],
+    ["http://gw:3420/proxy/api/../other"],
+    ["http://gw:3420/proxy/api/%2e%2e/other"],
+    ["http://gw:3420/proxy/api/..%2f..%2fmanage"],
+    ["http://gw:3420/proxy/api/..%5c..%5cmanage"],
+    ["http://gw:3420/proxy/apix/y"],
+    ["http://gw:3420/"],
+  ])("The link %j to the gateway outside the service is replaced by the root of the service", (value) => {
+    expect(blocking(value)).toEqual(["http://gw:3420/proxy/api/", true]);
+  });
+
+  test("A reference whose host depends on the reader leads all readers to the same host", () => {
+    expect(blocking("http://evil.test\\@gw:3420/proxy/other")).toEqual([
+      "http://evil.test/@gw:3420/proxy/other",
+      false,
+    ]);
+  });
+
+  test("A reference with a scheme and no host is read as the upstream's client would read it", () => {
+    const [insecure] = blocking("http:/proxy/other/x", { secure: false });
+    expect(insecure).toBe("http://gw:3420/proxy/api/proxy/other/x");
+    expect(blocking("http:/proxy/other/x")).toEqual(["http://proxy/other/x", false]);
+  });
+
+  test("A link to the gateway inside the service, or to another port of its host, is unchanged", () => {
+    for (const value of [
+      "http://gw:3420/proxy/api",
+      "http://localhost:3420/proxy/api/x?y",
+      "http://127.0.0.1:8080/proxy/other",
+      "http://gw:8080/proxy/other",
+      "http://gw.test:3420/proxy/other",
+    ]) {
+      expect(blocking(value)).toEqual([value, false]);
+    }
+  });
+
+  test("A default port and the path of PUBLIC_URL belong to the gateway's address", () => {
+    const options = { host: "gw.test", publicBase: "https://gw.test/gw" };
+    for (const value of ["https://gw.test:443/gw/proxy/other", "http://gw.test/gw/manage", "https://gw.test/other"]) {
+      expect(blocking(value, options)).toEqual(["https://gw.test/gw/proxy/api/", true]);
+    }
+    expect(blocking("https://gw.test/gw/proxy/api/x", options)).toEqual(["https://gw.test/gw/proxy/api/x", false]);
+  });
+
+  test("A gateway that does not know its name judges relative links by their path, and links without rewriting by what they reach", () => {
+    expect(blocking("//gateway.invalid/proxy/other", { publicBase: "" })).toEqual(["/proxy/api/", true]);
+    const off = { isRewriting: false };
+    for (const value of ["/login", "/users?x", "x", "http://["]) expect(blocking(value, off)).toEqual([value, false]);
+    for (const value of ["/proxy/other", "/%70roxy/other", "//gw:3420/manage/keys", "../../proxy/other"]) {
+      expect(blocking(value, off)).toEqual(["http://gw:3420/proxy/api/", true]);
+    }
+  });
+
+  test("No text becomes a link to another part of the gateway", () => {
+    const piece = fc.constantFrom(
+      ...["http:", "https:", "/", "\\", "..", ".", "%2e", "\t", "gw:3420", "127.1:3420", "@", "x", "proxy", "manage"],
+      ...["api", "other", "?", "#", "%2f", "%5C", ":"],
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
+        const [written] = blocking(pieces.join(""), { secure: pieces.length % 2 === 0 });
+        if (!URL.canParse(written as string, "http://gw:3420/proxy/api/users/me")) return;
+        const { host, pathname } = new URL(written as string, "http://gw:3420/proxy/api/users/me");
+        if (host === "gw:3420" || host === "127.0.0.1:3420") expect(pathname).toMatch(/^\/proxy\/api(?:\/|$)/);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
   test("No text makes the rewriter throw, and a link below the base keeps its rest byte for byte", () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
         rewriter.location(text);
         rewriter.link(text);
+        rewriter.refresh(text);
+        rewriter.leavesService(text);
       }),
     );
     fc.assert(
@@ -92,5 +253,17 @@ test.each([
   ["id=a=b==; DOMAIN=.test", "id=a=b==; Path=/proxy/a/"],
   ["id=1; Path=relative", "id=1; Path=/proxy/a/"],
 ])("The cookie %s is limited to the service: %s", (from, to) => {
-  expect(scopeCookie(from, cookieBase, "a")).toBe(to);
+  expect(scopeCookie(from, cookieBase, "a", "")).toBe(to);
+});
+
+test("A cookie's path begins with the path of PUBLIC_URL, as the browser sees it", () => {
+  expect(scopeCookie("id=1; Path=/api/x", cookieBase, "a", "/gw")).toBe("id=1; Path=/gw/proxy/a/x");
+  expect(scopeCookie("id=1", cookieBase, "a", "/gw")).toBe("id=1; Path=/gw/proxy/a/");
+});
+
+test("A cookie for the whole host is found in any case and without a name", () => {
+  for (const cookie of ["__Host-a=1", "__host-a=1", " __HOST-Http-a=1", "=__Host-a=1", "\t= __hOsT-a"]) {
+    expect(isForWholeHost(cookie), cookie).toBe(true);
+  }
+  for (const cookie of ["__Secure-a=1", "a=__Host-b", "_Host-a=1", "host"]) expect(isForWholeHost(cookie)).toBe(false);
 });

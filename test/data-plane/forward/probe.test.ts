@@ -20,6 +20,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
       breaker: undefined,
       retryBudget: new RetryBudget(),
       credentialRefusals: new CredentialRefusals(),
+      noteDroppedCookie: () => {},
     },
     {
       service,

@@ -38,6 +38,7 @@ const keptParts = {
   breaker: undefined,
   retryBudget: new RetryBudget(),
   credentialRefusals: new CredentialRefusals(),
+  noteDroppedCookie: () => {},
 };
 const dialOptions = {
   service,

@@ -1,0 +1,36 @@
+/**
+ * Limits a cookie of an upstream to its service: all services share one host, the gateway's.
+ * Invariant: a cookie that a browser would send to another service is not relayed.
+ */
+import type { Base } from "../prepared-service.ts";
+
+/** Browsers accept these only with `Path=/`, which is the path of every service. Some servers read a nameless cookie's value as its name. */
+const WHOLE_HOST = /^[\s=]*__host-/i;
+
+/** True for a cookie that cannot be limited to a service. */
+export function isForWholeHost(setCookie: string): boolean {
+  return WHOLE_HOST.test(setCookie);
+}
+
+/**
+ * `Domain` is removed and `Path` moves under the service, as the browser sees it (RFC 6265 section 5.2); everything else stays as it is.
+ * @param publicPath the path of PUBLIC_URL.
+ */
+export function scopeCookie(setCookie: string, base: Base, serviceKey: string, publicPath: string): string {
+  const [pair = "", ...attributes] = setCookie.split(";");
+  let path = "";
+  const kept = attributes.filter((attribute) => {
+    const [name = "", ...value] = attribute.split("=");
+    const lowerCaseName = name.trim().toLowerCase();
+    if (lowerCaseName === "path") path = value.join("=").trim();
+    return lowerCaseName !== "path" && lowerCaseName !== "domain";
+  });
+  return [pair, ...kept, ` Path=${publicPath}${gatewayPath(path, base, serviceKey)}`].join(";");
+}
+
+function gatewayPath(path: string, base: Base, serviceKey: string): string {
+  const isBelowBase = path === base.prefix || path.startsWith(`${base.prefix}/`);
+  if (!path.startsWith("/") || !isBelowBase) return `/proxy/${serviceKey}/`;
+  const rest = path.slice(base.prefix.length);
+  return base.gatewayPrefix + (rest === "" ? "/" : rest);
+}

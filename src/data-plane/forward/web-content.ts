@@ -1,0 +1,81 @@
+/**
+ * Keeps pages of upstreams apart from the gateway's own pages and from each other: in a browser all of them have one origin.
+ * Invariant: with `webContent: isolate` no header of an upstream acts on the whole origin, and every document that may run a script
+ * gets a sandbox of its own, with an origin that nothing shares.
+ */
+import type { ResponseHeaders } from "./transport/response-fields.ts";
+
+/** Response headers that act on the whole origin or host, in some browser, beyond the response that they belong to. */
+export const ORIGIN_WIDE: readonly string[] = [
+  // Storage, caches and workers.
+  "clear-site-data",
+  "origin-agent-cluster",
+  "service-worker-allowed",
+  "shared-storage-write",
+  "use-as-dictionary",
+  // Transport.
+  "expect-ct",
+  "public-key-pins",
+  "public-key-pins-report-only",
+  "strict-transport-security",
+  // Reports about other pages.
+  "nel",
+  "report-to",
+  "reporting-endpoints",
+  // What the browser sends with later requests, and whom it takes the user for.
+  "accept-ch",
+  "accept-ch-lifetime",
+  "critical-ch",
+  "secure-session-challenge",
+  "secure-session-registration",
+  "sec-private-state-token",
+  "sec-session-challenge",
+  "sec-session-registration",
+  "set-login",
+  "set-txn",
+  // Features and advertising.
+  "ad-auction-signals",
+  "attribution-reporting-info",
+  "attribution-reporting-register-os-source",
+  "attribution-reporting-register-os-trigger",
+  "attribution-reporting-register-source",
+  "attribution-reporting-register-trigger",
+  "observe-browsing-topics",
+  "origin-trial",
+  // Requests that a page of this origin would make.
+  "speculation-rules",
+  "supports-loading-mode",
+  "x-permitted-cross-domain-policies",
+];
+
+/** The types of most API responses, compared before the patterns. */
+const INERT: ReadonlySet<string> = new Set([
+  "application/json",
+  "application/json; charset=utf-8",
+  "application/json;charset=utf-8",
+  "application/octet-stream",
+  "text/event-stream",
+  "text/plain",
+  "text/plain; charset=utf-8",
+]);
+
+/** One well-formed type (RFC 9110 section 8.3.1). Browsers read a list, and some a malformed type, as another type than it seems to be. */
+const ONE_TYPE = /^[a-z]+\/[a-z0-9][\w.+-]*[\t ]*(?:;[^,]*)?$/i;
+const ACTIVE_TYPE = /^(?:multipart|message)\/|^[^;]*(?:html|xml|svg|xsl|rdf|mht|unknown)/i;
+
+/**
+ * True for a response that a browser may show as a document with scripts: HTML, SVG, XML, what may contain them, and what has no clear
+ * type. Also for one with a policy of its own, because a 304 replaces the policy of the stored response.
+ */
+export function needsSandbox(headers: ResponseHeaders): boolean {
+  const type = headers["content-type"];
+  if (headers["content-security-policy"] !== undefined || typeof type !== "string") return true;
+  return !INERT.has(type) && (!ONE_TYPE.test(type) || ACTIVE_TYPE.test(type));
+}
+
+/** Adds what isolates the response. @param received the upstream's headers. @param headers a flat list for the client. */
+export function isolate(headers: string[], received: ResponseHeaders): void {
+  headers.push("X-Content-Type-Options", "nosniff");
+  // A further line, so that the upstream's own policies still apply.
+  if (needsSandbox(received)) headers.push("Content-Security-Policy", "sandbox");
+}

@@ -1,0 +1,113 @@
+/** Upstreams and the gateway share one origin in a browser: what keeps their pages apart. */
+import { describe, expect, test } from "vitest";
+import { ORIGIN_WIDE } from "../../src/data-plane/forward/web-content.ts";
+import { startGateway } from "../support/gateway.ts";
+import { rawRequest } from "../support/raw-request.ts";
+import { respondWith, startRawUpstream } from "../support/upstream.ts";
+
+async function send(head: string, service: Record<string, unknown> = {}, line = "") {
+  const upstream = await startRawUpstream(respondWith(`HTTP/1.1 ${head}\r\nContent-Length: 0\r\n\r\n`));
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, ...service } } });
+  const response = await rawRequest(
+    gateway.port,
+    `GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n${line}Connection: close\r\n\r\n`,
+  );
+  const valuesOf = (name: string) =>
+    response.head.split("\r\n").flatMap((each) => {
+      const [found = "", ...value] = each.split(": ");
+      return found.toLowerCase() === name ? [value.join(": ")] : [];
+    });
+  return { ...response, valuesOf, upstream };
+}
+
+const EVERYTHING = ORIGIN_WIDE.map((name) => `${name.toUpperCase()}: x`).join("\r\n");
+
+describe("webContent: isolate", () => {
+  test("No header that acts on the whole origin is relayed, and no browser guesses a type", async () => {
+    const { head, valuesOf } = await send(
+      `200 OK\r\n${EVERYTHING}\r\nX-Content-Type-Options: off\r\nContent-Type: application/json`,
+    );
+    for (const name of ORIGIN_WIDE) expect(head.toLowerCase()).not.toContain(`\n${name}:`);
+    expect(valuesOf("x-content-type-options")).toEqual(["nosniff"]);
+    expect(valuesOf("content-security-policy")).toEqual([]);
+  });
+
+  test.each([
+    ["Content-Type: text/html"],
+    ["content-type: TEXT/HTML ; charset=utf-8"],
+    ["Content-Type: image/svg+xml"],
+    ["Content-Type: text/xml"],
+    ["Content-Type: application/xhtml+xml"],
+    ["Content-Type: application/vnd.api+xml"],
+    ["Content-Type: application/rss+xml;charset=utf-8"],
+    ["Content-Type: text/xsl"],
+    ["Content-Type: multipart/x-mixed-replace; boundary=x"],
+    ["Content-Type: message/rfc822"],
+    ["Content-Type: application/json, text/html"],
+    ['Content-Type: text/plain;x="a,text/html"'],
+    ["Content-Type: application/json\r\nContent-Type: text/html"],
+    ["Content-Type: */*"],
+    ["Content-Type: unknown/unknown"],
+    ["Content-Type: html"],
+    ["Content-Type: text /html"],
+    ["Content-Type:"],
+    ["X-Nothing: here"],
+    ["Content-Type: application/json\r\nContent-Security-Policy: default-src *"],
+  ])("A response that a browser may show as a page gets a sandbox: %j", async (lines) => {
+    const { valuesOf } = await send(`200 OK\r\n${lines}`);
+    expect(valuesOf("content-security-policy").at(-1)).toBe("sandbox");
+  });
+
+  test.each([
+    ["application/json"],
+    ["Application/JSON; charset=utf-8"],
+    ["application/vnd.github+json"],
+    ["text/event-stream"],
+    ["text/plain; charset=iso-8859-1"],
+    ["image/png"],
+    ["application/octet-stream"],
+    ["text/javascript"],
+    ["application/x-ndjson"],
+    ["video/mp4"],
+  ])("A response of type %s gets no sandbox", async (type) => {
+    expect((await send(`200 OK\r\nContent-Type: ${type}`)).valuesOf("content-security-policy")).toEqual([]);
+  });
+
+  test("The sandbox is added to the upstream's policies, and to the 304 that replaces them in a cache", async () => {
+    const policies =
+      "Content-Security-Policy: default-src 'self'\r\nContent-Security-Policy: img-src *, sandbox allow-scripts";
+    for (const status of ["200 OK", "304 Not Modified", "404 Not Found"]) {
+      const { valuesOf } = await send(`${status}\r\nContent-Type: application/json\r\n${policies}`);
+      expect(valuesOf("content-security-policy")).toEqual([
+        "default-src 'self'",
+        "img-src *, sandbox allow-scripts",
+        "sandbox",
+      ]);
+    }
+  });
+
+  test("A header that a server in front of the gateway would obey is never relayed", async () => {
+    const lines = ["X-Accel-Redirect: /secret", "X-Sendfile: /etc/passwd", "Set-Cookie2: a=1", "Alternate-Protocol: 1"];
+    for (const webContent of ["isolate", "pass"]) {
+      const { head } = await send(`200 OK\r\n${lines.join("\r\n")}\r\nX-Accel-Buffering: no`, { webContent });
+      expect(head).not.toMatch(/x-accel-redirect|sendfile|cookie2|alternate/i);
+      expect(head).toMatch(/^x-accel-buffering: no$/im);
+    }
+  });
+});
+
+test("With webContent: pass the headers of a page are relayed as they are", async () => {
+  const { head, valuesOf } = await send(`200 OK\r\n${EVERYTHING}\r\nContent-Type: text/html`, { webContent: "pass" });
+  for (const name of ORIGIN_WIDE) expect(head.toLowerCase()).toContain(`\n${name}: x`);
+  expect([...valuesOf("x-content-type-options"), ...valuesOf("content-security-policy")]).toEqual([]);
+});
+
+test("An interim response carries no header that acts on the whole origin", async () => {
+  const early = `HTTP/1.1 103 Early Hints\r\n${EVERYTHING}\r\nLink: </a.css>; rel=preload\r\n\r\n`;
+  const upstream = await startRawUpstream(respondWith(`${early}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n`));
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
+  const request = "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+  const { head } = await rawRequest(gateway.port, request);
+  expect(head).toContain("103 Early Hints");
+  for (const name of ORIGIN_WIDE) expect(head.toLowerCase()).not.toContain(`\n${name}:`);
+});
