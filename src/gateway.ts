@@ -178,7 +178,7 @@ export async function diagnoseOffline(
   try {
     parts.addSecrets(config, config.services.values());
     const diagnostics = await generations.current.diagnose();
-    return maskTexts({ diagnostics, services: isValid ? generations.serviceChanges.list() : [] }, parts.mask);
+    return maskTexts({ diagnostics, services: isValid ? await generations.serviceChanges.list() : [] }, parts.mask);
   } finally {
     await closeAll(0);
   }

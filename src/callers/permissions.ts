@@ -65,7 +65,7 @@ const KNOWN_METHODS: ReadonlySet<string> = new Set([
   "WEBSOCKET",
 ]);
 /** Segments compared to decide whether a key may grant permissions: some milliseconds. */
-const GRANT_WORK_LIMIT = 200_000;
+const GRANT_WORK_LIMIT = 100_000;
 
 export function parsePermission(text: string): Permission | Problem {
   if (text.length > LENGTH_LIMIT) {

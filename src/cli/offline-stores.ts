@@ -94,7 +94,7 @@ export async function openOfflineServices(): Promise<ServiceBackend> {
   return {
     close,
     async list() {
-      const services = changes.list();
+      const services = await changes.list();
       return { services, count: services.length };
     },
     add: (key, config) => explainRefusals(() => changes.create(key, config, AUTHOR)),

@@ -20,7 +20,7 @@ import type { StoredService } from "./stored-services.ts";
 
 /** The methods that change a service throw a GatewayError: VALIDATION_ERROR, EGRESS_NOT_ALLOWED, PRECONDITION_FAILED … */
 export interface ServiceChanges {
-  list(): ServiceItem[];
+  list(): Promise<ServiceItem[]>;
   /** @throws GatewayError SERVICE_NOT_CONFIGURED */
   read(key: string): ServiceItem;
   /** @throws as `read` */

@@ -6,6 +6,7 @@ import { showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
 import { ABSENT, type Records } from "../stores/records.ts";
+import { Yielder } from "../yielder.ts";
 import { maskConfig } from "./masked-config.ts";
 import type { Registry } from "./registry.ts";
 import type { StoredService } from "./stored-services.ts";
@@ -32,7 +33,7 @@ export interface ServiceItems {
   configOf(key: string): StoredService["config"] | undefined;
   /** A service that is served, or stored and out of use; undefined for an unused key. */
   find(key: string): ServiceItem | undefined;
-  list(): ServiceItem[];
+  list(): Promise<ServiceItem[]>;
   /** A strong entity tag that differs after each change, even after one that restores the previous state. */
   entityTagOf(item: ServiceItem): string;
 }
@@ -94,10 +95,21 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
   return {
     configOf,
     find,
-    list() {
+    async list() {
       const { find: isServed, list } = registry();
       const others = [...stored.entries.keys()].filter((key) => isServed(key) === undefined);
-      return [...list().map(served), ...others.flatMap((key) => outOfUse(key) ?? [])];
+      const items: ServiceItem[] = [];
+      const yielder = new Yielder();
+      for (const service of list()) {
+        items.push(served(service));
+        if (yielder.isDue) await yielder.yield();
+      }
+      for (const key of others) {
+        const item = outOfUse(key);
+        if (item !== undefined) items.push(item);
+        if (yielder.isDue) await yielder.yield();
+      }
+      return items;
     },
     entityTagOf({ key, source }) {
       const version = stored.entries.get(key)?.version ?? ABSENT;

@@ -2,13 +2,13 @@
  * `/manage/keys`: the keys that operators issue.
  * Invariant: the text of a key is in one response only, to the operator who created or rotated it.
  */
-import { setImmediate } from "node:timers/promises";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ListedKey } from "../../callers/issued-keys.ts";
 import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import { authorOf, type CallerEnv } from "../require-caller.ts";
+import { listInChunks } from "./list-in-chunks.ts";
 import { readJson } from "./read-json.ts";
 
 const ITEM = {
@@ -165,7 +165,8 @@ export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlane
     const keys = await changes.list();
     if (keys.length <= CHUNK_KEYS) return context.json({ keys: keys.map(show), count: keys.length }, 200);
     // `never`, because a stream has no typed response.
-    return context.body(listInChunks(keys), 200, { "Content-Type": "application/json" }) as never;
+    const list = listInChunks({ name: "keys", items: keys, show, chunk: CHUNK_KEYS });
+    return context.body(list, 200, { "Content-Type": "application/json" }) as never;
   });
   routes.openapi(readRoute, (context) => context.json(show(changes.read(context.req.param("id"))), 200));
   routes.openapi(createKeyRoute, async (context) => {
@@ -194,23 +195,6 @@ const noStore: Parameters<OpenAPIHono<CallerEnv>["use"]>[1] = async (context, ne
   await next();
   context.header("Cache-Control", "no-store");
 };
-
-/** The JSON of the list as a stream, because 100,000 keys are tens of megabytes: the event loop runs between two chunks. */
-function listInChunks(keys: readonly ListedKey[]): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  let next = 0;
-  return new ReadableStream({
-    async pull(controller) {
-      await setImmediate();
-      const items = keys.slice(next, next + CHUNK_KEYS).map((key) => JSON.stringify(show(key)));
-      const isLast = next + CHUNK_KEYS >= keys.length;
-      const prefix = next === 0 ? '{"keys":[' : ",";
-      controller.enqueue(encoder.encode(`${prefix}${items.join(",")}${isLast ? `],"count":${keys.length}}` : ""}`));
-      next += CHUNK_KEYS;
-      if (isLast) controller.close();
-    },
-  });
-}
 
 function show(item: ListedKey) {
   return { ...item, permissions: [...item.permissions], allowIps: [...item.allowIps] };

@@ -17,6 +17,9 @@ const BODY_TIMEOUT_MS = 30_000;
 /** No valid configuration has this depth. */
 const DEEPEST = 32;
 
+/** Members and entries of the whole body: four times those of the largest valid configuration. Each may need a line of the response. */
+const VALUES_LIMIT = 2_000;
+
 const JSON_TYPE = /^application\/(?:merge-patch\+)?json(?:\s*;.*)?$/i;
 
 /** Refuses bodies of other types, also on routes that use no body. */
@@ -50,7 +53,8 @@ export async function readJson(
       headers: ["WWW-Authenticate", "Bearer"],
     });
   }
-  if (isTooDeep(text)) throw invalidBody(`nested more than ${DEEPEST} deep`);
+  const excess = excessOf(text);
+  if (excess !== undefined) throw invalidBody(excess);
   try {
     return JSON.parse(text, refusePrototype);
   } catch (error) {
@@ -109,8 +113,9 @@ async function readText(req: IncomingMessage, withinMs: number): Promise<string>
 }
 
 /** Checked before parsing, because code that walks over the value recurses. The time is linear in the length of the text. */
-function isTooDeep(text: string): boolean {
+function excessOf(text: string): string | undefined {
   let depth = 0;
+  let values = 1;
   let isInString = false;
   for (let i = 0; i < text.length; i++) {
     const character = text[i];
@@ -120,7 +125,9 @@ function isTooDeep(text: string): boolean {
     } else if (character === '"') isInString = true;
     else if (character === "[" || character === "{") depth += 1;
     else if (character === "]" || character === "}") depth -= 1;
-    if (depth > DEEPEST) return true;
+    else if (character === ",") values += 1;
+    if (depth > DEEPEST) return `a value that is nested more than ${DEEPEST} deep`;
+    if (values > VALUES_LIMIT) return `more than ${VALUES_LIMIT} members and entries`;
   }
-  return false;
+  return undefined;
 }

@@ -8,6 +8,7 @@ import { BODY_CODES, forOperators, header, json, KEY_IN_PATH, NO_STORE } from ".
 import { NEW_SERVICE_BODY, PATCH_BODY, SERVICE_BODY, ServiceConfig } from "../openapi/service-schemas.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import { authorOf, type CallerEnv } from "../require-caller.ts";
+import { listInChunks } from "./list-in-chunks.ts";
 import { readJson } from "./read-json.ts";
 
 const ServiceItem = z
@@ -43,6 +44,9 @@ const TAGGED = {
 const LOCATED = { ...TAGGED, Location: header("The path of the service: `/manage/services/<key>`.") };
 
 const PRECONDITIONS = ["If-Match", "If-None-Match"].map((name) => ({ $ref: `#/components/parameters/${name}` }));
+/** Services in one chunk of a long list. A service may have 100 kB. */
+const CHUNK_SERVICES = 100;
+
 const ONE = { path: "/services/{key}" as const, parameters: [KEY_IN_PATH] };
 const CHANGED_ONE = { ...ONE, parameters: [KEY_IN_PATH, ...PRECONDITIONS] };
 const MASKED_HEADERS = "Header values that may be secret are shown as `***`. Send `***` to keep a value unchanged.";
@@ -138,10 +142,13 @@ export function addServiceRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlP
     ifNoneMatch: req.header("If-None-Match"),
   });
 
-  routes.openapi(listAll, (context) => {
-    const services = changes.list();
+  routes.openapi(listAll, async (context) => {
+    const services = await changes.list();
     context.header("Cache-Control", "no-store");
-    return context.json({ services, count: services.length }, 200);
+    if (services.length <= CHUNK_SERVICES) return context.json({ services, count: services.length }, 200);
+    const list = listInChunks({ name: "services", items: services, show: (item) => item, chunk: CHUNK_SERVICES });
+    // `never`, because a stream has no typed response.
+    return context.body(list, 200, { "Content-Type": "application/json" }) as never;
   });
   routes.openapi(createOne, async (context) => {
     const { key, config } = readEntry(await readJson(context));
