@@ -38,6 +38,13 @@ function exitOnSignal(gateway: Gateway, lock: DataDirLock): void {
       process.exit(cut === 0 ? 0 : 1);
     });
   };
+  // Node would print every member of the error, and libraries attach the bytes of messages to theirs.
+  process.on("uncaughtException", (error) => {
+    gateway.logger.error({ err: error }, "an unexpected error ended the gateway");
+    gateway.logger.flush();
+    process.stderr.write("An unexpected error ended the gateway; its log has the cause.\n");
+    process.exit(1);
+  });
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
 }

@@ -37,7 +37,9 @@ export function createRefusal({ code, message, hint, details }: Refusal, respons
   if (code === "VALIDATION_ERROR") {
     return new CliFailure(2, [withoutMember(message), ...detailLines(details)], responseBody);
   }
-  return new CliFailure(1, [typeof hint === "string" ? `${message} ${hint}` : message], responseBody);
+  // The hint of the response points to its list of services, which only `--json` prints.
+  const next = code === "SERVICE_NOT_CONFIGURED" ? "byteproxy services list shows all services." : hint;
+  return new CliFailure(1, [typeof next === "string" ? `${message} ${next}` : message], responseBody);
 }
 
 function detailLines(details: unknown): string[] {

@@ -100,7 +100,10 @@ describe("services", () => {
     expect([invalidJson.code, JSON.parse(invalidJson.out).code]).toEqual([2, "VALIDATION_ERROR"]);
     expect([duplicate.code, duplicate.err]).toEqual([1, expect.stringMatching(/^A service github exists already\./)]);
     expect([readOnly.code, readOnly.err]).toEqual([1, expect.stringMatching(/^github was not added over REST\./)]);
-    expect([unknown.code, unknown.err]).toEqual([1, expect.stringContaining('Did you mean "github"?')]);
+    expect([unknown.code, unknown.err]).toEqual([
+      1,
+      expect.stringMatching(/Did you mean "github"\? byteproxy services list shows all services\.\n$/),
+    ]);
     expect([unreachable.code, unreachable.out]).toEqual([1, ""]);
     expect(unreachable.err).toMatch(/^dead is unreachable \(connect\): [^\n]+\n$/);
     expect([wrongKey.code, wrongKey.err]).toEqual([

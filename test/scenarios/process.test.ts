@@ -295,3 +295,17 @@ describe("changes at run time", () => {
     await eventually(async () => (await textOf(port)) === "Bearer second-token", "the token to be applied", 6_000);
   });
 });
+
+test("An unexpected error ends the process with exit code 1, and no output contains what a library attached to the error", async () => {
+  const thrower = `process.on("SIGUSR2", () => {
+    throw Object.assign(new Error("unexpected"), { rawPacket: Buffer.from("OF-A-USER"), data: "OF-A-USER" });
+  });`;
+  const run = startProcess({ NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(thrower)}` });
+  await run.port();
+  run.child.kill("SIGUSR2");
+  expect(await run.ended).toBe(1);
+  expect(run.err()).toBe("An unexpected error ended the gateway; its log has the cause.\n");
+  const last = JSON.parse(run.out().trim().split("\n").at(-1) ?? "");
+  expect(last).toMatchObject({ level: 50, err: { type: "Error", message: "unexpected" } });
+  expect(run.out() + run.err()).not.toMatch(/OF-A-USER|rawPacket|79, ?70/);
+});
