@@ -100,7 +100,7 @@ describe("The architecture", () => {
     ["control-plane/manage/", ["manage.ts"]],
     ["data-plane/dry-run/", ["dry-run.ts"]],
     ["data-plane/credential/", ["credential-provider.ts", "static-credential.ts"]],
-    ["data-plane/forward/transport/", ["section-buffer.ts", "single-use.ts", "transport.ts"]],
+    ["data-plane/forward/transport/", ["client-binding.ts", "section-buffer.ts", "single-use.ts", "transport.ts"]],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "open-tunnel.ts", "recorder.ts"]],
   ])("Other rooms import only the entry files of %s", (room, doors) => {

@@ -90,7 +90,7 @@ class Forwarding {
         const result = await this.#attemptOnce(on);
         if (result.kind === "client-left") return;
         if (result.kind === "responded") return await this.#relay?.closed;
-        if (result.kind === "failed" && result.isStale && this.#isReplayable) {
+        if (result.kind === "failed" && result.isStale && this.#isReplayable && !request.isBound) {
           this.#judge(undefined);
           // Once: the next connection is new, so it cannot be stale.
           on = "new";
@@ -211,7 +211,8 @@ class Forwarding {
     const wasQuotaRefused = quota?.wasRefused ?? false;
     if (!wasQuotaRefused && status !== undefined && !isRetriableStatus(status)) return undefined;
     const { service, retryBudget } = this.#prepared;
-    if (!this.#isReplayable || decideBreaker(this.#prepared, this.#exchange) !== undefined) return undefined;
+    if (!this.#isReplayable || this.#request.isBound || decideBreaker(this.#prepared, this.#exchange) !== undefined)
+      return undefined;
     const pauseMs = backoffMs(this.#retries, Math.random());
     const { remainingMs } = this.#deadline;
     if (quota !== undefined && wasQuotaRefused) return quota.canRetry(remainingMs - pauseMs) ? pauseMs : undefined;

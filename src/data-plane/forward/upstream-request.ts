@@ -2,6 +2,7 @@
  * The request as the upstream will see it, still without its credential: the path joined byte for byte, the headers stripped.
  * Invariant: the client's headers are stripped first; the gateway's own headers are added afterwards.
  */
+import type { Socket } from "node:net";
 import type { Callers } from "../../callers/callers.ts";
 import { carriesKey, cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
@@ -10,11 +11,14 @@ import type { InjectableRequest } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { HOP_BY_HOP, type StripPlan } from "./strip-plan.ts";
+import { hasConnectionCredentials } from "./transport/client-binding.ts";
 import type { BodySource } from "./transport/transport-contract.ts";
 
 export interface UpstreamRequest extends InjectableRequest {
   /** Of the exchange. */
   readonly party: string;
+  readonly client: Socket;
+  isBound: boolean;
   readonly method: string;
   readonly origin: string;
   /** The client can take trailers (RFC 9110 section 6.5.1). */
@@ -67,6 +71,8 @@ export function createUpstreamRequest(
   const path = joinPath(route, ["api_key", ...secretParameters]);
   return {
     party: exchange.party,
+    client: exchange.req.socket,
+    isBound: incoming.authorization !== undefined && hasConnectionCredentials(headers),
     method: exchange.method,
     origin: route.base.origin,
     path,

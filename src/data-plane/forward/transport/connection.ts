@@ -6,6 +6,7 @@
 import type { Socket } from "node:net";
 import type { Dial } from "../egress.ts";
 import { BodyParts } from "./body-parts.ts";
+import { asksForConnectionCredentials, ClientBinding } from "./client-binding.ts";
 import { closedByUpstream, destroyedByGateway, isClosedByUpstream } from "./connection-failure.ts";
 import { Lifetime, type LifetimeLimits } from "./lifetime.ts";
 import { createRequestHead } from "./request-head.ts";
@@ -27,6 +28,8 @@ export class Connection implements ParsedResponse, Carrier {
   readonly origin: string;
   /** Of the caller whose request it carries. */
   share: Share | undefined;
+  /** Set once a client has authenticated the connection itself. */
+  binding: ClientBinding | undefined;
   readonly #url: URL;
   readonly #host: string;
   readonly #dial: Dial;
@@ -83,6 +86,11 @@ export class Connection implements ParsedResponse, Carrier {
     if (this.#lifetime.retire()) this.end(destroyedByGateway());
   }
 
+  /** From now on it serves this client's connection only, and ends with it. */
+  bindTo(client: Socket | undefined): void {
+    this.binding ??= new ClientBinding(client, () => this.end(destroyedByGateway()));
+  }
+
   carries(transfer: Transfer): boolean {
     return this.#transfer === transfer;
   }
@@ -117,6 +125,7 @@ export class Connection implements ParsedResponse, Carrier {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#lifetime.stop();
+    this.binding?.release();
     if (this.#socket === undefined) this.#dialing.abort(error);
     else this.#socket.destroy();
     const transfer = this.#transfer;
@@ -142,6 +151,8 @@ export class Connection implements ParsedResponse, Carrier {
       return;
     }
     transfer.hasResponse = true;
+    if ((status === 401 || status === 407) && asksForConnectionCredentials(headers))
+      this.bindTo(transfer.request.client);
     const keepAlive = headers["keep-alive"];
     if (keepAlive !== undefined) this.#lifetime.noteKeepAlive(String(keepAlive));
     transfer.listener.onResponseStart(transfer, status, headers, reason);
@@ -278,7 +289,7 @@ export class Connection implements ParsedResponse, Carrier {
 
   #becomeFree(): void {
     if (this.#isGone) return;
-    if (this.#lifetime.resume()) this.#owner.onFree(this);
+    if (this.#lifetime.resume() && !this.binding?.isOver) this.#owner.onFree(this);
     else this.end(destroyedByGateway());
   }
 }

@@ -23,6 +23,13 @@ export interface BodySource {
 export interface TransportRequest {
   /** Whose share of the connections it uses; empty where only one caller may use the service, which then has all of them. */
   readonly party: string;
+  /** The client's connection. */
+  readonly client?: Socket;
+  /**
+   * It authenticates its connection, or is sent on one that this client has authenticated. So it is not sent again: on another
+   * connection it would be a request of nobody.
+   */
+  isBound?: boolean;
   readonly origin: string;
   readonly method: string;
   /** Path and query. */

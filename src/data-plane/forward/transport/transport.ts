@@ -67,6 +67,8 @@ export function createTransport(
   const waiting = new ConnectionQueue();
   const drainListeners = new Set<() => void>();
   let idleCount = 0;
+  /** Of the idle ones: those that serve only the client that authenticated them. */
+  let boundCount = 0;
   let isDraining = false;
   let isClosed = false;
 
@@ -76,6 +78,7 @@ export function createTransport(
     onFree(connection) {
       originOf(connection.origin).idle.push(connection);
       idleCount++;
+      if (connection.binding !== undefined) boundCount++;
       (connection.share as Share).busy--;
       connection.share = undefined;
       serveNext();
@@ -86,10 +89,7 @@ export function createTransport(
       connection.share = undefined;
       const { idle } = originOf(connection.origin);
       const at = idle.lastIndexOf(connection);
-      if (at >= 0) {
-        idle.splice(at, 1);
-        idleCount--;
-      }
+      if (at >= 0) take(idle, at);
       serveNext();
     },
   };
@@ -128,8 +128,12 @@ export function createTransport(
     return waiter;
   }
 
-  function connectionFor({ origin, party }: TransportRequest, on: Choice): Connection {
-    const connection = (on === "new" ? undefined : takeIdle(origin, on)) ?? open(origin);
+  function connectionFor(request: TransportRequest, on: Choice): Connection {
+    const { origin, party } = request;
+    const bound = boundCount > 0 ? takeBound(request) : undefined;
+    const connection = bound ?? (on === "new" ? undefined : takeIdle(origin, on)) ?? open(origin);
+    if (bound !== undefined) request.isBound = true;
+    else if (request.isBound) connection.bindTo(request.client);
     connection.share = shares.of(party);
     connection.share.busy++;
     return connection;
@@ -153,14 +157,31 @@ export function createTransport(
         discard(connection, idle);
         continue;
       }
+      if (connection.binding !== undefined) continue;
       // At the limit an idle one would be closed to make room for a new one, which is no better.
       if (on === "proven" && connections.size < maxConnections && !connection.isProven) continue;
-      idleCount--;
-      if (at === idle.length - 1) idle.pop();
-      else idle.splice(at, 1);
-      return connection;
+      return take(idle, at);
     }
     return undefined;
+  }
+
+  /** The idle connection that this client has authenticated: its next request goes there, whatever its method. */
+  function takeBound({ origin, client }: TransportRequest): Connection | undefined {
+    const { idle } = originOf(origin);
+    const at = idle.findIndex(({ binding }) => binding?.isFor(client));
+    if (at < 0) return undefined;
+    if (!(idle[at] as Connection).isExpired(performance.now())) return take(idle, at);
+    discard(idle[at] as Connection, idle);
+    return undefined;
+  }
+
+  function take(idle: Connection[], at: number): Connection {
+    const connection = idle[at] as Connection;
+    idleCount--;
+    if (connection.binding !== undefined) boundCount--;
+    if (at === idle.length - 1) idle.pop();
+    else idle.splice(at, 1);
+    return connection;
   }
 
   function closeOldestIdle(): void {
@@ -172,8 +193,7 @@ export function createTransport(
 
   /** Removed first, so that its end serves no waiting request. */
   function discard(connection: Connection, idle: Connection[]): void {
-    idle.splice(idle.lastIndexOf(connection), 1);
-    idleCount--;
+    take(idle, idle.lastIndexOf(connection));
     connections.delete(connection);
     void connection.destroy();
   }
