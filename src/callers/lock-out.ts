@@ -3,10 +3,12 @@
  * Requests that a foreign web page may have sent are counted, and locked out, apart from all others: a page that a developer
  * visits must not lock out the programs on the developer's machine.
  * Invariant: no other address is affected, nor a key that worked from this address within the last hour; and memory is bounded.
- * Each table has a limit, at which its oldest entries are dropped. Single attempts from a million addresses drop counts, never
- * a lock: to drop a lock, as many addresses as the table holds would need ten attempts each.
+ * Each table has a limit, at which its oldest entries are dropped. One network does not fill it: in a table that is half full, the
+ * addresses of a network with many entries are counted, and locked out, together. Single attempts from a million addresses drop
+ * counts, never a lock: to drop a lock, as many addresses as the table holds would need ten attempts each.
  */
 import { createAddressKeys } from "../limits/address-key.ts";
+import { Crowding, netsOf } from "../limits/crowding.ts";
 
 const ATTEMPTS = 10;
 const WINDOW_MS = 60_000;
@@ -46,7 +48,10 @@ interface Count {
 
 /** @param limit of the entries of each table. */
 export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
-  const counts = createAgingMap<Count>(limit, WINDOW_MS);
+  const crowding = new Crowding(limit);
+  const counts = createAgingMap<Count>(limit, WINDOW_MS, () => crowding.rotate());
+  /** Until then a whole network may be locked. */
+  let netsLockedUntil = 0;
   /** The time at which each lock ends. */
   const locks = createAgingMap<number>(limit, LOCK_MS);
   const good = createAgingMap<{ lastAt: number }>(limit, GOOD_MS);
@@ -55,11 +60,16 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
   /** The pair that was noted last: with one application as the client nearly every request has the same one. */
   let last = { address: "", digest: "", at: Number.NEGATIVE_INFINITY };
 
-  const bucketOf = (address: string, from: Sender) => (from === "page" ? `page ${keyOf(address)}` : keyOf(address));
+  const nameOf = (key: string, from: Sender) => (from === "page" ? `page ${key}` : key);
 
   function lockedForMs(address: string, now: number, from: Sender = "program"): number {
     // Usually no address is locked.
-    return locks.size === 0 ? 0 : Math.max(0, (locks.get(bucketOf(address, from)) ?? 0) - now);
+    if (locks.size === 0) return 0;
+    const key = keyOf(address);
+    let until = locks.get(nameOf(key, from)) ?? 0;
+    if (now < netsLockedUntil)
+      for (const net of netsOf(key)) until = Math.max(until, locks.get(nameOf(net, from)) ?? 0);
+    return Math.max(0, until - now);
   }
 
   return {
@@ -70,16 +80,21 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
     isLocked: (address, now, from) => lockedForMs(address, now, from) > 0,
     noteUnknown(address, now, from = "program") {
       if (lockedForMs(address, now, from) > 0) return;
-      const key = bucketOf(address, from);
+      const own = keyOf(address);
+      const hasEntry = counts.get(nameOf(own, from)) !== undefined;
+      const counted = hasEntry ? own : crowding.keyFor(own, counts.size + locks.size);
+      const key = nameOf(counted, from);
       const count = counts.get(key);
       if (count === undefined || count.endsAt <= now) {
         counts.set(key, { attempts: 1, endsAt: now + WINDOW_MS }, now);
+        if (count === undefined) crowding.entered(counted);
         return;
       }
       count.attempts += 1;
       if (count.attempts < ATTEMPTS) return;
       counts.delete(key);
       locks.set(key, now + LOCK_MS, now);
+      if (counted !== own) netsLockedUntil = now + LOCK_MS;
     },
     noteGood(address, digest, now) {
       if (now - last.at < SAME_MS && last.digest === digest && last.address === address) return;
@@ -104,7 +119,7 @@ export function createLockOut(limit = ENTRIES_LIMIT): LockOut {
  * with the first entry after a lifetime, or when the newer half is full. A single Map is slow when its first
  * entry is deleted over and over: it walks over everything that was deleted before. @param lifeMs that an entry stays at least, unless there are too many.
  */
-function createAgingMap<V>(limit: number, lifeMs: number) {
+function createAgingMap<V>(limit: number, lifeMs: number, onRotate: () => void = () => {}) {
   let newer = new Map<string, V>();
   let older = new Map<string, V>();
   let rotatesAt = Number.NEGATIVE_INFINITY;
@@ -113,6 +128,7 @@ function createAgingMap<V>(limit: number, lifeMs: number) {
     older = newer;
     newer = new Map();
     rotatesAt = now + lifeMs;
+    onRotate();
   };
   return {
     get: (key: string) => newer.get(key) ?? older.get(key),

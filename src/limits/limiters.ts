@@ -7,6 +7,7 @@ import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import type { Service } from "../config/schema.ts";
 import { Yielder } from "../yielder.ts";
 import { addressKey } from "./address-key.ts";
+import { Crowding } from "./crowding.ts";
 
 /** Callers or addresses with a counter of their own in a window; all others share one counter. About 510 bytes each. */
 const COUNTERS_LIMIT = 50_000;
@@ -96,6 +97,7 @@ function createCounterBound(windowMs: number) {
   let current = new Set<string>();
   let previous = new Set<string>();
   let rotatesAt = performance.now() + windowMs;
+  const crowding = new Crowding(COUNTERS_LIMIT, false);
   let requests = 0;
   let previousRequests = 0;
 
@@ -106,12 +108,16 @@ function createCounterBound(windowMs: number) {
       // A counter lives one window from its first request, so counters of the window before may still be in use.
       previous = now >= rotatesAt + windowMs ? new Set() : current;
       current = new Set();
+      crowding.rotate();
       previousRequests = now >= rotatesAt + windowMs ? 0 : requests;
       requests = 0;
       rotatesAt = now + windowMs;
     }
-    const isNew = !current.has(key) && !previous.has(key);
-    return isNew && current.size + previous.size >= COUNTERS_LIMIT ? SHARED_COUNTER : key;
+    if (current.has(key) || previous.has(key)) return key;
+    const size = current.size + previous.size;
+    const counted = crowding.keyFor(key, size);
+    if (counted !== key) return counted;
+    return size >= COUNTERS_LIMIT ? SHARED_COUNTER : key;
   }
   return {
     find,
@@ -122,7 +128,10 @@ function createCounterBound(windowMs: number) {
     /** The same, and the key has its own counter from now on. */
     admit(key: string): string {
       const counted = find(key);
-      if (counted === key) current.add(key);
+      if (counted !== SHARED_COUNTER && !current.has(counted)) {
+        if (!previous.has(counted)) crowding.entered(counted);
+        current.add(counted);
+      }
       requests++;
       return counted;
     },
