@@ -22,8 +22,17 @@ const ERRORS_LIMIT = 10;
 const MESSAGE_LIMIT = 1_000;
 const STACK_LIMIT = 8_000;
 
-/** @param thrown any value: what is not an Error is described by its type, and a text also by itself. */
-export function loggedError(thrown: unknown, depth = DEPTH_LIMIT): LoggedError {
+/** @param thrown any value: what is not an Error is described by its type, and a text also by itself. Never throws. */
+export function loggedError(thrown: unknown): LoggedError {
+  try {
+    return describe(thrown, DEPTH_LIMIT);
+  } catch {
+    // A getter of the error threw.
+    return { type: typeof thrown, message: "an error that cannot be read was thrown" };
+  }
+}
+
+function describe(thrown: unknown, depth: number): LoggedError {
   if (!(thrown instanceof Error)) {
     const type = thrown === null ? "null" : typeof thrown;
     return { type, message: typeof thrown === "string" ? text(thrown, MESSAGE_LIMIT) : `${type} was thrown` };
@@ -36,9 +45,9 @@ export function loggedError(thrown: unknown, depth = DEPTH_LIMIT): LoggedError {
     ...(isCode(code) ? { code } : {}),
     message: text(message, MESSAGE_LIMIT),
     ...(typeof stack === "string" ? { stack: text(stack, STACK_LIMIT) } : {}),
-    ...(cause !== undefined && isDeeper ? { cause: loggedError(cause, depth - 1) } : {}),
+    ...(cause !== undefined && isDeeper ? { cause: describe(cause, depth - 1) } : {}),
     ...(Array.isArray(errors) && isDeeper
-      ? { errors: errors.slice(0, ERRORS_LIMIT).map((each) => loggedError(each, depth - 1)) }
+      ? { errors: errors.slice(0, ERRORS_LIMIT).map((each) => describe(each, depth - 1)) }
       : {}),
   };
 }

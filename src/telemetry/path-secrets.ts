@@ -48,9 +48,10 @@ function search(
 const TELEGRAM = /^bot\d+:./i;
 
 const ID = /^\d{1,20}$/;
-/** A route below a webhook, not a token: `/webhooks/1/deliveries`. */
+/** Routes below the webhooks of other APIs: `/webhooks/1/deliveries`. Any other text there may be a token. */
+const ROUTE =
+  /^(?:attempts|calls|config|deliveries|disable|enable|events|executions|history|logs?|messages|pings?|redeliver|status|tests?)$/;
 const WORD = /^[a-z]+(?:[_-][a-z]+)*$/;
-const isWord = (text: string) => text.length <= 20 && WORD.test(text);
 
 /** How far after the segment at `index` its secrets are, if this segment begins one of the known shapes. */
 function offsetsOfSecrets(segments: readonly Segment[], index: number): readonly number[] {
@@ -60,7 +61,7 @@ function offsetsOfSecrets(segments: readonly Segment[], index: number): readonly
     case "webhooks":
     case "webhook":
     case "interactions":
-      return ID.test(one) && two !== "" && !isWord(two) ? [2] : [];
+      return two !== "" && !ROUTE.test(two) && (ID.test(one) || isMixed(two, TOKEN_LENGTH)) ? [2] : [];
     // https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
     case "services":
       return /^T[A-Z0-9]*$/.test(one) && /^B[A-Z0-9]*$/.test(two) && three !== "" ? [3] : [];
@@ -82,8 +83,10 @@ function offsetsOfSecrets(segments: readonly Segment[], index: number): readonly
 }
 
 const MIXED_LENGTH = 6;
+/** Below an id that is no number, shorter texts may be other ids. */
+const TOKEN_LENGTH = 24;
 const isMixed = (text: string, least: number) =>
-  text.length >= least && !ID.test(text) && !isWord(text) && /^[\w.~-]+$/.test(text) && /\d/.test(text);
+  text.length >= least && !ID.test(text) && !WORD.test(text) && /^[\w.~-]+$/.test(text) && /\d/.test(text);
 
 /** The prefixes by which secret scanners recognize tokens. */
 const KNOWN_TOKEN =
@@ -106,10 +109,12 @@ function segmentsOf(path: string): Segment[] {
   const length = endOfPath(path);
   let start = 0;
   const add = (end: number) => {
-    if (end > start) segments.push({ start, end, text: decoded(path.slice(start, end)) });
+    const text = end > start ? decoded(path.slice(start, end)).trim() : "";
+    // Servers drop these, and parameters after a semicolon.
+    if (text !== "" && text !== ".") segments.push({ start, end, text: text.split(";", 1)[0] ?? "" });
   };
-  // An encoded slash is one for some servers.
-  for (const { index, 0: slash } of path.slice(0, length).matchAll(/[/\\]|%2f|%5c/gi)) {
+  // An encoded slash is one for some servers, and one that is encoded twice for those behind a proxy.
+  for (const { index, 0: slash } of path.slice(0, length).matchAll(/[/\\]|%(?:25)*(?:2f|5c)/gi)) {
     add(index);
     start = index + slash.length;
   }
@@ -122,10 +127,11 @@ function endOfPath(path: string): number {
   return end === -1 ? path.length : end;
 }
 
+/** Decoded twice: `%2541` is `%41` to the gateway, and may be `A` to a server behind another proxy. */
 function decoded(text: string): string {
   if (!text.includes("%")) return text;
   try {
-    return decodeURIComponent(text);
+    return decodeURIComponent(text.replace(/%25/g, "%"));
   } catch {
     return text;
   }

@@ -81,3 +81,13 @@ test("A code that is not a word is not logged", () => {
   expect(loggedError(Object.assign(new Error("x"), { code: `${BYTES}\r\n` }))).not.toHaveProperty("code");
   expect(loggedError(Object.assign(new Error("x"), { code: { BYTES } }))).not.toHaveProperty("code");
 });
+
+test("An error whose members cannot be read is logged as such", () => {
+  const trap = () => {
+    throw new Error("trap");
+  };
+  expect(loggedError(new Proxy(new Error("x"), { get: trap }))).toEqual({
+    type: "object",
+    message: "an error that cannot be read was thrown",
+  });
+});
