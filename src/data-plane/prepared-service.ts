@@ -4,9 +4,11 @@
  */
 import { foldName } from "../callers/overrides.ts";
 import type { Service } from "../config/schema.ts";
+import { secretsOfService } from "../config/service-secrets.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { CredentialProvider } from "./credential/credential-provider.ts";
+import { createEchoMask, type EchoMask } from "./credential/echo-mask.ts";
 import { createStaticCredential } from "./credential/static-credential.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
 import type { CircuitBreaker } from "./forward/breaker.ts";
@@ -36,6 +38,8 @@ export interface PreparedService {
   /** Bases by the first path segment that selects them. */
   readonly versionedBases: ReadonlyMap<string, Base>;
   readonly credential: CredentialProvider;
+  /** Masks what an upstream sends back of the credential; undefined where there is nothing to search for. */
+  readonly echoMask: EchoMask | undefined;
   /** Query parameters that carry the credential. */
   readonly secretParameters: readonly string[];
   readonly credentialRefusals: CredentialRefusals;
@@ -91,6 +95,7 @@ export function prepareService(
       ]),
     ),
     credential,
+    echoMask: createEchoMask([...secretsOfService(service), ...passwordOf(service)]),
     secretParameters: credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name),
     ...kept,
     times: new ServiceTimes(),
@@ -114,4 +119,10 @@ function createBase(baseUrl: string, gatewayPrefix: string): Base {
 /** HEAD is GET without the body (RFC 9110 section 9.3.2), so permission for GET includes HEAD. */
 function withHead(methods: readonly string[]): ReadonlySet<string> {
   return new Set(methods.includes("GET") ? [...methods, "HEAD"] : methods);
+}
+
+/** Of `basic`, whose secret is `user:password`. */
+function passwordOf({ auth, credential }: Service): string[] {
+  const secret = auth?.type === "basic" ? credential?.secret?.reveal() : undefined;
+  return secret === undefined ? [] : [secret.slice(secret.indexOf(":") + 1)];
 }

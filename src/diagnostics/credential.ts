@@ -50,6 +50,11 @@ const FINDINGS = {
     symptom: "401 from the upstream, because quotes are sent as a part of the secret",
     fix: "Remove the quotes from the variable or file in evidence.source: docker --env-file and Kubernetes do not remove them.",
   },
+  short: {
+    status: "warn",
+    symptom: "a secret that the upstream sends back in a header is not masked",
+    fix: "Use a secret of at least 8 bytes: a shorter text occurs by chance, so the gateway does not search for it.",
+  },
   inBaseUrl: {
     status: "warn",
     symptom: "a secret is in baseUrl, where no variable or file can hold it",
@@ -64,6 +69,9 @@ const FINDINGS = {
 
 /** Older refusals are probably fixed. */
 const RECENT_MS = 3_600_000;
+
+/** Bytes; as in the search of response headers. */
+const SHORTEST_MASKED_SECRET = 8;
 
 export const credential: ServiceCheck = {
   id: "credential",
@@ -108,6 +116,9 @@ export const credential: ServiceCheck = {
     } else if (refusals.count > 0 && refusals.lastAt > Date.now() - RECENT_MS) {
       const message = `${key} refused its credential ${plural(refusals.count, "time")}, last with ${refusals.lastStatus}`;
       problems.push({ finding: isAccepted ? FINDINGS.refusedLately : FINDINGS.refused, message });
+    }
+    if (Buffer.byteLength(secret) < SHORTEST_MASKED_SECRET) {
+      problems.push({ finding: FINDINGS.short, message: `the secret of ${key} has fewer than 8 bytes` });
     }
     problems.push(...stale);
     const okSummary =

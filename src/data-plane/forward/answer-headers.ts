@@ -88,6 +88,7 @@ export function relayedHeaders(
     else for (const one of value) headers.push(name, one);
   }
   if (links?.hasBlocked) headers.push("X-Proxy-Link-Blocked", "1");
+  route.prepared.echoMask?.maskHeaders(headers);
   return headers;
 }
 
@@ -135,7 +136,9 @@ export function createResponseHeaders(
   const headers = relayedHeaders(exchange, route, upstreamHeaders, parts);
   if (cors.varies) {
     const exposed = asOne(upstreamHeaders["access-control-expose-headers"]);
-    headers.push("Vary", cors.vary(asOne(upstreamHeaders.vary)), ...cors.grant(exchange.req.headers, exposed));
+    const own = ["Vary", cors.vary(asOne(upstreamHeaders.vary)), ...cors.grant(exchange.req.headers, exposed)];
+    route.prepared.echoMask?.maskHeaders(own);
+    headers.push(...own);
   }
   if (route.prepared.service.webContent === "isolate") isolate(headers, upstreamHeaders);
   if (exchange.limit !== undefined) pushRateLimitFields(headers, exchange.limit);
@@ -201,9 +204,14 @@ const NEVER_IN_TRAILERS: ReadonlySet<string> = new Set([
 ]);
 
 /** The upstream's trailers for the client, as pairs for `addTrailers`. */
-export function trailersToRelay(trailers: ResponseHeaders): [name: string, value: string][] {
+export function trailersToRelay(
+  trailers: ResponseHeaders,
+  { echoMask }: Pick<Route["prepared"], "echoMask">,
+): [name: string, value: string][] {
   return Object.entries(trailers).flatMap(([name, value]) =>
-    value === undefined || !mayTrail(name) ? [] : [value].flat().map((one): [string, string] => [name, one]),
+    value === undefined || !mayTrail(name)
+      ? []
+      : [value].flat().map((one): [string, string] => [name, echoMask?.mask(one) ?? one]),
   );
 }
 

@@ -92,8 +92,9 @@ export class Relay implements ResponseSink {
       if (announced !== "") headers.push("Trailer", announced);
     }
     try {
-      if (isReasonToRelay(status, reason)) res.writeHead(status, reason, headers);
-      else res.writeHead(status, headers);
+      if (isReasonToRelay(status, reason)) {
+        res.writeHead(status, route.prepared.echoMask?.mask(reason) ?? reason, headers);
+      } else res.writeHead(status, headers);
     } catch (cause) {
       throw new GatewayError("UPSTREAM_PROTOCOL_ERROR", { cause });
     }
@@ -131,7 +132,7 @@ export class Relay implements ResponseSink {
     const { res } = exchange;
     if (this.#isOver || res.writableEnded) return;
     this.#hasWritten = true;
-    if (this.#relayed.wantsTrailers) res.addTrailers(trailersToRelay(trailers));
+    if (this.#relayed.wantsTrailers) res.addTrailers(trailersToRelay(trailers, this.#relayed.route.prepared));
     if (last === undefined) return void res.end();
     exchange.bytesOut += last.length;
     deadline.touch();
