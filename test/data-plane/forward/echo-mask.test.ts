@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createEchoMask } from "../../../src/data-plane/credential/echo-mask.ts";
+import { createEchoMask } from "../../../src/data-plane/forward/echo-mask.ts";
 
 const SECRET = 'sk/live+8Kd 72Lp0=="é';
 const mask = (text: string, secret = SECRET) => createEchoMask([secret])?.mask(text) ?? text;
