@@ -45,7 +45,8 @@ export function decideAuthorization(
       headers: ["Allow", allowed],
     });
   }
-  if (!(service.ws && isUpgrade) && isWebSocketUpgrade(exchange.req)) {
+  const mayUpgrade = exchange.req.headers.upgrade !== undefined;
+  if (mayUpgrade && !(service.ws && isUpgrade) && isWebSocketUpgrade(exchange.req)) {
     const message = service.ws
       ? "A WebSocket handshake must not be sent before the response to the request before it."
       : `${service.key} does not accept WebSocket connections.`;
