@@ -105,10 +105,13 @@ test("A client of node:http receives the interim response and then the response"
   });
   const seen: unknown[] = [];
   await new Promise<void>((resolve) => {
-    const req = get({ port: gateway.port, path: "/proxy/api/x", agent: false }, (res) => {
-      seen.push(res.statusCode);
-      res.resume().once("end", resolve);
-    });
+    const req = get(
+      { port: gateway.port, path: "/proxy/api/x", agent: false, headers: { "x-api-key": PROXY_KEY } },
+      (res) => {
+        seen.push(res.statusCode);
+        res.resume().once("end", resolve);
+      },
+    );
     req.on("information", ({ statusCode }) => seen.push(statusCode));
   });
   expect(seen).toEqual([103, 200]);
