@@ -32,7 +32,12 @@ function hostName(host = ""): string {
   return name.replace(/^([^:]*):\d*$/, "$1").replace(/\.$/, "");
 }
 
-export type OpenPlaneGuard = (req: Pick<IncomingMessage, "headers" | "httpVersionMinor">) => GatewayError | undefined;
+export type OpenPlaneGuard = (
+  req: Pick<IncomingMessage, "headers" | "httpVersionMinor" | "method">,
+) => GatewayError | undefined;
+
+/** RFC 9110 section 9.2.1. */
+const SAFE_METHODS: ReadonlySet<string | undefined> = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /** Made once for each configuration; the guard runs only on planes without a key. */
 export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Plane): OpenPlaneGuard {
@@ -44,7 +49,7 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
     new GatewayError("HOST_NOT_ALLOWED", { message: `This gateway has no key set, ${message}.`, hint });
   const onlyPrograms = `Set ${keyVariable}: without a key only programs on this machine may call.`;
 
-  return function guardOpenPlane({ headers, httpVersionMinor }) {
+  return function guardOpenPlane({ headers, httpVersionMinor, method }) {
     if (!hosts.has(headers.host)) {
       return refuseHost(
         "so it accepts only the host names in ALLOWED_HOSTS",
@@ -54,17 +59,33 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
     // nginx forwards with HTTP/1.0 and adds no header unless it is told to.
     if (httpVersionMinor === 0) return refuseHost("and HTTP/1.0 may come from another proxy", onlyPrograms);
     if (cameThroughProxy(headers)) return refuseHost("and the request came through another proxy", onlyPrograms);
-    if (isUntoldPage(headers)) {
+    if (isUnidentifiedPage(headers)) {
       return refuseHost(
         "and a browser does not say which page sent a request to this host name",
         `Set ${keyVariable}, or use http://localhost.`,
       );
     }
-    return findForeignOrigin(headers, origins, {
+    const foreign = findForeignOrigin(headers, origins, {
       reason: ", and this gateway has no key set",
       alternative: `, or set ${keyVariable}`,
     });
+    if (foreign !== undefined || plane === "proxy" || SAFE_METHODS.has(method)) return foreign;
+    return findOwnPage(headers, new Set(config.settings.CORS_ORIGINS));
   };
+}
+
+/**
+ * All services share the gateway's origin, so a page of the gateway's own origin may be a page of an upstream, if the browser does not
+ * isolate it. Without a key nothing else would distinguish it from `/docs`.
+ */
+function findOwnPage(headers: IncomingHttpHeaders, listed: ReadonlySet<string>): GatewayError | undefined {
+  const { origin } = headers;
+  const isOfPage = origin !== undefined || headers["sec-fetch-site"] === "same-origin";
+  if (!isOfPage || (origin !== undefined && listed.has(origin))) return undefined;
+  return new GatewayError("ORIGIN_NOT_ALLOWED", {
+    message: "No web page may change this gateway, because no MANAGEMENT_API_KEY is set.",
+    hint: "Set MANAGEMENT_API_KEY, or send the request from a program such as curl.",
+  });
 }
 
 /**
@@ -103,7 +124,7 @@ function cameThroughProxy(headers: IncomingHttpHeaders): boolean {
 }
 
 /** Browsers send neither Origin nor Sec-Fetch-Site with an image to a plain HTTP name, except loopback ones (Fetch metadata, section 3). */
-function isUntoldPage(headers: IncomingHttpHeaders): boolean {
+function isUnidentifiedPage(headers: IncomingHttpHeaders): boolean {
   if (headers.origin !== undefined || headers["sec-fetch-site"] !== undefined) return false;
   return hasBrowserAgent(headers) && !isLoopbackHost(hostName(headers.host));
 }

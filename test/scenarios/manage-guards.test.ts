@@ -286,3 +286,21 @@ describe("/manage/key-debug", () => {
     });
   });
 });
+
+test("Without a management key no web page may change the gateway, not even one of its own origin, unless it is listed", async () => {
+  const gateway = await startGateway({ env: { CORS_ORIGINS: "https://ops.example" } });
+  const own = new URL(gateway.url).origin;
+  const put = (headers: Record<string, string>) => manage(gateway, "PUT", "/services/api", SERVICE, headers);
+  for (const headers of [
+    { origin: own, "sec-fetch-site": "same-origin" },
+    { origin: own },
+    { "sec-fetch-site": "same-origin" },
+  ] as Record<string, string>[]) {
+    const { status, body } = await put(headers);
+    expect([status, body.code], JSON.stringify(headers)).toEqual([403, "ORIGIN_NOT_ALLOWED"]);
+    expect(body.hint).toContain("MANAGEMENT_API_KEY");
+    expect((await manage(gateway, "GET", "/services", undefined, headers)).status).toBe(200);
+  }
+  expect((await put({ origin: "https://ops.example" })).status).toBeLessThan(300);
+  expect((await put({})).status).toBeLessThan(300);
+});
