@@ -47,6 +47,10 @@ export function completeService(defined: DefinedService, context: CompletionCont
     credential: readCredential(defined, context, findings),
   };
   reviewService(service, findings);
+  if (service.webContent === "pass" && settings.MANAGEMENT_PORT === undefined) {
+    const text = `pages of ${key} act as pages of the gateway in browsers, so /docs is off: it needs MANAGEMENT_PORT`;
+    findings.warnings.push({ path: ["services", key, "webContent"], at: "value", text });
+  }
   return { service, ...findings };
 }
 

@@ -15,11 +15,15 @@ import { addMetricsRoute } from "./metrics.ts";
 import { addDocumentRoute } from "./openapi/document.ts";
 import type { Audience, ControlEnv, ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { addProxyRoutes } from "./proxy-routes.ts";
+import { requireOriginOfItsOwn } from "./shared-origin.ts";
 import { addStatusRoute } from "./status.ts";
 import { addUpRoute } from "./up.ts";
 
 /** Routes that show parts of the configuration without a key. */
 const HOST_GUARDED = ["/status", "/metrics", "/docs", "/docs/*", "/openapi.json"];
+
+/** Of all responses but the page's: no browser frames them or runs anything in them. */
+const INERT = "default-src 'none'; frame-ancestors 'none'";
 
 export function createControlPlane(parts: ControlPlaneParts, audience: Audience): ControlPlane {
   const app: ControlPlane = new OpenAPIHono<ControlEnv>({ defaultHook: refuseInvalid });
@@ -43,7 +47,8 @@ export function createControlPlane(parts: ControlPlaneParts, audience: Audience)
     for (const path of HOST_GUARDED) app.use(path, requireKnownHost(audience));
     addStatusRoute(app, parts);
     addMetricsRoute(app, parts);
-    addManageRoutes(app, parts);
+    addManageRoutes(app, parts, audience);
+    for (const path of ["/docs", "/docs/*"]) app.use(path, requireOriginOfItsOwn(parts, audience));
     addDocsPage(app);
     addDocumentRoute(app, () => (audience.callers ? app : createControlPlane(parts, { ...audience, callers: true })));
   }
@@ -78,6 +83,7 @@ function frameEachResponse(parts: ControlPlaneParts): MiddlewareHandler<ControlE
     }
     context.header("X-Proxy-Request-Id", context.get("requestId"));
     context.header("X-Content-Type-Options", "nosniff");
+    if (!context.res.headers.has("Content-Security-Policy")) context.header("Content-Security-Policy", INERT);
     if (instance.isDraining || incoming.headers.upgrade !== undefined) context.header("Connection", "close");
   };
 }

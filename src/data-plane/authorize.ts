@@ -45,6 +45,13 @@ export function decideAuthorization(
       headers: ["Allow", allowed],
     });
   }
+  // Browsers send it with the script of a service worker only (Service Workers, section "Update").
+  if (service.webContent === "isolate" && exchange.req.headers["service-worker"] !== undefined) {
+    return new GatewayError("ORIGIN_NOT_ALLOWED", {
+      message: "A browser asks for a service worker, which would act on pages of the gateway's whole origin.",
+      hint: `Set \`webContent\` to \`pass\` for ${service.key} if its pages may do this.`,
+    });
+  }
   const mayUpgrade = exchange.req.headers.upgrade !== undefined;
   if (mayUpgrade && !(service.ws && isUpgrade) && isWebSocketUpgrade(exchange.req)) {
     const message = service.ws

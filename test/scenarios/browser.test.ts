@@ -226,4 +226,35 @@ describe.skipIf(!hasBrowser)("page in a browser", () => {
     expect(echo.requests[0]?.url).toBe("/");
     await page.close();
   });
+
+  test("A page of an upstream runs no script, and even with scripts it has no part in the gateway's origin", async () => {
+    const script = `<script>document.title = "ran"; localStorage.setItem("a", "b")</script>`;
+    const upstream = await startUpstream((req, res) => {
+      const isWorker = req.url?.endsWith(".js") ?? false;
+      res
+        .setHeader("Service-Worker-Allowed", "/")
+        .setHeader("Content-Type", isWorker ? "text/javascript" : "text/html");
+      if (req.url === "/framing") res.end(`<title>still</title><iframe src="/docs"></iframe>`);
+      else res.end(isWorker ? "" : `<title>still</title>${script}`);
+    });
+    const gateway = await startGateway({ services: { evil: { baseUrl: upstream.url } } });
+    const page = await browser.newPage();
+    await page.goto(`${gateway.url}/proxy/evil/page`);
+    expect(await page.title()).toBe("still");
+    // The tools of the browser run what the page may not, with the page's origin.
+    // As text, because the sources of the tests are not compiled for browsers.
+    const found = await page.evaluate(`(async () => {
+      const attempt = (run) => Promise.resolve().then(run).then(() => "done", () => "refused");
+      return {
+        origin: window.origin,
+        storage: await attempt(() => localStorage.length),
+        docs: await attempt(() => fetch("/docs").then((response) => response.text())),
+        worker: await attempt(() => navigator.serviceWorker.register("/proxy/evil/w.js", { scope: "/" })),
+      };
+    })()`);
+    expect(found).toEqual({ origin: "null", storage: "refused", docs: "refused", worker: "refused" });
+    await page.goto(`${gateway.url}/proxy/evil/framing`);
+    for (const frame of page.frames().slice(1)) expect(await frame.locator("#reference").count()).toBe(0);
+    await page.close();
+  });
 });

@@ -111,3 +111,56 @@ test("An interim response carries no header that acts on the whole origin", asyn
   expect(head).toContain("103 Early Hints");
   for (const name of ORIGIN_WIDE) expect(head.toLowerCase()).not.toContain(`\n${name}:`);
 });
+
+describe("the gateway's own pages", () => {
+  test("While a service has webContent: pass, /docs exists on MANAGEMENT_PORT only, and a warning says so", async () => {
+    const services = { api: { baseUrl: "http://127.0.0.1:9", webContent: "pass" } } as const;
+    const one = await startGateway({ services });
+    for (const path of ["/docs", "/docs/start.js"]) {
+      const response = await fetch(one.url + path);
+      expect([response.status, await response.json()]).toMatchObject([
+        404,
+        { hint: expect.stringContaining("MANAGEMENT_PORT") },
+      ]);
+    }
+    expect((await fetch(`${one.url}/openapi.json`)).status).toBe(200);
+    const diagnostics = await (await fetch(`${one.url}/manage/diagnostics`)).text();
+    expect(diagnostics).toContain("so /docs is off");
+    const two = await startGateway({ services, env: { MANAGEMENT_PORT: "0" } });
+    expect((await fetch(`${two.managementUrl}/docs`)).status).toBe(200);
+    expect((await fetch((await startGateway()).url + "/docs")).status).toBe(200);
+  });
+
+  test("Without a key, a page of the gateway's origin cannot change the gateway, nor read it beside pages that are not isolated", async () => {
+    const body = JSON.stringify({ key: "added", config: { baseUrl: "https://api.example/" } });
+    const ask = async (env: Record<string, string>, webContent: "isolate" | "pass", method: string, page: boolean) => {
+      const services = { api: { baseUrl: "http://127.0.0.1:9", webContent } };
+      const gateway = await startGateway({ services, env });
+      const url = gateway.managementUrl ?? gateway.url;
+      const lines = page ? `Origin: ${url}\r\nSec-Fetch-Site: same-origin\r\n` : "";
+      const rest = method === "POST" ? `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n` : "";
+      const head = `${method} /manage/services HTTP/1.1\r\nHost: ${new URL(url).host}\r\n${lines}${rest}Connection: close\r\n\r\n`;
+      return (await rawRequest(Number(new URL(url).port), head + (rest === "" ? "" : body))).status;
+    };
+    expect(await ask({}, "isolate", "POST", true)).toBe(403);
+    expect(await ask({}, "isolate", "POST", false)).toBe(201);
+    expect(await ask({}, "isolate", "GET", true)).toBe(200);
+    expect(await ask({}, "pass", "GET", true)).toBe(403);
+    expect(await ask({}, "pass", "GET", false)).toBe(200);
+    expect(await ask({ MANAGEMENT_PORT: "0" }, "pass", "POST", true)).toBe(201);
+  });
+
+  test("A response of the gateway's own cannot be framed and runs nothing", async () => {
+    const gateway = await startGateway();
+    for (const path of ["/", "/openapi.json", "/status", "/nothing"]) {
+      const { headers } = await fetch(gateway.url + path);
+      expect(headers.get("content-security-policy")).toBe("default-src 'none'; frame-ancestors 'none'");
+    }
+  });
+
+  test("A browser that asks for a service worker of an isolated service gets 403, and the upstream no request", async () => {
+    const { status, upstream } = await send("200 OK", {}, "Service-Worker: script\r\n");
+    expect([status, upstream.received]).toEqual([403, []]);
+    expect((await send("200 OK", { webContent: "pass" }, "Service-Worker: script\r\n")).status).toBe(200);
+  });
+});

@@ -1,7 +1,8 @@
 /** `/manage`: for operators. Every route requires the management key and refuses requests from web pages of other sites. */
 import { OpenAPIHono } from "@hono/zod-openapi";
-import type { ControlPlane, ControlPlaneParts } from "../parts.ts";
+import type { Audience, ControlPlane, ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, requireCaller } from "../require-caller.ts";
+import { findPageOfSharedOrigin } from "../shared-origin.ts";
 import { addAuditRoute } from "./audit.ts";
 import { addDiagnosticsRoute } from "./diagnostics.ts";
 import { addExplainRoute } from "./explain.ts";
@@ -14,13 +15,14 @@ import { addResetRoutes } from "./resets.ts";
 import { addServiceRoutes } from "./services.ts";
 import { addTestServiceRoute } from "./test-service.ts";
 
-export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts): void {
+export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, audience: Audience): void {
   const { callers, findForeignPage } = parts;
   const routes = new OpenAPIHono<CallerEnv>();
   routes.use("*", async (context, next) => {
+    const { incoming } = context.env;
     // Without a key, the guard of the open plane does the same and more.
     const isOpen = !callers.isProtected("management");
-    const refusal = isOpen ? undefined : findForeignPage(context.env.incoming);
+    const refusal = isOpen ? findPageOfSharedOrigin(incoming, parts, audience) : findForeignPage(incoming);
     if (refusal !== undefined) throw refusal;
     await next();
   });
