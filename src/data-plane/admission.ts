@@ -111,6 +111,7 @@ export function walkAdmission<Refused extends undefined>(
   if (caller !== undefined) {
     exchange.callerId = caller.id;
     exchange.party = parts.parties.of(caller, address, access);
+    if (exchange.party !== "") exchange.voter = caller.id;
     exchange.issued = caller.issued;
   }
 

@@ -28,6 +28,8 @@ export class Exchange {
   callerId = "";
   /** Whose share of the upstream's connections it uses: the caller's. Empty where only one caller may use the service. */
   party = "";
+  /** Whose failures the breaker counts together: anonymous callers are one, because their addresses are cheap. Empty as above. */
+  voter = "";
   /** The caller's issued key; undefined for other callers. */
   issued: FoundKey | undefined;
   attempts = 0;
@@ -157,11 +159,6 @@ export class Exchange {
     this.#hasReleasedSlots = false;
     this.#gatewaySlots = undefined;
     this.#serviceSlots = undefined;
-  }
-
-  /** Whose failures the breaker counts together: anonymous callers are one, because their addresses are cheap. */
-  get voter(): string {
-    return this.party === "" ? "" : this.callerId;
   }
 
   /** The wait in all queues, ms. */

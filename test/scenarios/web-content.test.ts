@@ -128,7 +128,7 @@ describe("the gateway's own pages", () => {
     expect(diagnostics).toContain("so /docs is off");
     const two = await startGateway({ services, env: { MANAGEMENT_PORT: "0" } });
     expect((await fetch(`${two.managementUrl}/docs`)).status).toBe(200);
-    expect((await fetch((await startGateway()).url + "/docs")).status).toBe(200);
+    expect((await fetch(`${(await startGateway()).url}/docs`)).status).toBe(200);
   });
 
   test("Without a key, a page of the gateway's origin cannot change the gateway, nor read it beside pages that are not isolated", async () => {
