@@ -20,7 +20,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, aud
   const routes = new OpenAPIHono<CallerEnv>();
   routes.use("*", async (context, next) => {
     const { incoming } = context.env;
-    // Without a key, the guard of the open plane does the same and more.
+    // Without a key, the guard of the open plane refuses pages of other origins, and more.
     const isOpen = !callers.isProtected("management");
     const refusal = isOpen ? findPageOfSharedOrigin(incoming, parts, audience) : findForeignPage(incoming);
     if (refusal !== undefined) throw refusal;

@@ -64,18 +64,15 @@ const ONE_TYPE = /^[a-z]+\/[a-z0-9][\w.+-]*[\t ]*(?:;[^,]*)?$/i;
 const ACTIVE_TYPE = /^(?:multipart|message)\/|^[^;]*(?:html|xml|svg|xsl|rdf|mht|unknown)/i;
 
 /**
- * True for a response that a browser may show as a document with scripts: HTML, SVG, XML, what may contain them, and what has no clear
- * type. Also for one with a policy of its own, because a 304 replaces the policy of the stored response.
+ * Adds what isolates the response. HTML, SVG, XML, what may contain them and what has no clear type get a sandbox; so does a response with
+ * a policy of its own, because a 304 replaces the policy of the stored response.
+ * @param received the upstream's headers. @param headers a flat list for the client.
  */
-export function needsSandbox(headers: ResponseHeaders): boolean {
-  const type = headers["content-type"];
-  if (headers["content-security-policy"] !== undefined || typeof type !== "string") return true;
-  return !INERT.has(type) && (!ONE_TYPE.test(type) || ACTIVE_TYPE.test(type));
-}
-
-/** Adds what isolates the response. @param received the upstream's headers. @param headers a flat list for the client. */
 export function isolate(headers: string[], received: ResponseHeaders): void {
   headers.push("X-Content-Type-Options", "nosniff");
+  const type = received["content-type"];
+  const isInert = typeof type === "string" && (INERT.has(type) || (ONE_TYPE.test(type) && !ACTIVE_TYPE.test(type)));
+  if (isInert && received["content-security-policy"] === undefined) return;
   // A further line, so that the upstream's own policies still apply.
-  if (needsSandbox(received)) headers.push("Content-Security-Policy", "sandbox");
+  headers.push("Content-Security-Policy", "sandbox");
 }
