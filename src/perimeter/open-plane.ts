@@ -32,12 +32,7 @@ function hostName(host = ""): string {
   return name.replace(/^([^:]*):\d*$/, "$1").replace(/\.$/, "");
 }
 
-export type OpenPlaneGuard = (
-  req: Pick<IncomingMessage, "headers" | "httpVersionMinor" | "method">,
-) => GatewayError | undefined;
-
-/** RFC 9110 section 9.2.1. */
-const SAFE_METHODS: ReadonlySet<string | undefined> = new Set(["GET", "HEAD", "OPTIONS"]);
+export type OpenPlaneGuard = (req: Pick<IncomingMessage, "headers" | "httpVersionMinor">) => GatewayError | undefined;
 
 /** Made once for each configuration; the guard runs only on planes without a key. */
 export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Plane): OpenPlaneGuard {
@@ -49,7 +44,7 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
     new GatewayError("HOST_NOT_ALLOWED", { message: `This gateway has no key set, ${message}.`, hint });
   const onlyPrograms = `Set ${keyVariable}: without a key only programs on this machine may call.`;
 
-  return function guardOpenPlane({ headers, httpVersionMinor, method }) {
+  return function guardOpenPlane({ headers, httpVersionMinor }) {
     if (!hosts.has(headers.host)) {
       return refuseHost(
         "so it accepts only the host names in ALLOWED_HOSTS",
@@ -65,27 +60,11 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
         `Set ${keyVariable}, or use http://localhost.`,
       );
     }
-    const foreign = findForeignOrigin(headers, origins, {
+    return findForeignOrigin(headers, origins, {
       reason: ", and this gateway has no key set",
       alternative: `, or set ${keyVariable}`,
     });
-    if (foreign !== undefined || plane === "proxy" || SAFE_METHODS.has(method)) return foreign;
-    return findOwnPage(headers, new Set(config.settings.CORS_ORIGINS));
   };
-}
-
-/**
- * All services share the gateway's origin, so a page of the gateway's own origin may be a page of an upstream, if the browser does not
- * isolate it. Without a key nothing else would distinguish it from `/docs`.
- */
-function findOwnPage(headers: IncomingHttpHeaders, listed: ReadonlySet<string>): GatewayError | undefined {
-  const { origin } = headers;
-  const isOfPage = origin !== undefined || headers["sec-fetch-site"] === "same-origin";
-  if (!isOfPage || (origin !== undefined && listed.has(origin))) return undefined;
-  return new GatewayError("ORIGIN_NOT_ALLOWED", {
-    message: "No web page may change this gateway, because no MANAGEMENT_API_KEY is set.",
-    hint: "Set MANAGEMENT_API_KEY, or send the request from a program such as curl.",
-  });
 }
 
 /**
