@@ -25,15 +25,21 @@ export function requireOriginOfItsOwn(parts: ControlPlaneParts, audience: Audien
   };
 }
 
-/** Without a key, a page of the gateway's origin may read nothing of `/manage` where pages of an upstream are not isolated. */
+/**
+ * Without a key, a page of the gateway's origin may read but not change the gateway, and nothing at all where pages of an upstream are not
+ * isolated.
+ */
 export function findPageOfSharedOrigin(
-  { headers }: Pick<IncomingMessage, "headers">,
+  { method, headers }: Pick<IncomingMessage, "method" | "headers">,
   parts: Pick<ControlPlaneParts, "registry">,
   audience: Audience,
 ): GatewayError | undefined {
   const { origin, host } = headers;
-  const isPage = origin === `http://${host}` || headers["sec-fetch-site"] === "same-origin";
-  if (!isPage || !servesForeignPages(parts, audience)) return undefined;
+  const isPage =
+    origin === `http://${host}` || origin === `https://${host}` || headers["sec-fetch-site"] === "same-origin";
+  if (!audience.callers || !isPage) return undefined;
+  const changesNothing = method === "GET" || method === "HEAD";
+  if (changesNothing && !servesForeignPages(parts, audience)) return undefined;
   return new GatewayError("ORIGIN_NOT_ALLOWED", {
     message:
       "A page of the gateway's own origin sent the request, which may be a page of an upstream, and no key is set.",

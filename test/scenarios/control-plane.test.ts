@@ -28,7 +28,7 @@ describe("the control plane", () => {
     expect(services.find(({ key }) => key === "github")).toEqual({
       key: "github",
       name: "GitHub API",
-      baseUrl: "https://api.github.com/",
+      baseUrl: "https://api.github.com",
       hasAuth: true,
       rateLimit: null,
     });

@@ -147,7 +147,7 @@ describe("the gateway's own pages", () => {
     expect(await ask({}, "isolate", "GET", true)).toBe(200);
     expect(await ask({}, "pass", "GET", true)).toBe(403);
     expect(await ask({}, "pass", "GET", false)).toBe(200);
-    expect(await ask({ MANAGEMENT_PORT: "0" }, "pass", "GET", true)).toBe(200);
+    expect(await ask({ MANAGEMENT_PORT: "0" }, "pass", "POST", true)).toBe(201);
   });
 
   test("A response of the gateway's own cannot be framed and runs nothing", async () => {
