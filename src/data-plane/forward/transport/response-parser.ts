@@ -51,7 +51,7 @@ type State =
   | "switched"
   | "dead";
 
-/** Bytes of all chunk extensions of one message. */
+/** Bytes of the extensions of one chunk, as in node:http: each chunk of a long stream may have some. */
 const EXTENSION_BYTES_LIMIT = 16_384;
 
 /** Digits of a chunk's size; servers pad them with zeros. */
@@ -101,7 +101,6 @@ export class ResponseParser {
     this.#state = "head";
     this.#isHeadRequest = method === "HEAD";
     this.#hasReceived = false;
-    this.#extensionBytes = 0;
   }
 
   /**
@@ -230,7 +229,7 @@ export class ResponseParser {
       if (byte !== SEMICOLON) throw malformed("an invalid character after the size of a chunk");
       this.#state = "extension";
       this.#extensionPart = "nameStart";
-      this.#extensionBytes++;
+      this.#extensionBytes = 1;
       return at + 1;
     }
     return bytes.length;
