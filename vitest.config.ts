@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 /** Brings a `fetch` of its own and takes the process's dispatcher along: for a process of its own. */
@@ -9,8 +10,8 @@ export default defineConfig({
     hookTimeout: 20_000,
     globalSetup: "test/support/built.ts",
     pool: "forks",
-    // Most tests wait for sockets and clocks: a core to spare would be a core that idles.
-    maxWorkers: "100%",
+    // Most tests wait for sockets, processes and clocks, so that three workers keep two cores busy.
+    maxWorkers: Math.ceil(availableParallelism() * 1.5),
     projects: [
       // No part of the gateway keeps state in a module, so files may share them: loading them anew was a third of the time.
       { extends: true, test: { name: "gateway", include: ["test/**/*.test.ts"], exclude: [ALONE], isolate: false } },
