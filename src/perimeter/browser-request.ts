@@ -1,5 +1,5 @@
 /**
- * Tells requests of browsers by what browsers add to them, and what a page cannot change: Origin, Sec-Fetch-Site, User-Agent.
+ * Recognizes requests of browsers by what browsers add to them, and what a page cannot change: Origin, Sec-Fetch-Site, User-Agent.
  * Invariant: in doubt a request of a browser counts as one of a foreign page.
  */
 import type { IncomingHttpHeaders } from "node:http";

@@ -51,7 +51,7 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
         `Add the name to ALLOWED_HOSTS, or set ${keyVariable}.`,
       );
     }
-    // nginx forwards with HTTP/1.0 and adds no header unless it is told to.
+    // nginx forwards with HTTP/1.0 and adds no header unless it is configured to.
     if (httpVersionMinor === 0) return refuseHost("and HTTP/1.0 may come from another proxy", onlyPrograms);
     if (cameThroughProxy(headers)) return refuseHost("and the request came through another proxy", onlyPrograms);
     if (isUnidentifiedPage(headers)) {

@@ -36,7 +36,7 @@ export class BreakerVotes {
     this.#votes.set(voter, { isFailing, at: now });
   }
 
-  /** More than this share of the callers fail, or all of them; also where nobody voted. */
+  /** More than this share of the callers fail, or all of them; also where there are no votes. */
   isMajority(share: number, now: number): boolean {
     let all = 0;
     let failing = 0;
@@ -47,7 +47,7 @@ export class BreakerVotes {
     return failing === all || failing > share * all;
   }
 
-  /** Undefined where several fail, or nobody voted. */
+  /** Undefined where several fail, or there are no votes. */
   onlyFailing(now: number): string | undefined {
     let only: string | undefined;
     for (const [voter, { isFailing, at }] of this.#votes) {

@@ -1,5 +1,5 @@
 /**
- * Tells whether an address or a URL leads to this gateway: by a name that the client uses for it, or by the address of a listener in
+ * Decides whether an address or a URL leads to this gateway: by a name that the client uses for it, or by the address of a listener in
  * any spelling. Invariant: names are compared as text, never resolved.
  */
 import { isIP } from "node:net";

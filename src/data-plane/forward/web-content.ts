@@ -22,7 +22,7 @@ export const ORIGIN_WIDE: readonly string[] = [
   "nel",
   "report-to",
   "reporting-endpoints",
-  // What the browser sends with later requests, and whom it takes the user for.
+  // What the browser sends with later requests, and which user it signs in.
   "accept-ch",
   "accept-ch-lifetime",
   "critical-ch",

@@ -1,6 +1,6 @@
 /**
  * Ties a connection to the one client connection that authenticated it: NTLM and Negotiate authenticate connections, not requests
- * (RFC 4559 section 6), so whoever sent the next request on it would be served as that client.
+ * (RFC 4559 section 6), so the sender of the next request on it would be served as that client.
  * Invariant: a bound connection never becomes free for another client, and ends with its client.
  */
 import type { Socket } from "node:net";

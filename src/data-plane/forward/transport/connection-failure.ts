@@ -22,7 +22,7 @@ export function destroyedByGateway(): ConnectionFailure {
   return new ConnectionFailure("CONNECTION_DESTROYED", "the gateway closed the connection");
 }
 
-/** @param error of a connection, whoever raised it. */
+/** @param error of a connection, raised by any layer. */
 export function isClosedByUpstream(error: NodeJS.ErrnoException): boolean {
   return CLOSED_BY_UPSTREAM.has(error.code);
 }

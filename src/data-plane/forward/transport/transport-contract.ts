@@ -27,7 +27,7 @@ export interface TransportRequest {
   readonly client?: Socket;
   /**
    * It authenticates its connection, or is sent on one that this client has authenticated. So it is not sent again: on another
-   * connection it would be a request of nobody.
+   * connection it would have no client.
    */
   isBound?: boolean;
   readonly origin: string;
