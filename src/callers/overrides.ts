@@ -31,7 +31,7 @@ const NAME_LIMIT = 64;
 const ENCODED_LIMIT = 3 * NAME_LIMIT;
 
 const METHOD_NAME = /method|verb/;
-/** Names that mean nothing else: whatever is in them is a method. */
+/** Names that have no other meaning: any value in them is a method. */
 const METHOD_OVERRIDE = /(?:method|verb).*override|override.*(?:method|verb)|^(?:x-)?http-?(?:method|verb)$/;
 /** Of a CORS preflight. */
 const PREFLIGHT_METHOD = "access-control-request-method";

@@ -1,6 +1,6 @@
 /**
- * Tells the exchange that reads a request's body that the rest of it cannot be read: node:http's parser reports that on the socket.
- * Invariant: it is told once, also if it asks after the parser has failed.
+ * Reports to the exchange that reads a request's body that the rest of it cannot be read: node:http's parser reports that on the socket.
+ * Invariant: the report comes once, also if the exchange asks after the parser has failed.
  */
 import type { IncomingMessage } from "node:http";
 import type { GatewayError } from "../errors.ts";

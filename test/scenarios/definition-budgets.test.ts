@@ -55,7 +55,7 @@ test("A stored service over the budget is out of use after a start, its patterns
   expect((await fetch(`${gateway.url}/proxy/slow/`, keyed)).status).toBe(200);
 });
 
-test("A path hint is told only to callers whose key may use the path", async () => {
+test("A path hint is sent only to callers whose key may use the path", async () => {
   const pathHints = [{ match: "^/org/", message: "Not so." }];
   const upstream = await startUpstream();
   const baseUrl = upstream.url;

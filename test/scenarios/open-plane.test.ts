@@ -74,7 +74,7 @@ describe("open plane", () => {
     expect((await ask(headers)).status).toBe(200);
   });
 
-  test("An open plane refuses HTTP/1.0, which nginx speaks when it is told nothing else", async () => {
+  test("An open plane refuses HTTP/1.0, which nginx speaks unless it is configured otherwise", async () => {
     const { upstream, gateway } = await start();
     for (const path of PATHS) {
       const head = `GET ${path} HTTP/1.0\r\nHost: 127.0.0.1:${gateway.port}\r\nConnection: close\r\n\r\n`;

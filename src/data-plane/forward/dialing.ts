@@ -68,7 +68,7 @@ export class Dialing {
       return;
     }
     this.#connecting.add(socket);
-    // The first that is connected is used, whatever becomes of its TLS handshake.
+    // The first that is connected is used, also if its TLS handshake fails later.
     socket.once("connect", () => this.#choose(socket));
     socket.once(this.#parts.readyEvent, () => this.#finish(null, socket));
     socket.on("error", (error) => this.#onFailure(socket, error));

@@ -39,7 +39,7 @@ describe("breaker with several callers", () => {
     expect(state()).toBe("open");
   });
 
-  test("It opens for connections that fail, whoever asked for them", () => {
+  test("It opens for connections that fail, for any caller", () => {
     const { fail, succeed, state } = make();
     succeed("bob");
     fail("mallory", 4, false);
@@ -70,7 +70,7 @@ describe("breaker with several callers", () => {
     expect(state()).toBe("closed");
   });
 
-  test("Opened by several callers, it lets nobody through before its time", () => {
+  test("Opened by several callers, it lets no request through before its time", () => {
     const { breaker, fail } = make();
     fail("a", 2);
     fail("b", 2);

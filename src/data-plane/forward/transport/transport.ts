@@ -165,7 +165,7 @@ export function createTransport(
     return undefined;
   }
 
-  /** The idle connection that this client has authenticated: its next request goes there, whatever its method. */
+  /** The idle connection that this client has authenticated: its next request goes there, with any method. */
   function takeBound({ origin, client }: TransportRequest): Connection | undefined {
     const { idle } = originOf(origin);
     const at = idle.findIndex(({ binding }) => binding?.isFor(client));
