@@ -15,6 +15,7 @@ import {
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { createLockOut, type LockOut } from "../callers/lock-out.ts";
 import { carriesKey } from "../callers/presented-keys.ts";
+import { identityOf } from "../config/credential-source.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
@@ -231,7 +232,7 @@ function openQuota({ quota, fingerprint }: GatewayStores, maxInFlight: number): 
     ledger: quota,
     fingerprint,
     showCredential({ credential }) {
-      const secret = credential?.secret?.reveal();
+      const secret = identityOf(credential);
       return {
         source: credential?.source ?? null,
         fingerprint: secret === undefined ? null : fingerprint.credential(secret),

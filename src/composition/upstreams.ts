@@ -4,6 +4,7 @@
  * the source of its definition.
  */
 import { isDeepStrictEqual } from "node:util";
+import { hasSameSecrets } from "../config/credential-source.ts";
 import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
@@ -53,8 +54,7 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
 /** State that does not depend on what changed is kept: counts of an unchanged limit, refusals of an unchanged credential, the quota, failures. */
 function stateFor(service: Service, context: UpstreamContext, old: Upstream | undefined) {
   const isSameLimit = old !== undefined && isDeepStrictEqual(old.service.rateLimit, service.rateLimit);
-  const isSameSecret =
-    old !== undefined && old.service.credential?.secret?.reveal() === service.credential?.secret?.reveal();
+  const isSameSecret = old !== undefined && hasSameSecrets(old.service.credential, service.credential);
   return {
     limiter: isSameLimit ? old.prepared.limiter : createLimiter(service),
     credentialRefusals: isSameSecret ? old.prepared.credentialRefusals : new CredentialRefusals(),
@@ -109,8 +109,8 @@ function isSameService(
   { credential, ...definition }: Service,
 ): boolean {
   return (
-    oldCredential?.source === credential?.source &&
-    oldCredential?.secret?.reveal() === credential?.secret?.reveal() &&
+    hasSameSecrets(oldCredential, credential) &&
+    isDeepStrictEqual(oldCredential?.withheld, credential?.withheld) &&
     isDeepStrictEqual(old, definition)
   );
 }

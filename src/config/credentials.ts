@@ -1,27 +1,38 @@
 /**
- * Reads and checks the credentials of services, at start and when a token file changes.
+ * Reads the credentials of services, at start and when a token file changes.
  * Invariant: problems and warnings name the variable or the file, never a part of the secret. A key of the gateway cannot become
  * the credential of a service.
  */
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
+import type { AuthDefinition } from "./auth-schema.ts";
+import {
+  type CredentialSource,
+  type DefinedSecret,
+  definedSecrets,
+  identityOf,
+  type NamedSecret,
+  nameOrigin,
+  nameSources,
+} from "./credential-source.ts";
 import type { Variable } from "./env.ts";
 import type { PlaneConfig } from "./planes.ts";
 import { ConfigProblems } from "./problems.ts";
 import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
-import type { AuthDefinition, CredentialSource, Service } from "./schema.ts";
+import type { Service } from "./schema.ts";
 import { Secret } from "./secret.ts";
 import { FAULT_TEXTS, readSecretForm } from "./secret-form.ts";
 import type { DefinedService } from "./services-file.ts";
 import { OWN_SECRETS, SETTINGS_WITH_FILE } from "./settings.ts";
 import type { Findings, FoundProblem } from "./translate-issue.ts";
+import { unusableSecret } from "./unusable-secret.ts";
 
 export type CredentialState = "none" | "present" | "missing";
 
 /** Whether a service can send a credential: shown at start, in lists and in the status. */
 export function credentialState(service: Pick<Service, "auth" | "credential">): CredentialState {
   if (service.auth === undefined) return "none";
-  return service.credential?.secret === undefined ? "missing" : "present";
+  return identityOf(service.credential) === undefined ? "missing" : "present";
 }
 
 /** What is needed to read a credential. */
@@ -40,66 +51,83 @@ export function readCredential(
 ): CredentialSource | undefined {
   const { auth } = service.definition;
   if (auth === undefined) return undefined;
-  const { tokenEnvVar, tokenFile } = auth;
+  const secrets = definedSecrets(auth).map((defined) =>
+    readSecret({ defined, auth, key: service.key }, context, findings),
+  );
+  return { source: nameSources(secrets), secrets };
+}
+
+/** A secret of a service, which is being read. */
+interface SecretToRead {
+  readonly defined: DefinedSecret;
+  readonly auth: AuthDefinition;
+  /** Of the service. */
+  readonly key: string;
+}
+
+function readSecret(subject: SecretToRead, context: CredentialContext, findings: Findings): NamedSecret {
+  const { defined, auth, key } = subject;
+  const { name, origin } = defined;
+  const { file, command } = origin;
+  const source = nameOrigin(origin);
+  if (command !== undefined) return { name, source, secret: undefined, command };
   const found =
-    tokenFile === undefined
-      ? fromVariable(service, tokenEnvVar ?? "", context, findings)
-      : fromFile(service, tokenFile, context, findings);
-  const origin = {
-    source: found.source,
-    ...(tokenFile === undefined ? {} : { path: resolve(context.directory, tokenFile) }),
-  };
-  if (found.text === undefined) return { ...origin, secret: undefined };
-  const { text, faults } = readSecretForm(found.text, auth);
+    file === undefined ? fromVariable(subject, context, findings) : fromFile(subject, file, context, findings);
+  const path = file === undefined ? {} : { path: resolve(context.directory, file) };
+  if (found.text === undefined) return { name, source, secret: undefined, ...path };
+  const { text, faults } = readSecretForm(found.text, auth, name);
   for (const fault of faults) {
-    findings.warnings.push({
+    findings.warnings.push({ ...found.place, text: `${nameSecret(subject)} ${FAULT_TEXTS[fault]}; remove it there` });
+  }
+  if (text === "") return { name, source, secret: undefined, ...path };
+  const allowed = unusableSecret({ text, name, auth }, context.ownKeys);
+  if (allowed !== undefined) {
+    findings.problems.push({
       ...found.place,
-      text: `the secret of ${service.key} ${FAULT_TEXTS[fault]}; remove it there`,
+      text: `found an unusable secret${auth.type === "custom" ? ` of ${key}` : ""}, allowed: ${allowed}`,
     });
   }
-  if (text === "") return { ...origin, secret: undefined };
-  const allowed = unusableSecret(text, auth, context.ownKeys);
-  if (allowed !== undefined) {
-    findings.problems.push({ ...found.place, text: `found an unusable secret, allowed: ${allowed}` });
-  }
-  return { ...origin, secret: new Secret(text), faults };
+  return { name, source, secret: new Secret(text), faults, ...path };
+}
+
+function nameSecret({ defined: { name }, auth, key }: SecretToRead): string {
+  if (name === "username") return `the user name of ${key}`;
+  return auth.type === "custom" ? `the secret ${name} of ${key}` : `the secret of ${key}`;
 }
 
 interface FoundSecret {
-  readonly source: string;
   /** The place that a problem names. */
   readonly place: Omit<FoundProblem, "text">;
   readonly text: string | undefined;
 }
 
-function fromVariable(
-  service: DefinedService,
-  name: string,
-  { variables }: CredentialContext,
-  { problems }: Findings,
-): FoundSecret {
-  const place = { path: ["services", service.key, "auth", "tokenEnvVar"], at: "value" } as const;
+function placeOf({ defined, key }: SecretToRead) {
+  return { path: ["services", key, ...defined.path], at: "value" } as const;
+}
+
+function fromVariable(subject: SecretToRead, { variables }: CredentialContext, { problems }: Findings): FoundSecret {
+  const name = subject.defined.origin.envVar ?? "";
+  const place = placeOf(subject);
   if (OWN_SECRETS.has(name)) {
     problems.push({ ...place, text: `found the gateway's own ${name}, allowed: another variable` });
-    return { source: name, place, text: undefined };
+    return { place, text: undefined };
   }
   const variable = variables.get(name);
-  const origin = `${name} (${variable?.origin ?? "environment"}), the credential of ${service.key}`;
-  return { source: name, place: { ...place, place: origin }, text: nonEmpty(variable?.value) };
+  const origin = `${name} (${variable?.origin ?? "environment"}), the credential of ${subject.key}`;
+  return { place: { ...place, place: origin }, text: nonEmpty(variable?.value) };
 }
 
 function fromFile(
-  service: DefinedService,
-  tokenFile: string,
+  subject: SecretToRead,
+  file: string,
   context: CredentialContext,
   { problems, warnings }: Findings,
 ): FoundSecret {
-  const place = { path: ["services", service.key, "auth", "tokenFile"], at: "value" } as const;
-  const source = `file:${tokenFile}`;
-  const path = resolve(context.directory, tokenFile);
+  const place = placeOf(subject);
+  const path = resolve(context.directory, file);
   if (ownKeyFiles(context).has(realPath(path))) {
     problems.push({ ...place, text: "found the file of one of the gateway's own keys, allowed: another file" });
-    return { source, place, text: undefined };
+    return { place, text: undefined };
   }
   const reading = readTextFile(path);
   const text = reading.state === "read" ? nonEmpty(withoutTrailingNewlines(reading.text)) : undefined;
@@ -108,10 +136,10 @@ function fromFile(
     const why = reading.state === "unreadable" ? reading.reason : reason[reading.state];
     warnings.push({
       ...place,
-      text: `${service.key} has no credential, because its file cannot be used: ${why}`,
+      text: `${subject.key} has no credential, because its file cannot be used: ${why}`,
     });
   }
-  return { source, place, text };
+  return { place, text };
 }
 
 function ownKeyFiles({ variables, directory }: CredentialContext): ReadonlySet<string> {
@@ -119,17 +147,8 @@ function ownKeyFiles({ variables, directory }: CredentialContext): ReadonlySet<s
   return new Set(paths.flatMap((path) => (path === undefined ? [] : [realPath(resolve(directory, path))])));
 }
 
-/** What the secret would have to be, if it cannot be sent in a request; undefined if it can. */
-export function unusableSecret(text: string, auth: AuthDefinition, ownKeys: readonly Secret[]): string | undefined {
-  if (/[\x00-\x1f\x7f]/.test(text)) return "one line without control characters";
-  if (/[^\x00-\xff]/.test(text)) return "characters that a header can carry (Latin-1)";
-  if (auth.type === "basic" && !text.includes(":")) return "user:password";
-  if (ownKeys.some((key) => key.reveal() === text)) return "a secret that is not one of the gateway's own keys";
-  return undefined;
-}
-
 /**
- * The services whose token file now holds another secret, with that secret. Nothing else is read again: a rotated token is not a
+ * The services whose token files now hold other secrets, with those secrets. Nothing else is read again: a rotated token is not a
  * new configuration.
  * @throws ConfigProblems for a file without a usable secret.
  */
@@ -142,16 +161,22 @@ export function withFreshTokens(
   const changed: Service[] = [];
   for (const service of services) {
     const { auth, credential, key } = service;
-    if (auth === undefined || credential?.path === undefined) continue;
-    const reading = readTextFile(credential.path);
-    const read = reading.state === "read" ? withoutTrailingNewlines(reading.text) : "";
-    const { text, faults } = readSecretForm(read, auth);
-    const allowed = text.trim() === "" ? "a file that holds a secret" : unusableSecret(text, auth, ownKeys);
-    if (allowed !== undefined) {
-      problems.push(`${credential.source}: found no usable secret for ${key}, allowed: ${allowed}`);
-    } else if (credential.secret?.reveal() !== text) {
-      changed.push({ ...service, credential: { ...credential, secret: new Secret(text), faults } });
-    }
+    if (auth === undefined || credential === undefined) continue;
+    const secrets = credential.secrets.map((old): NamedSecret => {
+      if (old.path === undefined) return old;
+      const reading = readTextFile(old.path);
+      const read = reading.state === "read" ? withoutTrailingNewlines(reading.text) : "";
+      const { text, faults } = readSecretForm(read, auth, old.name);
+      const allowed =
+        text.trim() === "" ? "a file that holds a secret" : unusableSecret({ text, name: old.name, auth }, ownKeys);
+      if (allowed !== undefined) {
+        problems.push(`${old.source}: found no usable secret for ${key}, allowed: ${allowed}`);
+        return old;
+      }
+      return old.secret?.reveal() === text ? old : { ...old, secret: new Secret(text), faults };
+    });
+    const isChanged = secrets.some((secret, index) => secret !== credential.secrets[index]);
+    if (isChanged) changed.push({ ...service, credential: { ...credential, secrets } });
   }
   if (problems.length > 0) throw new ConfigProblems(problems);
   return changed;

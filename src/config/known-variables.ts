@@ -3,6 +3,7 @@
  * asks why a variable has no effect. Invariant: no secret is shown, and of a URL only its origin.
  */
 import { distance } from "fastest-levenshtein";
+import { variablesOfAuth } from "./credential-source.ts";
 import type { Environment, VariableOrigin } from "./env.ts";
 import { isSecretSetting } from "./read-settings.ts";
 import type { Service } from "./schema.ts";
@@ -41,7 +42,7 @@ export function reviewVariables(
 ) {
   const names = new Set(OWN_NAMES);
   for (const { secret } of REST_SECRETS) if (!secret.startsWith("file:")) names.add(secret);
-  for (const { auth } of services) if (auth?.tokenEnvVar !== undefined) names.add(auth.tokenEnvVar);
+  for (const { auth } of services) for (const name of variablesOfAuth(auth)) names.add(name);
   const meantBy = createGuess(names, { most: 1, mostInShort: 1 });
   const ownMeantBy = createGuess(OWN_NAMES, { most: 2, mostInShort: 1 });
   const known: KnownVariable[] = [];

@@ -2,7 +2,9 @@
  * Reads services that were added over REST: checked by the schema of the services file, and locked out of secrets that they may
  * not use. Invariant: a service with a locked secret has no credential, no matter who stored it and when.
  */
+import type { AuthDefinition } from "./auth-schema.ts";
 import { type CompletionContext, completeService } from "./complete-service.ts";
+import { type CredentialSource, definedSecrets, nameOrigin, nameSources } from "./credential-source.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import type { Service, ServiceDefinition } from "./schema.ts";
 import { originsOf, type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
@@ -61,15 +63,27 @@ export function createRuntimeServiceReader(
         context,
       );
       if (problems.length > 0) return { problems, isDefined: true };
-      const source = auth?.tokenFile === undefined ? (auth?.tokenEnvVar ?? "") : `file:${auth.tokenFile}`;
       const { message, hint } = unlocked.refusal;
-      const credential = auth && { source, secret: undefined, withheld: { message, hint } };
+      const credential = auth && withheldCredential(auth, { message, hint });
       return { service: { ...service, auth, credential }, warnings, refusal: unlocked.refusal };
     }
     const completed = completeService({ ...defined, embedded, definition: unlocked.definition }, context);
     if (completed.problems.length > 0) return { problems: completed.problems, isDefined: true };
     return { service: completed.service, warnings: completed.warnings, refusal: undefined };
   };
+}
+
+/** The sources of a credential that is not read. */
+function withheldCredential(
+  auth: AuthDefinition,
+  withheld: NonNullable<CredentialSource["withheld"]>,
+): CredentialSource {
+  const secrets = definedSecrets(auth).map(({ name, origin }) => ({
+    name,
+    source: nameOrigin(origin),
+    secret: undefined,
+  }));
+  return { source: nameSources(secrets), secrets, withheld };
 }
 
 /** An index, because thousands of stored services are compared with the definitions that use the same secret and origin. */
@@ -87,7 +101,8 @@ function indexByUse(definitions: Iterable<DefinedService>): Map<string, DefinedS
 
 /** Each secret with each origin: a variable by its name, and all files as one, because two paths may lead to the same file. */
 function usesOf({ auth, tls }: ServiceDefinition, origins: Iterable<string>): string[] {
-  const hasFiles = (auth?.tokenFile ?? tls.certFile ?? tls.keyFile) !== undefined;
-  const secrets = [...(auth?.tokenEnvVar === undefined ? [] : [auth.tokenEnvVar]), ...(hasFiles ? ["file:"] : [])];
+  const sources = auth === undefined ? [] : definedSecrets(auth).map(({ origin }) => origin);
+  const hasFiles = (tls.certFile ?? tls.keyFile) !== undefined || sources.some(({ file }) => file !== undefined);
+  const secrets = [...sources.flatMap(({ envVar }) => envVar ?? []), ...(hasFiles ? ["file:"] : [])];
   return [...origins].flatMap((origin) => secrets.map((secret) => `${secret}@${origin}`));
 }

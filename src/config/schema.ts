@@ -3,8 +3,10 @@
  * Invariant: the types, the editor schema in config/ and docs/configuration.md are all generated from this file.
  */
 import { z } from "zod";
+import { authSchema } from "./auth-schema.ts";
 import { baseUrl } from "./base-url.ts";
 import { headerMap, headerName } from "./configured-headers.ts";
+import type { CredentialSource } from "./credential-source.ts";
 import { pathHints } from "./path-hints.ts";
 import { quotaSettings } from "./quota-settings.ts";
 import { checkBudget } from "./service-budget.ts";
@@ -20,51 +22,6 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as 
 const milliseconds = z.int().min(1).max(LONGEST_TIMER_MS);
 
 const filePath = z.string().min(1).max(4_096);
-
-const auth = z
-  .strictObject({
-    type: z
-      .enum(["bearer", "bot", "basic", "api-key"])
-      .describe("`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`) or `api-key`"),
-    tokenEnvVar: z
-      .string()
-      .max(256)
-      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
-      .meta({ allowed: "the name of an environment variable" })
-      .optional()
-      .describe("environment variable that holds the secret"),
-    tokenFile: z
-      .string()
-      .min(1)
-      .max(4_096)
-      .optional()
-      .describe("file that holds the secret; line breaks at its end are removed"),
-    headerName: headerName.optional().describe("`api-key`: the header that carries the secret"),
-    queryParam: z
-      .string()
-      .max(256)
-      .regex(/^[A-Za-z0-9_.~-]+$/, "a parameter name of letters, digits, `_`, `.`, `~` and `-`")
-      .optional()
-      .describe("`api-key`: the query parameter that carries the secret"),
-    required: z
-      .boolean()
-      .default(true)
-      .describe(
-        "if the secret is missing: `true` refuses requests with 401 `UPSTREAM_CREDENTIAL_MISSING`, `false` sends them without it",
-      ),
-  })
-  .superRefine((value, refinement) => {
-    const problem = (message: string) => refinement.addIssue({ code: "custom", message });
-    if ((value.tokenEnvVar === undefined) === (value.tokenFile === undefined)) {
-      problem("exactly one of tokenEnvVar and tokenFile");
-    }
-    if (value.type === "api-key" && (value.headerName === undefined) === (value.queryParam === undefined)) {
-      problem("exactly one of headerName and queryParam for type api-key");
-    }
-    if (value.type !== "api-key" && (value.headerName ?? value.queryParam) !== undefined) {
-      problem("headerName and queryParam only for type api-key");
-    }
-  });
 
 const rateLimit = z.strictObject({
   maxRequests: z.int().min(1).max(1_000_000_000).describe("requests allowed in a window"),
@@ -128,7 +85,7 @@ export const serviceSchema = z
       .max(64)
       .default([])
       .describe("request headers that are neither forwarded nor added by the gateway"),
-    auth: auth.optional().describe("the credential that the gateway adds to each request"),
+    auth: authSchema.optional().describe("the credential that the gateway adds to each request"),
     rateLimit: rateLimit.optional().describe("the gateway's own rate limit for this service"),
     timeoutMs: milliseconds
       .optional()
@@ -237,21 +194,7 @@ export const servicesFileSchema = z.strictObject({
 
 export type ServiceDefinition = z.output<typeof serviceSchema>;
 export type ServiceInput = z.input<typeof serviceSchema>;
-export type AuthDefinition = z.output<typeof auth>;
 export type TlsDefinition = z.output<typeof tls>;
-
-/** Where a service's credential comes from, and the secret if it is there. */
-export interface CredentialSource {
-  /** `GITHUB_TOKEN` or `file:/run/secrets/token`, for messages. Never a part of the secret. */
-  readonly source: string;
-  readonly secret: import("./secret.ts").Secret | undefined;
-  /** What was wrong with the secret as it was written. */
-  readonly faults?: readonly import("./secret-form.ts").SecretFault[];
-  /** The absolute path of the file that it comes from. */
-  readonly path?: string;
-  /** Why the secret is not used although it may be there, and what would change that. */
-  readonly withheld?: { readonly message: string; readonly hint: string };
-}
 
 /** Upstreams with documented limits that their responses do not show. */
 export type Vendor = "discord" | "github";

@@ -3,6 +3,9 @@
  * Invariant: a second scheme is never sent. Quotes may belong to the secret, so they are sent and reported.
  */
 
+import type { AuthDefinition } from "./auth-schema.ts";
+import { placementsOf } from "./placements.ts";
+
 /** `scheme`: it began with a scheme, which is removed. `quoted`: it begins and ends with quotes. */
 export type SecretFault = "scheme" | "quoted";
 
@@ -18,15 +21,32 @@ const BASIC_SCHEME = /^\s*(?:basic\s+)+(?=[^:]*:)/i;
 
 const QUOTED = /^(["'`])(.*)\1$/s;
 
-/** @param type of `auth`. */
-export function readSecretForm(secret: string, { type }: { readonly type: string }): SecretForm {
-  // The gateway adds no scheme to an api-key: `Bearer …` may be the whole value of its header.
-  const scheme = type === "api-key" ? undefined : type === "basic" ? BASIC_SCHEME : TOKEN_SCHEME;
-  const text = scheme === undefined ? secret : secret.replace(scheme, "");
+/** @param name of the secret in `auth`. */
+export function readSecretForm(secret: string, auth: AuthDefinition, name: string): SecretForm {
+  let text = secret;
+  for (const scheme of schemesBefore(auth, name)) text = text.replace(scheme, "");
   const faults: SecretFault[] = [];
   if (text !== secret) faults.push("scheme");
   if (isQuoted(text)) faults.push("quoted");
   return { text, faults };
+}
+
+/** The schemes that the gateway writes before the secret. Without one, `Bearer …` may be the whole value of its header. */
+function schemesBefore(auth: AuthDefinition, name: string): RegExp[] {
+  return placementsOf(auth).flatMap(({ kind, template: { texts, placeholders } }) => {
+    const [first] = placeholders;
+    if (kind !== "header" || first?.secret !== name) return [];
+    if (first.encoding === "basic") return first.user === undefined ? [BASIC_SCHEME] : [];
+    const before = (texts[0] as string).trim();
+    if (first.encoding !== "plain" || before === "") return [];
+    if (/^(?:bearer|bot|token)$/i.test(before)) return [TOKEN_SCHEME];
+    // Any other prefix may also be how the secret itself begins.
+    return /[ =:]$/.test(texts[0] as string) ? [new RegExp(`^\\s*(?:${escapePattern(before)}\\s*)+`, "i")] : [];
+  });
+}
+
+function escapePattern(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
 }
 
 export function isQuoted(text: string): boolean {

@@ -4,8 +4,11 @@
  * to the same origins and, for the first two, in the same place of the request.
  */
 import { resolve } from "node:path";
+import type { AuthDefinition } from "./auth-schema.ts";
+import { definedSecrets, nameOrigin } from "./credential-source.ts";
 import { type CredentialContext, realPath } from "./credentials.ts";
-import type { AuthDefinition, ServiceDefinition, TlsDefinition } from "./schema.ts";
+import type { ServiceDefinition, TlsDefinition } from "./schema.ts";
+import { sourceKey, usesOfSecrets, withFiles } from "./secret-uses.ts";
 import type { DefinedService } from "./services-file.ts";
 import { OWN_SECRETS, type RestSecret } from "./settings.ts";
 import type { Path } from "./translate-issue.ts";
@@ -59,21 +62,51 @@ export function unlockSecrets(
     return weak === undefined ? { definition: { ...definition, tls: unlockedTls } } : { refusal: weak };
   }
 
-  const secret = secretOf(auth);
-  const path = ["auth", auth.tokenFile === undefined ? "tokenEnvVar" : "tokenFile"];
-  if (OWN_SECRETS.has(secret)) return { refusal: refuseOwn(path, secret) };
-  const bindings = candidates.filter((other) => {
-    return (
-      other.auth !== undefined && isSameUse(other.auth, auth) && isSameSecret(secretOf(other.auth), secret, fileOf)
-    );
-  });
-  const binding = bindings.find((other) => !loosenedTls(tls, other.tls, settings.STRICT_TLS)) ?? bindings[0];
-  const spelling = binding?.auth === undefined ? listed(secret) : secretOf(binding.auth);
-  if (spelling === undefined) return { refusal: refuse(path, secret, origins) };
-  const weak = weakTls(tls, binding?.tls, settings.STRICT_TLS);
-  if (weak !== undefined) return { refusal: weak };
-  const unlockedAuth = auth.tokenFile === undefined ? auth : { ...auth, tokenFile: pathOf(spelling) };
-  return { definition: { ...definition, tls: unlockedTls, auth: unlockedAuth } };
+  const unlocked = unlockAuth(auth, { definition, candidates, origins, fileOf, listed, settings });
+  if ("refusal" in unlocked) return unlocked;
+  return { definition: { ...definition, tls: unlockedTls, auth: unlocked.auth } };
+}
+
+interface AuthLock {
+  readonly definition: ServiceDefinition;
+  /** Services with all origins of the definition. */
+  readonly candidates: readonly ServiceDefinition[];
+  readonly origins: ReadonlySet<string>;
+  readonly fileOf: (path: string) => string;
+  /** As the operator wrote it in REST_SECRETS, for these origins. */
+  readonly listed: (secret: string) => string | undefined;
+  readonly settings: LockContext["settings"];
+}
+
+/** Every secret of the credential is decided by itself: another service of the file may bind each of them. */
+function unlockAuth(
+  auth: AuthDefinition,
+  { definition, candidates, origins, fileOf, listed, settings }: AuthLock,
+): { readonly auth: AuthDefinition } | { readonly refusal: SecretRefusal } {
+  const secrets = definedSecrets(auth);
+  const commanded = secrets.find(({ origin }) => origin.command !== undefined);
+  if (commanded !== undefined) return { refusal: refuseCommand(commanded.path) };
+  const own = secrets.find(({ origin }) => OWN_SECRETS.has(nameOrigin(origin)));
+  if (own !== undefined) return { refusal: refuseOwn(own.path, nameOrigin(own.origin)) };
+  const bound = candidates.map((other) => ({ other, uses: usesOfSecrets(other, fileOf) }));
+  const spellings = new Map<string, string>();
+  for (const [secret, { places }] of usesOfSecrets(definition, fileOf)) {
+    const defined = secrets.filter(({ origin }) => sourceKey(origin, fileOf) === secret);
+    const { path = [], origin = {} } = defined[0] ?? {};
+    const bindings = bound.filter(({ uses }) => {
+      const allowed = uses.get(secret)?.places;
+      return allowed !== undefined && covers(allowed, places);
+    });
+    const isKept = ({ other }: { other: ServiceDefinition }) =>
+      !loosenedTls(definition.tls, other.tls, settings.STRICT_TLS);
+    const binding = bindings.find(isKept) ?? bindings[0];
+    const spelling = binding === undefined ? listed(nameOrigin(origin)) : binding.uses.get(secret)?.spelling;
+    if (spelling === undefined) return { refusal: refuse(path, nameOrigin(origin), origins) };
+    const weak = weakTls(definition.tls, binding?.other.tls, settings.STRICT_TLS);
+    if (weak !== undefined) return { refusal: weak };
+    for (const { name } of defined) spellings.set(name, spelling);
+  }
+  return { auth: withFiles(auth, spellings) };
 }
 
 function listedOrigins({ REST_SECRETS }: LockContext["settings"], spelling: string): ReadonlySet<string> {
@@ -89,11 +122,6 @@ export function covers(allowed: ReadonlySet<string>, origins: ReadonlySet<string
   return [...origins].every((origin) => allowed.has(origin));
 }
 
-/** `NAME` or `file:<path>`. */
-function secretOf({ tokenEnvVar, tokenFile }: AuthDefinition): string {
-  return tokenFile === undefined ? (tokenEnvVar ?? "") : `file:${tokenFile}`;
-}
-
 function isSameSecret(one: string, other: string, fileOf: (path: string) => string): boolean {
   if (one === other) return true;
   return isFile(one) && isFile(other) && fileOf(pathOf(one)) === fileOf(pathOf(other));
@@ -101,15 +129,6 @@ function isSameSecret(one: string, other: string, fileOf: (path: string) => stri
 
 const isFile = (secret: string) => secret.startsWith("file:");
 const pathOf = (secret: string) => secret.slice("file:".length);
-
-/** The same scheme, header or parameter: in another place, an upstream may echo the secret. */
-function isSameUse(one: AuthDefinition, other: AuthDefinition): boolean {
-  return (
-    one.type === other.type &&
-    one.headerName?.toLowerCase() === other.headerName?.toLowerCase() &&
-    one.queryParam === other.queryParam
-  );
-}
 
 function isSamePair(one: TlsDefinition, other: TlsDefinition, fileOf: (path: string) => string): boolean {
   if (one.certFile === undefined || one.keyFile === undefined) return false;
@@ -146,6 +165,14 @@ function refuse(path: Path, secret: string, origins: ReadonlySet<string>): Secre
     path,
     message: `${secret} may not be used by a service added over REST for ${[...origins].join(", ")} in this way: no service of the services file sends it there in the same place.`,
     hint: `Add ${entries} to REST_SECRETS, or add the service to the services file.`,
+  };
+}
+
+function refuseCommand(path: Path): SecretRefusal {
+  return {
+    path,
+    message: "A service that was added over REST cannot run a program for its secret.",
+    hint: "Add the service to the services file, or name a variable or a file.",
   };
 }
 

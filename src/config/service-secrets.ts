@@ -1,5 +1,7 @@
 /** The secrets of a service that every mask must know: its credential, and what its base URLs seem to contain. */
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
+import type { AuthDefinition } from "./auth-schema.ts";
+import { type CredentialSource, secretTexts } from "./credential-source.ts";
 import type { Service } from "./schema.ts";
 import { withoutQuotes } from "./secret-form.ts";
 
@@ -14,11 +16,32 @@ export function baseUrlsOf({ baseUrl, versionedBaseUrls }: Pick<Service, "baseUr
   ];
 }
 
-export function secretsOfService(service: Pick<Service, "baseUrl" | "versionedBaseUrls" | "credential">): string[] {
-  const credential = service.credential?.secret?.reveal();
+/** Raw: masks search for the encodings of each themselves. */
+export function secretsOfService(
+  service: Pick<Service, "auth" | "baseUrl" | "versionedBaseUrls" | "credential">,
+): string[] {
   const inUrls = baseUrlsOf(service)
     .flatMap(({ url }) => secretsInBaseUrl(url))
     .filter(({ length }) => length >= LEAST_MASKED);
-  // An upstream may show a quoted secret without its quotes.
-  return credential === undefined ? inUrls : [...new Set([credential, withoutQuotes(credential)]), ...inUrls];
+  return [...new Set([...credentialTexts(service), ...inUrls])];
+}
+
+function credentialTexts({ auth, credential }: Pick<Service, "auth" | "credential">): string[] {
+  const texts = (credential?.secrets ?? []).flatMap(({ name, secret }) => {
+    const text = secret?.reveal();
+    // A user name is an ordinary word, or a key: some APIs take a key as the user name.
+    if (text === undefined || (name === "username" && text.length < LEAST_MASKED)) return [];
+    // An upstream may show a quoted secret without its quotes.
+    return [text, withoutQuotes(text)];
+  });
+  const pair = auth?.type === "basic" ? basicPair(auth, credential) : undefined;
+  return pair === undefined ? texts : [...texts, pair, pair.slice(pair.indexOf(":") + 1)];
+}
+
+/** `user:password`, as it is encoded in `Authorization: Basic`. Undefined while a part is missing. */
+function basicPair({ username }: AuthDefinition, credential: CredentialSource | undefined): string | undefined {
+  const secrets = secretTexts(credential);
+  const token = secrets?.get("token");
+  const user = username ?? secrets?.get("username");
+  return user === undefined ? token : `${user}:${token}`;
 }

@@ -95,7 +95,7 @@ export function prepareService(
       ]),
     ),
     credential,
-    echoMask: createEchoMask([...secretsOfService(service), ...passwordOf(service)]),
+    echoMask: createEchoMask(secretsOfService(service)),
     secretParameters: credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name),
     ...kept,
     times: new ServiceTimes(),
@@ -119,10 +119,4 @@ function createBase(baseUrl: string, gatewayPrefix: string): Base {
 /** HEAD is GET without the body (RFC 9110 section 9.3.2), so permission for GET includes HEAD. */
 function withHead(methods: readonly string[]): ReadonlySet<string> {
   return new Set(methods.includes("GET") ? [...methods, "HEAD"] : methods);
-}
-
-/** Of `basic`, whose secret is `user:password`. */
-function passwordOf({ auth, credential }: Service): string[] {
-  const secret = auth?.type === "basic" ? credential?.secret?.reveal() : undefined;
-  return secret === undefined ? [] : [secret.slice(secret.indexOf(":") + 1)];
 }

@@ -173,5 +173,5 @@ export function conclude(problems: readonly Problem[], okSummary: string, eviden
 
 /** False for a built-in service without a credential and without an entry in the services file: it needs no checks. */
 export function isInUse({ source, embedded, credential }: Service): boolean {
-  return embedded || source !== "preset" || credential?.secret !== undefined;
+  return embedded || source !== "preset" || credential?.secrets.some(({ secret }) => secret !== undefined) === true;
 }

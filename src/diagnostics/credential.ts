@@ -1,4 +1,5 @@
 /** Checks whether the upstream accepts the credential, and whether it is the same as on disk. */
+import { describeSecrets, identityOf, nameSources } from "../config/credential-source.ts";
 import { ConfigProblems } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { FAULT_TEXTS } from "../config/secret-form.ts";
@@ -85,11 +86,13 @@ export const credential: ServiceCheck = {
     const misplaced = secretsInBaseUrls(service);
     if (auth === undefined) return misplaced.length === 0 ? undefined : conclude(misplaced, "", { type: null });
     const outcome = await probes.of(key);
-    const secret = source?.secret?.reveal();
+    const secret = identityOf(source);
+    const secrets = describeSecrets(source, context.fingerprint.credential);
     const evidence = {
       type: auth.type,
       source: source?.source ?? null,
       fingerprint: secret === undefined ? null : context.fingerprint.credential(secret),
+      ...(secrets === undefined ? {} : { secrets }),
       loadedAt: secret === undefined ? null : new Date(refusals.since).toISOString(),
       upstreamSays: outcome?.credential ?? "unknown",
       refused:
@@ -104,9 +107,7 @@ export const credential: ServiceCheck = {
       return conclude(found, "the service is not in use", evidence);
     }
     const problems: Problem[] = [...misplaced];
-    for (const fault of source?.faults ?? []) {
-      problems.push({ finding: FINDINGS[fault], message: `the secret of ${key} ${FAULT_TEXTS[fault]}` });
-    }
+    problems.push(...faultsOf(subject));
     const isAccepted = outcome?.credential === "accepted" || refusals.accepted > 0;
     if (outcome?.credential === "refused" && !isAccepted) {
       problems.push({
@@ -117,9 +118,6 @@ export const credential: ServiceCheck = {
       const message = `${key} refused its credential ${plural(refusals.count, "time")}, last with ${refusals.lastStatus}`;
       problems.push({ finding: isAccepted ? FINDINGS.refusedLately : FINDINGS.refused, message });
     }
-    if (Buffer.byteLength(secret) < SHORTEST_MASKED_SECRET) {
-      problems.push({ finding: FINDINGS.short, message: `the secret of ${key} has fewer than 8 bytes` });
-    }
     problems.push(...stale);
     const okSummary =
       outcome?.credential === "accepted"
@@ -128,6 +126,20 @@ export const credential: ServiceCheck = {
     return conclude(problems, okSummary, evidence);
   },
 };
+
+/** Of each secret: how it is written, and whether masks can search for it. */
+function faultsOf({ service: { key, credential: source } }: DiagnosedService): Problem[] {
+  const all = source?.secrets ?? [];
+  return all.flatMap(({ name, secret, faults = [] }) => {
+    const named = all.length === 1 ? `the secret of ${key}` : `the secret ${name} of ${key}`;
+    const isShort =
+      name !== "username" && secret !== undefined && Buffer.byteLength(secret.reveal()) < SHORTEST_MASKED_SECRET;
+    return [
+      ...faults.map((fault) => ({ finding: FINDINGS[fault], message: `${named} ${FAULT_TEXTS[fault]}` })),
+      ...(isShort ? [{ finding: FINDINGS.short, message: `${named} has fewer than 8 bytes` }] : []),
+    ];
+  });
+}
 
 function secretsInBaseUrls(service: Service): Problem[] {
   return baseUrlsOf(service)
@@ -141,7 +153,9 @@ function secretsInBaseUrls(service: Service): Problem[] {
 function missing({ service: { key, auth, credential: source } }: DiagnosedService, isOnDisk: boolean): Problem {
   if (source?.withheld !== undefined) return { finding: FINDINGS.withheld, message: source.withheld.message };
   const finding = auth?.required === false ? FINDINGS.optional : FINDINGS.missing;
-  return { finding, message: `${key} has no credential${isOnDisk ? "" : `: ${source?.source} is not set`}` };
+  const sources = nameSources(source?.secrets.filter(({ secret }) => secret === undefined) ?? []);
+  const verb = sources.includes(", ") ? "are" : "is";
+  return { finding, message: `${key} has no credential${isOnDisk ? "" : `: ${sources} ${verb} not set`}` };
 }
 
 /** For services of the file: whether a reload would add, replace or remove the secret. */
@@ -149,10 +163,15 @@ async function staleness({ service }: DiagnosedService, context: DiagnosticsCont
   const { key, source: from, credential: inUse } = service;
   if (from !== "file" && from !== "preset") return [];
   const next = await readAgain(key, context);
-  const [old, now] = [inUse?.secret?.reveal(), next?.credential?.secret?.reveal()];
-  if (next === undefined || now === old) return [];
-  const place = (next.credential ?? inUse)?.source;
-  return [{ finding: FINDINGS.stale, message: `${place} ${describeChange(old, now)}` }];
+  if (next === undefined) return [];
+  const [before, after] = [inUse?.secrets ?? [], next.credential?.secrets ?? []];
+  const names = new Set([...after, ...before].map(({ name }) => name));
+  return [...names].flatMap((name) => {
+    const [old, now] = [before, after].map((secrets) => secrets.find((each) => each.name === name));
+    const [oldText, text] = [old?.secret?.reveal(), now?.secret?.reveal()];
+    if (text === oldText) return [];
+    return [{ finding: FINDINGS.stale, message: `${(now ?? old)?.source} ${describeChange(oldText, text)}` }];
+  });
 }
 
 function describeChange(old: string | undefined, now: string | undefined): string {

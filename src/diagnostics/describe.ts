@@ -1,6 +1,7 @@
 /** The sections of the response besides the checks: system, network, environment and authentication. */
 import { availableParallelism, totalmem } from "node:os";
 import { dirname } from "node:path";
+import { describeSecrets, identityOf } from "../config/credential-source.ts";
 import { showSettings } from "../config/known-variables.ts";
 import { version } from "../version.ts";
 import { type DiagnosticsContext, isInUse } from "./check.ts";
@@ -57,12 +58,14 @@ export function describeAuthentication({ services, fingerprint }: DiagnosticsCon
   return Object.fromEntries(
     services().map(({ service, credentialRefusals }) => {
       const { key, auth, credential } = service;
-      const secret = credential?.secret?.reveal();
+      const secret = identityOf(credential);
+      const secrets = describeSecrets(credential, fingerprint.credential);
       const described = {
         tokenConfigured: secret !== undefined,
         source: credential?.source ?? null,
         authType: auth?.type ?? null,
         fingerprint: secret === undefined ? null : fingerprint.credential(secret),
+        ...(secrets === undefined ? {} : { secrets }),
         loadedAt: secret === undefined ? null : new Date(credentialRefusals.since).toISOString(),
         inUse: isInUse(service),
       };

@@ -1,5 +1,6 @@
 /** Checks the env files for misspelled variables, and reports the origin of each variable. */
 import { dirname } from "node:path";
+import { variablesOfAuth } from "../config/credential-source.ts";
 import { plural } from "../plural.ts";
 import { type Check, conclude, type DiagnosticsContext } from "./check.ts";
 
@@ -37,7 +38,7 @@ export const envFiles: Check = {
 
 /** The variables of the configuration. A variable that only a service added at run time uses is not misspelled. */
 export function variablesOf({ config, services }: Pick<DiagnosticsContext, "config" | "services">) {
-  const used = new Set(services().flatMap(({ service }) => service.auth?.tokenEnvVar ?? []));
+  const used = new Set(services().flatMap(({ service }) => variablesOfAuth(service.auth)));
   const { known, misspelt } = config.variables;
   const addedLater = misspelt.filter(({ name }) => used.has(name));
   return {

@@ -1,5 +1,6 @@
 /** Services as `/manage/services` shows them: as they were written, with values that may be secrets masked. */
 
+import { type DescribedSecret, describeSecrets, identityOf } from "../config/credential-source.ts";
 import { type CredentialState, credentialState } from "../config/credentials.ts";
 import type { Config } from "../config/load-config.ts";
 import { showPath } from "../config/problems.ts";
@@ -21,6 +22,8 @@ export interface ServiceItem {
     /** `GITHUB_TOKEN` or `file:<path>`. */
     readonly source: string | null;
     readonly fingerprint: string | null;
+    /** Of a credential with several. */
+    readonly secrets?: readonly DescribedSecret[];
     /** The reason why the secret is not used. */
     readonly withheld?: string;
   };
@@ -47,6 +50,8 @@ export interface ServiceItemsParts {
   readonly fingerprint: Fingerprint;
 }
 
+const withSecrets = (secrets: readonly DescribedSecret[] | undefined) => (secrets === undefined ? {} : { secrets });
+
 export function createServiceItems({ config, registry, stored, fingerprint }: ServiceItemsParts): ServiceItems {
   const configOf = (key: string) =>
     (stored.entries.get(key)?.value.config ?? config().definitions.get(key)?.input) as
@@ -55,7 +60,7 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
 
   function served(service: Service): ServiceItem {
     const { key, source, credential } = service;
-    const secret = credential?.secret?.reveal();
+    const identity = identityOf(credential);
     return {
       key,
       source,
@@ -63,7 +68,8 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
       credential: {
         state: credentialState(service),
         source: credential?.source ?? null,
-        fingerprint: secret === undefined ? null : fingerprint.credential(secret),
+        fingerprint: identity === undefined ? null : fingerprint.credential(identity),
+        ...withSecrets(describeSecrets(credential, fingerprint.credential)),
         ...(credential?.withheld === undefined ? {} : { withheld: credential.withheld.message }),
       },
     };

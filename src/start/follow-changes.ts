@@ -45,7 +45,7 @@ function report({ logger, audit }: Gateway, reason: string, outcome: ReloadOutco
 }
 
 function tokenFilesOf({ services }: Gateway): string[] {
-  return services().flatMap(({ credential }) => credential?.path ?? []);
+  return services().flatMap(({ credential }) => credential?.secrets.flatMap(({ path }) => path ?? []) ?? []);
 }
 
 function configurationFilesOf({ configFile, envFiles }: Config): string[] {

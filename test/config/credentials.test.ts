@@ -12,14 +12,14 @@ describe("credentials", () => {
   test("A credential comes from a variable, also from an env file", async () => {
     const config = await load({ ...fromVariable, ".env.local": "TOKEN=abc" });
     expect(config.services.get("x")?.credential?.source).toBe("TOKEN");
-    expect(config.services.get("x")?.credential?.secret?.reveal()).toBe("abc");
+    expect(config.services.get("x")?.credential?.secrets[0]?.secret?.reveal()).toBe("abc");
     expect(JSON.stringify(config)).not.toContain("abc");
   });
 
   test("A credential comes from a file, without the line breaks at its end", async () => {
     const credential = (await load({ ...fromFile, "secrets/token": "abc\r\n\n" })).services.get("x")?.credential;
     expect(credential?.source).toBe("file:secrets/token");
-    expect(credential?.secret?.reveal()).toBe("abc");
+    expect(credential?.secrets[0]?.secret?.reveal()).toBe("abc");
   });
 
   test.each([
@@ -28,14 +28,16 @@ describe("credentials", () => {
     ["a directory", { "secrets/token/x": "" }, "it is a directory"],
   ])("A credential is missing, with a warning, when its file is %s", async (_, files, reason) => {
     const { services: all, warnings } = await load({ ...fromFile, ...files });
-    expect(all.get("x")?.credential).toMatchObject({ source: "file:secrets/token", secret: undefined });
+    expect(all.get("x")?.credential).toMatchObject({ source: "file:secrets/token", secrets: [{ secret: undefined }] });
     expect(warnings).toEqual([
       expect.stringMatching(new RegExp(`services\\.x\\.auth\\.tokenFile: x has no credential.*${reason}`)),
     ]);
   });
 
   test("A credential is missing when its variable is unset or empty", async () => {
-    expect((await load(fromVariable, { TOKEN: "  " })).services.get("x")?.credential?.secret).toBeUndefined();
+    expect(
+      (await load(fromVariable, { TOKEN: "  " })).services.get("x")?.credential?.secrets[0]?.secret,
+    ).toBeUndefined();
   });
 
   test.each([
@@ -175,8 +177,8 @@ describe("secrets with more than the secret", () => {
     "The secret of type %s, written as %j, is sent as %j and has the faults %j",
     async (type, written, sent, faults) => {
       const { services: all, warnings } = await load({ ...withAuth({ type, tokenFile: "t" }), t: `${written}\n` });
-      expect(all.get("x")?.credential?.secret?.reveal()).toBe(sent);
-      expect(all.get("x")?.credential?.faults).toEqual(faults);
+      expect(all.get("x")?.credential?.secrets[0]?.secret?.reveal()).toBe(sent);
+      expect(all.get("x")?.credential?.secrets[0]?.faults).toEqual(faults);
       expect(warnings.map((each) => /begins (with a scheme|and ends with quotes)/.exec(each)?.[1])).toEqual(
         faults.map((fault) => ({ scheme: "with a scheme", quoted: "and ends with quotes" })[fault]),
       );
@@ -187,12 +189,12 @@ describe("secrets with more than the secret", () => {
   test("An api-key keeps a scheme, because the gateway adds none", async () => {
     const auth = { type: "api-key", headerName: "Authorization", tokenEnvVar: "TOKEN" };
     const { services: all, warnings } = await load(withAuth(auth), { TOKEN: "Bearer abc" });
-    expect([all.get("x")?.credential?.secret?.reveal(), warnings]).toEqual(["Bearer abc", []]);
+    expect([all.get("x")?.credential?.secrets[0]?.secret?.reveal(), warnings]).toEqual(["Bearer abc", []]);
   });
 
   test("A scheme without a secret counts as a missing secret, with a warning", async () => {
     const { services: all, warnings } = await load(fromVariable, { TOKEN: "Bearer " });
-    expect(all.get("x")?.credential?.secret).toBeUndefined();
+    expect(all.get("x")?.credential?.secrets[0]?.secret).toBeUndefined();
     expect(warnings).toEqual([expect.stringContaining("begins with a scheme")]);
   });
 

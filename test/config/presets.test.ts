@@ -16,9 +16,12 @@ describe("built-in services", () => {
   test("The built-in services exist without a services file, each with its own variable", async () => {
     const { services: all, warnings } = await load({ ".env": "GITHUB_TOKEN=gh-token" });
     expect([...all.keys()]).toEqual(["echo", "discord", "github", "openai", "anthropic"]);
-    expect(all.get("github")?.credential?.secret?.reveal()).toBe("gh-token");
+    expect(all.get("github")?.credential?.secrets[0]?.secret?.reveal()).toBe("gh-token");
     expect(all.get("github")).toMatchObject({ source: "preset", auth: { required: false } });
-    expect(all.get("openai")?.credential).toEqual({ source: "OPENAI_API_KEY", secret: undefined });
+    expect(all.get("openai")?.credential).toEqual({
+      source: "OPENAI_API_KEY",
+      secrets: [{ name: "token", source: "OPENAI_API_KEY", secret: undefined }],
+    });
     expect(warnings).toEqual([]);
   });
 

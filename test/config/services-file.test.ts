@@ -169,11 +169,11 @@ describe("entries", () => {
     ],
     [
       { ...own, auth: { type: "bearer" } },
-      "x.auth: found an object with type, allowed: exactly one of tokenEnvVar and tokenFile",
+      "x.auth: found an object with type, allowed: exactly one of tokenEnvVar, tokenFile and tokenCommand",
     ],
     [
       { ...own, auth: { type: "token", tokenEnvVar: "T" } },
-      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key',
+      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key, custom',
     ],
     [{ ...own, zzzzzzzzzzz: 1, tls: { cafile: "x" } }, 'x.tls.cafile: unknown key "cafile"; did you mean "caFile"?'],
   ])("The entry %o is refused with what was found and what is allowed", async (entry, line) => {

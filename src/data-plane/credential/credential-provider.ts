@@ -2,21 +2,38 @@
  * The contract of every kind of credential: a provider says where the credential goes and, for each attempt, what to inject.
  * Invariant: the credential is injected last, after the client's own headers were stripped, so no client can remove or precede it.
  */
+import type { SecretEncoding, Template } from "../../config/template.ts";
 import { GatewayError } from "../../errors.ts";
 
-/** What one attempt adds to its request, ready for the wire. */
+/** What one attempt adds to its request, ready for the wire. Everything but `headers` and `query` is empty for most credentials. */
 export interface Injection {
   /** Flat list of names and values. */
   readonly headers: readonly string[];
   /** `name=value`, percent-encoded, several joined by `&`; empty for none. */
   readonly query: string;
+  /** The path to insert after the base's prefix, percent-encoded, for each path template of the credential in its order. */
+  readonly paths: readonly string[];
+  /** `name=value` in the encoding of forms, several joined by `&`; empty for none. */
+  readonly form: string;
+  /** An item of Sec-WebSocket-Protocol; empty for none. */
+  readonly subprotocol: string;
+}
+
+/** The text of a place around the secret: that of its first placeholder, if it has several. */
+interface PlaceText {
+  readonly before: string;
+  readonly after: string;
+  readonly encoding: SecretEncoding;
+  /** All of the text, with all placeholders; `readTemplate` reads them from a value. */
+  readonly template: Template;
 }
 
 /** A place that belongs to the credential: what the client put there is stripped. */
-export interface CredentialPlace {
-  readonly kind: "header" | "query";
-  readonly name: string;
-}
+export type CredentialPlace = PlaceText &
+  (
+    | { readonly kind: "header" | "query" | "form"; readonly name: string }
+    | { readonly kind: "path" | "subprotocol"; readonly name: "" }
+  );
 
 /** The parts of the refusal of a service without its secret. */
 export interface MissingCredential {
@@ -54,7 +71,7 @@ export function createEmptyProvider(missing?: MissingCredential): CredentialProv
   return { places: [], sourceId: undefined, missing, get: () => NOTHING };
 }
 
-const NOTHING: Injection = { headers: [], query: "" };
+export const NOTHING: Injection = { headers: [], query: "", paths: [], form: "", subprotocol: "" };
 
 /** The refusal of a service whose required credential is missing; undefined where the request may continue. */
 export function decideCredential({ missing }: CredentialProvider, serviceKey: string): GatewayError | undefined {
@@ -75,12 +92,59 @@ export interface InjectableRequest {
   readonly strippedPath: string;
   /** Length of `headers` before an injection. */
   readonly strippedLength: number;
+  /** Undefined for credentials that go into headers and the query only. */
+  readonly rarePlaces?: RarePlaces | undefined;
+  body?: unknown;
+}
+
+/** Where a credential is injected beside headers and the query. */
+export interface RarePlaces {
+  /** The length of the base's prefix in `strippedPath`. */
+  readonly pathAt: number;
+  /** The index of the path template that the client chose by its path. */
+  readonly pathTemplate: number;
+  /** The client's form without the fields of the credential; undefined where no form is sent. */
+  form: Buffer | undefined;
+  /** The subprotocols that the client offered; undefined for a request that is no WebSocket handshake. */
+  readonly subprotocols: OfferedSubprotocols | undefined;
+}
+
+/** The client's Sec-WebSocket-Protocol. */
+export interface OfferedSubprotocols {
+  /** Those that do not belong to the credential. */
+  readonly kept: readonly string[];
+  /** The position of the injected one. */
+  readonly at: number;
+  /** The client's own in the place of the credential, as the client wrote it. */
+  readonly replaced: string | undefined;
 }
 
 /** Replaces what was injected for an earlier attempt, and everything that was added after it. */
-export function inject(request: InjectableRequest, { headers, query }: Injection): void {
-  const { strippedPath } = request;
+export function inject(request: InjectableRequest, injection: Injection): void {
+  const { headers, query } = injection;
+  let path = request.strippedPath;
   request.headers.length = request.strippedLength;
   for (const text of headers) request.headers.push(text);
-  if (query !== "") request.path = `${strippedPath}${strippedPath.includes("?") ? "&" : "?"}${query}`;
+  if (request.rarePlaces !== undefined) path = injectRarely(request, request.rarePlaces, injection);
+  if (query !== "") path = `${path}${path.includes("?") ? "&" : "?"}${query}`;
+  request.path = path;
 }
+
+/** @returns the path with the inserted one. */
+function injectRarely(request: InjectableRequest, places: RarePlaces, injection: Injection): string {
+  const { pathAt, pathTemplate, form, subprotocols } = places;
+  const { strippedPath } = request;
+  if (form !== undefined) {
+    const added = Buffer.from(injection.form, "latin1");
+    request.body = form.length === 0 ? added : Buffer.concat([form, AMPERSAND, added]);
+  }
+  if (subprotocols !== undefined && injection.subprotocol !== "") {
+    const { kept, at } = subprotocols;
+    const offered = [...kept.slice(0, at), injection.subprotocol, ...kept.slice(at)];
+    request.headers.push("Sec-WebSocket-Protocol", offered.join(", "));
+  }
+  const inserted = injection.paths[pathTemplate];
+  return inserted === undefined ? strippedPath : strippedPath.slice(0, pathAt) + inserted + strippedPath.slice(pathAt);
+}
+
+const AMPERSAND = Buffer.from("&");

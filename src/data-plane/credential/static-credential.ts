@@ -1,13 +1,14 @@
-/** The kinds of credential that are one secret, injected as it is: bearer, bot, basic and api-key. */
-import type { AuthDefinition, CredentialSource, Service } from "../../config/schema.ts";
+/** Credentials whose secrets are read with the configuration: all that is injected is computed once. */
+import { type CredentialSource, identityOf, nameSources, secretTexts } from "../../config/credential-source.ts";
+import { placementsOf } from "../../config/placements.ts";
+import type { Service } from "../../config/schema.ts";
 import {
-  type CredentialPlace,
   type CredentialProvider,
   createEmptyProvider,
   createFixedProvider,
-  type Injection,
   type MissingCredential,
 } from "./credential-provider.ts";
+import { describePlaces, fillPlaces } from "./fill-places.ts";
 
 /**
  * @param nameSource turns a secret into a name that does not reveal it. Another secret is another source, because it may
@@ -17,58 +18,43 @@ export function createStaticCredential(
   { auth, credential }: Pick<Service, "auth" | "credential">,
   nameSource: (secret: string) => string,
 ): CredentialProvider {
-  const secret = credential?.secret?.reveal();
-  if (auth === undefined || secret === undefined) {
+  const secrets = secretTexts(credential);
+  const identity = identityOf(credential);
+  if (auth === undefined || secrets === undefined || identity === undefined) {
     return createEmptyProvider(auth && { isRequired: auth.required, ...describeMissing(credential) });
   }
-  const { place, injection } = placeSecret(secret, auth);
-  return createFixedProvider(nameSource(secret), [place], injection);
+  const placements = placementsOf(auth);
+  return createFixedProvider(nameSource(identity), describePlaces(placements), fillPlaces(placements, secrets));
 }
 
 function describeMissing(credential: CredentialSource | undefined): Pick<MissingCredential, "message" | "hint"> {
   if (credential?.withheld !== undefined) return credential.withheld;
-  // The path of the file is for operators, who see it in /manage.
-  if (credential?.path !== undefined) {
+  const missing = credential?.secrets.filter(({ secret }) => secret === undefined) ?? [];
+  const files = missing.filter(({ path }) => path !== undefined);
+  const others = missing.filter(({ path }) => path === undefined);
+  // The path of a file is for operators, who see it in /manage.
+  if (missing.length === 1 && files.length === 1) {
     return {
       message: "its token file is missing or empty.",
       hint: "Put the secret into the file that `tokenFile` names.",
     };
   }
-  const source = credential?.source ?? "its secret";
+  const names = others.length > 0 ? listed(others.map(({ source }) => source)) : "its secret";
+  const ofFiles = files.length === 0 ? "" : `the files of its secrets ${listed(files.map(({ name }) => name))}`;
+  if (others.length === 0 && files.length > 0) {
+    return {
+      message: `${ofFiles} are missing or empty.`,
+      hint: "Put the secrets into the files that `secrets` names.",
+    };
+  }
+  const alsoFiles = ofFiles === "" ? "" : ` Also missing or empty: ${ofFiles}.`;
+  const verb = others.length > 1 ? "are" : "is";
   return {
-    message: `${source} is empty or not set.`,
-    hint: `Set ${source} and restart, or put it into .env and reload.`,
+    message: `${names} ${verb} empty or not set.${alsoFiles}`,
+    hint: `Set ${names || nameSources(missing)} and restart, or put ${others.length > 1 ? "them" : "it"} into .env and reload.`,
   };
 }
 
-interface PlacedSecret {
-  readonly place: CredentialPlace;
-  readonly injection: Injection;
-}
-
-function placeSecret(secret: string, auth: AuthDefinition): PlacedSecret {
-  switch (auth.type) {
-    // RFC 6750 section 2.1.
-    case "bearer":
-      return inHeader("Authorization", `Bearer ${secret}`);
-    // Discord's form for bots.
-    case "bot":
-      return inHeader("Authorization", `Bot ${secret}`);
-    // RFC 7617 section 2; the secret is `user:password`.
-    case "basic":
-      return inHeader("Authorization", `Basic ${Buffer.from(secret, "utf8").toString("base64")}`);
-    case "api-key":
-      if (auth.headerName !== undefined) return inHeader(auth.headerName, secret);
-      // The schema demands exactly one of headerName and queryParam.
-      return inQuery(auth.queryParam as string, secret);
-  }
-}
-
-function inHeader(name: string, value: string): PlacedSecret {
-  return { place: { kind: "header", name }, injection: { headers: [name, value], query: "" } };
-}
-
-function inQuery(name: string, secret: string): PlacedSecret {
-  const query = `${name}=${encodeURIComponent(secret)}`;
-  return { place: { kind: "query", name }, injection: { headers: [], query } };
+function listed(names: readonly string[]): string {
+  return names.length < 2 ? (names[0] ?? "") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 }

@@ -4,9 +4,10 @@
  * may be a secret is masked, no matter which side set it.
  */
 import type { Service } from "../../config/schema.ts";
+import { fillTemplate } from "../../config/template.ts";
 import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import { MASK, maskHeader } from "../../services/masked-config.ts";
-import { type Injection, inject } from "../credential/credential-provider.ts";
+import { type CredentialPlace, type Injection, inject } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
@@ -27,7 +28,7 @@ export async function describeUpstream(
   request: UpstreamRequest,
 ): Promise<ExplainedUpstream> {
   const { prepared, base } = route;
-  inject(request, mask(await prepared.credential.get()));
+  inject(request, mask(await prepared.credential.get(), prepared.credential.places));
   const { path, headers } = request;
   const isWebSocket = isWebSocketUpgrade(exchange.req);
   const { service } = prepared;
@@ -42,10 +43,14 @@ export async function describeUpstream(
   };
 }
 
-function mask({ headers, query }: Injection): Injection {
+/** @param places the text around the secrets of a path stays: it tells which template was used. */
+function mask({ headers, query, form, subprotocol }: Injection, places: readonly CredentialPlace[]): Injection {
   return {
     headers: headers.map((text, i) => (i % 2 === 0 ? text : MASK)),
     query: query.replace(/=[^&]*/g, `=${MASK}`),
+    paths: places.filter(({ kind }) => kind === "path").map(({ template }) => fillTemplate(template, () => MASK)),
+    form: form.replace(/=[^&]*/g, `=${MASK}`),
+    subprotocol: subprotocol === "" ? "" : MASK,
   };
 }
 

@@ -4,6 +4,7 @@
  * explanation holds no secret. `test/scenarios/explain.test.ts` compares it with the pipeline.
  */
 
+import { identityOf } from "../../config/credential-source.ts";
 import { credentialState } from "../../config/credentials.ts";
 import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
@@ -132,13 +133,13 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
 }
 
 function describeCredential({ service, credential }: PreparedService, fingerprint: Fingerprint): ExplainedCredential {
-  const secret = service.credential?.secret?.reveal();
+  const identity = identityOf(service.credential);
   const [place] = credential.places;
   return {
     state: credentialState(service),
     type: service.auth?.type ?? null,
     place: place === undefined ? null : `${place.kind} ${place.name}`,
     source: service.credential?.source ?? null,
-    fingerprint: secret === undefined ? null : fingerprint.credential(secret),
+    fingerprint: identity === undefined ? null : fingerprint.credential(identity),
   };
 }

@@ -54,7 +54,10 @@ export interface StripPlan {
   readonly omittedOwn: ReadonlySet<string>;
 }
 
-export function createStripPlan(service: Service, places: readonly CredentialPlace[]): StripPlan {
+export function createStripPlan(
+  service: Service,
+  places: readonly Pick<CredentialPlace, "kind" | "name">[],
+): StripPlan {
   const dropped = new Set<string>([...HOP_BY_HOP, ...ENDS_HERE]);
   if (!service.cookies) dropped.add("cookie");
   for (const { kind, name } of places) if (kind === "header") dropped.add(name.toLowerCase());

@@ -30,8 +30,8 @@ const service = {
   retries: 0,
   source: "file",
   embedded: false,
-  credential: { source: "T", secret: new Secret("the-real-one") },
-} as Service;
+  credential: { source: "T", secrets: [{ name: "token", source: "T", secret: new Secret("the-real-one") }] },
+} as unknown as Service;
 const keptParts = {
   limiter: undefined,
   quota: undefined,

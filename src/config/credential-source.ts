@@ -1,0 +1,147 @@
+/**
+ * Where the secrets of a service's credential come from, and the secrets that are there.
+ * Invariant: the names and sources are for messages; only `Secret` holds a secret.
+ */
+import { type AuthDefinition, DEFAULT_TTL_SECONDS } from "./auth-schema.ts";
+import type { Secret } from "./secret.ts";
+import type { SecretFault } from "./secret-form.ts";
+
+/** A program that prints a secret. */
+export interface SecretCommand {
+  readonly argv: readonly string[];
+  readonly ttlSeconds: number;
+}
+
+/** Exactly one member is defined. */
+export interface SecretOrigin {
+  readonly envVar?: string;
+  readonly file?: string;
+  readonly command?: SecretCommand;
+}
+
+/** A secret of the definition. */
+export interface DefinedSecret {
+  /** `token`, or the name in `secrets`; `username` for the user name of `basic`. */
+  readonly name: string;
+  readonly origin: SecretOrigin;
+  /** Of the member that names the source, from the root of the service. */
+  readonly path: readonly PropertyKey[];
+}
+
+/** One secret of a credential, and the secret if it is there. */
+export interface NamedSecret {
+  readonly name: string;
+  /** `GITHUB_TOKEN`, `file:/run/secrets/token` or `command:vault`, for messages. Never a part of the secret. */
+  readonly source: string;
+  readonly secret: Secret | undefined;
+  /** What was wrong with the secret as it was written. */
+  readonly faults?: readonly SecretFault[];
+  /** The absolute path of the file that it comes from. */
+  readonly path?: string;
+  /** The program that prints it; `secret` is then undefined here, because it changes while the gateway runs. */
+  readonly command?: SecretCommand;
+}
+
+/** The secrets of a service. */
+export interface CredentialSource {
+  /** The sources of all secrets, for messages. */
+  readonly source: string;
+  readonly secrets: readonly NamedSecret[];
+  /** Why the secrets are not used although they may be there, and what would change that. */
+  readonly withheld?: { readonly message: string; readonly hint: string };
+}
+
+/** The secrets that a definition names; the first is that of the types with one secret. */
+export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
+  if (auth.type === "custom") {
+    return Object.entries(auth.secrets ?? {}).map(([name, { envVar, file, command, ttlSeconds }]) => ({
+      name,
+      origin: originOf(envVar, file, command, ttlSeconds),
+      path: ["auth", "secrets", name, envVar !== undefined ? "envVar" : file !== undefined ? "file" : "command"],
+    }));
+  }
+  const { tokenEnvVar, tokenFile, tokenCommand, tokenCommandTtlSeconds, usernameEnvVar } = auth;
+  const member = tokenFile !== undefined ? "tokenFile" : tokenCommand !== undefined ? "tokenCommand" : "tokenEnvVar";
+  const origin = originOf(tokenEnvVar, tokenFile, tokenCommand, tokenCommandTtlSeconds);
+  const secrets: DefinedSecret[] = [{ name: "token", origin, path: ["auth", member] }];
+  if (usernameEnvVar !== undefined) {
+    secrets.push({ name: "username", origin: { envVar: usernameEnvVar }, path: ["auth", "usernameEnvVar"] });
+  }
+  return secrets;
+}
+
+function originOf(
+  envVar: string | undefined,
+  file: string | undefined,
+  argv: readonly string[] | undefined,
+  ttlSeconds = DEFAULT_TTL_SECONDS,
+): SecretOrigin {
+  if (file !== undefined) return { file };
+  return argv === undefined ? { envVar: envVar ?? "" } : { command: { argv, ttlSeconds } };
+}
+
+/** `NAME`, `file:<path>` or `command:<program>`. The arguments of a program may be secrets. */
+export function nameOrigin({ envVar, file, command }: SecretOrigin): string {
+  if (file !== undefined) return `file:${file}`;
+  return command === undefined ? (envVar ?? "") : `command:${command.argv[0]}`;
+}
+
+/** The environment variables that a definition reads. */
+export function variablesOfAuth(auth: AuthDefinition | undefined): string[] {
+  return auth === undefined ? [] : definedSecrets(auth).flatMap(({ origin }) => origin.envVar ?? []);
+}
+
+/** The sources of all secrets, or those of the given ones. */
+export function nameSources(secrets: readonly Pick<NamedSecret, "source">[]): string {
+  return [...new Set(secrets.map(({ source }) => source))].join(", ");
+}
+
+/** The secrets by name; undefined while one of them is missing. */
+export function secretTexts(credential: CredentialSource | undefined): ReadonlyMap<string, string> | undefined {
+  if (credential === undefined) return undefined;
+  const texts = new Map<string, string>();
+  for (const { name, secret } of credential.secrets) {
+    if (secret === undefined) return undefined;
+    texts.set(name, secret.reveal());
+  }
+  return texts.size === 0 ? undefined : texts;
+}
+
+/**
+ * One text for all secrets, to hash it: another text is another account of the upstream. That of one secret is the secret itself.
+ * Undefined while a secret is missing.
+ */
+export function identityOf(credential: CredentialSource | undefined): string | undefined {
+  const texts = secretTexts(credential);
+  if (texts === undefined) return undefined;
+  const [only] = texts.values();
+  return texts.size === 1 ? only : JSON.stringify([...texts]);
+}
+
+/** Whether both have the same secrets, from the same sources. */
+export function hasSameSecrets(one: CredentialSource | undefined, other: CredentialSource | undefined): boolean {
+  const describe = (credential: CredentialSource | undefined) =>
+    credential?.secrets.map(({ name, source, secret }) => [name, source, secret?.reveal()].join("\0")).join("\n");
+  return describe(one) === describe(other);
+}
+
+export interface DescribedSecret {
+  readonly name: string;
+  readonly source: string;
+  readonly state: "present" | "missing";
+  readonly fingerprint: string | null;
+}
+
+/** Each secret of a credential with several; undefined for one secret, which its credential describes. */
+export function describeSecrets(
+  credential: CredentialSource | undefined,
+  fingerprint: (secret: string) => string,
+): DescribedSecret[] | undefined {
+  if (credential === undefined || credential.secrets.length < 2) return undefined;
+  return credential.secrets.map(({ name, source, secret }) => ({
+    name,
+    source,
+    state: secret === undefined ? "missing" : "present",
+    fingerprint: secret === undefined ? null : fingerprint(secret.reveal()),
+  }));
+}

@@ -1,0 +1,73 @@
+/**
+ * The places of a request in which a credential's secrets are sent.
+ * Invariant: every type of credential is described here by templates, so that injection, stripping and the secret lock agree.
+ */
+import type { AuthDefinition } from "./auth-schema.ts";
+import { type Placeholder, parseTemplate, type Template } from "./template.ts";
+
+export interface Placement {
+  readonly kind: "header" | "query" | "path" | "form" | "subprotocol";
+  /** Of the header, parameter or field; empty for the other kinds. */
+  readonly name: string;
+  readonly template: Template;
+}
+
+/** In the order in which they are sent. A list of path templates is in the order of the definition. */
+export function placementsOf(auth: AuthDefinition): Placement[] {
+  switch (auth.type) {
+    // RFC 6750 section 2.1.
+    case "bearer":
+      return [inHeader("Authorization", around("Bearer ", { secret: "token", encoding: "plain" }))];
+    // Discord's form for bots.
+    case "bot":
+      return [inHeader("Authorization", around("Bot ", { secret: "token", encoding: "plain" }))];
+    // RFC 7617 section 2.
+    case "basic":
+      return [inHeader("Authorization", around("Basic ", { secret: "token", encoding: "basic", ...userOf(auth) }))];
+    case "api-key": {
+      const placeholder = { secret: "token", encoding: "plain" } as const;
+      if (auth.headerName !== undefined) return [inHeader(auth.headerName, around(prefixOf(auth.scheme), placeholder))];
+      return [{ kind: "query", name: auth.queryParam ?? "", template: around("", placeholder) }];
+    }
+    case "custom":
+      return customPlacements(auth);
+  }
+}
+
+function customPlacements({ headers, query, path, form, subprotocol }: AuthDefinition): Placement[] {
+  const named = (kind: Placement["kind"], texts: Readonly<Record<string, string>> = {}) =>
+    Object.entries(texts).map(([name, text]) => ({ kind, name, template: parsed(text) }));
+  const unnamed = (kind: Placement["kind"], texts: readonly string[]) =>
+    texts.map((text) => ({ kind, name: "", template: parsed(text) }));
+  return [
+    ...named("header", headers),
+    ...named("query", query),
+    ...unnamed("path", path === undefined ? [] : [path].flat()),
+    ...named("form", form),
+    ...unnamed("subprotocol", subprotocol === undefined ? [] : [subprotocol]),
+  ];
+}
+
+/** The schema has refused what is no template. */
+function parsed(text: string): Template {
+  const template = parseTemplate(text);
+  return "allowed" in template ? { texts: [text], placeholders: [] } : template;
+}
+
+function inHeader(name: string, template: Template): Placement {
+  return { kind: "header", name, template };
+}
+
+function around(before: string, placeholder: Placeholder): Template {
+  return { texts: [before, ""], placeholders: [placeholder] };
+}
+
+/** `Token` and `Token ` are the same scheme; `token=` needs no space. */
+function prefixOf(scheme: string | undefined): string {
+  return scheme === undefined ? "" : /[A-Za-z0-9]$/.test(scheme) ? `${scheme} ` : scheme;
+}
+
+function userOf({ username, usernameEnvVar }: AuthDefinition): Pick<Placeholder, "user"> {
+  if (username !== undefined) return { user: { text: username } };
+  return usernameEnvVar === undefined ? {} : { user: { secret: "username" } };
+}

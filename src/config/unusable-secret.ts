@@ -1,0 +1,46 @@
+/** Secrets that their places cannot carry. */
+import type { AuthDefinition } from "./auth-schema.ts";
+import { type Placement, placementsOf } from "./placements.ts";
+import type { Secret } from "./secret.ts";
+import { fillTemplate } from "./template.ts";
+
+interface CheckedSecret {
+  readonly text: string;
+  readonly name: string;
+  readonly auth: AuthDefinition;
+}
+
+/** What the secret would have to be, if it cannot be sent in a request; undefined if it can. */
+export function unusableSecret(checked: CheckedSecret, ownKeys: readonly Secret[]): string | undefined {
+  const { text, auth } = checked;
+  if (/[\x00-\x1f\x7f]/.test(text)) return "one line without control characters";
+  for (const placement of placementsOf(auth)) {
+    const allowed = unusableIn(placement, checked);
+    if (allowed !== undefined) return allowed;
+  }
+  const parts = [text, auth.type === "basic" ? text.slice(text.indexOf(":") + 1) : text];
+  if (ownKeys.some((key) => parts.includes(key.reveal()))) return "a secret that is not one of the gateway's own keys";
+  return undefined;
+}
+
+function unusableIn({ kind, template }: Placement, { text, name }: CheckedSecret): string | undefined {
+  for (const { secret, encoding, user } of template.placeholders) {
+    if (user !== undefined && "secret" in user && user.secret === name && text.includes(":")) {
+      return "a user name without a colon (RFC 7617 section 2)";
+    }
+    if (secret !== name) continue;
+    if (encoding === "basic" && user === undefined && !text.includes(":")) return "user:password";
+    if (encoding !== "plain") continue;
+    if (kind === "header" && /[^\x00-\xff]/.test(text)) return "characters that a header can carry (Latin-1)";
+    if (kind === "subprotocol" && /[^!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(text)) {
+      return "the characters of a token (RFC 9110 section 5.6.2), or a template with |base64";
+    }
+  }
+  if (kind !== "path") return undefined;
+  const filled = fillTemplate(template, ({ secret, encoding }) =>
+    secret === name && encoding === "plain" ? text.replaceAll("/", "") : "x",
+  );
+  // `..;x` is `..` to servers that support path parameters.
+  const hasDots = filled.split("/").some((segment) => /^\.{1,2}(?:;|$)/.test(segment));
+  return hasDots ? "a text that is no dot segment" : undefined;
+}
