@@ -2,7 +2,7 @@
  * Cuts the response to a client, and watches the connection of an upgrade before its response.
  * Invariant: a response that was cut never looks complete.
  */
-import type { IncomingMessage } from "node:http";
+import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 /** How long bytes already received from the upstream may take to reach a client that is being cut off, ms. */
@@ -12,7 +12,8 @@ const FLUSH_MS = 2_000;
  * Cuts a response that has begun. One framed by a length or by chunks ends with FIN after the received bytes; one that only the end
  * of the connection frames ends with RST, because FIN would make it look complete.
  */
-export function cutResponse({ socket }: IncomingMessage, isFramed: boolean): void {
+export function cutResponse(res: ServerResponse, isFramed: boolean): void {
+  const { socket } = res.req;
   if (!isFramed) {
     socket.resetAndDestroy();
     return;
@@ -20,6 +21,8 @@ export function cutResponse({ socket }: IncomingMessage, isFramed: boolean): voi
   const timer = setTimeout(() => socket.destroy(), FLUSH_MS);
   timer.unref();
   socket.once("close", () => clearTimeout(timer));
+  // What this tick wrote: from Node 22 on the response has it, not the socket, until the tick is over.
+  if (res.writableCorked > 0) res.uncork();
   if (socket.writableLength === 0) socket.destroy();
   else socket.end(() => socket.destroy());
 }

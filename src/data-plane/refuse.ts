@@ -49,7 +49,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
     logger.warn({ requestId: exchange.id, service: exchange.serviceKey, err: error.cause }, error.message);
   }
   if (res.headersSent) {
-    cutResponse(req, req.httpVersionMinor > 0);
+    cutResponse(res, req.httpVersionMinor > 0);
     return;
   }
   const { status, headers, body } = errorResponse(

@@ -82,12 +82,12 @@ describe("lock-out", () => {
     );
   });
 
-  test("A million addresses use bounded memory and do not release an existing lock", () => {
+  test("Addresses without number use bounded memory and do not release an existing lock", () => {
     const lockOut = createLockOut(1_000);
     guess(lockOut, "192.0.2.1", 10);
     lockOut.noteGood("192.0.2.7", "good", 0);
     const before = process.cpuUsage();
-    for (let i = 0; i < 1_000_000; i++) {
+    for (let i = 0; i < 250_000; i++) {
       lockOut.noteUnknown(`10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`, 1);
     }
     expect(lockOut.size).toBeLessThanOrEqual(2_002);
@@ -95,8 +95,8 @@ describe("lock-out", () => {
     expect(lockOut.isLocked("192.0.2.2", 2)).toBe(false);
     expect(lockOut.isExempt("192.0.2.7", "good", 2)).toBe(true);
     // CPU time: other processes may use the machine too.
-    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(10_000);
-  }, 60_000);
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(2_500);
+  }, 30_000);
 
   test("At the limit the oldest locks and the least recently used keys are dropped", () => {
     const lockOut = createLockOut(3);

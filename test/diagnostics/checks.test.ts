@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
 import type { ProbeOutcome } from "../../src/data-plane/forward/probe.ts";
@@ -116,7 +117,7 @@ describe("probes", () => {
     const probe = async (key: string) => {
       probed.push(key);
       most = Math.max(most, ++now);
-      await new Promise((resolve) => setImmediate(resolve));
+      for (let turn = 0; turn < 40; turn++) await setImmediate();
       now--;
       return { service: key } as ProbeOutcome;
     };
@@ -127,6 +128,25 @@ describe("probes", () => {
     expect(await probes.of("unknown")).toBeUndefined();
     expect([...probed].sort()).toEqual([...keys].sort());
     expect(most).toBe(32);
+  });
+
+  test("No two probes start in the same turn of the event loop, because each may open a TLS connection", async () => {
+    let turn = 0;
+    let isOver = false;
+    void (async () => {
+      while (!isOver) {
+        await setImmediate();
+        turn++;
+      }
+    })();
+    const turns: number[] = [];
+    const probe = async (key: string) => {
+      turns.push(turn);
+      return { service: key } as ProbeOutcome;
+    };
+    await startProbes(["a", "b", "c", "d"], probe, 4_000).all();
+    isOver = true;
+    expect(new Set(turns).size).toBe(4);
   });
 
   test("No probe starts after the time limit", async () => {

@@ -38,7 +38,8 @@ async function start() {
     Array.from({ length: 300 }, (_, i) => [
       `s${i}`,
       {
-        baseUrl: "https://a.example/",
+        // Refused at once. The diagnostics would wait for a name that does not resolve.
+        baseUrl: "https://127.0.0.1:9/",
         auth: { type: "bearer", tokenEnvVar: "NOT_SET" },
         headers: { "X-A": "b".repeat(500) },
       },
@@ -420,8 +421,8 @@ test("No request of any kind holds the event loop for over 50 ms of processor ti
     const bytes = make(started);
     const cost = await worstTurnOf(async () => {
       const { status } = await rawRequest(started.gateway.port, bytes, { withinMs: 10_000 });
-      // Guesses: the address is locked out sooner or later.
-      statuses[name] = status === 429 ? 401 : status;
+      // Guesses: the address is locked out sooner or later. The first PUT of a service creates it.
+      statuses[name] = { 429: 401, 201: 200 }[status] ?? status;
     }, MOST_MS);
     if (cost > MOST_MS && cost > MOST_MS * slowness()) slow.push(`${name}: ${cost.toFixed(0)} ms`);
   }

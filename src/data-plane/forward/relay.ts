@@ -161,7 +161,7 @@ export class Relay implements ResponseSink {
     this.#isOver = true;
     exchange.outcome = outcome;
     this.#flow.abort(error);
-    cutResponse(exchange.req, this.#isFramed);
+    cutResponse(exchange.res, this.#isFramed);
   }
 
   static #flushHeaders(relay: Relay): void {
