@@ -1,28 +1,21 @@
 /**
  * Authenticates callers: finds the caller of a presented key, on the plane that the key opens.
- * Invariant: keys are compared as digests, in constant time, so that neither a key nor its length leaks; and of the keys that
- * clients present only valid ones are remembered, beside their digests.
+ * Invariant: the first valid key decides, and a client learns of a key only whether it is valid.
  */
 import { timingSafeEqual } from "node:crypto";
-import type { IncomingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { performance } from "node:perf_hooks";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
-import type { Secret } from "../config/secret.ts";
 import type { GatewayError } from "../errors.ts";
 import { mayBeOfForeignPage } from "../perimeter/browser-request.ts";
-import { hasIssuedForm, isMisspelt } from "./issued-key.ts";
+import { isMisspelt } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
+import { createKeyMatcher } from "./key-matcher.ts";
 import { faultOf, type KeyFault, type KeyRefusals, type RefusedKeyCounts, type RefusedKeys } from "./key-refusals.ts";
 import type { LockOut, Sender } from "./lock-out.ts";
 import { digestOf, type PresentedKeys } from "./presented-keys.ts";
 import { type EndedKey, type Plane, refuseUnauthenticated, type Unauthenticated } from "./unauthenticated.ts";
-
-/** Hex digits of a SHA-256. */
-const DIGEST_LENGTH = 64;
-
-/** Valid keys whose digest is remembered: hashing a key anew for each request costs more than any other step of the admission. */
-const REMEMBERED_LIMIT = 1_000;
 
 /** Keys checked in one place of a request: a client that sends more has not made a mistake, and they are ignored. */
 const CHECKED_LIMIT = 3;
@@ -37,15 +30,21 @@ export interface Caller {
 
 export const ANONYMOUS: Caller = { id: "anonymous" };
 
+const NO_REQUEST = { headers: {}, rawHeaders: [], url: "" };
+
 /** What a request presents to a plane. */
 export interface Presentation {
   readonly plane: Plane;
   readonly presented: PresentedKeys;
   /** The client's address: guesses are counted by address. */
   readonly address: string;
-  /** Of the request: they tell whether a web page may have sent it. */
-  readonly headers: IncomingHttpHeaders;
+  /** Its headers show whether a web page may have sent it. */
+  readonly request: Pick<IncomingMessage, "headers" | "rawHeaders" | "url">;
+  /** Reads the places of the service's own credential, one list for each; asked only if no other key is valid. */
+  readonly placed?: (() => PlacedKeys) | undefined;
 }
+
+type PlacedKeys = readonly (readonly string[])[];
 
 /** Of the service. `public`: a caller with a valid key is identified, every other one is anonymous, and none is refused. */
 type Access = Service["access"];
@@ -58,9 +57,22 @@ type Authentication =
 /** Digests of the unknown keys in the request. */
 type Guesses = readonly string[] | undefined;
 
+/** What was found so far among the keys of one request. */
+interface Trial {
+  readonly plane: Plane;
+  readonly address: string;
+  readonly now: number;
+  readonly isLocked: boolean;
+  presented: number;
+  checked: number;
+  otherPlane: boolean;
+  ended?: EndedKey;
+  guesses?: Guesses;
+}
+
 export interface Callers {
   /**
-   * Decides and records: bearer before header before query, the first valid key wins. A guess is counted, a valid key is
+   * Decides and records: bearer before header before query before the service's own places, the first valid key wins. A guess is counted, a valid key is
    * remembered, and a refusal is recorded with what was wrong with the key.
    */
   authenticate(presentation: Presentation, access?: Access): Caller | GatewayError;
@@ -90,27 +102,10 @@ export function createCallers(
   { lockOut, keyRefusals, refusedKeys: refused }: CallerRecords,
 ): Callers {
   const planes = { proxy: config.proxyPlane, management: config.managementPlane };
-  const digests = {
-    proxy: expectedDigest(config.proxyPlane.key),
-    management: expectedDigest(config.managementPlane.key),
-  };
-  // Overwritten for each comparison, which ends before any other code runs: a digest as text costs a quarter of one as a buffer.
-  const candidate = Buffer.alloc(DIGEST_LENGTH);
-  const rememberedDigests = new Map<string, string>();
+  const matcher = createKeyMatcher(config, issuedKeys);
+  const { opens, findIssued } = matcher;
   const callers: Record<Plane, Caller> = { proxy: { id: "proxy-key" }, management: { id: "management-key" } };
 
-  const opens = (plane: Plane, digest: string) => {
-    const expected = digests[plane];
-    if (expected === undefined) return false;
-    candidate.write(digest, "latin1");
-    return timingSafeEqual(expected, candidate);
-  };
-  const remember = (key: string, digest: string) => {
-    if (rememberedDigests.size >= REMEMBERED_LIMIT) rememberedDigests.clear();
-    rememberedDigests.set(key, digest);
-  };
-  /** In any state and for any plane; undefined for a text that is not an issued key. */
-  const findIssued = (key: string, digest: string) => (hasIssuedForm(key) ? issuedKeys.find(digest) : undefined);
   const isFor = (plane: Plane, { permissions }: FoundKey) =>
     plane === "proxy" ? permissions.hasProxy : permissions.hasManage;
   // A key issued for the proxy plane protects it as PROXY_API_KEY does, unless the operator declared the plane open.
@@ -118,45 +113,67 @@ export function createCallers(
     planes[plane].isProtected || (plane === "proxy" && !planes.proxy.isOpen && issuedKeys.counts.proxy > 0);
 
   /** From a locked-out address only keys are checked that worked from there before; other keys next to them are not. */
-  function judge({ plane, presented, address, headers }: Presentation, now: number): Authentication {
+  function judge(presentation: Presentation, now: number): Authentication {
+    const { plane, presented, address, request } = presentation;
     if (!isProtected(plane)) return { verdict: "known", caller: ANONYMOUS };
-    const other = plane === "proxy" ? "management" : "proxy";
-    const lockedForMs = lockOut.hasLocks ? lockOut.lockedForMs(address, now, senderOf(headers)) : 0;
-    let presentedCount = 0;
-    let checkedCount = 0;
-    let otherPlane = false;
-    let ended: EndedKey | undefined;
-    let guesses: Guesses;
-    for (const slot of [presented.bearer, presented.header, presented.query]) {
+    const lockedForMs = lockOut.hasLocks ? lockOut.lockedForMs(address, now, senderOf(request.headers)) : 0;
+    const trial: Trial = {
+      plane,
+      address,
+      now,
+      isLocked: lockedForMs > 0,
+      presented: 0,
+      checked: 0,
+      otherPlane: false,
+    };
+    const known = findKnown(slotsOf(presented), trial);
+    if (known !== undefined) return known;
+    const presentedElsewhere = trial.presented > 0;
+    const placed = presentation.placed && findKnown(presentation.placed(), trial);
+    if (placed !== undefined) return placed;
+    const { otherPlane, ended, guesses } = trial;
+    if (trial.presented > 0 && trial.checked === 0) return { verdict: "locked", forMs: lockedForMs };
+    // An unknown key in a service's own place is refused as no key is, or a stranger would learn which place the service has.
+    if (presentedElsewhere || otherPlane || ended !== undefined)
+      return { verdict: "unknown", otherPlane, ended, guesses };
+    const { otherScheme, empty } = presented;
+    return { verdict: "missing", otherScheme, empty, guesses };
+  }
+
+  /** The caller of the first valid key; otherwise the trial shows what was wrong with the keys. */
+  function findKnown(slots: PlacedKeys, trial: Trial): Authentication | undefined {
+    const { address, now } = trial;
+    for (const slot of slots) {
       for (let i = 0; i < slot.length && i < CHECKED_LIMIT; i++) {
-        presentedCount++;
+        trial.presented++;
         const key = slot[i] as string;
-        const remembered = rememberedDigests.get(key);
-        const digest = remembered ?? digestOf(key);
-        if (lockedForMs > 0 && !lockOut.isExempt(address, digest, now)) continue;
-        checkedCount++;
-        if (opens(plane, digest)) {
-          if (remembered === undefined) remember(key, digest);
-          return { verdict: "known", caller: callers[plane], digest, guesses };
-        }
-        const isOther = opens(other, digest);
-        const issued = isOther ? undefined : findIssued(key, digest);
-        if (isOther) otherPlane = true;
-        else if (issued === undefined) guesses = [...(guesses ?? []), digest];
-        else if (issued.state !== "active") ended = { id: issued.id, state: issued.state };
-        else if (isFor(plane, issued)) {
-          if (remembered === undefined) remember(key, digest);
-          return { verdict: "known", caller: { id: issued.id, issued }, digest, guesses };
-        } else otherPlane = true;
+        const digest = matcher.digestOf(key);
+        if (trial.isLocked && !lockOut.isExempt(address, digest, now)) continue;
+        trial.checked++;
+        const caller = callerOf(digest, key, trial);
+        if (caller === undefined) continue;
+        matcher.remember(key, digest);
+        return { verdict: "known", caller, digest, guesses: trial.guesses };
       }
     }
-    if (presentedCount === 0) return { verdict: "missing", otherScheme: presented.otherScheme, empty: presented.empty };
-    if (checkedCount === 0) return { verdict: "locked", forMs: lockedForMs };
-    return { verdict: "unknown", otherPlane, ended, guesses };
+    return undefined;
+  }
+
+  function callerOf(digest: string, key: string, trial: Trial): Caller | undefined {
+    const { plane } = trial;
+    if (opens(plane, digest)) return callers[plane];
+    const isOther = opens(otherOf(plane), digest);
+    const issued = isOther ? undefined : findIssued(key, digest);
+    if (isOther) trial.otherPlane = true;
+    else if (issued === undefined) trial.guesses = [...(trial.guesses ?? []), digest];
+    else if (issued.state !== "active") trial.ended = { id: issued.id, state: issued.state };
+    else if (isFor(plane, issued)) return { id: issued.id, issued };
+    else trial.otherPlane = true;
+    return undefined;
   }
 
   function record(presentation: Presentation, authentication: Authentication, now: number): void {
-    const { plane, presented, address } = presentation;
+    const { plane, address } = presentation;
     switch (authentication.verdict) {
       case "locked":
         return;
@@ -166,25 +183,27 @@ export function createCallers(
         if (plane === "management") noteGuesses(authentication.guesses, presentation, now);
         return;
       case "missing":
-        return refused.add(plane, faultIn(plane, presented));
+        noteGuesses(authentication.guesses, presentation, now);
+        return refused.add(plane, faultIn(presentation));
       case "unknown": {
         const { ended, guesses } = authentication;
         noteGuesses(guesses, presentation, now);
         if (ended !== undefined) keyRefusals.note(ended.id, ended.state);
-        refused.add(plane, ended === undefined ? faultIn(plane, presented) : "ended");
+        refused.add(plane, ended === undefined ? faultIn(presentation) : "ended");
       }
     }
   }
 
   /** Each key once, however often it is in one request. */
-  function noteGuesses(guesses: Guesses, { address, headers }: Presentation, now: number): void {
+  function noteGuesses(guesses: Guesses, { address, request }: Presentation, now: number): void {
     if (guesses === undefined) return;
-    const from = senderOf(headers);
+    const from = senderOf(request.headers);
     for (const _ of new Set(guesses)) lockOut.noteUnknown(address, now, from);
   }
 
-  function faultIn(plane: Plane, { bearer, header, query, otherScheme, empty }: PresentedKeys): KeyFault {
-    const keys = [bearer, header, query].flatMap((slot) => slot.slice(0, CHECKED_LIMIT));
+  function faultIn({ plane, presented, placed }: Presentation): KeyFault {
+    const { otherScheme, empty } = presented;
+    const keys = [...slotsOf(presented), ...(placed?.() ?? [])].flatMap((slot) => slot.slice(0, CHECKED_LIMIT));
     if (keys.length === 0) return empty !== undefined ? "an empty key" : otherScheme ? "another scheme" : "missing";
     if (keys.some((key) => opens(otherOf(plane), digestOf(key)))) return "the other plane's key";
     if (keys.some((key) => isMisspelt(key))) return "a misspelt issued key";
@@ -218,18 +237,15 @@ export function createCallers(
       const now = performance.now();
       const authentication = judge(presentation, now);
       if (access !== "public") record(presentation, authentication, now);
-      return callerOrRefusal(presentation.plane, authentication, access);
+      return callerOrRefusal(presentation, authentication, access);
     },
     decide: (presentation, access = "key") =>
-      callerOrRefusal(presentation.plane, judge(presentation, performance.now()), access),
+      callerOrRefusal(presentation, judge(presentation, performance.now()), access),
     assume(callerId, access = "key") {
       const authentication = assume(callerId);
-      return authentication && callerOrRefusal("proxy", authentication, access);
+      return authentication && callerOrRefusal({ plane: "proxy", request: NO_REQUEST }, authentication, access);
     },
-    isOwnKey(token) {
-      const digest = digestOf(token);
-      return opens("proxy", digest) || opens("management", digest) || findIssued(token, digest) !== undefined;
-    },
+    isOwnKey: matcher.isOwnKey,
     isProtected,
     planeOpenedBy(token) {
       const digest = digestOf(token);
@@ -242,19 +258,21 @@ export function createCallers(
 
 const PLANES: readonly Plane[] = ["proxy", "management"];
 
+const slotsOf = ({ bearer, header, query }: PresentedKeys): PlacedKeys => [bearer, header, query];
+
 const otherOf = (plane: Plane): Plane => (plane === "proxy" ? "management" : "proxy");
 
 const senderOf = (headers: IncomingHttpHeaders): Sender => (mayBeOfForeignPage(headers) ? "page" : "program");
 
-function callerOrRefusal(plane: Plane, authentication: Authentication, access: Access): Caller | GatewayError {
+function callerOrRefusal(
+  { plane, request }: Pick<Presentation, "plane" | "request">,
+  authentication: Authentication,
+  access: Access,
+): Caller | GatewayError {
   if (authentication.verdict === "known") return authentication.caller;
-  return access === "public" ? ANONYMOUS : refuseUnauthenticated(plane, authentication);
+  return access === "public" ? ANONYMOUS : refuseUnauthenticated(plane, authentication, request);
 }
 
 function isSame(a: string, b: string): boolean {
   return timingSafeEqual(Buffer.from(digestOf(a), "latin1"), Buffer.from(digestOf(b), "latin1"));
-}
-
-function expectedDigest(key: Secret | undefined): Buffer | undefined {
-  return key === undefined ? undefined : Buffer.from(digestOf(key.reveal()), "latin1");
 }

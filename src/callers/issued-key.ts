@@ -8,19 +8,19 @@ import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { isObject } from "../is-object.ts";
 
-const PREFIX = "bp_";
+export const ISSUED_PREFIX = "bp_";
 /** 178 bits. */
 const RANDOM_LENGTH = 30;
 /** 62^6 is more than 2^32. */
 const CHECKSUM_LENGTH = 6;
-const CHECKED_LENGTH = PREFIX.length + RANDOM_LENGTH;
-const KEY_LENGTH = CHECKED_LENGTH + CHECKSUM_LENGTH;
+const CHECKED_LENGTH = ISSUED_PREFIX.length + RANDOM_LENGTH;
+export const ISSUED_LENGTH = CHECKED_LENGTH + CHECKSUM_LENGTH;
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /** Bytes from here on would make some letters more likely than others. */
 const FAIR_BYTES = 256 - (256 % ALPHABET.length);
 
 export function createIssuedKey(): string {
-  const checked = PREFIX + randomBase62(RANDOM_LENGTH);
+  const checked = ISSUED_PREFIX + randomBase62(RANDOM_LENGTH);
   return checked + checksumOf(checked);
 }
 
@@ -30,14 +30,14 @@ export function createKeyId(): string {
 
 /** True for every issued key, and for about one in four billion other texts of this form. */
 export function hasIssuedForm(text: string): boolean {
-  if (text.length !== KEY_LENGTH || !text.startsWith(PREFIX)) return false;
+  if (text.length !== ISSUED_LENGTH || !text.startsWith(ISSUED_PREFIX)) return false;
   const checked = text.slice(0, CHECKED_LENGTH);
   return /^bp_[0-9A-Za-z]+$/.test(text) && text.slice(CHECKED_LENGTH) === checksumOf(checked);
 }
 
 /** True for a text that begins as an issued key and cannot be one: cut short, mistyped, or with more text at its end. */
 export function isMisspelt(text: string): boolean {
-  return text.startsWith(PREFIX) && !hasIssuedForm(text);
+  return text.startsWith(ISSUED_PREFIX) && !hasIssuedForm(text);
 }
 
 /** Also a key that was cut or has more text at its end: anything that looks like half a key counts as one. */

@@ -4,6 +4,8 @@
  */
 import { hash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import { cutKeyParameters, holdsKey } from "./carried-keys.ts";
+import { hasIssuedForm } from "./issued-key.ts";
 
 /** All values of each place. */
 export interface PresentedKeys {
@@ -23,9 +25,6 @@ export type EmptyPlace = "authorization" | "x-api-key" | "api_key";
 export function presentedKeysOf({ url, rawHeaders }: Pick<IncomingMessage, "url" | "rawHeaders">): PresentedKeys {
   return readPresentedKeys(rawHeaders, url?.split("?").slice(1).join("?"));
 }
-
-/** The minimum in the schema of the settings. */
-const SHORTEST_KEY = 16;
 
 /** GitHub's SDK sends `token` and Discord's sends `Bot`: a caller changes only the base URL and the key. */
 const BEARER = /^(?:bearer|token|bot)[ \t]+(.*)$/i;
@@ -55,52 +54,36 @@ export function readPresentedKeys(rawHeaders: readonly string[], query: string |
       else header.push(key);
     }
   }
-  const inQuery = query === undefined ? [] : readKeyParameters(query);
+  const inQuery = parametersNamed("api_key", query);
   const keys = inQuery.filter((key) => key !== "");
   if (keys.length < inQuery.length) empty ??= "api_key";
   return { bearer, header, query: keys, otherScheme, empty };
 }
 
-/**
- * True for an Authorization or Cookie value that contains a key: with any scheme, bare, quoted, percent-encoded, in a list, as a
- * parameter, or in the base64 of Basic.
- */
-export function carriesKey(value: string, isKey: (token: string) => boolean): boolean {
-  const token = value.replace(/^[^ \t]+[ \t]+/, "").trim();
-  if (isKey(token)) return true;
-  // A key contains no white space, but may contain any of the other separators.
-  const words = [value, token, ...value.split(/[\s;]+/), ...value.split(/[\s;,]+/)];
-  if (/^basic[ \t]/i.test(value)) {
-    const pair = Buffer.from(token, "base64").toString("latin1");
-    words.push(pair, pair.slice(pair.indexOf(":") + 1), ...pair.split(":"));
-  }
-  const candidates = new Set<string>();
-  for (const word of words) {
-    // Shorter words are no keys, and 16 KiB may contain thousands of them.
-    if (word.length < SHORTEST_KEY) continue;
-    for (const text of [word, word.slice(word.indexOf("=") + 1)]) {
-      const bare = text.trim().replace(/^"(.*)"$/, "$1");
-      candidates.add(bare);
-      // A cookie may contain a whole Authorization value: `Bearer%20<key>`.
-      for (const part of decode(bare).split(" ")) candidates.add(part);
-    }
-  }
-  for (const candidate of candidates) if (candidate.length >= SHORTEST_KEY && isKey(candidate)) return true;
-  return false;
-}
-
-/** `api_key` may also be percent-encoded, which every upstream would decode. */
-function mayHoldKeyParameter(query: string): boolean {
-  return query.includes("api_key") || query.includes("%");
-}
-
-function readKeyParameters(query: string): readonly string[] {
-  if (!mayHoldKeyParameter(query)) return [];
+/** The decoded values of a parameter, whose name may be percent-encoded too: every upstream would decode it. */
+export function parametersNamed(name: string, query: string | undefined): readonly string[] {
+  if (query === undefined || !(query.includes(name) || /[%+]/.test(query))) return [];
   return query
     .split("&")
-    .filter((parameter) => parameterName(parameter) === "api_key")
+    .filter((parameter) => parameterName(parameter) === name)
     .map((parameter) => decode(parameter.includes("=") ? parameter.slice(parameter.indexOf("=") + 1) : ""));
 }
+
+/**
+ * The place of the first text with the form of an issued key, for a request without a key in a place that is read. Only the form
+ * is judged, so that a client learns nothing about a key. @returns the begin of a sentence: `The header x-goog-api-key`.
+ */
+export function findStrayKey({ url, rawHeaders }: Pick<IncomingMessage, "url" | "rawHeaders">): string | undefined {
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (!holdsKey(rawHeaders[i + 1] as string, hasIssuedForm)) continue;
+    return `The header ${(rawHeaders[i] as string).slice(0, SHOWN_NAME_LENGTH)}`;
+  }
+  const query = url?.split("?").slice(1).join("?") ?? "";
+  return cutKeyParameters(query, hasIssuedForm) === query ? undefined : "A parameter of the query";
+}
+
+/** A name may be any text. */
+const SHOWN_NAME_LENGTH = 64;
 
 /** The query without the named parameters and otherwise unchanged; undefined when nothing is left. */
 export function cutParameters(query: string, names: readonly string[]): string | undefined {

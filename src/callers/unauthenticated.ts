@@ -2,8 +2,10 @@
  * The 401 of both planes, and the 429 of a locked-out address.
  * Invariant: it says which kind of key is needed and how to send it, and nothing that helps an attacker.
  */
+import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
-import type { EmptyPlace } from "./presented-keys.ts";
+import { isOfBrowser } from "../perimeter/browser-request.ts";
+import { type EmptyPlace, findStrayKey } from "./presented-keys.ts";
 
 export type Plane = "proxy" | "management";
 
@@ -35,23 +37,48 @@ const EMPTY: Record<EmptyPlace, string> = {
   api_key: "The parameter api_key is empty.",
 };
 
-export function refuseUnauthenticated(plane: Plane, refused: Unauthenticated): GatewayError {
+/**
+ * Offered for every service, so that it does not show which of them read Basic. git, npm and others send their password only after
+ * this challenge (RFC 7617 section 2).
+ */
+const BASIC_CHALLENGE = ["WWW-Authenticate", 'Basic realm="ByteProxy"'];
+
+/** @param request decides whether Basic is offered: a browser would ask its user for a password. */
+export function refuseUnauthenticated(
+  plane: Plane,
+  refused: Unauthenticated,
+  request: Pick<IncomingMessage, "headers" | "rawHeaders" | "url">,
+): GatewayError {
   const needed = `${PLANE_PATH[plane]} needs the ${plane} key (${KEY_VARIABLE[plane]}), or an issued one`;
-  const headers = ["WWW-Authenticate", "Bearer"];
+  const offersBasic = plane === "proxy" && !isOfBrowser(request.headers);
+  const headers = ["WWW-Authenticate", "Bearer", ...(offersBasic ? BASIC_CHALLENGE : [])];
   switch (refused.verdict) {
     case "locked":
       return new GatewayError("TOO_MANY_AUTH_FAILURES", {
         message: "Too many unknown keys came from this address within a minute.",
         headers: ["Retry-After", String(Math.ceil(refused.forMs / 1_000))],
       });
-    case "missing": {
-      const form = refused.otherScheme ? " The Authorization header does not have the form `Bearer <key>`." : "";
-      const fault = refused.empty === undefined ? form : ` ${EMPTY[refused.empty]}`;
-      return new GatewayError("MISSING_CREDENTIALS", { message: `${needed}.${fault}`, headers });
-    }
+    case "missing":
+      return new GatewayError("MISSING_CREDENTIALS", {
+        message: `${needed}.${faultOfForm(refused, request)}`,
+        headers,
+      });
     case "unknown":
       return new GatewayError("INVALID_API_KEY", { message: `${needed}; ${faultOf(plane, refused)}.`, headers });
   }
+}
+
+/** The same for every service: a stranger must not learn which place a service reads. */
+function faultOfForm(
+  { otherScheme, empty }: Extract<Unauthenticated, { readonly verdict: "missing" }>,
+  request: Pick<IncomingMessage, "rawHeaders" | "url">,
+): string {
+  if (empty !== undefined) return ` ${EMPTY[empty]}`;
+  const place = findStrayKey(request);
+  if (place !== undefined) {
+    return ` ${place} holds a text with the form of an issued key: the key is unknown, or this is not a place for it.`;
+  }
+  return otherScheme ? " The Authorization header does not have the form `Bearer <key>`." : "";
 }
 
 function faultOf(

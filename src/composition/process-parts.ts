@@ -3,6 +3,7 @@
  * Invariant: every stateful part that belongs to no service and follows from no configuration is created here.
  */
 import { type AuditEntry, createAudit } from "../callers/audit.ts";
+import { carriesKey } from "../callers/carried-keys.ts";
 import { maskIssuedKeys, type StoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys, type IssuedKeys } from "../callers/issued-keys.ts";
 import { createKeyChanges } from "../callers/key-changes.ts";
@@ -14,7 +15,6 @@ import {
 } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { createLockOut, type LockOut } from "../callers/lock-out.ts";
-import { carriesKey } from "../callers/presented-keys.ts";
 import { identityOf } from "../config/credential-source.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";

@@ -24,7 +24,7 @@ export function requireCaller(plane: Plane, parts: ControlPlaneParts): Middlewar
     }
     const address = clients.addressOf(incoming);
     const presented = presentedKeysOf(incoming);
-    const caller = callers.authenticate({ plane, presented, address, headers: incoming.headers });
+    const caller = callers.authenticate({ plane, presented, address, request: incoming });
     if (caller instanceof GatewayError) throw caller;
     const refusal =
       decideAddress(caller, address) ?? (plane === "management" ? decidePart(caller, context) : undefined);

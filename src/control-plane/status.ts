@@ -134,7 +134,7 @@ function isOperatorsKey(callers: Callers, incoming: IncomingMessage, address: st
   const hasKey = presented.bearer.length + presented.header.length + presented.query.length > 0;
   if (!hasKey) return false;
   return !(
-    callers.authenticate({ plane: "management", presented, address, headers: incoming.headers }) instanceof GatewayError
+    callers.authenticate({ plane: "management", presented, address, request: incoming }) instanceof GatewayError
   );
 }
 

@@ -3,6 +3,7 @@
  * Each step is a pure `decide` that gives a verdict, and where needed a commit: it takes a slot or spends a point.
  * Invariant: a step sees only requests that the steps above it admitted, unless the walk is a dry run; a dry run commits nothing.
  */
+import type { IncomingMessage } from "node:http";
 import type { Caller, Callers } from "../callers/callers.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import type { Parties } from "../callers/parties.ts";
@@ -21,7 +22,7 @@ import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { decideCredential } from "./credential/credential-provider.ts";
 import type { Exchange } from "./exchange.ts";
 import { decideBreaker } from "./forward/breaker.ts";
-import { decidePathHint, decideRoute, type Identified, identify, type Route } from "./identify.ts";
+import { decideKeyInPath, decidePathHint, decideRoute, type Identified, identify, type Route } from "./identify.ts";
 import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
 import type { PreparedService } from "./prepared-service.ts";
 import { decideKeyLimit, decideRateLimit } from "./rate-limit.ts";
@@ -104,7 +105,8 @@ export function walkAdmission<Refused extends undefined>(
   if (walk.commits) exchange.acquireGatewaySlot(parts.inFlight);
 
   const presented = readPresentedKeys(req.rawHeaders, identified.query);
-  const presentation = { plane: "proxy", presented, address, headers: req.headers } as const;
+  const placed = placedKeysOf(req, identified);
+  const presentation = { plane: "proxy", presented, address, request: req, placed } as const;
   const access = identified.prepared?.service.access;
   const decideCaller = walk.commits ? callers.authenticate : callers.decide;
   const caller = walk.admit("authenticate", arrival.assumeCaller?.(access) ?? decideCaller(presentation, access));
@@ -118,6 +120,7 @@ export function walkAdmission<Refused extends undefined>(
   const route = walk.admit("route", decideRoute(identified, parts.registry, exchange.issued?.permissions));
   if (route !== undefined) {
     exchange.serviceKey = route.prepared.service.key;
+    walk.admit("route", decideKeyInPath(route, callers.isOwnKey));
     // Only an issued key restricts its caller.
     const { issued } = exchange;
     if (caller !== undefined) walk.admit("permission", issued && decidePermission(exchange, route, caller));
@@ -126,6 +129,12 @@ export function walkAdmission<Refused extends undefined>(
     admitToService(exchange, route.prepared, isUpgrade, { walk, parts });
   }
   return { kind: "walked", identified, caller, route };
+}
+
+/** Where the service that was asked for has its own credential; undefined for a service without one, and for an unknown one. */
+function placedKeysOf({ rawHeaders, headers }: IncomingMessage, { prepared, query, path }: Identified) {
+  const places = prepared?.keyPlaces;
+  return places && (() => places.read({ rawHeaders, headers, query, path }));
 }
 
 interface Walking {

@@ -3,6 +3,7 @@
  * Invariant: raw text only, nothing is decoded or encoded; and a refusal waits until the caller is authenticated, so that an
  * anonymous client learns nothing about the configuration.
  */
+import { type IsKey, maskKeySegments } from "../callers/carried-keys.ts";
 import type { Permissions } from "../callers/permissions.ts";
 import { GatewayError } from "../errors.ts";
 import type { Registry } from "../services/registry.ts";
@@ -61,6 +62,15 @@ export function decideRoute(
   const problem = findPathProblem(route.path, prepared.service.pathPolicy);
   if (problem !== undefined) return new GatewayError("INVALID_PATH", { message: problem });
   return route;
+}
+
+/** A key in the path would reach the upstream. The upstream needs every segment, so nothing is cut out. */
+export function decideKeyInPath({ path }: Route, isKey: IsKey): GatewayError | undefined {
+  if (maskKeySegments(path, isKey) === path) return undefined;
+  return new GatewayError("INVALID_PATH", {
+    message: "A segment of the path is a key of the gateway, which an upstream must not receive.",
+    hint: "Send the key as `Authorization: Bearer <key>`, as `x-api-key: <key>` or as `?api_key=<key>`.",
+  });
 }
 
 /** A path that the service is known not to have. Decided after the permission: a hint is for callers of the service. */

@@ -2,7 +2,9 @@
  * A service with everything that is the same for each of its requests, computed once.
  * Invariant: derived from one Service object and discarded with it, so that a changed service never mixes with its old definition.
  */
+import { createKeyPlaces, type KeyPlaces } from "../callers/key-places.ts";
 import { foldName } from "../callers/overrides.ts";
+import { placementsOf } from "../config/placements.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -42,6 +44,8 @@ export interface PreparedService {
   readonly echoMask: EchoMask | undefined;
   /** Query parameters that carry the credential. */
   readonly secretParameters: readonly string[];
+  /** Where callers may put their key; undefined for a service without a credential. */
+  readonly keyPlaces: KeyPlaces | undefined;
   readonly credentialRefusals: CredentialRefusals;
   readonly times: ServiceTimes;
   readonly stripPlan: StripPlan;
@@ -97,6 +101,7 @@ export function prepareService(
     credential,
     echoMask: createEchoMask(secretsOfService(service)),
     secretParameters: credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name),
+    keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth)),
     ...kept,
     times: new ServiceTimes(),
     stripPlan: createStripPlan(service, credential.places),

@@ -12,6 +12,12 @@ export function hasBrowserAgent(headers: IncomingHttpHeaders): boolean {
   return BROWSER_AGENT.test(headers["user-agent"] ?? "");
 }
 
+/** Whether a browser sent the request, as far as it shows. A program may send the same headers. */
+export function isOfBrowser(headers: IncomingHttpHeaders): boolean {
+  if (headers.origin !== undefined || hasBrowserAgent(headers)) return true;
+  return Object.keys(headers).some((name) => name.startsWith("sec-fetch-"));
+}
+
 /** Whether a page of another origin may have sent the request, whatever the configuration says about that origin. */
 export function mayBeOfForeignPage(headers: IncomingHttpHeaders): boolean {
   const { origin, host } = headers;

@@ -2,9 +2,18 @@
  * The request as the upstream will see it, still without its credential: the path joined byte for byte, the headers stripped.
  * Invariant: the client's headers are stripped first; the gateway's own headers are added afterwards.
  */
+import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Callers } from "../../callers/callers.ts";
-import { carriesKey, cutParameters } from "../../callers/presented-keys.ts";
+import {
+  carriesKey,
+  cutCookies,
+  cutKeyParameters,
+  cutProtocols,
+  holdsKey,
+  type IsKey,
+} from "../../callers/carried-keys.ts";
+import { cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Instance } from "../../perimeter/instance.ts";
 import type { InjectableRequest } from "../credential/credential-provider.ts";
@@ -38,6 +47,8 @@ export interface UpstreamRequestParts {
 /** W3C Trace Context, section 3.2: a future version may append to the 55 characters, version 00 may not. */
 const TRACEPARENT = /^(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
 
+const TRACEPARENT_LENGTH = 55;
+
 /** Strips the client's request and adds what every upstream request has; the credential is injected later, and last. */
 export function createUpstreamRequest(
   exchange: Exchange,
@@ -45,9 +56,10 @@ export function createUpstreamRequest(
   { instance, clients, callers }: UpstreamRequestParts,
 ): UpstreamRequest {
   const { stripPlan, service, secretParameters } = route.prepared;
+  const { isOwnKey } = callers;
   const incoming = exchange.req.headers;
-  const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), callers);
-  const traceparent = traceparentOf(exchange, instance);
+  const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), isOwnKey);
+  const traceparent = traceparentOf(exchange, instance, isOwnKey);
   // A tracestate belongs to its traceparent (W3C Trace Context, section 3.3).
   const { omittedOwn } = stripPlan;
   if (incoming.tracestate !== undefined && (traceparent !== incoming.traceparent || omittedOwn.has("traceparent"))) {
@@ -59,16 +71,17 @@ export function createUpstreamRequest(
   }
   for (const forced of stripPlan.forced) headers.push(forced);
   const own = ["X-Request-Id", exchange.id, "traceparent", traceparent];
-  if (service.forwardedHeaders) own.push(...clients.forwardedHeaders(exchange.req));
+  if (service.forwardedHeaders) own.push(...forwardedHeaders(exchange.req, clients, isOwnKey));
   for (let i = 0; i < own.length; i += 2) {
     const isOmitted = omittedOwn.size > 0 && omittedOwn.has((own[i] as string).toLowerCase());
     if (!isOmitted) headers.push(own[i] as string, own[i + 1] as string);
   }
-  headers.push("Via", incoming.via ? `${incoming.via}, ${instance.via}` : instance.via);
+  const earlier = incoming.via && !holdsKey(incoming.via, isOwnKey) ? `${incoming.via}, ` : "";
+  headers.push("Via", `${earlier}${instance.via}`);
   const wantsTrailers = incoming.te !== undefined && /(?:^|,)\s*trailers\s*(?:;|,|$)/i.test(String(incoming.te));
   if (wantsTrailers) headers.push("TE", "trailers");
 
-  const path = joinPath(route, ["api_key", ...secretParameters]);
+  const path = joinPath(route, ["api_key", ...secretParameters], isOwnKey);
   return {
     party: exchange.party,
     client: exchange.req.socket,
@@ -86,9 +99,10 @@ export function createUpstreamRequest(
 }
 
 /** The client's own if it is valid; else one derived from the request id, if the gateway created that id and it is a UUID. */
-function traceparentOf({ req, id }: Exchange, instance: Instance): string {
+function traceparentOf({ req, id }: Exchange, instance: Instance, isKey: IsKey): string {
   const { traceparent } = req.headers;
-  if (typeof traceparent === "string" && TRACEPARENT.test(traceparent)) return traceparent;
+  const isValid = typeof traceparent === "string" && TRACEPARENT.test(traceparent);
+  if (isValid && !holdsKey(traceparent.slice(TRACEPARENT_LENGTH + 1), isKey)) return traceparent;
   return req.headers["x-request-id"] === id ? instance.newTraceparent() : instance.newTraceparent(id);
 }
 
@@ -98,11 +112,23 @@ function dropHeader(headers: string[], lowerCaseName: string): void {
   }
 }
 
-/** The base's path, the client's path and query: nothing is decoded or encoded; only the given parameters are removed. */
-function joinPath({ base, path, query }: Route, cut: readonly string[]): string {
+/** Without the client's Host where that is a key. */
+function forwardedHeaders(req: IncomingMessage, clients: ClientView, isKey: IsKey): string[] {
+  const own = clients.forwardedHeaders(req);
+  const host = req.headers.host ?? "";
+  if (!holdsKey(host, isKey) && !isKey(host.replace(/:\d+$/, ""))) return own;
+  return own.filter((_, i) => !(own[i | 1] as string).includes(host));
+}
+
+/**
+ * The base's path, the client's path and query: nothing is decoded or encoded; only the given parameters, and those with a key, are
+ * removed.
+ */
+function joinPath({ base, path, query }: Route, cut: readonly string[], isKey: IsKey): string {
   const joined = path === "" ? base.path : base.prefix + path;
   if (query === undefined) return joined;
-  const kept = cutParameters(query, cut);
+  const others = cutParameters(query, cut);
+  const kept = others === undefined ? undefined : cutKeyParameters(others, isKey);
   return kept === undefined ? joined : `${joined}?${kept}`;
 }
 
@@ -110,19 +136,31 @@ function stripHeaders(
   rawHeaders: readonly string[],
   plan: StripPlan,
   named: ReadonlySet<string> | undefined,
-  callers: Callers,
+  isKey: IsKey,
 ): string[] {
   const headers: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const rawName = rawHeaders[i] as string;
     const name = plan.forwardedAs(rawName);
     if (name === "" || (named !== undefined && isNamed(named, name))) continue;
-    const value = rawHeaders[i + 1] as string;
-    // A gateway key is never forwarded; any other value of the client's own is.
-    if ((name === "authorization" || name === "cookie") && carriesKey(value, callers.isOwnKey)) continue;
-    headers.push(rawName, value);
+    const value = withoutKeys(name, rawHeaders[i + 1] as string, isKey);
+    if (value !== undefined && !isKey(rawName)) headers.push(rawName, value);
   }
   return headers;
+}
+
+/** A gateway key is never forwarded; any other value of the client's own is. @returns undefined when nothing is left. */
+function withoutKeys(name: string, value: string, isKey: IsKey): string | undefined {
+  switch (name) {
+    case "cookie":
+      return cutCookies(value, isKey);
+    case "authorization":
+      return carriesKey(value, isKey) ? undefined : value;
+    case "sec-websocket-protocol":
+      return cutProtocols(value, isKey);
+    default:
+      return holdsKey(value, isKey) ? undefined : value;
+  }
 }
 
 /** The headers that `Connection` names, which belong to this hop (RFC 9110 section 7.6.1); usually none: undefined. */
