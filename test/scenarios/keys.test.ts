@@ -139,7 +139,7 @@ describe("request without a valid key", () => {
       const { upstream, ask } = await start();
       const response = await ask(target, headers);
       expect(response.status).toBe(401);
-      expect(response.head).toMatch(/^WWW-Authenticate: Bearer\r?$/im);
+      expect(response.head).toMatch(/^WWW-Authenticate: Bearer(,|\r?$)/im);
       const body = JSON.parse(response.body) as Record<string, string>;
       expect(body.code).toBe(code);
       expect(body.message).toMatch(message);
