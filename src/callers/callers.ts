@@ -8,7 +8,7 @@ import { performance } from "node:perf_hooks";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { GatewayError } from "../errors.ts";
-import { mayBeOfForeignPage } from "../perimeter/browser-request.ts";
+import { createOwnNames, mayBeOfForeignPage } from "../perimeter/browser-request.ts";
 import { isMisspelt } from "./issued-key.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
 import { createKeyMatcher } from "./key-matcher.ts";
@@ -97,10 +97,13 @@ export interface CallerRecords {
 }
 
 export function createCallers(
-  config: Pick<Config, "proxyPlane" | "managementPlane">,
+  config: Pick<Config, "proxyPlane" | "managementPlane" | "settings">,
   issuedKeys: Pick<KeyIndex, "find" | "findById" | "counts">,
   { lockOut, keyRefusals, refusedKeys: refused }: CallerRecords,
 ): Callers {
+  const isOwnName = createOwnNames(config.settings);
+  const senderOf = (headers: IncomingHttpHeaders): Sender =>
+    mayBeOfForeignPage(headers, isOwnName) ? "page" : "program";
   const planes = { proxy: config.proxyPlane, management: config.managementPlane };
   const matcher = createKeyMatcher(config, issuedKeys);
   const { opens, findIssued } = matcher;
@@ -261,8 +264,6 @@ const PLANES: readonly Plane[] = ["proxy", "management"];
 const slotsOf = ({ bearer, header, query }: PresentedKeys): PlacedKeys => [bearer, header, query];
 
 const otherOf = (plane: Plane): Plane => (plane === "proxy" ? "management" : "proxy");
-
-const senderOf = (headers: IncomingHttpHeaders): Sender => (mayBeOfForeignPage(headers) ? "page" : "program");
 
 function callerOrRefusal(
   { plane, request }: Pick<Presentation, "plane" | "request">,

@@ -5,6 +5,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Placement } from "../config/placements.ts";
 import { fillTemplate, readTemplate, type SecretEncoding, type Template } from "../config/template.ts";
+import { mayBeOfForeignPage } from "../perimeter/browser-request.ts";
 import { parametersNamed } from "./presented-keys.ts";
 
 /** The parts of a request that may hold a key. */
@@ -88,13 +89,10 @@ const isPair = ({ texts: [before = ""], placeholders: [first] }: Template) =>
   first?.encoding === "basic" || (first?.encoding === "base64" && /^basic\s*$/i.test(before));
 
 /**
- * A browser adds a stored pair to requests of any page, so a page of another origin could use the key. `none` is the user's own
- * navigation, and programs send no such header.
+ * A browser adds a stored pair to requests of any page, so a page of another origin could use the key. Over plain HTTP a browser does not
+ * say which page sent a request, except to loopback names.
  */
-function isSentByPage(headers: IncomingHttpHeaders): boolean {
-  const site = headers["sec-fetch-site"];
-  return site !== undefined && site !== "same-origin" && site !== "none";
-}
+const isSentByPage = (headers: IncomingHttpHeaders) => mayBeOfForeignPage(headers, () => true);
 
 const BASIC = /^basic[ \t]+(.*)$/i;
 

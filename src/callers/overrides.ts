@@ -25,10 +25,8 @@ export interface OverridableRequest {
 /** All names below contain one of these: excludes nearly all headers at once. */
 const SUSPECT = /method|verb|ur[il]|path|prefix|script|destination|source|from|target|manifest/i;
 
-/** No framework has a longer name. */
+/** No framework has a longer header name. */
 const NAME_LIMIT = 64;
-/** Of a name or value in a query, each character encoded. */
-const ENCODED_LIMIT = 3 * NAME_LIMIT;
 
 const METHOD_NAME = /method|verb/;
 /** Names that have no other meaning: any value in them is a method. */
@@ -93,20 +91,23 @@ function namesPath(name: string): boolean {
 
 /** @param isAny false: only the methods of HTTP count, because `X-Payment-Method: card` is none. */
 function addMethods(list: string, isAny: boolean, methods: Set<string>): void {
-  for (const each of list.split(",")) {
+  for (const each of list.split(/[,\0]/)) {
     const method = each.trim().toUpperCase();
     if (method !== "" && (isAny || HTTP_METHODS.has(method))) methods.add(HTTP_METHODS.has(method) ? method : "OTHER");
   }
 }
 
-/** Names and values are decoded, because servers do; PHP reads `.method` and `_method[]` as `_method`, too. */
+/**
+ * Names and values are decoded, because servers do; PHP reads `.method` and `_method[]` as `_method`, too. Of any length: PHP drops all
+ * spaces before a name, and everything from a NUL on.
+ */
 function readQuery(query: string, names: ReadonlySet<string>, methods: Set<string>): void {
   if (!/method|verb|%/i.test(query) && ![...names].some((name) => !METHOD_NAME.test(name))) return;
   for (const parameter of query.split(/[&;]/)) {
     const valueAt = parameter.indexOf("=");
-    if (valueAt === -1 || valueAt > ENCODED_LIMIT || parameter.length - valueAt > ENCODED_LIMIT) continue;
+    if (valueAt === -1) continue;
     const name = decoded(parameter.slice(0, valueAt));
-    if (!names.has(foldName(name))) continue;
+    if (!name.split("\0").some((part) => names.has(foldName(part)))) continue;
     // Many APIs have functions that they call by `method=`.
     addMethods(decoded(parameter.slice(valueAt + 1)), name.toLowerCase() !== "method", methods);
   }

@@ -38,6 +38,14 @@ export function listenAddresses(host: string): readonly string[] {
   return /^localhost\.?$/i.test(host) ? BOTH_LOOPBACKS : [withoutBrackets(host)];
 }
 
+/** The name in a Host header: lower-cased, without port, brackets and a trailing dot; an IPv6 address may lack its brackets. */
+export function hostName(host = ""): string {
+  const name = host.toLowerCase();
+  const bracketed = /^\[([^\]]*)\]/.exec(name)?.[1];
+  if (bracketed !== undefined) return bracketed;
+  return name.replace(/^([^:]*):\d*$/, "$1").replace(/\.$/, "");
+}
+
 /** 127.0.0.0/8, ::1, localhost and the names under it (RFC 6761 section 6.3). */
 export function isLoopbackHost(host: string): boolean {
   const name = withoutBrackets(host);

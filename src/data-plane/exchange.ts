@@ -19,6 +19,8 @@ export class Exchange {
   readonly id: string;
   readonly method: string;
   readonly clientAddress: string;
+  /** A key of the gateway is in the URL: a page that a browser shows must not pass it on. */
+  isKeyInUrl = false;
   /** The request announced a body. */
   readonly hasBody: boolean;
   /** performance.now() at arrival, ms. */

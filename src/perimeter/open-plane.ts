@@ -5,7 +5,7 @@
  */
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { Plane } from "../callers/unauthenticated.ts";
-import { isLoopbackHost } from "../config/hosts.ts";
+import { hostName, isLoopbackHost } from "../config/hosts.ts";
 import type { Config } from "../config/load-config.ts";
 import { GatewayError } from "../errors.ts";
 import { printable } from "../printable.ts";
@@ -22,14 +22,6 @@ export function createHostList(allowedHosts: readonly string[] | undefined): Hos
   if (allowedHosts.includes("*")) return { has: () => true };
   const names = new Set(allowedHosts.map((host) => hostName(host)));
   return { has: (host) => names.has(hostName(host)) };
-}
-
-/** Lower-cased, without port, brackets and a trailing dot; an IPv6 address may be listed without its brackets. */
-function hostName(host = ""): string {
-  const name = host.toLowerCase();
-  const bracketed = /^\[([^\]]*)\]/.exec(name)?.[1];
-  if (bracketed !== undefined) return bracketed;
-  return name.replace(/^([^:]*):\d*$/, "$1").replace(/\.$/, "");
 }
 
 export type OpenPlaneGuard = (req: Pick<IncomingMessage, "headers" | "httpVersionMinor">) => GatewayError | undefined;

@@ -88,6 +88,8 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     // If the configuration has no service of this key, its removal opens nothing.
     const configured = config().services.get(key)?.access ?? access;
     guardAccess(author, access, next === undefined ? configured : (next.access ?? "key"));
+    const content = next === undefined ? config().services.get(key)?.webContent : next.webContent;
+    if (content === "pass" && before?.webContent !== "pass") requireKeysPermission(author);
     await store(stored, key, next);
     const after = configOf(key);
     await audit.record(author, {
@@ -147,8 +149,16 @@ interface Put {
 }
 
 /** `access` decides which callers may use a service, so a caller needs `manage:keys` to change it. @throws GatewayError */
-function guardAccess({ issued }: Author, before: unknown, after: unknown): void {
-  if (before === after || issued === undefined || issued.permissions.allowsManage("keys")) return;
+function guardAccess(author: Author, before: unknown, after: unknown): void {
+  if (before !== after) requireKeysPermission(author);
+}
+
+/**
+ * Also for `webContent: pass`: pages of the upstream then act on the gateway's origin, where they can leave a service worker that reads
+ * keys later, even after the service is isolated again. @throws GatewayError
+ */
+function requireKeysPermission({ issued }: Author): void {
+  if (issued === undefined || issued.permissions.allowsManage("keys")) return;
   throw refusePermission("manage:keys");
 }
 

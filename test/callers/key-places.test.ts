@@ -98,6 +98,15 @@ describe("place of a key", () => {
     expect(keysIn(BASIC, { rawHeaders, headers: { "sec-fetch-site": site } })).toEqual(keys);
   });
 
+  test("The password of Basic is no key of the caller where a browser does not say which page sent the request", () => {
+    const rawHeaders = ["Authorization", `Basic ${base64(`x:${KEY}`)}`];
+    const browser = { "user-agent": "Mozilla/5.0 (X11)", host: "gateway.lan:3420" };
+    expect(keysIn(BASIC, { rawHeaders, headers: browser })).toEqual([]);
+    expect(keysIn(BASIC, { rawHeaders, headers: { ...browser, origin: "https://evil.test" } })).toEqual([]);
+    expect(keysIn(BASIC, { rawHeaders, headers: { ...browser, origin: "http://gateway.lan:3420" } })).toEqual([KEY]);
+    expect(keysIn(BASIC, { rawHeaders, headers: { ...browser, "user-agent": "git/2.47" } })).toEqual([KEY]);
+  });
+
   test("The user name is no key beside a password", () => {
     expect(keysIn(BASIC, { rawHeaders: ["Authorization", `Basic ${base64(`${KEY}:x`)}`] })).toEqual(["x"]);
   });

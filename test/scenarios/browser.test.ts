@@ -2,6 +2,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasBrowser, openBrowser, startPage } from "../support/browser.ts";
+import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { bodyOf, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
@@ -155,6 +156,76 @@ describe.skipIf(!hasBrowser)("page in a browser", () => {
     expect((await fetch(`${gateway.url}/manage/services`, { headers })).status).toBe(200);
     expect((await fetch(`${gateway.url}/proxy/api/x`, { headers: { "x-api-key": PROXY_KEY } })).status).toBe(200);
     await page.close();
+  });
+
+  test("A key in the URL of an upstream's page reaches no other host, whatever the upstream sends", async () => {
+    const other = await startUpstream(async (req, res) => {
+      seen.push(`${req.url} ${JSON.stringify(req.headers)} ${await bodyOf(req)}`);
+      res.setHeader("access-control-allow-origin", "*").end();
+    });
+    const seen: string[] = [];
+    const links = ["preload; as=image", "prefetch"].map(
+      (rel) => `<${other.url}/l>; rel=${rel}; referrerpolicy=unsafe-url`,
+    );
+    const image = `<img src="${other.url}/i" referrerpolicy="unsafe-url">`;
+    const pages: Record<string, [headers: Record<string, string>, html: string]> = {
+      "/report": [{ "content-security-policy": `img-src 'none'; report-uri ${other.url}/r` }, image],
+      "/report-only": [{ "content-security-policy-report-only": `img-src 'none'; report-uri ${other.url}/r` }, image],
+      "/referrer": [{ "referrer-policy": "unsafe-url" }, image],
+      "/refresh": [
+        { "referrer-policy": "unsafe-url", refresh: `0;url=${other.url}/f`, "content-type": "text/plain" },
+        "",
+      ],
+      "/links": [{ link: links.join(), "content-type": "text/plain" }, ""],
+    };
+    const upstream = await startUpstream((req, res) => {
+      const [headers, html] = pages[req.url as string] ?? [{}, ""];
+      res.writeHead(200, { "content-type": "text/html", ...headers });
+      res.end(html);
+    });
+    const gateway = await startGateway({
+      env: { PROXY_API_KEY: PROXY_KEY },
+      services: { evil: { baseUrl: upstream.url }, plain: { baseUrl: upstream.url, webContent: "pass" } },
+    });
+    for (const [service, isShown] of [
+      ["plain", true],
+      ["evil", false],
+    ] as const) {
+      for (const path of Object.keys(pages)) {
+        seen.length = 0;
+        const page = await browser.newPage();
+        await page.goto(`${gateway.url}/proxy/${service}${path}?api_key=${PROXY_KEY}`, { waitUntil: "networkidle" });
+        const shows = () => seen.some((text) => text.includes(PROXY_KEY));
+        if (isShown && path !== "/referrer") await eventually(shows, `${path} to show the key, without isolation`);
+        else if (!isShown) expect([path, shows()]).toEqual([path, false]);
+        await page.close();
+      }
+    }
+  }, 60_000);
+
+  test("A cookie of one service reaches no other, whatever path the upstream gives it", async () => {
+    const cookies = [
+      `a=1; Path=/${"x".repeat(1_100)}`,
+      "b=1; Path=/",
+      "=__Host-c=1; Path=/",
+      "d=1; Domain=127.0.0.1; Path=/proxy/",
+    ];
+    const upstream = await startUpstream((_, res) => res.setHeader("set-cookie", cookies).end());
+    const victim = await startUpstream();
+    const gateway = await startGateway({
+      services: { evil: { baseUrl: upstream.url, cookies: true }, victim: { baseUrl: victim.url, cookies: true } },
+    });
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(`${gateway.url}/proxy/evil`);
+    await page.goto(`${gateway.url}/proxy/victim/x`);
+    expect(victim.requests.map(({ url, headers }) => [url, headers.cookie])).toContainEqual(["/x", undefined]);
+    expect((await context.cookies()).map(({ name, path }) => `${name} ${path}`).sort()).toEqual([
+      "a /proxy/evil/",
+      "b /proxy/evil/",
+      "d /proxy/evil/proxy/",
+    ]);
+    await context.close();
   });
 
   test("A page may send credentials only where they are allowed", async () => {

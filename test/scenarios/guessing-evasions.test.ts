@@ -58,6 +58,18 @@ describe("guessing", () => {
     },
   );
 
+  test("A page that reaches the gateway by DNS rebinding locks out web pages only", async () => {
+    const gateway = await start();
+    const { port } = gateway;
+    const name = `evil.test:${port}`;
+    const head = `POST /proxy/api/x HTTP/1.1\r\nHost: ${name}\r\nOrigin: http://${name}\r\nUser-Agent: Mozilla/5.0 (X11)\r\n`;
+    const send = async () =>
+      (await rawRequest(port, `${head}x-api-key: ${guess()}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`)).status;
+    for (let i = 0; i < 10; i++) expect(await send()).toBe(401);
+    expect(await send()).toBe(429);
+    expect(await ask(gateway, "/proxy/api/x", [`x-api-key: ${PROXY_KEY}`])).toBe(200);
+  });
+
   test("The same key in all three places of a request counts once", async () => {
     const gateway = await start();
     for (let i = 0; i < 9; i++) {

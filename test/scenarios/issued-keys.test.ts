@@ -278,6 +278,27 @@ describe("key for /manage", () => {
     expect(await operate(gateway, key, "DELETE", "/services/weather")).toBe(204);
   });
 
+  test("Serving an upstream's pages on the gateway's origin needs manage:keys too, because they may read keys there", async () => {
+    const gateway = await startGateway({
+      env: { ...KEYS, EGRESS_ALLOW_PRIVATE: "true" },
+      services: { api: { baseUrl: "https://api.weather.example/", webContent: "pass" } },
+    });
+    const { key } = await issue(gateway, ["manage:services"]);
+    const both = (await issue(gateway, ["manage:services", "manage:keys"])).key;
+    const refused = "INSUFFICIENT_PERMISSIONS";
+    const config = { baseUrl: "https://api.weather.example/" };
+    const pass = { ...config, webContent: "pass" };
+    expect(await operate(gateway, key, "POST", "/services", { key: "weather", config: pass })).toBe(refused);
+    expect(await operate(gateway, key, "POST", "/services", { key: "weather", config })).toBe(201);
+    expect(await operate(gateway, key, "PATCH", "/services/weather", { webContent: "pass" })).toBe(refused);
+    expect(await operate(gateway, key, "PUT", "/services/weather", pass)).toBe(refused);
+    expect(await operate(gateway, both, "PATCH", "/services/weather", { webContent: "pass" })).toBe(200);
+    expect(await operate(gateway, key, "PATCH", "/services/weather", { retries: 1 })).toBe(200);
+    expect(await operate(gateway, key, "PATCH", "/services/weather", { webContent: "isolate" })).toBe(200);
+    expect(await operate(gateway, key, "PATCH", "/services/api", { webContent: "isolate" })).toBe(200);
+    expect(await operate(gateway, key, "DELETE", "/services/api")).toBe(refused);
+  });
+
   test("Removing an override needs manage:keys too where that makes the service public", async () => {
     const gateway = await startGateway({
       env: { ...KEYS, EGRESS_ALLOW_PRIVATE: "true" },

@@ -5,12 +5,12 @@ import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { respondWith, startRawUpstream } from "../support/upstream.ts";
 
-async function send(head: string, service: Record<string, unknown> = {}, line = "") {
+async function send(head: string, service: Record<string, unknown> = {}, line = "", query = "") {
   const upstream = await startRawUpstream(respondWith(`HTTP/1.1 ${head}\r\nContent-Length: 0\r\n\r\n`));
   const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, ...service } } });
   const response = await rawRequest(
     gateway.port,
-    `GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n${line}Connection: close\r\n\r\n`,
+    `GET /proxy/api/${query} HTTP/1.1\r\nHost: localhost\r\n${line}Connection: close\r\n\r\n`,
   );
   const valuesOf = (name: string) =>
     response.head.split("\r\n").flatMap((each) => {
@@ -53,6 +53,7 @@ describe("webContent: isolate", () => {
     ["Content-Type:"],
     ["X-Nothing: here"],
     ["Content-Type: application/json\r\nContent-Security-Policy: default-src *"],
+    ["Content-Type: application/json\r\nConnection: content-type"],
   ])("A response that a browser may show as a page gets a sandbox: %j", async (lines) => {
     const { valuesOf } = await send(`200 OK\r\n${lines}`);
     expect(valuesOf("content-security-policy").at(-1)).toBe("sandbox");
@@ -84,6 +85,32 @@ describe("webContent: isolate", () => {
         "sandbox",
       ]);
     }
+  });
+
+  test("A page whose URL contains a key loads nothing, and neither a referrer nor a report shows the URL to another host", async () => {
+    const policy = "default-src 'self'; Report-URI https://evil.test/r; report-to x,img-src *;report-uri /x";
+    const lines = [
+      "Content-Type: text/plain",
+      "Referrer-Policy: unsafe-url",
+      `Content-Security-Policy: ${policy}`,
+      "Content-Security-Policy-Report-Only: img-src 'none'; report-uri https://evil.test/r",
+    ];
+    const head = `200 OK\r\n${lines.join("\r\n")}`;
+    const { valuesOf, upstream } = await send(head, {}, "", "?a=1&api_key=key-of-a-caller-0123456789");
+    expect(upstream.received.join()).toContain("GET /?a=1 HTTP");
+    const [own, added, ...more] = valuesOf("content-security-policy");
+    expect(own?.replace(/[\s;]+/g, " ")).toBe("default-src 'self' ,img-src * ");
+    expect(added).toMatch(/^sandbox; default-src 'none'; /);
+    expect(more).toEqual([]);
+    expect(valuesOf("content-security-policy-report-only")).toEqual([]);
+    expect(valuesOf("referrer-policy")).toEqual(["no-referrer"]);
+    // The URL of any other request is what the upstream has received.
+    const other = await send(head);
+    expect(other.valuesOf("referrer-policy")).toEqual(["unsafe-url"]);
+    expect(other.valuesOf("content-security-policy")).toEqual([policy, "sandbox"]);
+    const early = `103 Early Hints\r\nLink: <https://evil.test/>; rel=preload\r\n\r\nHTTP/1.1 ${head}`;
+    expect((await send(early)).head).toContain("Early Hints");
+    expect((await send(early, {}, "", "?api_key=key-of-a-caller-0123456789")).text).not.toContain("evil.test/>");
   });
 
   test("A header that a server in front of the gateway would obey is never relayed", async () => {

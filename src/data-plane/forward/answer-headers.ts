@@ -140,7 +140,7 @@ export function createResponseHeaders(
     route.prepared.echoMask?.maskHeaders(own);
     headers.push(...own);
   }
-  if (route.prepared.service.webContent === "isolate") isolate(headers, upstreamHeaders);
+  if (route.prepared.service.webContent === "isolate") isolate(headers, exchange.isKeyInUrl);
   if (exchange.limit !== undefined) pushRateLimitFields(headers, exchange.limit);
   headers.push(
     "X-Proxy-Service",

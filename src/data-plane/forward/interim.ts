@@ -20,7 +20,10 @@ export function relayInterim(
 ): void {
   const { req, res } = exchange;
   const { socket } = res;
-  if (status === CONTINUE || route.prepared.service.interim === "drop" || req.httpVersionMinor === 0) return;
+  const { interim, webContent } = route.prepared.service;
+  if (status === CONTINUE || interim === "drop" || req.httpVersionMinor === 0) return;
+  // A browser would load its links before it knows the policy of the response, and show the URL as the referrer.
+  if (exchange.isKeyInUrl && webContent === "isolate") return;
   if (socket === null || socket.writableNeedDrain) return;
   const headers = relayedHeaders(exchange, route, received, parts);
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;

@@ -43,8 +43,14 @@ const SCHEME_AND_AUTHORITY = /^(?:([a-z][a-z0-9+.-]*):)?\/\/([^/?#]*)/i;
 /** A reference to this host that clients read differently: to the URL standard `\` is `/`, and a tab is nothing. */
 const SCHEMELESS_ODD = /^(?![a-z][a-z0-9+.-]*:).*[\\\t]/i;
 
+/** What follows the scheme decides, not the client's own URL. `https:/path` is a path where the client uses this scheme. */
+const ABSOLUTE = /^https?:\/\//i;
+
 /** Link targets. A quoted parameter is skipped, to its end even where its closing quote is missing. */
 const LINK_TARGETS = /"(?:[^"\\]|\\.)*(?:"|\\?$)|<([^<>]*)>/g;
+
+/** In a quoted parameter. Clients that search for `<…>; rel="next"` do not see the quotes. */
+const QUOTED_TARGETS = /<([^<>]*)>/g;
 
 /** Time and separator, `url=`, an opening quote; then the reference. */
 const REFRESH = /^([\s\d.]*[;,]?\s*(?:url\s*=\s*)?)(["']?)(.*)$/is;
@@ -54,13 +60,10 @@ const GUARDED = /^\/+(?:proxy|manage)(?:\/|$)/i;
 
 export function createLinkRewriter(context: LinkContext): LinkRewriter {
   const { isRewriting, requestUrl, clientUrl, publicBase, gatewayPrefix } = context;
+  const { isGateway, leadsAstray } = createJudge(context);
   const bases = [...context.bases].sort((a, b) => b.prefix.length - a.prefix.length);
   const { origin: requestOrigin } = new URL(requestUrl);
-  const { host: clientHost } = new URL(clientUrl);
-  const publicPath = publicBase.replace(/^[a-z]+:\/\/[^/]*/i, "");
   let hasBlocked = false;
-
-  const isGateway = (url: URL) => url.host === clientHost || context.isOwn(url);
 
   /** Replaces a base of the service by the gateway, without touching the rest. */
   function rewrite(value: string): string {
@@ -77,16 +80,6 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
     return SCHEME_AND_AUTHORITY.test(reference) ? reference : target.origin + target.rest;
   }
 
-  /** Whether a client that follows the reference reaches the gateway outside of the service. */
-  function leadsAstray(reference: string): boolean {
-    return readings(reference, clientUrl).some((url) => {
-      const { pathname } = url;
-      if (!isGateway(url) || isInside(pathname, publicPath + gatewayPrefix)) return false;
-      const path = pathname.startsWith(publicPath) ? pathname.slice(publicPath.length) : pathname;
-      return isRewriting || GUARDED.test(percentDecoded(path));
-    });
-  }
-
   function location(value: string): string {
     const reference = withoutSecrets(value, context.secretParameters);
     const written = isRewriting ? rewrite(reference) : reference;
@@ -96,6 +89,10 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
       const meant = rewrite(new URL(reference, requestUrl).href);
       if (!leadsAstray(meant)) return meant;
     }
+    return block();
+  }
+
+  function block(): string {
     hasBlocked = true;
     return `${publicBase}${gatewayPrefix}/`;
   }
@@ -103,7 +100,11 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
   return {
     location,
     link: (value) =>
-      value.replace(LINK_TARGETS, (whole, target?: string) => (target === undefined ? whole : `<${location(target)}>`)),
+      value.replace(LINK_TARGETS, (whole, target?: string) =>
+        target === undefined
+          ? whole.replace(QUOTED_TARGETS, (text, quoted: string) => (leadsAstray(quoted) ? `<${block()}>` : text))
+          : `<${location(target)}>`,
+      ),
     refresh(value) {
       const { before, reference, after } = readRefresh(value);
       return reference === "" ? value : before + location(reference) + after;
@@ -120,6 +121,25 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
   };
 }
 
+/** Judges where clients arrive that follow a link. */
+function createJudge({ isRewriting, clientUrl, publicBase, gatewayPrefix, isOwn }: LinkContext) {
+  const { host: clientHost } = new URL(clientUrl);
+  const publicPath = publicBase.replace(/^[a-z]+:\/\/[^/]*/i, "");
+  const isGateway = (url: URL) => url.host === clientHost || isOwn(url);
+  return {
+    isGateway,
+    /** Whether a client that follows the reference reaches the gateway outside of the service. */
+    leadsAstray(reference: string): boolean {
+      return readings(reference, clientUrl).some((url) => {
+        const { pathname } = url;
+        if (!isGateway(url) || isInside(pathname, publicPath + gatewayPrefix)) return false;
+        const path = pathname.startsWith(publicPath) ? pathname.slice(publicPath.length) : pathname;
+        return isRewriting || GUARDED.test(percentDecoded(path));
+      });
+    },
+  };
+}
+
 /** The parts of a `Refresh` value; the reference is empty for one that only reloads. */
 export function readRefresh(value: string): { before: string; reference: string; after: string } {
   const [, before = "", quote = "", rest = ""] = REFRESH.exec(value) ?? [];
@@ -131,14 +151,18 @@ export function readRefresh(value: string): { before: string; reference: string;
 
 /**
  * What clients may take the reference for: that of the URL standard, to which `\` is `/`, and that of RFC 3986, to which it is not.
- * Empty for one that no client follows.
+ * To a client in front of a TLS-terminating proxy the base has another scheme. Empty for one that no client follows.
  */
 function readings(reference: string, baseUrl: string): URL[] {
   const texts = reference.includes("\\") ? [reference, reference.replaceAll("\\", "%5C")] : [reference];
+  const bases = reference.includes(":") && !ABSOLUTE.test(reference) ? [baseUrl, withOtherScheme(baseUrl)] : [baseUrl];
   return texts
-    .filter((text) => URL.canParse(text, baseUrl))
-    .map((text) => new URL(text, baseUrl))
+    .flatMap((text) => bases.filter((base) => URL.canParse(text, base)).map((base) => new URL(text, base)))
     .filter(({ protocol }) => protocol === "http:" || protocol === "https:");
+}
+
+function withOtherScheme(url: string): string {
+  return url.startsWith("https:") ? `http:${url.slice("https:".length)}` : `https:${url.slice("http:".length)}`;
 }
 
 /** @param pathname from the URL parser, which has resolved dot segments. Servers may read `%2f` as a slash. */

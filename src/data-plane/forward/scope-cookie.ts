@@ -7,6 +7,9 @@ import type { Base } from "../prepared-service.ts";
 /** Browsers accept these only with `Path=/`, which is the path of every service. Some servers read a nameless cookie's value as its name. */
 const WHOLE_HOST = /^[\s=]*__host-/i;
 
+/** Browsers ignore a longer attribute (RFC 6265bis section 5.6), and the default path that they use instead may be `/proxy`. */
+const PATH_LIMIT = 1_024;
+
 /** True for a cookie that cannot be limited to a service. */
 export function isForWholeHost(setCookie: string): boolean {
   return WHOLE_HOST.test(setCookie);
@@ -25,7 +28,9 @@ export function scopeCookie(setCookie: string, base: Base, serviceKey: string, p
     if (lowerCaseName === "path") path = value.join("=").trim();
     return lowerCaseName !== "path" && lowerCaseName !== "domain";
   });
-  return [pair, ...kept, ` Path=${publicPath}${gatewayPath(path, base, serviceKey)}`].join(";");
+  const whole = `${publicPath}/proxy/${serviceKey}/`;
+  const own = publicPath + gatewayPath(path, base, serviceKey);
+  return [pair, ...kept, ` Path=${Buffer.byteLength(own) > PATH_LIMIT ? whole : own}`].join(";");
 }
 
 function gatewayPath(path: string, base: Base, serviceKey: string): string {

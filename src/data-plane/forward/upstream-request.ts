@@ -81,7 +81,9 @@ export function createUpstreamRequest(
   const wantsTrailers = incoming.te !== undefined && /(?:^|,)\s*trailers\s*(?:;|,|$)/i.test(String(incoming.te));
   if (wantsTrailers) headers.push("TE", "trailers");
 
-  const path = joinPath(route, ["api_key", ...secretParameters], isOwnKey);
+  const query = keptQuery(route.query, ["api_key", ...secretParameters], isOwnKey);
+  exchange.isKeyInUrl = query !== route.query;
+  const path = joinPath(route, query);
   return {
     party: exchange.party,
     client: exchange.req.socket,
@@ -120,16 +122,16 @@ function forwardedHeaders(req: IncomingMessage, clients: ClientView, isKey: IsKe
   return own.filter((_, i) => !(own[i | 1] as string).includes(host));
 }
 
-/**
- * The base's path, the client's path and query: nothing is decoded or encoded; only the given parameters, and those with a key, are
- * removed.
- */
-function joinPath({ base, path, query }: Route, cut: readonly string[], isKey: IsKey): string {
+/** The base's path, the client's path and query: nothing is decoded or encoded. */
+function joinPath({ base, path }: Route, query: string | undefined): string {
   const joined = path === "" ? base.path : base.prefix + path;
-  if (query === undefined) return joined;
-  const others = cutParameters(query, cut);
-  const kept = others === undefined ? undefined : cutKeyParameters(others, isKey);
-  return kept === undefined ? joined : `${joined}?${kept}`;
+  return query === undefined ? joined : `${joined}?${query}`;
+}
+
+/** Without the given parameters, and without those with a key; otherwise unchanged. */
+function keptQuery(query: string | undefined, cut: readonly string[], isKey: IsKey): string | undefined {
+  const others = query === undefined ? undefined : cutParameters(query, cut);
+  return others === undefined ? undefined : cutKeyParameters(others, isKey);
 }
 
 function stripHeaders(

@@ -70,11 +70,14 @@ describe("link", () => {
     ).toBe('<http://gw:3420/proxy/api/a?page=2>; rel="next", <https://other.test/b>; rel="last"; title="a, <b>"');
   });
 
-  test("A quoted parameter of Link is text and stays as it is, however it is quoted", () => {
+  test("A quoted parameter of Link is text and stays as it is, however it is quoted, unless it has a link to another part of the gateway", () => {
     const text = 'title="see <https://api.test/api/v10/a>"; x="\\"<https://api.test/api/v10/b>\\""';
     expect(rewriter.link(`<https://api.test/api/v10/c>; ${text}, </api/v10/d>; rel=e`)).toBe(
       `<http://gw:3420/proxy/api/c>; ${text}, <http://gw:3420/proxy/api/d>; rel=e`,
     );
+    // Clients that search the field for `<…>; rel="next"` do not see the quotes.
+    const quoted = '<https://api.test/api/v10/c>; title="</manage/keys>; rel="next"';
+    expect(rewriter.link(quoted)).toBe('<http://gw:3420/proxy/api/c>; title="<http://gw:3420/proxy/api/>; rel="next"');
     const unclosed = '<https://api.test/api/v10/c>; title="<https://api.test/api/v10/a>\\';
     expect(rewriter.link(unclosed)).toBe('<http://gw:3420/proxy/api/c>; title="<https://api.test/api/v10/a>\\');
   });
@@ -178,6 +181,19 @@ describe("link", () => {
     expect(blocking("http:/proxy/other/x")).toEqual(["http://proxy/other/x", false]);
   });
 
+  test.each(["https:/proxy/other/x", "https:../../other/x", "ht\ttps:/manage/keys", " https:\\proxy\\other"])(
+    "The link %j, which is a path to a client in front of a TLS-terminating proxy, leads no client to another service",
+    (value) => {
+      for (const isRewriting of [true, false]) {
+        for (const secure of [true, false]) {
+          const [written] = blocking(value, { isRewriting, secure });
+          const { host, pathname } = new URL(written as string, "https://gw:3420/proxy/api/users/me");
+          if (host === "gw:3420") expect(pathname).toMatch(/^\/proxy\/api\//);
+        }
+      }
+    },
+  );
+
   test("A link to the gateway inside the service, or to another port of its host, is unchanged", () => {
     for (const value of [
       "http://gw:3420/proxy/api",
@@ -215,9 +231,12 @@ describe("link", () => {
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
         const [written] = blocking(pieces.join(""), { secure: pieces.length % 2 === 0 });
-        if (!URL.canParse(written as string, "http://gw:3420/proxy/api/users/me")) return;
-        const { host, pathname } = new URL(written as string, "http://gw:3420/proxy/api/users/me");
-        if (host === "gw:3420" || host === "127.0.0.1:3420") expect(pathname).toMatch(/^\/proxy\/api(?:\/|$)/);
+        // The second client is in front of a server that speaks https.
+        for (const client of ["http://gw:3420/proxy/api/users/me", "https://gw:3420/proxy/api/users/me"]) {
+          if (!URL.canParse(written as string, client)) continue;
+          const { host, pathname } = new URL(written as string, client);
+          if (host === "gw:3420" || host === "127.0.0.1:3420") expect(pathname).toMatch(/^\/proxy\/api(?:\/|$)/);
+        }
       }),
       { numRuns: 2_000 },
     );
@@ -254,6 +273,15 @@ test.each([
   ["id=1; Path=relative", "id=1; Path=/proxy/a/"],
 ])("The cookie %s is limited to the service: %s", (from, to) => {
   expect(scopeCookie(from, cookieBase, "a", "")).toBe(to);
+});
+
+test("A path that is too long for browsers, which would use the path of the request instead, becomes that of the service", () => {
+  const cookie = (length: number, publicPath = "") =>
+    scopeCookie(`id=1; Path=/api/${"x".repeat(length)}`, cookieBase, "a", publicPath);
+  const most = 1_024 - "/proxy/a/".length;
+  expect(cookie(most)).toBe(`id=1; Path=/proxy/a/${"x".repeat(most)}`);
+  expect(cookie(most + 1)).toBe("id=1; Path=/proxy/a/");
+  expect(cookie(most, "/gw")).toBe("id=1; Path=/gw/proxy/a/");
 });
 
 test("A cookie's path begins with the path of PUBLIC_URL, as the browser sees it", () => {

@@ -9,6 +9,7 @@ import { createLockOut } from "../../../src/callers/lock-out.ts";
 import type { Service } from "../../../src/config/schema.ts";
 import { serviceSchema } from "../../../src/config/schema.ts";
 import { Secret } from "../../../src/config/secret.ts";
+import { settingsSchema } from "../../../src/config/settings.ts";
 import { type Injection, inject } from "../../../src/data-plane/credential/credential-provider.ts";
 import { CredentialRefusals } from "../../../src/data-plane/credential-refusals.ts";
 import { Exchange } from "../../../src/data-plane/exchange.ts";
@@ -54,6 +55,7 @@ const parts = {
     {
       proxyPlane: { key: new Secret(KEY), isProtected: true, isOpen: false },
       managementPlane: { key: undefined, isProtected: false, isOpen: false },
+      settings: settingsSchema.parse({}),
     },
     { find: () => undefined, findById: () => undefined, counts: { proxy: 0, manage: 0 } },
     { lockOut: createLockOut(), keyRefusals: { note() {} }, refusedKeys: createRefusedKeys() },
