@@ -40,8 +40,10 @@ function schemesBefore(auth: AuthDefinition, name: string): RegExp[] {
     const before = (texts[0] as string).trim();
     if (first.encoding !== "plain" || before === "") return [];
     if (/^(?:bearer|bot|token)$/i.test(before)) return [TOKEN_SCHEME];
-    // Any other prefix may also be how the secret itself begins.
-    return /[ =:]$/.test(texts[0] as string) ? [new RegExp(`^\\s*(?:${escapePattern(before)}\\s*)+`, "i")] : [];
+    // Any other prefix may also be how the secret itself begins, as a word may: only a space ends it.
+    if (!/[ =:]$/.test(texts[0] as string)) return [];
+    const end = /[A-Za-z0-9]$/.test(before) ? "(?:\\s+|$)" : "\\s*";
+    return [new RegExp(`^\\s*(?:${escapePattern(before)}${end})+`, "i")];
   });
 }
 
