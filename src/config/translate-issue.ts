@@ -2,10 +2,10 @@
  * Translates zod issues of the services file to problem lines: where, what was found, what is allowed.
  * Invariant: the operator never sees zod's own messages, and no value of a header or of `auth` is shown.
  */
-import { distance } from "fastest-levenshtein";
 import type { z } from "zod";
 import { isObject } from "../is-object.ts";
 import { allowedValues, type JsonSchema, knownNames, schemaAt, servicesFileJsonSchema } from "./json-schema.ts";
+import { nearestName } from "./nearest-name.ts";
 import { showValue, showWord } from "./problems.ts";
 
 export type Path = readonly PropertyKey[];
@@ -109,16 +109,8 @@ function describeAllowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined
 
 function unknownName(name: string, known: readonly string[], path: Path): string {
   if (path.length === 2 && LATER_NAMES.has(name)) return NOT_YET;
-  const guess = nearest(name, known);
+  const guess = nearestName(name, known);
   return `unknown key ${showName(name)}${guess === undefined ? `, allowed: ${known.join(", ")}` : `; did you mean "${guess}"?`}`;
-}
-
-/** The known name that differs only by a typing error. */
-function nearest(name: string, known: readonly string[]): string | undefined {
-  if (name.length > 40) return undefined;
-  const far = (other: string) => distance(name.toLowerCase(), other.toLowerCase());
-  const [best] = [...known].sort((a, b) => far(a) - far(b));
-  return best !== undefined && far(best) <= Math.max(2, Math.floor(best.length / 3)) ? best : undefined;
 }
 
 const showName = (name: PropertyKey | undefined) => showWord(String(name));

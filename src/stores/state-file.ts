@@ -174,12 +174,13 @@ export class NotDurable extends Error {}
  * for it treats a write(2) that a full disk cut short as complete (decision 0009).
  *
  * Only one process uses a folder and only one writer a file, so the temporary name is fixed and a crash leaves at most one.
+ * @param mode permissions of the new file.
  * @throws NotDurable, or node:fs's error (ENOSPC, EIO, EROFS …): then the file is unchanged.
  */
-export async function replaceFile(path: string, chunks: Iterable<string>): Promise<void> {
+export async function replaceFile(path: string, chunks: Iterable<string>, mode = 0o600): Promise<void> {
   const temporary = `${path}.tmp`;
   try {
-    await writeNew(temporary, chunks);
+    await writeNew(temporary, chunks, mode);
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {});
@@ -192,10 +193,12 @@ export async function replaceFile(path: string, chunks: Iterable<string>): Promi
   }
 }
 
-async function writeNew(path: string, chunks: Iterable<string>): Promise<void> {
+async function writeNew(path: string, chunks: Iterable<string>, mode: number): Promise<void> {
   await rm(path, { force: true });
-  const file = await open(path, "wx", 0o600);
+  const file = await open(path, "wx", mode);
   try {
+    // The process's umask takes permissions from a new file.
+    if (mode !== 0o600) await file.chmod(mode);
     // appendFile continues after a write(2) that took only a part, until the disk reports an error.
     for (const chunk of chunks) await file.appendFile(chunk);
     await file.sync();
