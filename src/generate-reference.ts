@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { configurationPage, describeSettings, table } from "./config/configuration-page.ts";
 import { servicesFileEditorSchema } from "./config/json-schema.ts";
 import { PRESETS } from "./config/presets.ts";
+import { recipesPage, type VerifiedRecipes } from "./config/recipes-page.ts";
 import { CHECKS, SERVICE_CHECKS } from "./diagnostics/diagnostics.ts";
 import { CATALOG } from "./errors.ts";
 
@@ -21,9 +22,14 @@ export function referenceFiles(): Map<string, string> {
     ["config/services.schema.json", servicesFileEditorSchema()],
     ["docs/configuration.md", configurationPage()],
     ["docs/errors.md", errorsPage()],
+    ["docs/recipes.md", recipesPage(verifiedRecipes())],
     [TROUBLESHOOTING, withChecks(readFileSync(join(root, TROUBLESHOOTING), "utf8"))],
     [".env.example", envExample()],
   ]);
+}
+
+function verifiedRecipes(): VerifiedRecipes {
+  return JSON.parse(readFileSync(join(root, "test/recipes/verified.json"), "utf8")) as VerifiedRecipes;
 }
 
 function errorsPage(): string {

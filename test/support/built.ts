@@ -3,7 +3,7 @@
  * The build runs before the first test, into a folder under node_modules, and only if the sources are newer.
  */
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -14,7 +14,9 @@ export const builtMain = join(folder, "dist/main.js");
 
 /** The global setup of vitest. */
 export function setup(): void {
-  const sources = ["src", "package.json", "tsconfig.json", "tsconfig.build.json"].map((name) => join(root, name));
+  const sources = ["src", "config/recipes", "package.json", "tsconfig.json", "tsconfig.build.json"].map((name) =>
+    join(root, name),
+  );
   if (modifiedAt(stamp) >= Math.max(...sources.map(newest))) return;
   mkdirSync(folder, { recursive: true });
   const startedAt = new Date();
@@ -22,6 +24,7 @@ export function setup(): void {
   execFileSync(tsc, ["-p", join(root, "tsconfig.build.json"), "--outDir", join(folder, "dist")], { stdio: "inherit" });
   // The gateway reads its version from package.json.
   copyFileSync(join(root, "package.json"), join(folder, "package.json"));
+  cpSync(join(root, "config/recipes"), join(folder, "config/recipes"), { recursive: true });
   writeFileSync(stamp, startedAt.toISOString());
 }
 
