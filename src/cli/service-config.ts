@@ -19,16 +19,18 @@ export interface ServiceOptions {
 
 /** Its meaning is checked by the gateway, or by the offline change. @throws CliFailure */
 export async function readServiceConfig(options: ServiceOptions): Promise<Readonly<Record<string, unknown>>> {
-  const { baseUrl, auth: type, tokenEnvVar, tokenFile, headerName, queryParam } = options;
+  const { baseUrl } = options;
   const base = await readBase(options);
-  const auth = withoutUndefined({ type, tokenEnvVar, tokenFile, headerName, queryParam });
-  if (base === undefined && baseUrl === undefined) {
-    throw new CliFailure(2, ["services add needs --base-url, or the whole configuration with --config or --file."]);
-  }
-  if (type === undefined && Object.keys(auth).length > 0) {
+  const auth = authOptions(options);
+  if (auth.type === undefined && Object.keys(auth).length > 0) {
     throw new CliFailure(2, ["The credential options need --auth: bearer, bot, basic or api-key."]);
   }
-  return { ...base, ...withoutUndefined({ baseUrl, auth: type === undefined ? undefined : auth }) };
+  return { ...base, ...withoutUndefined({ baseUrl, auth: auth.type === undefined ? undefined : auth }) };
+}
+
+/** The credential of the command line. */
+export function authOptions({ auth: type, tokenEnvVar, tokenFile, headerName, queryParam }: ServiceOptions) {
+  return withoutUndefined({ type, tokenEnvVar, tokenFile, headerName, queryParam });
 }
 
 async function readBase({ config, file }: ServiceOptions): Promise<Readonly<Record<string, unknown>> | undefined> {

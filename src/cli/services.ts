@@ -3,12 +3,11 @@ import { type Command, Option } from "commander";
 import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 import { plural } from "../plural.ts";
 import type { ServiceItem } from "../services/items.ts";
+import type { RecipeOptions } from "./choose-recipe.ts";
 import { CliFailure } from "./cli-failure.ts";
-import type { GatewayClient } from "./gateway-client.ts";
-import type { ServiceBackend, ServiceList } from "./offline-stores.ts";
-import { ABOUT_THE_GATEWAY, type CommonOptions, withGateway, withOffline } from "./options.ts";
+import { ABOUT_THE_GATEWAY, type CommonOptions, collect, withGateway, withJson, withOffline } from "./options.ts";
 import { printJson, printLine, printNote, printTable } from "./output.ts";
-import type { ServiceOptions } from "./service-config.ts";
+import { describeCredential, pathOf, withServiceBackend } from "./service-backend.ts";
 
 export function addServicesCommand(program: Command): void {
   const services = program
@@ -21,6 +20,10 @@ export function addServicesCommand(program: Command): void {
     .action(listServices);
 
   addAddCommand(services);
+
+  withJson(services.command("recipes"))
+    .description("list the APIs that services add knows by name, and what each needs")
+    .action(async (options: { json?: boolean }) => (await import("./list-recipes.ts")).listRecipes(options));
 
   withGateway(services.command("test"))
     .description("send one request to a service's upstream: is it reachable, and if not, why; exit code 1 if not")
@@ -37,7 +40,12 @@ function addAddCommand(services: Command): void {
   const add = services
     .command("add")
     .description("add a service; the gateway serves it from the next request on, and after a restart")
-    .argument("<key>", "the service's key: callers send requests to /proxy/<key>/")
+    .argument(
+      "<key>",
+      "the service's key: callers send requests to /proxy/<key>/; also the name of a recipe, like stripe",
+    )
+    .option("--recipe <name>", "recipe for the configuration, if its name is not the key; services recipes lists them")
+    .option("--set <name=value>", "a value that the recipe asks for, like host=acme.example; may be repeated", collect)
     .option("--base-url <url>", "URL of the upstream")
     .addOption(
       new Option("--auth <type>", "how the gateway sends the service's credential").choices([
@@ -68,13 +76,16 @@ function addAddCommand(services: Command): void {
 
 const ADD_EXAMPLES = `
 Examples:
+  byteproxy services add stripe --offline
+  byteproxy services add support --recipe jira --set host=acme.atlassian.net --offline
   byteproxy services add weather --base-url https://api.weather.example/v2/
   byteproxy services add weather --base-url https://api.weather.example/v2/ \\
     --auth api-key --header-name X-Weather-Key --token-env-var WEATHER_KEY
   byteproxy services add weather --config '{"baseUrl":"https://api.weather.example/v2/","methods":["GET"]}'
   byteproxy services add weather --file - < weather.json
 
-A service that is added this way may use a secret only if the services file or REST_SECRETS of the gateway allows it.`;
+A service that is added to a running gateway may use a secret only if its services file or REST_SECRETS allows it.
+A recipe with --offline is written to the services file of this folder, also while a gateway runs: reload it afterwards.`;
 
 async function listServices(options: CommonOptions): Promise<void> {
   const list = await withServiceBackend(options, (backend) => backend.list());
@@ -89,12 +100,14 @@ function rowOf({ key, source, config, credential }: ServiceItem): string[] {
   return [key, source, describeCredential(credential), String(config.baseUrl)];
 }
 
-function describeCredential({ state, source, withheld }: ServiceItem["credential"]): string {
-  if (withheld !== undefined) return `locked: ${source}`;
-  return source === null ? state : `${state}: ${source}`;
-}
-
-async function addService(key: string, options: CommonOptions & ServiceOptions): Promise<void> {
+async function addService(key: string, options: CommonOptions & RecipeOptions): Promise<void> {
+  // Loaded only here: reading a recipe needs zod.
+  const { chooseRecipe } = await import("./choose-recipe.ts");
+  const chosen = chooseRecipe(key, options);
+  if (chosen !== undefined) {
+    const { addFromRecipe } = await import("./add-from-recipe.ts");
+    return addFromRecipe(key, chosen, options);
+  }
   const { readServiceConfig } = await import("./service-config.ts");
   const config = await readServiceConfig(options);
   const item = await withServiceBackend(options, (backend) => backend.add(key, config));
@@ -140,33 +153,4 @@ function describeReachable(outcome: ProbeOutcome): string {
     ...(certificate === null ? [] : [`certificate valid for ${plural(certificate.daysLeft, "day")}`]),
   ];
   return facts.join("; ");
-}
-
-/** @throws CliFailure */
-async function withServiceBackend<T>(
-  options: CommonOptions,
-  work: (backend: ServiceBackend) => Promise<T>,
-): Promise<T> {
-  // Loaded only here: reading the settings takes longer than all the rest of `--help`.
-  const { withBackend } = await import("./gateway-client.ts");
-  const offline = async () => (await import("./offline-stores.ts")).openOfflineServices();
-  return withBackend(options, { online: openOnline, offline }, work);
-}
-
-const pathOf = (key: string) => `/manage/services/${encodeURIComponent(key)}`;
-
-const ITEM_MEMBERS = ["source", "config", "credential"] as const;
-
-function openOnline(client: GatewayClient): ServiceBackend {
-  return {
-    list: () => client.ask<ServiceList>("GET", "/manage/services", { members: ["services", "count"] }),
-    add: (key, config) =>
-      client.ask<ServiceItem>("POST", "/manage/services", { body: { key, config }, members: ITEM_MEMBERS }),
-    async remove(key) {
-      const item = await client.ask<ServiceItem>("GET", pathOf(key), { members: ITEM_MEMBERS });
-      await client.ask("DELETE", pathOf(key));
-      return item;
-    },
-    async close() {},
-  };
 }
