@@ -99,7 +99,7 @@ describe("The architecture", () => {
     ["control-plane/docs/", ["docs-page.ts"]],
     ["control-plane/manage/", ["manage.ts"]],
     ["data-plane/dry-run/", ["dry-run.ts"]],
-    ["data-plane/credential/", ["credential-provider.ts", "static-credential.ts"]],
+    ["data-plane/credential/", ["credential-provider.ts", "form-body.ts", "place-plan.ts", "static-credential.ts"]],
     ["data-plane/forward/transport/", ["client-binding.ts", "section-buffer.ts", "single-use.ts", "transport.ts"]],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "open-tunnel.ts", "recorder.ts"]],

@@ -7,6 +7,7 @@ import { createSecureContext } from "node:tls";
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import { type CredentialContext, readCredential } from "./credentials.ts";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
+import { placementsOf } from "./placements.ts";
 import { readTextFile } from "./read-file.ts";
 import { isFromRest, type Service, type Vendor } from "./schema.ts";
 import { baseUrlsOf } from "./service-secrets.ts";
@@ -71,6 +72,7 @@ function reviewService(service: Service, findings: Findings): void {
   reviewHeaderNames(service, findings);
   reviewTls(service, findings);
   reviewClearText(service, findings);
+  reviewSubprotocol(service, findings);
   reviewBaseUrls(service, findings);
 }
 
@@ -81,8 +83,10 @@ function reviewHeaderNames(service: Service, { problems }: Findings): void {
     for (const name of Object.keys(service[member])) names.push({ path: [member, name], name });
   }
   const { auth } = service;
-  if (auth?.headerName !== undefined) names.push({ path: ["auth", "headerName"], name: auth.headerName });
-  else if (auth !== undefined && auth.queryParam === undefined) names.push({ path: ["auth"], name: "Authorization" });
+  for (const { kind, name } of auth === undefined ? [] : placementsOf(auth)) {
+    const member = auth?.type === "custom" ? ["headers", name] : auth?.headerName === undefined ? [] : ["headerName"];
+    if (kind === "header") names.push({ path: ["auth", ...member], name });
+  }
 
   const seen = new Map<string, Path>();
   for (const { path, name } of names) {
@@ -143,6 +147,15 @@ function isPair(cert: string, key: string): boolean {
   } catch {
     return false;
   }
+}
+
+function reviewSubprotocol({ key, auth, ws }: Service, { warnings }: Findings): void {
+  if (auth?.subprotocol === undefined || ws) return;
+  warnings.push({
+    path: ["services", key, "auth", "subprotocol"],
+    at: "value",
+    text: `the subprotocol of ${key} is never sent, because ws is false`,
+  });
 }
 
 function reviewClearText(service: Service, { warnings }: Findings): void {

@@ -42,6 +42,13 @@ export function parseTemplate(text: string): Template | { readonly allowed: stri
   return { texts, placeholders };
 }
 
+/** As it was written in the definition. */
+export function writeTemplate(template: Template): string {
+  return fillTemplate(template, ({ secret, encoding }) =>
+    encoding === "plain" ? `{${secret}}` : `{${secret}|${encoding}}`,
+  );
+}
+
 /** @param write gives the text of one placeholder. */
 export function fillTemplate(
   { texts, placeholders }: Template,

@@ -22,7 +22,15 @@ import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { decideCredential } from "./credential/credential-provider.ts";
 import type { Exchange } from "./exchange.ts";
 import { decideBreaker } from "./forward/breaker.ts";
-import { decideKeyInPath, decidePathHint, decideRoute, type Identified, identify, type Route } from "./identify.ts";
+import {
+  cutOwnPath,
+  decideKeyInPath,
+  decidePathHint,
+  decideRoute,
+  type Identified,
+  identify,
+  type Route,
+} from "./identify.ts";
 import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
 import type { PreparedService } from "./prepared-service.ts";
 import { decideKeyLimit, decideRateLimit } from "./rate-limit.ts";
@@ -117,7 +125,8 @@ export function walkAdmission<Refused extends undefined>(
     exchange.issued = caller.issued;
   }
 
-  const route = walk.admit("route", decideRoute(identified, parts.registry, exchange.issued?.permissions));
+  const found = walk.admit("route", decideRoute(identified, parts.registry, exchange.issued?.permissions));
+  const route = found?.prepared.placePlan === undefined ? found : withoutOwnPath(exchange, found, callers);
   if (route !== undefined) {
     exchange.serviceKey = route.prepared.service.key;
     walk.admit("route", decideKeyInPath(route, callers.isOwnKey));
@@ -125,7 +134,11 @@ export function walkAdmission<Refused extends undefined>(
     const { issued } = exchange;
     if (caller !== undefined) walk.admit("permission", issued && decidePermission(exchange, route, caller));
     if (walk.commits && caller?.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
-    if (route.prepared.pathHints !== undefined) walk.admit("path hint", decidePathHint(route, identified));
+    if (route.prepared.pathHints !== undefined) {
+      const cut = (found?.path.length ?? 0) - route.path.length;
+      const hinted = cut === 0 ? identified.path : identified.path.slice(0, -(found?.path.length ?? 0)) + route.path;
+      walk.admit("path hint", decidePathHint(route, hinted));
+    }
     admitToService(exchange, route.prepared, isUpgrade, { walk, parts });
   }
   return { kind: "walked", identified, caller, route };
@@ -135,6 +148,17 @@ export function walkAdmission<Refused extends undefined>(
 function placedKeysOf({ rawHeaders, headers }: IncomingMessage, { prepared, query, path }: Identified) {
   const places = prepared?.keyPlaces;
   return places && (() => places.read({ rawHeaders, headers, query, path }));
+}
+
+/** Everything after this, and the log, sees the path without the text that the credential replaces. */
+function withoutOwnPath(exchange: Exchange, route: Route, { isOwnKey }: Callers): Route {
+  const cut = cutOwnPath(route, isOwnKey);
+  if (cut === undefined) return route;
+  const { url } = exchange;
+  const query = route.query === undefined ? 0 : route.query.length + 1;
+  const start = url.length - query - route.path.length;
+  exchange.url = url.slice(0, start) + url.slice(start + route.path.length - cut.path.length);
+  return cut;
 }
 
 interface Walking {

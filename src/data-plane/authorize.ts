@@ -3,6 +3,7 @@ import type { Caller } from "../callers/callers.ts";
 import { decideProxyPermission } from "../callers/decide-permission.ts";
 import { GatewayError } from "../errors.ts";
 import { isWebSocketUpgrade } from "../perimeter/framing.ts";
+import { decideForm } from "./credential/form-body.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Route } from "./identify.ts";
 import type { PreparedService } from "./prepared-service.ts";
@@ -59,6 +60,9 @@ export function decideAuthorization(
       : `${service.key} does not accept WebSocket connections.`;
     return new GatewayError(service.ws ? "INVALID_REQUEST" : "UPGRADE_NOT_ALLOWED", { message });
   }
+  const { placePlan } = prepared;
+  const form = placePlan && decideForm(placePlan, exchange, service.key);
+  if (form !== undefined) return form;
   if (service.maxBodyBytes > 0 && (exchange.announcedBytes ?? 0) > service.maxBodyBytes) {
     return new GatewayError("PAYLOAD_TOO_LARGE", {
       message: `${service.key} accepts bodies of at most ${service.maxBodyBytes} bytes.`,

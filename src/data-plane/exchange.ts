@@ -26,6 +26,8 @@ export class Exchange {
   /** performance.now() at arrival, ms. */
   readonly startedAt: number;
 
+  /** The request target, as the log and errors show it: without what stands in the place of a credential. */
+  url: string;
   serviceKey = "";
   callerId = "";
   /** Whose share of the upstream's connections it uses: the caller's. Empty where only one caller may use the service. */
@@ -69,6 +71,7 @@ export class Exchange {
     this.res = res;
     this.id = id;
     this.method = req.method as string;
+    this.url = req.url as string;
     this.clientAddress = clientAddress;
     this.hasBody = hasBody(req);
     this.startedAt = performance.now();

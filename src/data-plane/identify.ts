@@ -7,6 +7,7 @@ import { type IsKey, maskKeySegments } from "../callers/carried-keys.ts";
 import type { Permissions } from "../callers/permissions.ts";
 import { GatewayError } from "../errors.ts";
 import type { Registry } from "../services/registry.ts";
+import { findOwnPath } from "./credential/place-plan.ts";
 import type { Base, PreparedService } from "./prepared-service.ts";
 
 export interface Identified {
@@ -24,6 +25,8 @@ export interface Route {
   /** Appended to the base's prefix; empty for the base as written. */
   readonly path: string;
   readonly query: string | undefined;
+  /** The path template of the credential that the client chose by its path; undefined for the first. */
+  readonly pathTemplate?: number;
 }
 
 const PLANE_LENGTH = "/proxy/".length;
@@ -73,8 +76,18 @@ export function decideKeyInPath({ path }: Route, isKey: IsKey): GatewayError | u
   });
 }
 
+/**
+ * The route without the client's own text in the place of the credential's path; undefined where the client wrote none.
+ * @param isOwnKey whether a text is a key of the gateway.
+ */
+export function cutOwnPath(route: Route, isOwnKey: (text: string) => boolean): Route | undefined {
+  const { placePlan } = route.prepared;
+  const found = placePlan && findOwnPath(placePlan, route.path, isOwnKey);
+  return found && { ...route, path: route.path.slice(found.length), pathTemplate: found.template };
+}
+
 /** A path that the service is known not to have. Decided after the permission: a hint is for callers of the service. */
-export function decidePathHint({ prepared }: Route, { path }: Identified): GatewayError | undefined {
+export function decidePathHint({ prepared }: Route, path: string): GatewayError | undefined {
   const found = prepared.pathHints?.find(path);
   if (found === undefined) return undefined;
   const { message, hint } = found;

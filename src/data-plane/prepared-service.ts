@@ -10,6 +10,7 @@ import { secretsOfService } from "../config/service-secrets.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { CredentialProvider } from "./credential/credential-provider.ts";
+import { createPlacePlan, type PlacePlan } from "./credential/place-plan.ts";
 import { createStaticCredential } from "./credential/static-credential.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
 import type { CircuitBreaker } from "./forward/breaker.ts";
@@ -46,6 +47,8 @@ export interface PreparedService {
   readonly secretParameters: readonly string[];
   /** Where callers may put their key; undefined for a service without a credential. */
   readonly keyPlaces: KeyPlaces | undefined;
+  /** Undefined for a credential in headers and the query. */
+  readonly placePlan: PlacePlan | undefined;
   readonly credentialRefusals: CredentialRefusals;
   readonly times: ServiceTimes;
   readonly stripPlan: StripPlan;
@@ -102,6 +105,7 @@ export function prepareService(
     echoMask: createEchoMask(secretsOfService(service)),
     secretParameters: credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name),
     keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth)),
+    placePlan: createPlacePlan(credential.places),
     ...kept,
     times: new ServiceTimes(),
     stripPlan: createStripPlan(service, credential.places),

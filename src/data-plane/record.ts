@@ -28,7 +28,7 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
     requestId: exchange.id,
     service: serviceKey,
     method,
-    url: exchange.req.url as string,
+    url: exchange.url,
     status,
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,

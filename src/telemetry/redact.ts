@@ -2,6 +2,7 @@
  * Keeps secrets out of log lines and responses: query values are masked, and known secrets are replaced everywhere.
  * Invariant: this is the second line of defense: log lines are built from an allow-list of fields.
  */
+import { encodePathText } from "../config/path-text.ts";
 import { KnownTexts } from "./known-texts.ts";
 import { findBasePathSecrets, findPathSecrets, type SecretSpan } from "./path-secrets.ts";
 
@@ -100,11 +101,21 @@ export function createGrowingMask(): GrowingMask {
 
 function spellingsOf(secret: string): string[] {
   const encoded = encodeURIComponent(secret);
+  const base64 = (["latin1", "utf8"] as const).map((charset) => Buffer.from(secret, charset).toString("base64"));
   return [
     secret,
     encoded,
+    // As it is inserted into a path and written into a form.
+    encodePathText(secret),
+    new URLSearchParams([["", secret]]).toString().slice(1),
     encoded.replace(/%../g, (octet) => octet.toLowerCase()),
     JSON.stringify(secret).slice(1, -1),
-    ...(["latin1", "utf8"] as const).map((charset) => Buffer.from(secret, charset).toString("base64")),
+    ...base64,
+    // As a subprotocol, in a query and in a path.
+    ...base64.flatMap((text) => [
+      text.replace(/=+$/, "").replaceAll("+", "-").replaceAll("/", "_"),
+      encodeURIComponent(text),
+      encodePathText(text),
+    ]),
   ];
 }

@@ -53,6 +53,8 @@ export interface CredentialProvider {
   readonly sourceId: string | undefined;
   /** Defined where the secret is missing. */
   readonly missing: MissingCredential | undefined;
+  /** The inserted paths of the latest injection: an upstream repeats them in its links. */
+  readonly insertedPaths: readonly string[];
   /** Called once for each attempt. */
   get(): Injection | Promise<Injection>;
 }
@@ -63,12 +65,12 @@ export function createFixedProvider(
   places: readonly CredentialPlace[],
   injection: Injection,
 ): CredentialProvider {
-  return { places, sourceId, missing: undefined, get: () => injection };
+  return { places, sourceId, missing: undefined, insertedPaths: injection.paths, get: () => injection };
 }
 
 /** A provider that injects nothing. @param missing why, where the service should have a credential. */
 export function createEmptyProvider(missing?: MissingCredential): CredentialProvider {
-  return { places: [], sourceId: undefined, missing, get: () => NOTHING };
+  return { places: [], sourceId: undefined, missing, insertedPaths: [], get: () => NOTHING };
 }
 
 export const NOTHING: Injection = { headers: [], query: "", paths: [], form: "", subprotocol: "" };
@@ -117,6 +119,8 @@ export interface OfferedSubprotocols {
   readonly at: number;
   /** The client's own in the place of the credential, as the client wrote it. */
   readonly replaced: string | undefined;
+  /** The injected one; empty before the injection. */
+  injected: string;
 }
 
 /** Replaces what was injected for an earlier attempt, and everything that was added after it. */
@@ -140,6 +144,7 @@ function injectRarely(request: InjectableRequest, places: RarePlaces, injection:
   }
   if (subprotocols !== undefined && injection.subprotocol !== "") {
     const { kept, at } = subprotocols;
+    subprotocols.injected = injection.subprotocol;
     const offered = [...kept.slice(0, at), injection.subprotocol, ...kept.slice(at)];
     request.headers.push("Sec-WebSocket-Protocol", offered.join(", "));
   }

@@ -4,8 +4,9 @@
  * explanation holds no secret. `test/scenarios/explain.test.ts` compares it with the pipeline.
  */
 
-import { identityOf } from "../../config/credential-source.ts";
+import { describeSecrets, identityOf } from "../../config/credential-source.ts";
 import { credentialState } from "../../config/credentials.ts";
+import { writeTemplate } from "../../config/template.ts";
 import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
 import type { Connections } from "../../perimeter/connections.ts";
@@ -118,7 +119,7 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
     refusal: log.refusal,
     request: {
       method,
-      path: maskQuery(target),
+      path: maskQuery(walked?.exchange.url ?? target),
       address: walked?.exchange.clientAddress ?? address,
       caller: walked?.exchange.callerId || null,
     },
@@ -134,12 +135,16 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
 
 function describeCredential({ service, credential }: PreparedService, fingerprint: Fingerprint): ExplainedCredential {
   const identity = identityOf(service.credential);
-  const [place] = credential.places;
+  const secrets = describeSecrets(service.credential, fingerprint.credential);
+  const places = credential.places.map(({ kind, name, template }) =>
+    kind === "path" || kind === "subprotocol" ? `${kind} ${writeTemplate(template)}` : `${kind} ${name}`,
+  );
   return {
     state: credentialState(service),
     type: service.auth?.type ?? null,
-    place: place === undefined ? null : `${place.kind} ${place.name}`,
+    place: places.length === 0 ? null : places.join(", "),
     source: service.credential?.source ?? null,
     fingerprint: identity === undefined ? null : fingerprint.credential(identity),
+    ...(secrets === undefined ? {} : { secrets }),
   };
 }

@@ -1,4 +1,5 @@
 /** What would happen to a request, without sending it. */
+import type { DescribedSecret } from "../../config/credential-source.ts";
 import type { ErrorCode } from "../../errors.ts";
 import type { BreakerState } from "../forward/breaker.ts";
 
@@ -54,10 +55,12 @@ export interface ExplainedUpstream {
 export interface ExplainedCredential {
   readonly state: "none" | "present" | "missing";
   readonly type: string | null;
-  /** `header Authorization` or `query key`. */
+  /** `header Authorization` or `query key`; several are joined by commas. */
   readonly place: string | null;
   readonly source: string | null;
   readonly fingerprint: string | null;
+  /** Of a credential with several. */
+  readonly secrets?: readonly DescribedSecret[];
 }
 
 export interface ExplainedLimit {

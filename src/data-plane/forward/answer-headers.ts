@@ -8,6 +8,7 @@ import type { Cors } from "../../perimeter/cors.ts";
 import type { Instance } from "../../perimeter/instance.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
+import { insertedPathsOf } from "./inserted-path.ts";
 import { createLinkRewriter, type LinkRewriter, readRefresh } from "./links.ts";
 import { createOwnAddress } from "./own-address.ts";
 import { isForWholeHost, scopeCookie } from "./scope-cookie.ts";
@@ -109,19 +110,23 @@ export function leavesService(
   });
 }
 
-function linksOf({ req }: Exchange, { prepared, base, path }: Route, clients: ClientView): LinkRewriter {
+function linksOf({ req }: Exchange, route: Route, clients: ClientView): LinkRewriter {
+  const { prepared, base, path, pathTemplate = 0 } = route;
+  const inserted = prepared.credential.insertedPaths[pathTemplate];
   const publicBase = clients.publicBaseOf(req);
   // A name that no client knows, where the gateway does not know its own: relative references are judged by their path.
   const seenBase = URL.canParse(publicBase) ? publicBase : "http://gateway.invalid";
   return createLinkRewriter({
     bases: [prepared.base, ...prepared.versionedBases.values()],
     isRewriting: prepared.service.rewriteLinks,
-    requestUrl: base.origin + (path === "" ? base.path : base.prefix + path),
+    requestUrl:
+      base.origin + (path === "" && inserted === undefined ? base.path : base.prefix + (inserted ?? "") + path),
     publicBase,
     clientUrl: seenBase + req.url,
     gatewayPrefix: prepared.base.gatewayPrefix,
     isOwn: createOwnAddress(clients.hostsOf(req), prepared.egress?.ownListeners),
     secretParameters: prepared.secretParameters,
+    inserted: insertedPathsOf(prepared),
   });
 }
 
@@ -173,7 +178,8 @@ function pushTouched(
   if (!cookies) return;
   for (const cookie of values) {
     if (isForWholeHost(cookie)) prepared.noteDroppedCookie();
-    else headers.push(name, scopeCookie(cookie, base, key, clients.publicPath));
+    else
+      headers.push(name, scopeCookie(cookie, base, { key, inserted: insertedPathsOf(prepared) }, clients.publicPath));
   }
 }
 

@@ -5,6 +5,7 @@
 import { GatewayError } from "../../errors.ts";
 import { onMalformedRest } from "../../perimeter/malformed-rest.ts";
 import { inject } from "../credential/credential-provider.ts";
+import { FORM_BYTES_LIMIT, formTooLarge, withoutFields } from "../credential/form-body.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { connectionWaitTimeout, decideConnection, decideDrain, displaced } from "../load.ts";
@@ -14,13 +15,13 @@ import type { ResponseParts } from "./answer-headers.ts";
 import { Attempt, type AttemptResult } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
 import { Deadline, type Expiry } from "./deadline.ts";
-import { responseTimeout } from "./failures.ts";
 import { relayInterim } from "./interim.ts";
 import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
 import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import { pauseUnlessGone } from "./retry-pause.ts";
+import { timeoutError } from "./timeout-error.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Choice } from "./transport/waiter.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
@@ -245,7 +246,8 @@ class Forwarding {
     exchange.bytesIn += length;
     this.#deadline.touch();
     const { key, maxBodyBytes } = this.#prepared.service;
-    if (maxBodyBytes > 0 && exchange.bytesIn > maxBodyBytes) {
+    if (this.#isForm && exchange.bytesIn > FORM_BYTES_LIMIT) this.#fail(formTooLarge(key));
+    else if (maxBodyBytes > 0 && exchange.bytesIn > maxBodyBytes) {
       const message = `${key} accepts bodies of at most ${maxBodyBytes} bytes.`;
       this.#fail(new GatewayError("PAYLOAD_TOO_LARGE", { message }));
     }
@@ -257,6 +259,19 @@ class Forwarding {
     else this.#attempt.fail(error);
   }
 
+  /** The body is a form that carries the credential. */
+  get #isForm(): boolean {
+    return this.#request.rarePlaces?.form !== undefined;
+  }
+
+  /** The injection adds the credential's fields for each attempt. */
+  #takeForm(body: Buffer): Buffer {
+    const { rarePlaces } = this.#request;
+    const { placePlan } = this.#prepared;
+    if (rarePlaces !== undefined && placePlan !== undefined) rarePlaces.form = withoutFields(body, placePlan);
+    return body;
+  }
+
   /** A small body of an idempotent request is buffered, to be sent again; every other body streams. */
   async #takeBody(): Promise<Buffer | RequestBody> {
     const exchange = this.#exchange;
@@ -266,10 +281,12 @@ class Forwarding {
     this.#upload = upload;
     onMalformedRest(exchange.req, (error) => this.#fail(error));
     const { announcedBytes = Number.POSITIVE_INFINITY } = exchange;
-    if (!isIdempotent(exchange.method) || announcedBytes > REPLAY_BODY_BYTES_LIMIT) return upload;
+    const isBuffered = isIdempotent(exchange.method) && announcedBytes <= REPLAY_BODY_BYTES_LIMIT;
+    if (!isBuffered && !this.#isForm) return upload;
     exchange.onClose = () => upload.cancel(new Error("the client left while it sent its body"));
     try {
-      return await upload.collect();
+      const body = await upload.collect();
+      return this.#isForm ? this.#takeForm(body) : body;
     } catch (error) {
       if (!exchange.hasClientLeft) throw error;
       return upload;
@@ -280,12 +297,4 @@ class Forwarding {
 /** Another attempt would end in the same way. */
 function isFinal({ code }: GatewayError): boolean {
   return code === "INTERNAL_ERROR" || code === "EGRESS_NOT_ALLOWED";
-}
-
-function timeoutError(expiry: Expiry, { prepared: { service } }: Route, method: string): GatewayError {
-  if (expiry === "client-idle") {
-    return new GatewayError("REQUEST_TIMEOUT", { message: "The request body stopped arriving." });
-  }
-  if (expiry === "body-idle") return new GatewayError("UPSTREAM_TIMEOUT");
-  return responseTimeout(service, isIdempotent(method));
 }

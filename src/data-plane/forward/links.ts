@@ -5,6 +5,7 @@
  */
 import { cutParameters } from "../../callers/presented-keys.ts";
 import type { Base } from "../prepared-service.ts";
+import { type InsertedPath, withoutInserted } from "./inserted-path.ts";
 
 export interface LinkRewriter {
   /** A `Location` or `Content-Location` value: one URI reference. */
@@ -34,6 +35,8 @@ export interface LinkContext {
   readonly gatewayPrefix: string;
   /** Whether a URL leads to the gateway. */
   readonly isOwn: (url: URL) => boolean;
+  /** The inserted paths of the credential: only links below one of them lead to the service. */
+  readonly inserted: readonly InsertedPath[];
   /** The query parameters that carry the credential: an upstream may repeat its own URL, and they must not come back. */
   readonly secretParameters: readonly string[];
 }
@@ -59,7 +62,7 @@ const REFRESH = /^([\s\d.]*[;,]?\s*(?:url\s*=\s*)?)(["']?)(.*)$/is;
 const GUARDED = /^\/+(?:proxy|manage)(?:\/|$)/i;
 
 export function createLinkRewriter(context: LinkContext): LinkRewriter {
-  const { isRewriting, requestUrl, clientUrl, publicBase, gatewayPrefix } = context;
+  const { isRewriting, requestUrl, clientUrl, publicBase, gatewayPrefix, inserted } = context;
   const { isGateway, leadsAstray } = createJudge(context);
   const bases = [...context.bases].sort((a, b) => b.prefix.length - a.prefix.length);
   const { origin: requestOrigin } = new URL(requestUrl);
@@ -73,7 +76,10 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
     if (target === undefined) return reference;
     for (const base of bases) {
       if (base.origin === target.origin && isUnder(base.prefix, target.rest)) {
-        return publicBase + base.gatewayPrefix + target.rest.slice(base.prefix.length);
+        const rest = target.rest.slice(base.prefix.length);
+        if (inserted.length === 0) return publicBase + base.gatewayPrefix + rest;
+        const own = withoutInserted(rest, inserted);
+        if (own !== undefined) return publicBase + base.gatewayPrefix + own;
       }
     }
     // A path of the upstream outside the service: without its origin a client would resolve it on the gateway.

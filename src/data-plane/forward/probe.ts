@@ -8,7 +8,7 @@ import { isIP, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { GatewayError } from "../../errors.ts";
 import { maskBaseUrl } from "../../telemetry/redact.ts";
-import { inject } from "../credential/credential-provider.ts";
+import { type CredentialProvider, inject } from "../credential/credential-provider.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./egress.ts";
 import { explainFailure, probeTimeout, responseTimeout } from "./failures.ts";
@@ -84,7 +84,7 @@ export async function probe(
       responseStatus: statusCode,
       ...facts(progress, baseUrl),
       clockDifference: clockDifference(headers.date),
-      credential: credential.sourceId === undefined ? stateOf(prepared) : verdictOf(statusCode),
+      credential: credential.sourceId === undefined ? stateOf(prepared) : verdictOf(statusCode, credential),
     };
   } catch (error) {
     const { message, hint, code } = error instanceof GatewayError ? error : explainFailure(error as Error, service);
@@ -107,7 +107,12 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
   const { service, base, credential } = prepared;
   const { host } = new URL(base.origin);
   const headers = ownHeaders(prepared, host);
-  const wire = { path: base.path, strippedPath: base.path, headers, strippedLength: headers.length };
+  const hasPath = credential.insertedPaths.length > 0;
+  const start = hasPath ? base.prefix : base.path;
+  const rarePlaces = hasPath
+    ? { pathAt: start.length, pathTemplate: 0, form: undefined, subprotocols: undefined }
+    : undefined;
+  const wire = { path: start, strippedPath: start, headers, strippedLength: headers.length, rarePlaces };
   inject(wire, await credential.get());
   const { path } = wire;
   return new Promise((resolve, reject) => {
@@ -202,7 +207,9 @@ function clockDifference(date: string | undefined): number | null {
   return Number.isNaN(theirs) ? null : Math.trunc((theirs + 500 - Date.now()) / 1000);
 }
 
-function verdictOf(status: number): ProbeOutcome["credential"] {
+function verdictOf(status: number, { places }: CredentialProvider): ProbeOutcome["credential"] {
+  // The probe has no form and no WebSocket.
+  if (places.every(({ kind }) => kind === "form" || kind === "subprotocol")) return "unknown";
   // Many APIs respond 403 to everyone at their base, where they have no route: only requests show whether it is the credential.
   if (status === 401) return "refused";
   return status >= 200 && status < 300 ? "accepted" : "unknown";

@@ -60,7 +60,11 @@ export function createStripPlan(
 ): StripPlan {
   const dropped = new Set<string>([...HOP_BY_HOP, ...ENDS_HERE]);
   if (!service.cookies) dropped.add("cookie");
-  for (const { kind, name } of places) if (kind === "header") dropped.add(name.toLowerCase());
+  for (const { kind, name } of places) {
+    if (kind === "header") dropped.add(name.toLowerCase());
+    // Written again with the items that do not belong to the credential.
+    if (kind === "subprotocol") dropped.add("sec-websocket-protocol");
+  }
   // A service with a credential of its own never sees the caller's Authorization, even if its own goes elsewhere.
   if (places.length > 0) dropped.add("authorization");
   const removedNames = service.removeHeaders.map((name) => name.toLowerCase());

@@ -7,7 +7,7 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
-import { inject } from "../credential/credential-provider.ts";
+import { inject, type OfferedSubprotocols } from "../credential/credential-provider.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createResponseHeaders } from "./answer-headers.ts";
@@ -83,7 +83,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
   }
 
   function carry(
-    { exchange, route }: Upgrade,
+    { exchange, route, request }: Upgrade,
     accepted: Accepted,
     join: Prepared["join"],
     parts: ForwardParts,
@@ -92,7 +92,9 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     const { bytesRead } = client;
     const { earlyBytes } = accepted;
     exchange.respondedAt = performance.now();
-    const headers = acceptance(createResponseHeaders(exchange, route, accepted.headers, parts));
+    const { subprotocols } = request.rarePlaces ?? {};
+    const upstreamHeaders = subprotocols === undefined ? accepted.headers : withOffered(accepted.headers, subprotocols);
+    const headers = acceptance(createResponseHeaders(exchange, route, upstreamHeaders, parts));
     // The socket belongs to the tunnel now, no longer to the response that was prepared for a refusal.
     exchange.res.detachSocket(client);
     exchange.res.statusCode = 101;
@@ -186,6 +188,14 @@ function proxyOptions(route: Route): ServerOptions {
     ignorePath: true,
     prependPath: false,
   };
+}
+
+/** A client closes a WebSocket with a subprotocol that it did not offer (RFC 6455 section 4.1). */
+function withOffered(headers: ResponseHeaders, { kept, replaced, injected }: OfferedSubprotocols): ResponseHeaders {
+  const { "sec-websocket-protocol": chosen, ...rest } = headers;
+  if (typeof chosen !== "string") return rest;
+  const offered = chosen === injected ? replaced : kept.find((item) => item === chosen);
+  return offered === undefined ? rest : { ...rest, "sec-websocket-protocol": offered };
 }
 
 /** The headers of the 101: its hop-by-hop headers were removed and are added again; a length and a page's policies have no meaning in it. */

@@ -15,8 +15,11 @@ import {
 } from "../../callers/carried-keys.ts";
 import { cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
+import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import type { Instance } from "../../perimeter/instance.ts";
-import type { InjectableRequest } from "../credential/credential-provider.ts";
+import type { InjectableRequest, RarePlaces } from "../credential/credential-provider.ts";
+import { BODY_DIGESTS, FORM_TYPE, sendsForm } from "../credential/form-body.ts";
+import { type PlacePlan, readSubprotocols } from "../credential/place-plan.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { HOP_BY_HOP, type StripPlan } from "./strip-plan.ts";
@@ -34,6 +37,7 @@ export interface UpstreamRequest extends InjectableRequest {
   readonly wantsTrailers: boolean;
   /** Set before the first attempt. */
   body: Buffer | BodySource | null;
+  readonly rarePlaces: RarePlaces | undefined;
   /** As the client announced it. */
   readonly contentLength: number | undefined;
 }
@@ -81,8 +85,10 @@ export function createUpstreamRequest(
   const wantsTrailers = incoming.te !== undefined && /(?:^|,)\s*trailers\s*(?:;|,|$)/i.test(String(incoming.te));
   if (wantsTrailers) headers.push("TE", "trailers");
 
+  const rarePlaces =
+    route.prepared.placePlan && rarePlacesOf(exchange, route, route.prepared.placePlan, { headers, callers });
   const query = keptQuery(route.query, ["api_key", ...secretParameters], isOwnKey);
-  exchange.isKeyInUrl = query !== route.query;
+  exchange.isKeyInUrl = query !== route.query || exchange.url !== exchange.req.url;
   const path = joinPath(route, query);
   return {
     party: exchange.party,
@@ -96,9 +102,33 @@ export function createUpstreamRequest(
     strippedLength: headers.length,
     wantsTrailers,
     body: null,
+    rarePlaces,
     contentLength: exchange.announcedBytes,
   };
 }
+
+/** @param headers stripped; a form without the client's body needs a type of its own. */
+function rarePlacesOf(
+  exchange: Exchange,
+  { base, pathTemplate = 0 }: Route,
+  plan: PlacePlan,
+  { headers, callers }: { readonly headers: string[]; readonly callers: Callers },
+): RarePlaces {
+  const { req } = exchange;
+  const isForm = sendsForm(plan, exchange);
+  if (isForm) for (const name of BODY_DIGESTS) dropHeader(headers, name);
+  if (isForm && !exchange.hasBody) {
+    dropHeader(headers, "content-type");
+    headers.push("Content-Type", FORM_TYPE);
+  }
+  const subprotocols =
+    plan.subprotocol === undefined || !isWebSocketUpgrade(req)
+      ? undefined
+      : readSubprotocols(plan.subprotocol, req.headers["sec-websocket-protocol"], callers.isOwnKey);
+  return { pathAt: base.prefix.length, pathTemplate, form: isForm ? NO_BYTES : undefined, subprotocols };
+}
+
+const NO_BYTES = Buffer.alloc(0);
 
 /** The client's own if it is valid; else one derived from the request id, if the gateway created that id and it is a UUID. */
 function traceparentOf({ req, id }: Exchange, instance: Instance, isKey: IsKey): string {
@@ -123,8 +153,9 @@ function forwardedHeaders(req: IncomingMessage, clients: ClientView, isKey: IsKe
 }
 
 /** The base's path, the client's path and query: nothing is decoded or encoded. */
-function joinPath({ base, path }: Route, query: string | undefined): string {
-  const joined = path === "" ? base.path : base.prefix + path;
+function joinPath({ prepared, base, path }: Route, query: string | undefined): string {
+  // An inserted path ends where its template ends: the slash of the base's own path does not follow it.
+  const joined = path === "" && prepared.credential.insertedPaths.length === 0 ? base.path : base.prefix + path;
   return query === undefined ? joined : `${joined}?${query}`;
 }
 

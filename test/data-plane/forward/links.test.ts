@@ -19,6 +19,7 @@ const rewriter = createLinkRewriter({
   gatewayPrefix: "/proxy/api",
   isOwn: createOwnAddress(["gw:3420"], () => [{ address: "127.0.0.1", port: 3420 }]),
   secretParameters: ["key"],
+  inserted: [],
 });
 
 describe("link", () => {
@@ -132,6 +133,7 @@ describe("link", () => {
         { address: "::1", port: 3420 },
       ]),
       secretParameters: [],
+      inserted: [],
     });
     return [of.location(value), of.hasBlocked];
   };
@@ -272,12 +274,12 @@ test.each([
   ["id=a=b==; DOMAIN=.test", "id=a=b==; Path=/proxy/a/"],
   ["id=1; Path=relative", "id=1; Path=/proxy/a/"],
 ])("The cookie %s is limited to the service: %s", (from, to) => {
-  expect(scopeCookie(from, cookieBase, "a", "")).toBe(to);
+  expect(scopeCookie(from, cookieBase, { key: "a", inserted: [] }, "")).toBe(to);
 });
 
 test("A path that is too long for browsers, which would use the path of the request instead, becomes that of the service", () => {
   const cookie = (length: number, publicPath = "") =>
-    scopeCookie(`id=1; Path=/api/${"x".repeat(length)}`, cookieBase, "a", publicPath);
+    scopeCookie(`id=1; Path=/api/${"x".repeat(length)}`, cookieBase, { key: "a", inserted: [] }, publicPath);
   const most = 1_024 - "/proxy/a/".length;
   expect(cookie(most)).toBe(`id=1; Path=/proxy/a/${"x".repeat(most)}`);
   expect(cookie(most + 1)).toBe("id=1; Path=/proxy/a/");
@@ -285,8 +287,10 @@ test("A path that is too long for browsers, which would use the path of the requ
 });
 
 test("A cookie's path begins with the path of PUBLIC_URL, as the browser sees it", () => {
-  expect(scopeCookie("id=1; Path=/api/x", cookieBase, "a", "/gw")).toBe("id=1; Path=/gw/proxy/a/x");
-  expect(scopeCookie("id=1", cookieBase, "a", "/gw")).toBe("id=1; Path=/gw/proxy/a/");
+  expect(scopeCookie("id=1; Path=/api/x", cookieBase, { key: "a", inserted: [] }, "/gw")).toBe(
+    "id=1; Path=/gw/proxy/a/x",
+  );
+  expect(scopeCookie("id=1", cookieBase, { key: "a", inserted: [] }, "/gw")).toBe("id=1; Path=/gw/proxy/a/");
 });
 
 test("A cookie for the whole host is found in any case and without a name", () => {
