@@ -116,10 +116,12 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const audit = createAudit(stores.audit, logger, masks.all);
   const issuedKeys = openIssuedKeys(stores, audit);
   issuedKeys.onEnd((_, digest) => tunnels.closeOfKey(digest));
+  const inFlight = new Slots(settings.MAX_IN_FLIGHT);
   const metrics = createMetrics({
     services: current.measured,
     listeners: () => openListeners.map(({ name, server }) => ({ name, connections: server.connections.count })),
     openWebSockets: () => tunnels.open,
+    inFlight: () => inFlight.taken,
     pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),
     isDraining: () => instance.isDraining,
     version: version.version,
@@ -141,7 +143,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     lockOut: createLockOut(),
     refusedKeys: createRefusedKeys(),
     quota: openQuota(stores, settings.MAX_IN_FLIGHT),
-    inFlight: new Slots(settings.MAX_IN_FLIGHT),
+    inFlight,
     webSockets: new Slots(settings.MAX_WEBSOCKETS),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
     openWebSockets: () => tunnels.open,

@@ -84,20 +84,21 @@ const healthRoute = <P extends string>(path: P, operationId: string) =>
 const readiness = <S extends string>(status: S) =>
   z.strictObject({ status: z.literal(status), reasons: z.array(z.enum(["draining"])) });
 
-const readyRoute = createRoute({
-  method: "get",
-  path: "/health/ready",
-  operationId: "getReadiness",
-  summary: "Whether the gateway is ready for traffic",
-  ...forEveryone("Health"),
-  responses: {
-    200: json("The gateway is ready.", readiness("ready"), { status: "ready", reasons: [] }),
-    503: json("The gateway is not ready, for these reasons.", readiness("unready"), {
-      status: "unready",
-      reasons: ["draining"],
-    }),
-  },
-});
+const readyRoute = <P extends string>(path: P, operationId: string) =>
+  createRoute({
+    method: "get",
+    path,
+    operationId,
+    summary: "Whether the gateway is ready for traffic",
+    ...forEveryone("Health"),
+    responses: {
+      200: json("The gateway is ready.", readiness("ready"), { status: "ready", reasons: [] }),
+      503: json("The gateway is not ready, for these reasons.", readiness("unready"), {
+        status: "unready",
+        reasons: ["draining"],
+      }),
+    },
+  });
 
 const Version = z
   .strictObject({
@@ -168,7 +169,12 @@ export function addHealthRoutes(
       200,
     ),
   );
-  for (const route of [healthRoute("/health", "getHealth"), healthRoute("/health/live", "getLiveness")]) {
+  // Some charts and load balancers request the longer names.
+  for (const route of [
+    healthRoute("/health", "getHealth"),
+    healthRoute("/health/live", "getLiveness"),
+    healthRoute("/health/liveness", "getLivenessAlias"),
+  ]) {
     app.openapi(route, (context) =>
       context.json(
         {
@@ -181,11 +187,16 @@ export function addHealthRoutes(
       ),
     );
   }
-  app.openapi(readyRoute, (context) =>
-    instance.isDraining
-      ? context.json({ status: "unready" as const, reasons: ["draining" as const] }, 503)
-      : context.json({ status: "ready" as const, reasons: [] }, 200),
-  );
+  for (const route of [
+    readyRoute("/health/ready", "getReadiness"),
+    readyRoute("/health/readiness", "getReadinessAlias"),
+  ]) {
+    app.openapi(route, (context) =>
+      instance.isDraining
+        ? context.json({ status: "unready" as const, reasons: ["draining" as const] }, 503)
+        : context.json({ status: "ready" as const, reasons: [] }, 200),
+    );
+  }
   app.openapi(updateRoute, async (context) => context.json(await checkForUpdate(), 200));
   for (const route of [versionRoute("/health/version", "getHealthVersion"), versionRoute("/version", "getVersion")]) {
     app.openapi(route, (context) => context.json(version, 200));

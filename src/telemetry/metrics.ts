@@ -47,6 +47,8 @@ export interface MetricSources {
   services(): Iterable<MeasuredService>;
   listeners(): Iterable<{ readonly name: string; readonly connections: number }>;
   openWebSockets(): number;
+  /** Requests and WebSockets of all services. */
+  inFlight(): number;
   pressure(): { readonly sample: PressureSample; readonly isUnderPressure: boolean };
   isDraining(): boolean;
   readonly version: string;
@@ -143,6 +145,7 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
     },
   });
   gauge("websockets_open", "Open WebSockets", sources.openWebSockets);
+  gauge("in_flight", "Requests and WebSockets in progress, of all services", sources.inFlight);
   gauge("draining", "1 while the gateway drains", () => Number(sources.isDraining()));
   gauge("under_pressure", "1 while /proxy is shed", () => Number(sources.pressure().isUnderPressure));
   const sample = () => sources.pressure().sample;

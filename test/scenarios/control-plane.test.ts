@@ -9,7 +9,7 @@ describe("the control plane", () => {
     const get = async (path: string) => (await fetch(`${gateway.url}${path}`)).json();
     const { version } = (await get("/version")) as { version: string };
     expect(version).toMatch(/^\d+\.\d+\.\d+/);
-    for (const path of ["/health", "/health/live"]) {
+    for (const path of ["/health", "/health/live", "/health/liveness"]) {
       expect(await get(path)).toMatchObject({
         status: "ok",
         uptime: expect.any(Number),

@@ -21,7 +21,17 @@ describe("MANAGEMENT_PORT", () => {
     for (const path of ["/proxy/echo/x", "/proxy/services", "/proxy/auth-test"]) {
       expect([path, await status(url, path), await status(managementUrl, path)]).toEqual([path, 200, 404]);
     }
-    for (const path of ["/", "/health", "/health/live", "/health/ready", "/up", "/version", "/auth-status"]) {
+    for (const path of [
+      "/",
+      "/health",
+      "/health/live",
+      "/health/liveness",
+      "/health/ready",
+      "/health/readiness",
+      "/up",
+      "/version",
+      "/auth-status",
+    ]) {
       expect([path, await status(url, path), await status(managementUrl, path)]).toEqual([path, 200, 200]);
     }
     // Protected by the key there, and unknown here.

@@ -91,9 +91,19 @@ function expectPromised(contract: Contract, operation: string, answer: Observed)
 
 /** A successful request for each operation, in an order in which each can succeed. */
 const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: Partial<Asked>])[] = [
-  ...(["/", "/health", "/health/live", "/health/ready", "/version", "/health/version", "/version/check"] as const).map(
-    (path) => [`GET ${path}`, 200] as const,
-  ),
+  ...(
+    [
+      "/",
+      "/health",
+      "/health/live",
+      "/health/liveness",
+      "/health/ready",
+      "/health/readiness",
+      "/version",
+      "/health/version",
+      "/version/check",
+    ] as const
+  ).map((path) => [`GET ${path}`, 200] as const),
   ["GET /up", 200],
   ["GET /auth-status", 200],
   ["GET /auth-status", 200, { headers: { authorization: "Basic eDp5" } }],

@@ -21,6 +21,7 @@ test("A scrape measures each service once, and the next scrape measures it again
     },
     listeners: () => [],
     openWebSockets: () => 0,
+    inFlight: () => 0,
     isDraining: () => false,
     version: "1",
     pressure: () => ({ sample: SAMPLE, isUnderPressure: false }),
