@@ -35,15 +35,29 @@ export class KnownTexts {
       return;
     }
     const prefix = text.slice(0, PREFIX_LENGTH);
-    let hash = 0;
-    for (let at = 0; at < PREFIX_LENGTH; at++) hash = withNext(hash, text.charCodeAt(at));
-    this.#filter[hash] = 1;
+    this.#filter[hashOf(prefix)] = 1;
     const lengths = this.#lengths.get(prefix);
     if (lengths === undefined) this.#lengths.set(prefix, [text.length]);
     else if (!lengths.includes(text.length)) {
       lengths.push(text.length);
       lengths.sort((a, b) => b - a);
     }
+  }
+
+  /** It is found no more. An unknown text changes nothing. */
+  remove(text: string): void {
+    if (!this.#all.delete(text) || this.#short.delete(text)) return;
+    const prefix = text.slice(0, PREFIX_LENGTH);
+    const alike = [...this.#all].filter((other) => other.startsWith(prefix)).map(({ length }) => length);
+    if (alike.length > 0) {
+      const lengths = [...new Set(alike)].sort((a, b) => b - a);
+      this.#lengths.set(prefix, lengths);
+      return;
+    }
+    this.#lengths.delete(prefix);
+    // Two prefixes may have the same place. Without this, the filter would let through ever more characters.
+    this.#filter.fill(0);
+    for (const left of this.#lengths.keys()) this.#filter[hashOf(left)] = 1;
   }
 
   /** In order; no two of them overlap. */
@@ -79,6 +93,12 @@ function collect(known: string, text: string, spans: Span[]): void {
 /** The hash of the last `PREFIX_LENGTH` characters: each step shifts the oldest of them out. */
 function withNext(hash: number, character: number): number {
   return ((hash << SHIFT) ^ character) & (FILTER_SIZE - 1);
+}
+
+function hashOf(prefix: string): number {
+  let hash = 0;
+  for (let at = 0; at < PREFIX_LENGTH; at++) hash = withNext(hash, prefix.charCodeAt(at));
+  return hash;
 }
 
 /** Spans that overlap become one. */

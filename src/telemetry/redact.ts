@@ -80,21 +80,46 @@ export const textsMasked = (mask: SecretMask) => (_: string, each: unknown) =>
 
 export interface GrowingMask {
   readonly mask: SecretMask;
+  /** For good. */
   add(secrets: Iterable<string>): void;
+  /** Instead of the secrets that were kept for the same owner before. */
+  keep(owner: object, secrets: readonly string[]): void;
 }
 
-/** A mask to which secrets can be added, and none removed. The time for a text does not depend on the number of secrets. */
+/** A mask whose secrets can be added and exchanged. The time for a text does not depend on the number of secrets. */
 export function createGrowingMask(): GrowingMask {
   const known = new KnownTexts();
   const secrets = new Set<string>();
+  const kept = new WeakMap<object, readonly string[]>();
+  /** Two secrets may have a spelling in common. */
+  const holders = new Map<string, number>();
+  const hold = (spelling: string) => {
+    holders.set(spelling, (holders.get(spelling) ?? 0) + 1);
+    known.add(spelling);
+  };
+  const release = (spelling: string) => {
+    const others = (holders.get(spelling) ?? 1) - 1;
+    if (others > 0) return void holders.set(spelling, others);
+    holders.delete(spelling);
+    known.remove(spelling);
+  };
   return {
     mask: (text) => withoutSpans(text, known.find(text)),
     add(more) {
       for (const secret of more) {
         if (secret === "" || secrets.has(secret)) continue;
         secrets.add(secret);
-        for (const spelling of spellingsOf(secret)) known.add(spelling);
+        for (const spelling of spellingsOf(secret)) hold(spelling);
       }
+    },
+    keep(owner, current) {
+      const before = kept.get(owner) ?? [];
+      const now = [...new Set(current)];
+      kept.set(owner, now);
+      const added = now.filter((secret) => !before.includes(secret));
+      const removed = before.filter((secret) => !now.includes(secret));
+      for (const spelling of added.flatMap(spellingsOf)) hold(spelling);
+      for (const spelling of removed.flatMap(spellingsOf)) release(spelling);
     },
   };
 }

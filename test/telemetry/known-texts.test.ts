@@ -75,6 +75,68 @@ describe("known texts", () => {
   });
 });
 
+describe("secrets that are exchanged", () => {
+  test.each([
+    ["few", 0, 8],
+    ["many", 17, 60],
+  ])("Of %s known texts, exactly those that were not removed are found", (_, minLength, maxLength) => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(alike(14), { minLength, maxLength }),
+        fc.string({ unit: fc.constantFrom("a", "b", "é", "c"), maxLength: 60 }),
+        fc.nat(100),
+        (texts, text, share) => {
+          const known = new KnownTexts();
+          for (const each of texts) known.add(each);
+          const removed = texts.filter((_text, at) => (at * 37) % 100 < share);
+          for (const each of removed) known.remove(each);
+          const covered = Array.from(text, () => " ");
+          for (const [start, end] of known.find(text)) covered.fill("x", start, end);
+          expect(covered.join("")).toBe(
+            coveredBy(
+              texts.filter((each) => !removed.includes(each)),
+              text,
+            ),
+          );
+        },
+      ),
+    );
+  });
+
+  test("The secrets that an owner keeps replace its earlier ones, and those of others stay", () => {
+    const { mask, add, keep } = createGrowingMask();
+    const [one, other] = [{}, {}];
+    add(["configured-secret"]);
+    keep(one, ["first-secret", "shared-secret", "configured-secret"]);
+    keep(other, ["shared-secret"]);
+    expect(mask("first-secret shared-secret configured-secret")).toBe("*** *** ***");
+    keep(one, ["second-secret"]);
+    expect(mask("first-secret second-secret shared-secret configured-secret")).toBe("first-secret *** *** ***");
+    keep(other, []);
+    expect(mask("shared-secret")).toBe("shared-secret");
+  });
+
+  test("A mask of exchanged secrets neither grows nor becomes slower", async () => {
+    const { mask, keep } = createGrowingMask();
+    const owners = Array.from({ length: 20 }, () => ({}));
+    const text = "GET /a/path/of/a/request HTTP/1.1 and more text of a log line ".repeat(50);
+    const exchange = (from: number, rounds: number) => {
+      for (let round = from; round < from + rounds; round++) {
+        for (const [at, owner] of owners.entries()) {
+          keep(
+            owner,
+            [round, round + 1].map((each) => `${(each * 7_919 + at).toString(36)}-exchanged-secret`),
+          );
+        }
+      }
+    };
+    exchange(0, 2);
+    const before = await costOf(() => mask(text), 20);
+    exchange(2, 500);
+    expect(await costOf(() => mask(text), 20)).toBeLessThan(3 * before + 5);
+  });
+});
+
 describe("cost of a mask", () => {
   const secrets = (count: number) => Array.from({ length: count }, (_, i) => `sk-live-${i}-${"0123456789".repeat(3)}`);
   const text = "The service svc12 has no credential: TOKEN_12 holds none of the sk-live- kind. ".repeat(100);
