@@ -55,7 +55,7 @@ const WORD = /^[a-z]+(?:[_-][a-z]+)*$/;
 
 /** How far after the segment at `index` its secrets are, if this segment begins one of the known shapes. */
 function offsetsOfSecrets(segments: readonly Segment[], index: number): readonly number[] {
-  const [, one = "", two = "", three = ""] = [0, 1, 2, 3].map((after) => segments[index + after]?.text);
+  const [one = "", two = ""] = [1, 2].map((after) => segments[index + after]?.text);
   switch (segments[index]?.text.toLowerCase()) {
     // https://docs.discord.com/developers/resources/webhook#execute-webhook, and the tokens of interactions
     case "webhooks":
@@ -64,7 +64,7 @@ function offsetsOfSecrets(segments: readonly Segment[], index: number): readonly
       return two !== "" && !ROUTE.test(two) && (ID.test(one) || isMixed(two, TOKEN_LENGTH)) ? [2] : [];
     // https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
     case "services":
-      return /^T[A-Z0-9]*$/.test(one) && /^B[A-Z0-9]*$/.test(two) && three !== "" ? [3] : [];
+      return /^T[A-Z0-9]*$/.test(one) && /^B[A-Z0-9]*$/.test(two) ? [3] : [];
     case "workflows":
     case "triggers":
       return /^[TE][A-Z0-9]{4,}$/.test(one) ? [2, 3, 4] : [];

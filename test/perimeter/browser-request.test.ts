@@ -11,6 +11,7 @@ test.each([
   ["a page with another Origin", true, { origin: "https://evil.example" }],
   ["a page with another Origin that claims to be its own", true, { origin: "null", "sec-fetch-site": "same-origin" }],
   ["an image in a browser that says nothing more", true, { "user-agent": AGENT }],
+  ["an image in a browser that writes its name otherwise", true, { "user-agent": AGENT.toLowerCase() }],
   ["a typed address", false, { "user-agent": AGENT, "sec-fetch-site": "none" }],
   ["the gateway's own page", false, { "user-agent": AGENT, "sec-fetch-site": "same-origin", origin: "http://gw:1" }],
   [

@@ -47,8 +47,6 @@ async function start() {
   );
   const gateway = await startGateway({
     env: {
-      // A turn must be measured, not refused because of the one before.
-      PRESSURE_MAX_EVENT_LOOP_DELAY: "0",
       PROXY_API_KEY: PROXY_KEY,
       MANAGEMENT_API_KEY: MANAGEMENT_KEY,
       CORS_ORIGINS: "https://a.example",

@@ -300,6 +300,7 @@ test("Without a management key no web page may change the gateway, not even one 
     expect([status, body.code], JSON.stringify(headers)).toEqual([403, "ORIGIN_NOT_ALLOWED"]);
     expect(body.hint).toContain("MANAGEMENT_API_KEY");
     expect((await manage(gateway, "GET", "/services", undefined, headers)).status).toBe(200);
+    expect((await fetch(`${gateway.url}/manage/services`, { method: "HEAD", headers })).status).toBe(200);
   }
   expect((await put({ origin: "https://ops.example" })).status).toBeLessThan(300);
   expect((await put({})).status).toBeLessThan(300);

@@ -41,6 +41,8 @@ describe("webContent: isolate", () => {
     ["Content-Type: application/vnd.api+xml"],
     ["Content-Type: application/rss+xml;charset=utf-8"],
     ["Content-Type: text/xsl"],
+    ["Content-Type: text/rdf"],
+    ["Content-Type: application/x-mht"],
     ["Content-Type: multipart/x-mixed-replace; boundary=x"],
     ["Content-Type: message/rfc822"],
     ["Content-Type: application/json, text/html"],

@@ -11,6 +11,9 @@ import { type Gateway, openGateway } from "../../src/gateway.ts";
 export const PROXY_KEY = "proxy-key-0123456789abcdef";
 export const MANAGEMENT_KEY = "management-key-0123456789abcdef";
 
+/** No shedding: a test shares its process and machine with others, whose load must not refuse its requests. */
+const DEFAULT_ENV = { HOST: "127.0.0.1", PORT: "0", LOG_FORMAT: "json", PRESSURE_MAX_EVENT_LOOP_DELAY: "0" };
+
 export interface TestGateway {
   readonly url: string;
   readonly port: number;
@@ -30,7 +33,7 @@ export interface TestGateway {
 }
 
 export interface GatewaySetup {
-  /** Variables in addition to HOST, PORT, CONFIG_FILE and LOG_FORMAT, which are set. */
+  /** Variables in addition to CONFIG_FILE and DEFAULT_ENV. */
   readonly env?: Record<string, string>;
   /** Stores for changes; in memory if left out. */
   readonly stores?: GatewayStores;
@@ -45,7 +48,7 @@ export async function startGateway({ env = {}, services = {}, stores }: GatewayS
   const load = () =>
     loadConfig({
       directory,
-      processEnv: { HOST: "127.0.0.1", PORT: "0", CONFIG_FILE: file, LOG_FORMAT: "json", ...env },
+      processEnv: { ...DEFAULT_ENV, CONFIG_FILE: file, ...env },
     });
   const config = await load();
   let text = "";

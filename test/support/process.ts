@@ -23,6 +23,9 @@ export function withOpenFiles(limit: number): readonly string[] {
   return ["sh", "-c", `ulimit -n ${limit}; exec "$0" "$@"`, process.execPath];
 }
 
+/** No shedding: the load of other tests must not refuse requests. */
+const DEFAULT_ENV = { PORT: "0", LOG_FORMAT: "json", SHUTDOWN_DELAY: "0", PRESSURE_MAX_EVENT_LOOP_DELAY: "0" };
+
 /** Starts the process in a temporary folder. Both are removed after the test. */
 export function startProcess(
   env: Record<string, string> = {},
@@ -35,7 +38,7 @@ export function startProcess(
   const [program = "", ...before] = command;
   const child = spawn(program, [...before, builtMain, ...words], {
     cwd: directory,
-    env: { PATH: process.env.PATH, PORT: "0", LOG_FORMAT: "json", SHUTDOWN_DELAY: "0", ...env },
+    env: { PATH: process.env.PATH, ...DEFAULT_ENV, ...env },
   });
   let out = "";
   let err = "";

@@ -77,6 +77,17 @@ test.each([
   expect(stack?.split("\n")[0]).toBe(`Error: connect to ${masked} failed`);
 });
 
+test("A logged error has the name of its class and a number as code; one without a stack has none", () => {
+  class QueueError extends Error {}
+  const error = Object.assign(new QueueError("x"), { code: 42, stack: undefined });
+  expect(loggedError(error)).toEqual({ type: "QueueError", code: 42, message: "x" });
+});
+
+test("A stack is logged up to its own limit, which is larger than that of a message", () => {
+  const error = Object.assign(new Error("x"), { stack: "y".repeat(9_000) });
+  expect(loggedError(error).stack).toBe(`${"y".repeat(8_000)}…`);
+});
+
 test("A code that is not a word is not logged", () => {
   expect(loggedError(Object.assign(new Error("x"), { code: `${BYTES}\r\n` }))).not.toHaveProperty("code");
   expect(loggedError(Object.assign(new Error("x"), { code: { BYTES } }))).not.toHaveProperty("code");

@@ -1,5 +1,6 @@
 /** Secrets in the paths of requests and of base URLs: what is masked, and what stays readable. */
 import { describe, expect, test } from "vitest";
+import { findPathSecrets } from "../../src/telemetry/path-secrets.ts";
 import { maskBaseUrl, maskUrl, secretsInBaseUrl } from "../../src/telemetry/redact.ts";
 
 const DISCORD = "aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789-_aBcDeFgHiJkLmNoPqRsTuVwXyZ012345";
@@ -17,6 +18,8 @@ describe("path of a request", () => {
     [`/proxy/d/webhooks;a/1%20/./${DISCORD};b`, "/proxy/d/webhooks;a/1%20/./***"],
     [`/proxy/d/webhooks/an-id/${DISCORD}`, "/proxy/d/webhooks/an-id/***"],
     ["/proxy/d/webhooks/1/secretword", "/proxy/d/webhooks/1/***"],
+    ["/proxy/d/webh%6Foks/1/secretword", "/proxy/d/webh%6Foks/1/***"],
+    ["/proxy/d/webh%256Foks/1/secretword", "/proxy/d/webh%256Foks/1/***"],
     ["/proxy/slack/services/T000/B000/XXXXXXXXXXXXXXXXXXXXXXXX", "/proxy/slack/services/T000/B000/***"],
     ["/proxy/slack/services/T/B/x", "/proxy/slack/services/T/B/***"],
     ["/proxy/slack/workflows/T012345/A012345/987654321/aBcDeF", "/proxy/slack/workflows/T012345/***/***/***"],
@@ -40,6 +43,7 @@ describe("path of a request", () => {
     "/proxy/x/webhooks/123456789012345678",
     "/proxy/x/webhooks",
     "/proxy/x/services/web/status",
+    "/proxy/x/services/T0/B0",
     "/proxy/x/bottleneck/bot/robots.txt",
     "/proxy/x/a%20b/%E4%B8%AD/%zz",
     "/proxy/openai/v1/chat/completions",
@@ -47,6 +51,12 @@ describe("path of a request", () => {
     "/",
   ])("The path %s has no token and stays as it is", (url) => {
     expect(maskUrl(url)).toBe(url);
+  });
+
+  test("Only the path is searched, not what follows its end", () => {
+    expect(findPathSecrets("/a?u=/webhooks/1/secretword")).toEqual([]);
+    expect(findPathSecrets("/webhooks/1#/secretword")).toEqual([]);
+    expect(findPathSecrets("/webhooks/1/secretword?x")).toEqual([[12, 22]]);
   });
 
   test("A long path of many slashes takes linear time", () => {
@@ -61,6 +71,7 @@ describe("base URL", () => {
   test.each([
     ["https://api.telegram.org/bot12345:AAE-secret/", "https://api.telegram.org/bot***/", "12345:AAE-secret"],
     ["https://hooks.slack.com/services/T0/B0/s3cret", "https://hooks.slack.com/services/T0/B0/***", "s3cret"],
+    ["https://x.example/xoxb-1234-abcd/", "https://x.example/***/", "xoxb-1234-abcd"],
     ["https://x.infura.io/v3/0a1b2c3d4e5f60718293a4b5c6d7e8f9", "https://x.infura.io/v3/***", undefined],
     ["https://x.alchemy.com/v2/aB3dE5gH7jK9mN1pQ3sT5vW7", "https://x.alchemy.com/v2/***", undefined],
   ])("The secret in %s is found and masked", (url, masked, secret) => {
@@ -76,6 +87,8 @@ describe("base URL", () => {
     "https://us-central1-aiplatform.googleapis.com/v1/projects/my-project-123/locations/us-central1/",
     "https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-3-5-sonnet-20241022-v2:0/",
     "http://127.0.0.1:8080/api/v2/",
+    "https://x.example/12345678901234567890123456789012/abcdefabcdefabcdefabcdefabcdefab/",
+    "https://x.example/0A1b2C3d-4e5f-6071-8293-a4b5c6d7e8f9/",
   ])("The base URL %s has no secret", (url) => {
     expect(secretsInBaseUrl(url)).toEqual([]);
   });

@@ -113,7 +113,7 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
       ),
     refresh(value) {
       const { before, reference, after } = readRefresh(value);
-      return reference === "" ? value : before + location(reference) + after;
+      return before + location(reference) + after;
     },
     leavesService(reference) {
       const urls = readings(reference, clientUrl);

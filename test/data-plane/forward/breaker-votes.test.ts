@@ -78,6 +78,27 @@ describe("breaker with several callers", () => {
   });
 });
 
+test("The latest attempt of a caller is its vote, and counts until its window ends", () => {
+  const votes = new BreakerVotes(1_000);
+  votes.cast("a", false, 0);
+  votes.cast("b", true, 0);
+  expect([votes.isMajority(0.5, 1), votes.onlyFailing(1)]).toEqual([false, "b"]);
+  votes.cast("a", true, 2);
+  expect([votes.isMajority(0.5, 3), votes.onlyFailing(3)]).toEqual([true, undefined]);
+  // The vote of b ends at 1000, so that only a is left.
+  expect([votes.onlyFailing(999), votes.onlyFailing(1_000)]).toEqual([undefined, "a"]);
+  votes.cast("b", false, 1_000);
+  expect([votes.isMajority(0.5, 1_001), votes.isMajority(0.5, 1_999)]).toEqual([false, false]);
+  expect([votes.isMajority(0.5, 2_000), votes.onlyFailing(2_000)]).toEqual([true, undefined]);
+});
+
+test("A new vote removes those whose window is over before any other", () => {
+  const votes = new BreakerVotes(1_000);
+  for (let i = 0; i < 1_000; i++) votes.cast(`caller ${i}`, i === 0, i === 0 ? 500 : 0);
+  votes.cast("new", false, 1_000);
+  expect([votes.size, votes.onlyFailing(1_000)]).toEqual([2, "caller 0"]);
+});
+
 test("The number of votes is bounded", () => {
   const votes = new BreakerVotes(1_000);
   for (let i = 0; i < 5_000; i++) votes.cast(`caller ${i}`, false, i / 10);

@@ -48,6 +48,39 @@ describe("mask of an injected secret", () => {
     expect(masked.length).toBeLessThan(`Basic ${copy}`.length - 20);
   });
 
+  test("No character that holds bits of the secret is left beside its base64, and at most one other is masked", () => {
+    const length = bytesOf(SECRET).length;
+    for (const before of ["", "u", "u:", "us:"])
+      for (const after of ["", "x", "xy", "xyz"]) {
+        const copy = base64(before + SECRET + after);
+        const [left = "", right = ""] = mask(`"${copy}"`).slice(1, -1).split("***");
+        const start = Math.floor((before.length * 8) / 6);
+        const end = after === "" ? copy.length : Math.ceil(((before.length + length) * 8) / 6);
+        expect([copy.slice(0, start), copy.slice(0, Math.max(0, start - 1))], copy).toContain(left);
+        expect([copy.slice(end), copy.slice(end + 1)], copy).toContain(right);
+      }
+  });
+
+  test("A secret with + and / in its base64 is masked in the alphabet for URLs", () => {
+    const secret = "a?>b~?>c~?>d~?";
+    expect(base64(secret)).toMatch(/[+/]/);
+    expect(mask(Buffer.from(secret).toString("base64url"), secret)).toBe("***");
+  });
+
+  test("Of two secrets the longer one is masked whole, and overlapping copies are masked once", () => {
+    const both = createEchoMask(["abcdefgh", "abcdefghijkl"]);
+    expect(both?.mask("x abcdefghijkl y")).toBe("x *** y");
+    expect(createEchoMask(["abcdefgh", "%61bcdefg"])?.mask("<%61bcdefgh>")).toBe("<***>");
+    expect(createEchoMask(["abcdefgh", "%61bcdefgh12"])?.mask("<%61bcdefgh12>")).toBe("<***>");
+  });
+
+  test("Six encodings on top of each other are decoded, in a header too", () => {
+    const copy = [1, 2, 3, 4, 5, 6].reduce(encodeURIComponent as (text: string) => string, "/secret/of/it");
+    const headers = ["x-a", copy, "x-b", "plain"];
+    createEchoMask(["/secret/of/it"])?.maskHeaders(headers);
+    expect(headers).toEqual(["x-a", "***", "x-b", "plain"]);
+  });
+
   test("What contains no copy is unchanged, and a secret of fewer than eight bytes is not searched", () => {
     for (const text of ["", "abc", "%", "%%%41", "sk/live+8Kd 72Lp0", 'W/"a18c3bded88eb5db"'])
       expect(mask(text)).toBe(text);

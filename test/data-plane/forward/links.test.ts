@@ -28,6 +28,9 @@ describe("link", () => {
     ["https://api.test/api/v10", "http://gw:3420/proxy/api"],
     ["https://api.test/api/v10/", "http://gw:3420/proxy/api/"],
     ["https://api.test/api/v10?x=1", "http://gw:3420/proxy/api?x=1"],
+    ["https://api.test/api/v10#x", "http://gw:3420/proxy/api#x"],
+    ["https://api.test/api/v10/a?x=/../b", "http://gw:3420/proxy/api/a?x=/../b"],
+    ["/api/v1\t0/users", "http://gw:3420/proxy/api/users"],
     ["https://api.test/api/v9/users", "http://gw:3420/proxy/api/v9/users"],
     ["HTTPS://API.Test:443/api/v10/a%2Fb#c", "http://gw:3420/proxy/api/a%2Fb#c"],
     ["//api.test/api/v10/users", "http://gw:3420/proxy/api/users"],
@@ -54,8 +57,33 @@ describe("link", () => {
     expect(rewriter.location(value)).toBe(value);
   });
 
-  test("A link to another path of the upstream gets the upstream's host, which the client does not know", () => {
-    expect(rewriter.location("/login")).toBe("https://api.test/login");
+  test.each(["/login", "/proxy/api/x"])(
+    "The link %s to another path of the upstream gets the upstream's host",
+    (path) => {
+      expect(rewriter.location(path)).toBe(`https://api.test${path}`);
+    },
+  );
+
+  test("Of two bases that contain a link, the longer one is replaced", () => {
+    const { location } = createLinkRewriter({
+      bases: [base("https://api.test/", "/proxy/api"), base("https://api.test/old/9/", "/proxy/api/v9")],
+      isRewriting: true,
+      requestUrl: "https://api.test/users/me",
+      publicBase: "http://gw:3420",
+      clientUrl: "http://gw:3420/proxy/api/users/me",
+      gatewayPrefix: "/proxy/api",
+      isOwn: () => false,
+      secretParameters: [],
+    });
+    expect(location("https://api.test/old/9/users")).toBe("http://gw:3420/proxy/api/v9/users");
+    expect(location("https://api.test/old/8/users")).toBe("http://gw:3420/proxy/api/old/8/users");
+  });
+
+  test("A redirect leaves the service if one of its readings does", () => {
+    expect(rewriter.leavesService("https://other.test/x")).toBe(true);
+    expect(rewriter.leavesService("http://evil.test\\@gw:3420/proxy/api/x")).toBe(true);
+    for (const value of ["x", "http://gw:3420/proxy/api/x", "https://api.test/login"])
+      expect(rewriter.leavesService(value), value).toBe(false);
   });
 
   test("A rewritten link does not contain the parameter that carries the credential", () => {
@@ -220,9 +248,13 @@ describe("link", () => {
     expect(blocking("//gateway.invalid/proxy/other", { publicBase: "" })).toEqual(["/proxy/api/", true]);
     const off = { isRewriting: false };
     for (const value of ["/login", "/users?x", "x", "http://["]) expect(blocking(value, off)).toEqual([value, false]);
-    for (const value of ["/proxy/other", "/%70roxy/other", "//gw:3420/manage/keys", "../../proxy/other"]) {
-      expect(blocking(value, off)).toEqual(["http://gw:3420/proxy/api/", true]);
-    }
+    const astray = ["/proxy/other", "/%70roxy/other", "//gw:3420/manage/keys", "../../proxy/other"];
+    astray.push("/manage", "/MANAGE/keys", "http://gw:3420//proxy/other");
+    for (const value of astray) expect(blocking(value, off)).toEqual(["http://gw:3420/proxy/api/", true]);
+    expect(blocking("/gw/manage/keys", { ...off, publicBase: "http://gw:3420/gw" })).toEqual([
+      "http://gw:3420/gw/proxy/api/",
+      true,
+    ]);
   });
 
   test("No text becomes a link to another part of the gateway", () => {
@@ -273,6 +305,9 @@ test.each([
   ["id=1; Domain=a.test; Path=/api/x; Max-Age=5", "id=1; Max-Age=5; Path=/proxy/a/x"],
   ["id=a=b==; DOMAIN=.test", "id=a=b==; Path=/proxy/a/"],
   ["id=1; Path=relative", "id=1; Path=/proxy/a/"],
+  ["id=1; Path= /api/x ; Secure", "id=1; Secure; Path=/proxy/a/x"],
+  ["id=1; Path=/api/a=b", "id=1; Path=/proxy/a/a=b"],
+  ["id=1; Path=/api/x; Path=/api/y", "id=1; Path=/proxy/a/y"],
 ])("The cookie %s is limited to the service: %s", (from, to) => {
   expect(scopeCookie(from, cookieBase, { key: "a", inserted: [] }, "")).toBe(to);
 });
@@ -284,6 +319,12 @@ test("A path that is too long for browsers, which would use the path of the requ
   expect(cookie(most)).toBe(`id=1; Path=/proxy/a/${"x".repeat(most)}`);
   expect(cookie(most + 1)).toBe("id=1; Path=/proxy/a/");
   expect(cookie(most, "/gw")).toBe("id=1; Path=/gw/proxy/a/");
+});
+
+test("A cookie without a path belongs to the whole service, also for a version at the upstream's root", () => {
+  const version = { ...cookieBase, path: "/", prefix: "", gatewayPrefix: "/proxy/a/v9" };
+  expect(scopeCookie("id=1", version, "a", "")).toBe("id=1; Path=/proxy/a/");
+  expect(scopeCookie("id=1; Path=/x", version, "a", "")).toBe("id=1; Path=/proxy/a/v9/x");
 });
 
 test("A cookie's path begins with the path of PUBLIC_URL, as the browser sees it", () => {

@@ -39,6 +39,21 @@ describe("Fair queue", () => {
     expect([...queue.before("a")].sort()).toEqual(["a1", "a2", "a3", "b1"]);
   });
 
+  test("The next request of a caller that may go is the first of the first such caller", () => {
+    const queue = queueOf("a1", "b1", "b2", "c1");
+    expect(queue.peekOf(() => true)).toBe("a1");
+    expect(queue.peekOf((caller) => caller !== "a")).toBe("b1");
+    expect(queue.peekOf(() => false)).toBeUndefined();
+  });
+
+  test("A caller displaces the last request of the caller with the most, and none if it has as many itself", () => {
+    const queue = queueOf("a1", "a2", "b1", "b2", "b3", "c1", "c2", "c3");
+    expect(queue.lastOfMost("a")).toBe("b3");
+    expect(queue.lastOfMost("new")).toBe("b3");
+    expect([queue.lastOfMost("b"), queue.lastOfMost("c")]).toEqual([undefined, undefined]);
+    expect(queueOf().lastOfMost("a")).toBeUndefined();
+  });
+
   test("Requests are served in the order that the queue lists, however they come and leave", () => {
     const step = fc.record({
       caller: fc.constantFrom("a", "b", "c", "d"),
