@@ -96,10 +96,12 @@ const isKnownToken = (text: string) => KNOWN_TOKEN.test(text);
 
 /** Ids that identify an account, and are no secret, follow the name of their collection. */
 const COLLECTION = /^(?:accounts|tenants|projects|zones|subscriptions|workspaces|organizations|orgs|users|teams)$/i;
+/** Before the host, which DNS shows to all: `https://AB12CD34EF.algolia.net/`. */
+const SCHEME = /^https?:$/i;
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 function looksRandom(text: string, before: string | undefined): boolean {
-  if (UUID.test(text) || COLLECTION.test(before ?? "")) return false;
+  if (UUID.test(text) || COLLECTION.test(before ?? "") || SCHEME.test(before ?? "")) return false;
   if (/^[0-9a-f]{32,}$/i.test(text)) return /\d/.test(text) && /[a-f]/i.test(text);
   return /^[\w~.:-]{20,}$/.test(text) && /\d/.test(text) && /[a-z]/.test(text) && /[A-Z]/.test(text);
 }

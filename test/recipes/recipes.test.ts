@@ -68,11 +68,12 @@ describe("The stand-in for each API", () => {
       const status = await ask(name, request, client === undefined ? KEY_IN_HEADER : placeOf(client.sends));
       if (status !== (request.upgrade ? 101 : 200)) failed.push(`${name}, ${client?.name ?? "any client"}: ${status}`);
     }
-    expect(failed.filter((line) => !LATER.some((name) => line.startsWith(`${name},`)))).toEqual([]);
+    expect(failed).toEqual([]);
     expect(captured()).toContain("GET ");
-    expect(captured()).not.toContain(PROXY_KEY);
     // In Basic, after user names of all lengths.
-    for (const user of ["", "a", "ab"]) expect(captured()).not.toContain(encodedPart(user));
+    const keys = [PROXY_KEY, ...["", "a", "ab"].map(encodedPart)];
+    const lines = captured().split("\r\n");
+    expect(lines.filter((line) => keys.some((key) => line.includes(key)))).toEqual([]);
   }, 30_000);
 
   test("refuses a wrong credential of each recipe, and the gateway relays the refusal", async () => {
@@ -102,7 +103,7 @@ const encodedPart = (before: string) => Buffer.from(`${before}${PROXY_KEY}`).toS
 
 /** The requests of each recipe with a key in a header, and its first request with the key in the place of each client. */
 function cases() {
-  return NAMES.flatMap((name) => {
+  return NAMES.filter((name) => !LATER.includes(name)).flatMap((name) => {
     const { requests } = VERIFIED[name] as Verified;
     const generic = requests.map((request) => ({ name, request, client: undefined }));
     const [request] = requests as [VerifiedRequest];

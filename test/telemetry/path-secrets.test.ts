@@ -89,6 +89,7 @@ describe("base URL", () => {
     "http://127.0.0.1:8080/api/v2/",
     "https://x.example/12345678901234567890123456789012/abcdefabcdefabcdefabcdefabcdefab/",
     "https://x.example/0A1b2C3d-4e5f-6071-8293-a4b5c6d7e8f9/",
+    "https://AB12CD34EF.algolia.net/1/indexes",
   ])("The base URL %s has no secret", (url) => {
     expect(secretsInBaseUrl(url)).toEqual([]);
   });
