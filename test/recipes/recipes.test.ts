@@ -236,8 +236,8 @@ function withOrigin(service: ServiceInput, origin: string): ServiceInput {
   return { ...service, baseUrl: moved(service.baseUrl), versionedBaseUrls: Object.fromEntries(versions) };
 }
 
-/** The gateway does not send secrets of commands, nor in these places, yet. */
-const LATER = ["openai-realtime", "telegram", "vertex"];
+/** The gateway does not run commands yet. */
+const LATER = ["vertex"];
 
 const WANTED = [
   ...["github", "gitlab", "discord", "telegram", "slack", "openai", "azure-openai", "anthropic", "gemini", "vertex"],
