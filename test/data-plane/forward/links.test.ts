@@ -74,6 +74,7 @@ describe("link", () => {
       gatewayPrefix: "/proxy/api",
       isOwn: () => false,
       secretParameters: [],
+      inserted: [],
     });
     expect(location("https://api.test/old/9/users")).toBe("http://gw:3420/proxy/api/v9/users");
     expect(location("https://api.test/old/8/users")).toBe("http://gw:3420/proxy/api/old/8/users");
@@ -323,8 +324,8 @@ test("A path that is too long for browsers, which would use the path of the requ
 
 test("A cookie without a path belongs to the whole service, also for a version at the upstream's root", () => {
   const version = { ...cookieBase, path: "/", prefix: "", gatewayPrefix: "/proxy/a/v9" };
-  expect(scopeCookie("id=1", version, "a", "")).toBe("id=1; Path=/proxy/a/");
-  expect(scopeCookie("id=1; Path=/x", version, "a", "")).toBe("id=1; Path=/proxy/a/v9/x");
+  expect(scopeCookie("id=1", version, { key: "a", inserted: [] }, "")).toBe("id=1; Path=/proxy/a/");
+  expect(scopeCookie("id=1; Path=/x", version, { key: "a", inserted: [] }, "")).toBe("id=1; Path=/proxy/a/v9/x");
 });
 
 test("A cookie's path begins with the path of PUBLIC_URL, as the browser sees it", () => {
