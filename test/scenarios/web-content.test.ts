@@ -1,9 +1,9 @@
 /** Upstreams and the gateway share one origin in a browser: what keeps their pages apart. */
 import { describe, expect, test } from "vitest";
 import { ORIGIN_WIDE } from "../../src/data-plane/forward/web-content.ts";
-import { startGateway } from "../support/gateway.ts";
+import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
-import { respondWith, startRawUpstream } from "../support/upstream.ts";
+import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 async function send(head: string, service: Record<string, unknown> = {}, line = "", query = "") {
   const upstream = await startRawUpstream(respondWith(`HTTP/1.1 ${head}\r\nContent-Length: 0\r\n\r\n`));
@@ -113,6 +113,21 @@ describe("webContent: isolate", () => {
     const early = `103 Early Hints\r\nLink: <https://evil.test/>; rel=preload\r\n\r\nHTTP/1.1 ${head}`;
     expect((await send(early)).head).toContain("Early Hints");
     expect((await send(early, {}, "", "?api_key=key-of-a-caller-0123456789")).text).not.toContain("evil.test/>");
+  });
+
+  test("A key in the parameter of the service's own credential, or in any other, is a key in the URL", async () => {
+    const upstream = await startUpstream();
+    const gateway = await startGateway({
+      env: { PROXY_API_KEY: PROXY_KEY, SECRET: "secret-of-the-upstream" },
+      services: {
+        api: { baseUrl: upstream.url, auth: { type: "api-key", queryParam: "key", tokenEnvVar: "SECRET" } },
+      },
+    });
+    const ask = async (query: string, headers: Record<string, string> = {}) =>
+      (await fetch(`${gateway.url}/proxy/api/x?${query}`, { headers })).headers.get("referrer-policy");
+    expect(await ask(`key=${PROXY_KEY}`)).toBe("no-referrer");
+    expect(await ask(`a=1&b=${PROXY_KEY}`, { "x-api-key": PROXY_KEY })).toBe("no-referrer");
+    expect(await ask("a=1&b=2", { "x-api-key": PROXY_KEY })).toBe(null);
   });
 
   test("A header that a server in front of the gateway would obey is never relayed", async () => {

@@ -139,8 +139,10 @@ function createJudge({ isRewriting, clientUrl, publicBase, gatewayPrefix, isOwn 
       return readings(reference, clientUrl).some((url) => {
         const { pathname } = url;
         if (!isGateway(url) || isInside(pathname, publicPath + gatewayPrefix)) return false;
-        const path = pathname.startsWith(publicPath) ? pathname.slice(publicPath.length) : pathname;
-        return isRewriting || GUARDED.test(percentDecoded(path));
+        if (isRewriting) return true;
+        // The client may reach the gateway without the server that removes the path of PUBLIC_URL, too.
+        const path = percentDecoded(pathname);
+        return GUARDED.test(path) || (path.startsWith(publicPath) && GUARDED.test(path.slice(publicPath.length)));
       });
     },
   };

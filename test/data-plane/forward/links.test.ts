@@ -242,6 +242,12 @@ describe("link", () => {
     for (const value of ["https://gw.test:443/gw/proxy/other", "http://gw.test/gw/manage", "https://gw.test/other"]) {
       expect(blocking(value, options)).toEqual(["https://gw.test/gw/proxy/api/", true]);
     }
+    for (const path of ["/p/proxy/other", "/proxy/other", "/p/%6danage/keys"]) {
+      const isBlocked = ["https://gw.test/p/proxy/api/", true];
+      expect(blocking(path, { host: "gw.test", publicBase: "https://gw.test/p", isRewriting: false })).toEqual(
+        isBlocked,
+      );
+    }
     expect(blocking("https://gw.test/gw/proxy/api/x", options)).toEqual(["https://gw.test/gw/proxy/api/x", false]);
   });
 
