@@ -73,6 +73,7 @@ describe("link", () => {
       clientUrl: "http://gw:3420/proxy/api/users/me",
       gatewayPrefix: "/proxy/api",
       isOwn: () => false,
+      inserted: [],
       secretParameters: [],
       inserted: [],
     });
