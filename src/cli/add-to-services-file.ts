@@ -47,12 +47,18 @@ function servicesFilePath(): string {
   return settings.CONFIG_FILE;
 }
 
+const ownerOf = (path: string) => {
+  const { uid, gid } = statSync(path);
+  return { uid, gid };
+};
+
 async function write(path: string, shown: string, text: string): Promise<void> {
   makeFolder(dirname(path));
   try {
     // A symbolic link stays one: the file that it leads to is replaced.
-    const stats = statSync(path, { throwIfNoEntry: false });
-    await replaceFile(stats === undefined ? path : realpathSync(path), [text], (stats?.mode ?? 0o644) & 0o777);
+    const owner = statSync(path, { throwIfNoEntry: false });
+    if (owner === undefined) await replaceFile(path, [text], { ...ownerOf(dirname(path)), mode: 0o644 });
+    else await replaceFile(realpathSync(path), [text], owner);
   } catch (error) {
     if (error instanceof NotDurable) return;
     throw new CliFailure(1, [`${shown} could not be written: ${(error as NodeJS.ErrnoException).code}`]);

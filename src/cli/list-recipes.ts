@@ -1,5 +1,6 @@
 /** `byteproxy services recipes`. */
-import { readRecipe, recipeNames } from "../config/recipes.ts";
+import { type Recipe, readRecipe, recipeNames } from "../config/recipes.ts";
+import type { ServiceInput } from "../config/schema.ts";
 import { printJson, printTable } from "./output.ts";
 
 export function listRecipes({ json = false }: { readonly json?: boolean }): void {
@@ -12,9 +13,19 @@ export function listRecipes({ json = false }: { readonly json?: boolean }): void
       count: recipes.length,
     });
   }
-  const rows = recipes.map(({ name, service, variables, inputs }) => {
-    const needed = Object.entries(inputs).flatMap(([input, { example }]) => (example === undefined ? [] : [input]));
-    return [name, service.name, [...needed.map((input) => `--set ${input}=…`), ...Object.keys(variables)].join(" ")];
-  });
-  printTable(["RECIPE", "API", "NEEDS"], rows);
+  printTable(
+    ["RECIPE", "API", "NEEDS"],
+    recipes.map((recipe) => [recipe.name, recipe.service.name, needsOf(recipe).join(" ")]),
+  );
+}
+
+/** Values without a default, variables, and the program that prints the secret. */
+function needsOf({ inputs, variables, service }: Recipe): string[] {
+  const { auth } = service as Partial<ServiceInput>;
+  const needed = Object.entries(inputs).filter(([, { example }]) => example !== undefined);
+  return [
+    ...needed.map(([name]) => `--set ${name}=…`),
+    ...Object.keys(variables),
+    ...(auth?.tokenCommand?.slice(0, 1) ?? []),
+  ];
 }

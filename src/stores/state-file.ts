@@ -166,6 +166,13 @@ export function openPeriodicFile<T>({ path, intervalMs, entries, onFailure }: Pe
   };
 }
 
+/** As `fs.Stats` has it. */
+export interface FileOwner {
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+}
+
 /** The new text is in the file, but may be lost when the machine loses power. */
 export class NotDurable extends Error {}
 
@@ -174,13 +181,13 @@ export class NotDurable extends Error {}
  * for it treats a write(2) that a full disk cut short as complete (decision 0009).
  *
  * Only one process uses a folder and only one writer a file, so the temporary name is fixed and a crash leaves at most one.
- * @param mode permissions of the new file.
+ * @param owner of the new file, and its permissions.
  * @throws NotDurable, or node:fs's error (ENOSPC, EIO, EROFS …): then the file is unchanged.
  */
-export async function replaceFile(path: string, chunks: Iterable<string>, mode = 0o600): Promise<void> {
+export async function replaceFile(path: string, chunks: Iterable<string>, owner?: FileOwner): Promise<void> {
   const temporary = `${path}.tmp`;
   try {
-    await writeNew(temporary, chunks, mode);
+    await writeNew(temporary, chunks, owner);
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {});
@@ -193,12 +200,15 @@ export async function replaceFile(path: string, chunks: Iterable<string>, mode =
   }
 }
 
-async function writeNew(path: string, chunks: Iterable<string>, mode: number): Promise<void> {
+async function writeNew(path: string, chunks: Iterable<string>, owner: FileOwner | undefined): Promise<void> {
   await rm(path, { force: true });
-  const file = await open(path, "wx", mode);
+  const file = await open(path, "wx", 0o600);
   try {
-    // The process's umask takes permissions from a new file.
-    if (mode !== 0o600) await file.chmod(mode);
+    if (owner !== undefined) {
+      // Only root may give a file away. Then the gateway's user must still be able to read it.
+      if (process.getuid?.() === 0) await file.chown(owner.uid, owner.gid);
+      await file.chmod(owner.mode & 0o777);
+    }
     // appendFile continues after a write(2) that took only a part, until the disk reports an error.
     for (const chunk of chunks) await file.appendFile(chunk);
     await file.sync();
