@@ -101,6 +101,7 @@ describe("The architecture", () => {
     ["data-plane/dry-run/", ["dry-run.ts"]],
     ["data-plane/credential/", ["credential-provider.ts", "form-body.ts", "place-plan.ts", "static-credential.ts"]],
     ["data-plane/forward/transport/", ["client-binding.ts", "section-buffer.ts", "single-use.ts", "transport.ts"]],
+    ["data-plane/forward/scrub/", ["body-scrub.ts", "scrubbed-fields.ts"]],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "open-tunnel.ts", "recorder.ts"]],
   ])("Other rooms import only the entry files of %s", (room, doors) => {

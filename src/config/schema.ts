@@ -128,6 +128,12 @@ export const serviceSchema = z
       .enum(["pass", "drop"])
       .default("pass")
       .describe("`drop` keeps interim responses (102, 103) from clients that take one for the response"),
+    scrubBodies: z
+      .boolean()
+      .default(false)
+      .describe(
+        "mask the injected secrets in response bodies of text, too; asks the upstream for unencoded, whole bodies",
+      ),
     pathPolicy: z.enum(["strict", "raw"]).default("strict").describe("`raw` allows dot segments (for object stores)"),
     maxBodyBytes: z.int().min(0).default(0).describe("largest request body in bytes, 0 for no limit"),
     maxConcurrent: z

@@ -98,12 +98,13 @@ function unlockAuth(
       return allowed !== undefined && covers(allowed, places);
     });
     const isKept = ({ other }: { other: ServiceDefinition }) =>
-      !loosenedTls(definition.tls, other.tls, settings.STRICT_TLS);
+      !loosenedTls(definition.tls, other.tls, settings.STRICT_TLS) && !isUnscrubbed(definition, other);
     const binding = bindings.find(isKept) ?? bindings[0];
     const spelling = binding === undefined ? listed(nameOrigin(origin)) : binding.uses.get(secret)?.spelling;
     if (spelling === undefined) return { refusal: refuse(path, nameOrigin(origin), origins) };
     const weak = weakTls(definition.tls, binding?.other.tls, settings.STRICT_TLS);
     if (weak !== undefined) return { refusal: weak };
+    if (binding !== undefined && isUnscrubbed(definition, binding.other)) return { refusal: refuseUnscrubbed() };
     for (const { name } of defined) spellings.set(name, spelling);
   }
   return { auth: withFiles(auth, spellings) };
@@ -157,6 +158,19 @@ export function loosenedTls(
   if ((before.strict ?? isStrict) && !(tls.strict ?? isStrict)) return "strict";
   if (tls.servername !== before.servername) return "servername";
   return tls.caFile === before.caFile ? undefined : "caFile";
+}
+
+/** A body could show the secret that the operator has masked. */
+function isUnscrubbed(definition: ServiceDefinition, binding: ServiceDefinition): boolean {
+  return binding.scrubBodies && !definition.scrubBodies;
+}
+
+function refuseUnscrubbed(): SecretRefusal {
+  return {
+    path: ["scrubBodies"],
+    message: "scrubBodies may not be turned off over REST: a response could show the credential.",
+    hint: "Keep scrubBodies as in the services file, or change it there.",
+  };
 }
 
 function refuse(path: Path, secret: string, origins: ReadonlySet<string>): SecretRefusal {

@@ -17,6 +17,7 @@ import type { CircuitBreaker } from "./forward/breaker.ts";
 import { createEchoMask, type EchoMask } from "./forward/echo-mask.ts";
 import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./forward/egress.ts";
 import type { RetryBudget } from "./forward/retry.ts";
+import { type BodyScrub, createBodyScrub } from "./forward/scrub/body-scrub.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport/transport.ts";
 import { createPathHints, type PathHints } from "./path-hints.ts";
@@ -43,6 +44,8 @@ export interface PreparedService {
   readonly credential: CredentialProvider;
   /** Masks what an upstream sends back of the credential; undefined where there is nothing to search for. */
   readonly echoMask: EchoMask | undefined;
+  /** Masks the same in bodies; undefined without `scrubBodies`. */
+  readonly scrub: BodyScrub | undefined;
   /** Query parameters that carry the credential. */
   readonly secretParameters: readonly string[];
   /** Where callers may put their key; undefined for a service without a credential. */
@@ -92,6 +95,7 @@ export function prepareService(
   const gatewayPrefix = `/proxy/${service.key}`;
   const credential = createStaticCredential(service, nameSource);
   const dial = createDial(dialOptions);
+  const secrets = secretsOfService(service);
   return {
     service,
     base: createBase(service.baseUrl, gatewayPrefix),
@@ -102,7 +106,8 @@ export function prepareService(
       ]),
     ),
     credential,
-    echoMask: createEchoMask(secretsOfService(service)),
+    echoMask: createEchoMask(secrets),
+    scrub: service.scrubBodies ? createBodyScrub(service.key, secrets) : undefined,
     secretParameters: credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name),
     keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth)),
     placePlan: createPlacePlan(credential.places),

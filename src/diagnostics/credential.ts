@@ -53,7 +53,7 @@ const FINDINGS = {
   },
   short: {
     status: "warn",
-    symptom: "a secret that the upstream sends back in a header is not masked",
+    symptom: "a secret that the upstream sends back in a header, or in a body despite `scrubBodies`, is not masked",
     fix: "Use a secret of at least 8 bytes: a shorter text occurs by chance, so the gateway does not search for it.",
   },
   inBaseUrl: {

@@ -17,7 +17,7 @@ import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreake
 import { Deadline, type Expiry } from "./deadline.ts";
 import { relayInterim } from "./interim.ts";
 import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
-import { Relay } from "./relay.ts";
+import { Relay, type ResponseSink } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import { pauseUnlessGone } from "./retry-pause.ts";
@@ -136,7 +136,7 @@ class Forwarding {
   };
 
   /** The client, or nothing where the request is to be sent again. */
-  readonly #chooseSink = (status: number, headers: ResponseHeaders): Relay | undefined => {
+  readonly #chooseSink = (status: number, headers: ResponseHeaders): ResponseSink | undefined => {
     if (this.#exchange.quota !== undefined || status >= 400 || hasQuotaHeader(headers)) {
       reportToQuota(this.#exchange, this.#route, this.#request, { status, headers });
     }
@@ -153,7 +153,7 @@ class Forwarding {
       wantsTrailers: this.#request.wantsTrailers,
       parts: this.#parts,
     });
-    return this.#relay;
+    return this.#prepared.scrub?.createSink(this.#relay, this.#exchange, this.#deadline) ?? this.#relay;
   };
 
   /** @throws GatewayError where there is no retry. */

@@ -5,6 +5,7 @@
  */
 import type { Service } from "../../config/schema.ts";
 import type { CredentialPlace } from "../credential/credential-provider.ts";
+import { UNSCRUBBABLE_REQUEST_FIELDS } from "./scrub/scrubbed-fields.ts";
 
 /** RFC 9110 section 7.6.1, and older names that clients and servers still send. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
@@ -59,6 +60,8 @@ export function createStripPlan(
   places: readonly Pick<CredentialPlace, "kind" | "name">[],
 ): StripPlan {
   const dropped = new Set<string>([...HOP_BY_HOP, ...ENDS_HERE]);
+  const unscrubbable = new Set(service.scrubBodies ? UNSCRUBBABLE_REQUEST_FIELDS : []);
+  for (const name of unscrubbable) dropped.add(name);
   if (!service.cookies) dropped.add("cookie");
   for (const { kind, name } of places) {
     if (kind === "header") dropped.add(name.toLowerCase());
@@ -95,8 +98,11 @@ export function createStripPlan(
     },
     defaults: Object.entries(service.headers)
       .map(([name, value]) => [name.toLowerCase(), name, value] as const)
-      .filter(([name]) => !ownNames.has(name)),
-    forced: Object.entries(service.setHeaders).flat(),
+      .filter(([name]) => !ownNames.has(name) && !unscrubbable.has(name)),
+    forced: [
+      ...Object.entries(service.setHeaders).filter(([name]) => !unscrubbable.has(name.toLowerCase())),
+      ...(service.scrubBodies ? [["Accept-Encoding", "identity"]] : []),
+    ].flat(),
     omittedOwn,
   };
 }

@@ -59,10 +59,11 @@ export function createUpstreamRequest(
   route: Route,
   { instance, clients, callers }: UpstreamRequestParts,
 ): UpstreamRequest {
-  const { stripPlan, service, secretParameters } = route.prepared;
+  const { stripPlan, service, secretParameters, scrub } = route.prepared;
   const { isOwnKey } = callers;
   const incoming = exchange.req.headers;
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), isOwnKey);
+  scrub?.restoreConditions(headers);
   const traceparent = traceparentOf(exchange, instance, isOwnKey);
   // A tracestate belongs to its traceparent (W3C Trace Context, section 3.3).
   const { omittedOwn } = stripPlan;

@@ -13,7 +13,7 @@ import { Attempt } from "../attempt.ts";
 import type { AttemptOutcome } from "../breaker.ts";
 import { Deadline, type Expiry } from "../deadline.ts";
 import { responseTimeout } from "../failures.ts";
-import { Relay } from "../relay.ts";
+import { Relay, type ResponseSink } from "../relay.ts";
 import type { ResponseHeaders } from "../transport/response-fields.ts";
 import { dispatchAlone } from "../transport/single-use.ts";
 import type { UpstreamRequest } from "../upstream-request.ts";
@@ -111,7 +111,7 @@ class Handshake {
     });
   }
 
-  readonly #refuse = (status: number, headers: ResponseHeaders): Refusal => {
+  readonly #refuse = (status: number, headers: ResponseHeaders): ResponseSink => {
     const { exchange, route, request } = this.#upgrade;
     this.#parts.onResponse(status, headers);
     this.#parts.judge(status, true);
@@ -119,7 +119,7 @@ class Handshake {
     const { wantsTrailers } = request;
     const relay = new Relay({ exchange, route, deadline: this.#deadline, wantsTrailers, parts: this.#parts });
     this.#refusal = new Refusal(exchange, relay, route.prepared.service.timeoutMs);
-    return this.#refusal;
+    return route.prepared.scrub?.createSink(this.#refusal, exchange, this.#deadline) ?? this.#refusal;
   };
 
   readonly #accept = (socket: Socket, headers: ResponseHeaders): void => {

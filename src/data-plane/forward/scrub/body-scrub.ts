@@ -1,0 +1,29 @@
+/** What `scrubBodies` does for the requests of one service. */
+import type { Exchange } from "../../exchange.ts";
+import type { Deadline } from "../deadline.ts";
+import { SHORTEST_SEARCHED_SECRET } from "../echo-mask.ts";
+import type { ResponseSink } from "../relay.ts";
+import type { ResponseHeaders } from "../transport/response-fields.ts";
+import { createScanner } from "./scanner.ts";
+import { ScrubSink } from "./scrub-sink.ts";
+import { EntityTags, scrubbedFields } from "./scrubbed-fields.ts";
+
+export interface BodyScrub {
+  /** @param next what the response goes to, masked. */
+  createSink(next: ResponseSink, exchange: Exchange, deadline: Deadline): ResponseSink;
+  /** The headers of an interim response for the client. */
+  interimHeaders(received: ResponseHeaders): ResponseHeaders;
+  /** Changes the conditions of a request into those that the upstream knows. @param headers a flat list. */
+  restoreConditions(headers: string[]): void;
+}
+
+/** @param secrets as they are injected. Those of fewer than 8 bytes are not searched, because they also occur by chance. */
+export function createBodyScrub(serviceKey: string, secrets: readonly string[]): BodyScrub {
+  const scanner = createScanner(secrets.filter((secret) => Buffer.byteLength(secret) >= SHORTEST_SEARCHED_SECRET));
+  const tags = new EntityTags();
+  return {
+    createSink: (next, exchange, deadline) => new ScrubSink(next, { exchange, deadline, serviceKey, scanner, tags }),
+    interimHeaders: (received) => scrubbedFields(received, true, tags),
+    restoreConditions: (headers) => tags.restore(headers),
+  };
+}
