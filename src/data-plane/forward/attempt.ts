@@ -9,7 +9,7 @@ import { GatewayError } from "../../errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Deadline } from "./deadline.ts";
 import { explainFailure } from "./failures.ts";
-import type { ResponseSink } from "./relay.ts";
+import type { ResponseSink } from "./response-sink.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Transport } from "./transport/transport.ts";
 import type { Dispatched, Flow, ResponseListener, TransportRequest } from "./transport/transport-contract.ts";

@@ -17,8 +17,9 @@ import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreake
 import { Deadline, type Expiry } from "./deadline.ts";
 import { relayInterim } from "./interim.ts";
 import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
-import { Relay, type ResponseSink } from "./relay.ts";
+import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
+import type { ResponseSink } from "./response-sink.ts";
 import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import { pauseUnlessGone } from "./retry-pause.ts";
 import { timeoutError } from "./timeout-error.ts";

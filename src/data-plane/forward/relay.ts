@@ -17,29 +17,12 @@ import {
   trailersToRelay,
 } from "./answer-headers.ts";
 import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
+import type { ResponseHead, ResponseSink } from "./response-sink.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Flow } from "./transport/transport-contract.ts";
 
 /** Up to this many bytes, a copy of the body costs less than a buffer of its own in the write. */
 const JOINED_BYTES_LIMIT = 4_096;
-
-export interface ResponseHead {
-  readonly status: number;
-  /** The reason phrase as received; empty where there was none. */
-  readonly reason: string;
-  readonly headers: ResponseHeaders;
-}
-
-/** Where an attempt sends the response that it receives: `start` once, `write` for each chunk, then `end` or `abort`. */
-export interface ResponseSink {
-  /** @param flow pauses, resumes and aborts what is received. @throws GatewayError for a head that cannot be sent. */
-  start(head: ResponseHead, flow: Flow): void;
-  write(chunk: Buffer): void;
-  /** @param last the last bytes of the body, if they arrived together with its end. */
-  end(trailers: ResponseHeaders, last: Buffer | undefined): void;
-  /** Ends a response that cannot be completed; nothing happens where it is complete. */
-  abort(error: GatewayError): void;
-}
 
 interface RelayParts {
   readonly exchange: Exchange;

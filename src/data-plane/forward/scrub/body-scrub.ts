@@ -1,16 +1,14 @@
 /** What `scrubBodies` does for the requests of one service. */
-import type { Exchange } from "../../exchange.ts";
-import type { Deadline } from "../deadline.ts";
 import { SHORTEST_SEARCHED_SECRET } from "../echo-mask.ts";
-import type { ResponseSink } from "../relay.ts";
+import type { ResponseSink } from "../response-sink.ts";
 import type { ResponseHeaders } from "../transport/response-fields.ts";
 import { createScanner } from "./scanner.ts";
-import { ScrubSink } from "./scrub-sink.ts";
+import { type ScrubbedDeadline, type ScrubbedExchange, ScrubSink } from "./scrub-sink.ts";
 import { EntityTags, scrubbedFields } from "./scrubbed-fields.ts";
 
 export interface BodyScrub {
   /** @param next what the response goes to, masked. */
-  createSink(next: ResponseSink, exchange: Exchange, deadline: Deadline): ResponseSink;
+  createSink(next: ResponseSink, exchange: ScrubbedExchange, deadline: ScrubbedDeadline): ResponseSink;
   /** The headers of an interim response for the client. */
   interimHeaders(received: ResponseHeaders): ResponseHeaders;
   /** Changes the conditions of a request into those that the upstream knows. @param headers a flat list. */

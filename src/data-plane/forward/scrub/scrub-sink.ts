@@ -3,9 +3,7 @@
  * Invariant: a body of text that cannot be searched is refused before anything of it is sent; the next sink sets the pace.
  */
 import { GatewayError } from "../../../errors.ts";
-import type { Exchange } from "../../exchange.ts";
-import type { Deadline } from "../deadline.ts";
-import type { ResponseHead, ResponseSink } from "../relay.ts";
+import type { ResponseHead, ResponseSink } from "../response-sink.ts";
 import type { ResponseHeaders } from "../transport/response-fields.ts";
 import type { Flow } from "../transport/transport-contract.ts";
 import { BodyStream } from "./body-stream.ts";
@@ -13,9 +11,18 @@ import type { Scanner } from "./scanner.ts";
 import { type EntityTags, scrubbedFields } from "./scrubbed-fields.ts";
 import { isTextLike, unsearchableCharset } from "./text-like.ts";
 
+export interface ScrubbedExchange {
+  readonly method: string;
+}
+
+export interface ScrubbedDeadline {
+  /** A chunk arrived. */
+  touch(): void;
+}
+
 export interface ScrubSinkParts {
-  readonly exchange: Pick<Exchange, "method">;
-  readonly deadline: Pick<Deadline, "touch">;
+  readonly exchange: ScrubbedExchange;
+  readonly deadline: ScrubbedDeadline;
   readonly serviceKey: string;
   /** Undefined where there is nothing to search for. */
   readonly scanner: Scanner | undefined;

@@ -3,7 +3,7 @@
  * Invariant: the upstream is asked for whole and unencoded bodies, and no field of the response claims that a body is
  * byte for byte the upstream's, because it may be masked.
  */
-import { noFields, type ResponseHeaders } from "../transport/response-fields.ts";
+import type { ResponseHeaders } from "../transport/response-fields.ts";
 
 /** Request headers that are removed: encodings and parts of a body, and digests that would be removed from the response. */
 export const UNSCRUBBABLE_REQUEST_FIELDS: readonly string[] = [
@@ -52,7 +52,7 @@ export class EntityTags {
 
 /** @param isText its body is searched; any other keeps its tag and its digests. @returns the fields for the client. */
 export function scrubbedFields(received: ResponseHeaders, isText: boolean, tags: EntityTags): ResponseHeaders {
-  const fields = noFields();
+  const fields: ResponseHeaders = Object.create(null);
   for (const name in received) {
     const value = received[name];
     if (value === undefined || name === "accept-ranges" || (isText && DIGEST.test(name))) continue;

@@ -4,7 +4,8 @@
  */
 import { GatewayError } from "../../../errors.ts";
 import type { Exchange } from "../../exchange.ts";
-import type { Relay, ResponseHead, ResponseSink } from "../relay.ts";
+import type { Relay } from "../relay.ts";
+import type { ResponseHead, ResponseSink } from "../response-sink.ts";
 import type { ResponseHeaders } from "../transport/response-fields.ts";
 import type { Flow } from "../transport/transport-contract.ts";
 
