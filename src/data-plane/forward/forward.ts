@@ -20,7 +20,7 @@ import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.t
 import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
 import type { ResponseSink } from "./response-sink.ts";
-import { backoffMs, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
+import { backoffMs, isFinal, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import { pauseUnlessGone } from "./retry-pause.ts";
 import { timeoutError } from "./timeout-error.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
@@ -293,9 +293,4 @@ class Forwarding {
       return upload;
     }
   }
-}
-
-/** Another attempt would end in the same way. */
-function isFinal({ code }: GatewayError): boolean {
-  return code === "INTERNAL_ERROR" || code === "EGRESS_NOT_ALLOWED";
 }

@@ -1,4 +1,5 @@
 /** Whether and when an attempt is repeated. Times and chance are arguments. */
+import type { GatewayError } from "../../errors.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 
 /** RFC 9110 section 9.2.2. */
@@ -20,6 +21,11 @@ export function isIdempotent(method: string): boolean {
 
 export function isRetriableStatus(status: number): boolean {
   return RETRIABLE_STATUS.has(status);
+}
+
+/** Another attempt would end in the same way. */
+export function isFinal({ code }: Pick<GatewayError, "code">): boolean {
+  return code === "INTERNAL_ERROR" || code === "EGRESS_NOT_ALLOWED";
 }
 
 /** Full jitter: anything from 0 to the doubling back-off. @param chance from 0 to 1. */
