@@ -96,6 +96,11 @@ export function nameSources(secrets: readonly Pick<NamedSecret, "source">[]): st
   return [...new Set(secrets.map(({ source }) => source))].join(", ");
 }
 
+/** The sources of the missing secrets. */
+export function nameMissing(credential: CredentialSource | undefined): string {
+  return nameSources(credential?.secrets.filter(({ secret }) => secret === undefined) ?? []);
+}
+
 /** The secrets by name; undefined while one of them is missing. */
 export function secretTexts(credential: CredentialSource | undefined): ReadonlyMap<string, string> | undefined {
   if (credential === undefined) return undefined;

@@ -1,11 +1,13 @@
 /** The state of one service in `/status`. Base URLs and names of variables are for operators only. */
 import { z } from "@hono/zod-openapi";
+import { type CredentialSource, describeSecrets } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import type { Service } from "../config/schema.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
+import { SecretStates } from "./openapi/described-secrets.ts";
 import type { ServiceLoad } from "./parts.ts";
 
 export const Breaker = z
@@ -42,6 +44,7 @@ export const ServiceStatus = z
         .nullable()
         .optional()
         .describe("the variable or file; only with the management key, if one is set"),
+      secrets: SecretStates.optional(),
     }),
     rateLimit: z
       .strictObject({
@@ -102,7 +105,7 @@ export async function describeService(
       type: auth?.type ?? null,
       required: auth?.required ?? false,
       refused: describeRefusals(credentialRefusals),
-      ...(isOperator ? { source: credential?.source ?? null } : {}),
+      ...(isOperator ? { source: credential?.source ?? null, ...secretStates(credential) } : {}),
     },
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
@@ -112,6 +115,11 @@ export async function describeService(
     ws: service.ws,
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
   };
+}
+
+function secretStates(credential: CredentialSource | undefined) {
+  const described = describeSecrets(credential, () => "");
+  return described && { secrets: described.map(({ name, source, state }) => ({ name, source, state })) };
 }
 
 function describeQuota({ mode, waiting, tightest, at }: ServiceQuotaState) {

@@ -1,5 +1,5 @@
 /** Checks whether the upstream accepts the credential, and whether it is the same as on disk. */
-import { describeSecrets, identityOf, nameSources } from "../config/credential-source.ts";
+import { describeSecrets, identityOf, nameMissing } from "../config/credential-source.ts";
 import { ConfigProblems } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { FAULT_TEXTS } from "../config/secret-form.ts";
@@ -153,7 +153,7 @@ function secretsInBaseUrls(service: Service): Problem[] {
 function missing({ service: { key, auth, credential: source } }: DiagnosedService, isOnDisk: boolean): Problem {
   if (source?.withheld !== undefined) return { finding: FINDINGS.withheld, message: source.withheld.message };
   const finding = auth?.required === false ? FINDINGS.optional : FINDINGS.missing;
-  const sources = nameSources(source?.secrets.filter(({ secret }) => secret === undefined) ?? []);
+  const sources = nameMissing(source);
   const verb = sources.includes(", ") ? "are" : "is";
   return { finding, message: `${key} has no credential${isOnDisk ? "" : `: ${sources} ${verb} not set`}` };
 }

@@ -3,6 +3,7 @@
  * Invariant: fewer than 15 lines, besides the warnings.
  */
 import { relative } from "node:path";
+import { nameMissing } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
@@ -99,7 +100,7 @@ function withLimit(names: readonly string[]): string {
 }
 
 function describeService(service: Service): string {
-  const source = service.credential?.source;
+  const source = nameMissing(service.credential);
   switch (credentialState(service)) {
     case "none":
       return `${service.key} (needs no credential)`;

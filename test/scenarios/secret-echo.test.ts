@@ -11,6 +11,12 @@ const AUTHS = {
   query: { auth: { type: "api-key", queryParam: "key", tokenEnvVar: "S" }, env: SECRET },
   bearer: { auth: { type: "bearer", tokenEnvVar: "S" }, env: SECRET },
   basic: { auth: { type: "basic", tokenEnvVar: "S" }, env: BASIC },
+  password: { auth: { type: "basic", username: "user", tokenEnvVar: "S" }, env: "pass-word-9x8y7z" },
+  path: { auth: { type: "custom", secrets: { s: { envVar: "S" } }, path: "/bot{s}" }, env: SECRET },
+  base64: {
+    auth: { type: "custom", secrets: { s: { envVar: "S" } }, headers: { "x-goog-api-key": "k {s|base64}" } },
+    env: SECRET,
+  },
 } as const;
 
 /** Everything that a reader of the text may decode from it. */
@@ -49,7 +55,7 @@ test.each(Object.keys(AUTHS) as (keyof typeof AUTHS)[])(
   "The credential of kind %s comes back in no header: of a response, an interim one, a refused or an accepted WebSocket, a trailer or a reason",
   async (kind) => {
     const { auth, env } = AUTHS[kind];
-    const secret = kind === "basic" ? "pass-word-9x8y7z" : SECRET;
+    const secret = kind === "basic" || kind === "password" ? "pass-word-9x8y7z" : SECRET;
     const upstream = await startRawUpstream((socket, request) => {
       if (!request.endsWith("\r\n\r\n")) return;
       const lines = echoOf(request);

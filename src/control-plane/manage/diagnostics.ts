@@ -3,6 +3,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { TypedResponse } from "hono";
 import type { JSONParsed } from "hono/utils/types";
 import { textsMasked } from "../../telemetry/redact.ts";
+import { DescribedSecrets } from "../openapi/described-secrets.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -78,9 +79,13 @@ const Environment = z.strictObject({
 
 const Authentication = z.strictObject({
   tokenConfigured: z.boolean(),
-  source: z.string().nullable().describe("the variable, or `file:<path>`"),
+  source: z
+    .string()
+    .nullable()
+    .describe("the variable, `file:<path>` or `command:<program>`; several are joined by commas"),
   authType: z.string().nullable(),
   fingerprint: z.string().nullable(),
+  secrets: DescribedSecrets.optional(),
   loadedAt: z.iso.datetime().nullable(),
   inUse: z.boolean(),
 });

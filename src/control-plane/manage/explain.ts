@@ -9,6 +9,7 @@ import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
 import { isProxied } from "../../perimeter/parser.ts";
 import { maskTexts } from "../../telemetry/redact.ts";
+import { DescribedSecrets } from "../openapi/described-secrets.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -61,9 +62,13 @@ const Explained = z
       .strictObject({
         state: z.enum(["none", "present", "missing"]),
         type: z.string().nullable(),
-        place: z.string().nullable().describe("`header Authorization`, `query key`"),
+        place: z
+          .string()
+          .nullable()
+          .describe("`header Authorization`, `query key`, `path /bot{token}`; several are joined by commas"),
         source: z.string().nullable(),
         fingerprint: z.string().nullable(),
+        secrets: DescribedSecrets.optional(),
       })
       .nullable(),
     rateLimit: z
