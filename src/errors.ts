@@ -24,7 +24,7 @@ export const CATALOG = {
   INVALID_PATH: {
     status: 400,
     title: "Invalid path",
-    hint: "Request /proxy/<service>/<path>. The path must not contain dot segments, control characters or malformed percent-encoding.",
+    hint: "Request /proxy/<service>/<path>, or /<path> at the service's own host or port. The path must not contain dot segments, control characters or malformed percent-encoding.",
     proxyStatus: "http_request_error",
   },
   HOST_HEADER_INVALID: {

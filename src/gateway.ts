@@ -4,16 +4,12 @@
  */
 import type { Audit } from "./callers/audit.ts";
 import { type Generations, startGenerations } from "./composition/generations.ts";
-import {
-  createProcessParts,
-  type GatewayOptions,
-  type OpenListener,
-  type ProcessParts,
-} from "./composition/process-parts.ts";
+import { createProcessParts, type GatewayOptions, type ProcessParts } from "./composition/process-parts.ts";
 import type { ReloadOutcome } from "./composition/reload-outcome.ts";
+import { createServicePorts, type OpenListener } from "./composition/service-ports.ts";
 import type { Config } from "./config/load-config.ts";
 import type { Service } from "./config/schema.ts";
-import type { Listener } from "./control-plane/parts.ts";
+import type { ServiceAddress } from "./config/service-addresses.ts";
 import type { OfflineState } from "./diagnostics/check.ts";
 import type { Diagnostics } from "./diagnostics/diagnostics.ts";
 import { createGatewayServer, type GatewayServer } from "./server.ts";
@@ -83,10 +79,17 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
     await stores.close();
     await parts.close();
   };
-  const generations = await startGenerations({
+  const generations: Generations = await startGenerations({
     config,
     parts,
     stored: stores.services,
+    ports: createServicePorts({
+      createServer: (address) => createServer({ name: "main", address }, config, parts, generations),
+      listeners: openListeners,
+      drainMs: () => generations.current.config.settings.SHUTDOWN_TIMEOUT,
+      closeTunnels: parts.tunnels.closeOfClients,
+      logger: parts.logger,
+    }),
     onChange: () => {
       for (const listener of changeListeners) listener();
     },
@@ -103,6 +106,8 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
       parts.tunnels.closeAll();
       const cut = await Promise.all(openListeners.map(({ server }) => server.close(timeoutMs)));
       await generations.close();
+      // A change that was under way may have opened another port.
+      await Promise.all(openListeners.map(({ server }) => server.close(0)));
       await closeParts();
       return cut.reduce((sum, count) => sum + count, 0);
     },
@@ -115,10 +120,11 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
   const urls: (readonly string[])[] = [];
   try {
     for (const { name, host, port } of listenersOf(config)) {
-      const server = createServer(name, config, parts, generations);
+      const server = createServer({ name }, config, parts, generations);
       urls.push(await server.listen(port, host));
       openListeners.push({ name, server });
     }
+    await generations.openPorts();
   } catch (error) {
     await closeAll(0);
     throw error;
@@ -187,9 +193,16 @@ export async function diagnoseOffline(
 /** Share of the drain after which no request waits for a quota or a connection: the rest is for its response. */
 const WAITING_SHARE = 0.8;
 
+interface Served {
+  /** Whose planes the listener serves. */
+  readonly name: "main" | "management";
+  /** The service that it serves alone. */
+  readonly address?: () => ServiceAddress;
+}
+
 /** A listener. Each request is served by the generation that is current when it arrives. */
 function createServer(
-  name: Listener["name"],
+  { name, address }: Served,
   { settings }: Config,
   { instance, logger, metrics }: ProcessParts,
   generations: Generations,
@@ -207,9 +220,12 @@ function createServer(
       isTrustedPeer: (address) => generations.current.isTrustedPeer(address),
     },
     dataPlane:
-      name === "main"
-        ? (req, res, connections, head) => generations.current.dataPlane(req, res, connections, head)
-        : undefined,
+      name === "main" ? (req, res, arrival, head) => generations.current.dataPlane(req, res, arrival, head) : undefined,
+    // A service's host wins over the port: a browser sends the cookies of the host.
+    addressOf({ headers }) {
+      const { addresses } = generations.current.served;
+      return (addresses.hasHosts ? addresses.find(headers.host) : undefined) ?? address?.();
+    },
     controlPlane: (request, env) => generations.current.controlPlanes[name].fetch(request, env),
   });
 }

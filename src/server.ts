@@ -1,11 +1,13 @@
 /**
- * The listener, and the fork between the planes: `/proxy/<service>` goes to the data plane, everything else to the control plane.
+ * The listener, and the fork between the planes: `/proxy/<service>`, and everything that was sent to a service's own host or port, goes
+ * to the data plane, everything else to the control plane.
  * Invariant: a message that the parser refuses gets a response in the gateway's own form too, or its connection is closed.
  */
 import { type IncomingMessage, ServerResponse } from "node:http";
 import { createServer as createNetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
+import type { ServiceAddress } from "./config/service-addresses.ts";
 import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
 import { type ConnectionLimits, type Connections, createConnections } from "./perimeter/connections.ts";
@@ -15,6 +17,7 @@ import { discardRest, linger, lingerBeforeClose } from "./perimeter/linger.ts";
 import { reportMalformedRest } from "./perimeter/malformed-rest.ts";
 import { type OpenListener, openListeners } from "./perimeter/open-listeners.ts";
 import {
+  type ClientRequest,
   createParser,
   isProxied,
   originOfOverflow,
@@ -25,14 +28,25 @@ import {
 } from "./perimeter/parser.ts";
 import { createEarlyRefusals, type EarlyRefusalParts } from "./perimeter/refusals.ts";
 
+/** How a request reached the gateway. */
+export interface Arrival {
+  /** Of the listener that accepted it. */
+  readonly connections: Connections;
+  /** The service's own host or port to which it was sent. */
+  readonly address: ServiceAddress | undefined;
+  readonly isUpgrade: boolean;
+}
+
 /** @param head of a WebSocket handshake: the bytes that the client sent after it. */
-type DataPlane = (req: IncomingMessage, res: ServerResponse, connections: Connections, head?: Buffer) => Promise<void>;
+type DataPlane = (req: IncomingMessage, res: ServerResponse, arrival: Arrival, head?: Buffer) => Promise<void>;
 
 export interface ServerParts extends EarlyRefusalParts {
   readonly times: ParserTimes;
   readonly limits: ConnectionLimits;
   /** Undefined for a listener for operators only. */
   readonly dataPlane: DataPlane | undefined;
+  /** The service's own host or port to which a request was sent; undefined for an address of the gateway. */
+  readonly addressOf: (req: IncomingMessage) => ServiceAddress | undefined;
   /** The control plane's `fetch`. */
   readonly controlPlane: Parameters<typeof getRequestListener>[0];
 }
@@ -57,7 +71,7 @@ export interface GatewayServer {
 }
 
 export function createGatewayServer(parts: ServerParts): GatewayServer {
-  const { dataPlane } = parts;
+  const { dataPlane, addressOf } = parts;
   const refusals = createEarlyRefusals(parts);
   const controlPlane = getRequestListener(parts.controlPlane, {
     overrideGlobalObjects: false,
@@ -78,7 +92,10 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   let closed: Promise<void> | undefined;
 
   const isBusy = (socket: Duplex) => !(order.lastOf(socket)?.closed ?? true);
-  const server = createParser(parts.times, (req, res) => order.serveInOrder(req, res, admit), isLateHandshake);
+  const server = createParser(parts.times, (req, res) => order.serveInOrder(req, res, admit), {
+    isForDataPlane: (req) => isProxied(req.url as string, addressOf(req)),
+    isLate: isLateHandshake,
+  });
   server.on("checkExpectation", (req: IncomingMessage, res: ServerResponse) =>
     order.serveInOrder(req, res, () => refusals.send(req, res, new GatewayError("EXPECTATION_FAILED"))),
   );
@@ -104,6 +121,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     boundTo: () => opened.filter(({ server }) => server.listening),
     async stopListening() {
       if (!isListening()) return;
+      connections.isEnding = true;
       pause = drainListener(server);
       await pause;
       pause = undefined;
@@ -111,6 +129,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     },
     async close(timeoutMs) {
       if (closed === undefined && !isListening()) return 0;
+      connections.isEnding = true;
       closed ??= stop(opened);
       return end(closed, connections, timeoutMs);
     },
@@ -123,9 +142,10 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   }
 
   function serve(req: IncomingMessage, res: ServerResponse): void {
-    const url = req.url as string;
-    if (isProxied(url) && dataPlane !== undefined) return proxy(req, res);
-    const malformed = findMalformed(req);
+    const address = addressOf(req);
+    const isForCallers = isProxied(req.url as string, address);
+    if (isForCallers && dataPlane !== undefined) return proxy(req, res, address);
+    const malformed = findMalformed(req) ?? (address === undefined ? undefined : new GatewayError("NOT_FOUND"));
     if (malformed !== undefined) return refusals.send(req, res, malformed);
     if (connections.isSurplus(req.socket)) res.shouldKeepAlive = false;
     // Before node:http's own listener, which may close the connection.
@@ -133,9 +153,11 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     void controlPlane(req, res);
   }
 
-  function proxy(req: IncomingMessage, res: ServerResponse, head?: Buffer): void {
+  function proxy(req: IncomingMessage, res: ServerResponse, address: ServiceAddress | undefined, head?: Buffer): void {
+    (req as ClientRequest).isProxied = true;
+    const arrival = { connections, address, isUpgrade: head !== undefined };
     // The data plane handles its own errors; one that escapes ends this connection, not the process.
-    dataPlane?.(req, res, connections, head).catch((error: unknown) => {
+    dataPlane?.(req, res, arrival, head).catch((error: unknown) => {
       parts.logger.error({ err: error }, "an exchange failed with an unhandled error");
       req.socket.destroy();
     });
@@ -157,7 +179,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     res.shouldKeepAlive = false;
     res.assignSocket(socket as Socket);
     res.once("finish", () => linger(socket));
-    proxy(req, res, head);
+    proxy(req, res, addressOf(req), head);
   }
 
   /** node:http has detached the socket: a response that is still pending on it can neither be sent nor awaited. */
@@ -192,7 +214,7 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     if (order.refuseWaiting(socket, () => refusals.send(req, last, refusal))) return;
     if (code === "HPE_INVALID_EOF_STATE") socket.destroy();
     // Its exchange refuses it, or cuts off a response that has begun.
-    else if (dataPlane !== undefined && isProxied(req.url as string)) reportMalformedRest(req, refusal);
+    else if ((req as ClientRequest).isProxied) reportMalformedRest(req, refusal);
     else if (!last.headersSent) refusals.write(socket, refusal, req);
     else socket.destroy();
   }

@@ -40,7 +40,8 @@ export interface Permissions {
   allowsAll(service: string): boolean;
   /** Whether it allows any request of the service. */
   allowsService(service: string): boolean;
-  allowsManage(part: ManagePart): boolean;
+  /** `*` is every part, and what no part opens alone. */
+  allowsManage(part: ManagePart | "*"): boolean;
   readonly hasProxy: boolean;
   readonly hasManage: boolean;
   readonly texts: readonly string[];

@@ -118,6 +118,9 @@ function createOfflineChanges(config: Config, stores: GatewayStores, audit: Audi
     runExclusive: (change) => change(),
     findForbidden: (service) => findForbidden(service, { settings, ownListeners: () => nextListeners(config) }),
     audit,
+    // Nothing listens: the next start opens the ports.
+    openPort: async () => {},
+    closeUnusedPorts() {},
   });
 }
 

@@ -7,6 +7,7 @@ import { type Callers, createCallers } from "../callers/callers.ts";
 import { createParties } from "../callers/parties.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
+import { type ServiceAddress, ServiceAddresses } from "../config/service-addresses.ts";
 import { createControlPlane } from "../control-plane/app.ts";
 import type { ControlPlane, ControlPlaneParts, Listener } from "../control-plane/parts.ts";
 import { createDryRun } from "../data-plane/dry-run/dry-run.ts";
@@ -43,10 +44,12 @@ export interface Generation {
   readonly dataPlane: Pipeline;
   /** The live table: a service that is added or changed at run time is replaced in it, between two requests. */
   readonly upstreams: Map<string, Upstream>;
+  /** The addresses of the services in that table; replaced with each change of them. */
+  readonly served: { addresses: ServiceAddresses };
   /** About the configuration and about stored services. */
   readonly warnings: readonly string[];
   /** By listener. */
-  readonly controlPlanes: Readonly<Record<Listener["name"], ControlPlane>>;
+  readonly controlPlanes: Readonly<Record<"main" | "management", ControlPlane>>;
 }
 
 export interface ServedServices {
@@ -67,6 +70,7 @@ export function createGeneration(
   const callers = createCallers(config, processParts.issuedKeys, processParts);
   const cors = createCors(settings);
   const upstreams = openUpstreams(services, { ...processParts, settings }, previous);
+  const served = { addresses: addressesOf(upstreams) };
   const checkForUpdate = createUpdates(config, processParts);
   const guardOpenPlane = createOpenPlaneGuard(config, "proxy");
   const parts = {
@@ -83,6 +87,7 @@ export function createGeneration(
     checkForUpdate,
     clients: createClientView(settings, () => callers.isProtected("proxy")),
     registry: createRegistry(upstreams),
+    serviceAddresses: () => served.addresses,
   };
   const probeService = async (key: string, withinMs?: number) =>
     probe((upstreams.get(key) as Upstream).prepared, withinMs);
@@ -96,7 +101,10 @@ export function createGeneration(
   const controlPlaneParts = {
     ...parts,
     diagnose,
-    explain: createDryRun({ ...pipelineParts, connections: () => mainOf(parts.listeners()).connections }),
+    explain: createDryRun({
+      ...pipelineParts,
+      connections: (address) => listenerFor(address, parts.listeners()).connections,
+    }),
     loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,
     probe: probeService,
     guardOpenProxyPlane: guardOpenPlane,
@@ -114,6 +122,7 @@ export function createGeneration(
     dataPlane: createPipeline(pipelineParts),
     checkForUpdate,
     upstreams,
+    served,
     warnings,
     controlPlanes: createControlPlanes(config, parts.addresses, controlPlaneParts),
   };
@@ -132,6 +141,10 @@ function openUpstreams(
   return upstreams;
 }
 
+export function addressesOf(upstreams: ReadonlyMap<string, Upstream>): ServiceAddresses {
+  return ServiceAddresses.of([...upstreams.values()].map(({ service }) => service));
+}
+
 function createUpdates({ settings }: Config, { ownListeners }: ProcessParts): () => Promise<UpdateStatus> {
   const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners };
   return createUpdateCheck({
@@ -141,14 +154,18 @@ function createUpdates({ settings }: Config, { ownListeners }: ProcessParts): ()
   });
 }
 
-const mainOf = (listeners: readonly Listener[]) => listeners.find(({ name }) => name === "main") as Listener;
+/** The listener that callers use, or that of the service's own port. */
+function listenerFor(address: ServiceAddress | undefined, listeners: readonly Listener[]): Listener {
+  const own = address?.by === "port" ? listeners.find(({ service }) => service === address.key) : undefined;
+  return own ?? (listeners.find(({ name }) => name === "main") as Listener);
+}
 
 /** With a second listener, the main one serves callers and the second one serves operators. */
 function createControlPlanes(
   config: Config,
   { isLoopback, managementListener: second }: ProcessParts["addresses"],
   parts: ControlPlaneParts,
-): Record<Listener["name"], ControlPlane> {
+): Record<"main" | "management", ControlPlane> {
   const main = { callers: true, operators: second === undefined, hosts: guardedHosts(config, isLoopback) };
   const operators = { callers: false, operators: true, hosts: guardedHosts(config, second?.isLoopback ?? isLoopback) };
   return { main: createControlPlane(parts, main), management: createControlPlane(parts, operators) };
@@ -214,10 +231,18 @@ function describeProcess(
   };
 }
 
-function describeListener({ name, connections, boundTo }: BoundListener) {
+function describeListener({ name, service, connections, boundTo }: BoundListener) {
   const [{ address, port } = { address: "", port: 0 }] = boundTo();
   const { count, limit, limitPerAddress } = connections;
-  return { name, address, port, connections: count, limit, limitPerAddress: limitPerAddress || null };
+  return {
+    name,
+    ...(service === undefined ? {} : { service }),
+    address,
+    port,
+    connections: count,
+    limit,
+    limitPerAddress: limitPerAddress || null,
+  };
 }
 
 function byService(refusals: readonly CountedRefusals[]): Map<string, CountedRefusals[]> {

@@ -8,13 +8,16 @@ import { type Config, ConfigProblems, withServices } from "../config/load-config
 import type { Service } from "../config/schema.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import { createServiceChanges, type ServiceChanges } from "../services/changes.ts";
+import { PortUnavailable } from "../services/port-unavailable.ts";
 import { type StoredService, withStoredServices } from "../services/stored-services.ts";
 import type { Records } from "../stores/records.ts";
 import type { MeasuredService } from "../telemetry/service-gauges.ts";
 import { Yielder } from "../yielder.ts";
-import { createGeneration, type Generation, type ServedServices } from "./generation.ts";
+import { addressesOf, createGeneration, type Generation, type ServedServices } from "./generation.ts";
 import type { ProcessParts } from "./process-parts.ts";
 import { compareGenerations, findDangers, type ReloadOutcome } from "./reload-outcome.ts";
+import { RetiredUpstreams } from "./retired-upstreams.ts";
+import type { ServicePorts } from "./service-ports.ts";
 import { findForbidden, openUpstream, type Upstream } from "./upstreams.ts";
 
 export interface GenerationsOptions {
@@ -23,6 +26,7 @@ export interface GenerationsOptions {
   readonly parts: ProcessParts;
   /** The services that were added at run time. */
   readonly stored: Records<StoredService>;
+  readonly ports: ServicePorts;
   /** Called when the served services or the configuration have changed. */
   readonly onChange: () => void;
 }
@@ -37,6 +41,7 @@ export class Generations {
   readonly serviceChanges: ServiceChanges;
   readonly #parts: ProcessParts;
   readonly #stored: Records<StoredService>;
+  readonly #ports: ServicePorts;
   readonly #onChange: () => void;
   readonly #retired: RetiredUpstreams;
   readonly #stopWatching: () => void;
@@ -45,9 +50,10 @@ export class Generations {
   /** Settles when the change that was requested last is over. */
   #lastChange: Promise<unknown> = Promise.resolve();
 
-  constructor({ config, parts, stored, onChange }: GenerationsOptions, served: ServedServices) {
+  constructor({ config, parts, stored, ports, onChange }: GenerationsOptions, served: ServedServices) {
     this.#parts = parts;
     this.#stored = stored;
+    this.#ports = ports;
     this.#onChange = onChange;
     this.#retired = new RetiredUpstreams(() => this.current, parts);
     this.serviceChanges = createServiceChanges({
@@ -56,6 +62,8 @@ export class Generations {
       stored,
       runExclusive: (change) => this.#runExclusive(change),
       findForbidden: (service) => findForbidden(service, { ...parts, settings: this.current.config.settings }),
+      openPort: (service) => ports.open([service]),
+      closeUnusedPorts: () => this.#followPorts(),
       audit: parts.audit,
       fingerprint: parts.fingerprint,
     });
@@ -79,6 +87,11 @@ export class Generations {
     for (const [key, { prepared }] of this.current.upstreams) inFlight.set(key, prepared.slots.taken);
     for (const [key, taken] of this.#retired.inFlight()) inFlight.set(key, (inFlight.get(key) ?? 0) + taken);
     return [...inFlight].map(([key, taken]) => measure(key, taken, this.current.upstreams.get(key)));
+  }
+
+  /** Opens the ports of the first services. @throws PortUnavailable */
+  async openPorts(): Promise<void> {
+    await this.#ports.open(this.#services());
   }
 
   /** After this time, in milliseconds, no request waits for a quota or for a connection. */
@@ -113,13 +126,37 @@ export class Generations {
     const previous = this.current;
     const dangers = findDangers(previous.config, config, this.#parts.addresses);
     if (dangers.length > 0) throw new ConfigProblems(dangers);
-    const generation = this.#build(config, served, previous);
+    const generation = await this.#withPorts([...served.services], (services) =>
+      this.#build(config, { ...served, services }, previous),
+    );
     this.current = generation;
+    this.#followPorts();
     for (const [key, upstream] of previous.upstreams) {
       if (generation.upstreams.get(key) !== upstream) this.#retired.add(upstream);
     }
     this.#onChange();
     return compareGenerations(previous, generation);
+  }
+
+  /** The new ports are open before the services are built: a port in use refuses the reload. @throws ConfigProblems */
+  async #withPorts(services: readonly Service[], build: (services: readonly Service[]) => Generation) {
+    try {
+      await this.#ports.open(services);
+      return build(services);
+    } catch (error) {
+      this.#followPorts();
+      if (!(error instanceof PortUnavailable)) throw error;
+      throw new ConfigProblems([`services.${error.service}.port: ${error.problem}`]);
+    }
+  }
+
+  /** Closes the ports of no current service. */
+  #followPorts(): void {
+    this.#ports.follow(this.#services());
+  }
+
+  #services(): Service[] {
+    return [...this.current.upstreams.values()].map(({ service }) => service);
   }
 
   #replaceTokens(): ReloadOutcome {
@@ -142,6 +179,10 @@ export class Generations {
     const next = service && openUpstream(service, { ...this.#parts, settings: config.settings }, old);
     if (next === undefined) upstreams.delete(key);
     else upstreams.set(key, next);
+    if (isAddressed(old) || isAddressed(next)) {
+      this.current.served.addresses = addressesOf(upstreams);
+      this.#followPorts();
+    }
     if (old !== undefined && old !== next) this.#retired.add(old);
     this.#onChange();
   }
@@ -178,6 +219,10 @@ export class Generations {
   }
 }
 
+function isAddressed(upstream: Upstream | undefined): boolean {
+  return upstream !== undefined && (upstream.service.hosts.length > 0 || upstream.service.port !== undefined);
+}
+
 /** @param upstream undefined for a service that was removed. */
 function measure(key: string, inFlight: number, upstream: Upstream | undefined): MeasuredService {
   const prepared = upstream?.prepared;
@@ -196,66 +241,4 @@ function measureQuota(state: ServiceQuotaState | undefined): MeasuredService["qu
   if (state === undefined) return undefined;
   const { tightest, waiting, upstreamRefusals } = state;
   return { remaining: tightest?.remaining, waiting, upstreamRefusals };
-}
-
-/** How often retired upstreams are checked for exchanges in flight, ms. */
-const SWEEP_MS = 50;
-
-/** Upstreams that were replaced or removed: their exchanges end, then their connections are closed. */
-class RetiredUpstreams {
-  /** With the time, of `performance.now()`, when the service was removed; undefined if another one replaced it. */
-  readonly #removedAt = new Map<Upstream, number | undefined>();
-  readonly #current: () => Generation;
-  readonly #parts: Pick<ProcessParts, "tunnels" | "metrics">;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(current: () => Generation, parts: Pick<ProcessParts, "tunnels" | "metrics">) {
-    this.#current = current;
-    this.#parts = parts;
-  }
-
-  /** @param upstream that is no longer in the live table. */
-  add(upstream: Upstream): void {
-    const { key } = upstream.service;
-    this.#removedAt.set(upstream, undefined);
-    if (!this.#isServed(key)) {
-      // Earlier versions of a removed service end, too.
-      for (const other of this.#removedAt.keys()) {
-        if (other.service.key !== key) continue;
-        this.#removedAt.set(other, performance.now());
-        this.#parts.tunnels.closeOfService(other.prepared);
-      }
-    }
-    this.#timer ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
-  }
-
-  *inFlight(): Generator<readonly [key: string, inFlight: number]> {
-    for (const { service, prepared } of this.#removedAt.keys()) yield [service.key, prepared.slots.taken];
-  }
-
-  async close(): Promise<void> {
-    clearInterval(this.#timer);
-    await Promise.all([...this.#removedAt.keys()].map(({ prepared }) => prepared.transport.close()));
-  }
-
-  #isServed(key: string): boolean {
-    return this.#current().upstreams.has(key);
-  }
-
-  #sweep(): void {
-    const graceMs = this.#current().config.settings.SHUTDOWN_TIMEOUT;
-    for (const [upstream, removedAt] of this.#removedAt) {
-      const { service, prepared } = upstream;
-      const hasEnded = prepared.slots.taken === 0 && prepared.slots.waiting === 0;
-      // Exchanges of a removed service are cut after this time, because an event stream never ends by itself.
-      const isOverdue = removedAt !== undefined && performance.now() - removedAt > graceMs;
-      if (hasEnded || isOverdue) void prepared.transport.close();
-      if (!hasEnded) continue;
-      this.#removedAt.delete(upstream);
-      if (!this.#isServed(service.key)) this.#parts.metrics.forget(service.key);
-    }
-    if (this.#removedAt.size > 0) return;
-    clearInterval(this.#timer);
-    this.#timer = undefined;
-  }
 }

@@ -30,13 +30,13 @@ import { createInstance } from "../perimeter/instance.ts";
 import { plural } from "../plural.ts";
 import { createPressureMonitor } from "../pressure/monitor.ts";
 import { Slots } from "../pressure/slots.ts";
-import type { GatewayServer } from "../server.ts";
 import type { StoredService } from "../services/stored-services.ts";
 import type { Stores } from "../stores/open-stores.ts";
 import { createLogger, type LineSink, type Logger } from "../telemetry/logger.ts";
 import { createMetrics, type MetricSources } from "../telemetry/metrics.ts";
 import { createGrowingMask, type SecretMask } from "../telemetry/redact.ts";
 import { version } from "../version.ts";
+import type { OpenListener } from "./service-ports.ts";
 import type { UpstreamContext } from "./upstreams.ts";
 
 export interface GatewayOptions {
@@ -51,11 +51,6 @@ export interface GatewayOptions {
 }
 
 export type GatewayStores = Stores<StoredService, AuditEntry, StoredKey>;
-
-export interface OpenListener {
-  readonly name: Listener["name"];
-  readonly server: GatewayServer;
-}
 
 /** A listener with its address; undefined while it is not bound. */
 export interface BoundListener extends Listener {
@@ -147,9 +142,8 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     webSockets: new Slots(settings.MAX_WEBSOCKETS),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
     openWebSockets: () => tunnels.open,
-    listeners: () =>
-      openListeners.map(({ name, server }) => ({ name, connections: server.connections, boundTo: server.boundTo })),
-    ownListeners: () => options.offline?.listeners ?? openListeners.flatMap(({ server }) => server.boundTo()),
+    listeners: () => openListeners.map(describeListener),
+    ownListeners: () => options.offline?.listeners ?? openListeners.flatMap(boundAddresses),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
     echoSocketPath: echo?.socketPath,
     fingerprint: stores.fingerprint,
@@ -166,6 +160,14 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
       logger.close();
     },
   };
+}
+
+function describeListener({ name, server, service }: OpenListener): BoundListener {
+  return { name, service, connections: server.connections, boundTo: server.boundTo };
+}
+
+function boundAddresses({ server, service }: OpenListener) {
+  return server.boundTo().map(({ address, port }) => ({ address, port, service }));
 }
 
 function hasEmbeddedService({ services }: Config): boolean {

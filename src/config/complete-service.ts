@@ -9,6 +9,7 @@ import { type CredentialContext, readCredential } from "./credentials.ts";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
 import { placementsOf } from "./placements.ts";
 import { readTextFile } from "./read-file.ts";
+import { reviewAddresses } from "./review-addresses.ts";
 import { isFromRest, type Service, type Vendor } from "./schema.ts";
 import { baseUrlsOf } from "./service-secrets.ts";
 import type { DefinedService } from "./services-file.ts";
@@ -48,6 +49,7 @@ export function completeService(defined: DefinedService, context: CompletionCont
     credential: readCredential(defined, context, findings),
   };
   reviewService(service, findings);
+  findings.problems.push(...reviewAddresses(service, settings));
   if (service.webContent === "pass" && settings.MANAGEMENT_PORT === undefined) {
     const text = `pages of ${key} act as pages of the gateway in browsers, so /docs is off: it needs MANAGEMENT_PORT`;
     findings.warnings.push({ path: ["services", key, "webContent"], at: "value", text });

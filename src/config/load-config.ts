@@ -11,8 +11,10 @@ import { type KnownVariable, type MisspeltVariable, reviewVariables } from "./kn
 import { type PlaneConfig, protectPlanes, reviewMisspelt } from "./planes.ts";
 import { ConfigProblems } from "./problems.ts";
 import { readSettings, variablePlace } from "./read-settings.ts";
+import { describeTaken, reviewOpenHosts } from "./review-addresses.ts";
 import { createRuntimeServiceReader, type RuntimeServiceReader } from "./runtime-service.ts";
 import type { Service } from "./schema.ts";
+import { ServiceAddresses } from "./service-addresses.ts";
 import { type DefinedService, readServicesFile } from "./services-file.ts";
 import type { Settings } from "./settings.ts";
 
@@ -110,13 +112,15 @@ export async function readConfig({
   const { variables } = environment;
   const context = { settings, variables, directory, ownKeys };
   const services = new Map<string, Service>();
+  const addresses = new ServiceAddresses();
   for (const defined of file.services) {
     if (yielder.isDue) await yielder.yield();
     const completed = completeService(defined, context);
-    services.set(defined.key, deepFreeze(completed.service));
+    const { service } = completed;
+    services.set(defined.key, deepFreeze(service));
     deepFreeze(defined);
-    problems.push(...completed.problems.map(file.describe));
-    warnings.push(...completed.warnings.map(file.describe));
+    problems.push(...[...completed.problems, ...describeTaken(service.key, addresses.add(service))].map(file.describe));
+    warnings.push(...[...completed.warnings, ...reviewOpenHosts(service, settings, planes)].map(file.describe));
   }
   if (yielder.isDue) await yielder.yield();
   const reviewed = reviewVariables(environment, settings, services.values());

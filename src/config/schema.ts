@@ -9,6 +9,7 @@ import { headerMap, headerName } from "./configured-headers.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { pathHints } from "./path-hints.ts";
 import { quotaSettings } from "./quota-settings.ts";
+import { serviceHost } from "./service-addresses.ts";
 import { checkBudget } from "./service-budget.ts";
 
 /** Path segments after /proxy/ that are routes of the gateway, and names that are unsafe as object keys. */
@@ -78,6 +79,14 @@ export const serviceSchema = z
       )
       .default({})
       .describe("a first path segment that equals a key here selects that base URL and is removed from the path"),
+    hosts: z
+      .array(serviceHost)
+      .max(16)
+      .default([])
+      .describe(
+        "host names that belong to this service alone: a request to one of them is for the service, with its whole path; an entry without a port matches every port",
+      ),
+    port: z.int().min(1).max(65_535).optional().describe("a further port on loopback that serves this service at `/`"),
     headers: headerMap.default({}).describe("request headers that are added if the caller does not send them"),
     setHeaders: headerMap.default({}).describe("request headers that replace the caller's"),
     removeHeaders: z

@@ -10,6 +10,7 @@ import type { KeyUsage } from "../callers/key-usage.ts";
 import type { Plane } from "../callers/unauthenticated.ts";
 import type { ReloadOutcome } from "../composition/reload-outcome.ts";
 import type { PlaneConfig } from "../config/planes.ts";
+import type { ServiceAddresses } from "../config/service-addresses.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../data-plane/dry-run/explanation.ts";
 import type { DescribedBreaker } from "../data-plane/forward/breaker.ts";
@@ -47,8 +48,10 @@ export interface ServiceLoad {
 }
 
 export interface Listener {
-  readonly name: "main" | "management";
+  readonly name: "main" | "management" | "service";
   readonly connections: Connections;
+  /** The key of the service whose `port` it is. */
+  readonly service?: string | undefined;
 }
 
 /** Who a listener serves. A single listener serves both. */
@@ -65,6 +68,7 @@ export interface ControlPlaneParts {
   readonly clients: ClientView;
   readonly cors: Cors;
   readonly registry: Registry;
+  readonly serviceAddresses: () => Pick<ServiceAddresses, "find" | "findPort">;
   readonly monitor: PressureMonitor;
   /** PRESSURE_RETRY_AFTER, s. */
   readonly retryAfterS: number;

@@ -3,6 +3,7 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import { refusePermission } from "../callers/decide-permission.ts";
 import { credentialState } from "../config/credentials.ts";
 import { forCallers, json, SERVICE_IN_PATH } from "./openapi/operations.ts";
+import { ownAddresses } from "./own-addresses.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { type CallerEnv, requireCaller } from "./require-caller.ts";
 
@@ -18,6 +19,12 @@ const Services = z.strictObject({
       key: z.string(),
       name: z.string(),
       baseUrl: z.string().describe("only its origin"),
+      hosts: z
+        .array(z.string())
+        .readonly()
+        .optional()
+        .describe("the service's own host names; a service without any has none"),
+      port: z.int().optional().describe("the service's own port on the gateway's machine"),
       hasAuth: z.boolean().describe("the gateway has a credential and adds it to the requests"),
       rateLimit: RateLimit.nullable(),
     }),
@@ -108,6 +115,7 @@ export function addProxyRoutes(app: ControlPlane, parts: ControlPlaneParts): voi
       name: service.name,
       // The path of a base URL is the operator's: it may contain an account, or a secret.
       baseUrl: new URL(service.baseUrl).origin,
+      ...ownAddresses(service),
       hasAuth: credentialState(service) === "present",
       rateLimit: service.rateLimit ?? null,
     }));

@@ -8,6 +8,7 @@ import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
 import { SecretStates } from "./openapi/described-secrets.ts";
+import { ownAddresses } from "./own-addresses.ts";
 import type { ServiceLoad } from "./parts.ts";
 
 export const Breaker = z
@@ -31,6 +32,8 @@ export const ServiceStatus = z
     name: z.string(),
     source: z.enum(["preset", "file", "override", "runtime"]),
     baseUrl: z.string().optional().describe("only with the management key, if one is set"),
+    hosts: z.array(z.string()).readonly().optional().describe("the same; the service's own host names, if it has any"),
+    port: z.int().optional().describe("the same; the service's own port, if it has one"),
     credential: z.strictObject({
       state: z.enum(["none", "present", "missing"]),
       type: z.string().nullable(),
@@ -99,7 +102,7 @@ export async function describeService(
     key: service.key,
     name: service.name,
     source: service.source,
-    ...(isOperator ? { baseUrl: maskBaseUrl(service.baseUrl) } : {}),
+    ...(isOperator ? { baseUrl: maskBaseUrl(service.baseUrl), ...ownAddresses(service) } : {}),
     credential: {
       state: credentialState(service),
       type: auth?.type ?? null,

@@ -24,7 +24,8 @@ const Status = z.strictObject({
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
     connections: z.array(
       z.strictObject({
-        listener: z.enum(["main", "management"]),
+        listener: z.enum(["main", "management", "service"]).describe("`service`: the `port` of a service"),
+        service: z.string().optional().describe("the service whose `port` it is"),
         current: z.int(),
         limit: z.int(),
         limitPerAddress: z.int().nullable(),
@@ -104,8 +105,9 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
         services,
         load: {
           inFlight: { current: inFlight.taken, limit: inFlight.limit || null },
-          connections: parts.listeners().map(({ name, connections: { count, limit, limitPerAddress } }) => ({
+          connections: parts.listeners().map(({ name, service, connections: { count, limit, limitPerAddress } }) => ({
             listener: name,
+            ...(service === undefined ? {} : { service }),
             current: count,
             limit,
             limitPerAddress: limitPerAddress || null,

@@ -9,6 +9,7 @@ import type { KeyUsage } from "../callers/key-usage.ts";
 import type { Parties } from "../callers/parties.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import type { Service } from "../config/schema.ts";
+import type { ServiceAddress } from "../config/service-addresses.ts";
 import type { GatewayError } from "../errors.ts";
 import type { KeyLimits } from "../limits/limiters.ts";
 import type { Connections } from "../perimeter/connections.ts";
@@ -55,6 +56,8 @@ export interface AdmissionParts extends ShedParts {
 export interface Arrival {
   /** Of the listener that accepted the request. */
   readonly connections: Connections;
+  /** The service's own host or port to which the request was sent. */
+  readonly address: ServiceAddress | undefined;
   readonly isUpgrade: boolean;
   /** Gives the caller instead of the request's keys; for a dry run. */
   readonly assumeCaller?: ((access?: Service["access"]) => Caller | GatewayError) | undefined;
@@ -95,16 +98,20 @@ export function walkAdmission<Refused extends undefined>(
   const { req, clientAddress: address } = exchange;
   const { connections, isUpgrade } = arrival;
 
+  exchange.address = arrival.address;
   // A client that sent one malformed message gets no second request on the same connection.
   exchange.closesConnection = true;
   walk.admit("framing", findMalformed(req));
   exchange.closesConnection =
-    instance.isDraining || req.headers.upgrade !== undefined || connections.isSurplus(req.socket);
+    instance.isDraining ||
+    connections.isEnding ||
+    req.headers.upgrade !== undefined ||
+    connections.isSurplus(req.socket);
   walk.admit("loop", instance.findLoop(req.headers));
   if (walk.commits && req.headers.origin !== undefined && !isUpgrade) cors.remember(req.headers);
-  if (!callers.isProtected("proxy")) walk.admit("open plane", parts.guardOpenPlane(req));
+  if (!callers.isProtected("proxy")) walk.admit("open plane", parts.guardOpenPlane(req, arrival.address));
 
-  const identified = identify(req.url as string, parts.upstreams);
+  const identified = identify(req.url as string, arrival.address, parts.upstreams);
   const preflight = exchange.method === "OPTIONS" ? cors.decidePreflight(req) : undefined;
   const headers = preflight && walk.admit("preflight", preflight);
   if (headers !== undefined) return { kind: "preflight", identified, headers };

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { performance } from "node:perf_hooks";
 import type { FoundKey } from "../callers/key-index.ts";
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
+import type { ServiceAddress } from "../config/service-addresses.ts";
 import type { LimitState } from "../limits/limiters.ts";
 import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
@@ -28,6 +29,8 @@ export class Exchange {
 
   /** The request target, as the log and errors show it: without what stands in the place of a credential. */
   url: string;
+  /** The service's own host or port; undefined for a request under `/proxy/<key>`. */
+  address: ServiceAddress | undefined;
   serviceKey = "";
   callerId = "";
   /** Whose share of the upstream's connections it uses: the caller's. Empty where only one caller may use the service. */

@@ -1,10 +1,12 @@
 /**
- * Finds the service that a request is for, and the path and query that the upstream will see.
+ * Finds the service that a request is for, and the path and query that the upstream will see: by the address that it was sent to, or
+ * by its path.
  * Invariant: raw text only, nothing is decoded or encoded; and a refusal waits until the caller is authenticated, so that an
  * anonymous client learns nothing about the configuration.
  */
 import { type IsKey, maskKeySegments } from "../callers/carried-keys.ts";
 import type { Permissions } from "../callers/permissions.ts";
+import type { ServiceAddress } from "../config/service-addresses.ts";
 import { GatewayError } from "../errors.ts";
 import type { Registry } from "../services/registry.ts";
 import { findOwnPath } from "./credential/place-plan.ts";
@@ -13,7 +15,7 @@ import type { Base, PreparedService } from "./prepared-service.ts";
 export interface Identified {
   readonly key: string;
   readonly prepared: PreparedService | undefined;
-  /** Raw text after `/proxy/<key>`, without the query; empty where nothing follows. */
+  /** Raw text after `/proxy/<key>`, or the whole path at the service's own host or port; without the query, empty where nothing follows. */
   readonly path: string;
   /** Raw text after `?`; undefined where there is none. */
   readonly query: string | undefined;
@@ -31,13 +33,19 @@ export interface Route {
 
 const PLANE_LENGTH = "/proxy/".length;
 
-/** @param url the request target, starting with `/proxy/`. */
+/** @param url the request target, starting with `/proxy/`, or any one at the service's own address. */
 export function identify(
   url: string,
+  address: ServiceAddress | undefined,
   upstreams: ReadonlyMap<string, { readonly prepared: PreparedService }>,
 ): Identified {
   const queryAt = url.indexOf("?");
   const pathEnd = queryAt === -1 ? url.length : queryAt;
+  const query = queryAt === -1 ? undefined : url.slice(queryAt + 1);
+  if (address !== undefined) {
+    const { key } = address;
+    return { key, prepared: upstreams.get(key)?.prepared, path: url.slice(0, pathEnd), query };
+  }
   const slashAt = url.indexOf("/", PLANE_LENGTH);
   const keyEnd = slashAt === -1 || slashAt > pathEnd ? pathEnd : slashAt;
   const key = url.slice(PLANE_LENGTH, keyEnd);
@@ -45,7 +53,7 @@ export function identify(
     key,
     prepared: upstreams.get(key)?.prepared,
     path: url.slice(keyEnd, pathEnd),
-    query: queryAt === -1 ? undefined : url.slice(queryAt + 1),
+    query,
   };
 }
 

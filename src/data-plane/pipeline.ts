@@ -6,8 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
-import type { Connections } from "../perimeter/connections.ts";
-import { type AdmissionParts, type Walk, walkAdmission, walkLimits } from "./admission.ts";
+import { type AdmissionParts, type Arrival, type Walk, walkAdmission, walkLimits } from "./admission.ts";
 import { Exchange } from "./exchange.ts";
 import { type ForwardParts, forward } from "./forward/forward.ts";
 import type { Tunnels } from "./forward/tunnel.ts";
@@ -20,22 +19,15 @@ export interface PipelineParts extends AdmissionParts, ForwardParts, RefuseParts
   readonly tunnels: Tunnels;
 }
 
-/**
- * @param connections of the listener that accepted the request.
- * @param head of a WebSocket handshake: the bytes that the client sent after it.
- */
-export type Pipeline = (
-  req: IncomingMessage,
-  res: ServerResponse,
-  connections: Connections,
-  head?: Buffer,
-) => Promise<void>;
+/** @param head of a WebSocket handshake: the bytes that the client sent after it. */
+export type Pipeline = (req: IncomingMessage, res: ServerResponse, arrival: Arrival, head?: Buffer) => Promise<void>;
 
 export function createPipeline(parts: PipelineParts): Pipeline {
-  return async function serve(req, res, connections, head) {
+  return async function serve(req, res, arrival, head) {
+    const { connections } = arrival;
     const exchange = new Exchange(req, res, parts.instance.requestId(req), parts.clients.addressOf(req));
     try {
-      const admission = walkAdmission(exchange, { connections, isUpgrade: head !== undefined }, COMMIT, parts);
+      const admission = walkAdmission(exchange, arrival, COMMIT, parts);
       if (admission.kind === "preflight") return respondToPreflight(exchange, admission.headers);
       const { route } = admission;
       if (route.prepared.limiter !== undefined || exchange.issued !== undefined) {

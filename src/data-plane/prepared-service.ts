@@ -32,12 +32,14 @@ export interface Base {
   readonly path: string;
   /** `path` without one trailing slash; a request's path is appended to it. */
   readonly prefix: string;
-  /** `/proxy/<key>`, with the version where there is one: the gateway's name for `prefix`. */
-  readonly gatewayPrefix: string;
+  /** `/v9` for the base that the segment `v9` selects, empty for the others: where `prefix` is, below the service's root at the gateway. */
+  readonly versionPath: string;
 }
 
 export interface PreparedService {
   readonly service: Service;
+  /** `/proxy/<key>`: the root of the service, where its host or port is not its own. */
+  readonly gatewayPrefix: string;
   readonly base: Base;
   /** Bases by the first path segment that selects them. */
   readonly versionedBases: ReadonlyMap<string, Base>;
@@ -92,18 +94,15 @@ export function prepareService(
   dialOptions: DialOptions,
   nameSource: (secret: string) => string,
 ): PreparedService {
-  const gatewayPrefix = `/proxy/${service.key}`;
   const credential = createStaticCredential(service, nameSource);
   const dial = createDial(dialOptions);
   const secrets = secretsOfService(service);
   return {
     service,
-    base: createBase(service.baseUrl, gatewayPrefix),
+    gatewayPrefix: `/proxy/${service.key}`,
+    base: createBase(service.baseUrl, ""),
     versionedBases: new Map(
-      Object.entries(service.versionedBaseUrls).map(([version, url]) => [
-        version,
-        createBase(url, `${gatewayPrefix}/${version}`),
-      ]),
+      Object.entries(service.versionedBaseUrls).map(([version, url]) => [version, createBase(url, `/${version}`)]),
     ),
     credential,
     echoMask: createEchoMask(secrets),
@@ -125,9 +124,9 @@ export function prepareService(
   };
 }
 
-function createBase(baseUrl: string, gatewayPrefix: string): Base {
+function createBase(baseUrl: string, versionPath: string): Base {
   const { origin, pathname } = new URL(baseUrl);
-  return { origin, path: pathname, prefix: pathname.replace(/\/$/, ""), gatewayPrefix };
+  return { origin, path: pathname, prefix: pathname.replace(/\/$/, ""), versionPath };
 }
 
 /** HEAD is GET without the body (RFC 9110 section 9.3.2), so permission for GET includes HEAD. */

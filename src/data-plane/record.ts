@@ -29,6 +29,7 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
     service: serviceKey,
     method,
     url: exchange.url,
+    host: exchange.address === undefined ? undefined : (exchange.req.headers.host ?? ""),
     status,
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,

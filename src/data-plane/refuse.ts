@@ -87,7 +87,7 @@ function canKeepConnection(exchange: Exchange): boolean {
 }
 
 /** Without the query, and without the service's prefix where the service is known. */
-function pathOf({ url, serviceKey }: Exchange): string {
+function pathOf({ url, serviceKey, address }: Exchange): string {
   const path = url.split("?", 1)[0] as string;
-  return serviceKey === "" ? path : path.slice(`/proxy/${serviceKey}`.length) || "/";
+  return serviceKey === "" || address !== undefined ? path : path.slice(`/proxy/${serviceKey}`.length) || "/";
 }

@@ -5,6 +5,7 @@
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import proxyAddr from "proxy-addr";
+import type { ServiceAddress } from "../config/service-addresses.ts";
 import type { Settings } from "../config/settings.ts";
 import { createHostList } from "./open-plane.ts";
 
@@ -12,8 +13,11 @@ export interface ClientView {
   /** Whether a peer with this address is in TRUST_PROXY. */
   isTrustedPeer(address: string): boolean;
   addressOf(req: IncomingMessage): string;
-  /** `http://gateway:3420` without a trailing slash; empty when the Host is not trusted. */
-  publicBaseOf(req: IncomingMessage): string;
+  /**
+   * `http://gateway:3420` without a trailing slash; empty when the Host is not trusted. At a service's own host or port it is what the
+   * client used, without PUBLIC_URL and X-Forwarded-Host.
+   */
+  publicBaseOf(req: IncomingMessage, address?: ServiceAddress): string;
   /** The path of PUBLIC_URL, under which a browser sees the gateway; empty for none. */
   readonly publicPath: string;
   /** Names under which the client may know the gateway, as in a Host header, and whether they are trusted or not. */
@@ -52,7 +56,11 @@ export function createClientView(
   return {
     isTrustedPeer: (address) => trusts?.(withoutMapping(address), 0) ?? false,
     addressOf,
-    publicBaseOf(req) {
+    publicBaseOf(req, address) {
+      if (address !== undefined) {
+        const { host = "" } = req.headers;
+        return host !== "" && (address.by === "host" || isTrustedHost(host)) ? `${protocolOf(req)}://${host}` : "";
+      }
       if (PUBLIC_URL !== undefined) return PUBLIC_URL;
       const host = hostOf(req);
       return host !== undefined && isTrustedHost(host) ? `${protocolOf(req)}://${host}` : "";

@@ -49,6 +49,8 @@ export interface ConnectionExcess {
 export interface Connections {
   /** Sockets open now, upgraded ones included. */
   readonly count: number;
+  /** The listener has stopped, and its connections end after their responses. */
+  isEnding: boolean;
   readonly limit: number;
   /** 0 for no cap. */
   readonly limitPerAddress: number;
@@ -56,6 +58,7 @@ export interface Connections {
   isSurplus(socket: Socket): boolean;
   /** The cap that a surplus socket is over. */
   excessOf(socket: Socket): ConnectionExcess | undefined;
+  has(socket: Socket): boolean;
   /** Closes the connections without a request. */
   closeIdle(): void;
   /** Ends all connections, busy ones included. */
@@ -98,13 +101,7 @@ export function createConnections(
       if (key !== undefined) countsByAddress.leave(key);
     });
   });
-  server.once("listening", () => {
-    // By a reset: a response that only the connection's end would frame must not look complete, and the kernel drops what it
-    // still holds.
-    const end = (socket: Socket) => socket.resetAndDestroy();
-    const sweep = createStallSweep(limits.sendTimeoutMs, () => sockets.keys(), end);
-    server.once("close", sweep.stop);
-  });
+  endStalled(server, limits, sockets);
 
   /** Surplus sockets of single addresses do not count towards MAX_CONNECTIONS: they must not keep other clients out. */
   function findExceeded(overAddressCap: number): ConnectionCap | undefined {
@@ -137,10 +134,12 @@ export function createConnections(
     get count() {
       return sockets.size;
     },
+    isEnding: false,
     limit: limits.all,
     limitPerAddress: limits.perAddress,
     isSurplus: (socket) => surplus.caps.has(socket),
     excessOf,
+    has: (socket) => sockets.has(socket),
     closeIdle: () => server.closeIdleConnections(),
     destroyAll() {
       for (const socket of sockets.keys()) {
@@ -150,6 +149,17 @@ export function createConnections(
     },
     wasCut: (socket) => cut.has(socket),
   };
+}
+
+/** Ends connections whose client does not read, while the server listens. */
+function endStalled(server: Server, { sendTimeoutMs }: ConnectionLimits, sockets: ReadonlyMap<Socket, unknown>): void {
+  server.once("listening", () => {
+    // By a reset: a response that only the connection's end would frame must not look complete, and the kernel drops what it
+    // still holds.
+    const end = (socket: Socket) => socket.resetAndDestroy();
+    const sweep = createStallSweep(sendTimeoutMs, () => sockets.keys(), end);
+    server.once("close", sweep.stop);
+  });
 }
 
 /** Undefined where there is no cap by address, and for a trusted peer: its connections belong to many clients. */

@@ -7,6 +7,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { Plane } from "../callers/unauthenticated.ts";
 import { hostName, isLoopbackHost } from "../config/hosts.ts";
 import type { Config } from "../config/load-config.ts";
+import { isUnderLocalhost, type ServiceAddress } from "../config/service-addresses.ts";
 import { GatewayError } from "../errors.ts";
 import { printable } from "../printable.ts";
 import { hasBrowserAgent } from "./browser-request.ts";
@@ -24,20 +25,28 @@ export function createHostList(allowedHosts: readonly string[] | undefined): Hos
   return { has: (host) => names.has(hostName(host)) };
 }
 
-export type OpenPlaneGuard = (req: Pick<IncomingMessage, "headers" | "httpVersionMinor">) => GatewayError | undefined;
+/** @param address the service's own host or port to which the request was sent. */
+export type OpenPlaneGuard = (
+  req: Pick<IncomingMessage, "headers" | "httpVersionMinor">,
+  address?: ServiceAddress,
+) => GatewayError | undefined;
 
 /** Made once for each configuration; the guard runs only on planes without a key. */
 export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Plane): OpenPlaneGuard {
   const keyVariable = plane === "proxy" ? "PROXY_API_KEY" : "MANAGEMENT_API_KEY";
   const hosts = createHostList(config.settings.ALLOWED_HOSTS);
   const origins = plane === "proxy" ? listedOrigins(config) : namedOrigins(config);
+  // The gateway's pages at PUBLIC_URL have another origin than a service's own address.
+  const originsAtAddress = new Set(config.settings.CORS_ORIGINS);
+  const isAllowedHost = (host: string | undefined, address: ServiceAddress | undefined) =>
+    hosts.has(host) || (address?.by === "host" && isUnderLocalhost(host ?? ""));
 
   const refuseHost = (message: string, hint: string) =>
     new GatewayError("HOST_NOT_ALLOWED", { message: `This gateway has no key set, ${message}.`, hint });
   const onlyPrograms = `Set ${keyVariable}: without a key only programs on this machine may call.`;
 
-  return function guardOpenPlane({ headers, httpVersionMinor }) {
-    if (!hosts.has(headers.host)) {
+  return function guardOpenPlane({ headers, httpVersionMinor }, address) {
+    if (!isAllowedHost(headers.host, address)) {
       return refuseHost(
         "so it accepts only the host names in ALLOWED_HOSTS",
         `Add the name to ALLOWED_HOSTS, or set ${keyVariable}.`,
@@ -52,7 +61,7 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
         `Set ${keyVariable}, or use http://localhost.`,
       );
     }
-    return findForeignOrigin(headers, origins, {
+    return findForeignOrigin(headers, address === undefined ? origins : originsAtAddress, {
       reason: ", and this gateway has no key set",
       alternative: `, or set ${keyVariable}`,
     });

@@ -6,6 +6,7 @@
 import { createServer, IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { duplexPair } from "node:stream";
+import type { ServiceAddress } from "../config/service-addresses.ts";
 import { GatewayError } from "../errors.ts";
 import { HEADER_BYTES_LIMIT, isWebSocketUpgrade, methodRefused } from "./framing.ts";
 
@@ -38,15 +39,21 @@ export interface ParserTimes {
   readonly headersTimeoutMs: number;
 }
 
-/** @param isLateHandshake called for a handshake: whether an earlier request of its connection has no complete response yet. */
+/** What the parser has to know of a handshake, to give its socket away. */
+export interface Handshakes {
+  readonly isForDataPlane: (req: IncomingMessage) => boolean;
+  /** Whether an earlier request of the connection has no complete response yet. */
+  readonly isLate: (socket: Socket) => boolean;
+}
+
 export function createParser(
   { keepAliveTimeoutMs, headersTimeoutMs }: ParserTimes,
   serve: (req: IncomingMessage, res: ServerResponse) => void,
-  isLateHandshake: (socket: Socket) => boolean,
+  handshakes: Handshakes,
 ): Server {
   const server = createServer(
     {
-      IncomingMessage: createRequestClass(isLateHandshake),
+      IncomingMessage: createRequestClass(handshakes),
       keepAliveTimeout: keepAliveTimeoutMs,
       maxHeaderSize: HEADER_BYTES_LIMIT,
       headersTimeout: headersTimeoutMs,
@@ -65,9 +72,18 @@ export function createParser(
   return server;
 }
 
-/** True for a request target of the data plane. */
-export function isProxied(url: string): boolean {
-  return url.startsWith("/proxy/") && !CONTROL_PATH.test(url);
+/**
+ * Whether the data plane serves the request, or the control plane: decided by the address that it was sent to, then by its path.
+ * @param address the service's own host or port, which serves nothing else.
+ */
+export function isProxied(url: string, address: ServiceAddress | undefined): boolean {
+  return address !== undefined || (url.startsWith("/proxy/") && !CONTROL_PATH.test(url));
+}
+
+/** A request of a listener. */
+export interface ClientRequest extends IncomingMessage {
+  /** Set when the data plane has it: a change of the configuration does not move a request. */
+  isProxied: boolean;
 }
 
 /**
@@ -75,14 +91,15 @@ export function isProxied(url: string): boolean {
  * (Java's client offers h2c with each request). For an upgrade node:http gives the socket away, so a handshake that was sent before the
  * response to an earlier request is none: it would destroy that response.
  */
-function createRequestClass(isLateHandshake: (socket: Socket) => boolean): typeof IncomingMessage {
-  return class ClientRequest extends IncomingMessage {
+function createRequestClass({ isForDataPlane, isLate }: Handshakes): typeof IncomingMessage {
+  return class extends IncomingMessage implements ClientRequest {
+    isProxied = false;
     /** What the parser found. */
     declare private parsedUpgrade: boolean | null;
 
     get upgrade(): boolean | null {
       if (this.parsedUpgrade !== true || this.method === "CONNECT") return this.parsedUpgrade;
-      return isProxied(this.url as string) && isWebSocketUpgrade(this) && !isLateHandshake(this.socket);
+      return isWebSocketUpgrade(this) && isForDataPlane(this) && !isLate(this.socket);
     }
 
     set upgrade(value: boolean | null) {
@@ -134,7 +151,7 @@ export interface ParsedRequest {
 
 const NO_TIMEOUTS = { keepAliveTimeoutMs: 0, headersTimeoutMs: 0 };
 
-/** Parses a request for the dry run, or refuses it as the listener would. It reaches no socket. */
+/** Parses a request of the data plane for the dry run, or refuses it as the listener would. It reaches no socket. */
 export async function parseRequest(head: RequestHead): Promise<ParsedRequest | GatewayError> {
   const [client, server] = duplexPair();
   Object.defineProperty(server, "remoteAddress", { value: head.address });
@@ -144,7 +161,7 @@ export async function parseRequest(head: RequestHead): Promise<ParsedRequest | G
   };
   const parsed = await new Promise<ParsedRequest | GatewayError>((resolve) => {
     const onRequest = (req: IncomingMessage, res: ServerResponse) => resolve({ req, res, end });
-    const parser = createParser(NO_TIMEOUTS, onRequest, () => false);
+    const parser = createParser(NO_TIMEOUTS, onRequest, { isForDataPlane: () => true, isLate: () => false });
     parser.on("checkExpectation", () => resolve(new GatewayError("EXPECTATION_FAILED")));
     parser.on("connect", () => resolve(methodRefused("CONNECT")));
     parser.on("clientError", (error: NodeJS.ErrnoException) => resolve(parserRefusal(error.code)));

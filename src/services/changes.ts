@@ -12,6 +12,7 @@ import type { FoundProblem } from "../config/translate-issue.ts";
 import { GatewayError } from "../errors.ts";
 import { isObject } from "../is-object.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
+import { guardAddresses, portRefusal, requireFreeAddresses } from "./guard-addresses.ts";
 import { createServiceItems, type ServiceItem, type ServiceItemsParts } from "./items.ts";
 import { MASK, maskConfig, unmaskConfig } from "./masked-config.ts";
 import type { Registry } from "./registry.ts";
@@ -55,6 +56,16 @@ export interface ServiceChangesParts extends ServiceItemsParts {
   /** The URL of a service that the egress rules forbid, with the reason, as far as it is known without a DNS look-up. */
   readonly findForbidden: (service: Service) => { readonly url: string; readonly reason: string } | undefined;
   readonly audit: Audit;
+  /** Opens the service's own port, if it has one that is not open. @throws PortUnavailable */
+  readonly openPort: (service: Service) => Promise<void>;
+  /** Closes ports that no served service has. */
+  readonly closeUnusedPorts: () => void;
+}
+
+/** A service as it will be stored, and served. */
+interface Checked {
+  readonly config: StoredService["config"];
+  readonly service: Service;
 }
 
 export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges {
@@ -82,15 +93,27 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
     });
   }
 
-  async function change(action: string, key: string, next: StoredService["config"] | undefined, author: Author) {
+  /** @param next undefined to remove it. */
+  async function change({ action, key, at = "" }: Omit<Put, "masked">, next: Checked | undefined, author: Author) {
     const before = configOf(key);
     const access = before?.access ?? "key";
     // If the configuration has no service of this key, its removal opens nothing.
-    const configured = config().services.get(key)?.access ?? access;
-    guardAccess(author, access, next === undefined ? configured : (next.access ?? "key"));
-    const content = next === undefined ? config().services.get(key)?.webContent : next.webContent;
+    const configured = config().services.get(key);
+    guardAccess(author, access, next === undefined ? (configured?.access ?? access) : (next.config.access ?? "key"));
+    const content = next === undefined ? configured?.webContent : next.config.webContent;
     if (content === "pass" && before?.webContent !== "pass") requireKeysPermission(author);
-    await store(stored, key, next);
+    guardAddresses(author, before, next === undefined ? config().definitions.get(key)?.input : next.config);
+    const service = next === undefined ? configured : next.service;
+    try {
+      if (service !== undefined) {
+        requireFreeAddresses(service, registry().list());
+        await parts.openPort(service);
+      }
+      await store(stored, key, next?.config);
+    } catch (error) {
+      parts.closeUnusedPorts();
+      throw portRefusal(error, at);
+    }
     const after = configOf(key);
     await audit.record(author, {
       action: `service.${action}`,
@@ -102,8 +125,8 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
 
   async function put({ action, key, masked, at = "" }: Put, author: Author): Promise<ServiceItem> {
     const checked = checkChange({ key, masked, before: configOf(key), at }, parts);
-    budget.requireRoom(key, checked);
-    await change(action, key, checked, author);
+    budget.requireRoom(key, checked.config);
+    await change({ action, key, at }, checked, author);
     return read(key);
   }
 
@@ -133,14 +156,14 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
       runExclusive(async () => {
         read(key);
         requireMet(key, when);
-        if (stored.entries.has(key)) return change("delete", key, undefined, author);
+        if (stored.entries.has(key)) return change({ action: "delete", key }, undefined, author);
         throw new GatewayError("READ_ONLY_SERVICE", { message: `${key} was not added over REST.` });
       }),
   };
 }
 
 interface Put {
-  readonly action: "create" | "replace" | "patch";
+  readonly action: "create" | "replace" | "patch" | "delete";
   readonly key: string;
   /** As it was sent: a `***` means the value that it replaced. */
   readonly masked: unknown;
@@ -199,7 +222,7 @@ export interface Change {
 function checkChange(
   change: Change,
   { config, findForbidden }: Pick<ServiceChangesParts, "config" | "findForbidden">,
-): StoredService["config"] {
+): Checked {
   const { readRuntimeService, settings } = config();
   const input = withoutMasks(change, settings.STRICT_TLS);
   const reading = readRuntimeService(change.key, input);
@@ -211,7 +234,7 @@ function checkChange(
       message: `${forbidden.url} may not be called by a service added over REST: ${forbidden.reason}.`,
     });
   }
-  return input;
+  return { config: input, service: reading.service };
 }
 
 function withoutMasks({ key, masked, before, at }: Change, isTlsStrict: boolean): StoredService["config"] {

@@ -4,7 +4,11 @@ import { type DescribedSecret, describeSecrets, identityOf } from "../config/cre
 import { type CredentialState, credentialState } from "../config/credentials.ts";
 import type { Config } from "../config/load-config.ts";
 import { showPath } from "../config/problems.ts";
+import { describeTaken } from "../config/review-addresses.ts";
+import type { RuntimeReading } from "../config/runtime-service.ts";
 import type { Service } from "../config/schema.ts";
+import { ServiceAddresses } from "../config/service-addresses.ts";
+import type { FoundProblem } from "../config/translate-issue.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
 import { ABSENT, type Records } from "../stores/records.ts";
 import { Yielder } from "../yielder.ts";
@@ -78,8 +82,7 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
   function outOfUse(key: string): ServiceItem | undefined {
     const record = stored.entries.get(key);
     if (record === undefined) return undefined;
-    const reading = config().readRuntimeService(key, record.value.config);
-    const problems = "problems" in reading ? reading.problems : [];
+    const problems = problemsOf(config().readRuntimeService(key, record.value.config), registry().list());
     return {
       key,
       source: config().definitions.has(key) ? "override" : "runtime",
@@ -124,4 +127,10 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
       return `"${fingerprint.state(text)}"`;
     },
   };
+}
+
+/** Why a stored service is not served. */
+function problemsOf(reading: RuntimeReading, served: readonly Service[]): readonly FoundProblem[] {
+  if ("problems" in reading) return reading.problems;
+  return describeTaken(reading.service.key, ServiceAddresses.of(served).add(reading.service));
 }

@@ -4,7 +4,10 @@
  */
 import type { Config } from "../config/load-config.ts";
 import { ConfigProblems, showPath } from "../config/problems.ts";
+import { describeTaken } from "../config/review-addresses.ts";
+import type { RuntimeReading } from "../config/runtime-service.ts";
 import type { Service } from "../config/schema.ts";
+import { ServiceAddresses } from "../config/service-addresses.ts";
 import type { FoundProblem } from "../config/translate-issue.ts";
 import { isObject } from "../is-object.ts";
 import type { StoredRecord } from "../stores/records.ts";
@@ -31,9 +34,11 @@ export async function withStoredServices(
   const problems: string[] = [];
   const warnings = [...config.warnings];
   const yielder = new Yielder();
+  // An address that the services file gives to another service since then is that service's.
+  const addresses = ServiceAddresses.of([...services.values()].filter(({ key }) => !stored.has(key)));
   for (const [key, { value }] of stored) {
     if (yielder.isDue) await yielder.yield();
-    const reading = config.readRuntimeService(key, value.config);
+    const reading = withFreeAddresses(config.readRuntimeService(key, value.config), addresses);
     if ("problems" in reading) {
       // A file or a variable that is missing on this machine must not stop all other services.
       const isOut = reading.isDefined;
@@ -55,6 +60,14 @@ export async function withStoredServices(
   }
   if (problems.length > 0) throw new ConfigProblems(problems);
   return { services: services.values(), warnings };
+}
+
+/** Out of use if another service has one of its addresses. */
+function withFreeAddresses(reading: RuntimeReading, addresses: ServiceAddresses): RuntimeReading {
+  if ("problems" in reading) return reading;
+  const { service } = reading;
+  const problems = describeTaken(service.key, addresses.add(service));
+  return problems.length === 0 ? reading : { problems, isDefined: true };
 }
 
 const describe = ({ path, text, place }: FoundProblem) => `${place ?? `${showPath(path)} (added over REST)`}: ${text}`;

@@ -100,15 +100,21 @@ function withLimit(names: readonly string[]): string {
 }
 
 function describeService(service: Service): string {
+  const { key, hosts, port } = service;
+  const addresses = [...hosts, ...(port === undefined ? [] : [`port ${port}`])];
+  return `${key} (${[describeCredential(service), ...addresses].join(", ")})`;
+}
+
+function describeCredential(service: Service): string {
   const source = nameMissing(service.credential);
   switch (credentialState(service)) {
     case "none":
-      return `${service.key} (needs no credential)`;
+      return "needs no credential";
     case "present":
-      return `${service.key} (credential ready)`;
+      return "credential ready";
     case "missing":
-      if (service.credential?.withheld !== undefined) return `${service.key} (its secret is locked, see the warning)`;
-      return service.auth?.required ? `${service.key} (off: set ${source})` : `${service.key} (without ${source})`;
+      if (service.credential?.withheld !== undefined) return "its secret is locked, see the warning";
+      return service.auth?.required ? `off: set ${source}` : `without ${source}`;
   }
 }
 

@@ -66,6 +66,9 @@ async function diagnoseReading({ config, problems, stateProblem }: FolderReading
     async findAddressObstacle() {
       const found = [];
       for (const { port, host } of listeners) found.push(await findAddressObstacle(port, host));
+      for (const { key, port } of config.services.values()) {
+        if (port !== undefined) found.push(await findAddressObstacle(port, "localhost", key));
+      }
       return found.find((obstacle) => obstacle !== undefined);
     },
   };

@@ -23,9 +23,11 @@ export function hasIssuedKey(dataDir: string): boolean {
 }
 
 /** The addresses on which the next start will listen. The gateway never dials its own addresses, even before it runs. */
-export function nextListeners({ settings: { HOST, PORT }, managementListener }: Config) {
+export function nextListeners({ settings: { HOST, PORT }, managementListener, services }: Config) {
   const main = { host: HOST, port: PORT };
-  return [main, ...(managementListener === undefined ? [] : [managementListener])].flatMap(({ host, port }) =>
-    listenAddresses(host).map((address) => ({ address, port })),
-  );
+  return [
+    main,
+    ...(managementListener === undefined ? [] : [managementListener]),
+    ...[...services.values()].flatMap(({ port }) => (port === undefined ? [] : { host: "localhost", port })),
+  ].flatMap(({ host, port }) => listenAddresses(host).map((address) => ({ address, port })));
 }

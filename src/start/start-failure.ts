@@ -10,6 +10,7 @@ import ipaddr from "ipaddr.js";
 import { CliFailure } from "../cli/cli-failure.ts";
 import { ConfigProblems } from "../config/problems.ts";
 import { openListeners } from "../perimeter/open-listeners.ts";
+import { PortUnavailable } from "../services/port-unavailable.ts";
 import { DataDirInUse } from "../stores/data-dir-lock.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";
 import { DataDirUnusable } from "./check-data-dir.ts";
@@ -35,13 +36,16 @@ export async function checkAddress(port: number, host: string): Promise<void> {
   await Promise.all(probe.map(({ server }) => new Promise((resolve) => server.close(resolve))));
 }
 
-/** Why the gateway could not listen on this address, without a period at the end; undefined when it could. */
-export async function findAddressObstacle(port: number, host: string): Promise<string | undefined> {
+/**
+ * Why the gateway could not listen on this address, without a period at the end; undefined when it could.
+ * @param service the key of the service whose port it is.
+ */
+export async function findAddressObstacle(port: number, host: string, service?: string): Promise<string | undefined> {
   try {
     await checkAddress(port, host);
     return undefined;
   } catch (error) {
-    const reason = explainStartFailure(error);
+    const reason = explainStartFailure(service === undefined ? error : new PortUnavailable(service, port, error));
     if (reason === undefined) throw error;
     return reason.replace(/\.$/, "");
   }
@@ -56,25 +60,29 @@ export function startFailure(error: unknown): unknown {
 
 /** Undefined for an error that is a bug of ours. */
 export function explainStartFailure(error: unknown): string | undefined {
+  if (error instanceof PortUnavailable) {
+    return explainListenFailure(error.cause, `choose another port for the service ${error.service}`);
+  }
   if (error instanceof DataDirUnusable || error instanceof DataDirInUse || error instanceof StateFileUnusable) {
     return error.message;
   }
-  const {
-    code,
-    syscall = "",
-    path,
-    port,
-    address,
-  } = error as NodeJS.ErrnoException & { port?: number; address?: string };
+  const { code, syscall = "", path } = error as NodeJS.ErrnoException;
   if (FILE_CALLS.has(syscall)) {
     const call = path === undefined ? syscall : `${syscall} of ${path}`;
     return `DATA_DIR cannot be used: ${call} failed with ${code}; check its free space and permissions, or set DATA_DIR to another folder.`;
   }
   if (syscall !== "listen" && syscall !== "getaddrinfo") return undefined;
+  return explainListenFailure(error as ListenError, "choose another port with PORT= (or MANAGEMENT_PORT=)");
+}
+
+type ListenError = NodeJS.ErrnoException & { readonly port?: number; readonly address?: string };
+
+/** @param choice how to set another port. */
+function explainListenFailure({ code, port, address }: ListenError, choice: string): string {
   switch (code) {
     case "EADDRINUSE": {
       const holder = findPortHolder(port ?? 0, address ?? "") ?? "another process";
-      return `Port ${port} on ${address} is in use by ${holder}; stop that process, or choose another port with PORT= (or MANAGEMENT_PORT=).`;
+      return `Port ${port} on ${address} is in use by ${holder}; stop that process, or ${choice}.`;
     }
     case "EACCES":
       return `This user may not open port ${port} on ${address}; choose a port above 1023 with PORT=.`;

@@ -26,6 +26,8 @@ export interface AccessLine {
   readonly method: string;
   /** Path and query as received; masked here. */
   readonly url: string;
+  /** The Host header of a request to a service's own host or port; undefined for others. */
+  readonly host: string | undefined;
   readonly status: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
@@ -141,7 +143,8 @@ const logMethod: NonNullable<NonNullable<PinoOptions["hooks"]>["logMethod"]> = f
 function accessLine(line: AccessLine, maskKeys: SecretMask): string {
   // A client can put anything into a path, a key by mistake included: `/x%3Fapi_key=<key>`.
   const url = maskUrl(maskKeys(line.url));
-  return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}","path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}","attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
+  const host = line.host === undefined ? "" : `"host":${quoted(maskKeys(line.host))},`;
+  return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}",${host}"path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}","attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
 }
 
 const NEEDS_ESCAPING = /[^\x20-\x7e]|["\\]/;

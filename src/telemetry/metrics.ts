@@ -141,7 +141,9 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
     registers,
     labelNames: ["listener"],
     collect() {
-      for (const { name, connections } of sources.listeners()) this.set({ listener: name }, connections);
+      this.reset();
+      // The ports of services are one series.
+      for (const { name, connections } of sources.listeners()) this.inc({ listener: name }, connections);
     },
   });
   gauge("websockets_open", "Open WebSockets", sources.openWebSockets);

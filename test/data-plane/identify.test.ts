@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { findPathProblem, identify } from "../../src/data-plane/identify.ts";
 
 const split = (url: string) => {
-  const { key, path, query } = identify(url, new Map());
+  const { key, path, query } = identify(url, undefined, new Map());
   return [key, path, query];
 };
 

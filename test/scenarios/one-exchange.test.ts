@@ -39,6 +39,7 @@ test("An error thrown in one exchange closes its connection, and the other excha
       if (req.url === "/proxy/throws") throw new Error("a bug in the gateway");
       res.end("fine");
     },
+    addressOf: () => undefined,
     controlPlane: () => new Response("fine"),
   };
   const server = createGatewayServer(parts);

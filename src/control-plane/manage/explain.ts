@@ -4,6 +4,7 @@
  */
 import { validateHeaderName, validateHeaderValue } from "node:http";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import type { ServiceAddress } from "../../config/service-addresses.ts";
 import type { RequestToExplain } from "../../data-plane/dry-run/explanation.ts";
 import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
@@ -95,8 +96,17 @@ const REQUEST_BODY = {
   required: ["method", "path"],
   properties: {
     method: { type: "string" as const, pattern: "^[A-Z-]{1,32}$" },
-    path: { type: "string" as const, description: "The path and query of the request, beginning with `/proxy/`." },
+    path: {
+      type: "string" as const,
+      description:
+        "The path and query of the request: beginning with `/proxy/`, or any path if `Host` or `port` belong to one service.",
+    },
     headers: { type: "object" as const, additionalProperties: texts },
+    port: {
+      type: "integer" as const,
+      description:
+        "The `port` of a service, for a request to it; without this, the request is one to the main listener.",
+    },
     caller: {
       type: "string" as const,
       description: "Used instead of the caller that the headers authenticate: `proxy-key`.",
@@ -141,13 +151,8 @@ const route = createRoute({
 export function addExplainRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
   routes.openapi(route, async (context) => {
     const { incoming } = context.env;
-    const request = readRequest(await readJson(context));
-    // Every real request has a Host header. By default it is that of this request.
-    const hasHost = request.headers.some(([name]) => name.toLowerCase() === "host");
-    const { host } = incoming.headers;
     const explanation = await parts.explain({
-      ...request,
-      headers: hasHost || host === undefined ? request.headers : [["Host", host], ...request.headers],
+      ...readRequest(await readJson(context), incoming.headers.host, parts.serviceAddresses()),
       address: parts.clients.addressOf(incoming),
     });
     context.header("Cache-Control", "no-store");
@@ -156,28 +161,40 @@ export function addExplainRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPl
   });
 }
 
-/** @throws GatewayError VALIDATION_ERROR */
-function readRequest(body: unknown): Omit<RequestToExplain, "address"> {
-  const { method, path, headers = {}, caller, ...others } = isObject(body) ? body : {};
+/** @param host of the request that asks: every real request has one. @throws GatewayError VALIDATION_ERROR */
+function readRequest(
+  body: unknown,
+  host: string | undefined,
+  addresses: ReturnType<ControlPlaneParts["serviceAddresses"]>,
+): Omit<RequestToExplain, "address"> {
+  const { method, path, headers = {}, port, caller, ...others } = isObject(body) ? body : {};
   const details: Record<string, string[]> = {};
+  const read = withHost(readHeaders(headers), port === undefined ? host : `localhost:${port}`);
+  const portAddress = typeof port === "number" ? addresses.findPort(port) : undefined;
+  const serviceAddress = addresses.find(hostIn(read)) ?? portAddress;
   if (!isMethod(method)) details.method = ["allowed: the name of a method, such as GET"];
-  if (!isTarget(path)) details.path = ["allowed: a path that begins with /proxy/<service>, and its query"];
+  if (!isTarget(path, serviceAddress)) {
+    details.path = [
+      "allowed: a path that begins with /proxy/<service>, and its query; any path at a service's own host or port",
+    ];
+  }
+  if (port !== undefined && portAddress === undefined) details.port = ["allowed: the port of a service"];
   if (caller !== undefined && typeof caller !== "string") details.caller = ["allowed: the id of a caller"];
-  const read = readHeaders(headers);
   if (read === undefined) details.headers = ["allowed: an object of header names and values, or lists of values"];
   for (const name of Object.keys(others)) {
-    details[name.slice(0, 64)] = ["unknown, allowed: method, path, headers, caller"];
+    details[name.slice(0, 64)] = ["unknown, allowed: method, path, headers, port, caller"];
   }
   if (Object.keys(details).length === 0) {
     return {
       method: method as string,
       target: path as string,
       headers: read ?? [],
+      serviceAddress,
       callerId: caller as string | undefined,
     };
   }
   throw new GatewayError("VALIDATION_ERROR", {
-    message: "The body does not have the form {method, path, headers, caller}.",
+    message: "The body does not have the form {method, path, headers, port, caller}.",
     extra: { details },
   });
 }
@@ -185,8 +202,16 @@ function readRequest(body: unknown): Omit<RequestToExplain, "address"> {
 const isMethod = (value: unknown) => typeof value === "string" && /^[A-Z-]{1,32}$/.test(value);
 
 /** Accepts every text that a client could send in a request line, even if the gateway would refuse it. */
-const isTarget = (value: unknown) =>
-  typeof value === "string" && /^[\x21-\x7e\x80-\xff]+$/.test(value) && isProxied(value);
+const isTarget = (value: unknown, address: ServiceAddress | undefined) =>
+  typeof value === "string" && /^[\x21-\x7e\x80-\xff]+$/.test(value) && isProxied(value, address);
+
+const isHost = ([name]: Header) => name.toLowerCase() === "host";
+/** The first one, as the parser reads it. */
+const hostIn = (headers: readonly Header[] | undefined) => headers?.find(isHost)?.[1];
+
+function withHost(headers: readonly Header[] | undefined, host: string | undefined): readonly Header[] | undefined {
+  return headers === undefined || host === undefined || headers.some(isHost) ? headers : [["Host", host], ...headers];
+}
 
 function readHeaders(headers: unknown): readonly Header[] | undefined {
   if (!isObject(headers)) return undefined;

@@ -6,6 +6,7 @@
 
 import { describeSecrets, identityOf } from "../../config/credential-source.ts";
 import { credentialState } from "../../config/credentials.ts";
+import type { ServiceAddress } from "../../config/service-addresses.ts";
 import { writeTemplate } from "../../config/template.ts";
 import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
@@ -29,8 +30,8 @@ import { StepLog } from "./step-log.ts";
 
 export interface DryRunParts extends PipelineParts {
   readonly fingerprint: Fingerprint;
-  /** Of the listener that serves callers. */
-  readonly connections: () => Connections;
+  /** Of the listener that would accept the request. */
+  readonly connections: (address: ServiceAddress | undefined) => Connections;
 }
 
 /** @throws GatewayError VALIDATION_ERROR for a caller that does not exist. */
@@ -58,7 +59,8 @@ async function explainParsed(
 ): Promise<Explanation> {
   const exchange = new Exchange(req, res, parts.instance.requestId(req), parts.clients.addressOf(req));
   const arrival = {
-    connections: parts.connections(),
+    connections: parts.connections(request.serviceAddress),
+    address: request.serviceAddress,
     isUpgrade: isWebSocketUpgrade(req),
     assumeCaller: assumptionOf(request, parts),
   };

@@ -1,13 +1,16 @@
 /** What would happen to a request, without sending it. */
 import type { DescribedSecret } from "../../config/credential-source.ts";
+import type { ServiceAddress } from "../../config/service-addresses.ts";
 import type { ErrorCode } from "../../errors.ts";
 import type { BreakerState } from "../forward/breaker.ts";
 
 /** The request to explain. */
 export interface RequestToExplain {
   readonly method: string;
-  /** Path and query, beginning with `/proxy/<service>`. */
+  /** Path and query: beginning with `/proxy/<service>`, or any at a service's own address. */
   readonly target: string;
+  /** The service's own host or port to which it would be sent. */
+  readonly serviceAddress: ServiceAddress | undefined;
   readonly headers: readonly (readonly [name: string, value: string])[];
   /** Id of the caller to assume, instead of the caller that the headers authenticate. */
   readonly callerId: string | undefined;

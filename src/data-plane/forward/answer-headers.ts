@@ -2,6 +2,7 @@
  * The upstream's headers as the client will see them.
  * Invariant: `X-Proxy-*` comes from this gateway only, so that no upstream can forge where a response came from.
  */
+import type { ServiceAddresses } from "../../config/service-addresses.ts";
 import { pushRateLimitFields } from "../../limits/rate-limit-fields.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Cors } from "../../perimeter/cors.ts";
@@ -11,7 +12,7 @@ import type { Route } from "../identify.ts";
 import { insertedPathsOf } from "./inserted-path.ts";
 import { createLinkRewriter, type LinkRewriter, readRefresh } from "./links.ts";
 import { createOwnAddress } from "./own-address.ts";
-import { isForWholeHost, scopeCookie } from "./scope-cookie.ts";
+import { hasSharedJar, isForWholeHost, scopeCookie } from "./scope-cookie.ts";
 import { HOP_BY_HOP } from "./strip-plan.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import { connectionOptions } from "./upstream-request.ts";
@@ -57,6 +58,8 @@ function hasDroppedPrefix(name: string): boolean {
 export interface ResponseParts {
   /** Used only where there is a link to rewrite. */
   readonly clients: ClientView;
+  /** Of all services; used in the same way. */
+  readonly serviceAddresses: () => ServiceAddresses;
   readonly cors: Cors;
   readonly instance: Instance;
 }
@@ -66,8 +69,9 @@ export function relayedHeaders(
   exchange: Exchange,
   route: Route,
   upstreamHeaders: ResponseHeaders,
-  { clients, cors }: ResponseParts,
+  parts: ResponseParts,
 ): string[] {
+  const { cors } = parts;
   const headers: string[] = [];
   const isIsolated = route.prepared.service.webContent === "isolate";
   let links: LinkRewriter | undefined;
@@ -80,9 +84,9 @@ export function relayedHeaders(
     if (name === "vary" && cors.varies) continue;
     if (treatment === "touched") {
       const form = LINKS.get(name);
-      if (form === undefined) pushTouched(headers, name, value, { route, clients });
+      if (form === undefined) pushTouched(headers, name, value, { exchange, route, clients: parts.clients });
       else {
-        links ??= linksOf(exchange, route, clients);
+        links ??= linksOf(exchange, route, parts);
         for (const one of typeof value === "string" ? [value] : value) headers.push(name, links[form](one));
       }
     } else if (typeof value === "string") headers.push(name, value);
@@ -98,9 +102,9 @@ export function leavesService(
   exchange: Exchange,
   route: Route,
   { status, headers }: { readonly status: number; readonly headers: readonly string[] },
-  { clients }: ResponseParts,
+  parts: ResponseParts,
 ): boolean {
-  const links = linksOf(exchange, route, clients);
+  const links = linksOf(exchange, route, parts);
   return headers.some((name, i) => {
     const value = headers[i + 1];
     if (i % 2 === 1 || value === undefined) return false;
@@ -110,10 +114,14 @@ export function leavesService(
   });
 }
 
-function linksOf({ req }: Exchange, route: Route, clients: ClientView): LinkRewriter {
+function linksOf(
+  { req, address }: Exchange,
+  route: Route,
+  { clients, serviceAddresses }: Pick<ResponseParts, "clients" | "serviceAddresses">,
+): LinkRewriter {
   const { prepared, base, path, pathTemplate = 0 } = route;
   const inserted = prepared.credential.insertedPaths[pathTemplate];
-  const publicBase = clients.publicBaseOf(req);
+  const publicBase = clients.publicBaseOf(req, address);
   // A name that no client knows, where the gateway does not know its own: relative references are judged by their path.
   const seenBase = URL.canParse(publicBase) ? publicBase : "http://gateway.invalid";
   return createLinkRewriter({
@@ -123,8 +131,14 @@ function linksOf({ req }: Exchange, route: Route, clients: ClientView): LinkRewr
       base.origin + (path === "" && inserted === undefined ? base.path : base.prefix + (inserted ?? "") + path),
     publicBase,
     clientUrl: seenBase + req.url,
-    gatewayPrefix: prepared.base.gatewayPrefix,
-    isOwn: createOwnAddress(clients.hostsOf(req), prepared.egress?.ownListeners),
+    serviceKey: prepared.service.key,
+    gatewayPrefix: prepared.gatewayPrefix,
+    isAtOwnAddress: address !== undefined,
+    locate: createOwnAddress({
+      hosts: clients.hostsOf(req),
+      services: serviceAddresses(),
+      listeners: prepared.egress?.ownListeners,
+    }),
     secretParameters: prepared.secretParameters,
     inserted: insertedPathsOf(prepared),
   });
@@ -162,11 +176,17 @@ export function createResponseHeaders(
   return headers;
 }
 
+interface Touching {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  readonly clients: ClientView;
+}
+
 function pushTouched(
   headers: string[],
   name: string,
   value: string | string[],
-  { route: { prepared, base }, clients }: { readonly route: Route; readonly clients: ClientView },
+  { exchange, route: { prepared, base }, clients }: Touching,
 ): void {
   const values = typeof value === "string" ? [value] : value;
   if (name === "content-disposition") {
@@ -174,12 +194,13 @@ function pushTouched(
     for (const one of values) headers.unshift(name, one);
     return;
   }
-  const { cookies, key } = prepared.service;
-  if (!cookies) return;
+  if (!prepared.service.cookies) return;
+  const { address } = exchange;
+  const root = address === undefined ? clients.publicPath + prepared.gatewayPrefix : "";
   for (const cookie of values) {
-    if (isForWholeHost(cookie)) prepared.noteDroppedCookie();
-    else
-      headers.push(name, scopeCookie(cookie, base, { key, inserted: insertedPathsOf(prepared) }, clients.publicPath));
+    const isLimited = address === undefined || address.sharesCookies ? !isForWholeHost(cookie) : true;
+    if (!isLimited || hasSharedJar(exchange)) prepared.noteDroppedCookie();
+    else headers.push(name, scopeCookie(cookie, base, root, insertedPathsOf(prepared)));
   }
 }
 

@@ -6,6 +6,7 @@
 import { cutParameters } from "../../callers/presented-keys.ts";
 import type { Base } from "../prepared-service.ts";
 import { type InsertedPath, withoutInserted } from "./inserted-path.ts";
+import type { OwnPlace } from "./own-address.ts";
 
 export interface LinkRewriter {
   /** A `Location` or `Content-Location` value: one URI reference. */
@@ -31,10 +32,13 @@ export interface LinkContext {
   readonly publicBase: string;
   /** The URL of this request as the client sees it. */
   readonly clientUrl: string;
-  /** `/proxy/<key>`. */
+  readonly serviceKey: string;
+  /** `/proxy/<key>`: where the service is on a host of the gateway. */
   readonly gatewayPrefix: string;
-  /** Whether a URL leads to the gateway. */
-  readonly isOwn: (url: URL) => boolean;
+  /** The client uses the service's own host or port, whose root is the service's. */
+  readonly isAtOwnAddress: boolean;
+  /** Where on the gateway a URL leads; undefined for another server. */
+  readonly locate: (url: URL) => OwnPlace | undefined;
   /** The inserted paths of the credential: only links below one of them lead to the service. */
   readonly inserted: readonly InsertedPath[];
   /** The query parameters that carry the credential: an upstream may repeat its own URL, and they must not come back. */
@@ -58,14 +62,21 @@ const QUOTED_TARGETS = /<([^<>]*)>/g;
 /** Time and separator, `url=`, an opening quote; then the reference. */
 const REFRESH = /^([\s\d.]*[;,]?\s*(?:url\s*=\s*)?)(["']?)(.*)$/is;
 
+/** A path that a client would read as another host, where nothing precedes it. */
+const NAMES_HOST = /^\/[\t\r\n]*[/\\]/;
+
+/** A path-relative reference that leads upwards: to a client that knows only a part of the upstream's path, it may end at another place. */
+const CLIMBS = /^(?![a-z][a-z0-9+.-]*:|[/\\?#])[^?#]*(?:\.|%2e){2}/i;
+
 /** What needs a key: `/proxy` and `/manage`. */
 const GUARDED = /^\/+(?:proxy|manage)(?:\/|$)/i;
 
 export function createLinkRewriter(context: LinkContext): LinkRewriter {
-  const { isRewriting, requestUrl, clientUrl, publicBase, gatewayPrefix, inserted } = context;
-  const { isGateway, leadsAstray } = createJudge(context);
+  const { isRewriting, isAtOwnAddress, requestUrl, clientUrl, publicBase, inserted } = context;
+  const { locate, leadsAstray } = createJudge(context);
   const bases = [...context.bases].sort((a, b) => b.prefix.length - a.prefix.length);
   const { origin: requestOrigin } = new URL(requestUrl);
+  const root = isAtOwnAddress ? publicBase : publicBase + context.gatewayPrefix;
   let hasBlocked = false;
 
   /** Replaces a base of the service by the gateway, without touching the rest. */
@@ -77,9 +88,8 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
     for (const base of bases) {
       if (base.origin === target.origin && isUnder(base.prefix, target.rest)) {
         const rest = target.rest.slice(base.prefix.length);
-        if (inserted.length === 0) return publicBase + base.gatewayPrefix + rest;
-        const own = withoutInserted(rest, inserted);
-        if (own !== undefined) return publicBase + base.gatewayPrefix + own;
+        const own = inserted.length === 0 ? rest : withoutInserted(rest, inserted);
+        if (own !== undefined) return join(root + base.versionPath, own);
       }
     }
     // A path of the upstream outside the service: without its origin a client would resolve it on the gateway.
@@ -88,7 +98,8 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
 
   function location(value: string): string {
     const reference = withoutSecrets(value, context.secretParameters);
-    const written = isRewriting ? rewrite(reference) : reference;
+    const isMoved = isAtOwnAddress && CLIMBS.test(reference) && URL.canParse(reference, requestUrl);
+    const written = isRewriting ? rewrite(isMoved ? new URL(reference, requestUrl).href : reference) : reference;
     if (!leadsAstray(written)) return written;
     // Such as `../x`: a path of the upstream, which a client would resolve on the gateway.
     if (isRewriting && URL.canParse(reference, requestUrl)) {
@@ -100,7 +111,7 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
 
   function block(): string {
     hasBlocked = true;
-    return `${publicBase}${gatewayPrefix}/`;
+    return `${root}/`;
   }
 
   return {
@@ -118,7 +129,8 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
     leavesService(reference) {
       const urls = readings(reference, clientUrl);
       return (
-        urls.length === 0 || urls.some((url) => !isGateway(url) && !bases.some(({ origin }) => origin === url.origin))
+        urls.length === 0 ||
+        urls.some((url) => locate(url) === undefined && !bases.some(({ origin }) => origin === url.origin))
       );
     },
     get hasBlocked() {
@@ -128,17 +140,21 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
 }
 
 /** Judges where clients arrive that follow a link. */
-function createJudge({ isRewriting, clientUrl, publicBase, gatewayPrefix, isOwn }: LinkContext) {
+function createJudge(context: LinkContext) {
+  const { isRewriting, clientUrl, publicBase, serviceKey, gatewayPrefix } = context;
   const { host: clientHost } = new URL(clientUrl);
   const publicPath = publicBase.replace(/^[a-z]+:\/\/[^/]*/i, "");
-  const isGateway = (url: URL) => url.host === clientHost || isOwn(url);
+  const here: OwnPlace = { service: context.isAtOwnAddress ? serviceKey : undefined };
+  const locate = (url: URL) => (url.host === clientHost ? here : context.locate(url));
   return {
-    isGateway,
+    locate,
     /** Whether a client that follows the reference reaches the gateway outside of the service. */
     leadsAstray(reference: string): boolean {
       return readings(reference, clientUrl).some((url) => {
         const { pathname } = url;
-        if (!isGateway(url) || isInside(pathname, publicPath + gatewayPrefix)) return false;
+        const place = locate(url);
+        if (place?.service !== undefined) return place.service !== serviceKey;
+        if (place === undefined || isInside(pathname, publicPath + gatewayPrefix)) return false;
         if (isRewriting) return true;
         // The client may reach the gateway without the server that removes the path of PUBLIC_URL, too.
         const path = percentDecoded(pathname);
@@ -146,6 +162,13 @@ function createJudge({ isRewriting, clientUrl, publicBase, gatewayPrefix, isOwn 
       });
     },
   };
+}
+
+/** A link below the root. An empty root leaves the host to the client, so that the rest must be a path, and no host. */
+function join(root: string, rest: string): string {
+  if (root !== "") return root + rest;
+  if (NAMES_HOST.test(rest)) return `/.${rest}`;
+  return rest.startsWith("/") ? rest : `/${rest}`;
 }
 
 /** The parts of a `Refresh` value; the reference is empty for one that only reloads. */

@@ -1,23 +1,50 @@
 /**
- * Decides whether an address or a URL leads to this gateway: by a name that the client uses for it, or by the address of a listener in
- * any spelling. Invariant: names are compared as text, never resolved.
+ * Decides whether an address or a URL leads to this gateway, and to which service's own host or port: by a name that the client uses
+ * for it, or by the address of a listener in any spelling. Invariant: names are compared as text, never resolved.
  */
 import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import ipaddr from "ipaddr.js";
 import { isLoopbackHost } from "../../config/hosts.ts";
+import type { ServiceAddresses } from "../../config/service-addresses.ts";
+
+interface OwnListener {
+  readonly address: string;
+  readonly port: number;
+  /** The key of the only service that it serves. */
+  readonly service?: string | undefined;
+}
 
 /** The gateway's listeners now. */
-export type OwnListeners = () => readonly { readonly address: string; readonly port: number }[];
+export type OwnListeners = () => readonly OwnListener[];
 
-/** @param hosts names with ports, as in a Host header, under which the client may know the gateway. */
-export function createOwnAddress(
-  hosts: readonly string[],
-  ownListeners: OwnListeners | undefined,
-): (url: URL) => boolean {
+/** Where on the gateway a URL leads. */
+export interface OwnPlace {
+  /** The service whose own host or port it is; undefined for a host of the gateway, where the path decides. */
+  readonly service: string | undefined;
+}
+
+export interface OwnNames {
+  /** Names with ports, as in a Host header, under which the client may know the gateway. */
+  readonly hosts: readonly string[];
+  readonly services: Pick<ServiceAddresses, "find">;
+  readonly listeners: OwnListeners | undefined;
+}
+
+const GATEWAY: OwnPlace = { service: undefined };
+
+/** @returns a function that gives undefined for a URL that does not lead to the gateway. */
+export function createOwnAddress({ hosts, services, listeners }: OwnNames): (url: URL) => OwnPlace | undefined {
   const names = new Set<string>();
   for (const host of hosts) if (URL.canParse(`http://${host}`)) names.add(nameOf(new URL(`http://${host}`)));
-  return (url) => names.has(nameOf(url)) || (ownListeners !== undefined && leadsToListener(url, ownListeners));
+  return (url) => {
+    // In the order in which the gateway decides: a service's host wins over the listener.
+    const address = services.find(url.host);
+    if (address !== undefined) return { service: address.key };
+    const listener = listeners && listenerOf(url, listeners());
+    if (listener !== undefined) return { service: listener.service };
+    return names.has(nameOf(url)) ? GATEWAY : undefined;
+  };
 }
 
 /** Without the scheme, because a server in front of the gateway may speak https; the URL parser has folded case and spellings. */
@@ -25,8 +52,10 @@ function nameOf({ hostname, port }: URL): string {
   return `${hostname.replace(/\.+$/, "")}:${port === "80" || port === "443" ? "" : port}`;
 }
 
-function leadsToListener(url: URL, ownListeners: OwnListeners): boolean {
-  return addressesIn(url).some((address) => isOwnListener(address, portOf(url), ownListeners));
+function listenerOf(url: URL, listeners: readonly OwnListener[]): OwnListener | undefined {
+  const port = portOf(url);
+  const addresses = addressesIn(url);
+  return listeners.find((own) => own.port === port && addresses.some((address) => isSameMachine(address, own.address)));
 }
 
 /** The addresses that the URL itself names; empty for a name that has to be resolved. */

@@ -1,7 +1,9 @@
 /**
- * Limits a cookie of an upstream to its service: all services share one host, the gateway's.
+ * Limits a cookie of an upstream to its service: all services share one host, the gateway's, unless a service has a host of its own.
  * Invariant: a cookie that a browser would send to another service is not relayed.
  */
+import { isOfBrowser } from "../../perimeter/browser-request.ts";
+import type { Exchange } from "../exchange.ts";
 import type { Base } from "../prepared-service.ts";
 import { type InsertedPath, withoutInserted } from "./inserted-path.ts";
 
@@ -11,6 +13,14 @@ const WHOLE_HOST = /^[\s=]*__host-/i;
 /** Browsers ignore a longer attribute (RFC 6265bis section 5.6), and the default path that they use instead may be `/proxy`. */
 const PATH_LIMIT = 1_024;
 
+/**
+ * True where a browser would send a cookie to another service, whatever its path: browsers ignore ports, so services that differ only in
+ * their port have one jar.
+ */
+export function hasSharedJar({ address, req }: Pick<Exchange, "address" | "req">): boolean {
+  return address?.sharesCookies === true && isOfBrowser(req.headers);
+}
+
 /** True for a cookie that cannot be limited to a service. */
 export function isForWholeHost(setCookie: string): boolean {
   return WHOLE_HOST.test(setCookie);
@@ -18,9 +28,10 @@ export function isForWholeHost(setCookie: string): boolean {
 
 /**
  * `Domain` is removed and `Path` moves under the service, as the browser sees it (RFC 6265 section 5.2); everything else stays as it is.
- * @param publicPath the path of PUBLIC_URL.
+ * @param root the path of the service at the gateway, as the browser sees it; empty at the service's own host or port.
+ * @param inserted the inserted paths of the service's credential, which a client does not know.
  */
-export function scopeCookie(setCookie: string, base: Base, service: CookieService, publicPath: string): string {
+export function scopeCookie(setCookie: string, base: Base, root: string, inserted: readonly InsertedPath[]): string {
   const [pair = "", ...attributes] = setCookie.split(";");
   let path = "";
   const kept = attributes.filter((attribute) => {
@@ -29,22 +40,14 @@ export function scopeCookie(setCookie: string, base: Base, service: CookieServic
     if (lowerCaseName === "path") path = value.join("=").trim();
     return lowerCaseName !== "path" && lowerCaseName !== "domain";
   });
-  const whole = `${publicPath}/proxy/${service.key}/`;
-  const own = publicPath + gatewayPath(path, base, service);
-  return [pair, ...kept, ` Path=${Buffer.byteLength(own) > PATH_LIMIT ? whole : own}`].join(";");
+  const own = root + pathBelowRoot(path, base, inserted);
+  return [pair, ...kept, ` Path=${Buffer.byteLength(own) > PATH_LIMIT ? `${root}/` : own}`].join(";");
 }
 
-/** The service that a cookie belongs to. */
-interface CookieService {
-  readonly key: string;
-  /** The inserted paths of its credential, which a client does not know. */
-  readonly inserted: readonly InsertedPath[];
-}
-
-function gatewayPath(path: string, base: Base, { key, inserted }: CookieService): string {
+function pathBelowRoot(path: string, base: Base, inserted: readonly InsertedPath[]): string {
   const isBelowBase = path === base.prefix || path.startsWith(`${base.prefix}/`);
-  if (!path.startsWith("/") || !isBelowBase) return `/proxy/${key}/`;
+  if (!path.startsWith("/") || !isBelowBase) return "/";
   const below = path.slice(base.prefix.length);
   const rest = withoutInserted(below, inserted) ?? below;
-  return base.gatewayPrefix + (rest === "" ? "/" : rest);
+  return base.versionPath + (rest === "" ? "/" : rest);
 }

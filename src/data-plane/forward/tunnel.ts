@@ -29,6 +29,8 @@ export interface Tunnels {
   closeAll(): void;
   /** Closes the WebSockets of an issued key that ended or lost permissions. */
   closeOfKey(digest: string): void;
+  /** Closes the WebSockets of clients on these sockets. */
+  closeOfClients(isAmong: (socket: Socket) => boolean): void;
   /** Closes the WebSockets of a removed or replaced service. */
   closeOfService(service: PreparedService): void;
   /** Stops the check for stalled sockets. */
@@ -45,12 +47,19 @@ interface Prepared {
   readonly join: (response: IncomingMessage, socket: Socket, head: Buffer) => void;
 }
 
+/** What an open WebSocket belongs to. */
+interface Carried {
+  readonly client: Socket;
+  readonly service: PreparedService;
+  readonly digest: string | undefined;
+}
+
 /** @param sendTimeoutMs how long an upstream may read nothing of what waits for it; the listener applies the same limit to clients. */
 export function createTunnels(sendTimeoutMs: number): Tunnels {
   const proxy = createProxyServer();
   // Without a listener, errors on a client's socket would be thrown. The exchange handles them itself.
   proxy.on("error", () => {});
-  const tunnels = new Map<OpenTunnel, { readonly service: PreparedService; readonly digest: string | undefined }>();
+  const tunnels = new Map<OpenTunnel, Carried>();
   const ended = new WeakSet<PreparedService>();
   let isClosing = false;
   const stalls = createStallSweep(sendTimeoutMs, upstreamSockets, (socket) => socket.destroy());
@@ -105,7 +114,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     const { bytesWritten } = client;
     const tunnel = new OpenTunnel(client, accepted.socket, route.prepared.service.idleTimeoutMs ?? 0);
     const { issued } = exchange;
-    tunnels.set(tunnel, { service: route.prepared, digest: issued?.digest });
+    tunnels.set(tunnel, { client, service: route.prepared, digest: issued?.digest });
     // The service may have been replaced, or the key may have ended, during the handshake.
     const isOver = ended.has(route.prepared) || issued?.isOver === true;
     if (isClosing) tunnel.closeGoingAway();
@@ -156,6 +165,9 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       // A WebSocket in its handshake is closed when the handshake is over.
       ended.add(service);
       for (const [tunnel, of] of tunnels) if (of.service === service) tunnel.forceClose();
+    },
+    closeOfClients(isAmong) {
+      for (const [tunnel, { client }] of tunnels) if (isAmong(client)) tunnel.forceClose();
     },
     closeOfKey(digest) {
       for (const [tunnel, of] of tunnels) if (of.digest === digest) tunnel.forceClose();

@@ -22,6 +22,7 @@ import { BODY_DIGESTS, FORM_TYPE, sendsForm } from "../credential/form-body.ts";
 import { type PlacePlan, readSubprotocols } from "../credential/place-plan.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
+import { hasSharedJar } from "./scope-cookie.ts";
 import { HOP_BY_HOP, type StripPlan } from "./strip-plan.ts";
 import { hasConnectionCredentials } from "./transport/client-binding.ts";
 import type { BodySource } from "./transport/transport-contract.ts";
@@ -64,6 +65,7 @@ export function createUpstreamRequest(
   const incoming = exchange.req.headers;
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), isOwnKey);
   scrub?.restoreConditions(headers);
+  if (exchange.address !== undefined && hasSharedJar(exchange)) dropHeader(headers, "cookie");
   const traceparent = traceparentOf(exchange, instance, isOwnKey);
   // A tracestate belongs to its traceparent (W3C Trace Context, section 3.3).
   const { omittedOwn } = stripPlan;

@@ -1,23 +1,30 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { ServiceAddresses } from "../../../src/config/service-addresses.ts";
 import { createLinkRewriter } from "../../../src/data-plane/forward/links.ts";
 import { createOwnAddress } from "../../../src/data-plane/forward/own-address.ts";
 import { isForWholeHost, scopeCookie } from "../../../src/data-plane/forward/scope-cookie.ts";
 import type { Base } from "../../../src/data-plane/prepared-service.ts";
 
-const base = (url: string, gatewayPrefix: string): Base => {
+const base = (url: string, versionPath = ""): Base => {
   const { origin, pathname } = new URL(url);
-  return { origin, path: pathname, prefix: pathname.replace(/\/$/, ""), gatewayPrefix };
+  return { origin, path: pathname, prefix: pathname.replace(/\/$/, ""), versionPath };
 };
 
 const rewriter = createLinkRewriter({
-  bases: [base("https://api.test/api/v10/", "/proxy/api"), base("https://api.test/api/v9/", "/proxy/api/v9")],
+  bases: [base("https://api.test/api/v10/"), base("https://api.test/api/v9/", "/v9")],
   isRewriting: true,
   requestUrl: "https://api.test/api/v10/users/me",
   publicBase: "http://gw:3420",
   clientUrl: "http://gw:3420/proxy/api/users/me",
+  serviceKey: "api",
   gatewayPrefix: "/proxy/api",
-  isOwn: createOwnAddress(["gw:3420"], () => [{ address: "127.0.0.1", port: 3420 }]),
+  isAtOwnAddress: false,
+  locate: createOwnAddress({
+    hosts: ["gw:3420"],
+    services: new ServiceAddresses(),
+    listeners: () => [{ address: "127.0.0.1", port: 3420 }],
+  }),
   secretParameters: ["key"],
   inserted: [],
 });
@@ -152,16 +159,22 @@ describe("link", () => {
     { host = "gw:3420", publicBase = "http://gw:3420", isRewriting = true, secure = true } = {},
   ) => {
     const of = createLinkRewriter({
-      bases: [base(secure ? "https://api.test/" : "http://api.test/", "/proxy/api")],
+      bases: [base(secure ? "https://api.test/" : "http://api.test/")],
       isRewriting,
       requestUrl: secure ? "https://api.test/users/me" : "http://api.test/users/me",
       publicBase,
       clientUrl: `${publicBase || "http://gateway.invalid"}/proxy/api/users/me`,
+      serviceKey: "api",
       gatewayPrefix: "/proxy/api",
-      isOwn: createOwnAddress([host], () => [
-        { address: "127.0.0.1", port: 3420 },
-        { address: "::1", port: 3420 },
-      ]),
+      isAtOwnAddress: false,
+      locate: createOwnAddress({
+        hosts: [host],
+        services: new ServiceAddresses(),
+        listeners: () => [
+          { address: "127.0.0.1", port: 3420 },
+          { address: "::1", port: 3420 },
+        ],
+      }),
       secretParameters: [],
       inserted: [],
     });
@@ -302,7 +315,7 @@ describe("link", () => {
   });
 });
 
-const cookieBase = { origin: "https://a.test", path: "/api/", prefix: "/api", gatewayPrefix: "/proxy/a" };
+const cookieBase = { origin: "https://a.test", path: "/api/", prefix: "/api", versionPath: "" };
 
 test.each([
   ["id=1", "id=1; Path=/proxy/a/"],
@@ -317,12 +330,12 @@ test.each([
   ["id=1; Path=/api/a=b", "id=1; Path=/proxy/a/a=b"],
   ["id=1; Path=/api/x; Path=/api/y", "id=1; Path=/proxy/a/y"],
 ])("The cookie %s is limited to the service: %s", (from, to) => {
-  expect(scopeCookie(from, cookieBase, { key: "a", inserted: [] }, "")).toBe(to);
+  expect(scopeCookie(from, cookieBase, "/proxy/a", [])).toBe(to);
 });
 
 test("A path that is too long for browsers, which would use the path of the request instead, becomes that of the service", () => {
   const cookie = (length: number, publicPath = "") =>
-    scopeCookie(`id=1; Path=/api/${"x".repeat(length)}`, cookieBase, { key: "a", inserted: [] }, publicPath);
+    scopeCookie(`id=1; Path=/api/${"x".repeat(length)}`, cookieBase, `${publicPath}/proxy/a`, []);
   const most = 1_024 - "/proxy/a/".length;
   expect(cookie(most)).toBe(`id=1; Path=/proxy/a/${"x".repeat(most)}`);
   expect(cookie(most + 1)).toBe("id=1; Path=/proxy/a/");
@@ -336,10 +349,8 @@ test("A cookie without a path belongs to the whole service, also for a version a
 });
 
 test("A cookie's path begins with the path of PUBLIC_URL, as the browser sees it", () => {
-  expect(scopeCookie("id=1; Path=/api/x", cookieBase, { key: "a", inserted: [] }, "/gw")).toBe(
-    "id=1; Path=/gw/proxy/a/x",
-  );
-  expect(scopeCookie("id=1", cookieBase, { key: "a", inserted: [] }, "/gw")).toBe("id=1; Path=/gw/proxy/a/");
+  expect(scopeCookie("id=1; Path=/api/x", cookieBase, "/gw/proxy/a", [])).toBe("id=1; Path=/gw/proxy/a/x");
+  expect(scopeCookie("id=1", cookieBase, "/gw/proxy/a", [])).toBe("id=1; Path=/gw/proxy/a/");
 });
 
 test("A cookie for the whole host is found in any case and without a name", () => {

@@ -71,7 +71,10 @@ function send(rawHeaders: string[], target = "/proxy/api/x") {
   }
   const req = { method: "GET", url: target, rawHeaders, headers } as unknown as IncomingMessage;
   const exchange = new Exchange(req, new EventEmitter() as ServerResponse, "id", "127.0.0.1");
-  const route = decideRoute(identify(target, new Map([["api", { prepared }]])), createRegistry(new Map())) as Route;
+  const route = decideRoute(
+    identify(target, undefined, new Map([["api", { prepared }]])),
+    createRegistry(new Map()),
+  ) as Route;
   const request = createUpstreamRequest(exchange, route, parts);
   inject(request, prepared.credential.get() as Injection);
   return request;
