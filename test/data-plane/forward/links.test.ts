@@ -73,14 +73,15 @@ describe("link", () => {
 
   test("Of two bases that contain a link, the longer one is replaced", () => {
     const { location } = createLinkRewriter({
-      bases: [base("https://api.test/", "/proxy/api"), base("https://api.test/old/9/", "/proxy/api/v9")],
+      bases: [base("https://api.test/"), base("https://api.test/old/9/", "/v9")],
       isRewriting: true,
       requestUrl: "https://api.test/users/me",
       publicBase: "http://gw:3420",
       clientUrl: "http://gw:3420/proxy/api/users/me",
+      serviceKey: "api",
       gatewayPrefix: "/proxy/api",
-      isOwn: () => false,
-      inserted: [],
+      isAtOwnAddress: false,
+      locate: () => undefined,
       secretParameters: [],
       inserted: [],
     });
@@ -343,9 +344,9 @@ test("A path that is too long for browsers, which would use the path of the requ
 });
 
 test("A cookie without a path belongs to the whole service, also for a version at the upstream's root", () => {
-  const version = { ...cookieBase, path: "/", prefix: "", gatewayPrefix: "/proxy/a/v9" };
-  expect(scopeCookie("id=1", version, { key: "a", inserted: [] }, "")).toBe("id=1; Path=/proxy/a/");
-  expect(scopeCookie("id=1; Path=/x", version, { key: "a", inserted: [] }, "")).toBe("id=1; Path=/proxy/a/v9/x");
+  const version = { ...cookieBase, path: "/", prefix: "", versionPath: "/v9" };
+  expect(scopeCookie("id=1", version, "/proxy/a", [])).toBe("id=1; Path=/proxy/a/");
+  expect(scopeCookie("id=1; Path=/x", version, "/proxy/a", [])).toBe("id=1; Path=/proxy/a/v9/x");
 });
 
 test("A cookie's path begins with the path of PUBLIC_URL, as the browser sees it", () => {
