@@ -157,8 +157,9 @@ entry with a \`baseUrl\` inherits nothing, so that the credential of a built-in 
 
 ### Secrets
 
-A secret comes from exactly one of \`tokenEnvVar\` (env files count too) and \`tokenFile\`. Line breaks at the end are removed, and
-an empty secret counts as missing. The gateway's own keys cannot be a service's secret.`;
+A secret comes from exactly one of \`tokenEnvVar\` (env files count too), \`tokenFile\` and \`tokenCommand\`. Line breaks at the end are
+removed, and an empty secret counts as missing. The gateway's own keys cannot be a service's secret. [Credentials](credentials.md) describes the
+types, the places and several secrets.`;
 }
 
 function servicesFileTables(): string {

@@ -91,7 +91,7 @@ function readSecret(subject: SecretToRead, context: CredentialContext, findings:
 }
 
 function nameSecret({ defined: { name }, auth, key }: SecretToRead): string {
-  if (name === "username") return `the user name of ${key}`;
+  if (auth.type === "basic" && name === "username") return `the user name of ${key}`;
   return auth.type === "custom" ? `the secret ${name} of ${key}` : `the secret of ${key}`;
 }
 

@@ -128,12 +128,14 @@ export const credential: ServiceCheck = {
 };
 
 /** Of each secret: how it is written, and whether masks can search for it. */
-function faultsOf({ service: { key, credential: source } }: DiagnosedService): Problem[] {
+function faultsOf({ service: { key, auth, credential: source } }: DiagnosedService): Problem[] {
   const all = source?.secrets ?? [];
   return all.flatMap(({ name, secret, faults = [] }) => {
     const named = all.length === 1 ? `the secret of ${key}` : `the secret ${name} of ${key}`;
     const isShort =
-      name !== "username" && secret !== undefined && Buffer.byteLength(secret.reveal()) < SHORTEST_MASKED_SECRET;
+      !(auth?.type === "basic" && name === "username") &&
+      secret !== undefined &&
+      Buffer.byteLength(secret.reveal()) < SHORTEST_MASKED_SECRET;
     return [
       ...faults.map((fault) => ({ finding: FINDINGS[fault], message: `${named} ${FAULT_TEXTS[fault]}` })),
       ...(isShort ? [{ finding: FINDINGS.short, message: `${named} has fewer than 8 bytes` }] : []),

@@ -1,9 +1,12 @@
 /** Credentials with several secrets and in every place of a request, as an upstream receives them. */
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
+import { tempFolder } from "../config/temp-folder.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
@@ -363,6 +366,34 @@ describe("A WebSocket subprotocol", () => {
     expect(await open(["realtime", "placeholder"])).toBe("realtime");
     expect(offered).toEqual([`realtime, ${Buffer.from(TOKEN).toString("base64url")}`]);
   });
+});
+
+test("A changed file replaces its secret alone, and one without a usable secret changes nothing", async () => {
+  const folder = tempFolder({ token: "first-token-01\n", other: "first-other-01\n" });
+  const auth = {
+    type: "custom",
+    secrets: { t: { file: join(folder, "token") }, o: { file: join(folder, "other") } },
+    headers: { A: "{t}" },
+    path: "/{o}",
+  };
+  const { gateway, ask, last } = await start(auth);
+  const sent = async () => {
+    await ask("/x");
+    return [valuesOf(last(), "a"), last().url];
+  };
+  expect(await sent()).toEqual([["first-token-01"], "/base/first-other-01/x"]);
+  writeFileSync(join(folder, "other"), "second/other\n");
+  await gateway.refreshTokens();
+  expect(await sent()).toEqual([["first-token-01"], "/base/second%2Fother/x"]);
+  writeFileSync(join(folder, "token"), "\n");
+  expect(await gateway.refreshTokens()).toMatchObject({
+    problems: [expect.stringContaining("no usable secret for api")],
+  });
+  writeFileSync(join(folder, "token"), PROXY_KEY);
+  expect(await gateway.refreshTokens()).toMatchObject({
+    problems: [expect.stringContaining("not one of the gateway's own keys")],
+  });
+  expect(await sent()).toEqual([["first-token-01"], "/base/second%2Fother/x"]);
 });
 
 test("Lists, diagnostics and the status describe each secret, and show none", async () => {
