@@ -32,8 +32,9 @@ export async function runContest(
       contestants.push({ name, server: await startPeer(stage, name, origin), prefix: "" });
       continue;
     }
-    const gateway = await startGateway(stage.processes, root, origin);
-    await assertEverythingIsOn(gateway);
+    const isScrubbed = workload.isScrubbed === true && name === "gateway";
+    const gateway = await startGateway(stage.processes, root, origin, isScrubbed);
+    await assertEverythingIsOn(gateway, isScrubbed);
     gateways.set(name, gateway);
     contestants.push({ name, server: gateway, prefix: "/proxy/origin" });
   }
@@ -58,7 +59,7 @@ function contestantsOf({ contestants }: Workload, { only, against }: Options): C
 /** The checkout of a contestant that is a gateway. */
 function rootOf(name: ContestantName, { root }: Stage, { against }: Options): string | undefined {
   if (name === "against") return against;
-  return name === "gateway" ? root : undefined;
+  return name === "gateway" || name === "unscrubbed" ? root : undefined;
 }
 
 function startPeer({ processes, compiled }: Stage, name: ContestantName, origin: Origin): Promise<RunningServer> {

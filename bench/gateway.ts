@@ -18,13 +18,18 @@ export interface RunningGateway extends RunningServer {
 }
 
 /** Starts `node dist/main.js` of the checkout in front of the origin and waits until /health responds with 200. */
-export async function startGateway(processes: Processes, root: string, origin: Origin): Promise<RunningGateway> {
+export async function startGateway(
+  processes: Processes,
+  root: string,
+  origin: Origin,
+  isScrubbed = false,
+): Promise<RunningGateway> {
   const port = await freePort();
   const home = join(processes.folder, `gateway-${port}`);
   mkdirSync(home);
   const logFile = join(home, "stdout.log");
   const configFile = join(home, "services.json");
-  writeFileSync(configFile, JSON.stringify(servicesFile(origin)));
+  writeFileSync(configFile, JSON.stringify(servicesFile(origin, isScrubbed)));
   const log = openSync(logFile, "w");
   const child = processes.start([join(root, "dist", "main.js")], {
     // Not the repository's folder: its .env files must not change what is measured.
@@ -48,13 +53,15 @@ export async function startGateway(processes: Processes, root: string, origin: O
   return gateway;
 }
 
-function servicesFile({ url, caFile }: Origin): unknown {
+function servicesFile({ url, caFile }: Origin, isScrubbed: boolean): unknown {
   return {
     services: {
       origin: {
         baseUrl: url,
         ...(caFile === undefined ? {} : { tls: { caFile } }),
         ws: true,
+        // An older checkout does not know it.
+        ...(isScrubbed ? { scrubBodies: true } : {}),
         auth: { type: "bearer", tokenEnvVar: "BENCH_ORIGIN_TOKEN" },
         rateLimit: { maxRequests: 1_000_000_000, windowMs: 3_600_000, per: "service" },
       },
@@ -87,9 +94,9 @@ function isHealthy(port: number): Promise<boolean> {
 
 /**
  * Fails unless the gateway really does what the benchmark claims: it refuses a caller without the key, replaces the key by the
- * credential, and counts the request against the rate limit.
+ * credential, counts the request against the rate limit, and masks the credential in the response where it has to.
  */
-export async function assertEverythingIsOn(gateway: RunningGateway): Promise<void> {
+export async function assertEverythingIsOn(gateway: RunningGateway, isScrubbed: boolean): Promise<void> {
   const url = `http://127.0.0.1:${gateway.port}/proxy/origin/seen`;
   const refused = await fetch(url);
   await refused.arrayBuffer();
@@ -98,7 +105,9 @@ export async function assertEverythingIsOn(gateway: RunningGateway): Promise<voi
   const response = await fetch(url, { headers: { authorization: `Bearer ${API_KEY}` } });
   const seen = await response.text();
   if (response.status !== 200) throw new Error(`the gateway responded with ${response.status}: ${seen}`);
-  if (seen !== JSON.stringify({ authorization: `Bearer ${ORIGIN_TOKEN}` })) {
+  if (
+    seen !== JSON.stringify({ authorization: `Bearer ${isScrubbed ? "*".repeat(ORIGIN_TOKEN.length) : ORIGIN_TOKEN}` })
+  ) {
     throw new Error(`the gateway did not inject the credential; the origin saw ${seen}`);
   }
   if (!response.headers.has("ratelimit")) throw new Error("the gateway sent no RateLimit field");

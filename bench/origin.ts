@@ -10,7 +10,7 @@ import type { Duplex } from "node:stream";
 import { announce } from "./announce.ts";
 import { createStreams } from "./origin-streams.ts";
 import { createWebSockets } from "./origin-websockets.ts";
-import { createItem, ITEM_COUNT } from "./workloads/contents.ts";
+import { createDocument, createItem, DOCUMENT_COUNT, ITEM_COUNT } from "./workloads/contents.ts";
 
 const items = Array.from({ length: ITEM_COUNT }, (_, id) => createItem(id));
 const ITEM_HEADERS = {
@@ -31,6 +31,8 @@ const itemHeaders = items.map((item) => ({
   "Content-Length": item.length,
   ...ITEM_HEADERS,
 }));
+const documents = Array.from({ length: DOCUMENT_COUNT }, (_, number) => createDocument(number));
+const documentHeaders = { ...itemHeaders[0], "Content-Length": documents[0]?.length };
 const BLOCK = Buffer.alloc(64 * 1024, "x");
 const streams = createStreams();
 const webSockets = createWebSockets();
@@ -48,6 +50,7 @@ announce(server);
 function onRequest(req: IncomingMessage, res: ServerResponse): void {
   const url = req.url ?? "/";
   if (url.startsWith("/items/")) return sendItem(res, Number.parseInt(url.slice("/items/".length), 10));
+  if (url.startsWith("/documents/")) return sendDocument(res, Number(url.slice("/documents/".length)));
   if (url === "/echo") return echo(req, res);
   if (url.startsWith("/streams/")) return streams.openNumbered(Number(url.slice("/streams/".length)), res);
   if (url === "/upload") return swallow(req, res);
@@ -70,6 +73,10 @@ function onUpgrade({ url }: IncomingMessage, socket: Duplex): void {
 
 function sendItem(res: ServerResponse, id: number): void {
   res.writeHead(200, itemHeaders[id]).end(items[id]);
+}
+
+function sendDocument(res: ServerResponse, number: number): void {
+  res.writeHead(200, documentHeaders).end(documents[number]);
 }
 
 function respond(res: ServerResponse, body: unknown): void {

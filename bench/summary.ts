@@ -4,7 +4,7 @@ import { spreadOf } from "./statistics.ts";
 import { ratio, type WorkloadResult } from "./workload-report.ts";
 import type { ContestantName } from "./workloads/workload.ts";
 
-const COLUMNS: readonly ContestantName[] = ["undici", "http-proxy-3", "nginx"];
+const COLUMNS: readonly ContestantName[] = ["undici", "http-proxy-3", "nginx", "unscrubbed"];
 
 /** Ratios in bold miss their goal. Empty if the gateway was not measured. */
 export function summary(results: readonly WorkloadResult[]): string {
@@ -25,5 +25,8 @@ export function summary(results: readonly WorkloadResult[]): string {
     return [[workload.title, `${spreadText(cpu, 1)} per ${workload.unit}`, ...ratios]];
   });
   if (rows.length === 0) return "";
-  return markdownTable(["", "CPU µs of ByteProxy", "÷ undici relay", "÷ http-proxy-3", "÷ nginx"], rows);
+  return markdownTable(
+    ["", "CPU µs of ByteProxy", "÷ undici relay", "÷ http-proxy-3", "÷ nginx", "÷ without `scrubBodies`"],
+    rows,
+  );
 }

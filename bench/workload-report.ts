@@ -9,6 +9,7 @@ import type { ContestantName, Workload } from "./workloads/workload.ts";
 const MIB = 2 ** 20;
 const TITLES: Record<Exclude<ContestantName, "against">, string> = {
   gateway: "ByteProxy, all features on",
+  unscrubbed: "ByteProxy without scrubBodies",
   undici: "undici relay",
   "http-proxy-3": "http-proxy-3, keep-alive agent",
   "fastify-http-proxy": "@fastify/http-proxy",

@@ -6,6 +6,7 @@
 export const ITEM_COUNT = 64;
 export const BODY_BYTES = 16 * 1024;
 export const BODY_COUNT = 8;
+export const DOCUMENT_COUNT = 8;
 export const EVENT_COUNT = 1000;
 export const MESSAGE_COUNT = 256;
 const MESSAGE_BYTES = 64;
@@ -23,6 +24,12 @@ export function createItem(id: number): Buffer {
       updatedAt: "2026-01-02T03:04:05Z",
     }),
   );
+}
+
+/** A list of items, cut at 16 KiB. */
+export function createDocument(number: number): Buffer {
+  const items = Array.from({ length: 20 }, (_, i) => createItem(number * 20 + i).toString());
+  return Buffer.from(`[${items.join(",")}`).subarray(0, BODY_BYTES);
 }
 
 /** 16 KiB that the client sends and the origin returns. */

@@ -1,9 +1,10 @@
 /** The shape of a workload: what the load sends on each connection, how it verifies what arrives, and what one unit is. */
 
-/** All contestants, in the order of the tables; "against" is the gateway of another checkout. */
+/** All contestants, in the order of the tables; "against" is the gateway of another checkout, "unscrubbed" this one without `scrubBodies`. */
 export const CONTESTANTS = [
   "gateway",
   "against",
+  "unscrubbed",
   "undici",
   "http-proxy-3",
   "fastify-http-proxy",
@@ -58,6 +59,8 @@ export interface Workload {
   readonly isSecure: boolean;
   /** All units of a connection belong to one request. */
   readonly isLongLived: boolean;
+  /** The gateway masks secrets in bodies. */
+  readonly isScrubbed?: boolean;
   /** Called once per round, so that no connection has to build its bytes. */
   prepare(target: Target): CreateClient;
 }

@@ -2,8 +2,9 @@
 import { get } from "./get.ts";
 import { httpsGet } from "./https-get.ts";
 import { post } from "./post.ts";
+import { scrub } from "./scrub.ts";
 import { sse } from "./sse.ts";
 import { websocket } from "./websocket.ts";
 import type { Workload } from "./workload.ts";
 
-export const workloads: readonly Workload[] = [get, httpsGet, post, sse, websocket];
+export const workloads: readonly Workload[] = [get, httpsGet, post, sse, websocket, scrub];
