@@ -25,8 +25,8 @@ export function relayInterim(
   // A browser would load its links before it knows the policy of the response, and show the URL as the referrer.
   if (exchange.isKeyInUrl && webContent === "isolate") return;
   if (socket === null || socket.writableNeedDrain) return;
-  const { scrub } = route.prepared;
-  const headers = relayedHeaders(exchange, route, scrub?.interimHeaders(received) ?? received, parts);
+  route.prepared.scrub?.scrubInterim(received);
+  const headers = relayedHeaders(exchange, route, received, parts);
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;
   for (let i = 0; i < headers.length; i += 2) {
     // RFC 9110 section 8.6.

@@ -4,13 +4,13 @@ import type { ResponseSink } from "../response-sink.ts";
 import type { ResponseHeaders } from "../transport/response-fields.ts";
 import { createScanner } from "./scanner.ts";
 import { type ScrubbedDeadline, type ScrubbedExchange, ScrubSink } from "./scrub-sink.ts";
-import { EntityTags, scrubbedFields } from "./scrubbed-fields.ts";
+import { EntityTags, scrubFields } from "./scrubbed-fields.ts";
 
 export interface BodyScrub {
   /** @param next what the response goes to, masked. */
   createSink(next: ResponseSink, exchange: ScrubbedExchange, deadline: ScrubbedDeadline): ResponseSink;
-  /** The headers of an interim response for the client. */
-  interimHeaders(received: ResponseHeaders): ResponseHeaders;
+  /** Changes the headers of an interim response in place into those for the client. */
+  scrubInterim(headers: ResponseHeaders): void;
   /** Changes the conditions of a request into those that the upstream knows. @param headers a flat list. */
   restoreConditions(headers: string[]): void;
 }
@@ -21,7 +21,7 @@ export function createBodyScrub(serviceKey: string, secrets: readonly string[]):
   const tags = new EntityTags();
   return {
     createSink: (next, exchange, deadline) => new ScrubSink(next, { exchange, deadline, serviceKey, scanner, tags }),
-    interimHeaders: (received) => scrubbedFields(received, true, tags),
+    scrubInterim: (headers) => scrubFields(headers, true, tags),
     restoreConditions: (headers) => tags.restore(headers),
   };
 }

@@ -8,7 +8,7 @@ import type { ResponseHeaders } from "../transport/response-fields.ts";
 import type { Flow } from "../transport/transport-contract.ts";
 import { BodyStream } from "./body-stream.ts";
 import type { Scanner } from "./scanner.ts";
-import { type EntityTags, scrubbedFields } from "./scrubbed-fields.ts";
+import { type EntityTags, scrubFields } from "./scrubbed-fields.ts";
 import { isTextLike, unsearchableCharset } from "./text-like.ts";
 
 export interface ScrubbedExchange {
@@ -52,7 +52,8 @@ export class ScrubSink implements ResponseSink {
       if (problem !== undefined) throw unsearchable(serviceKey, problem);
       this.#body = new BodyStream(scanner);
     }
-    this.#next.start({ status, reason, headers: scrubbedFields(headers, this.#isText, tags) }, flow);
+    scrubFields(headers, this.#isText, tags);
+    this.#next.start({ status, reason, headers }, flow);
   }
 
   write(chunk: Buffer): void {
@@ -63,10 +64,10 @@ export class ScrubSink implements ResponseSink {
   }
 
   end(trailers: ResponseHeaders, last: Buffer | undefined): void {
-    const fields = scrubbedFields(trailers, this.#isText, this.#parts.tags);
-    if (this.#body === undefined) return this.#next.end(fields, last);
+    scrubFields(trailers, this.#isText, this.#parts.tags);
+    if (this.#body === undefined) return this.#next.end(trailers, last);
     const rest = this.#body.end(last ?? NO_BYTES);
-    this.#next.end(fields, rest.length === 0 ? undefined : rest);
+    this.#next.end(trailers, rest.length === 0 ? undefined : rest);
   }
 
   /** What is held is dropped: it may be a part of a secret. */

@@ -24,8 +24,14 @@ export const UNSCRUBBABLE_REQUEST_FIELDS: readonly string[] = [
 ];
 
 /** RFC 9530, the fields that it replaces, and those of vendors. */
-const DIGEST =
-  /^(?:(?:content-|repr-)?digest|content-md5|x-goog-hash|x-amz-checksum-.+|x-ms-(?:blob-)?content-(?:md5|crc64))$/;
+const DIGESTS: ReadonlySet<string> = new Set([
+  ...["digest", "content-digest", "repr-digest", "content-md5"],
+  ...["x-goog-hash", "x-ms-content-md5", "x-ms-blob-content-md5", "x-ms-content-crc64"],
+]);
+
+function isDigest(name: string): boolean {
+  return DIGESTS.has(name) || name.startsWith("x-amz-checksum-");
+}
 
 /** ETags of the upstream and of the client (RFC 9110 section 8.8.3). */
 export class EntityTags {
@@ -50,20 +56,18 @@ export class EntityTags {
   }
 }
 
-/** @param isText its body is searched; any other keeps its tag and its digests. @returns the fields for the client. */
-export function scrubbedFields(received: ResponseHeaders, isText: boolean, tags: EntityTags): ResponseHeaders {
-  const fields: ResponseHeaders = Object.create(null);
-  for (const name in received) {
-    const value = received[name];
-    if (value === undefined || name === "accept-ranges" || (isText && DIGEST.test(name))) continue;
-    if (name === "etag" && isText) fields[name] = [value].flat().map((tag) => tags.weaken(tag));
-    else if (name === "trailer" && isText) fields[name] = withoutDigests(value);
-    else fields[name] = value;
-  }
-  return fields;
+/** Changes the fields in place into those for the client. @param isText the body is searched; any other keeps its tag and its digests. */
+export function scrubFields(fields: ResponseHeaders, isText: boolean, tags: EntityTags): void {
+  if (fields["accept-ranges"] !== undefined) fields["accept-ranges"] = undefined;
+  if (!isText) return;
+  for (const name in fields) if (isDigest(name)) fields[name] = undefined;
+  const { etag, trailer } = fields;
+  if (etag !== undefined)
+    fields.etag = typeof etag === "string" ? tags.weaken(etag) : etag.map((tag) => tags.weaken(tag));
+  if (trailer !== undefined) fields.trailer = withoutDigests(trailer);
 }
 
 function withoutDigests(value: string | string[]): string {
   const names = [value].flat().flatMap((list) => list.split(","));
-  return names.filter((name) => !DIGEST.test(name.trim().toLowerCase())).join(",");
+  return names.filter((name) => !isDigest(name.trim().toLowerCase())).join(",");
 }
