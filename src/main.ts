@@ -12,10 +12,10 @@ import type { DataDirLock } from "./stores/data-dir-lock.ts";
 /** npm and terminals send a signal to the whole process group: signals within this many ms count as one. */
 const SAME_SIGNAL_MS = 1_000;
 
-const exitCode = await runCommandLine(process.argv.slice(2), async () => {
+const exitCode = await runCommandLine(process.argv.slice(2), async (variables) => {
   // Loaded only here: the other commands do not need the gateway.
   const { start } = await import("./start/start.ts");
-  await start(exitOnSignal);
+  await start(exitOnSignal, variables);
 });
 // A failed write to stdout may already have set an exit code: 0 must not overwrite it.
 if (exitCode !== 0) process.exitCode = exitCode;

@@ -13,13 +13,18 @@ import { withJson } from "./options.ts";
 import { handleClosedPipes, oneLine, printJson } from "./output.ts";
 import { addServicesCommand } from "./services.ts";
 
-/** @param start starts the gateway, which then runs until the process ends. */
-export async function runCommandLine(words: readonly string[], start: () => Promise<void>): Promise<ExitCode> {
+/** Starts the gateway, which then runs until the process ends. @param variables take precedence over all others. */
+export type StartGateway = (variables: Readonly<Record<string, string>>) => Promise<void>;
+
+export async function runCommandLine(typed: readonly string[], start: StartGateway): Promise<ExitCode> {
+  // `colors.ts` reads it; it may be anywhere.
+  const words = typed.filter((word) => word !== "--no-color");
   let exitCode: ExitCode = 0;
   const program = createProgram(async (command) => {
     exitCode = await command();
   }, start);
-  const [first = "start", ...rest] = words;
+  // `byteproxy --port 3000` starts the gateway, too.
+  const [first = "start", ...rest] = START_OPTION.test(words[0] ?? "") ? ["start", ...words] : words;
   if (first !== "start") handleClosedPipes();
   try {
     await program.parseAsync([first, ...rest], { from: "user" });
@@ -33,10 +38,12 @@ export async function runCommandLine(words: readonly string[], start: () => Prom
   }
 }
 
+const START_OPTION = /^--(?:port|host)(?:=|$)/;
+
 /** Runs a command that has an exit code of its own. */
 type RunCommand = (command: () => Promise<ExitCode>) => Promise<void>;
 
-function createProgram(run: RunCommand, start: () => Promise<void>): Command {
+function createProgram(run: RunCommand, start: StartGateway): Command {
   const program = new Command("byteproxy")
     .description("The authenticating reverse proxy ByteProxy. Without a command, it starts the gateway.")
     .version(version.version, "-v, --version", "print the version")
@@ -51,7 +58,11 @@ function createProgram(run: RunCommand, start: () => Promise<void>): Command {
     .description(
       "start the gateway with the configuration of this folder: environment, .env, .env.local, services file",
     )
-    .action(start);
+    .option("--port <number>", "port to listen on, instead of PORT")
+    .option("--host <address>", "address to listen on, instead of HOST")
+    .action(({ port, host }: { readonly port?: string; readonly host?: string }) =>
+      start({ ...(port === undefined ? {} : { PORT: port }), ...(host === undefined ? {} : { HOST: host }) }),
+    );
 
   addInitCommand(program);
   addCheckCommand(program, run);
@@ -77,13 +88,15 @@ function addCheckCommand(program: Command, run: RunCommand): void {
 
 const EXAMPLES = `
 Examples:
-  byteproxy                                     start the gateway, by default on http://127.0.0.1:3420
+  byteproxy                                     start the gateway, by default on http://localhost:3420
+  byteproxy start --port 3000                   the same on another port
   byteproxy init                                create a first configuration, with keys, in this folder
   byteproxy check                               validate the configuration
   byteproxy doctor                              find problems and their fixes, even if the gateway does not start
   byteproxy services add weather --base-url https://api.weather.example/v2/
   KEY=$(byteproxy keys create --name ci --permissions 'github:read')
 
+On a terminal the output has colors: NO_COLOR=1 or --no-color turns them off.
 Exit codes: 0 done; 1 failed; 2 wrong use or configuration.`;
 
 function explainWrongUse(program: Command, words: readonly string[], error: CommanderError): ExitCode {

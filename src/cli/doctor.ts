@@ -4,6 +4,7 @@
  * of a variable that may be one: each part is masked where it is made, and the bundle once more as a whole.
  */
 import { type Command, Option } from "commander";
+import { type Color, type Paint, paintFor } from "../colors.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { ServiceItem } from "../services/items.ts";
 import type { SecretMask } from "../telemetry/redact.ts";
@@ -17,6 +18,8 @@ import { existsAlready, oneLine, printJson, printLine, printNote, refuseExisting
 export function addDoctorCommand(program: Command, run: (command: () => Promise<ExitCode>) => Promise<void>): void {
   withGateway(program.command("doctor"))
     .description("run all checks on the running gateway, or on what a start here would use; exit code 1 if one fails")
+    .option("--all", "list the checks that passed, too")
+    .option("--quiet", "print problems only, and nothing if there are none")
     .option("--bundle <file.json>", "also write what to send when you ask for help, without secrets, to a new file")
     .addOption(
       new Option("--offline", "contact no gateway: check what a start in this folder would use").conflicts("url"),
@@ -37,6 +40,8 @@ Examples:
 interface DoctorOptions extends CommonOptions {
   /** Path of the file to write. */
   readonly bundle?: string;
+  readonly all?: boolean;
+  readonly quiet?: boolean;
 }
 
 /** The results of the checks, and what they were run on. */
@@ -56,7 +61,7 @@ async function doctor(options: DoctorOptions): Promise<ExitCode> {
   const examination = await examine(options);
   const { diagnostics, notRunning } = examination;
   if (options.json) printJson(notRunning === undefined ? diagnostics : { ...diagnostics, notRunning });
-  else printExamination(examination);
+  else printExamination(examination, options);
   if (options.bundle !== undefined) {
     await writeBundle(options.bundle, examination);
     printNote(`Wrote ${options.bundle}. It contains no known secrets; read it before you send it.`);
@@ -102,25 +107,45 @@ function describeAbsence(url: string, { isRefused, lines }: NoGateway): string {
 /** For text that becomes part of a longer sentence. */
 const withoutDot = (sentence: string) => sentence.replace(/\.$/, "");
 
-function printExamination({ diagnostics, notRunning }: Examination): void {
-  if (notRunning !== undefined) {
+const SHOWN_FIRST = ["fail", "warn", "ok"] as const;
+const COLORS = { fail: "red", warn: "yellow", ok: "green" } as const;
+
+/** Problems first. Passed checks are counted, and listed with `--all`. */
+function printExamination(
+  { diagnostics, notRunning }: Examination,
+  { all = false, quiet = false }: DoctorOptions,
+): void {
+  const paint = paintFor(process.stdout);
+  const { checks, summary } = diagnostics;
+  const isClean = summary.fail + summary.warn === 0;
+  if (quiet && isClean) return;
+  if (notRunning !== undefined && !quiet) {
     printLine(`Attention: ${notRunning.reason}.`);
     printLine("These checks show what a start in this folder would use.");
     printLine("");
   }
-  const { checks, summary } = diagnostics;
-  const width = Math.max(0, ...checks.map(({ id }) => id.length));
-  for (const { status, id, summary: words, evidence, fix } of checks) {
-    printLine(`${status.padEnd(4)}  ${id.padEnd(width)}  ${words}`);
+  const shown = SHOWN_FIRST.flatMap((status) =>
+    checks.filter((check) => check.status === status && (all || status !== "ok")),
+  );
+  const width = Math.max(0, ...shown.map(({ id }) => id.length));
+  for (const { status, id, summary: words, evidence, fix } of shown) {
+    printPainted(paint, COLORS[status], status.padEnd(4), `  ${id.padEnd(width)}  ${words}`);
     if (status === "ok") continue;
-    for (const line of Object.entries(evidence).flatMap(evidenceLines)) printLine(line);
-    if (fix !== null) printLine(`${INDENT}fix: ${fix}`);
+    for (const line of Object.entries(evidence).flatMap(evidenceLines)) printPainted(paint, "dim", line);
+    if (fix !== null) printPainted(paint, "bold", `${INDENT}fix:`, ` ${fix}`);
   }
-  printLine("");
-  printLine(`${summary.ok} ok, ${summary.warn} warn, ${summary.fail} fail in ${summary.durationMs} ms`);
+  if (quiet) return;
+  if (shown.length > 0) printLine("");
+  const hint = all || summary.ok === 0 ? "" : " (--all lists every check)";
+  printLine(`${summary.ok} ok, ${summary.warn} warn, ${summary.fail} fail in ${summary.durationMs} ms${hint}`);
   if (notRunning !== undefined && notRunning.leftOut.length > 0) {
     printLine(`Skipped, because their requirements are missing: ${notRunning.leftOut.join(", ")}`);
   }
+}
+
+/** The text may come from elsewhere, and is made safe before it is colored. */
+function printPainted(paint: Paint, color: Color, text: string, rest = ""): void {
+  process.stdout.write(`${paint(color, oneLine(text))}${oneLine(rest)}\n`);
 }
 
 const INDENT = "      ";

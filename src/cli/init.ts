@@ -12,7 +12,7 @@ import { makeFolder, printJson, printLine, printNote, writeNewFile } from "./out
 export function addInitCommand(program: Command): void {
   withJson(program.command("init"))
     .description("create a first configuration in this folder: services file, schema for editors, .env with new keys")
-    .addHelpText("after", "\nExisting files are not changed. Afterwards start the gateway: npx byteproxy")
+    .addHelpText("after", "\nExisting files are not changed. The output ends with commands to try.")
     .action(({ json = false }: { json?: boolean }) => init(process.cwd(), json));
 }
 
@@ -35,7 +35,14 @@ async function init(folder: string, isJson: boolean): Promise<void> {
   if (written.includes(".env")) {
     printLine("The keys for callers (PROXY_API_KEY) and operators (MANAGEMENT_API_KEY) are in .env.");
   }
-  printLine("Next: run npx byteproxy, and npx byteproxy doctor in another terminal");
+  printLine("Start the gateway: npx byteproxy");
+  if (written.includes(".env")) {
+    printLine("Then try it in another terminal:");
+    // The key itself is not printed; this works in every folder.
+    const key = `$(sed -n 's/^PROXY_API_KEY=//p' '${join(folder, ".env")}')`;
+    printLine(`  curl -H "Authorization: Bearer ${key}" 'http://localhost:3420/proxy/echo/hello?x=1'`);
+    printLine("  npx byteproxy doctor");
+  }
 }
 
 interface NewFile {

@@ -1,12 +1,33 @@
 /** Checks whether an upstream responds, and if not, in which phase the probe failed. */
+import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
-import { conclude, type ServiceCheck } from "./check.ts";
+import { conclude, type Finding, type ServiceCheck } from "./check.ts";
 
 const FINDINGS = {
-  unreachable: {
+  dns: {
     status: "fail",
-    symptom: "502 UPSTREAM_UNREACHABLE, UPSTREAM_TLS_ERROR or UPSTREAM_PROTOCOL_ERROR; 403 EGRESS_NOT_ALLOWED",
-    fix: "evidence.phase is the phase that failed. dns: check the host name in baseUrl and this machine's resolver. connect: check host, port and firewalls, and that the upstream runs. tls: see the check tls. http: check that the upstream speaks HTTP/1.1 on that port.",
+    symptom: "502 UPSTREAM_UNREACHABLE (dns)",
+    fix: "Check the host name in baseUrl and this machine's resolver.",
+  },
+  connect: {
+    status: "fail",
+    symptom: "502 UPSTREAM_UNREACHABLE (connect)",
+    fix: "Check host and port in baseUrl and the firewalls, and that the upstream runs.",
+  },
+  tls: {
+    status: "fail",
+    symptom: "502 UPSTREAM_TLS_ERROR",
+    fix: "The check tls shows the certificate. If the port speaks plain HTTP, baseUrl must begin with http://.",
+  },
+  http: {
+    status: "fail",
+    symptom: "502 UPSTREAM_UNREACHABLE or UPSTREAM_PROTOCOL_ERROR (http)",
+    fix: "Check that the upstream speaks HTTP/1.1 on that port. If it is an https port, baseUrl must begin with https://.",
+  },
+  egress: {
+    status: "fail",
+    symptom: "403 EGRESS_NOT_ALLOWED",
+    fix: "The gateway does not connect to this address. For a service added over REST, EGRESS_ALLOW_PRIVATE=true allows private addresses; metadata servers and the gateway's own listeners are never allowed.",
   },
   timeout: {
     status: "fail",
@@ -55,8 +76,7 @@ export const reach: ServiceCheck = {
       ...counted,
     };
     if (outcome.status === "unreachable") {
-      const finding = code === "UPSTREAM_TIMEOUT" ? FINDINGS.timeout : FINDINGS.unreachable;
-      return conclude([{ finding, message: `${error} Phase: ${phase}.` }, ...open], "", evidence);
+      return conclude([{ finding: findingOf(outcome), message: `${error} Phase: ${phase}.` }, ...open], "", evidence);
     }
     const failing = { finding: FINDINGS.failing, message: `the upstream responds with ${responseStatus}` };
     return conclude(
@@ -66,3 +86,8 @@ export const reach: ServiceCheck = {
     );
   },
 };
+
+function findingOf({ code, phase = "http" }: ProbeOutcome): Finding {
+  if (code === "UPSTREAM_TIMEOUT") return FINDINGS.timeout;
+  return code === "EGRESS_NOT_ALLOWED" ? FINDINGS.egress : FINDINGS[phase];
+}

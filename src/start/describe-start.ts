@@ -2,7 +2,8 @@
  * Logs what a start has done: the addresses, the files it read, the services, what protects them, and commands to try.
  * Invariant: fewer than 15 lines, besides the warnings.
  */
-import { relative } from "node:path";
+import { basename, relative } from "node:path";
+import { type Color, type Paint, paintFor } from "../colors.ts";
 import { nameMissing } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import type { Config } from "../config/load-config.ts";
@@ -16,7 +17,7 @@ import { version } from "../version.ts";
 export function describeStart(gateway: Gateway): void {
   const { config, warnings, url, urls, managementUrl, logger } = gateway;
   logWarnings(logger, warnings);
-  const lines = startLines({
+  const start = {
     config,
     services: gateway.services(),
     url,
@@ -24,8 +25,11 @@ export function describeStart(gateway: Gateway): void {
     managementUrl,
     hasIssuedKeys: gateway.issuedKeys.counts.proxy > 0,
     isInContainer: findContainer(),
-  });
-  for (const line of lines) logger.info(line);
+  };
+  if (logger.isForTerminal) {
+    logger.flush();
+    process.stdout.write(`${startScreen(start, paintFor(process.stdout)).join("\n")}\n`);
+  } else for (const line of startLines(start)) logger.info(line);
 }
 
 const WARNINGS_LIMIT = 100;
@@ -58,31 +62,105 @@ export interface Start {
   readonly isInContainer?: boolean;
 }
 
-export function startLines({ config, services, url, urls = [url], managementUrl, ...more }: Start): string[] {
-  const { isInContainer = false, hasIssuedKeys = false } = more;
-  const { proxyPlane } = config;
-  const needsKey = proxyPlane.isProtected || (hasIssuedKeys && !proxyPlane.isOpen);
-  const hasSharedKey = proxyPlane.key !== undefined;
-  const proxyKey = hasSharedKey ? `PROXY_API_KEY${hasIssuedKeys ? ", or an issued key" : ""}` : "an issued key";
-  const proxyProtection = needsKey ? `needs ${proxyKey}` : protection(false, "PROXY_API_KEY", config);
-  const header = needsKey ? ` -H "Authorization: Bearer $${hasSharedKey ? "PROXY_API_KEY" : "KEY"}"` : "";
-  const local = url.replace("//0.0.0.0", "//127.0.0.1").replace("//[::]", "//[::1]");
-  const hasEcho = services.some(({ key }) => key === "echo");
-  const example = hasEcho ? "echo/hello?x=1" : `${services[0]?.key ?? "echo"}/`;
+export function startLines(start: Start): string[] {
+  const { config, services, url, urls = [url], managementUrl, isInContainer = false } = start;
+  const { proxy, management } = protections(start);
   return [
     `ByteProxy ${version.version} listens on ${urls.join(" and ")}`,
     ...(config.isLoopback && isInContainer ? [containerWarning(config)] : []),
-    ...(managementUrl === undefined
-      ? []
-      : [`/manage, /status, /metrics and /docs are served on ${managementUrl} only`]),
+    ...(managementUrl === undefined ? [] : [secondListener(managementUrl)]),
     `Read: ${filesRead(config)}`,
     `Services: ${withLimit(services.map(describeService))}`,
-    `/proxy/* ${proxyProtection}${publicServices(services, needsKey)}`,
-    `/manage/* ${protection(config.managementPlane.isProtected, "MANAGEMENT_API_KEY", config)}`,
-    `Try: curl ${local}/health`,
-    `Try: curl${header} '${local}/proxy/${example}'`,
-    `Try: curl${header} ${local}/proxy/services`,
+    `/proxy/* ${proxy}`,
+    `/manage/* ${management}`,
+    ...commandsToTry(start).map((command) => `Try: ${command}`),
   ];
+}
+
+/** Rows of the table; more services are counted. */
+const ROWS_LIMIT = 5;
+
+/** For a terminal: the same in fewer than 15 lines, as a table. */
+export function startScreen(start: Start, paint: Paint): string[] {
+  const { config, services, url, urls = [url], managementUrl, isInContainer = false } = start;
+  const addresses = config.settings.HOST === "localhost" ? [localUrl(start)] : urls;
+  const { proxy, management } = protections(start);
+  const shown = services.length > ROWS_LIMIT ? services.slice(0, ROWS_LIMIT - 1) : services;
+  const rows = shown.map((service) => [service.key, describeCredential(service), originOf(service)] as const);
+  const widths = [0, 1].map((column) => Math.max(10, ...rows.map((row) => (row[column] as string).length)));
+  const aligned = ([key, credential, origin]: readonly [string, string, string]) =>
+    `  ${paint("bold", key.padEnd(widths[0] as number))}  ${paint(colorOfCredential(credential), credential.padEnd(widths[1] as number))}  ${paint("dim", origin)}`;
+  const more = services.length - shown.length;
+  const commands = commandsToTry(start);
+  return [
+    `${paint("bold", "ByteProxy")} ${version.version}  ${paint("bold", paint("cyan", addresses.join("  ")))}`,
+    ...(config.isLoopback && isInContainer ? [paint("yellow", containerWarning(config))] : []),
+    ...(managementUrl === undefined ? [] : [secondListener(managementUrl)]),
+    ...rows.map(aligned),
+    ...(more > 0 ? [`  and ${plural(more, "more service")}: npx byteproxy services list`] : []),
+    `  ${paint("dim", "/proxy/*")}   ${proxy}`,
+    `  ${paint("dim", "/manage/*")}  ${management}`,
+    `  ${paint("dim", "read")}       ${filesRead(config)}`,
+    ...commands.map((command, i) => `  ${paint("green", i === 0 ? "try" : "   ")}        ${command}`),
+  ];
+}
+
+function colorOfCredential(text: string): Color {
+  if (text.startsWith("off")) return "yellow";
+  return text === CREDENTIAL_READY ? "green" : "dim";
+}
+
+function originOf(service: Service): string {
+  const upstream = service.embedded ? "built in" : new URL(service.baseUrl).origin;
+  return [upstream, ...addressesOf(service)].join("  ");
+}
+
+const secondListener = (url: string) => `/manage, /status, /metrics and /docs are served on ${url} only`;
+
+/** What each plane needs. */
+function protections(start: Start): { readonly proxy: string; readonly management: string } {
+  const { config, services, hasIssuedKeys = false } = start;
+  const needsKey = needsProxyKey(start);
+  const shared = `PROXY_API_KEY${hasIssuedKeys ? ", or an issued key" : ""}`;
+  const proxyKey = config.proxyPlane.key === undefined ? "an issued key" : shared;
+  const proxy = needsKey ? `needs ${proxyKey}` : protection(false, "PROXY_API_KEY", config);
+  return {
+    proxy: `${proxy}${publicServices(services, needsKey)}`,
+    management: protection(config.managementPlane.isProtected, "MANAGEMENT_API_KEY", config),
+  };
+}
+
+function needsProxyKey({ config: { proxyPlane }, hasIssuedKeys = false }: Start): boolean {
+  return proxyPlane.isProtected || (hasIssuedKeys && !proxyPlane.isOpen);
+}
+
+/** As a client on this machine writes it. */
+function localUrl({ url, config }: Start): string {
+  if (config.settings.HOST === "localhost") return url.replace(/\/\/(?:127\.0\.0\.1|\[::1\])/, "//localhost");
+  return url.replace("//0.0.0.0", "//127.0.0.1").replace("//[::]", "//[::1]");
+}
+
+/** Three commands that work in another terminal. */
+function commandsToTry(start: Start): string[] {
+  const { config, services } = start;
+  const local = localUrl(start);
+  const header = needsProxyKey(start) ? ` -H "Authorization: Bearer ${shellKey(config)}"` : "";
+  const hasEcho = services.some(({ key }) => key === "echo");
+  const example = hasEcho ? "echo/hello?x=1" : `${services[0]?.key ?? "echo"}/`;
+  return [`curl ${local}/health`, `curl${header} '${local}/proxy/${example}'`, `curl${header} ${local}/proxy/services`];
+}
+
+/** How a shell gets the proxy key, from where the gateway read it. The key itself is never printed. */
+export function shellKey({
+  proxyPlane,
+  variables,
+  envFiles,
+}: Pick<Config, "proxyPlane" | "variables" | "envFiles">): string {
+  if (proxyPlane.key === undefined) return "$KEY";
+  const set = variables.known.find(({ name }) => name === "PROXY_API_KEY" || name === "PROXY_API_KEY_FILE");
+  if (set?.name === "PROXY_API_KEY_FILE") return '$(cat "$PROXY_API_KEY_FILE")';
+  const file = envFiles.find(({ path }) => basename(path) === set?.origin)?.path;
+  return file === undefined ? "$PROXY_API_KEY" : `$(sed -n 's/^PROXY_API_KEY=//p' '${file}')`;
 }
 
 /** The second listener may be on an address that clients outside of the container can reach. */
@@ -100,10 +178,13 @@ function withLimit(names: readonly string[]): string {
 }
 
 function describeService(service: Service): string {
-  const { key, hosts, port } = service;
-  const addresses = [...hosts, ...(port === undefined ? [] : [`port ${port}`])];
-  return `${key} (${[describeCredential(service), ...addresses].join(", ")})`;
+  return `${service.key} (${[describeCredential(service), ...addressesOf(service)].join(", ")})`;
 }
+
+/** Where a service is reachable, besides /proxy/<key>. */
+const addressesOf = ({ hosts, port }: Service) => [...hosts, ...(port === undefined ? [] : [`port ${port}`])];
+
+const CREDENTIAL_READY = "credential ready";
 
 function describeCredential(service: Service): string {
   const source = nameMissing(service.credential);
@@ -111,7 +192,7 @@ function describeCredential(service: Service): string {
     case "none":
       return "needs no credential";
     case "present":
-      return "credential ready";
+      return CREDENTIAL_READY;
     case "missing":
       if (service.credential?.withheld !== undefined) return "its secret is locked, see the warning";
       return service.auth?.required ? `off: set ${source}` : `without ${source}`;

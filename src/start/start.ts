@@ -16,18 +16,22 @@ import { checkAddress, startFailure } from "./start-failure.ts";
 
 /**
  * @param onOpen runs before the log says that the gateway listens: a process that reads that line may send a signal at once.
+ * @param variables of the command line; they take precedence over all others.
  * @throws CliFailure
  */
-export async function start(onOpen: (gateway: Gateway, lock: DataDirLock) => void): Promise<void> {
+export async function start(
+  onOpen: (gateway: Gateway, lock: DataDirLock) => void,
+  variables: Readonly<Record<string, string>> = {},
+): Promise<void> {
   let lock: DataDirLock | undefined;
   try {
-    const config = await readConfiguration();
+    const config = await readConfiguration(variables);
     const { DATA_DIR, PORT, HOST } = config.settings;
     const dirWarnings = checkDataDir(DATA_DIR);
     await checkAddress(PORT, HOST);
     lock = await lockDataDir(DATA_DIR);
     const stores: GatewayStores = await openFileStores(DATA_DIR, isStoredService, isStoredKey);
-    const gateway = await openGateway(config, { load: () => readConfiguration(), stores });
+    const gateway = await openGateway(config, { load: () => readConfiguration(variables), stores });
     onOpen(gateway, lock);
     followChanges(gateway);
     for (const warning of dirWarnings) gateway.logger.warn(warning);

@@ -11,9 +11,11 @@ import {
   type LoggerOptions as PinoOptions,
   pino,
 } from "pino";
+import { paintFor } from "../colors.ts";
 import { loggedError } from "./logged-error.ts";
 import { createRecentErrors, isError, levelOf, type RecentErrors } from "./recent-errors.ts";
 import { maskUrl, maskUrls, type SecretMask } from "./redact.ts";
+import { exchangeLine, readExchange } from "./terminal-lines.ts";
 
 export interface AccessLine {
   /** ms since the epoch. */
@@ -47,6 +49,8 @@ export interface AccessLine {
 }
 
 export interface Logger extends Pick<PinoLogger, "debug" | "info" | "warn" | "error"> {
+  /** A person reads the log on a terminal. */
+  readonly isForTerminal: boolean;
   /** False when `access` would do nothing, so that callers can skip the work. */
   readonly isAccessLogged: boolean;
   access(line: AccessLine): void;
@@ -116,6 +120,7 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
     warn: log.warn.bind(log),
     error: log.error.bind(log),
     maskKeys: options.maskKeys,
+    isForTerminal: options.format === "pretty" && options.sink === undefined && log.isLevelEnabled("info"),
     isAccessLogged: options.isAccessLogged && log.isLevelEnabled("info"),
     recentErrors: recentErrors.list,
     access: batch.add,
@@ -215,11 +220,33 @@ function streamStdout(): LineSink {
 /** For a terminal; the package is loaded only for this format. */
 async function prettyStdout(): Promise<LineSink> {
   const { default: pretty } = await import("pino-pretty");
-  const stream = pretty({ colorize: process.stdout.isTTY, ignore: "pid,hostname", sync: true, destination: 1 });
+  const paint = paintFor(process.stdout);
+  const stream = pretty({
+    colorize: paint("bold", "") !== "",
+    ignore: "pid,hostname",
+    translateTime: "SYS:HH:MM:ss",
+    singleLine: true,
+    sync: true,
+    destination: 1,
+  });
   return {
     write(lines) {
-      for (const line of lines.split("\n")) if (line !== "") stream.write(`${line}\n`);
+      for (const line of lines.split("\n")) {
+        if (line === "") continue;
+        const exchange = readExchange(line);
+        if (exchange === undefined) stream.write(`${line}\n`);
+        else writeTerminal(`${exchangeLine(exchange, paint)}\n`);
+      }
     },
     flushSync() {},
   };
+}
+
+/** Synchronous, as pino-pretty writes, so that the order of the lines stays. */
+function writeTerminal(text: string): void {
+  try {
+    writeSync(1, text);
+  } catch {
+    // The terminal is closed or stalls: there is no other place to report it.
+  }
 }

@@ -23,7 +23,7 @@ describe("doctor with a running gateway", () => {
     const gateway = await startGateway({ env: KEYS });
     const asked = (...words: string[]) =>
       doctor({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, "--url", gateway.url, ...words);
-    const [words, json] = await Promise.all([asked(), asked("--json")]);
+    const [words, json] = await Promise.all([asked("--all"), asked("--json")]);
     expect([words.code, json.code, json.err]).toEqual([0, 0, ""]);
     const { body } = await manage(gateway, "GET", "/diagnostics");
     const ids = (checks: CheckResult[]) => checks.map(({ id }) => id);
@@ -45,7 +45,27 @@ describe("doctor with a running gateway", () => {
     const failed = await doctor({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, "--url", gateway.url);
     expect(failed.code).toBe(1);
     expect(failed.out).toMatch(/^fail {2}reach:api +api: .*\n {6}baseUrl: http:\/\/127\.0\.0\.1:1\/$/m);
-    expect(failed.out).toMatch(/^ {6}fix: evidence\.phase is/m);
+    expect(failed.out).toMatch(/^ {6}fix: Check host and port in baseUrl/m);
+    expect(failed.out).not.toMatch(/resolver|certificate/);
+  }, 20_000);
+
+  test("The doctor prints problems first and counts the checks that passed; --quiet prints problems only", async () => {
+    const gateway = await startGateway({
+      env: { ...KEYS, ECHO_SERVICE: "false" },
+      services: { api: { baseUrl: "http://127.0.0.1:1/" } },
+    });
+    const asked = (...words: string[]) =>
+      doctor({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, "--url", gateway.url, ...words);
+    const [words, all, quiet] = await Promise.all([asked(), asked("--all"), asked("--quiet")]);
+    expect(words.out).toMatch(/^fail {2}reach:api/);
+    expect(words.out).not.toMatch(/^ok /m);
+    expect(words.out).toMatch(/^\d+ ok, \d+ warn, \d+ fail in \d+ ms \(--all lists every check\)$/m);
+    const statuses = [...all.out.matchAll(/^(fail|warn|ok) /gm)].map((match) => match[1] as string);
+    expect(statuses).toEqual([...statuses].sort((a, b) => "fail warn ok".indexOf(a) - "fail warn ok".indexOf(b)));
+    expect(statuses).toContain("ok");
+    expect(quiet.out).toMatch(/^fail {2}reach:api/);
+    expect(quiet.out).not.toMatch(/^ok |\d+ ok,/m);
+    expect([words.code, all.code, quiet.code]).toEqual([1, 1, 1]);
   }, 20_000);
 
   test("A gateway that refuses the key ends the doctor with one line and no checks of the folder", async () => {
@@ -60,7 +80,7 @@ describe("doctor without a gateway", () => {
   test("Without a running gateway the doctor checks what a start would use, says so, and leaves no files", async () => {
     const upstream = await startUpstream();
     const port = String(await freePort());
-    const run = startProcess({ PORT: port, TOKEN: "a-token-of-mine" }, ["doctor"], {
+    const run = startProcess({ PORT: port, TOKEN: "a-token-of-mine" }, ["doctor", "--all"], {
       "services.yaml": `services: { api: { baseUrl: "${upstream.url}", auth: { type: bearer, tokenEnvVar: TOKEN } } }`,
       ".env": "CONFIG_FILE=services.yaml\n",
     });

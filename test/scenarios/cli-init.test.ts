@@ -40,6 +40,20 @@ test("The created configuration is valid and protected, and the gateway starts w
   expect(await ask("/proxy/echo/x", "")).toBe(401);
   expect(await ask("/proxy/echo/x", proxyKey)).toBe(200);
   expect(await ask("/manage/services/example", managementKey)).toBe(200);
+
+  // In another folder: the commands that init and the start print find the key by themselves.
+  const [tryIt = ""] = /^ {2}curl .*$/m.exec(run.out()) ?? [];
+  const started = [...gateway.out().matchAll(/"Try: (curl .*?)"\}/g)].map(
+    (match) => JSON.parse(`"${match[1]}"`) as string,
+  );
+  expect(started).toHaveLength(3);
+  for (const command of [tryIt.replace("http://localhost:3420", url), ...started]) {
+    const status = execFileSync("sh", ["-c", `${command} -s -o /dev/null -w '%{http_code}'`], {
+      cwd: "/",
+      encoding: "utf8",
+    });
+    expect(status, command).toBe("200");
+  }
 }, 20_000);
 
 test("The created schema for editors is the one by which the services file is validated", () => {

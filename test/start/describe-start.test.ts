@@ -1,6 +1,7 @@
 /** The lines that a start logs: who can reach the gateway, and a bounded number of warnings. */
+import { execFileSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
-import { logWarnings, startLines } from "../../src/start/describe-start.ts";
+import { logWarnings, shellKey, startLines, startScreen } from "../../src/start/describe-start.ts";
 import { load } from "../config/temp-folder.ts";
 
 const KEY = { MANAGEMENT_API_KEY: "a-management-key-0123456789", MANAGEMENT_PORT: "3421" };
@@ -36,5 +37,51 @@ describe("warnings", () => {
     expect(lines).toHaveLength(101);
     expect(lines.at(-1)).toBe("49900 more warnings: the check config of GET /manage/diagnostics lists all warnings");
     expect(logged(101).at(-1)).toMatch(/^1 more warning: /);
+  });
+});
+
+describe("commands to try", () => {
+  const shown = async (files: Record<string, string>, env: Record<string, string> = {}) =>
+    shellKey(await load(files, env));
+  const KEY_LINE = "PROXY_API_KEY=a-proxy-key-0123456789\n";
+
+  test("A command reads the key from the env file that the gateway read it from", async () => {
+    expect(await shown({ ".env": KEY_LINE })).toMatch(/^\$\(sed -n 's\/\^PROXY_API_KEY=\/\/p' '\/.*\/\.env'\)$/);
+    expect(await shown({ ".env": KEY_LINE, ".env.local": KEY_LINE })).toContain("/.env.local'");
+  });
+
+  test("The key of the environment is a variable of the shell, and that of a file is read from it", async () => {
+    expect(await shown({ ".env": KEY_LINE }, { PROXY_API_KEY: "another-key-0123456789" })).toBe("$PROXY_API_KEY");
+    const file = { "key.txt": "a-proxy-key-0123456789" };
+    expect(await shown(file, { PROXY_API_KEY_FILE: "key.txt" })).toBe('$(cat "$PROXY_API_KEY_FILE")');
+    expect(await shown({})).toBe("$KEY");
+  });
+
+  test("The shell gets the key from the printed command", async () => {
+    const config = await load({ ".env": KEY_LINE });
+    const output = execFileSync("sh", ["-c", `printf %s "${shellKey(config)}"`], { encoding: "utf8" });
+    expect(output).toBe("a-proxy-key-0123456789");
+  });
+});
+
+describe("the screen of a start on a terminal", () => {
+  test("The screen has fewer than 15 lines for any number of services, and no key and no secret", async () => {
+    const env = {
+      PROXY_API_KEY: "a-proxy-key-0123456789",
+      GITHUB_TOKEN: "a-secret-of-an-upstream",
+      MANAGEMENT_PORT: "3421",
+    };
+    const config = await load({}, { ...env, MANAGEMENT_API_KEY: "a-management-key-0123456789" });
+    const services = [...config.services.values()];
+    const many = Array.from({ length: 400 }, (_, i) => ({ ...(services[0] as (typeof services)[0]), key: `s${i}` }));
+    for (const each of [services, many, []]) {
+      const start = { config, services: each, url: "http://127.0.0.1:3420", managementUrl: "http://127.0.0.1:3421" };
+      const lines = startScreen({ ...start, isInContainer: true }, (_, text) => text);
+      expect(lines.length).toBeLessThan(15);
+      const text = lines.join("\n");
+      for (const secret of Object.values(env).slice(0, 2)) expect(text).not.toContain(secret);
+      expect(text.match(/curl /g)).toHaveLength(3);
+      expect(text).toContain("http://localhost:3420");
+    }
   });
 });

@@ -64,6 +64,9 @@ const BY_CODE: Readonly<Record<string, Explanation>> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: tls("its certificate's issuer is not known here"),
   CERT_REVOKED: tls("its certificate was revoked"),
   ERR_TLS_CERT_ALTNAME_INVALID: tls("its certificate is for another name"),
+  ERR_SSL_WRONG_VERSION_NUMBER: plainHttp(),
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: plainHttp(),
+  ERR_SSL_HTTP_REQUEST: plainHttp(),
 };
 
 function closedEarly(): Explanation {
@@ -76,6 +79,11 @@ function closedEarly(): Explanation {
 
 function tls(reason: string): Explanation {
   return { code: "UPSTREAM_TLS_ERROR", words: `${reason} (tls)` };
+}
+
+/** OpenSSL names what it found in place of a TLS record. */
+function plainHttp(): Explanation {
+  return tls("this port does not speak TLS; if it is an http port, baseUrl must begin with http://");
 }
 
 /** @param error as the transport, node:net or node:http raised it. */
