@@ -83,6 +83,7 @@ describe("link", () => {
       isAtOwnAddress: false,
       locate: () => undefined,
       secretParameters: [],
+      inserted: [],
     });
     expect(location("https://api.test/old/9/users")).toBe("http://gw:3420/proxy/api/v9/users");
     expect(location("https://api.test/old/8/users")).toBe("http://gw:3420/proxy/api/old/8/users");
