@@ -1,7 +1,7 @@
 /**
  * Rewrites an upstream's links to itself into links to the gateway, so that paging and redirects keep their credential.
  * Invariant: only the part that names the service's base changes, the rest stays byte for byte; and no link that a client follows
- * leads to another part of the gateway, where the client would repeat its key and its body.
+ * leads to another part of the gateway, where the client would repeat its key and its body. The number of links that are judged is bounded.
  */
 import { cutParameters } from "../../callers/presented-keys.ts";
 import type { Base } from "../prepared-service.ts";
@@ -56,6 +56,9 @@ const ABSOLUTE = /^https?:\/\//i;
 /** Link targets. A quoted parameter is skipped, to its end even where its closing quote is missing. */
 const LINK_TARGETS = /"(?:[^"\\]|\\.)*(?:"|\\?$)|<([^<>]*)>/g;
 
+/** Of one response. No client follows more, and judging one takes some microseconds. */
+const LINKS_LIMIT = 1_000;
+
 /** In a quoted parameter. Clients that search for `<…>; rel="next"` do not see the quotes. */
 const QUOTED_TARGETS = /<([^<>]*)>/g;
 
@@ -72,33 +75,16 @@ const CLIMBS = /^(?![a-z][a-z0-9+.-]*:|[/\\?#])[^?#]*(?:\.|%2e){2}/i;
 const GUARDED = /^\/+(?:proxy|manage)(?:\/|$)/i;
 
 export function createLinkRewriter(context: LinkContext): LinkRewriter {
-  const { isRewriting, isAtOwnAddress, requestUrl, clientUrl, publicBase, inserted } = context;
+  const { bases, isRewriting, requestUrl, clientUrl } = context;
   const { locate, leadsAstray } = createJudge(context);
-  const bases = [...context.bases].sort((a, b) => b.prefix.length - a.prefix.length);
-  const { origin: requestOrigin } = new URL(requestUrl);
-  const root = isAtOwnAddress ? publicBase : publicBase + context.gatewayPrefix;
+  const rewrite = createBaseRewriter(context);
+  const root = rootOf(context);
   let hasBlocked = false;
-
-  /** Replaces a base of the service by the gateway, without touching the rest. */
-  function rewrite(value: string): string {
-    const reference =
-      SCHEMELESS_ODD.test(value) && URL.canParse(value, requestUrl) ? new URL(value, requestUrl).href : value;
-    const target = absolute(reference, requestOrigin);
-    if (target === undefined) return reference;
-    for (const base of bases) {
-      if (base.origin === target.origin && isUnder(base.prefix, target.rest)) {
-        const rest = target.rest.slice(base.prefix.length);
-        const own = inserted.length === 0 ? rest : withoutInserted(rest, inserted);
-        if (own !== undefined) return join(root + base.versionPath, own);
-      }
-    }
-    // A path of the upstream outside the service: without its origin a client would resolve it on the gateway.
-    return SCHEME_AND_AUTHORITY.test(reference) ? reference : target.origin + target.rest;
-  }
+  let left = LINKS_LIMIT;
 
   function location(value: string): string {
     const reference = withoutSecrets(value, context.secretParameters);
-    const isMoved = isAtOwnAddress && CLIMBS.test(reference) && URL.canParse(reference, requestUrl);
+    const isMoved = context.isAtOwnAddress && CLIMBS.test(reference) && URL.canParse(reference, requestUrl);
     const written = isRewriting ? rewrite(isMoved ? new URL(reference, requestUrl).href : reference) : reference;
     if (!leadsAstray(written)) return written;
     // Such as `../x`: a path of the upstream, which a client would resolve on the gateway.
@@ -114,17 +100,27 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
     return `${root}/`;
   }
 
+  /** The value without the links that are over the limit: a list may end in a comma (RFC 9110 section 5.6.1.2). */
+  function withinLimit(value: string): string {
+    for (let at = value.indexOf("<"); at !== -1; at = value.indexOf("<", at + 1)) {
+      if (left-- > 0) continue;
+      hasBlocked = true;
+      return value.slice(0, at);
+    }
+    return value;
+  }
+
   return {
-    location,
+    location: (value) => (left-- > 0 ? location(value) : block()),
     link: (value) =>
-      value.replace(LINK_TARGETS, (whole, target?: string) =>
+      withinLimit(value).replace(LINK_TARGETS, (whole, target?: string) =>
         target === undefined
           ? whole.replace(QUOTED_TARGETS, (text, quoted: string) => (leadsAstray(quoted) ? `<${block()}>` : text))
           : `<${location(target)}>`,
       ),
     refresh(value) {
       const { before, reference, after } = readRefresh(value);
-      return before + location(reference) + after;
+      return left-- > 0 ? before + location(reference) + after : before + block() + after;
     },
     leavesService(reference) {
       const urls = readings(reference, clientUrl);
@@ -137,6 +133,37 @@ export function createLinkRewriter(context: LinkContext): LinkRewriter {
       return hasBlocked;
     },
   };
+}
+
+/** Replaces a base of the service by the gateway, without touching the rest. */
+function createBaseRewriter({ requestUrl, inserted, ...context }: LinkContext): (value: string) => string {
+  const bases = [...context.bases].sort((a, b) => b.prefix.length - a.prefix.length);
+  const { origin: requestOrigin } = new URL(requestUrl);
+  const root = rootOf(context);
+  return function rewrite(value) {
+    const reference =
+      SCHEMELESS_ODD.test(value) && URL.canParse(value, requestUrl) ? new URL(value, requestUrl).href : value;
+    const target = absolute(reference, requestOrigin);
+    if (target === undefined) return reference;
+    for (const base of bases) {
+      if (base.origin === target.origin && isUnder(base.prefix, target.rest)) {
+        const rest = target.rest.slice(base.prefix.length);
+        const own = inserted.length === 0 ? rest : withoutInserted(rest, inserted);
+        if (own !== undefined) return join(root + base.versionPath, own);
+      }
+    }
+    // A path of the upstream outside the service: without its origin a client would resolve it on the gateway.
+    return SCHEME_AND_AUTHORITY.test(reference) ? reference : target.origin + target.rest;
+  };
+}
+
+/** Where the service's paths begin, for the client of this request. */
+function rootOf({
+  isAtOwnAddress,
+  publicBase,
+  gatewayPrefix,
+}: Pick<LinkContext, "isAtOwnAddress" | "publicBase" | "gatewayPrefix">) {
+  return isAtOwnAddress ? publicBase : publicBase + gatewayPrefix;
 }
 
 /** Judges where clients arrive that follow a link. */

@@ -37,11 +37,17 @@ const GATEWAY: OwnPlace = { service: undefined };
 export function createOwnAddress({ hosts, services, listeners }: OwnNames): (url: URL) => OwnPlace | undefined {
   const names = new Set<string>();
   for (const host of hosts) if (URL.canParse(`http://${host}`)) names.add(nameOf(new URL(`http://${host}`)));
+  // Read at most once: a response may have thousands of links, and the system takes 0.1 ms for each answer.
+  let known: ReadonlySet<string> | undefined;
+  const machine = () => {
+    known ??= interfaceAddresses();
+    return known;
+  };
   return (url) => {
     // In the order in which the gateway decides: a service's host wins over the listener.
     const address = services.find(url.host);
     if (address !== undefined) return { service: address.key };
-    const listener = listeners && listenerOf(url, listeners());
+    const listener = listeners && listenerOf(url, listeners(), machine);
     if (listener !== undefined) return { service: listener.service };
     return names.has(nameOf(url)) ? GATEWAY : undefined;
   };
@@ -52,10 +58,12 @@ function nameOf({ hostname, port }: URL): string {
   return `${hostname.replace(/\.+$/, "")}:${port === "80" || port === "443" ? "" : port}`;
 }
 
-function listenerOf(url: URL, listeners: readonly OwnListener[]): OwnListener | undefined {
+function listenerOf(url: URL, listeners: readonly OwnListener[], machine: MachineAddresses): OwnListener | undefined {
   const port = portOf(url);
   const addresses = addressesIn(url);
-  return listeners.find((own) => own.port === port && addresses.some((address) => isSameMachine(address, own.address)));
+  return listeners.find(
+    (own) => own.port === port && addresses.some((address) => isSameMachine(address, own.address, machine)),
+  );
 }
 
 /** The addresses that the URL itself names; empty for a name that has to be resolved. */
@@ -73,14 +81,21 @@ export function isOwnListener(address: string, port: number, ownListeners: OwnLi
   return ownListeners().some((own) => own.port === port && isSameMachine(address, own.address));
 }
 
+/** The addresses of this machine's interfaces now. */
+type MachineAddresses = () => ReadonlySet<string>;
+
+function interfaceAddresses(): ReadonlySet<string> {
+  return new Set(Object.values(networkInterfaces()).flatMap((entries = []) => entries.map(({ address }) => address)));
+}
+
 /** Whether a connection to `address` ends at a listener bound to `bound`. */
-function isSameMachine(address: string, bound: string): boolean {
+function isSameMachine(address: string, bound: string, machine: MachineAddresses = interfaceAddresses): boolean {
   const target = unmapped(address);
   const own = unmapped(bound);
   if (target === own || isUnspecified(target)) return true;
   if (!isUnspecified(own)) return false;
   if (target === "::1" || target.startsWith("127.")) return true;
-  return Object.values(networkInterfaces()).some((entries) => entries?.some((entry) => entry.address === target));
+  return machine().has(target);
 }
 
 const isUnspecified = (address: string) => address === "0.0.0.0" || address === "::";

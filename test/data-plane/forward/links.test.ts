@@ -5,29 +5,39 @@ import { createLinkRewriter } from "../../../src/data-plane/forward/links.ts";
 import { createOwnAddress } from "../../../src/data-plane/forward/own-address.ts";
 import { isForWholeHost, scopeCookie } from "../../../src/data-plane/forward/scope-cookie.ts";
 import type { Base } from "../../../src/data-plane/prepared-service.ts";
+import { costOf } from "../../support/cost.ts";
 
 const base = (url: string, versionPath = ""): Base => {
   const { origin, pathname } = new URL(url);
   return { origin, path: pathname, prefix: pathname.replace(/\/$/, ""), versionPath };
 };
 
-const rewriter = createLinkRewriter({
-  bases: [base("https://api.test/api/v10/"), base("https://api.test/api/v9/", "/v9")],
-  isRewriting: true,
-  requestUrl: "https://api.test/api/v10/users/me",
-  publicBase: "http://gw:3420",
-  clientUrl: "http://gw:3420/proxy/api/users/me",
-  serviceKey: "api",
-  gatewayPrefix: "/proxy/api",
-  isAtOwnAddress: false,
-  locate: createOwnAddress({
-    hosts: ["gw:3420"],
-    services: new ServiceAddresses(),
-    listeners: () => [{ address: "127.0.0.1", port: 3420 }],
-  }),
-  secretParameters: ["key"],
-  inserted: [],
-});
+const createRewriter = () =>
+  createLinkRewriter({
+    bases: [base("https://api.test/api/v10/"), base("https://api.test/api/v9/", "/v9")],
+    isRewriting: true,
+    requestUrl: "https://api.test/api/v10/users/me",
+    publicBase: "http://gw:3420",
+    clientUrl: "http://gw:3420/proxy/api/users/me",
+    serviceKey: "api",
+    gatewayPrefix: "/proxy/api",
+    isAtOwnAddress: false,
+    locate: createOwnAddress({
+      hosts: ["gw:3420"],
+      services: new ServiceAddresses(),
+      listeners: () => [{ address: "127.0.0.1", port: 3420 }],
+    }),
+    secretParameters: ["key"],
+    inserted: [],
+  });
+
+/** A rewriter judges the links of one response. */
+const rewriter = {
+  location: (value: string) => createRewriter().location(value),
+  link: (value: string) => createRewriter().link(value),
+  refresh: (value: string) => createRewriter().refresh(value),
+  leavesService: (value: string) => createRewriter().leavesService(value),
+};
 
 describe("link", () => {
   test.each([
@@ -277,6 +287,42 @@ describe("link", () => {
       "http://gw:3420/gw/proxy/api/",
       true,
     ]);
+  });
+
+  const judging = () =>
+    createLinkRewriter({
+      bases: [base("https://api.test/")],
+      isRewriting: true,
+      requestUrl: "https://api.test/users/me",
+      publicBase: "http://gw:3420",
+      clientUrl: "http://gw:3420/proxy/api/users/me",
+      gatewayPrefix: "/proxy/api",
+      serviceKey: "api",
+      isAtOwnAddress: false,
+      locate: createOwnAddress({
+        hosts: ["gw:3420"],
+        services: new ServiceAddresses(),
+        listeners: () => [{ address: "0.0.0.0", port: 3420 }],
+      }),
+      inserted: [],
+      secretParameters: [],
+    });
+
+  test("Links to the gateway's port at an address, which may be one of this machine's, take little longer than others", async () => {
+    const timeOf = (target: string) => costOf(() => judging().link(`<${target}>,`.repeat(900)));
+    expect(await timeOf("//9.9.9.9:3420/")).toBeLessThan(5 * (await timeOf("//9.9.9.9:3421/")));
+  });
+
+  test("Of the links of one response the first thousand are relayed, so that the time for all of them is bounded", () => {
+    const rewriter = judging();
+    const links = "<//9.9.9.9:3420/>,";
+    expect(rewriter.link(links.repeat(999))).toBe(links.repeat(999));
+    expect(rewriter.hasBlocked).toBe(false);
+    expect(rewriter.link(links.repeat(3))).toBe(links);
+    expect(rewriter.hasBlocked).toBe(true);
+    expect(rewriter.link('x="<a>", <b>')).toBe('x="');
+    expect(rewriter.location("https://api.test/x")).toBe("http://gw:3420/proxy/api/");
+    expect(rewriter.refresh("0; url=https://api.test/x")).toBe("0; url=http://gw:3420/proxy/api/");
   });
 
   test("No text becomes a link to another part of the gateway", () => {
