@@ -197,6 +197,12 @@ export const CATALOG = {
     hint: "Check that `baseUrl` has the right scheme and port. The upstream must send well-formed HTTP/1.1 responses.",
     proxyStatus: "http_protocol_error",
   },
+  UPSTREAM_CREDENTIAL_UNAVAILABLE: {
+    status: 502,
+    title: "Upstream credential unavailable",
+    hint: "The source of the service's credential fails, and no earlier credential is young enough. The operator finds the reason in the log and in the check credential:<service>.",
+    proxyStatus: "proxy_configuration_error",
+  },
   REDIRECT_BLOCKED: {
     status: 502,
     title: "Redirect blocked",

@@ -73,6 +73,7 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
     current: {
       isOwnKey: (token) => generations.current.isOwnKey(token),
       measured: () => generations.measured(),
+      commandContext: () => generations.current.config.commandContext,
     },
   });
   const closeParts = async () => {

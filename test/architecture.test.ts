@@ -99,7 +99,17 @@ describe("The architecture", () => {
     ["control-plane/docs/", ["docs-page.ts"]],
     ["control-plane/manage/", ["manage.ts"]],
     ["data-plane/dry-run/", ["dry-run.ts"]],
-    ["data-plane/credential/", ["credential-provider.ts", "form-body.ts", "place-plan.ts", "static-credential.ts"]],
+    [
+      "data-plane/credential/",
+      [
+        "command-secrets.ts",
+        "create-credential.ts",
+        "credential-provider.ts",
+        "form-body.ts",
+        "place-plan.ts",
+        "run-command.ts",
+      ],
+    ],
     ["data-plane/forward/transport/", ["client-binding.ts", "section-buffer.ts", "single-use.ts", "transport.ts"]],
     ["data-plane/forward/scrub/", ["body-scrub.ts", "scrubbed-fields.ts"]],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
@@ -186,6 +196,12 @@ describe("The architecture", () => {
       expect.arrayContaining(["data-plane/forward/fetch-json.ts", "data-plane/forward/probe.ts"]),
     );
     expect(filesWith(/(?<![.\w])fetch\(/)).toEqual([]);
+  });
+
+  test("One file starts processes", () => {
+    expect(filesWith(/from "node:(?:child_process|cluster|worker_threads)"/)).toEqual([
+      "data-plane/credential/run-command.ts",
+    ]);
   });
 
   test("One file reads process.env, and one file ends the process", () => {

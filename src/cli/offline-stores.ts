@@ -111,7 +111,7 @@ function createOfflineChanges(config: Config, stores: GatewayStores, audit: Audi
   const { settings } = config;
   return createServiceChanges({
     config: () => config,
-    registry: () => createRegistry(servicesOf(config, stores)),
+    registry: () => createRegistry(servicesOf(config, stores), ({ service }) => service),
     stored: stores.services,
     fingerprint: stores.fingerprint,
     // A command makes only one change.

@@ -14,6 +14,7 @@ import { createDryRun } from "../data-plane/dry-run/dry-run.ts";
 import { fetchJson } from "../data-plane/forward/fetch-json.ts";
 import { probe } from "../data-plane/forward/probe.ts";
 import { createPipeline, type Pipeline } from "../data-plane/pipeline.ts";
+import { currentService } from "../data-plane/prepared-service.ts";
 import type { DiagnosedService, DiagnosticsContext } from "../diagnostics/check.ts";
 import { createDiagnostics, type Diagnostics } from "../diagnostics/diagnostics.ts";
 import { findContainer } from "../diagnostics/listen.ts";
@@ -86,7 +87,7 @@ export function createGeneration(
     guardOpenPlane,
     checkForUpdate,
     clients: createClientView(settings, () => callers.isProtected("proxy")),
-    registry: createRegistry(upstreams),
+    registry: createRegistry(upstreams, ({ prepared }) => currentService(prepared)),
     serviceAddresses: () => served.addresses,
   };
   const probeService = async (key: string, withinMs?: number) =>
@@ -195,9 +196,9 @@ function describeGeneration(
   };
 }
 
-function describeUpstream({ service, prepared, dialOptions }: Upstream): DiagnosedService {
+function describeUpstream({ prepared, dialOptions }: Upstream): DiagnosedService {
   return {
-    service,
+    service: currentService(prepared),
     isTlsStrict: dialOptions.isTlsStrict,
     limiter: prepared.limiter,
     slots: prepared.slots,

@@ -107,7 +107,7 @@ export class Generations {
     // A change that is under way may open connections, which would otherwise never be closed.
     await this.#lastChange;
     await this.#retired.close();
-    await Promise.all([...this.current.upstreams.values()].map(({ prepared }) => prepared.transport.close()));
+    await Promise.all([...this.current.upstreams.values()].map(({ prepared }) => prepared.close()));
   }
 
   #build(config: Config, { services, warnings }: ServedServices, previous?: Generation): Generation {
@@ -134,6 +134,7 @@ export class Generations {
     for (const [key, upstream] of previous.upstreams) {
       if (generation.upstreams.get(key) !== upstream) this.#retired.add(upstream);
     }
+    this.#parts.credentials.commands.retryFailed();
     this.#onChange();
     return compareGenerations(previous, generation);
   }

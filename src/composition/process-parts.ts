@@ -20,6 +20,8 @@ import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
 import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
+import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
+import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
 import type { PipelineParts } from "../data-plane/pipeline.ts";
 import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
@@ -95,6 +97,7 @@ export interface ProcessPartsInput {
   readonly current: {
     readonly isOwnKey: (token: string) => boolean;
     readonly measured: MetricSources["services"];
+    readonly commandContext: () => Config["commandContext"];
   };
 }
 
@@ -108,19 +111,12 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const instance = createInstance((text) => carriesKey(text, current.isOwnKey));
   const monitor = createPressureMonitor(settings);
   const tunnels = createTunnels(settings.SEND_TIMEOUT);
+  const credentials = openCredentials(input, masks, logger);
   const audit = createAudit(stores.audit, logger, masks.all);
   const issuedKeys = openIssuedKeys(stores, audit);
   issuedKeys.onEnd((_, digest) => tunnels.closeOfKey(digest));
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
-  const metrics = createMetrics({
-    services: current.measured,
-    listeners: () => openListeners.map(({ name, server }) => ({ name, connections: server.connections.count })),
-    openWebSockets: () => tunnels.open,
-    inFlight: () => inFlight.taken,
-    pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),
-    isDraining: () => instance.isDraining,
-    version: version.version,
-  });
+  const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight });
   return {
     instance,
     logger,
@@ -138,6 +134,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     lockOut: createLockOut(),
     refusedKeys: createRefusedKeys(),
     quota: openQuota(stores, settings.MAX_IN_FLIGHT),
+    credentials,
     inFlight,
     webSockets: new Slots(settings.MAX_WEBSOCKETS),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
@@ -153,6 +150,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     load: options.load ?? (async () => config),
     offline: options.offline,
     async close() {
+      credentials.commands.close();
       await echo?.close();
       tunnels.close();
       issuedKeys.close();
@@ -170,6 +168,21 @@ function boundAddresses({ server, service }: OpenListener) {
   return server.boundTo().map(({ address, port }) => ({ address, port, service }));
 }
 
+function openMetrics(
+  { openListeners, current }: ProcessPartsInput,
+  { tunnels, monitor, instance, inFlight }: Pick<ProcessParts, "tunnels" | "monitor" | "instance" | "inFlight">,
+): ProcessParts["metrics"] {
+  return createMetrics({
+    services: current.measured,
+    listeners: () => openListeners.map(({ name, server }) => ({ name, connections: server.connections.count })),
+    openWebSockets: () => tunnels.open,
+    inFlight: () => inFlight.taken,
+    pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),
+    isDraining: () => instance.isDraining,
+    version: version.version,
+  });
+}
+
 function hasEmbeddedService({ services }: Config): boolean {
   return [...services.values()].some((service) => service.embedded);
 }
@@ -180,6 +193,8 @@ interface Masks {
   /** Replaces the gateway's own keys and issued keys. */
   readonly keys: SecretMask;
   readonly add: ProcessParts["addSecrets"];
+  /** For secrets that change: those that the owner kept before may be shown again. */
+  readonly keep: UpstreamContext["credentials"]["keepSecrets"];
 }
 
 function createMasks(): Masks {
@@ -188,6 +203,7 @@ function createMasks(): Masks {
   return {
     all: (text) => maskIssuedKeys(all.mask(text)),
     keys: (text) => maskIssuedKeys(keys.mask(text)),
+    keep: all.keep,
     add({ proxyPlane, managementPlane }, services) {
       const ownKeys = [proxyPlane.key, managementPlane.key].flatMap((key) => key?.reveal() ?? []);
       keys.add(ownKeys);
@@ -229,6 +245,19 @@ function openIssuedKeys(stores: GatewayStores, audit: ProcessParts["audit"]): Is
     usage: stores.keyUsage,
     onDeleted: (subject) => void audit.record(GATEWAY, { action: "key.forget", subject }),
   });
+}
+
+function openCredentials(
+  { stores, current }: ProcessPartsInput,
+  masks: Masks,
+  logger: Logger,
+): UpstreamContext["credentials"] {
+  return {
+    commands: createCommandSecrets({ runner: createCommandRunner(), context: current.commandContext, logger }),
+    nameSource: stores.fingerprint.quota,
+    isOwnKey: (text) => current.isOwnKey(text),
+    keepSecrets: masks.keep,
+  };
 }
 
 function openQuota({ quota, fingerprint }: GatewayStores, maxInFlight: number): ProcessParts["quota"] {

@@ -42,7 +42,7 @@ export class RetiredUpstreams {
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    await Promise.all([...this.#removedAt.keys()].map(({ prepared }) => prepared.transport.close()));
+    await Promise.all([...this.#removedAt.keys()].map(({ prepared }) => prepared.close()));
   }
 
   #isServed(key: string): boolean {
@@ -56,8 +56,9 @@ export class RetiredUpstreams {
       const hasEnded = prepared.slots.taken === 0 && prepared.slots.waiting === 0;
       // Exchanges of a removed service are cut after this time, because an event stream never ends by itself.
       const isOverdue = removedAt !== undefined && performance.now() - removedAt > graceMs;
-      if (hasEnded || isOverdue) void prepared.transport.close();
+      if (!hasEnded && isOverdue) void prepared.transport.close();
       if (!hasEnded) continue;
+      void prepared.close();
       this.#removedAt.delete(upstream);
       if (!this.#isServed(service.key)) this.#parts.metrics.forget(service.key);
     }

@@ -8,6 +8,7 @@ import { hasSameSecrets } from "../config/credential-source.ts";
 import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
+import { type CredentialContext, createCredential } from "../data-plane/credential/create-credential.ts";
 import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { BreakerState } from "../data-plane/forward/breaker.ts";
 import { CircuitBreaker } from "../data-plane/forward/breaker.ts";
@@ -26,6 +27,7 @@ export interface UpstreamContext {
   /** Of the embedded echo server; undefined if it does not run. */
   readonly echoSocketPath: string | undefined;
   readonly quota: QuotaContext;
+  readonly credentials: CredentialContext;
   readonly logger: Logger;
 }
 
@@ -46,7 +48,7 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
   const state = stateFor(service, context, old);
   return {
     service,
-    prepared: prepareService(service, state, dialOptions, context.quota.fingerprint.quota),
+    prepared: prepareService(service, state, dialOptions, createCredential(service, context.credentials)),
     dialOptions,
   };
 }

@@ -12,6 +12,18 @@ export interface SecretCommand {
   readonly ttlSeconds: number;
 }
 
+/** What became of a program that prints a secret. Times are ms since the epoch. */
+export interface CommandState {
+  /** `failing`: its last run failed; the secret of an earlier one may still be used. */
+  readonly state: "not-run" | "running" | "ready" | "failing";
+  /** The end of the last run. */
+  readonly lastRunAt: number | undefined;
+  /** The end of the last run that printed a secret; undefined while there is none. */
+  readonly obtainedAt: number | undefined;
+  /** Completes "the command …"; undefined while it works. Never a part of what it printed. */
+  readonly failure: string | undefined;
+}
+
 /** Exactly one member is defined. */
 export interface SecretOrigin {
   readonly envVar?: string;
@@ -38,8 +50,10 @@ export interface NamedSecret {
   readonly faults?: readonly SecretFault[];
   /** The absolute path of the file that it comes from. */
   readonly path?: string;
-  /** The program that prints it; `secret` is then undefined here, because it changes while the gateway runs. */
+  /** The program that prints it. The configuration has no `secret` then; the state of the running gateway has the current one. */
   readonly command?: SecretCommand;
+  /** In the state of the running gateway, with `command`. */
+  readonly run?: CommandState;
 }
 
 /** The secrets of a service. */
@@ -133,8 +147,41 @@ export function hasSameSecrets(one: CredentialSource | undefined, other: Credent
 export interface DescribedSecret {
   readonly name: string;
   readonly source: string;
-  readonly state: "present" | "missing";
+  /** `pending`: a command prints it, and has not run yet. */
+  readonly state: "present" | "missing" | "pending";
   readonly fingerprint: string | null;
+  readonly command?: DescribedCommand;
+}
+
+/** For operators. */
+export interface DescribedCommand {
+  readonly state: CommandState["state"];
+  /** RFC 3339. */
+  readonly lastRunAt: string | null;
+  readonly failure: string | null;
+  readonly ttlSeconds: number;
+}
+
+/** A command prints it, and has not failed. */
+export function isPending({ command, secret, run }: NamedSecret): boolean {
+  return command !== undefined && secret === undefined && run?.failure === undefined;
+}
+
+/** Undefined for a secret of another source. */
+export function describeCommand({ command, run }: NamedSecret): DescribedCommand | undefined {
+  if (command === undefined) return undefined;
+  return {
+    state: run?.state ?? "not-run",
+    lastRunAt: run?.lastRunAt === undefined ? null : new Date(run.lastRunAt).toISOString(),
+    failure: run?.failure ?? null,
+    ttlSeconds: command.ttlSeconds,
+  };
+}
+
+/** Of a credential with one secret; `describeSecrets` describes several. */
+export function describeOnlyCommand(credential: CredentialSource | undefined): DescribedCommand | undefined {
+  const [only, ...others] = credential?.secrets ?? [];
+  return only === undefined || others.length > 0 ? undefined : describeCommand(only);
 }
 
 /** Each secret of a credential with several; undefined for one secret, which its credential describes. */
@@ -143,10 +190,15 @@ export function describeSecrets(
   fingerprint: (secret: string) => string,
 ): DescribedSecret[] | undefined {
   if (credential === undefined || credential.secrets.length < 2) return undefined;
-  return credential.secrets.map(({ name, source, secret }) => ({
-    name,
-    source,
-    state: secret === undefined ? "missing" : "present",
-    fingerprint: secret === undefined ? null : fingerprint(secret.reveal()),
-  }));
+  return credential.secrets.map((named) => {
+    const { name, source, secret } = named;
+    const command = describeCommand(named);
+    return {
+      name,
+      source,
+      state: secret !== undefined ? "present" : isPending(named) ? "pending" : "missing",
+      fingerprint: secret === undefined ? null : fingerprint(secret.reveal()),
+      ...(command === undefined ? {} : { command }),
+    };
+  });
 }

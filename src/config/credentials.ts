@@ -11,6 +11,7 @@ import {
   type DefinedSecret,
   definedSecrets,
   identityOf,
+  isPending,
   type NamedSecret,
   nameOrigin,
   nameSources,
@@ -27,12 +28,15 @@ import { OWN_SECRETS, SETTINGS_WITH_FILE } from "./settings.ts";
 import type { Findings, FoundProblem } from "./translate-issue.ts";
 import { unusableSecret } from "./unusable-secret.ts";
 
-export type CredentialState = "none" | "present" | "missing";
+/** `pending`: a command prints it, and has not run yet. */
+export type CredentialState = "none" | "present" | "missing" | "pending";
 
 /** Whether a service can send a credential: shown at start, in lists and in the status. */
-export function credentialState(service: Pick<Service, "auth" | "credential">): CredentialState {
-  if (service.auth === undefined) return "none";
-  return identityOf(service.credential) === undefined ? "missing" : "present";
+export function credentialState({ auth, credential }: Pick<Service, "auth" | "credential">): CredentialState {
+  if (auth === undefined) return "none";
+  if (identityOf(credential) !== undefined) return "present";
+  const absent = credential?.secrets.filter(({ secret }) => secret === undefined) ?? [];
+  return absent.length > 0 && absent.every(isPending) ? "pending" : "missing";
 }
 
 /** What is needed to read a credential. */

@@ -4,6 +4,7 @@
  */
 import { relative } from "node:path";
 import { Yielder } from "../yielder.ts";
+import { commandEnvironment } from "./command-environment.ts";
 import { completeService } from "./complete-service.ts";
 import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
 import { isLoopbackHost, listenAddresses } from "./hosts.ts";
@@ -17,6 +18,7 @@ import type { Service } from "./schema.ts";
 import { ServiceAddresses } from "./service-addresses.ts";
 import { type DefinedService, readServicesFile } from "./services-file.ts";
 import type { Settings } from "./settings.ts";
+import { untrustedCommands } from "./trusted-file.ts";
 
 export { ConfigProblems };
 
@@ -44,6 +46,11 @@ export interface Config {
   readonly definitions: ReadonlyMap<string, DefinedService>;
   /** Makes a service from the input of a REST request, with these settings, variables and secret locks. */
   readonly readRuntimeService: RuntimeServiceReader;
+  /** For the commands that print secrets. A function, so that nothing that prints a configuration prints an environment. */
+  readonly commandContext: {
+    readonly directory: string;
+    readonly environment: () => Readonly<Record<string, string>>;
+  };
   readonly configFile: { readonly path: string; readonly state: "read" | "absent" | "empty" };
   readonly envFiles: readonly EnvFile[];
   readonly variables: { readonly known: readonly KnownVariable[]; readonly misspelt: readonly MisspeltVariable[] };
@@ -99,15 +106,14 @@ export async function readConfig({
   if (!settings.STRICT_TLS) warnings.push("STRICT_TLS is false: certificates of upstreams are not verified");
 
   const isLoopback = isLoopbackHost(settings.HOST);
-  const configFile = environment.variables.get("CONFIG_FILE");
   const file = await readServicesFile({
     path: settings.CONFIG_FILE,
     shownPath: shownPath(directory, settings.CONFIG_FILE),
-    namedBy: configFile && variablePlace("CONFIG_FILE", configFile),
+    namedBy: configFilePlace(environment),
     hasEcho: settings.ECHO_SERVICE ?? isLoopback,
     yielder,
   });
-  problems.push(...file.problems);
+  problems.push(...file.problems, ...untrustedCommands(file.services, settings.CONFIG_FILE).map(file.describe));
   const ownKeys = [planes.proxyPlane.key, planes.managementPlane.key].filter((key) => key !== undefined);
   const { variables } = environment;
   const context = { settings, variables, directory, ownKeys };
@@ -136,12 +142,19 @@ export async function readConfig({
     services,
     definitions,
     readRuntimeService: createRuntimeServiceReader(context, definitions),
+    commandContext: { directory, environment: () => commandEnvironment(variables, ownKeys) },
     configFile: { path: settings.CONFIG_FILE, state: file.state },
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
     variables: reviewed,
     warnings,
   });
   return { config, problems };
+}
+
+/** Undefined where no variable names the file. */
+function configFilePlace({ variables }: Environment): string | undefined {
+  const variable = variables.get("CONFIG_FILE");
+  return variable && variablePlace("CONFIG_FILE", variable);
 }
 
 /** `localhost` is also 127.0.0.1. */

@@ -4,6 +4,9 @@
  */
 import { accessSync, constants, realpathSync, type Stats, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { definedSecrets } from "./credential-source.ts";
+import type { DefinedService } from "./services-file.ts";
+import type { FoundProblem } from "./translate-issue.ts";
 
 const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
@@ -26,6 +29,22 @@ export function findOtherWriter(path: string, uid: number | undefined = process.
     // Kubernetes mounts the folder of a ConfigMap with mode 0777, and read-only.
     (isFolderOpen && !isReadOnly(folder) ? openTo("the folder", folder, folderState) : undefined)
   );
+}
+
+/** A problem for each command in the services file, if another user may change the file. @param path of the file. */
+export function untrustedCommands(services: readonly DefinedService[], path: string): FoundProblem[] {
+  const commands = services.flatMap(({ key, definition: { auth } }) =>
+    (auth === undefined ? [] : definedSecrets(auth))
+      .filter(({ origin }) => origin.command !== undefined)
+      .map((secret) => ["services", key, ...secret.path]),
+  );
+  const writer = commands.length === 0 ? undefined : findOtherWriter(path);
+  if (writer === undefined) return [];
+  return commands.map((command) => ({
+    path: command,
+    at: "value",
+    text: `found a command, allowed: in a file that only this user may change, but ${writer}`,
+  }));
 }
 
 function foreignOwner(name: string, path: string, { uid: owner }: Stats, uid: number): string | undefined {

@@ -116,7 +116,7 @@ export function addProxyRoutes(app: ControlPlane, parts: ControlPlaneParts): voi
       // The path of a base URL is the operator's: it may contain an account, or a secret.
       baseUrl: new URL(service.baseUrl).origin,
       ...ownAddresses(service),
-      hasAuth: credentialState(service) === "present",
+      hasAuth: ["present", "pending"].includes(credentialState(service)),
       rateLimit: service.rateLimit ?? null,
     }));
     return context.json({ services, count: services.length }, 200);

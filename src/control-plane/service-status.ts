@@ -1,12 +1,13 @@
 /** The state of one service in `/status`. Base URLs and names of variables are for operators only. */
 import { z } from "@hono/zod-openapi";
-import { type CredentialSource, describeSecrets } from "../config/credential-source.ts";
+import { type CredentialSource, describeOnlyCommand, describeSecrets } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import type { Service } from "../config/schema.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
+import { CredentialCommand, CredentialState } from "./credential-schema.ts";
 import { SecretStates } from "./openapi/described-secrets.ts";
 import { ownAddresses } from "./own-addresses.ts";
 import type { ServiceLoad } from "./parts.ts";
@@ -35,7 +36,7 @@ export const ServiceStatus = z
     hosts: z.array(z.string()).readonly().optional().describe("the same; the service's own host names, if it has any"),
     port: z.int().optional().describe("the same; the service's own port, if it has one"),
     credential: z.strictObject({
-      state: z.enum(["none", "present", "missing"]),
+      state: CredentialState,
       type: z.string().nullable(),
       required: z.boolean(),
       refused: z
@@ -46,7 +47,8 @@ export const ServiceStatus = z
         .string()
         .nullable()
         .optional()
-        .describe("the variable or file; only with the management key, if one is set"),
+        .describe("the variable, file or program; only with the management key, if one is set"),
+      command: CredentialCommand.optional().describe("as `source`; where a command prints the secret"),
       secrets: SecretStates.optional(),
     }),
     rateLimit: z
@@ -108,7 +110,9 @@ export async function describeService(
       type: auth?.type ?? null,
       required: auth?.required ?? false,
       refused: describeRefusals(credentialRefusals),
-      ...(isOperator ? { source: credential?.source ?? null, ...secretStates(credential) } : {}),
+      ...(isOperator
+        ? { source: credential?.source ?? null, ...withCommand(service), ...secretStates(credential) }
+        : {}),
     },
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
@@ -123,6 +127,11 @@ export async function describeService(
 function secretStates(credential: CredentialSource | undefined) {
   const described = describeSecrets(credential, () => "");
   return described && { secrets: described.map(({ name, source, state }) => ({ name, source, state })) };
+}
+
+function withCommand({ credential }: Service) {
+  const command = describeOnlyCommand(credential);
+  return command === undefined ? {} : { command };
 }
 
 function describeQuota({ mode, waiting, tightest, at }: ServiceQuotaState) {

@@ -11,10 +11,9 @@ import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { CredentialProvider } from "./credential/credential-provider.ts";
 import { createPlacePlan, type PlacePlan } from "./credential/place-plan.ts";
-import { createStaticCredential } from "./credential/static-credential.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
 import type { CircuitBreaker } from "./forward/breaker.ts";
-import { createEchoMask, type EchoMask } from "./forward/echo-mask.ts";
+import { createEchoMask, createLiveEchoMask, type EchoMask } from "./forward/echo-mask.ts";
 import { createDial, type Dial, type DialOptions, type EgressPolicy } from "./forward/egress.ts";
 import type { RetryBudget } from "./forward/retry.ts";
 import { type BodyScrub, createBodyScrub } from "./forward/scrub/body-scrub.ts";
@@ -77,14 +76,13 @@ export interface PreparedService {
   readonly transport: Transport;
   /** Opens every connection to the upstream, for requests and WebSockets. */
   readonly dial: Dial;
+  /** Ends everything that the service has open, once no exchange uses it. */
+  close(): Promise<void>;
   /** Undefined for the embedded service, which has no address. */
   readonly egress: EgressPolicy | undefined;
 }
 
-/**
- * @param kept state that survives a change of the service.
- * @param nameSource turns a secret into a name that does not reveal it.
- */
+/** @param kept state that survives a change of the service. */
 export function prepareService(
   service: Service,
   kept: Pick<
@@ -92,11 +90,12 @@ export function prepareService(
     "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget" | "noteDroppedCookie"
   >,
   dialOptions: DialOptions,
-  nameSource: (secret: string) => string,
+  credential: CredentialProvider,
 ): PreparedService {
-  const credential = createStaticCredential(service, nameSource);
   const dial = createDial(dialOptions);
-  const secrets = secretsOfService(service);
+  const transport = createTransport(dial, service);
+  const fixed = secretsOfService(service);
+  const secrets = credential.secrets ?? (() => fixed);
   return {
     service,
     gatewayPrefix: `/proxy/${service.key}`,
@@ -105,7 +104,7 @@ export function prepareService(
       Object.entries(service.versionedBaseUrls).map(([version, url]) => [version, createBase(url, `/${version}`)]),
     ),
     credential,
-    echoMask: createEchoMask(secrets),
+    echoMask: credential.secrets === undefined ? createEchoMask(fixed) : createLiveEchoMask(credential.secrets),
     scrub: service.scrubBodies ? createBodyScrub(service.key, secrets) : undefined,
     secretParameters: credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name),
     keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth)),
@@ -117,11 +116,20 @@ export function prepareService(
     methodParameters: new Set(service.methodParameters.map(foldName)),
     methods: service.methods === undefined ? undefined : withHead(service.methods),
     slots: new Slots(service.maxConcurrent),
-    transport: createTransport(dial, service),
+    transport,
     webSocketSlots: new Slots(service.maxWebSockets),
     dial,
+    async close() {
+      credential.close?.();
+      await transport.close();
+    },
     egress: dialOptions.socketPath === undefined ? dialOptions.egress : undefined,
   };
+}
+
+/** The service with the current secrets of its credential, for operators and for masks. */
+export function currentService({ service, credential }: Pick<PreparedService, "service" | "credential">): Service {
+  return credential.describe === undefined ? service : { ...service, credential: credential.describe() };
 }
 
 function createBase(baseUrl: string, versionPath: string): Base {

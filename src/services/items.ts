@@ -1,6 +1,12 @@
 /** Services as `/manage/services` shows them: as they were written, with values that may be secrets masked. */
 
-import { type DescribedSecret, describeSecrets, identityOf } from "../config/credential-source.ts";
+import {
+  type DescribedCommand,
+  type DescribedSecret,
+  describeOnlyCommand,
+  describeSecrets,
+  identityOf,
+} from "../config/credential-source.ts";
 import { type CredentialState, credentialState } from "../config/credentials.ts";
 import type { Config } from "../config/load-config.ts";
 import { showPath } from "../config/problems.ts";
@@ -26,6 +32,8 @@ export interface ServiceItem {
     /** `GITHUB_TOKEN` or `file:<path>`. */
     readonly source: string | null;
     readonly fingerprint: string | null;
+    /** Of a credential with one secret, which a command prints. */
+    readonly command?: DescribedCommand;
     /** Of a credential with several. */
     readonly secrets?: readonly DescribedSecret[];
     /** The reason why the secret is not used. */
@@ -54,7 +62,11 @@ export interface ServiceItemsParts {
   readonly fingerprint: Fingerprint;
 }
 
-const withSecrets = (secrets: readonly DescribedSecret[] | undefined) => (secrets === undefined ? {} : { secrets });
+function describeSources({ credential }: Service, fingerprint: Fingerprint) {
+  const command = describeOnlyCommand(credential);
+  const secrets = describeSecrets(credential, fingerprint.credential);
+  return { ...(command === undefined ? {} : { command }), ...(secrets === undefined ? {} : { secrets }) };
+}
 
 export function createServiceItems({ config, registry, stored, fingerprint }: ServiceItemsParts): ServiceItems {
   const configOf = (key: string) =>
@@ -73,7 +85,7 @@ export function createServiceItems({ config, registry, stored, fingerprint }: Se
         state: credentialState(service),
         source: credential?.source ?? null,
         fingerprint: identity === undefined ? null : fingerprint.credential(identity),
-        ...withSecrets(describeSecrets(credential, fingerprint.credential)),
+        ...describeSources(service, fingerprint),
         ...(credential?.withheld === undefined ? {} : { withheld: credential.withheld.message }),
       },
     };

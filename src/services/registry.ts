@@ -24,11 +24,17 @@ export interface Registry {
   refuseUnknown(key: string, isVisible?: (key: string) => boolean): GatewayError;
 }
 
-/** @param services read at each call, because they change at run time. */
-export function createRegistry(services: ReadonlyMap<string, { readonly service: Service }>): Registry {
+/**
+ * @param services read at each call, because they change at run time.
+ * @param current the service with the current secrets of its credential.
+ */
+export function createRegistry<T>(services: ReadonlyMap<string, T>, current: (entry: T) => Service): Registry {
   return {
-    find: (key) => services.get(key)?.service,
-    list: () => [...services.values()].map(({ service }) => service),
+    find(key) {
+      const entry = services.get(key);
+      return entry && current(entry);
+    },
+    list: () => [...services.values()].map(current),
     refuseUnknown(key, isVisible) {
       const all = [...services.keys()];
       const available = isVisible === undefined ? all : all.filter(isVisible);

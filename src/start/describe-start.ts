@@ -193,6 +193,8 @@ function describeCredential(service: Service): string {
       return "needs no credential";
     case "present":
       return CREDENTIAL_READY;
+    case "pending":
+      return `credential by ${source}, which runs at the first request`;
     case "missing":
       if (service.credential?.withheld !== undefined) return "its secret is locked, see the warning";
       return service.auth?.required ? `off: set ${source}` : `without ${source}`;

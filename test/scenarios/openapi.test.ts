@@ -70,6 +70,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       ws: { baseUrl: echo.url, ws: true },
       garbled: { baseUrl: garbled.url },
       leaving: { baseUrl: leaving.url, redirects: "block" },
+      commanded: { baseUrl: leaving.url, auth: { type: "bearer", tokenCommand: ["/no/such/program"] } },
       closed: { baseUrl: "http://127.0.0.1:9/", retries: 0 },
       broken: { baseUrl: "http://127.0.0.1:9/", retries: 0, breaker: { minRequests: 1 } },
       plain: { baseUrl: upstream.url.replace("http:", "https:"), retries: 0 },
@@ -470,6 +471,7 @@ const REFUSALS: readonly Refusal[] = [
   { code: "UPSTREAM_TLS_ERROR", operation: GET_PROXIED, asked: proxied("plain/") },
   { code: "UPSTREAM_PROTOCOL_ERROR", operation: "DELETE /proxy/{service}/{path}", asked: proxied("garbled/") },
   { code: "REDIRECT_BLOCKED", operation: GET_PROXIED, asked: proxied("leaving/") },
+  { code: "UPSTREAM_CREDENTIAL_UNAVAILABLE", operation: GET_PROXIED, asked: proxied("commanded/") },
   { code: "UNDER_PRESSURE", operation: GET_PROXIED, asked: proxied("api/"), env: { PRESSURE_MAX_RSS_BYTES: "1" } },
   {
     code: "CIRCUIT_OPEN",

@@ -2,6 +2,7 @@
  * `POST /manage/explain`: what the gateway would do with a request, step by step.
  * Invariant: nothing is sent, spent or reserved, and the response contains no secret.
  */
+
 import { validateHeaderName, validateHeaderValue } from "node:http";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
@@ -10,6 +11,7 @@ import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
 import { isProxied } from "../../perimeter/parser.ts";
 import { maskTexts } from "../../telemetry/redact.ts";
+import { CredentialCommand, CredentialState } from "../credential-schema.ts";
 import { DescribedSecrets } from "../openapi/described-secrets.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
@@ -61,7 +63,7 @@ const Explained = z
       .nullable(),
     credential: z
       .strictObject({
-        state: z.enum(["none", "present", "missing"]),
+        state: CredentialState,
         type: z.string().nullable(),
         place: z
           .string()
@@ -70,6 +72,9 @@ const Explained = z
         source: z.string().nullable(),
         fingerprint: z.string().nullable(),
         secrets: DescribedSecrets.optional(),
+        command: CredentialCommand.optional().describe(
+          "where a command prints the secret; an explanation never runs it",
+        ),
       })
       .nullable(),
     rateLimit: z

@@ -4,6 +4,7 @@ import type { Context } from "hono";
 import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
 import { areMet } from "../../services/changes.ts";
+import { CredentialCommand, CredentialState } from "../credential-schema.ts";
 import { DescribedSecrets } from "../openapi/described-secrets.ts";
 import { BODY_CODES, forOperators, header, json, KEY_IN_PATH, NO_STORE } from "../openapi/operations.ts";
 import { NEW_SERVICE_BODY, PATCH_BODY, SERVICE_BODY, ServiceConfig } from "../openapi/service-schemas.ts";
@@ -22,12 +23,13 @@ const ServiceItem = z
       ),
     config: ServiceConfig,
     credential: z.strictObject({
-      state: z.enum(["none", "present", "missing"]),
+      state: CredentialState,
       source: z
         .string()
         .nullable()
         .describe("the variable, `file:<path>` or `command:<program>`; several are joined by commas"),
       fingerprint: z.string().nullable(),
+      command: CredentialCommand.optional().describe("where a command prints the only secret"),
       secrets: DescribedSecrets.optional(),
       withheld: z.string().optional().describe("why the secret is not used although it may be set"),
     }),

@@ -3,6 +3,7 @@
  * Invariant: one run at a time, and never one for each request: a failing command waits longer each time, and so does one whose secrets
  * the upstream refuses.
  */
+import type { CommandState } from "../../config/credential-source.ts";
 import type { CommandOutcome } from "./command-output.ts";
 import type { CommandRun } from "./run-command.ts";
 
@@ -12,21 +13,8 @@ export interface CommandSecretOptions {
   readonly ttlMs: number;
   /** Monotonic clock, ms: a change of the system's time ages no secret. */
   readonly now: () => number;
-  /** Called with each new secret before it can be used. */
-  readonly onSecret: (secret: CommandSecret) => void;
   /** Called with each failure, and with undefined when the command works again. */
   readonly onFailure: (reason: string | undefined) => void;
-}
-
-/** For operators. Times are ms since the epoch. */
-export interface CommandState {
-  readonly state: "not-run" | "running" | "ready" | "failing";
-  /** The end of the last run. */
-  readonly lastRunAt: number | undefined;
-  /** The end of the last run that gave a secret. */
-  readonly obtainedAt: number | undefined;
-  /** Completes "the command …"; undefined while it works. */
-  readonly failure: string | undefined;
 }
 
 /** While the command fails, its last secret is used for this many TTLs. */
@@ -151,7 +139,7 @@ export class CommandSecret {
   }
 
   #finish(outcome: CommandOutcome, startedAt: number): void {
-    const { now, ttlMs, onSecret, onFailure } = this.#options;
+    const { now, ttlMs, onFailure } = this.#options;
     this.#run = undefined;
     this.#running = undefined;
     if (this.#isClosed) return;
@@ -165,7 +153,6 @@ export class CommandSecret {
     const { text } = outcome;
     this.#durationMs = endedAt - startedAt;
     this.#recent = [text, ...this.#recent.filter((each) => each !== text)].slice(0, REMEMBERED_SECRETS);
-    onSecret(this);
     this.#text = text;
     this.#obtainedAt = endedAt;
     this.#lastSecretAt = this.#lastRunAt;

@@ -2,6 +2,7 @@
  * The contract of every kind of credential: a provider says where the credential goes and, for each attempt, what to inject.
  * Invariant: the credential is injected last, after the client's own headers were stripped, so no client can remove or precede it.
  */
+import type { CredentialSource } from "../../config/credential-source.ts";
 import type { SecretEncoding, Template } from "../../config/template.ts";
 import { GatewayError } from "../../errors.ts";
 
@@ -38,6 +39,8 @@ export type CredentialPlace = PlaceText &
 /** The parts of the refusal of a service without its secret. */
 export interface MissingCredential {
   readonly isRequired: boolean;
+  /** Its source fails: it is not the operator who has to set it. */
+  readonly isUnavailable?: boolean;
   /** Completes the sentence "github needs a credential, but …". */
   readonly message: string;
   readonly hint: string;
@@ -55,8 +58,20 @@ export interface CredentialProvider {
   readonly missing: MissingCredential | undefined;
   /** The inserted paths of the latest injection: an upstream repeats them in its links. */
   readonly insertedPaths: readonly string[];
-  /** Called once for each attempt. */
+  /** Called once for each attempt. @throws GatewayError UPSTREAM_CREDENTIAL_UNAVAILABLE, also by rejecting. */
   get(): Injection | Promise<Injection>;
+  /**
+   * Called after the upstream refused an injection with 401. Undefined for a credential that cannot be renewed.
+   * @returns undefined where there can be no other credential now; else it resolves, and never rejects, when the renewal is over. Then
+   * `get` gives the new credential, or the refused one if there is no better.
+   */
+  renew?(refused: Injection): Promise<void> | undefined;
+  /** The secrets that masks must know now, where they change; the same array until they do. Undefined: those of the service. */
+  secrets?(): readonly string[];
+  /** The current secrets and states of their sources, for operators, where they change. Undefined: those of the service. */
+  describe?(): CredentialSource;
+  /** Called once, when no exchange uses it any more. */
+  close?(): void;
 }
 
 /** A provider that always injects the same. */
@@ -78,9 +93,21 @@ export const NOTHING: Injection = { headers: [], query: "", paths: [], form: "",
 /** The refusal of a service whose required credential is missing; undefined where the request may continue. */
 export function decideCredential({ missing }: CredentialProvider, serviceKey: string): GatewayError | undefined {
   if (missing === undefined || !missing.isRequired) return undefined;
+  if (missing.isUnavailable) return unavailableCredential(serviceKey, missing);
   return new GatewayError("UPSTREAM_CREDENTIAL_MISSING", {
     message: `${serviceKey} needs a credential, but ${missing.message} Nothing was sent.`,
     hint: `${missing.hint} Or set auth.required to false for ${serviceKey}.`,
+  });
+}
+
+/** The refusal while the source of the credential fails. */
+export function unavailableCredential(
+  serviceKey: string,
+  { message, hint }: Pick<MissingCredential, "message" | "hint">,
+): GatewayError {
+  return new GatewayError("UPSTREAM_CREDENTIAL_UNAVAILABLE", {
+    message: `${serviceKey} needs a credential, but ${message} Nothing was sent.`,
+    hint,
   });
 }
 

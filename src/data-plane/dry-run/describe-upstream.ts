@@ -21,14 +21,15 @@ const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encodi
 const UPGRADE: ReadonlySet<string> = new Set(["connection", "upgrade"]);
 
 /** @param sent the client's header names and values. @param request stripped, without its credential. */
-export async function describeUpstream(
+export function describeUpstream(
   exchange: Exchange,
   route: Route,
   sent: readonly (readonly [name: string, value: string])[],
   request: UpstreamRequest,
-): Promise<ExplainedUpstream> {
+): ExplainedUpstream {
   const { prepared, base } = route;
-  inject(request, mask(await prepared.credential.get(), prepared.credential.places));
+  const { missing, places } = prepared.credential;
+  inject(request, maskedInjection(missing === undefined ? places : []));
   const { path, headers } = request;
   const isWebSocket = isWebSocketUpgrade(exchange.req);
   const { service } = prepared;
@@ -43,14 +44,21 @@ export async function describeUpstream(
   };
 }
 
-/** @param places the text around the secrets of a path stays: it tells which template was used. */
-function mask({ headers, query, form, subprotocol }: Injection, places: readonly CredentialPlace[]): Injection {
+/**
+ * Runs no command, and reads no secret. @param places the text around the secrets of a path stays: it tells which template was used.
+ */
+function maskedInjection(places: readonly CredentialPlace[]): Injection {
+  const of = (kind: CredentialPlace["kind"]) => places.filter((place) => place.kind === kind);
+  const pairs = (kind: CredentialPlace["kind"]) =>
+    of(kind)
+      .map(({ name }) => `${name}=${MASK}`)
+      .join("&");
   return {
-    headers: headers.map((text, i) => (i % 2 === 0 ? text : MASK)),
-    query: query.replace(/=[^&]*/g, `=${MASK}`),
-    paths: places.filter(({ kind }) => kind === "path").map(({ template }) => fillTemplate(template, () => MASK)),
-    form: form.replace(/=[^&]*/g, `=${MASK}`),
-    subprotocol: subprotocol === "" ? "" : MASK,
+    headers: of("header").flatMap(({ name }) => [name, MASK]),
+    query: pairs("query"),
+    paths: of("path").map(({ template }) => fillTemplate(template, () => MASK)),
+    form: pairs("form"),
+    subprotocol: of("subprotocol").length === 0 ? "" : MASK,
   };
 }
 

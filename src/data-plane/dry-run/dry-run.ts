@@ -4,7 +4,7 @@
  * explanation holds no secret. `test/scenarios/explain.test.ts` compares it with the pipeline.
  */
 
-import { describeSecrets, identityOf } from "../../config/credential-source.ts";
+import { describeOnlyCommand, describeSecrets, identityOf } from "../../config/credential-source.ts";
 import { credentialState } from "../../config/credentials.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import { writeTemplate } from "../../config/template.ts";
@@ -23,7 +23,7 @@ import { quotaExchange } from "../forward/quota-gate.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
 import type { PipelineParts } from "../pipeline.ts";
-import type { PreparedService } from "../prepared-service.ts";
+import { currentService, type PreparedService } from "../prepared-service.ts";
 import { describeUpstream } from "./describe-upstream.ts";
 import type { ExplainedCredential, Explanation, RequestToExplain } from "./explanation.ts";
 import { StepLog } from "./step-log.ts";
@@ -79,7 +79,7 @@ async function explainParsed(
   const { limit } = exchange;
   return {
     ...conclude(request, log, { exchange, admission }),
-    upstream: await describeUpstream(exchange, route, request.headers, upstreamRequest),
+    upstream: describeUpstream(exchange, route, request.headers, upstreamRequest),
     credential: describeCredential(prepared, parts.fingerprint),
     rateLimit:
       limit === undefined
@@ -135,7 +135,10 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
   };
 }
 
-function describeCredential({ service, credential }: PreparedService, fingerprint: Fingerprint): ExplainedCredential {
+function describeCredential(prepared: PreparedService, fingerprint: Fingerprint): ExplainedCredential {
+  const { credential } = prepared;
+  const service = currentService(prepared);
+  const command = describeOnlyCommand(service.credential);
   const identity = identityOf(service.credential);
   const secrets = describeSecrets(service.credential, fingerprint.credential);
   const places = credential.places.map(({ kind, name, template }) =>
@@ -148,5 +151,6 @@ function describeCredential({ service, credential }: PreparedService, fingerprin
     source: service.credential?.source ?? null,
     fingerprint: identity === undefined ? null : fingerprint.credential(identity),
     ...(secrets === undefined ? {} : { secrets }),
+    ...(command === undefined ? {} : { command }),
   };
 }

@@ -1,5 +1,6 @@
 /** What would happen to a request, without sending it. */
-import type { DescribedSecret } from "../../config/credential-source.ts";
+import type { DescribedCommand, DescribedSecret } from "../../config/credential-source.ts";
+import type { CredentialState } from "../../config/credentials.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import type { ErrorCode } from "../../errors.ts";
 import type { BreakerState } from "../forward/breaker.ts";
@@ -56,7 +57,7 @@ export interface ExplainedUpstream {
 }
 
 export interface ExplainedCredential {
-  readonly state: "none" | "present" | "missing";
+  readonly state: CredentialState;
   readonly type: string | null;
   /** `header Authorization` or `query key`; several are joined by commas. */
   readonly place: string | null;
@@ -64,6 +65,8 @@ export interface ExplainedCredential {
   readonly fingerprint: string | null;
   /** Of a credential with several. */
   readonly secrets?: readonly DescribedSecret[];
+  /** Of a credential with one secret, which a command prints. */
+  readonly command?: DescribedCommand;
 }
 
 export interface ExplainedLimit {

@@ -3,6 +3,7 @@
  * Invariant: the secret is found raw, percent-encoded once or repeatedly, and in base64 at every offset; what is no part of a copy of it
  * stays byte for byte.
  */
+import { deriveFrom } from "./live-secrets.ts";
 
 export interface EchoMask {
   /** Masks the values of a flat list, in place. */
@@ -55,6 +56,15 @@ export function createEchoMask(secrets: readonly string[]): EchoMask | undefined
         if (headers[i - 1] !== FRAMING) headers[i] = mask(value);
       }
     },
+  };
+}
+
+/** For secrets that change. @param secrets returns the same array until they do. */
+export function createLiveEchoMask(secrets: () => readonly string[]): EchoMask {
+  const current = deriveFrom(secrets, createEchoMask);
+  return {
+    mask: (text) => current()?.mask(text) ?? text,
+    maskHeaders: (headers) => current()?.maskHeaders(headers),
   };
 }
 

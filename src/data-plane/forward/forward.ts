@@ -4,7 +4,6 @@
  */
 import { GatewayError } from "../../errors.ts";
 import { onMalformedRest } from "../../perimeter/malformed-rest.ts";
-import { inject } from "../credential/credential-provider.ts";
 import { FORM_BYTES_LIMIT, formTooLarge, withoutFields } from "../credential/form-body.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
@@ -14,6 +13,7 @@ import { hasQuotaHeader } from "../quota/read-quota.ts";
 import type { ResponseParts } from "./answer-headers.ts";
 import { Attempt, type AttemptResult } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
+import { CredentialUse } from "./credential-use.ts";
 import { Deadline, type Expiry } from "./deadline.ts";
 import { relayInterim } from "./interim.ts";
 import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
@@ -54,6 +54,7 @@ class Forwarding {
   readonly #prepared: PreparedService;
   readonly #request: UpstreamRequest;
   readonly #parts: ForwardParts;
+  readonly #credential: CredentialUse;
   readonly #deadline: Deadline;
   #upload: RequestBody | undefined;
   #attempt: Attempt | undefined;
@@ -74,21 +75,21 @@ class Forwarding {
     this.#prepared = route.prepared;
     this.#request = request;
     this.#parts = parts;
+    this.#credential = new CredentialUse(exchange, route.prepared.credential);
     this.#deadline = new Deadline(route.prepared.service, exchange.dueFrom, (expiry) => this.#onExpire(expiry));
   }
 
   async run(): Promise<void> {
     const exchange = this.#exchange;
     const request = this.#request;
-    const { credential } = this.#prepared;
     try {
       if (exchange.hasBody) request.body = await this.#takeBody();
       if (exchange.hasClientLeft) return;
       this.#isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
       const onReused = this.#isReplayable ? "any" : "proven";
       for (let on: Choice = onReused; ; ) {
-        const injection = credential.get();
-        inject(request, injection instanceof Promise ? await injection : injection);
+        const isInjected = this.#credential.inject(request, this.#deadline);
+        if (isInjected !== true && !(await isInjected)) return;
         const result = await this.#attemptOnce(on);
         if (result.kind === "client-left") return;
         if (result.kind === "responded") return await this.#relay?.closed;
@@ -142,6 +143,10 @@ class Forwarding {
       reportToQuota(this.#exchange, this.#route, this.#request, { status, headers });
     }
     this.#judge(status);
+    // The budget pays for the repetition, which needs no `retries`.
+    if (status === 401 && this.#credential.wasRefused(() => this.#mayRepeat && this.#prepared.retryBudget.take())) {
+      return undefined;
+    }
     const afterMs = status < 400 ? undefined : this.#waitBeforeRetry(status, headers);
     if (afterMs !== undefined) {
       this.#retryAfterMs = afterMs;
@@ -177,8 +182,9 @@ class Forwarding {
   /** @returns false where the client left. @throws GatewayError where the retry may not be made after the pause. */
   async #pauseBeforeRetry(): Promise<boolean> {
     const exchange = this.#exchange;
-    this.#retries++;
-    if (!(await pauseUnlessGone(this.#retryAfterMs, exchange, this.#prepared))) return false;
+    const renewed = this.#credential.renewed(this.#deadline);
+    if (renewed === undefined) this.#retries++;
+    if (!(await (renewed ?? pauseUnlessGone(this.#retryAfterMs, exchange, this.#prepared)))) return false;
     const over = decideDrain(this.#prepared) ?? decideBreaker(this.#prepared, exchange);
     if (over !== undefined) throw this.#lastFailure ?? over;
     const refusal = await exchange.quota?.enter(Math.floor(this.#deadline.remainingMs));
@@ -187,6 +193,10 @@ class Forwarding {
     // The deadline's timer may have fired first, and then nothing else would end the next attempt.
     if (this.#failure !== undefined) throw this.#failure;
     return true;
+  }
+
+  get #mayRepeat(): boolean {
+    return this.#isReplayable && !this.#request.isBound && decideBreaker(this.#prepared, this.#exchange) === undefined;
   }
 
   /** Reports the attempt's outcome to the breaker; only the first report of an attempt counts. */
@@ -213,8 +223,7 @@ class Forwarding {
     const wasQuotaRefused = quota?.wasRefused ?? false;
     if (!wasQuotaRefused && status !== undefined && !isRetriableStatus(status)) return undefined;
     const { service, retryBudget } = this.#prepared;
-    if (!this.#isReplayable || this.#request.isBound || decideBreaker(this.#prepared, this.#exchange) !== undefined)
-      return undefined;
+    if (!this.#mayRepeat) return undefined;
     const pauseMs = backoffMs(this.#retries, Math.random());
     const { remainingMs } = this.#deadline;
     if (quota !== undefined && wasQuotaRefused) return quota.canRetry(remainingMs - pauseMs) ? pauseMs : undefined;
@@ -223,15 +232,10 @@ class Forwarding {
     return waitMs < remainingMs && retryBudget.take() ? waitMs : undefined;
   }
 
-  /** The upstream could take more of the body than the client has sent. */
-  get #isWaitingForClient(): boolean {
-    if (this.#attempt?.isWaiting) return false;
-    return this.#upload?.isStarved ?? false;
-  }
-
   #onExpire(expired: Expiry): void {
     let expiry = expired;
-    if (expiry === "headers" && this.#isWaitingForClient) {
+    const isWaitingForClient = !this.#attempt?.isWaiting && this.#upload?.isStarved === true;
+    if (expiry === "headers" && isWaitingForClient) {
       if (this.#deadline.waitForClient()) return;
       expiry = "client-idle";
     }

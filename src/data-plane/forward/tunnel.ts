@@ -7,11 +7,12 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
-import { inject, type OfferedSubprotocols } from "../credential/credential-provider.ts";
+import type { OfferedSubprotocols } from "../credential/credential-provider.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createResponseHeaders } from "./answer-headers.ts";
 import { type AttemptOutcome, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
+import { CredentialUse } from "./credential-use.ts";
 import type { ForwardParts } from "./forward.ts";
 import { holdForQuota, reportToQuota } from "./quota-gate.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
@@ -136,7 +137,8 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       const { quota } = route.prepared;
       if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request: upgrade.request, parts });
       else if (quota !== undefined) exchange.quotaOutcome = "observed";
-      inject(upgrade.request, await route.prepared.credential.get());
+      const credential = new CredentialUse(exchange, route.prepared.credential);
+      if (!(await credential.inject(upgrade.request, handshakeTime(upgrade)))) return;
       // Before the breaker: what it throws is no attempt.
       const { upgradeHead, join } = await prepare(upgrade);
       let pass = enterBreaker(route.prepared, exchange);
@@ -144,8 +146,11 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
         if (pass !== NO_PASS) settleBreaker(route.prepared, { pass, voter: exchange.voter, wasConnected }, outcome);
         pass = NO_PASS;
       };
-      const onResponse = (status: number, headers: ResponseHeaders) =>
+      const onResponse = (status: number, headers: ResponseHeaders) => {
         reportToQuota(exchange, route, upgrade.request, { status, headers });
+        // The client's next handshake has the new credential.
+        if (status === 401) credential.wasRefused(() => false);
+      };
       const accepted = await shakeHands(upgrade, { ...parts, upgradeHead, onResponse, judge });
       if (accepted === undefined) return;
       try {
@@ -174,6 +179,11 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     },
     close: stalls.stop,
   };
+}
+
+/** As the deadline of the handshake, which starts afterwards, will count it. */
+function handshakeTime({ exchange, route }: Upgrade): { readonly remainingMs: number } {
+  return { remainingMs: exchange.dueFrom + route.prepared.service.timeoutMs - performance.now() };
 }
 
 /** What http-proxy-3 reads of a request: the stripped request instead of the client's. */

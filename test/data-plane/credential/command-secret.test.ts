@@ -9,7 +9,6 @@ function open(ttlMs = TTL_MS) {
   let now = 1_000;
   const runs: { isKilled: boolean; end: (outcome: CommandOutcome) => void }[] = [];
   const failures: (string | undefined)[] = [];
-  const seen: (readonly string[])[] = [];
   const secret = new CommandSecret({
     ttlMs,
     now: () => now,
@@ -28,14 +27,12 @@ function open(ttlMs = TTL_MS) {
         },
       };
     },
-    onSecret: ({ recent }) => seen.push(recent),
     onFailure: (reason) => failures.push(reason),
   });
   return {
     secret,
     runs,
     failures,
-    seen,
     advance: (ms: number) => {
       now += ms;
     },
@@ -218,15 +215,16 @@ describe("A refused secret", () => {
 });
 
 describe("What masks know", () => {
-  test("A new secret is reported before it can be used, with those before it", async () => {
+  test("The current secret comes first, then those before it, each once", async () => {
     const gate = await open().begin("one");
+    const seen: (readonly string[])[] = [];
     for (const text of ["two", "two", "three", "one"]) {
       gate.advance(TTL_MS);
       void gate.secret.get();
       await gate.end(text);
+      seen.push(gate.secret.recent);
     }
-    expect(gate.seen).toEqual([
-      ["one"],
+    expect(seen).toEqual([
       ["two", "one"],
       ["two", "one"],
       ["three", "two", "one"],
@@ -252,7 +250,7 @@ describe("close()", () => {
     gate.secret.close();
     expect(await got).toBeUndefined();
     expect(gate.runs.map(({ isKilled }) => isKilled)).toEqual([true]);
-    expect([gate.failures, gate.seen]).toEqual([[], []]);
+    expect([gate.failures, gate.secret.recent]).toEqual([[], []]);
     expect(gate.secret.get()).toBeUndefined();
     expect(gate.secret.renew("x")).toBeUndefined();
     expect(gate.runs).toHaveLength(1);

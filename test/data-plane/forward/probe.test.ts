@@ -1,6 +1,7 @@
 /** Probes of names, with the test's own resolver, because tests may not contact other machines. */
 import { expect, test } from "vitest";
 import { type Service, serviceSchema } from "../../../src/config/schema.ts";
+import { createEmptyProvider } from "../../../src/data-plane/credential/credential-provider.ts";
 import { CredentialRefusals } from "../../../src/data-plane/credential-refusals.ts";
 import { probe } from "../../../src/data-plane/forward/probe.ts";
 import { RetryBudget } from "../../../src/data-plane/forward/retry.ts";
@@ -41,7 +42,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
         },
       },
     },
-    () => "source",
+    createEmptyProvider(),
   );
 }
 

@@ -11,6 +11,7 @@ import { serviceSchema } from "../../../src/config/schema.ts";
 import { Secret } from "../../../src/config/secret.ts";
 import { settingsSchema } from "../../../src/config/settings.ts";
 import { type Injection, inject } from "../../../src/data-plane/credential/credential-provider.ts";
+import { createStaticCredential } from "../../../src/data-plane/credential/static-credential.ts";
 import { CredentialRefusals } from "../../../src/data-plane/credential-refusals.ts";
 import { Exchange } from "../../../src/data-plane/exchange.ts";
 import { RetryBudget } from "../../../src/data-plane/forward/retry.ts";
@@ -47,7 +48,12 @@ const dialOptions = {
   isTlsStrict: true,
   egress: { allowsPrivate: true, ownListeners: () => [] },
 };
-const prepared = prepareService(service, keptParts, dialOptions, () => "source");
+const prepared = prepareService(
+  service,
+  keptParts,
+  dialOptions,
+  createStaticCredential(service, () => "source"),
+);
 const parts = {
   instance: createInstance(),
   clients: createClientView({ TRUST_PROXY: undefined, PUBLIC_URL: undefined, ALLOWED_HOSTS: undefined }, () => true),
@@ -73,7 +79,7 @@ function send(rawHeaders: string[], target = "/proxy/api/x") {
   const exchange = new Exchange(req, new EventEmitter() as ServerResponse, "id", "127.0.0.1");
   const route = decideRoute(
     identify(target, undefined, new Map([["api", { prepared }]])),
-    createRegistry(new Map()),
+    createRegistry(new Map(), () => service),
   ) as Route;
   const request = createUpstreamRequest(exchange, route, parts);
   inject(request, prepared.credential.get() as Injection);

@@ -1,5 +1,6 @@
 /** What `scrubBodies` does for the requests of one service. */
 import { SHORTEST_SEARCHED_SECRET } from "../echo-mask.ts";
+import { deriveFrom } from "../live-secrets.ts";
 import type { ResponseSink } from "../response-sink.ts";
 import type { ResponseHeaders } from "../transport/response-fields.ts";
 import { createScanner } from "./scanner.ts";
@@ -16,11 +17,14 @@ export interface BodyScrub {
 }
 
 /** @param secrets as they are injected. Those of fewer than 8 bytes are not searched, because they also occur by chance. */
-export function createBodyScrub(serviceKey: string, secrets: readonly string[]): BodyScrub {
-  const scanner = createScanner(secrets.filter((secret) => Buffer.byteLength(secret) >= SHORTEST_SEARCHED_SECRET));
+export function createBodyScrub(serviceKey: string, secrets: () => readonly string[]): BodyScrub {
+  const currentScanner = deriveFrom(secrets, (all) =>
+    createScanner(all.filter((secret) => Buffer.byteLength(secret) >= SHORTEST_SEARCHED_SECRET)),
+  );
   const tags = new EntityTags();
   return {
-    createSink: (next, exchange, deadline) => new ScrubSink(next, { exchange, deadline, serviceKey, scanner, tags }),
+    createSink: (next, exchange, deadline) =>
+      new ScrubSink(next, { exchange, deadline, serviceKey, scanner: currentScanner(), tags }),
     scrubInterim: (headers) => scrubFields(headers, true, tags),
     restoreConditions: (headers) => tags.restore(headers),
   };
