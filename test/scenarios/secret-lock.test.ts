@@ -194,6 +194,23 @@ describe("A service added over REST", () => {
     expect((await manage(gateway, "PATCH", "/services/pinned", { tls: { strict: true } })).status).toBe(200);
   });
 
+  test("A service that uses the secret of a service with scrubBodies must have scrubBodies, too, unless another service of the file goes without", async () => {
+    const owner = await startUpstream((req, res) => res.end(req.headers.authorization));
+    const env = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", TOKEN: SECRET };
+    const api = { baseUrl: owner.url, auth: bearer } as const;
+    const gateway = await startGateway({ env, services: { api: { ...api, scrubBodies: true } } });
+    for (const off of [{}, { scrubBodies: false }]) {
+      await expectRefused(gateway, "PUT", "/services/mine", { ...api, ...off });
+      await expectRefused(gateway, "PUT", "/services/api", { ...api, ...off });
+    }
+    await expectRefused(gateway, "PATCH", "/services/api", { scrubBodies: null });
+    expect((await manage(gateway, "PUT", "/services/mine", { ...api, scrubBodies: true })).status).toBe(201);
+    expect(await (await fetch(`${gateway.url}/proxy/mine/`)).text()).toBe(`Bearer ${"*".repeat(SECRET.length)}`);
+
+    const open = await startGateway({ env, services: { api: { ...api, scrubBodies: true }, also: api } });
+    expect((await manage(open, "PUT", "/services/mine", api)).status).toBe(201);
+  });
+
   test("A service added over REST cannot name a key of the gateway, even if REST_SECRETS lists it", async () => {
     const folder = tempFolder({ "key-file": PROXY_KEY });
     const { gateway, thief } = await start({
