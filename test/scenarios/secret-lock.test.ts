@@ -45,7 +45,7 @@ async function start(env: Record<string, string> = {}) {
   return { gateway, thief, owner, seen };
 }
 
-const bearer = { type: "bearer", tokenEnvVar: "TOKEN" };
+const bearer = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
 
 async function expectRefused(gateway: TestGateway, method: string, path: string, body: unknown): Promise<string> {
   const answer = await manage(gateway, method, path, body);
