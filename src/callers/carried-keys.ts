@@ -85,11 +85,10 @@ export function carriesKey(value: string, isKey: IsKey): boolean {
   // A key contains no white space, but may contain any of the other separators.
   for (const word of new Set([...value.split(/[\s;]+/), ...value.split(/[\s;,]+/)])) {
     if (word.length < SHORTEST_KEY) continue;
-    if (holdsKey(word, isKey) || isKey(word.slice(0, Math.max(word.indexOf("="), 0)))) return true;
-    // A cookie may contain a whole Authorization value: `Bearer%20<key>`.
-    if (/[%+]/.test(word) && decodingsOf(word).some((text) => text.split(" ").some((part) => isWord(part, isKey)))) {
-      return true;
-    }
+    if (word !== value && holdsKey(word, isKey)) return true;
+    // A cookie may contain a whole Authorization value: `auth=Bearer%20<key>`.
+    const equals = word.indexOf("=");
+    if (equals !== -1 && (isKey(word.slice(0, equals)) || carriesText(word.slice(equals + 1), isKey))) return true;
   }
   return false;
 }
@@ -201,12 +200,17 @@ function decode(text: string): string {
   let decoded = "";
   let from = 0;
   for (let at = text.indexOf("%"); at !== -1; at = text.indexOf("%", at + 1)) {
-    const byte = Number(`0x${text.slice(at + 1, at + 3)}`);
-    // `0x` alone, or before one digit or a space, is no byte.
-    if (Number.isNaN(byte) || !/[0-9A-Fa-f]/.test(text.charAt(at + 2))) continue;
+    const byte = hexDigit(text.charCodeAt(at + 1)) * 16 + hexDigit(text.charCodeAt(at + 2));
+    if (Number.isNaN(byte)) continue;
     decoded += text.slice(from, at) + String.fromCharCode(byte);
     from = at + 3;
     at += 2;
   }
   return from === 0 ? text : decoded + text.slice(from);
+}
+
+function hexDigit(character: number): number {
+  if (character >= 48 && character <= 57) return character - 48;
+  const letter = character | 32;
+  return letter >= 97 && letter <= 102 ? letter - 87 : Number.NaN;
 }

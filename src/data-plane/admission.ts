@@ -30,6 +30,7 @@ import {
   decideRoute,
   type Identified,
   identify,
+  maskKeysInUrl,
   type Route,
 } from "./identify.ts";
 import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
@@ -112,6 +113,7 @@ export function walkAdmission<Refused extends undefined>(
   if (!callers.isProtected("proxy")) walk.admit("open plane", parts.guardOpenPlane(req, arrival.address));
 
   const identified = identify(req.url as string, arrival.address, parts.upstreams);
+  exchange.url = maskKeysInUrl(req.url as string, callers.isOwnKey);
   const preflight = exchange.method === "OPTIONS" ? cors.decidePreflight(req) : undefined;
   const headers = preflight && walk.admit("preflight", preflight);
   if (headers !== undefined) return { kind: "preflight", identified, headers };
@@ -136,7 +138,7 @@ export function walkAdmission<Refused extends undefined>(
   const route = found?.prepared.placePlan === undefined ? found : withoutOwnPath(exchange, found, callers);
   if (route !== undefined) {
     exchange.serviceKey = route.prepared.service.key;
-    walk.admit("route", decideKeyInPath(route, callers.isOwnKey));
+    if (exchange.url !== req.url) walk.admit("route", decideKeyInPath(route, callers.isOwnKey));
     // Only an issued key restricts its caller.
     const { issued } = exchange;
     if (caller !== undefined) walk.admit("permission", issued && decidePermission(exchange, route, caller));
@@ -161,10 +163,10 @@ function placedKeysOf({ rawHeaders, headers }: IncomingMessage, { prepared, quer
 function withoutOwnPath(exchange: Exchange, route: Route, { isOwnKey }: Callers): Route {
   const cut = cutOwnPath(route, isOwnKey);
   if (cut === undefined) return route;
-  const { url } = exchange;
+  const url = exchange.req.url as string;
   const query = route.query === undefined ? 0 : route.query.length + 1;
   const start = url.length - query - route.path.length;
-  exchange.url = url.slice(0, start) + url.slice(start + route.path.length - cut.path.length);
+  exchange.url = maskKeysInUrl(url.slice(0, start) + url.slice(start + route.path.length - cut.path.length), isOwnKey);
   return cut;
 }
 

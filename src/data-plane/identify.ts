@@ -75,6 +75,14 @@ export function decideRoute(
   return route;
 }
 
+/** The URL as the log and errors show it: with `***` for each segment of its path that has a key of the gateway. */
+export function maskKeysInUrl(url: string, isKey: IsKey): string {
+  const queryAt = url.indexOf("?");
+  const path = queryAt === -1 ? url : url.slice(0, queryAt);
+  const masked = maskKeySegments(path, isKey);
+  return masked === path ? url : masked + url.slice(path.length);
+}
+
 /** A key in the path would reach the upstream. The upstream needs every segment, so nothing is cut out. */
 export function decideKeyInPath({ path }: Route, isKey: IsKey): GatewayError | undefined {
   if (maskKeySegments(path, isKey) === path) return undefined;

@@ -51,6 +51,7 @@ describe.each([
     [`a=1;  b="2" ;key="${KEY}"`, `a=1;  b="2"`],
     [`a=1; auth=Bearer%20${once(KEY)}`, "a=1"],
     [`${KEY}=1; a=1`, "a=1"],
+    [`a=1; auth=Basic%20${base64(`x:${KEY}`)}`, "a=1"],
   ])("Only the pair with a key is cut out of Cookie: %s", (value, expected) => {
     expect(cutCookies(value, isKey)).toBe(expected);
   });
