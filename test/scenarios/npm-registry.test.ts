@@ -47,9 +47,10 @@ function createRegistry() {
   return { respond, published };
 }
 
-async function startNpm(secret = SECRET) {
+async function startNpm(secret = SECRET, hasPort = false) {
   const registry = createRegistry();
   const standIn = await startStandIn("npm", {
+    hasPort,
     env: { NPM_TOKEN: secret },
     accepts: ({ headers }) => headers.authorization === `Bearer ${SECRET}`,
     respond: registry.respond,
@@ -100,6 +101,17 @@ describe("npm", { timeout: 60_000 }, () => {
     expect(lock).toContain("https://registry.npmjs.org/plain/-/plain-1.2.3.tgz");
     expect(lock).not.toContain(new URL(gateway.url).port);
     await npm("ci");
+  });
+
+  test("npm packs and installs through the port of the service, where the registry has no path", async () => {
+    const { url, accepted, refused, received } = await startNpm(SECRET, true);
+    const { folder, npm } = createProject(url);
+    expect((await npm("pack", "plain")).trim()).toBe("plain-1.2.3.tgz");
+    await npm("install", "@acme/private");
+    expect(readFileSync(join(folder, "node_modules/@acme/private/a.js"), "utf8")).toContain("@acme/private");
+    expect(accepted).toEqual(expect.arrayContaining(["GET /plain/-/plain-1.2.3.tgz", "GET /@acme%2fprivate"]));
+    expect(refused).toEqual([]);
+    received();
   });
 
   test("npm reports the gateway's 401 and the registry's", async () => {

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { expect } from "vitest";
 import { fillRecipe, readRecipe } from "../../src/config/recipes.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
+import { freePort } from "./free-port.ts";
 import { PROXY_KEY, startGateway, type TestGateway } from "./gateway.ts";
 import { startUpstream } from "./upstream.ts";
 
@@ -17,14 +18,16 @@ export interface StandInSetup {
   readonly respond: (req: IncomingMessage, res: ServerResponse) => void;
   /** Its response to every other request; 401 without a body if left out. */
   readonly refuse?: (req: IncomingMessage, res: ServerResponse) => void;
-  /** Members that differ from the recipe's. */
-  readonly service?: Partial<ServiceInput>;
+  /** The service has a port of its own. */
+  readonly hasPort?: boolean;
 }
 
 export interface StandIn {
   readonly gateway: TestGateway;
   /** The service at the gateway, without a slash at its end. */
   readonly url: string;
+  /** The port of its own; 0 if it has none. */
+  readonly port: number;
   /** Lines such as `GET /v1/x` of the requests with the right credential. */
   readonly accepted: readonly string[];
   /** The same of all other requests. */
@@ -51,13 +54,13 @@ export async function startStandIn(name: string, setup: StandInSetup): Promise<S
   }, server);
   const filled = fillRecipe(readRecipe(name), { inputs: new Map(Object.entries(setup.inputs ?? {})) });
   if ("problems" in filled) throw new Error(filled.problems.join("; "));
-  const gateway = await startGateway({
-    env: { PROXY_API_KEY: PROXY_KEY, ...env },
-    services: { [name]: { ...withOrigin(filled.service, upstream.url), ...setup.service } },
-  });
+  const port = setup.hasPort ? await freePort() : 0;
+  const service = { ...withOrigin(filled.service, upstream.url), ...(setup.hasPort ? { port } : {}) };
+  const gateway = await startGateway({ env: { PROXY_API_KEY: PROXY_KEY, ...env }, services: { [name]: service } });
   return {
     gateway,
-    url: `${gateway.url}/proxy/${name}`,
+    url: setup.hasPort ? `http://127.0.0.1:${port}` : `${gateway.url}/proxy/${name}`,
+    port,
     accepted,
     refused,
     received() {
