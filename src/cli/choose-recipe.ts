@@ -73,8 +73,8 @@ function withOptions(name: string, auth: Auth, options: RecipeOptions): Auth {
   const { tokenEnvVar, tokenFile } = given;
   if (given.type !== undefined) return given;
   if (Object.keys(given).length === 0) return auth;
-  if (given.headerName !== undefined || given.queryParam !== undefined) {
-    throw new CliFailure(2, ["--header-name and --query-param need --auth api-key."]);
+  if (Object.keys(given).some((name) => name !== "tokenEnvVar" && name !== "tokenFile")) {
+    throw new CliFailure(2, ["Options for the place of the secret, like --header-name and --username, need --auth."]);
   }
   if (auth?.secrets !== undefined) {
     throw new CliFailure(2, [`The recipe ${name} has several secrets: change them in the services file.`]);

@@ -12,6 +12,9 @@ export interface ServiceOptions {
   readonly tokenFile?: string;
   readonly headerName?: string;
   readonly queryParam?: string;
+  readonly scheme?: string;
+  readonly username?: string;
+  readonly usernameEnvVar?: string;
   readonly config?: string;
   /** `-` reads stdin. */
   readonly file?: string;
@@ -29,8 +32,18 @@ export async function readServiceConfig(options: ServiceOptions): Promise<Readon
 }
 
 /** The credential of the command line. */
-export function authOptions({ auth: type, tokenEnvVar, tokenFile, headerName, queryParam }: ServiceOptions) {
-  return withoutUndefined({ type, tokenEnvVar, tokenFile, headerName, queryParam });
+export function authOptions(options: ServiceOptions) {
+  const { auth: type, tokenEnvVar, tokenFile, headerName, queryParam, scheme, username, usernameEnvVar } = options;
+  return withoutUndefined({
+    type,
+    tokenEnvVar,
+    tokenFile,
+    headerName,
+    queryParam,
+    scheme,
+    username,
+    usernameEnvVar,
+  });
 }
 
 async function readBase({ config, file }: ServiceOptions): Promise<Readonly<Record<string, unknown>> | undefined> {

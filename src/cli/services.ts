@@ -63,6 +63,13 @@ function addAddCommand(services: Command): void {
     .option("--token-file <path>", "file that holds the secret, as a path on the gateway's machine")
     .addOption(new Option("--header-name <name>", "--auth api-key: the header for the secret").conflicts("queryParam"))
     .option("--query-param <name>", "--auth api-key: the query parameter for the secret")
+    .option("--scheme <text>", "--auth api-key: text before the secret in the header, like Token")
+    .addOption(
+      new Option("--username <name>", "--auth basic: the user name; the secret is then the password").conflicts(
+        "usernameEnvVar",
+      ),
+    )
+    .option("--username-env-var <name>", "--auth basic: environment variable of the gateway that holds the user name")
     .addOption(
       new Option(
         "--config <json>",

@@ -107,7 +107,8 @@ describe("offline", () => {
       ["stripe", { set: ["host"] }, /^--set is not valid\. Allowed: name=value/],
       ["y", { baseUrl: "https://y.example/", set: ["host=x"] }, /^--set is for the values of a recipe/],
       ["y", { recipe: "stripe", config: "{}" }, /^--recipe cannot be used with --config or --file/],
-      ["stripe", { queryParam: "q" }, /^--header-name and --query-param need --auth api-key/],
+      ["stripe", { queryParam: "q" }, /^Options for the place of the secret, .* need --auth/],
+      ["stripe", { username: "me" }, /^Options for the place of the secret, .* need --auth/],
       ["trello", { tokenFile: "t" }, /^The recipe trello has several secrets: change them in the services file/],
     ];
     for (const [key, options, said] of cases) {

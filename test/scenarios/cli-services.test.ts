@@ -74,6 +74,31 @@ describe("services", () => {
     expect(own.out + elsewhere.err).not.toContain("a-token-for-github");
   });
 
+  test("Options set the scheme of a header, and the user name of a pair", async () => {
+    const { byteproxy, env } = await startManaged();
+    const base = ["--base-url", "https://example.com/", "--token-env-var", "GITHUB_TOKEN"];
+    const [scheme, pair] = await Promise.all([
+      byteproxy("services", "add", "a", ...base, "--auth", "api-key", "--header-name", "X-Key", "--scheme", "Token"),
+      byteproxy("services", "add", "b", ...base, "--auth", "basic", "--username", "me:you"),
+    ]);
+    // The lock refuses the place, so the gateway has understood the options.
+    expect(scheme).toMatchObject({ code: 1, err: expect.stringMatching(/^GITHUB_TOKEN may not be used/) });
+    expect(pair).toMatchObject({ code: 2, err: expect.stringContaining("a user name without colons") });
+    const both = await runCommand(env, [
+      "services",
+      "add",
+      "b",
+      ...base,
+      "--auth",
+      "basic",
+      "--username",
+      "a",
+      "--username-env-var",
+      "B",
+    ]);
+    expect(both.code).toBe(2);
+  });
+
   test("A refused change exits with 1, one that is not valid with 2, and both with a reason", async () => {
     const upstream = await startUpstream();
     const { byteproxy, env } = await startManaged();
