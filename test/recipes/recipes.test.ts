@@ -3,7 +3,7 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
 import { delimiter, join } from "node:path";
 import type { Duplex } from "node:stream";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { PRESETS } from "../../src/config/presets.ts";
 import { fillRecipe, type Recipe, readRecipe, recipeNames } from "../../src/config/recipes.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
@@ -85,6 +85,15 @@ describe("The stand-in for each API", () => {
     expect(accepted).toEqual([]);
   }, 30_000);
 
+  test("refuses the right credential of each recipe in another place", async () => {
+    const { ask } = await start("right", (auth) => ({ ...misplaced(auth), required: false }));
+    const accepted: string[] = [];
+    for (const { name, request, client } of cases()) {
+      if (client === undefined && (await ask(name, request, KEY_IN_HEADER)) !== 401) accepted.push(name);
+    }
+    expect(accepted).toEqual([]);
+  }, 30_000);
+
   test("is not reached without a key, or with a wrong key in the place of a client", async () => {
     const { ask, captured } = await start("right");
     const admitted: string[] = [];
@@ -103,7 +112,7 @@ const encodedPart = (before: string) => Buffer.from(`${before}${PROXY_KEY}`).toS
 
 /** The requests of each recipe with a key in a header, and its first request with the key in the place of each client. */
 function cases() {
-  return NAMES.filter((name) => !LATER.includes(name)).flatMap((name) => {
+  return NAMES.flatMap((name) => {
     const { requests } = VERIFIED[name] as Verified;
     const generic = requests.map((request) => ({ name, request, client: undefined }));
     const [request] = requests as [VerifiedRequest];
@@ -126,8 +135,20 @@ function placeOf(sends: string, key = PROXY_KEY): Place {
   return text.startsWith("/") ? { pathPrefix: text } : { header: text };
 }
 
-/** A gateway with a service for each recipe, and one upstream that stands in for all APIs. @param kind of its secrets. */
-async function start(kind: "right" | "wrong") {
+type Auth = NonNullable<ServiceInput["auth"]>;
+
+/** The first secret of the credential, in a header that no vendor knows. */
+function misplaced({ tokenEnvVar, tokenCommand, secrets = {} }: Auth): Auth {
+  const variable = tokenEnvVar ?? Object.values(secrets)[0]?.envVar;
+  const source = tokenCommand === undefined ? { tokenEnvVar: variable } : { tokenCommand };
+  return { type: "api-key", headerName: "X-Other", ...source };
+}
+
+/**
+ * A gateway with a service for each recipe, and one upstream that stands in for all APIs.
+ * @param kind of its secrets. @param change of the credentials.
+ */
+async function start(kind: "right" | "wrong", change = (auth: Auth): Auth => auth) {
   let bytes = "";
   const server = createServer();
   server.on("connection", (socket) => socket.on("data", (chunk: Buffer) => (bytes += chunk.toString("latin1"))));
@@ -139,14 +160,17 @@ async function start(kind: "right" | "wrong") {
   });
   const upstream = await startUpstream((req, res) => res.writeHead(isExpected(req) ? 200 : 401).end(), server);
   const services = Object.fromEntries(
-    NAMES.map((name) => [name, withOrigin(filled(name, readRecipe(name)), upstream.url)]),
+    NAMES.map((name) => {
+      const { auth, ...rest } = withOrigin(filled(name, readRecipe(name)), upstream.url);
+      return [name, { ...rest, auth: change(auth as Auth) }];
+    }),
   );
   const secrets = NAMES.flatMap((name) => Object.entries(secretsOf(name)).map(([key, value]) => [name, key, value]));
   const env = Object.fromEntries(
     secrets.map(([, key = "", value = ""]) => [key, kind === "right" ? value : `wrong${value}`]),
   );
-  withGcloud(kind === "right" ? GCLOUD_TOKEN : "ya29.wrong");
-  const gateway = await startGateway({ env: { ...env, PROXY_API_KEY: PROXY_KEY }, services });
+  const PATH = `${folderWithGcloud(kind === "right" ? GCLOUD_TOKEN : "ya29.wrong")}${delimiter}${process.env.PATH}`;
+  const gateway = await startGateway({ env: { ...env, PATH, PROXY_API_KEY: PROXY_KEY }, services });
   const ask = (name: string, request: VerifiedRequest, place: Place) => send(gateway.port, name, request, place);
   return { ask, captured: () => bytes };
 }
@@ -209,16 +233,12 @@ function secretsOf(name: string): Record<string, string> {
 
 const GCLOUD_TOKEN = "ya29.a0-f81d4fae7dec";
 
-/** A `gcloud` that prints a token, before all other programs. */
-function withGcloud(token: string): void {
+/** A folder for PATH, with a `gcloud` that prints a token. */
+function folderWithGcloud(token: string): string {
   const folder = tempFolder();
   writeFileSync(join(folder, "gcloud"), `#!/bin/sh\n[ "$*" = "auth print-access-token" ] && echo "${token}"\n`);
   chmodSync(join(folder, "gcloud"), 0o755);
-  const before = process.env.PATH;
-  process.env.PATH = `${folder}${delimiter}${before}`;
-  onTestFinished(() => {
-    process.env.PATH = before;
-  });
+  return folder;
 }
 
 function filled(name: string, recipe: Recipe): ServiceInput {
@@ -235,9 +255,6 @@ function withOrigin(service: ServiceInput, origin: string): ServiceInput {
   const versions = Object.entries(service.versionedBaseUrls ?? {}).map(([version, url]) => [version, moved(url)]);
   return { ...service, baseUrl: moved(service.baseUrl), versionedBaseUrls: Object.fromEntries(versions) };
 }
-
-/** The gateway does not run commands yet. */
-const LATER = ["vertex"];
 
 const WANTED = [
   ...["github", "gitlab", "discord", "telegram", "slack", "openai", "azure-openai", "anthropic", "gemini", "vertex"],
