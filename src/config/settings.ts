@@ -248,7 +248,9 @@ export const settingsSchema = z.object({
   WATCH_CONFIG: flag().default(false).describe("reload when the services file or an env file changes"),
   LOG_LEVEL: choice("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")
-    .describe("lowest level that is logged; `LOGGING_LEVEL` is an alias"),
+    .describe(
+      "lowest level that is logged; `debug` also logs each step and attempt, `trace` also names of headers; `LOGGING_LEVEL` is an alias",
+    ),
   LOGGING_ENABLED: flag().default(true).describe("`false` logs nothing"),
   LOG_FORMAT: choice("json", "pretty")
     .optional()

@@ -11,6 +11,7 @@ import type { LimitState } from "../limits/limiters.ts";
 import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
+import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { QuotaOutcome, QuotaPass } from "./quota/pass-contract.ts";
 import type { ServiceTimes } from "./service-times.ts";
 
@@ -40,6 +41,8 @@ export class Exchange {
   /** The caller's issued key; undefined for other callers. */
   issued: FoundKey | undefined;
   attempts = 0;
+  /** Undefined unless LOG_LEVEL is `debug` or `trace`. */
+  trace: ExchangeTrace | undefined;
   /** The wait for the upstream's quota, ms. */
   queuedMs = 0;
   /** The wait for connections to the upstream over all attempts, ms; the deadline does not count it. */

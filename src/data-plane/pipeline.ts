@@ -6,8 +6,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
+import type { Logger } from "../telemetry/logger.ts";
 import { type AdmissionParts, type Arrival, type Walk, walkAdmission, walkLimits } from "./admission.ts";
 import { Exchange } from "./exchange.ts";
+import { ExchangeTrace } from "./exchange-trace.ts";
 import { type ForwardParts, forward } from "./forward/forward.ts";
 import type { Tunnels } from "./forward/tunnel.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
@@ -26,12 +28,13 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   return async function serve(req, res, arrival, head) {
     const { connections } = arrival;
     const exchange = new Exchange(req, res, parts.instance.requestId(req), parts.clients.addressOf(req));
+    const walk = parts.logger.isVerbose ? traceWalk(exchange, parts.logger) : COMMIT;
     try {
-      const admission = walkAdmission(exchange, arrival, COMMIT, parts);
+      const admission = walkAdmission(exchange, arrival, walk, parts);
       if (admission.kind === "preflight") return respondToPreflight(exchange, admission.headers);
       const { route } = admission;
       if (route.prepared.limiter !== undefined || exchange.issued !== undefined) {
-        await walkLimits(exchange, route.prepared, COMMIT, parts);
+        await walkLimits(exchange, route.prepared, walk, parts);
       }
       const request = createUpstreamRequest(exchange, route, parts);
       if (head === undefined) await forward(exchange, route, request, parts);
@@ -56,3 +59,16 @@ const COMMIT: Walk<never> = {
     return verdict;
   },
 };
+
+/** The same, and each verdict is logged. */
+function traceWalk(exchange: Exchange, logger: Logger): Walk<never> {
+  const trace = new ExchangeTrace(logger, exchange.id, exchange.req.rawHeaders);
+  exchange.trace = trace;
+  return {
+    commits: true,
+    admit(step, verdict) {
+      trace.step(step, verdict);
+      return COMMIT.admit(step, verdict);
+    },
+  };
+}

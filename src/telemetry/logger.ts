@@ -48,7 +48,9 @@ export interface AccessLine {
   readonly outcome: string;
 }
 
-export interface Logger extends Pick<PinoLogger, "debug" | "info" | "warn" | "error"> {
+export interface Logger extends Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error"> {
+  /** `debug` or `trace`: the steps and attempts of each exchange are logged. */
+  readonly isVerbose: boolean;
   /** A person reads the log on a terminal. */
   readonly isForTerminal: boolean;
   /** False when `access` would do nothing, so that callers can skip the work. */
@@ -115,6 +117,8 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
   const formatted = leastWritten !== undefined && leastWritten > WARN ? "warn" : level;
   const log = pino({ level: formatted, base: null, serializers: { err: loggedError }, hooks: { logMethod } }, stream);
   return {
+    isVerbose: log.isLevelEnabled("debug"),
+    trace: log.trace.bind(log),
     debug: log.debug.bind(log),
     info: log.info.bind(log),
     warn: log.warn.bind(log),

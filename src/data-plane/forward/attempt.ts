@@ -78,6 +78,7 @@ export class Attempt implements ResponseListener {
     const { exchange, transport, request } = this.#parts;
     exchange.onClose = this.#onClientClose;
     exchange.attempts++;
+    exchange.trace?.attemptBegins(request.headers);
     this.#dispatched = transport.dispatch(request, this, on);
   }
 
@@ -108,6 +109,7 @@ export class Attempt implements ResponseListener {
 
   onRequestStart(flow: Flow): void {
     this.#flow = flow;
+    this.#parts.exchange.trace?.requestSent();
     this.#parts.exchange.quota?.sent();
     if (this.#state === "settled") flow.abort(new Error("the request was canceled"));
   }
@@ -118,6 +120,7 @@ export class Attempt implements ResponseListener {
 
   onResponseStart(flow: Flow, status: number, headers: ResponseHeaders, reason: string): void {
     if (this.#state !== "waiting") return;
+    this.#parts.exchange.trace?.responseStarted(status, headers);
     this.#sink = this.#parts.chooseSink(status, headers);
     if (this.#sink === undefined) {
       this.#state = "discarding";
@@ -148,6 +151,7 @@ export class Attempt implements ResponseListener {
 
   onUpgrade(socket: Socket, headers: ResponseHeaders): void {
     if (this.#state !== "waiting") return void socket.destroy();
+    this.#parts.exchange.trace?.responseStarted(101, headers);
     try {
       this.#parts.takeSocket?.(socket, headers);
     } catch (error) {
@@ -190,6 +194,7 @@ export class Attempt implements ResponseListener {
 
   #finish(result: AttemptResult): void {
     this.#state = "settled";
+    if ("error" in result) this.#parts.exchange.trace?.attemptFailed(result.error.code);
     clearTimeout(this.#discardTimer);
     this.#parts.exchange.onClose = undefined;
     this.#settle(result);
