@@ -41,7 +41,7 @@ export const CATALOG = {
   MISSING_CREDENTIALS: {
     status: 401,
     title: "Authentication required",
-    hint: "Send the key as `Authorization: Bearer <key>`, as `x-api-key: <key>` or as `?api_key=<key>`.",
+    hint: "Send the key as `Authorization: Bearer <key>`, as `x-api-key: <key>` or as `?api_key=<key>`. Under /proxy, an SDK may also send it where the service's own API has its credential.",
     proxyStatus: "http_request_denied",
   },
   INVALID_API_KEY: {

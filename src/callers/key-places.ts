@@ -21,7 +21,9 @@ export interface KeyedRequest {
 export interface KeyPlaces {
   /** For operators: `header x-goog-api-key`, `header Authorization: Token <key>`, `query key`, `path /bot<key>`. */
   readonly names: readonly string[];
-  /** All texts of each place, in the order of `names`. */
+  /** The name of each place, which others may share: a list of path templates, for example. */
+  readonly places: readonly string[];
+  /** All texts of each place, in the order of `places`. */
   read(request: KeyedRequest): readonly (readonly string[])[];
 }
 
@@ -35,6 +37,7 @@ export function createKeyPlaces(placements: readonly Placement[]): KeyPlaces | u
   if (readers.length === 0) return undefined;
   return {
     names: [...new Set(readers.map(({ name }) => name))],
+    places: readers.map(({ name }) => name),
     read: (request) => readers.map(({ read }) => read(request).filter(mayBeKey)),
   };
 }

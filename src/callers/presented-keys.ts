@@ -21,9 +21,18 @@ export interface PresentedKeys {
 
 export type EmptyPlace = "authorization" | "x-api-key" | "api_key";
 
+/** The forms that every service accepts, in the order in which they are read. */
+export const KEY_FORM_NAMES = ["Authorization: Bearer <key>", "x-api-key: <key>", "?api_key=<key>"] as const;
+
+/** Raw text after the first `?`. */
+export function queryOf(url: string | undefined): string | undefined {
+  const at = url?.indexOf("?") ?? -1;
+  return at === -1 ? undefined : url?.slice(at + 1);
+}
+
 /** From the raw text, so that both planes accept the same forms. */
 export function presentedKeysOf({ url, rawHeaders }: Pick<IncomingMessage, "url" | "rawHeaders">): PresentedKeys {
-  return readPresentedKeys(rawHeaders, url?.split("?").slice(1).join("?"));
+  return readPresentedKeys(rawHeaders, queryOf(url));
 }
 
 /** GitHub's SDK sends `token` and Discord's sends `Bot`: a caller changes only the base URL and the key. */
@@ -78,7 +87,7 @@ export function findStrayKey({ url, rawHeaders }: Pick<IncomingMessage, "url" | 
     if (!holdsKey(rawHeaders[i + 1] as string, hasIssuedForm)) continue;
     return `The header ${(rawHeaders[i] as string).slice(0, SHOWN_NAME_LENGTH)}`;
   }
-  const query = url?.split("?").slice(1).join("?") ?? "";
+  const query = queryOf(url) ?? "";
   return cutKeyParameters(query, hasIssuedForm) === query ? undefined : "A parameter of the query";
 }
 

@@ -1,10 +1,14 @@
 /** Which planes require a key, and where this request has one. It helps a caller that cannot authenticate yet. */
 import { createRoute, z } from "@hono/zod-openapi";
-import { presentedKeysOf } from "../callers/presented-keys.ts";
+import { KEY_FORM_NAMES, presentedKeysOf } from "../callers/presented-keys.ts";
 import { forEveryone, json } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 
-const FORMS = ["Authorization: Bearer <key>", "x-api-key: <key>", "?api_key=<key>"];
+/** No service is named here: which services there are, and where they accept a key, is for operators. */
+const FORMS = [
+  ...KEY_FORM_NAMES,
+  "under /proxy also where the service's own API has its credential: a header, a parameter, the password of Basic",
+];
 
 const Plane = z.strictObject({ protected: z.boolean() });
 
@@ -16,7 +20,9 @@ const AuthStatus = z.strictObject({
       bearer: z.boolean(),
       "x-api-key": z.boolean(),
       api_key: z.boolean(),
-      otherScheme: z.boolean().describe("whether `Authorization` has a scheme that the gateway does not accept"),
+      otherScheme: z
+        .boolean()
+        .describe("whether `Authorization` has a scheme that only services with a credential in that form accept"),
     })
     .describe("where this request has a text that may be a key"),
   accepted: z.array(z.string()),

@@ -5,6 +5,7 @@ import type { Audit } from "../callers/audit.ts";
 import type { Callers } from "../callers/callers.ts";
 import type { IssuedKeys } from "../callers/issued-keys.ts";
 import type { KeyChanges } from "../callers/key-changes.ts";
+import type { KeyPlaces } from "../callers/key-places.ts";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import type { Plane } from "../callers/unauthenticated.ts";
@@ -41,6 +42,8 @@ export interface ServiceLoad {
   readonly transport: { connections(): PoolState };
   readonly webSocketSlots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  /** Undefined for a service without a credential. */
+  readonly keyPlaces: KeyPlaces | undefined;
   /** Undefined if it is switched off. */
   readonly breaker: DescribedBreaker | undefined;
   /** Undefined if the upstream's quota is not observed. */

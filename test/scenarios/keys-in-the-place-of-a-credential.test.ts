@@ -243,3 +243,60 @@ test("A key with the form of an issued one in a wrong place is named in the 401,
     expect(body).not.toContain(key);
   }
 });
+
+describe("for operators", () => {
+  test("Explain lists the places of a service, and authenticates a request by the key in one of them", async () => {
+    const { gateway } = await start();
+    const forms = ["Authorization: Bearer <key>", "x-api-key: <key>", "?api_key=<key>"];
+    const explain = async (path: string, headers: object) =>
+      (await manage(gateway, "POST", "/explain", { method: "GET", path, headers })).body;
+    expect(await explain("/proxy/gemini/x", { "x-goog-api-key": PROXY_KEY })).toMatchObject({
+      verdict: "forward",
+      request: { caller: "proxy-key" },
+      keyPlaces: [...forms, "header x-goog-api-key"],
+    });
+    expect(await explain("/proxy/jira/x", { Authorization: `Basic ${base64(`x:${PROXY_KEY}`)}` })).toMatchObject({
+      verdict: "forward",
+      keyPlaces: [...forms, "header Authorization: Basic, the key as the password"],
+    });
+    expect(await explain("/proxy/open/x", { "x-goog-api-key": PROXY_KEY })).toMatchObject({
+      verdict: "refuse",
+      refusal: { code: "MISSING_CREDENTIALS" },
+      keyPlaces: forms,
+    });
+    expect(await explain("/proxy/nope/x", {})).toMatchObject({ keyPlaces: null });
+  });
+
+  test("key-debug reads and lists the places of the service that is asked for", async () => {
+    const { gateway } = await start();
+    const debug = async (query: string, headers: Record<string, string>) =>
+      (await manage(gateway, "GET", `/key-debug${query}`, undefined, headers)).body;
+    const own = { "x-goog-api-key": PROXY_KEY };
+    const of = await debug("?service=gemini", own);
+    expect(of.presented.at(-1)).toMatchObject({ where: "header x-goog-api-key", matches: "proxy" });
+    expect(of.service).toEqual({ key: "gemini", accepts: expect.arrayContaining(["header x-goog-api-key"]) });
+    const other = await debug("?service=maps", own);
+    expect([other.presented.length, other.service.accepts.at(-1)]).toEqual([1, "query key"]);
+    expect((await debug(`?service=maps&key=${PROXY_KEY}`, {})).presented.at(-1)).toMatchObject({
+      where: "query key",
+      matches: "proxy",
+    });
+    expect(await debug("", own)).toMatchObject({ service: null, elsewhere: null });
+    const { key } = (await manage(gateway, "POST", "/keys", { name: "x", permissions: ["*:*"] })).body as {
+      key: string;
+    };
+    expect(await debug("", { "x-other": key })).toMatchObject({ elsewhere: "The header x-other" });
+    expect((await manage(gateway, "GET", "/key-debug?service=nope")).status).toBe(404);
+  });
+
+  test("The check of keys reports what was wrong with a key in the place", async () => {
+    const { gateway } = await start();
+    await ask(gateway, "gemini", "", [`x-goog-api-key: ${PROXY_KEY.slice(0, -1)}`]);
+    const { checks } = (await manage(gateway, "GET", "/diagnostics")).body as {
+      checks: { id: string; evidence: { refused: object[] } }[];
+    };
+    expect(checks.find(({ id }) => id === "auth")?.evidence.refused).toMatchObject([
+      { plane: "proxy", fault: "too short" },
+    ]);
+  });
+});

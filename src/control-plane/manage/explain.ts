@@ -36,6 +36,11 @@ const Explained = z
       caller: z.string().nullable().describe("null if no caller is authenticated"),
     }),
     service: z.string().nullable(),
+    keyPlaces: z
+      .array(z.string())
+      .readonly()
+      .nullable()
+      .describe("where the service accepts a caller's key: `header x-goog-api-key`; null for an unknown service"),
     steps: z
       .array(
         z.strictObject({
@@ -139,6 +144,7 @@ const route = createRoute({
       {
         verdict: "refuse",
         service: "echo",
+        keyPlaces: ["Authorization: Bearer <key>", "x-api-key: <key>", "?api_key=<key>"],
         upstream: null,
         credential: null,
         rateLimit: null,

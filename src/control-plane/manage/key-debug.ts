@@ -4,7 +4,7 @@
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { FoundKey } from "../../callers/key-index.ts";
-import { digestOf, presentedKeysOf } from "../../callers/presented-keys.ts";
+import { digestOf, findStrayKey, KEY_FORM_NAMES, presentedKeysOf, queryOf } from "../../callers/presented-keys.ts";
 import type { Plane } from "../../callers/unauthenticated.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
@@ -35,7 +35,7 @@ const KeyDebug = z.strictObject({
   }),
   presented: z.array(
     z.strictObject({
-      where: z.enum(["Authorization", "x-api-key", "api_key"]),
+      where: z.string().describe("`Authorization`, `x-api-key`, `api_key`, or a place of the service"),
       fingerprint: z.string(),
       length: z.int(),
       matches: z.enum(["proxy", "management"]).nullable(),
@@ -43,6 +43,14 @@ const KeyDebug = z.strictObject({
     }),
   ),
   otherAuthorization: z.boolean().describe("whether `Authorization` has another scheme"),
+  elsewhere: z
+    .string()
+    .nullable()
+    .describe("where this request has a text with the form of an issued key, if none of these places has a key"),
+  service: z
+    .strictObject({ key: z.string(), accepts: z.array(z.string()) })
+    .nullable()
+    .describe("where the service of the parameter `service` accepts a caller's key"),
 });
 
 const route = createRoute({
@@ -50,8 +58,14 @@ const route = createRoute({
   path: "/key-debug",
   operationId: "debugKeys",
   summary: "Find out why a key is refused",
-  description: `Shows the keys that are set and the keys in this request by their fingerprints, at most ${SHOWN_LIMIT} per place.`,
-  ...forOperators("Management"),
+  description: `Shows the keys that are set and the keys in this request by their fingerprints, at most ${SHOWN_LIMIT} per place. With \`service\`, keys in the places of that service's credential are shown too, and the
+places are listed. A key in a path is not read: explain the request instead.`,
+  ...forOperators("Management", "SERVICE_NOT_CONFIGURED"),
+  request: {
+    query: z.object({
+      service: z.string().optional().openapi({ description: "also reads the places of this service's own credential" }),
+    }),
+  },
   responses: {
     200: json(
       "The keys. No part of a key is shown.",
@@ -64,6 +78,8 @@ const route = createRoute({
         },
         presented: [{ where: "x-api-key", fingerprint: "b51d9e07", length: 48, matches: "management", issued: null }],
         otherAuthorization: false,
+        elsewhere: null,
+        service: { key: "gemini", accepts: [...KEY_FORM_NAMES, "header x-goog-api-key"] },
       },
       NO_STORE,
     ),
@@ -81,9 +97,19 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
     };
   };
   routes.openapi(route, (context) => {
-    const { bearer, header, query, otherScheme } = presentedKeysOf(context.env.incoming);
-    const address = clients.addressOf(context.env.incoming);
-    const found = <W extends string>(where: W, keys: readonly string[]) =>
+    const { incoming } = context.env;
+    const { bearer, header, query, otherScheme } = presentedKeysOf(incoming);
+    const address = clients.addressOf(incoming);
+    const asked = context.req.valid("query").service;
+    if (asked !== undefined && parts.registry.find(asked) === undefined) throw parts.registry.refuseUnknown(asked);
+    const places = asked === undefined ? undefined : parts.loadOf(asked).keyPlaces;
+    const placed = places?.read({
+      rawHeaders: incoming.rawHeaders,
+      headers: incoming.headers,
+      query: queryOf(incoming.url),
+      path: "",
+    });
+    const found = (where: string, keys: readonly string[]) =>
       keys.slice(0, SHOWN_LIMIT).map((key) => ({
         where,
         fingerprint: fingerprint.key(key),
@@ -91,6 +117,14 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
         matches: callers.planeOpenedBy(key) ?? null,
         issued: describeIssued(issuedKeys.find(digestOf(key)), address),
       }));
+    const inForms = new Set([...bearer, ...header, ...query]);
+    const onlyThere = (keys: readonly string[]) => keys.filter((key) => !inForms.has(key));
+    const presented = [
+      ...found("Authorization", bearer),
+      ...found("x-api-key", header),
+      ...found("api_key", query),
+      ...(places?.places ?? []).flatMap((place, i) => found(place, onlyThere(placed?.[i] ?? []))),
+    ];
     const { proxy, manage } = issuedKeys.counts;
     context.header("Cache-Control", "no-store");
     return context.json(
@@ -100,8 +134,10 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
           management: describe("management"),
           issued: { configured: proxy + manage > 0, proxy, management: manage },
         },
-        presented: [...found("Authorization", bearer), ...found("x-api-key", header), ...found("api_key", query)],
+        presented,
         otherAuthorization: otherScheme,
+        elsewhere: presented.some(({ issued }) => issued !== null) ? null : (findStrayKey(incoming) ?? null),
+        service: asked === undefined ? null : { key: asked, accepts: [...KEY_FORM_NAMES, ...(places?.names ?? [])] },
       },
       200,
     );

@@ -38,7 +38,9 @@ export const ErrorBody = z
   })
   .openapi("Error");
 
-const KEY_NEEDED = { headers: { "WWW-Authenticate": header("`Bearer`") } };
+const KEY_NEEDED = {
+  headers: { "WWW-Authenticate": header('`Bearer`; under /proxy, except to browsers, also `Basic realm="ByteProxy"`') },
+};
 const RATE_LIMIT_HEADERS = ["RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining"];
 
 interface ErrorDetails {

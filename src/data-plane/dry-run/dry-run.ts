@@ -4,6 +4,7 @@
  * explanation holds no secret. `test/scenarios/explain.test.ts` compares it with the pipeline.
  */
 
+import { KEY_FORM_NAMES } from "../../callers/presented-keys.ts";
 import { describeOnlyCommand, describeSecrets, identityOf } from "../../config/credential-source.ts";
 import { credentialState } from "../../config/credentials.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
@@ -115,6 +116,7 @@ interface Walked {
 }
 
 function conclude({ method, target, address }: RequestToExplain, log: StepLog, walked?: Walked): Explanation {
+  const prepared = walked?.admission.identified.prepared;
   const admitted = walked?.admission.kind === "preflight" ? "preflight" : "forward";
   return {
     verdict: log.refusal === null ? admitted : "refuse",
@@ -125,7 +127,8 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
       address: walked?.exchange.clientAddress ?? address,
       caller: walked?.exchange.callerId || null,
     },
-    service: walked?.admission.identified.prepared?.service.key ?? null,
+    service: prepared?.service.key ?? null,
+    keyPlaces: prepared === undefined ? null : [...KEY_FORM_NAMES, ...(prepared.keyPlaces?.names ?? [])],
     steps: log.steps,
     upstream: null,
     credential: null,

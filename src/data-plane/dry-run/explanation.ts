@@ -92,6 +92,8 @@ export interface Explanation {
     readonly caller: string | null;
   };
   readonly service: string | null;
+  /** Where the service accepts a caller's key; null for an unknown service. */
+  readonly keyPlaces: readonly string[] | null;
   readonly steps: readonly ExplainedStep[];
   /** Null for a request without a route. */
   readonly upstream: ExplainedUpstream | null;
