@@ -32,7 +32,7 @@ const FINDINGS = {
   scheme: {
     status: "warn",
     symptom: "401 MISSING_CREDENTIALS although the request has an Authorization header",
-    fix: "Send the key as Authorization: Bearer <key> or as x-api-key: <key>.",
+    fix: "Send the key as Authorization: Bearer <key> or as x-api-key: <key>. Basic is read for services with auth.type basic only; explain lists what a service accepts.",
   },
 } as const;
 
