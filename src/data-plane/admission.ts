@@ -31,6 +31,7 @@ import {
   type Identified,
   identify,
   maskKeysInUrl,
+  pathWithoutVersion,
   type Route,
 } from "./identify.ts";
 import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
@@ -154,9 +155,10 @@ export function walkAdmission<Refused extends undefined>(
 }
 
 /** Where the service that was asked for has its own credential; undefined for a service without one, and for an unknown one. */
-function placedKeysOf({ rawHeaders, headers }: IncomingMessage, { prepared, query, path }: Identified) {
-  const places = prepared?.keyPlaces;
-  return places && (() => places.read({ rawHeaders, headers, query, path }));
+function placedKeysOf({ rawHeaders, headers }: IncomingMessage, identified: Identified) {
+  const places = identified.prepared?.keyPlaces;
+  const { query } = identified;
+  return places && (() => places.read({ rawHeaders, headers, query, path: pathWithoutVersion(identified) }));
 }
 
 /** Everything after this, and the log, sees the path without the text that the credential replaces. */

@@ -75,6 +75,11 @@ export function decideRoute(
   return route;
 }
 
+/** The path after the segment of a version, where the service has versions. */
+export function pathWithoutVersion({ prepared, path, query }: Identified): string {
+  return prepared === undefined ? path : selectBase(prepared, path, query).path;
+}
+
 /** The URL as the log and errors show it: with `***` for each segment of its path that has a key of the gateway. */
 export function maskKeysInUrl(url: string, isKey: IsKey): string {
   const queryAt = url.indexOf("?");

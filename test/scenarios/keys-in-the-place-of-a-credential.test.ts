@@ -1,5 +1,6 @@
 /** The caller's key in the place where the service's own API has its credential, as SDKs send it. */
 import { describe, expect, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
@@ -242,6 +243,84 @@ test("A key with the form of an issued one in a wrong place is named in the 401,
     expect(JSON.parse(body).message).toMatch(place);
     expect(body).not.toContain(key);
   }
+});
+
+describe("key in the place of a custom credential", () => {
+  const custom = (places: object) => ({ type: "custom", secrets: { token: { envVar: "SECRET" } }, ...places }) as never;
+
+  async function startCustom() {
+    const { url, received } = await startRawUpstream(
+      respondWith("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", "end"),
+    );
+    const gateway = await startGateway({
+      env: { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY, SECRET: "the-real-secret" },
+      services: {
+        telegram: { baseUrl: url, auth: custom({ path: ["/file/bot{token}", "/bot{token}"] }) },
+        versioned: { baseUrl: url, versionedBaseUrls: { v1: `${url}/v1` }, auth: custom({ path: "/bot{token}" }) },
+        realtime: { baseUrl: url, ws: true, auth: custom({ subprotocol: "openai-insecure-api-key.{token}" }) },
+        plain: { baseUrl: url },
+      },
+    });
+    const send = async (target: string, lines: readonly string[] = []) => {
+      const head = [`GET /proxy/${target} HTTP/1.1`, "Host: localhost", ...lines, "Connection: close"];
+      return rawRequest(gateway.port, `${head.join("\r\n")}\r\n\r\n`);
+    };
+    return { gateway, received, send };
+  }
+
+  test.each([
+    ["telegram/bot<key>/getMe", /^GET \/bot[^/]*the-real-secret\/getMe HTTP/, "/proxy/telegram/getMe"],
+    ["telegram/file/bot<key>/a.png", /^GET \/file\/bot[^/]*the-real-secret\/a.png HTTP/, "/proxy/telegram/a.png"],
+    ["versioned/v1/bot<key>/x", /^GET \/v1\/bot[^/]*the-real-secret\/x HTTP/, "/proxy/versioned/v1/x"],
+  ])("A path is accepted, and neither the upstream nor the log gets the key: %s", async (target, expected, logged) => {
+    const { gateway, received, send } = await startCustom();
+    for (const key of [PROXY_KEY, PROXY_KEY.replace("-", "%2d")]) {
+      expect((await send(target.replace("<key>", key))).status).toBe(200);
+      expect(received.at(-1)).toMatch(expected);
+    }
+    expect(gateway.exchanges().map(({ path, caller }) => [path, caller])).toEqual([
+      [logged, "proxy-key"],
+      [logged, "proxy-key"],
+    ]);
+  });
+
+  test("A path of one service is none of another, unknown keys in it are guesses, and an ordinary path is none", async () => {
+    const { gateway, received, send } = await startCustom();
+    for (const service of ["plain", "nope", "realtime"]) {
+      const response = await send(`${service}/bot${PROXY_KEY}/getMe`);
+      expect(response.status).toBe(401);
+      expect(response.text + gateway.logText()).not.toContain(PROXY_KEY);
+    }
+    for (let i = 0; i < 12; i++) expect((await send("telegram/bottleneck/getMe")).status).toBe(401);
+    for (let i = 0; i < 10; i++) expect((await send(`telegram/bot${guess()}/getMe`)).status).toBe(401);
+    expect((await send(`telegram/bot${PROXY_KEY}/getMe`)).status).toBe(429);
+    expect(received).toEqual([]);
+  });
+
+  test("A second key in a path is refused", async () => {
+    const { received, send } = await startCustom();
+    expect((await send(`telegram/bot${PROXY_KEY}/${MANAGEMENT_KEY}`)).status).toBe(400);
+    expect(received).toEqual([]);
+  });
+
+  test("A subprotocol is accepted, and the upstream receives the credential in its place", async () => {
+    const { gateway, received, send } = await startCustom();
+    const handshake = [
+      "Connection: Upgrade",
+      "Upgrade: websocket",
+      "Sec-WebSocket-Version: 13",
+      "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+    ];
+    const offer = (key: string) => [...handshake, `Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.${key}`];
+    await send("realtime/x", offer(PROXY_KEY));
+    await eventually(() => gateway.exchanges()[0]?.caller === "proxy-key");
+    expect(received[0]).toMatch(/^sec-websocket-protocol: realtime, openai-insecure-api-key.the-real-secret\r$/im);
+    expect(received[0]).not.toContain(PROXY_KEY);
+    expect((await send("plain/x", offer(PROXY_KEY))).status).toBe(401);
+    for (let i = 0; i < 10; i++) expect((await send("realtime/x", offer(guess()))).status).toBe(401);
+    expect((await send("realtime/x", offer(PROXY_KEY))).status).toBe(200);
+    expect((await send("realtime/x", offer(guess()))).status).toBe(429);
+  });
 });
 
 describe("for operators", () => {
