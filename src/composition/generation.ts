@@ -198,7 +198,10 @@ function describeGeneration(
 
 function describeUpstream({ prepared, dialOptions }: Upstream): DiagnosedService {
   return {
-    service: currentService(prepared),
+    // Read when it is needed: a probe may have run a command.
+    get service() {
+      return currentService(prepared);
+    },
     isTlsStrict: dialOptions.isTlsStrict,
     limiter: prepared.limiter,
     slots: prepared.slots,

@@ -1,5 +1,12 @@
 /** Checks whether the upstream accepts the credential, and whether it is the same as on disk. */
-import { describeSecrets, identityOf, nameMissing } from "../config/credential-source.ts";
+import {
+  type CredentialSource,
+  describeOnlyCommand,
+  describeSecrets,
+  identityOf,
+  nameMissing,
+} from "../config/credential-source.ts";
+import { credentialState } from "../config/credentials.ts";
 import { ConfigProblems } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { FAULT_TEXTS } from "../config/secret-form.ts";
@@ -25,6 +32,16 @@ const FINDINGS = {
     status: "fail",
     symptom: "401 UPSTREAM_CREDENTIAL_MISSING although the secret is set",
     fix: "The secret is bound to another origin or place. Add it to REST_SECRETS as described in the warning of the check config.",
+  },
+  commandFails: {
+    status: "fail",
+    symptom: "502 UPSTREAM_CREDENTIAL_UNAVAILABLE",
+    fix: "Run the command of evidence.source as the gateway's user, in its folder and without a terminal. It must print the secret alone and end within 10 seconds.",
+  },
+  commandFailsLately: {
+    status: "warn",
+    symptom: "the command of a credential fails, and its last secret is still used",
+    fix: "Run the command of evidence.source as the gateway's user. When the secret is ten times as old as its TTL, requests get 502.",
   },
   optional: {
     status: "warn",
@@ -82,10 +99,13 @@ export const credential: ServiceCheck = {
   findings: FINDINGS,
   async run(subject, context, probes) {
     const { service, credentialRefusals: refusals } = subject;
-    const { auth, credential: source, key } = service;
+    const { auth, key } = service;
     const misplaced = secretsInBaseUrls(service);
     if (auth === undefined) return misplaced.length === 0 ? undefined : conclude(misplaced, "", { type: null });
     const outcome = await probes.of(key);
+    // After the probe, which may have run a command.
+    const source = subject.service.credential;
+    const command = describeOnlyCommand(source);
     const secret = identityOf(source);
     const secrets = describeSecrets(source, context.fingerprint.credential);
     const evidence = {
@@ -93,6 +113,7 @@ export const credential: ServiceCheck = {
       source: source?.source ?? null,
       fingerprint: secret === undefined ? null : context.fingerprint.credential(secret),
       ...(secrets === undefined ? {} : { secrets }),
+      ...(command === undefined ? {} : { command }),
       loadedAt: secret === undefined ? null : new Date(refusals.since).toISOString(),
       upstreamSays: outcome?.credential ?? "unknown",
       refused:
@@ -101,13 +122,16 @@ export const credential: ServiceCheck = {
           : { count: refusals.count, lastStatus: refusals.lastStatus, lastAt: new Date(refusals.lastAt).toISOString() },
     };
     const stale = await staleness(subject, context);
+    if (credentialState(subject.service) === "pending") {
+      return conclude(misplaced, "a command prints the credential, and has not run yet", evidence);
+    }
     if (secret === undefined) {
       // A service that is not in use needs no credential until the next reload.
       const found = isInUse(service) ? [missing(subject, stale.length > 0), ...stale] : stale;
       return conclude(found, "the service is not in use", evidence);
     }
     const problems: Problem[] = [...misplaced];
-    problems.push(...faultsOf(subject));
+    problems.push(...failuresOf(source, key), ...faultsOf(subject));
     const isAccepted = outcome?.credential === "accepted" || refusals.accepted > 0;
     if (outcome?.credential === "refused" && !isAccepted) {
       problems.push({
@@ -126,6 +150,15 @@ export const credential: ServiceCheck = {
     return conclude(problems, okSummary, evidence);
   },
 };
+
+/** Of each command whose last run failed. */
+function failuresOf(source: CredentialSource | undefined, key: string): Problem[] {
+  return (source?.secrets ?? []).flatMap(({ run, secret, source: named }) => {
+    if (run?.failure === undefined) return [];
+    const finding = secret === undefined ? FINDINGS.commandFails : FINDINGS.commandFailsLately;
+    return [{ finding, message: `${named}, which prints a secret of ${key}, ${run.failure}` }];
+  });
+}
 
 /** Of each secret: how it is written, and whether masks can search for it. */
 function faultsOf({ service: { key, auth, credential: source } }: DiagnosedService): Problem[] {
@@ -154,6 +187,8 @@ function secretsInBaseUrls(service: Service): Problem[] {
 
 function missing({ service: { key, auth, credential: source } }: DiagnosedService, isOnDisk: boolean): Problem {
   if (source?.withheld !== undefined) return { finding: FINDINGS.withheld, message: source.withheld.message };
+  const [failure] = failuresOf(source, key);
+  if (failure !== undefined) return failure;
   const finding = auth?.required === false ? FINDINGS.optional : FINDINGS.missing;
   const sources = nameMissing(source);
   const verb = sources.includes(", ") ? "are" : "is";

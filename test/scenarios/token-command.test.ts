@@ -482,3 +482,82 @@ describe("The wait for a command", () => {
     await eventually(() => !other.isAlive(otherPid), "the end of the command of the removed service");
   });
 });
+
+describe("What operators see", () => {
+  const open = async (auth: ServiceInput["auth"], env: Record<string, string> = {}) => {
+    const vendor = await startVendor(new Set(["first-secret-of-the-command"]));
+    const gateway = await startGateway({
+      env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, ...env },
+      services: { api: { baseUrl: vendor.url, auth } },
+    });
+    const read = async (path: string, init: RequestInit = {}) =>
+      JSON.parse((await ask(`${gateway.url}${path}`, { headers: manage, ...init })).text);
+    return { ...gateway, vendor, read };
+  };
+
+  test("The state of the command is in the status, the item and the explanation, and an explanation does not run it", async () => {
+    const command = openCommand();
+    const { url, read } = await open(bearer([command.script, "--password=of-an-argument"]));
+    const explain = () =>
+      read("/manage/explain", {
+        method: "POST",
+        headers: { ...manage, "content-type": "application/json" },
+        body: JSON.stringify({ method: "GET", path: "/proxy/api/x" }),
+      });
+    const source = `command:${command.script}`;
+    const before = { state: "pending", source, command: { state: "not-run", lastRunAt: null, ttlSeconds: 300 } };
+    expect(await explain()).toMatchObject({ verdict: "forward", credential: before });
+    expect(await read("/manage/services/api")).toMatchObject({ credential: before });
+    const status = await read("/status");
+    expect(status.services.find(({ key }: { key: string }) => key === "api")).toMatchObject({ credential: before });
+    expect(command.runs).toBe(0);
+    await ask(`${url}/proxy/api/x`);
+    const after = { state: "present", command: { state: "ready", lastRunAt: expect.any(String), failure: null } };
+    for (const described of [await explain(), await read("/manage/services/api")]) {
+      expect(described).toMatchObject({ credential: after });
+      expect(JSON.stringify(described)).not.toContain("first-secret");
+    }
+    expect(command.runs).toBe(1);
+  });
+
+  test("The check of the credential and the test of the service run the command and name its failure", async () => {
+    const command = openCommand("", "exit 4");
+    const { read } = await open(bearer([command.script]));
+    const tested = await read("/manage/services/api/test", { method: "POST" });
+    expect(tested).toMatchObject({ status: "unreachable", error: expect.stringContaining("exited with code 4") });
+    const { checks } = await read("/manage/diagnostics");
+    const check = checks.find(({ id }: { id: string }) => id === "credential:api");
+    expect(check).toMatchObject({ status: "fail", summary: expect.stringContaining("exited with code 4") });
+    expect(command.runs).toBe(1);
+  });
+
+  test("A service over REST, and a change of one with a command, cannot run a program", async () => {
+    const command = openCommand();
+    const { url, read, vendor } = await open(bearer([command.script]));
+    const change = (method: string, path: string, body: object) =>
+      read(path, { method, headers: { ...manage, "content-type": "application/json" }, body: JSON.stringify(body) });
+    const config = { baseUrl: vendor.url, auth: bearer(["touch", "/tmp/byteproxy-must-not-exist"]) };
+    const custom = { type: "custom", secrets: { t: { command: ["id"] } }, headers: { "X-T": "{t}" } };
+    for (const refused of [
+      await change("POST", "/manage/services", { key: "evil", config }),
+      await change("PUT", "/manage/services/api", config),
+      await change("PATCH", "/manage/services/api", { auth: { tokenCommand: ["id"] } }),
+      await change("PUT", "/manage/services/evil", { baseUrl: vendor.url, auth: custom }),
+    ]) {
+      expect(refused).toMatchObject({ status: 403, code: "EGRESS_NOT_ALLOWED" });
+      expect(refused.message).toContain("cannot run a program");
+    }
+    expect((await ask(`${url}/proxy/api/x`)).status).toBe(200);
+    expect([command.runs, existsSync("/tmp/byteproxy-must-not-exist")]).toEqual([1, false]);
+  });
+
+  test("A services file that other users may write is refused at a reload, and the old configuration stays", async () => {
+    const command = openCommand();
+    const { url, directory, reload } = await open(bearer([command.script]));
+    chmodSync(join(directory, "services.json"), 0o666);
+    const outcome = await reload();
+    expect(outcome).toMatchObject({ isDone: false });
+    expect(JSON.stringify(outcome)).toMatch(/services\.api\.auth\.tokenCommand: found a command, allowed: .*mode 0666/);
+    expect((await ask(`${url}/proxy/api/x`)).status).toBe(200);
+  });
+});
