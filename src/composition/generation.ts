@@ -226,7 +226,7 @@ function describeProcess(
     fingerprint,
     ...processUsage,
     isInContainer: findContainer(),
-    listeners: () => parts.listeners().map(describeListener),
+    listeners: () => parts.listeners().filter(isOpen).map(describeListener),
     refusals: async () => byService(await parts.metrics.refusals()),
     issuedKeys: parts.issuedKeys.list,
     issuedKeyCount: () => parts.issuedKeys.count,
@@ -234,6 +234,9 @@ function describeProcess(
     keysAtLimit: parts.keyLimits.exceeded,
   };
 }
+
+/** The closed port of a service is a listener until its last connection has ended. */
+const isOpen = ({ name, boundTo }: BoundListener) => name !== "service" || boundTo().length > 0;
 
 function describeListener({ name, service, connections, boundTo }: BoundListener) {
   const [{ address, port } = { address: "", port: 0 }] = boundTo();

@@ -72,11 +72,13 @@ export function createServicePorts(parts: ServicePortsParts): ServicePorts {
     open.set(port, opened);
     try {
       await opened.server.listen(port, HOST);
-      listeners.push(opened);
     } catch (error) {
-      open.delete(port);
+      if (open.get(port) === opened) open.delete(port);
       throw new PortUnavailable(key, port, error);
     }
+    listeners.push(opened);
+    // Another change did not want it any more.
+    if (open.get(port) !== opened) await close(opened);
   }
 
   async function closePort(port: number, opened: OpenPort): Promise<void> {
@@ -86,9 +88,15 @@ export function createServicePorts(parts: ServicePortsParts): ServicePorts {
     stopping.set(port, stopped);
     await stopped;
     stopping.delete(port);
+    if (listeners.includes(opened)) await close(opened);
+  }
+
+  async function close(opened: OpenPort): Promise<void> {
+    const { server } = opened;
     parts.closeTunnels(server.connections.has);
     await server.close(parts.drainMs());
-    listeners.splice(listeners.indexOf(opened), 1);
+    const at = listeners.indexOf(opened);
+    if (at !== -1) listeners.splice(at, 1);
   }
 
   return {

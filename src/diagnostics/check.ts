@@ -92,6 +92,8 @@ export type IssuedKeyState = Pick<ListedKey, "id" | "name" | "state" | "expiresA
 
 export interface BoundListener {
   readonly name: string;
+  /** The key of the service whose `port` it is. */
+  readonly service?: string;
   readonly address: string;
   readonly port: number;
   readonly connections: number;

@@ -130,6 +130,10 @@ describe("A service's own port", () => {
       limitPerAddress: null,
     });
     expect(services.find(({ key }) => key === "a")?.port).toBe(port);
+    const { body: diagnosis } = await manage(gateway, "GET", "/diagnostics");
+    expect(diagnosis.network.listeners).toContainEqual(
+      expect.objectContaining({ name: "service", service: "a", address: "127.0.0.1", port, connections: 1 }),
+    );
     const publicStatus = await (await fetch(`${gateway.url}/status`)).text();
     expect(publicStatus).not.toContain(String(`"port":${port}`));
     expect(await (await fetch(`${gateway.url}/metrics`)).text()).toContain(

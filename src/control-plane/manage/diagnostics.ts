@@ -35,6 +35,7 @@ const Network = z.strictObject({
     .array(
       z.strictObject({
         name: z.string(),
+        service: z.string().optional().describe("the service whose `port` it is"),
         address: z.string(),
         port: z.int(),
         connections: z.int(),
