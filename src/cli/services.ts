@@ -148,7 +148,9 @@ async function testService(key: string, { url, json }: CommonOptions): Promise<v
   }
   const { phase, error = "", troubleshooting = [] } = outcome;
   const reason = error.startsWith(`${key}: `) ? error.slice(key.length + 2) : error;
-  throw new CliFailure(1, [`${key} is unreachable (${phase}): ${[reason, ...troubleshooting].join(" ")}`]);
+  throw new CliFailure(1, [
+    `${key} is unreachable (${phase ?? "credential"}): ${[reason, ...troubleshooting].join(" ")}`,
+  ]);
 }
 
 function describeReachable(outcome: ProbeOutcome): string {

@@ -67,6 +67,9 @@ export const reach: ServiceCheck = {
       return conclude([late, ...open], "", { baseUrl: maskBaseUrl(service.baseUrl), ...counted });
     }
     const { baseUrl, responseStatus, duration, phases, phase, code, error } = outcome;
+    if (code === "UPSTREAM_CREDENTIAL_UNAVAILABLE") {
+      return conclude(open, `not probed: ${service.key} has no credential`, { baseUrl, code, ...counted });
+    }
     const evidence = {
       baseUrl,
       responseStatus,

@@ -528,6 +528,11 @@ describe("What operators see", () => {
     const { checks } = await read("/manage/diagnostics");
     const check = checks.find(({ id }: { id: string }) => id === "credential:api");
     expect(check).toMatchObject({ status: "fail", summary: expect.stringContaining("exited with code 4") });
+    expect(tested.phase).toBeUndefined();
+    expect(checks.find(({ id }: { id: string }) => id === "reach:api")).toMatchObject({
+      status: "ok",
+      summary: "not probed: api has no credential",
+    });
     expect(command.runs).toBe(1);
   });
 

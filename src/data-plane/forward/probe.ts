@@ -96,7 +96,8 @@ export async function probe(
       clockDifference: null,
       credential: stateOf(prepared),
       code,
-      phase: phaseOf(progress, baseUrl),
+      // Without a credential no connection was tried.
+      ...(code === "UPSTREAM_CREDENTIAL_UNAVAILABLE" ? {} : { phase: phaseOf(progress, baseUrl) }),
       error: message.replace(/ \((?:dns|connect|tls|http)\)/, ""),
       troubleshooting: [hint],
     };
