@@ -244,12 +244,12 @@ function withoutMasks({ key, masked, before, at }: Change, isTlsStrict: boolean)
   const unmasked = unmaskConfig(masked as StoredService["config"], before, isTlsStrict);
   if ("config" in unmasked) return unmasked.config;
   if ("missing" in unmasked) {
-    const path = ["services", key, ...unmasked.missing.split(/\.(.*)/, 2)];
+    const path = ["services", key, ...segmentsOf(unmasked.missing)];
     throw invalid([{ path, at: "value", text: `found ${MASK}, allowed: the value itself` }], at);
   }
   throw new GatewayError("EGRESS_NOT_ALLOWED", {
     message: `The hidden value of ${unmasked.foreign} is not sent to another origin than before, nor under looser TLS.`,
-    hint: `Send the value of ${unmasked.foreign} itself, or take the header out.`,
+    hint: `Send the value of ${unmasked.foreign} itself, or remove it.`,
   });
 }
 
@@ -291,4 +291,10 @@ export function areMet({ ifMatch, ifNoneMatch }: Preconditions, current: string 
 
 function includesTag(tags: string, tag: string): boolean {
   return tags.trim() === "*" || tags.split(",").some((each) => each.trim() === tag);
+}
+
+/** Of `headers.X.Y`, `auth.query.key` or `baseUrl`: a name may contain dots. */
+function segmentsOf(member: string): string[] {
+  const auth = member.startsWith("auth.") ? ["auth"] : [];
+  return [...auth, ...(auth.length === 0 ? member : member.slice("auth.".length)).split(/\.(.*)/, 2)];
 }

@@ -12,7 +12,8 @@ export const MASK = "***";
 
 type Config = Readonly<Record<string, unknown>>;
 
-const MEMBERS = ["headers", "setHeaders"] as const;
+/** Objects of names and values; those of `auth` are templates, which may also be fixed values. */
+const MEMBERS = ["headers", "setHeaders", "auth.query", "auth.form"] as const;
 
 /** Headers that carry no credential and are shown. A list of those that do would never be complete. */
 const IS_PLAIN = /^(?:accept(?:-.*)?|cache-control|content-.*|prefer|user-agent|(?:.*-)?version)$/i;
@@ -36,10 +37,38 @@ function maskConfigured(name: string, value: unknown): unknown {
 
 /** The config with every such value masked. */
 export function maskConfig(config: Config): Config {
-  return mapBaseUrls(
-    mapHeaders(config, (_, name, value) => maskConfigured(name, value)),
-    (_, url) => maskBaseUrl(url),
+  const masked = mapNamed(maskCommands(config), (member, name, value) =>
+    member.startsWith("auth.") && isTemplate(value) ? value : maskConfigured(name, value),
   );
+  return mapBaseUrls(masked, (_, url) => maskBaseUrl(url));
+}
+
+/** It names secrets and contains none. */
+function isTemplate(value: unknown): boolean {
+  return typeof value === "string" && value.includes("{");
+}
+
+/** A program's arguments may be secrets. They cannot be sent back, because no program is run for a service added over REST. */
+function maskCommands(config: Config): Config {
+  const { auth } = config;
+  if (!isObject(auth)) return config;
+  const masked: Record<string, unknown> = { ...auth };
+  if (Array.isArray(auth.tokenCommand)) masked.tokenCommand = maskArguments(auth.tokenCommand);
+  if (isObject(auth.secrets)) {
+    masked.secrets = Object.fromEntries(
+      Object.entries(auth.secrets).map(([name, source]) => [
+        name,
+        isObject(source) && Array.isArray(source.command)
+          ? { ...source, command: maskArguments(source.command) }
+          : source,
+      ]),
+    );
+  }
+  return { ...config, auth: masked };
+}
+
+function maskArguments([program, ...rest]: readonly unknown[]): readonly unknown[] {
+  return program === undefined ? [] : [program, ...rest.map(() => MASK)];
 }
 
 export type Unmasked =
@@ -60,9 +89,9 @@ export function unmaskConfig(masked: Config, before: Config | undefined, isTlsSt
     if (old === undefined && url.includes(MASK)) problem ??= { missing: member };
     return old ?? url;
   });
-  const unmasked = mapHeaders(config, (member, name, value) => {
+  const unmasked = mapNamed(config, (member, name, value) => {
     if (value !== MASK) return value;
-    const old = before && headerValue(before, member, name);
+    const old = before && namedValue(before, member, name);
     if (before === undefined || old === undefined) problem ??= { missing: `${member}.${name}` };
     else if (!isShownToSame(config, before, isTlsStrict)) problem ??= { foreign: `${member}.${name}` };
     return old ?? value;
@@ -82,21 +111,28 @@ function isShownToSame(config: Config, before: Config, isTlsStrict: boolean): bo
 }
 
 /** Header names are compared without regard to case. */
-function headerValue(config: Config, member: string, name: string): unknown {
-  const headers = config[member];
-  if (!isObject(headers)) return undefined;
-  return Object.entries(headers).find(([other]) => other.toLowerCase() === name.toLowerCase())?.[1];
+function namedValue(config: Config, member: string, name: string): unknown {
+  const isSame = member.startsWith("auth.")
+    ? (other: string) => other === name
+    : (other: string) => other.toLowerCase() === name.toLowerCase();
+  return Object.entries(objectAt(config, member) ?? {}).find(([other]) => isSame(other))?.[1];
 }
 
-function mapHeaders(config: Config, map: (member: string, name: string, value: unknown) => unknown): Config {
-  const mapped = { ...config };
+/** Undefined for any other value, which the schema refuses. */
+function objectAt(config: Config, member: string): Config | undefined {
+  const { auth } = config;
+  const found = member.startsWith("auth.") ? isObject(auth) && auth[member.slice("auth.".length)] : config[member];
+  return isObject(found) ? found : undefined;
+}
+
+function mapNamed(config: Config, map: (member: string, name: string, value: unknown) => unknown): Config {
+  const mapped: Record<string, unknown> = { ...config };
   for (const member of MEMBERS) {
-    const headers = config[member];
-    // The schema refuses any other value.
-    if (!isObject(headers)) continue;
-    mapped[member] = Object.fromEntries(
-      Object.entries(headers).map(([name, value]) => [name, map(member, name, value)]),
-    );
+    const values = objectAt(config, member);
+    if (values === undefined) continue;
+    const entries = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(member, name, value)]));
+    if (!member.startsWith("auth.")) mapped[member] = entries;
+    else mapped.auth = { ...(mapped.auth as Config), [member.slice("auth.".length)]: entries };
   }
   return mapped;
 }

@@ -396,6 +396,43 @@ test("A changed file replaces its secret alone, and one without a usable secret 
   expect(await sent()).toEqual([["first-token-01"], "/base/second%2Fother/x"]);
 });
 
+test("A list of services shows templates, and neither fixed values that may be secrets nor the arguments of programs", async () => {
+  const literal = "a-literal-secret-0123456789";
+  const query = { key: "{token}", app_key: literal, format: "json" };
+  const { gateway, ask, last, upstream } = await start(
+    { type: "custom", secrets: one, query, form: { app: literal } },
+    {},
+    { EGRESS_ALLOW_PRIVATE: "true" },
+  );
+  const { config } = (await manage(gateway, "GET", "/services/api")).body;
+  expect(config.auth).toMatchObject({
+    query: { key: "{token}", app_key: "***", format: "json" },
+    form: { app: "***" },
+  });
+  // What is shown can be sent back: the values stay, but not at another origin.
+  expect((await manage(gateway, "PUT", "/services/api", { ...config, timeoutMs: 5_000 })).status).toBe(200);
+  await ask("/x");
+  expect(last().url).toContain(`app_key=${literal}`);
+  const moved = { ...config, baseUrl: upstream.url.replace("127.0.0.1", "localhost") };
+  expect((await manage(gateway, "PUT", "/services/api", moved)).status).toBe(403);
+  const added = await manage(gateway, "PUT", "/services/other", config);
+  expect([added.status, Object.keys(added.body.details)]).toEqual([400, ["auth.query.app_key"]]);
+
+  const commands = await startGateway({
+    env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY },
+    services: {
+      a: { baseUrl: "http://127.0.0.1:9", auth: { type: "bearer", tokenCommand: ["echo", literal] } },
+      b: {
+        baseUrl: "http://127.0.0.1:9",
+        auth: { type: "custom", secrets: { t: { command: ["echo", literal] } }, path: "/{t}" } as never,
+      },
+    },
+  });
+  const list = await manage(commands, "GET", "/services");
+  expect(JSON.stringify(list.body)).toContain('["echo","***"]');
+  expect(JSON.stringify(list.body)).not.toContain(literal);
+});
+
 test("Lists, diagnostics and the status describe each secret, and show none", async () => {
   const auth = {
     type: "custom",
