@@ -42,6 +42,13 @@ const EMPTY: Record<EmptyPlace, string> = {
  * this challenge (RFC 7617 section 2).
  */
 const BASIC_CHALLENGE = ["WWW-Authenticate", 'Basic realm="ByteProxy"'];
+const BEARER_CHALLENGE = ["WWW-Authenticate", "Bearer"];
+
+/**
+ * The request by which clients of a container registry learn how to authenticate (OCI distribution specification 1.1, section "Determining
+ * Support"). To them Bearer means a token server, and a challenge without its URL is an error.
+ */
+const REGISTRY_CHECK = /\/v2\/$/;
 
 /** @param request decides whether Basic is offered: a browser would ask its user for a password. */
 export function refuseUnauthenticated(
@@ -50,8 +57,7 @@ export function refuseUnauthenticated(
   request: Pick<IncomingMessage, "headers" | "rawHeaders" | "url">,
 ): GatewayError {
   const needed = `${PLANE_PATH[plane]} needs the ${plane} key (${KEY_VARIABLE[plane]}), or an issued one`;
-  const offersBasic = plane === "proxy" && !isOfBrowser(request.headers);
-  const headers = ["WWW-Authenticate", "Bearer", ...(offersBasic ? BASIC_CHALLENGE : [])];
+  const headers = challenges(plane, request);
   switch (refused.verdict) {
     case "locked":
       return new GatewayError("TOO_MANY_AUTH_FAILURES", {
@@ -66,6 +72,11 @@ export function refuseUnauthenticated(
     case "unknown":
       return new GatewayError("INVALID_API_KEY", { message: `${needed}; ${faultOf(plane, refused)}.`, headers });
   }
+}
+
+function challenges(plane: Plane, { headers, url = "" }: Pick<IncomingMessage, "headers" | "url">): string[] {
+  if (plane === "management" || isOfBrowser(headers)) return BEARER_CHALLENGE;
+  return REGISTRY_CHECK.test(url) ? BASIC_CHALLENGE : [...BEARER_CHALLENGE, ...BASIC_CHALLENGE];
 }
 
 /** The same for every service: a stranger must not learn which place a service reads. */
