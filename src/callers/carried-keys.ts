@@ -28,7 +28,7 @@ function hasKey(value: string, isKey: IsKey): boolean {
   if (isWord(value, isKey) || hasIssuedKey(value, isKey)) return true;
   const space = value.indexOf(" ");
   const end = space === -1 ? value.indexOf("\t") : space;
-  if (end === -1) return false;
+  if (end === -1 || value.length - end <= SHORTEST_KEY) return false;
   const afterScheme = value.slice(end + 1).trim();
   if (isWord(afterScheme, isKey)) return true;
   return end === "basic".length && isBasic(value) && pairHasKey(afterScheme, isKey);
