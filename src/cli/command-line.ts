@@ -118,7 +118,7 @@ function describeWrongUse(name: string, { code, message }: CommanderError): stri
     case "commander.unknownOption":
       return `Unknown: ${[under, /'([^'=]*)/.exec(text)?.[1]].join(" ").trim()}${hint}`;
     case "commander.excessArguments":
-      return `Unknown: ${under} with ${text}`;
+      return `${name} takes ${/Expected (\d+)/.exec(text)?.[1] === "0" ? "no arguments" : "fewer arguments"}; did you forget the -- of an option?`;
     default:
       // Commander writes `argument '<the typed value>' is invalid`.
       return `${name}: ${text.replace(/ argument '.*' is invalid\./s, " is not valid.")}`;

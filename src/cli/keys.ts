@@ -131,8 +131,9 @@ async function revokeKey(id: string, options: CommonOptions): Promise<void> {
 /** Only the key is on stdout, so that `KEY=$(…)` reads nothing else. */
 function printNewKey(item: NewKey, { json }: CommonOptions): void {
   if (json) return printJson(item);
-  const { id, name, key, permissions, expiresAt } = item;
+  const { id, name, key, permissions, expiresAt, warnings = [] } = item;
   printLine(key);
+  for (const warning of warnings) printNote(`Warning: ${warning}`);
   const expiry = expiresAt ? `expires at ${expiresAt}` : "does not expire";
   printNote(
     `The key ${name} (${id}) allows ${permissions.join(" ")} and ${expiry}. Store it now: it cannot be shown again.`,

@@ -33,7 +33,7 @@ export interface KeyList {
 }
 
 /** With the key itself, which is shown only once. */
-export type NewKey = ListedKey & Pick<Issued, "key">;
+export type NewKey = ListedKey & Pick<Issued, "key"> & { readonly warnings?: readonly string[] };
 
 /** Issued keys, of a running gateway or of DATA_DIR. All methods throw CliFailure. */
 export interface KeyBackend extends Backend {

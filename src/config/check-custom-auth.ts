@@ -3,8 +3,8 @@
  * Invariant: each secret has a place and each place has a secret, and no template can move a secret to another place: a path
  * template stays a path, and no header of framing carries a secret.
  */
-import { closest, distance } from "fastest-levenshtein";
 import type { z } from "zod";
+import { nearestName } from "./nearest-name.ts";
 import { parseTemplate, type Template } from "./template.ts";
 
 type Templates = Readonly<Record<string, string>>;
@@ -100,9 +100,8 @@ function findProblem(
 
 function knownNames(name: string, names: readonly string[]): string {
   const placeholders = names.map((each) => `{${each}}`).join(", ");
-  const near = names.length === 0 || name.length > 64 ? undefined : closest(name, [...names]);
-  const isNear = near !== undefined && distance(name, near) <= Math.max(2, Math.floor(near.length / 3));
-  const guess = isNear ? `; did you mean {${near}}?` : "";
+  const near = nearestName(name, names);
+  const guess = near === undefined ? "" : `; did you mean {${near}}?`;
   return names.length === 0
     ? "placeholders that secrets defines"
     : `placeholders that secrets defines: ${placeholders}${guess}`;

@@ -120,7 +120,7 @@ function reviewTls({ key, tls, source }: Service, { problems, warnings }: Findin
       return undefined;
     }
     const reason = reading.state === "absent" ? "there is no such file" : reading.reason;
-    found(problems, `cannot be read: ${reason}, allowed: a PEM file`, name);
+    found(problems, `${file} cannot be read: ${reason}, allowed: a PEM file`, name);
     return undefined;
   };
   const [ca, cert, privateKey] = [pem("caFile"), pem("certFile"), pem("keyFile")];

@@ -140,7 +140,7 @@ function fromFile(
     const why = reading.state === "unreadable" ? reading.reason : reason[reading.state];
     warnings.push({
       ...place,
-      text: `${subject.key} has no credential, because its file cannot be used: ${why}`,
+      text: `${subject.key} has no credential, because its file ${file} cannot be used: ${why}`,
     });
   }
   return { place, text };

@@ -18,6 +18,7 @@ import {
   type YAMLError,
   type YAMLMap,
 } from "yaml";
+import { findJsonFault } from "./json-syntax.ts";
 import { findPlace, readJson } from "./read-json.ts";
 
 export interface ParsedDocument {
@@ -45,10 +46,21 @@ const OWN_WORDS: Readonly<Record<string, string>> = {
 
 export function parseText(text: string): ParsedDocument {
   const json = readJson(text, MAX_DEPTH);
-  if (json === undefined) return parseYaml(text);
+  if (json === undefined) return inTermsOfJson(text, parseYaml(text));
   const { data, root } = json;
   const lines = linesOf(text);
   return { data, problems: [], position: (path, at) => positionOf(findPlace(root, path, at), lines) };
+}
+
+/** A text that begins as JSON does is meant to be JSON. The YAML parser accepts some of it, such as a comma before a `}`. */
+function inTermsOfJson(text: string, parsed: ParsedDocument): ParsedDocument {
+  const isRefused = parsed.problems.length > 0 && !parsed.problems.includes(TOO_DEEP);
+  const fault = isRefused ? findJsonFault(text) : undefined;
+  if (fault === undefined) return parsed;
+  return {
+    ...parsed,
+    problems: [`${positionOf(fault.offset, linesOf(text))}: found ${fault.words}, allowed: JSON or YAML`],
+  };
 }
 
 function linesOf(text: string): LineCounter {

@@ -16,7 +16,7 @@ import { describeTaken, reviewOpenHosts } from "./review-addresses.ts";
 import { createRuntimeServiceReader, type RuntimeServiceReader } from "./runtime-service.ts";
 import type { Service } from "./schema.ts";
 import { ServiceAddresses } from "./service-addresses.ts";
-import { type DefinedService, readServicesFile } from "./services-file.ts";
+import { type DefinedService, readServicesFile, unreadSiblings } from "./services-file.ts";
 import type { Settings } from "./settings.ts";
 import { untrustedCommands } from "./trusted-file.ts";
 
@@ -89,9 +89,9 @@ export async function readConfig({
   const yielder = new Yielder();
   const environment = readEnvironment({ ...sources, directory });
   const problems = [...environment.problems];
-  const warnings = [...environment.warnings];
-
   const { settings, refused } = readSettings(environment.variables, directory, problems);
+  const configFile = { path: settings.CONFIG_FILE, shownPath: shownPath(directory, settings.CONFIG_FILE) };
+  const warnings = [...environment.warnings, ...unreadSiblings(configFile)];
   const planeSources = {
     settings,
     refused,
@@ -107,8 +107,7 @@ export async function readConfig({
 
   const isLoopback = isLoopbackHost(settings.HOST);
   const file = await readServicesFile({
-    path: settings.CONFIG_FILE,
-    shownPath: shownPath(directory, settings.CONFIG_FILE),
+    ...configFile,
     namedBy: configFilePlace(environment),
     hasEcho: settings.ECHO_SERVICE ?? isLoopback,
     yielder,

@@ -87,7 +87,7 @@ function laterSettings(variables: Variables): string[] {
   return Object.entries(NOT_YET).flatMap(([name, neutral]) => {
     const variable = variables.get(name);
     if (variable === undefined || neutral.includes(variable.value.toLowerCase())) return [];
-    const allowed = neutral.length > 0 ? `allowed: ${neutral.join(", ")} or unset` : "allowed: unset";
-    return [`${variablePlace(name, variable)}: not yet supported, ${allowed}`];
+    const or = neutral.length > 0 ? `, or set it to ${neutral.join(" or ")}` : "";
+    return [`${variablePlace(name, variable)}: not yet supported by this version; remove it${or}`];
   });
 }

@@ -3,6 +3,8 @@
  * Invariant: an entry with its own `baseUrl` takes nothing from a preset, so that the credential of a preset is never sent to
  * another address.
  */
+import { existsSync } from "node:fs";
+import { extname } from "node:path";
 import { z } from "zod";
 import { isObject } from "../is-object.ts";
 import type { Yielder } from "../yielder.ts";
@@ -46,6 +48,19 @@ export interface ServicesFileOptions {
   readonly hasEcho: boolean;
   /** Of the whole load. */
   readonly yielder: Yielder;
+}
+
+const EXTENSIONS = [".json", ".yaml", ".yml"];
+
+/** Files beside the services file that only their extension tells apart: an operator may edit the one that is not read. */
+export function unreadSiblings({ path, shownPath }: Pick<ServicesFileOptions, "path" | "shownPath">): string[] {
+  const extension = extname(path);
+  if (!EXTENSIONS.includes(extension)) return [];
+  const withExtension = (text: string, other: string) => `${text.slice(0, -extension.length)}${other}`;
+  return EXTENSIONS.filter((other) => other !== extension && existsSync(withExtension(path, other))).map((other) => {
+    const sibling = withExtension(shownPath, other);
+    return `${sibling} is not read, because ${shownPath} is the services file; set CONFIG_FILE=${sibling} to use it`;
+  });
 }
 
 type Entries = Readonly<Record<string, unknown>>;

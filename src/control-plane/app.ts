@@ -26,7 +26,7 @@ const HOST_GUARDED = ["/status", "/metrics", "/docs", "/docs/*", "/openapi.json"
 const INERT = "default-src 'none'; frame-ancestors 'none'";
 
 export function createControlPlane(parts: ControlPlaneParts, audience: Audience): ControlPlane {
-  const app: ControlPlane = new OpenAPIHono<ControlEnv>({ defaultHook: refuseInvalid });
+  const app: ControlPlane = new OpenAPIHono<ControlEnv>({ defaultHook: refuseInvalid, strict: false });
   app.use(frameEachResponse(parts));
   app.use(
     methodNotAllowed({

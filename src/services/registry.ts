@@ -2,7 +2,7 @@
  * The live table of services, shared by both planes.
  * Invariant: a Map keyed by the raw text, so that no key of an object's prototype is ever a service.
  */
-import { closest, distance } from "fastest-levenshtein";
+import { nearestName } from "../config/nearest-name.ts";
 import type { Service } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
 import { printable } from "../printable.ts";
@@ -15,6 +15,8 @@ const LISTED_LIMIT = 100;
 const COMPARED_LIMIT = 2_000;
 
 export interface Registry {
+  /** Warnings about permissions for services that are not in the table, perhaps not yet. */
+  reviewPermissions(permissions: readonly string[]): string[];
   find(key: string): Service | undefined;
   list(): readonly Service[];
   /**
@@ -35,6 +37,12 @@ export function createRegistry<T>(services: ReadonlyMap<string, T>, current: (en
       return entry && current(entry);
     },
     list: () => [...services.values()].map(current),
+    reviewPermissions(permissions) {
+      const named = new Set(permissions.map((permission) => permission.slice(0, permission.indexOf(":"))));
+      return [...named]
+        .filter((key) => key !== "*" && key !== "manage" && !services.has(key))
+        .map((key) => `There is no service ${key} now.${didYouMean(key, [...services.keys()])}`);
+    },
     refuseUnknown(key, isVisible) {
       const all = [...services.keys()];
       const available = isVisible === undefined ? all : all.filter(isVisible);
@@ -49,9 +57,7 @@ export function createRegistry<T>(services: ReadonlyMap<string, T>, current: (en
 }
 
 function didYouMean(key: string, available: readonly string[]): string {
-  if (key === "" || available.length === 0 || available.length > COMPARED_LIMIT) return "";
-  const near = closest(key.toLowerCase(), available);
-  return distance(key.toLowerCase(), near) <= Math.max(1, Math.floor(near.length / 3))
-    ? ` Did you mean "${near}"?`
-    : "";
+  if (available.length > COMPARED_LIMIT) return "";
+  const near = key === "" ? undefined : nearestName(key, available);
+  return near === undefined ? "" : ` Did you mean "${near}"?`;
 }

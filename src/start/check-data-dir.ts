@@ -19,6 +19,11 @@ const WRITABLE_BY_GROUP = 0o020;
 export function checkDataDir(path: string, uid: number | undefined = process.geteuid?.()): string[] {
   try {
     makeFolder(path);
+    if (!statSync(path).isDirectory()) {
+      throw new DataDirUnusable(
+        `DATA_DIR ${path} is a file, not a folder; move the file, or set DATA_DIR to another folder.`,
+      );
+    }
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
     if (uid === undefined) return [];
     const files = FILES.map((name) => join(path, name));
@@ -29,6 +34,9 @@ export function checkDataDir(path: string, uid: number | undefined = process.get
   } catch (error) {
     if (error instanceof DataDirUnusable) throw error;
     const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOTDIR" || code === "EEXIST") {
+      throw new DataDirUnusable(`DATA_DIR ${path} lies under a file; set DATA_DIR to a path in a folder.`);
+    }
     throw new DataDirUnusable(
       `DATA_DIR ${path} cannot be written (${code}); make it writable for this user, or set DATA_DIR to another folder.`,
     );

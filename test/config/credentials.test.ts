@@ -137,7 +137,7 @@ describe("TLS files", () => {
   });
 
   test.each([
-    [{ caFile: "no.pem" }, "services.x.tls.caFile: cannot be read: there is no such file"],
+    [{ caFile: "no.pem" }, "no.pem cannot be read: there is no such file"],
     [{ caFile: "text.pem" }, "services.x.tls.caFile: found no certificate in the file"],
     [{ certFile: "ca.pem" }, "services.x.tls: found one of certFile and keyFile, allowed: both or neither"],
     [

@@ -57,7 +57,11 @@ describe("services file", () => {
   });
 
   test.each([
-    ["a brace that is not closed", '{ "services": { "a": ', /^config\/services\.json:1:\d+: found a syntax error/],
+    [
+      "a brace that is not closed",
+      '{ "services": { "a": ',
+      /^config\/services\.json:1:\d+: found no value where one must be/,
+    ],
     ["a quote that is not closed", 'services:\n  a: "x', /^config\/services\.json:2:\d+: found a syntax error/],
     [
       "a key that stands twice",
@@ -107,6 +111,17 @@ describe("services file", () => {
     await expect(loadConfig({ processEnv: {}, directory })).rejects.toThrow(
       "config/services.json: cannot be read: it is a directory",
     );
+  });
+
+  test("A file beside the services file that is not read, because its extension differs, is a warning", async () => {
+    const { warnings } = await load({ "config/services.json": "{}", "config/services.yaml": "services: {}" });
+    expect(warnings).toContain(
+      "config/services.yaml is not read, because config/services.json is the services file; set CONFIG_FILE=config/services.yaml to use it",
+    );
+    expect((await load({ "config/services.yml": "services: {}" })).warnings.join()).toContain(
+      "config/services.yml is not read",
+    );
+    expect((await load({ "config/services.json": "{}" })).warnings.join()).not.toContain("is not read");
   });
 
   test("The services file may be absent unless a variable names it", async () => {

@@ -4,6 +4,17 @@ import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 
 describe("the control plane", () => {
+  test("A slash at the end of a path changes nothing, and leads to the documentation page", async () => {
+    const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY } });
+    for (const path of ["/health/", "/health/ready/", "/version/", "/up/"]) {
+      expect((await fetch(`${gateway.url}${path}`)).status, path).toBe(200);
+    }
+    const page = await fetch(`${gateway.url}/docs/?x=1`);
+    expect([page.status, page.url]).toEqual([200, `${gateway.url}/docs`]);
+    expect((await fetch(`${gateway.url}/manage/services/`)).status).toBe(401);
+    expect((await fetch(`${gateway.url}/health/nope/`)).status).toBe(404);
+  });
+
   test("The public routes report health, version and links", async () => {
     const gateway = await startGateway({ env: { GITHUB_TOKEN: "a-github-token" } });
     const get = async (path: string) => (await fetch(`${gateway.url}${path}`)).json();

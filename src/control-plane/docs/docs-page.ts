@@ -101,6 +101,8 @@ const fileRoute = createRoute({
 
 export function addDocsPage(app: ControlPlane): void {
   app.openapi(pageRoute, (context) => {
+    // The page's relative URLs would lead to /docs/docs/...
+    if (/^[^?]*\/(?:\?|$)/.test(context.env.incoming.url ?? "")) return context.redirect("../docs", 308) as never;
     assetFolder();
     return context.body(PAGE, 200, headersOf("text/html; charset=utf-8", "no-cache"));
   });

@@ -26,9 +26,19 @@ const ITEM = {
   uses: z.int(),
   lastUsedAt: z.iso.datetime().nullable(),
 };
+const WARNINGS = {
+  warnings: z
+    .array(z.string())
+    .optional()
+    .describe("permissions for services that do not exist; only if there are any"),
+};
 const Item = z.strictObject(ITEM).openapi("IssuedKey");
 
-const Issued = z.strictObject({ ...ITEM, key: z.string().describe("shown only once") }).openapi("NewIssuedKey");
+const Changed = z.strictObject({ ...ITEM, ...WARNINGS }).openapi("ChangedIssuedKey");
+
+const Issued = z
+  .strictObject({ ...ITEM, key: z.string().describe("shown only once"), ...WARNINGS })
+  .openapi("NewIssuedKey");
 
 const EXAMPLE = {
   id: "key_4fT9kQ2mXa81",
@@ -117,7 +127,7 @@ const changeRoute = createRoute({
     { type: "object", additionalProperties: false, properties: CHANGE },
     { permissions: ["github:GET:/repos/acme/**"] },
   ),
-  responses: { 200: json("The changed key, without its text.", Item, EXAMPLE, NO_STORE) },
+  responses: { 200: json("The changed key, without its text.", Changed, EXAMPLE, NO_STORE) },
 });
 const revokeRoute = createRoute({
   method: "delete",
@@ -171,12 +181,12 @@ export function addKeyRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPlane
   routes.openapi(readRoute, (context) => context.json(show(changes.read(context.req.param("id"))), 200));
   routes.openapi(createKeyRoute, async (context) => {
     const { key, item } = await changes.create(await readJson(context), authorOf(context, parts));
-    return context.json({ ...show(item), key }, 201);
+    return context.json({ ...show(item), key, ...warningsOf(item, parts) }, 201);
   });
   routes.openapi(changeRoute, async (context) => {
     const body = await readJson(context);
     const item = await changes.change(context.req.param("id"), body, authorOf(context, parts));
-    return context.json(show(item), 200);
+    return context.json({ ...show(item), ...warningsOf(item, parts) }, 200);
   });
   routes.openapi(revokeRoute, async (context) => {
     await changes.revoke(context.req.param("id"), authorOf(context, parts));
@@ -195,6 +205,12 @@ const noStore: Parameters<OpenAPIHono<CallerEnv>["use"]>[1] = async (context, ne
   await next();
   context.header("Cache-Control", "no-store");
 };
+
+/** A permission for a service that is added later is allowed, but it is more likely a typing error. */
+function warningsOf({ permissions }: ListedKey, { registry }: ControlPlaneParts): { warnings?: string[] } {
+  const warnings = registry.reviewPermissions(permissions);
+  return warnings.length === 0 ? {} : { warnings };
+}
 
 function show(item: ListedKey) {
   return { ...item, permissions: [...item.permissions], allowIps: [...item.allowIps] };
