@@ -105,6 +105,10 @@ describe("bundle", () => {
         });
       }
     }
+    // A key in the path is refused, so that the upstream has seen none of the requests above.
+    for (const path of ["api", "basic", "file", "added"]) {
+      await fetch(`${url}/proxy/${path}/x`, { headers: { "x-api-key": PLANTED.PROXY_API_KEY } });
+    }
     const env = { MANAGEMENT_API_KEY: PLANTED.MANAGEMENT_API_KEY };
     const folder = tempFolder();
     const path = join(folder, "help.json");
