@@ -74,6 +74,9 @@ export function refuseUnauthenticated(
   }
 }
 
+/** For a 401 under /proxy that has another cause than the caller's key: every 401 has a challenge (RFC 9110 section 15.5.2). */
+export const proxyChallenges = (request: Pick<IncomingMessage, "headers" | "url">) => challenges("proxy", request);
+
 function challenges(plane: Plane, { headers, url = "" }: Pick<IncomingMessage, "headers" | "url">): string[] {
   if (plane === "management" || isOfBrowser(headers)) return BEARER_CHALLENGE;
   return REGISTRY_CHECK.test(url) ? BASIC_CHALLENGE : [...BEARER_CHALLENGE, ...BASIC_CHALLENGE];

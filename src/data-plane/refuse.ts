@@ -1,6 +1,7 @@
 /** The gateway's own responses: to a refused or failed exchange, and to a CORS preflight. */
 import { STATUS_CODES } from "node:http";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
+import { proxyChallenges } from "../callers/unauthenticated.ts";
 import type { GatewayError } from "../errors.ts";
 import type { Cors } from "../perimeter/cors.ts";
 import type { Instance } from "../perimeter/instance.ts";
@@ -61,6 +62,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
     },
     logger.maskKeys,
   );
+  if (error.code === "UPSTREAM_CREDENTIAL_MISSING") headers.push(...proxyChallenges(req));
   headers.push(...cors.headersOf(req.headers));
   if (exchange.serviceKey !== "") headers.push("X-Proxy-Service", exchange.serviceKey);
   if (exchange.waitedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.waitedMs)}ms`);

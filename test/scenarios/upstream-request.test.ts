@@ -148,6 +148,7 @@ describe("credential", () => {
       expect(response.status).toBe(401);
       expect(JSON.parse(response.body)).toMatchObject({ code: "UPSTREAM_CREDENTIAL_MISSING", service: "api" });
       expect(response.body).toContain("NOT_SET");
+      expect(response.head).toMatch(/^WWW-Authenticate: Bearer\r\nWWW-Authenticate: Basic realm="ByteProxy"$/im);
     }
     expect(upstream.received).toEqual([]);
   });
