@@ -4,6 +4,7 @@
  * never repeated: it may be a secret in the wrong place.
  */
 import { Command, CommanderError } from "commander";
+import { plural } from "../plural.ts";
 import { version } from "../version.ts";
 import { CliFailure, type ExitCode } from "./cli-failure.ts";
 import { addDoctorCommand } from "./doctor.ts";
@@ -118,11 +119,18 @@ function describeWrongUse(name: string, { code, message }: CommanderError): stri
     case "commander.unknownOption":
       return `Unknown: ${[under, /'([^'=]*)/.exec(text)?.[1]].join(" ").trim()}${hint}`;
     case "commander.excessArguments":
-      return `${name} takes ${/Expected (\d+)/.exec(text)?.[1] === "0" ? "no arguments" : "fewer arguments"}; did you forget the -- of an option?`;
+      return describeExcess(name, text);
     default:
       // Commander writes `argument '<the typed value>' is invalid`.
       return `${name}: ${text.replace(/ argument '.*' is invalid\./s, " is not valid.")}`;
   }
+}
+
+/** Commander writes `Expected 1 argument but got 2.` */
+function describeExcess(name: string, text: string): string {
+  const [, allowed = "0", given = "more"] = /Expected (\d+) arguments? but got (\d+)/.exec(text) ?? [];
+  const limit = allowed === "0" ? "no arguments" : `at most ${plural(Number(allowed), "argument")}`;
+  return `${name} takes ${limit}, but got ${given}.`;
 }
 
 /** The command that the words name. */

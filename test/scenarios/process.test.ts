@@ -141,13 +141,14 @@ describe("check", () => {
     expect(absent.err()).toMatch(
       /^CONFIG_FILE \(command line\): found "absent\.json": cannot be read: there is no such file/,
     );
-    for (const words of [
-      ["check", "a", "b"],
-      ["check", "--nope"],
-    ]) {
-      const run = startProcess({}, words);
+    for (const [words, problem] of [
+      [["check", "a", "b"], "byteproxy check takes at most 1 argument, but got 2."],
+      [["start", "foo"], "byteproxy start takes no arguments, but got 1."],
+      [["check", "--nope"], "Unknown: check --nope"],
+    ] as const) {
+      const run = startProcess({}, [...words]);
       expect(await run.ended).toBe(2);
-      expect(run.err()).toMatch(/^Unknown: check /);
+      expect(run.err()).toMatch(new RegExp(`^${problem}`));
     }
   });
 });
