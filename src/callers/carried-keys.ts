@@ -59,11 +59,11 @@ function isQuotedKey(text: string, isKey: IsKey): boolean {
 
 const isBasic = (value: string) => /^basic[ \t]/i.test(value);
 
-/** RFC 7617 section 2; the user name may hold the key, and some clients leave the colon out. */
+/** RFC 7617 section 2; the user name may hold the key, some clients leave the colon out, and a password may have one: `scope:<key>`. */
 function pairHasKey(base64: string, isKey: IsKey): boolean {
   const pair = Buffer.from(base64, "base64").toString("latin1");
   const colon = pair.indexOf(":");
-  return [pair, pair.slice(0, Math.max(colon, 0)), pair.slice(colon + 1)].some(
+  return [pair, pair.slice(0, Math.max(colon, 0)), pair.slice(colon + 1), ...pair.split(":")].some(
     (text) => isKey(text) || hasIssuedKey(text, isKey),
   );
 }
