@@ -1,6 +1,6 @@
 /** The benchmark's clients compare every byte: a relay that changes, mixes or adds bytes must not be measured. */
 import { describe, expect, test } from "vitest";
-import { createBody, createEvents, createItem, createMessage } from "../../bench/workloads/contents.ts";
+import { createBody, createDocument, createEvents, createItem, createMessage } from "../../bench/workloads/contents.ts";
 import type { Client, Workload } from "../../bench/workloads/workload.ts";
 import { workloads } from "../../bench/workloads/workloads.ts";
 
@@ -37,6 +37,7 @@ const units: Record<string, (number: number) => Unit> = {
   get: (number) => exchange(createItem(number)),
   "https-get": (number) => exchange(createItem(number)),
   post: (number) => exchange(createBody(number)),
+  scrub: (number) => exchange(createDocument(number)),
   sse: event,
   websocket: message,
 };

@@ -37,9 +37,11 @@ describe("A JSON services file", () => {
       fc.property(services, fc.constantFrom(undefined, 1, 2, "\t"), fc.boolean(), (others, indent, isFirst) => {
         const file = isFirst ? { services: others, z: ["{"] } : { z: "}", services: others };
         const text = JSON.stringify(file, null, indent);
+        // JSON has no -0.
+        const { services: kept, ...rest } = JSON.parse(text) as typeof file;
         // The reader refuses names that JSON.parse would treat in another way than YAML.
         fc.pre(parseText(text).problems.length === 0);
-        expect(parseText(added(text)).data).toEqual({ ...file, services: { ...others, new: SERVICE } });
+        expect(parseText(added(text)).data).toEqual({ ...rest, services: { ...kept, new: SERVICE } });
       }),
     );
   });
