@@ -96,7 +96,7 @@ const SHOWN_NAME_LENGTH = 64;
 
 /** The query without the named parameters and otherwise unchanged; undefined when nothing is left. */
 export function cutParameters(query: string, names: readonly string[]): string | undefined {
-  if (!query.includes("%") && !names.some((name) => query.includes(name))) return query;
+  if (!/[%+]/.test(query) && !names.some((name) => query.includes(name))) return query;
   const parameters = query.split("&");
   const kept = parameters.filter((parameter) => !names.includes(parameterName(parameter)));
   if (kept.length === parameters.length) return query;

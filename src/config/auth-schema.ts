@@ -20,6 +20,13 @@ const parameterName = z
   .max(256)
   .regex(/^[A-Za-z0-9_.~-]+$/, "a parameter name of letters, digits, `_`, `.`, `~` and `-`");
 
+/** Others have several spellings in a body, and a client's own field must be found in each. */
+const fieldName = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(/^[\x20-\x7e]+$/, "a field name of printable ASCII characters");
+
 /** Of a program and its arguments. */
 const command = z
   .array(
@@ -114,7 +121,7 @@ export const authSchema = z
       .union([template, z.array(template).min(1).max(16)])
       .optional()
       .describe("`custom`: a path that is inserted after the base URL, such as `/bot{token}`, or a list of them"),
-    form: templates(z.string().min(1).max(256))
+    form: templates(fieldName)
       .optional()
       .describe("`custom`: fields of an `application/x-www-form-urlencoded` body by name"),
     subprotocol: template.optional().describe("`custom`: a WebSocket subprotocol"),

@@ -18,9 +18,17 @@ export function unusableSecret(checked: CheckedSecret, ownKeys: readonly Secret[
     const allowed = unusableIn(placement, checked);
     if (allowed !== undefined) return allowed;
   }
-  const parts = [text, auth.type === "basic" ? text.slice(text.indexOf(":") + 1) : text];
-  if (ownKeys.some((key) => parts.includes(key.reveal()))) return "a secret that is not one of the gateway's own keys";
-  return undefined;
+  const parts = textsIn(text, auth);
+  return ownKeys.some((key) => parts.includes(key.reveal())) ? NO_OWN_KEY : undefined;
+}
+
+/** What is allowed instead of a key of the gateway. */
+export const NO_OWN_KEY = "a secret that is not one of the gateway's own keys";
+
+/** The secret, and each part of a pair of Basic: some APIs take a key as the user name. */
+export function textsIn(text: string, { type }: AuthDefinition): readonly string[] {
+  const colon = type === "basic" ? text.indexOf(":") : -1;
+  return colon === -1 ? [text] : [text, text.slice(0, colon), text.slice(colon + 1)];
 }
 
 function unusableIn({ kind, template }: Placement, { text, name }: CheckedSecret): string | undefined {

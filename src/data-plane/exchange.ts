@@ -15,6 +15,8 @@ import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { QuotaOutcome, QuotaPass } from "./quota/pass-contract.ts";
 import type { ServiceTimes } from "./service-times.ts";
 
+const NO_PATHS: readonly string[] = [];
+
 export class Exchange {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
@@ -57,6 +59,8 @@ export class Exchange {
   /** Undefined unless the service holds requests for their quota. */
   quota: QuotaPass | undefined;
   quotaOutcome: QuotaOutcome = "none";
+  /** Of the credential in the latest attempt: an upstream repeats them in its links, also after the credential was renewed. */
+  insertedPaths: readonly string[] = NO_PATHS;
   /** Of the injected credential; undefined where none is injected. */
   credentialRefusals: CredentialRefusals | undefined;
   /** Of the service that the request was admitted to. */

@@ -147,6 +147,9 @@ describe("The secrets of a credential", () => {
     expect((await problemsOf(withAuth(named), env)).join("\n")).toContain("the gateway's own PROXY_API_KEY");
     const password = { type: "basic", tokenEnvVar: "COPY", username: "me" };
     expect((await problemsOf(withAuth(password), env)).join("\n")).toContain("not one of the gateway's own keys");
+    const pair = { ...env, COPY: `${env.COPY}:` };
+    const basic = { type: "basic", tokenEnvVar: "COPY" };
+    expect((await problemsOf(withAuth(basic), pair)).join("\n")).toContain("not one of the gateway's own keys");
   });
 
   test.each([

@@ -231,6 +231,7 @@ describe("A form", () => {
     ["a=1&b=%20x", `a=1&b=%20x&${FIELDS}`],
     ["token=mine&a=%zz&%74oken=mine&client+id=x&client%20id=y&b", `a=%zz&b&${FIELDS}`],
     ["token=mine", FIELDS],
+    ["client+id=mine&a+b=1", `a+b=1&${FIELDS}`],
     ["a=caf\xe9&tokens=1", `a=caf\xe9&tokens=1&${FIELDS}`],
   ])("The caller's %j becomes %j", async (body, sent) => {
     const { ask, last } = await start(auth);
@@ -260,6 +261,15 @@ describe("A form", () => {
     expect([last().body, valuesOf(last(), "content-type")]).toEqual([FIELDS, ["application/x-www-form-urlencoded"]]);
     await ask("/");
     expect([last().body, valuesOf(last(), "content-type")]).toEqual(["", []]);
+  });
+
+  test("Only the content type that was judged is sent", async () => {
+    const { gateway, last } = await start(auth);
+    const own = "application/x-www-form-urlencoded;charset=x";
+    const head = `POST /proxy/api/x HTTP/1.1\r\nHost: a\r\nx-api-key: ${PROXY_KEY}\r\nConnection: close\r\nContent-Length: 3\r\n`;
+    const types = `Content_Type: text/plain\r\nContent-Type: ${own}\r\nContent-Type: application/json\r\n`;
+    expect((await rawRequest(gateway.port, `${head}${types}\r\na=1`)).status).toBe(200);
+    expect([valuesOf(last(), "content-type"), valuesOf(last(), "content_type")]).toEqual([[own], []]);
   });
 
   test("Another content type is refused with 415, a body over 64 KiB with 413, and neither is sent", async () => {

@@ -10,7 +10,7 @@ import type { Service } from "../../config/schema.ts";
 import { Secret } from "../../config/secret.ts";
 import { readSecretForm } from "../../config/secret-form.ts";
 import { secretsOfService } from "../../config/service-secrets.ts";
-import { unusableSecret } from "../../config/unusable-secret.ts";
+import { NO_OWN_KEY, textsIn, unusableSecret } from "../../config/unusable-secret.ts";
 import type { CommandSecret } from "./command-secret.ts";
 import type { CommandSecrets } from "./command-secrets.ts";
 import {
@@ -49,6 +49,8 @@ interface Built {
   /** As the commands printed them. */
   readonly texts: readonly string[];
   readonly injection: Injection;
+  /** None of them may be a key of the gateway, which a reload may change. */
+  readonly sent: readonly string[];
   /** Why the texts cannot be sent, as "a secret that …". */
   readonly allowed: string | undefined;
 }
@@ -62,7 +64,6 @@ export class CommandCredential implements CredentialProvider {
   readonly #parts: readonly Part[];
   /** Of the parts with a command. */
   readonly #commands: readonly CommandSecret[];
-  readonly #noPaths: readonly string[];
   #built: Built | undefined;
   #secrets: readonly string[];
 
@@ -79,18 +80,12 @@ export class CommandCredential implements CredentialProvider {
       held: named.command && context.commands.acquire(named.command),
     }));
     this.#commands = this.#parts.flatMap(({ held }) => held?.secret ?? []);
-    this.#noPaths = fillPlaces(this.#placements, new Map()).paths;
     this.#secrets = secretsOfService(service);
   }
 
   get missing(): MissingCredential | undefined {
     const reason = this.#commands.map(({ unavailable }) => unavailable).find((each) => each !== undefined);
     return reason === undefined ? undefined : this.#describeFailure(reason);
-  }
-
-  /** Before the first secret: as many, which no upstream repeats. */
-  get insertedPaths(): readonly string[] {
-    return this.#built?.injection.paths ?? this.#noPaths;
   }
 
   get(): Injection | Promise<Injection> {
@@ -132,8 +127,10 @@ export class CommandCredential implements CredentialProvider {
     return this.#checked(this.#built);
   }
 
-  #checked({ injection, allowed }: Built): Injection {
-    return allowed === undefined ? injection : this.#without(`printed something other than ${allowed}`);
+  #checked({ injection, allowed, sent }: Built): Injection {
+    const isOwnKey = sent.some(this.#context.isOwnKey);
+    const problem = isOwnKey ? NO_OWN_KEY : allowed;
+    return problem === undefined ? injection : this.#without(`printed something other than ${problem}`);
   }
 
   /** @throws GatewayError where the credential is required. */
@@ -162,14 +159,11 @@ export class CommandCredential implements CredentialProvider {
       .find((each) => each !== undefined);
     this.#keepSecrets();
     const injection = fillPlaces(this.#placements, new Map(forms.map(({ name, text }) => [name, text])));
-    return { texts, injection, allowed };
+    return { texts, injection, sent: forms.flatMap(({ text }) => textsIn(text, auth)), allowed };
   }
 
   #findUnusable(text: string, name: string, auth: AuthDefinition): string | undefined {
     if (text === "") return "a secret after its scheme";
-    const { isOwnKey } = this.#context;
-    const parts = [text, auth.type === "basic" ? text.slice(text.indexOf(":") + 1) : text];
-    if (parts.some(isOwnKey)) return "a secret that is not one of the gateway's own keys";
     return unusableSecret({ text, name, auth }, []);
   }
 

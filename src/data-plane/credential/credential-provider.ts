@@ -56,8 +56,6 @@ export interface CredentialProvider {
   readonly sourceId: string | undefined;
   /** Defined where the secret is missing. */
   readonly missing: MissingCredential | undefined;
-  /** The inserted paths of the latest injection: an upstream repeats them in its links. */
-  readonly insertedPaths: readonly string[];
   /** Called once for each attempt. @throws GatewayError UPSTREAM_CREDENTIAL_UNAVAILABLE, also by rejecting. */
   get(): Injection | Promise<Injection>;
   /**
@@ -80,12 +78,12 @@ export function createFixedProvider(
   places: readonly CredentialPlace[],
   injection: Injection,
 ): CredentialProvider {
-  return { places, sourceId, missing: undefined, insertedPaths: injection.paths, get: () => injection };
+  return { places, sourceId, missing: undefined, get: () => injection };
 }
 
 /** A provider that injects nothing. @param missing why, where the service should have a credential. */
 export function createEmptyProvider(missing?: MissingCredential): CredentialProvider {
-  return { places: [], sourceId: undefined, missing, insertedPaths: [], get: () => NOTHING };
+  return { places: [], sourceId: undefined, missing, get: () => NOTHING };
 }
 
 export const NOTHING: Injection = { headers: [], query: "", paths: [], form: "", subprotocol: "" };

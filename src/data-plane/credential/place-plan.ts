@@ -26,6 +26,11 @@ export function createPlacePlan(places: readonly CredentialPlace[]): PlacePlan |
   return isEmpty ? undefined : { paths, formFields, subprotocol };
 }
 
+/** Whether every request has an inserted path. */
+export function insertsPath(plan: PlacePlan | undefined): boolean {
+  return plan !== undefined && plan.paths.length > 0;
+}
+
 type IsKey = (text: string) => boolean;
 
 /** The start of a path that the gateway replaces, and the template that it matches; undefined for none. @param path raw. */

@@ -115,12 +115,13 @@ export function leavesService(
 }
 
 function linksOf(
-  { req, address }: Exchange,
+  exchange: Exchange,
   route: Route,
   { clients, serviceAddresses }: Pick<ResponseParts, "clients" | "serviceAddresses">,
 ): LinkRewriter {
   const { prepared, base, path, pathTemplate = 0 } = route;
-  const inserted = prepared.credential.insertedPaths[pathTemplate];
+  const { req, address } = exchange;
+  const inserted = exchange.insertedPaths[pathTemplate];
   const publicBase = clients.publicBaseOf(req, address);
   // A name that no client knows, where the gateway does not know its own: relative references are judged by their path.
   const seenBase = URL.canParse(publicBase) ? publicBase : "http://gateway.invalid";
@@ -140,7 +141,7 @@ function linksOf(
       listeners: prepared.egress?.ownListeners,
     }),
     secretParameters: prepared.secretParameters,
-    inserted: insertedPathsOf(prepared),
+    inserted: insertedPathsOf(exchange, prepared),
   });
 }
 
@@ -200,7 +201,7 @@ function pushTouched(
   for (const cookie of values) {
     const isLimited = address === undefined || address.sharesCookies ? !isForWholeHost(cookie) : true;
     if (!isLimited || hasSharedJar(exchange)) prepared.noteDroppedCookie();
-    else headers.push(name, scopeCookie(cookie, base, root, insertedPathsOf(prepared)));
+    else headers.push(name, scopeCookie(cookie, base, root, insertedPathsOf(exchange, prepared)));
   }
 }
 

@@ -43,6 +43,7 @@ export class CredentialUse {
 
   #inject(request: InjectableRequest, injection: Injection): true {
     this.#injection = injection;
+    this.#exchange.insertedPaths = injection.paths;
     inject(request, injection);
     return true;
   }

@@ -5,6 +5,7 @@
  */
 import { fillTemplate } from "../../config/template.ts";
 import { PLACEHOLDER_WORD } from "../credential/place-plan.ts";
+import type { Exchange } from "../exchange.ts";
 import type { PreparedService } from "../prepared-service.ts";
 
 export interface InsertedPath {
@@ -14,10 +15,13 @@ export interface InsertedPath {
   readonly gatewayPath: string;
 }
 
-/** The inserted paths, the longest first; empty for a credential elsewhere. */
-export function insertedPathsOf({ placePlan, credential }: PreparedService): readonly InsertedPath[] {
+/** The inserted paths of the exchange, the longest first; empty for a credential elsewhere. */
+export function insertedPathsOf(
+  { insertedPaths }: Pick<Exchange, "insertedPaths">,
+  { placePlan }: Pick<PreparedService, "placePlan">,
+): readonly InsertedPath[] {
   if (placePlan === undefined || placePlan.paths.length === 0) return [];
-  return credential.insertedPaths
+  return insertedPaths
     .map((path, index): InsertedPath => {
       const template = placePlan.paths[index];
       const gatewayPath = index === 0 || template === undefined ? "" : fillTemplate(template, () => PLACEHOLDER_WORD);

@@ -9,6 +9,7 @@ import { TLSSocket } from "node:tls";
 import { GatewayError } from "../../errors.ts";
 import { maskBaseUrl } from "../../telemetry/redact.ts";
 import { type CredentialProvider, inject } from "../credential/credential-provider.ts";
+import { insertsPath } from "../credential/place-plan.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./egress.ts";
 import { explainFailure, probeTimeout, responseTimeout } from "./failures.ts";
@@ -105,10 +106,10 @@ export async function probe(
 }
 
 async function ask(prepared: PreparedService, progress: Progress, withinMs: number): Promise<IncomingMessage> {
-  const { service, base, credential } = prepared;
+  const { service, base, credential, placePlan } = prepared;
   const { host } = new URL(base.origin);
   const headers = ownHeaders(prepared, host);
-  const hasPath = credential.insertedPaths.length > 0;
+  const hasPath = insertsPath(placePlan);
   const start = hasPath ? base.prefix : base.path;
   const rarePlaces = hasPath
     ? { pathAt: start.length, pathTemplate: 0, form: undefined, subprotocols: undefined }

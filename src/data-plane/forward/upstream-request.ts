@@ -19,7 +19,7 @@ import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import type { Instance } from "../../perimeter/instance.ts";
 import type { InjectableRequest, RarePlaces } from "../credential/credential-provider.ts";
 import { BODY_DIGESTS, FORM_TYPE, sendsForm } from "../credential/form-body.ts";
-import { type PlacePlan, readSubprotocols } from "../credential/place-plan.ts";
+import { insertsPath, type PlacePlan, readSubprotocols } from "../credential/place-plan.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { hasSharedJar } from "./scope-cookie.ts";
@@ -120,9 +120,10 @@ function rarePlacesOf(
   const { req } = exchange;
   const isForm = sendsForm(plan, exchange);
   if (isForm) for (const name of BODY_DIGESTS) dropHeader(headers, name);
-  if (isForm && !exchange.hasBody) {
-    dropHeader(headers, "content-type");
-    headers.push("Content-Type", FORM_TYPE);
+  if (isForm) {
+    // Only the type that was judged: an upstream may read another copy of the header.
+    for (const name of ["content-type", "content_type"]) dropHeader(headers, name);
+    headers.push("Content-Type", (exchange.hasBody && req.headers["content-type"]) || FORM_TYPE);
   }
   const subprotocols =
     plan.subprotocol === undefined || !isWebSocketUpgrade(req)
@@ -158,7 +159,7 @@ function forwardedHeaders(req: IncomingMessage, clients: ClientView, isKey: IsKe
 /** The base's path, the client's path and query: nothing is decoded or encoded. */
 function joinPath({ prepared, base, path }: Route, query: string | undefined): string {
   // An inserted path ends where its template ends: the slash of the base's own path does not follow it.
-  const joined = path === "" && prepared.credential.insertedPaths.length === 0 ? base.path : base.prefix + path;
+  const joined = path === "" && !insertsPath(prepared.placePlan) ? base.path : base.prefix + path;
   return query === undefined ? joined : `${joined}?${query}`;
 }
 

@@ -10,7 +10,7 @@ const ASTERISK = 0x2a;
 const NO_BYTES = Buffer.alloc(0);
 
 export class BodyStream {
-  readonly #scanner: Scanner;
+  readonly #scanner: () => Scanner | undefined;
   /** As received; its own copy. */
   #held = NO_BYTES;
   /** Of the held bytes, how many belong to a copy that began before them. */
@@ -18,7 +18,8 @@ export class BodyStream {
   /** Start and end of each copy in turn. */
   readonly #spans: number[] = [];
 
-  constructor(scanner: Scanner) {
+  /** @param scanner the current one: secrets may be renewed while the body streams. Once there is one, it stays. */
+  constructor(scanner: () => Scanner | undefined) {
     this.#scanner = scanner;
   }
 
@@ -36,7 +37,7 @@ export class BodyStream {
     const bytes = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
     const spans = this.#spans;
     spans.length = 0;
-    const end = this.#scanner.scan(bytes, isLast, spans);
+    const end = this.#scanner()?.scan(bytes, isLast, spans) ?? bytes.length;
     // Copied before anything is masked: the next bytes are searched together with what was received.
     this.#held = end === bytes.length ? NO_BYTES : Buffer.from(bytes.subarray(end));
     let maskedTo = this.#masked;

@@ -24,8 +24,8 @@ export interface ScrubSinkParts {
   readonly exchange: ScrubbedExchange;
   readonly deadline: ScrubbedDeadline;
   readonly serviceKey: string;
-  /** Undefined where there is nothing to search for. */
-  readonly scanner: Scanner | undefined;
+  /** Undefined where there is nothing to search for; with all secrets from the beginning of the response until now. */
+  readonly scanner: () => Scanner | undefined;
   readonly tags: EntityTags;
 }
 
@@ -47,7 +47,7 @@ export class ScrubSink implements ResponseSink {
     const { exchange, scanner, serviceKey, tags } = this.#parts;
     const hasBody = exchange.method !== "HEAD" && status !== 204 && status !== 304 && headers["content-length"] !== "0";
     this.#isText = isTextLike(headers["content-type"]);
-    if (scanner !== undefined && hasBody && this.#isText) {
+    if (hasBody && this.#isText && scanner() !== undefined) {
       const problem = whyUnsearchable(status, headers);
       if (problem !== undefined) throw unsearchable(serviceKey, problem);
       this.#body = new BodyStream(scanner);
