@@ -74,6 +74,7 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
       isOwnKey: (token) => generations.current.isOwnKey(token),
       measured: () => generations.measured(),
       commandContext: () => generations.current.config.commandContext,
+      decideForCurrentKeys: (presentation) => generations.current.decideCaller(presentation),
     },
   });
   const closeParts = async () => {
@@ -92,6 +93,7 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
       logger: parts.logger,
     }),
     onChange: () => {
+      parts.events.recheck();
       for (const listener of changeListeners) listener();
     },
   }).catch(async (error: unknown) => {
@@ -105,6 +107,7 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
     onChange: (listener) => void changeListeners.add(listener),
     async closeAll(timeoutMs) {
       parts.tunnels.closeAll();
+      parts.events.close();
       const cut = await Promise.all(openListeners.map(({ server }) => server.close(timeoutMs)));
       await generations.close();
       // A change that was under way may have opened another port.

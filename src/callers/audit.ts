@@ -33,11 +33,12 @@ export interface Audit {
   newest(limit: number): readonly AuditEntry[];
 }
 
-/** @param mask replaces every known secret. */
+/** @param mask replaces every known secret. @param onEntry called with each entry, masked. */
 export function createAudit(
   journal: Journal<AuditEntry>,
   logger: Pick<Logger, "info" | "error">,
   mask: (text: string) => string,
+  onEntry: (entry: AuditEntry) => void = () => {},
 ): Audit {
   return {
     async record({ caller, address, requestId }, change) {
@@ -48,6 +49,7 @@ export function createAudit(
         { audit: line },
         `audit: ${change.action}${change.subject === undefined ? "" : ` ${change.subject}`}`,
       );
+      onEntry(masked);
       await journal.append(masked).catch((error: unknown) => {
         logger.error({ err: error }, "an audit entry could not be stored");
       });

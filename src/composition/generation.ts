@@ -38,6 +38,7 @@ export interface Generation {
   readonly config: Config;
   readonly isOwnKey: (token: string) => boolean;
   readonly isTrustedPeer: (address: string) => boolean;
+  readonly decideCaller: Callers["decide"];
   readonly registry: Registry;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly cors: Cors;
@@ -116,6 +117,7 @@ export function createGeneration(
   return {
     config,
     isOwnKey: callers.isOwnKey,
+    decideCaller: callers.decide,
     isTrustedPeer: parts.clients.isTrustedPeer,
     registry: parts.registry,
     cors,

@@ -4,7 +4,7 @@
  */
 import { type AuditEntry, createAudit } from "../callers/audit.ts";
 import { carriesKey } from "../callers/carried-keys.ts";
-import { maskIssuedKeys, type StoredKey } from "../callers/issued-key.ts";
+import type { StoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys, type IssuedKeys } from "../callers/issued-keys.ts";
 import { createKeyChanges } from "../callers/key-changes.ts";
 import {
@@ -18,7 +18,6 @@ import { createLockOut, type LockOut } from "../callers/lock-out.ts";
 import { identityOf } from "../config/credential-source.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
-import { secretsOfService } from "../config/service-secrets.ts";
 import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
 import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
 import { createCommandRunner } from "../data-plane/credential/run-command.ts";
@@ -34,10 +33,13 @@ import { createPressureMonitor } from "../pressure/monitor.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { StoredService } from "../services/stored-services.ts";
 import type { Stores } from "../stores/open-stores.ts";
+import { EventFeed } from "../telemetry/event-feed.ts";
 import { createLogger, type LineSink, type Logger } from "../telemetry/logger.ts";
 import { createMetrics, type MetricSources } from "../telemetry/metrics.ts";
-import { createGrowingMask, type SecretMask } from "../telemetry/redact.ts";
+import { RecentExchanges } from "../telemetry/recent-exchanges.ts";
 import { version } from "../version.ts";
+import { createEventSources } from "./event-sources.ts";
+import { createMasks, type Masks } from "./masks.ts";
 import type { OpenListener } from "./service-ports.ts";
 import type { UpstreamContext } from "./upstreams.ts";
 
@@ -64,8 +66,18 @@ export interface ProcessParts
       PipelineParts,
       "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "webSockets" | "retryAfterS" | "tunnels"
     >,
-    Pick<ControlPlaneParts, "openWebSockets" | "keyChanges" | "audit" | "fingerprint" | "mask">,
-    Omit<UpstreamContext, "settings"> {
+    Pick<
+      ControlPlaneParts,
+      | "openWebSockets"
+      | "keyChanges"
+      | "audit"
+      | "fingerprint"
+      | "mask"
+      | "recentExchanges"
+      | "events"
+      | "decideForCurrentKeys"
+    >,
+    Omit<UpstreamContext, "settings" | "events"> {
   readonly issuedKeys: IssuedKeys;
   readonly keyUsage: KeyUsage;
   readonly keyRefusals: KeyRefusals;
@@ -98,6 +110,7 @@ export interface ProcessPartsInput {
     readonly isOwnKey: (token: string) => boolean;
     readonly measured: MetricSources["services"];
     readonly commandContext: () => Config["commandContext"];
+    readonly decideForCurrentKeys: ControlPlaneParts["decideForCurrentKeys"];
   };
 }
 
@@ -109,18 +122,24 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const logger = await openLogger(config, masks, options.logSink);
   reportStoreFailures(stores, logger);
   const instance = createInstance((text) => carriesKey(text, current.isOwnKey));
-  const monitor = createPressureMonitor(settings);
+  const events = new EventFeed({ maskKeys: masks.keys });
+  const sources = createEventSources(events);
+  const monitor = createPressureMonitor(settings, sources.pressure);
   const tunnels = createTunnels(settings.SEND_TIMEOUT);
   const credentials = openCredentials(input, masks, logger);
-  const audit = createAudit(stores.audit, logger, masks.all);
+  const audit = createAudit(stores.audit, logger, masks.all, sources.change);
   const issuedKeys = openIssuedKeys(stores, audit);
   issuedKeys.onEnd((_, digest) => tunnels.closeOfKey(digest));
+  issuedKeys.onEnd((_, digest) => events.recheck(digest));
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
   const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight });
   return {
     instance,
     logger,
     monitor,
+    events,
+    recentExchanges: new RecentExchanges(),
+    decideForCurrentKeys: current.decideForCurrentKeys,
     tunnels,
     metrics,
     audit,
@@ -133,7 +152,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     ),
     lockOut: createLockOut(),
     refusedKeys: createRefusedKeys(),
-    quota: openQuota(stores, settings.MAX_IN_FLIGHT),
+    quota: openQuota(stores, settings.MAX_IN_FLIGHT, sources.quota),
     credentials,
     inFlight,
     webSockets: new Slots(settings.MAX_WEBSOCKETS),
@@ -187,31 +206,6 @@ function hasEmbeddedService({ services }: Config): boolean {
   return [...services.values()].some((service) => service.embedded);
 }
 
-interface Masks {
-  /** Replaces issued keys, and every secret that was ever configured: an exchange of an earlier generation may still be in flight. */
-  readonly all: SecretMask;
-  /** Replaces the gateway's own keys and issued keys. */
-  readonly keys: SecretMask;
-  readonly add: ProcessParts["addSecrets"];
-  /** For secrets that change: those that the owner kept before may be shown again. */
-  readonly keep: UpstreamContext["credentials"]["keepSecrets"];
-}
-
-function createMasks(): Masks {
-  const all = createGrowingMask();
-  const keys = createGrowingMask();
-  return {
-    all: (text) => maskIssuedKeys(all.mask(text)),
-    keys: (text) => maskIssuedKeys(keys.mask(text)),
-    keep: all.keep,
-    add({ proxyPlane, managementPlane }, services) {
-      const ownKeys = [proxyPlane.key, managementPlane.key].flatMap((key) => key?.reveal() ?? []);
-      keys.add(ownKeys);
-      all.add([...ownKeys, ...[...services].flatMap(secretsOfService)]);
-    },
-  };
-}
-
 function openLogger(config: Config, masks: Masks, sink: LineSink | undefined): Promise<Logger> {
   const { LOG_LEVEL, LOG_FORMAT, LOGGING_ENABLED, ACCESS_LOG } = config.settings;
   return createLogger({
@@ -260,7 +254,11 @@ function openCredentials(
   };
 }
 
-function openQuota({ quota, fingerprint }: GatewayStores, maxInFlight: number): ProcessParts["quota"] {
+function openQuota(
+  { quota, fingerprint }: GatewayStores,
+  maxInFlight: number,
+  onEvent: UpstreamContext["quota"]["onEvent"],
+): ProcessParts["quota"] {
   return createQuotaContext({
     ledger: quota,
     fingerprint,
@@ -272,5 +270,6 @@ function openQuota({ quota, fingerprint }: GatewayStores, maxInFlight: number): 
       };
     },
     maxInFlight,
+    onEvent,
   });
 }

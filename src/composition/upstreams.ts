@@ -18,6 +18,7 @@ import { type PreparedService, prepareService } from "../data-plane/prepared-ser
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
 import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
 import { createLimiter } from "../limits/limiters.ts";
+import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
 
@@ -29,6 +30,7 @@ export interface UpstreamContext {
   readonly quota: QuotaContext;
   readonly credentials: CredentialContext;
   readonly logger: Logger;
+  readonly events: Pick<EventFeed, "notice">;
 }
 
 export interface Upstream {
@@ -79,12 +81,14 @@ function warnOnce({ key }: Service, { logger }: UpstreamContext): () => void {
 }
 
 /** A breaker is kept unless the addresses or its settings changed: failures of another upstream do not count. */
-function breakerOf(service: Service, { logger }: UpstreamContext, old: Upstream | undefined) {
+function breakerOf(service: Service, { logger, events }: UpstreamContext, old: Upstream | undefined) {
   const { key, breaker: settings } = service;
   const reasonsOf = ({ baseUrl, versionedBaseUrls, breaker }: Service) => [baseUrl, versionedBaseUrls, breaker];
   if (old !== undefined && isDeepStrictEqual(reasonsOf(old.service), reasonsOf(service))) return old.prepared.breaker;
   if (settings === false) return undefined;
-  const onChange = ({ state, failures, requests }: BreakerState) => {
+  const onChange = (current: BreakerState) => {
+    const { state, failures, requests } = current;
+    events.notice("breaker", { service: key, ...current }, key);
     if (state === "open") {
       const { openMs } = settings;
       logger.warn({ service: key, failures, requests, openMs }, "the breaker is open: too many attempts failed");

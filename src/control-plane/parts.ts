@@ -2,7 +2,7 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Audit } from "../callers/audit.ts";
-import type { Callers } from "../callers/callers.ts";
+import type { Caller, Callers, Presentation } from "../callers/callers.ts";
 import type { IssuedKeys } from "../callers/issued-keys.ts";
 import type { KeyChanges } from "../callers/key-changes.ts";
 import type { KeyPlaces } from "../callers/key-places.ts";
@@ -19,6 +19,7 @@ import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 import type { PoolState } from "../data-plane/forward/transport/transport.ts";
 import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
+import type { GatewayError } from "../errors.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { Connections } from "../perimeter/connections.ts";
@@ -30,8 +31,10 @@ import type { Slots } from "../pressure/slots.ts";
 import type { ServiceChanges } from "../services/changes.ts";
 import type { Registry } from "../services/registry.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
+import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { RecentExchanges } from "../telemetry/recent-exchanges.ts";
 import type { SecretMask } from "../telemetry/redact.ts";
 import type { UpdateStatus } from "../update-check.ts";
 
@@ -105,6 +108,10 @@ export interface ControlPlaneParts {
   readonly openWebSockets: () => number;
   readonly listeners: () => readonly Listener[];
   readonly logger: Logger;
+  readonly recentExchanges: RecentExchanges;
+  readonly events: EventFeed;
+  /** Authenticates with the keys of now, for a response that outlives a reload. */
+  readonly decideForCurrentKeys: (presentation: Presentation) => Caller | GatewayError;
   readonly guardOpenProxyPlane: OpenPlaneGuard;
   readonly guardOpenManagementPlane: OpenPlaneGuard;
   /** Refuses requests from web pages of other sites, also if a key is set. */

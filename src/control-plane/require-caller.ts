@@ -39,6 +39,23 @@ export function requireCaller(plane: Plane, parts: ControlPlaneParts): Middlewar
   };
 }
 
+/** Whether this request for a route that only reads would be admitted now: its key may have ended since, or lost a permission. */
+export function createReadCheck(context: Context<CallerEnv>, parts: ControlPlaneParts): () => boolean {
+  const { incoming } = context.env;
+  const address = parts.clients.addressOf(incoming);
+  const presentation = {
+    plane: "management",
+    presented: presentedKeysOf(incoming),
+    address,
+    request: incoming,
+  } as const;
+  return () => {
+    const caller = parts.decideForCurrentKeys(presentation);
+    if (caller instanceof GatewayError) return false;
+    return (decideAddress(caller, address) ?? decideManagePermission(caller, ["read"])) === undefined;
+  };
+}
+
 /** The author of a change, for the audit log. */
 export function authorOf(context: Context<CallerEnv>, { clients }: Pick<ControlPlaneParts, "clients">): Author {
   const { id: caller, issued } = context.get("caller");

@@ -1,15 +1,19 @@
-/** The end of every exchange: two metric series and one access line. */
+/** The end of every exchange: two metric series, and one line for the log, for the list of recent exchanges and for readers of events. */
 import { performance } from "node:perf_hooks";
+import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { RecentExchanges } from "../telemetry/recent-exchanges.ts";
 import type { Exchange } from "./exchange.ts";
 
 export interface RecordParts {
   readonly logger: Logger;
   readonly metrics: Metrics;
+  readonly recentExchanges: Pick<RecentExchanges, "add">;
+  readonly events: Pick<EventFeed, "hasReaders" | "exchange">;
 }
 
-export function record(exchange: Exchange, { logger, metrics }: RecordParts): void {
+export function record(exchange: Exchange, { logger, metrics, recentExchanges, events }: RecordParts): void {
   const { startedAt, respondedAt, attempts, outcome, method, serviceKey, queuedMs, waitedMs } = exchange;
   const now = performance.now();
   const askedAt = startedAt + waitedMs;
@@ -22,8 +26,7 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
   if (respondedAt !== 0 && statusCode !== 101) exchange.times?.note(respondedAt - askedAt, now - respondedAt);
   const retries = Math.max(0, attempts - 1);
   metrics.observe({ service: serviceKey, method, status, durationMs, queuedMs, outcome, retries });
-  if (!logger.isAccessLogged) return;
-  logger.access({
+  const line = {
     time: Date.now(),
     requestId: exchange.id,
     service: serviceKey,
@@ -41,7 +44,10 @@ export function record(exchange: Exchange, { logger, metrics }: RecordParts): vo
     client: exchange.clientAddress,
     caller: exchange.callerId,
     outcome,
-  });
+  };
+  recentExchanges.add(line);
+  if (logger.isAccessLogged) logger.access(line);
+  if (events.hasReaders) events.exchange(line);
 }
 
 /** Reports an upstream's 401 or 403 to the gateway's own credential; the caller receives the response unchanged. */

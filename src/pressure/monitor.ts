@@ -52,7 +52,11 @@ const RESOLUTION_MS = 10;
 
 export type PressureSettings = Pick<Settings, (typeof THRESHOLDS)[Gauge] | "PRESSURE_SAMPLE_INTERVAL">;
 
-export function createPressureMonitor(settings: PressureSettings): PressureMonitor {
+/** @param onChange called when the pressure begins, and with undefined when it ends. */
+export function createPressureMonitor(
+  settings: PressureSettings,
+  onChange: (pressure: Pressure | undefined) => void = () => {},
+): PressureMonitor {
   const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   histogram.enable();
   let utilization = performance.eventLoopUtilization();
@@ -83,7 +87,9 @@ export function createPressureMonitor(settings: PressureSettings): PressureMonit
       eventLoopUtilized,
       ...memory(monitor.sample.rssBytes),
     };
+    const before = monitor.pressure;
     monitor.pressure = findPressure(monitor.sample, settings);
+    if ((before === undefined) !== (monitor.pressure === undefined)) onChange(monitor.pressure);
     utilization = current;
     sampledAt = now;
     histogram.reset();

@@ -1,6 +1,6 @@
 /**
  * The log: pino for rare lines, and an access line built as a string for each exchange.
- * Invariant: a line is an allow-list of fields: no part of a request is logged that is not named here.
+ * Invariant: a line is an allow-list of fields: no part of a request is logged that `access-line.ts` does not name.
  */
 import { fstatSync, writeSync } from "node:fs";
 import {
@@ -12,41 +12,11 @@ import {
   pino,
 } from "pino";
 import { paintFor } from "../colors.ts";
+import { type AccessLine, accessMembers } from "./access-line.ts";
 import { loggedError } from "./logged-error.ts";
 import { createRecentErrors, isError, levelOf, type RecentErrors } from "./recent-errors.ts";
-import { maskUrl, maskUrls, type SecretMask } from "./redact.ts";
+import { maskUrls, type SecretMask } from "./redact.ts";
 import { exchangeLine, readExchange } from "./terminal-lines.ts";
-
-export interface AccessLine {
-  /** ms since the epoch. */
-  readonly time: number;
-  /** Letters, digits and punctuation that needs no escaping. */
-  readonly requestId: string;
-  /** A configured key, or empty. */
-  readonly service: string;
-  /** A method that the parser knows. */
-  readonly method: string;
-  /** Path and query as received; masked here. */
-  readonly url: string;
-  /** The Host header of a request to a service's own host or port; undefined for others. */
-  readonly host: string | undefined;
-  readonly status: number;
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-  readonly durationUs: number;
-  /** Until the upstream's response headers, without the wait for its quota; 0 when there were none. */
-  readonly upstreamUs: number;
-  /** The wait for the upstream's quota; 0 when there was none. */
-  readonly queuedUs: number;
-  /** What the upstream's quota did with the request. */
-  readonly quota: string;
-  readonly attempts: number;
-  /** An address. */
-  readonly client: string;
-  /** An id that the gateway made. */
-  readonly caller: string;
-  readonly outcome: string;
-}
 
 export interface Logger extends Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error"> {
   /** `debug` or `trace`: the steps and attempts of each exchange are logged. */
@@ -145,21 +115,9 @@ const logMethod: NonNullable<NonNullable<PinoOptions["hooks"]>["logMethod"]> = f
   write.apply(this, masked as typeof args);
 };
 
-/**
- * pino's line format, without pino's walk over an object. Only the text that a client can choose freely is escaped: numbers
- * are integers, and all other texts are the gateway's own or were validated when they were received.
- */
+/** pino's line format, without pino's walk over an object. */
 function accessLine(line: AccessLine, maskKeys: SecretMask): string {
-  // A client can put anything into a path, a key by mistake included: `/x%3Fapi_key=<key>`.
-  const url = maskUrl(maskKeys(line.url));
-  const host = line.host === undefined ? "" : `"host":${quoted(maskKeys(line.host))},`;
-  return `{"level":30,"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}",${host}"path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}","attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}","msg":"request"}\n`;
-}
-
-const NEEDS_ESCAPING = /[^\x20-\x7e]|["\\]/;
-
-function quoted(text: string): string {
-  return NEEDS_ESCAPING.test(text) ? JSON.stringify(text) : `"${text}"`;
+  return `{"level":30,${accessMembers(line, maskKeys)},"msg":"request"}\n`;
 }
 
 function createBatch(sink: LineSink, maskKeys: SecretMask) {

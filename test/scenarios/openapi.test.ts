@@ -176,6 +176,9 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
   ["POST /manage/reload", 200, { headers: operator }],
   ["GET /manage/audit", 200, { headers: operator }],
   ["GET /manage/audit", 200, { path: "/manage/audit?limit=2&limit=x", headers: operator }],
+  ["GET /manage/requests", 200, { headers: operator }],
+  ["GET /manage/requests", 200, { path: "/manage/requests?status=2xx&service=api&limit=1", headers: operator }],
+  ["GET /manage/events", 200, { headers: operator }],
   ["POST /manage/keys", 201, { headers: asJson, body: '{"name":"ci","permissions":["api:read"]}' }],
   ["GET /manage/keys", 200, { headers: operator }],
   ["GET /manage/keys/{id}", 200, { path: "/manage/keys/key_1", headers: operator }],
@@ -257,6 +260,16 @@ const REFUSALS: readonly Refusal[] = [
   },
   { code: "VALIDATION_ERROR", operation: "POST /manage/services", asked: { headers: asJson, body: "{" } },
   { code: "VALIDATION_ERROR", operation: "POST /manage/explain", asked: { headers: asJson, body: '{"path":1}' } },
+  {
+    code: "VALIDATION_ERROR",
+    operation: "GET /manage/requests",
+    asked: { path: "/manage/requests?stauts=5xx", headers: operator },
+  },
+  {
+    code: "VALIDATION_ERROR",
+    operation: "GET /manage/events",
+    asked: { path: "/manage/events?status=6xx", headers: operator },
+  },
   { code: "VALIDATION_ERROR", operation: "PUT /manage/services/{key}", asked: onOne("UPPER", { body: "{}" }) },
   { code: "VALIDATION_ERROR", operation: "PATCH /manage/services/{key}", asked: onOne("api", { body: '{"ws":3}' }) },
   {

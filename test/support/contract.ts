@@ -128,6 +128,12 @@ export function ask(port: number, { method, path, headers = {}, body }: Asked): 
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => {
         text += chunk;
+        // The beginning of a stream that does not end by itself.
+        if (response.headers["content-type"] === "text/event-stream") response.destroy();
+      });
+      response.on("close", () => {
+        if (!response.complete)
+          resolve({ status: response.statusCode ?? 0, headers: headersOf(response.rawHeaders), body: text });
       });
       response.on("end", () =>
         resolve({ status: response.statusCode ?? 0, headers: headersOf(response.rawHeaders), body: text }),

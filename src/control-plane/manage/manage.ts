@@ -5,12 +5,14 @@ import { type CallerEnv, requireCaller } from "../require-caller.ts";
 import { findPageOfSharedOrigin } from "../shared-origin.ts";
 import { addAuditRoute } from "./audit.ts";
 import { addDiagnosticsRoute } from "./diagnostics.ts";
+import { addEventsRoute } from "./events.ts";
 import { addExplainRoute } from "./explain.ts";
 import { addKeyDebugRoute } from "./key-debug.ts";
 import { addKeyRoutes } from "./keys.ts";
 import { addQuotaRoute } from "./quota.ts";
 import { requireJson } from "./read-json.ts";
 import { addReloadRoute } from "./reload.ts";
+import { addRequestsRoute } from "./requests.ts";
 import { addResetRoutes } from "./resets.ts";
 import { addServiceRoutes } from "./services.ts";
 import { addTestServiceRoute } from "./test-service.ts";
@@ -37,6 +39,8 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, aud
   addReloadRoute(routes, parts);
   addQuotaRoute(routes, parts);
   addAuditRoute(routes, parts);
+  addRequestsRoute(routes, parts);
+  addEventsRoute(routes, parts);
   addKeyDebugRoute(routes, parts);
   app.route("/manage", routes);
 }

@@ -21,6 +21,16 @@ export interface QuotaContext {
   readonly clock: QuotaClock;
   /** Of all services together: MAX_IN_FLIGHT; 0 for no cap. */
   readonly maxInFlight: number;
+  readonly onEvent: (event: QuotaEvent) => void;
+}
+
+/** What changed for the requests of a service. */
+export interface QuotaEvent {
+  readonly service: string;
+  /** `refused`: by the upstream; `holding`: the first request waits for the quota; `released`: no request waits any more. */
+  readonly state: "refused" | "holding" | "released";
+  /** With `refused`: when the upstream accepts requests again, as far as it is known; ms since the epoch. */
+  readonly until?: number;
 }
 
 export interface CredentialAccount extends Pick<QuotaState, "source" | "fingerprint"> {

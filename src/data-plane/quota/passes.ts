@@ -18,6 +18,10 @@ export interface HoldingService {
   now(): number;
   /** Reads a response, and counts it if it is a refusal. */
   read(status: number, headers: ResponseHeaders): QuotaResponse;
+  /** A request begins to wait. */
+  noteWaiting(): void;
+  /** It waits no longer. */
+  noteReleased(): void;
 }
 
 /** A reservation lasts this much longer than the deadline of the response, ms. */
@@ -56,7 +60,12 @@ export class HoldingPass implements QuotaPass {
     let stopWaiting = () => {};
     const outcome = await this.#account.quota.admit(this.#request(withinMs), (leave) => {
       this.#parts.exchange.quotaOutcome = "held";
-      stopWaiting = startWaiting(this.#parts.exchange, leave);
+      this.#service.noteWaiting();
+      const stop = startWaiting(this.#parts.exchange, leave);
+      stopWaiting = () => {
+        stop();
+        this.#service.noteReleased();
+      };
     });
     stopWaiting();
     if (outcome === undefined) return undefined;

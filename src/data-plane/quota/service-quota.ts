@@ -54,10 +54,14 @@ export class ServiceQuota {
   #upstreamRefusals = 0;
   /** ms since the epoch; 0 while there was none. */
   #lastRefusalAt = 0;
+  readonly #onEvent: QuotaContext["onEvent"];
+  /** Over all credentials. */
+  #waiting = 0;
 
   constructor(service: Service, context: QuotaContext) {
     this.#service = service;
     this.#clock = context.clock;
+    this.#onEvent = context.onEvent;
     this.isHolding = service.quota.mode === "hold";
     this.rules = service.vendor === undefined ? genericRules : RULES[service.vendor];
     this.#accounts = new CredentialAccounts(() => this.#service, this.rules, context);
@@ -81,6 +85,16 @@ export class ServiceQuota {
       this.#accounts.of(parts.sourceId, parts.headers),
       this.maxWaitMsOf(parts.exchange.req.headers),
     );
+  }
+
+  /** A request begins to wait. */
+  noteWaiting(): void {
+    if (this.#waiting++ === 0) this.#onEvent({ service: this.#service.key, state: "holding" });
+  }
+
+  /** A request waits no longer. */
+  noteReleased(): void {
+    if (--this.#waiting === 0) this.#onEvent({ service: this.#service.key, state: "released" });
   }
 
   /** What would happen to a request in hold mode now: its bucket and its wait, or its refusal. Nothing is reserved. */
@@ -112,6 +126,7 @@ export class ServiceQuota {
     if (closure !== undefined) {
       this.#upstreamRefusals++;
       this.#lastRefusalAt = at;
+      this.#onEvent({ service: this.#service.key, state: "refused", until: closure.until });
     }
     return { status, reading, closure };
   }
