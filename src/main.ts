@@ -4,18 +4,26 @@
  * Invariant: the exit code is 0 for completed work, 1 when an exchange was cut or the start failed, and 2 for wrong use or a
  * wrong configuration. An error that the user can fix is printed without a stack trace.
  */
-import { runCommandLine } from "./cli/command-line.ts";
 import type { Settings } from "./config/settings.ts";
 import type { Gateway } from "./gateway.ts";
 import type { DataDirLock } from "./stores/data-dir-lock.ts";
+import { findUnsupportedRuntime } from "./unsupported-runtime.ts";
 
 /** npm and terminals send a signal to the whole process group: signals within this many ms count as one. */
 const SAME_SIGNAL_MS = 1_000;
 
-const exitCode = await runCommandLine(process.argv.slice(2), async (variables) => {
+const unsupported = findUnsupportedRuntime(process.versions);
+if (unsupported !== undefined) {
+  process.stderr.write(`${unsupported}\n`);
+  process.exit(1);
+}
+// Not imported above: other runtimes may not be able to load it.
+const { runCommandLine } = await import("./cli/command-line.ts");
+
+const exitCode = await runCommandLine(process.argv.slice(2), async (options) => {
   // Loaded only here: the other commands do not need the gateway.
   const { start } = await import("./start/start.ts");
-  await start(exitOnSignal, variables);
+  await start(exitOnSignal, options);
 });
 // A failed write to stdout may already have set an exit code: 0 must not overwrite it.
 if (exitCode !== 0) process.exitCode = exitCode;

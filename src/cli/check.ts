@@ -16,7 +16,7 @@ export interface CheckOutcome {
 export async function check(file: string | undefined, isJson: boolean): Promise<CheckOutcome> {
   try {
     const commandLine: Record<string, string> = file === undefined ? {} : { CONFIG_FILE: resolve(file) };
-    const { services: all, warnings } = await readConfiguration(commandLine);
+    const { services: all, warnings } = await readConfiguration({ commandLine });
     const services = [...all.values()].map((service) => ({ key: service.key, credential: credentialState(service) }));
     const lines = [
       ...warnings.map((warning) => `warning: ${warning}`),

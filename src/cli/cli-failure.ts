@@ -12,7 +12,7 @@ export class CliFailure extends Error {
   readonly exitCode: FailedExitCode;
   /** Each is printed on a line of its own, on stderr. */
   readonly lines: readonly string[];
-  /** The body of the gateway's response, for `--json`; undefined when there was none. */
+  /** The body of the gateway's response; undefined when there was none. */
   readonly responseBody: unknown;
 
   constructor(exitCode: FailedExitCode, lines: readonly string[], responseBody?: unknown) {
@@ -21,7 +21,19 @@ export class CliFailure extends Error {
     this.lines = lines;
     this.responseBody = responseBody;
   }
+
+  /** Printed with `--json`: the gateway's response, or an object of the same form. */
+  get body(): unknown {
+    if (this.responseBody !== undefined) return this.responseBody;
+    const [message, ...more] = this.lines;
+    return { ...GENERAL[this.exitCode], message, ...(more.length === 0 ? {} : { details: { problems: this.lines } }) };
+  }
 }
+
+const GENERAL = {
+  1: { error: "The command failed", code: "COMMAND_FAILED" },
+  2: { error: "Not valid", code: "NOT_VALID" },
+} as const;
 
 /** The printed members of an error response of the gateway. */
 export interface Refusal {
@@ -37,10 +49,19 @@ export function createRefusal({ code, message, hint, details }: Refusal, respons
   if (code === "VALIDATION_ERROR") {
     return new CliFailure(2, [withoutMember(message), ...detailLines(details)], responseBody);
   }
-  // The hint of the response points to its list of services, which only `--json` prints.
-  const next = code === "SERVICE_NOT_CONFIGURED" ? "byteproxy services list shows all services." : hint;
+  const next = nextStep(code, hint);
   return new CliFailure(1, [typeof next === "string" ? `${message} ${next}` : message], responseBody);
 }
+
+/** The hints of responses are for clients, and some point to members that only `--json` prints. */
+export const nextStep = (code: string, hint: unknown) => NEXT_COMMANDS[code] ?? hint;
+
+const NEXT_COMMANDS: Readonly<Record<string, string>> = {
+  SERVICE_NOT_CONFIGURED: "byteproxy services list shows all services.",
+  DUPLICATE_ENTRY:
+    "Change it with byteproxy services update <key> --config '<members to change>', or choose another key.",
+  PRECONDITION_FAILED: "It was changed at the same time: run the command again.",
+};
 
 function detailLines(details: unknown): string[] {
   return Object.entries(details ?? {}).flatMap(([field, texts]) =>

@@ -60,12 +60,13 @@ async function doctor(options: DoctorOptions): Promise<ExitCode> {
   if (options.bundle !== undefined) refuseExisting(options.bundle);
   const examination = await examine(options);
   const { diagnostics, notRunning } = examination;
-  if (options.json) printJson(notRunning === undefined ? diagnostics : { ...diagnostics, notRunning });
-  else printExamination(examination, options);
+  if (!options.json) printExamination(examination, options);
   if (options.bundle !== undefined) {
     await writeBundle(options.bundle, examination);
     printNote(`Wrote ${options.bundle}. It contains no known secrets; read it before you send it.`);
   }
+  // At the end: a failure above is JSON of its own.
+  if (options.json) printJson(notRunning === undefined ? diagnostics : { ...diagnostics, notRunning });
   return diagnostics.summary.fail > 0 ? 1 : 0;
 }
 

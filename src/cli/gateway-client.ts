@@ -21,7 +21,12 @@ export class NoGateway extends CliFailure {
   readonly isRefused: boolean;
 
   constructor(line: string, { isRefused = false, responseBody }: { isRefused?: boolean; responseBody?: unknown } = {}) {
-    super(1, [line], responseBody);
+    super(1, [line], {
+      error: "No gateway responds",
+      message: line,
+      code: "GATEWAY_UNREACHABLE",
+      ...(responseBody === undefined ? {} : { response: responseBody }),
+    });
     this.isRefused = isRefused;
   }
 }
@@ -31,11 +36,20 @@ export interface GatewayClient {
   readonly url: string;
   /** The body of the response; undefined when it has none. @throws CliFailure */
   ask<T = unknown>(method: string, path: string, more?: AskOptions<T>): Promise<T>;
+  /** The same with the ETag of the response. @throws CliFailure */
+  askTagged<T = unknown>(method: string, path: string, more?: AskOptions<T>): Promise<Tagged<T>>;
+}
+
+export interface Tagged<T> {
+  readonly body: T;
+  readonly entityTag: string | undefined;
 }
 
 export interface AskOptions<T> {
   /** The body of the request. */
   readonly body?: unknown;
+  /** The change is refused if the state has another ETag. */
+  readonly ifMatch?: string | undefined;
   /** Members that every T has: a response without them does not come from ByteProxy. */
   readonly members?: readonly (keyof T & string)[];
 }
@@ -46,21 +60,27 @@ const SILENCE_MS = 120_000;
 /** @param url of the command line; undefined for the address in the settings. @throws CliFailure */
 export function openGatewayClient(url: string | undefined, silenceMs = SILENCE_MS): GatewayClient {
   const address = { ...readGatewayAddress(url), silenceMs };
+  async function askTagged<T>(method: string, path: string, options: AskOptions<T> = {}): Promise<Tagged<T>> {
+    const { members = [] } = options;
+    const response = await send(address, method, path, options).catch((error: NodeJS.ErrnoException) => {
+      throw noResponse(address, error);
+    });
+    const parsed = parse(response.body);
+    if (response.status >= 300 || (parsed === undefined && response.body !== "")) {
+      throw refusalOf(address, path, response.status, parsed);
+    }
+    if (members.every((name) => isObject(parsed) && parsed[name] !== undefined)) {
+      return { body: parsed as T, entityTag: response.entityTag };
+    }
+    throw new NoGateway("The response does not come from ByteProxy: is this the gateway's address?", {
+      responseBody: parsed,
+    });
+  }
   return {
     url: address.url,
-    async ask<T>(method: string, path: string, { body, members = [] }: AskOptions<T> = {}): Promise<T> {
-      const response = await send(address, method, path, body).catch((error: NodeJS.ErrnoException) => {
-        throw noResponse(address, error);
-      });
-      const parsed = parse(response.body);
-      if (response.status >= 300 || (parsed === undefined && response.body !== "")) {
-        throw refusalOf(address, path, response.status, parsed);
-      }
-      if (members.every((name) => isObject(parsed) && parsed[name] !== undefined)) return parsed as T;
-      throw new NoGateway("The response does not come from ByteProxy: is this the gateway's address?", {
-        responseBody: parsed,
-      });
-    },
+    askTagged,
+    ask: async <T>(method: string, path: string, options?: AskOptions<T>) =>
+      (await askTagged<T>(method, path, options)).body,
   };
 }
 
@@ -133,6 +153,7 @@ function urlOf({ HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): stri
 interface RawResponse {
   readonly status: number;
   readonly body: string;
+  readonly entityTag: string | undefined;
 }
 
 /** By node:http: `fetch` refuses the ports that browsers refuse, and its errors say less. */
@@ -140,13 +161,14 @@ function send(
   { url, key, silenceMs }: GatewayAddress & { readonly silenceMs: number },
   method: string,
   path: string,
-  body: unknown,
+  { body, ifMatch }: Pick<AskOptions<unknown>, "body" | "ifMatch">,
 ): Promise<RawResponse> {
   const content = body === undefined ? undefined : JSON.stringify(body);
   const request = url.startsWith("https:") ? requestHttps : requestHttp;
   const headers = {
     Accept: "application/json",
     ...(key === undefined ? {} : { "X-Api-Key": key.reveal() }),
+    ...(ifMatch === undefined ? {} : { "If-Match": ifMatch }),
     ...(content === undefined
       ? {}
       : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(content) }),
@@ -156,7 +178,8 @@ function send(
     asking.on("error", reject);
     asking.on("timeout", () => asking.destroy(Object.assign(new Error("silence"), { code: "ETIMEDOUT" })));
     asking.on("response", (response) => {
-      text(response).then((all) => resolve({ status: response.statusCode ?? 0, body: all }), reject);
+      const { statusCode: status = 0, headers: received } = response;
+      text(response).then((body) => resolve({ status, body, entityTag: received.etag }), reject);
     });
     asking.end(content);
   });

@@ -12,7 +12,10 @@ import { makeFolder, printJson, printLine, printNote, writeNewFile } from "./out
 export function addInitCommand(program: Command): void {
   withJson(program.command("init"))
     .description("create a first configuration in this folder: services file, schema for editors, .env with new keys")
-    .addHelpText("after", "\nExisting files are not changed. The output ends with commands to try.")
+    .addHelpText(
+      "after",
+      "\nExisting files are not changed. The output ends with commands to try.\n\nExamples:\n  byteproxy init && byteproxy start",
+    )
     .action(({ json = false }: { json?: boolean }) => init(process.cwd(), json));
 }
 

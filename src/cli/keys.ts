@@ -31,17 +31,23 @@ export function addKeysCommand(program: Command): void {
 
   withOffline(withGateway(keys.command("list")))
     .description("list all issued keys: permissions, expiry and last use; never the keys themselves")
+    .addHelpText("after", "\nExamples:\n  byteproxy keys list")
     .action(listKeys);
 
   withOffline(withGateway(keys.command("revoke")))
     .description("revoke a key: the next request with it is refused")
     .argument("<id>", "the key's id, as list shows it")
+    .addHelpText("after", "\nExamples:\n  byteproxy keys revoke <id>")
     .action(revokeKey);
 
   withOffline(withGateway(keys.command("rotate")))
     .description("replace a key by a new one, and print the new key; it cannot be shown again")
     .argument("<id>", "the key's id, as list shows it")
     .addOption(new Option("--grace <seconds>", "time for which the old key stays valid too").argParser(readCount))
+    .addHelpText(
+      "after",
+      "\nExamples:\n  KEY=$(byteproxy keys rotate <id> --grace 3600)      the old key stays valid for an hour",
+    )
     .action(rotateKey);
 }
 

@@ -81,6 +81,9 @@ export interface ServiceList {
 export interface ServiceBackend extends Backend {
   list(): Promise<ServiceList>;
   add(key: string, config: unknown): Promise<ServiceItem>;
+  show(key: string): Promise<ServiceItem>;
+  /** @param patch a merge patch (RFC 7396). */
+  update(key: string, patch: unknown): Promise<ServiceItem>;
   /** Resolves to the removed service. */
   remove(key: string): Promise<ServiceItem>;
 }
@@ -98,6 +101,8 @@ export async function openOfflineServices(): Promise<ServiceBackend> {
       return { services, count: services.length };
     },
     add: (key, config) => explainRefusals(() => changes.create(key, config, AUTHOR)),
+    show: (key) => explainRefusals(async () => changes.read(key)),
+    update: (key, patch) => explainRefusals(() => changes.patch(key, patch, AUTHOR, UNCONDITIONALLY)),
     remove: (key) =>
       explainRefusals(async () => {
         const item = changes.read(key);

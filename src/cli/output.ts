@@ -3,6 +3,7 @@
  * Invariant: text from elsewhere is printed without control characters; an existing file is never overwritten.
  */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { type Color, paintFor } from "../colors.ts";
 import { CliFailure } from "./cli-failure.ts";
 
 /** The control characters of ASCII and of Latin 1: they move the cursor, change the title of a terminal and more. */
@@ -23,17 +24,46 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
+/** The color of a cell, by its row and column; undefined for none. */
+export type ColorOf = (row: number, column: number) => Color | undefined;
+
 /** Columns are aligned with spaces, without borders: readable for people and for awk. */
-export function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
+export function printTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  colorOf: ColorOf = () => undefined,
+): void {
+  const paint = paintFor(process.stdout);
   const all = [head, ...rows].map((row) => row.map(oneLine));
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  const lines = all.map((row) =>
+  const lines = all.map((row, index) =>
     row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .map((cell, column) => {
+        const color = index === 0 ? "dim" : colorOf(index - 1, column);
+        const padding = column === row.length - 1 ? "" : " ".repeat((widths[column] ?? 0) - cell.length);
+        return `${color === undefined ? cell : paint(color, cell)}${padding}`;
+      })
       .join("  ")
       .trimEnd(),
   );
   process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** Lines that may have colors. Their parts from elsewhere have no control characters: see `oneLine`. */
+export function printLines(lines: readonly string[]): void {
+  process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** `1 d 3 h`, `12 min`, `25 s`: the two largest units. */
+export function showSeconds(seconds: number): string {
+  const [days, hours, minutes] = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3_600) % 24,
+    Math.floor(seconds / 60) % 60,
+  ];
+  if (days > 0) return `${days} d ${hours} h`;
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min` : `${Math.round(seconds)} s`;
 }
 
 /** A reader that closes the pipe early (`| head`) is not an error. Output that cannot be written is one, without a stack trace. */

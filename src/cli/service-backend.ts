@@ -24,6 +24,13 @@ function openOnline(client: GatewayClient): ServiceBackend {
     list: () => client.ask<ServiceList>("GET", "/manage/services", { members: ["services", "count"] }),
     add: (key, config) =>
       client.ask<ServiceItem>("POST", "/manage/services", { body: { key, config }, members: ITEM_MEMBERS }),
+    show: (key) => client.ask<ServiceItem>("GET", pathOf(key), { members: ITEM_MEMBERS }),
+    async update(key, patch) {
+      // Without the tag, a change that another operator makes meanwhile could be lost.
+      const { entityTag } = await client.askTagged<ServiceItem>("GET", pathOf(key), { members: ITEM_MEMBERS });
+      const conditions = { ifMatch: entityTag, members: ITEM_MEMBERS };
+      return client.ask<ServiceItem>("PATCH", pathOf(key), { body: patch, ...conditions });
+    },
     async remove(key) {
       const item = await client.ask<ServiceItem>("GET", pathOf(key), { members: ITEM_MEMBERS });
       await client.ask("DELETE", pathOf(key));

@@ -23,7 +23,7 @@ export interface ServiceOptions {
 /** Its meaning is checked by the gateway, or by the offline change. @throws CliFailure */
 export async function readServiceConfig(options: ServiceOptions): Promise<Readonly<Record<string, unknown>>> {
   const { baseUrl } = options;
-  const base = await readBase(options);
+  const base = await readConfigurationText(options);
   const auth = authOptions(options);
   if (auth.type === undefined && Object.keys(auth).length > 0) {
     throw new CliFailure(2, ["The credential options need --auth: bearer, bot, basic or api-key."]);
@@ -46,7 +46,11 @@ export function authOptions(options: ServiceOptions) {
   });
 }
 
-async function readBase({ config, file }: ServiceOptions): Promise<Readonly<Record<string, unknown>> | undefined> {
+/** The object of `--config` or `--file`; undefined without both. @throws CliFailure */
+export async function readConfigurationText({
+  config,
+  file,
+}: Pick<ServiceOptions, "config" | "file">): Promise<Readonly<Record<string, unknown>> | undefined> {
   if (config !== undefined) return readObject("--config", config);
   if (file === undefined) return undefined;
   return readObject(file === "-" ? "stdin" : file, file === "-" ? await text(process.stdin) : readFile(file));

@@ -1,4 +1,4 @@
-/** `byteproxy services`: list, add, test and remove the services of a gateway. */
+/** `byteproxy services`: list, show, add, update, test and remove the services of a gateway. */
 import { type Command, Option } from "commander";
 import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 import { plural } from "../plural.ts";
@@ -8,33 +8,87 @@ import { CliFailure } from "./cli-failure.ts";
 import { ABOUT_THE_GATEWAY, type CommonOptions, collect, withGateway, withJson, withOffline } from "./options.ts";
 import { printJson, printLine, printNote, printTable } from "./output.ts";
 import { describeCredential, pathOf, withServiceBackend } from "./service-backend.ts";
+import type { UpdateOptions } from "./update-service.ts";
 
 export function addServicesCommand(program: Command): void {
   const services = program
     .command("services")
-    .description("manage the services of a running gateway: list, add, test, remove")
+    .description("manage the services of a running gateway: list, show, add, update, test, remove")
     .addHelpText("afterAll", ABOUT_THE_GATEWAY);
 
   withOffline(withGateway(services.command("list")))
     .description("list all services: where they are defined, whether their credential is set, and their base URL")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  byteproxy services list\n  byteproxy services list --json | jq -r '.services[].key'",
+    )
     .action(listServices);
 
+  addShowCommand(services);
   addAddCommand(services);
+  addUpdateCommand(services);
 
   withJson(services.command("recipes"))
     .description("list the APIs that services add knows by name, and what each needs")
+    .addHelpText("after", "\nExamples:\n  byteproxy services recipes")
     .action(async (options: { json?: boolean }) => (await import("./list-recipes.ts")).listRecipes(options));
 
   withGateway(services.command("test"))
     .description("send one request to a service's upstream: is it reachable, and if not, why; exit code 1 if not")
     .argument("<key>", "the service's key")
+    .addHelpText("after", "\nExamples:\n  byteproxy services test github")
     .action(testService);
 
   withOffline(withGateway(services.command("remove")))
     .description("remove a service that was added at run time, or undo the run-time changes of another service")
     .argument("<key>", "the service's key")
+    .addHelpText("after", "\nExamples:\n  byteproxy services remove weather")
     .action(removeService);
 }
+
+function addShowCommand(services: Command): void {
+  withOffline(withGateway(services.command("show")))
+    .description("show a service: where it is defined, its credential, and its configuration as it was written")
+    .argument("<key>", "the service's key")
+    .addHelpText("after", SHOW_EXAMPLES)
+    .action(async (key: string, options: CommonOptions) =>
+      (await import("./update-service.ts")).showService(key, options),
+    );
+}
+
+const SHOW_EXAMPLES = `
+Header values that may be secret are shown as ***.
+
+Examples:
+  byteproxy services show github
+  byteproxy services show github --json | jq .config`;
+
+function addUpdateCommand(services: Command): void {
+  const update = services
+    .command("update")
+    .description("change members of a service; the gateway uses them from the next request on, and after a restart")
+    .argument("<key>", "the service's key")
+    .addOption(
+      new Option(
+        "--config <json>",
+        "the members to change, as a merge patch (RFC 7396): null removes a member",
+      ).conflicts("file"),
+    )
+    .option("--file <path>", "the same from a file, JSON or YAML; - reads stdin")
+    .addHelpText("after", UPDATE_EXAMPLES);
+  withOffline(withGateway(update)).action(async (key: string, options: UpdateOptions) =>
+    (await import("./update-service.ts")).updateService(key, options),
+  );
+}
+
+const UPDATE_EXAMPLES = `
+The change overrides the services file and what is built in, until byteproxy services remove undoes it. It is refused
+if another operator changes the service at the same time.
+
+Examples:
+  byteproxy services update weather --config '{"timeoutMs": 60000}'
+  byteproxy services update weather --config '{"rateLimit": null, "methods": ["GET"]}'
+  byteproxy services update weather --file changes.yaml`;
 
 function addAddCommand(services: Command): void {
   const add = services
@@ -141,16 +195,15 @@ async function testService(key: string, { url, json }: CommonOptions): Promise<v
   const outcome = await openGatewayClient(url).ask<ProbeOutcome>("POST", `${pathOf(key)}/test`, {
     members: ["service", "status", "phases", "credential"],
   });
-  if (json) printJson(outcome);
   if (outcome.status === "reachable") {
-    if (!json) printLine(describeReachable(outcome));
+    if (json) printJson(outcome);
+    else printLine(describeReachable(outcome));
     return;
   }
   const { phase, error = "", troubleshooting = [] } = outcome;
   const reason = error.startsWith(`${key}: `) ? error.slice(key.length + 2) : error;
-  throw new CliFailure(1, [
-    `${key} is unreachable (${phase ?? "credential"}): ${[reason, ...troubleshooting].join(" ")}`,
-  ]);
+  const line = `${key} is unreachable (${phase ?? "credential"}): ${[reason, ...troubleshooting].join(" ")}`;
+  throw new CliFailure(1, [line], outcome);
 }
 
 function describeReachable(outcome: ProbeOutcome): string {

@@ -16,7 +16,16 @@ import { describeTaken, reviewOpenHosts } from "./review-addresses.ts";
 import { createRuntimeServiceReader, type RuntimeServiceReader } from "./runtime-service.ts";
 import type { Service } from "./schema.ts";
 import { ServiceAddresses } from "./service-addresses.ts";
-import { type DefinedService, readServicesFile, unreadSiblings } from "./services-file.ts";
+import {
+  type DefinedService,
+  defineOnlyService,
+  type FileState,
+  type OnlyService,
+  readServicesFile,
+  type ServicesFile,
+  type ServicesFileOptions,
+  unreadSiblings,
+} from "./services-file.ts";
 import type { Settings } from "./settings.ts";
 import { untrustedCommands } from "./trusted-file.ts";
 
@@ -51,7 +60,7 @@ export interface Config {
     readonly directory: string;
     readonly environment: () => Readonly<Record<string, string>>;
   };
-  readonly configFile: { readonly path: string; readonly state: "read" | "absent" | "empty" };
+  readonly configFile: { readonly path: string; readonly state: FileState };
   readonly envFiles: readonly EnvFile[];
   readonly variables: { readonly known: readonly KnownVariable[]; readonly misspelt: readonly MisspeltVariable[] };
   readonly warnings: readonly string[];
@@ -60,6 +69,8 @@ export interface Config {
 export interface ConfigOptions extends EnvironmentOptions {
   /** Whether DATA_DIR has a key that was issued for callers. Called only if nothing else protects the plane. */
   readonly hasIssuedKey?: (dataDir: string) => boolean;
+  /** Served alone: the services file is not read, and no service is built in. */
+  readonly onlyService?: OnlyService | undefined;
 }
 
 /** Relative paths are resolved from `directory`. @throws ConfigProblems, and what `hasIssuedKey` throws. */
@@ -83,6 +94,7 @@ export interface ConfigReading {
 export async function readConfig({
   directory = process.cwd(),
   hasIssuedKey = () => false,
+  onlyService,
   ...sources
 }: ConfigOptions = {}): Promise<ConfigReading> {
   const readAt = Date.now();
@@ -91,7 +103,8 @@ export async function readConfig({
   const problems = [...environment.problems];
   const { settings, refused } = readSettings(environment.variables, directory, problems);
   const configFile = { path: settings.CONFIG_FILE, shownPath: shownPath(directory, settings.CONFIG_FILE) };
-  const warnings = [...environment.warnings, ...unreadSiblings(configFile)];
+  const siblings = onlyService === undefined ? unreadSiblings(configFile) : [];
+  const warnings = [...environment.warnings, ...siblings];
   const planeSources = {
     settings,
     refused,
@@ -106,7 +119,7 @@ export async function readConfig({
   if (!settings.STRICT_TLS) warnings.push("STRICT_TLS is false: certificates of upstreams are not verified");
 
   const isLoopback = isLoopbackHost(settings.HOST);
-  const file = await readServicesFile({
+  const file = await readServices(onlyService, {
     ...configFile,
     namedBy: configFilePlace(environment),
     hasEcho: settings.ECHO_SERVICE ?? isLoopback,
@@ -148,6 +161,10 @@ export async function readConfig({
     warnings,
   });
   return { config, problems };
+}
+
+async function readServices(only: OnlyService | undefined, options: ServicesFileOptions): Promise<ServicesFile> {
+  return only === undefined ? readServicesFile(options) : defineOnlyService(only);
 }
 
 /** Undefined where no variable names the file. */

@@ -28,7 +28,7 @@ export interface DefinedService extends Pick<Service, "key" | "source" | "embedd
   readonly input: ServiceInput;
 }
 
-type FileState = "read" | "absent" | "empty";
+export type FileState = "read" | "absent" | "empty" | "not used";
 
 export interface ServicesFile {
   /** `empty`: the file has no content, not even `{}`. */
@@ -37,6 +37,13 @@ export interface ServicesFile {
   readonly problems: readonly string[];
   /** `config/services.json:5:13 services.github.auth: …`, for problems that are found later. */
   describe(found: FoundProblem): string;
+}
+
+/** A service of the command line. */
+export interface OnlyService {
+  readonly key: string;
+  /** As in the services file. */
+  readonly config: ServiceInput;
 }
 
 export interface ServicesFileOptions {
@@ -122,6 +129,19 @@ async function readEntries(entries: Entries, state: FileState, file: ReadFile): 
   }
   const describeOne = describe(document, shownPath);
   return { state, services, describe: describeOne, problems: problems.map(describeOne) };
+}
+
+/** The services of a gateway that serves one upstream, which the command line names. */
+export function defineOnlyService({ key, config }: OnlyService): ServicesFile {
+  const describeOne = ({ path, text }: FoundProblem) => `${showPath(path.slice(1))}: ${text}`;
+  const defined = defineService(key, config, "file", false);
+  const found = "problems" in defined ? defined.problems : [];
+  return {
+    state: "not used",
+    services: "problems" in defined ? [] : [defined],
+    describe: describeOne,
+    problems: found.map(describeOne),
+  };
 }
 
 export const ECHO_IS_OFF =

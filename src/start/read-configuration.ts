@@ -6,15 +6,15 @@
 import { isStoredKey } from "../callers/issued-key.ts";
 import { compilePermissions } from "../callers/permissions.ts";
 import { listenAddresses } from "../config/hosts.ts";
-import { type Config, loadConfig } from "../config/load-config.ts";
+import { type Config, type ConfigOptions, loadConfig } from "../config/load-config.ts";
 import { readStoredKeys } from "../stores/open-stores.ts";
 
-/**
- * @param commandLine variables that take precedence over all others.
- * @throws ConfigProblems, or StateFileUnusable for stored keys that cannot be read.
- */
-export function readConfiguration(commandLine: Readonly<Record<string, string>> = {}): Promise<Config> {
-  return loadConfig({ commandLine, hasIssuedKey });
+/** What the command line says about the configuration. */
+export type StartOptions = Pick<ConfigOptions, "commandLine" | "onlyService">;
+
+/** @throws ConfigProblems, or StateFileUnusable for stored keys that cannot be read. */
+export function readConfiguration(options: StartOptions = {}): Promise<Config> {
+  return loadConfig({ ...options, hasIssuedKey });
 }
 
 /** Revoked and expired keys count too: the plane must not open because its last key was revoked. */

@@ -11,27 +11,27 @@ import { openFileStores } from "../stores/open-stores.ts";
 import { checkDataDir } from "./check-data-dir.ts";
 import { announceUpdate, describeStart } from "./describe-start.ts";
 import { followChanges } from "./follow-changes.ts";
-import { readConfiguration } from "./read-configuration.ts";
+import { readConfiguration, type StartOptions } from "./read-configuration.ts";
 import { checkAddress, startFailure } from "./start-failure.ts";
 
 /**
  * @param onOpen runs before the log says that the gateway listens: a process that reads that line may send a signal at once.
- * @param variables of the command line; they take precedence over all others.
+ * @param options of the command line.
  * @throws CliFailure
  */
 export async function start(
   onOpen: (gateway: Gateway, lock: DataDirLock) => void,
-  variables: Readonly<Record<string, string>> = {},
+  options: StartOptions = {},
 ): Promise<void> {
   let lock: DataDirLock | undefined;
   try {
-    const config = await readConfiguration(variables);
+    const config = await readConfiguration(options);
     const { DATA_DIR, PORT, HOST } = config.settings;
     const dirWarnings = checkDataDir(DATA_DIR);
     await checkAddress(PORT, HOST);
     lock = await lockDataDir(DATA_DIR);
     const stores: GatewayStores = await openFileStores(DATA_DIR, isStoredService, isStoredKey);
-    const gateway = await openGateway(config, { load: () => readConfiguration(variables), stores });
+    const gateway = await openGateway(config, { load: () => readConfiguration(options), stores });
     onOpen(gateway, lock);
     followChanges(gateway);
     for (const warning of dirWarnings) gateway.logger.warn(warning);

@@ -58,7 +58,7 @@ const Network = z.strictObject({
 const Environment = z.strictObject({
   directory: z.string().describe("the directory of the env files"),
   envFiles: files,
-  configFile: z.strictObject({ path: z.string(), state: z.enum(["read", "absent", "empty"]) }),
+  configFile: z.strictObject({ path: z.string(), state: z.enum(["read", "absent", "empty", "not used"]) }),
   variables: z
     .array(z.strictObject({ name: z.string(), origin: z.enum([".env", ".env.local", "environment", "command line"]) }))
     .readonly()
