@@ -57,7 +57,7 @@ function commandOf(program: Command, words: readonly string[]): Command {
   return command;
 }
 
-export function nameOf(command: Command): string {
+function nameOf(command: Command): string {
   return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
 }
 
