@@ -1,8 +1,9 @@
 /**
  * Adds a service to the services file of this folder, which may name every secret.
- * Invariant: the file is replaced as a whole, or not changed; its mode stays. What it held before has the same meaning after.
+ * Invariant: the file is replaced as a whole, or not changed, by one command at a time; its mode stays. What it held before has the same
+ * meaning after.
  */
-import { realpathSync, statSync } from "node:fs";
+import { lstatSync, realpathSync, statSync } from "node:fs";
 import { dirname, relative } from "node:path";
 import { addServiceToText } from "../config/edit-services-file.ts";
 import { readEnvironment } from "../config/env.ts";
@@ -13,22 +14,39 @@ import { defineService } from "../config/services-file.ts";
 import { NotDurable, replaceFile } from "../stores/state-file.ts";
 import { CliFailure } from "./cli-failure.ts";
 import { makeFolder } from "./output.ts";
+import { withFileLock } from "./with-file-lock.ts";
 
 /** @param config of the service, as in the file. Returns the path of the file. @throws CliFailure */
 export async function addToServicesFile(key: string, config: unknown): Promise<string> {
   const path = servicesFilePath();
   const shown = relative(process.cwd(), path).startsWith("..") ? path : relative(process.cwd(), path);
-  const reading = readTextFile(path, false, 16);
-  if (reading.state === "unreadable") throw new CliFailure(2, [`${shown} cannot be read: ${reading.reason}`]);
-  const edited = addServiceToText(reading.state === "read" ? reading.text : undefined, key, config);
-  if ("problems" in edited) {
-    throw new CliFailure(
-      2,
-      edited.problems.map((problem) => `${shown}:${problem}`),
-    );
-  }
-  await write(path, shown, edited.text);
+  makeFolder(dirname(path));
+  // A symbolic link stays one: the file that it leads to is replaced.
+  const file = fileOf(path, shown);
+  await withFileLock(file, async () => {
+    const reading = readTextFile(file, true, 16);
+    if (reading.state === "unreadable") throw new CliFailure(2, [`${shown} cannot be read: ${reading.reason}`]);
+    const edited = addServiceToText(reading.state === "read" ? reading.text : undefined, key, config);
+    if ("problems" in edited) {
+      throw new CliFailure(
+        2,
+        edited.problems.map((problem) => `${shown}:${problem}`),
+      );
+    }
+    await write(file, shown, edited.text);
+  });
   return shown;
+}
+
+function fileOf(path: string, shown: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" && lstatSync(path, { throwIfNoEntry: false }) === undefined) return path;
+    const reason = code === "ENOENT" ? "it is a link to a file that does not exist" : `the system error is ${code}`;
+    throw new CliFailure(2, [`${shown} cannot be read: ${reason}`]);
+  }
 }
 
 /** @throws CliFailure for a service that the services file may not have. */
@@ -53,12 +71,9 @@ const ownerOf = (path: string) => {
 };
 
 async function write(path: string, shown: string, text: string): Promise<void> {
-  makeFolder(dirname(path));
   try {
-    // A symbolic link stays one: the file that it leads to is replaced.
-    const owner = statSync(path, { throwIfNoEntry: false });
-    if (owner === undefined) await replaceFile(path, [text], { ...ownerOf(dirname(path)), mode: 0o644 });
-    else await replaceFile(realpathSync(path), [text], owner);
+    const owner = statSync(path, { throwIfNoEntry: false }) ?? { ...ownerOf(dirname(path)), mode: 0o644 };
+    await replaceFile(path, [text], owner);
   } catch (error) {
     if (error instanceof NotDurable) return;
     throw new CliFailure(1, [`${shown} could not be written: ${(error as NodeJS.ErrnoException).code}`]);

@@ -1,6 +1,17 @@
 /** `byteproxy services add <recipe>` as an operator runs it, with and without a running gateway. */
-import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { chooseRecipe, type RecipeOptions } from "../../src/cli/choose-recipe.ts";
 import { tempFolder } from "../config/temp-folder.ts";
@@ -74,6 +85,34 @@ describe("offline", () => {
     ]);
     expect(existsSync(data)).toBe(false);
   });
+
+  test("Commands at the same time all add their service, although one that was killed left its lock", async () => {
+    const { add, services, path } = folderWithFile('{\n  "services": {}\n}\n');
+    const lock = `${path}.lock`;
+    writeFileSync(lock, "1\n");
+    utimesSync(lock, 0, 0);
+    const names = ["slack", "stripe", "notion", "gitlab"];
+    const runs = await Promise.all(names.map((name) => add(name)));
+    expect(runs.map(({ code }) => code)).toEqual(names.map(() => 0));
+    expect(Object.keys(services()).toSorted()).toEqual(names.toSorted());
+    expect(readdirSync(dirname(path))).toEqual(["services.json"]);
+  }, 30_000);
+
+  test("What is no file is not replaced: a link to a file that does not exist, a pipe, a folder", async () => {
+    const folder = tempFolder();
+    const [link, pipe] = [join(folder, "link.json"), join(folder, "pipe.json")];
+    symlinkSync("nowhere.json", link);
+    execFileSync("mkfifo", [pipe]);
+    const runs = await Promise.all(
+      [link, pipe, folder].map((path) => runCommand({ CONFIG_FILE: path }, ["services", "add", "slack", "--offline"])),
+    );
+    expect(runs.map(({ code, err }) => [code, err.replace(/^.*cannot/, "cannot")])).toEqual([
+      [2, "cannot be read: it is a link to a file that does not exist\n"],
+      [2, "cannot be read: it is not a file\n"],
+      [2, "cannot be read: it is not a file\n"],
+    ]);
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+  }, 20_000);
 
   test("A command that cannot be carried out exits with 2, says what is allowed and leaves the file as it was", async () => {
     const text = '{\n  "services": { "slack": { "baseUrl": "https://a.example/" } }\n}\n';
