@@ -21,6 +21,7 @@ import type { Slots } from "../pressure/slots.ts";
 import type { Registry } from "../services/registry.ts";
 import { decideAuthorization, decidePermission } from "./authorize.ts";
 import { decideCredential } from "./credential/credential-provider.ts";
+import { findsPlacedKeys, type PlacePlan } from "./credential/place-plan.ts";
 import type { Exchange } from "./exchange.ts";
 import { decideBreaker } from "./forward/breaker.ts";
 import {
@@ -136,7 +137,8 @@ export function walkAdmission<Refused extends undefined>(
   }
 
   const found = walk.admit("route", decideRoute(identified, parts.registry, exchange.issued?.permissions));
-  const route = found?.prepared.placePlan === undefined ? found : withoutOwnPath(exchange, found, callers);
+  const placePlan = found?.prepared.placePlan;
+  const route = placePlan === undefined ? found : withoutOwnPath(exchange, found as Route, placePlan, callers);
   if (route !== undefined) {
     exchange.serviceKey = route.prepared.service.key;
     if (exchange.url !== req.url) walk.admit("route", decideKeyInPath(route, callers.isOwnKey));
@@ -162,13 +164,13 @@ function placedKeysOf({ rawHeaders, headers }: IncomingMessage, identified: Iden
 }
 
 /** Everything after this, and the log, sees the path without the text that the credential replaces. */
-function withoutOwnPath(exchange: Exchange, route: Route, { isOwnKey }: Callers): Route {
-  const cut = cutOwnPath(route, isOwnKey);
-  if (cut === undefined) return route;
+function withoutOwnPath(exchange: Exchange, route: Route, plan: PlacePlan, { isOwnKey }: Callers): Route {
+  const cut = cutOwnPath(route, isOwnKey) ?? route;
   const url = exchange.req.url as string;
   const query = route.query === undefined ? 0 : route.query.length + 1;
   const start = url.length - query - route.path.length;
-  exchange.url = maskKeysInUrl(url.slice(0, start) + url.slice(start + route.path.length - cut.path.length), isOwnKey);
+  const logged = url.slice(0, start) + url.slice(start + route.path.length - cut.path.length);
+  exchange.url = maskKeysInUrl(logged, findsPlacedKeys(plan, isOwnKey));
   return cut;
 }
 

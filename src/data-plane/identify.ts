@@ -9,7 +9,7 @@ import type { Permissions } from "../callers/permissions.ts";
 import type { ServiceAddress } from "../config/service-addresses.ts";
 import { GatewayError } from "../errors.ts";
 import type { Registry } from "../services/registry.ts";
-import { findOwnPath } from "./credential/place-plan.ts";
+import { findOwnPath, findsPlacedKeys } from "./credential/place-plan.ts";
 import type { Base, PreparedService } from "./prepared-service.ts";
 
 export interface Identified {
@@ -89,8 +89,10 @@ export function maskKeysInUrl(url: string, isKey: IsKey): string {
 }
 
 /** A key in the path would reach the upstream. The upstream needs every segment, so nothing is cut out. */
-export function decideKeyInPath({ path }: Route, isKey: IsKey): GatewayError | undefined {
-  if (maskKeySegments(path, isKey) === path) return undefined;
+export function decideKeyInPath({ path, prepared }: Route, isKey: IsKey): GatewayError | undefined {
+  const { placePlan } = prepared;
+  if (maskKeySegments(path, placePlan === undefined ? isKey : findsPlacedKeys(placePlan, isKey)) === path)
+    return undefined;
   return new GatewayError("INVALID_PATH", {
     message: "A segment of the path is a key of the gateway, which an upstream must not receive.",
     hint: "Send the key as `Authorization: Bearer <key>`, as `x-api-key: <key>` or as `?api_key=<key>`.",

@@ -303,6 +303,23 @@ describe("key in the place of a custom credential", () => {
     expect(received).toEqual([]);
   });
 
+  test.each([
+    "telegram/bot<key>/bot<key>/x",
+    "telegram/bot<key>;a=1/x",
+    "versioned/file/bot<key>/x",
+    "versioned/bot<twice>/x",
+  ])(
+    "A key with the text of a path template around it is refused in another place of the path, and not logged: %s",
+    async (target) => {
+      const { gateway, received, send } = await startCustom();
+      const twice = PROXY_KEY.replaceAll("-", "%252d");
+      const path = target.replaceAll("<key>", PROXY_KEY).replaceAll("<twice>", twice);
+      const response = await send(path, [`x-api-key: ${PROXY_KEY}`]);
+      expect([response.status, received]).toEqual([400, []]);
+      for (const key of [PROXY_KEY, twice]) expect(response.text + gateway.logText()).not.toContain(key);
+    },
+  );
+
   test("A subprotocol is accepted, and the upstream receives the credential in its place", async () => {
     const { gateway, received, send } = await startCustom();
     const handshake = [

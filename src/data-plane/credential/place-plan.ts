@@ -9,9 +9,16 @@ import type { CredentialPlace, OfferedSubprotocols } from "./credential-provider
 
 export interface PlacePlan {
   readonly paths: readonly Template[];
+  /** The texts around each placeholder of the paths, within its segment. */
+  readonly segments: readonly SegmentText[];
   /** Names of fields; empty for no form. */
   readonly formFields: readonly string[];
   readonly subprotocol: Template | undefined;
+}
+
+interface SegmentText {
+  readonly before: string;
+  readonly after: string;
 }
 
 /** A client's text for a place that the gateway fills. */
@@ -23,7 +30,24 @@ export function createPlacePlan(places: readonly CredentialPlace[]): PlacePlan |
   const formFields = places.filter(({ kind }) => kind === "form").map(({ name }) => name);
   const subprotocol = places.find(({ kind }) => kind === "subprotocol")?.template;
   const isEmpty = paths.length === 0 && formFields.length === 0 && subprotocol === undefined;
-  return isEmpty ? undefined : { paths, formFields, subprotocol };
+  return isEmpty ? undefined : { paths, segments: paths.flatMap(segmentTexts), formFields, subprotocol };
+}
+
+function segmentTexts({ texts, placeholders }: Template): SegmentText[] {
+  return placeholders.map((_, at) => ({
+    before: texts[at]?.split("/").at(-1) ?? "",
+    after: texts[at + 1]?.split("/", 1)[0] ?? "",
+  }));
+}
+
+/** Also true for a key with the text of a path template around it, anywhere in a path: `bot<key>` in `/file/bot<key>/x`. */
+export function findsPlacedKeys({ segments }: PlacePlan, isKey: IsKey): IsKey {
+  return (text) =>
+    isKey(text) ||
+    segments.some(
+      ({ before, after }) =>
+        text.startsWith(before) && text.endsWith(after) && isKey(text.slice(before.length, text.length - after.length)),
+    );
 }
 
 /** Whether every request has an inserted path. */
