@@ -68,7 +68,7 @@ interface Outcome {
   readonly err: string;
 }
 
-/** curl prints the status and the gateway's code to stderr, whatever the command does with its output. */
+/** curl prints the status and the code of the gateway to stderr, because a command may redirect its output. */
 const CURL_OPTIONS = 'write-out = "%{stderr}\\nSTATUS %{http_code} %header{x-proxy-error}\\n"\nmax-time = 8\n';
 
 function createShell(port: number) {

@@ -59,7 +59,7 @@ export interface ServicesFileOptions {
 
 const EXTENSIONS = [".json", ".yaml", ".yml"];
 
-/** Files beside the services file that only their extension tells apart: an operator may edit the one that is not read. */
+/** Files beside the services file that differ only in their extension: an operator may edit the one that is not read. */
 export function unreadSiblings({ path, shownPath }: Pick<ServicesFileOptions, "path" | "shownPath">): string[] {
   const extension = extname(path);
   if (!EXTENSIONS.includes(extension)) return [];
