@@ -53,9 +53,10 @@ export async function runCommandLine(typed: readonly string[], start: StartGatew
 const START_OPTION = /^--(?:port|host)(?:=|$)/;
 
 /** Runs a command that has an exit code of its own. */
-type RunCommand = (command: () => Promise<ExitCode>) => Promise<void>;
+export type RunCommand = (command: () => Promise<ExitCode>) => Promise<void>;
 
-function createProgram(run: RunCommand, start: StartGateway): Command {
+/** All commands. */
+export function createProgram(run: RunCommand, start: StartGateway): Command {
   const program = new Command("byteproxy")
     .description("The authenticating reverse proxy ByteProxy. Without a command, it starts the gateway.")
     .version(version.version, "-v, --version", "print the version")

@@ -7,7 +7,7 @@ export function fishScript(commands: readonly CompletedCommand[]): string {
 function __byteproxy_at
     set -l at
     for word in (commandline -opc)[2..-1]
-        set -l next (string join ' ' $at $word)
+        set -l next (string join -- ' ' $at $word)
         contains -- $next ${paths.join(" ")}; and set at $next
     end
     test "$at" = "$argv[1]"

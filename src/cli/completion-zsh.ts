@@ -7,7 +7,7 @@ export function zshScript(commands: readonly CompletedCommand[]): string {
 # Completion of byteproxy for zsh: source <(byteproxy completion zsh), or a file _byteproxy in a folder of $fpath
 _byteproxy() {
   local at="" next i before="\${words[CURRENT-1]}" word="\${words[CURRENT]}" files=""
-  local -a names options
+  local -a names flags
   for ((i = 2; i < CURRENT; i++)); do
     next="\${at:+$at }\${words[i]}"
     case "$next" in
@@ -23,7 +23,7 @@ ${commands.map(wordsOf).join("\n")}
     ;;
   esac
   if [[ -n "$files" && "$word" != -* ]]; then _files; return; fi
-  if [[ "$word" == -* ]]; then _describe -o option options; else _describe value names; fi
+  if [[ "$word" == -* ]]; then _describe -o option flags; else _describe value names; fi
 }
 if [[ "$funcstack[1]" == _byteproxy ]]; then _byteproxy "$@"; else compdef _byteproxy byteproxy; fi
 `;
@@ -41,7 +41,7 @@ function optionValues({ path, options }: CompletedCommand): string[] {
 function wordsOf({ path, commands, options, values, takesFile }: CompletedCommand): string {
   const names = [...commands.map(described), ...values.map((value) => `'${value}'`)];
   const flags = options.flatMap(({ names, description }) => names.map((name) => described({ name, description })));
-  return `    '${path}') names=(${names.join(" ")}); options=(${flags.join(" ")})${takesFile ? "; files=1" : ""} ;;`;
+  return `    '${path}') names=(${names.join(" ")}); flags=(${flags.join(" ")})${takesFile ? "; files=1" : ""} ;;`;
 }
 
 /** `'name:description'`: a colon ends the name, and a quote ends the text. */

@@ -94,7 +94,7 @@ function describeOutcome({ verdict, refusal, request, service }: Explanation, pa
 function describeSteps({ steps }: Explanation, paint: Paint): string[] {
   const width = Math.max(...steps.map(({ step }) => step.length));
   return steps.map(({ step, verdict, reached, refusal }) => {
-    const name = step.padEnd(width);
+    const name = oneLine(step.padEnd(width));
     const outcome = verdict === "pass" ? "pass" : `refuse  ${refusal?.code}`;
     if (!reached) return paint("dim", `  ${name}  ${outcome}  (not reached)`);
     return `  ${name}  ${paint(verdict === "pass" ? "green" : "red", outcome)}`;

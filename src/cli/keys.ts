@@ -25,6 +25,10 @@ export function addKeysCommand(program: Command): void {
   const keys = program
     .command("keys")
     .description("manage the keys that callers present: create, list, revoke, rotate")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  KEY=$(byteproxy keys create --name ci --permissions 'github:read')\n  byteproxy keys list",
+    )
     .addHelpText("afterAll", ABOUT_THE_GATEWAY);
 
   addCreateCommand(keys);

@@ -20,8 +20,13 @@ export function printNote(line: string): void {
   process.stderr.write(`${oneLine(line)}\n`);
 }
 
+/** JSON escapes the control characters of ASCII; those of Latin 1 are escaped here. */
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  const text = JSON.stringify(value, null, 2).replace(
+    /[\x7f-\x9f]/g,
+    (character) => `\\u00${character.charCodeAt(0).toString(16)}`,
+  );
+  process.stdout.write(`${text}\n`);
 }
 
 /** The color of a cell, by its row and column; undefined for none. */

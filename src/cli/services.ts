@@ -14,6 +14,7 @@ export function addServicesCommand(program: Command): void {
   const services = program
     .command("services")
     .description("manage the services of a running gateway: list, show, add, update, test, remove")
+    .addHelpText("after", GROUP_EXAMPLES)
     .addHelpText("afterAll", ABOUT_THE_GATEWAY);
 
   withOffline(withGateway(services.command("list")))
@@ -89,6 +90,12 @@ Examples:
   byteproxy services update weather --config '{"timeoutMs": 60000}'
   byteproxy services update weather --config '{"rateLimit": null, "methods": ["GET"]}'
   byteproxy services update weather --file changes.yaml`;
+
+const GROUP_EXAMPLES = `
+Examples:
+  byteproxy services list
+  byteproxy services add weather --base-url https://api.weather.example/v2/
+  byteproxy services test weather`;
 
 function addAddCommand(services: Command): void {
   const add = services

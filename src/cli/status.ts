@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { type Color, paintFor } from "../colors.ts";
 import { plural } from "../plural.ts";
 import { ABOUT_THE_GATEWAY, type CommonOptions, withGateway } from "./options.ts";
-import { oneLine, printJson, printLines, printTable, showSeconds } from "./output.ts";
+import { oneLine, printJson, printLines, printNote, printTable, showSeconds } from "./output.ts";
 
 export function addStatusCommand(program: Command): void {
   withGateway(program.command("status"))
@@ -84,6 +84,9 @@ async function showStatus({ url, json }: CommonOptions): Promise<void> {
     services.map(rowOf),
     (row, column) => colors[row]?.[column],
   );
+  if (services.some(({ credential }) => credential.state !== "none" && credential.source === undefined)) {
+    printNote("Names of variables are left out: the gateway shows them to its management key, which it did not get.");
+  }
 }
 
 function describeGateway(url: string, { status, version, uptime, load, memory }: Status): string[] {

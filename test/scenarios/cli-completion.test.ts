@@ -84,3 +84,17 @@ test.each(["bash", "zsh", "fish"].filter((shell) => spawnSync(shell, ["--version
     expect([status, stderr]).toEqual([0, ""]);
   },
 );
+
+test.runIf(spawnSync("fish", ["--version"]).status === 0)("fish offers the commands, options and values", () => {
+  const folder = tempFolder({ "byteproxy.fish": scripts.get("fish") ?? "", "my.json": "{}" });
+  const offered = (line: string) => {
+    const code = `source byteproxy.fish; complete -C '${line}'`;
+    const { stdout, stderr } = spawnSync("fish", ["-c", code], { cwd: folder, encoding: "utf8" });
+    expect(stderr).toBe("");
+    return stdout.split("\n").flatMap((each) => each.split("\t")[0] || []);
+  };
+  expect(offered("byteproxy services u")).toEqual(["update"]);
+  expect(offered("byteproxy services add x --auth b").sort()).toEqual(["basic", "bearer", "bot"]);
+  expect(offered("byteproxy services add --auth basic --token-")).toEqual(["--token-env-var", "--token-file"]);
+  expect(offered("byteproxy check my")).toEqual(["my.json"]);
+});
