@@ -13,6 +13,7 @@ import { addDoctorCommand } from "./doctor.ts";
 import { addExplainCommand } from "./explain.ts";
 import { addInitCommand } from "./init.ts";
 import { addKeysCommand } from "./keys.ts";
+import { addLogsCommand } from "./logs.ts";
 import { withJson } from "./options.ts";
 import { handleClosedPipes, oneLine, printJson } from "./output.ts";
 import { addProxyCommand } from "./proxy.ts";
@@ -75,6 +76,7 @@ export function createProgram(run: RunCommand, start: StartGateway): Command {
   addCheckCommand(program, run);
   addDoctorCommand(program, run);
   addStatusCommand(program);
+  addLogsCommand(program);
   addExplainCommand(program);
   addQuotaCommand(program);
   addAuditCommand(program);
@@ -120,6 +122,7 @@ Examples:
   byteproxy init                                create a first configuration, with keys, in this folder
   byteproxy doctor                              find problems and their fixes, even if the gateway does not start
   byteproxy explain GET /proxy/github/user      what the gateway would do with a request, and why
+  byteproxy logs --follow                       show requests as they finish
   byteproxy services add weather --base-url https://api.weather.example/v2/
   KEY=$(byteproxy keys create --name ci --permissions 'github:read')
 

@@ -3,7 +3,7 @@
  * Invariant: the key comes from the environment or its files, never from the command line, which every process can read. It is
  * sent to the named address only: redirects are not followed.
  */
-import { request as requestHttp } from "node:http";
+import { type IncomingMessage, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { text } from "node:stream/consumers";
 import { readEnvironment, type Variable } from "../config/env.ts";
@@ -38,6 +38,8 @@ export interface GatewayClient {
   ask<T = unknown>(method: string, path: string, more?: AskOptions<T>): Promise<T>;
   /** The same with the ETag of the response. @throws CliFailure */
   askTagged<T = unknown>(method: string, path: string, more?: AskOptions<T>): Promise<Tagged<T>>;
+  /** A response with Server-Sent Events, whose body is not read yet. @param signal ends it. @throws CliFailure */
+  follow(path: string, signal: AbortSignal): Promise<IncomingMessage>;
 }
 
 export interface Tagged<T> {
@@ -56,6 +58,9 @@ export interface AskOptions<T> {
 
 /** Silence of the gateway that counts as a failure, ms. The test of a service with a long `timeoutMs` takes longest. */
 const SILENCE_MS = 120_000;
+
+/** The gateway sends a comment after 15 seconds: a stream that is silent for this long is dead, ms. */
+const STREAM_SILENCE_MS = 45_000;
 
 /** @param url of the command line; undefined for the address in the settings. @throws CliFailure */
 export function openGatewayClient(url: string | undefined, silenceMs = SILENCE_MS): GatewayClient {
@@ -81,6 +86,16 @@ export function openGatewayClient(url: string | undefined, silenceMs = SILENCE_M
     askTagged,
     ask: async <T>(method: string, path: string, options?: AskOptions<T>) =>
       (await askTagged<T>(method, path, options)).body,
+    async follow(path, signal) {
+      const asked = { method: "GET", path, headers: { Accept: "text/event-stream" }, signal };
+      const response = await open({ ...address, silenceMs: STREAM_SILENCE_MS }, asked).catch((error) => {
+        throw noResponse(address, error);
+      });
+      const { statusCode: status = 0, headers } = response;
+      if (status === 200 && headers["content-type"]?.startsWith("text/event-stream")) return response;
+      const body = await text(response).catch(() => "");
+      throw refusalOf(address, path, status, parse(body));
+    },
   };
 }
 
@@ -156,31 +171,46 @@ interface RawResponse {
   readonly entityTag: string | undefined;
 }
 
-/** By node:http: `fetch` refuses the ports that browsers refuse, and its errors say less. */
-function send(
-  { url, key, silenceMs }: GatewayAddress & { readonly silenceMs: number },
+interface RequestToSend {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly content?: string | undefined;
+  readonly signal?: AbortSignal;
+}
+
+type ReachedAddress = GatewayAddress & { readonly silenceMs: number };
+
+async function send(
+  address: ReachedAddress,
   method: string,
   path: string,
   { body, ifMatch }: Pick<AskOptions<unknown>, "body" | "ifMatch">,
 ): Promise<RawResponse> {
   const content = body === undefined ? undefined : JSON.stringify(body);
-  const request = url.startsWith("https:") ? requestHttps : requestHttp;
   const headers = {
     Accept: "application/json",
-    ...(key === undefined ? {} : { "X-Api-Key": key.reveal() }),
     ...(ifMatch === undefined ? {} : { "If-Match": ifMatch }),
-    ...(content === undefined
-      ? {}
-      : { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(content) }),
+    ...(content === undefined ? {} : { "Content-Type": "application/json" }),
+  };
+  const response = await open(address, { method, path, headers, content });
+  return { status: response.statusCode ?? 0, body: await text(response), entityTag: response.headers.etag };
+}
+
+/** By node:http: `fetch` refuses the ports that browsers refuse, and its errors say less. */
+function open({ url, key, silenceMs }: ReachedAddress, asked: RequestToSend): Promise<IncomingMessage> {
+  const { path, content, ...others } = asked;
+  const request = url.startsWith("https:") ? requestHttps : requestHttp;
+  const headers = {
+    ...asked.headers,
+    ...(key === undefined ? {} : { "X-Api-Key": key.reveal() }),
+    ...(content === undefined ? {} : { "Content-Length": Buffer.byteLength(content) }),
   };
   return new Promise((resolve, reject) => {
-    const asking = request(`${url}${path}`, { method, headers, agent: false, timeout: silenceMs });
+    const asking = request(`${url}${path}`, { ...others, headers, agent: false, timeout: silenceMs });
     asking.on("error", reject);
     asking.on("timeout", () => asking.destroy(Object.assign(new Error("silence"), { code: "ETIMEDOUT" })));
-    asking.on("response", (response) => {
-      const { statusCode: status = 0, headers: received } = response;
-      text(response).then((body) => resolve({ status, body, entityTag: received.etag }), reject);
-    });
+    asking.on("response", resolve);
     asking.end(content);
   });
 }
