@@ -8,6 +8,7 @@ import { nameMissing } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
+import { isInUse } from "../diagnostics/check.ts";
 import { findContainer } from "../diagnostics/listen.ts";
 import type { Gateway } from "../gateway.ts";
 import { plural } from "../plural.ts";
@@ -85,7 +86,9 @@ export function startScreen(start: Start, paint: Paint): string[] {
   const { config, services, url, urls = [url], managementUrl, isInContainer = false } = start;
   const addresses = config.settings.HOST === "localhost" ? [localUrl(start)] : urls;
   const { proxy, management } = protections(start);
-  const shown = services.length > ROWS_LIMIT ? services.slice(0, ROWS_LIMIT - 1) : services;
+  // Built-in services that are not in use come last.
+  const ordered = [...services].sort((a, b) => Number(!isInUse(a)) - Number(!isInUse(b)));
+  const shown = services.length > ROWS_LIMIT ? ordered.slice(0, ROWS_LIMIT - 1) : ordered;
   const rows = shown.map((service) => [service.key, describeCredential(service), originOf(service)] as const);
   const widths = [0, 1].map((column) => Math.max(10, ...rows.map((row) => (row[column] as string).length)));
   const aligned = ([key, credential, origin]: readonly [string, string, string]) =>

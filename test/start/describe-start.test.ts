@@ -84,4 +84,13 @@ describe("the screen of a start on a terminal", () => {
       expect(text).toContain("http://localhost:3420");
     }
   });
+
+  test("The screen shows services in use before built-in ones without a credential", async () => {
+    const own = { "config/services.json": JSON.stringify({ services: { mine: { baseUrl: "http://127.0.0.1:1/" } } }) };
+    const config = await load(own, { GITHUB_TOKEN: "a-secret-of-an-upstream" });
+    const start = { config, services: [...config.services.values()], url: "http://127.0.0.1:3420" };
+    const text = startScreen(start, (_, shown) => shown).join("\n");
+    for (const key of ["echo", "github", "mine"]) expect(text).toMatch(new RegExp(`^ {2}${key} `, "m"));
+    expect(text).toContain("and 2 more services");
+  });
 });
