@@ -26,7 +26,8 @@ export class CliFailure extends Error {
   get body(): unknown {
     if (this.responseBody !== undefined) return this.responseBody;
     const [message, ...more] = this.lines;
-    return { ...GENERAL[this.exitCode], message, ...(more.length === 0 ? {} : { details: { problems: this.lines } }) };
+    const { error, code } = GENERAL[this.exitCode];
+    return { error, message, code, ...(more.length === 0 ? {} : { details: { problems: this.lines } }) };
   }
 }
 
