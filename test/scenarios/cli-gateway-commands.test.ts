@@ -137,6 +137,7 @@ describe("failures", () => {
       [["quota", ...away], 1, "GATEWAY_UNREACHABLE"],
       [["reload", ...away], 1, "GATEWAY_UNREACHABLE"],
       [["audit", ...away], 1, "GATEWAY_UNREACHABLE"],
+      [["logs", ...away], 1, "GATEWAY_UNREACHABLE"],
       [["explain", "GET", "/proxy/app/", ...away], 1, "GATEWAY_UNREACHABLE"],
       [["services", "list", ...away], 1, "GATEWAY_UNREACHABLE"],
       [["keys", "revoke", "x", ...away], 1, "GATEWAY_UNREACHABLE"],

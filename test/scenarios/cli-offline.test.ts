@@ -40,6 +40,10 @@ describe("offline", () => {
     expect(audit.entries[0]).toMatchObject({ caller: "command line", action: "service.create", subject: "api" });
     await gateway.close();
 
+    const changed = await offline("update", "api", "--config", '{"timeoutMs": 1234}');
+    expect(changed).toEqual({ code: 0, err: "", out: "api is changed from the next start on: timeoutMs 1234\n" });
+    const shown = JSON.parse((await offline("show", "api", "--json")).out);
+    expect(shown).toMatchObject({ source: "runtime", config: { baseUrl: upstream.url, timeoutMs: 1234 } });
     expect((await offline("remove", "api")).out).toBe("Removed api\n");
     const list = await offline("list", "--json");
     const keys = JSON.parse(list.out).services.map(({ key }: { key: string }) => key);
