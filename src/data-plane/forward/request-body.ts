@@ -6,6 +6,9 @@
 import type { IncomingMessage } from "node:http";
 import type { BodySink, BodySource } from "./transport/transport-contract.ts";
 
+/** Joined at this number: a client may send each byte as a chunk of its own, and each buffer costs a hundred bytes. */
+const CHUNKS_LIMIT = 1_024;
+
 export class RequestBody implements BodySource {
   readonly #req: IncomingMessage;
   readonly #onBytes: (length: number) => void;
@@ -60,6 +63,7 @@ export class RequestBody implements BodySource {
       this.start({
         write: (chunk) => {
           chunks.push(chunk);
+          if (chunks.length === CHUNKS_LIMIT) chunks.splice(0, CHUNKS_LIMIT, Buffer.concat(chunks));
           return true;
         },
         end: () => resolve(Buffer.concat(chunks)),
