@@ -145,16 +145,20 @@ describe.skipIf(!hasProc)("256 MiB", () => {
   );
 });
 
-test.skipIf(!hasProc)("Forms that arrive byte by byte need little more memory than their bytes", async () => {
-  const { child, url, before } = await start();
-  const size = 65_000;
-  const head = `POST /proxy/form/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n`;
-  const clients = await Promise.all(Array.from({ length: 10 }, () => openSocket(Number(new URL(url).port))));
-  for (const client of clients) client.write(head + "1\r\na\r\n".repeat(size));
-  // Every socket is read between two requests.
-  for (let at = 0; at < 20; at++) await fetch(new URL("/up", url));
-  for (const client of clients) client.write("0\r\n\r\n");
-  const received = String(size + "&token=a-secret-token".length);
-  await eventually(() => clients.every((client) => client.received.endsWith(received)), "all responses", 20_000);
-  expect(memoryOf(child, "VmHWM") - before).toBeLessThan(GROWTH_LIMIT);
-}, 30_000);
+test.skipIf(!hasProc)(
+  "Forms that arrive byte by byte need little more memory than their bytes",
+  async () => {
+    const { child, url, before } = await start();
+    const size = 65_000;
+    const head = `POST /proxy/form/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    const clients = await Promise.all(Array.from({ length: 10 }, () => openSocket(Number(new URL(url).port))));
+    for (const client of clients) client.write(head + "1\r\na\r\n".repeat(size));
+    // Every socket is read between two requests.
+    for (let at = 0; at < 20; at++) await fetch(new URL("/up", url));
+    for (const client of clients) client.write("0\r\n\r\n");
+    const received = String(size + "&token=a-secret-token".length);
+    await eventually(() => clients.every((client) => client.received.endsWith(received)), "all responses", 20_000);
+    expect(memoryOf(child, "VmHWM") - before).toBeLessThan(GROWTH_LIMIT);
+  },
+  30_000,
+);
