@@ -177,6 +177,64 @@ describe("logs", () => {
     }
   }, 40_000);
 
+  test("--follow reads a stream in any pieces, says how many events were lost, and prints only requests", async () => {
+    const line = (requestId: string) =>
+      JSON.stringify({
+        ...{ time: 1, service: "api", method: "GET", path: `/proxy/api/${requestId}`, status: 200, durationUs: 5 },
+        ...{ outcome: "relayed", requestId },
+      });
+    const stream = [
+      ": hello\n\n",
+      `event: request\ndata: ${line("ü")}\n\n`,
+      'event: breaker\ndata: {"service":"api","state":"open"}\n\n',
+      "event: request\ndata: {not JSON\n\n",
+      'event: lost\ndata: {"count":7}\r\n\r\n',
+      `:\n\nevent: request\r\ndata: ${line("last")}\r\n\r\n`,
+    ];
+    const server = await startUpstream((req, res) => {
+      if (req.url?.startsWith("/manage/requests")) return void res.end('{"requests":[],"count":0}');
+      res.setHeader("content-type", "text/event-stream; charset=utf-8");
+      // Byte by byte: an event, and a character of two bytes, arrive in pieces.
+      const bytes = Buffer.from(stream.join(""));
+      const sendNext = (i: number): void => {
+        if (i < bytes.length) res.write(bytes.subarray(i, i + 1), () => sendNext(i + 1));
+      };
+      sendNext(0);
+    });
+    const run = startProcess({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, [
+      "logs",
+      "--follow",
+      "--json",
+      "--url",
+      server.url,
+    ]);
+    await eventually(() => run.out().includes("last"), "the last line", 9_000);
+    expect(
+      run
+        .out()
+        .trimEnd()
+        .split("\n")
+        .map((each) => JSON.parse(each).requestId),
+    ).toEqual(["ü", "last"]);
+    expect(run.err()).toBe("7 events were lost here: they were not read fast enough.\n");
+    run.child.kill("SIGINT");
+    expect(await run.ended).toBe(0);
+  }, 20_000);
+
+  test("Another server at the address is code 1, and its text is not printed", async () => {
+    const server = await startUpstream((_, res) => void res.end("<h1>hello</h1>"));
+    for (const words of [["logs"], ["logs", "--follow"]]) {
+      const { code, out, err } = await runCommand({ MANAGEMENT_API_KEY: MANAGEMENT_KEY }, [
+        ...words,
+        "--url",
+        server.url,
+      ]);
+      expect([code, out]).toEqual([1, ""]);
+      expect(err).toMatch(/is this the gateway's address\?\n$/);
+      expect(err).not.toContain("hello");
+    }
+  }, 20_000);
+
   test("Text of a client cannot move the cursor or add a line", async () => {
     const { gateway, env } = await start();
     const path = "/proxy/api/a\x9b31m\x85b%1b%5b31m%0aforged";
