@@ -12,7 +12,7 @@ import {
   pino,
 } from "pino";
 import { paintFor } from "../colors.ts";
-import { type AccessLine, accessMembers } from "./access-line.ts";
+import { type AccessLine, accessMembers, clientTextOf } from "./access-line.ts";
 import { loggedError } from "./logged-error.ts";
 import { createRecentErrors, isError, levelOf, type RecentErrors } from "./recent-errors.ts";
 import { maskUrls, type SecretMask } from "./redact.ts";
@@ -58,6 +58,8 @@ export interface LineSink {
  * logging would be the most expensive part of it.
  */
 const BUFFERED_LINES = 64;
+/** Of paths and hosts: to mask 64 of the longest paths at once would hold up other requests. */
+const BUFFERED_CHARACTERS = 64 * 1024;
 const FLUSH_INTERVAL_MS = 100;
 
 /** When the log's reader stalls, lines are dropped instead of filling the memory. */
@@ -122,6 +124,7 @@ function accessLine(line: AccessLine, maskKeys: SecretMask): string {
 
 function createBatch(sink: LineSink, maskKeys: SecretMask) {
   let buffered: AccessLine[] = [];
+  let characters = 0;
   let timer: NodeJS.Timeout | undefined;
   const flush = () => {
     clearTimeout(timer);
@@ -130,12 +133,14 @@ function createBatch(sink: LineSink, maskKeys: SecretMask) {
     let lines = "";
     for (const line of buffered) lines += accessLine(line, maskKeys);
     buffered = [];
+    characters = 0;
     sink.write(lines);
   };
   return {
     add(line: AccessLine) {
       buffered.push(line);
-      if (buffered.length >= BUFFERED_LINES) flush();
+      characters += clientTextOf(line);
+      if (buffered.length >= BUFFERED_LINES || characters >= BUFFERED_CHARACTERS) flush();
       else if (timer === undefined) {
         timer = setTimeout(flush, FLUSH_INTERVAL_MS);
         timer.unref();

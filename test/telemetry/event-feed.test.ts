@@ -1,29 +1,8 @@
 /** The feed behind `/manage/events`, without a socket: what readers lose, and what is never built. */
 import { describe, expect, test } from "vitest";
-import type { AccessLine } from "../../src/telemetry/access-line.ts";
 import { EventFeed, type EventFeedOptions } from "../../src/telemetry/event-feed.ts";
+import { accessLineOf } from "../support/access-line.ts";
 import { parseEvents, type ReceivedEvent } from "../support/event-stream.ts";
-
-const exchange = (requestId: string, more: Partial<AccessLine> = {}): AccessLine => ({
-  time: 1_795_907_359_178,
-  requestId,
-  service: "api",
-  method: "GET",
-  url: `/proxy/api/${requestId}`,
-  host: undefined,
-  status: 200,
-  bytesIn: 0,
-  bytesOut: 2,
-  durationUs: 100,
-  upstreamUs: 50,
-  queuedUs: 0,
-  quota: "none",
-  attempts: 1,
-  client: "127.0.0.1",
-  caller: "proxy-key",
-  outcome: "relayed",
-  ...more,
-});
 
 /** A feed that counts how many exchanges were formatted. */
 function createFeed(options: Partial<EventFeedOptions> = {}) {
@@ -42,16 +21,19 @@ function createFeed(options: Partial<EventFeedOptions> = {}) {
 
 type Reader = ReturnType<ReturnType<typeof createFeed>["open"]>;
 
-/** Reads until the text passes the test, or to the end. */
+/** Reads until the end of the text passes the test, or until the stream has ended. */
 async function readUntil(reader: Reader, isEnough: (text: string) => boolean): Promise<string> {
   const decoder = new TextDecoder();
-  let text = "";
-  while (!isEnough(text)) {
+  const chunks: string[] = [];
+  let end = "";
+  while (!isEnough(end)) {
     const { done, value } = await reader.read();
-    if (done) return text;
-    text += decoder.decode(value, { stream: true });
+    if (done) break;
+    const chunk = decoder.decode(value, { stream: true });
+    chunks.push(chunk);
+    end = end.slice(-100) + chunk;
   }
-  return text;
+  return chunks.join("");
 }
 
 const lostIn = (events: readonly ReceivedEvent[]) =>
@@ -62,9 +44,9 @@ describe("The event feed", () => {
     const { feed, open } = createFeed();
     const reader = open();
     await readUntil(reader, (text) => text !== "");
-    for (let i = 0; i < 100_000; i++) feed.exchange(exchange(`r${i}`));
+    for (let i = 0; i < 100_000; i++) feed.exchange(accessLineOf(`r${i}`));
     const first = await readUntil(reader, (text) => text.includes("event: lost"));
-    for (let i = 100_000; i < 100_010; i++) feed.exchange(exchange(`r${i}`));
+    for (let i = 100_000; i < 100_010; i++) feed.exchange(accessLineOf(`r${i}`));
     const rest = await readUntil(reader, (text) => text.includes("r100009"));
     const events = parseEvents(first + rest);
     const received = events.filter(({ event }) => event === "request");
@@ -83,7 +65,7 @@ describe("The event feed", () => {
     const reader = open();
     await readUntil(reader, (text) => text !== "");
     const url = `/proxy/api/${"x".repeat(16_000)}`;
-    for (let i = 0; i < 1_000; i++) feed.exchange(exchange(`r${i}`, { url }));
+    for (let i = 0; i < 1_000; i++) feed.exchange(accessLineOf(`r${i}`, { url }));
     const text = await readUntil(reader, (text) => text.includes("event: lost"));
     expect(text.length).toBeLessThan(1.2 * 1024 * 1024);
     const events = parseEvents(text);
@@ -97,7 +79,7 @@ describe("The event feed", () => {
     const readers = Array.from({ length: 9 }, open);
     const texts = readers.map((reader) => readUntil(reader, (text) => text.includes('"r9999"')));
     for (let i = 0; i < 10_000; i += 50) {
-      for (let j = i; j < i + 50; j++) feed.exchange(exchange(`r${j}`));
+      for (let j = i; j < i + 50; j++) feed.exchange(accessLineOf(`r${j}`));
       await new Promise((resolve) => setImmediate(resolve));
     }
     for (const text of await Promise.all(texts)) {
@@ -118,14 +100,14 @@ describe("The event feed", () => {
         throw new Error("it was formatted");
       },
     });
-    feed.exchange(exchange("one"));
+    feed.exchange(accessLineOf("one"));
     feed.notice("change", unread);
     expect(feed.hasReaders).toBe(false);
     const reader = open();
     expect(feed.hasReaders).toBe(true);
     await reader.cancel();
     expect(feed.hasReaders).toBe(false);
-    feed.exchange(exchange("two"));
+    feed.exchange(accessLineOf("two"));
     feed.notice("change", unread);
     expect(formatted()).toBe(0);
   });
@@ -150,13 +132,13 @@ describe("The event feed", () => {
         cuts++;
       },
     });
-    feed.exchange(exchange("before"));
+    feed.exchange(accessLineOf("before"));
     feed.recheck("digest");
     isAllowed = false;
     feed.recheck("another");
-    feed.exchange(exchange("still-allowed"));
+    feed.exchange(accessLineOf("still-allowed"));
     feed.recheck("digest");
-    feed.exchange(exchange("after"));
+    feed.exchange(accessLineOf("after"));
     const text = await readUntil((stream as ReadableStream<Uint8Array>).getReader(), () => false);
     expect(parseEvents(text)).toEqual([{ event: "end", data: { reason: "key-ended" } }]);
     expect([feed.hasReaders, cuts]).toEqual([false, 0]);
