@@ -55,8 +55,8 @@ export class EventReader {
   #characters = 0;
   /** Events that were lost after those that wait. */
   #lost = 0;
-  /** Comments, and the last event. */
-  #extra = BEGIN;
+  /** A comment, or the last event. */
+  #extra = "";
   #isEnded = false;
   #endTimer: NodeJS.Timeout | undefined;
   /** Set while the stream asks for a chunk and there is none. */
@@ -69,6 +69,7 @@ export class EventReader {
     const encoder = new TextEncoder();
     this.stream = new ReadableStream<Uint8Array>(
       {
+        start: (controller) => controller.enqueue(encoder.encode(BEGIN)),
         pull: async (controller) => {
           // Between two chunks other requests are served.
           if (this.#waiting.length > 0) await setImmediate();

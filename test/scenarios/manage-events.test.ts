@@ -266,7 +266,8 @@ describe("/manage/events", () => {
     const drained = gateway.drain(200, 20_000);
     expect((await change(gateway, "GET", "/manage/events")).status).toBe(503);
     expect(await drained).toBe(0);
-    expect(performance.now() - begun).toBeLessThan(5_000);
+    // Long before the time for requests in flight is over.
+    expect(performance.now() - begun).toBeLessThan(10_000);
     await stream.ended;
     expect(stream.events().at(-1)).toEqual({ event: "end", data: { reason: "draining" } });
     expect(stream.events()).toHaveLength(601);
