@@ -52,7 +52,7 @@ test("Each command shows its route as text, and the unchanged response with --js
     expect(run.out).not.toContain(SECRET);
     expect(run.out).not.toContain("\u001b");
   }
-  expect(status.out).toMatch(/^ByteProxy \S+ at http:\S+: ok, running for \d+ s\n\d+ requests? in flight/);
+  expect(status.out).toMatch(/^ByteProxy \S+ at http:\S+: ok, running for \d+ .*\n\d+ requests? in flight/);
   expect(status.out).toMatch(
     /^app +present: APP_TOKEN +0 +closed +4 of 5 left in \S+ \S+ +42 of 60 left for (?:1 h 0|59) min/m,
   );
