@@ -1,6 +1,8 @@
 /** An upstream that sends the injected credential back: no header that the client receives contains it. */
 import { expect, test } from "vitest";
-import { startGateway } from "../support/gateway.ts";
+import { eventually } from "../support/eventually.ts";
+import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { startRawUpstream } from "../support/upstream.ts";
 
@@ -87,5 +89,29 @@ test.each(Object.keys(AUTHS) as (keyof typeof AUTHS)[])(
       expect(text, path).toMatch(/\*\*\*/);
       for (const reading of readings(text)) expect(reading, path).not.toContain(secret);
     }
+  },
+);
+
+test.each(["observe", "hold"] as const)(
+  "The credential is not shown as the name of a quota, whatever the upstream calls its buckets: mode %s",
+  async (mode) => {
+    const upstream = await startRawUpstream((socket, request) => {
+      if (!request.endsWith("\r\n\r\n")) return;
+      const names = `X-RateLimit-Bucket: b-${SECRET}\r\nRateLimit-Policy: "${SECRET}";q=9;w=60\r\nRateLimit: "${SECRET}";r=3;t=60\r\n`;
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 0\r\n${names}\r\n`);
+    });
+    const gateway = await startGateway({
+      env: { S: SECRET, MANAGEMENT_API_KEY: MANAGEMENT_KEY },
+      services: { api: { baseUrl: upstream.url, quota: { mode }, auth: AUTHS.bearer.auth } },
+    });
+    for (let at = 0; at < 2; at++) expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(200);
+    const quota = await eventually(async () => {
+      const text = JSON.stringify((await manage(gateway, "GET", "/quota")).body);
+      return /"remaining":\d/.test(text) ? text : undefined;
+    }, "the quota");
+    const status = await (await fetch(`${gateway.url}/status`)).text();
+    const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+    expect(quota).toContain("***");
+    expect(quota + status + metrics + gateway.logText()).not.toContain(SECRET);
   },
 );

@@ -5,6 +5,7 @@ import type { Route } from "../identify.ts";
 import { decideInFlight, decideServiceShed } from "../load.ts";
 import type { QuotaExchange } from "../quota/pass-contract.ts";
 import type { ServiceQuota } from "../quota/service-quota.ts";
+import type { EchoMask } from "./echo-mask.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
@@ -46,8 +47,24 @@ export function reportToQuota(
   exchange: Exchange,
   route: Route,
   request: UpstreamRequest,
-  { status, headers }: { readonly status: number; readonly headers: ResponseHeaders },
+  { status, headers: received }: { readonly status: number; readonly headers: ResponseHeaders },
 ): void {
+  const { echoMask } = route.prepared;
+  const headers = echoMask === undefined ? received : withMaskedNames(received, echoMask);
   if (exchange.quota !== undefined) exchange.quota.responded(status, headers);
   else route.prepared.quota?.observe(quotaExchange(exchange, route, request), status, headers);
+}
+
+/** Their values name buckets and windows, which are stored and shown: some upstreams name them by the credential. */
+const NAMING = ["x-ratelimit-bucket", "x-ratelimit-resource", "ratelimit", "ratelimit-policy"] as const;
+
+function withMaskedNames(headers: ResponseHeaders, { mask }: EchoMask): ResponseHeaders {
+  let masked = headers;
+  for (const name of NAMING) {
+    const value = headers[name];
+    if (value === undefined) continue;
+    const texts = [value].flat().map(mask);
+    if (String(texts) !== String(value)) masked = { ...masked, [name]: texts };
+  }
+  return masked;
 }
