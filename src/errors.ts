@@ -50,6 +50,12 @@ export const CATALOG = {
     hint: "Check that the key is complete, has no extra whitespace, and is of the kind named in the message.",
     proxyStatus: "http_request_denied",
   },
+  INVALID_SIGNATURE: {
+    status: 401,
+    title: "Invalid signature",
+    hint: "Sign the raw body with the secret of this service, with a current time, and send each request once. The gateway's log and its status have the reason.",
+    proxyStatus: "http_request_denied",
+  },
   UPSTREAM_CREDENTIAL_MISSING: {
     status: 401,
     title: "Upstream credential missing",

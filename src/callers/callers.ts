@@ -46,7 +46,7 @@ export interface Presentation {
 
 type PlacedKeys = readonly (readonly string[])[];
 
-/** Of the service. `public`: a caller with a valid key is identified, every other one is anonymous, and none is refused. */
+/** Of the service. Without `key`, a caller with a valid key is identified, every other one is anonymous, and none is refused. */
 type Access = Service["access"];
 
 type Authentication =
@@ -239,7 +239,7 @@ export function createCallers(
     authenticate(presentation, access = "key") {
       const now = performance.now();
       const authentication = judge(presentation, now);
-      if (access !== "public") record(presentation, authentication, now);
+      if (access === "key") record(presentation, authentication, now);
       return callerOrRefusal(presentation, authentication, access);
     },
     decide: (presentation, access = "key") =>
@@ -271,7 +271,7 @@ function callerOrRefusal(
   access: Access,
 ): Caller | GatewayError {
   if (authentication.verdict === "known") return authentication.caller;
-  return access === "public" ? ANONYMOUS : refuseUnauthenticated(plane, authentication, request);
+  return access !== "key" ? ANONYMOUS : refuseUnauthenticated(plane, authentication, request);
 }
 
 function isSame(a: string, b: string): boolean {

@@ -33,7 +33,7 @@ export function createParties({ config, issuedKeys, callers, isLoopbackOnly }: P
     of(caller, address, access) {
       const isOpen = caller === ANONYMOUS && !callers.isProtected("proxy");
       const named = isOpen ? 0 : ownKeys + issuedKeys.counts.proxy;
-      if (named + (isOpen || access === "public" ? anonymousParties : 0) <= 1) return "";
+      if (named + (isOpen || access === "public" || access === "signature" ? anonymousParties : 0) <= 1) return "";
       return caller === ANONYMOUS ? partyOf(keyOf(address)) : caller.id;
     },
   };

@@ -210,6 +210,7 @@ function describeUpstream({ prepared, dialOptions }: Upstream): DiagnosedService
     times: prepared.times,
     credentialRefusals: prepared.credentialRefusals,
     quota: prepared.quota,
+    signature: prepared.signature,
     breaker: prepared.breaker,
     connections: prepared.transport.connections,
   };

@@ -3,7 +3,7 @@
  * Invariant: there is always a current generation; a configuration that cannot be read or built changes nothing; one change runs
  * at a time; and the connections of a replaced service are closed when its last exchange has ended.
  */
-import { withFreshTokens } from "../config/credentials.ts";
+import { withFreshTokens } from "../config/fresh-secrets.ts";
 import { type Config, ConfigProblems, withServices } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";

@@ -24,6 +24,7 @@ import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
 import type { PipelineParts } from "../data-plane/pipeline.ts";
 import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
+import { ByteBudget } from "../data-plane/signature/byte-budget.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
 import { createEchoUpstream } from "../echo-upstream.ts";
 import { createKeyLimits, type KeyLimits } from "../limits/limiters.ts";
@@ -64,7 +65,15 @@ export interface BoundListener extends Listener {
 export interface ProcessParts
   extends Pick<
       PipelineParts,
-      "instance" | "logger" | "metrics" | "monitor" | "inFlight" | "webSockets" | "retryAfterS" | "tunnels"
+      | "instance"
+      | "logger"
+      | "metrics"
+      | "monitor"
+      | "inFlight"
+      | "webSockets"
+      | "retryAfterS"
+      | "tunnels"
+      | "signedBodies"
     >,
     Pick<
       ControlPlaneParts,
@@ -147,9 +156,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     keyChanges: createKeyChanges(issuedKeys, audit),
     keyUsage: stores.keyUsage,
     keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
-    keyLimits: createKeyLimits((id) =>
-      issuedKeys.family.issuersOf(id).flatMap((each) => issuedKeys.findById(each) ?? []),
-    ),
+    keyLimits: openKeyLimits(issuedKeys),
     lockOut: createLockOut(),
     refusedKeys: createRefusedKeys(),
     quota: openQuota(stores, settings.MAX_IN_FLIGHT, sources.quota),
@@ -157,6 +164,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     inFlight,
     webSockets: new Slots(settings.MAX_WEBSOCKETS),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
+    signedBodies: new ByteBudget(),
     openWebSockets: () => tunnels.open,
     listeners: () => openListeners.map(describeListener),
     ownListeners: () => options.offline?.listeners ?? openListeners.flatMap(boundAddresses),
@@ -177,6 +185,10 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
       logger.close();
     },
   };
+}
+
+function openKeyLimits({ family, findById }: IssuedKeys): KeyLimits {
+  return createKeyLimits((id) => family.issuersOf(id).flatMap((each) => findById(each) ?? []));
 }
 
 function describeListener({ name, server, service }: OpenListener): BoundListener {

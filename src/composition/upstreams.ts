@@ -17,6 +17,7 @@ import { RetryBudget } from "../data-plane/forward/retry.ts";
 import { type PreparedService, prepareService } from "../data-plane/prepared-service.ts";
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
 import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
+import { createSignatureCheck } from "../data-plane/signature/signature-check.ts";
 import { createLimiter } from "../limits/limiters.ts";
 import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -66,6 +67,7 @@ function stateFor(service: Service, context: UpstreamContext, old: Upstream | un
     breaker: breakerOf(service, context, old),
     retryBudget: old?.prepared.retryBudget ?? new RetryBudget(),
     noteDroppedCookie: old?.prepared.noteDroppedCookie ?? warnOnce(service, context),
+    signature: createSignatureCheck(service, old?.prepared.signature),
   };
 }
 
@@ -111,12 +113,14 @@ function isSameUpstream(before: Upstream, service: Service, now: DialOptions): b
 }
 
 function isSameService(
-  { credential: oldCredential, ...old }: Service,
-  { credential, ...definition }: Service,
+  { credential: oldCredential, signingSecret: oldSigningSecret, ...old }: Service,
+  { credential, signingSecret, ...definition }: Service,
 ): boolean {
   return (
     hasSameSecrets(oldCredential, credential) &&
+    hasSameSecrets(oldSigningSecret, signingSecret) &&
     isDeepStrictEqual(oldCredential?.withheld, credential?.withheld) &&
+    isDeepStrictEqual(oldSigningSecret?.withheld, signingSecret?.withheld) &&
     isDeepStrictEqual(old, definition)
   );
 }

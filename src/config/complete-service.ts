@@ -14,6 +14,7 @@ import { isFromRest, type Service, type Vendor } from "./schema.ts";
 import { baseUrlsOf } from "./service-secrets.ts";
 import type { DefinedService } from "./services-file.ts";
 import type { Settings } from "./settings.ts";
+import { readSigningSecret } from "./signing-secret.ts";
 import type { Findings, FoundProblem, Path } from "./translate-issue.ts";
 
 export interface CompletionContext extends CredentialContext {
@@ -47,6 +48,7 @@ export function completeService(defined: DefinedService, context: CompletionCont
     connectTimeoutMs: definition.connectTimeoutMs ?? settings.NETWORK_CONNECT_TIMEOUT,
     retries: definition.retries ?? settings.NETWORK_RETRIES,
     credential: readCredential(defined, context, findings),
+    signingSecret: readSigningSecret(key, definition.verify, context, findings),
   };
   reviewService(service, findings);
   findings.problems.push(...reviewAddresses(service, settings));

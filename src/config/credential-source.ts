@@ -100,11 +100,6 @@ export function nameOrigin({ envVar, file, command }: SecretOrigin): string {
   return command === undefined ? (envVar ?? "") : `command:${command.argv[0]}`;
 }
 
-/** The environment variables that a definition reads. */
-export function variablesOfAuth(auth: AuthDefinition | undefined): string[] {
-  return auth === undefined ? [] : definedSecrets(auth).flatMap(({ origin }) => origin.envVar ?? []);
-}
-
 /** The sources of all secrets, or those of the given ones. */
 export function nameSources(secrets: readonly Pick<NamedSecret, "source">[]): string {
   return [...new Set(secrets.map(({ source }) => source))].join(", ");

@@ -1,5 +1,5 @@
 /**
- * Reads the credentials of services, at start and when a token file changes.
+ * Reads the credentials of services.
  * Invariant: problems and warnings name the variable or the file, never a part of the secret. A key of the gateway cannot become
  * the credential of a service.
  */
@@ -17,8 +17,6 @@ import {
   nameSources,
 } from "./credential-source.ts";
 import type { Variable } from "./env.ts";
-import type { PlaneConfig } from "./planes.ts";
-import { ConfigProblems } from "./problems.ts";
 import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
 import type { Service } from "./schema.ts";
 import { Secret } from "./secret.ts";
@@ -56,28 +54,32 @@ export function readCredential(
   const { auth } = service.definition;
   if (auth === undefined) return undefined;
   const secrets = definedSecrets(auth).map((defined) =>
-    readSecret({ defined, auth, key: service.key }, context, findings),
+    readSecret({ defined, auth, key: service.key, what: "credential" }, context, findings),
   );
   return { source: nameSources(secrets), secrets };
 }
 
-/** A secret of a service, which is being read. */
-interface SecretToRead {
+/** A secret that is being looked for. */
+interface SoughtSecret {
   readonly defined: DefinedSecret;
-  readonly auth: AuthDefinition;
   /** Of the service. */
   readonly key: string;
+  readonly what: "credential" | "signing secret";
+}
+
+/** A secret of a service's credential, which is being read. */
+interface SecretToRead extends SoughtSecret {
+  readonly auth: AuthDefinition;
 }
 
 function readSecret(subject: SecretToRead, context: CredentialContext, findings: Findings): NamedSecret {
   const { defined, auth, key } = subject;
   const { name, origin } = defined;
-  const { file, command } = origin;
+  const { command } = origin;
   const source = nameOrigin(origin);
   if (command !== undefined) return { name, source, secret: undefined, command };
-  const found =
-    file === undefined ? fromVariable(subject, context, findings) : fromFile(subject, file, context, findings);
-  const path = file === undefined ? {} : { path: resolve(context.directory, file) };
+  const found = findSecret(subject, context, findings);
+  const path = found.path === undefined ? {} : { path: found.path };
   if (found.text === undefined) return { name, source, secret: undefined, ...path };
   const { text, faults } = readSecretForm(found.text, auth, name);
   for (const fault of faults) {
@@ -103,13 +105,22 @@ interface FoundSecret {
   /** The place that a problem names. */
   readonly place: Omit<FoundProblem, "text">;
   readonly text: string | undefined;
+  /** The absolute path of its file. */
+  readonly path?: string;
 }
 
-function placeOf({ defined, key }: SecretToRead) {
+/** The text of a secret of a variable or a file, as it is written there. */
+export function findSecret(subject: SoughtSecret, context: CredentialContext, findings: Findings): FoundSecret {
+  const { file } = subject.defined.origin;
+  if (file === undefined) return fromVariable(subject, context, findings);
+  return { ...fromFile(subject, file, context, findings), path: resolve(context.directory, file) };
+}
+
+function placeOf({ defined, key }: SoughtSecret) {
   return { path: ["services", key, ...defined.path], at: "value" } as const;
 }
 
-function fromVariable(subject: SecretToRead, { variables }: CredentialContext, { problems }: Findings): FoundSecret {
+function fromVariable(subject: SoughtSecret, { variables }: CredentialContext, { problems }: Findings): FoundSecret {
   const name = subject.defined.origin.envVar ?? "";
   const place = placeOf(subject);
   if (OWN_SECRETS.has(name)) {
@@ -117,12 +128,12 @@ function fromVariable(subject: SecretToRead, { variables }: CredentialContext, {
     return { place, text: undefined };
   }
   const variable = variables.get(name);
-  const origin = `${name} (${variable?.origin ?? "environment"}), the credential of ${subject.key}`;
+  const origin = `${name} (${variable?.origin ?? "environment"}), the ${subject.what} of ${subject.key}`;
   return { place: { ...place, place: origin }, text: nonEmpty(variable?.value) };
 }
 
 function fromFile(
-  subject: SecretToRead,
+  subject: SoughtSecret,
   file: string,
   context: CredentialContext,
   { problems, warnings }: Findings,
@@ -140,7 +151,7 @@ function fromFile(
     const why = reading.state === "unreadable" ? reading.reason : reason[reading.state];
     warnings.push({
       ...place,
-      text: `${subject.key} has no credential, because its file ${file} cannot be used: ${why}`,
+      text: `${subject.key} has no ${subject.what}, because its file ${file} cannot be used: ${why}`,
     });
   }
   return { place, text };
@@ -149,41 +160,6 @@ function fromFile(
 function ownKeyFiles({ variables, directory }: CredentialContext): ReadonlySet<string> {
   const paths = SETTINGS_WITH_FILE.map((name) => variables.get(`${name}_FILE`)?.value);
   return new Set(paths.flatMap((path) => (path === undefined ? [] : [realPath(resolve(directory, path))])));
-}
-
-/**
- * The services whose token files now hold other secrets, with those secrets. Nothing else is read again: a rotated token is not a
- * new configuration.
- * @throws ConfigProblems for a file without a usable secret.
- */
-export function withFreshTokens(
-  services: Iterable<Service>,
-  { proxyPlane, managementPlane }: { readonly proxyPlane: PlaneConfig; readonly managementPlane: PlaneConfig },
-): Service[] {
-  const problems: string[] = [];
-  const ownKeys = [proxyPlane.key, managementPlane.key].filter((key) => key !== undefined);
-  const changed: Service[] = [];
-  for (const service of services) {
-    const { auth, credential, key } = service;
-    if (auth === undefined || credential === undefined) continue;
-    const secrets = credential.secrets.map((old): NamedSecret => {
-      if (old.path === undefined) return old;
-      const reading = readTextFile(old.path);
-      const read = reading.state === "read" ? withoutTrailingNewlines(reading.text) : "";
-      const { text, faults } = readSecretForm(read, auth, old.name);
-      const allowed =
-        text.trim() === "" ? "a file that holds a secret" : unusableSecret({ text, name: old.name, auth }, ownKeys);
-      if (allowed !== undefined) {
-        problems.push(`${old.source}: found no usable secret for ${key}, allowed: ${allowed}`);
-        return old;
-      }
-      return old.secret?.reveal() === text ? old : { ...old, secret: new Secret(text), faults };
-    });
-    const isChanged = secrets.some((secret, index) => secret !== credential.secrets[index]);
-    if (isChanged) changed.push({ ...service, credential: { ...credential, secrets } });
-  }
-  if (problems.length > 0) throw new ConfigProblems(problems);
-  return changed;
 }
 
 const nonEmpty = (text: string | undefined) => (text === undefined || text.trim() === "" ? undefined : text);

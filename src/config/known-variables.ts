@@ -3,7 +3,6 @@
  * asks why a variable has no effect. Invariant: no secret is shown, and of a URL only its origin.
  */
 import { distance } from "fastest-levenshtein";
-import { variablesOfAuth } from "./credential-source.ts";
 import type { Environment, VariableOrigin } from "./env.ts";
 import { isSecretSetting } from "./read-settings.ts";
 import type { Service } from "./schema.ts";
@@ -15,6 +14,7 @@ import {
   type Settings,
   settingsSchema,
 } from "./settings.ts";
+import { variablesOfDefinition } from "./signing-secret.ts";
 
 export interface KnownVariable {
   readonly name: string;
@@ -42,7 +42,7 @@ export function reviewVariables(
 ) {
   const names = new Set(OWN_NAMES);
   for (const { secret } of REST_SECRETS) if (!secret.startsWith("file:")) names.add(secret);
-  for (const { auth } of services) for (const name of variablesOfAuth(auth)) names.add(name);
+  for (const service of services) for (const name of variablesOfDefinition(service)) names.add(name);
   const meantBy = createGuess(names, { most: 1, mostInShort: 1 });
   const ownMeantBy = createGuess(OWN_NAMES, { most: 2, mostInShort: 1 });
   const known: KnownVariable[] = [];

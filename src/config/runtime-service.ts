@@ -9,6 +9,7 @@ import { ECHO_KEY, PRESETS } from "./presets.ts";
 import type { Service, ServiceDefinition } from "./schema.ts";
 import { originsOf, type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
 import { type DefinedService, defineService, ECHO_IS_OFF } from "./services-file.ts";
+import { secretsOfDefinition, withheldSigningSecret } from "./signing-secret.ts";
 import type { FoundProblem } from "./translate-issue.ts";
 
 export type RuntimeReading =
@@ -55,7 +56,7 @@ export function createRuntimeServiceReader(
     }
     const unlocked = unlockSecrets(definition, boundTo(definition), context);
     if ("refusal" in unlocked) {
-      const { auth, tls, ...rest } = definition;
+      const { auth, tls, verify, ...rest } = definition;
       // Only the secrets are left out: the verification of the upstream must not become weaker.
       const { certFile: _, keyFile: __, ...trust } = tls;
       const { service, problems, warnings } = completeService(
@@ -65,7 +66,8 @@ export function createRuntimeServiceReader(
       if (problems.length > 0) return { problems, isDefined: true };
       const { message, hint } = unlocked.refusal;
       const credential = auth && withheldCredential(auth, { message, hint });
-      return { service: { ...service, auth, credential }, warnings, refusal: unlocked.refusal };
+      const signingSecret = verify && withheldSigningSecret(verify, { message, hint });
+      return { service: { ...service, auth, credential, verify, signingSecret }, warnings, refusal: unlocked.refusal };
     }
     const completed = completeService({ ...defined, embedded, definition: unlocked.definition }, context);
     if (completed.problems.length > 0) return { problems: completed.problems, isDefined: true };
@@ -100,8 +102,9 @@ function indexByUse(definitions: Iterable<DefinedService>): Map<string, DefinedS
 }
 
 /** Each secret with each origin: a variable by its name, and all files as one, because two paths may lead to the same file. */
-function usesOf({ auth, tls }: ServiceDefinition, origins: Iterable<string>): string[] {
-  const sources = auth === undefined ? [] : definedSecrets(auth).map(({ origin }) => origin);
+function usesOf(definition: ServiceDefinition, origins: Iterable<string>): string[] {
+  const { tls } = definition;
+  const sources = secretsOfDefinition(definition).map(({ origin }) => origin);
   const hasFiles = (tls.certFile ?? tls.keyFile) !== undefined || sources.some(({ file }) => file !== undefined);
   const secrets = [...sources.flatMap(({ envVar }) => envVar ?? []), ...(hasFiles ? ["file:"] : [])];
   return [...origins].flatMap((origin) => secrets.map((secret) => `${secret}@${origin}`));

@@ -11,6 +11,7 @@ import { pathHints } from "./path-hints.ts";
 import { quotaSettings } from "./quota-settings.ts";
 import { serviceHost } from "./service-addresses.ts";
 import { checkBudget } from "./service-budget.ts";
+import { checkAccess, verifySchema } from "./verify-schema.ts";
 
 /** Path segments after /proxy/ that are routes of the gateway, and names that are unsafe as object keys. */
 export const RESERVED_SERVICE_KEYS = ["services", "auth-test", "manage", "constructor", "prototype"] as const;
@@ -180,9 +181,12 @@ export const serviceSchema = z
       .default(0)
       .describe("WebSockets open at the same time, 0 for no limit"),
     access: z
-      .enum(["key", "public"])
+      .enum(["key", "public", "signature"])
       .default("key")
-      .describe("who may call the service: `key` for callers with a key, `public` for every client"),
+      .describe(
+        "who may call the service: `key` for callers with a key, `public` for every client, `signature` for callers that sign their requests",
+      ),
+    verify: verifySchema.optional().describe("with `access: signature`: how the signatures are checked"),
     quota: quotaSettings(LONGEST_TIMER_MS)
       .prefault({})
       .describe("the upstream's own limits, learned from its responses"),
@@ -194,7 +198,8 @@ export const serviceSchema = z
     tls: tls.default({}).describe("TLS of connections to the upstream"),
     pathHints: pathHints.default([]).describe("refuses paths that the upstream does not have with 400 and a hint"),
   })
-  .superRefine(checkBudget);
+  .superRefine(checkBudget)
+  .superRefine(checkAccess);
 
 export const serviceKey = z
   .string()
@@ -228,6 +233,8 @@ export interface Service
   readonly source: "preset" | "file" | "override" | "runtime";
   /** Undefined if the service has no `auth`. */
   readonly credential: CredentialSource | undefined;
+  /** Undefined unless the service checks signatures. */
+  readonly signingSecret: CredentialSource | undefined;
   /** Served by the embedded echo server, not over the network. */
   readonly embedded: boolean;
 }

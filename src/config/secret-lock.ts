@@ -11,7 +11,9 @@ import type { ServiceDefinition, TlsDefinition } from "./schema.ts";
 import { sourceKey, usesOfSecrets, withFiles } from "./secret-uses.ts";
 import type { DefinedService } from "./services-file.ts";
 import { OWN_SECRETS, type RestSecret } from "./settings.ts";
+import { definedSigningSecret } from "./signing-secret.ts";
 import type { Path } from "./translate-issue.ts";
+import type { VerifyDefinition } from "./verify-schema.ts";
 
 export interface LockContext extends Pick<CredentialContext, "directory"> {
   readonly settings: { readonly REST_SECRETS: readonly RestSecret[]; readonly STRICT_TLS: boolean };
@@ -33,8 +35,9 @@ export function unlockSecrets(
   bound: Iterable<DefinedService>,
   { directory, settings }: LockContext,
 ): Unlocked {
-  const { auth, tls } = definition;
-  if (auth === undefined && tls.certFile === undefined && tls.keyFile === undefined) return { definition };
+  const { auth, tls, verify } = definition;
+  if (auth === undefined && verify === undefined && tls.certFile === undefined && tls.keyFile === undefined)
+    return { definition };
   const origins = originsOf(definition);
   const fileOf = (path: string) => realPath(resolve(directory, path));
   /** The entry of REST_SECRETS that allows the secret for all of these origins, as the operator wrote it. */
@@ -57,14 +60,19 @@ export function unlockSecrets(
     ...(pair === undefined ? {} : { certFile: pair.certFile, keyFile: pair.keyFile }),
     ...(listedKey === undefined ? {} : { keyFile: pathOf(listedKey) }),
   };
+  const lock = { definition, candidates, origins, fileOf, listed, settings };
+  const signed = verify === undefined ? { verify } : unlockVerify(verify, lock);
+  if ("refusal" in signed) return signed;
+  const others = { ...definition, tls: unlockedTls, ...(signed.verify === undefined ? {} : { verify: signed.verify }) };
   if (auth === undefined) {
-    const weak = weakTls(tls, pair, settings.STRICT_TLS);
-    return weak === undefined ? { definition: { ...definition, tls: unlockedTls } } : { refusal: weak };
+    const isTlsBound = (tls.certFile ?? tls.keyFile) !== undefined;
+    const weak = isTlsBound ? weakTls(tls, pair, settings.STRICT_TLS) : undefined;
+    return weak === undefined ? { definition: others } : { refusal: weak };
   }
 
-  const unlocked = unlockAuth(auth, { definition, candidates, origins, fileOf, listed, settings });
+  const unlocked = unlockAuth(auth, lock);
   if ("refusal" in unlocked) return unlocked;
-  return { definition: { ...definition, tls: unlockedTls, auth: unlocked.auth } };
+  return { definition: { ...others, auth: unlocked.auth } };
 }
 
 interface AuthLock {
@@ -108,6 +116,24 @@ function unlockAuth(
     for (const { name } of defined) spellings.set(name, spelling);
   }
   return { auth: withFiles(auth, spellings) };
+}
+
+/** The secret is sent nowhere, but its signatures open the service: only for the callers that the operator has named it for. */
+function unlockVerify(
+  verify: VerifyDefinition,
+  { candidates, origins, fileOf, listed }: AuthLock,
+): { readonly verify: VerifyDefinition } | { readonly refusal: SecretRefusal } {
+  const { origin, path } = definedSigningSecret(verify);
+  const name = nameOrigin(origin);
+  if (OWN_SECRETS.has(name)) return { refusal: refuseOwn(path, name) };
+  const key = sourceKey(origin, fileOf);
+  const binding = candidates.find(
+    ({ verify: other }) =>
+      other?.scheme === verify.scheme && sourceKey(definedSigningSecret(other).origin, fileOf) === key,
+  )?.verify;
+  const spelling = binding === undefined ? listed(name) : nameOrigin(definedSigningSecret(binding).origin);
+  if (spelling === undefined) return { refusal: refuse(path, name, origins) };
+  return { verify: origin.file === undefined ? verify : { ...verify, secretFile: pathOf(spelling) } };
 }
 
 function listedOrigins({ REST_SECRETS }: LockContext["settings"], spelling: string): ReadonlySet<string> {

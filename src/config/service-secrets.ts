@@ -1,9 +1,10 @@
-/** The secrets of a service that every mask must know: its credential, and what its base URLs seem to contain. */
+/** The secrets of a service that every mask must know: its credential, its signing secret, and what its base URLs seem to contain. */
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { type CredentialSource, secretTexts } from "./credential-source.ts";
 import type { Service } from "./schema.ts";
 import { withoutQuotes } from "./secret-form.ts";
+import { signingSecretTexts } from "./signing-secret.ts";
 
 /** Characters. A shorter text of a base URL would be masked where it is no secret, too. */
 const LEAST_MASKED = 8;
@@ -18,12 +19,12 @@ export function baseUrlsOf({ baseUrl, versionedBaseUrls }: Pick<Service, "baseUr
 
 /** Raw: masks search for the encodings of each themselves. */
 export function secretsOfService(
-  service: Pick<Service, "auth" | "baseUrl" | "versionedBaseUrls" | "credential">,
+  service: Pick<Service, "auth" | "baseUrl" | "versionedBaseUrls" | "credential" | "signingSecret">,
 ): string[] {
   const inUrls = baseUrlsOf(service)
     .flatMap(({ url }) => secretsInBaseUrl(url))
     .filter(({ length }) => length >= LEAST_MASKED);
-  return [...new Set([...credentialTexts(service), ...inUrls])];
+  return [...new Set([...credentialTexts(service), ...signingSecretTexts(service.signingSecret), ...inUrls])];
 }
 
 function credentialTexts({ auth, credential }: Pick<Service, "auth" | "credential">): string[] {

@@ -28,13 +28,12 @@ export interface Findings {
 }
 
 /** Members of a service that a later version will have, and values of existing members. */
-const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["cache", "idempotency", "verify", "egressProxy"]);
+const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["cache", "idempotency", "egressProxy"]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
   PropertyKey,
   (value: unknown) => boolean
 >([
   ["type", (value) => value === "oauth2"],
-  ["access", (value) => value === "signature"],
   ["ws", (value) => isObject(value)],
 ]);
 

@@ -18,6 +18,7 @@ import type { DescribedBreaker } from "../data-plane/forward/breaker.ts";
 import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 import type { PoolState } from "../data-plane/forward/transport/transport.ts";
 import type { DescribedQuota } from "../data-plane/quota/describe.ts";
+import type { SignatureCheck } from "../data-plane/signature/signature-check.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { GatewayError } from "../errors.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -47,6 +48,8 @@ export interface ServiceLoad {
   readonly credentialRefusals: CredentialRefusals;
   /** Undefined for a service without a credential. */
   readonly keyPlaces: KeyPlaces | undefined;
+  /** Undefined for a service without signed requests. */
+  readonly signature: Pick<SignatureCheck, "refusals"> | undefined;
   /** Undefined if it is switched off. */
   readonly breaker: DescribedBreaker | undefined;
   /** Undefined if the upstream's quota is not observed. */

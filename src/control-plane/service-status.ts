@@ -1,8 +1,14 @@
 /** The state of one service in `/status`. Base URLs and names of variables are for operators only. */
 import { z } from "@hono/zod-openapi";
-import { type CredentialSource, describeOnlyCommand, describeSecrets } from "../config/credential-source.ts";
+import {
+  type CredentialSource,
+  describeOnlyCommand,
+  describeSecrets,
+  identityOf,
+} from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import type { Service } from "../config/schema.ts";
+import { SIGNATURE_SCHEMES } from "../config/verify-schema.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -51,6 +57,18 @@ export const ServiceStatus = z
       command: CredentialCommand.optional().describe("as `source`; where a command prints the secret"),
       secrets: SecretStates.optional(),
     }),
+    signature: z
+      .strictObject({
+        scheme: z.enum(SIGNATURE_SCHEMES),
+        state: z.enum(["present", "missing"]).describe("of the signing secret; without it every request is refused"),
+        source: z.string().optional().describe("the variable or file; only with the management key, if one is set"),
+        refused: z
+          .array(z.strictObject({ fault: z.string(), count: z.int(), lastAt: z.iso.datetime() }))
+          .optional()
+          .describe("the same; the requests that were refused, by what was wrong with their signature"),
+      })
+      .nullable()
+      .describe("how requests are signed; null without `access: signature`"),
     rateLimit: z
       .strictObject({
         maxRequests: z.int(),
@@ -114,6 +132,7 @@ export async function describeService(
         ? { source: credential?.source ?? null, ...withCommand(service), ...secretStates(credential) }
         : {}),
     },
+    signature: describeSignature(service, load, isOperator),
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
     inFlight: { current: slots.taken, limit: slots.limit || null },
     breaker: breaker?.describe() ?? null,
@@ -122,6 +141,18 @@ export async function describeService(
     ws: service.ws,
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
   };
+}
+
+function describeSignature({ verify, signingSecret }: Service, { signature }: ServiceLoad, isOperator: boolean) {
+  if (verify === undefined || signingSecret === undefined) return null;
+  const state = identityOf(signingSecret) === undefined ? ("missing" as const) : ("present" as const);
+  if (!isOperator) return { scheme: verify.scheme, state };
+  const refused = [...(signature?.refusals.counts ?? [])].map(([fault, { count, lastAt }]) => ({
+    fault,
+    count,
+    lastAt: new Date(lastAt).toISOString(),
+  }));
+  return { scheme: verify.scheme, state, source: signingSecret.source, refused };
 }
 
 function secretStates(credential: CredentialSource | undefined) {

@@ -51,6 +51,7 @@ const EXAMPLE: z.input<typeof Status> = {
       source: "preset",
       baseUrl: "https://api.github.com/",
       credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
+      signature: null,
       rateLimit: null,
       inFlight: { current: 0, limit: null },
       ws: false,

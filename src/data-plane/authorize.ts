@@ -15,7 +15,7 @@ export function decidePermission(
   caller: Caller,
 ): GatewayError | undefined {
   // Without its key an anonymous caller would be admitted, so the key restricts nothing.
-  if (prepared.service.access === "public") return undefined;
+  if (prepared.service.access !== "key") return undefined;
   const { req, clientAddress: address } = exchange;
   const { rawHeaders, socket } = req;
   const { service, methodParameters } = prepared;

@@ -50,6 +50,10 @@ export class Exchange {
   /** The wait for connections to the upstream over all attempts, ms; the deadline does not count it. */
   connectionWaitMs = 0;
   bytesIn = 0;
+  /** Read before the request was admitted; undefined for every other body. */
+  body: Buffer | undefined;
+  /** performance.now() when `body` was complete, 0 before. */
+  bodyReadAt = 0;
   bytesOut = 0;
   /** performance.now() at the upstream's headers, 0 before. */
   respondedAt = 0;
@@ -183,7 +187,7 @@ export class Exchange {
 
   /** The start of the service's deadlines, which do not count waits; on the clock of performance.now(), ms. */
   get dueFrom(): number {
-    return this.startedAt + this.queuedMs;
+    return (this.bodyReadAt || this.startedAt) + this.queuedMs;
   }
 
   /** Called once when the client has the whole response or has left. There is one listener at a time. */

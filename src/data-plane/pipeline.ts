@@ -15,8 +15,9 @@ import type { Tunnels } from "./forward/tunnel.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
 import { type RecordParts, record } from "./record.ts";
 import { type RefuseParts, refuse, respondToPreflight } from "./refuse.ts";
+import { type SignatureParts, SignedDelivery } from "./signature/signed-delivery.ts";
 
-export interface PipelineParts extends AdmissionParts, ForwardParts, RefuseParts, RecordParts {
+export interface PipelineParts extends AdmissionParts, ForwardParts, RefuseParts, RecordParts, SignatureParts {
   readonly clients: ClientView;
   readonly tunnels: Tunnels;
 }
@@ -29,13 +30,19 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const { connections } = arrival;
     const exchange = new Exchange(req, res, parts.instance.requestId(req), parts.clients.addressOf(req));
     const walk = parts.logger.isVerbose ? traceWalk(exchange, parts.logger) : COMMIT;
+    let delivery: SignedDelivery | undefined;
     try {
       const admission = walkAdmission(exchange, arrival, walk, parts);
       if (admission.kind === "preflight") return respondToPreflight(exchange, admission.headers);
       const { route } = admission;
-      if (route.prepared.limiter !== undefined || exchange.issued !== undefined) {
+      const { signature, limiter, service } = route.prepared;
+      const isSignedFirst = signature?.isLimitedFirst === false;
+      if (signature !== undefined) delivery = new SignedDelivery(exchange, signature, service.timeoutMs, parts);
+      if (delivery !== undefined && isSignedFirst) walk.admit("signature", await delivery.decide());
+      if (limiter !== undefined || exchange.issued !== undefined) {
         await walkLimits(exchange, route.prepared, walk, parts);
       }
+      if (delivery !== undefined && !isSignedFirst) walk.admit("signature", await delivery.decide());
       const request = createUpstreamRequest(exchange, route, parts);
       if (head === undefined) await forward(exchange, route, request, parts);
       else await parts.tunnels.run({ exchange, route, request, head }, parts);
@@ -44,6 +51,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       refuse(exchange, GatewayError.from(thrown), parts);
     } finally {
       exchange.quota?.end();
+      delivery?.end();
       if ((exchange.hasClientLeft || head !== undefined) && connections.wasCut(req.socket)) exchange.noteShutdown();
       exchange.end();
       record(exchange, parts);

@@ -22,6 +22,7 @@ import { createTransport, type Transport } from "./forward/transport/transport.t
 import { createPathHints, type PathHints } from "./path-hints.ts";
 import type { ServiceQuota } from "./quota/service-quota.ts";
 import { ServiceTimes } from "./service-times.ts";
+import type { SignatureCheck } from "./signature/signature-check.ts";
 
 /** One base URL in the parts that a request needs. */
 export interface Base {
@@ -69,6 +70,8 @@ export interface PreparedService {
   readonly retryBudget: RetryBudget;
   /** Called for each cookie that the gateway could not limit to the service. */
   readonly noteDroppedCookie: () => void;
+  /** Undefined for a service without signed requests. */
+  readonly signature: SignatureCheck | undefined;
   /** Of requests in flight: `maxConcurrent`. */
   readonly slots: Slots;
   /** Of open WebSockets: `maxWebSockets`. */
@@ -87,7 +90,7 @@ export function prepareService(
   service: Service,
   kept: Pick<
     PreparedService,
-    "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget" | "noteDroppedCookie"
+    "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget" | "noteDroppedCookie" | "signature"
   >,
   dialOptions: DialOptions,
   credential: CredentialProvider,

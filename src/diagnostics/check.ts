@@ -15,6 +15,7 @@ import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 import type { PoolState } from "../data-plane/forward/transport/transport.ts";
 import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { ServiceTimes } from "../data-plane/service-times.ts";
+import type { SignatureCheck } from "../data-plane/signature/signature-check.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
@@ -80,6 +81,8 @@ export interface DiagnosedService {
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  /** Undefined for a service without signed requests. */
+  readonly signature: Pick<SignatureCheck, "refusals"> | undefined;
   /** Undefined if it is switched off. */
   readonly breaker: DescribedBreaker | undefined;
   /** Undefined if the upstream's quota is not observed. */

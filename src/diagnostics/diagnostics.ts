@@ -33,6 +33,7 @@ import { pressure } from "./pressure.ts";
 import { startProbes } from "./probes.ts";
 import { quota } from "./quota.ts";
 import { reach } from "./reach.ts";
+import { signature } from "./signature.ts";
 import { store } from "./store.ts";
 import { tls } from "./tls.ts";
 import { update } from "./update.ts";
@@ -52,7 +53,16 @@ export const CHECKS: readonly Check[] = [
   keys,
   cors,
 ];
-export const SERVICE_CHECKS: readonly ServiceCheck[] = [reach, tls, latency, credential, limits, quota, pool];
+export const SERVICE_CHECKS: readonly ServiceCheck[] = [
+  reach,
+  tls,
+  latency,
+  credential,
+  signature,
+  limits,
+  quota,
+  pool,
+];
 
 /** For all checks. The probes end earlier, so that the checks have time to report what they found. */
 const BUDGET_MS = 5_000;

@@ -1,6 +1,6 @@
 /** Checks the env files for misspelled variables, and reports the origin of each variable. */
 import { dirname } from "node:path";
-import { variablesOfAuth } from "../config/credential-source.ts";
+import { variablesOfDefinition } from "../config/signing-secret.ts";
 import { plural } from "../plural.ts";
 import { type Check, conclude, type DiagnosticsContext } from "./check.ts";
 
@@ -38,7 +38,7 @@ export const envFiles: Check = {
 
 /** The variables of the configuration. A variable that only a service added at run time uses is not misspelled. */
 export function variablesOf({ config, services }: Pick<DiagnosticsContext, "config" | "services">) {
-  const used = new Set(services().flatMap(({ service }) => variablesOfAuth(service.auth)));
+  const used = new Set(services().flatMap(({ service }) => variablesOfDefinition(service)));
   const { known, misspelt } = config.variables;
   const addedLater = misspelt.filter(({ name }) => used.has(name));
   return {

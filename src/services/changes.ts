@@ -4,7 +4,6 @@
  * table follows the store (`generations.ts` watches it), so that every change of a stored service takes the same path.
  */
 import type { Audit, Author } from "../callers/audit.ts";
-import { refusePermission } from "../callers/decide-permission.ts";
 import type { Config } from "../config/load-config.ts";
 import { showPath } from "../config/problems.ts";
 import type { Service } from "../config/schema.ts";
@@ -12,6 +11,7 @@ import type { FoundProblem } from "../config/translate-issue.ts";
 import { GatewayError } from "../errors.ts";
 import { isObject } from "../is-object.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
+import { guardAccess, requireKeysPermission } from "./guard-access.ts";
 import { guardAddresses, portRefusal, requireFreeAddresses } from "./guard-addresses.ts";
 import { createServiceItems, type ServiceItem, type ServiceItemsParts } from "./items.ts";
 import { MASK, maskConfig, unmaskConfig } from "./masked-config.ts";
@@ -96,13 +96,13 @@ export function createServiceChanges(parts: ServiceChangesParts): ServiceChanges
   /** @param next undefined to remove it. */
   async function change({ action, key, at = "" }: Omit<Put, "masked">, next: Checked | undefined, author: Author) {
     const before = configOf(key);
-    const access = before?.access ?? "key";
-    // If the configuration has no service of this key, its removal opens nothing.
     const configured = config().services.get(key);
-    guardAccess(author, access, next === undefined ? (configured?.access ?? access) : (next.config.access ?? "key"));
+    const defined = config().definitions.get(key)?.input;
+    // If the configuration has no service of this key, its removal opens nothing.
+    guardAccess(author, before, next === undefined ? (defined ?? before) : next.config);
     const content = next === undefined ? configured?.webContent : next.config.webContent;
     if (content === "pass" && before?.webContent !== "pass") requireKeysPermission(author);
-    guardAddresses(author, before, next === undefined ? config().definitions.get(key)?.input : next.config);
+    guardAddresses(author, before, next === undefined ? defined : next.config);
     const service = next === undefined ? configured : next.service;
     try {
       if (service !== undefined) {
@@ -169,20 +169,6 @@ interface Put {
   readonly masked: unknown;
   /** As in `Change`. */
   readonly at?: string;
-}
-
-/** `access` decides which callers may use a service, so a caller needs `manage:keys` to change it. @throws GatewayError */
-function guardAccess(author: Author, before: unknown, after: unknown): void {
-  if (before !== after) requireKeysPermission(author);
-}
-
-/**
- * Also for `webContent: pass`: pages of the upstream then act on the gateway's origin, where they can leave a service worker that reads
- * keys later, even after the service is isolated again. @throws GatewayError
- */
-function requireKeysPermission({ issued }: Author): void {
-  if (issued === undefined || issued.permissions.allowsManage("keys")) return;
-  throw refusePermission("manage:keys");
 }
 
 /** @param next undefined to remove it. @throws GatewayError if nothing was changed. */

@@ -213,7 +213,9 @@ function protection(isProtected: boolean, variable: string, config: Config): str
 
 /** Services that need no key while the others do. */
 function publicServices(services: readonly Service[], needsKey: boolean): string {
-  const open = services.filter(({ access }) => access === "public").map(({ key }) => key);
+  const open = services
+    .filter(({ access }) => access !== "key")
+    .map(({ key, access }) => (access === "signature" ? `${key} (needs a signature)` : key));
   return needsKey && open.length > 0 ? `, except ${withLimit(open)}` : "";
 }
 

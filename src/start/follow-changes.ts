@@ -45,7 +45,9 @@ function report({ logger, audit }: Gateway, reason: string, outcome: ReloadOutco
 }
 
 function tokenFilesOf({ services }: Gateway): string[] {
-  return services().flatMap(({ credential }) => credential?.secrets.flatMap(({ path }) => path ?? []) ?? []);
+  return services().flatMap(({ credential, signingSecret }) =>
+    [credential, signingSecret].flatMap((source) => source?.secrets.flatMap(({ path }) => path ?? []) ?? []),
+  );
 }
 
 function configurationFilesOf({ configFile, envFiles }: Config): string[] {

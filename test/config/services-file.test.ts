@@ -214,8 +214,6 @@ describe("entries", () => {
   test.each([
     [{ ...own, cache: true }, "x.cache: not yet supported"],
     [{ ...own, idempotency: true }, "x.idempotency: not yet supported"],
-    [{ ...own, access: "signature" }, 'x.access: found "signature", not yet supported'],
-    [{ ...own, verify: {} }, "x.verify: not yet supported"],
     [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
     [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
     [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],

@@ -190,7 +190,7 @@ describe("An invalid change", () => {
         "PUT",
         "/services/api",
         { baseUrl: upstream.url, access: "signature" },
-        { access: [expect.stringContaining("not yet supported")] },
+        { access: [expect.stringContaining("signature only with verify")] },
       ],
     ];
     for (const [method, path, body, details] of cases) {

@@ -68,6 +68,11 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       slow: { baseUrl: upstream.url, timeoutMs: 50, idleTimeoutMs: 50 },
       held: { baseUrl: `${upstream.url}/held/`, quota: { mode: "hold" } },
       ws: { baseUrl: echo.url, ws: true },
+      signed: {
+        baseUrl: upstream.url,
+        access: "signature",
+        verify: { scheme: "github", secretEnvVar: "NO_SIGNING_SECRET" },
+      },
       garbled: { baseUrl: garbled.url },
       leaving: { baseUrl: leaving.url, redirects: "block" },
       commanded: { baseUrl: leaving.url, auth: { type: "bearer", tokenCommand: ["/no/such/program"] } },
@@ -289,6 +294,7 @@ const REFUSALS: readonly Refusal[] = [
   { code: "INVALID_API_KEY", operation: "GET /proxy/auth-test", asked: { headers: operator } },
   { code: "INVALID_API_KEY", operation: "GET /manage/key-debug", asked: { headers: caller } },
   { code: "INVALID_API_KEY", operation: GET_PROXIED, asked: proxied("api/", { headers: operator }) },
+  { code: "INVALID_SIGNATURE", operation: GET_PROXIED, asked: proxied("signed/") },
   { code: "UPSTREAM_CREDENTIAL_MISSING", operation: GET_PROXIED, asked: proxied("openai/models") },
   {
     code: "ORIGIN_NOT_ALLOWED",

@@ -71,6 +71,7 @@ describe("/status", () => {
       source: "file",
       baseUrl: upstream.url,
       credential: { state: "present", type: "bearer", required: true, refused: null, source: "API_TOKEN" },
+      signature: null,
       rateLimit: { maxRequests: 50, windowMs: 60_000, per: "service", remaining: 49, resetIn: expect.any(Number) },
       inFlight: { current: 1, limit: 7 },
       breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },

@@ -59,6 +59,7 @@ const DETAILS: Readonly<Partial<Record<ErrorCode, ErrorDetails>>> = {
   },
   MISSING_CREDENTIALS: KEY_NEEDED,
   INVALID_API_KEY: KEY_NEEDED,
+  INVALID_SIGNATURE: { headers: { "WWW-Authenticate": header('`Signature realm="ByteProxy"`') } },
   UPSTREAM_CREDENTIAL_MISSING: KEY_NEEDED,
   SERVICE_NOT_CONFIGURED: {
     example: {

@@ -34,7 +34,10 @@ export interface CommandCredentialContext {
 }
 
 /** A service whose secrets are all there, or printed by a command. */
-export type CommandedService = Pick<Service, "key" | "auth" | "credential" | "baseUrl" | "versionedBaseUrls"> & {
+export type CommandedService = Pick<
+  Service,
+  "key" | "auth" | "credential" | "signingSecret" | "baseUrl" | "versionedBaseUrls"
+> & {
   readonly auth: AuthDefinition;
   readonly credential: CredentialSource;
 };

@@ -25,6 +25,7 @@ import { createUpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
 import type { PipelineParts } from "../pipeline.ts";
 import { currentService, type PreparedService } from "../prepared-service.ts";
+import { decideClaim } from "../signature/signed-delivery.ts";
 import { describeUpstream } from "./describe-upstream.ts";
 import type { ExplainedCredential, Explanation, RequestToExplain } from "./explanation.ts";
 import { StepLog } from "./step-log.ts";
@@ -71,7 +72,10 @@ async function explainParsed(
   }
   const { route } = admission;
   const { prepared } = route;
+  const { signature } = prepared;
+  if (signature?.isLimitedFirst === false) log.admit("signature", decideClaim(signature, req.rawHeaders));
   await walkLimits(exchange, prepared, log, parts);
+  if (signature?.isLimitedFirst) log.admit("signature", decideClaim(signature, req.rawHeaders));
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
   const quota = prepared.quota?.isHolding
     ? log.admit("quota", await prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))

@@ -83,7 +83,8 @@ class Forwarding {
     const exchange = this.#exchange;
     const request = this.#request;
     try {
-      if (exchange.hasBody) request.body = await this.#takeBody();
+      if (exchange.body !== undefined) request.body = exchange.hasBody ? this.#takeForm(exchange.body) : null;
+      else if (exchange.hasBody) request.body = await this.#takeBody();
       if (exchange.hasClientLeft) return;
       this.#isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
       const onReused = this.#isReplayable ? "any" : "proven";
@@ -269,11 +270,11 @@ class Forwarding {
     return this.#request.rarePlaces?.form !== undefined;
   }
 
-  /** The injection adds the credential's fields for each attempt. */
+  /** The body; of a form, the injection adds the credential's fields for each attempt. */
   #takeForm(body: Buffer): Buffer {
     const { rarePlaces } = this.#request;
     const { placePlan } = this.#prepared;
-    if (rarePlaces !== undefined && placePlan !== undefined) rarePlaces.form = withoutFields(body, placePlan);
+    if (rarePlaces?.form !== undefined && placePlan !== undefined) rarePlaces.form = withoutFields(body, placePlan);
     return body;
   }
 
@@ -290,8 +291,7 @@ class Forwarding {
     if (!isBuffered && !this.#isForm) return upload;
     exchange.onClose = () => upload.cancel(new Error("the client left while it sent its body"));
     try {
-      const body = await upload.collect();
-      return this.#isForm ? this.#takeForm(body) : body;
+      return this.#takeForm(await upload.collect());
     } catch (error) {
       if (!exchange.hasClientLeft) throw error;
       return upload;

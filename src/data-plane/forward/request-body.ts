@@ -58,12 +58,16 @@ export class RequestBody implements BodySource {
   /** Resolves to the whole body. @throws the reason given to `cancel`. */
   collect(): Promise<Buffer> {
     const chunks: Buffer[] = [];
+    /** Those before are joined. Joining them again would cost the square of the body. */
+    let joined = 0;
     return new Promise((resolve, reject) => {
       this.#rejectCollected = reject;
       this.start({
         write: (chunk) => {
           chunks.push(chunk);
-          if (chunks.length === CHUNKS_LIMIT) chunks.splice(0, CHUNKS_LIMIT, Buffer.concat(chunks));
+          if (chunks.length - joined < CHUNKS_LIMIT) return true;
+          chunks.push(Buffer.concat(chunks.splice(joined)));
+          joined = chunks.length;
           return true;
         },
         end: () => resolve(Buffer.concat(chunks)),

@@ -22,6 +22,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
       retryBudget: new RetryBudget(),
       credentialRefusals: new CredentialRefusals(),
       noteDroppedCookie: () => {},
+      signature: undefined,
     },
     {
       service,

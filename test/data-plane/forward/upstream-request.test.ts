@@ -41,6 +41,7 @@ const keptParts = {
   retryBudget: new RetryBudget(),
   credentialRefusals: new CredentialRefusals(),
   noteDroppedCookie: () => {},
+  signature: undefined,
 };
 const dialOptions = {
   service,
