@@ -7,15 +7,12 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { builtMain } from "../support/built.ts";
 import { eventually } from "../support/eventually.ts";
-import { openSocket } from "../support/raw-request.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const MIB = 1024 * 1024;
 const SIZE = 256 * MIB;
 const GROWTH_LIMIT = 64 * MIB;
 const chunk = Buffer.alloc(MIB, 97);
-
-const FORM = { type: "custom", secrets: { token: { envVar: "TOKEN" } }, form: { token: "{token}" } };
 
 const hasProc = existsSync("/proc/self/status");
 if (!hasProc) console.warn("SKIPPED: memory of a process is read from /proc");
@@ -49,13 +46,10 @@ async function start() {
     pump();
   });
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-memory-"));
-  writeFileSync(
-    join(directory, "s.json"),
-    JSON.stringify({ services: { api: { baseUrl: upstream.url }, form: { baseUrl: upstream.url, auth: FORM } } }),
-  );
+  writeFileSync(join(directory, "s.json"), JSON.stringify({ services: { api: { baseUrl: upstream.url } } }));
   const child = spawn(process.execPath, [builtMain], {
     cwd: directory,
-    env: { PATH: process.env.PATH, PORT: "0", LOG_FORMAT: "json", CONFIG_FILE: "s.json", TOKEN: "a-secret-token" },
+    env: { PATH: process.env.PATH, PORT: "0", LOG_FORMAT: "json", CONFIG_FILE: "s.json" },
   });
   const ended = new Promise((done) => child.on("close", done));
   onTestFinished(async () => {
@@ -144,21 +138,3 @@ describe.skipIf(!hasProc)("256 MiB", () => {
     },
   );
 });
-
-test.skipIf(!hasProc)(
-  "Forms that arrive byte by byte need little more memory than their bytes",
-  async () => {
-    const { child, url, before } = await start();
-    const size = 65_000;
-    const head = `POST /proxy/form/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n`;
-    const clients = await Promise.all(Array.from({ length: 10 }, () => openSocket(Number(new URL(url).port))));
-    for (const client of clients) client.write(head + "1\r\na\r\n".repeat(size));
-    // Every socket is read between two requests.
-    for (let at = 0; at < 20; at++) await fetch(new URL("/up", url));
-    for (const client of clients) client.write("0\r\n\r\n");
-    const received = String(size + "&token=a-secret-token".length);
-    await eventually(() => clients.every((client) => client.received.endsWith(received)), "all responses", 20_000);
-    expect(memoryOf(child, "VmHWM") - before).toBeLessThan(GROWTH_LIMIT);
-  },
-  30_000,
-);
