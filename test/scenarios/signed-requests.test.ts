@@ -20,7 +20,7 @@ interface Received {
   readonly body: Buffer;
 }
 
-type Respond = (received: Received) => number | undefined;
+type Respond = (received: Received) => number | undefined | Promise<number>;
 
 type Verify = NonNullable<ServiceInput["verify"]>;
 
@@ -35,7 +35,7 @@ async function start(verify: Partial<Verify> = {}, { service = {}, env = {}, res
       body: await bodyOf(req).catch(() => Buffer.alloc(0)),
     };
     received.push(seen);
-    const status = respond(seen);
+    const status = await respond(seen);
     if (status !== undefined) res.writeHead(status).end("ok");
   });
   const gateway = await startGateway({
@@ -341,16 +341,37 @@ describe("The body of a signed request", () => {
   });
 
   test("leaves the upstream its whole timeoutMs, however long it took to arrive", async () => {
-    const { gateway } = await start({}, { service: { timeoutMs: 600 } });
+    const slowly = () => new Promise<number>((resolve) => setTimeout(() => resolve(503), 600));
+    const { gateway, received } = await start(
+      {},
+      { service: { timeoutMs: 1_000, retries: 1 }, respond: () => (received.length === 1 ? slowly() : 200) },
+    );
     const socket = await openSocket(gateway.port);
     socket.write(
-      `POST /proxy/hook/in HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nStripe-Signature: ${stripeHeader("ab")["stripe-signature"]}\r\n\r\na`,
+      `PUT /proxy/hook/in HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nStripe-Signature: ${stripeHeader("ab")["stripe-signature"]}\r\n\r\na`,
     );
     const since = performance.now();
-    await eventually(() => performance.now() - since > 400);
+    await eventually(() => performance.now() - since > 600);
     socket.write("b");
-    await eventually(() => socket.received.startsWith("HTTP/1.1 200 "), "the response");
-    expect(gateway.exchanges()).toMatchObject([{ status: 200, bytesIn: 2 }]);
+    await eventually(() => socket.received !== "", "the response");
+    expect(socket.received).toMatch(/^HTTP\/1\.1 200 /);
+    expect(gateway.exchanges()).toMatchObject([{ status: 200, bytesIn: 2, attempts: 2 }]);
+  });
+
+  test("is refused if its signed time is too old when it has arrived, because its repetition would not be found", async () => {
+    const { gateway, received } = await start({ toleranceSeconds: 1 });
+    const socket = await openSocket(gateway.port);
+    const timestamp = now();
+    const signed = stripeHeader("ab", { timestamp })["stripe-signature"];
+    socket.write(
+      `POST /proxy/hook/in HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nStripe-Signature: ${signed}\r\n\r\na`,
+    );
+    await eventually(() => now() > timestamp + 1);
+    socket.write("b");
+    await eventually(() => socket.received.startsWith("HTTP/1.1 401 "), "the refusal");
+    expect(gateway.lines()).toContainEqual(expect.objectContaining({ fault: "stale" }));
+    expect(gateway.exchanges()).toMatchObject([{ bytesIn: 2 }]);
+    expect(received).toEqual([]);
   });
 
   test("that becomes malformed is 400, and a client that leaves inside it is logged as client-left", async () => {
