@@ -90,6 +90,7 @@ describe("The architecture", () => {
     expect([...new Set(outside.map(({ from }) => from))].sort()).toEqual([
       "composition/generation.ts",
       "composition/process-parts.ts",
+      "composition/token-source.ts",
       "composition/upstreams.ts",
     ]);
   });
@@ -158,6 +159,7 @@ describe("The architecture", () => {
     ["commander", ["cli/"]],
     ["yaml", ["config/"]],
     ["zod", ["config/"]],
+    ["jose", ["callers/"]],
     ["re2js", ["config/path-hints.ts", "data-plane/path-hints.ts"]],
   ])("Only its own room imports %s", (name, allowed) => {
     const importers = imports.filter(({ to }) => to === name || to.startsWith(`${name}/`)).map(({ from }) => from);

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { PRESETS } from "../src/config/presets.ts";
 import { NOT_YET, settingsSchema } from "../src/config/settings.ts";
 import { CHECKS, SERVICE_CHECKS } from "../src/diagnostics/diagnostics.ts";
-import { CATALOG } from "../src/errors.ts";
+import { CATALOG } from "../src/error-catalog.ts";
 import { referenceFiles } from "../src/generate-reference.ts";
 import { load, problemsOf, tempFolder } from "./config/temp-folder.ts";
 

@@ -4,7 +4,7 @@
  */
 import { type Agent, type IncomingMessage, request } from "node:http";
 import { WebSocket } from "ws";
-import { CATALOG } from "../../src/errors.ts";
+import { CATALOG } from "../../src/error-catalog.ts";
 import { responseTo, uploadOf } from "./contents.ts";
 import { HUNG_MS } from "./limits.ts";
 import type { Ended } from "./tally.ts";

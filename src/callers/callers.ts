@@ -2,23 +2,28 @@
  * Authenticates callers: finds the caller of a presented key, on the plane that the key opens.
  * Invariant: the first valid key decides, and a client learns of a key only whether it is valid.
  */
-import { timingSafeEqual } from "node:crypto";
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { IncomingHttpHeaders } from "node:http";
 import { performance } from "node:perf_hooks";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { GatewayError } from "../errors.ts";
 import { createOwnNames, mayBeOfForeignPage } from "../perimeter/browser-request.ts";
-import { isMisspelt } from "./issued-key.ts";
+import { findFault } from "./key-fault.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
 import { createKeyMatcher } from "./key-matcher.ts";
-import { faultOf, type KeyFault, type KeyRefusals, type RefusedKeyCounts, type RefusedKeys } from "./key-refusals.ts";
+import type { KeyRefusals, RefusedKeyCounts, RefusedKeys } from "./key-refusals.ts";
 import type { LockOut, Sender } from "./lock-out.ts";
-import { digestOf, type PresentedKeys } from "./presented-keys.ts";
-import { type EndedKey, type Plane, refuseUnauthenticated, type Unauthenticated } from "./unauthenticated.ts";
-
-/** Keys checked in one place of a request: a client that sends more has not made a mistake, and they are ignored. */
-const CHECKED_LIMIT = 3;
+import { CHECKED_LIMIT, keysIn, type PlacedKeys, type Presentation, slotsOf } from "./presentation.ts";
+import { digestOf } from "./presented-keys.ts";
+import { FAULT_OF_TOKEN, judgeToken, type TokenVerdicts, verifyUnknown } from "./presented-tokens.ts";
+import { hasTokenForm, type TokenVerifier } from "./token-verifier.ts";
+import {
+  type EndedKey,
+  type Plane,
+  refuseUnauthenticated,
+  type TokenFault,
+  type Unauthenticated,
+} from "./unauthenticated.ts";
 
 /** An authenticated identity. */
 export interface Caller {
@@ -31,20 +36,6 @@ export interface Caller {
 export const ANONYMOUS: Caller = { id: "anonymous" };
 
 const NO_REQUEST = { headers: {}, rawHeaders: [], url: "" };
-
-/** What a request presents to a plane. */
-export interface Presentation {
-  readonly plane: Plane;
-  readonly presented: PresentedKeys;
-  /** The client's address: guesses are counted by address. */
-  readonly address: string;
-  /** Its headers show whether a web page may have sent it. */
-  readonly request: Pick<IncomingMessage, "headers" | "rawHeaders" | "url">;
-  /** Reads the places of the service's own credential, one list for each; asked only if no other key is valid. */
-  readonly placed?: (() => PlacedKeys) | undefined;
-}
-
-type PlacedKeys = readonly (readonly string[])[];
 
 /** Of the service. Without `key`, a caller with a valid key is identified, every other one is anonymous, and none is refused. */
 type Access = Service["access"];
@@ -68,6 +59,8 @@ interface Trial {
   otherPlane: boolean;
   ended?: EndedKey;
   guesses?: Guesses;
+  token?: TokenFault;
+  readonly verdicts: TokenVerdicts | undefined;
 }
 
 export interface Callers {
@@ -76,13 +69,17 @@ export interface Callers {
    * remembered, and a refusal is recorded with what was wrong with the key.
    */
   authenticate(presentation: Presentation, access?: Access): Caller | GatewayError;
+  /** Verifies the tokens that are not known yet, for the decision that follows; undefined if there are none. */
+  verifyTokens(presentation: Presentation): Promise<TokenVerdicts> | undefined;
+  /** The gateway accepts JSON Web Tokens. */
+  readonly acceptsTokens: boolean;
   /** The same decision, recording nothing. */
   decide(presentation: Presentation, access?: Access): Caller | GatewayError;
   /** The decision on the proxy plane for the caller with this id, if it presented its key; undefined for an unknown id. */
   assume(callerId: string, access?: Access): Caller | GatewayError | undefined;
   /** Since the start: a reload, which often follows a mistake, does not forget it. */
   refusedKeys(): readonly RefusedKeys[];
-  /** True for any of the gateway's own keys: such a token must never reach an upstream. */
+  /** True for any of the gateway's own keys, and for tokens that name it as their audience: such a text must never reach an upstream. */
   isOwnKey(token: string): boolean;
   isProtected(plane: Plane): boolean;
   /** Undefined for a token that is not a valid key. */
@@ -100,6 +97,7 @@ export function createCallers(
   config: Pick<Config, "proxyPlane" | "managementPlane" | "settings">,
   issuedKeys: Pick<KeyIndex, "find" | "findById" | "counts">,
   { lockOut, keyRefusals, refusedKeys: refused }: CallerRecords,
+  tokens?: TokenVerifier,
 ): Callers {
   const isOwnName = createOwnNames(config.settings);
   const senderOf = (headers: IncomingHttpHeaders): Sender =>
@@ -128,14 +126,17 @@ export function createCallers(
       presented: 0,
       checked: 0,
       otherPlane: false,
+      verdicts: presentation.verdicts,
     };
     const known = findKnown(slotsOf(presented), trial);
     if (known !== undefined) return known;
     const presentedElsewhere = trial.presented > 0;
     const placed = presentation.placed && findKnown(presentation.placed(), trial);
     if (placed !== undefined) return placed;
-    const { otherPlane, ended, guesses } = trial;
+    const { otherPlane, ended, guesses, token } = trial;
     if (trial.presented > 0 && trial.checked === 0) return { verdict: "locked", forMs: lockedForMs };
+    if (token !== undefined && !otherPlane && ended === undefined && (presentedElsewhere || token !== "invalid"))
+      return { verdict: "token", state: token, guesses };
     // An unknown key in a service's own place is refused as no key is, or a stranger would learn which place the service has.
     if (presentedElsewhere || otherPlane || ended !== undefined)
       return { verdict: "unknown", otherPlane, ended, guesses };
@@ -155,7 +156,7 @@ export function createCallers(
         trial.checked++;
         const caller = callerOf(digest, key, trial);
         if (caller === undefined) continue;
-        matcher.remember(key, digest);
+        if (caller.issued?.isToken === undefined) matcher.remember(key, digest);
         return { verdict: "known", caller, digest, guesses: trial.guesses };
       }
     }
@@ -168,6 +169,8 @@ export function createCallers(
     const isOther = opens(otherOf(plane), digest);
     const issued = isOther ? undefined : findIssued(key, digest);
     if (isOther) trial.otherPlane = true;
+    else if (issued === undefined && tokens !== undefined && hasTokenForm(key))
+      return callerOfToken(judgeToken(key, { digest, tokens, trial }));
     else if (issued === undefined) trial.guesses = [...(trial.guesses ?? []), digest];
     else if (issued.state !== "active") trial.ended = { id: issued.id, state: issued.state };
     else if (isFor(plane, issued)) return { id: issued.id, issued };
@@ -188,6 +191,9 @@ export function createCallers(
       case "missing":
         noteGuesses(authentication.guesses, presentation, now);
         return refused.add(plane, faultIn(presentation));
+      case "token":
+        noteGuesses(authentication.guesses, presentation, now);
+        return refused.add(plane, FAULT_OF_TOKEN[authentication.state]);
       case "unknown": {
         const { ended, guesses } = authentication;
         noteGuesses(guesses, presentation, now);
@@ -204,15 +210,12 @@ export function createCallers(
     for (const _ of new Set(guesses)) lockOut.noteUnknown(address, now, from);
   }
 
-  function faultIn({ plane, presented, placed }: Presentation): KeyFault {
-    const { otherScheme, empty } = presented;
-    const keys = [...slotsOf(presented), ...(placed?.() ?? [])].flatMap((slot) => slot.slice(0, CHECKED_LIMIT));
-    if (keys.length === 0) return empty !== undefined ? "an empty key" : otherScheme ? "another scheme" : "missing";
-    if (keys.some((key) => opens(otherOf(plane), digestOf(key)))) return "the other plane's key";
-    if (keys.some((key) => isMisspelt(key))) return "a misspelt issued key";
-    const own = planes[plane].key?.reveal() ?? "";
-    return keys.map((key) => faultOf(key, own, isSame)).find((fault) => fault !== "unknown") ?? "unknown";
-  }
+  const faultIn = (presentation: Presentation) =>
+    findFault(keysIn(presentation), {
+      presented: presentation.presented,
+      own: planes[presentation.plane].key?.reveal() ?? "",
+      opensOther: (digest) => opens(otherOf(presentation.plane), digest),
+    });
 
   function assume(callerId: string): Authentication | undefined {
     const issued = issuedKeys.findById(callerId);
@@ -248,7 +251,16 @@ export function createCallers(
       const authentication = assume(callerId);
       return authentication && callerOrRefusal({ plane: "proxy", request: NO_REQUEST }, authentication, access);
     },
-    isOwnKey: matcher.isOwnKey,
+    acceptsTokens: tokens !== undefined,
+    verifyTokens(presentation) {
+      const { plane, address, request } = presentation;
+      if (tokens === undefined || !isProtected(plane)) return undefined;
+      const now = performance.now();
+      const isLocked = lockOut.hasLocks && lockOut.isLocked(address, now, senderOf(request.headers));
+      const isChecked = (digest: string) => !isLocked || lockOut.isExempt(address, digest, now);
+      return verifyUnknown(keysIn(presentation), tokens, isChecked);
+    },
+    isOwnKey: tokens === undefined ? matcher.isOwnKey : (text) => matcher.isOwnKey(text) || tokens.isForGateway(text),
     isProtected,
     planeOpenedBy(token) {
       const digest = digestOf(token);
@@ -261,7 +273,7 @@ export function createCallers(
 
 const PLANES: readonly Plane[] = ["proxy", "management"];
 
-const slotsOf = ({ bearer, header, query }: PresentedKeys): PlacedKeys => [bearer, header, query];
+const callerOfToken = (issued: FoundKey | undefined) => issued && { id: issued.id, issued };
 
 const otherOf = (plane: Plane): Plane => (plane === "proxy" ? "management" : "proxy");
 
@@ -272,8 +284,4 @@ function callerOrRefusal(
 ): Caller | GatewayError {
   if (authentication.verdict === "known") return authentication.caller;
   return access !== "key" ? ANONYMOUS : refuseUnauthenticated(plane, authentication, request);
-}
-
-function isSame(a: string, b: string): boolean {
-  return timingSafeEqual(Buffer.from(digestOf(a), "latin1"), Buffer.from(digestOf(b), "latin1"));
 }

@@ -25,6 +25,10 @@ export interface FoundKey {
   /** For a request or WebSocket in progress: whether its key has ended since, or may do less. */
   readonly isOver: boolean;
   allowsAddress(address: string): boolean;
+  /** A JSON Web Token, of which the gateway keeps no record. */
+  readonly isToken?: true;
+  /** When a WebSocket is closed, ms since the epoch; undefined where an EndListener learns of the end. */
+  readonly closesAtMs?: number;
 }
 
 /** @param digest that ended, or may do less than before. Called once for each. */

@@ -86,6 +86,9 @@ export type KeyFault =
   | "in another case"
   | "a misspelt issued key"
   | "ended"
+  | "an expired token"
+  | "an invalid token"
+  | "a token that could not be verified"
   | "unknown";
 
 export interface RefusedKeys {
@@ -107,27 +110,4 @@ export function createRefusedKeys() {
     },
     list: (): readonly RefusedKeys[] => [...counts.values()],
   };
-}
-
-/** A shorter text could be anything. */
-const RECOGNIZABLE_LENGTH = 8;
-
-/** Characters around a complete key: quotes, and a scheme that was written twice. */
-const SURROUNDINGS_LIMIT = 32;
-
-/**
- * Compares the content only in ways that need the complete key: any other fault would let a client find the key piece by
- * piece. @param isSame compares two texts in constant time.
- */
-export function faultOf(presented: string, key: string, isSame: (a: string, b: string) => boolean): KeyFault {
-  if (presented.length >= RECOGNIZABLE_LENGTH && presented.length < key.length) return "too short";
-  if (presented.length > key.length + SURROUNDINGS_LIMIT) return "unknown";
-  const bare = withoutSurroundings(presented);
-  if (bare !== presented && isSame(bare, key)) return "with more around it";
-  return isSame(presented.toLowerCase(), key.toLowerCase()) ? "in another case" : "unknown";
-}
-
-function withoutSurroundings(text: string): string {
-  const bare = text.replace(/^["'`]/, "").replace(/^(?:bearer|token) /i, "");
-  return bare.replace(/["'`;,]$/, "").trim();
 }

@@ -16,7 +16,7 @@ export interface Parties {
 export interface PartyParts {
   readonly config: Pick<Config, "proxyPlane">;
   readonly issuedKeys: Pick<KeyIndex, "counts">;
-  readonly callers: Pick<Callers, "isProtected">;
+  readonly callers: Pick<Callers, "isProtected" | "acceptsTokens">;
   /** Every client has a loopback address. */
   readonly isLoopbackOnly: boolean;
 }
@@ -32,7 +32,8 @@ export function createParties({ config, issuedKeys, callers, isLoopbackOnly }: P
   return {
     of(caller, address, access) {
       const isOpen = caller === ANONYMOUS && !callers.isProtected("proxy");
-      const named = isOpen ? 0 : ownKeys + issuedKeys.counts.proxy;
+      const ofTokens = callers.acceptsTokens ? Number.POSITIVE_INFINITY : 0;
+      const named = isOpen ? 0 : ownKeys + issuedKeys.counts.proxy + ofTokens;
       if (named + (isOpen || access === "public" || access === "signature" ? anonymousParties : 0) <= 1) return "";
       return caller === ANONYMOUS ? partyOf(keyOf(address)) : caller.id;
     },

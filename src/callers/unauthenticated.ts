@@ -19,8 +19,12 @@ export type Unauthenticated =
     }
   /** Too many unknown keys came from this address. */
   | { readonly verdict: "locked"; readonly forMs: number }
+  /** The request has a token that opens nothing. `unavailable`: it could not be verified. */
+  | { readonly verdict: "token"; readonly state: TokenFault }
   /** `otherPlane`: the key is valid, but for the other plane. `ended`: it was valid. */
   | { readonly verdict: "unknown"; readonly otherPlane: boolean; readonly ended?: EndedKey | undefined };
+
+export type TokenFault = "expired" | "invalid" | "unavailable";
 
 export interface EndedKey {
   readonly id: string;
@@ -69,10 +73,25 @@ export function refuseUnauthenticated(
         message: `${needed}.${faultOfForm(refused, request)}`,
         headers,
       });
+    case "token":
+      return refuseToken(refused.state, headers);
     case "unknown":
       return new GatewayError("INVALID_API_KEY", { message: `${needed}; ${faultOf(plane, refused)}.`, headers });
   }
 }
+
+/** The cause is the same text for every invalid token: a client that forges one must not learn what is wrong with it. */
+function refuseToken(state: TokenFault, challenges: readonly string[]): GatewayError {
+  if (state === "unavailable") {
+    return new GatewayError("TOKEN_KEYS_UNAVAILABLE", { headers: ["Retry-After", String(TOKEN_RETRY_S)] });
+  }
+  // RFC 6750 section 3.1.
+  const headers = challenges.map((value) => (value === "Bearer" ? 'Bearer error="invalid_token"' : value));
+  return new GatewayError(state === "expired" ? "TOKEN_EXPIRED" : "INVALID_TOKEN", { headers });
+}
+
+/** A fetch of an issuer's keys is tried again after a few seconds. */
+const TOKEN_RETRY_S = 5;
 
 /** For a 401 under /proxy that has another cause than the caller's key: every 401 has a challenge (RFC 9110 section 15.5.2). */
 export const proxyChallenges = (request: Pick<IncomingMessage, "headers" | "url">) => challenges("proxy", request);

@@ -11,7 +11,7 @@ import { listenAddresses } from "../config/hosts.ts";
 import { readSettings, variablePlace } from "../config/read-settings.ts";
 import type { Secret } from "../config/secret.ts";
 import type { Settings } from "../config/settings.ts";
-import { CATALOG } from "../errors.ts";
+import { CATALOG } from "../error-catalog.ts";
 import { isObject } from "../is-object.ts";
 import { CliFailure, createRefusal } from "./cli-failure.ts";
 

@@ -32,10 +32,13 @@ import type { CountedRefusals } from "../telemetry/metrics.ts";
 import { createUpdateCheck, type UpdateStatus } from "../update-check.ts";
 import { version } from "../version.ts";
 import type { BoundListener, ProcessParts } from "./process-parts.ts";
+import { openTokens, type TokenSource } from "./token-source.ts";
 import { openUpstream, type Upstream, type UpstreamContext } from "./upstreams.ts";
 
 export interface Generation {
   readonly config: Config;
+  /** Undefined if the gateway accepts no tokens. */
+  readonly tokens: TokenSource | undefined;
   readonly isOwnKey: (token: string) => boolean;
   readonly isTrustedPeer: (address: string) => boolean;
   readonly decideCaller: Callers["decide"];
@@ -69,7 +72,8 @@ export function createGeneration(
   previous?: Generation,
 ): Generation {
   const { settings } = config;
-  const callers = createCallers(config, processParts.issuedKeys, processParts);
+  const tokens = openTokens(config, processParts, previous?.tokens);
+  const callers = createCallers(config, processParts.issuedKeys, processParts, tokens?.verifier);
   const cors = createCors(settings);
   const upstreams = openUpstreams(services, { ...processParts, settings }, previous);
   const served = { addresses: addressesOf(upstreams) };
@@ -99,6 +103,7 @@ export function createGeneration(
     ...describeProcess(processParts),
     checkForUpdate,
     probe: probeService,
+    tokens: tokens?.verifier,
   });
   const controlPlaneParts = {
     ...parts,
@@ -113,9 +118,11 @@ export function createGeneration(
     guardOpenManagementPlane: createOpenPlaneGuard(config, "management"),
     findForeignPage: createForeignPageGuard(config),
     planes: { proxy: config.proxyPlane, management: config.managementPlane },
+    tokens: tokens?.verifier,
   };
   return {
     config,
+    tokens,
     isOwnKey: callers.isOwnKey,
     decideCaller: callers.decide,
     isTrustedPeer: parts.clients.isTrustedPeer,
@@ -218,7 +225,7 @@ function describeUpstream({ prepared, dialOptions }: Upstream): DiagnosedService
 
 function describeProcess(
   parts: ProcessParts,
-): Omit<DiagnosticsContext, keyof ReturnType<typeof describeGeneration> | "checkForUpdate" | "probe"> {
+): Omit<DiagnosticsContext, keyof ReturnType<typeof describeGeneration> | "checkForUpdate" | "probe" | "tokens"> {
   const { load, offline, stateFolder, monitor, logger, fingerprint } = parts;
   return {
     load,

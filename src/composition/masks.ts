@@ -1,5 +1,6 @@
 /** The masks of a gateway: every secret that it knows, and its own keys only. */
 import { maskIssuedKeys } from "../callers/issued-key.ts";
+import { maskTokens } from "../callers/token-verifier.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
@@ -8,7 +9,7 @@ import { createGrowingMask, type GrowingMask, type SecretMask } from "../telemet
 export interface Masks {
   /** Replaces issued keys, and every secret that was ever configured: an exchange of an earlier generation may still be in flight. */
   readonly all: SecretMask;
-  /** Replaces the gateway's own keys and issued keys. */
+  /** Replaces the gateway's own keys, issued keys and tokens. */
   readonly keys: SecretMask;
   readonly add: (config: Config, services: Iterable<Service>) => void;
   /** For secrets that change: those that the owner kept before may be shown again. */
@@ -19,11 +20,11 @@ export function createMasks(): Masks {
   const all = createGrowingMask();
   const keys = createGrowingMask();
   return {
-    all: (text) => maskIssuedKeys(all.mask(text)),
-    keys: (text) => maskIssuedKeys(keys.mask(text)),
+    all: (text) => maskTokens(maskIssuedKeys(all.mask(text))),
+    keys: (text) => maskTokens(maskIssuedKeys(keys.mask(text))),
     keep: all.keep,
-    add({ proxyPlane, managementPlane }, services) {
-      const ownKeys = [proxyPlane.key, managementPlane.key].flatMap((key) => key?.reveal() ?? []);
+    add({ proxyPlane, managementPlane, settings }, services) {
+      const ownKeys = [proxyPlane.key, managementPlane.key, settings.JWT_SECRET].flatMap((key) => key?.reveal() ?? []);
       keys.add(ownKeys);
       all.add([...ownKeys, ...[...services].flatMap(secretsOfService)]);
     },

@@ -53,13 +53,13 @@ function variables(): string {
     setting.allowed,
     setting.meaning,
   ]);
-  const withFile = SETTINGS_WITH_FILE.map((name) => `\`${name}_FILE\``).join(" and ");
+  const withFile = SETTINGS_WITH_FILE.map((name) => `\`${name}_FILE\``).join(", ");
   const aliases = SETTING_ALIASES.map(([alias, name]) => `\`${alias}\` is an alias of \`${name}\`.`).join(" ");
   return `## Variables
 
 ${table(["Variable", "Default", "Allowed", "Meaning"], rows)}
 
-${withFile} name a file that contains the key, for mounted secrets.
+${withFile} name a file that contains the key or secret, for mounted secrets.
 Setting both forms of one key is a problem. The two keys must differ. ${aliases}
 
 If \`HOST\` is not loopback and a plane has no key, the gateway does not start unless \`ALLOW_UNAUTHENTICATED\` is \`true\`.`;

@@ -9,8 +9,15 @@ import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
 import type { Service } from "./schema.ts";
 import { Secret } from "./secret.ts";
 import { readSecretForm, type SecretForm } from "./secret-form.ts";
+import type { Settings } from "./settings.ts";
 import { unusableSigningSecret } from "./signing-secret.ts";
 import { unusableSecret } from "./unusable-secret.ts";
+
+interface OwnKeys {
+  readonly proxyPlane: PlaneConfig;
+  readonly managementPlane: PlaneConfig;
+  readonly settings: Pick<Settings, "JWT_SECRET">;
+}
 
 /** How a secret is read from its text. */
 interface Reading {
@@ -22,10 +29,10 @@ interface Reading {
 /** The services whose secret files now hold other secrets, with those secrets. @throws ConfigProblems for a file without a usable secret. */
 export function withFreshTokens(
   services: Iterable<Service>,
-  { proxyPlane, managementPlane }: { readonly proxyPlane: PlaneConfig; readonly managementPlane: PlaneConfig },
+  { proxyPlane, managementPlane, settings }: OwnKeys,
 ): Service[] {
   const problems: string[] = [];
-  const ownKeys = [proxyPlane.key, managementPlane.key].filter((key) => key !== undefined);
+  const ownKeys = [proxyPlane.key, managementPlane.key, settings.JWT_SECRET].filter((key) => key !== undefined);
   const changed: Service[] = [];
   for (const service of services) {
     const { auth, verify, key } = service;

@@ -9,12 +9,13 @@ import { completeService } from "./complete-service.ts";
 import { type Environment, type EnvironmentOptions, readEnvironment } from "./env.ts";
 import { isLoopbackHost, listenAddresses } from "./hosts.ts";
 import { type KnownVariable, type MisspeltVariable, reviewVariables } from "./known-variables.ts";
-import { type PlaneConfig, protectPlanes, reviewMisspelt } from "./planes.ts";
+import { type PlaneConfig, type Planes, protectPlanes, reviewMisspelt } from "./planes.ts";
 import { ConfigProblems } from "./problems.ts";
 import { readSettings, variablePlace } from "./read-settings.ts";
 import { describeTaken, reviewOpenHosts } from "./review-addresses.ts";
 import { createRuntimeServiceReader, type RuntimeServiceReader } from "./runtime-service.ts";
 import type { Service } from "./schema.ts";
+import type { Secret } from "./secret.ts";
 import { ServiceAddresses } from "./service-addresses.ts";
 import {
   type DefinedService,
@@ -27,6 +28,7 @@ import {
   unreadSiblings,
 } from "./services-file.ts";
 import type { Settings } from "./settings.ts";
+import type { TokenSettings } from "./token-settings.ts";
 import { untrustedCommands } from "./trusted-file.ts";
 
 export { ConfigProblems };
@@ -43,6 +45,8 @@ export interface Config {
   readonly settings: Readonly<Settings>;
   readonly proxyPlane: PlaneConfig;
   readonly managementPlane: PlaneConfig;
+  /** Undefined if the proxy plane accepts no JSON Web Tokens. */
+  readonly tokens: TokenSettings | undefined;
   /** HOST is a loopback address or name. */
   readonly isLoopback: boolean;
   /** The second listener; undefined if one listener serves all routes. */
@@ -126,7 +130,7 @@ export async function readConfig({
     yielder,
   });
   problems.push(...file.problems, ...untrustedCommands(file.services, settings.CONFIG_FILE).map(file.describe));
-  const ownKeys = [planes.proxyPlane.key, planes.managementPlane.key].filter((key) => key !== undefined);
+  const ownKeys = ownKeysOf(planes, settings);
   const { variables } = environment;
   const context = { settings, variables, directory, ownKeys };
   const services = new Map<string, Service>();
@@ -165,6 +169,10 @@ export async function readConfig({
 
 async function readServices(only: OnlyService | undefined, options: ServicesFileOptions): Promise<ServicesFile> {
   return only === undefined ? readServicesFile(options) : defineOnlyService(only);
+}
+
+function ownKeysOf({ proxyPlane, managementPlane }: Planes, { JWT_SECRET }: Settings): Secret[] {
+  return [proxyPlane.key, managementPlane.key, JWT_SECRET].filter((key) => key !== undefined);
 }
 
 /** Undefined where no variable names the file. */

@@ -10,6 +10,7 @@ import { variablePlace } from "./read-settings.ts";
 import type { Secret } from "./secret.ts";
 import { FAULT_TEXTS, isQuoted } from "./secret-form.ts";
 import type { Settings } from "./settings.ts";
+import { hasTokenSettings, readTokenSettings, type TokenSettings } from "./token-settings.ts";
 
 export interface PlaneConfig {
   readonly key: Secret | undefined;
@@ -31,13 +32,25 @@ export interface PlaneSources {
 }
 
 const PLANES = [
-  { routes: "/proxy/*", key: "PROXY_API_KEY", required: "REQUIRE_AUTH_FOR_PROXY", or: " (or an issued key)" },
+  {
+    routes: "/proxy/*",
+    key: "PROXY_API_KEY",
+    required: "REQUIRE_AUTH_FOR_PROXY",
+    or: " (or an issued key, or JWT_ISSUER)",
+  },
   { routes: "/manage/*", key: "MANAGEMENT_API_KEY", required: "REQUIRE_AUTH_FOR_MANAGEMENT", or: "" },
 ] as const;
 
 type Plane = (typeof PLANES)[number];
 
-export function protectPlanes(sources: PlaneSources): { proxyPlane: PlaneConfig; managementPlane: PlaneConfig } {
+export interface Planes {
+  readonly proxyPlane: PlaneConfig;
+  readonly managementPlane: PlaneConfig;
+  /** Undefined if the proxy plane accepts no JSON Web Tokens. */
+  readonly tokens: TokenSettings | undefined;
+}
+
+export function protectPlanes(sources: PlaneSources): Planes {
   const [proxy, management] = PLANES;
   const proxyPlane = protectPlane(proxy, sources);
   const managementPlane = protectPlane(management, sources);
@@ -56,7 +69,7 @@ export function protectPlanes(sources: PlaneSources): { proxyPlane: PlaneConfig;
         open.filter(({ key }) => host.serves.has(key)),
       );
   }
-  return { proxyPlane, managementPlane };
+  return { proxyPlane, managementPlane, tokens: readTokenSettings(sources) };
 }
 
 interface ListenerHost {
@@ -81,7 +94,7 @@ function hostsOf({ HOST, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): Listener
  */
 export function reviewMisspelt(
   misspelt: Iterable<MisspeltVariable>,
-  planes: ReturnType<typeof protectPlanes>,
+  planes: Planes,
   { problems, warnings, hasIssuedKey }: Pick<PlaneSources, "problems" | "warnings" | "hasIssuedKey">,
 ): void {
   for (const { name, origin, meant, isOwn } of misspelt) {
@@ -96,11 +109,7 @@ export function reviewMisspelt(
   }
 }
 
-function isLeftOpen(
-  { key }: Plane,
-  { proxyPlane, managementPlane }: ReturnType<typeof protectPlanes>,
-  hasIssuedKey: () => boolean,
-): boolean {
+function isLeftOpen({ key }: Plane, { proxyPlane, managementPlane }: Planes, hasIssuedKey: () => boolean): boolean {
   if (key === "MANAGEMENT_API_KEY") return !managementPlane.isProtected && !managementPlane.isOpen;
   return !proxyPlane.isProtected && !proxyPlane.isOpen && !hasIssuedKey();
 }
@@ -113,7 +122,8 @@ function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
   // On an address that other machines can reach, an issued key protects the plane permanently, even after the key has ended.
   const hasIssued =
     plane.key === "PROXY_API_KEY" && key === undefined && (required ?? isExposed) && sources.hasIssuedKey();
-  if (required === true && key === undefined && !hasIssued && !refused.has(plane.key)) {
+  const hasTokens = plane.key === "PROXY_API_KEY" && hasTokenSettings(sources);
+  if (required === true && key === undefined && !hasIssued && !hasTokens && !refused.has(plane.key)) {
     problems.push(
       `${placeOf(plane.required, sources)}: found "true" without a key, allowed: true with ${plane.key} set${plane.or}`,
     );
@@ -126,7 +136,10 @@ function protectPlane(plane: Plane, sources: PlaneSources): PlaneConfig {
   if (required === false && key !== undefined) {
     warnings.push(`${plane.required} is false: ${plane.routes} is open although ${plane.key} is set`);
   }
-  return { key, isProtected: required ?? (key !== undefined || hasIssued), isOpen: required === false };
+  if (required === false && hasTokens) {
+    warnings.push(`${plane.required} is false: ${plane.routes} is open although JWT_ISSUER is set`);
+  }
+  return { key, isProtected: required ?? (key !== undefined || hasTokens || hasIssued), isOpen: required === false };
 }
 
 function reviewExposure(sources: PlaneSources, host: ListenerHost, open: readonly Plane[]): void {

@@ -4,59 +4,8 @@
  */
 import { isIP } from "node:net";
 import { z } from "zod";
-import { LONGEST_TIMER_MS } from "./schema.ts";
 import { Secret } from "./secret.ts";
-
-/** Reads the text of a variable as its value. @param allowed completes "allowed: …" if `read` returns undefined. */
-function setting<T>(allowed: string, read: (text: string) => T | undefined) {
-  return z
-    .string()
-    .transform((text, refinement): T => {
-      const value = read(text);
-      if (value !== undefined) return value;
-      refinement.addIssue({ code: "custom", message: allowed });
-      return z.NEVER;
-    })
-    .meta({ allowed });
-}
-
-const integer = (min: number, max: number) =>
-  setting(`an integer from ${min} to ${max}`, (text) => {
-    const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-    return value >= min && value <= max ? value : undefined;
-  });
-
-const number = (max: number) =>
-  setting(`a number from 0 to ${max}`, (text) => {
-    const value = /^\d{1,16}(?:\.\d{1,9})?$/.test(text) ? Number(text) : Number.NaN;
-    return value <= max ? value : undefined;
-  });
-
-const FLAGS = new Map([
-  ["true", true],
-  ["1", true],
-  ["false", false],
-  ["0", false],
-]);
-const flag = () => setting("true or false", (text) => FLAGS.get(text.toLowerCase()));
-
-const choice = <const T extends string>(...choices: T[]) =>
-  setting(choices.join(", "), (text) => choices.find((option) => option === text.toLowerCase()));
-
-const text = (allowed: string) => setting(allowed, (value) => value);
-
-const splitList = (value: string) =>
-  value
-    .split(",")
-    .map((item) => item.trim())
-    .filter((item) => item !== "");
-const list = (allowed: string, isAllowed: (item: string) => boolean = () => true) =>
-  setting(allowed, (value) => (splitList(value).every(isAllowed) ? splitList(value) : undefined));
-
-/** RFC 9110 section 5.6.2. */
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-
-const milliseconds = (min: number) => integer(min, LONGEST_TIMER_MS);
+import { choice, flag, integer, list, milliseconds, number, setting, splitList, TOKEN, text } from "./setting-kinds.ts";
 
 /** A key of the gateway. Problems show only its length. */
 const apiKey = (name: string) =>
@@ -105,7 +54,7 @@ function isAddressOrCidr(value: string): boolean {
 }
 
 /** Variables that may be read from a file instead: the variable of the same name with `_FILE` names it. */
-export const SETTINGS_WITH_FILE = ["PROXY_API_KEY", "MANAGEMENT_API_KEY"] as const;
+export const SETTINGS_WITH_FILE = ["PROXY_API_KEY", "MANAGEMENT_API_KEY", "JWT_SECRET"] as const;
 
 /** Variables that hold, or lead to, keys of the gateway. They cannot be the credential of a service. */
 export const OWN_SECRETS: ReadonlySet<string> = new Set(SETTINGS_WITH_FILE.flatMap((name) => [name, `${name}_FILE`]));
@@ -131,10 +80,39 @@ export const settingsSchema = z.object({
     .describe("folder for run-time state, created with mode 0700; no other user may be its owner or write to it"),
   PROXY_API_KEY: apiKey("`/proxy/*`"),
   MANAGEMENT_API_KEY: apiKey("`/manage/*`"),
+  JWT_ISSUER: setting("printable characters without spaces", (value) =>
+    /^[\x21-\x7e]+$/.test(value) ? value : undefined,
+  )
+    .optional()
+    .describe("issuer (`iss`) of the JSON Web Tokens that `/proxy/*` accepts as keys")
+    .meta({ default: "none: no tokens" }),
+  JWT_AUDIENCE: setting("comma-separated audiences", (value) => {
+    const audiences = splitList(value);
+    return audiences.length > 0 ? audiences : undefined;
+  })
+    .optional()
+    .describe("audiences: a token needs one of them in `aud`")
+    .meta({ default: "none" }),
+  JWT_JWKS_URL: setting("an https URL; http only on a loopback address", (value) =>
+    URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && !/[#@]/.test(value) ? value : undefined,
+  )
+    .optional()
+    .describe("URL of the issuer's public keys (JWKS), for tokens with an asymmetric signature")
+    .meta({ default: "none" }),
+  JWT_SECRET: setting("at least 32 printable characters without spaces", (value) =>
+    /^[\x21-\x7e]{32,}$/.test(value) ? new Secret(value) : undefined,
+  )
+    .optional()
+    .describe("shared secret instead of `JWT_JWKS_URL`, for tokens signed with HS256, HS384 or HS512")
+    .meta({ secret: true, default: "none" }),
+  JWT_PERMISSIONS_CLAIM: setting("the name of a claim", (value) => (/^\S.{0,199}$/.test(value) ? value : undefined))
+    .optional()
+    .describe("claim with the permissions of a token, a list or a text separated by spaces")
+    .meta({ default: "`permissions`, else `scope`" }),
   REQUIRE_AUTH_FOR_PROXY: flag()
     .optional()
-    .describe("`true` requires the key, or an issued one; `false` opens the plane, with a warning")
-    .meta({ default: "on when the key is set" }),
+    .describe("`true` requires the key, an issued one or a token; `false` opens the plane, with a warning")
+    .meta({ default: "on when the key, or tokens, are set" }),
   REQUIRE_AUTH_FOR_MANAGEMENT: flag()
     .optional()
     .describe("the same for `/manage/*`")
@@ -292,9 +270,4 @@ export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   MIDDLEWARE_PATH: [],
   REDIS_URL: [],
   WORKERS: ["1"],
-  JWT_ISSUER: [],
-  JWT_AUDIENCE: [],
-  JWT_JWKS_URL: [],
-  JWT_SECRET: [],
-  JWT_PERMISSIONS_CLAIM: [],
 };

@@ -10,6 +10,8 @@ const FORMS = [
   "under /proxy also where the service's own API has its credential: a header, a parameter, the password of Basic",
 ];
 
+const TOKEN_FORM = "under /proxy a JSON Web Token in place of a key, in the same forms";
+
 const Plane = z.strictObject({ protected: z.boolean() });
 
 const AuthStatus = z.strictObject({
@@ -58,7 +60,7 @@ export function addAuthStatusRoute(app: ControlPlane, { callers }: ControlPlaneP
           api_key: presented.query.length > 0,
           otherScheme: presented.otherScheme,
         },
-        accepted: FORMS,
+        accepted: callers.acceptsTokens ? [...FORMS, TOKEN_FORM] : FORMS,
       },
       200,
     );

@@ -2,12 +2,14 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Audit } from "../callers/audit.ts";
-import type { Caller, Callers, Presentation } from "../callers/callers.ts";
+import type { Caller, Callers } from "../callers/callers.ts";
 import type { IssuedKeys } from "../callers/issued-keys.ts";
 import type { KeyChanges } from "../callers/key-changes.ts";
 import type { KeyPlaces } from "../callers/key-places.ts";
 import type { KeyRefusals } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
+import type { Presentation } from "../callers/presentation.ts";
+import type { TokenVerifier } from "../callers/token-verifier.ts";
 import type { Plane } from "../callers/unauthenticated.ts";
 import type { ReloadOutcome } from "../composition/reload-outcome.ts";
 import type { PlaneConfig } from "../config/planes.ts";
@@ -91,6 +93,8 @@ export interface ControlPlaneParts {
   readonly keyUsage: Pick<KeyUsage, "note">;
   readonly keyRefusals: Pick<KeyRefusals, "noteError">;
   readonly fingerprint: Fingerprint;
+  /** Undefined if the gateway accepts no tokens. */
+  readonly tokens: Pick<TokenVerifier, "verify"> | undefined;
   /** The gateway's own keys. */
   readonly planes: Readonly<Record<Plane, PlaneConfig>>;
   readonly checkForUpdate: () => Promise<UpdateStatus>;

@@ -24,7 +24,8 @@ export function requireCaller(plane: Plane, parts: ControlPlaneParts): Middlewar
     }
     const address = clients.addressOf(incoming);
     const presented = presentedKeysOf(incoming);
-    const caller = callers.authenticate({ plane, presented, address, request: incoming });
+    const verdicts = await callers.verifyTokens({ plane, presented, address, request: incoming });
+    const caller = callers.authenticate({ plane, presented, address, request: incoming, verdicts });
     if (caller instanceof GatewayError) throw caller;
     const refusal =
       decideAddress(caller, address) ?? (plane === "management" ? decidePart(caller, context) : undefined);
@@ -33,7 +34,7 @@ export function requireCaller(plane: Plane, parts: ControlPlaneParts): Middlewar
       if (issued !== undefined) keyRefusals.noteError(issued.id, refusal);
       throw refusal;
     }
-    if (issued !== undefined) keyUsage.note(issued.id, Date.now());
+    if (issued !== undefined && issued.isToken === undefined) keyUsage.note(issued.id, Date.now());
     context.set("caller", caller);
     await next();
   };

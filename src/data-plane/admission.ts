@@ -5,6 +5,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { Caller, Callers } from "../callers/callers.ts";
+import type { FoundKey } from "../callers/key-index.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import type { Parties } from "../callers/parties.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
@@ -125,7 +126,8 @@ export function walkAdmission<Refused extends undefined>(
 
   const presented = readPresentedKeys(req.rawHeaders, identified.query);
   const placed = placedKeysOf(req, identified);
-  const presentation = { plane: "proxy", presented, address, request: req, placed } as const;
+  const verdicts = exchange.tokenVerdicts;
+  const presentation = { plane: "proxy", presented, address, request: req, placed, verdicts } as const;
   const access = identified.prepared?.service.access;
   const decideCaller = walk.commits ? callers.authenticate : callers.decide;
   const caller = walk.admit("authenticate", arrival.assumeCaller?.(access) ?? decideCaller(presentation, access));
@@ -142,10 +144,10 @@ export function walkAdmission<Refused extends undefined>(
   if (route !== undefined) {
     exchange.serviceKey = route.prepared.service.key;
     if (exchange.url !== req.url) walk.admit("route", decideKeyInPath(route, callers.isOwnKey));
-    // Only an issued key restricts its caller.
+    // Only an issued key or a token restricts its caller.
     const { issued } = exchange;
     if (caller !== undefined) walk.admit("permission", issued && decidePermission(exchange, route, caller));
-    if (walk.commits && caller?.issued !== undefined) parts.keyUsage.note(caller.id, Date.now());
+    if (walk.commits && caller?.issued !== undefined) noteUse(caller.issued, parts);
     if (route.prepared.pathHints !== undefined) {
       const cut = (found?.path.length ?? 0) - route.path.length;
       const hinted = cut === 0 ? identified.path : identified.path.slice(0, -(found?.path.length ?? 0)) + route.path;
@@ -154,6 +156,33 @@ export function walkAdmission<Refused extends undefined>(
     admitToService(exchange, route.prepared, isUpgrade, { walk, parts });
   }
   return { kind: "walked", identified, caller, route };
+}
+
+/**
+ * Verifies the tokens of the request that are not known yet, which takes a moment and may fetch keys; undefined where there are none.
+ * The walk then decides with the result. A request that is refused before its caller is authenticated costs no verification.
+ */
+export function verifyTokens(
+  exchange: Exchange,
+  arrival: Pick<Arrival, "address" | "connections">,
+  parts: AdmissionParts,
+): Promise<void> | undefined {
+  const { callers } = parts;
+  if (!callers.acceptsTokens) return undefined;
+  const { req, clientAddress: address } = exchange;
+  if (findMalformed(req) !== undefined || decideShed(exchange, parts, arrival.connections) !== undefined)
+    return undefined;
+  const identified = identify(req.url as string, arrival.address, parts.upstreams);
+  const presented = readPresentedKeys(req.rawHeaders, identified.query);
+  const placed = placedKeysOf(req, identified);
+  return callers.verifyTokens({ plane: "proxy", presented, address, request: req, placed })?.then((verdicts) => {
+    exchange.tokenVerdicts = verdicts;
+  });
+}
+
+/** Of a token the gateway keeps no record. */
+function noteUse(issued: FoundKey, { keyUsage }: AdmissionParts): void {
+  if (issued.isToken === undefined) keyUsage.note(issued.id, Date.now());
 }
 
 /** Where the service that was asked for has its own credential; undefined for a service without one, and for an unknown one. */

@@ -5,6 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { performance } from "node:perf_hooks";
 import type { FoundKey } from "../callers/key-index.ts";
+import type { TokenVerdicts } from "../callers/presented-tokens.ts";
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import type { ServiceAddress } from "../config/service-addresses.ts";
 import type { LimitState } from "../limits/limiters.ts";
@@ -40,8 +41,10 @@ export class Exchange {
   party = "";
   /** Whose failures the breaker counts together: anonymous callers are one, because their addresses are cheap. Empty as above. */
   voter = "";
-  /** The caller's issued key; undefined for other callers. */
+  /** The caller's issued key or token; undefined for other callers. */
   issued: FoundKey | undefined;
+  /** Undefined if no token had to be verified. */
+  tokenVerdicts: TokenVerdicts | undefined;
   attempts = 0;
   /** Undefined unless LOG_LEVEL is `debug` or `trace`. */
   trace: ExchangeTrace | undefined;

@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { GatewayError } from "../errors.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { type AdmissionParts, type Arrival, type Walk, walkAdmission, walkLimits } from "./admission.ts";
+import { type AdmissionParts, type Arrival, verifyTokens, type Walk, walkAdmission, walkLimits } from "./admission.ts";
 import { Exchange } from "./exchange.ts";
 import { ExchangeTrace } from "./exchange-trace.ts";
 import { type ForwardParts, forward } from "./forward/forward.ts";
@@ -32,6 +32,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     const walk = parts.logger.isVerbose ? traceWalk(exchange, parts.logger) : COMMIT;
     let delivery: SignedDelivery | undefined;
     try {
+      const verifying = verifyTokens(exchange, arrival, parts);
+      if (verifying !== undefined) await verifying;
       const admission = walkAdmission(exchange, arrival, walk, parts);
       if (admission.kind === "preflight") return respondToPreflight(exchange, admission.headers);
       const { route } = admission;

@@ -29,6 +29,11 @@ const FINDINGS = {
     symptom: "401 MISSING_CREDENTIALS although the client is configured to send a key",
     fix: "The client's key is empty: set the variable, or the field of its configuration, that holds it.",
   },
+  token: {
+    status: "warn",
+    symptom: "401 INVALID_TOKEN",
+    fix: "Compare the token's iss and aud with JWT_ISSUER and JWT_AUDIENCE, its algorithm with JWT_JWKS_URL (asymmetric) or JWT_SECRET (HS…), and check that it has exp. /manage/key-debug shows whether a token is valid.",
+  },
   scheme: {
     status: "warn",
     symptom: "401 MISSING_CREDENTIALS although the request has an Authorization header",
@@ -43,6 +48,7 @@ const FINDING_OF: Readonly<Partial<Record<KeyFault, Finding>>> = {
   "in another case": FINDINGS.malformed,
   "a misspelt issued key": FINDINGS.malformed,
   "an empty key": FINDINGS.empty,
+  "an invalid token": FINDINGS.token,
   "another scheme": FINDINGS.scheme,
 };
 
@@ -82,6 +88,10 @@ const FAULT_TEXTS: Readonly<Record<KeyFault, string>> = {
   "in another case": "the key in another case",
   "a misspelt issued key": "an issued key that is truncated or mistyped",
   ended: "an issued key that is expired or revoked",
+  "an expired token": "a token that has expired",
+  "an invalid token": "a token that is not valid",
+  "a token that could not be verified":
+    "a token that could not be verified, because the issuer's keys were not available",
   unknown: "an unknown key",
 };
 

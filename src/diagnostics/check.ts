@@ -6,6 +6,7 @@
 
 import type { ListedKey } from "../callers/issued-keys.ts";
 import type { KeyRefusal, RefusedKeys } from "../callers/key-refusals.ts";
+import type { TokenVerifier } from "../callers/token-verifier.ts";
 import type { Plane } from "../callers/unauthenticated.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
@@ -155,6 +156,8 @@ export interface DiagnosticsContext {
   readonly keyRefusals: () => readonly KeyRefusal[];
   /** Ids of the keys that have used up their own limit. */
   readonly keysAtLimit: () => Promise<readonly string[]>;
+  /** Undefined if the gateway accepts no tokens. */
+  readonly tokens: Pick<TokenVerifier, "jwks"> | undefined;
   readonly refusedOrigins: ReadonlyMap<string, number>;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly fingerprint: Fingerprint;

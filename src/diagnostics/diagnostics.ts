@@ -36,6 +36,7 @@ import { reach } from "./reach.ts";
 import { signature } from "./signature.ts";
 import { store } from "./store.ts";
 import { tls } from "./tls.ts";
+import { tokens } from "./tokens.ts";
 import { update } from "./update.ts";
 
 /** In the order of their results. */
@@ -51,6 +52,7 @@ export const CHECKS: readonly Check[] = [
   clock,
   auth,
   keys,
+  tokens,
   cors,
 ];
 export const SERVICE_CHECKS: readonly ServiceCheck[] = [

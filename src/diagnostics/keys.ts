@@ -12,7 +12,7 @@ const FINDINGS = {
   permission: {
     status: "warn",
     symptom: "403 INSUFFICIENT_PERMISSIONS",
-    fix: "Add the permission in `required` of the response to the key: PATCH /manage/keys/<id>.",
+    fix: "Add the permission in `required` of the response to the key: PATCH /manage/keys/<id>. For a token (jwt:…), its issuer adds it to the claim with the permissions.",
   },
   address: {
     status: "warn",

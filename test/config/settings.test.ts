@@ -218,7 +218,7 @@ describe("keys", () => {
 describe("protection of a plane", () => {
   test("A plane that requires a key cannot start without one", async () => {
     expect(await problemsOf({}, { REQUIRE_AUTH_FOR_PROXY: "true", REQUIRE_AUTH_FOR_MANAGEMENT: "true" })).toEqual([
-      'REQUIRE_AUTH_FOR_PROXY (environment): found "true" without a key, allowed: true with PROXY_API_KEY set (or an issued key)',
+      'REQUIRE_AUTH_FOR_PROXY (environment): found "true" without a key, allowed: true with PROXY_API_KEY set (or an issued key, or JWT_ISSUER)',
       'REQUIRE_AUTH_FOR_MANAGEMENT (environment): found "true" without a key, allowed: true with MANAGEMENT_API_KEY set',
     ]);
   });

@@ -237,19 +237,20 @@ describe("/manage/key-debug", () => {
       proxy: { configured: true, protected: true, fingerprint },
       management: { configured: true, protected: true, fingerprint },
       issued: { configured: false, proxy: 0, management: 0 },
+      tokens: { configured: false },
     });
     expect(presented).toEqual([
       {
-        ...{ where: "Authorization", issued: null },
+        ...{ where: "Authorization", issued: null, token: null },
         ...{ fingerprint: keys.proxy.fingerprint, length: PROXY_KEY.length, matches: "proxy" },
       },
       {
-        ...{ where: "x-api-key", issued: null },
+        ...{ where: "x-api-key", issued: null, token: null },
         fingerprint: keys.management.fingerprint,
         length: MANAGEMENT_KEY.length,
         matches: "management",
       },
-      { where: "api_key", issued: null, fingerprint, length: PROXY_KEY.length - 1, matches: null },
+      { where: "api_key", issued: null, token: null, fingerprint, length: PROXY_KEY.length - 1, matches: null },
     ]);
     expect(presented[2].fingerprint).not.toBe(keys.proxy.fingerprint);
     expect(JSON.stringify(answer.body)).not.toMatch(/0123456789/);

@@ -9,7 +9,7 @@ import type { StoredKey } from "../../src/callers/issued-key.ts";
 import { servicesFileJsonSchema } from "../../src/config/json-schema.ts";
 import { createControlPlane } from "../../src/control-plane/app.ts";
 import type { ControlPlaneParts } from "../../src/control-plane/parts.ts";
-import { CATALOG, type ErrorCode } from "../../src/errors.ts";
+import { CATALOG, type ErrorCode } from "../../src/error-catalog.ts";
 import type { StoredService } from "../../src/services/stored-services.ts";
 import { createMemoryStores } from "../../src/stores/open-stores.ts";
 import { createRecords } from "../../src/stores/records.ts";
@@ -24,6 +24,7 @@ import {
 } from "../support/contract.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
+import { AUDIENCE, createIssuerKey, ISSUER, SECRET, signWithSecret } from "../support/issuer.ts";
 import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
@@ -249,6 +250,14 @@ const raw = (line: string, ...headers: string[]) =>
   [`${line} HTTP/1.1`, ...headers, "Connection: close", "", ""].join("\r\n");
 const HOST = "Host: localhost";
 
+const TOKEN_ENV = { JWT_ISSUER: ISSUER, JWT_AUDIENCE: AUDIENCE };
+const SECRET_ENV = { ...TOKEN_ENV, JWT_SECRET: SECRET };
+const TOKENS: readonly { readonly code: ErrorCode; readonly token: string }[] = [
+  { code: "TOKEN_EXPIRED", token: await signWithSecret({ exp: 1 }) },
+  { code: "INVALID_TOKEN", token: await signWithSecret({ aud: "another" }) },
+  { code: "TOKEN_KEYS_UNAVAILABLE", token: await (await createIssuerKey("one")).sign() },
+];
+
 const REFUSALS: readonly Refusal[] = [
   {
     code: "INVALID_REQUEST",
@@ -295,6 +304,12 @@ const REFUSALS: readonly Refusal[] = [
   { code: "INVALID_API_KEY", operation: "GET /manage/key-debug", asked: { headers: caller } },
   { code: "INVALID_API_KEY", operation: GET_PROXIED, asked: proxied("api/", { headers: operator }) },
   { code: "INVALID_SIGNATURE", operation: GET_PROXIED, asked: proxied("signed/") },
+  ...TOKENS.map(({ code, token }) => ({
+    code,
+    operation: GET_PROXIED,
+    asked: proxied("api/", { headers: { authorization: `Bearer ${token}` } }),
+    env: code === "TOKEN_KEYS_UNAVAILABLE" ? { ...TOKEN_ENV, JWT_JWKS_URL: "http://127.0.0.1:9/" } : SECRET_ENV,
+  })),
   { code: "UPSTREAM_CREDENTIAL_MISSING", operation: GET_PROXIED, asked: proxied("openai/models") },
   {
     code: "ORIGIN_NOT_ALLOWED",

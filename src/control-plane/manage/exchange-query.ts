@@ -3,7 +3,7 @@
  * Invariant: an unknown parameter is refused: a filter with a typing error must not show everything.
  */
 import { z } from "@hono/zod-openapi";
-import { CATALOG, type ErrorCode } from "../../errors.ts";
+import { CATALOG, type ErrorCode } from "../../error-catalog.ts";
 import { STATUS_PATTERN } from "../../telemetry/exchange-filter.ts";
 
 /** Of several parameters with one name the first counts. */

@@ -5,6 +5,7 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { FoundKey } from "../../callers/key-index.ts";
 import { digestOf, findStrayKey, KEY_FORM_NAMES, presentedKeysOf, queryOf } from "../../callers/presented-keys.ts";
+import { hasTokenForm, type TokenVerdict } from "../../callers/token-verifier.ts";
 import type { Plane } from "../../callers/unauthenticated.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
@@ -25,10 +26,18 @@ const Issued = z.strictObject({
   allowsAddress: z.boolean().describe("whether the key may be used from the address of this request"),
 });
 
+const Token = z.strictObject({
+  state: z.enum(["valid", "expired", "invalid", "unavailable"]).describe("`unavailable`: the issuer's keys are"),
+  caller: z.string().nullable().describe("of a valid token, as this and the next members"),
+  permissions: z.array(z.string()),
+  expiresAt: z.iso.datetime().nullable(),
+});
+
 const KeyDebug = z.strictObject({
   keys: z.strictObject({
     proxy: Key,
     management: Key,
+    tokens: z.strictObject({ configured: z.boolean().describe("whether the gateway accepts JSON Web Tokens") }),
     issued: z
       .strictObject({ configured: z.boolean(), proxy: z.int(), management: z.int() })
       .describe("the number of issued keys in any state, by plane"),
@@ -40,6 +49,7 @@ const KeyDebug = z.strictObject({
       length: z.int(),
       matches: z.enum(["proxy", "management"]).nullable(),
       issued: Issued.nullable().describe("the issued key, if it is one"),
+      token: Token.nullable().describe("for a text with the form of a JSON Web Token, if the gateway accepts tokens"),
     }),
   ),
   otherAuthorization: z.boolean().describe("whether `Authorization` has another scheme"),
@@ -75,8 +85,11 @@ places are listed. A key in a path is not read: explain the request instead.`,
           proxy: { configured: true, protected: true, fingerprint: "3f8a01c2" },
           management: { configured: true, protected: true, fingerprint: "b51d9e07" },
           issued: { configured: true, proxy: 2, management: 0 },
+          tokens: { configured: false },
         },
-        presented: [{ where: "x-api-key", fingerprint: "b51d9e07", length: 48, matches: "management", issued: null }],
+        presented: [
+          { where: "x-api-key", fingerprint: "b51d9e07", length: 48, matches: "management", issued: null, token: null },
+        ],
         otherAuthorization: false,
         elsewhere: null,
         service: { key: "gemini", accepts: [...KEY_FORM_NAMES, "header x-goog-api-key"] },
@@ -87,7 +100,7 @@ places are listed. A key in a path is not read: explain the request instead.`,
 });
 
 export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPlaneParts): void {
-  const { callers, planes, fingerprint, issuedKeys, clients } = parts;
+  const { callers, planes, fingerprint, issuedKeys, clients, tokens } = parts;
   const describe = (plane: Plane) => {
     const { key } = planes[plane];
     return {
@@ -96,7 +109,7 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
       fingerprint: key === undefined ? null : fingerprint.key(key.reveal()),
     };
   };
-  routes.openapi(route, (context) => {
+  routes.openapi(route, async (context) => {
     const { incoming } = context.env;
     const { bearer, header, query, otherScheme } = presentedKeysOf(incoming);
     const address = clients.addressOf(incoming);
@@ -109,22 +122,27 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
       query: queryOf(incoming.url),
       path: "",
     });
-    const found = (where: string, keys: readonly string[]) =>
-      keys.slice(0, SHOWN_LIMIT).map((key) => ({
+    const describeKey = async (where: string, key: string) => {
+      const token = tokens === undefined || !hasTokenForm(key) ? null : describeToken(await tokens.verify(key));
+      return {
         where,
         fingerprint: fingerprint.key(key),
         length: key.length,
-        matches: callers.planeOpenedBy(key) ?? null,
+        matches: token?.state === "valid" ? ("proxy" as const) : (callers.planeOpenedBy(key) ?? null),
         issued: describeIssued(issuedKeys.find(digestOf(key)), address),
-      }));
+        token,
+      };
+    };
+    const found = (where: string, keys: readonly string[]) =>
+      keys.slice(0, SHOWN_LIMIT).map((key) => describeKey(where, key));
     const inForms = new Set([...bearer, ...header, ...query]);
     const onlyThere = (keys: readonly string[]) => keys.filter((key) => !inForms.has(key));
-    const presented = [
+    const presented = await Promise.all([
       ...found("Authorization", bearer),
       ...found("x-api-key", header),
       ...found("api_key", query),
       ...(places?.places ?? []).flatMap((place, i) => found(place, onlyThere(placed?.[i] ?? []))),
-    ];
+    ]);
     const { proxy, manage } = issuedKeys.counts;
     context.header("Cache-Control", "no-store");
     return context.json(
@@ -133,6 +151,7 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
           proxy: describe("proxy"),
           management: describe("management"),
           issued: { configured: proxy + manage > 0, proxy, management: manage },
+          tokens: { configured: tokens !== undefined },
         },
         presented,
         otherAuthorization: otherScheme,
@@ -142,6 +161,15 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
       200,
     );
   });
+}
+
+const NONE: string[] = [];
+
+function describeToken(verdict: TokenVerdict) {
+  const { state } = verdict;
+  if (verdict.state !== "valid") return { state, caller: null, permissions: NONE, expiresAt: null };
+  const { id, key } = verdict.key;
+  return { state, caller: id, permissions: [...key.permissions], expiresAt: key.expiresAt };
 }
 
 function describeIssued(found: FoundKey | undefined, address: string) {

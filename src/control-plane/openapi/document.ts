@@ -3,7 +3,7 @@
  * Invariant: it is built once, from the served routes. It describes what is possible, not what is configured.
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
-import type { ErrorCode } from "../../errors.ts";
+import type { ErrorCode } from "../../error-catalog.ts";
 import { version } from "../../version.ts";
 import type { ControlEnv, ControlPlane } from "../parts.ts";
 import { ErrorBody, refusalsOf } from "./error-responses.ts";

@@ -3,7 +3,8 @@
  * Invariant: they are generated from the catalog, by the function that makes the real responses.
  */
 import { z } from "@hono/zod-openapi";
-import { CATALOG, type ErrorCode, GatewayError, type GatewayErrorOptions } from "../../errors.ts";
+import { CATALOG, type ErrorCode } from "../../error-catalog.ts";
+import { GatewayError, type GatewayErrorOptions } from "../../errors.ts";
 import { errorResponse } from "../../perimeter/refusals.ts";
 import { type DescribedHeader, header } from "./operations.ts";
 
@@ -39,7 +40,11 @@ export const ErrorBody = z
   .openapi("Error");
 
 const KEY_NEEDED = {
-  headers: { "WWW-Authenticate": header('`Bearer`; under /proxy, except to browsers, also `Basic realm="ByteProxy"`') },
+  headers: {
+    "WWW-Authenticate": header(
+      '`Bearer`, for a token `Bearer error="invalid_token"`; under /proxy, except to browsers, also `Basic realm="ByteProxy"`',
+    ),
+  },
 };
 const RATE_LIMIT_HEADERS = ["RateLimit", "RateLimit-Policy", "X-RateLimit-Limit", "X-RateLimit-Remaining"];
 
@@ -60,6 +65,8 @@ const DETAILS: Readonly<Partial<Record<ErrorCode, ErrorDetails>>> = {
   MISSING_CREDENTIALS: KEY_NEEDED,
   INVALID_API_KEY: KEY_NEEDED,
   INVALID_SIGNATURE: { headers: { "WWW-Authenticate": header('`Signature realm="ByteProxy"`') } },
+  TOKEN_EXPIRED: KEY_NEEDED,
+  INVALID_TOKEN: KEY_NEEDED,
   UPSTREAM_CREDENTIAL_MISSING: KEY_NEEDED,
   SERVICE_NOT_CONFIGURED: {
     example: {
@@ -109,6 +116,7 @@ const DETAILS: Readonly<Partial<Record<ErrorCode, ErrorDetails>>> = {
       extra: { pressure: { gauge: "eventLoopDelay", value: 312.4, limit: 250 } },
     },
   },
+  TOKEN_KEYS_UNAVAILABLE: { headers: { "Retry-After": header("Seconds.", true, "integer") } },
   CIRCUIT_OPEN: {
     headers: { "Retry-After": header("Seconds.", true, "integer") },
     example: { message: "12 of 20 attempts at github failed; the next attempt is possible in 7 seconds." },

@@ -4,7 +4,7 @@
  * (`error-responses.ts`), so that no error is described twice.
  */
 import type { z } from "@hono/zod-openapi";
-import type { ErrorCode } from "../../errors.ts";
+import type { ErrorCode } from "../../error-catalog.ts";
 
 /** Member of an operation that contains its error codes until the document is built. */
 export const CODES = "x-error-codes";
@@ -47,6 +47,9 @@ const KEY_CODES = [
   "HOST_NOT_ALLOWED",
 ] as const;
 
+/** Error codes for a JSON Web Token, which only the proxy plane accepts. */
+const TOKEN_CODES = ["TOKEN_EXPIRED", "INVALID_TOKEN", "TOKEN_KEYS_UNAVAILABLE"] as const;
+
 /** Error codes for an issued key that lacks a permission. */
 const ISSUED_KEY_CODES = ["INSUFFICIENT_PERMISSIONS", "IP_NOT_ALLOWED"] as const;
 
@@ -57,7 +60,7 @@ export function forEveryone(tag: Tag, ...codes: ErrorCode[]) {
 
 /** For a route that requires the proxy key. */
 export function forCallers(tag: Tag, ...codes: ErrorCode[]) {
-  return { tags: [tag], security: keysOf("proxy"), [CODES]: [...KEY_CODES, ...codes] };
+  return { tags: [tag], security: keysOf("proxy"), [CODES]: [...KEY_CODES, ...TOKEN_CODES, ...codes] };
 }
 
 /** For a route under /manage. These routes check the type of a body even if they do not use it. */

@@ -1,6 +1,6 @@
 /** The data plane in the document. Requests and responses are defined by the upstreams: only what the gateway adds is described. */
 import type { RouteConfig } from "@hono/zod-openapi";
-import type { ErrorCode } from "../../errors.ts";
+import type { ErrorCode } from "../../error-catalog.ts";
 import { forCallers, header, SERVICE_IN_PATH } from "./operations.ts";
 
 const METHODS = ["get", "head", "post", "put", "patch", "delete", "options"] as const;

@@ -16,7 +16,7 @@ import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import { type ParsedRequest, parseRequest } from "../../perimeter/parser.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
-import { type Admission, type Arrival, walkAdmission, walkLimits } from "../admission.ts";
+import { type Admission, type Arrival, verifyTokens, walkAdmission, walkLimits } from "../admission.ts";
 import { Exchange } from "../exchange.ts";
 import { forbiddenUrl } from "../forward/egress.ts";
 import { egressRefusal } from "../forward/failures.ts";
@@ -66,6 +66,7 @@ async function explainParsed(
     isUpgrade: isWebSocketUpgrade(req),
     assumeCaller: assumptionOf(request, parts),
   };
+  await verifyTokens(exchange, arrival, parts);
   const admission = walkAdmission(exchange, arrival, log, parts);
   if (admission.kind === "preflight" || admission.route === undefined) {
     return conclude(request, log, { exchange, admission });

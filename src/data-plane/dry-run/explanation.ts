@@ -2,7 +2,7 @@
 import type { DescribedCommand, DescribedSecret } from "../../config/credential-source.ts";
 import type { CredentialState } from "../../config/credentials.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
-import type { ErrorCode } from "../../errors.ts";
+import type { ErrorCode } from "../../error-catalog.ts";
 import type { BreakerState } from "../forward/breaker.ts";
 
 /** The request to explain. */

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
+import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
 import type { OfferedSubprotocols } from "../credential/credential-provider.ts";
 import type { Route } from "../identify.ts";
@@ -120,6 +121,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     const isOver = ended.has(route.prepared) || issued?.isOver === true;
     if (isClosing) tunnel.closeGoingAway();
     else if (isOver) tunnel.forceClose();
+    else if (issued?.closesAtMs !== undefined) closeAt(issued.closesAtMs, tunnel);
     // What this function captures stays in memory as long as the WebSocket.
     return tunnel.closed.then(() => {
       tunnels.delete(tunnel);
@@ -179,6 +181,18 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     },
     close: stalls.stop,
   };
+}
+
+/** @param timeMs since the epoch. */
+function closeAt(timeMs: number, tunnel: OpenTunnel): void {
+  let timer: NodeJS.Timeout;
+  const wait = () => {
+    const leftMs = timeMs - Date.now();
+    if (leftMs <= 0) return tunnel.forceClose();
+    timer = setTimeout(wait, Math.min(leftMs, LONGEST_TIMER_MS)).unref();
+  };
+  wait();
+  void tunnel.closed.then(() => clearTimeout(timer));
 }
 
 /** As the deadline of the handshake, which starts afterwards, will count it. */
