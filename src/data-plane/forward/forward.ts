@@ -288,7 +288,7 @@ class Forwarding {
     onMalformedRest(exchange.req, (error) => this.#fail(error));
     const { announcedBytes = Number.POSITIVE_INFINITY } = exchange;
     const isBuffered = isIdempotent(exchange.method) && announcedBytes <= REPLAY_BODY_BYTES_LIMIT;
-    if (!isBuffered && !this.#isForm) return upload;
+    if ((!isBuffered && !this.#isForm) || exchange.hasClientLeft) return upload;
     exchange.onClose = () => upload.cancel(new Error("the client left while it sent its body"));
     try {
       return this.#takeForm(await upload.collect());

@@ -14,6 +14,7 @@ export class RequestBody implements BodySource {
   readonly #onBytes: (length: number) => void;
   #sink: BodySink | undefined;
   #rejectCollected: ((error: Error) => void) | undefined;
+  #canceled: Error | undefined;
   #isComplete = false;
   #isRoom = false;
 
@@ -61,6 +62,8 @@ export class RequestBody implements BodySource {
     /** Those before are joined. Joining them again would cost the square of the body. */
     let joined = 0;
     return new Promise((resolve, reject) => {
+      // A body may be malformed before it is read; its end would never come.
+      if (this.#canceled !== undefined) return reject(this.#canceled);
       this.#rejectCollected = reject;
       this.start({
         write: (chunk) => {
@@ -76,6 +79,7 @@ export class RequestBody implements BodySource {
   }
 
   cancel(error: Error): void {
+    this.#canceled = error;
     this.stop();
     this.#rejectCollected?.(error);
   }
