@@ -8,8 +8,8 @@ import type { Stage } from "./stage.ts";
 const HOUR_MS = 3_600_000;
 /** Each of them requests more than the buffers in between hold. */
 const SLOW_READERS = 40;
-/** Little more than the gateway and its load need. */
-const OPEN_FILES = 160;
+/** Little more than the gateway and its load need: at its start Node reads some 200 modules at the same time. */
+const OPEN_FILES = 256;
 const RESTARTS = 2;
 
 export const gatewayFaults: readonly Fault[] = [
