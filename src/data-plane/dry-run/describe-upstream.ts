@@ -45,7 +45,7 @@ export function describeUpstream(
 }
 
 /**
- * Runs no command, and reads no secret. @param places the text around the secrets of a path stays: it tells which template was used.
+ * Runs no command, and reads no secret. @param places the text around the secrets of a path stays: it shows which template was used.
  */
 function maskedInjection(places: readonly CredentialPlace[]): Injection {
   const of = (kind: CredentialPlace["kind"]) => places.filter((place) => place.kind === kind);
