@@ -184,6 +184,7 @@ describe("The architecture", () => {
     expect(opens("(?:net|tls)", "connect|createConnection|Socket|TLSSocket").sort()).toEqual([
       "data-plane/forward/egress.ts",
       "data-plane/forward/probe.ts",
+      "data-plane/forward/tls-opener.ts",
       "stores/data-dir-lock.ts",
     ]);
     const requesting = opens("https?", "request|get|Agent");

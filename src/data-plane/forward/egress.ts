@@ -6,17 +6,19 @@
 import { type LookupAddress, lookup } from "node:dns";
 import { Agent } from "node:http";
 import { connect, isIP, type NetConnectOpts, type Socket } from "node:net";
-import { type ConnectionOptions, createSecureContext, type SecureContext, connect as tlsConnect } from "node:tls";
-import ipaddr from "ipaddr.js";
+import type { ConnectionOptions } from "node:tls";
 import type { Service } from "../../config/schema.ts";
+import { forbiddenBecause } from "./address-ranges.ts";
 import { Dialing, type Resolve } from "./dialing.ts";
 import { addressesIn, isOwnListener, type OwnListeners, portOf } from "./own-address.ts";
+import { shareLookups } from "./share-lookups.ts";
+import { createTlsOpener, type Pem } from "./tls-opener.ts";
 
 /** How the connections of one service are opened. */
 export interface DialOptions {
   readonly service: Pick<Service, "connectTimeoutMs" | "tls">;
   /** The contents of the PEM files that `tls` names. */
-  readonly pem: { readonly ca?: string; readonly cert?: string; readonly key?: string };
+  readonly pem: Pem;
   readonly isTlsStrict: boolean;
   /** A Unix socket that serves every origin: the embedded echo server. */
   readonly socketPath?: string | undefined;
@@ -58,9 +60,6 @@ export interface DialTarget {
 export const EGRESS_NOT_ALLOWED = "EGRESS_NOT_ALLOWED";
 export const CONNECT_TIMEOUT = "CONNECT_TIMEOUT";
 
-/** TLS sessions that one service remembers, so that a later connection needs no full handshake. */
-const TLS_SESSIONS_LIMIT = 100;
-
 class EgressError extends Error {
   readonly code = EGRESS_NOT_ALLOWED;
 }
@@ -98,7 +97,7 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
         // The declared options lack highWaterMark. A TLS record has at most 16 KiB.
         const highWaterMark = isTls ? 16_384 : 65_536;
         const options: NetConnectOpts = Object.assign({ lookup, autoSelectFamily: false, highWaterMark }, place);
-        const socket = isTls ? openTls(options, hostname) : connect(options);
+        const socket = isTls ? openTls(options as ConnectionOptions, hostname) : connect(options);
         target.onSocket?.(socket);
         return socket.setNoDelay(true).setKeepAlive(true, TCP_PROBE_AFTER_MS);
       },
@@ -111,40 +110,6 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress }: Di
     });
   };
   return Object.assign(dial, { resolve: resolveAddresses });
-}
-
-type OpenTls = (options: NetConnectOpts, hostname: string) => Socket;
-
-function createTlsOpener({
-  pem,
-  isTlsStrict,
-  servername,
-}: Pick<DialOptions, "pem" | "isTlsStrict"> & { readonly servername: string | undefined }): OpenTls {
-  const sessions = new Map<string, Buffer>();
-  let secureContext: SecureContext | undefined;
-
-  return (options, hostname) => {
-    secureContext ??= createSecureContext({ ...pem });
-    // RFC 6066 section 3: an address is no server name, and a name has no trailing dot.
-    const name = servername ?? (isIP(hostname) === 0 ? hostname.replace(/\.$/, "") : undefined);
-    const sessionKey = name ?? hostname;
-    const session = sessions.get(sessionKey);
-    const socket = tlsConnect({
-      ...options,
-      secureContext,
-      rejectUnauthorized: isTlsStrict,
-      ALPNProtocols: ["http/1.1"],
-      ...(name === undefined ? {} : { servername: name }),
-      ...(session === undefined ? {} : { session }),
-    } as ConnectionOptions);
-    socket.on("session", (received) => {
-      sessions.delete(sessionKey);
-      const [oldest] = sessions.size < TLS_SESSIONS_LIMIT ? [] : sessions.keys();
-      if (oldest !== undefined) sessions.delete(oldest);
-      sessions.set(sessionKey, received);
-    });
-    return socket;
-  };
 }
 
 /** Why a URL will not be dialed, as far as the URL alone shows it. */
@@ -189,93 +154,4 @@ export function createDialAgent(dial: Dial, origin: string, also: Pick<DialTarge
     return undefined;
   };
   return agent;
-}
-
-/**
- * The operating system resolves names on a few threads that the whole process shares, file access included, and a lookup cannot be
- * canceled. So there is one lookup for a name at a time, however many connections wait for it: a silent name server of one
- * service does not stop the others.
- */
-function shareLookups(resolve: Resolve): Resolve {
-  const pending = new Map<string, Parameters<Resolve>[2][]>();
-  return (hostname, options, callback) => {
-    const lookupKey = `${hostname} ${options.family ?? 0} ${options.hints ?? 0}`;
-    const waiting = pending.get(lookupKey);
-    if (waiting !== undefined) {
-      waiting.push(callback);
-      return;
-    }
-    const callbacks = [callback];
-    pending.set(lookupKey, callbacks);
-    try {
-      resolve(hostname, options, (error, found) => {
-        pending.delete(lookupKey);
-        for (const each of callbacks) each(error, found);
-      });
-    } catch (error) {
-      // No callback will come, so the next lookup must start again.
-      pending.delete(lookupKey);
-      throw error;
-    }
-  };
-}
-
-/**
- * Cloud metadata services, which give out the machine's credentials, outside the link-local range:
- * AWS over IPv6 and its EKS Pod Identity, Google over IPv6, Scaleway over IPv6, Alibaba, Oracle, Azure.
- */
-const METADATA: ReadonlySet<string> = new Set([
-  ...["fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42"],
-  ...["100.100.100.200", "192.0.0.192", "168.63.129.16"],
-]);
-
-/**
- * Why an address must not be dialed; undefined where it may. Link-local and metadata addresses never may.
- * @param allowsPrivate everything else may, not only public unicast.
- */
-export function forbiddenBecause(address: string, allowsPrivate: boolean): string | undefined {
-  if (!ipaddr.isValid(address)) return "not an IP address";
-  const parsed = ipaddr.process(address);
-  const meanings = [parsed, ...embedded(parsed)];
-  if (meanings.some((meaning) => METADATA.has(withoutZone(meaning)))) return "a cloud's metadata service";
-  if (meanings.some((meaning) => meaning.range() === "linkLocal")) return "link-local";
-  if (allowsPrivate) return undefined;
-  // No upstream is reached by a translated or tunneled address.
-  const range = meanings.map((meaning) => meaning.range()).find((each) => each !== "unicast");
-  return range ?? (isUnassigned(parsed) ? "unassigned" : undefined);
-}
-
-/** Only 2000::/3 is routed globally (RFC 4291 section 2.4). */
-function isUnassigned(address: ipaddr.IPv4 | ipaddr.IPv6): boolean {
-  return address.kind() === "ipv6" && ((address as ipaddr.IPv6).parts[0] ?? 0) >> 13 !== 1;
-}
-
-/** The IPv4 addresses that an IPv6 address is translated or tunneled to. */
-function embedded(address: ipaddr.IPv4 | ipaddr.IPv6): ipaddr.IPv4[] {
-  if (address.kind() === "ipv4") return [];
-  const { parts } = address as ipaddr.IPv6;
-  const ipv4 = (high = 0, low = 0) => new ipaddr.IPv4([high >> 8, high & 255, low >> 8, low & 255]);
-  // RFC 4291 section 2.5.5.1: deprecated, but some systems still connect to the address inside.
-  if (parts.slice(0, 6).every((part) => part === 0)) return [ipv4(parts[6], parts[7])];
-  // ISATAP, RFC 5214 section 6.1, within any prefix.
-  if (((parts[4] ?? 0) & 0xfdff) === 0 && parts[5] === 0x5efe) return [ipv4(parts[6], parts[7])];
-  switch (address.range()) {
-    // RFC 6145 and RFC 6052 section 2.2, with a prefix of 96 bits.
-    case "rfc6145":
-    case "rfc6052":
-      return [ipv4(parts[6], parts[7])];
-    // RFC 3056 section 2.
-    case "6to4":
-      return [ipv4(parts[1], parts[2])];
-    // RFC 4380 section 4: the server, and the client with inverted bits.
-    case "teredo":
-      return [ipv4(parts[2], parts[3]), ipv4((parts[6] ?? 0) ^ 0xffff, (parts[7] ?? 0) ^ 0xffff)];
-    default:
-      return [];
-  }
-}
-
-/** Without `%eth0`. */
-function withoutZone(address: ipaddr.IPv4 | ipaddr.IPv6): string {
-  return address.toString().replace(/%.*$/, "");
 }

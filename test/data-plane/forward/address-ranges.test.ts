@@ -1,7 +1,7 @@
 /** Which addresses may be dialed, in every spelling that a parser accepts. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { forbiddenBecause } from "../../../src/data-plane/forward/egress.ts";
+import { forbiddenBecause } from "../../../src/data-plane/forward/address-ranges.ts";
 
 describe("address that is always forbidden", () => {
   test.each([
