@@ -13,7 +13,7 @@ import type { FoundKey, KeyIndex } from "./key-index.ts";
 import { createKeyMatcher } from "./key-matcher.ts";
 import type { KeyRefusals, RefusedKeyCounts, RefusedKeys } from "./key-refusals.ts";
 import type { LockOut, Sender } from "./lock-out.ts";
-import { CHECKED_LIMIT, keysIn, type PlacedKeys, type Presentation, slotsOf } from "./presentation.ts";
+import { CHECKED_LIMIT, keysIn, type PlacedKeys, type Presentation } from "./presentation.ts";
 import { digestOf } from "./presented-keys.ts";
 import { FAULT_OF_TOKEN, judgeToken, type TokenVerdicts, verifyUnknown } from "./presented-tokens.ts";
 import { hasTokenForm, type TokenVerifier } from "./token-verifier.ts";
@@ -34,6 +34,8 @@ export interface Caller {
 }
 
 export const ANONYMOUS: Caller = { id: "anonymous" };
+
+const NO_PLACES: PlacedKeys = [];
 
 const NO_REQUEST = { headers: {}, rawHeaders: [], url: "" };
 
@@ -128,11 +130,14 @@ export function createCallers(
       otherPlane: false,
       verdicts: presentation.verdicts,
     };
-    const known = findKnown(slotsOf(presented), trial);
+    const { bearer, header, query } = presented;
+    const known = findKnown(bearer, trial) ?? findKnown(header, trial) ?? findKnown(query, trial);
     if (known !== undefined) return known;
     const presentedElsewhere = trial.presented > 0;
-    const placed = presentation.placed && findKnown(presentation.placed(), trial);
-    if (placed !== undefined) return placed;
+    for (const place of presentation.placed?.() ?? NO_PLACES) {
+      const placed = findKnown(place, trial);
+      if (placed !== undefined) return placed;
+    }
     const { otherPlane, ended, guesses, token } = trial;
     if (trial.presented > 0 && trial.checked === 0) return { verdict: "locked", forMs: lockedForMs };
     if (token !== undefined && !otherPlane && ended === undefined && (presentedElsewhere || token !== "invalid"))
@@ -144,21 +149,19 @@ export function createCallers(
     return { verdict: "missing", otherScheme, empty, guesses };
   }
 
-  /** The caller of the first valid key; otherwise the trial shows what was wrong with the keys. */
-  function findKnown(slots: PlacedKeys, trial: Trial): Authentication | undefined {
+  /** The caller of the first valid key of one place; otherwise the trial shows what was wrong with the keys. */
+  function findKnown(keys: readonly string[], trial: Trial): Authentication | undefined {
     const { address, now } = trial;
-    for (const slot of slots) {
-      for (let i = 0; i < slot.length && i < CHECKED_LIMIT; i++) {
-        trial.presented++;
-        const key = slot[i] as string;
-        const digest = matcher.digestOf(key);
-        if (trial.isLocked && !lockOut.isExempt(address, digest, now)) continue;
-        trial.checked++;
-        const caller = callerOf(digest, key, trial);
-        if (caller === undefined) continue;
-        if (caller.issued?.isToken === undefined) matcher.remember(key, digest);
-        return { verdict: "known", caller, digest, guesses: trial.guesses };
-      }
+    for (let i = 0; i < keys.length && i < CHECKED_LIMIT; i++) {
+      trial.presented++;
+      const key = keys[i] as string;
+      const digest = matcher.digestOf(key);
+      if (trial.isLocked && !lockOut.isExempt(address, digest, now)) continue;
+      trial.checked++;
+      const caller = callerOf(digest, key, trial);
+      if (caller === undefined) continue;
+      if (caller.issued?.isToken === undefined) matcher.remember(key, digest);
+      return { verdict: "known", caller, digest, guesses: trial.guesses };
     }
     return undefined;
   }

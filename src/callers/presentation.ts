@@ -23,7 +23,5 @@ export interface Presentation {
 export type PlacedKeys = readonly (readonly string[])[];
 
 /** Of all places, at most as many of each as are checked. */
-export const keysIn = ({ presented, placed }: Presentation) =>
-  [...slotsOf(presented), ...(placed?.() ?? [])].flatMap((slot) => slot.slice(0, CHECKED_LIMIT));
-
-export const slotsOf = ({ bearer, header, query }: PresentedKeys): PlacedKeys => [bearer, header, query];
+export const keysIn = ({ presented: { bearer, header, query }, placed }: Presentation) =>
+  [bearer, header, query, ...(placed?.() ?? [])].flatMap((keys) => keys.slice(0, CHECKED_LIMIT));

@@ -50,6 +50,8 @@ export interface PreparedService {
   readonly scrub: BodyScrub | undefined;
   /** Query parameters that carry the credential. */
   readonly secretParameters: readonly string[];
+  /** The query parameters that are not forwarded: these and the gateway's own. */
+  readonly strippedParameters: readonly string[];
   /** Where callers may put their key; undefined for a service without a credential. */
   readonly keyPlaces: KeyPlaces | undefined;
   /** Undefined for a credential in headers and the query. */
@@ -98,6 +100,7 @@ export function prepareService(
   const dial = createDial(dialOptions);
   const transport = createTransport(dial, service);
   const fixed = secretsOfService(service);
+  const secretParameters = credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name);
   const secrets = credential.secrets ?? (() => fixed);
   return {
     service,
@@ -109,7 +112,8 @@ export function prepareService(
     credential,
     echoMask: credential.secrets === undefined ? createEchoMask(fixed) : createLiveEchoMask(credential.secrets),
     scrub: service.scrubBodies ? createBodyScrub(service.key, secrets) : undefined,
-    secretParameters: credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name),
+    secretParameters,
+    strippedParameters: ["api_key", ...secretParameters],
     keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth)),
     placePlan: createPlacePlan(credential.places),
     ...kept,

@@ -60,7 +60,7 @@ export function createUpstreamRequest(
   route: Route,
   { instance, clients, callers }: UpstreamRequestParts,
 ): UpstreamRequest {
-  const { stripPlan, service, secretParameters, scrub } = route.prepared;
+  const { stripPlan, service, strippedParameters, scrub } = route.prepared;
   const { isOwnKey } = callers;
   const incoming = exchange.req.headers;
   const headers = stripHeaders(exchange.req.rawHeaders, stripPlan, connectionOptions(incoming.connection), isOwnKey);
@@ -90,7 +90,7 @@ export function createUpstreamRequest(
 
   const rarePlaces =
     route.prepared.placePlan && rarePlacesOf(exchange, route, route.prepared.placePlan, { headers, callers });
-  const query = keptQuery(route.query, ["api_key", ...secretParameters], isOwnKey);
+  const query = keptQuery(route.query, strippedParameters, isOwnKey);
   exchange.isKeyInUrl = query !== route.query || exchange.url !== exchange.req.url;
   const path = joinPath(route, query);
   return {
