@@ -76,6 +76,9 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
       commandContext: () => generations.current.config.commandContext,
       decideForCurrentKeys: (presentation) => generations.current.decideCaller(presentation),
     },
+  }).catch(async (error: unknown) => {
+    await stores.close();
+    throw error;
   });
   const closeParts = async () => {
     await stores.close();
@@ -208,7 +211,7 @@ interface Served {
 function createServer(
   { name, address }: Served,
   { settings }: Config,
-  { instance, logger, metrics }: ProcessParts,
+  { instance, logger, metrics, certificate }: ProcessParts,
   generations: Generations,
 ): GatewayServer {
   return createGatewayServer({
@@ -223,6 +226,8 @@ function createServer(
       sendTimeoutMs: settings.SEND_TIMEOUT,
       isTrustedPeer: (address) => generations.current.isTrustedPeer(address),
     },
+    // The port of a service is on loopback only, and its clients know no more than a host and a port: it stays plain HTTP.
+    tls: address === undefined ? certificate : undefined,
     dataPlane:
       name === "main" ? (req, res, arrival, head) => generations.current.dataPlane(req, res, arrival, head) : undefined,
     // A service's host wins over the port: a browser sends the cookies of the host.

@@ -3,7 +3,7 @@
  * to the data plane, everything else to the control plane.
  * Invariant: a message that the parser refuses gets a response in the gateway's own form too, or its connection is closed.
  */
-import { type IncomingMessage, ServerResponse } from "node:http";
+import { type IncomingMessage, type Server, ServerResponse } from "node:http";
 import { createServer as createNetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
@@ -27,6 +27,7 @@ import {
   SOCKET_OPTIONS,
 } from "./perimeter/parser.ts";
 import { createEarlyRefusals, type EarlyRefusalParts } from "./perimeter/refusals.ts";
+import { createTlsAcceptor, type TlsIdentity } from "./perimeter/tls-acceptor.ts";
 
 /** How a request reached the gateway. */
 export interface Arrival {
@@ -43,6 +44,8 @@ type DataPlane = (req: IncomingMessage, res: ServerResponse, arrival: Arrival, h
 export interface ServerParts extends EarlyRefusalParts {
   readonly times: ParserTimes;
   readonly limits: ConnectionLimits;
+  /** Undefined for plain HTTP. */
+  readonly tls?: TlsIdentity | undefined;
   /** Undefined for a listener for operators only. */
   readonly dataPlane: DataPlane | undefined;
   /** The service's own host or port to which a request was sent; undefined for an address of the gateway. */
@@ -103,37 +106,61 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   server.on("clientError", onClientError);
   // Without a listener node:http treats no request as an upgrade.
   if (dataPlane !== undefined) server.on("upgrade", onUpgrade);
+  const listener = parts.tls === undefined ? server : createNetServer(SOCKET_OPTIONS);
   // Its sockets are served, and counted, as those of the first.
-  const second = createNetServer(SOCKET_OPTIONS, (socket) => server.emit("connection", socket));
+  const second = createNetServer(SOCKET_OPTIONS, (socket) => listener.emit("connection", socket));
   let opened: readonly OpenListener[] = [];
   const isListening = () => opened.some(({ server }) => server.listening);
-  const connections = createConnections(server, parts.limits, (socket) => {
+  const connections = createConnections(listener, parts.limits, (socket) => {
     return upgraded.has(socket) ? false : order.lastOf(socket)?.closed;
   });
+  // node:http's own method would destroy a socket during a response, and leave a never-used one open.
+  server.closeIdleConnections = connections.closeIdle;
+  if (parts.tls !== undefined) acceptTls(parts.tls);
   return {
     connections,
     async listen(port, host) {
-      opened = await openListeners([server, second], port, host);
+      opened = await openListeners([listener, second], port, host);
       // As node:http does it for its own sockets: the caps count both.
-      second.maxConnections = server.maxConnections;
-      return opened.map(({ host, port }) => `http://${host.includes(":") ? `[${host}]` : host}:${port}`);
+      second.maxConnections = listener.maxConnections;
+      const scheme = parts.tls === undefined ? "http" : "https";
+      return opened.map(({ host, port }) => `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`);
     },
     boundTo: () => opened.filter(({ server }) => server.listening),
     async stopListening() {
       if (!isListening()) return;
       connections.isEnding = true;
-      pause = drainListener(server);
+      pause = drainListener(listener);
       await pause;
       pause = undefined;
-      closed ??= stop(opened);
+      closed ??= stop(opened, server);
     },
     async close(timeoutMs) {
       if (closed === undefined && !isListening()) return 0;
       connections.isEnding = true;
-      closed ??= stop(opened);
+      closed ??= stop(opened, server);
       return end(closed, connections, timeoutMs);
     },
   };
+
+  /** node:http serves the secure sockets as it serves plain ones: all its limits and guards are the same. */
+  function acceptTls(identity: TlsIdentity): void {
+    const accept = createTlsAcceptor({
+      identity,
+      handshakeTimeoutMs: parts.times.headersTimeoutMs,
+      protocols: ["http/1.1"],
+      logger: parts.logger,
+      onSecure(socket) {
+        connections.secure(socket);
+        server.emit("connection", socket);
+      },
+      onPlain: (socket) => refusals.write(socket, new GatewayError("INVALID_REQUEST", PLAIN_ON_TLS)),
+    });
+    // One over all caps is closed already.
+    listener.on("connection", (socket: Socket) => void (socket.destroyed || accept(socket)));
+    // node:http begins to check for late heads when it listens.
+    listener.once("listening", () => server.emit("listening"));
+  }
 
   /** While the server waits to stop listening, requests wait too: a client that waits for a response opens no further connection. */
   function admit(req: IncomingMessage, res: ServerResponse): void {
@@ -230,8 +257,15 @@ function discardUnread(req: IncomingMessage): void {
   discardRest(req);
 }
 
-async function stop(opened: readonly OpenListener[]): Promise<void> {
-  await Promise.all(opened.map(({ server }) => new Promise<void>((resolve) => server.close(() => resolve()))));
+const PLAIN_ON_TLS = {
+  message: "A plain HTTP request was sent to an HTTPS port.",
+  hint: "Begin the URL with https://.",
+};
+
+/** @param parser its timers end too, where it has no listener of its own. */
+async function stop(opened: readonly OpenListener[], parser: Server): Promise<void> {
+  const servers = new Set([...opened.map(({ server }) => server), parser]);
+  await Promise.all([...servers].map((server) => new Promise<void>((resolve) => server.close(() => resolve()))));
 }
 
 async function end(closed: Promise<void>, connections: Connections, timeoutMs: number): Promise<number> {

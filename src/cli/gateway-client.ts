@@ -152,7 +152,7 @@ function placeOf(variables: ReadonlyMap<string, Variable>): string {
   return variablePlace(name, variables.get(name) as Variable);
 }
 
-function urlOf({ HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): string {
+function urlOf({ HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT, TLS_CERT_FILE }: Settings): string {
   const [host, port] = MANAGEMENT_PORT === undefined ? [HOST, PORT] : [MANAGEMENT_HOST ?? HOST, MANAGEMENT_PORT];
   if (port === 0) {
     throw new CliFailure(2, [
@@ -162,7 +162,7 @@ function urlOf({ HOST, PORT, MANAGEMENT_HOST, MANAGEMENT_PORT }: Settings): stri
   // A listener on all addresses is on the loopback address too.
   const [first = host] = listenAddresses(host);
   const local = first === "0.0.0.0" ? "127.0.0.1" : first === "::" ? "::1" : first;
-  return `http://${local.includes(":") ? `[${local}]` : local}:${port}`;
+  return `${TLS_CERT_FILE === undefined ? "http" : "https"}://${local.includes(":") ? `[${local}]` : local}:${port}`;
 }
 
 interface RawResponse {

@@ -29,6 +29,7 @@ import type { OfflineState } from "../diagnostics/check.ts";
 import { createEchoUpstream } from "../echo-upstream.ts";
 import { createKeyLimits, type KeyLimits } from "../limits/limiters.ts";
 import { createInstance } from "../perimeter/instance.ts";
+import { type ListenerCertificate, openListenerCertificate } from "../perimeter/listener-certificate.ts";
 import { plural } from "../plural.ts";
 import { createPressureMonitor } from "../pressure/monitor.ts";
 import { Slots } from "../pressure/slots.ts";
@@ -102,6 +103,8 @@ export interface ProcessParts
   /** Undefined in a running gateway. */
   readonly offline: OfflineState | undefined;
   readonly listeners: () => readonly BoundListener[];
+  /** Undefined for plain HTTP. */
+  readonly certificate: ListenerCertificate | undefined;
   /** The addresses since the start: a reload does not move a listener. */
   readonly addresses: Pick<Config, "isLoopback" | "managementListener">;
   close(): Promise<void>;
@@ -123,13 +126,14 @@ export interface ProcessPartsInput {
   };
 }
 
+/** @throws CertificateUnusable */
 export async function createProcessParts(input: ProcessPartsInput): Promise<ProcessParts> {
   const { config, options, stores, openListeners, current } = input;
   const { settings } = config;
+  const certificate = options.offline === undefined ? openListenerCertificate(settings) : undefined;
   const masks = createMasks();
   const echo = hasEmbeddedService(config) ? await createEchoUpstream(masks.all) : undefined;
-  const logger = await openLogger(config, masks, options.logSink);
-  reportStoreFailures(stores, logger);
+  const logger = await openLogger(input, masks);
   const instance = createInstance((text) => carriesKey(text, current.isOwnKey));
   const events = new EventFeed({ maskKeys: masks.keys });
   const sources = createEventSources(events);
@@ -166,6 +170,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
     signedBodies: new ByteBudget(),
     openWebSockets: () => tunnels.open,
+    certificate,
     listeners: () => openListeners.map(describeListener),
     ownListeners: () => options.offline?.listeners ?? openListeners.flatMap(boundAddresses),
     addresses: { isLoopback: config.isLoopback, managementListener: config.managementListener },
@@ -218,17 +223,20 @@ function hasEmbeddedService({ services }: Config): boolean {
   return [...services.values()].some((service) => service.embedded);
 }
 
-function openLogger(config: Config, masks: Masks, sink: LineSink | undefined): Promise<Logger> {
+async function openLogger({ config, options, stores }: ProcessPartsInput, masks: Masks): Promise<Logger> {
   const { LOG_LEVEL, LOG_FORMAT, LOGGING_ENABLED, ACCESS_LOG } = config.settings;
-  return createLogger({
+  const { logSink } = options;
+  const logger = await createLogger({
     level: LOG_LEVEL,
     format: LOG_FORMAT ?? (process.stdout.isTTY ? "pretty" : "json"),
     isEnabled: LOGGING_ENABLED,
     isAccessLogged: ACCESS_LOG,
     mask: masks.all,
     maskKeys: masks.keys,
-    ...(sink === undefined ? {} : { sink }),
+    ...(logSink === undefined ? {} : { sink: logSink }),
   });
+  reportStoreFailures(stores, logger);
+  return logger;
 }
 
 function reportStoreFailures(stores: GatewayStores, logger: Logger): void {

@@ -119,7 +119,7 @@ export async function readConfig({
   };
   const planes = protectPlanes(planeSources);
   const managementListener = readManagementListener(settings, environment, problems);
-  reviewCors(settings, environment, problems);
+  reviewSettings(settings, environment, problems);
   if (!settings.STRICT_TLS) warnings.push("STRICT_TLS is false: certificates of upstreams are not verified");
 
   const isLoopback = isLoopbackHost(settings.HOST);
@@ -206,6 +206,11 @@ function readManagementListener(
   return { host, port: MANAGEMENT_PORT, isLoopback: isLoopbackHost(host) };
 }
 
+function reviewSettings(settings: Settings, environment: Environment, problems: string[]): void {
+  reviewCors(settings, environment, problems);
+  reviewTlsFiles(settings, environment, problems);
+}
+
 /** The Fetch standard forbids `*` with credentials: every browser would reject such a response. */
 function reviewCors(
   { CORS_CREDENTIALS, CORS_ORIGINS }: Settings,
@@ -218,6 +223,26 @@ function reviewCors(
   problems.push(
     `${place}: found "true" together with * in CORS_ORIGINS, allowed: true with each origin listed by name`,
   );
+}
+
+/** Only with both files does the listener serve HTTPS: with one of them it would serve plain HTTP, which the operator does not expect. */
+function reviewTlsFiles(
+  { TLS_CERT_FILE, TLS_KEY_FILE }: Settings,
+  { variables }: Environment,
+  problems: string[],
+): void {
+  const missing = [
+    ...(TLS_CERT_FILE === undefined ? ["TLS_CERT_FILE"] : []),
+    ...(TLS_KEY_FILE === undefined ? ["TLS_KEY_FILE"] : []),
+  ];
+  if (missing.length === 0) return;
+  for (const name of ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"] as const) {
+    const variable = variables.get(name);
+    if (variable === undefined) continue;
+    problems.push(
+      `${variablePlace(name, variable)}: found without ${missing.join(" and ")}, allowed: TLS_CERT_FILE and TLS_KEY_FILE together`,
+    );
+  }
 }
 
 /** The same configuration with some services replaced. */

@@ -134,6 +134,18 @@ export const settingsSchema = z.object({
     .optional()
     .describe("address of the second listener")
     .meta({ default: "`HOST`" }),
+  TLS_CERT_FILE: text("a path")
+    .optional()
+    .describe("PEM file with the certificate and its intermediates: `PORT` and `MANAGEMENT_PORT` then serve HTTPS")
+    .meta({ default: "none: plain HTTP" }),
+  TLS_KEY_FILE: text("a path")
+    .optional()
+    .describe("PEM file with the private key of `TLS_CERT_FILE`, without a passphrase")
+    .meta({ default: "none" }),
+  TLS_CLIENT_CA_FILE: text("a path")
+    .optional()
+    .describe("PEM file with authorities: clients then need a certificate of one of them, and a key as before")
+    .meta({ default: "none" }),
   TRUST_PROXY: list("comma-separated addresses or CIDRs", isAddressOrCidr)
     .optional()
     .describe("trusted proxies: `X-Forwarded-*` is accepted only from these addresses")
@@ -264,9 +276,6 @@ export const SETTING_ALIASES = [["LOGGING_LEVEL", "LOG_LEVEL"]] as const;
  */
 export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
   EGRESS_PROXY: [],
-  TLS_CERT_FILE: [],
-  TLS_KEY_FILE: [],
-  TLS_CLIENT_CA_FILE: [],
   MIDDLEWARE_PATH: [],
   REDIS_URL: [],
   WORKERS: ["1"],

@@ -4,6 +4,7 @@
  */
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { resetConnection } from "../perimeter/wire.ts";
 
 /** How long bytes already received from the upstream may take to reach a client that is being cut off, ms. */
 const FLUSH_MS = 2_000;
@@ -15,7 +16,7 @@ const FLUSH_MS = 2_000;
 export function cutResponse(res: ServerResponse, isFramed: boolean): void {
   const { socket } = res.req;
   if (!isFramed) {
-    socket.resetAndDestroy();
+    resetConnection(socket);
     return;
   }
   const timer = setTimeout(() => socket.destroy(), FLUSH_MS);

@@ -44,8 +44,12 @@ export function createClientView(
     const value = req.headers[name];
     return typeof value === "string" ? value.split(",", 1)[0]?.trim() : undefined;
   };
-  const protocolOf = (req: IncomingMessage) =>
-    fromTrusted(req, "x-forwarded-proto")?.toLowerCase() === "https" ? "https" : "http";
+  const protocolOf = (req: IncomingMessage) => {
+    const forwarded = fromTrusted(req, "x-forwarded-proto")?.toLowerCase();
+    const isSecure =
+      forwarded === undefined ? (req.socket as { encrypted?: boolean }).encrypted : forwarded === "https";
+    return isSecure === true ? "https" : "http";
+  };
   const hostOf = (req: IncomingMessage) => {
     const forwarded = fromTrusted(req, "x-forwarded-host");
     const host = forwarded !== undefined && /^[A-Za-z0-9.-]+(?::\d+)?$/.test(forwarded) ? forwarded : req.headers.host;

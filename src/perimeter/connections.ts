@@ -3,10 +3,10 @@
  * Invariant: a socket over a cap is not reset silently. It may send one request, and learns from the response that the cap
  * is reached or that the gateway is alive. The number of these surplus sockets is capped, too.
  */
-import type { Server } from "node:http";
-import type { Socket } from "node:net";
+import type { Server, Socket } from "node:net";
 import { addressKey } from "../limits/address-key.ts";
 import { createStallSweep } from "./stall-sweep.ts";
+import { resetConnection, wireOf } from "./wire.ts";
 
 /** A connection younger than this, ms, may have its first request on the way. */
 const UNUSED_MS = 200;
@@ -59,6 +59,8 @@ export interface Connections {
   /** The cap that a surplus socket is over. */
   excessOf(socket: Socket): ConnectionExcess | undefined;
   has(socket: Socket): boolean;
+  /** After its TLS handshake: from now on this socket is used, in place of the TCP socket below it. */
+  secure(secured: Socket): void;
   /** Closes the connections without a request. */
   closeIdle(): void;
   /** Ends all connections, busy ones included. */
@@ -68,24 +70,30 @@ export interface Connections {
 }
 
 interface OpenSocket {
+  /** The TLS socket, after its handshake. */
+  socket: Socket;
   /** On the clock of performance.now(), ms. */
-  readonly acceptedAt: number;
+  acceptedAt: number;
   /** What its address is counted under; undefined for a socket that is not counted. */
   readonly addressKey: string | undefined;
 }
 
-/** @param isIdle true when every response on the socket has been handed over; undefined before its first request. */
+/**
+ * @param listener emits `connection` with each accepted socket, before its TLS handshake.
+ * @param isIdle true when every response on the socket has been handed over; undefined before its first request.
+ */
 export function createConnections(
-  server: Server,
+  listener: Server,
   limits: ConnectionLimits,
   isIdle: (socket: Socket) => boolean | undefined,
 ): Connections {
+  /** By TCP socket. */
   const sockets = new Map<Socket, OpenSocket>();
   const cut = new WeakSet<Socket>();
   const surplus = new SurplusSockets();
   const countsByAddress = new AddressCounts();
-  server.maxConnections = limits.all + SURPLUS_LIMIT;
-  server.on("connection", (socket: Socket) => {
+  listener.maxConnections = limits.all + SURPLUS_LIMIT;
+  listener.on("connection", (socket: Socket) => {
     const key = countedKey(socket, limits);
     const overAddressCap = key === undefined ? 0 : countsByAddress.of(key) + 1 - limits.perAddress;
     const cap = findExceeded(overAddressCap);
@@ -93,7 +101,7 @@ export function createConnections(
       socket.destroy();
       return;
     }
-    sockets.set(socket, { acceptedAt: performance.now(), addressKey: key });
+    sockets.set(socket, { socket, acceptedAt: performance.now(), addressKey: key });
     if (key !== undefined) countsByAddress.enter(key);
     if (cap !== undefined) surplus.admit(socket, cap);
     socket.once("close", () => {
@@ -101,7 +109,7 @@ export function createConnections(
       if (key !== undefined) countsByAddress.leave(key);
     });
   });
-  endStalled(server, limits, sockets);
+  endStalled(listener, limits, sockets);
 
   /** Surplus sockets of single addresses do not count towards MAX_CONNECTIONS: they must not keep other clients out. */
   function findExceeded(overAddressCap: number): ConnectionCap | undefined {
@@ -110,25 +118,16 @@ export function createConnections(
   }
 
   function excessOf(socket: Socket): ConnectionExcess | undefined {
-    const setting = surplus.caps.get(socket);
+    const setting = surplus.caps.get(wireOf(socket));
     if (setting === undefined) return undefined;
     if (setting === "MAX_CONNECTIONS") {
       const value = sockets.size;
       return { gauge: "connections", value, limit: limits.all, setting, words: `${value} connections are open` };
     }
-    const value = countsByAddress.of(sockets.get(socket)?.addressKey ?? "");
+    const value = countsByAddress.of(sockets.get(wireOf(socket))?.addressKey ?? "");
     const words = `${value} connections of ${socket.remoteAddress} are open`;
     return { gauge: "connectionsOfAddress", value, limit: limits.perAddress, setting, words };
   }
-
-  // node:http's own method would destroy a socket during a response, and leave a never-used one open.
-  server.closeIdleConnections = () => {
-    const now = performance.now();
-    for (const [socket, { acceptedAt }] of sockets) {
-      const graceMs = socket.bytesRead === 0 ? UNUSED_MS : HEAD_MS;
-      if (isIdle(socket) ?? now - acceptedAt > graceMs) socket.destroy();
-    }
-  };
 
   return {
     get count() {
@@ -137,28 +136,42 @@ export function createConnections(
     isEnding: false,
     limit: limits.all,
     limitPerAddress: limits.perAddress,
-    isSurplus: (socket) => surplus.caps.has(socket),
+    isSurplus: (socket) => surplus.caps.has(wireOf(socket)),
     excessOf,
-    has: (socket) => sockets.has(socket),
-    closeIdle: () => server.closeIdleConnections(),
+    has: (socket) => sockets.has(wireOf(socket)),
+    secure(secured) {
+      const open = sockets.get(wireOf(secured));
+      if (open !== undefined) Object.assign(open, { socket: secured, acceptedAt: performance.now() });
+    },
+    closeIdle() {
+      const now = performance.now();
+      for (const { socket, acceptedAt } of sockets.values()) {
+        const graceMs = socket.bytesRead === 0 ? UNUSED_MS : HEAD_MS;
+        if (isIdle(socket) ?? now - acceptedAt > graceMs) socket.destroy();
+      }
+    },
     destroyAll() {
-      for (const socket of sockets.keys()) {
-        cut.add(socket);
+      for (const [wire, { socket }] of sockets) {
+        cut.add(wire);
         socket.destroy();
       }
     },
-    wasCut: (socket) => cut.has(socket),
+    wasCut: (socket) => cut.has(wireOf(socket)),
   };
 }
 
 /** Ends connections whose client does not read, while the server listens. */
-function endStalled(server: Server, { sendTimeoutMs }: ConnectionLimits, sockets: ReadonlyMap<Socket, unknown>): void {
-  server.once("listening", () => {
+function endStalled(
+  listener: Server,
+  { sendTimeoutMs }: ConnectionLimits,
+  sockets: ReadonlyMap<Socket, OpenSocket>,
+): void {
+  listener.once("listening", () => {
     // By a reset: a response that only the connection's end would frame must not look complete, and the kernel drops what it
     // still holds.
-    const end = (socket: Socket) => socket.resetAndDestroy();
-    const sweep = createStallSweep(sendTimeoutMs, () => sockets.keys(), end);
-    server.once("close", sweep.stop);
+    const used = () => Array.from(sockets.values(), ({ socket }) => socket);
+    const sweep = createStallSweep(sendTimeoutMs, used, resetConnection);
+    listener.once("close", sweep.stop);
   });
 }
 

@@ -57,7 +57,14 @@ export function createStallSweep(
   return { stop: () => clearInterval(timer) };
 }
 
+interface Handle {
+  readonly writeQueueSize?: number;
+  /** Below a TLS handle, which first encrypts and then hands over whole records: the handle of the TCP socket. */
+  readonly _parent?: Handle | null;
+}
+
 /** What the kernel has not taken of the current write; node:net reads the same value before it calls a socket idle. */
 function queueSizeOf(socket: Socket): number {
-  return (socket as { _handle?: { writeQueueSize?: number } | null })._handle?.writeQueueSize ?? 0;
+  const { _handle: handle } = socket as { _handle?: Handle | null };
+  return (handle?.writeQueueSize ?? 0) + (handle?._parent?.writeQueueSize ?? 0);
 }

@@ -10,6 +10,7 @@ import ipaddr from "ipaddr.js";
 import { CliFailure } from "../cli/cli-failure.ts";
 import { ConfigProblems } from "../config/problems.ts";
 import { openListeners } from "../perimeter/open-listeners.ts";
+import { CertificateUnusable } from "../perimeter/server-certificate.ts";
 import { PortUnavailable } from "../services/port-unavailable.ts";
 import { DataDirInUse } from "../stores/data-dir-lock.ts";
 import { StateFileUnusable } from "../stores/state-file.ts";
@@ -58,14 +59,15 @@ export function startFailure(error: unknown): unknown {
   return reason === undefined ? error : new CliFailure(1, [reason]);
 }
 
+/** Their messages are complete. */
+const OPERATOR_ERRORS = [DataDirUnusable, DataDirInUse, StateFileUnusable, CertificateUnusable];
+
 /** Undefined for an error that is a bug of ours. */
 export function explainStartFailure(error: unknown): string | undefined {
   if (error instanceof PortUnavailable) {
     return explainListenFailure(error.cause, `choose another port for the service ${error.service}`);
   }
-  if (error instanceof DataDirUnusable || error instanceof DataDirInUse || error instanceof StateFileUnusable) {
-    return error.message;
-  }
+  if (OPERATOR_ERRORS.some((kind) => error instanceof kind)) return (error as Error).message;
   const { code, syscall = "", path } = error as NodeJS.ErrnoException;
   if (FILE_CALLS.has(syscall)) {
     const call = path === undefined ? syscall : `${syscall} of ${path}`;
