@@ -5,6 +5,7 @@
  */
 import { type Callers, createCallers } from "../callers/callers.ts";
 import { createParties } from "../callers/parties.ts";
+import { proxyUseOf } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { type ServiceAddress, ServiceAddresses } from "../config/service-addresses.ts";
@@ -157,10 +158,11 @@ export function addressesOf(upstreams: ReadonlyMap<string, Upstream>): ServiceAd
 
 function createUpdates({ settings }: Config, { ownListeners }: ProcessParts): () => Promise<UpdateStatus> {
   const egress = { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? true, ownListeners };
+  const proxyUse = proxyUseOf(undefined, false, settings);
   return createUpdateCheck({
     settings,
     current: version.version,
-    fetchJson: (url) => fetchJson(url, { isTlsStrict: settings.STRICT_TLS, egress }),
+    fetchJson: (url) => fetchJson(url, { isTlsStrict: settings.STRICT_TLS, egress, proxyUse }),
   });
 }
 

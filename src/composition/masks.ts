@@ -1,6 +1,7 @@
 /** The masks of a gateway: every secret that it knows, and its own keys only. */
 import { maskIssuedKeys } from "../callers/issued-key.ts";
 import { maskTokens } from "../callers/token-verifier.ts";
+import { secretsOfProxies } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
@@ -26,7 +27,7 @@ export function createMasks(): Masks {
     add({ proxyPlane, managementPlane, settings }, services) {
       const ownKeys = [proxyPlane.key, managementPlane.key, settings.JWT_SECRET].flatMap((key) => key?.reveal() ?? []);
       keys.add(ownKeys);
-      all.add([...ownKeys, ...[...services].flatMap(secretsOfService)]);
+      all.add([...ownKeys, ...secretsOfProxies(settings), ...[...services].flatMap(secretsOfService)]);
     },
   };
 }

@@ -4,6 +4,7 @@
  * every caller after a reload.
  */
 import { createTokenVerifier, type TokenVerifier } from "../callers/token-verifier.ts";
+import { describeUse, proxyUseOf } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
 import { fetchJson } from "../data-plane/forward/fetch-json.ts";
 import type { ProcessParts } from "./process-parts.ts";
@@ -16,23 +17,25 @@ export interface TokenSource {
 
 /** @returns undefined if the gateway accepts no tokens. */
 export function openTokens(
-  { tokens, settings: { STRICT_TLS, EGRESS_ALLOW_PRIVATE } }: Config,
+  { tokens, settings }: Config,
   { ownListeners, logger }: ProcessParts,
   previous: TokenSource | undefined,
 ): TokenSource | undefined {
   if (tokens === undefined) return undefined;
   const { source } = tokens;
   const secret = source.kind === "secret" ? source.secret.reveal() : undefined;
-  const settings = JSON.stringify([tokens, secret, STRICT_TLS, EGRESS_ALLOW_PRIVATE]);
-  if (previous?.settings === settings) return previous;
+  const { STRICT_TLS, EGRESS_ALLOW_PRIVATE } = settings;
+  const proxyUse = proxyUseOf(undefined, false, settings);
+  const compared = JSON.stringify([tokens, secret, STRICT_TLS, EGRESS_ALLOW_PRIVATE, describeUse(proxyUse)]);
+  if (previous?.settings === compared) return previous;
   const egress = { allowsPrivate: EGRESS_ALLOW_PRIVATE ?? true, ownListeners };
   const verifier = createTokenVerifier({
     settings: tokens,
-    fetchJson: (url) => fetchJson(url, { isTlsStrict: STRICT_TLS, egress }),
+    fetchJson: (url) => fetchJson(url, { isTlsStrict: STRICT_TLS, egress, proxyUse }),
     report(failure) {
       if (failure === undefined) logger.info({}, "the keys of JWT_JWKS_URL are available again");
       else logger.warn({}, `the keys of JWT_JWKS_URL could not be fetched: ${failure}`);
     },
   });
-  return { settings, verifier };
+  return { settings: compared, verifier };
 }

@@ -5,6 +5,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { hasSameSecrets } from "../config/credential-source.ts";
+import { describeUse, type ProxySettings, type ProxyUse, proxyUseOf } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
@@ -12,7 +13,8 @@ import { type CredentialContext, createCredential } from "../data-plane/credenti
 import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { BreakerState } from "../data-plane/forward/breaker.ts";
 import { CircuitBreaker } from "../data-plane/forward/breaker.ts";
-import { type DialOptions, type EgressPolicy, forbiddenUrl } from "../data-plane/forward/egress.ts";
+import type { DialOptions } from "../data-plane/forward/egress.ts";
+import { type EgressPolicy, forbiddenUrl } from "../data-plane/forward/egress-policy.ts";
 import { RetryBudget } from "../data-plane/forward/retry.ts";
 import { type PreparedService, prepareService } from "../data-plane/prepared-service.ts";
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
@@ -24,7 +26,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
 
 export interface UpstreamContext {
-  readonly settings: Pick<Config["settings"], "STRICT_TLS" | "EGRESS_ALLOW_PRIVATE">;
+  readonly settings: Pick<Config["settings"], "STRICT_TLS" | "EGRESS_ALLOW_PRIVATE"> & ProxySettings;
   readonly ownListeners: EgressPolicy["ownListeners"];
   /** Of the embedded echo server; undefined if it does not run. */
   readonly echoSocketPath: string | undefined;
@@ -130,6 +132,7 @@ function isSameDial(old: DialOptions, now: DialOptions): boolean {
     old.isTlsStrict === now.isTlsStrict &&
     old.socketPath === now.socketPath &&
     old.egress.allowsPrivate === now.egress.allowsPrivate &&
+    describeUse(old.proxyUse) === describeUse(now.proxyUse) &&
     isDeepStrictEqual(old.pem, now.pem)
   );
 }
@@ -146,6 +149,7 @@ function dialOptionsOf(service: Service, context: UpstreamContext): DialOptions 
     },
     socketPath: service.embedded ? context.echoSocketPath : undefined,
     egress: egressOf(service, context),
+    proxyUse: proxyUseFor(service, context),
   };
 }
 
@@ -163,7 +167,10 @@ export function findForbidden(service: Service, context: Pick<UpstreamContext, "
     const reason = forbiddenUrl(url, egress);
     if (reason !== undefined) return { url: maskBaseUrl(url), reason };
   }
-  return undefined;
+  const use = proxyUseFor(service, context);
+  const rules = use?.isOperators ? { ...egress, allowsPrivate: true } : egress;
+  const reason = use && forbiddenUrl(use.proxy.url, rules);
+  return reason === undefined ? undefined : { url: (use as ProxyUse).proxy.url, reason };
 }
 
 /** Services added over REST reach only public addresses by default; the services file is written by the operator and may name any. */
@@ -172,4 +179,8 @@ function egressOf(
   { settings, ownListeners }: Pick<UpstreamContext, "settings" | "ownListeners">,
 ): EgressPolicy {
   return { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? !isFromRest(source), ownListeners };
+}
+
+function proxyUseFor({ embedded, egressProxy, source }: Service, { settings }: Pick<UpstreamContext, "settings">) {
+  return embedded ? undefined : proxyUseOf(egressProxy, isFromRest(source), settings);
 }

@@ -11,6 +11,7 @@ import { isLoopbackHost, listenAddresses } from "./hosts.ts";
 import { type KnownVariable, type MisspeltVariable, reviewVariables } from "./known-variables.ts";
 import { type PlaneConfig, type Planes, protectPlanes, reviewMisspelt } from "./planes.ts";
 import { ConfigProblems } from "./problems.ts";
+import { reviewProxyVariables } from "./proxy-settings.ts";
 import { readSettings, variablePlace } from "./read-settings.ts";
 import { describeTaken, reviewOpenHosts } from "./review-addresses.ts";
 import { createRuntimeServiceReader, type RuntimeServiceReader } from "./runtime-service.ts";
@@ -162,7 +163,7 @@ export async function readConfig({
     configFile: { path: settings.CONFIG_FILE, state: file.state },
     envFiles: environment.files.map(({ path, state }) => ({ path, state: state === "read" ? "read" : "absent" })),
     variables: reviewed,
-    warnings,
+    warnings: [...warnings, ...reviewProxyVariables(variables, services.values())],
   });
   return { config, problems };
 }

@@ -7,6 +7,7 @@ import { authSchema } from "./auth-schema.ts";
 import { baseUrl } from "./base-url.ts";
 import { headerMap, headerName } from "./configured-headers.ts";
 import type { CredentialSource } from "./credential-source.ts";
+import { egressProxyMember } from "./egress-proxy.ts";
 import { pathHints } from "./path-hints.ts";
 import { quotaSettings } from "./quota-settings.ts";
 import { serviceHost } from "./service-addresses.ts";
@@ -196,6 +197,11 @@ export const serviceSchema = z
         "sends no requests to a failing upstream (503 `CIRCUIT_OPEN`) until it works again; `false` turns this off",
       ),
     tls: tls.default({}).describe("TLS of connections to the upstream"),
+    egressProxy: egressProxyMember
+      .optional()
+      .describe(
+        "HTTP proxy for all connections to this upstream, without user info; `false` connects directly; default: `EGRESS_PROXY`",
+      ),
     pathHints: pathHints.default([]).describe("refuses paths that the upstream does not have with 400 and a hint"),
   })
   .superRefine(checkBudget)

@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { definedSecrets, nameOrigin } from "./credential-source.ts";
 import { type CredentialContext, realPath } from "./credentials.ts";
+import { isSameProxy } from "./egress-proxy.ts";
 import type { ServiceDefinition, TlsDefinition } from "./schema.ts";
 import { sourceKey, usesOfSecrets, withFiles } from "./secret-uses.ts";
 import type { DefinedService } from "./services-file.ts";
@@ -49,7 +50,9 @@ export function unlockSecrets(
     .map((service) => service.definition)
     .filter((other) => covers(originsOf(other), origins));
 
-  const pair = candidates.find((other) => isSamePair(other.tls, tls, fileOf))?.tls;
+  const pairs = candidates.filter((other) => isSamePair(other.tls, tls, fileOf));
+  const pairOf = pairs.find((other) => isSameProxy(definition.egressProxy, other.egressProxy)) ?? pairs[0];
+  const pair = pairOf?.tls;
   const listedKey = pair === undefined && tls.keyFile !== undefined ? listed(`file:${tls.keyFile}`) : undefined;
   if ((tls.certFile ?? tls.keyFile) !== undefined && pair === undefined && listedKey === undefined) {
     return { refusal: refuse(["tls", "keyFile"], `file:${tls.keyFile ?? tls.certFile}`, origins) };
@@ -66,7 +69,7 @@ export function unlockSecrets(
   const others = { ...definition, tls: unlockedTls, ...(signed.verify === undefined ? {} : { verify: signed.verify }) };
   if (auth === undefined) {
     const isTlsBound = (tls.certFile ?? tls.keyFile) !== undefined;
-    const weak = isTlsBound ? weakTls(tls, pair, settings.STRICT_TLS) : undefined;
+    const weak = isTlsBound ? (weakTls(tls, pair, settings.STRICT_TLS) ?? otherProxy(definition, pairOf)) : undefined;
     return weak === undefined ? { definition: others } : { refusal: weak };
   }
 
@@ -106,11 +109,14 @@ function unlockAuth(
       return allowed !== undefined && covers(allowed, places);
     });
     const isKept = ({ other }: { other: ServiceDefinition }) =>
-      !loosenedTls(definition.tls, other.tls, settings.STRICT_TLS) && !isUnscrubbed(definition, other);
+      !loosenedTls(definition.tls, other.tls, settings.STRICT_TLS) &&
+      !isUnscrubbed(definition, other) &&
+      isSameProxy(definition.egressProxy, other.egressProxy);
     const binding = bindings.find(isKept) ?? bindings[0];
     const spelling = binding === undefined ? listed(nameOrigin(origin)) : binding.uses.get(secret)?.spelling;
     if (spelling === undefined) return { refusal: refuse(path, nameOrigin(origin), origins) };
-    const weak = weakTls(definition.tls, binding?.other.tls, settings.STRICT_TLS);
+    const weak =
+      weakTls(definition.tls, binding?.other.tls, settings.STRICT_TLS) ?? otherProxy(definition, binding?.other);
     if (weak !== undefined) return { refusal: weak };
     if (binding !== undefined && isUnscrubbed(definition, binding.other)) return { refusal: refuseUnscrubbed() };
     for (const { name } of defined) spellings.set(name, spelling);
@@ -184,6 +190,22 @@ export function loosenedTls(
   if ((before.strict ?? isStrict) && !(tls.strict ?? isStrict)) return "strict";
   if (tls.servername !== before.servername) return "servername";
   return tls.caFile === before.caFile ? undefined : "caFile";
+}
+
+/** A proxy sees what is sent over http, and where connections lead: only the operator chooses it for a credential. */
+function otherProxy(
+  { egressProxy }: ServiceDefinition,
+  binding: ServiceDefinition | undefined,
+): SecretRefusal | undefined {
+  if (isSameProxy(egressProxy, binding?.egressProxy)) return undefined;
+  const allowed =
+    binding?.egressProxy === undefined ? "Remove egressProxy" : "Keep egressProxy as in the services file";
+  const wanted = egressProxy === undefined ? "" : `: "egressProxy": ${JSON.stringify(egressProxy)}`;
+  return {
+    path: ["egressProxy"],
+    message: "egressProxy of a service with a credential may not be changed over REST.",
+    hint: `${allowed}, or add it to the entry of this service in the services file${wanted}.`,
+  };
 }
 
 /** A body could show the secret that the operator has masked. */

@@ -4,6 +4,7 @@
  */
 import { isIP } from "node:net";
 import { z } from "zod";
+import { EGRESS_PROXY, EGRESS_PROXY_AUTH, NO_PROXY } from "./proxy-settings.ts";
 import { Secret } from "./secret.ts";
 import { choice, flag, integer, list, milliseconds, number, setting, splitList, TOKEN, text } from "./setting-kinds.ts";
 
@@ -54,7 +55,13 @@ function isAddressOrCidr(value: string): boolean {
 }
 
 /** Variables that may be read from a file instead: the variable of the same name with `_FILE` names it. */
-export const SETTINGS_WITH_FILE = ["PROXY_API_KEY", "MANAGEMENT_API_KEY", "JWT_SECRET"] as const;
+export const SETTINGS_WITH_FILE = [
+  "PROXY_API_KEY",
+  "MANAGEMENT_API_KEY",
+  "JWT_SECRET",
+  "EGRESS_PROXY",
+  "EGRESS_PROXY_AUTH",
+] as const;
 
 /** Variables that hold, or lead to, keys of the gateway. They cannot be the credential of a service. */
 export const OWN_SECRETS: ReadonlySet<string> = new Set(SETTINGS_WITH_FILE.flatMap((name) => [name, `${name}_FILE`]));
@@ -178,6 +185,9 @@ export const settingsSchema = z.object({
     .optional()
     .describe("whether upstreams may be on loopback, private and other addresses that are not public")
     .meta({ default: "`true` for services from the file, `false` for those added over REST" }),
+  EGRESS_PROXY,
+  EGRESS_PROXY_AUTH,
+  NO_PROXY,
   REST_SECRETS: z
     .string()
     .transform((value, refinement): readonly RestSecret[] => {
@@ -268,14 +278,16 @@ export type Settings = z.output<typeof settingsSchema>;
 export type SettingName = keyof Settings;
 
 /** Aliases: `[alias, name]`. */
-export const SETTING_ALIASES = [["LOGGING_LEVEL", "LOG_LEVEL"]] as const;
+export const SETTING_ALIASES = [
+  ["LOGGING_LEVEL", "LOG_LEVEL"],
+  ["no_proxy", "NO_PROXY"],
+] as const;
 
 /**
  * Variables of later versions, with the values that have no effect. Any other value stops the start, so that no operator relies
  * on a protection that does not exist.
  */
 export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
-  EGRESS_PROXY: [],
   MIDDLEWARE_PATH: [],
   REDIS_URL: [],
   WORKERS: ["1"],

@@ -14,6 +14,11 @@ const FINDINGS = {
     symptom: "502 UPSTREAM_UNREACHABLE (connect)",
     fix: "Check host and port in baseUrl and the firewalls, and that the upstream runs.",
   },
+  proxy: {
+    status: "fail",
+    symptom: "502 UPSTREAM_UNREACHABLE or 504 UPSTREAM_TIMEOUT (proxy)",
+    fix: 'Check EGRESS_PROXY, or egressProxy of the service: its address, its credential, and that it allows CONNECT to the upstream\'s host and port. NO_PROXY, or "egressProxy": false, connects directly. See docs/egress-proxy.md.',
+  },
   tls: {
     status: "fail",
     symptom: "502 UPSTREAM_TLS_ERROR",
@@ -91,6 +96,7 @@ export const reach: ServiceCheck = {
 };
 
 function findingOf({ code, phase = "http" }: ProbeOutcome): Finding {
+  if (phase === "proxy") return FINDINGS.proxy;
   if (code === "UPSTREAM_TIMEOUT") return FINDINGS.timeout;
   return code === "EGRESS_NOT_ALLOWED" ? FINDINGS.egress : FINDINGS[phase];
 }

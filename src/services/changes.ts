@@ -234,7 +234,7 @@ function withoutMasks({ key, masked, before, at }: Change, isTlsStrict: boolean)
     throw invalid([{ path, at: "value", text: `found ${MASK}, allowed: the value itself` }], at);
   }
   throw new GatewayError("EGRESS_NOT_ALLOWED", {
-    message: `The hidden value of ${unmasked.foreign} is not sent to another origin than before, nor under looser TLS.`,
+    message: `The hidden value of ${unmasked.foreign} is not sent to another origin than before, nor under looser TLS or through another egress proxy.`,
     hint: `Send the value of ${unmasked.foreign} itself, or remove it.`,
   });
 }

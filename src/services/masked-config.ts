@@ -3,6 +3,7 @@
  * Invariant: a caller that may change a service can neither read a masked value nor send it to an origin that does not receive it
  * already.
  */
+import { isSameProxy } from "../config/egress-proxy.ts";
 import { covers, loosenedTls, originsOf } from "../config/secret-lock.ts";
 import { isObject } from "../is-object.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
@@ -81,14 +82,20 @@ export type Unmasked =
 /** The config with its masks replaced by the values. @param before undefined for a new service. @param isTlsStrict STRICT_TLS */
 export function unmaskConfig(masked: Config, before: Config | undefined, isTlsStrict: boolean): Unmasked {
   let problem: Unmasked | undefined;
+  /** A base URL of which a part was hidden. */
+  let restored: string | undefined;
   const known = new Map<string, string>();
   if (before !== undefined) mapBaseUrls(before, (_, url) => known.set(maskBaseUrl(url), url) && url);
   // First, because the headers may be shown only to the origins of these URLs.
   const config = mapBaseUrls(masked, (member, url) => {
     const old = known.get(url);
     if (old === undefined && url.includes(MASK)) problem ??= { missing: member };
+    if (old !== undefined && old !== url) restored = member;
     return old ?? url;
   });
+  if (restored !== undefined && before !== undefined && !isShownToSame(config, before, isTlsStrict)) {
+    problem ??= { foreign: restored };
+  }
   const unmasked = mapNamed(config, (member, name, value) => {
     if (value !== MASK) return value;
     const old = before && namedValue(before, member, name);
@@ -106,6 +113,7 @@ function isShownToSame(config: Config, before: Config, isTlsStrict: boolean): bo
   if (origins === undefined) return true;
   return (
     covers(originsIfValid(before) ?? new Set(), origins) &&
+    isSameProxy(config.egressProxy, before.egressProxy) &&
     loosenedTls(tlsOf(config), tlsOf(before), isTlsStrict) === undefined
   );
 }

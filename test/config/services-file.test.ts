@@ -214,7 +214,14 @@ describe("entries", () => {
   test.each([
     [{ ...own, cache: true }, "x.cache: not yet supported"],
     [{ ...own, idempotency: true }, "x.idempotency: not yet supported"],
-    [{ ...own, egressProxy: "http://u:hunter2@p/" }, "x.egressProxy: not yet supported"],
+    [
+      { ...own, egressProxy: "http://u:hunter2@p/" },
+      'x.egressProxy: found "http://***@p/", allowed: an http:// or https:// URL with a host and no path, without user info (it belongs in EGRESS_PROXY_AUTH)',
+    ],
+    [
+      { ...own, egressProxy: "socks5://p" },
+      'x.egressProxy: found "socks5://p", allowed: an http:// or https:// URL with a host and no path',
+    ],
     [{ ...own, ws: { inject: "discord-identify" } }, "x.ws: found an object, not yet supported"],
     [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
   ])("The entry %o is refused as not yet supported, in one line", async (entry, line) => {

@@ -6,7 +6,8 @@ import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { createDial, type EgressPolicy, forbiddenUrl } from "../../src/data-plane/forward/egress.ts";
+import { createDial } from "../../src/data-plane/forward/egress.ts";
+import { type EgressPolicy, forbiddenUrl } from "../../src/data-plane/forward/egress-policy.ts";
 import { startGateway } from "../support/gateway.ts";
 import { respondWith, startRawUpstream } from "../support/upstream.ts";
 

@@ -251,7 +251,7 @@ describe("an issuer with a key set", () => {
         permissionsClaim: undefined,
         source: { kind: "jwks", url: issuer.env.JWT_JWKS_URL },
       },
-      fetchJson: (url) => fetchJson(url, { isTlsStrict: true, egress }),
+      fetchJson: (url) => fetchJson(url, { isTlsStrict: true, egress, proxyUse: undefined }),
       report() {},
       now: () => now,
     });

@@ -18,7 +18,7 @@ import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
 import { type Admission, type Arrival, verifyTokens, walkAdmission, walkLimits } from "../admission.ts";
 import { Exchange } from "../exchange.ts";
-import { forbiddenUrl } from "../forward/egress.ts";
+import { forbiddenUrl } from "../forward/egress-policy.ts";
 import { egressRefusal } from "../forward/failures.ts";
 import { quotaExchange } from "../forward/quota-gate.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";

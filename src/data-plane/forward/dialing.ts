@@ -13,6 +13,20 @@ export type Resolve = (
   callback: (error: NodeJS.ErrnoException | null, found: LookupAddress[]) => void,
 ) => void;
 
+export interface DialTarget {
+  readonly hostname: string;
+  /** With the port, as in a URL. */
+  readonly host: string;
+  readonly protocol: string;
+  readonly port: string;
+  /** Receives each socket while it is still connecting, so that the caller can see how far it gets. */
+  readonly onSocket?: (socket: Socket) => void;
+  /** Called when an egress proxy has given a tunnel to the upstream. */
+  readonly onTunnel?: () => void;
+  /** Ends the attempt; without effect once there is a connection. */
+  readonly signal?: AbortSignal;
+}
+
 /** RFC 8305 section 8. */
 const NEXT_ADDRESS_MS = 250;
 

@@ -4,7 +4,9 @@
  */
 import type { Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
-import { CONNECT_TIMEOUT, EGRESS_NOT_ALLOWED } from "./egress.ts";
+import { CONNECT_TIMEOUT } from "./egress.ts";
+import { EGRESS_NOT_ALLOWED } from "./egress-policy.ts";
+import { ProxyError, ProxyTimeoutError } from "./proxy-error.ts";
 
 interface Explanation {
   readonly code: "UPSTREAM_UNREACHABLE" | "UPSTREAM_TLS_ERROR" | "UPSTREAM_PROTOCOL_ERROR" | "UPSTREAM_TIMEOUT";
@@ -91,6 +93,7 @@ export function explainFailure(error: Error, service: Pick<Service, "key" | "con
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === CONNECT_TIMEOUT) return connectTimeout(service, error);
   if (code === EGRESS_NOT_ALLOWED) return egressRefusal(service.key, error.message);
+  if (error instanceof ProxyError) return proxyFailure(service, error);
   const explanation = explain(code, error);
   if (explanation === undefined) return new GatewayError("INTERNAL_ERROR", { cause: error });
   return new GatewayError(explanation.code, {
@@ -126,6 +129,21 @@ export function isUpstreamsFault({ code, cause }: GatewayError): boolean {
 export function egressRefusal(serviceKey: string, reason: string): GatewayError {
   return new GatewayError("EGRESS_NOT_ALLOWED", {
     message: `${serviceKey} points to an address that the gateway does not connect to: ${reason}.`,
+  });
+}
+
+/** It counts as a failure to connect: the upstream saw nothing of the request. */
+function proxyFailure(
+  { key, connectTimeoutMs }: Pick<Service, "key" | "connectTimeoutMs">,
+  error: ProxyError,
+): GatewayError {
+  const isTimeout = error instanceof ProxyTimeoutError;
+  const within = isTimeout ? ` (${connectTimeoutMs} ms, connectTimeoutMs or NETWORK_CONNECT_TIMEOUT)` : "";
+  return new GatewayError(isTimeout ? "UPSTREAM_TIMEOUT" : "UPSTREAM_UNREACHABLE", {
+    message: `${key}: ${error.words}${within} (proxy).`,
+    hint: error.hint,
+    proxyStatus: isTimeout ? "connection_timeout" : "destination_unavailable",
+    cause: error,
   });
 }
 

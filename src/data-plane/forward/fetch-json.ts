@@ -1,6 +1,8 @@
 /** Fetches a small JSON document for the gateway itself: through `dial`, bounded in time and size, without redirects. */
 import { type IncomingMessage, request } from "node:http";
-import { createDial, createDialAgent, type EgressPolicy } from "./egress.ts";
+import type { ProxyUse } from "../../config/egress-proxy.ts";
+import { createDial, createDialAgent } from "./egress.ts";
+import type { EgressPolicy } from "./egress-policy.ts";
 import { explainFailure } from "./failures.ts";
 
 const TIMEOUT_MS = 5_000;
@@ -9,13 +11,14 @@ const BYTES_LIMIT = 1024 * 1024;
 export interface FetchOptions {
   readonly isTlsStrict: boolean;
   readonly egress: EgressPolicy;
+  readonly proxyUse: ProxyUse | undefined;
 }
 
 /** @throws Error with a message that contains nothing of the response. */
-export async function fetchJson(url: string, { isTlsStrict, egress }: FetchOptions): Promise<unknown> {
+export async function fetchJson(url: string, { isTlsStrict, egress, proxyUse }: FetchOptions): Promise<unknown> {
   const { origin, host, pathname, search } = new URL(url);
   const service = { key: host, connectTimeoutMs: TIMEOUT_MS, tls: {} };
-  const agent = createDialAgent(createDial({ service, pem: {}, isTlsStrict, egress }), origin);
+  const agent = createDialAgent(createDial({ service, pem: {}, isTlsStrict, egress, proxyUse }), origin);
   const headers = { Host: host, Accept: "application/json", "User-Agent": "ByteProxy/1" };
   const asking = request({ agent, path: pathname + search, headers });
   asking.end();

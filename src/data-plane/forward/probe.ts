@@ -13,9 +13,11 @@ import { insertsPath } from "../credential/place-plan.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./egress.ts";
 import { explainFailure, probeTimeout, responseTimeout } from "./failures.ts";
+import { ProxyError } from "./proxy-error.ts";
 import { SECTION_BYTES_LIMIT } from "./transport/section-buffer.ts";
 
-export type ProbePhase = "dns" | "connect" | "tls" | "http";
+/** Through an egress proxy, `dns` and `connect` lead to the proxy, and `proxy` is the time until it gives a tunnel. */
+export type ProbePhase = "dns" | "connect" | "proxy" | "tls" | "http";
 
 export interface ProbedCertificate {
   readonly subject: string;
@@ -60,6 +62,7 @@ interface Progress {
   readonly startedAt: number;
   resolvedAt?: number;
   connectedAt?: number;
+  tunnelAt?: number;
   securedAt?: number;
   respondedAt?: number;
   certificate?: ProbeOutcome["certificate"];
@@ -87,8 +90,9 @@ export async function probe(
       clockDifference: clockDifference(headers.date),
       credential: credential.sourceId === undefined ? stateOf(prepared) : verdictOf(statusCode, credential),
     };
-  } catch (error) {
-    const { message, hint, code } = error instanceof GatewayError ? error : explainFailure(error as Error, service);
+  } catch (thrown) {
+    const error = thrown as Error;
+    const { message, hint, code } = error instanceof GatewayError ? error : explainFailure(error, service);
     return {
       ...known,
       status: "unreachable",
@@ -98,8 +102,10 @@ export async function probe(
       credential: stateOf(prepared),
       code,
       // Without a credential no connection was tried.
-      ...(code === "UPSTREAM_CREDENTIAL_UNAVAILABLE" ? {} : { phase: phaseOf(progress, baseUrl) }),
-      error: message.replace(/ \((?:dns|connect|tls|http)\)/, ""),
+      ...(code === "UPSTREAM_CREDENTIAL_UNAVAILABLE"
+        ? {}
+        : { phase: error instanceof ProxyError ? "proxy" : phaseOf(progress, baseUrl) }),
+      error: message.replace(/ \((?:dns|connect|proxy|tls|http)\)/, ""),
       troubleshooting: [hint],
     };
   }
@@ -120,7 +126,10 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
   return new Promise((resolve, reject) => {
     const connecting = new AbortController();
     const onSocket = (socket: Socket) => follow(socket, progress);
-    const agent = createDialAgent(prepared.dial, base.origin, { onSocket, signal: connecting.signal });
+    const onTunnel = () => {
+      progress.tunnelAt = performance.now();
+    };
+    const agent = createDialAgent(prepared.dial, base.origin, { onSocket, onTunnel, signal: connecting.signal });
     const options = { agent, method: "GET", path, headers, setHost: false, maxHeaderSize: SECTION_BYTES_LIMIT };
     const probing = request(options);
     const isShort = withinMs < service.timeoutMs;
@@ -187,7 +196,8 @@ function phaseOf({ resolvedAt, connectedAt, securedAt }: Progress, baseUrl: stri
   return protocol === "https:" && securedAt === undefined ? "tls" : "http";
 }
 
-function facts({ startedAt, resolvedAt, connectedAt, securedAt, respondedAt, certificate }: Progress, baseUrl: string) {
+function facts(progress: Progress, baseUrl: string) {
+  const { startedAt, resolvedAt, connectedAt, tunnelAt, securedAt, respondedAt, certificate } = progress;
   const between = (from: number | undefined, to: number | undefined) =>
     from === undefined || to === undefined ? null : Number((to - from).toFixed(1));
   const isTls = baseUrl.toLowerCase().startsWith("https:");
@@ -196,8 +206,9 @@ function facts({ startedAt, resolvedAt, connectedAt, securedAt, respondedAt, cer
     phases: {
       dns: between(startedAt, resolvedAt),
       connect: between(resolvedAt ?? startedAt, connectedAt),
-      tls: isTls ? between(connectedAt, securedAt) : null,
-      http: between(securedAt ?? connectedAt ?? startedAt, respondedAt),
+      proxy: between(connectedAt, tunnelAt),
+      tls: isTls ? between(tunnelAt ?? connectedAt, securedAt) : null,
+      http: between(securedAt ?? tunnelAt ?? connectedAt ?? startedAt, respondedAt),
     },
     certificate: certificate ?? null,
   };

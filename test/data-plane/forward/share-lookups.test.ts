@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { createDial, type EgressPolicy, type Resolve } from "../../../src/data-plane/forward/egress.ts";
+import type { Resolve } from "../../../src/data-plane/forward/dialing.ts";
+import { createDial } from "../../../src/data-plane/forward/egress.ts";
+import type { EgressPolicy } from "../../../src/data-plane/forward/egress-policy.ts";
 import { respondWith, startRawUpstream } from "../../support/upstream.ts";
 
 type Answer = Parameters<Resolve>[2];
