@@ -83,6 +83,8 @@ export interface Callers {
   refusedKeys(): readonly RefusedKeys[];
   /** True for any of the gateway's own keys, and for tokens that name it as their audience: such a text must never reach an upstream. */
   isOwnKey(token: string): boolean;
+  /** True for a key or token that opens the proxy plane as this caller. */
+  isKeyOf(caller: Caller, text: string): boolean;
   isProtected(plane: Plane): boolean;
   /** Undefined for a token that is not a valid key. */
   planeOpenedBy(token: string): Plane | undefined;
@@ -264,6 +266,11 @@ export function createCallers(
       return verifyUnknown(keysIn(presentation), tokens, isChecked);
     },
     isOwnKey: tokens === undefined ? matcher.isOwnKey : (text) => matcher.isOwnKey(text) || tokens.isForGateway(text),
+    isKeyOf({ id, issued }, text) {
+      const digest = digestOf(text);
+      if (issued === undefined) return id === callers.proxy.id && opens("proxy", digest);
+      return digest === issued.digest || findIssued(text, digest)?.id === id;
+    },
     isProtected,
     planeOpenedBy(token) {
       const digest = digestOf(token);

@@ -33,7 +33,8 @@ const SHORTEST_KEY = 16;
 /** @param placements where the service's credential goes. @returns undefined where callers can use none of them. */
 export function createKeyPlaces(placements: readonly Placement[]): KeyPlaces | undefined {
   // The gateway does not read bodies.
-  const readers = placements.filter(({ kind }) => kind !== "form").map(readerOf);
+  const readers = placements.filter(({ kind }) => kind !== "form" && kind !== "message").map(readerOf);
+  if (placements.some(({ kind }) => kind === "message")) readers.push(readerOfUserInfo());
   if (readers.length === 0) return undefined;
   return {
     names: [...new Set(readers.map(({ name }) => name))],
@@ -86,6 +87,15 @@ function readerOfHeader(name: string, template: Template, form: string): PlaceRe
     name: `header ${name}${form === "<key>" ? "" : `: ${form}`}`,
     read: ({ rawHeaders }) => valuesOf(lowerCaseName, rawHeaders).flatMap((value) => keysIn(value, template)),
   };
+}
+
+/**
+ * A message comes after the handshake, which must be authenticated. All that many clients can set for it is the URL, and they send its
+ * user information as Basic (RFC 7617).
+ */
+function readerOfUserInfo(): PlaceReader {
+  const template = { texts: ["", ""], placeholders: [{ secret: "token", encoding: "basic" }] } as const;
+  return readerOfHeader("Authorization", template, "");
 }
 
 const isPair = ({ texts: [before = ""], placeholders: [first] }: Template) =>

@@ -52,8 +52,9 @@ function describeApi({ href }: URL, known: KnownApi | undefined): ServiceInput {
 }
 
 /** @throws CliFailure for a credential with several secrets. */
-function authOf(known: KnownApi | undefined, variable: string | undefined): Pick<ServiceInput, "auth"> {
-  if (variable === undefined) return {};
+function authOf(known: KnownApi | undefined, variable: string | undefined): Pick<ServiceInput, "auth" | "ws"> {
+  // Without a credential there is nothing to put into messages.
+  if (variable === undefined) return typeof known?.service.ws === "object" ? { ws: true } : {};
   const original = known?.service.auth;
   if (known === undefined || original === undefined) return { auth: { type: "bearer", tokenEnvVar: variable } };
   const auth = withVariable(original, variable);

@@ -1,6 +1,6 @@
 /**
  * What must fit together in a credential of type `custom`: secrets, templates and places.
- * Invariant: each secret has a place and each place has a secret, and no template can move a secret to another place: a path
+ * Invariant: each secret has a place (or messages that receive it) and each place has a secret, and no template can move a secret to another place: a path
  * template stays a path, and no header of framing carries a secret.
  */
 import type { z } from "zod";
@@ -35,23 +35,30 @@ export function checkCustomAuth(auth: CustomAuth, refinement: z.RefinementCtx): 
     const count = Object.keys(auth[member] ?? {}).length;
     if (count > ENTRIES_LIMIT) problem([member], `at most ${ENTRIES_LIMIT} entries, these are ${count}`, true);
   }
-  const used = new Set<string>();
-  const written = templatesOf(auth);
-  for (const { path, text } of written) {
+  for (const { path, text } of templatesOf(auth)) {
     const template = parseTemplate(text);
     const allowed = "allowed" in template ? template.allowed : findProblem(path, template, names);
     if (allowed !== undefined) problem([...path], allowed);
-    if (!("allowed" in template)) for (const { secret } of template.placeholders) used.add(secret);
   }
   for (const name of Object.keys(auth.headers ?? {})) {
     if (NOT_FOR_SECRETS.test(name)) problem(["headers", name], "a header that belongs to the request itself");
   }
-  if (written.length === 0) problem([], `${PLACES} for type custom`);
-  else {
-    for (const name of names)
-      if (!used.has(name)) problem(["secrets", name], `a secret that a template names as {${name}}`);
+}
+
+/** Each secret has a place, for a service whose messages receive none of them. @param refinement of the service. */
+export function checkCustomPlaces(auth: CustomAuth, refinement: z.RefinementCtx): void {
+  const problem = (path: PropertyKey[], message: string) =>
+    refinement.addIssue({ code: "custom", path: ["auth", ...path], message });
+  const written = templatesOf(auth);
+  if (written.length === 0) return problem([], `${PLACES} for type custom`);
+  const used = new Set(written.flatMap(({ text }) => secretsOf(parseTemplate(text))));
+  for (const name of Object.keys(auth.secrets ?? {})) {
+    if (!used.has(name)) problem(["secrets", name], `a secret that a template names as {${name}}`);
   }
 }
+
+const secretsOf = (template: ReturnType<typeof parseTemplate>) =>
+  "allowed" in template ? [] : template.placeholders.map(({ secret }) => secret);
 
 interface WrittenTemplate {
   /** From `auth`. */

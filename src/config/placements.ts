@@ -4,16 +4,34 @@
  */
 import type { AuthDefinition } from "./auth-schema.ts";
 import { type Placeholder, parseTemplate, type Template } from "./template.ts";
+import { messageRuleOf, type WsDefinition } from "./ws-schema.ts";
 
 export interface Placement {
-  readonly kind: "header" | "query" | "path" | "form" | "subprotocol";
-  /** Of the header, parameter or field; empty for the other kinds. */
+  /** `message`: a member of a WebSocket's messages. */
+  readonly kind: "header" | "query" | "path" | "form" | "subprotocol" | "message";
+  /** Of the header, parameter or field; the rule of a message; empty for the other kinds. */
   readonly name: string;
   readonly template: Template;
 }
 
-/** In the order in which they are sent. A list of path templates is in the order of the definition. */
-export function placementsOf(auth: AuthDefinition): Placement[] {
+/** In the order in which they are sent. A list of path templates is in the order of the definition. @param ws of the service. */
+export function placementsOf(auth: AuthDefinition, ws: WsDefinition = false): Placement[] {
+  return [...ofRequests(auth), ...ofMessages(auth, ws)];
+}
+
+/** Any of the secrets may be named in a message. */
+function ofMessages(auth: AuthDefinition, ws: WsDefinition): Placement[] {
+  const rule = messageRuleOf(ws);
+  if (rule === undefined) return [];
+  const names = auth.type === "custom" ? Object.keys(auth.secrets ?? {}) : ["token"];
+  return names.map((secret) => ({
+    kind: "message",
+    name: JSON.stringify(rule),
+    template: around("", { secret, encoding: "plain" }),
+  }));
+}
+
+function ofRequests(auth: AuthDefinition): Placement[] {
   switch (auth.type) {
     // RFC 6750 section 2.1.
     case "bearer":

@@ -7,6 +7,7 @@ import type { AuthDefinition } from "./auth-schema.ts";
 import { table } from "./configuration-page.ts";
 import { type Placement, placementsOf } from "./placements.ts";
 import { type Recipe, readRecipe, recipeNames } from "./recipes.ts";
+import { describeMessageRule, type MessageRule, type WsDefinition } from "./ws-schema.ts";
 
 /** What a stand-in for the API verifies, by the name of the recipe. */
 export type VerifiedRecipes = Readonly<Record<string, { readonly requests: readonly VerifiedRequest[] }>>;
@@ -18,6 +19,8 @@ interface VerifiedRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** For a WebSocket. */
   readonly upgrade?: boolean;
+  /** The first message of a WebSocket. */
+  readonly message?: { readonly received: string };
 }
 
 export function recipesPage(verified: VerifiedRecipes): string {
@@ -82,8 +85,9 @@ function clientsOf({ clients }: Recipe): string {
 }
 
 function testedOf(requests: readonly VerifiedRequest[]): string {
-  const texts = requests.map(({ url, headers = {}, upgrade }) => {
+  const texts = requests.map(({ url, headers = {}, upgrade, message }) => {
     const values = Object.entries(headers).map(([name, value]) => `\`${name}: ${value}\``);
+    if (message !== undefined) values.push(`the message \`${message.received}\``);
     return `${upgrade ? "WebSocket " : ""}\`${url}\`${values.length === 0 ? "" : ` with ${values.join(" and ")}`}`;
   });
   return [...new Set(texts)].join("; ");
@@ -91,7 +95,7 @@ function testedOf(requests: readonly VerifiedRequest[]): string {
 
 function credentialOf({ service }: Recipe): string {
   const auth = service.auth as AuthDefinition;
-  return placementsOf(auth)
+  return placementsOf(auth, service.ws as WsDefinition)
     .map((placement) => `\`${describePlacement(placement, auth)}\``)
     .join(", ");
 }
@@ -115,6 +119,8 @@ function describePlacement({ kind, name, template }: Placement, auth: AuthDefini
       return text;
     case "subprotocol":
       return `Sec-WebSocket-Protocol: ${text}`;
+    case "message":
+      return `${text} in messages: ${describeMessageRule(JSON.parse(name) as MessageRule)}`;
   }
 }
 

@@ -13,6 +13,7 @@ import { quotaSettings } from "./quota-settings.ts";
 import { serviceHost } from "./service-addresses.ts";
 import { checkBudget } from "./service-budget.ts";
 import { checkAccess, verifySchema } from "./verify-schema.ts";
+import { checkMessages, wsSchema } from "./ws-schema.ts";
 
 /** Path segments after /proxy/ that are routes of the gateway, and names that are unsafe as object keys. */
 export const RESERVED_SERVICE_KEYS = ["services", "auth-test", "manage", "constructor", "prototype"] as const;
@@ -117,7 +118,9 @@ export const serviceSchema = z
       .describe(
         "query parameters that the upstream may read as the method: an issued key needs the permission for that method, too",
       ),
-    ws: z.boolean().default(false).describe("allow WebSocket connections"),
+    ws: wsSchema
+      .default(false)
+      .describe("allow WebSocket connections; an object also puts the credential into messages of the client"),
     cookies: z
       .boolean()
       .default(false)
@@ -205,7 +208,8 @@ export const serviceSchema = z
     pathHints: pathHints.default([]).describe("refuses paths that the upstream does not have with 400 and a hint"),
   })
   .superRefine(checkBudget)
-  .superRefine(checkAccess);
+  .superRefine(checkAccess)
+  .superRefine(checkMessages);
 
 export const serviceKey = z
   .string()

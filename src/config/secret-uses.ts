@@ -20,7 +20,7 @@ type FileOf = (path: string) => string;
 /** By `sourceKey`. @param fileOf the real path. */
 export function usesOfSecrets(definition: ServiceDefinition, fileOf: FileOf): Map<string, SecretUse> {
   const uses = new Map<string, SecretUse & { readonly places: Set<string> }>();
-  const { auth } = definition;
+  const { auth, ws } = definition;
   if (auth === undefined) return uses;
   const keys = new Map<string, string>();
   for (const { name, origin } of definedSecrets(auth)) {
@@ -28,7 +28,7 @@ export function usesOfSecrets(definition: ServiceDefinition, fileOf: FileOf): Ma
     keys.set(name, key);
     if (!uses.has(key)) uses.set(key, { places: new Set(), spelling: nameOrigin(origin) });
   }
-  for (const placement of placementsOf(auth)) {
+  for (const placement of placementsOf(auth, ws)) {
     const places = describe(auth, placement, keys, definition);
     for (const secret of secretsIn(placement)) {
       const use = uses.get(keys.get(secret) ?? "");

@@ -32,10 +32,7 @@ const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["cache", "idempotency"]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
   PropertyKey,
   (value: unknown) => boolean
->([
-  ["type", (value) => value === "oauth2"],
-  ["ws", (value) => isObject(value)],
-]);
+>([["type", (value) => value === "oauth2"]]);
 
 /** For one object. An operator with more problems than this fixes the first ones first. */
 const ISSUES_LIMIT = 50;

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { headerName } from "./configured-headers.ts";
+import type { WsDefinition } from "./ws-schema.ts";
 
 const MEBIBYTE = 1_048_576;
 
@@ -78,7 +79,7 @@ export type VerifyDefinition = z.output<typeof verifySchema>;
 interface Verified {
   readonly access: "key" | "public" | "signature";
   readonly verify?: VerifyDefinition | undefined;
-  readonly ws: boolean;
+  readonly ws: WsDefinition;
 }
 
 /** What must fit together in a service. */
@@ -86,5 +87,6 @@ export function checkAccess({ access, verify, ws }: Verified, refinement: z.Refi
   const problem = (path: string, message: string) => refinement.addIssue({ code: "custom", path: [path], message });
   if (access === "signature" && verify === undefined) problem("access", "signature only with verify");
   if (access !== "signature" && verify !== undefined) problem("verify", "verify only with access signature");
-  if (access === "signature" && ws) problem("ws", "false with access signature: a WebSocket has no body to sign");
+  if (access === "signature" && ws !== false)
+    problem("ws", "false with access signature: a WebSocket has no body to sign");
 }

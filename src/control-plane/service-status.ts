@@ -9,6 +9,7 @@ import {
 import { credentialState } from "../config/credentials.ts";
 import type { Service } from "../config/schema.ts";
 import { SIGNATURE_SCHEMES } from "../config/verify-schema.ts";
+import { describeMessageRule, messageRuleOf } from "../config/ws-schema.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -107,6 +108,10 @@ export const ServiceStatus = z
       .nullable()
       .describe("the quota at the upstream; `/manage/quota` shows the details"),
     ws: z.boolean(),
+    inject: z
+      .string()
+      .optional()
+      .describe("the member of WebSocket messages that receives the credential; absent without `ws.inject`"),
     webSockets: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
   })
   .openapi("ServiceStatus");
@@ -118,6 +123,7 @@ export async function describeService(
 ): Promise<z.input<typeof ServiceStatus>> {
   const { limiter, slots, webSocketSlots, transport, credentialRefusals, breaker, quota } = load;
   const { auth, credential } = service;
+  const rule = messageRuleOf(service.ws);
   return {
     key: service.key,
     name: service.name,
@@ -138,7 +144,8 @@ export async function describeService(
     breaker: breaker?.describe() ?? null,
     connections: transport.connections(),
     quota: quota === undefined ? null : describeQuota(quota.describe()),
-    ws: service.ws,
+    ws: service.ws !== false,
+    ...(rule === undefined ? {} : { inject: describeMessageRule(rule) }),
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
   };
 }

@@ -7,6 +7,7 @@ import { foldName } from "../callers/overrides.ts";
 import { placementsOf } from "../config/placements.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
+import { messageRuleOf } from "../config/ws-schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
 import type { CredentialProvider } from "./credential/credential-provider.ts";
@@ -20,6 +21,7 @@ import type { RetryBudget } from "./forward/retry.ts";
 import { type BodyScrub, createBodyScrub } from "./forward/scrub/body-scrub.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { createTransport, type Transport } from "./forward/transport/transport.ts";
+import { createMessageInjector, type MessageInjector } from "./forward/websocket/message-injection.ts";
 import { createPathHints, type PathHints } from "./path-hints.ts";
 import type { ServiceQuota } from "./quota/service-quota.ts";
 import { ServiceTimes } from "./service-times.ts";
@@ -55,6 +57,8 @@ export interface PreparedService {
   readonly strippedParameters: readonly string[];
   /** Where callers may put their key; undefined for a service without a credential. */
   readonly keyPlaces: KeyPlaces | undefined;
+  /** Puts the credential into messages of WebSockets; undefined where they pass untouched. */
+  readonly messages: MessageInjector | undefined;
   /** Undefined for a credential in headers and the query. */
   readonly placePlan: PlacePlan | undefined;
   readonly credentialRefusals: CredentialRefusals;
@@ -115,7 +119,8 @@ export function prepareService(
     scrub: service.scrubBodies ? createBodyScrub(service.key, secrets) : undefined,
     secretParameters,
     strippedParameters: ["api_key", ...secretParameters],
-    keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth)),
+    keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth, service.ws)),
+    messages: injectorOf(service, credential),
     placePlan: createPlacePlan(credential.places),
     ...kept,
     times: new ServiceTimes(),
@@ -133,6 +138,13 @@ export function prepareService(
     },
     egress: dialOptions.socketPath === undefined ? dialOptions.egress : undefined,
   };
+}
+
+/** Undefined also where the secret is missing. */
+function injectorOf({ ws }: Service, credential: CredentialProvider): MessageInjector | undefined {
+  const rule = messageRuleOf(ws);
+  const hasPlace = credential.places.some(({ kind }) => kind === "message");
+  return rule && hasPlace ? createMessageInjector(rule, credential) : undefined;
 }
 
 /** The service with the current secrets of its credential, for operators and for masks. */

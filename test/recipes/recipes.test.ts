@@ -9,6 +9,7 @@ import { fillRecipe, type Recipe, readRecipe, recipeNames } from "../../src/conf
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { defineService } from "../../src/config/services-file.ts";
 import { tempFolder } from "../config/temp-folder.ts";
+import { readFrames, textFrame } from "../support/frames.ts";
 import { PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -26,6 +27,8 @@ interface VerifiedRequest {
   readonly url: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly upgrade?: boolean;
+  /** The first message of a WebSocket; `{key}` is the caller's key. */
+  readonly message?: { readonly sent: string; readonly received: string };
 }
 
 /** Written from the vendors' documentation, not from the recipes. */
@@ -153,10 +156,18 @@ async function start(kind: "right" | "wrong", change = (auth: Auth): Auth => aut
   const server = createServer();
   server.on("connection", (socket) => socket.on("data", (chunk: Buffer) => (bytes += chunk.toString("latin1"))));
   server.on("upgrade", (req: IncomingMessage, socket: Duplex) => {
+    const messages = isExpected(req) ? messagesOf(String(req.headers["x-recipe"])) : [];
     const head = isExpected(req)
       ? "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: realtime\r\n\r\n"
       : "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
-    socket.end(head);
+    if (messages.length === 0) return socket.end(head);
+    socket.write(head);
+    let received = Buffer.alloc(0);
+    socket.on("data", (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+      const [first] = readFrames(received);
+      socket.end(messages.includes(String(first?.payload)) ? ACCEPTED : NOT_AUTHENTICATED);
+    });
   });
   const upstream = await startUpstream((req, res) => res.writeHead(isExpected(req) ? 200 : 401).end(), server);
   const services = Object.fromEntries(
@@ -175,7 +186,12 @@ async function start(kind: "right" | "wrong", change = (auth: Auth): Auth => aut
   return { ask, captured: () => bytes };
 }
 
-async function send(port: number, name: string, { path, upgrade }: VerifiedRequest, place: Place): Promise<number> {
+/** What a WebSocket server sends to a client that it accepts; Discord closes others with 4004. */
+const ACCEPTED = Buffer.from("\x81\x08accepted", "latin1");
+const NOT_AUTHENTICATED = Buffer.from([0x88, 2, 4004 >> 8, 4004 & 0xff]);
+
+async function send(port: number, name: string, request: VerifiedRequest, place: Place): Promise<number> {
+  const { path, upgrade, message } = request;
   const { header, query, pathPrefix = "" } = place;
   const withQuery = query === undefined ? path : `${path}${path.includes("?") ? "&" : "?"}${query}`;
   const lines = [
@@ -195,7 +211,11 @@ async function send(port: number, name: string, { path, upgrade }: VerifiedReque
       ? ["Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.placeholder"]
       : []),
   ];
-  return (await rawRequest(port, `${lines.join("\r\n")}\r\n\r\n`, { until: /\r\n\r\n/ })).status;
+  const head = `${lines.join("\r\n")}\r\n\r\n`;
+  if (message === undefined) return (await rawRequest(port, head, { until: /\r\n\r\n/ })).status;
+  const frame = textFrame(message.sent.replace("{key}", PROXY_KEY)).toString("latin1");
+  const { status, body } = await rawRequest(port, head + frame, { until: /^HTTP\/1.1 4|accepted|\x88\x02/ });
+  return status === 101 && !body.includes("accepted") ? 401 : status;
 }
 
 /** The recipe is named by a header of the test's requests, because all of them go to one address. */
@@ -212,6 +232,16 @@ function isExpected(req: IncomingMessage): boolean {
       hasNoOther(req, Object.keys(headers), Object.values(secrets))
     );
   });
+}
+
+/** One of which must follow the handshake; none for other APIs. */
+function messagesOf(name: string): string[] {
+  const { requests = [] } = VERIFIED[name] ?? {};
+  return requests.flatMap(({ message }) =>
+    message === undefined
+      ? []
+      : message.received.replace(/\{([A-Z_]+)\}/, (_, key: string) => secretsOf(name)[key] ?? ""),
+  );
 }
 
 /** No secret in any other header. */

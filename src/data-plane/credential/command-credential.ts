@@ -36,7 +36,7 @@ export interface CommandCredentialContext {
 /** A service whose secrets are all there, or printed by a command. */
 export type CommandedService = Pick<
   Service,
-  "key" | "auth" | "credential" | "signingSecret" | "baseUrl" | "versionedBaseUrls"
+  "key" | "auth" | "credential" | "signingSecret" | "baseUrl" | "versionedBaseUrls" | "ws"
 > & {
   readonly auth: AuthDefinition;
   readonly credential: CredentialSource;
@@ -71,10 +71,10 @@ export class CommandCredential implements CredentialProvider {
   #secrets: readonly string[];
 
   constructor(service: CommandedService, context: CommandCredentialContext) {
-    const { auth, credential } = service;
+    const { auth, credential, ws } = service;
     this.#service = service;
     this.#context = context;
-    this.#placements = placementsOf(auth);
+    this.#placements = placementsOf(auth, ws);
     this.places = describePlaces(this.#placements);
     const identity = credential.secrets.map(({ name, command, secret }) => [name, command?.argv, secret?.reveal()]);
     this.sourceId = context.nameSource(JSON.stringify(identity));

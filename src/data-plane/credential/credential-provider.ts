@@ -18,6 +18,8 @@ export interface Injection {
   readonly form: string;
   /** An item of Sec-WebSocket-Protocol; empty for none. */
   readonly subprotocol: string;
+  /** Secrets by the text that stands for each in messages of a WebSocket: `{token}`. Undefined for a credential without this place. */
+  readonly messages?: ReadonlyMap<string, string> | undefined;
 }
 
 /** The text of a place around the secret: that of its first placeholder, if it has several. */
@@ -32,7 +34,7 @@ interface PlaceText {
 /** A place that belongs to the credential: what the client put there is stripped. */
 export type CredentialPlace = PlaceText &
   (
-    | { readonly kind: "header" | "query" | "form"; readonly name: string }
+    | { readonly kind: "header" | "query" | "form" | "message"; readonly name: string }
     | { readonly kind: "path" | "subprotocol"; readonly name: "" }
   );
 

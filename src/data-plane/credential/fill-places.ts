@@ -41,7 +41,15 @@ export function fillPlaces(placements: readonly Placement[], secrets: Secrets): 
       .map(({ name, text }) => `${encodeFormText(name)}=${text}`)
       .join("&"),
     subprotocol: filled("subprotocol")[0]?.text ?? "",
+    messages: messageTexts(placements, secrets),
   };
+}
+
+function messageTexts(placements: readonly Placement[], secrets: Secrets): Injection["messages"] {
+  const names = placements.flatMap(({ kind, template }) =>
+    kind === "message" ? template.placeholders.map(({ secret }) => secret) : [],
+  );
+  return names.length === 0 ? undefined : new Map(names.map((name) => [`{${name}}`, secrets.get(name) ?? ""]));
 }
 
 const asIs = (text: string) => text;

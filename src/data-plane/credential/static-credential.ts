@@ -15,7 +15,7 @@ import { describePlaces, fillPlaces } from "./fill-places.ts";
  * belong to another account of the upstream.
  */
 export function createStaticCredential(
-  { auth, credential }: Pick<Service, "auth" | "credential">,
+  { auth, credential, ws }: Pick<Service, "auth" | "credential" | "ws">,
   nameSource: (secret: string) => string,
 ): CredentialProvider {
   const secrets = secretTexts(credential);
@@ -23,7 +23,7 @@ export function createStaticCredential(
   if (auth === undefined || secrets === undefined || identity === undefined) {
     return createEmptyProvider(auth && { isRequired: auth.required, ...describeMissing(credential) });
   }
-  const placements = placementsOf(auth);
+  const placements = placementsOf(auth, ws);
   return createFixedProvider(nameSource(identity), describePlaces(placements), fillPlaces(placements, secrets));
 }
 

@@ -9,6 +9,7 @@ import { describeOnlyCommand, describeSecrets, identityOf } from "../../config/c
 import { credentialState } from "../../config/credentials.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import { writeTemplate } from "../../config/template.ts";
+import { describeMessageRule, type MessageRule } from "../../config/ws-schema.ts";
 import { GatewayError } from "../../errors.ts";
 import { secondsToReset } from "../../limits/rate-limit-fields.ts";
 import type { Connections } from "../../perimeter/connections.ts";
@@ -17,6 +18,7 @@ import { type ParsedRequest, parseRequest } from "../../perimeter/parser.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
 import { type Admission, type Arrival, verifyTokens, walkAdmission, walkLimits } from "../admission.ts";
+import type { CredentialPlace } from "../credential/credential-provider.ts";
 import { Exchange } from "../exchange.ts";
 import { forbiddenUrl } from "../forward/egress-policy.ts";
 import { egressRefusal } from "../forward/failures.ts";
@@ -143,19 +145,22 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
   };
 }
 
+function describePlace({ kind, name, template }: CredentialPlace): string {
+  if (kind === "message") return `message ${describeMessageRule(JSON.parse(name) as MessageRule)}`;
+  return kind === "path" || kind === "subprotocol" ? `${kind} ${writeTemplate(template)}` : `${kind} ${name}`;
+}
+
 function describeCredential(prepared: PreparedService, fingerprint: Fingerprint): ExplainedCredential {
   const { credential } = prepared;
   const service = currentService(prepared);
   const command = describeOnlyCommand(service.credential);
   const identity = identityOf(service.credential);
   const secrets = describeSecrets(service.credential, fingerprint.credential);
-  const places = credential.places.map(({ kind, name, template }) =>
-    kind === "path" || kind === "subprotocol" ? `${kind} ${writeTemplate(template)}` : `${kind} ${name}`,
-  );
+  const places = new Set(credential.places.map(describePlace));
   return {
     state: credentialState(service),
     type: service.auth?.type ?? null,
-    place: places.length === 0 ? null : places.join(", "),
+    place: places.size === 0 ? null : [...places].join(", "),
     source: service.credential?.source ?? null,
     fingerprint: identity === undefined ? null : fingerprint.credential(identity),
     ...(secrets === undefined ? {} : { secrets }),

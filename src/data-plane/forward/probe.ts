@@ -222,7 +222,7 @@ function clockDifference(date: string | undefined): number | null {
 
 function verdictOf(status: number, { places }: CredentialProvider): ProbeOutcome["credential"] {
   // The probe has no form and no WebSocket.
-  if (places.every(({ kind }) => kind === "form" || kind === "subprotocol")) return "unknown";
+  if (places.every(({ kind }) => kind === "form" || kind === "subprotocol" || kind === "message")) return "unknown";
   // Many APIs respond 403 to everyone at their base, where they have no route: only requests show whether it is the credential.
   if (status === 401) return "refused";
   return status >= 200 && status < 300 ? "accepted" : "unknown";

@@ -4,6 +4,7 @@
  * `x-api-key`.
  */
 import type { Service } from "../../config/schema.ts";
+import { messageRuleOf } from "../../config/ws-schema.ts";
 import type { CredentialPlace } from "../credential/credential-provider.ts";
 import { UNSCRUBBABLE_REQUEST_FIELDS } from "./scrub/scrubbed-fields.ts";
 
@@ -60,8 +61,10 @@ export function createStripPlan(
   places: readonly Pick<CredentialPlace, "kind" | "name">[],
 ): StripPlan {
   const dropped = new Set<string>([...HOP_BY_HOP, ...ENDS_HERE]);
-  const unscrubbable = new Set(service.scrubBodies ? UNSCRUBBABLE_REQUEST_FIELDS : []);
-  for (const name of unscrubbable) dropped.add(name);
+  const unsent = new Set(service.scrubBodies ? UNSCRUBBABLE_REQUEST_FIELDS : []);
+  // The gateway reads messages, which an extension would compress (RFC 7692).
+  if (messageRuleOf(service.ws) !== undefined) unsent.add("sec-websocket-extensions");
+  for (const name of unsent) dropped.add(name);
   if (!service.cookies) dropped.add("cookie");
   for (const { kind, name } of places) {
     if (kind === "header") dropped.add(name.toLowerCase());
@@ -98,9 +101,9 @@ export function createStripPlan(
     },
     defaults: Object.entries(service.headers)
       .map(([name, value]) => [name.toLowerCase(), name, value] as const)
-      .filter(([name]) => !ownNames.has(name) && !unscrubbable.has(name)),
+      .filter(([name]) => !ownNames.has(name) && !unsent.has(name)),
     forced: [
-      ...Object.entries(service.setHeaders).filter(([name]) => !unscrubbable.has(name.toLowerCase())),
+      ...Object.entries(service.setHeaders).filter(([name]) => !unsent.has(name.toLowerCase())),
       ...(service.scrubBodies ? [["Accept-Encoding", "identity"]] : []),
     ].flat(),
     omittedOwn,

@@ -6,9 +6,11 @@ import { once } from "node:events";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
+import type { Callers } from "../../callers/callers.ts";
 import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
 import type { OfferedSubprotocols } from "../credential/credential-provider.ts";
+import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createResponseHeaders } from "./answer-headers.ts";
@@ -19,14 +21,19 @@ import { holdForQuota, reportToQuota } from "./quota-gate.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 import { type Accepted, shakeHands, type Upgrade } from "./websocket/handshake.ts";
+import type { MessageInjection } from "./websocket/message-injection.ts";
 import { OpenTunnel } from "./websocket/open-tunnel.ts";
 import { Recorder } from "./websocket/recorder.ts";
+
+export interface TunnelParts extends ForwardParts {
+  readonly callers: Pick<Callers, "isKeyOf">;
+}
 
 export interface Tunnels {
   /** The number of open WebSockets. */
   readonly open: number;
   /** Resolves when the WebSocket or the upstream's refusal is over. @throws GatewayError while nothing of a response was sent. */
-  run(upgrade: Upgrade, parts: ForwardParts): Promise<void>;
+  run(upgrade: Upgrade, parts: TunnelParts): Promise<void>;
   /** Closes every WebSocket with 1001, now and from now on. */
   closeAll(): void;
   /** Closes the WebSockets of an issued key that ended or lost permissions. */
@@ -97,7 +104,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     { exchange, route, request }: Upgrade,
     accepted: Accepted,
     join: Prepared["join"],
-    parts: ForwardParts,
+    parts: TunnelParts,
   ): Promise<void> {
     const client = exchange.req.socket;
     const { bytesRead } = client;
@@ -106,6 +113,8 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     const { subprotocols } = request.rarePlaces ?? {};
     const upstreamHeaders = subprotocols === undefined ? accepted.headers : withOffered(accepted.headers, subprotocols);
     const headers = acceptance(createResponseHeaders(exchange, route, upstreamHeaders, parts));
+    // None was offered to the upstream.
+    if (route.prepared.messages !== undefined) delete headers["sec-websocket-extensions"];
     // The socket belongs to the tunnel now, no longer to the response that was prepared for a refusal.
     exchange.res.detachSocket(client);
     exchange.res.statusCode = 101;
@@ -114,8 +123,9 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     client.setDefaultEncoding("latin1");
     join({ headers } as IncomingMessage, accepted.socket, NO_BYTES);
     const { bytesWritten } = client;
-    const tunnel = new OpenTunnel(client, accepted.socket, route.prepared.service.idleTimeoutMs ?? 0);
     const { issued } = exchange;
+    const { idleTimeoutMs = 0 } = route.prepared.service;
+    const tunnel = new OpenTunnel(client, accepted.socket, idleTimeoutMs, injectionOf(exchange, route, parts));
     tunnels.set(tunnel, { client, service: route.prepared, digest: issued?.digest });
     // The service may have been replaced, or the key may have ended, during the handshake.
     const isOver = ended.has(route.prepared) || issued?.isOver === true;
@@ -181,6 +191,17 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     },
     close: stalls.stop,
   };
+}
+
+/** Undefined where the client's messages pass untouched. It stays in memory as long as the WebSocket. */
+function injectionOf(
+  { callerId: id, issued }: Exchange,
+  { prepared: { messages } }: Route,
+  { callers }: TunnelParts,
+): MessageInjection | undefined {
+  if (messages === undefined) return undefined;
+  const caller = { id, issued };
+  return messages.open((text) => callers.isKeyOf(caller, text));
 }
 
 /** @param timeMs since the epoch. */

@@ -4,10 +4,12 @@
  * frame between two frames, never into one.
  */
 import type { Socket } from "node:net";
+import { ClientMessages } from "./client-messages.ts";
 import { FrameReader } from "./frame-reader.ts";
+import type { MessageInjection } from "./message-injection.ts";
 
 /** A close frame with status 1001, "going away" (RFC 6455 sections 5.5.1 and 7.4.1), as a server sends it: not masked. */
-const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9]);
+const GOING_AWAY = closeFrame(1001);
 
 /** How long the remaining side may read nothing of the undelivered bytes, ms. */
 const FLUSH_MS = 1_000;
@@ -18,23 +20,35 @@ const CLOSE_MS = 2_000;
 /** The operating system probes a silent connection after this many ms, and so finds a half-open one. */
 const PROBE_AFTER_MS = 60_000;
 
+const UNAVAILABLE = closeFrame(1011, "the credential is not available");
+
 export class OpenTunnel {
   /** Resolves when both sockets are closed. */
   readonly closed: Promise<void>;
   readonly upstream: Socket;
   readonly #client: Socket;
-  readonly #fromClient = new FrameReader();
+  readonly #fromClient: FrameReader | ClientMessages;
   readonly #fromUpstream = new FrameReader();
   #closeFrame: "none" | "waiting" | "sent" = "none";
+  #closing = GOING_AWAY;
+  /** The client's frames are no longer read. */
+  #endsWithClose = false;
 
-  /** @param client piped both ways with `upstream`; no byte has passed yet. @param idleMs 0 for no limit. */
-  constructor(client: Socket, upstream: Socket, idleMs: number) {
+  /**
+   * @param client piped both ways with `upstream`; no byte has passed yet. @param idleMs 0 for no limit.
+   * @param injection undefined where the client's bytes pass as they are.
+   */
+  constructor(client: Socket, upstream: Socket, idleMs: number, injection: MessageInjection | undefined) {
     this.#client = client;
     this.upstream = upstream;
     // One listener that reads the frames and forwards them costs less than a pipe and a listener.
     client.unpipe(upstream);
     upstream.unpipe(client);
-    client.on("data", this.#onClientData).on("drain", () => upstream.resume());
+    if (injection === undefined) {
+      this.#fromClient = new FrameReader();
+      client.on("data", this.#onClientData);
+    } else this.#fromClient = this.#readMessages(injection);
+    client.on("drain", () => upstream.resume());
     upstream.on("data", this.#onUpstreamData).on("drain", () => client.resume());
     client.resume();
     upstream.resume();
@@ -78,10 +92,44 @@ export class OpenTunnel {
     if (this.#closeFrame === "sent" && this.#fromClient.hasSeenClose) this.#endBoth();
   };
 
+  #readMessages({ replace }: MessageInjection): ClientMessages {
+    const client = this.#client;
+    const { upstream } = this;
+    const messages = new ClientMessages({
+      replace,
+      send: (bytes) => {
+        if (upstream.writable && !upstream.write(bytes)) client.pause();
+      },
+      fail: (fault) => this.#fail(closeFrame(1002, `invalid frame: ${fault}`)),
+    });
+    const resume = () => {
+      if (!upstream.writableNeedDrain) client.resume();
+    };
+    client.on("data", (chunk: Buffer) => {
+      // The frames of one chunk leave in one write.
+      upstream.cork();
+      const waiting = messages.read(chunk);
+      upstream.uncork();
+      if (this.#closeFrame === "sent" && messages.hasSeenClose) this.#endBoth();
+      if (waiting === undefined) return;
+      client.pause();
+      waiting.then(resume, () => this.#fail(UNAVAILABLE));
+    });
+    return messages;
+  }
+
+  /** Ends both sides after a close frame, without waiting for the client's (RFC 6455 section 7.1.7). */
+  #fail(frame: Buffer): void {
+    if (this.#closeFrame === "none") this.#closing = frame;
+    this.#endsWithClose = true;
+    if (this.#closeFrame === "sent") this.#endBoth();
+    this.forceClose();
+  }
+
   #sendCloseFrame(): void {
     this.#closeFrame = "sent";
-    this.#client.write(GOING_AWAY);
-    if (this.#fromClient.hasSeenClose) this.#endBoth();
+    this.#client.write(this.#closing);
+    if (this.#fromClient.hasSeenClose || this.#endsWithClose) this.#endBoth();
     else this.#endWhenSilent();
   }
 
@@ -120,6 +168,12 @@ export class OpenTunnel {
       else socket.once("close", onClose);
     });
   }
+}
+
+/** As a server sends it, not masked. @param reason at most 123 bytes. */
+function closeFrame(code: number, reason = ""): Buffer {
+  const text = Buffer.from(reason);
+  return Buffer.concat([Buffer.from([0x88, 2 + text.length, code >> 8, code & 0xff]), text]);
 }
 
 /** Delivers what is left as long as the peer reads it, then destroys the socket. */

@@ -1,0 +1,55 @@
+/**
+ * Puts the credential into messages of a client, for APIs that take it there: the whole string at the place of the rule, if it is the
+ * placeholder of a secret or the caller's own key.
+ * Invariant: the secret is the current one at the time of the message, and a message is sent with it or not at all.
+ */
+import type { MessageRule } from "../../../config/ws-schema.ts";
+import type { CredentialProvider, Injection } from "../../credential/credential-provider.ts";
+import type { ClientMessagesParts } from "./client-messages.ts";
+import { createMessageMatcher, type MessageMatch, type MessageMatcher, replaceText } from "./message-match.ts";
+
+/** Of one service. */
+export interface MessageInjector {
+  /** For one WebSocket. @param isCallersKey compares a text with the key that opened it. */
+  open(isCallersKey: (text: string) => boolean): MessageInjection;
+}
+
+/** Of one WebSocket. */
+export interface MessageInjection {
+  readonly replace: ClientMessagesParts["replace"];
+}
+
+type Credential = Pick<CredentialProvider, "get">;
+
+export function createMessageInjector(rule: MessageRule, credential: Credential): MessageInjector {
+  const matcher = createMessageMatcher(rule);
+  return { open: (isCallersKey) => createInjection(matcher, credential, isCallersKey) };
+}
+
+function createInjection(
+  matcher: MessageMatcher,
+  credential: Credential,
+  isCallersKey: (text: string) => boolean,
+): MessageInjection {
+  const fill = (message: Buffer, { span, text }: MessageMatch, { messages }: Injection) => {
+    const secret = messages?.get(text) ?? (messages && isCallersKey(text) ? ofKey(messages) : undefined);
+    return secret === undefined ? undefined : replaceText(message, span, secret);
+  };
+  return {
+    replace(message) {
+      const match = matcher.find(message);
+      if (match === undefined || !(isPlaceholder(match.text) || isCallersKey(match.text))) return undefined;
+      const injection = credential.get();
+      return injection instanceof Promise
+        ? injection.then((obtained) => fill(message, match, obtained))
+        : fill(message, match, injection);
+    },
+  };
+}
+
+const isPlaceholder = (text: string) => text.startsWith("{") && text.endsWith("}");
+
+/** What the caller's key stands for: the secret `token`, or the only one. With several others the caller has to name one. */
+function ofKey(messages: ReadonlyMap<string, string>): string | undefined {
+  return messages.get("{token}") ?? (messages.size === 1 ? [...messages.values()][0] : undefined);
+}
