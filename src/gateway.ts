@@ -12,6 +12,7 @@ import type { Service } from "./config/schema.ts";
 import type { ServiceAddress } from "./config/service-addresses.ts";
 import type { OfflineState } from "./diagnostics/check.ts";
 import type { Diagnostics } from "./diagnostics/diagnostics.ts";
+import type { ListenerCertificate } from "./perimeter/listener-certificate.ts";
 import { createGatewayServer, type GatewayServer } from "./server.ts";
 import type { ServiceItem } from "./services/items.ts";
 import { createMemoryStores } from "./stores/open-stores.ts";
@@ -34,6 +35,8 @@ export interface Gateway {
   readonly warnings: readonly string[];
   readonly issuedKeys: Pick<ProcessParts["issuedKeys"], "counts">;
   readonly audit: Audit;
+  /** Undefined for plain HTTP. */
+  readonly certificate: Pick<ListenerCertificate, "files" | "refresh"> | undefined;
   /** The listener is called each time that the served services or the configuration have changed. */
   onChange(listener: () => void): void;
   /** Reads the configuration again and, if it is valid, serves it from the next request on. */
@@ -132,6 +135,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
       openListeners.push({ name, server });
     }
     await generations.openPorts();
+    parts.certificate?.warn(parts.logger);
   } catch (error) {
     await closeAll(0);
     throw error;
@@ -149,6 +153,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
       return generations.current.warnings;
     },
     audit: parts.audit,
+    certificate: parts.certificate,
     issuedKeys: parts.issuedKeys,
     onChange,
     checkForUpdate: () => generations.current.checkForUpdate(),

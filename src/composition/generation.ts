@@ -28,6 +28,7 @@ import {
   createOpenPlaneGuard,
   type HostList,
 } from "../perimeter/open-plane.ts";
+import { examineCertificate } from "../perimeter/server-certificate.ts";
 import { createRegistry, type Registry } from "../services/registry.ts";
 import type { CountedRefusals } from "../telemetry/metrics.ts";
 import { createUpdateCheck, type UpdateStatus } from "../update-check.ts";
@@ -194,11 +195,15 @@ interface DiagnosedGeneration extends Pick<Generation, "config" | "warnings" | "
 
 function describeGeneration(
   { config, warnings, callers, cors, upstreams }: DiagnosedGeneration,
-  { addresses }: ProcessParts,
-): Pick<DiagnosticsContext, "config" | "warnings" | "services" | "refusedKeys" | "isProtected" | "refusedOrigins"> {
+  { addresses, offline, certificate }: ProcessParts,
+): Pick<
+  DiagnosticsContext,
+  "config" | "certificate" | "warnings" | "services" | "refusedKeys" | "isProtected" | "refusedOrigins"
+> {
   return {
     // A reload does not move a listener, so the addresses are those of the start.
     config: { ...config, ...addresses },
+    certificate: () => (offline === undefined ? certificate : examineCertificate(config.settings)),
     warnings,
     services: () => [...upstreams.values()].map(describeUpstream),
     refusedKeys: callers.refusedKeys,

@@ -118,6 +118,9 @@ export class Generations {
   }
 
   async #replaceCurrent(): Promise<ReloadOutcome> {
+    const { certificate, logger } = this.#parts;
+    // A configuration with a problem does not keep the listener from a renewed certificate, nor the other way round.
+    certificate?.refresh(logger);
     const yielder = new Yielder();
     const config = await this.#parts.load();
     // Building a generation of 1,000 services takes long enough on its own.
@@ -136,7 +139,7 @@ export class Generations {
     }
     this.#parts.credentials.commands.retryFailed();
     this.#onChange();
-    return compareGenerations(previous, generation);
+    return compareGenerations(previous, generation, certificate?.problem);
   }
 
   /** The new ports are open before the services are built: a port in use refuses the reload. @throws ConfigProblems */

@@ -145,7 +145,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   issuedKeys.onEnd((_, digest) => tunnels.closeOfKey(digest));
   issuedKeys.onEnd((_, digest) => events.recheck(digest));
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
-  const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight });
+  const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight, certificate });
   return {
     instance,
     logger,
@@ -206,8 +206,9 @@ function boundAddresses({ server, service }: OpenListener) {
 
 function openMetrics(
   { openListeners, current }: ProcessPartsInput,
-  { tunnels, monitor, instance, inFlight }: Pick<ProcessParts, "tunnels" | "monitor" | "instance" | "inFlight">,
+  parts: Pick<ProcessParts, "tunnels" | "monitor" | "instance" | "inFlight" | "certificate">,
 ): ProcessParts["metrics"] {
+  const { tunnels, monitor, instance, inFlight, certificate } = parts;
   return createMetrics({
     services: current.measured,
     listeners: () => openListeners.map(({ name, server }) => ({ name, connections: server.connections.count })),
@@ -215,6 +216,7 @@ function openMetrics(
     inFlight: () => inFlight.taken,
     pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),
     isDraining: () => instance.isDraining,
+    certificateEnd: certificate && (() => Date.parse(certificate.current.chain[0].validTo) / 1000),
     version: version.version,
   });
 }

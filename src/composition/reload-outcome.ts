@@ -57,7 +57,8 @@ const FIXED: readonly (keyof Settings)[] = [
   "ACCESS_LOG",
 ];
 
-export function compareGenerations(before: Comparable, after: Comparable): ReloadOutcome {
+/** @param certificateProblem why the listener keeps its certificate. */
+export function compareGenerations(before: Comparable, after: Comparable, certificateProblem?: string): ReloadOutcome {
   const keysOf = ({ upstreams }: Comparable) => [...upstreams.keys()];
   const [old, next] = [before.config.settings, after.config.settings];
   return {
@@ -68,7 +69,7 @@ export function compareGenerations(before: Comparable, after: Comparable): Reloa
     ),
     removed: keysOf(before).filter((key) => !after.upstreams.has(key)),
     needsRestart: FIXED.filter((name) => !isDeepStrictEqual(old[name], next[name])),
-    warnings: after.warnings,
+    warnings: [...(certificateProblem === undefined ? [] : [certificateProblem]), ...after.warnings],
   };
 }
 

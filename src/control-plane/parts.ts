@@ -28,6 +28,7 @@ import type { ClientView } from "../perimeter/client-view.ts";
 import type { Connections } from "../perimeter/connections.ts";
 import type { Cors } from "../perimeter/cors.ts";
 import type { Instance } from "../perimeter/instance.ts";
+import type { ListenerCertificate } from "../perimeter/listener-certificate.ts";
 import type { HostList, OpenPlaneGuard } from "../perimeter/open-plane.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
@@ -81,6 +82,8 @@ export interface ControlPlaneParts {
   readonly registry: Registry;
   readonly serviceAddresses: () => Pick<ServiceAddresses, "find" | "findPort">;
   readonly monitor: PressureMonitor;
+  /** Undefined for plain HTTP. */
+  readonly certificate: Pick<ListenerCertificate, "current"> | undefined;
   /** PRESSURE_RETRY_AFTER, s. */
   readonly retryAfterS: number;
   readonly metrics: Metrics;

@@ -8,6 +8,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Callers } from "../callers/callers.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
+import { type DescribedCertificate, describeCertificate } from "../perimeter/describe-certificate.ts";
 import { version } from "../version.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
@@ -36,6 +37,10 @@ const Status = z.strictObject({
     eventLoopUtilized: z.number(),
     pressure: z.union([Pressure, z.null()]),
   }),
+  tls: z
+    .strictObject({ validTo: z.iso.datetime(), daysLeft: z.int(), fingerprint: z.string() })
+    .nullable()
+    .describe("the certificate that the gateway serves; null for plain HTTP"),
   memory: z.strictObject({ rssBytes: z.int(), heapUsedBytes: z.int(), heapLimitBytes: z.int() }),
 });
 
@@ -73,6 +78,7 @@ const EXAMPLE: z.input<typeof Status> = {
     eventLoopUtilized: 0.004213,
     pressure: null,
   },
+  tls: null,
   memory: { rssBytes: 98_426_880, heapUsedBytes: 21_358_416, heapLimitBytes: 4_345_298_944 },
 };
 
@@ -118,6 +124,7 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
           eventLoopUtilized: Number(sample.eventLoopUtilized.toFixed(6)),
           pressure: pressure ?? null,
         },
+        tls: parts.certificate === undefined ? null : expiryShown(describeCertificate(parts.certificate.current)),
         memory: {
           rssBytes: sample.rssBytes,
           heapUsedBytes: sample.heapUsed,
@@ -127,6 +134,10 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
       200,
     );
   });
+}
+
+function expiryShown({ validTo, daysLeft, fingerprint }: DescribedCertificate) {
+  return { validTo, daysLeft, fingerprint };
 }
 
 /** True without a management key. A wrong key counts as a failed attempt, as on every route. */

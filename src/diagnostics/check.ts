@@ -18,6 +18,7 @@ import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { ServiceTimes } from "../data-plane/service-times.ts";
 import type { SignatureCheck } from "../data-plane/signature/signature-check.ts";
 import type { Limiter } from "../limits/limiters.ts";
+import type { CertificateState } from "../perimeter/server-certificate.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
@@ -133,6 +134,8 @@ export interface DiagnosticsContext {
   readonly services: () => readonly DiagnosedService[];
   readonly probe: (key: string, withinMs: number) => Promise<ProbeOutcome>;
   readonly listeners: () => readonly BoundListener[];
+  /** Undefined for plain HTTP. */
+  readonly certificate: () => CertificateState | undefined;
   readonly isInContainer: boolean;
   /** DATA_DIR. Undefined if state is in memory. */
   readonly stateFolder: string | undefined;

@@ -36,12 +36,14 @@ import { reach } from "./reach.ts";
 import { signature } from "./signature.ts";
 import { store } from "./store.ts";
 import { tls } from "./tls.ts";
+import { tlsListener } from "./tls-listener.ts";
 import { tokens } from "./tokens.ts";
 import { update } from "./update.ts";
 
 /** In the order of their results. */
 export const CHECKS: readonly Check[] = [
   listen,
+  tlsListener,
   configuration,
   envFiles,
   dataDir,

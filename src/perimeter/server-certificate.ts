@@ -33,6 +33,14 @@ export interface ServerCertificate {
   readonly chain: readonly [X509Certificate, ...X509Certificate[]];
 }
 
+/** The certificate of the listeners, or the reason why there is none. */
+export interface CertificateState {
+  readonly current: ServerCertificate | undefined;
+  /** Why the files cannot be used. */
+  readonly problem: string | undefined;
+  readonly needsClientCertificate: boolean;
+}
+
 export class CertificateUnusable extends Error {}
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
@@ -59,6 +67,19 @@ export function readServerCertificate(files: CertificateFiles, now = Date.now())
   const pem = { cert, key: keyText, ca };
   checkContext(files, pem);
   return { pem, chain };
+}
+
+/** What a start would serve. Undefined for plain HTTP. */
+export function examineCertificate(settings: TlsSettings): CertificateState | undefined {
+  const files = certificateFilesOf(settings);
+  if (files === undefined) return undefined;
+  const needsClientCertificate = files.clientCaFile !== undefined;
+  try {
+    return { current: readServerCertificate(files), problem: undefined, needsClientCertificate };
+  } catch (error) {
+    if (!(error instanceof CertificateUnusable)) throw error;
+    return { current: undefined, problem: error.message, needsClientCertificate };
+  }
 }
 
 /** The sentence for one file. */

@@ -1,4 +1,4 @@
-/** Makes a running gateway apply changes: of token files always, of the configuration on SIGHUP or with WATCH_CONFIG. */
+/** Makes a running gateway apply changes: of token files and of its certificate always, of the configuration on SIGHUP or with WATCH_CONFIG. */
 
 import type { ReloadOutcome } from "../composition/reload-outcome.ts";
 import type { Config } from "../config/load-config.ts";
@@ -16,6 +16,7 @@ export function followChanges(gateway: Gateway): void {
       if (!outcome.isDone || outcome.changed.length > 0) report(gateway, "a token file changed", outcome);
     });
   });
+  followCertificate(gateway);
   const configuration = watchFiles(WATCH_INTERVAL_MS, () => follow("the configuration changed", gateway.reload()));
   const isWatched = gateway.config.settings.WATCH_CONFIG;
   const watch = () => {
@@ -31,6 +32,14 @@ export function followChanges(gateway: Gateway): void {
   gateway.onChange(watch);
   // Closing a terminal sends SIGHUP too. There it ends the process, which is what the user expects.
   if (!process.stdout.isTTY) process.on("SIGHUP", () => follow("SIGHUP", gateway.reload()));
+}
+
+/** Its renewal is the work of another program, which writes the files: they are always watched, as token files are. */
+function followCertificate({ certificate, config, logger }: Gateway): void {
+  if (certificate === undefined) return;
+  const { certFile, keyFile, clientCaFile } = certificate.files;
+  const paths = [certFile, keyFile, ...(clientCaFile === undefined ? [] : [clientCaFile])];
+  watchFiles(WATCH_INTERVAL_MS, () => certificate.refresh(logger)).setPaths(paths, config.readAt);
 }
 
 function report({ logger, audit }: Gateway, reason: string, outcome: ReloadOutcome): void {

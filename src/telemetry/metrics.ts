@@ -51,6 +51,8 @@ export interface MetricSources {
   inFlight(): number;
   pressure(): { readonly sample: PressureSample; readonly isUnderPressure: boolean };
   isDraining(): boolean;
+  /** Of the certificate that is served now, seconds since the epoch. Undefined for plain HTTP. */
+  readonly certificateEnd?: (() => number) | undefined;
   readonly version: string;
 }
 
@@ -150,6 +152,10 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
   gauge("in_flight", "Requests and WebSockets in progress, of all services", sources.inFlight);
   gauge("draining", "1 while the gateway drains", () => Number(sources.isDraining()));
   gauge("under_pressure", "1 while /proxy is shed", () => Number(sources.pressure().isUnderPressure));
+  const { certificateEnd } = sources;
+  if (certificateEnd !== undefined) {
+    gauge("tls_certificate_end_seconds", "End of the listener's certificate, seconds since the epoch", certificateEnd);
+  }
   const sample = () => sources.pressure().sample;
   gauge("event_loop_delay_seconds", "Mean of the last sample", () => sample().eventLoopDelay / 1000);
   gauge("event_loop_utilization", "Busy share of the last sample, 0 to 1", () => sample().eventLoopUtilized);

@@ -173,6 +173,7 @@ test("A check that throws produces a result that does not contain the error", as
     isProtected: () => true,
     issuedKeys: async () => [],
     issuedKeyCount: () => 0,
+    certificate: () => undefined,
     keyRefusals: () => [],
     keysAtLimit: async () => [],
     refusedOrigins: new Map(),

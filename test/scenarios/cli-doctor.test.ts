@@ -128,7 +128,13 @@ describe("doctor without a gateway", () => {
       },
     });
     const { checks, notRunning } = JSON.parse(broken.out);
-    expect(checks.map(({ id }: CheckResult) => id)).toEqual(["listen", "config", "env-files", "data-dir"]);
+    expect(checks.map(({ id }: CheckResult) => id)).toEqual([
+      "listen",
+      "tls-listener",
+      "config",
+      "env-files",
+      "data-dir",
+    ]);
     expect(notRunning.leftOut).toEqual(expect.arrayContaining(["auth", "reach:<service>", "pressure"]));
     expect(upstream.requests).toEqual([]);
   }, 20_000);

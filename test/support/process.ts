@@ -55,7 +55,7 @@ export function startProcess(
     rmSync(directory, { recursive: true, force: true });
   });
   const port = async () => {
-    const listening = () => /listens on http:\/\/[^ "]+:(\d+)/.exec(out)?.[1];
+    const listening = () => /listens on https?:\/\/[^ "]+:(\d+)/.exec(out)?.[1];
     return Number(await eventually(listening, `the gateway to listen; it printed ${err}`, 9_000));
   };
   return { child, directory, out: () => out, err: () => err, ended, port };
