@@ -114,13 +114,14 @@ function describeRefusal({ refusal, keyPlaces, request }: Explanation, paint: Pa
 
 function describeUpstream({ upstream, verdict }: Explanation, paint: Paint): string[] {
   if (upstream === null) return [];
-  const { method, url, transport, headers, timeoutMs, retries } = upstream;
+  const { method, url, transport, headers, proxy, timeoutMs, retries } = upstream;
   const line = (mark: string, { name, value }: { readonly name: string; readonly value: string }) =>
     oneLine(`  ${mark} ${name}: ${value}`);
   return [
     "",
     verdict === "forward" ? "The gateway would send:" : "Without the refusal, the gateway would send:",
     `    ${paint("bold", oneLine(`${method} ${url}`))}${transport === "websocket" ? " (WebSocket)" : ""}`,
+    ...(proxy === null ? [] : [oneLine(`    through the egress proxy ${proxy}`)]),
     ...headers.kept.map((header) => line(" ", header)),
     ...headers.added.map((header) => paint("green", line("+", header))),
     ...headers.removed.map((name) => paint("red", oneLine(`  - ${name}`))),

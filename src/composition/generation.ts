@@ -5,7 +5,7 @@
  */
 import { type Callers, createCallers } from "../callers/callers.ts";
 import { createParties } from "../callers/parties.ts";
-import { proxyUseOf } from "../config/egress-proxy.ts";
+import { proxyUrlFor, proxyUseOf } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { type ServiceAddress, ServiceAddresses } from "../config/service-addresses.ts";
@@ -219,6 +219,7 @@ function describeUpstream({ prepared, dialOptions }: Upstream): DiagnosedService
       return currentService(prepared);
     },
     isTlsStrict: dialOptions.isTlsStrict,
+    proxyUrl: proxyUrlFor(dialOptions.proxyUse, prepared.service.baseUrl),
     limiter: prepared.limiter,
     slots: prepared.slots,
     times: prepared.times,

@@ -5,7 +5,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { hasSameSecrets } from "../config/credential-source.ts";
-import { describeUse, type ProxySettings, type ProxyUse, proxyUseOf } from "../config/egress-proxy.ts";
+import { describeUse, type ProxySettings, proxyUseOf } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
@@ -14,7 +14,7 @@ import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { BreakerState } from "../data-plane/forward/breaker.ts";
 import { CircuitBreaker } from "../data-plane/forward/breaker.ts";
 import type { DialOptions } from "../data-plane/forward/egress.ts";
-import { type EgressPolicy, forbiddenUrl } from "../data-plane/forward/egress-policy.ts";
+import { type EgressPolicy, forbiddenUrl, proxyRules } from "../data-plane/forward/egress-policy.ts";
 import { RetryBudget } from "../data-plane/forward/retry.ts";
 import { type PreparedService, prepareService } from "../data-plane/prepared-service.ts";
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
@@ -168,9 +168,10 @@ export function findForbidden(service: Service, context: Pick<UpstreamContext, "
     if (reason !== undefined) return { url: maskBaseUrl(url), reason };
   }
   const use = proxyUseFor(service, context);
-  const rules = use?.isOperators ? { ...egress, allowsPrivate: true } : egress;
-  const reason = use && forbiddenUrl(use.proxy.url, rules);
-  return reason === undefined ? undefined : { url: (use as ProxyUse).proxy.url, reason };
+  if (use === undefined) return undefined;
+  const { url } = use.proxy;
+  const reason = forbiddenUrl(url, proxyRules(use, egress));
+  return reason === undefined ? undefined : { url, reason };
 }
 
 /** Services added over REST reach only public addresses by default; the services file is written by the operator and may name any. */

@@ -3,6 +3,7 @@
  * Invariant: a credential for a proxy comes from the environment only, and is sent to that proxy only; `url` never contains it.
  */
 import { z } from "zod";
+import { createNoProxy } from "./no-proxy.ts";
 import { Secret } from "./secret.ts";
 
 export interface EgressProxy {
@@ -103,6 +104,16 @@ export function proxyUseOf(
     resolvesHere: isFromRest || EGRESS_ALLOW_PRIVATE === false,
     isTlsStrict: STRICT_TLS,
   };
+}
+
+/** The URL of the proxy through which this URL is reached, without user info; undefined for a direct connection. */
+export function proxyUrlFor(use: ProxyUse | undefined, url: string): string | undefined {
+  if (use === undefined) return undefined;
+  const { hostname, port, protocol } = new URL(url);
+  const isDirect =
+    use.noProxy !== undefined &&
+    createNoProxy(use.noProxy)(hostname, Number(port) || (protocol === "https:" ? 443 : 80));
+  return isDirect ? undefined : use.proxy.url;
 }
 
 /** Whether two values of `egressProxy` mean the same way out. */

@@ -12,6 +12,7 @@ import type { Presentation } from "../callers/presentation.ts";
 import type { TokenVerifier } from "../callers/token-verifier.ts";
 import type { Plane } from "../callers/unauthenticated.ts";
 import type { ReloadOutcome } from "../composition/reload-outcome.ts";
+import type { ProxyUse } from "../config/egress-proxy.ts";
 import type { PlaneConfig } from "../config/planes.ts";
 import type { ServiceAddresses } from "../config/service-addresses.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
@@ -57,6 +58,8 @@ export interface ServiceLoad {
   readonly breaker: DescribedBreaker | undefined;
   /** Undefined if the upstream's quota is not observed. */
   readonly quota: DescribedQuota | undefined;
+  /** Undefined if every upstream is connected to directly. */
+  readonly proxyUse: ProxyUse | undefined;
 }
 
 export interface Listener {

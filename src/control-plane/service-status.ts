@@ -7,6 +7,7 @@ import {
   identityOf,
 } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
+import { proxyUrlFor } from "../config/egress-proxy.ts";
 import type { Service } from "../config/schema.ts";
 import { SIGNATURE_SCHEMES } from "../config/verify-schema.ts";
 import { describeMessageRule, messageRuleOf } from "../config/ws-schema.ts";
@@ -40,6 +41,10 @@ export const ServiceStatus = z
     name: z.string(),
     source: z.enum(["preset", "file", "override", "runtime"]),
     baseUrl: z.string().optional().describe("only with the management key, if one is set"),
+    egressProxy: z
+      .string()
+      .optional()
+      .describe("the same; the proxy to `baseUrl`, without its credential, if there is one"),
     hosts: z.array(z.string()).readonly().optional().describe("the same; the service's own host names, if it has any"),
     port: z.int().optional().describe("the same; the service's own port, if it has one"),
     credential: z.strictObject({
@@ -128,7 +133,9 @@ export async function describeService(
     key: service.key,
     name: service.name,
     source: service.source,
-    ...(isOperator ? { baseUrl: maskBaseUrl(service.baseUrl), ...ownAddresses(service) } : {}),
+    ...(isOperator
+      ? { baseUrl: maskBaseUrl(service.baseUrl), ...ownAddresses(service), ...wayOut(service, load) }
+      : {}),
     credential: {
       state: credentialState(service),
       type: auth?.type ?? null,
@@ -148,6 +155,11 @@ export async function describeService(
     ...(rule === undefined ? {} : { inject: describeMessageRule(rule) }),
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
   };
+}
+
+function wayOut({ baseUrl }: Service, { proxyUse }: ServiceLoad) {
+  const egressProxy = proxyUrlFor(proxyUse, baseUrl);
+  return egressProxy === undefined ? {} : { egressProxy };
 }
 
 function describeSignature({ verify, signingSecret }: Service, { signature }: ServiceLoad, isOperator: boolean) {

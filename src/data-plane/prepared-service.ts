@@ -4,6 +4,7 @@
  */
 import { createKeyPlaces, type KeyPlaces } from "../callers/key-places.ts";
 import { foldName } from "../callers/overrides.ts";
+import type { ProxyUse } from "../config/egress-proxy.ts";
 import { placementsOf } from "../config/placements.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
@@ -90,6 +91,8 @@ export interface PreparedService {
   close(): Promise<void>;
   /** Undefined for the embedded service, which has no address. */
   readonly egress: EgressPolicy | undefined;
+  /** Undefined if every upstream is connected to directly. */
+  readonly proxyUse: ProxyUse | undefined;
 }
 
 /** @param kept state that survives a change of the service. */
@@ -137,6 +140,7 @@ export function prepareService(
       await transport.close();
     },
     egress: dialOptions.socketPath === undefined ? dialOptions.egress : undefined,
+    proxyUse: dialOptions.proxyUse,
   };
 }
 

@@ -80,6 +80,8 @@ export interface ServiceCheck extends DescribedCheck {
 export interface DiagnosedService {
   readonly service: Service;
   readonly isTlsStrict: boolean;
+  /** The egress proxy to the base URL, without its credential; undefined for a direct connection. */
+  readonly proxyUrl: string | undefined;
   readonly limiter: Limiter | undefined;
   readonly slots: Slots;
   readonly credentialRefusals: CredentialRefusals;

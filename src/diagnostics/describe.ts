@@ -35,6 +35,8 @@ export function describeNetwork({ config, listeners }: DiagnosticsContext) {
     corsOrigins: settings.CORS_ORIGINS,
     strictTls: settings.STRICT_TLS,
     egressAllowPrivate: settings.EGRESS_ALLOW_PRIVATE ?? null,
+    egressProxy: settings.EGRESS_PROXY?.url ?? null,
+    noProxy: settings.NO_PROXY ?? null,
     timeoutMs: settings.NETWORK_TIMEOUT,
     connectTimeoutMs: settings.NETWORK_CONNECT_TIMEOUT,
     retries: settings.NETWORK_RETRIES,

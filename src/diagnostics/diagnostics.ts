@@ -22,6 +22,7 @@ import { cors } from "./cors.ts";
 import { awaitsReload, credential } from "./credential.ts";
 import { dataDir } from "./data-dir.ts";
 import { describeAuthentication, describeEnvironment, describeNetwork, describeSystem } from "./describe.ts";
+import { egressProxy } from "./egress-proxy.ts";
 import { envFiles } from "./env-files.ts";
 import { keys } from "./keys.ts";
 import { latency } from "./latency.ts";
@@ -52,6 +53,7 @@ export const CHECKS: readonly Check[] = [
   pressure,
   memory,
   clock,
+  egressProxy,
   auth,
   keys,
   tokens,

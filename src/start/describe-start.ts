@@ -6,8 +6,9 @@ import { basename, relative } from "node:path";
 import { type Color, type Paint, paintFor } from "../colors.ts";
 import { nameMissing } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
+import { proxyUrlFor, proxyUseOf } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
-import type { Service } from "../config/schema.ts";
+import { isFromRest, type Service } from "../config/schema.ts";
 import { isInUse } from "../diagnostics/check.ts";
 import { findContainer } from "../diagnostics/listen.ts";
 import type { Gateway } from "../gateway.ts";
@@ -71,6 +72,7 @@ export function startLines(start: Start): string[] {
     ...(config.isLoopback && isInContainer ? [containerWarning(config)] : []),
     ...(managementUrl === undefined ? [] : [secondListener(managementUrl)]),
     `Read: ${filesRead(config)}`,
+    ...(config.settings.EGRESS_PROXY === undefined ? [] : [`Egress proxy: ${config.settings.EGRESS_PROXY.url}`]),
     `Services: ${withLimit(services.map(describeService))}`,
     `/proxy/* ${proxy}`,
     `/manage/* ${management}`,
@@ -89,7 +91,7 @@ export function startScreen(start: Start, paint: Paint): string[] {
   // Built-in services that are not in use come last.
   const ordered = [...services].sort((a, b) => Number(!isInUse(a)) - Number(!isInUse(b)));
   const shown = services.length > ROWS_LIMIT ? ordered.slice(0, ROWS_LIMIT - 1) : ordered;
-  const rows = shown.map((service) => [service.key, describeCredential(service), originOf(service)] as const);
+  const rows = shown.map((service) => [service.key, describeCredential(service), originOf(service, config)] as const);
   const widths = [0, 1].map((column) => Math.max(10, ...rows.map((row) => (row[column] as string).length)));
   const aligned = ([key, credential, origin]: readonly [string, string, string]) =>
     `  ${paint("bold", key.padEnd(widths[0] as number))}  ${paint(colorOfCredential(credential), credential.padEnd(widths[1] as number))}  ${paint("dim", origin)}`;
@@ -113,9 +115,11 @@ function colorOfCredential(text: string): Color {
   return text === CREDENTIAL_READY ? "green" : "dim";
 }
 
-function originOf(service: Service): string {
+function originOf(service: Service, { settings }: Config): string {
   const upstream = service.embedded ? "built in" : new URL(service.baseUrl).origin;
-  return [upstream, ...addressesOf(service)].join("  ");
+  const proxy = proxyUrlFor(proxyUseOf(service.egressProxy, isFromRest(service.source), settings), service.baseUrl);
+  const through = proxy === undefined || service.embedded ? [] : [`through ${proxy}`];
+  return [upstream, ...addressesOf(service), ...through].join("  ");
 }
 
 const secondListener = (url: string) => `/manage, /status, /metrics and /docs are served on ${url} only`;
@@ -181,7 +185,13 @@ function withLimit(names: readonly string[]): string {
 }
 
 function describeService(service: Service): string {
-  return `${service.key} (${[describeCredential(service), ...addressesOf(service)].join(", ")})`;
+  return `${service.key} (${[describeCredential(service), ...addressesOf(service), ...ownProxyOf(service)].join(", ")})`;
+}
+
+/** Where it differs from EGRESS_PROXY. */
+function ownProxyOf({ egressProxy }: Service): string[] {
+  if (egressProxy === undefined) return [];
+  return [egressProxy === false ? "without the egress proxy" : `through ${egressProxy}`];
 }
 
 /** Where a service is reachable, besides /proxy/<key>. */

@@ -315,6 +315,7 @@ describe("explanation", () => {
           removed: ["Host", "x-api-key", "Cookie"],
           kept: [{ name: "Accept", value: "text/html" }],
         },
+        proxy: null,
         timeoutMs: 30_000,
         connectTimeoutMs: 5_000,
         retries: 2,

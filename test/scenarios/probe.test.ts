@@ -39,7 +39,7 @@ describe("a probe", () => {
       responseStatus: 200,
       duration: expect.stringMatching(/^\d+ms$/),
       baseUrl,
-      phases: { dns: null, connect: expect.any(Number), tls: null, http: expect.any(Number) },
+      phases: { dns: null, connect: expect.any(Number), proxy: null, tls: null, http: expect.any(Number) },
       certificate: null,
       clockDifference: expect.any(Number),
       credential: "accepted",

@@ -94,3 +94,21 @@ describe("the screen of a start on a terminal", () => {
     expect(text).toContain("and 2 more services");
   });
 });
+
+test("A start shows the egress proxy of each service, without its credential", async () => {
+  const definition = {
+    services: { api: { baseUrl: "https://api.example" }, own: { baseUrl: "https://own.example", egressProxy: false } },
+  };
+  const config = await load(
+    { "config/services.json": JSON.stringify(definition) },
+    { EGRESS_PROXY: "http://user:hunter2@proxy.example:3128" },
+  );
+  const services = [...config.services.values()].filter(({ source }) => source === "file");
+  const start = { config, services, url: "http://127.0.0.1:3420" };
+  const text = [...startLines(start), ...startScreen(start, (_, each) => each)].join("\n");
+  expect(text).toContain("Egress proxy: http://proxy.example:3128");
+  expect(text).toContain("own (needs no credential, without the egress proxy)");
+  expect(text).toMatch(/https:\/\/api\.example +through http:\/\/proxy\.example:3128/);
+  expect(text).not.toMatch(/own\.example +through/);
+  expect(text).not.toContain("hunter2");
+});

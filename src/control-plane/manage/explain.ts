@@ -61,6 +61,7 @@ const Explained = z
           .describe(
             "the differences between the client's and the upstream's request; values that may be secret are `***`",
           ),
+        proxy: z.string().nullable().describe("the egress proxy, without its credential; null for a direct connection"),
         timeoutMs: z.int(),
         connectTimeoutMs: z.int(),
         retries: z.int(),

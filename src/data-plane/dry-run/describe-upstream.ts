@@ -3,6 +3,7 @@
  * Invariant: it is built by the function that builds the real one, with a mask instead of the credential; and a header value that
  * may be a secret is masked, no matter which side set it.
  */
+import { proxyUrlFor } from "../../config/egress-proxy.ts";
 import type { Service } from "../../config/schema.ts";
 import { fillTemplate } from "../../config/template.ts";
 import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
@@ -38,6 +39,7 @@ export function describeUpstream(
     url: `${base.origin}${path}`,
     transport: isWebSocket ? "websocket" : "http",
     headers: compareHeaders(sent, [...headers, "Host", new URL(base.origin).host], isWebSocket, service),
+    proxy: proxyUrlFor(prepared.proxyUse, base.origin) ?? null,
     timeoutMs: service.timeoutMs,
     connectTimeoutMs: service.connectTimeoutMs,
     retries: service.retries,

@@ -7,6 +7,7 @@
 import { KEY_FORM_NAMES } from "../../callers/presented-keys.ts";
 import { describeOnlyCommand, describeSecrets, identityOf } from "../../config/credential-source.ts";
 import { credentialState } from "../../config/credentials.ts";
+import { type ProxyUse, proxyUrlFor } from "../../config/egress-proxy.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import { writeTemplate } from "../../config/template.ts";
 import { describeMessageRule, type MessageRule } from "../../config/ws-schema.ts";
@@ -20,7 +21,7 @@ import { maskQuery } from "../../telemetry/redact.ts";
 import { type Admission, type Arrival, verifyTokens, walkAdmission, walkLimits } from "../admission.ts";
 import type { CredentialPlace } from "../credential/credential-provider.ts";
 import { Exchange } from "../exchange.ts";
-import { forbiddenUrl } from "../forward/egress-policy.ts";
+import { forbiddenUrl, proxyRules } from "../forward/egress-policy.ts";
 import { egressRefusal } from "../forward/failures.ts";
 import { quotaExchange } from "../forward/quota-gate.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
@@ -112,8 +113,10 @@ function assumptionOf({ callerId }: RequestToExplain, { callers }: DryRunParts):
 }
 
 /** As far as the URL alone can decide; the resolved address is checked when a connection is made. */
-function decideEgress({ prepared: { service, egress }, base }: Route): GatewayError | undefined {
-  const reason = egress && forbiddenUrl(base.origin, egress);
+function decideEgress({ prepared: { service, egress, proxyUse }, base }: Route): GatewayError | undefined {
+  const proxy = proxyUrlFor(proxyUse, base.origin);
+  const proxyReason = egress && proxy && forbiddenUrl(proxy, proxyRules(proxyUse as ProxyUse, egress));
+  const reason = (egress && forbiddenUrl(base.origin, egress)) ?? (proxyReason && `its egress proxy is ${proxyReason}`);
   return reason === undefined ? undefined : egressRefusal(service.key, reason);
 }
 

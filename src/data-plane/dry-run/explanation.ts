@@ -51,6 +51,8 @@ export interface ExplainedUpstream {
     readonly removed: readonly string[];
     readonly kept: readonly ExplainedHeader[];
   };
+  /** The egress proxy, without its credential; null for a direct connection. */
+  readonly proxy: string | null;
   readonly timeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly retries: number;

@@ -22,6 +22,11 @@ export class EgressError extends Error {
   readonly code = EGRESS_NOT_ALLOWED;
 }
 
+/** For the address of an egress proxy: one that the operator names may be private. */
+export function proxyRules({ isOperators }: { readonly isOperators: boolean }, egress: EgressPolicy): EgressPolicy {
+  return isOperators ? { ...egress, allowsPrivate: true } : egress;
+}
+
 /** Why a URL will not be dialed, as far as the URL alone shows it. */
 export function forbiddenUrl(text: string, egress: EgressPolicy): string | undefined {
   const url = new URL(text);

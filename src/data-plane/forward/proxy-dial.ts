@@ -7,7 +7,7 @@ import { isIP, type LookupFunction, type Socket } from "node:net";
 import type { ProxyUse } from "../../config/egress-proxy.ts";
 import { createNoProxy } from "../../config/no-proxy.ts";
 import { Dialing, type DialTarget, type Resolve } from "./dialing.ts";
-import { checkedLookup, EgressError, type EgressPolicy, refusal } from "./egress-policy.ts";
+import { checkedLookup, EgressError, type EgressPolicy, proxyRules, refusal } from "./egress-policy.ts";
 import { ProxyDialing, type ProxyDialingParts, type SocketCallback } from "./proxy-dialing.ts";
 import { ProxyTimeoutError } from "./proxy-error.ts";
 import { createTlsOpener, type OpenTls } from "./tls-opener.ts";
@@ -85,12 +85,10 @@ export function createProxyDial(use: ProxyUse, context: ProxyDialContext): Proxy
 
 type ProxyConnect = (onSocket: DialTarget["onSocket"], signal: AbortSignal, callback: SocketCallback) => void;
 
-function createProxyConnect(
-  { proxy, isOperators }: ProxyUse,
-  { egress, resolve, openTcp, timeoutMs }: ProxyDialContext,
-): ProxyConnect {
+function createProxyConnect(use: ProxyUse, { egress, resolve, openTcp, timeoutMs }: ProxyDialContext): ProxyConnect {
+  const { proxy } = use;
   const { hostname, port } = proxy;
-  const rules = { ...egress, allowsPrivate: isOperators || egress.allowsPrivate };
+  const rules = proxyRules(use, egress);
   const explain = (error: Error | null) =>
     error instanceof EgressError ? new EgressError(`the address of its egress proxy is ${error.message}`) : error;
   return (onSocket, signal, callback) => {

@@ -57,7 +57,7 @@ test.each([
     phase: "dns",
     code: "UPSTREAM_UNREACHABLE",
     error: expect.stringMatching(words),
-    phases: { dns: null, connect: null, tls: null, http: null },
+    phases: { dns: null, connect: null, proxy: null, tls: null, http: null },
     certificate: null,
   });
 });
