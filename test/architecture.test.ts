@@ -111,7 +111,10 @@ describe("The architecture", () => {
         "run-command.ts",
       ],
     ],
-    ["data-plane/forward/transport/", ["client-binding.ts", "section-buffer.ts", "single-use.ts", "transport.ts"]],
+    [
+      "data-plane/forward/transport/",
+      ["client-binding.ts", "http2/http2-transport.ts", "section-buffer.ts", "single-use.ts", "transport.ts"],
+    ],
     ["data-plane/forward/scrub/", ["body-scrub.ts", "scrubbed-fields.ts"]],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "message-injection.ts", "open-tunnel.ts", "recorder.ts"]],
@@ -194,6 +197,8 @@ describe("The architecture", () => {
       "data-plane/forward/fetch-json.ts",
       "data-plane/forward/probe.ts",
     ]);
+    // On a socket of dial().
+    expect(opens("http2", "connect")).toEqual(["data-plane/forward/transport/http2/http2-session.ts"]);
     const dialing = filesWith(/\bcreateDialAgent\(/);
     expect(dialing).toEqual(
       expect.arrayContaining(["data-plane/forward/fetch-json.ts", "data-plane/forward/probe.ts"]),

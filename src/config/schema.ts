@@ -121,6 +121,12 @@ export const serviceSchema = z
     ws: wsSchema
       .default(false)
       .describe("allow WebSocket connections; an object also puts the credential into messages of the client"),
+    http2: z
+      .boolean()
+      .default(false)
+      .describe(
+        "reach the upstream by HTTP/2, as gRPC needs: for https by ALPN, for http with prior knowledge; not together with `ws`",
+      ),
     cookies: z
       .boolean()
       .default(false)
@@ -209,7 +215,11 @@ export const serviceSchema = z
   })
   .superRefine(checkBudget)
   .superRefine(checkAccess)
-  .superRefine(checkMessages);
+  .superRefine(checkMessages)
+  .superRefine(({ http2, ws }, refinement) => {
+    const message = "false with http2: a WebSocket needs HTTP/1.1";
+    if (http2 && ws) refinement.addIssue({ code: "custom", path: ["ws"], message });
+  });
 
 export const serviceKey = z
   .string()

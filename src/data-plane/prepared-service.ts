@@ -21,6 +21,7 @@ import type { EgressPolicy } from "./forward/egress-policy.ts";
 import type { RetryBudget } from "./forward/retry.ts";
 import { type BodyScrub, createBodyScrub } from "./forward/scrub/body-scrub.ts";
 import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
+import { Http2Transport } from "./forward/transport/http2/http2-transport.ts";
 import { createTransport, type Transport } from "./forward/transport/transport.ts";
 import { createMessageInjector, type MessageInjector } from "./forward/websocket/message-injection.ts";
 import { createPathHints, type PathHints } from "./path-hints.ts";
@@ -106,7 +107,7 @@ export function prepareService(
   credential: CredentialProvider,
 ): PreparedService {
   const dial = createDial(dialOptions);
-  const transport = createTransport(dial, service);
+  const transport = service.http2 ? new Http2Transport(dial, service) : createTransport(dial, service);
   const fixed = secretsOfService(service);
   const secretParameters = credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name);
   const secrets = credential.secrets ?? (() => fixed);

@@ -18,7 +18,7 @@ import { createTlsOpener, type Pem } from "./tls-opener.ts";
 
 /** How the connections of one service are opened. */
 export interface DialOptions {
-  readonly service: Pick<Service, "connectTimeoutMs" | "tls">;
+  readonly service: Pick<Service, "connectTimeoutMs" | "tls"> & Partial<Pick<Service, "http2">>;
   /** The contents of the PEM files that `tls` names. */
   readonly pem: Pem;
   readonly isTlsStrict: boolean;
@@ -50,7 +50,8 @@ const TCP_PROBE_AFTER_MS = 60_000;
 
 export function createDial({ service, pem, isTlsStrict, socketPath, egress, proxyUse }: DialOptions): Dial {
   const resolve = shareLookups(egress.resolve ?? lookup);
-  const openTls = createTlsOpener({ pem, isTlsStrict, servername: service.tls.servername });
+  const protocol = service.http2 ? "h2" : "http/1.1";
+  const openTls = createTlsOpener({ pem, isTlsStrict, servername: service.tls.servername, protocol });
   const proxied =
     proxyUse &&
     createProxyDial(proxyUse, {

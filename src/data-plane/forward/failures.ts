@@ -9,7 +9,12 @@ import { EGRESS_NOT_ALLOWED } from "./egress-policy.ts";
 import { ProxyError, ProxyTimeoutError } from "./proxy-error.ts";
 
 interface Explanation {
-  readonly code: "UPSTREAM_UNREACHABLE" | "UPSTREAM_TLS_ERROR" | "UPSTREAM_PROTOCOL_ERROR" | "UPSTREAM_TIMEOUT";
+  readonly code:
+    | "UPSTREAM_UNREACHABLE"
+    | "UPSTREAM_TLS_ERROR"
+    | "UPSTREAM_PROTOCOL_ERROR"
+    | "UPSTREAM_TIMEOUT"
+    | "HEADERS_TOO_LARGE";
   /** Completes "<service>: …". */
   readonly words: string;
   readonly proxyStatus?: string;
@@ -183,6 +188,7 @@ export function probeTimeout(serviceKey: string, withinMs: number): GatewayError
 function explain(code: string, error: Error): Explanation | undefined {
   const known = BY_CODE[code];
   if (known !== undefined) return known;
+  if (code.startsWith("HTTP2_")) return ofHttp2(code, error.message);
   if (code.startsWith("HPE_") || error.name === "HTTPParserError") return malformed();
   if (/^(ERR_SSL_|ERR_TLS_|EPROTO$|CERT_|CRL_)/.test(code))
     return tls("the TLS handshake failed; is it an https port?");
@@ -193,4 +199,16 @@ function explain(code: string, error: Error): Explanation | undefined {
 
 function malformed(): Explanation {
   return { code: "UPSTREAM_PROTOCOL_ERROR", words: "its response is not well-formed HTTP/1.1 (http)" };
+}
+
+/** @param words of the transport's own. */
+function ofHttp2(code: string, words: string): Explanation {
+  switch (code) {
+    case "HTTP2_REFUSED":
+      return { code: "UPSTREAM_UNREACHABLE", words: `${words} (http)`, proxyStatus: "connection_terminated" };
+    case "HTTP2_REQUEST_HEADERS_OVERFLOW":
+      return { code: "HEADERS_TOO_LARGE", words };
+    default:
+      return { code: "UPSTREAM_PROTOCOL_ERROR", words: `${words} (http)` };
+  }
 }

@@ -41,7 +41,12 @@ export function createProxyDial(use: ProxyUse, context: ProxyDialContext): Proxy
   const { egress, resolve, openTls, timeoutMs, createTimeout } = context;
   const isDirect = noProxy === undefined ? () => false : createNoProxy(noProxy);
   const connect = createProxyConnect(use, context);
-  const openProxyTls = createTlsOpener({ pem: {}, isTlsStrict: use.isTlsStrict, servername: undefined });
+  const openProxyTls = createTlsOpener({
+    pem: {},
+    isTlsStrict: use.isTlsStrict,
+    servername: undefined,
+    protocol: "http/1.1",
+  });
 
   const namesOf = (hostname: string, port: number): ProxyDialingParts["findNames"] => {
     // A literal was checked already.

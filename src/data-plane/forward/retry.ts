@@ -25,7 +25,7 @@ export function isRetriableStatus(status: number): boolean {
 
 /** Another attempt would end in the same way. */
 export function isFinal({ code }: Pick<GatewayError, "code">): boolean {
-  return code === "INTERNAL_ERROR" || code === "EGRESS_NOT_ALLOWED";
+  return code === "INTERNAL_ERROR" || code === "EGRESS_NOT_ALLOWED" || code === "HEADERS_TOO_LARGE";
 }
 
 /** Full jitter: anything from 0 to the doubling back-off. @param chance from 0 to 1. */

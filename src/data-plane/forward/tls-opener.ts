@@ -27,12 +27,14 @@ export interface TlsOptions {
   readonly isTlsStrict: boolean;
   /** The name to send and verify, instead of the host's. */
   readonly servername: string | undefined;
+  /** The only protocol that is offered (RFC 7301). */
+  readonly protocol: "http/1.1" | "h2";
 }
 
 /** @param hostname without brackets. */
 export type OpenTls = (options: ConnectionOptions, hostname: string) => TLSSocket;
 
-export function createTlsOpener({ pem, isTlsStrict, servername }: TlsOptions): OpenTls {
+export function createTlsOpener({ pem, isTlsStrict, servername, protocol }: TlsOptions): OpenTls {
   const sessions = new Map<string, Buffer>();
   let secureContext: SecureContext | undefined;
 
@@ -46,7 +48,7 @@ export function createTlsOpener({ pem, isTlsStrict, servername }: TlsOptions): O
       ...options,
       secureContext,
       rejectUnauthorized: isTlsStrict,
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: [protocol],
       ...(name === undefined ? {} : { servername: name }),
       ...(session === undefined ? {} : { session }),
     });

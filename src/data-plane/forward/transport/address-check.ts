@@ -4,7 +4,6 @@
  * response costs at most one connection in each of these intervals.
  */
 import type { ResolveAddresses } from "../egress.ts";
-import type { Connection } from "./connection.ts";
 
 /** A name in use is resolved again after this many ms. */
 const CHECK_MS = 10_000;
@@ -12,17 +11,26 @@ const CHECK_MS = 10_000;
 /** The same after a response that lacks the address of a connection: only a second one retires that connection. */
 const CONFIRM_MS = 3_000;
 
+/** An open connection. */
+export interface Located {
+  readonly origin: string;
+  /** Undefined while it is connecting. */
+  readonly remoteAddress: string | undefined;
+  /** It takes no new request. */
+  retire(): void;
+}
+
 export class AddressCheck {
   readonly #origin: string;
   readonly #hostname: string;
   readonly #resolve: ResolveAddresses;
-  readonly #connections: ReadonlySet<Connection>;
+  readonly #connections: ReadonlySet<Located>;
   #dueAt = performance.now() + CHECK_MS;
   /** Connections whose address was not in the last response. */
-  #suspects = new Set<Connection>();
+  #suspects = new Set<Located>();
 
   /** @param connections of the service, to all of its origins. */
-  constructor(origin: string, resolve: ResolveAddresses, connections: ReadonlySet<Connection>) {
+  constructor(origin: string, resolve: ResolveAddresses, connections: ReadonlySet<Located>) {
     this.#origin = origin;
     this.#hostname = new URL(origin).hostname;
     this.#resolve = resolve;

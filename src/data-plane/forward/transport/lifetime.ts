@@ -89,6 +89,11 @@ export class Lifetime {
     return now >= this.#expiresAt;
   }
 
+  /** It takes no new request, although it may still carry some. @param now of performance.now(). */
+  isTooOld(now: number): boolean {
+    return now >= this.#openedAt + this.#limits.maxConnectionAgeMs;
+  }
+
   /** The timer is set once and not moved by each request: it is set again when it fires too early. */
   static #onTimer(lifetime: Lifetime): void {
     lifetime.#timer = undefined;

@@ -3,11 +3,8 @@
  * Invariant: no method, path, name or value can end its line: what holds CR, LF, NUL or another character that does not belong
  * there is refused before a byte is sent.
  */
+import { invalidPart, NOT_TARGET, NOT_TOKEN, NOT_VALUE } from "./request-syntax.ts";
 import type { TransportRequest } from "./transport-contract.ts";
-
-const NOT_TOKEN = /[^!#$%&'*+\-.^_`|~0-9A-Za-z]/;
-const NOT_TARGET = /[^\x21-\xff]/;
-const NOT_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 
 /** A request with these methods usually has a body, so that its absence is announced (RFC 9110 section 8.6). */
 const EXPECTS_BODY: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
@@ -15,8 +12,8 @@ const EXPECTS_BODY: ReadonlySet<string> = new Set(["POST", "PUT", "PATCH"]);
 /** @returns latin1. @throws TypeError */
 export function createRequestHead(request: TransportRequest, host: string): string {
   const { method, path, headers } = request;
-  if (method === "" || NOT_TOKEN.test(method)) throw invalid("method");
-  if (path === "" || NOT_TARGET.test(path)) throw invalid("path");
+  if (method === "" || NOT_TOKEN.test(method)) throw invalidPart("method");
+  if (path === "" || NOT_TARGET.test(path)) throw invalidPart("path");
   // HTTP/1.0 servers keep a connection open only if they are asked to.
   let head = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\n`;
   // Checked together, because one test of a long text costs much less than many of short ones.
@@ -25,13 +22,13 @@ export function createRequestHead(request: TransportRequest, host: string): stri
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
     const value = headers[i + 1] as string;
-    if (name === "") throw invalid("header name");
+    if (name === "") throw invalidPart("header name");
     names += name;
     values += value;
     head += `${name}: ${value}\r\n`;
   }
-  if (NOT_TOKEN.test(names)) throw invalid("header name");
-  if (NOT_VALUE.test(values)) throw invalid("header value");
+  if (NOT_TOKEN.test(names)) throw invalidPart("header name");
+  if (NOT_VALUE.test(values)) throw invalidPart("header value");
   return `${head}${framingOf(request)}\r\n`;
 }
 
@@ -40,8 +37,4 @@ function framingOf({ method, body, contentLength }: TransportRequest): string {
   if (body === null) return contentLength === 0 || EXPECTS_BODY.has(method) ? "content-length: 0\r\n" : "";
   if (Buffer.isBuffer(body)) return `content-length: ${body.length}\r\n`;
   return contentLength === undefined ? "transfer-encoding: chunked\r\n" : `content-length: ${contentLength}\r\n`;
-}
-
-function invalid(part: string): TypeError {
-  return Object.assign(new TypeError(`an invalid character in a ${part}`), { code: "ERR_INVALID_CHAR" });
 }

@@ -36,6 +36,8 @@ export interface TransportRequest {
   readonly path: string;
   /** Flat list of names and values, without Host and without headers about framing. */
   readonly headers: readonly string[];
+  /** Where the credential begins in the headers; undefined for a request without one. */
+  readonly strippedLength?: number;
   readonly body: Buffer | BodySource | null;
   /** The length that the client announced; undefined for none, and then a `BodySource` is sent in chunks. */
   readonly contentLength: number | undefined;

@@ -2,7 +2,6 @@
  * A request that waits for a connection.
  * Invariant: it leaves the queue once, with a connection or without, and then reports how long it waited.
  */
-import type { Connection } from "./connection.ts";
 import type { Dispatched, ResponseListener, TransportRequest } from "./transport-contract.ts";
 
 /**
@@ -11,6 +10,11 @@ import type { Dispatched, ResponseListener, TransportRequest } from "./transport
  * queue) for one whose connection was found closed.
  */
 export type Choice = "any" | "proven" | "new";
+
+/** A connection for the request. */
+interface Carrying {
+  dispatch(request: TransportRequest, listener: ResponseListener): Dispatched;
+}
 
 export class Waiter implements Dispatched {
   readonly request: TransportRequest;
@@ -44,7 +48,7 @@ export class Waiter implements Dispatched {
     this.#listener.onTurn(true);
   }
 
-  begin(connection: Connection): void {
+  begin(connection: Carrying): void {
     this.#dispatched = connection.dispatch(this.request, this.#listener);
   }
 
