@@ -10,6 +10,8 @@ export default defineConfig({
     hookTimeout: 20_000,
     globalSetup: "test/support/built.ts",
     pool: "forks",
+    // Modules of user hooks are loaded by Node, as in a gateway.
+    server: { deps: { external: [/byteproxy-hooks-/] } },
     // Most tests wait for sockets, processes and clocks, so that three workers keep two cores busy.
     maxWorkers: Math.ceil(availableParallelism() * 1.5),
     projects: [

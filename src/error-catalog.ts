@@ -98,6 +98,12 @@ export const CATALOG = {
     hint: "Ask the operator for a key with the permission in `required`.",
     proxyStatus: "http_request_denied",
   },
+  REFUSED_BY_HOOK: {
+    status: 403,
+    title: "Refused by a hook",
+    hint: "A user hook of this gateway (MIDDLEWARE_PATH) refused the request. The message, and `hookCode` if there is one, are the hook's own; the hook also chooses the status.",
+    proxyStatus: "http_request_denied",
+  },
   IP_NOT_ALLOWED: {
     status: 403,
     title: "Address not allowed",

@@ -8,6 +8,8 @@ export interface GatewayErrorOptions {
   /** Public sentence. Defaults to the title. */
   readonly message?: string;
   readonly hint?: string;
+  /** Only for codes whose status is decided elsewhere. */
+  readonly status?: number;
   /** Additional members of the JSON body: `availableServices`, `details`. */
   readonly extra?: Readonly<Record<string, unknown>>;
   /** Additional response headers, as a flat list of names and values: `Allow`, `Retry-After`. */
@@ -33,7 +35,7 @@ export class GatewayError extends Error {
     super(options.message ?? `${entry.title}.`, { cause: options.cause });
     this.name = "GatewayError";
     this.code = code;
-    this.status = entry.status;
+    this.status = options.status ?? entry.status;
     this.title = entry.title;
     this.hint = options.hint ?? entry.hint;
     this.extra = options.extra ?? {};

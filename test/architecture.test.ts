@@ -54,6 +54,7 @@ describe("The architecture", () => {
       "perimeter/",
       "pressure/",
       "diagnostics/",
+      "hooks/",
     ]) {
       expect(codeBetween(room, "data-plane/"), room).toEqual([]);
       expect(codeBetween(room, "control-plane/"), room).toEqual([]);
@@ -116,6 +117,7 @@ describe("The architecture", () => {
       ["client-binding.ts", "http2/http2-transport.ts", "section-buffer.ts", "single-use.ts", "transport.ts"],
     ],
     ["data-plane/forward/scrub/", ["body-scrub.ts", "scrubbed-fields.ts"]],
+    ["hooks/", ["hook-loader.ts", "request-draft.ts", "response-draft.ts"]],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "message-injection.ts", "open-tunnel.ts", "recorder.ts"]],
   ])("Other rooms import only the entry files of %s", (room, doors) => {

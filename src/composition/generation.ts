@@ -20,6 +20,7 @@ import type { DiagnosedService, DiagnosticsContext } from "../diagnostics/check.
 import { createDiagnostics, type Diagnostics } from "../diagnostics/diagnostics.ts";
 import { findContainer } from "../diagnostics/listen.ts";
 import { processUsage } from "../diagnostics/process-usage.ts";
+import type { UserHooks } from "../hooks/user-hooks.ts";
 import { createClientView } from "../perimeter/client-view.ts";
 import { type Cors, createCors } from "../perimeter/cors.ts";
 import {
@@ -64,7 +65,8 @@ export interface ServedServices {
   readonly warnings: readonly string[];
 }
 
-export type GenerationParts = ProcessParts & Pick<ControlPlaneParts, "reload" | "serviceChanges">;
+export type GenerationParts = ProcessParts &
+  Pick<ControlPlaneParts, "reload" | "serviceChanges"> & { readonly hooks: UserHooks | undefined };
 
 /** @param previous its unchanged services are kept. @throws for a TLS file that was removed since the configuration was read. */
 export function createGeneration(
@@ -106,6 +108,7 @@ export function createGeneration(
     checkForUpdate,
     probe: probeService,
     tokens: tokens?.verifier,
+    hooks: processParts.hooks,
   });
   const controlPlaneParts = {
     ...parts,
@@ -233,7 +236,10 @@ function describeUpstream({ prepared, dialOptions }: Upstream): DiagnosedService
 
 function describeProcess(
   parts: ProcessParts,
-): Omit<DiagnosticsContext, keyof ReturnType<typeof describeGeneration> | "checkForUpdate" | "probe" | "tokens"> {
+): Omit<
+  DiagnosticsContext,
+  keyof ReturnType<typeof describeGeneration> | "checkForUpdate" | "probe" | "tokens" | "hooks"
+> {
   const { load, offline, stateFolder, monitor, logger, fingerprint } = parts;
   return {
     load,

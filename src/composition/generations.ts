@@ -7,6 +7,8 @@ import { withFreshTokens } from "../config/fresh-secrets.ts";
 import { type Config, ConfigProblems, withServices } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
+import { createHookLoader, HooksUnusable } from "../hooks/hook-loader.ts";
+import type { UserHooks } from "../hooks/user-hooks.ts";
 import { createServiceChanges, type ServiceChanges } from "../services/changes.ts";
 import { PortUnavailable } from "../services/port-unavailable.ts";
 import { type StoredService, withStoredServices } from "../services/stored-services.ts";
@@ -31,15 +33,37 @@ export interface GenerationsOptions {
   readonly onChange: () => void;
 }
 
-/** Builds the first generation. @throws ConfigProblems if a stored service does not match the schema. */
+/** Builds the first generation. @throws ConfigProblems if a stored service does not match the schema, or HooksUnusable. */
 export async function startGenerations(options: GenerationsOptions): Promise<Generations> {
-  const { config, stored } = options;
-  return new Generations(options, await withStoredServices(config, stored.entries));
+  const { config, stored, parts } = options;
+  const loadHooks = createHooksOf(parts);
+  const hooks = await loadHooks(config);
+  return new Generations({ ...options, loadHooks }, { ...(await withStoredServices(config, stored.entries)), hooks });
+}
+
+/** The user hooks of a configuration; undefined where MIDDLEWARE_PATH is not set. @throws HooksUnusable */
+type LoadHooks = (config: Config) => Promise<UserHooks | undefined>;
+
+function createHooksOf({ logger, mask, offline, addSecrets }: ProcessParts): LoadHooks {
+  const loader = createHookLoader({ logger, mask });
+  return async (config) => {
+    const { MIDDLEWARE_PATH: path } = config.settings;
+    // Checks without a gateway run no code of the operator's.
+    if (path === undefined || offline !== undefined) return undefined;
+    // A message of the module's own may contain them.
+    addSecrets(config, config.services.values());
+    return loader.load(path);
+  };
+}
+
+interface ServedParts extends ServedServices {
+  readonly hooks: UserHooks | undefined;
 }
 
 export class Generations {
   readonly serviceChanges: ServiceChanges;
   readonly #parts: ProcessParts;
+  readonly #loadHooks: LoadHooks;
   readonly #stored: Records<StoredService>;
   readonly #ports: ServicePorts;
   readonly #onChange: () => void;
@@ -50,7 +74,11 @@ export class Generations {
   /** Settles when the change that was requested last is over. */
   #lastChange: Promise<unknown> = Promise.resolve();
 
-  constructor({ config, parts, stored, ports, onChange }: GenerationsOptions, served: ServedServices) {
+  constructor(
+    { config, parts, stored, ports, onChange, loadHooks }: GenerationsOptions & { readonly loadHooks: LoadHooks },
+    served: ServedParts,
+  ) {
+    this.#loadHooks = loadHooks;
     this.#parts = parts;
     this.#stored = stored;
     this.#ports = ports;
@@ -110,10 +138,10 @@ export class Generations {
     await Promise.all([...this.current.upstreams.values()].map(({ prepared }) => prepared.close()));
   }
 
-  #build(config: Config, { services, warnings }: ServedServices, previous?: Generation): Generation {
+  #build(config: Config, { services, warnings, hooks }: ServedParts, previous?: Generation): Generation {
     const all = [...services];
     this.#parts.addSecrets(config, all);
-    const parts = { ...this.#parts, serviceChanges: this.serviceChanges, reload: () => this.reload() };
+    const parts = { ...this.#parts, hooks, serviceChanges: this.serviceChanges, reload: () => this.reload() };
     return createGeneration(config, { services: all, warnings }, parts, previous);
   }
 
@@ -129,8 +157,9 @@ export class Generations {
     const previous = this.current;
     const dangers = findDangers(previous.config, config, this.#parts.addresses);
     if (dangers.length > 0) throw new ConfigProblems(dangers);
+    const hooks = await this.#loadHooks(config);
     const generation = await this.#withPorts([...served.services], (services) =>
-      this.#build(config, { ...served, services }, previous),
+      this.#build(config, { ...served, services, hooks }, previous),
     );
     this.current = generation;
     this.#followPorts();
@@ -217,6 +246,7 @@ export class Generations {
       return await change();
     } catch (error) {
       if (error instanceof ConfigProblems) return { isDone: false, problems: error.problems };
+      if (error instanceof HooksUnusable) return { isDone: false, problems: [error.message] };
       this.#parts.logger.error({ err: error }, "the reload failed");
       return { isDone: false, problems: ["The configuration could not be applied; the log has the cause."] };
     }

@@ -42,7 +42,7 @@ export interface EnvFile {
 export interface Config {
   /** When the reading of its files began, ms since the epoch. */
   readonly readAt: number;
-  /** DATA_DIR and CONFIG_FILE as absolute paths. */
+  /** DATA_DIR, CONFIG_FILE and MIDDLEWARE_PATH as absolute paths. */
   readonly settings: Readonly<Settings>;
   readonly proxyPlane: PlaneConfig;
   readonly managementPlane: PlaneConfig;

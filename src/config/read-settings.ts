@@ -40,14 +40,14 @@ export function readSettings(variables: Variables, directory: string, problems: 
   const settings = settingsSchema.parse(values);
   settings.DATA_DIR = resolve(directory, settings.DATA_DIR);
   settings.CONFIG_FILE = resolve(directory, settings.CONFIG_FILE);
-  for (const name of TLS_FILES) {
+  for (const name of PATHS) {
     const path = settings[name];
     if (path !== undefined) settings[name] = resolve(directory, path);
   }
   return { settings, refused };
 }
 
-const TLS_FILES = ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"] as const;
+const PATHS = ["TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "MIDDLEWARE_PATH"] as const;
 
 /** `PORT (.env.local)`: the beginning of a problem line. */
 export const variablePlace = (name: string, variable: Variable) => `${name} (${variable.origin})`;

@@ -245,7 +245,13 @@ export const settingsSchema = z.object({
     .describe(
       "ms for which a client, or the upstream of a WebSocket, may read none of the data that is waiting for it",
     ),
-  WATCH_CONFIG: flag().default(false).describe("reload when the services file or an env file changes"),
+  MIDDLEWARE_PATH: text("a path")
+    .optional()
+    .describe("JavaScript module with user hooks, which see and change proxied requests (docs/hooks.md)")
+    .meta({ default: "none: no hooks" }),
+  WATCH_CONFIG: flag()
+    .default(false)
+    .describe("reload when the services file, an env file or the module of `MIDDLEWARE_PATH` changes"),
   LOG_LEVEL: choice("trace", "debug", "info", "warn", "error", "fatal", "silent")
     .default("info")
     .describe(
@@ -288,7 +294,6 @@ export const SETTING_ALIASES = [
  * on a protection that does not exist.
  */
 export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
-  MIDDLEWARE_PATH: [],
   REDIS_URL: [],
   WORKERS: ["1"],
 };

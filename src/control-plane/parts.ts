@@ -24,6 +24,7 @@ import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { SignatureCheck } from "../data-plane/signature/signature-check.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { GatewayError } from "../errors.ts";
+import type { UserHooks } from "../hooks/user-hooks.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { Connections } from "../perimeter/connections.ts";
@@ -122,6 +123,8 @@ export interface ControlPlaneParts {
   readonly listeners: () => readonly Listener[];
   readonly logger: Logger;
   readonly recentExchanges: RecentExchanges;
+  /** Undefined without user hooks. */
+  readonly hooks: Pick<UserHooks, "counts"> | undefined;
   readonly events: EventFeed;
   /** Authenticates with the keys of now, for a response that outlives a reload. */
   readonly decideForCurrentKeys: (presentation: Presentation) => Caller | GatewayError;

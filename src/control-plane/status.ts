@@ -8,6 +8,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import type { Callers } from "../callers/callers.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
+import type { HookCounts } from "../hooks/user-hooks.ts";
 import { type DescribedCertificate, describeCertificate } from "../perimeter/describe-certificate.ts";
 import { version } from "../version.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
@@ -21,6 +22,17 @@ const Status = z.strictObject({
   uptime: z.int().describe("seconds"),
   timestamp: z.iso.datetime(),
   services: z.array(ServiceStatus),
+  hooks: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        phases: z.array(z.enum(["onRequest", "onResponse", "onComplete"])).readonly(),
+        refusals: z.int().describe("requests that it refused since it was loaded"),
+        failures: z.int().describe("calls that threw, rejected or did not settle"),
+        slow: z.int().describe("calls that took over 50 ms"),
+      }),
+    )
+    .describe("user hooks (`MIDDLEWARE_PATH`), in their order"),
   load: z.strictObject({
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
     connections: z.array(
@@ -70,6 +82,7 @@ const EXAMPLE: z.input<typeof Status> = {
       },
     },
   ],
+  hooks: [{ name: "team-header", phases: ["onRequest"], refusals: 0, failures: 0, slow: 0 }],
   load: {
     inFlight: { current: 0, limit: null },
     connections: [{ listener: "main", current: 1, limit: 10_000, limitPerAddress: null }],
@@ -110,6 +123,7 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
         uptime: Math.round(process.uptime()),
         timestamp: new Date().toISOString(),
         services,
+        hooks: (parts.hooks?.counts ?? []).map(describeHook),
         load: {
           inFlight: { current: inFlight.taken, limit: inFlight.limit || null },
           connections: parts.listeners().map(({ name, service, connections: { count, limit, limitPerAddress } }) => ({
@@ -138,6 +152,10 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
 
 function expiryShown({ validTo, daysLeft, fingerprint }: DescribedCertificate) {
   return { validTo, daysLeft, fingerprint };
+}
+
+function describeHook({ name, phases, refusals, failures, slow }: HookCounts) {
+  return { name, phases, refusals, failures, slow };
 }
 
 /** True without a management key. A wrong key counts as a failed attempt, as on every route. */

@@ -8,16 +8,20 @@ import type { Exchange } from "./exchange.ts";
 import type { Route } from "./identify.ts";
 import type { PreparedService } from "./prepared-service.ts";
 
-/** What the caller's key permits, matched on the path that the upstream will see. */
+/**
+ * What the caller's key permits, matched on the path that the upstream will see.
+ * @param rawHeaders a flat list: some of them ask for another method or path.
+ */
 export function decidePermission(
   exchange: Exchange,
   { prepared, path, query }: Route,
   caller: Caller,
+  rawHeaders: readonly string[] = exchange.req.rawHeaders,
 ): GatewayError | undefined {
   // Without its key an anonymous caller would be admitted, so the key restricts nothing.
   if (prepared.service.access !== "key") return undefined;
   const { req, clientAddress: address } = exchange;
-  const { rawHeaders, socket } = req;
+  const { socket } = req;
   const { service, methodParameters } = prepared;
   return decideProxyPermission(caller, {
     serviceKey: service.key,

@@ -52,6 +52,10 @@ export class Exchange {
   queuedMs = 0;
   /** The wait for connections to the upstream over all attempts, ms; the deadline does not count it. */
   connectionWaitMs = 0;
+  /** The time of user hooks, ms; the deadline and the upstream's time do not count it. */
+  hooksMs = 0;
+  /** The upstream's status, where a hook changed it; 0 elsewhere. */
+  upstreamStatus = 0;
   bytesIn = 0;
   /** Read before the request was admitted; undefined for every other body. */
   body: Buffer | undefined;
@@ -190,7 +194,7 @@ export class Exchange {
 
   /** The start of the service's deadlines, which do not count waits; on the clock of performance.now(), ms. */
   get dueFrom(): number {
-    return (this.bodyReadAt || this.startedAt) + this.queuedMs;
+    return (this.bodyReadAt || this.startedAt) + this.queuedMs + this.hooksMs;
   }
 
   /** Called once when the client has the whole response or has left. There is one listener at a time. */

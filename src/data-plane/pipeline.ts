@@ -4,10 +4,12 @@
  * exactly one record, even if something throws.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Caller } from "../callers/callers.ts";
 import { GatewayError } from "../errors.ts";
 import type { ClientView } from "../perimeter/client-view.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { type AdmissionParts, type Arrival, verifyTokens, type Walk, walkAdmission, walkLimits } from "./admission.ts";
+import { decidePermission } from "./authorize.ts";
 import { Exchange } from "./exchange.ts";
 import { ExchangeTrace } from "./exchange-trace.ts";
 import { type ForwardParts, forward } from "./forward/forward.ts";
@@ -15,6 +17,7 @@ import type { Tunnels } from "./forward/tunnel.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
 import { type RecordParts, record } from "./record.ts";
 import { type RefuseParts, refuse, respondToPreflight } from "./refuse.ts";
+import { type HookedRequest, runRequestHooks } from "./request-hooks.ts";
 import { type SignatureParts, SignedDelivery } from "./signature/signed-delivery.ts";
 
 export interface PipelineParts extends AdmissionParts, ForwardParts, RefuseParts, RecordParts, SignatureParts {
@@ -26,6 +29,7 @@ export interface PipelineParts extends AdmissionParts, ForwardParts, RefuseParts
 export type Pipeline = (req: IncomingMessage, res: ServerResponse, arrival: Arrival, head?: Buffer) => Promise<void>;
 
 export function createPipeline(parts: PipelineParts): Pipeline {
+  const { hooks } = parts;
   return async function serve(req, res, arrival, head) {
     const { connections } = arrival;
     const exchange = new Exchange(req, res, parts.instance.requestId(req), parts.clients.addressOf(req));
@@ -36,7 +40,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (verifying !== undefined) await verifying;
       const admission = walkAdmission(exchange, arrival, walk, parts);
       if (admission.kind === "preflight") return respondToPreflight(exchange, admission.headers);
-      const { route } = admission;
+      let { route } = admission;
       const { signature, limiter, service } = route.prepared;
       const isSignedFirst = signature?.isLimitedFirst === false;
       if (signature !== undefined) delivery = new SignedDelivery(exchange, signature, service.timeoutMs, parts);
@@ -45,7 +49,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         await walkLimits(exchange, route.prepared, walk, parts);
       }
       if (delivery !== undefined && !isSignedFirst) walk.admit("signature", await delivery.decide());
-      const request = createUpstreamRequest(exchange, route, parts);
+      let request = createUpstreamRequest(exchange, route, parts);
+      if (hooks?.hasOnRequest) {
+        const passed = await runRequestHooks(hooks, exchange, { route, request }, parts.callers);
+        walk.admit("hooks", decideChanged(exchange, admission.caller, passed));
+        ({ route, request } = passed);
+      }
       if (head === undefined) await forward(exchange, route, request, parts);
       else await parts.tunnels.run({ exchange, route, request, head }, parts);
       exchange.outcome ||= exchange.hasClientLeft ? "client-left" : "relayed";
@@ -59,6 +68,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       record(exchange, parts);
     }
   };
+}
+
+/** A hook that changes a request does not give its caller more permissions. */
+function decideChanged(exchange: Exchange, caller: Caller, { route, added }: HookedRequest): GatewayError | undefined {
+  if (added === undefined || exchange.issued === undefined) return undefined;
+  return decidePermission(exchange, route, caller, added);
 }
 
 /** The walk of a real request: a refusal is thrown, so that no later step runs. */

@@ -1,5 +1,6 @@
 /** The end of every exchange: two metric series, and one line for the log, for the list of recent exchanges and for readers of events. */
 import { performance } from "node:perf_hooks";
+import type { UserHooks } from "../hooks/user-hooks.ts";
 import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -11,12 +12,14 @@ export interface RecordParts {
   readonly metrics: Metrics;
   readonly recentExchanges: Pick<RecentExchanges, "add">;
   readonly events: Pick<EventFeed, "hasReaders" | "exchange">;
+  /** Undefined without user hooks. */
+  readonly hooks: UserHooks | undefined;
 }
 
-export function record(exchange: Exchange, { logger, metrics, recentExchanges, events }: RecordParts): void {
+export function record(exchange: Exchange, { logger, metrics, recentExchanges, events, hooks }: RecordParts): void {
   const { startedAt, respondedAt, attempts, outcome, method, serviceKey, queuedMs, waitedMs } = exchange;
   const now = performance.now();
-  const askedAt = startedAt + waitedMs;
+  const askedAt = startedAt + waitedMs + exchange.hooksMs;
   const durationMs = now - startedAt;
   // nginx's status for a client that closed the connection first.
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
@@ -48,10 +51,12 @@ export function record(exchange: Exchange, { logger, metrics, recentExchanges, e
   recentExchanges.add(line);
   if (logger.isAccessLogged) logger.access(line);
   if (events.hasReaders) events.exchange(line);
+  if (hooks?.hasOnComplete && outcome !== "preflight") hooks.complete(line, logger.maskKeys);
 }
 
 /** Reports an upstream's 401 or 403 to the gateway's own credential; the caller receives the response unchanged. */
-function noteVerdict({ credentialRefusals, res: { statusCode }, serviceKey: service }: Exchange, logger: Logger): void {
+function noteVerdict({ credentialRefusals, res, upstreamStatus, serviceKey: service }: Exchange, logger: Logger): void {
+  const statusCode = upstreamStatus || res.statusCode;
   if (credentialRefusals !== undefined && statusCode < 400) credentialRefusals.accepted++;
   if (statusCode !== 401 && statusCode !== 403) return;
   if (!credentialRefusals?.note(statusCode, Date.now())) return;

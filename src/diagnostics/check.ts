@@ -17,6 +17,7 @@ import type { PoolState } from "../data-plane/forward/transport/transport.ts";
 import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { ServiceTimes } from "../data-plane/service-times.ts";
 import type { SignatureCheck } from "../data-plane/signature/signature-check.ts";
+import type { UserHooks } from "../hooks/user-hooks.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { CertificateState } from "../perimeter/server-certificate.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
@@ -163,6 +164,8 @@ export interface DiagnosticsContext {
   readonly keysAtLimit: () => Promise<readonly string[]>;
   /** Undefined if the gateway accepts no tokens. */
   readonly tokens: Pick<TokenVerifier, "jwks"> | undefined;
+  /** Undefined without user hooks, and without a running gateway. */
+  readonly hooks: Pick<UserHooks, "counts"> | undefined;
   readonly refusedOrigins: ReadonlyMap<string, number>;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   readonly fingerprint: Fingerprint;

@@ -24,6 +24,7 @@ import { dataDir } from "./data-dir.ts";
 import { describeAuthentication, describeEnvironment, describeNetwork, describeSystem } from "./describe.ts";
 import { egressProxy } from "./egress-proxy.ts";
 import { envFiles } from "./env-files.ts";
+import { hooks } from "./hooks.ts";
 import { keys } from "./keys.ts";
 import { latency } from "./latency.ts";
 import { limits } from "./limits.ts";
@@ -58,6 +59,7 @@ export const CHECKS: readonly Check[] = [
   keys,
   tokens,
   cors,
+  hooks,
 ];
 export const SERVICE_CHECKS: readonly ServiceCheck[] = [
   reach,

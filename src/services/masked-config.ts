@@ -30,6 +30,12 @@ export function maskHeader(name: string, value: string): string {
   return IS_PLAIN.test(name) ? value : MASK;
 }
 
+/** Whether the header's value is or may be a secret. @param isConfigured the operator set it: then only few names are plain. */
+export function isSecretHeader(name: string, isConfigured: boolean): boolean {
+  if (IS_PLAIN.test(name) || name === "idempotency-key") return false;
+  return isConfigured || NAMES_SECRET.test(name);
+}
+
 /** A configuration shows short values under other names too, so that a caller sees the effect of a change. */
 function maskConfigured(name: string, value: unknown): unknown {
   const isShort = typeof value === "string" && value.length < SHORT && !/^(?:basic|bearer|bot|token)\b/i.test(value);

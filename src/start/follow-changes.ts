@@ -59,6 +59,6 @@ function tokenFilesOf({ services }: Gateway): string[] {
   );
 }
 
-function configurationFilesOf({ configFile, envFiles }: Config): string[] {
-  return [configFile.path, ...envFiles.map(({ path }) => path)];
+function configurationFilesOf({ configFile, envFiles, settings: { MIDDLEWARE_PATH } }: Config): string[] {
+  return [configFile.path, ...envFiles.map(({ path }) => path), ...(MIDDLEWARE_PATH ? [MIDDLEWARE_PATH] : [])];
 }

@@ -9,6 +9,7 @@ import { basename } from "node:path";
 import ipaddr from "ipaddr.js";
 import { CliFailure } from "../cli/cli-failure.ts";
 import { ConfigProblems } from "../config/problems.ts";
+import { HooksUnusable } from "../hooks/hook-loader.ts";
 import { openListeners } from "../perimeter/open-listeners.ts";
 import { CertificateUnusable } from "../perimeter/server-certificate.ts";
 import { PortUnavailable } from "../services/port-unavailable.ts";
@@ -60,7 +61,7 @@ export function startFailure(error: unknown): unknown {
 }
 
 /** Their messages are complete. */
-const OPERATOR_ERRORS = [DataDirUnusable, DataDirInUse, StateFileUnusable, CertificateUnusable];
+const OPERATOR_ERRORS = [DataDirUnusable, DataDirInUse, StateFileUnusable, CertificateUnusable, HooksUnusable];
 
 /** Undefined for an error that is a bug of ours. */
 export function explainStartFailure(error: unknown): string | undefined {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { findPathProblem, identify } from "../../src/data-plane/identify.ts";
+import { identify } from "../../src/data-plane/identify.ts";
+import { findPathProblem } from "../../src/data-plane/path-problem.ts";
 
 const split = (url: string) => {
   const { key, path, query } = identify(url, undefined, new Map());

@@ -288,6 +288,7 @@ describe("explanation", () => {
     expect(await explain(gateway, request)).toEqual({
       verdict: "forward",
       refusal: null,
+      hooks: null,
       request: { method: "GET", path: "/proxy/limited/a%2Fb?x=***", address: "127.0.0.1", caller: "proxy-key" },
       service: "limited",
       keyPlaces: ["Authorization: Bearer <key>", "x-api-key: <key>", "?api_key=<key>"],

@@ -304,6 +304,17 @@ const REFUSALS: readonly Refusal[] = [
   { code: "INVALID_API_KEY", operation: "GET /manage/key-debug", asked: { headers: caller } },
   { code: "INVALID_API_KEY", operation: GET_PROXIED, asked: proxied("api/", { headers: operator }) },
   { code: "INVALID_SIGNATURE", operation: GET_PROXIED, asked: proxied("signed/") },
+  {
+    code: "REFUSED_BY_HOOK",
+    operation: GET_PROXIED,
+    asked: proxied("api/"),
+    before({ gateway }) {
+      const source = 'export default { name: "no", onRequest: (request) => request.refuse(403, { code: "NO" }) };';
+      writeFileSync(join(gateway.directory, "hooks.mjs"), source, { mode: 0o600 });
+      writeFileSync(join(gateway.directory, ".env"), "MIDDLEWARE_PATH=hooks.mjs\n");
+      return gateway.reload();
+    },
+  },
   ...TOKENS.map(({ code, token }) => ({
     code,
     operation: GET_PROXIED,

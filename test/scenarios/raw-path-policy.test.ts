@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { findPathProblem } from "../../src/data-plane/identify.ts";
+import { findPathProblem } from "../../src/data-plane/path-problem.ts";
 import { startGateway } from "../support/gateway.ts";
 import { rawRequest } from "../support/raw-request.ts";
 import { respondWith, startRawUpstream } from "../support/upstream.ts";

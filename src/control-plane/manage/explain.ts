@@ -51,6 +51,11 @@ const Explained = z
         }),
       )
       .readonly(),
+    hooks: z
+      .array(z.string())
+      .readonly()
+      .nullable()
+      .describe("user hooks that would run before the request is sent and might change or refuse it; none is run here"),
     upstream: z
       .strictObject({
         method: z.string(),
@@ -146,6 +151,7 @@ const route = createRoute({
         verdict: "refuse",
         service: "echo",
         keyPlaces: ["Authorization: Bearer <key>", "x-api-key: <key>", "?api_key=<key>"],
+        hooks: null,
         upstream: null,
         credential: null,
         rateLimit: null,

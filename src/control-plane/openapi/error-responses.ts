@@ -28,6 +28,7 @@ export const ErrorBody = z
       .describe("`VALIDATION_ERROR`: the problems of each field"),
     required: z.string().optional().describe("`INSUFFICIENT_PERMISSIONS`: the permission that is missing"),
     availableServices: z.array(z.string()).optional().describe("`SERVICE_NOT_CONFIGURED`: at most 100"),
+    hookCode: z.string().optional().describe("`REFUSED_BY_HOOK`: the code of the hook's own, if it has one"),
     pressure: z
       .strictObject({ gauge: z.string(), value: z.number(), limit: z.number() })
       .optional()
@@ -80,6 +81,7 @@ const DETAILS: Readonly<Partial<Record<ErrorCode, ErrorDetails>>> = {
       extra: { required: "github:POST:/user/repos" },
     },
   },
+  REFUSED_BY_HOOK: { example: { message: "Repositories are read-only here.", extra: { hookCode: "READ_ONLY" } } },
   METHOD_NOT_ALLOWED: {
     headers: { Allow: header("The methods that this route supports.") },
     example: { message: "This route does not support POST. It supports GET, HEAD." },

@@ -81,6 +81,7 @@ async function explainParsed(
   await walkLimits(exchange, prepared, log, parts);
   if (signature?.isLimitedFirst) log.admit("signature", decideClaim(signature, req.rawHeaders));
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
+  const hooks = parts.hooks?.counts.filter(({ phases }) => phases.includes("onRequest")).map(({ name }) => name);
   const quota = prepared.quota?.isHolding
     ? log.admit("quota", await prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))
     : undefined;
@@ -88,6 +89,7 @@ async function explainParsed(
   const { limit } = exchange;
   return {
     ...conclude(request, log, { exchange, admission }),
+    hooks: hooks ?? null,
     upstream: describeUpstream(exchange, route, request.headers, upstreamRequest),
     credential: describeCredential(prepared, parts.fingerprint),
     rateLimit:
@@ -140,6 +142,7 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
     service: prepared?.service.key ?? null,
     keyPlaces: prepared === undefined ? null : [...KEY_FORM_NAMES, ...(prepared.keyPlaces?.names ?? [])],
     steps: log.steps,
+    hooks: null,
     upstream: null,
     credential: null,
     rateLimit: null,

@@ -97,6 +97,8 @@ export interface Explanation {
   /** Where the service accepts a caller's key; null for an unknown service. */
   readonly keyPlaces: readonly string[] | null;
   readonly steps: readonly ExplainedStep[];
+  /** Names of the user hooks whose onRequest would run after these steps. An explanation runs none of them. Null without hooks. */
+  readonly hooks: readonly string[] | null;
   /** Null for a request without a route. */
   readonly upstream: ExplainedUpstream | null;
   readonly credential: ExplainedCredential | null;

@@ -3,6 +3,7 @@
  * Invariant: `X-Proxy-*` comes from this gateway only, so that no upstream can forge where a response came from.
  */
 import type { ServiceAddresses } from "../../config/service-addresses.ts";
+import type { UserHooks } from "../../hooks/user-hooks.ts";
 import { pushRateLimitFields } from "../../limits/rate-limit-fields.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
 import type { Cors } from "../../perimeter/cors.ts";
@@ -55,6 +56,11 @@ function hasDroppedPrefix(name: string): boolean {
   );
 }
 
+/** What happens to an upstream's header; undefined for one that is relayed unchanged. @param name in lower case. */
+export function headerTreatment(name: string): "dropped" | "isolated" | "touched" | undefined {
+  return hasDroppedPrefix(name) ? "dropped" : TREATMENTS.get(name);
+}
+
 export interface ResponseParts {
   /** Used only where there is a link to rewrite. */
   readonly clients: ClientView;
@@ -62,6 +68,8 @@ export interface ResponseParts {
   readonly serviceAddresses: () => ServiceAddresses;
   readonly cors: Cors;
   readonly instance: Instance;
+  /** Undefined without user hooks. */
+  readonly hooks: UserHooks | undefined;
 }
 
 /** The upstream's headers, without those that the gateway adds. @returns a flat list. */

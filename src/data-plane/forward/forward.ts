@@ -15,6 +15,7 @@ import { Attempt, type AttemptResult } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
 import { CredentialUse } from "./credential-use.ts";
 import { Deadline, type Expiry } from "./deadline.ts";
+import { HookSink } from "./hook-sink.ts";
 import { relayInterim } from "./interim.ts";
 import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
 import { Relay } from "./relay.ts";
@@ -153,14 +154,12 @@ class Forwarding {
       this.#retryAfterMs = afterMs;
       return undefined;
     }
-    this.#relay = new Relay({
-      exchange: this.#exchange,
-      route: this.#route,
-      deadline: this.#deadline,
-      wantsTrailers: this.#request.wantsTrailers,
-      parts: this.#parts,
-    });
-    return this.#prepared.scrub?.createSink(this.#relay, this.#exchange, this.#deadline) ?? this.#relay;
+    const parts = this.#parts;
+    const { wantsTrailers } = this.#request;
+    const relayed = { exchange: this.#exchange, route: this.#route, deadline: this.#deadline, wantsTrailers, parts };
+    this.#relay = new Relay(relayed);
+    const sink = parts.hooks?.hasOnResponse ? new HookSink(this.#relay, parts.hooks, relayed) : this.#relay;
+    return this.#prepared.scrub?.createSink(sink, this.#exchange, this.#deadline) ?? sink;
   };
 
   /** @throws GatewayError where there is no retry. */

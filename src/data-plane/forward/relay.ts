@@ -38,6 +38,7 @@ export class Relay implements ResponseSink {
   readonly closed: Promise<void>;
   readonly #relayed: RelayParts;
   #resolveClosed!: () => void;
+  #rejectClosed!: (error: GatewayError) => void;
   #flow!: Flow;
   #isOver = false;
   #isFramed = true;
@@ -46,8 +47,9 @@ export class Relay implements ResponseSink {
 
   constructor(relayed: RelayParts) {
     this.#relayed = relayed;
-    this.closed = new Promise((resolve) => {
+    this.closed = new Promise((resolve, reject) => {
       this.#resolveClosed = resolve;
+      this.#rejectClosed = reject;
     });
   }
 
@@ -127,6 +129,13 @@ export class Relay implements ResponseSink {
   abort(error: GatewayError): void {
     if (this.#isOver || this.#relayed.exchange.res.writableEnded) return;
     this.#cut(`failed:${error.code}`, error);
+  }
+
+  /** Nothing was sent, and nothing will be. @param error why `closed` rejects; undefined where the client left. */
+  giveUp(error: GatewayError | undefined): void {
+    this.#isOver = true;
+    if (error === undefined) this.#resolveClosed();
+    else this.#rejectClosed(error);
   }
 
   /** The client has not taken what was received for it. */

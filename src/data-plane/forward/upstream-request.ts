@@ -110,6 +110,24 @@ export function createUpstreamRequest(
   };
 }
 
+/** The request after user hooks have changed it. @param route with the changed path and query. @param headers a flat list. */
+export function changeUpstreamRequest(
+  request: UpstreamRequest,
+  route: Route,
+  isTargetChanged: boolean,
+  headers: readonly string[],
+): UpstreamRequest {
+  const path = isTargetChanged ? joinPath(route, route.query) : request.strippedPath;
+  return {
+    ...request,
+    path,
+    strippedPath: path,
+    headers: [...headers],
+    strippedLength: headers.length,
+    isBound: request.isBound || hasConnectionCredentials(headers),
+  };
+}
+
 /** @param headers stripped; a form without the client's body needs a type of its own. */
 function rarePlacesOf(
   exchange: Exchange,
@@ -164,7 +182,7 @@ function joinPath({ prepared, base, path }: Route, query: string | undefined): s
 }
 
 /** Without the given parameters, and without those with a key; otherwise unchanged. */
-function keptQuery(query: string | undefined, cut: readonly string[], isKey: IsKey): string | undefined {
+export function keptQuery(query: string | undefined, cut: readonly string[], isKey: IsKey): string | undefined {
   const others = query === undefined ? undefined : cutParameters(query, cut);
   return others === undefined ? undefined : cutKeyParameters(others, isKey);
 }

@@ -16,7 +16,8 @@ import { CredentialRefusals } from "../../../src/data-plane/credential-refusals.
 import { Exchange } from "../../../src/data-plane/exchange.ts";
 import { RetryBudget } from "../../../src/data-plane/forward/retry.ts";
 import { createUpstreamRequest } from "../../../src/data-plane/forward/upstream-request.ts";
-import { decideRoute, findPathProblem, identify, type Route } from "../../../src/data-plane/identify.ts";
+import { decideRoute, identify, type Route } from "../../../src/data-plane/identify.ts";
+import { findPathProblem } from "../../../src/data-plane/path-problem.ts";
 import { prepareService } from "../../../src/data-plane/prepared-service.ts";
 import { createClientView } from "../../../src/perimeter/client-view.ts";
 import { createInstance } from "../../../src/perimeter/instance.ts";
