@@ -206,6 +206,8 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     res.shouldKeepAlive = false;
     res.assignSocket(socket as Socket);
     res.once("finish", () => linger(socket));
+    // The socket reports nothing to this response, and its "end" comes once, even while nothing reads it.
+    socket.once("end", () => void (res.socket === socket && !res.writableEnded && socket.destroy()));
     proxy(req, res, addressOf(req), head);
   }
 

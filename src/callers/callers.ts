@@ -8,6 +8,7 @@ import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { GatewayError } from "../errors.ts";
 import { createOwnNames, mayBeOfForeignPage } from "../perimeter/browser-request.ts";
+import type { IsKey } from "./carried-keys.ts";
 import { findFault } from "./key-fault.ts";
 import type { FoundKey, KeyIndex } from "./key-index.ts";
 import { createKeyMatcher } from "./key-matcher.ts";
@@ -15,8 +16,16 @@ import type { KeyRefusals, RefusedKeyCounts, RefusedKeys } from "./key-refusals.
 import type { LockOut, Sender } from "./lock-out.ts";
 import { CHECKED_LIMIT, keysIn, type PlacedKeys, type Presentation } from "./presentation.ts";
 import { digestOf } from "./presented-keys.ts";
-import { FAULT_OF_TOKEN, judgeToken, type TokenVerdicts, verifyUnknown } from "./presented-tokens.ts";
-import { hasTokenForm, type TokenVerifier } from "./token-verifier.ts";
+import {
+  createExemption,
+  FAULT_OF_TOKEN,
+  judgeToken,
+  orToken,
+  type TokenVerdicts,
+  verifyUnknown,
+} from "./presented-tokens.ts";
+import { hasTokenForm } from "./token-form.ts";
+import type { TokenVerifier } from "./token-verifier.ts";
 import {
   type EndedKey,
   type Plane,
@@ -82,7 +91,7 @@ export interface Callers {
   /** Since the start: a reload, which often follows a mistake, does not forget it. */
   refusedKeys(): readonly RefusedKeys[];
   /** True for any of the gateway's own keys, and for tokens that name it as their audience: such a text must never reach an upstream. */
-  isOwnKey(token: string): boolean;
+  readonly isOwnKey: IsKey;
   /** True for a key or token that opens the proxy plane as this caller. */
   isKeyOf(caller: Caller, text: string): boolean;
   isProtected(plane: Plane): boolean;
@@ -109,6 +118,7 @@ export function createCallers(
   const planes = { proxy: config.proxyPlane, management: config.managementPlane };
   const matcher = createKeyMatcher(config, issuedKeys);
   const { opens, findIssued } = matcher;
+  const isExempt = createExemption(lockOut, tokens);
   const callers: Record<Plane, Caller> = { proxy: { id: "proxy-key" }, management: { id: "management-key" } };
 
   const isFor = (plane: Plane, { permissions }: FoundKey) =>
@@ -153,17 +163,16 @@ export function createCallers(
 
   /** The caller of the first valid key of one place; otherwise the trial shows what was wrong with the keys. */
   function findKnown(keys: readonly string[], trial: Trial): Authentication | undefined {
-    const { address, now } = trial;
     for (let i = 0; i < keys.length && i < CHECKED_LIMIT; i++) {
       trial.presented++;
       const key = keys[i] as string;
       const digest = matcher.digestOf(key);
-      if (trial.isLocked && !lockOut.isExempt(address, digest, now)) continue;
+      if (trial.isLocked && !isExempt(key, digest, trial)) continue;
       trial.checked++;
       const caller = callerOf(digest, key, trial);
       if (caller === undefined) continue;
       if (caller.issued?.isToken === undefined) matcher.remember(key, digest);
-      return { verdict: "known", caller, digest, guesses: trial.guesses };
+      return { verdict: "known", caller, digest: caller.issued?.callerDigest ?? digest, guesses: trial.guesses };
     }
     return undefined;
   }
@@ -259,13 +268,14 @@ export function createCallers(
     acceptsTokens: tokens !== undefined,
     verifyTokens(presentation) {
       const { plane, address, request } = presentation;
-      if (tokens === undefined || !isProtected(plane)) return undefined;
+      // No token opens the management plane, so none is verified there.
+      if (tokens === undefined || plane === "management" || !isProtected(plane)) return undefined;
       const now = performance.now();
       const isLocked = lockOut.hasLocks && lockOut.isLocked(address, now, senderOf(request.headers));
-      const isChecked = (digest: string) => !isLocked || lockOut.isExempt(address, digest, now);
-      return verifyUnknown(keysIn(presentation), tokens, isChecked);
+      const isChecked = (token: string) => !isLocked || isExempt(token, digestOf(token), { address, now });
+      return verifyUnknown(keysIn(presentation), { tokens, address }, isChecked);
     },
-    isOwnKey: tokens === undefined ? matcher.isOwnKey : (text) => matcher.isOwnKey(text) || tokens.isForGateway(text),
+    isOwnKey: orToken(matcher.isOwnKey, tokens),
     isKeyOf({ id, issued }, text) {
       const digest = digestOf(text);
       if (issued === undefined) return id === callers.proxy.id && opens("proxy", digest);

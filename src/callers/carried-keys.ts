@@ -6,7 +6,11 @@
 import { ISSUED_LENGTH, ISSUED_PREFIX } from "./issued-key.ts";
 
 /** True for any key of the gateway in any state. */
-export type IsKey = (text: string) => boolean;
+export interface IsKey {
+  (text: string): boolean;
+  /** Finds keys that have a form of their own in the middle of a text, as issued keys are found. */
+  readonly isWithin?: (text: string) => boolean;
+}
 
 /** The minimum in the schema of the settings; issued keys are longer. */
 const SHORTEST_KEY = 16;
@@ -72,7 +76,7 @@ function hasIssuedKey(text: string, isKey: IsKey): boolean {
   for (let at = text.indexOf(ISSUED_PREFIX); at !== -1; at = text.indexOf(ISSUED_PREFIX, at + 1)) {
     if (isKey(text.slice(at, at + ISSUED_LENGTH))) return true;
   }
-  return false;
+  return isKey.isWithin?.(text) === true;
 }
 
 /**

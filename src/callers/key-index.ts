@@ -27,6 +27,8 @@ export interface FoundKey {
   allowsAddress(address: string): boolean;
   /** A JSON Web Token, of which the gateway keeps no record. */
   readonly isToken?: true;
+  /** Of the id of a token's caller: its next token is not unknown to the lock-out. */
+  readonly callerDigest?: string;
   /** When a WebSocket is closed, ms since the epoch; undefined where an EndListener learns of the end. */
   readonly closesAtMs?: number;
 }

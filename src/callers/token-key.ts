@@ -17,6 +17,19 @@ const PERMISSIONS_LIMIT = 200;
 const LAST_TIME_S = 8_640_000_000_000;
 const PLAIN_SUBJECT = /^[\w.@|:/+~=-]{1,64}$/;
 
+/** Shared by the tokens of one signing key. */
+export interface TokenTenure {
+  /** The issuer withdrew the key, or the gateway no longer accepts its tokens. */
+  isOver: boolean;
+}
+
+/** What the verification of a token found. */
+export interface VerifiedToken {
+  readonly digest: string;
+  readonly claims: JWTPayload;
+  readonly tenure: TokenTenure;
+}
+
 export class TokenKey implements FoundKey {
   readonly id: string;
   readonly digest: string;
@@ -27,11 +40,15 @@ export class TokenKey implements FoundKey {
   readonly expiresAtMs: number;
   /** When a WebSocket of the token is closed, ms since the epoch. */
   readonly closesAtMs: number;
+  readonly callerDigest: string;
+  readonly #tenure: TokenTenure;
   readonly #now: () => number;
 
-  constructor(digest: string, claims: JWTPayload, permissionsClaim: string | undefined, now: () => number) {
+  constructor({ digest, claims, tenure }: VerifiedToken, permissionsClaim: string | undefined, now: () => number) {
     this.id = callerIdOf(claims);
+    this.callerDigest = digestOf(this.id);
     this.digest = digest;
+    this.#tenure = tenure;
     this.#now = now;
     this.expiresAtMs = Math.min(claims.exp ?? 0, LAST_TIME_S) * 1_000;
     this.closesAtMs = this.expiresAtMs + CLOCK_TOLERANCE_S * 1_000;
@@ -54,7 +71,7 @@ export class TokenKey implements FoundKey {
   }
 
   get isOver(): boolean {
-    return this.state !== "active";
+    return this.#tenure.isOver || this.state !== "active";
   }
 
   allowsAddress(): boolean {
@@ -63,7 +80,7 @@ export class TokenKey implements FoundKey {
 }
 
 /** `jwt:<sub>`, or a digest of a subject that is long or has other characters. Tokens without a subject share one id. */
-function callerIdOf({ sub, client_id, azp }: JWTPayload): string {
+export function callerIdOf({ sub, client_id, azp }: JWTPayload): string {
   const subject = [sub, client_id, azp].find((each): each is string => typeof each === "string" && each !== "");
   if (subject === undefined) return "jwt:#";
   return PLAIN_SUBJECT.test(subject) ? `jwt:${subject}` : `jwt:#${digestOf(subject).slice(0, 16)}`;

@@ -163,12 +163,20 @@ export class Generations {
     );
     this.current = generation;
     this.#followPorts();
+    this.#closeOfEndedCallers(previous, generation);
     for (const [key, upstream] of previous.upstreams) {
       if (generation.upstreams.get(key) !== upstream) this.#retired.add(upstream);
     }
     this.#parts.credentials.commands.retryFailed();
     this.#onChange();
     return compareGenerations(previous, generation, certificate?.problem);
+  }
+
+  /** Their WebSockets would outlive what admitted them. */
+  #closeOfEndedCallers(previous: Generation, { config, tokens }: Generation): void {
+    if (previous.tokens !== tokens) previous.tokens?.verifier.close();
+    const [before, now] = [previous.config.proxyPlane.key, config.proxyPlane.key];
+    if (before !== undefined && before.reveal() !== now?.reveal()) this.#parts.tunnels.closeOfCaller("proxy-key");
   }
 
   /** The new ports are open before the services are built: a port in use refuses the reload. @throws ConfigProblems */

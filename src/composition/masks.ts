@@ -1,6 +1,6 @@
 /** The masks of a gateway: every secret that it knows, and its own keys only. */
 import { maskIssuedKeys } from "../callers/issued-key.ts";
-import { maskTokens } from "../callers/token-verifier.ts";
+import { maskTokens } from "../callers/token-form.ts";
 import { secretsOfProxies } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";

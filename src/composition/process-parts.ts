@@ -24,10 +24,10 @@ import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
 import type { PipelineParts } from "../data-plane/pipeline.ts";
 import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
-import { ByteBudget } from "../data-plane/signature/byte-budget.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
 import { createEchoUpstream } from "../echo-upstream.ts";
 import { createKeyLimits, type KeyLimits } from "../limits/limiters.ts";
+import { SharedBudget } from "../limits/shared-budget.ts";
 import { createInstance } from "../perimeter/instance.ts";
 import { type ListenerCertificate, openListenerCertificate } from "../perimeter/listener-certificate.ts";
 import { plural } from "../plural.ts";
@@ -142,7 +142,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const credentials = openCredentials(input, masks, logger);
   const audit = createAudit(stores.audit, logger, masks.all, sources.change);
   const issuedKeys = openIssuedKeys(stores, audit);
-  issuedKeys.onEnd((_, digest) => tunnels.closeOfKey(digest));
+  issuedKeys.onEnd(() => tunnels.closeOver());
   issuedKeys.onEnd((_, digest) => events.recheck(digest));
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
   const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight, certificate });
@@ -168,7 +168,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     inFlight,
     webSockets: new Slots(settings.MAX_WEBSOCKETS),
     retryAfterS: settings.PRESSURE_RETRY_AFTER,
-    signedBodies: new ByteBudget(),
+    signedBodies: new SharedBudget(SIGNED_BODIES_BYTES),
     openWebSockets: () => tunnels.open,
     certificate,
     listeners: () => openListeners.map(describeListener),
@@ -253,6 +253,9 @@ function reportStoreFailures(stores: GatewayStores, logger: Logger): void {
 }
 
 /** The author of an audit entry for a change that no caller made. */
+/** Bodies that are held until their signatures are checked, and then until their requests end. */
+const SIGNED_BODIES_BYTES = 64 * 1_048_576;
+
 const GATEWAY = { caller: "gateway", address: "", requestId: "" };
 
 function openIssuedKeys(stores: GatewayStores, audit: ProcessParts["audit"]): IssuedKeys {

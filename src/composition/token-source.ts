@@ -18,7 +18,7 @@ export interface TokenSource {
 /** @returns undefined if the gateway accepts no tokens. */
 export function openTokens(
   { tokens, settings }: Config,
-  { ownListeners, logger }: ProcessParts,
+  { ownListeners, logger, tunnels }: ProcessParts,
   previous: TokenSource | undefined,
 ): TokenSource | undefined {
   if (tokens === undefined) return undefined;
@@ -36,6 +36,7 @@ export function openTokens(
       if (failure === undefined) logger.info({}, "the keys of JWT_JWKS_URL are available again");
       else logger.warn({}, `the keys of JWT_JWKS_URL could not be fetched: ${failure}`);
     },
+    onEnd: () => tunnels.closeOver(),
   });
   return { settings: compared, verifier };
 }

@@ -24,7 +24,7 @@ export const tokens: Check = {
     if (tokens === undefined) return conclude([], "no JSON Web Tokens are accepted", {});
     const evidence = { issuer: config.tokens?.issuer, audiences: config.tokens?.audiences };
     if (tokens.jwks === undefined) return conclude([], "tokens are verified with JWT_SECRET", evidence);
-    const { keys, fetchedAt, failure } = await tokens.jwks.check();
+    const { keys, unusable, fetchedAt, failure } = await tokens.jwks.check();
     const problems: Problem[] =
       failure === undefined
         ? []
@@ -37,6 +37,7 @@ export const tokens: Check = {
     return conclude(problems, `the issuer has ${plural(keys, "key")}`, {
       ...evidence,
       keys,
+      unusable,
       fetchedAt: fetchedAt === undefined ? null : new Date(fetchedAt).toISOString(),
     });
   },

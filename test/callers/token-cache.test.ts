@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { TokenCache } from "../../src/callers/token-cache.ts";
 import { TokenKey } from "../../src/callers/token-key.ts";
 
-const keyOf = (digest: string) => new TokenKey(digest, { exp: 10_000 }, undefined, () => 0);
+const keyOf = (digest: string) =>
+  new TokenKey({ digest, claims: { exp: 10_000 }, tenure: { isOver: false } }, undefined, () => 0);
 
 test("However many tokens are verified, the cache is bounded and keeps the latest", () => {
   const cache = new TokenCache(10);

@@ -1,9 +1,10 @@
 /** Which tokens are accepted, when keys are fetched, and how long a verdict lives. */
-import { createHmac, createPublicKey } from "node:crypto";
+import { createHmac, createPublicKey, generateKeyPairSync } from "node:crypto";
 import type { JWK } from "jose";
 import { describe, expect, test } from "vitest";
 import { digestOf } from "../../src/callers/presented-keys.ts";
-import { createTokenVerifier, maskTokens } from "../../src/callers/token-verifier.ts";
+import { hasTokenForm, maskTokens } from "../../src/callers/token-form.ts";
+import { createTokenVerifier } from "../../src/callers/token-verifier.ts";
 import { Secret } from "../../src/config/secret.ts";
 import {
   AUDIENCE,
@@ -214,13 +215,12 @@ describe("keys", () => {
     const added = await createIssuerKey("added");
     await verifier.verify(await key.sign());
     state.keys = [added.jwk];
-    // Not known to be forged: its key may be new.
-    expect(await verdictOf(await added.sign(), verifier)).toBe("invalid");
-    state.now += 30_000;
     expect(await verdictOf(await added.sign(), verifier)).toBe("valid");
-    for (let i = 0; i < 20; i++) await verifier.verify(await added.sign({}, { kid: `random-${i}` }));
+    // Not known to be forged: its key may be new.
+    for (let i = 0; i < 20; i++)
+      expect(await verdictOf(await added.sign({}, { kid: `random-${i}` }), verifier)).toBe("invalid");
     expect(state.fetches).toBe(2);
-    state.now += 30_000;
+    state.now += 10_000;
     expect(await verdictOf(await added.sign({}, { kid: "random" }), verifier)).toBe("invalid, a guess");
     expect(state.fetches).toBe(3);
   });
@@ -280,6 +280,69 @@ describe("keys", () => {
     expect(await verdictOf(await key.sign(), verifier)).toBe("unavailable");
     expect(await verifier.jwks?.check()).toMatchObject({ keys: 0, failure: expect.any(String) });
   });
+
+  test("A key that cannot verify a token is counted and not used, and its tokens are no guesses", async () => {
+    const weak = generateKeyPairSync("rsa", { modulusLength: 1024 });
+    const weakJwk = { ...(weak.publicKey.export({ format: "jwk" }) as JWK), kid: "weak", alg: "RS256" };
+    const { verifier } = open(undefined, [
+      weakJwk,
+      { kty: "EC", crv: "P-256", kid: "broken", x: "!", y: "!" },
+      key.jwk,
+    ]);
+    expect(await verdictOf(await key.sign(), verifier)).toBe("valid");
+    expect(await verifier.jwks?.check()).toMatchObject({ keys: 1, unusable: 2 });
+    const claims = claimsWith();
+    await verifier.verify(assemble({ alg: "RS256", kid: "any" }, claims));
+    expect(await verdictOf(assemble({ alg: "RS256", kid: "weak" }, claims), verifier)).toBe("invalid");
+    expect(await verdictOf(assemble({ alg: "ES256", kid: "broken" }, claims), verifier)).toBe("invalid");
+  });
+
+  test("One address holds at most half of the verifications that wait, so that another one's token is verified", async () => {
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const verifier = createTokenVerifier({
+      settings: {
+        issuer: ISSUER,
+        audiences: [AUDIENCE],
+        permissionsClaim: undefined,
+        source: { kind: "jwks", url: "https://issuer.example/jwks" },
+      },
+      async fetchJson() {
+        await held;
+        return { keys: [key.jwk] };
+      },
+      report() {},
+    });
+    const good = await key.sign();
+    const flood = Array.from({ length: 1_000 }, (_, i) =>
+      verifier.verify(assemble({ alg: "ES256", kid: "one" }, claimsWith({ jti: `${i}` })), "192.0.2.1"),
+    );
+    const victim = verifier.verify(good, "192.0.2.2");
+    release();
+    expect((await victim).state).toBe("valid");
+    const states = (await Promise.all(flood)).map(({ state }) => state);
+    expect(states.filter((state) => state === "unavailable")).toHaveLength(500);
+    expect((await verifier.verify(good, "192.0.2.1")).state).toBe("valid");
+  });
+
+  test("A grant is over when its key is withdrawn, and when the verifier is closed", async () => {
+    const { state, verifier } = open();
+    const added = await createIssuerKey("added");
+    const keyOf = async (token: string) => {
+      const verdict = await verifier.verify(token);
+      if (verdict.state !== "valid") throw new Error(verdict.state);
+      return verdict.key;
+    };
+    const [first, other] = [await keyOf(await key.sign()), await keyOf(await rsa.sign())];
+    state.keys = [rsa.jwk, added.jwk];
+    const latest = await keyOf(await added.sign());
+    expect([first, other, latest].map(({ isOver }) => isOver)).toEqual([true, false, false]);
+    verifier.close();
+    expect([other, latest].map(({ isOver }) => isOver)).toEqual([true, true]);
+    expect((await keyOf(await added.sign({ jti: "late" }))).isOver).toBe(true);
+  });
 });
 
 describe("verdicts", () => {
@@ -315,5 +378,24 @@ describe("verdicts", () => {
 
   test("A token in a text is masked, and other text is not changed", async () => {
     expect(maskTokens(`GET /x/${await key.sign()}?a=eyJ1 b`)).toBe("GET /x/***?a=eyJ1 b");
+    const spaced = [{ alg: "HS256" }, claimsWith()].map((part) =>
+      Buffer.from(JSON.stringify(part, null, 2)).toString("base64url"),
+    );
+    const token = `${spaced.join(".")}.AAAA`;
+    expect(hasTokenForm(token)).toBe(true);
+    expect(maskTokens(`x${token} y`)).toBe("x*** y");
+    expect(maskTokens(`${token},${token}.${token}`)).toBe("***,***.***");
+    for (const text of ["eyJ.eyJ.A", "key.eyJ", "www.key.example.com", "/eyJaaaaa.b.c/"])
+      expect(maskTokens(text)).toBe(text);
   });
+
+  test.each([["eyJ"], ["eyJaaaaa."], ["eyJaaaaa.."], ["eyA.e"]])(
+    "A long text that nearly has tokens is searched within milliseconds: %s",
+    (piece) => {
+      const text = piece.repeat(Math.ceil(16_384 / piece.length));
+      const since = performance.now();
+      maskTokens(text);
+      expect(performance.now() - since).toBeLessThan(100);
+    },
+  );
 });

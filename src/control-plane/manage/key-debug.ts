@@ -5,7 +5,8 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { FoundKey } from "../../callers/key-index.ts";
 import { digestOf, findStrayKey, KEY_FORM_NAMES, presentedKeysOf, queryOf } from "../../callers/presented-keys.ts";
-import { hasTokenForm, type TokenVerdict } from "../../callers/token-verifier.ts";
+import { hasTokenForm } from "../../callers/token-form.ts";
+import type { TokenVerdict } from "../../callers/token-verifier.ts";
 import type { Plane } from "../../callers/unauthenticated.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";

@@ -3,7 +3,7 @@
  * Invariant: a client's own text is replaced only where a placeholder holds a key of the gateway or the word `placeholder`, so that
  * no path of the upstream is taken for one: `/bottleneck` is not `/bot{token}`.
  */
-import { cutProtocols } from "../../callers/carried-keys.ts";
+import { cutProtocols, type IsKey } from "../../callers/carried-keys.ts";
 import { readTemplate, type Template } from "../../config/template.ts";
 import type { CredentialPlace, OfferedSubprotocols } from "./credential-provider.ts";
 
@@ -42,20 +42,19 @@ function segmentTexts({ texts, placeholders }: Template): SegmentText[] {
 
 /** Also true for a key with the text of a path template around it, anywhere in a path: `bot<key>` in `/file/bot<key>/x`. */
 export function findsPlacedKeys({ segments }: PlacePlan, isKey: IsKey): IsKey {
-  return (text) =>
+  const isPlaced = (text: string) =>
     isKey(text) ||
     segments.some(
       ({ before, after }) =>
         text.startsWith(before) && text.endsWith(after) && isKey(text.slice(before.length, text.length - after.length)),
     );
+  return isKey.isWithin === undefined ? isPlaced : Object.assign(isPlaced, { isWithin: isKey.isWithin });
 }
 
 /** Whether every request has an inserted path. */
 export function insertsPath(plan: PlacePlan | undefined): boolean {
   return plan !== undefined && plan.paths.length > 0;
 }
-
-type IsKey = (text: string) => boolean;
 
 /** The start of a path that the gateway replaces, and the template that it matches; undefined for none. @param path raw. */
 export function findOwnPath(

@@ -6,6 +6,7 @@
 import type { Service } from "../../config/schema.ts";
 import { messageRuleOf } from "../../config/ws-schema.ts";
 import type { CredentialPlace } from "../credential/credential-provider.ts";
+import { signatureNames } from "../signature/claim.ts";
 import { UNSCRUBBABLE_REQUEST_FIELDS } from "./scrub/scrubbed-fields.ts";
 
 /** RFC 9110 section 7.6.1, and older names that clients and servers still send. */
@@ -83,9 +84,12 @@ export function createStripPlan(
   const ownNames = new Set(allOwn.filter((name) => !removedNames.includes(name)));
 
   const drops = (name: string) => dropped.has(name) || isForwardedFor(name) || (name.includes("_") && isTwin(name));
+  // An upstream may check the signature again, or trust what the gateway has checked.
+  const signed = new Set(service.verify === undefined ? [] : signatureNames(service.verify));
   const isTwin = (name: string) => {
     const dashed = name.replaceAll("_", "-").replace(/^-+|-+$/g, "");
-    return dropped.has(dashed) || dashed === "authorization" || dashed === "cookie" || isForwardedFor(dashed);
+    const isKnown = dropped.has(dashed) || dashed === "authorization" || dashed === "cookie" || isForwardedFor(dashed);
+    return isKnown || signed.has(dashed);
   };
   /** Programs send the same few names over and over: a lookup costs a third of the computation. */
   const known = new Map<string, string>();

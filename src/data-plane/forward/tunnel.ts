@@ -7,6 +7,7 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { createProxyServer, type ServerOptions } from "http-proxy-3";
 import type { Callers } from "../../callers/callers.ts";
+import type { FoundKey } from "../../callers/key-index.ts";
 import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
 import type { OfferedSubprotocols } from "../credential/credential-provider.ts";
@@ -36,8 +37,10 @@ export interface Tunnels {
   run(upgrade: Upgrade, parts: TunnelParts): Promise<void>;
   /** Closes every WebSocket with 1001, now and from now on. */
   closeAll(): void;
-  /** Closes the WebSockets of an issued key that ended or lost permissions. */
-  closeOfKey(digest: string): void;
+  /** Closes the WebSockets of issued keys and tokens that ended or lost permissions. */
+  closeOver(): void;
+  /** Closes the WebSockets of a caller without an issued key. */
+  closeOfCaller(id: string): void;
   /** Closes the WebSockets of clients on these sockets. */
   closeOfClients(isAmong: (socket: Socket) => boolean): void;
   /** Closes the WebSockets of a removed or replaced service. */
@@ -60,7 +63,8 @@ interface Prepared {
 interface Carried {
   readonly client: Socket;
   readonly service: PreparedService;
-  readonly digest: string | undefined;
+  readonly issued: FoundKey | undefined;
+  readonly callerId: string;
 }
 
 /** @param sendTimeoutMs how long an upstream may read nothing of what waits for it; the listener applies the same limit to clients. */
@@ -126,7 +130,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     const { issued } = exchange;
     const { idleTimeoutMs = 0 } = route.prepared.service;
     const tunnel = new OpenTunnel(client, accepted.socket, idleTimeoutMs, injectionOf(exchange, route, parts));
-    tunnels.set(tunnel, { client, service: route.prepared, digest: issued?.digest });
+    tunnels.set(tunnel, { client, service: route.prepared, issued, callerId: exchange.callerId });
     // The service may have been replaced, or the key may have ended, during the handshake.
     const isOver = ended.has(route.prepared) || issued?.isOver === true;
     if (isClosing) tunnel.closeGoingAway();
@@ -186,8 +190,11 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     closeOfClients(isAmong) {
       for (const [tunnel, { client }] of tunnels) if (isAmong(client)) tunnel.forceClose();
     },
-    closeOfKey(digest) {
-      for (const [tunnel, of] of tunnels) if (of.digest === digest) tunnel.forceClose();
+    closeOver() {
+      for (const [tunnel, { issued }] of tunnels) if (issued?.isOver === true) tunnel.forceClose();
+    },
+    closeOfCaller(id) {
+      for (const [tunnel, { callerId }] of tunnels) if (callerId === id) tunnel.forceClose();
     },
     close: stalls.stop,
   };

@@ -35,6 +35,13 @@ export function signatureHeaders({ scheme, header = "" }: VerifyDefinition): rea
   return scheme === "hmac" ? [header] : HEADERS[scheme];
 }
 
+/** All headers that may carry a part of the signature, in lower case. */
+export function signatureNames(verify: VerifyDefinition): readonly string[] {
+  const names = signatureHeaders(verify).map((name) => name.toLowerCase());
+  if (verify.scheme !== "standard-webhooks") return names;
+  return [...names, ...names.map((name) => name.replace("webhook-", "svix-"))];
+}
+
 const HEADERS = {
   github: ["X-Hub-Signature-256"],
   stripe: ["Stripe-Signature"],

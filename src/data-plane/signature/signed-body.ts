@@ -3,17 +3,17 @@
  * Invariant: its bytes, its time and the memory of all such bodies are bounded, because every client can send one.
  */
 import { GatewayError } from "../../errors.ts";
+import type { SharedBudget } from "../../limits/shared-budget.ts";
 import { onMalformedRest } from "../../perimeter/malformed-rest.ts";
 import type { Exchange } from "../exchange.ts";
 import { RequestBody } from "../forward/request-body.ts";
-import type { ByteBudget } from "./byte-budget.ts";
 
 export interface BodyLimits {
   readonly serviceKey: string;
   readonly maxBodyBytes: number;
   /** For the whole body. */
   readonly timeoutMs: number;
-  readonly budget: ByteBudget;
+  readonly budget: SharedBudget;
   /** Of the Retry-After where the budget is used up, seconds. */
   readonly retryAfterS: number;
 }
@@ -35,7 +35,7 @@ export async function readSignedBody(exchange: Exchange, limits: BodyLimits): Pr
   };
   const upload = new RequestBody(req, (length) => {
     exchange.bytesIn += length;
-    if (!limits.budget.take(length)) fail(outOfMemory(limits));
+    if (!limits.budget.take(length, exchange.clientAddress)) fail(outOfMemory(limits));
     if (exchange.bytesIn > limits.maxBodyBytes) fail(tooLarge(limits));
   });
   const timer = setTimeout(() => fail(tooSlow(limits)), limits.timeoutMs);
@@ -65,7 +65,7 @@ function tooSlow({ serviceKey, timeoutMs }: BodyLimits): GatewayError {
 
 function outOfMemory({ serviceKey, budget: { taken, limit }, retryAfterS }: BodyLimits): GatewayError {
   return new GatewayError("UNDER_PRESSURE", {
-    message: `The gateway holds ${taken} bytes of signed bodies, for ${serviceKey} and others; the limit is ${limit}.`,
+    message: `The gateway holds ${taken} bytes of signed bodies, for ${serviceKey} and others; the limit is ${limit}, and half of it for one address.`,
     headers: ["Retry-After", String(retryAfterS)],
     extra: { pressure: { gauge: "signedBodies", value: taken, limit } },
   });

@@ -5,9 +5,9 @@
  */
 import { performance } from "node:perf_hooks";
 import { GatewayError } from "../../errors.ts";
+import type { SharedBudget } from "../../limits/shared-budget.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { Exchange } from "../exchange.ts";
-import type { ByteBudget } from "./byte-budget.ts";
 import type { Claim } from "./claim.ts";
 import type { SignatureCheck } from "./signature-check.ts";
 import { FAULT_WORDS, type SignatureFault } from "./signature-fault.ts";
@@ -15,7 +15,7 @@ import { decideBodySize, readSignedBody } from "./signed-body.ts";
 
 export interface SignatureParts {
   readonly logger: Logger;
-  readonly signedBodies: ByteBudget;
+  readonly signedBodies: SharedBudget;
   readonly retryAfterS: number;
 }
 
@@ -64,7 +64,7 @@ export class SignedDelivery {
   /** The exchange is over. */
   end(): void {
     const exchange = this.#exchange;
-    this.#parts.signedBodies.release(exchange.bytesIn);
+    if (exchange.bytesIn > 0) this.#parts.signedBodies.release(exchange.bytesIn, exchange.clientAddress);
     exchange.body = undefined;
     if (this.#remembered === undefined || wasDelivered(exchange)) return;
     this.#check.replays.forget(this.#remembered.id, this.#remembered.timestamp);

@@ -31,6 +31,21 @@ test.each([
   expect([stripPlan.forwardedAs(name), stripPlan.forwardedAs(name)]).toEqual([forwarded, forwarded]);
 });
 
+test.each([
+  ["standard-webhooks", ["Webhook_Id", "webhook_signature", "svix_timestamp", "SVIX-ID_"]],
+  ["github", ["X_Hub_Signature_256"]],
+  ["hmac", ["X_Sig", "X_SIG_"]],
+] as const)("A twin of a header of the signature is not forwarded, and the header is: %s", (scheme, twins) => {
+  const service = serviceSchema.parse({
+    baseUrl: "https://api.test",
+    access: "signature",
+    verify: { scheme, secretEnvVar: "S", ...(scheme === "hmac" ? { header: "X-Sig" } : {}) },
+  });
+  const stripPlan = createStripPlan(service as never, []);
+  expect(twins.map(stripPlan.forwardedAs)).toEqual(twins.map(() => ""));
+  expect(["Webhook-Id", "X-Hub-Signature-256", "X-Sig"].map(stripPlan.forwardedAs)).not.toContain("");
+});
+
 test("A caller that invents any number of header names changes nothing for later requests", () => {
   const stripPlan = plan();
   for (let i = 0; i < 10_000; i++) expect(stripPlan.forwardedAs(`X-Made-Up-${i}`)).toBe(`x-made-up-${i}`);

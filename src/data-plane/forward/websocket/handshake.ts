@@ -73,8 +73,6 @@ class Handshake {
 
   async run(): Promise<Accepted | undefined> {
     const { exchange } = this.#upgrade;
-    const client = exchange.req.socket;
-    client.once("end", this.#onClientEnd);
     let outcome: AttemptOutcome;
     try {
       if (exchange.res.closed) return undefined;
@@ -90,7 +88,6 @@ class Handshake {
       this.#parts.judge(outcome, this.#attempt.wasSent);
       this.#deadline.stop();
       if (this.#refusal === undefined) this.#early.stop();
-      client.off("end", this.#onClientEnd);
       exchange.onClose = undefined;
     }
   }
@@ -137,12 +134,6 @@ class Handshake {
     if (expiry === "body-idle") this.#refusal?.expire();
     else this.#attempt.fail(responseTimeout(this.#upgrade.route.prepared.service));
   }
-
-  /** The socket of an upgrade reports nothing to the response that was prepared for it. */
-  readonly #onClientEnd = (): void => {
-    const { req, res } = this.#upgrade.exchange;
-    if (!res.writableEnded) req.socket.destroy();
-  };
 }
 
 /** No closure: it would keep the handshake in memory as long as the socket is open. */
