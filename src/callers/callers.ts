@@ -26,13 +26,8 @@ import {
 } from "./presented-tokens.ts";
 import { hasTokenForm } from "./token-form.ts";
 import type { TokenVerifier } from "./token-verifier.ts";
-import {
-  type EndedKey,
-  type Plane,
-  refuseUnauthenticated,
-  type TokenFault,
-  type Unauthenticated,
-} from "./unauthenticated.ts";
+import type { Guesses, Trial } from "./trial.ts";
+import { type Plane, refuseUnauthenticated, type Unauthenticated } from "./unauthenticated.ts";
 
 /** An authenticated identity. */
 export interface Caller {
@@ -55,24 +50,6 @@ type Authentication =
   /** `digest` of the key; undefined where no key was needed. */
   | { readonly verdict: "known"; readonly caller: Caller; readonly digest?: string; readonly guesses?: Guesses }
   | (Unauthenticated & { readonly guesses?: Guesses });
-
-/** Digests of the unknown keys in the request. */
-type Guesses = readonly string[] | undefined;
-
-/** What was found so far among the keys of one request. */
-interface Trial {
-  readonly plane: Plane;
-  readonly address: string;
-  readonly now: number;
-  readonly isLocked: boolean;
-  presented: number;
-  checked: number;
-  otherPlane: boolean;
-  ended?: EndedKey;
-  guesses?: Guesses;
-  token?: TokenFault;
-  readonly verdicts: TokenVerdicts | undefined;
-}
 
 export interface Callers {
   /**
