@@ -23,9 +23,9 @@ export class EditableHeaders {
   #isSealed = false;
   readonly #rules: HeaderRules;
 
-  /** @param fields a flat list of names and values, which stays as it is. */
+  /** @param fields a flat list of names and values. It is copied: the gateway adds the credential to its own list later. */
   constructor(fields: readonly string[], rules: HeaderRules) {
-    this.#fields = fields;
+    this.#fields = [...fields];
     this.#rules = rules;
     this.view = this.#createView();
   }
@@ -45,9 +45,7 @@ export class EditableHeaders {
       has: (name: string) => values(name).length > 0,
       set: (name: string, value: string) => this.#change(name, value, true),
       append: (name: string, value: string) => this.#change(name, value, false),
-      delete: (name: string) => {
-        if (values(name).length > 0) this.#change(name, undefined, true);
-      },
+      delete: (name: string) => this.#delete(name),
       [Symbol.iterator]: () => entries()[Symbol.iterator](),
     });
   }
@@ -63,25 +61,35 @@ export class EditableHeaders {
     );
   }
 
-  /** @param value undefined removes the header. @throws TypeError */
-  #change(name: string, value: string | undefined, replaces: boolean): void {
+  /** @throws TypeError */
+  #change(name: string, value: string, replaces: boolean): void {
+    const lowerCaseName = this.#checkName(name);
+    if (typeof value !== "string") {
+      throw new TypeError(`The value of the header ${lowerCaseName} must be a string, not ${typeOf(value)}.`);
+    }
+    validateHeaderValue(lowerCaseName, value);
+    const problem = this.#rules.valueFault(value);
+    if (problem !== undefined) throw new TypeError(`The value of the header ${lowerCaseName} ${problem}.`);
+    this.#fields = [...(replaces ? this.#without(lowerCaseName) : this.#fields), name, value];
+    this.isChanged = true;
+  }
+
+  /** @throws TypeError for a header that hooks may not change. */
+  #delete(name: string): void {
+    if (this.#values(lowerCaseOf(name)).length === 0) return;
+    this.#fields = this.#without(this.#checkName(name));
+    this.isChanged = true;
+  }
+
+  /** @returns the name in lower case. @throws TypeError */
+  #checkName(name: string): string {
     const lowerCaseName = lowerCaseOf(name);
     if (this.#isSealed) throw new TypeError("The headers can no longer be changed: this step of the exchange is over.");
     validateHeaderName(name);
     // Some servers read `X_Name` as `X-Name`.
     const fault = this.#rules.fault(lowerCaseName.replaceAll("_", "-"));
     if (fault !== undefined) throw new TypeError(`The header ${lowerCaseName} cannot be changed by a hook: ${fault}.`);
-    if (value !== undefined) {
-      if (typeof value !== "string") {
-        throw new TypeError(`The value of the header ${lowerCaseName} must be a string, not ${typeOf(value)}.`);
-      }
-      validateHeaderValue(lowerCaseName, value);
-      const problem = this.#rules.valueFault(value);
-      if (problem !== undefined) throw new TypeError(`The value of the header ${lowerCaseName} ${problem}.`);
-    }
-    const kept = replaces ? this.#without(lowerCaseName) : this.#fields;
-    this.#fields = value === undefined ? kept : [...kept, name, value];
-    this.isChanged = true;
+    return lowerCaseName;
   }
 
   #without(lowerCaseName: string): string[] {
