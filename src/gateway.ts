@@ -161,6 +161,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     refreshTokens: () => generations.refreshTokens(),
     async drain(delayMs, timeoutMs) {
       parts.instance.isDraining = true;
+      for (const { server } of openListeners) server.announceEnd();
       generations.drainWaiting(delayMs + timeoutMs * WAITING_SHARE);
       await wait(delayMs);
       // Before WebSockets are closed: their clients reconnect at once.

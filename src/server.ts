@@ -3,7 +3,7 @@
  * to the data plane, everything else to the control plane.
  * Invariant: a message that the parser refuses gets a response in the gateway's own form too, or its connection is closed.
  */
-import { type IncomingMessage, type Server, ServerResponse } from "node:http";
+import { type IncomingMessage, ServerResponse } from "node:http";
 import { createServer as createNetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
@@ -12,7 +12,10 @@ import { GatewayError } from "./errors.ts";
 import { createAnswerOrder } from "./perimeter/answer-order.ts";
 import { type ConnectionLimits, type Connections, createConnections } from "./perimeter/connections.ts";
 import { drainListener } from "./perimeter/drain-listener.ts";
-import { findMalformed, hasBody, methodRefused } from "./perimeter/framing.ts";
+import { endListeners, stopListeners } from "./perimeter/end-listeners.ts";
+import { findMalformed, hasBody, isWebSocketUpgrade, methodRefused } from "./perimeter/framing.ts";
+import { createSessions, type Sessions } from "./perimeter/http2/sessions.ts";
+import { StreamResponse } from "./perimeter/http2/stream-response.ts";
 import { discardRest, linger, lingerBeforeClose } from "./perimeter/linger.ts";
 import { reportMalformedRest } from "./perimeter/malformed-rest.ts";
 import { type OpenListener, openListeners } from "./perimeter/open-listeners.ts";
@@ -54,9 +57,6 @@ export interface ServerParts extends EarlyRefusalParts {
   readonly controlPlane: Parameters<typeof getRequestListener>[0];
 }
 
-/** How often connections that have become idle are closed while draining, ms. */
-const IDLE_SWEEP_MS = 20;
-
 /** How long a WebSocket handshake waits for the response to the request before it to begin, ms. */
 const LATE_HANDSHAKE_MS = 2_000;
 
@@ -67,6 +67,8 @@ export interface GatewayServer {
   listen(port: number, host: string): Promise<readonly string[]>;
   /** Empty while the server does not listen. */
   boundTo(): readonly { readonly address: string; readonly port: number }[];
+  /** Notifies clients of HTTP/2 that the gateway will end; those of HTTP/1.1 learn it from their next response. */
+  announceEnd(): void;
   /** Waits, for milliseconds, until no client is in the accept queue. */
   stopListening(): Promise<void>;
   /** Stops listening at once and gives requests in flight `timeoutMs` to end. Resolves to the number of connections that had to be cut. */
@@ -112,8 +114,10 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   let opened: readonly OpenListener[] = [];
   const isListening = () => opened.some(({ server }) => server.listening);
   const connections = createConnections(listener, parts.limits, (socket) => {
-    return upgraded.has(socket) ? false : order.lastOf(socket)?.closed;
+    return upgraded.has(socket) || sessions?.has(socket) ? false : order.lastOf(socket)?.closed;
   });
+  /** Of HTTP/2; undefined without TLS. */
+  let sessions: Sessions | undefined;
   // node:http's own method would destroy a socket during a response, and leave a never-used one open.
   server.closeIdleConnections = connections.closeIdle;
   if (parts.tls !== undefined) acceptTls(parts.tls);
@@ -127,32 +131,48 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
       return opened.map(({ host, port }) => `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`);
     },
     boundTo: () => opened.filter(({ server }) => server.listening),
+    announceEnd: () => sessions?.announceEnd(),
     async stopListening() {
       if (!isListening()) return;
       connections.isEnding = true;
       pause = drainListener(listener);
       await pause;
       pause = undefined;
-      closed ??= stop(opened, server);
+      stop();
     },
     async close(timeoutMs) {
       if (closed === undefined && !isListening()) return 0;
       connections.isEnding = true;
-      closed ??= stop(opened, server);
-      return end(closed, connections, timeoutMs);
+      return endListeners(closed ?? stop(), connections, timeoutMs);
     },
   };
 
+  function stop(): Promise<void> {
+    sessions?.end();
+    closed ??= stopListeners(opened, server);
+    return closed;
+  }
+
   /** node:http serves the secure sockets as it serves plain ones: all its limits and guards are the same. */
   function acceptTls(identity: TlsIdentity): void {
+    const http2 = createSessions({
+      times: parts.times,
+      sendTimeoutMs: parts.limits.sendTimeoutMs,
+      logger: parts.logger,
+      isSurplus: connections.isSurplus,
+      serve: admitStream,
+    });
+    sessions = http2;
+    listener.once("close", http2.stop);
     const accept = createTlsAcceptor({
       identity,
       handshakeTimeoutMs: parts.times.headersTimeoutMs,
-      protocols: ["http/1.1"],
+      protocols: ["h2", "http/1.1"],
       logger: parts.logger,
       onSecure(socket) {
         connections.secure(socket);
-        server.emit("connection", socket);
+        if (socket.alpnProtocol === "h2") http2.accept(socket);
+        else server.emit("connection", socket);
       },
       onPlain: (socket) => refusals.write(socket, new GatewayError("INVALID_REQUEST", PLAIN_ON_TLS)),
     });
@@ -166,6 +186,20 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   function admit(req: IncomingMessage, res: ServerResponse): void {
     if (pause === undefined) serve(req, res);
     else void pause.then(() => (req.socket.destroyed ? undefined : serve(req, res)));
+  }
+
+  /** A request that came on a stream of HTTP/2. Streams have no order among them. */
+  function admitStream(req: IncomingMessage, res: ServerResponse, malformed: GatewayError | undefined): void {
+    const { expect } = req.headers;
+    const isExpected = expect === undefined || expect.toLowerCase() === "100-continue";
+    if (malformed !== undefined) refusals.send(req, res, malformed);
+    else if (!isExpected) refusals.send(req, res, new GatewayError("EXPECTATION_FAILED"));
+    else if (!isWebSocketUpgrade(req)) admit(req, res);
+    else if (dataPlane !== undefined && isProxied(req.url as string, addressOf(req))) {
+      proxy(req, res, addressOf(req), NO_BYTES);
+    }
+    // Any response of success would open a tunnel.
+    else refusals.send(req, res, methodRefused("CONNECT"));
   }
 
   function serve(req: IncomingMessage, res: ServerResponse): void {
@@ -186,7 +220,8 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
     // The data plane handles its own errors; one that escapes ends this connection, not the process.
     dataPlane?.(req, res, arrival, head).catch((error: unknown) => {
       parts.logger.error({ err: error }, "an exchange failed with an unhandled error");
-      req.socket.destroy();
+      if (res instanceof StreamResponse) res.destroy();
+      else req.socket.destroy();
     });
   }
 
@@ -259,28 +294,9 @@ function discardUnread(req: IncomingMessage): void {
   discardRest(req);
 }
 
+const NO_BYTES = Buffer.alloc(0);
+
 const PLAIN_ON_TLS = {
   message: "A plain HTTP request was sent to an HTTPS port.",
   hint: "Begin the URL with https://.",
 };
-
-/** @param parser its timers end too, where it has no listener of its own. */
-async function stop(opened: readonly OpenListener[], parser: Server): Promise<void> {
-  const servers = new Set([...opened.map(({ server }) => server), parser]);
-  await Promise.all([...servers].map((server) => new Promise<void>((resolve) => server.close(() => resolve()))));
-}
-
-async function end(closed: Promise<void>, connections: Connections, timeoutMs: number): Promise<number> {
-  // stop() closed the connections that were idle then; the busy ones become idle later and would stay open.
-  const sweep = setInterval(() => connections.closeIdle(), IDLE_SWEEP_MS);
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<number>((resolve) => {
-    timer = setTimeout(() => resolve(connections.count), timeoutMs);
-  });
-  const cut = await Promise.race([closed.then(() => 0), timeout]);
-  clearTimeout(timer);
-  clearInterval(sweep);
-  connections.destroyAll();
-  await closed;
-  return cut;
-}

@@ -4,6 +4,7 @@
  */
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { StreamResponse } from "../perimeter/http2/stream-response.ts";
 import { resetConnection } from "../perimeter/wire.ts";
 
 /** How long bytes already received from the upstream may take to reach a client that is being cut off, ms. */
@@ -11,9 +12,10 @@ const FLUSH_MS = 2_000;
 
 /**
  * Cuts a response that has begun. One framed by a length or by chunks ends with FIN after the received bytes; one that only the end
- * of the connection frames ends with RST, because FIN would make it look complete.
+ * of the connection frames ends with RST, because FIN would make it look complete. One on a stream of HTTP/2 resets only the stream.
  */
 export function cutResponse(res: ServerResponse, isFramed: boolean): void {
+  if (res instanceof StreamResponse) return res.cut();
   const { socket } = res.req;
   if (!isFramed) {
     resetConnection(socket);

@@ -6,7 +6,7 @@ import type { IncomingMessage } from "node:http";
 import { GatewayError } from "../errors.ts";
 
 /** Header lines accepted; the parser's own limit counts bytes and, on Node 20, silently drops lines over its count. */
-const HEADER_LINES_LIMIT = 256;
+export const HEADER_LINES_LIMIT = 256;
 
 /** Bytes of request line and headers accepted. */
 export const HEADER_BYTES_LIMIT = 16_384;

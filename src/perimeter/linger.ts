@@ -6,6 +6,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { StreamRequest } from "./http2/stream-request.ts";
 
 /** How long a client may continue sending after its response, ms. */
 const LINGER_MS = 30_000;
@@ -20,8 +21,9 @@ export function linger(socket: Duplex): void {
   destroyOnceSilent(socket as Socket);
 }
 
-/** Lets the connection linger once the response to this request has been sent. */
+/** Lets the connection linger once the response to this request has been sent. A stream of HTTP/2 needs none: it ends by itself. */
 export function lingerBeforeClose(req: IncomingMessage): void {
+  if (req instanceof StreamRequest) return;
   const { socket } = req;
   let isLingering = false;
   // node:http closes through this method after a response with `Connection: close`.
@@ -36,7 +38,7 @@ export function lingerBeforeClose(req: IncomingMessage): void {
 
 /** Discards what still arrives of a request that has its response, on a connection that stays open. @param withinMs for all of it. */
 export function discardRest(req: IncomingMessage, withinMs = LINGER_MS): void {
-  if (req.complete) return;
+  if (req.complete || req instanceof StreamRequest) return;
   const timer = setTimeout(() => req.socket.destroy(), withinMs);
   timer.unref();
   for (const event of ["end", "close"]) req.once(event, () => clearTimeout(timer));

@@ -4,8 +4,6 @@
  * Invariant: one timer serves all sockets and a write costs nothing; a peer that took a byte since the last check has the
  * full time again.
  */
-import type { Socket } from "node:net";
-
 /** Checks within the limit: a socket ends at most one check late. */
 const CHECKS = 10;
 
@@ -14,6 +12,13 @@ const LONGEST_INTERVAL_MS = 5_000;
 
 export interface StallSweep {
   stop(): void;
+}
+
+/** A socket, or a stream of an HTTP/2 connection. */
+export interface Written {
+  readonly writableLength: number;
+  /** Those that wait included. */
+  readonly bytesWritten: number;
 }
 
 /** A socket with waiting bytes, as the last check found it. */
@@ -28,17 +33,17 @@ interface StalledSocket {
  * @param limitMs how long a socket may hold bytes of which none is taken.
  * @param end called with each socket that held them longer.
  */
-export function createStallSweep(
+export function createStallSweep<S extends Written>(
   limitMs: number,
-  sockets: () => Iterable<Socket>,
-  end: (socket: Socket) => void,
+  sockets: () => Iterable<S>,
+  end: (socket: S) => void,
 ): StallSweep {
   const intervalMs = Math.max(1, Math.min(limitMs / CHECKS, LONGEST_INTERVAL_MS));
   const checksUntilEnd = Math.ceil(limitMs / intervalMs);
-  let stalled = new Map<Socket, StalledSocket>();
+  let stalled = new Map<S, StalledSocket>();
 
   function sweep(): void {
-    const stillStalled = new Map<Socket, StalledSocket>();
+    const stillStalled = new Map<S, StalledSocket>();
     for (const socket of sockets()) {
       if (socket.writableLength === 0) continue;
       const sentBytes = socket.bytesWritten - socket.writableLength;
@@ -64,7 +69,7 @@ interface Handle {
 }
 
 /** What the kernel has not taken of the current write; node:net reads the same value before it calls a socket idle. */
-function queueSizeOf(socket: Socket): number {
+function queueSizeOf(socket: Written): number {
   const { _handle: handle } = socket as { _handle?: Handle | null };
   return (handle?.writeQueueSize ?? 0) + (handle?._parent?.writeQueueSize ?? 0);
 }

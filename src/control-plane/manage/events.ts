@@ -52,12 +52,12 @@ export function addEventsRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlPla
     // The body of a response to HEAD is never read: a reader of it would stay forever.
     if (context.req.method === "HEAD") return context.body(null, 200) as never;
     if (instance.isDraining) throw new GatewayError("SHUTTING_DOWN");
-    const { incoming, outgoing } = context.env;
+    const { outgoing } = context.env;
     const stream = events.open({
       filter: { service, status: status === undefined ? undefined : readStatusRange(status) },
       digest: context.get("caller").issued?.digest,
       isAllowed: createReadCheck(context, parts),
-      cut: () => void (outgoing.writableFinished || incoming.socket.destroy()),
+      cut: () => void (outgoing.writableFinished || outgoing.destroy()),
     });
     if (stream === undefined) throw tooManyReaders(events.maxReaders, retryAfterS);
     // `never`, because a stream has no typed response.

@@ -4,6 +4,7 @@
  * them: HTTP/1.0 has none, and a client that does not read must not fill the gateway's memory.
  */
 import { STATUS_CODES } from "node:http";
+import { StreamResponse } from "../../perimeter/http2/stream-response.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { type ResponseParts, relayedHeaders } from "./answer-headers.ts";
@@ -19,18 +20,20 @@ export function relayInterim(
   parts: ResponseParts,
 ): void {
   const { req, res } = exchange;
+  const stream = res instanceof StreamResponse ? res : undefined;
   const { socket } = res;
   const { interim, webContent } = route.prepared.service;
   if (status === CONTINUE || interim === "drop" || req.httpVersionMinor === 0) return;
   // A browser would load its links before it knows the policy of the response, and show the URL as the referrer.
   if (exchange.isKeyInUrl && webContent === "isolate") return;
-  if (socket === null || socket.writableNeedDrain) return;
+  if ((stream ?? socket)?.writableNeedDrain !== false) return;
   route.prepared.scrub?.scrubInterim(received);
   const headers = relayedHeaders(exchange, route, received, parts);
+  if (stream !== undefined) return stream.writeInterim(status, headers);
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`;
   for (let i = 0; i < headers.length; i += 2) {
     // RFC 9110 section 8.6.
     if (headers[i] !== "content-length") head += `${headers[i]}: ${headers[i + 1]}\r\n`;
   }
-  socket.write(`${head}\r\n`, "latin1");
+  socket?.write(`${head}\r\n`, "latin1");
 }

@@ -1,0 +1,164 @@
+/**
+ * The HTTP/2 connections of one listener: each of their streams is served as a request of its own.
+ * Invariant: a stream ends without its connection, and a connection ends without cutting a stream (GOAWAY first), unless its client breaks
+ * the protocol or resets more streams than a connection may.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Socket } from "node:net";
+import type { GatewayError } from "../../errors.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import type { ParserTimes } from "../parser.ts";
+import { createStallSweep } from "../stall-sweep.ts";
+import { SESSION_OPTIONS } from "./limits.ts";
+import { readRequestForm } from "./request-form.ts";
+import { ResetBudget } from "./reset-budget.ts";
+import { StreamRequest } from "./stream-request.ts";
+import { StreamResponse } from "./stream-response.ts";
+import { StreamSocket } from "./stream-socket.ts";
+
+/** How long a client may take to close its connection after the last stream, ms. */
+const CLOSE_MS = 10_000;
+
+/** RFC 9113 section 6.8: no stream is refused yet, but the client should open no more. */
+const HIGHEST_STREAM = 2 ** 31 - 1;
+
+export interface SessionParts {
+  readonly times: ParserTimes;
+  /** SEND_TIMEOUT. */
+  readonly sendTimeoutMs: number;
+  readonly logger: Pick<Logger, "debug">;
+  /** Whether the connection is over a cap: it may send one request. */
+  readonly isSurplus: (socket: Socket) => boolean;
+  /** @param malformed the refusal of a request that has no form in HTTP/1.1. */
+  readonly serve: (req: IncomingMessage, res: ServerResponse, malformed: GatewayError | undefined) => void;
+}
+
+export interface Sessions {
+  /** Takes over a connection whose client chose HTTP/2. */
+  accept(socket: Socket): void;
+  has(socket: Socket): boolean;
+  /** Notifies all clients that the gateway will end; their requests are still served. */
+  announceEnd(): void;
+  /** Accepts no further stream; each connection ends after its last one. */
+  end(): void;
+  /** Stops the check for streams that are not read. */
+  stop(): void;
+}
+
+type OpenStream = StreamResponse | StreamSocket;
+
+export function createSessions(parts: SessionParts): Sessions {
+  const sessions = new Map<Socket, ClientSession>();
+  const stalls = createStallSweep(parts.sendTimeoutMs, openStreams, (stream) => stream.destroy());
+
+  function* openStreams(): Generator<OpenStream> {
+    for (const session of sessions.values()) yield* session.streams;
+  }
+
+  return {
+    accept(socket) {
+      sessions.set(socket, new ClientSession(socket, parts));
+      socket.once("close", () => sessions.delete(socket));
+    },
+    has: (socket) => sessions.has(socket),
+    announceEnd() {
+      for (const session of sessions.values()) session.announceEnd();
+    },
+    end() {
+      for (const session of sessions.values()) session.end();
+    },
+    stop: stalls.stop,
+  };
+}
+
+class ClientSession {
+  readonly streams = new Set<OpenStream>();
+  readonly #socket: Socket;
+  readonly #parts: SessionParts;
+  readonly #session: ServerHttp2Session;
+  readonly #resets = new ResetBudget();
+  /** Until the first request, then whenever there is no stream. */
+  #idle: NodeJS.Timeout | undefined;
+
+  constructor(socket: Socket, parts: SessionParts) {
+    this.#socket = socket;
+    this.#parts = parts;
+    this.#session = performServerHandshake(socket, SESSION_OPTIONS);
+    this.#session.on("error", (error) => this.#log(error));
+    this.#session.on("stream", this.#onStream as (stream: ServerHttp2Stream) => void);
+    this.#session.once("close", () => clearTimeout(this.#idle));
+    // No frame can come any more. A socket of node:http may be half-open; node:http2 would wait for its streams.
+    socket.once("end", () => socket.destroy());
+    this.#waitAtMost(parts.times.headersTimeoutMs);
+  }
+
+  announceEnd(): void {
+    if (!this.#session.closed && !this.#session.destroyed) {
+      this.#session.goaway(constants.NGHTTP2_NO_ERROR, HIGHEST_STREAM);
+    }
+  }
+
+  end(): void {
+    if (this.#session.closed || this.#session.destroyed) return;
+    this.#session.close();
+    if (this.streams.size === 0) this.#closeSoon();
+  }
+
+  readonly #onStream = (
+    stream: ServerHttp2Stream,
+    _headers: unknown,
+    _flags: number,
+    fields: readonly string[],
+  ): void => {
+    // Its error is its reset, which its exchange sees.
+    stream.on("error", () => {});
+    if (stream.destroyed || stream.closed) return;
+    const form = readRequestForm(fields, !stream.endAfterHeaders);
+    const { webSocketKey, malformed } = form;
+    const socket = webSocketKey === undefined ? undefined : new StreamSocket(stream, this.#socket, webSocketKey);
+    const req = new StreamRequest(stream, (socket as unknown as Socket | undefined) ?? this.#socket, form);
+    const res = new StreamResponse(stream, req, socket !== undefined);
+    clearTimeout(this.#idle);
+    for (const open of socket === undefined ? [res] : [res, socket]) this.streams.add(open);
+    stream.once("close", () => this.#onStreamClose(res, socket));
+    if (this.#parts.isSurplus(this.#socket)) this.#session.close();
+    this.#parts.serve(req, res as unknown as ServerResponse, malformed);
+  };
+
+  #onStreamClose(res: StreamResponse, socket: StreamSocket | undefined): void {
+    this.streams.delete(res);
+    if (socket !== undefined) this.streams.delete(socket);
+    const isReset = !res.writableFinished && !res.wasCut && socket === undefined;
+    if (isReset && !this.#resets.take() && !this.#session.destroyed) {
+      this.#session.destroy(new Error("too many streams were reset"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      this.#closeSoon();
+    }
+    if (this.streams.size > 0) return;
+    if (this.#session.closed) this.#closeSoon();
+    else this.#waitAtMost(this.#parts.times.keepAliveTimeoutMs);
+  }
+
+  /** @param ms 0 for no limit. */
+  #waitAtMost(ms: number): void {
+    if (ms === 0 || this.#session.destroyed) return;
+    this.#idle = setTimeout(() => this.end(), ms).unref();
+  }
+
+  /** node:http2 waits for a client to close its side, and sends nothing on a connection that nghttp2 has given up. */
+  #closeSoon(): void {
+    const socket = this.#socket;
+    let { bytesWritten } = socket;
+    const timer = setInterval(() => {
+      if (socket.bytesWritten === bytesWritten) socket.destroy();
+      bytesWritten = socket.bytesWritten;
+    }, CLOSE_MS);
+    timer.unref();
+    socket.once("close", () => clearInterval(timer));
+  }
+
+  #log({ code, message: reason }: NodeJS.ErrnoException): void {
+    const { remoteAddress: address } = this.#socket;
+    this.#parts.logger.debug({ address, error: code, reason }, "an HTTP/2 connection failed");
+  }
+}
