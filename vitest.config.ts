@@ -1,8 +1,8 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
-/** Brings a `fetch` of its own and takes the process's dispatcher along: for a process of its own. */
-const ALONE = "test/scenarios/sdk-anthropic-discord.test.ts";
+/** Discord's packages bring a `fetch` of their own and take the process's dispatcher along: for a process of its own. */
+const ALONE = ["test/scenarios/sdk-anthropic-discord.test.ts", "test/scenarios/sdk-discord-gateway.test.ts"];
 
 export default defineConfig({
   test: {
@@ -16,8 +16,8 @@ export default defineConfig({
     maxWorkers: Math.ceil(availableParallelism() * 1.5),
     projects: [
       // No part of the gateway keeps state in a module, so files may share them: loading them anew was a third of the time.
-      { extends: true, test: { name: "gateway", include: ["test/**/*.test.ts"], exclude: [ALONE], isolate: false } },
-      { extends: true, test: { name: "alone", include: [ALONE] } },
+      { extends: true, test: { name: "gateway", include: ["test/**/*.test.ts"], exclude: ALONE, isolate: false } },
+      { extends: true, test: { name: "alone", include: ALONE } },
     ],
   },
 });

@@ -11,7 +11,6 @@ const SEGMENTS_LIMIT = 16;
 
 const memberPath = z
   .string()
-  .min(1)
   .max(256)
   .regex(/^[^.\x00-\x1f\x7f]+(?:\.[^.\x00-\x1f\x7f]+)*$/, "names of members and indexes of lists, joined by dots")
   .refine((path) => path.split(".").length <= SEGMENTS_LIMIT, `at most ${SEGMENTS_LIMIT} names`)
