@@ -32,6 +32,9 @@ function signWithSpaces(): string {
   return `${text}.${createHmac("sha256", SECRET).update(text).digest("base64url")}`;
 }
 
+const handshake = (token: string) =>
+  `GET /proxy/ws/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+
 async function openWebSocket({ port }: TestGateway, headers: Record<string, string>): Promise<WebSocket> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/proxy/ws/`, { headers });
   await once(socket, "open");
@@ -52,9 +55,7 @@ describe("a client", () => {
       services: { ws: { baseUrl: upstream.url, ws: true } },
     });
     const client = await openSocket(gateway.port);
-    client.write(
-      `GET /proxy/ws/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${await key.sign()}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
-    );
+    client.write(handshake(await key.sign()));
     await eventually(() => issuer.requests.length === 1);
     client.end();
     await once(client, "close");
@@ -62,6 +63,15 @@ describe("a client", () => {
     await eventually(() => gateway.exchanges().length === 1);
     expect(gateway.exchanges()).toMatchObject([{ outcome: "client-left", status: 499 }]);
     expect(upstream.requests).toHaveLength(0);
+  });
+
+  test("with a token learns nothing at /manage, where no token is verified", async () => {
+    const key = await createIssuerKey("one");
+    const issuer = await startIssuer(key);
+    const gateway = await startGateway({ env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, ...issuer.env } });
+    const response = await fetch(`${gateway.url}/manage/services`, { headers: bearer(await key.sign()) });
+    expect(response.status).toBe(401);
+    expect(issuer.requests).toHaveLength(0);
   });
 
   test("whose token the lock-out of its address would refuse is known by its subject, and no other subject is", async () => {
