@@ -84,11 +84,16 @@ function warnOnce({ key }: Service, { logger }: UpstreamContext): () => void {
   };
 }
 
-/** A breaker is kept unless the addresses or its settings changed: failures of another upstream do not count. */
-function breakerOf(service: Service, { logger, events }: UpstreamContext, old: Upstream | undefined) {
+/** A breaker is kept unless the addresses, the way to them or its settings changed: failures of another upstream do not count. */
+function breakerOf(service: Service, context: UpstreamContext, old: Upstream | undefined) {
   const { key, breaker: settings } = service;
+  const { logger, events } = context;
   const reasonsOf = ({ baseUrl, versionedBaseUrls, breaker }: Service) => [baseUrl, versionedBaseUrls, breaker];
-  if (old !== undefined && isDeepStrictEqual(reasonsOf(old.service), reasonsOf(service))) return old.prepared.breaker;
+  const isSameWay =
+    old !== undefined &&
+    describeUse(old.dialOptions.proxyUse) === describeUse(proxyUseFor(service, context)) &&
+    isDeepStrictEqual(reasonsOf(old.service), reasonsOf(service));
+  if (isSameWay) return old.prepared.breaker;
   if (settings === false) return undefined;
   const onChange = (current: BreakerState) => {
     const { state, failures, requests } = current;

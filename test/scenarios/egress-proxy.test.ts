@@ -1,5 +1,7 @@
 /** Connections through an egress proxy: what the proxy sees, and what the upstream receives. */
+import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
@@ -10,7 +12,7 @@ import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { createIssuerKey, startIssuer } from "../support/issuer.ts";
 import { manage } from "../support/manage.ts";
-import { startUpstream } from "../support/upstream.ts";
+import { bodyOf, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 const file = (name: string) => join(import.meta.dirname, "../support/tls", name);
@@ -133,6 +135,38 @@ describe("a request through the proxy", () => {
     expect(upstream.requests).toEqual([]);
   });
 
+  test("A body of several megabytes is whole in both directions, through TLS in TLS too", async () => {
+    const body = randomBytes(2_000_000);
+    const echo = async (req: IncomingMessage, res: ServerResponse) => res.end(await bodyOf(req));
+    const upstream = await startUpstream(echo, createServer(pair()));
+    const plain = await startConnectProxy({ portOf: () => upstream.port });
+    const secure = await startConnectProxy({ portOf: () => upstream.port, server: createTlsServer(pair()) });
+    const gateway = await startGateway({
+      env: { STRICT_TLS: "false" },
+      services: {
+        plain: { baseUrl: "https://api.example/", egressProxy: plain.url },
+        secure: { baseUrl: "https://api.example/", egressProxy: secure.url.replace("http:", "https:") },
+      },
+    });
+    for (const key of ["plain", "secure"]) {
+      const echoed = await fetch(`${gateway.url}/proxy/${key}/x`, { method: "POST", body });
+      expect(Buffer.from(await echoed.arrayBuffer()).equals(body), key).toBe(true);
+    }
+    expect([plain.requests.length, secure.requests.length]).toEqual([1, 1]);
+  });
+
+  test("The certificate of an upstream with an address is verified for that address, not for the proxy's", async () => {
+    const upstream = await startUpstream(undefined, createServer(pair("other")));
+    const proxy = await startConnectProxy();
+    const baseUrl = `https://127.0.0.1:${upstream.port}`;
+    const gateway = await startGateway({
+      services: { api: { baseUrl, tls: { caFile: file("ca.pem") }, egressProxy: proxy.url, retries: 0 } },
+    });
+    const refused = await fetch(`${gateway.url}/proxy/api/x`);
+    expect(await refused.json()).toMatchObject({ message: "api: its certificate is for another name (tls)." });
+    expect(proxy.requests).toHaveLength(1);
+  });
+
   test("The keys of JWT_JWKS_URL and the update check use the proxy", async () => {
     const issuer = await startIssuer(await createIssuerKey("k1"));
     const jwksPort = Number(new URL(issuer.env.JWT_JWKS_URL).port);
@@ -180,6 +214,22 @@ describe("the way of a service", () => {
       expect((await fetch(`${gateway.url}/proxy/${key}/x`)).status).toBe(200);
     expect(common.requests).toEqual([]);
     expect(own.requests.map(({ line }) => line)).toEqual([`CONNECT 127.0.0.1:${upstream.port} HTTP/1.1`]);
+  });
+
+  test("A reload with another credential in an env file uses it, and forgets the failures of the old one", async () => {
+    const upstream = await startUpstream();
+    const proxy = await startConnectProxy({ credential: "user:right", portOf: () => upstream.port });
+    const breaker = { minRequests: 1, failureRatio: 0.5, openMs: 60_000 };
+    const gateway = await startGateway({ services: { api: { baseUrl: "http://api.example/", breaker, retries: 0 } } });
+    const configure = async (password: string) => {
+      writeFileSync(join(gateway.directory, ".env"), `EGRESS_PROXY=http://user:${password}@127.0.0.1:${proxy.port}\n`);
+      await gateway.reload();
+      return (await fetch(`${gateway.url}/proxy/api/x`)).headers.get("x-proxy-error");
+    };
+    expect(await configure("wrong-password")).toBe("UPSTREAM_UNREACHABLE");
+    expect((await fetch(`${gateway.url}/proxy/api/x`)).headers.get("x-proxy-error")).toBe("CIRCUIT_OPEN");
+    expect(await configure("right")).toBeNull();
+    expect(gateway.logText()).not.toContain("wrong-password");
   });
 
   test("A reload with another proxy closes the connections through the old one", async () => {

@@ -59,13 +59,18 @@ export class ProxyDialing {
   }
 
   #start(): void {
-    this.#parts.findNames((error, names) => {
-      if (this.#isOver) return;
-      if (error !== null) return this.#finish(error);
-      this.#names = names;
-      this.#hasNames = true;
-      this.#tryNext();
-    });
+    try {
+      this.#parts.findNames((error, names) => {
+        if (this.#isOver) return;
+        if (error !== null) return this.#finish(error);
+        this.#names = names;
+        this.#hasNames = true;
+        this.#tryNext();
+      });
+    } catch (error) {
+      // A resolver may throw; dialing never does.
+      process.nextTick(() => this.#finish(error as Error));
+    }
   }
 
   readonly #onAbort = (): void => this.#finish(this.#parts.signal?.reason as Error);
