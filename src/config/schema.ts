@@ -108,7 +108,9 @@ export const serviceSchema = z
       .min(0)
       .max(LONGEST_TIMER_MS)
       .optional()
-      .describe("ms without data within a body, 0 for no limit; default: 300000, and no limit for `text/event-stream`"),
+      .describe(
+        "ms without data within a body, 0 for no limit; default: 300000, and no limit for `text/event-stream` and gRPC",
+      ),
     retries: z.int().min(0).max(10).optional().describe("retries of a replayable request; default: `NETWORK_RETRIES`"),
     methods: z.array(z.enum(METHODS)).min(1).max(64).optional().describe("methods that callers may use; default: all"),
     methodParameters: z

@@ -3,6 +3,7 @@ import type { Caller } from "../callers/callers.ts";
 import { decideProxyPermission } from "../callers/decide-permission.ts";
 import { GatewayError } from "../errors.ts";
 import { isWebSocketUpgrade } from "../perimeter/framing.ts";
+import { isGrpc } from "../perimeter/grpc-refusal.ts";
 import { decideForm } from "./credential/form-body.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Route } from "./identify.ts";
@@ -63,6 +64,12 @@ export function decideAuthorization(
       ? "A WebSocket handshake must not be sent before the response to the request before it."
       : `${service.key} does not accept WebSocket connections.`;
     return new GatewayError(service.ws ? "INVALID_REQUEST" : "UPGRADE_NOT_ALLOWED", { message });
+  }
+  if (!service.http2 && exchange.hasBody && isGrpc(exchange.req.headers["content-type"])) {
+    return new GatewayError("UNSUPPORTED_MEDIA_TYPE", {
+      message: `gRPC needs HTTP/2, and ${service.key} is reached by HTTP/1.1.`,
+      hint: `Set \`http2\` to true for ${service.key}. gRPC-Web needs no HTTP/2.`,
+    });
   }
   const { placePlan } = prepared;
   const form = placePlan && decideForm(placePlan, exchange, service.key);

@@ -59,6 +59,7 @@ export function refuse(exchange: Exchange, error: GatewayError, parts: RefusePar
       requestId: exchange.id,
       service: exchange.serviceKey || undefined,
       path: pathOf(exchange),
+      contentType: req.headers["content-type"],
     },
     logger.maskKeys,
   );

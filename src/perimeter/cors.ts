@@ -12,6 +12,8 @@ import { PROXIED_METHODS } from "./framing.ts";
 /** The gateway's own headers, which a listed origin may read in addition to the CORS-safelisted ones. */
 const OWN_HEADERS = [
   "ETag",
+  "Grpc-Message",
+  "Grpc-Status",
   "Link",
   "Location",
   "Proxy-Status",

@@ -11,6 +11,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { SecretMask } from "../telemetry/redact.ts";
 import type { Cors } from "./cors.ts";
+import { grpcHeaders, isGrpcFamily } from "./grpc-refusal.ts";
 import type { Instance } from "./instance.ts";
 import { linger, lingerBeforeClose } from "./linger.ts";
 
@@ -20,6 +21,8 @@ export interface RefusedRequest {
   readonly service?: string | undefined;
   /** Path without its query: a query can hold a secret. */
   readonly path?: string | undefined;
+  /** A gRPC client gets a gRPC response. */
+  readonly contentType?: string | undefined;
 }
 
 export interface ErrorResponse {
@@ -48,7 +51,8 @@ export interface EarlyRefusals {
 export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRefusalParts): EarlyRefusals {
   function countedResponse(error: GatewayError, req?: IncomingMessage, origin?: string): ErrorResponse {
     metrics.countRefusal(error.code);
-    const request = { requestId: instance.requestId(req), path: req?.url?.split("?", 1)[0] };
+    const contentType = req?.headers["content-type"];
+    const request = { requestId: instance.requestId(req), path: req?.url?.split("?", 1)[0], contentType };
     const response = errorResponse(error, request, logger.maskKeys);
     response.headers.push(...cors.headersOf(req?.headers ?? { origin }));
     return response;
@@ -69,10 +73,23 @@ export function createEarlyRefusals({ instance, cors, logger, metrics }: EarlyRe
   };
 }
 
-/** The JSON body with `X-Proxy-Error` and, where it applies, `Proxy-Status` (RFC 9209). */
+/** The JSON body, or a gRPC status, with `X-Proxy-Error` and, where it applies, `Proxy-Status` (RFC 9209). */
 export function errorResponse(error: GatewayError, request: RefusedRequest, mask: SecretMask): ErrorResponse {
+  const { contentType } = request;
+  const isForGrpc = isGrpcFamily(contentType);
+  const body = isForGrpc ? "" : jsonBody(error, request, mask);
+  const headers = isForGrpc
+    ? grpcHeaders(error, contentType, mask)
+    : ["Content-Type", "application/json; charset=utf-8", "Content-Length", String(Buffer.byteLength(body))];
+  headers.push("Cache-Control", "no-store", "X-Proxy-Error", error.code, "X-Proxy-Request-Id", request.requestId);
+  headers.push(...error.headers);
+  if (error.proxyStatus !== undefined) headers.push("Proxy-Status", `byteproxy; error=${error.proxyStatus}`);
+  return { status: isForGrpc ? 200 : error.status, headers, body };
+}
+
+function jsonBody(error: GatewayError, request: RefusedRequest, mask: SecretMask): string {
   // Masked as a whole: a caller may have put a key where a path or a service is expected.
-  const body = mask(
+  return mask(
     JSON.stringify({
       error: error.title,
       message: error.message,
@@ -86,21 +103,6 @@ export function errorResponse(error: GatewayError, request: RefusedRequest, mask
       ...error.extra,
     }),
   );
-  const headers = [
-    "Content-Type",
-    "application/json; charset=utf-8",
-    "Content-Length",
-    String(Buffer.byteLength(body)),
-    "Cache-Control",
-    "no-store",
-    "X-Proxy-Error",
-    error.code,
-    "X-Proxy-Request-Id",
-    request.requestId,
-    ...error.headers,
-  ];
-  if (error.proxyStatus !== undefined) headers.push("Proxy-Status", `byteproxy; error=${error.proxyStatus}`);
-  return { status: error.status, headers, body };
 }
 
 /** The same response for the control plane, whose handlers return fetch's Response. */

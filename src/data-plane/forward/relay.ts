@@ -168,10 +168,12 @@ export class Relay implements ResponseSink {
   };
 }
 
-/** Silence is normal in an event stream, so only a configured limit applies to one. */
+/** Silence is normal in an event stream and in a gRPC stream, so only a configured limit applies to one. */
 function idleLimit({ prepared: { service } }: Route, headers: ResponseHeaders): number {
   if (service.idleTimeoutMs !== undefined) return service.idleTimeoutMs;
-  return /^text\/event-stream\b/i.test(String(headers["content-type"] ?? "")) ? 0 : DEFAULT_IDLE_MS;
+  return /^(?:text\/event-stream|application\/grpc)\b/i.test(String(headers["content-type"] ?? ""))
+    ? 0
+    : DEFAULT_IDLE_MS;
 }
 
 /** A reason phrase of the upstream's own, unless it holds characters that a status line must not (RFC 9112 section 4). */

@@ -199,7 +199,7 @@ export class StreamTransfer implements Dispatched, Flow {
     carrier?.release(this, isCanceled);
   }
 
-  readonly #onResponse = (headers: { ":status"?: number }, _flags: number, raw: string[]): void => {
+  readonly #onResponse = (headers: { ":status"?: number }, flags: number, raw: string[]): void => {
     const status = Number(headers[":status"]);
     if (this.#isOver) return;
     if (this.#hasResponse) return this.fail(new Http2Failure("HTTP2_MALFORMED", "it sent two responses on one stream"));
@@ -208,6 +208,8 @@ export class StreamTransfer implements Dispatched, Flow {
       this.#hasResponse = true;
       this.#listener.onResponseStart(this, status, fields, "");
       if (this.#isOver) return;
+      // At once: a gRPC response of trailers only is one frame for its client, too.
+      if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) return this.#finish(undefined);
       const stream = this.#stream as ClientHttp2Stream;
       stream.on("data", this.#onData).once("end", this.#onEnd);
       if (this.#isPaused && !this.#isComplete) stream.pause();
