@@ -218,7 +218,7 @@ export const CATALOG = {
   UPSTREAM_PROTOCOL_ERROR: {
     status: 502,
     title: "Upstream protocol error",
-    hint: "Check that `baseUrl` has the right scheme and port. The upstream must send well-formed HTTP/1.1 responses.",
+    hint: "Check that `baseUrl` has the right scheme and port. The upstream must send well-formed responses, in HTTP/2 if the service has `http2`, else in HTTP/1.1.",
     proxyStatus: "http_protocol_error",
   },
   UPSTREAM_CREDENTIAL_UNAVAILABLE: {

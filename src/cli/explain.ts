@@ -112,6 +112,8 @@ function describeRefusal({ refusal, keyPlaces, request }: Explanation, paint: Pa
   ];
 }
 
+const TRANSPORTS = { http: "", http2: " (HTTP/2)", websocket: " (WebSocket)" } as const;
+
 function describeUpstream({ upstream, verdict }: Explanation, paint: Paint): string[] {
   if (upstream === null) return [];
   const { method, url, transport, headers, proxy, timeoutMs, retries } = upstream;
@@ -120,7 +122,7 @@ function describeUpstream({ upstream, verdict }: Explanation, paint: Paint): str
   return [
     "",
     verdict === "forward" ? "The gateway would send:" : "Without the refusal, the gateway would send:",
-    `    ${paint("bold", oneLine(`${method} ${url}`))}${transport === "websocket" ? " (WebSocket)" : ""}`,
+    `    ${paint("bold", oneLine(`${method} ${url}`))}${TRANSPORTS[transport]}`,
     ...(proxy === null ? [] : [oneLine(`    through the egress proxy ${proxy}`)]),
     ...headers.kept.map((header) => line(" ", header)),
     ...headers.added.map((header) => paint("green", line("+", header))),

@@ -27,7 +27,7 @@ const FINDINGS = {
   http: {
     status: "fail",
     symptom: "502 UPSTREAM_UNREACHABLE or UPSTREAM_PROTOCOL_ERROR (http)",
-    fix: "Check that the upstream speaks HTTP/1.1 on that port. If it is an https port, baseUrl must begin with https://.",
+    fix: "Check that the upstream speaks HTTP/1.1 on that port, or HTTP/2 if the service has http2. If it is an https port, baseUrl must begin with https://.",
   },
   egress: {
     status: "fail",

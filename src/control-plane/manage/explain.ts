@@ -60,7 +60,7 @@ const Explained = z
       .strictObject({
         method: z.string(),
         url: z.string(),
-        transport: z.enum(["http", "websocket"]),
+        transport: z.enum(["http", "http2", "websocket"]),
         headers: z
           .strictObject({ added: headers, removed: z.array(z.string()).readonly(), kept: headers })
           .describe(

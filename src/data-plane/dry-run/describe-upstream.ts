@@ -37,7 +37,7 @@ export function describeUpstream(
   return {
     method: request.method,
     url: `${base.origin}${path}`,
-    transport: isWebSocket ? "websocket" : "http",
+    transport: isWebSocket ? "websocket" : service.http2 ? "http2" : "http",
     headers: compareHeaders(sent, [...headers, "Host", new URL(base.origin).host], isWebSocket, service),
     proxy: proxyUrlFor(prepared.proxyUse, base.origin) ?? null,
     timeoutMs: service.timeoutMs,

@@ -44,7 +44,7 @@ export interface ExplainedUpstream {
   readonly method: string;
   /** The value of an injected parameter is masked. */
   readonly url: string;
-  readonly transport: "http" | "websocket";
+  readonly transport: "http" | "http2" | "websocket";
   readonly headers: {
     readonly added: readonly ExplainedHeader[];
     /** Names that the client sends and the upstream does not receive. */

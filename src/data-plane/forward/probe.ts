@@ -13,6 +13,7 @@ import { insertsPath } from "../credential/place-plan.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { createDialAgent } from "./egress.ts";
 import { explainFailure, probeTimeout, responseTimeout } from "./failures.ts";
+import { askOverHttp2, type Http2Probe } from "./probe-http2.ts";
 import { ProxyError } from "./proxy-error.ts";
 import { SECTION_BYTES_LIMIT } from "./transport/section-buffer.ts";
 
@@ -78,16 +79,14 @@ export async function probe(
   const { baseUrl } = service;
   const known = { service: service.key, baseUrl: maskBaseUrl(baseUrl) } as const;
   try {
-    const response = await ask(prepared, progress, withinMs);
+    const { statusCode, date } = await ask(prepared, progress, withinMs);
     progress.respondedAt = performance.now();
-    const { statusCode = 0, headers } = response;
-    response.destroy();
     return {
       ...known,
       status: "reachable",
       responseStatus: statusCode,
       ...facts(progress, baseUrl),
-      clockDifference: clockDifference(headers.date),
+      clockDifference: clockDifference(date),
       credential: credential.sourceId === undefined ? stateOf(prepared) : verdictOf(statusCode, credential),
     };
   } catch (thrown) {
@@ -111,10 +110,14 @@ export async function probe(
   }
 }
 
-async function ask(prepared: PreparedService, progress: Progress, withinMs: number): Promise<IncomingMessage> {
+interface Response {
+  readonly statusCode: number;
+  readonly date: string | undefined;
+}
+
+async function ask(prepared: PreparedService, progress: Progress, withinMs: number): Promise<Response> {
   const { service, base, credential, placePlan } = prepared;
-  const { host } = new URL(base.origin);
-  const headers = ownHeaders(prepared, host);
+  const headers = ownHeaders(prepared);
   const hasPath = insertsPath(placePlan);
   const start = hasPath ? base.prefix : base.path;
   const rarePlaces = hasPath
@@ -122,29 +125,45 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
     : undefined;
   const wire = { path: start, strippedPath: start, headers, strippedLength: headers.length, rarePlaces };
   inject(wire, await credential.get());
-  const { path } = wire;
+  const isShort = withinMs < service.timeoutMs;
+  const probing = {
+    path: wire.path,
+    headers,
+    onSocket: (socket: Socket) => follow(socket, progress),
+    onTunnel: () => {
+      progress.tunnelAt = performance.now();
+    },
+    withinMs: Math.min(withinMs, service.timeoutMs),
+    createTimeout: () => (isShort ? probeTimeout(service.key, withinMs) : responseTimeout(service)),
+  };
+  if (!service.http2) return askOverHttp1(prepared, probing);
+  const response = await askOverHttp2(prepared, probing);
+  const { date } = response.headers;
+  return { statusCode: response.status, date: typeof date === "string" ? date : undefined };
+}
+
+function askOverHttp1(
+  { service, base, dial }: PreparedService,
+  { path, headers, onSocket, onTunnel, withinMs, createTimeout }: Http2Probe,
+): Promise<Response> {
   return new Promise((resolve, reject) => {
     const connecting = new AbortController();
-    const onSocket = (socket: Socket) => follow(socket, progress);
-    const onTunnel = () => {
-      progress.tunnelAt = performance.now();
-    };
-    const agent = createDialAgent(prepared.dial, base.origin, { onSocket, onTunnel, signal: connecting.signal });
-    const options = { agent, method: "GET", path, headers, setHost: false, maxHeaderSize: SECTION_BYTES_LIMIT };
+    const agent = createDialAgent(dial, base.origin, { onSocket, onTunnel, signal: connecting.signal });
+    const sent = ["Host", new URL(base.origin).host, "Connection", "close", ...headers];
+    const options = { agent, method: "GET", path, headers: sent, setHost: false, maxHeaderSize: SECTION_BYTES_LIMIT };
     const probing = request(options);
-    const isShort = withinMs < service.timeoutMs;
     // Rejects by itself, because a request without a socket reports its end only when it gets one.
-    const timer = setTimeout(
-      () => {
-        const error = isShort ? probeTimeout(service.key, withinMs) : responseTimeout(service);
-        reject(error);
-        probing.destroy(error);
-        connecting.abort(error);
-      },
-      Math.min(withinMs, service.timeoutMs),
-    );
+    const timer = setTimeout(() => {
+      const error = createTimeout();
+      reject(error);
+      probing.destroy(error);
+      connecting.abort(error);
+    }, withinMs);
     probing.on("error", reject);
-    probing.on("response", resolve);
+    probing.on("response", (response: IncomingMessage) => {
+      resolve({ statusCode: response.statusCode ?? 0, date: response.headers.date });
+      response.destroy();
+    });
     probing.on("upgrade", (_, socket) => {
       socket.destroy();
       reject(
@@ -163,10 +182,10 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
 }
 
 /** Flat list of names and values. */
-function ownHeaders({ service }: PreparedService, host: string): string[] {
+function ownHeaders({ service }: PreparedService): string[] {
   const own = { "User-Agent": DEFAULT_USER_AGENT, Accept: "*/*", ...service.headers, ...service.setHeaders };
   const byName = new Map(Object.entries(own).map(([name, value]) => [name.toLowerCase(), [name, value]]));
-  return ["Host", host, "Connection", "close", ...[...byName.values()].flat()];
+  return [...byName.values()].flat();
 }
 
 function follow(socket: Socket, progress: Progress): void {
