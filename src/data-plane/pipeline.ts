@@ -52,8 +52,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       let request = createUpstreamRequest(exchange, route, parts);
       if (hooks?.hasOnRequest) {
         const passed = await runRequestHooks(hooks, exchange, { route, request }, parts.callers);
-        walk.admit("hooks", decideChanged(exchange, admission.caller, passed));
-        ({ route, request } = passed);
+        ({ route, request } = walk.admit("hooks", decideChanged(exchange, admission.caller, passed)));
       }
       if (head === undefined) await forward(exchange, route, request, parts);
       else await parts.tunnels.run({ exchange, route, request, head }, parts);
@@ -71,9 +70,13 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 }
 
 /** A hook that changes a request does not give its caller more permissions. */
-function decideChanged(exchange: Exchange, caller: Caller, { route, added }: HookedRequest): GatewayError | undefined {
-  if (added === undefined || exchange.issued === undefined) return undefined;
-  return decidePermission(exchange, route, caller, added);
+function decideChanged(
+  exchange: Exchange,
+  caller: Caller,
+  passed: HookedRequest | GatewayError,
+): HookedRequest | GatewayError {
+  if (passed instanceof GatewayError || passed.added === undefined || exchange.issued === undefined) return passed;
+  return decidePermission(exchange, passed.route, caller, passed.added) ?? passed;
 }
 
 /** The walk of a real request: a refusal is thrown, so that no later step runs. */

@@ -4,6 +4,7 @@
  */
 import { performance } from "node:perf_hooks";
 import type { Callers } from "../callers/callers.ts";
+import type { GatewayError } from "../errors.ts";
 import { RequestDraft } from "../hooks/request-draft.ts";
 import type { UserHooks } from "../hooks/user-hooks.ts";
 import { isWebSocketUpgrade } from "../perimeter/framing.ts";
@@ -23,13 +24,13 @@ export interface HookedRequest extends RequestToForward {
   readonly added: readonly string[] | undefined;
 }
 
-/** @throws the hook's refusal, or HookError. */
+/** @returns the request as the hooks left it, or the refusal of one of them. @throws HookError */
 export async function runRequestHooks(
   hooks: UserHooks,
   exchange: Exchange,
   { route, request }: RequestToForward,
   { isOwnKey }: Pick<Callers, "isOwnKey">,
-): Promise<HookedRequest> {
+): Promise<HookedRequest | GatewayError> {
   const { prepared } = route;
   const abort = new AbortController();
   const queryAt = request.path.indexOf("?");
@@ -54,8 +55,7 @@ export async function runRequestHooks(
     exchange.hooksMs += performance.now() - since;
     draft.seal();
   }
-  if (draft.refusal !== undefined) throw draft.refusal;
-  return changedBy(draft, { route, request });
+  return draft.refusal ?? changedBy(draft, { route, request });
 }
 
 function changedBy(draft: RequestDraft, { route, request }: RequestToForward): HookedRequest {

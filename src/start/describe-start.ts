@@ -229,6 +229,7 @@ function publicServices(services: readonly Service[], needsKey: boolean): string
   return needsKey && open.length > 0 ? `, except ${withLimit(open)}` : "";
 }
 
-function filesRead({ envFiles, configFile }: Config): string {
-  return [...envFiles, configFile].map(({ path, state }) => `${relative("", path)} (${state})`).join(", ");
+function filesRead({ envFiles, configFile, settings: { MIDDLEWARE_PATH } }: Config): string {
+  const hooks = MIDDLEWARE_PATH === undefined ? [] : [{ path: MIDDLEWARE_PATH, state: "user hooks" }];
+  return [...envFiles, configFile, ...hooks].map(({ path, state }) => `${relative("", path)} (${state})`).join(", ");
 }

@@ -8,10 +8,12 @@ import { settingsSchema } from "../../src/config/settings.ts";
 import type { ProbeOutcome } from "../../src/data-plane/forward/probe.ts";
 import type { DiagnosticsContext } from "../../src/diagnostics/check.ts";
 import { CHECKS, createDiagnostics, SERVICE_CHECKS, UNFINISHED } from "../../src/diagnostics/diagnostics.ts";
+import { hooks } from "../../src/diagnostics/hooks.ts";
 import { findContainer, listen } from "../../src/diagnostics/listen.ts";
 import { memory } from "../../src/diagnostics/memory.ts";
 import { type Probes, startProbes } from "../../src/diagnostics/probes.ts";
 import { load } from "../config/temp-folder.ts";
+import { writeHooks } from "../support/hooks.ts";
 
 const NO_PROBES: Probes = { of: async () => undefined, all: async () => [] };
 
@@ -106,6 +108,21 @@ describe("listening", () => {
     expect(findContainer([mark])).toBe(false);
     writeFileSync(mark, "");
     expect(findContainer([mark])).toBe(true);
+  });
+});
+
+describe("hooks", () => {
+  const run = async (path: string) =>
+    hooks.run(context({ config: await load({}, { MIDDLEWARE_PATH: path }), hooks: undefined }), NO_PROBES);
+
+  test("Without a running gateway the module of the hooks is examined, and not executed", async () => {
+    const source = "globalThis.executed = true; export default {}";
+    expect(await run(writeHooks(source))).toMatchObject({ status: "ok", fix: null });
+    expect(await run("/nowhere/hooks.mjs")).toMatchObject({
+      status: "fail",
+      summary: expect.stringContaining("the hooks in /nowhere/hooks.mjs cannot be used: there is no such file"),
+    });
+    expect(globalThis).not.toHaveProperty("executed");
   });
 });
 

@@ -1,6 +1,4 @@
 /** A user hook cannot, by mistake, smuggle a message, leave the base URL, forge the gateway's headers or send its keys. */
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY } from "../support/gateway.ts";
 import { startHookedGateway, writeHooks } from "../support/hooks.ts";
@@ -202,16 +200,12 @@ describe("What a hook must not do", () => {
 });
 
 describe("A start", () => {
-  test("A start with hooks that cannot be used ends with exit code 1 and one line, and a second start with usable ones serves", async () => {
+  test("A start with hooks that cannot be used ends with exit code 1 and one line", async () => {
     const path = writeHooks('throw new Error("no database")');
     const run = startProcess({ MIDDLEWARE_PATH: path });
     expect(await run.ended).toBe(1);
     expect(run.err()).toBe(
       `MIDDLEWARE_PATH: the hooks in ${path} cannot be used: it did not load: Error: no database (line 1); correct the module, or unset MIDDLEWARE_PATH.\n`,
     );
-    writeFileSync(join(run.directory, "hooks.mjs"), 'export default { name: "ok", onRequest: (r) => r.refuse(418) }');
-    const good = startProcess({ MIDDLEWARE_PATH: join(run.directory, "hooks.mjs") });
-    const port = await good.port();
-    expect((await fetch(`http://127.0.0.1:${port}/proxy/echo/`)).status).toBe(418);
   });
 });

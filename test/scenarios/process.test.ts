@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
+import { rewriteHooks, writeHooks } from "../support/hooks.ts";
 import { startProcess } from "../support/process.ts";
 import { openSocket } from "../support/raw-request.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -275,11 +276,18 @@ describe("changes at run time", () => {
     expect(await run.ended).toBe(0);
   });
 
-  test("With WATCH_CONFIG a changed services file is applied without a signal", async () => {
+  test("With WATCH_CONFIG a changed services file and changed hooks are applied without a signal", async () => {
     const [one, two] = await upstreams();
-    const run = startProcess({ CONFIG_FILE: "s.json", WATCH_CONFIG: "true" }, [], { "s.json": servicesAt(one.url) });
+    const hooks = (text: string) =>
+      `export default { name: "a", onResponse: (response) => response.headers.set("x-hook", "${text}") }`;
+    const path = writeHooks(hooks("one"));
+    const env = { CONFIG_FILE: "s.json", WATCH_CONFIG: "true", MIDDLEWARE_PATH: path };
+    const run = startProcess(env, [], { "s.json": servicesAt(one.url) });
     const port = await run.port();
-    expect(await textOf(port)).toBe("one");
+    const hookOf = async () => (await fetch(`http://127.0.0.1:${port}/proxy/api/`)).headers.get("x-hook");
+    expect([await textOf(port), await hookOf()]).toEqual(["one", "one"]);
+    rewriteHooks(path, hooks("two"));
+    await eventually(async () => (await hookOf()) === "two", "the changed hooks to be applied", 6_000);
     writeFileSync(join(run.directory, "s.json"), servicesAt(two.url));
     await eventually(async () => (await textOf(port)) === "two", "the change to be applied", 6_000);
   });
