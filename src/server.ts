@@ -16,7 +16,7 @@ import { endListeners, stopListeners } from "./perimeter/end-listeners.ts";
 import { findMalformed, hasBody, isWebSocketUpgrade, methodRefused } from "./perimeter/framing.ts";
 import { createSessions, type Sessions } from "./perimeter/http2/sessions.ts";
 import { StreamResponse } from "./perimeter/http2/stream-response.ts";
-import { discardRest, linger, lingerBeforeClose } from "./perimeter/linger.ts";
+import { discardUnread, linger, lingerBeforeClose } from "./perimeter/linger.ts";
 import { reportMalformedRest } from "./perimeter/malformed-rest.ts";
 import { type OpenListener, openListeners } from "./perimeter/open-listeners.ts";
 import {
@@ -286,12 +286,6 @@ export function createGatewayServer(parts: ServerParts): GatewayServer {
   function refuseUnread(socket: Duplex, error: ParserError): void {
     refusals.write(socket, parserRefusal(error.code), undefined, originOfOverflow(error));
   }
-}
-
-function discardUnread(req: IncomingMessage): void {
-  if (req.complete) return;
-  lingerBeforeClose(req);
-  discardRest(req);
 }
 
 const NO_BYTES = Buffer.alloc(0);

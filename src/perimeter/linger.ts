@@ -45,6 +45,13 @@ export function discardRest(req: IncomingMessage, withinMs = LINGER_MS): void {
   req.resume();
 }
 
+/** Discards what still arrives, then closes the connection. */
+export function discardUnread(req: IncomingMessage): void {
+  if (req.complete) return;
+  lingerBeforeClose(req);
+  discardRest(req);
+}
+
 function destroyOnceSilent(socket: Socket): void {
   let checksLeft = LINGER_MS / SILENCE_MS;
   let { bytesRead } = socket;
