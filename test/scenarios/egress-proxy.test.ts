@@ -2,7 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerHttp2Stream } from "node:http2";
 import { createServer } from "node:https";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import { describe, expect, test } from "vitest";
@@ -10,6 +12,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import { startConnectProxy } from "../support/connect-proxy.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { startHttp2Upstream } from "../support/http2-upstream.ts";
 import { createIssuerKey, startIssuer } from "../support/issuer.ts";
 import { manage } from "../support/manage.ts";
 import { bodyOf, startUpstream } from "../support/upstream.ts";
@@ -133,6 +136,40 @@ describe("a request through the proxy", () => {
     const refused = await fetch(`${gateway.url}/proxy/api/x`);
     expect(refused.headers.get("x-proxy-error")).toBe("UPSTREAM_TLS_ERROR");
     expect(upstream.requests).toEqual([]);
+  });
+
+  test("An HTTP/2 upstream is reached through the proxy, also if its SETTINGS arrive with the response of the proxy", async () => {
+    const respond = (stream: ServerHttp2Stream) => {
+      stream.respond({ ":status": 200 });
+      stream.end("two");
+    };
+    const [plain, secure] = [await startHttp2Upstream(respond), await startHttp2Upstream(respond, pair())];
+    const proxy = await startConnectProxy({
+      portOf: (authority) => (authority.endsWith(":443") ? secure : plain).port,
+    });
+    const tunnel = proxy.answer;
+    const gateway = await startGateway({
+      env: { EGRESS_PROXY: proxy.url },
+      services: {
+        plain: { baseUrl: "http://h2.example/", http2: true },
+        secure: { baseUrl: "https://h2.example/", http2: true, tls },
+        early: { baseUrl: "http://early.example/", http2: true },
+      },
+    });
+    const ask = async (key: string) => (await fetch(`${gateway.url}/proxy/${key}/x`)).text();
+    expect([await ask("plain"), await ask("secure")]).toEqual(["two", "two"]);
+    proxy.answer = (socket) => {
+      const upstream = connect(plain.port, "127.0.0.1");
+      socket.on("close", () => upstream.destroy());
+      upstream.once("data", (settings) => {
+        socket.write(Buffer.concat([Buffer.from("HTTP/1.1 200 OK\r\n\r\n"), settings]));
+        upstream.pipe(socket).pipe(upstream);
+      });
+    };
+    expect(await ask("early")).toBe("two");
+    proxy.answer = tunnel;
+    expect(await ask("early")).toBe("two");
+    expect(proxy.requests).toHaveLength(3);
   });
 
   test("A body of several megabytes is whole in both directions, through TLS in TLS too", async () => {

@@ -1,7 +1,6 @@
 /**
  * Reads the response of a proxy to CONNECT (RFC 9110 section 9.3.6).
- * Invariant: a tunnel begins exactly after the head. A byte that follows it is refused: no upstream speaks before its client, so it
- * was injected.
+ * Invariant: a tunnel begins exactly after the head, and no byte that follows it is lost.
  */
 
 /** Bytes of all heads together. */
@@ -16,8 +15,12 @@ export type ConnectResponse =
   | "incomplete"
   | "malformed"
   | "too large"
-  | "bytes after the head"
-  | { readonly status: number; readonly schemes: readonly string[] };
+  | {
+      readonly status: number;
+      readonly schemes: readonly string[];
+      /** Bytes after the head: of the tunnel, or of the body of a refusal. */
+      readonly rest: Buffer;
+    };
 
 /** @param bytes everything that the proxy has sent so far. */
 export function readConnectResponse(bytes: Buffer): ConnectResponse {
@@ -33,9 +36,7 @@ export function readConnectResponse(bytes: Buffer): ConnectResponse {
     rest = rest.slice(end + 4);
     // Interim responses come before the final one (RFC 9110 section 15.2).
     if (status < 200) continue;
-    // A refusal may have a body.
-    if (status < 300 && rest !== "") return "bytes after the head";
-    return { status, schemes: schemesOf(fields) };
+    return { status, schemes: schemesOf(fields), rest: bytes.subarray(bytes.length - rest.length) };
   }
 }
 

@@ -58,6 +58,7 @@ export function createDial({ service, pem, isTlsStrict, socketPath, egress, prox
       egress,
       resolve,
       openTls,
+      isHttp2: service.http2 === true,
       timeoutMs: service.connectTimeoutMs,
       createTimeout: () => new ConnectTimeoutError(),
       openTcp: (options) =>

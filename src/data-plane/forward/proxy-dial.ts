@@ -25,6 +25,7 @@ export interface ProxyDialContext {
     readonly port: number;
     readonly lookup: LookupFunction;
   }) => Socket;
+  readonly isHttp2: boolean;
   readonly timeoutMs: number;
   readonly createTimeout: () => Error;
 }
@@ -38,7 +39,7 @@ export interface ProxyDial {
 
 export function createProxyDial(use: ProxyUse, context: ProxyDialContext): ProxyDial {
   const { proxy, noProxy, resolvesHere } = use;
-  const { egress, resolve, openTls, timeoutMs, createTimeout } = context;
+  const { egress, resolve, openTls, isHttp2, timeoutMs, createTimeout } = context;
   const isDirect = noProxy === undefined ? () => false : createNoProxy(noProxy);
   const connect = createProxyConnect(use, context);
   const openProxyTls = createTlsOpener({
@@ -78,6 +79,7 @@ export function createProxyDial(use: ProxyUse, context: ProxyDialContext): Proxy
           ? (socket) => openProxyTls({ socket, host: proxy.hostname }, proxy.hostname)
           : undefined,
         secureUpstream: protocol === "https:" ? secureUpstream : undefined,
+        upstreamMaySpeakFirst: isHttp2 && protocol === "http:",
         onTunnel,
         signal,
         timeoutMs,

@@ -30,6 +30,8 @@ export interface ProxyDialingParts {
   readonly secureProxy: ((socket: Socket) => Socket) | undefined;
   /** TLS to the upstream in the tunnel; undefined for an http upstream. */
   readonly secureUpstream: ((socket: Socket) => Socket) | undefined;
+  /** As HTTP/2 without TLS does (RFC 9113 section 3.4). Otherwise bytes before those of the gateway were injected. */
+  readonly upstreamMaySpeakFirst: boolean;
   readonly onTunnel: (() => void) | undefined;
   readonly signal: AbortSignal | undefined;
   readonly timeoutMs: number;
@@ -103,7 +105,7 @@ export class ProxyDialing {
   }
 
   #requestTunnel(socket: Socket, name: string): void {
-    const { proxy, port } = this.#parts;
+    const { proxy, port, upstreamMaySpeakFirst } = this.#parts;
     this.#socket = socket;
     let received: Buffer = Buffer.alloc(0);
     const end = (error: ProxyError) => {
@@ -118,8 +120,11 @@ export class ProxyDialing {
       const response = readConnectResponse(received);
       if (response === "incomplete") return;
       if (typeof response === "string") return end(badConnectResponse(proxy, response));
-      if (response.status >= 300) return end(refusedTunnel(proxy, response, port));
+      const { status, rest } = response;
+      if (status >= 300) return end(refusedTunnel(proxy, response, port));
+      if (rest.length > 0 && !upstreamMaySpeakFirst) return end(badConnectResponse(proxy, "bytes after the head"));
       detach();
+      if (rest.length > 0) socket.unshift(rest);
       this.#onTunnel(socket);
     };
     const onGone = (cause: unknown) =>

@@ -61,7 +61,10 @@ export function proxyClosed(proxy: EgressProxy, when: string, cause?: Error): Pr
   return new ProxyError(proxy, { words, hint: PROXY_HINT, ...(cause === undefined ? {} : { cause }) });
 }
 
-export function badConnectResponse(proxy: EgressProxy, fault: Exclude<ConnectResponse, object>): ProxyError {
+export function badConnectResponse(
+  proxy: EgressProxy,
+  fault: Exclude<ConnectResponse, object> | "bytes after the head",
+): ProxyError {
   const what = {
     incomplete: "is incomplete",
     malformed: "is not well-formed HTTP/1.1",
