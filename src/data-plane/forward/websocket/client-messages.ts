@@ -9,7 +9,7 @@ import { type FrameHeader, headerSize, masked, OPCODE, readFrameHeader, textFram
 export const MESSAGE_LIMIT = 65_536;
 
 export interface ClientMessagesParts {
-  /** The message in place of a text message; undefined where that passes untouched. A fault ends the WebSocket when it rejects. */
+  /** The message in place of a text message; undefined where that passes untouched. It never throws; if it rejects, `read` does. */
   readonly replace: (message: Buffer) => Buffer | undefined | Promise<Buffer | undefined>;
   /** Called with what the upstream receives, in order. */
   readonly send: (bytes: Buffer) => void;
@@ -45,7 +45,10 @@ export class ClientMessages {
     this.#parts = parts;
   }
 
-  /** @returns undefined if all of it was read; else the rest waits for a replacement, and the client must not send more. */
+  /**
+   * @returns undefined if all of it was read; else the rest waits for a replacement, and the client must not send more. Nothing is read or
+   * sent after it rejected.
+   */
   read(chunk: Buffer): Promise<void> | undefined {
     if (this.#waiting !== undefined) {
       this.#rest = Buffer.concat([this.#rest, chunk]);
@@ -134,13 +137,24 @@ export class ClientMessages {
     this.#drop();
     const replaced = this.#parts.replace(messageIn(frames));
     if (!(replaced instanceof Promise)) return this.#sendMessage(frames, replaced);
-    this.#waiting = replaced.then((message) => {
-      this.#sendMessage(frames, message);
-      const rest = this.#rest;
-      this.#rest = NO_BYTES;
-      this.#waiting = undefined;
-      return this.read(rest);
-    });
+    this.#waiting = replaced.then(
+      (message) => {
+        this.#sendMessage(frames, message);
+        return this.read(this.#takeRest());
+      },
+      (error: unknown) => {
+        this.#takeRest();
+        this.#hasFailed = true;
+        throw error;
+      },
+    );
+  }
+
+  #takeRest(): Buffer {
+    const rest = this.#rest;
+    this.#rest = NO_BYTES;
+    this.#waiting = undefined;
+    return rest;
   }
 
   #sendMessage(frames: Buffer, replaced: Buffer | undefined): void {

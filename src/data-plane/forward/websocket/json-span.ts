@@ -37,21 +37,33 @@ export function findValue(text: Buffer, path: readonly string[]): Span | undefin
 
 /** @returns the start of the member's value; -1 where there is none, or more than one that a parser may take for it. */
 function findMember(text: Buffer, open: number, name: string): number {
-  const folded = fold(name);
+  const isPlainName = /^[ -~]*$/.test(name);
   let found = -1;
   let at = skipSpace(text, open + 1);
   while (text[at] !== CLOSE_BRACE) {
     const nameEnd = endOf(text, at);
     const value = skipSpace(text, skipSpace(text, nameEnd) + 1);
-    const its = JSON.parse(text.toString("utf8", at, nameEnd)) as string;
-    if (its === name || fold(its) === folded) {
-      if (found !== -1 || its !== name) return -1;
-      found = value;
+    const length = nameEnd - at - 2;
+    // Most names are plain, and of another length.
+    if (!isPlainName || length === name.length || !isPlain(text, at + 1, nameEnd - 1)) {
+      const its = JSON.parse(text.toString("utf8", at, nameEnd)) as string;
+      if (its === name || fold(its) === fold(name)) {
+        if (found !== -1 || its !== name) return -1;
+        found = value;
+      }
     }
     at = skipSpace(text, endOf(text, value));
     if (text[at] === COMMA) at = skipSpace(text, at + 1);
   }
   return found;
+}
+
+/** ASCII without escapes: folding does not change its length. */
+function isPlain(text: Buffer, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) {
+    if ((text[at] as number) >= 0x80 || text[at] === BACKSLASH) return false;
+  }
+  return true;
 }
 
 function findItem(text: Buffer, open: number, index: number): number {

@@ -39,12 +39,21 @@ function createInjection(
     replace(message) {
       const match = matcher.find(message);
       if (match === undefined || !(isPlaceholder(match.text) || isCallersKey(match.text))) return undefined;
-      const injection = credential.get();
+      const injection = obtain(credential);
       return injection instanceof Promise
         ? injection.then((obtained) => fill(message, match, obtained))
         : fill(message, match, injection);
     },
   };
+}
+
+/** Rejects where `get` throws: an error must not escape into the event of a socket. */
+function obtain(credential: Credential): Injection | Promise<Injection> {
+  try {
+    return credential.get();
+  } catch (error) {
+    return Promise.reject(error);
+  }
 }
 
 const isPlaceholder = (text: string) => text.startsWith("{") && text.endsWith("}");

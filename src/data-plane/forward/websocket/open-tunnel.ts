@@ -113,7 +113,7 @@ export class OpenTunnel {
       if (this.#closeFrame === "sent" && messages.hasSeenClose) this.#endBoth();
       if (waiting === undefined) return;
       client.pause();
-      waiting.then(resume, () => this.#fail(UNAVAILABLE));
+      waiting.catch(() => this.#fail(UNAVAILABLE)).then(resume);
     });
     return messages;
   }

@@ -84,6 +84,8 @@ describe("A message", () => {
     ["0", '["{token}","{token}"]', '[@,"{token}"]'],
     ["1", '{"1":"{token}"}', '{"1":@}'],
     ["__proto__.constructor", '{"__proto__":{"constructor":"{token}"}}', '{"__proto__":{"constructor":@}}'],
+    ["schl\u00fcssel", '{"schl\u00fcssel":"{token}"}', '{"schl\u00fcssel":@}'],
+    ["schl\u00fcssel", '{"schl\u00fcssel":"{token}","SCHL\u00dcSSEL":1}', undefined],
     ["a.length", '{"a":["{token}"]}', undefined],
     ["a.01", '{"a":["x","{token}"]}', undefined],
     ["a.2", '{"a":["{token}"]}', undefined],

@@ -61,14 +61,25 @@ test("Each message receives the secret of its own time, and later ones wait for 
   ]);
 });
 
-test("A message whose secret cannot be obtained is not sent, and the WebSocket ends with 1011", async () => {
-  const { client, upstream } = await openTunnel(() => Promise.reject(new Error("the command failed")));
-  client.write(Buffer.concat([textFrame("before"), textFrame('{"t":"{token}"}'), textFrame("after")]));
-  await Promise.all([once(client, "end"), once(upstream, "end")]);
-  expect(texts(upstream)).toEqual(["before"]);
-  const [close] = readFrames(client.received);
-  expect([close?.opcode, close?.payload.readUInt16BE(0)]).toEqual([8, 1011]);
-});
+test.each([
+  ["rejects", () => Promise.reject(new Error("the command failed"))],
+  [
+    "throws",
+    () => {
+      throw new Error("the command failed");
+    },
+  ],
+])(
+  "A message whose secret cannot be obtained (it %s) is not sent, and the WebSocket ends with 1011",
+  async (_, get) => {
+    const { client, upstream } = await openTunnel(get);
+    client.write(Buffer.concat([textFrame("before"), textFrame('{"t":"{token}"}'), textFrame("after")]));
+    await Promise.all([once(client, "end"), once(upstream, "end")]);
+    expect(texts(upstream)).toEqual(["before"]);
+    const [close] = readFrames(client.received);
+    expect([close?.opcode, close?.payload.readUInt16BE(0)]).toEqual([8, 1011]);
+  },
+);
 
 test("An upstream that does not read stops the reading of messages, and gets all of them when it reads again", async () => {
   const { client, upstream, near } = await openTunnel(() => withSecret("s"));
