@@ -54,7 +54,7 @@ export class Exchange {
   connectionWaitMs = 0;
   /** The time of user hooks, ms; the deadline and the upstream's time do not count it. */
   hooksMs = 0;
-  /** The upstream's status, where a hook changed it; 0 elsewhere. */
+  /** The status that the upstream sent, where hooks may change it; 0 elsewhere. */
   upstreamStatus = 0;
   bytesIn = 0;
   /** Read before the request was admitted; undefined for every other body. */

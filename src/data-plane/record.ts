@@ -24,7 +24,7 @@ export function record(exchange: Exchange, { logger, metrics, recentExchanges, e
   // nginx's status for a client that closed the connection first.
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
   const { statusCode } = exchange.res;
-  if (respondedAt !== 0) noteVerdict(exchange, logger);
+  if (respondedAt !== 0 || exchange.upstreamStatus !== 0) noteVerdict(exchange, logger);
   // A WebSocket has no body.
   if (respondedAt !== 0 && statusCode !== 101) exchange.times?.note(respondedAt - askedAt, now - respondedAt);
   const retries = Math.max(0, attempts - 1);

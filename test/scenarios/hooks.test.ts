@@ -1,4 +1,5 @@
 /** User hooks see and change proxied requests and responses, and a hook that fails ends its own exchange only. */
+import { createHmac } from "node:crypto";
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
 import { describe, expect, test } from "vitest";
@@ -270,6 +271,33 @@ describe("onResponse", () => {
     };
     expect(services.find(({ key }) => key === "api")?.credential.refused).toMatchObject({ count: 1, lastStatus: 401 });
   });
+});
+
+test("A signed request that the upstream accepted is delivered once, also if a hook then fails or changes the status", async () => {
+  const upstream = await startUpstream((req, res) => void req.resume().on("end", () => res.end("ok")));
+  const gateway = await startHookedGateway(
+    `export default { name: "after", onResponse(response) {
+      if (response.path === "/fails") throw new Error("no");
+      response.status = 500;
+    } }`,
+    {
+      env: { SLACK_SECRET: "a-signing-secret" },
+      services: {
+        api: { baseUrl: upstream.url, access: "signature", verify: { scheme: "slack", secretEnvVar: "SLACK_SECRET" } },
+      },
+    },
+  );
+  const timestamp = String(Math.floor(Date.now() / 1000));
+  for (const [path, body] of [
+    ["/fails", "a=1"],
+    ["/changes", "a=2"],
+  ] as const) {
+    const signature = createHmac("sha256", "a-signing-secret").update(`v0:${timestamp}:${body}`).digest("hex");
+    const headers = { "x-slack-request-timestamp": timestamp, "x-slack-signature": `v0=${signature}` };
+    const send = async () => (await gateway.ask(path, { method: "POST", body, headers })).status;
+    expect([path, await send(), await send()]).toEqual([path, 500, 401]);
+  }
+  expect(upstream.requests).toHaveLength(2);
 });
 
 describe("onComplete", () => {

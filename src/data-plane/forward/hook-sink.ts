@@ -39,6 +39,7 @@ export class HookSink implements ResponseSink {
 
   start(head: ResponseHead, flow: Flow): void {
     const { exchange, route, deadline } = this.#hooked;
+    exchange.upstreamStatus = head.status;
     const abort = new AbortController();
     const draft = createDraft(head, exchange, route, abort.signal);
     const { timeoutMs } = route.prepared.service;
@@ -47,7 +48,7 @@ export class HookSink implements ResponseSink {
     const pass = () => {
       draft.seal();
       exchange.hooksMs += performance.now() - since;
-      this.#relay.start(changedHead(head, draft, exchange), flow);
+      this.#relay.start(changedHead(head, draft), flow);
     };
     const pending = this.#hooks.onResponse(draft.view, step);
     if (pending === undefined) return pass();
@@ -128,8 +129,7 @@ function createDraft(
 }
 
 /** The same head where no hook changed it. */
-function changedHead(head: ResponseHead, { status, headers }: ResponseDraft, exchange: Exchange): ResponseHead {
-  if (status !== head.status) exchange.upstreamStatus = head.status;
+function changedHead(head: ResponseHead, { status, headers }: ResponseDraft): ResponseHead {
   if (status === head.status && !headers.isChanged) return head;
   return {
     status,

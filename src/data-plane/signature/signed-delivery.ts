@@ -111,7 +111,8 @@ export function decideClaim(check: SignatureCheck, rawHeaders: readonly string[]
 }
 
 /** The upstream accepted the request; or it may have, and the client left before its response. */
-function wasDelivered({ respondedAt, attempts, outcome, res: { statusCode } }: Exchange): boolean {
-  if (respondedAt === 0) return outcome === "client-left" && attempts > 0;
-  return statusCode >= 200 && statusCode < 300;
+function wasDelivered({ respondedAt, upstreamStatus, attempts, outcome, res }: Exchange): boolean {
+  if (respondedAt === 0 && upstreamStatus === 0) return outcome === "client-left" && attempts > 0;
+  const status = upstreamStatus || res.statusCode;
+  return status >= 200 && status < 300;
 }
