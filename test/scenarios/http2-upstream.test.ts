@@ -1,10 +1,15 @@
 /** A service with `http2: true`, called over HTTP/1.1. */
+
 import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { startGateway } from "../support/gateway.ts";
+import { eventually } from "../support/eventually.ts";
+import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { startHttp2Upstream } from "../support/http2-upstream.ts";
+import { manage } from "../support/manage.ts";
 import { rawRequest } from "../support/raw-request.ts";
+import { startUpstream } from "../support/upstream.ts";
 
 const file = (name: string) => join(import.meta.dirname, "../support/tls", name);
 const certificate = { cert: readFileSync(file("localhost.pem")), key: readFileSync(file("localhost-key.pem")) };
@@ -63,6 +68,79 @@ test("An https upstream is reached by ALPN h2, and its requests share one connec
     expect([response.status, await response.text()]).toEqual([200, "secure"]);
   }
   expect(upstream.counted.connections).toBe(1);
+});
+
+test("The probe, explain and the configuration know that the upstream is reached by HTTP/2", async () => {
+  const upstream = await startHttp2Upstream((stream) => {
+    stream.respond({ ":status": 204 });
+    stream.end();
+  }, certificate);
+  const old = await startUpstream((_, res) => res.end("old"), createServer(certificate) as never);
+  const tls = { caFile: file("ca.pem") };
+  const gateway = await startGateway({
+    env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY },
+    services: {
+      api: { baseUrl: upstream.url, http2: true, tls },
+      old: { baseUrl: old.url.replace("http://127.0.0.1", "https://localhost"), http2: true, tls },
+      away: { baseUrl: "http://127.0.0.1:9", http2: true },
+    },
+  });
+  const probe = async (key: string) => (await manage(gateway, "POST", `/services/${key}/test`)).body;
+  const found = await probe("api");
+  expect(found).toMatchObject({ status: "reachable", responseStatus: 204, certificate: { protocol: "TLSv1.3" } });
+  expect(found.phases).toMatchObject({
+    connect: expect.any(Number),
+    tls: expect.any(Number),
+    http: expect.any(Number),
+  });
+  const words = /^old: it does not speak HTTP\/2 on this port .*; remove `http2` to use HTTP\/1\.1\.$/;
+  expect(await probe("old")).toMatchObject({
+    status: "unreachable",
+    code: "UPSTREAM_PROTOCOL_ERROR",
+    error: expect.stringMatching(words),
+  });
+  expect(await probe("away")).toMatchObject({ status: "unreachable", phase: "connect", code: "UPSTREAM_UNREACHABLE" });
+  const explained = await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/api/x" });
+  expect(explained.body.upstream).toMatchObject({ transport: "http2" });
+  const refused = await manage(gateway, "PATCH", "/services/api", { ws: true });
+  expect([refused.status, JSON.stringify(refused.body.details)]).toEqual([
+    400,
+    expect.stringContaining("a WebSocket needs HTTP/1.1"),
+  ]);
+});
+
+test("A reload closes the connections of the replaced service once its requests have ended, and a client that leaves cancels its stream", async () => {
+  let canceled = 0;
+  const upstream = await startHttp2Upstream((stream, headers) => {
+    stream.on("aborted", () => canceled++);
+    if (headers[":path"] === "/open") stream.respond({ ":status": 200 });
+    if (headers[":path"] === "/open") return void stream.write("begin");
+    stream.respond({ ":status": 200 });
+    stream.end("ok");
+  });
+  const gateway = await startGateway({
+    env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true" },
+    services: { api: { baseUrl: upstream.url, http2: true } },
+  });
+  const leaving = new AbortController();
+  const open = await fetch(`${gateway.url}/proxy/api/open`, { signal: leaving.signal });
+  expect((await manage(gateway, "PATCH", "/services/api", { timeoutMs: 9_000 })).status).toBe(200);
+  expect(await (await fetch(`${gateway.url}/proxy/api/x`)).text()).toBe("ok");
+  expect(upstream.sessions.size).toBe(2);
+  leaving.abort();
+  await expect(open.text()).rejects.toThrow();
+  await eventually(() => canceled === 1 && upstream.sessions.size === 1);
+});
+
+test("A response that the upstream resets is cut off for the client", async () => {
+  const upstream = await startHttp2Upstream((stream) => {
+    stream.respond({ ":status": 200 });
+    stream.write("half", () => stream.destroy(new Error("broken")));
+  });
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, http2: true, retries: 0 } } });
+  const { text } = await rawRequest(gateway.port, "GET /proxy/api/ HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  expect(text).not.toContain("0\r\n\r\n");
+  expect(gateway.exchanges()).toMatchObject([{ outcome: "failed:UPSTREAM_PROTOCOL_ERROR" }]);
 });
 
 test("Trailers of an HTTP/2 response reach a caller over HTTP/1.1 that takes them", async () => {

@@ -8,7 +8,6 @@ import {
   type ServerUnaryCall,
   type ServerWritableStream,
   type sendUnaryData,
-  status,
 } from "@grpc/grpc-js";
 import { onTestFinished } from "vitest";
 
@@ -33,6 +32,8 @@ export interface GrpcUpstream {
   readonly url: string;
   /** Metadata of all calls, newest last. */
   readonly calls: Metadata[];
+  /** The deadline of the last unary call. */
+  deadline(): Date | number | undefined;
   /** Calls that their client has canceled. */
   readonly canceled: string[];
   /** Ends all connections at once. */
@@ -44,10 +45,12 @@ export async function startGrpcUpstream(port = 0, options: Record<string, number
   const server = new Server(options);
   const calls: Metadata[] = [];
   const canceled: string[] = [];
+  let deadline: Date | number | undefined;
   server.addService(TEXTS, {
     unary(call: ServerUnaryCall<string, string>, respond: sendUnaryData<string>) {
       calls.push(call.metadata);
       const { request: text } = call;
+      deadline = call.getDeadline();
       call.on("cancelled", () => canceled.push(text));
       if (text === "wait") return;
       const code = /^fail (\d+)$/.exec(text)?.[1];
@@ -79,7 +82,5 @@ export async function startGrpcUpstream(port = 0, options: Record<string, number
   );
   const stop = () => server.forceShutdown();
   onTestFinished(stop);
-  return { url: `http://127.0.0.1:${bound}`, calls, canceled, stop };
+  return { url: `http://127.0.0.1:${bound}`, calls, canceled, deadline: () => deadline, stop };
 }
-
-export { status };
