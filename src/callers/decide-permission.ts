@@ -1,11 +1,12 @@
 /**
  * What the holder of an issued key may do, and what it may grant to other keys.
  * Invariant: a request is allowed only as everything that the upstream may take it for; and no key that a key makes, changes
- * or rotates does more, lasts longer, works from more addresses or may send more requests than the key itself.
+ * or rotates does more, lasts longer, works from more addresses or without its certificate, or may send more requests than the key itself.
  */
 import { GatewayError } from "../errors.ts";
 import { coversAddresses } from "./allowed-addresses.ts";
 import type { Caller } from "./callers.ts";
+import { CLIENT_CERT, isPeerCertificate, type PeerSocket } from "./client-certificate.ts";
 import type { KeyRateLimit, StoredKey } from "./issued-key.ts";
 import { JudgedPath } from "./judged-path.ts";
 import type { FoundKey } from "./key-index.ts";
@@ -22,13 +23,15 @@ export interface ProxyRequest extends OverridableRequest {
   /** After the base URL, as the upstream will see it, without the query. */
   readonly path: string;
   readonly address: string;
+  /** The connection, whose client certificate a key may need. */
+  readonly socket?: PeerSocket;
 }
 
 export function decideProxyPermission(caller: Caller, request: ProxyRequest): GatewayError | undefined {
   const { issued } = caller;
   if (issued === undefined) return undefined;
-  const addressRefusal = decideAddress(caller, request.address);
-  if (addressRefusal !== undefined) return addressRefusal;
+  const senderRefusal = decideSender(caller, request.address, request.socket);
+  if (senderRefusal !== undefined) return senderRefusal;
   const { serviceKey, method } = request;
   const { permissions } = issued;
   if (permissions.allowsAll(serviceKey)) return undefined;
@@ -56,13 +59,32 @@ export function decideManagePermission({ issued }: Caller, parts: readonly Manag
   return refusePermission(`manage:${parts[0] ?? "*"}`);
 }
 
-/** On every route: a key that is limited to addresses opens nothing from another one. */
-export function decideAddress({ issued }: Caller, address: string): GatewayError | undefined {
-  if (issued === undefined || issued.allowsAddress(address)) return undefined;
-  return new GatewayError("IP_NOT_ALLOWED", { message: `The key may not be used from ${address}.` });
+/** On every route: a key that is limited to addresses, or bound to a client certificate, opens nothing without them. */
+export function decideSender({ issued }: Caller, address: string, socket?: PeerSocket): GatewayError | undefined {
+  if (issued === undefined) return undefined;
+  if (!issued.allowsAddress(address)) {
+    return new GatewayError("IP_NOT_ALLOWED", { message: `The key may not be used from ${address}.` });
+  }
+  return decideCertificate(issued, socket);
 }
 
-type Grant = Pick<StoredKey, "permissions" | "expiresAt" | "allowIps" | "rateLimit">;
+/** @returns undefined for a key that is not bound to a certificate. */
+export function decideCertificate(
+  { clientCert }: Pick<FoundKey, "clientCert">,
+  socket?: PeerSocket,
+): GatewayError | undefined {
+  if (clientCert === undefined) return undefined;
+  const presented = socket?.getPeerX509Certificate?.();
+  if (presented !== undefined && isPeerCertificate(presented, clientCert)) return undefined;
+  const has = presented === undefined ? "no certificate" : "another certificate";
+  return new GatewayError("INSUFFICIENT_PERMISSIONS", {
+    message: `The key is valid only with its client certificate; this connection has ${has}.`,
+    hint: "Connect with the client certificate of the key, or ask the operator to change `clientCert` of the key.",
+    extra: { required: CLIENT_CERT },
+  });
+}
+
+type Grant = Pick<StoredKey, "permissions" | "expiresAt" | "allowIps" | "clientCert" | "rateLimit">;
 
 /** @param holder undefined for a caller that may grant everything. @param grant the key as it would be. */
 export function decideGrant(holder: FoundKey | undefined, grant: Grant): GatewayError | undefined {
@@ -73,6 +95,9 @@ export function decideGrant(holder: FoundKey | undefined, grant: Grant): Gateway
   if (outlasts(grant.expiresAt, key.expiresAt)) return refuseGrant(`lasts longer than itself (until ${key.expiresAt})`);
   if (!coversAddresses(key.allowIps, grant.allowIps)) {
     return refuseGrant(`may be used from addresses other than its own (${key.allowIps.join(", ")})`);
+  }
+  if (holder.clientCert !== undefined && grant.clientCert !== holder.clientCert) {
+    return refuseGrant("may be used without its own client certificate");
   }
   if (isLooser(grant.rateLimit, key.rateLimit)) return refuseGrant("may send more requests than itself");
   return undefined;

@@ -80,6 +80,8 @@ export interface StoredKey {
   readonly rateLimit: KeyRateLimit | null;
   /** Addresses and CIDRs; an empty list allows any address. */
   readonly allowIps: readonly string[];
+  /** The client certificate that the key needs, as `parseClientCert` returns it; null, or absent in an older record, for none. */
+  readonly clientCert?: string | null;
   /** The current digest first, then the one before the last rotation. */
   readonly digests: readonly StoredDigest[];
 }
@@ -100,11 +102,13 @@ export interface StoredDigest {
 export function isStoredKey(value: unknown): value is StoredKey {
   if (!isObject(value)) return false;
   const { name, permissions, createdAt, createdBy, expiresAt, revokedAt, rateLimit, allowIps, digests } = value;
+  const { clientCert = null } = value;
   return (
     isText(name) &&
     isText(createdBy) &&
     isListOf(permissions, isText) &&
     isListOf(allowIps, isText) &&
+    (clientCert === null || isText(clientCert)) &&
     isTime(createdAt) &&
     isTimeOrNull(expiresAt) &&
     isTimeOrNull(revokedAt) &&

@@ -43,13 +43,16 @@ export interface IssuedKeys extends KeyIndex {
 export type Approve = (next: StoredKey, present: StoredKey) => void;
 
 /** Permissions and addresses have been checked by their grammars. */
-export type KeyChange = Partial<Pick<StoredKey, "name" | "permissions" | "expiresAt" | "rateLimit" | "allowIps">>;
+export type KeyChange = Partial<
+  Pick<StoredKey, "name" | "permissions" | "expiresAt" | "rateLimit" | "allowIps" | "clientCert">
+>;
 
 export type NewKey = KeyChange & Pick<StoredKey, "name" | "permissions" | "createdBy">;
 
 /** A key as operators see it. */
-export interface ListedKey extends Omit<StoredKey, "digests"> {
+export interface ListedKey extends Omit<StoredKey, "digests" | "clientCert"> {
   readonly id: string;
+  readonly clientCert: string | null;
   readonly state: KeyState;
   /** The time until which the key before the last rotation works; null when it does not. */
   readonly graceUntil: string | null;
@@ -145,6 +148,7 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
     return {
       id,
       ...key,
+      clientCert: key.clientCert ?? null,
       state: found.state,
       graceUntil: before?.state === "active" ? (digests[1]?.validUntil ?? null) : null,
       uses: used?.uses ?? 0,
@@ -223,12 +227,14 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
 
 function newRecord(wanted: NewKey, key: string, createdAt: string): StoredKey {
   const { name, permissions, expiresAt = null, rateLimit = null, allowIps = [], createdBy } = wanted;
+  const { clientCert = null } = wanted;
   return {
     name,
     permissions,
     expiresAt,
     rateLimit,
     allowIps,
+    clientCert,
     createdAt,
     createdBy,
     revokedAt: null,
@@ -237,8 +243,8 @@ function newRecord(wanted: NewKey, key: string, createdAt: string): StoredKey {
 }
 
 /** Picks the fields by name: no other field may be changed, and an omitted or undefined one keeps its value. */
-function changedParts({ name, permissions, expiresAt, rateLimit, allowIps }: KeyChange): KeyChange {
-  const parts = { name, permissions, expiresAt, rateLimit, allowIps };
+function changedParts({ name, permissions, expiresAt, rateLimit, allowIps, clientCert }: KeyChange): KeyChange {
+  const parts = { name, permissions, expiresAt, rateLimit, allowIps, clientCert };
   return Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 }
 

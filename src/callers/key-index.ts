@@ -25,6 +25,8 @@ export interface FoundKey {
   /** For a request or WebSocket in progress: whether its key has ended since, or may do less. */
   readonly isOver: boolean;
   allowsAddress(address: string): boolean;
+  /** The client certificate that it needs; undefined for none. */
+  readonly clientCert?: string | undefined;
   /** A JSON Web Token, of which the gateway keeps no record. */
   readonly isToken?: true;
   /** Of the id of a token's caller: its next token is not unknown to the lock-out. */
@@ -56,7 +58,7 @@ export interface KeyIndexOptions {
 }
 
 /** What both digests of a key have in common. */
-type SharedParts = Pick<FoundKey, "id" | "key" | "permissions" | "allowsAddress">;
+type SharedParts = Pick<FoundKey, "id" | "key" | "permissions" | "allowsAddress" | "clientCert">;
 
 /** A class: object literals with getters each have their own hidden class, which makes every access to many of them slow. */
 class IndexedDigest implements FoundKey {
@@ -65,18 +67,24 @@ class IndexedDigest implements FoundKey {
   readonly key: StoredKey;
   readonly permissions: Permissions;
   readonly allowsAddress: FoundKey["allowsAddress"];
+  readonly clientCert: string | undefined;
   /** Shared with the entries of the same digest before changes that took nothing away. */
   tenure = { isOver: false };
   readonly #isRevoked: boolean;
   readonly #endsAt: number;
   readonly #now: () => number;
 
-  constructor({ id, key, permissions, allowsAddress }: SharedParts, digest: StoredDigest, now: () => number) {
+  constructor(
+    { id, key, permissions, allowsAddress, clientCert }: SharedParts,
+    digest: StoredDigest,
+    now: () => number,
+  ) {
     this.id = id;
     this.digest = digest.sha256;
     this.key = key;
     this.permissions = permissions;
     this.allowsAddress = allowsAddress;
+    this.clientCert = clientCert;
     this.#isRevoked = key.revokedAt !== null;
     this.#endsAt = endOf(key, digest);
     this.#now = now;
@@ -178,7 +186,8 @@ export function createKeyIndex({ records, now, checkIntervalMs = CHECK_INTERVAL_
 
 function index(id: string, key: StoredKey, now: () => number): IndexedKey {
   const permissions = compilePermissions(key.permissions);
-  const shared = { id, key, permissions, allowsAddress: compileAddresses(key.allowIps) };
+  const clientCert = key.clientCert ?? undefined;
+  const shared = { id, key, permissions, allowsAddress: compileAddresses(key.allowIps), clientCert };
   return { key, permissions, found: key.digests.map((digest) => new IndexedDigest(shared, digest, now)) };
 }
 
@@ -196,5 +205,7 @@ export function msOf(time: string | null): number {
 function narrows(before: IndexedKey, after: IndexedKey): boolean {
   const addresses = after.key.allowIps;
   if (addresses.length > 0 && addresses.join() !== before.key.allowIps.join()) return true;
+  const { clientCert = null } = after.key;
+  if (clientCert !== null && clientCert !== before.key.clientCert) return true;
   return uncoveredBy(after.permissions, before.key.permissions).length > 0;
 }

@@ -4,9 +4,10 @@
  * Invariant: of a key nothing is kept but the id of an issued one, and comparisons take constant time.
  */
 import type { GatewayError } from "../errors.ts";
+import { CLIENT_CERT } from "./client-certificate.ts";
 import type { Plane } from "./unauthenticated.ts";
 
-export type KeyRefusalReason = "expired" | "revoked" | "permission" | "address";
+export type KeyRefusalReason = "expired" | "revoked" | "permission" | "address" | "certificate";
 
 export interface KeyRefusal {
   readonly id: string;
@@ -35,6 +36,7 @@ const TEXTS: Readonly<Record<KeyRefusalReason, string>> = {
   expired: "has expired and is still presented",
   revoked: "was revoked and is still presented",
   permission: "was refused: it lacks the required permission",
+  certificate: "was refused: the connection does not have its client certificate",
   address: "was refused: it may not be used from this address",
 };
 
@@ -65,7 +67,8 @@ export function createKeyRefusals(
   return {
     note,
     noteError(id, { code, extra }) {
-      if (code === "INSUFFICIENT_PERMISSIONS") note(id, "permission", shortened(String(extra.required)));
+      if (extra.required === CLIENT_CERT) note(id, "certificate");
+      else if (code === "INSUFFICIENT_PERMISSIONS") note(id, "permission", shortened(String(extra.required)));
       else if (code === "IP_NOT_ALLOWED") note(id, "address");
     },
     list: () => [...refusals.values()].map(({ loggedAt: _, ...refusal }) => refusal),

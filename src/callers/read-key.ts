@@ -6,6 +6,7 @@ import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import { GatewayError } from "../errors.ts";
 import { isObject } from "../is-object.ts";
 import { parseAddressRange } from "./allowed-addresses.ts";
+import { parseClientCert } from "./client-certificate.ts";
 import { parsePermission } from "./permissions.ts";
 
 export interface ReadKey {
@@ -14,6 +15,7 @@ export interface ReadKey {
   readonly expiresAt?: string | null;
   readonly rateLimit?: { readonly maxRequests: number; readonly windowMs: number } | null;
   readonly allowIps?: readonly string[];
+  readonly clientCert?: string | null;
 }
 
 const NAME_LIMIT = 100;
@@ -44,17 +46,22 @@ const FIELDS: Fields = {
       const parsed = parseAddressRange(text);
       return "problem" in parsed ? [parsed.problem] : [];
     }),
+  clientCert: (value) => {
+    if (value === null) return [];
+    const parsed = typeof value === "string" ? parseClientCert(value) : parseClientCert("");
+    return "problem" in parsed ? [`${parsed.problem}; or null`] : [];
+  },
 };
 
 /** @throws GatewayError VALIDATION_ERROR, as all functions here do. */
 export function readNewKey(
   body: unknown,
 ): ReadKey & { readonly name: string; readonly permissions: readonly string[] } {
-  return read(body, FIELDS, ["name", "permissions"]) as ReturnType<typeof readNewKey>;
+  return normalized(read(body, FIELDS, ["name", "permissions"])) as ReturnType<typeof readNewKey>;
 }
 
 export function readKeyChange(body: unknown): ReadKey {
-  return read(body, FIELDS, []);
+  return normalized(read(body, FIELDS, []));
 }
 
 export function readRotation(body: unknown): { readonly graceSeconds: number } {
@@ -64,6 +71,12 @@ export function readRotation(body: unknown): { readonly graceSeconds: number } {
     graceSeconds: (value) => (isGrace(value) ? [] : [`allowed: a whole number from 0 to ${LONGEST_GRACE_S}`]),
   };
   return { graceSeconds: 0, ...read(body, fields, []) };
+}
+
+/** One spelling of a certificate is stored. */
+function normalized(key: ReadKey): ReadKey {
+  const parsed = typeof key.clientCert === "string" ? parseClientCert(key.clientCert) : undefined;
+  return parsed === undefined || "problem" in parsed ? key : { ...key, ...parsed };
 }
 
 function read(body: unknown, fields: Fields, needed: readonly string[]): ReadKey {

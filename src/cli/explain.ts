@@ -14,6 +14,7 @@ export function addExplainCommand(program: Command): void {
     .description("explain what the gateway would do with a request, step by step; nothing is sent")
     .argument("<method>", "the request's method, like GET")
     .argument("<path>", "its path and query, beginning with /proxy/<service>/")
+    .option("--client-cert <fingerprint|name>", "assume this client certificate, as in a key")
     .option("--caller <id>", "assume this caller instead of a key: proxy-key, or the id of an issued key")
     .option(
       "--header <name:value>",
@@ -43,18 +44,20 @@ function collectHeader(text: string, before: Headers = {}): Headers {
 
 interface ExplainOptions extends CommonOptions {
   readonly caller?: string;
+  readonly clientCert?: string;
   readonly header?: Headers;
 }
 
 const MEMBERS = ["verdict", "request", "steps"] as const;
 
 async function explain(method: string, path: string, options: ExplainOptions): Promise<void> {
-  const { url, json, caller, header } = options;
+  const { url, json, caller, clientCert, header } = options;
   const { openGatewayClient } = await import("./gateway-client.ts");
   const body = {
     method: method.toUpperCase(),
     path,
     ...(caller === undefined ? {} : { caller }),
+    ...(clientCert === undefined ? {} : { clientCert }),
     ...(header === undefined ? {} : { headers: header }),
   };
   const explanation = await openGatewayClient(url)

@@ -82,6 +82,12 @@ function addCreateCommand(keys: Command): void {
         collect,
       ),
     )
+    .addOption(
+      new Option(
+        "--client-cert <fingerprint|name>",
+        "the key is valid only with this client certificate: its SHA-256 fingerprint, or one of its URI or DNS names",
+      ),
+    )
     .addHelpText("after", CREATE_EXAMPLES);
   withOffline(withGateway(create)).action(createKey);
 }
@@ -103,12 +109,13 @@ interface CreateKeyOptions extends CommonOptions {
   readonly expiresIn?: number;
   readonly rateLimit?: Rate;
   readonly allowIp?: readonly string[];
+  readonly clientCert?: string;
 }
 
 async function createKey(options: CreateKeyOptions): Promise<void> {
-  const { name, permissions, expiresIn, rateLimit, allowIp: allowIps } = options;
+  const { name, permissions, expiresIn, rateLimit, allowIp: allowIps, clientCert } = options;
   const expiresAt = expiresIn === undefined ? options.expiresAt : new Date(Date.now() + expiresIn).toISOString();
-  const wanted = withoutUndefined({ name, permissions, expiresAt, rateLimit, allowIps });
+  const wanted = withoutUndefined({ name, permissions, expiresAt, rateLimit, allowIps, clientCert });
   printNewKey(await withKeyBackend(options, (backend) => backend.create(wanted)), options);
 }
 

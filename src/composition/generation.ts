@@ -115,6 +115,7 @@ export function createGeneration(
     diagnose,
     explain: createDryRun({
       ...pipelineParts,
+      isTls: processParts.certificate !== undefined,
       connections: (address) => listenerFor(address, parts.listeners()).connections,
     }),
     loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,

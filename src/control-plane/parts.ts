@@ -87,7 +87,7 @@ export interface ControlPlaneParts {
   readonly serviceAddresses: () => Pick<ServiceAddresses, "find" | "findPort">;
   readonly monitor: PressureMonitor;
   /** Undefined for plain HTTP. */
-  readonly certificate: Pick<ListenerCertificate, "current"> | undefined;
+  readonly certificate: Pick<ListenerCertificate, "current" | "needsClientCertificate"> | undefined;
   /** PRESSURE_RETRY_AFTER, s. */
   readonly retryAfterS: number;
   readonly metrics: Metrics;

@@ -1,8 +1,10 @@
 /** The key check of the control plane: for callers under /proxy, for operators under /manage. */
+import type { IncomingMessage } from "node:http";
 import type { Context, MiddlewareHandler } from "hono";
 import type { Author } from "../callers/audit.ts";
 import type { Caller } from "../callers/callers.ts";
-import { decideAddress, decideManagePermission } from "../callers/decide-permission.ts";
+import type { PeerSocket } from "../callers/client-certificate.ts";
+import { decideManagePermission, decideSender } from "../callers/decide-permission.ts";
 import type { ManagePart } from "../callers/permissions.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import type { Plane } from "../callers/unauthenticated.ts";
@@ -28,7 +30,8 @@ export function requireCaller(plane: Plane, parts: ControlPlaneParts): Middlewar
     const caller = callers.authenticate({ plane, presented, address, request: incoming, verdicts });
     if (caller instanceof GatewayError) throw caller;
     const refusal =
-      decideAddress(caller, address) ?? (plane === "management" ? decidePart(caller, context) : undefined);
+      decideSender(caller, address, socketOf(incoming)) ??
+      (plane === "management" ? decidePart(caller, context) : undefined);
     const { issued } = caller;
     if (refusal !== undefined) {
       if (issued !== undefined) keyRefusals.noteError(issued.id, refusal);
@@ -53,9 +56,14 @@ export function createReadCheck(context: Context<CallerEnv>, parts: ControlPlane
   return () => {
     const caller = parts.decideForCurrentKeys(presentation);
     if (caller instanceof GatewayError) return false;
-    return (decideAddress(caller, address) ?? decideManagePermission(caller, ["read"])) === undefined;
+    return (
+      (decideSender(caller, address, socketOf(incoming)) ?? decideManagePermission(caller, ["read"])) === undefined
+    );
   };
 }
+
+/** With TLS it shows the client's certificate. */
+export const socketOf = ({ socket }: Pick<IncomingMessage, "socket">) => socket as PeerSocket;
 
 /** The author of a change, for the audit log. */
 export function authorOf(context: Context<CallerEnv>, { clients }: Pick<ControlPlaneParts, "clients">): Author {

@@ -6,6 +6,7 @@ import type { IncomingMessage } from "node:http";
 import { getHeapStatistics } from "node:v8";
 import { createRoute, z } from "@hono/zod-openapi";
 import type { Callers } from "../callers/callers.ts";
+import { decideSender } from "../callers/decide-permission.ts";
 import { presentedKeysOf } from "../callers/presented-keys.ts";
 import { GatewayError } from "../errors.ts";
 import type { HookCounts } from "../hooks/user-hooks.ts";
@@ -13,6 +14,7 @@ import { type DescribedCertificate, describeCertificate } from "../perimeter/des
 import { version } from "../version.ts";
 import { forEveryone, json, keysOf } from "./openapi/operations.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
+import { socketOf } from "./require-caller.ts";
 import { describeService, ServiceStatus } from "./service-status.ts";
 import { Pressure } from "./up.ts";
 
@@ -165,9 +167,8 @@ function isOperatorsKey(callers: Callers, incoming: IncomingMessage, address: st
   // A request without a key is not a failed attempt, because this route needs none.
   const hasKey = presented.bearer.length + presented.header.length + presented.query.length > 0;
   if (!hasKey) return false;
-  return !(
-    callers.authenticate({ plane: "management", presented, address, request: incoming }) instanceof GatewayError
-  );
+  const caller = callers.authenticate({ plane: "management", presented, address, request: incoming });
+  return !(caller instanceof GatewayError) && decideSender(caller, address, socketOf(incoming)) === undefined;
 }
 
 function statusOf(isDraining: boolean, isUnderPressure: boolean) {

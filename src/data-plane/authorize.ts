@@ -1,5 +1,6 @@
 /** What the caller's key and the service permit: paths and addresses; methods, upgrades and body size. */
 import type { Caller } from "../callers/callers.ts";
+import type { PeerSocket } from "../callers/client-certificate.ts";
 import { decideProxyPermission } from "../callers/decide-permission.ts";
 import { GatewayError } from "../errors.ts";
 import { isWebSocketUpgrade } from "../perimeter/framing.ts";
@@ -30,6 +31,7 @@ export function decidePermission(
     method: isWebSocketUpgrade(req) ? "WEBSOCKET" : exchange.method,
     path,
     address,
+    socket: socket as PeerSocket,
     rawHeaders,
     query,
     methodParameters,

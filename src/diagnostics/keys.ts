@@ -19,6 +19,11 @@ const FINDINGS = {
     symptom: "403 IP_NOT_ALLOWED",
     fix: "Add the address to allowIps of the key. If the gateway is behind a proxy or load balancer, set TRUST_PROXY.",
   },
+  certificate: {
+    status: "warn",
+    symptom: "403 INSUFFICIENT_PERMISSIONS with `required: clientCert`",
+    fix: "Let the client connect with the certificate of the key, or set clientCert of the key to its new certificate: PATCH /manage/keys/<id>. The port of a service has no client certificates.",
+  },
   limited: {
     status: "warn",
     symptom: "429 RATE_LIMIT_EXCEEDED for one key only",
@@ -36,6 +41,7 @@ const FINDING_OF: Readonly<Record<KeyRefusalReason, Finding>> = {
   revoked: FINDINGS.ended,
   permission: FINDINGS.permission,
   address: FINDINGS.address,
+  certificate: FINDINGS.certificate,
 };
 
 /** Older mistakes are probably fixed. */
@@ -101,6 +107,8 @@ function describeRefusal({ id, reason, count, required }: KeyRefusal, key: Issue
     case "permission":
       // Only the last missing permission is stored: earlier requests may have lacked another one.
       return `${label} lacked ${required} (${count === 1 ? "1 request" : `the last of ${count} requests`})`;
+    case "certificate":
+      return `${label} was sent without its client certificate (${plural(count, "request")})`;
     case "address":
       return `${label} was sent from an address that is not in its allowIps (${plural(count, "request")})`;
   }

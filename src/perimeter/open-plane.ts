@@ -11,6 +11,7 @@ import { isUnderLocalhost, type ServiceAddress } from "../config/service-address
 import { GatewayError } from "../errors.ts";
 import { printable } from "../printable.ts";
 import { hasBrowserAgent } from "./browser-request.ts";
+import { schemeOf } from "./wire.ts";
 
 /** Host names in any case and with any port. */
 export interface HostList {
@@ -27,7 +28,7 @@ export function createHostList(allowedHosts: readonly string[] | undefined): Hos
 
 /** @param address the service's own host or port to which the request was sent. */
 export type OpenPlaneGuard = (
-  req: Pick<IncomingMessage, "headers" | "httpVersionMinor">,
+  req: Pick<IncomingMessage, "headers" | "httpVersionMinor"> & { readonly socket?: object },
   address?: ServiceAddress,
 ) => GatewayError | undefined;
 
@@ -45,7 +46,7 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
     new GatewayError("HOST_NOT_ALLOWED", { message: `This gateway has no key set, ${message}.`, hint });
   const onlyPrograms = `Set ${keyVariable}: without a key only programs on this machine may call.`;
 
-  return function guardOpenPlane({ headers, httpVersionMinor }, address) {
+  return function guardOpenPlane({ headers, httpVersionMinor, socket }, address) {
     if (!isAllowedHost(headers.host, address)) {
       return refuseHost(
         "so it accepts only the host names in ALLOWED_HOSTS",
@@ -58,10 +59,11 @@ export function createOpenPlaneGuard(config: Pick<Config, "settings">, plane: Pl
     if (isUnidentifiedPage(headers)) {
       return refuseHost(
         "and a browser does not say which page sent a request to this host name",
-        `Set ${keyVariable}, or use http://localhost.`,
+        `Set ${keyVariable}, or use ${schemeOf(socket)}://localhost.`,
       );
     }
     return findForeignOrigin(headers, address === undefined ? origins : originsAtAddress, {
+      own: `${schemeOf(socket)}://${headers.host}`,
       reason: ", and this gateway has no key set",
       alternative: `, or set ${keyVariable}`,
     });
@@ -76,7 +78,9 @@ export function createForeignPageGuard(config: Pick<Config, "settings">): OpenPl
   const origins = namedOrigins(config);
   return ({ headers }) => {
     const isOwn = headers.origin !== undefined && headers.origin === `https://${headers.host}`;
-    return isOwn ? undefined : findForeignOrigin(headers, origins, { reason: "", alternative: "" });
+    return isOwn
+      ? undefined
+      : findForeignOrigin(headers, origins, { own: `http://${headers.host}`, reason: "", alternative: "" });
   };
 }
 
@@ -113,12 +117,12 @@ function isUnidentifiedPage(headers: IncomingHttpHeaders): boolean {
 function findForeignOrigin(
   headers: IncomingHttpHeaders,
   origins: ReadonlySet<string>,
-  texts: { readonly reason: string; readonly alternative: string },
+  texts: { readonly own: string; readonly reason: string; readonly alternative: string },
 ): GatewayError | undefined {
   const { origin } = headers;
   const site = headers["sec-fetch-site"];
   if (origin !== undefined) {
-    if (origins.has("*") || origins.has(origin) || origin === `http://${headers.host}`) return undefined;
+    if (origins.has("*") || origins.has(origin) || origin === texts.own) return undefined;
   } else if (site === undefined || site === "same-origin" || site === "none") {
     return undefined;
   }

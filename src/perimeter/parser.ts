@@ -140,6 +140,8 @@ export interface RequestHead {
   readonly headers: readonly (readonly [name: string, value: string])[];
   /** Address of the assumed client. */
   readonly address: string;
+  /** Members of the assumed socket, besides. */
+  readonly socket?: object;
 }
 
 export interface ParsedRequest {
@@ -155,6 +157,7 @@ const NO_TIMEOUTS = { keepAliveTimeoutMs: 0, headersTimeoutMs: 0 };
 export async function parseRequest(head: RequestHead): Promise<ParsedRequest | GatewayError> {
   const [client, server] = duplexPair();
   Object.defineProperty(server, "remoteAddress", { value: head.address });
+  Object.assign(server, head.socket);
   const end = () => {
     client.destroy();
     server.destroy();

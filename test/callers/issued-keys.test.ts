@@ -82,6 +82,7 @@ describe("issued key", () => {
           revokedAt: null,
           rateLimit: { maxRequests: 5, windowMs: 1_000 },
           allowIps: [],
+          clientCert: null,
         },
         state: "expired",
         graceUntil: null,

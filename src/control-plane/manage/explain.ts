@@ -5,6 +5,7 @@
 
 import { validateHeaderName, validateHeaderValue } from "node:http";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { parseClientCert } from "../../callers/client-certificate.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import type { RequestToExplain } from "../../data-plane/dry-run/explanation.ts";
 import { GatewayError } from "../../errors.ts";
@@ -127,6 +128,11 @@ const REQUEST_BODY = {
       type: "string" as const,
       description: "Used instead of the caller that the headers authenticate: `proxy-key`.",
     },
+    clientCert: {
+      type: "string" as const,
+      description:
+        "The client certificate of the connection, as in a key: its SHA-256 fingerprint, or a URI or DNS name.",
+    },
   },
 };
 
@@ -185,7 +191,7 @@ function readRequest(
   host: string | undefined,
   addresses: ReturnType<ControlPlaneParts["serviceAddresses"]>,
 ): Omit<RequestToExplain, "address"> {
-  const { method, path, headers = {}, port, caller, ...others } = isObject(body) ? body : {};
+  const { method, path, headers = {}, port, caller, clientCert, ...others } = isObject(body) ? body : {};
   const details: Record<string, string[]> = {};
   const read = withHost(readHeaders(headers), port === undefined ? host : `localhost:${port}`);
   const portAddress = typeof port === "number" ? addresses.findPort(port) : undefined;
@@ -198,9 +204,11 @@ function readRequest(
   }
   if (port !== undefined && portAddress === undefined) details.port = ["allowed: the port of a service"];
   if (caller !== undefined && typeof caller !== "string") details.caller = ["allowed: the id of a caller"];
+  const certificate = parseClientCert(typeof clientCert === "string" ? clientCert : "");
+  if (clientCert !== undefined && "problem" in certificate) details.clientCert = [certificate.problem];
   if (read === undefined) details.headers = ["allowed: an object of header names and values, or lists of values"];
   for (const name of Object.keys(others)) {
-    details[name.slice(0, 64)] = ["unknown, allowed: method, path, headers, port, caller"];
+    details[name.slice(0, 64)] = ["unknown, allowed: method, path, headers, port, caller, clientCert"];
   }
   if (Object.keys(details).length === 0) {
     return {
@@ -209,10 +217,11 @@ function readRequest(
       headers: read ?? [],
       serviceAddress,
       callerId: caller as string | undefined,
+      clientCert: "problem" in certificate ? undefined : certificate.clientCert,
     };
   }
   throw new GatewayError("VALIDATION_ERROR", {
-    message: "The body does not have the form {method, path, headers, port, caller}.",
+    message: "The body does not have the form {method, path, headers, port, caller, clientCert}.",
     extra: { details },
   });
 }

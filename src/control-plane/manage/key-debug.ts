@@ -2,7 +2,9 @@
  * `/manage/key-debug`: why a key is refused. It shows which keys are set, which keys this request has, and what they permit.
  * Invariant: the response contains no part of a key. A fingerprint can be compared, but not reversed.
  */
+import type { IncomingMessage } from "node:http";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { decideCertificate } from "../../callers/decide-permission.ts";
 import type { FoundKey } from "../../callers/key-index.ts";
 import { digestOf, findStrayKey, KEY_FORM_NAMES, presentedKeysOf, queryOf } from "../../callers/presented-keys.ts";
 import { hasTokenForm } from "../../callers/token-form.ts";
@@ -10,7 +12,7 @@ import type { TokenVerdict } from "../../callers/token-verifier.ts";
 import type { Plane } from "../../callers/unauthenticated.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
-import type { CallerEnv } from "../require-caller.ts";
+import { type CallerEnv, socketOf } from "../require-caller.ts";
 
 /** Per place. Without a limit, a client could test many keys with one request. */
 const SHOWN_LIMIT = 3;
@@ -25,6 +27,7 @@ const Issued = z.strictObject({
     .describe("the state of this text; the key before a rotation has its own expiry"),
   permissions: z.array(z.string()),
   allowsAddress: z.boolean().describe("whether the key may be used from the address of this request"),
+  allowsCertificate: z.boolean().describe("whether this connection has the certificate that the key needs, if any"),
 });
 
 const Token = z.strictObject({
@@ -130,7 +133,7 @@ export function addKeyDebugRoute(routes: OpenAPIHono<CallerEnv>, parts: ControlP
         fingerprint: fingerprint.key(key),
         length: key.length,
         matches: token?.state === "valid" ? ("proxy" as const) : (callers.planeOpenedBy(key) ?? null),
-        issued: describeIssued(issuedKeys.find(digestOf(key)), address),
+        issued: describeIssued(issuedKeys.find(digestOf(key)), address, incoming),
         token,
       };
     };
@@ -173,8 +176,15 @@ function describeToken(verdict: TokenVerdict) {
   return { state, caller: id, permissions: [...key.permissions], expiresAt: key.expiresAt };
 }
 
-function describeIssued(found: FoundKey | undefined, address: string) {
+function describeIssued(found: FoundKey | undefined, address: string, incoming: IncomingMessage) {
   if (found === undefined) return null;
   const { id, key, state } = found;
-  return { id, name: key.name, state, permissions: [...key.permissions], allowsAddress: found.allowsAddress(address) };
+  return {
+    id,
+    name: key.name,
+    state,
+    permissions: [...key.permissions],
+    allowsAddress: found.allowsAddress(address),
+    allowsCertificate: decideCertificate(found, socketOf(incoming)) === undefined,
+  };
 }

@@ -23,6 +23,7 @@ const ITEM = {
   graceUntil: z.iso.datetime().nullable().describe("the old key works until then, after a rotation"),
   rateLimit: z.strictObject({ maxRequests: z.int(), windowMs: z.int() }).nullable(),
   allowIps: z.array(z.string()).readonly(),
+  clientCert: z.string().nullable().describe("the key is valid only on a connection with this client certificate"),
   uses: z.int(),
   lastUsedAt: z.iso.datetime().nullable(),
 };
@@ -30,7 +31,7 @@ const WARNINGS = {
   warnings: z
     .array(z.string())
     .optional()
-    .describe("permissions for services that do not exist; only if there are any"),
+    .describe("permissions for services that do not exist, and other reasons why the key may not work"),
 };
 const Item = z.strictObject(ITEM).openapi("IssuedKey");
 
@@ -52,6 +53,7 @@ const EXAMPLE = {
   graceUntil: null,
   rateLimit: null,
   allowIps: [],
+  clientCert: null,
   uses: 0,
   lastUsedAt: null,
 };
@@ -72,6 +74,11 @@ const CHANGE = {
     },
   },
   allowIps: { ...texts, maxItems: 50, description: "addresses and CIDRs; an empty list allows all" },
+  clientCert: {
+    type: ["string", "null"] as ("string" | "null")[],
+    maxLength: 512,
+    description: "SHA-256 fingerprint of a client certificate, or one of its URI or DNS names; see TLS_CLIENT_CA_FILE",
+  },
 };
 const body = (schema: object, example: object) => ({
   body: { required: true, content: { "application/json": { schema, example } } },
@@ -206,9 +213,15 @@ const noStore: Parameters<OpenAPIHono<CallerEnv>["use"]>[1] = async (context, ne
   context.header("Cache-Control", "no-store");
 };
 
+const NO_CLIENT_CERTIFICATES = "no client can use this key: client certificates need TLS_CLIENT_CA_FILE";
+
 /** A permission for a service that is added later is allowed, but it is more likely a typing error. */
-function warningsOf({ permissions }: ListedKey, { registry }: ControlPlaneParts): { warnings?: string[] } {
-  const warnings = registry.reviewPermissions(permissions);
+function warningsOf(
+  { permissions, clientCert }: ListedKey,
+  { registry, certificate }: ControlPlaneParts,
+): { warnings?: string[] } {
+  const warnings = [...registry.reviewPermissions(permissions)];
+  if (clientCert !== null && certificate?.needsClientCertificate !== true) warnings.push(NO_CLIENT_CERTIFICATES);
   return warnings.length === 0 ? {} : { warnings };
 }
 

@@ -4,6 +4,7 @@
  * explanation holds no secret. `test/scenarios/explain.test.ts` compares it with the pipeline.
  */
 
+import { assumedCertificate } from "../../callers/client-certificate.ts";
 import { KEY_FORM_NAMES } from "../../callers/presented-keys.ts";
 import { describeOnlyCommand, describeSecrets, identityOf } from "../../config/credential-source.ts";
 import { credentialState } from "../../config/credentials.ts";
@@ -35,6 +36,8 @@ import { StepLog } from "./step-log.ts";
 
 export interface DryRunParts extends PipelineParts {
   readonly fingerprint: Fingerprint;
+  /** The listeners serve HTTPS. */
+  readonly isTls: boolean;
   /** Of the listener that would accept the request. */
   readonly connections: (address: ServiceAddress | undefined) => Connections;
 }
@@ -45,7 +48,7 @@ export type DryRun = (request: RequestToExplain) => Promise<Explanation>;
 export function createDryRun(parts: DryRunParts): DryRun {
   return async function explain(request) {
     const log = new StepLog();
-    const parsed = log.admit("framing", await parseRequest(request));
+    const parsed = log.admit("framing", await parseRequest({ ...request, socket: socketOf(request, parts) }));
     if (parsed === undefined) return conclude(request, log);
     try {
       return await explainParsed(request, parsed, log, parts);
@@ -53,6 +56,13 @@ export function createDryRun(parts: DryRunParts): DryRun {
       parsed.end();
     }
   };
+}
+
+/** The connection that the request would have: the port of a service has no TLS. */
+function socketOf({ serviceAddress, clientCert }: RequestToExplain, { isTls }: DryRunParts): object {
+  if (!isTls || serviceAddress?.by === "port") return {};
+  const certificate = clientCert === undefined ? undefined : assumedCertificate(clientCert);
+  return { encrypted: true, getPeerX509Certificate: () => certificate };
 }
 
 /** Continues after a refusal, so that its reader also learns what comes next. */

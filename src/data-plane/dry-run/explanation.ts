@@ -15,6 +15,8 @@ export interface RequestToExplain {
   readonly headers: readonly (readonly [name: string, value: string])[];
   /** Id of the caller to assume, instead of the caller that the headers authenticate. */
   readonly callerId: string | undefined;
+  /** The client certificate that the connection would have, as `parseClientCert` returns it. */
+  readonly clientCert?: string | undefined;
   /** The address of the client that would send it. */
   readonly address: string;
 }
