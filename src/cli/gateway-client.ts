@@ -6,6 +6,7 @@
 import { type IncomingMessage, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { text } from "node:stream/consumers";
+import type { ConnectionOptions } from "node:tls";
 import { readEnvironment, type Variable } from "../config/env.ts";
 import { listenAddresses } from "../config/hosts.ts";
 import { readSettings, variablePlace } from "../config/read-settings.ts";
@@ -14,6 +15,7 @@ import type { Settings } from "../config/settings.ts";
 import { CATALOG } from "../error-catalog.ts";
 import { isObject } from "../is-object.ts";
 import { CliFailure, createRefusal } from "./cli-failure.ts";
+import { adviceForTls, clientCertificate, ownCertificate } from "./tls-trust.ts";
 
 /** There was no response, or it did not come from ByteProxy. */
 export class NoGateway extends CliFailure {
@@ -130,10 +132,12 @@ interface GatewayAddress {
   readonly key: Secret | undefined;
   /** `MANAGEMENT_API_KEY (.env)`; undefined without a key. */
   readonly keyPlace: string | undefined;
+  /** Of an https gateway. */
+  readonly trust: ConnectionOptions;
 }
 
 /** The settings that a client needs: problems of other settings do not stop a command. */
-const ADDRESS = /^(HOST|PORT|MANAGEMENT_HOST|MANAGEMENT_PORT)\b/;
+const ADDRESS = /^(HOST|PORT|MANAGEMENT_HOST|MANAGEMENT_PORT|TLS_CERT_FILE)\b/;
 const KEY = /^MANAGEMENT_API_KEY(_FILE)?\b/;
 
 /** The address and key of the gateway that would start in this folder. @throws CliFailure */
@@ -144,7 +148,8 @@ function readGatewayAddress(url: string | undefined): GatewayAddress {
   const problems = found.filter((line) => KEY.test(line) || (url === undefined && ADDRESS.test(line)));
   if (problems.length > 0) throw new CliFailure(2, problems);
   const key = settings.MANAGEMENT_API_KEY;
-  return { url: url ?? urlOf(settings), key, keyPlace: key && placeOf(variables) };
+  const trust = { ...(url === undefined ? ownCertificate(settings) : {}), ...clientCertificate(variables) };
+  return { url: url ?? urlOf(settings), key, keyPlace: key && placeOf(variables), trust };
 }
 
 function placeOf(variables: ReadonlyMap<string, Variable>): string {
@@ -198,7 +203,7 @@ async function send(
 }
 
 /** By node:http: `fetch` refuses the ports that browsers refuse, and its errors say less. */
-function open({ url, key, silenceMs }: ReachedAddress, asked: RequestToSend): Promise<IncomingMessage> {
+function open({ url, key, silenceMs, trust }: ReachedAddress, asked: RequestToSend): Promise<IncomingMessage> {
   const { path, content, ...others } = asked;
   const request = url.startsWith("https:") ? requestHttps : requestHttp;
   const headers = {
@@ -207,7 +212,7 @@ function open({ url, key, silenceMs }: ReachedAddress, asked: RequestToSend): Pr
     ...(content === undefined ? {} : { "Content-Length": Buffer.byteLength(content) }),
   };
   return new Promise((resolve, reject) => {
-    const asking = request(`${url}${path}`, { ...others, headers, agent: false, timeout: silenceMs });
+    const asking = request(`${url}${path}`, { ...others, ...trust, headers, agent: false, timeout: silenceMs });
     asking.on("error", reject);
     asking.on("timeout", () => asking.destroy(Object.assign(new Error("silence"), { code: "ETIMEDOUT" })));
     asking.on("response", resolve);
@@ -223,9 +228,11 @@ function parse(body: string): unknown {
   }
 }
 
-function noResponse({ url }: GatewayAddress, { code }: NodeJS.ErrnoException): NoGateway {
+function noResponse({ url }: GatewayAddress, { code = "" }: NodeJS.ErrnoException): NoGateway {
+  const advice = adviceForTls(code);
+  if (advice !== undefined) return new NoGateway(`${url} was reached, but ${advice}`);
   const isRefused = code === "ECONNREFUSED";
-  const why = isRefused ? "" : ` (${code ?? "no HTTP"})`;
+  const why = isRefused ? "" : ` (${code || "no HTTP"})`;
   return new NoGateway(`No gateway responds at ${url}${why}. Is it running? (byteproxy start)`, { isRefused });
 }
 

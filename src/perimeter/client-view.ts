@@ -8,6 +8,7 @@ import proxyAddr from "proxy-addr";
 import type { ServiceAddress } from "../config/service-addresses.ts";
 import type { Settings } from "../config/settings.ts";
 import { createHostList } from "./open-plane.ts";
+import { schemeOf } from "./wire.ts";
 
 export interface ClientView {
   /** Whether a peer with this address is in TRUST_PROXY. */
@@ -46,9 +47,8 @@ export function createClientView(
   };
   const protocolOf = (req: IncomingMessage) => {
     const forwarded = fromTrusted(req, "x-forwarded-proto")?.toLowerCase();
-    const isSecure =
-      forwarded === undefined ? (req.socket as { encrypted?: boolean }).encrypted : forwarded === "https";
-    return isSecure === true ? "https" : "http";
+    if (forwarded === undefined) return schemeOf(req.socket);
+    return forwarded === "https" ? "https" : "http";
   };
   const hostOf = (req: IncomingMessage) => {
     const forwarded = fromTrusted(req, "x-forwarded-host");

@@ -13,3 +13,8 @@ export function wireOf(socket: Socket): Socket {
 export function resetConnection(socket: Socket): void {
   wireOf(socket).resetAndDestroy();
 }
+
+/** How the client reached the gateway itself. */
+export function schemeOf(socket: object | undefined): "http" | "https" {
+  return (socket as { encrypted?: boolean } | undefined)?.encrypted === true ? "https" : "http";
+}
