@@ -115,7 +115,6 @@ export function createGeneration(
     diagnose,
     explain: createDryRun({
       ...pipelineParts,
-      isTls: processParts.certificate !== undefined,
       connections: (address) => listenerFor(address, parts.listeners()).connections,
     }),
     loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,

@@ -36,8 +36,8 @@ import { StepLog } from "./step-log.ts";
 
 export interface DryRunParts extends PipelineParts {
   readonly fingerprint: Fingerprint;
-  /** The listeners serve HTTPS. */
-  readonly isTls: boolean;
+  /** Undefined where the listeners serve plain HTTP. */
+  readonly certificate: object | undefined;
   /** Of the listener that would accept the request. */
   readonly connections: (address: ServiceAddress | undefined) => Connections;
 }
@@ -59,8 +59,8 @@ export function createDryRun(parts: DryRunParts): DryRun {
 }
 
 /** The connection that the request would have: the port of a service has no TLS. */
-function socketOf({ serviceAddress, clientCert }: RequestToExplain, { isTls }: DryRunParts): object {
-  if (!isTls || serviceAddress?.by === "port") return {};
+function socketOf({ serviceAddress, clientCert }: RequestToExplain, parts: DryRunParts): object {
+  if (parts.certificate === undefined || serviceAddress?.by === "port") return {};
   const certificate = clientCert === undefined ? undefined : assumedCertificate(clientCert);
   return { encrypted: true, getPeerX509Certificate: () => certificate };
 }
