@@ -51,7 +51,10 @@ export interface JwksOptions {
 }
 
 export function createJwks({ fetchKeys, now, onChange, report }: JwksOptions): Jwks {
-  let current: (KeySet & { readonly find: JWTVerifyGetKey; readonly texts: readonly string[] }) | undefined;
+  let current:
+    | (Pick<KeySet, "keys"> & { readonly find: JWTVerifyGetKey; readonly texts: readonly string[] })
+    | undefined;
+  let unusable = 0;
   let fetchedAt: number | undefined;
   let failures = 0;
   let failure: string | undefined;
@@ -64,10 +67,11 @@ export function createJwks({ fetchKeys, now, onChange, report }: JwksOptions): J
   async function load(): Promise<void> {
     try {
       const set = publicKeysIn(await fetchKeys());
+      unusable = set.unusable;
       const texts = set.keys.map((key) => JSON.stringify(key));
       const before = current;
       if (before?.texts.join() !== texts.join())
-        current = { ...set, find: createLocalJWKSet({ keys: [...set.keys] }), texts };
+        current = { keys: set.keys, find: createLocalJWKSet({ keys: [...set.keys] }), texts };
       if (failures > 0) report(undefined);
       [fetchedAt, failures, failure, nextAt] = [now(), 0, undefined, now()];
       if (before === undefined || before === current) return;
@@ -114,7 +118,7 @@ export function createJwks({ fetchKeys, now, onChange, report }: JwksOptions): J
     },
     async check() {
       if (isOlderThan(MAX_AGE_MS)) await refresh();
-      return { keys: current?.keys.length ?? 0, unusable: current?.unusable ?? 0, fetchedAt, failure };
+      return { keys: current?.keys.length ?? 0, unusable, fetchedAt, failure };
     },
   };
 }

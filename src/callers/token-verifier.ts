@@ -134,7 +134,7 @@ export function createTokenVerifier({
           requiredClaims: ["exp"],
           currentDate: new Date(now()),
         });
-        const verified = { digest: digestOf(token), claims, tenure: tenures.of(protectedHeader.kid) };
+        const verified = { digest: digestOf(token), claims, tenure: tenures.of(jwks && protectedHeader.kid) };
         const key = new TokenKey(verified, permissionsClaim, now);
         if (before === changes) cache.add(key, now());
         return { state: "valid", key };

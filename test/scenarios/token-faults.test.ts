@@ -16,7 +16,7 @@ import {
   startIssuer,
 } from "../support/issuer.ts";
 import { openSocket } from "../support/raw-request.ts";
-import { startUpstream } from "../support/upstream.ts";
+import { startRawUpstream, startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 const SECRET_ENV = { JWT_ISSUER: ISSUER, JWT_AUDIENCE: AUDIENCE, JWT_SECRET: SECRET };
@@ -106,6 +106,24 @@ describe("a WebSocket", () => {
     env.PROXY_API_KEY = `${PROXY_KEY}-of-the-next-configuration`;
     expect((await gateway.reload()).isDone).toBe(true);
     expect((await keyEnd)[0]).toBe(1001);
+  });
+
+  test("that PROXY_API_KEY was opening while a reload changed it gets 1001 as soon as it is open", async () => {
+    const upstream = await startRawUpstream(() => {});
+    const env: Record<string, string> = { PROXY_API_KEY: PROXY_KEY };
+    const gateway = await startGateway({ env, services: { ws: { baseUrl: upstream.url, ws: true } } });
+    const client = await openSocket(gateway.port);
+    client.write(handshake(PROXY_KEY));
+    await eventually(() => upstream.received.length === 1 && upstream.sockets.size === 1);
+    env.PROXY_API_KEY = `${PROXY_KEY}-of-the-next-configuration`;
+    expect((await gateway.reload()).isDone).toBe(true);
+    for (const socket of upstream.sockets) {
+      socket.write(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+      );
+    }
+    await eventually(() => client.received.endsWith("\x88\x02\x03\xe9"));
+    client.destroy();
   });
 });
 

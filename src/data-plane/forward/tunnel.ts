@@ -74,6 +74,8 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
   proxy.on("error", () => {});
   const tunnels = new Map<OpenTunnel, Carried>();
   const ended = new WeakSet<PreparedService>();
+  /** By the id of the caller, on the clock of performance.now(): it was admitted by a key that is no longer valid. */
+  const endedAt = new Map<string, number>();
   let isClosing = false;
   const stalls = createStallSweep(sendTimeoutMs, upstreamSockets, (socket) => socket.destroy());
 
@@ -132,7 +134,10 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
     const tunnel = new OpenTunnel(client, accepted.socket, idleTimeoutMs, injectionOf(exchange, route, parts));
     tunnels.set(tunnel, { client, service: route.prepared, issued, callerId: exchange.callerId });
     // The service may have been replaced, or the key may have ended, during the handshake.
-    const isOver = ended.has(route.prepared) || issued?.isOver === true;
+    const isOver =
+      ended.has(route.prepared) ||
+      issued?.isOver === true ||
+      exchange.startedAt < (endedAt.get(exchange.callerId) ?? Number.NEGATIVE_INFINITY);
     if (isClosing) tunnel.closeGoingAway();
     else if (isOver) tunnel.forceClose();
     else if (issued?.closesAtMs !== undefined) closeAt(issued.closesAtMs, tunnel);
@@ -194,6 +199,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       for (const [tunnel, { issued }] of tunnels) if (issued?.isOver === true) tunnel.forceClose();
     },
     closeOfCaller(id) {
+      endedAt.set(id, performance.now());
       for (const [tunnel, { callerId }] of tunnels) if (callerId === id) tunnel.forceClose();
     },
     close: stalls.stop,
