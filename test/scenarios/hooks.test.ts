@@ -307,15 +307,15 @@ describe("onComplete", () => {
       `export default [
         { name: "broken", onComplete() { throw new Error("broken down"); } },
         { name: "late", async onComplete() { throw new Error("rejected later"); } },
-        { name: "tell", onComplete(summary) {
+        { name: "report", onComplete(summary) {
           let error = "none";
           try { summary.status = 1; } catch (thrown) { error = thrown.constructor.name; }
           process.emit("byteproxy-test", { summary, error });
         } }]`,
       { services: { api: { baseUrl: upstream.url } }, env: { CORS_ORIGINS: "https://app.example" } },
     );
-    const told: { summary: Record<string, unknown>; error: string }[] = [];
-    const listen = (each: (typeof told)[number]) => void told.push(each);
+    const reported: { summary: Record<string, unknown>; error: string }[] = [];
+    const listen = (each: (typeof reported)[number]) => void reported.push(each);
     process.on("byteproxy-test" as never, listen as never);
     try {
       expect((await gateway.ask(`/x?api_key=${PROXY_KEY}`)).status).toBe(200);
@@ -327,9 +327,9 @@ describe("onComplete", () => {
       process.off("byteproxy-test" as never, listen as never);
     }
     const lines = gateway.exchanges().map(({ level, msg, ...fields }) => fields);
-    expect(told.map(({ summary }) => summary)).toEqual(lines.slice(0, 2));
-    expect(told.map(({ error }) => error)).toEqual(["TypeError", "TypeError"]);
-    expect(JSON.stringify(told)).not.toContain(PROXY_KEY);
+    expect(reported.map(({ summary }) => summary)).toEqual(lines.slice(0, 2));
+    expect(reported.map(({ error }) => error)).toEqual(["TypeError", "TypeError"]);
+    expect(JSON.stringify(reported)).not.toContain(PROXY_KEY);
     await eventually(() => gateway.logText().includes("rejected later"), "the line of the rejection");
     expect(gateway.logText()).toContain("the hook broken threw in onComplete");
     expect(gateway.logText()).toContain("the hook late rejected its promise in onComplete");
@@ -383,8 +383,8 @@ describe("Failing hooks", () => {
     const errors = gateway.lines().filter(({ level }) => level === 50) as { err: { message: string } }[];
     expect(errors).toHaveLength(22);
     for (const phase of ["onRequest", "onResponse"]) {
-      const told = errors.map(({ err }) => err.message).filter((message) => message.endsWith(`in ${phase}`));
-      expect(new Set(told)).toEqual(
+      const reported = errors.map(({ err }) => err.message).filter((message) => message.endsWith(`in ${phase}`));
+      expect(new Set(reported)).toEqual(
         new Set([
           `the hook fails threw in ${phase}`,
           `the hook fails rejected its promise in ${phase}`,
