@@ -262,6 +262,11 @@ export const CATALOG = {
     hint: "Raise the setting named in the message, or make a request that the upstream can complete faster.",
     proxyStatus: "http_response_timeout",
   },
+  NOT_CACHED: {
+    status: 504,
+    title: "Not cached",
+    hint: "Send the request without `Cache-Control: only-if-cached`.",
+  },
   LOOP_DETECTED: {
     status: 508,
     title: "Loop detected",

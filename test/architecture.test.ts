@@ -67,10 +67,12 @@ describe("The architecture", () => {
     expect([...new Set(importers)].sort()).toEqual(["data-plane/admission.ts", "data-plane/pipeline.ts"]);
   });
 
-  test("Load is decided at admission, and again by the two files in which a request waits", () => {
+  test("Load is decided at admission, by the cache for a request that it cannot serve, and where a request waits", () => {
     const importers = imports.filter(({ to, isTypeOnly }) => to === "data-plane/load.ts" && !isTypeOnly);
     expect(importers.map(({ from }) => from).sort()).toEqual([
       "data-plane/admission.ts",
+      "data-plane/cache/forward-through-cache.ts",
+      "data-plane/dry-run/dry-run.ts",
       "data-plane/forward/forward.ts",
       "data-plane/forward/quota-gate.ts",
     ]);
@@ -114,10 +116,18 @@ describe("The architecture", () => {
     ],
     [
       "data-plane/forward/transport/",
-      ["client-binding.ts", "http2/http2-transport.ts", "section-buffer.ts", "single-use.ts", "transport.ts"],
+      [
+        "client-binding.ts",
+        "http2/http2-transport.ts",
+        "response-fields.ts",
+        "section-buffer.ts",
+        "single-use.ts",
+        "transport.ts",
+      ],
     ],
     ["data-plane/forward/scrub/", ["body-scrub.ts", "scrubbed-fields.ts"]],
     ["hooks/", ["hook-loader.ts", "request-draft.ts", "response-draft.ts"]],
+    ["data-plane/cache/", ["explain-cache.ts", "forward-through-cache.ts", "service-cache.ts"]],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "message-injection.ts", "open-tunnel.ts", "recorder.ts"]],
   ])("Other rooms import only the entry files of %s", (room, doors) => {

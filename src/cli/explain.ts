@@ -135,7 +135,7 @@ function describeUpstream({ upstream, verdict }: Explanation, paint: Paint): str
 }
 
 /** The state on which the outcome depends. */
-function describeConditions({ credential, rateLimit, breaker, quota }: Explanation, paint: Paint): string[] {
+function describeConditions({ credential, rateLimit, breaker, cache, quota }: Explanation, paint: Paint): string[] {
   const facts: [string, string][] = [];
   if (credential !== null && credential.state !== "none") {
     const { state, type, place, source, fingerprint } = credential;
@@ -147,6 +147,7 @@ function describeConditions({ credential, rateLimit, breaker, quota }: Explanati
     facts.push(["rate limit", `${remaining} of ${limit} left per ${per}, reset in ${resetIn} s`]);
   }
   if (breaker !== null) facts.push(["breaker", breaker.state]);
+  if (cache !== null) facts.push(["cache", cache.age === null ? cache.state : `${cache.state}, ${cache.age} s old`]);
   if (quota !== null) facts.push(["quota", `${quota.bucket || "one bucket"}, held for ${quota.waitMs} ms`]);
   if (facts.length === 0) return [];
   return ["", ...facts.map(([name, text]) => `${paint("dim", name.padEnd(10))}  ${oneLine(text)}`)];

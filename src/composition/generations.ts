@@ -275,6 +275,7 @@ function measure(key: string, inFlight: number, upstream: Upstream | undefined):
     breaker: prepared?.breaker?.describe().state,
     retriesWithheld: prepared?.retryBudget.withheld ?? 0,
     connections: prepared?.transport.connections(),
+    cache: prepared?.cache?.describe(),
     quota: measureQuota(prepared?.quota?.describe()),
   };
 }

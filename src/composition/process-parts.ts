@@ -19,6 +19,7 @@ import { identityOf } from "../config/credential-source.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
+import type { CacheClock } from "../data-plane/cache/service-cache.ts";
 import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
 import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
@@ -52,6 +53,8 @@ export interface GatewayOptions {
   readonly load?: LoadConfig;
   /** Where changes are stored; in memory by default. They are closed with the gateway. */
   readonly stores?: GatewayStores;
+  /** The clocks of the caches of services; the system's by default. */
+  readonly cacheClock?: CacheClock;
   /** For diagnostics without a running gateway: the parts are created, and nothing listens. */
   readonly offline?: OfflineState;
 }
@@ -180,6 +183,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     addSecrets: masks.add,
     stateFolder: stores.folder,
     load: options.load ?? (async () => config),
+    cacheClock: options.cacheClock,
     offline: options.offline,
     async close() {
       credentials.commands.close();

@@ -9,6 +9,7 @@ import { describeUse, type ProxySettings, proxyUseOf } from "../config/egress-pr
 import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
+import { type CacheClock, ServiceCache } from "../data-plane/cache/service-cache.ts";
 import { type CredentialContext, createCredential } from "../data-plane/credential/create-credential.ts";
 import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { BreakerState } from "../data-plane/forward/breaker.ts";
@@ -32,6 +33,8 @@ export interface UpstreamContext {
   readonly echoSocketPath: string | undefined;
   readonly quota: QuotaContext;
   readonly credentials: CredentialContext;
+  /** Undefined for the system's. */
+  readonly cacheClock: CacheClock | undefined;
   readonly logger: Logger;
   readonly events: Pick<EventFeed, "notice">;
 }
@@ -68,6 +71,7 @@ function stateFor(service: Service, context: UpstreamContext, old: Upstream | un
     quota: quotaOf(service, context, old?.prepared.quota),
     breaker: breakerOf(service, context, old),
     retryBudget: old?.prepared.retryBudget ?? new RetryBudget(),
+    cache: cacheOf(service, context, old),
     noteDroppedCookie: old?.prepared.noteDroppedCookie ?? warnOnce(service, context),
     signature: createSignatureCheck(service, old?.prepared.signature),
   };
@@ -106,6 +110,19 @@ function breakerOf(service: Service, context: UpstreamContext, old: Upstream | u
     else logger.info({ service: key }, "the breaker is closed: the upstream is back");
   };
   return new CircuitBreaker(settings, onChange);
+}
+
+/** A cache is kept unless its settings changed, or what its entries came from: everything else is in their keys or applied when they are used. */
+function cacheOf(
+  service: Service,
+  { cacheClock }: UpstreamContext,
+  old: Upstream | undefined,
+): ServiceCache | undefined {
+  const reasonsOf = ({ cache, baseUrl, versionedBaseUrls, tls, scrubBodies }: Service) => [
+    ...[cache, baseUrl, versionedBaseUrls, tls, scrubBodies],
+  ];
+  if (old !== undefined && isDeepStrictEqual(reasonsOf(old.service), reasonsOf(service))) return old.prepared.cache;
+  return service.cache && new ServiceCache(service.cache, cacheClock);
 }
 
 function quotaOf(service: Service, { quota }: UpstreamContext, old: ServiceQuota | undefined) {

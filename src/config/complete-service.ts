@@ -5,6 +5,7 @@
 import { resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
+import { completeCache } from "./cache-settings.ts";
 import { type CredentialContext, readCredential } from "./credentials.ts";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
 import { placementsOf } from "./placements.ts";
@@ -40,6 +41,7 @@ export function completeService(defined: DefinedService, context: CompletionCont
     tls,
     vendor,
     quota: { ...definition.quota, mode: definition.quota.mode ?? (vendor === undefined ? "observe" : "hold") },
+    cache: completeCache(definition.cache),
     key,
     source,
     embedded,

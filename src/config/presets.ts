@@ -40,6 +40,8 @@ export const PRESETS: Readonly<Record<string, ServiceInput>> = {
     },
     // Public data needs no token: https://docs.github.com/en/rest/authentication/authenticating-to-the-rest-api
     auth: { type: "bearer", tokenEnvVar: "GITHUB_TOKEN", required: false },
+    // A 304 costs no quota: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#use-conditional-requests-if-appropriate
+    cache: { revalidate: true },
     // https://docs.github.com/en/rest/orgs/orgs#get-an-organization
     pathHints: [{ match: "^/org/", message: "Invalid GitHub API path", hint: "use /orgs/ORG" }],
   },

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { authSchema } from "./auth-schema.ts";
 import { baseUrl } from "./base-url.ts";
+import { type CacheSettings, cacheSettings } from "./cache-settings.ts";
 import { headerMap, headerName } from "./configured-headers.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { egressProxyMember } from "./egress-proxy.ts";
@@ -207,6 +208,11 @@ export const serviceSchema = z
       .describe(
         "sends no requests to a failing upstream (503 `CIRCUIT_OPEN`) until it works again; `false` turns this off",
       ),
+    cache: cacheSettings
+      .default(false)
+      .describe(
+        "store responses and use them again (RFC 9111); default: `true` for github with `revalidate`, otherwise `false`",
+      ),
     tls: tls.default({}).describe("TLS of connections to the upstream"),
     egressProxy: egressProxyMember
       .optional()
@@ -242,13 +248,15 @@ export type TlsDefinition = z.output<typeof tls>;
 export type Vendor = "discord" | "github";
 /** A service with all defaults filled in, as the rest of the code uses it. */
 export interface Service
-  extends Omit<ServiceDefinition, "timeoutMs" | "connectTimeoutMs" | "retries" | "name" | "quota"> {
+  extends Omit<ServiceDefinition, "timeoutMs" | "connectTimeoutMs" | "retries" | "name" | "quota" | "cache"> {
   readonly key: string;
   readonly name: string;
   readonly timeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly retries: number;
   readonly quota: Required<Omit<ServiceDefinition["quota"], "maxHoldMs">> & { readonly maxHoldMs?: number | undefined };
+  /** Undefined without a cache. */
+  readonly cache: CacheSettings | undefined;
   /** The upstream with documented limits. */
   readonly vendor: Vendor | undefined;
   /** `preset`: built in, and not changed in the file. `runtime`: added over REST. `override`: replaces a service of the file or a preset, over REST. */

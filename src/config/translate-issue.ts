@@ -28,7 +28,7 @@ export interface Findings {
 }
 
 /** Members of a service that a later version will have, and values of existing members. */
-const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["cache", "idempotency"]);
+const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["idempotency"]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
   PropertyKey,
   (value: unknown) => boolean

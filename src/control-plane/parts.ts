@@ -15,6 +15,7 @@ import type { ReloadOutcome } from "../composition/reload-outcome.ts";
 import type { ProxyUse } from "../config/egress-proxy.ts";
 import type { PlaneConfig } from "../config/planes.ts";
 import type { ServiceAddresses } from "../config/service-addresses.ts";
+import type { DescribedCache } from "../data-plane/cache/service-cache.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../data-plane/dry-run/explanation.ts";
 import type { DescribedBreaker } from "../data-plane/forward/breaker.ts";
@@ -57,6 +58,8 @@ export interface ServiceLoad {
   readonly signature: Pick<SignatureCheck, "refusals"> | undefined;
   /** Undefined if it is switched off. */
   readonly breaker: DescribedBreaker | undefined;
+  /** Undefined for a service without a cache. */
+  readonly cache: DescribedCache | undefined;
   /** Undefined if the upstream's quota is not observed. */
   readonly quota: DescribedQuota | undefined;
   /** Undefined if every upstream is connected to directly. */

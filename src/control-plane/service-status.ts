@@ -11,6 +11,7 @@ import { proxyUrlFor } from "../config/egress-proxy.ts";
 import type { Service } from "../config/schema.ts";
 import { SIGNATURE_SCHEMES } from "../config/verify-schema.ts";
 import { describeMessageRule, messageRuleOf } from "../config/ws-schema.ts";
+import type { DescribedCache } from "../data-plane/cache/service-cache.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -112,6 +113,17 @@ export const ServiceStatus = z
       })
       .nullable()
       .describe("the quota at the upstream; `/manage/quota` shows the details"),
+    cache: z
+      .strictObject({
+        entries: z.int(),
+        bytes: z.int().describe("an estimate of their memory"),
+        hits: z.int().describe("responses that needed no response of the upstream's own: hit, stale and coalesced"),
+        misses: z.int(),
+        revalidated: z.int().describe("responses that the upstream validated with 304"),
+        bypassed: z.int().describe("requests that did not use the cache"),
+      })
+      .nullable()
+      .describe("stored responses; null for a service without a cache"),
     ws: z.boolean(),
     inject: z
       .string()
@@ -126,7 +138,7 @@ export async function describeService(
   load: ServiceLoad,
   isOperator: boolean,
 ): Promise<z.input<typeof ServiceStatus>> {
-  const { limiter, slots, webSocketSlots, transport, credentialRefusals, breaker, quota } = load;
+  const { limiter, slots, webSocketSlots, transport, credentialRefusals, breaker, quota, cache } = load;
   const { auth, credential } = service;
   const rule = messageRuleOf(service.ws);
   return {
@@ -151,6 +163,7 @@ export async function describeService(
     breaker: breaker?.describe() ?? null,
     connections: transport.connections(),
     quota: quota === undefined ? null : describeQuota(quota.describe()),
+    cache: cache === undefined ? null : describeCache(cache),
     ws: service.ws !== false,
     ...(rule === undefined ? {} : { inject: describeMessageRule(rule) }),
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
@@ -182,6 +195,12 @@ function secretStates(credential: CredentialSource | undefined) {
 function withCommand({ credential }: Service) {
   const command = describeOnlyCommand(credential);
   return command === undefined ? {} : { command };
+}
+
+function describeCache(cache: DescribedCache) {
+  const { entries, bytes, responses } = cache.describe();
+  const { hit, stale, coalesced, miss: misses, revalidated, bypass: bypassed } = responses;
+  return { entries, bytes, hits: hit + stale + coalesced, misses, revalidated, bypassed };
 }
 
 function describeQuota({ mode, waiting, tightest, at }: ServiceQuotaState) {

@@ -220,13 +220,19 @@ function admitToService(
   walk.admit("credential", decideCredential(prepared.credential, key));
   walk.admit("service shed", decideServiceShed(prepared.slots, key, retryAfterS));
   if (isUpgrade) walk.admit("WebSocket shed", decideWebSocketShed(webSockets, prepared, retryAfterS));
-  if (prepared.breaker !== undefined) walk.admit("breaker", decideBreaker(prepared, exchange));
-  if (!isUpgrade) walk.admit("connections", decideConnection(prepared, exchange, retryAfterS));
+  // A stored response needs no upstream: the cache decides these for a request that it cannot serve.
+  const isLeftToCache = prepared.cache !== undefined && !isUpgrade && isCacheable(exchange.method);
+  if (prepared.breaker !== undefined && !isLeftToCache) walk.admit("breaker", decideBreaker(prepared, exchange));
+  if (!isUpgrade && !isLeftToCache) walk.admit("connections", decideConnection(prepared, exchange, retryAfterS));
   if (!walk.commits) return;
   exchange.acquireServiceSlot(prepared.slots);
   if (isUpgrade) exchange.acquireWebSocketSlots(webSockets, prepared.webSocketSlots);
   exchange.times = prepared.times;
   if (prepared.credential.sourceId !== undefined) exchange.credentialRefusals = prepared.credentialRefusals;
+}
+
+function isCacheable(method: string): boolean {
+  return method === "GET" || method === "HEAD";
 }
 
 /** The gateway's own limits: of the caller's issued key, then of the service. @throws GatewayError where `admit` throws. */

@@ -13,10 +13,17 @@ import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
+import type { Destination } from "./forward/response-sink.ts";
 import type { QuotaOutcome, QuotaPass } from "./quota/pass-contract.ts";
 import type { ServiceTimes } from "./service-times.ts";
 
 const NO_PATHS: readonly string[] = [];
+
+export interface CacheOutcome {
+  readonly state: "hit" | "miss" | "revalidated" | "stale" | "coalesced" | "bypass";
+  /** The parameters of Cache-Status (RFC 9211) after the name of the cache. */
+  readonly status: string;
+}
 
 export class Exchange {
   readonly req: IncomingMessage;
@@ -67,6 +74,10 @@ export class Exchange {
   /** `relayed`, `refused:<code>`, `failed:<code>`, `client-left` or `preflight`. */
   outcome = "";
   limit: LimitState | undefined;
+  /** Undefined where the response goes to the client of this exchange. */
+  destination: Destination | undefined;
+  /** What the cache did with the request; undefined for a service without a cache. */
+  cache: CacheOutcome | undefined;
   /** Undefined unless the service holds requests for their quota. */
   quota: QuotaPass | undefined;
   quotaOutcome: QuotaOutcome = "none";
@@ -85,6 +96,7 @@ export class Exchange {
   #serviceSlots: Slots | undefined;
   #webSocketSlots: readonly Slots[] | undefined;
   #hasReleasedSlots = false;
+  #isOver = false;
   #onClose: (() => void) | undefined;
 
   constructor(req: IncomingMessage, res: ServerResponse, id: string, clientAddress: string) {
@@ -168,6 +180,44 @@ export class Exchange {
     });
   }
 
+  /** Its slots belong to the other exchange from now on; they are released where that one is over. */
+  giveSlots(to: Exchange): void {
+    if (to.#isOver || this.#hasReleasedSlots) return this.end();
+    to.#gatewaySlots = this.#gatewaySlots;
+    to.#serviceSlots = this.#serviceSlots;
+    this.#gatewaySlots = undefined;
+    this.#serviceSlots = undefined;
+  }
+
+  /** An exchange for the same request whose response goes to another place than its client. @param res never written to. */
+  detach(res: ServerResponse): Exchange {
+    const detached = new Exchange(this.req, res, this.id, this.clientAddress);
+    detached.url = this.url;
+    detached.address = this.address;
+    detached.serviceKey = this.serviceKey;
+    detached.callerId = this.callerId;
+    detached.party = this.party;
+    detached.voter = this.voter;
+    detached.issued = this.issued;
+    detached.trace = this.trace;
+    return detached;
+  }
+
+  /** What is known about the upstream's part is that of the other exchange. */
+  adopt(other: Exchange): void {
+    this.attempts = other.attempts;
+    this.queuedMs = other.queuedMs;
+    this.connectionWaitMs = other.connectionWaitMs;
+    this.quotaOutcome = other.quotaOutcome;
+    this.insertedPaths = other.insertedPaths;
+  }
+
+  /** Ends an exchange that has no client of its own, as if its client had left. */
+  abandon(): void {
+    this.hasClientLeft = true;
+    this.#onClose?.();
+  }
+
   /** The gateway cut the exchange at its own end: the client has not left. */
   noteShutdown(): void {
     this.outcome = "failed:SHUTTING_DOWN";
@@ -176,6 +226,7 @@ export class Exchange {
 
   /** Releases every slot; the last thing that happens to an exchange. */
   end(): void {
+    this.#isOver = true;
     if (!this.#hasReleasedSlots) {
       this.#gatewaySlots?.release();
       this.#serviceSlots?.release();
@@ -200,7 +251,7 @@ export class Exchange {
   /** Called once when the client has the whole response or has left. There is one listener at a time. */
   set onClose(listener: (() => void) | undefined) {
     this.#onClose = listener;
-    if (listener !== undefined && this.res.closed) listener();
+    if (listener !== undefined && (this.res.closed || this.hasClientLeft)) listener();
   }
 
   /** The client waits for `100 Continue` before it sends its body (RFC 9110 section 10.1.1). */

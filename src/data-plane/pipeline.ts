@@ -10,6 +10,7 @@ import type { ClientView } from "../perimeter/client-view.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { type AdmissionParts, type Arrival, verifyTokens, type Walk, walkAdmission, walkLimits } from "./admission.ts";
 import { decidePermission } from "./authorize.ts";
+import { forwardThroughCache } from "./cache/forward-through-cache.ts";
 import { Exchange } from "./exchange.ts";
 import { ExchangeTrace } from "./exchange-trace.ts";
 import { type ForwardParts, forward } from "./forward/forward.ts";
@@ -41,7 +42,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const admission = walkAdmission(exchange, arrival, walk, parts);
       if (admission.kind === "preflight") return respondToPreflight(exchange, admission.headers);
       let { route } = admission;
-      const { signature, limiter, service } = route.prepared;
+      const { signature, limiter, service, cache } = route.prepared;
       const isSignedFirst = signature?.isLimitedFirst === false;
       if (signature !== undefined) delivery = new SignedDelivery(exchange, signature, service.timeoutMs, parts);
       if (delivery !== undefined && isSignedFirst) walk.admit("signature", await delivery.decide());
@@ -54,7 +55,8 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         const passed = await runRequestHooks(hooks, exchange, { route, request }, parts.callers);
         ({ route, request } = walk.admit("hooks", decideChanged(exchange, admission.caller, passed)));
       }
-      if (head === undefined) await forward(exchange, route, request, parts);
+      if (head === undefined)
+        await (cache === undefined ? forward : forwardThroughCache)(exchange, route, request, parts);
       else await parts.tunnels.run({ exchange, route, request, head }, parts);
       exchange.outcome ||= exchange.hasClientLeft ? "client-left" : "relayed";
     } catch (thrown) {

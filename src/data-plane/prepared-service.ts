@@ -11,6 +11,7 @@ import { secretsOfService } from "../config/service-secrets.ts";
 import { messageRuleOf } from "../config/ws-schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
+import type { ServiceCache } from "./cache/service-cache.ts";
 import type { CredentialProvider } from "./credential/credential-provider.ts";
 import { createPlacePlan, type PlacePlan } from "./credential/place-plan.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
@@ -77,6 +78,8 @@ export interface PreparedService {
   /** Undefined where it is off. */
   readonly breaker: CircuitBreaker | undefined;
   readonly retryBudget: RetryBudget;
+  /** Undefined for a service without a cache. */
+  readonly cache: ServiceCache | undefined;
   /** Called for each cookie that the gateway could not limit to the service. */
   readonly noteDroppedCookie: () => void;
   /** Undefined for a service without signed requests. */
@@ -101,7 +104,7 @@ export function prepareService(
   service: Service,
   kept: Pick<
     PreparedService,
-    "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget" | "noteDroppedCookie" | "signature"
+    "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget" | "cache" | "noteDroppedCookie" | "signature"
   >,
   dialOptions: DialOptions,
   credential: CredentialProvider,

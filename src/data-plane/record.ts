@@ -43,6 +43,7 @@ export function record(exchange: Exchange, { logger, metrics, recentExchanges, e
     upstreamUs: respondedAt === 0 ? 0 : Math.round((respondedAt - askedAt) * 1000),
     queuedUs: Math.round(waitedMs * 1000),
     quota: exchange.quotaOutcome,
+    cache: exchange.cache?.state,
     attempts,
     client: exchange.clientAddress,
     caller: exchange.callerId,

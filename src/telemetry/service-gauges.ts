@@ -15,6 +15,10 @@ export interface MeasuredService {
   /** Undefined where the breaker is off. */
   readonly breaker: BreakerState["state"] | undefined;
   readonly retriesWithheld: number;
+  /** Undefined without a cache. */
+  readonly cache:
+    | { readonly entries: number; readonly bytes: number; readonly responses: Readonly<Record<string, number>> }
+    | undefined;
   /** Undefined where the service has no quota settings. */
   readonly quota:
     | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
@@ -53,6 +57,8 @@ const SERIES: readonly ServiceSeries[] = [
     "Responses of the upstream that reported too many requests",
     ({ quota }) => quota?.upstreamRefusals,
   ),
+  gauge("cache_entries", "Stored responses", ({ cache }) => cache?.entries),
+  gauge("cache_bytes", "Memory of stored responses, an estimate", ({ cache }) => cache?.bytes),
   gauge("upstream_connections_open", "Connections to the upstream, without WebSockets", connections("open")),
   gauge("upstream_connections_busy", "Of these, with a request", connections("busy")),
   gauge("upstream_connections_limit", "maxConnections", connections("limit")),
@@ -61,14 +67,31 @@ const SERIES: readonly ServiceSeries[] = [
 
 /** In the Prometheus text format, without a line break at the end. A service's key has no character that has to be escaped. */
 export function serviceGaugesText(services: readonly MeasuredService[]): string {
-  return SERIES.map(({ name, type, help, read }) => {
+  const families = SERIES.map(({ name, type, help, read }) => {
     const lines = [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`];
     for (const service of services) {
       const value = read(service);
       if (value !== undefined) lines.push(`${name}{service="${service.key}"} ${value}`);
     }
     return lines.join("\n");
-  }).join("\n\n");
+  });
+  return [...families, cacheResponsesText(services)].join("\n\n");
+}
+
+const CACHE_RESPONSES = "byteproxy_cache_responses_total";
+
+/** The only family with a second label, which has six values. */
+function cacheResponsesText(services: readonly MeasuredService[]): string {
+  const lines = [
+    `# HELP ${CACHE_RESPONSES} Responses of services with a cache, by what the cache did`,
+    `# TYPE ${CACHE_RESPONSES} counter`,
+  ];
+  for (const { key, cache } of services) {
+    for (const [state, count] of Object.entries(cache?.responses ?? {})) {
+      if (count > 0) lines.push(`${CACHE_RESPONSES}{service="${key}",cache="${state}"} ${count}`);
+    }
+  }
+  return lines.join("\n");
 }
 
 function gauge(name: string, help: string, read: ServiceSeries["read"]): ServiceSeries {

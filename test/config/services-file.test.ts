@@ -212,7 +212,6 @@ describe("entries", () => {
   );
 
   test.each([
-    [{ ...own, cache: true }, "x.cache: not yet supported"],
     [{ ...own, idempotency: true }, "x.idempotency: not yet supported"],
     [
       { ...own, egressProxy: "http://u:hunter2@p/" },

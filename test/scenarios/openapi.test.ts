@@ -65,6 +65,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
     services: {
       api: { baseUrl: upstream.url, rateLimit: { maxRequests: 100, windowMs: 60_000 }, maxBodyBytes: 1000 },
       limited: { baseUrl: upstream.url, rateLimit: { maxRequests: 1, windowMs: 60_000 } },
+      cached: { baseUrl: upstream.url, cache: true },
       reading: { baseUrl: upstream.url, methods: ["GET"] },
       slow: { baseUrl: upstream.url, timeoutMs: 50, idleTimeoutMs: 50 },
       held: { baseUrl: `${upstream.url}/held/`, quota: { mode: "hold" } },
@@ -178,6 +179,8 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
     204,
     { path: "/manage/services/api/rate-limit/reset", headers: operator },
   ],
+  ["DELETE /manage/cache", 204, { headers: operator }],
+  ["DELETE /manage/cache/{key}", 204, { path: "/manage/cache/cached", headers: operator }],
   ["DELETE /manage/services/{key}", 204, { path: "/manage/services/weather", headers: operator }],
   ["POST /manage/reload", 200, { headers: operator }],
   ["GET /manage/audit", 200, { headers: operator }],
@@ -508,6 +511,11 @@ const REFUSALS: readonly Refusal[] = [
     asked: onOne("new", { body: JSON.stringify(WEATHER) }),
   },
   {
+    code: "SERVICE_NOT_CONFIGURED",
+    operation: "DELETE /manage/cache/{key}",
+    asked: { path: "/manage/cache/nope", headers: operator },
+  },
+  {
     code: "NOT_IMPLEMENTED",
     operation: "POST /proxy/{service}/{path}",
     bytes: raw("POST /proxy/api/", HOST, "Transfer-Encoding: gzip, chunked"),
@@ -525,6 +533,11 @@ const REFUSALS: readonly Refusal[] = [
     before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/broken/", headers: caller }),
   },
   { code: "UPSTREAM_TIMEOUT", operation: GET_PROXIED, asked: proxied("slow/slow") },
+  {
+    code: "NOT_CACHED",
+    operation: GET_PROXIED,
+    asked: proxied("cached/", { headers: { ...caller, "cache-control": "only-if-cached" } }),
+  },
   { code: "LOOP_DETECTED", operation: "GET /health" },
   { code: "LOOP_DETECTED", operation: GET_PROXIED, asked: proxied("api/") },
 ];

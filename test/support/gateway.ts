@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import type { GatewayStores } from "../../src/composition/process-parts.ts";
+import type { GatewayOptions, GatewayStores } from "../../src/composition/process-parts.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { type Gateway, openGateway } from "../../src/gateway.ts";
@@ -38,10 +38,17 @@ export interface GatewaySetup {
   /** Stores for changes; in memory if left out. */
   readonly stores?: GatewayStores;
   readonly services?: Record<string, Partial<ServiceInput>>;
+  /** Of caches. */
+  readonly cacheClock?: GatewayOptions["cacheClock"];
 }
 
 /** Starts a gateway, and closes it at the end of the test. */
-export async function startGateway({ env = {}, services = {}, stores }: GatewaySetup = {}): Promise<TestGateway> {
+export async function startGateway({
+  env = {},
+  services = {},
+  stores,
+  cacheClock,
+}: GatewaySetup = {}): Promise<TestGateway> {
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-test-"));
   const file = join(directory, "services.json");
   writeFileSync(file, JSON.stringify({ services }));
@@ -55,6 +62,7 @@ export async function startGateway({ env = {}, services = {}, stores }: GatewayS
   const gateway = await openGateway(config, {
     load,
     ...(stores === undefined ? {} : { stores }),
+    ...(cacheClock === undefined ? {} : { cacheClock }),
     logSink: {
       write: (lines) => {
         text += lines;

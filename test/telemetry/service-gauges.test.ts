@@ -8,6 +8,7 @@ const IDLE: Omit<MeasuredService, "key" | "inFlight"> = {
   connections: undefined,
   breaker: undefined,
   retriesWithheld: 0,
+  cache: undefined,
   quota: undefined,
 };
 const SAMPLE = { eventLoopDelay: 0, heapUsed: 0, rssBytes: 0, eventLoopUtilized: 0 };

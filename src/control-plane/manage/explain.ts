@@ -98,6 +98,15 @@ const Explained = z
       })
       .nullable(),
     breaker: Breaker.nullable(),
+    cache: z
+      .strictObject({
+        state: z
+          .enum(["hit", "stale", "validate", "miss", "bypass"])
+          .describe("`validate`: a response is stored, and the upstream would be asked whether it is still valid"),
+        age: z.int().nullable().describe("seconds"),
+      })
+      .nullable()
+      .describe("what the cache has for the request; null for a service without one"),
     quota: z
       .strictObject({ bucket: z.string(), waitMs: z.int().describe("how long the request would be held") })
       .nullable()
@@ -162,6 +171,7 @@ const route = createRoute({
         credential: null,
         rateLimit: null,
         breaker: null,
+        cache: null,
         quota: null,
         request: { method: "GET", path: "/proxy/echo/../hello", address: "127.0.0.1", caller: "proxy-key" },
         refusal: { status: 400, code: "INVALID_PATH", message: "The path contains a dot segment.", hint: "Request …" },

@@ -4,6 +4,7 @@ import type { Audience, ControlPlane, ControlPlaneParts } from "../parts.ts";
 import { type CallerEnv, requireCaller } from "../require-caller.ts";
 import { findPageOfSharedOrigin } from "../shared-origin.ts";
 import { addAuditRoute } from "./audit.ts";
+import { addCacheRoutes } from "./cache.ts";
 import { addDiagnosticsRoute } from "./diagnostics.ts";
 import { addEventsRoute } from "./events.ts";
 import { addExplainRoute } from "./explain.ts";
@@ -36,6 +37,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, aud
   addDiagnosticsRoute(routes, parts);
   addExplainRoute(routes, parts);
   addResetRoutes(routes, parts);
+  addCacheRoutes(routes, parts);
   addReloadRoute(routes, parts);
   addQuotaRoute(routes, parts);
   addAuditRoute(routes, parts);

@@ -25,6 +25,10 @@ const RecordedExchange = z
     upstreamUs: z.int().describe("until the upstream's response headers; 0 if there were none"),
     queuedUs: z.int(),
     quota: z.enum(["held", "passed", "observed", "none"]),
+    cache: z
+      .enum(["hit", "miss", "revalidated", "stale", "coalesced", "bypass"])
+      .optional()
+      .describe("what the cache did; only for a service with one"),
     attempts: z.int(),
     client: z.string(),
     caller: z.string(),

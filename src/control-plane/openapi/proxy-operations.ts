@@ -25,6 +25,7 @@ const REFUSALS = [
   "REDIRECT_BLOCKED",
   "UPSTREAM_CREDENTIAL_UNAVAILABLE",
   "UPSTREAM_TIMEOUT",
+  "NOT_CACHED",
 ] satisfies readonly ErrorCode[];
 
 const DESCRIPTION = `The gateway appends everything after \`/proxy/{service}\` to the service's base URL byte for byte, including slashes and

@@ -20,13 +20,16 @@ import { type ParsedRequest, parseRequest } from "../../perimeter/parser.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
 import { type Admission, type Arrival, verifyTokens, walkAdmission, walkLimits } from "../admission.ts";
+import { explainCache } from "../cache/explain-cache.ts";
 import type { CredentialPlace } from "../credential/credential-provider.ts";
 import { Exchange } from "../exchange.ts";
+import { decideBreaker } from "../forward/breaker.ts";
 import { forbiddenUrl, proxyRules } from "../forward/egress-policy.ts";
 import { egressRefusal } from "../forward/failures.ts";
 import { quotaExchange } from "../forward/quota-gate.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
+import { decideConnection } from "../load.ts";
 import type { PipelineParts } from "../pipeline.ts";
 import { currentService, type PreparedService } from "../prepared-service.ts";
 import { decideClaim } from "../signature/signed-delivery.ts";
@@ -92,9 +95,19 @@ async function explainParsed(
   if (signature?.isLimitedFirst) log.admit("signature", decideClaim(signature, req.rawHeaders));
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
   const hooks = parts.hooks?.counts.filter(({ phases }) => phases.includes("onRequest")).map(({ name }) => name);
-  const quota = prepared.quota?.isHolding
-    ? log.admit("quota", await prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))
-    : undefined;
+  const cache = prepared.cache && explainCache(prepared.cache, { exchange, route, request: upstreamRequest });
+  const isServed = cache?.state === "hit" || cache?.state === "stale";
+  if (cache !== undefined) log.admit("cache", undefined);
+  const isLeftToCache = cache !== undefined && !arrival.isUpgrade && /^(?:GET|HEAD)$/.test(exchange.method);
+  if (isLeftToCache && !isServed) {
+    // The admission leaves these to the cache.
+    log.admit("breaker", decideBreaker(prepared, exchange));
+    log.admit("connections", decideConnection(prepared, exchange, parts.retryAfterS));
+  }
+  const quota =
+    prepared.quota?.isHolding && !isServed
+      ? log.admit("quota", await prepared.quota.decide(quotaExchange(exchange, route, upstreamRequest)))
+      : undefined;
   log.admit("egress", decideEgress(route));
   const { limit } = exchange;
   return {
@@ -107,6 +120,7 @@ async function explainParsed(
         ? null
         : { per: limit.per, limit: limit.limit, remaining: limit.remaining, resetIn: secondsToReset(limit) },
     breaker: prepared.breaker?.describe() ?? null,
+    cache: cache ?? null,
     quota: quota === undefined ? null : { bucket: quota.bucket, waitMs: Math.ceil(quota.waitMs) },
   };
 }
@@ -157,6 +171,7 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
     credential: null,
     rateLimit: null,
     breaker: null,
+    cache: null,
     quota: null,
   };
 }

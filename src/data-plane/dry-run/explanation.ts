@@ -3,6 +3,7 @@ import type { DescribedCommand, DescribedSecret } from "../../config/credential-
 import type { CredentialState } from "../../config/credentials.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import type { ErrorCode } from "../../error-catalog.ts";
+import type { ExplainedCache } from "../cache/explain-cache.ts";
 import type { BreakerState } from "../forward/breaker.ts";
 
 /** The request to explain. */
@@ -107,6 +108,8 @@ export interface Explanation {
   readonly rateLimit: ExplainedLimit | null;
   /** Null where the service has none. */
   readonly breaker: BreakerState | null;
+  /** What the cache has for the request; null for a service without one. */
+  readonly cache: ExplainedCache | null;
   /** Of a service that holds requests; null otherwise, and for a refused request. */
   readonly quota: { readonly bucket: string; readonly waitMs: number } | null;
 }

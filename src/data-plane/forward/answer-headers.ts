@@ -10,13 +10,13 @@ import type { Cors } from "../../perimeter/cors.ts";
 import type { Instance } from "../../perimeter/instance.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
+import { connectionOptions } from "./connection-options.ts";
 import { insertedPathsOf } from "./inserted-path.ts";
 import { createLinkRewriter, type LinkRewriter, readRefresh } from "./links.ts";
 import { createOwnAddress } from "./own-address.ts";
 import { hasSharedJar, isForWholeHost, scopeCookie } from "./scope-cookie.ts";
 import { HOP_BY_HOP } from "./strip-plan.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
-import { connectionOptions } from "./upstream-request.ts";
 import { isolate, ORIGIN_WIDE } from "./web-content.ts";
 
 /** Headers with links that clients follow, and how their values are written. */
@@ -179,6 +179,8 @@ export function createResponseHeaders(
     exchange.id,
   );
   if (exchange.waitedMs > 0) headers.push("X-Proxy-Queue-Duration", `${Math.round(exchange.waitedMs)}ms`);
+  const { cache } = exchange;
+  if (cache !== undefined) headers.push("X-Proxy-Cache", cache.state, "Cache-Status", cache.status);
   if (upstreamHeaders["x-request-id"] === undefined) headers.push("X-Request-Id", exchange.id);
   // Checked now: a drain may have begun while the upstream worked.
   if (exchange.closesConnection || instance.isDraining) headers.push("Connection", "close");

@@ -20,7 +20,7 @@ import { relayInterim } from "./interim.ts";
 import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
 import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
-import type { ResponseSink } from "./response-sink.ts";
+import type { ClientSink, ResponseSink } from "./response-sink.ts";
 import { backoffMs, isFinal, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
 import { pauseUnlessGone } from "./retry-pause.ts";
 import { timeoutError } from "./timeout-error.ts";
@@ -59,7 +59,7 @@ class Forwarding {
   readonly #deadline: Deadline;
   #upload: RequestBody | undefined;
   #attempt: Attempt | undefined;
-  #relay: Relay | undefined;
+  #relay: ClientSink | undefined;
   #retries = 0;
   #retryAfterMs = 0;
   #isReplayable = false;
@@ -120,7 +120,7 @@ class Forwarding {
     if (refusal !== undefined) throw this.#lastFailure ?? refusal;
     this.#pass = enterBreaker(prepared, exchange, this.#lastFailure);
     if (exchange.attempts === 0) prepared.retryBudget.deposit();
-    if (exchange.res.closed) return { kind: "client-left" };
+    if (exchange.res.closed || exchange.hasClientLeft) return { kind: "client-left" };
     this.#attempt = new Attempt({
       exchange,
       service: prepared.service,
@@ -150,15 +150,15 @@ class Forwarding {
       return undefined;
     }
     const afterMs = status < 400 ? undefined : this.#waitBeforeRetry(status, headers);
-    if (afterMs !== undefined) {
-      this.#retryAfterMs = afterMs;
-      return undefined;
-    }
+    this.#retryAfterMs = afterMs ?? 0;
+    if (afterMs !== undefined) return undefined;
     const parts = this.#parts;
     const { wantsTrailers } = this.#request;
     const relayed = { exchange: this.#exchange, route: this.#route, deadline: this.#deadline, wantsTrailers, parts };
-    this.#relay = new Relay(relayed);
-    const sink = parts.hooks?.hasOnResponse ? new HookSink(this.#relay, parts.hooks, relayed) : this.#relay;
+    const relay = this.#exchange.destination?.sinkFor(this.#deadline) ?? new Relay(relayed);
+    this.#relay = relay;
+    const hooks = relay instanceof Relay ? parts.hooks : undefined;
+    const sink = hooks?.hasOnResponse ? new HookSink(relay as Relay, hooks, relayed) : relay;
     return this.#prepared.scrub?.createSink(sink, this.#exchange, this.#deadline) ?? sink;
   };
 

@@ -13,17 +13,17 @@ import type { Route } from "../identify.ts";
 import type { Deadline } from "./deadline.ts";
 import { responseRules } from "./hook-rules.ts";
 import type { Relay } from "./relay.ts";
-import type { ResponseHead, ResponseSink } from "./response-sink.ts";
+import type { ClientSink, ResponseHead } from "./response-sink.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Flow } from "./transport/transport-contract.ts";
 
 interface HookedResponse {
   readonly exchange: Exchange;
   readonly route: Route;
-  readonly deadline: Deadline;
+  readonly deadline: Pick<Deadline, "extend">;
 }
 
-export class HookSink implements ResponseSink {
+export class HookSink implements ClientSink {
   readonly #relay: Relay;
   readonly #hooks: UserHooks;
   readonly #hooked: HookedResponse;
@@ -79,6 +79,18 @@ export class HookSink implements ResponseSink {
     if (this.#state === "over") return;
     this.#state = "over";
     this.#relay.giveUp(error);
+  }
+
+  get closed(): Promise<void> {
+    return this.#relay.closed;
+  }
+
+  get isClientSlow(): boolean {
+    return this.#relay.isClientSlow;
+  }
+
+  dropClient(): void {
+    this.#relay.dropClient();
   }
 
   #passOn(event: () => void): void {

@@ -19,7 +19,8 @@ export function relayInterim(
   { status, headers: received }: { readonly status: number; readonly headers: ResponseHeaders },
   parts: ResponseParts,
 ): void {
-  const { req, res } = exchange;
+  const { req, res, destination } = exchange;
+  if (destination?.relayInterim !== undefined) return destination.relayInterim(status, received);
   const stream = res instanceof StreamResponse ? res : undefined;
   const { socket } = res;
   const { interim, webContent } = route.prepared.service;

@@ -17,7 +17,7 @@ import {
   trailersToRelay,
 } from "./answer-headers.ts";
 import { DEFAULT_IDLE_MS, type Deadline } from "./deadline.ts";
-import type { ResponseHead, ResponseSink } from "./response-sink.ts";
+import type { ClientSink, ResponseHead } from "./response-sink.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Flow } from "./transport/transport-contract.ts";
 
@@ -27,13 +27,13 @@ const JOINED_BYTES_LIMIT = 4_096;
 interface RelayParts {
   readonly exchange: Exchange;
   readonly route: Route;
-  readonly deadline: Deadline;
+  readonly deadline: Pick<Deadline, "touch" | "enterBody">;
   /** The client takes trailers. */
   readonly wantsTrailers: boolean;
   readonly parts: ResponseParts;
 }
 
-export class Relay implements ResponseSink {
+export class Relay implements ClientSink {
   /** Resolves when the client has all of the response, or has left. */
   readonly closed: Promise<void>;
   readonly #relayed: RelayParts;
@@ -169,7 +169,7 @@ export class Relay implements ResponseSink {
 }
 
 /** Silence is normal in an event stream and in a gRPC stream, so only a configured limit applies to one. */
-function idleLimit({ prepared: { service } }: Route, headers: ResponseHeaders): number {
+export function idleLimit({ prepared: { service } }: Route, headers: ResponseHeaders): number {
   if (service.idleTimeoutMs !== undefined) return service.idleTimeoutMs;
   return /^(?:text\/event-stream|application\/grpc)\b/i.test(String(headers["content-type"] ?? ""))
     ? 0

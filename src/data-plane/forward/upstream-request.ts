@@ -22,8 +22,9 @@ import { BODY_DIGESTS, FORM_TYPE, sendsForm } from "../credential/form-body.ts";
 import { insertsPath, type PlacePlan, readSubprotocols } from "../credential/place-plan.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
+import { connectionOptions } from "./connection-options.ts";
 import { hasSharedJar } from "./scope-cookie.ts";
-import { HOP_BY_HOP, type StripPlan } from "./strip-plan.ts";
+import type { StripPlan } from "./strip-plan.ts";
 import { hasConnectionCredentials } from "./transport/client-binding.ts";
 import type { BodySource } from "./transport/transport-contract.ts";
 
@@ -216,16 +217,6 @@ function withoutKeys(name: string, value: string, isKey: IsKey): string | undefi
     default:
       return holdsKey(value, isKey) ? undefined : value;
   }
-}
-
-/** The headers that `Connection` names, which belong to this hop (RFC 9110 section 7.6.1); usually none: undefined. */
-export function connectionOptions(connection: string | undefined): ReadonlySet<string> | undefined {
-  if (connection === undefined || connection === "keep-alive" || connection === "close") return undefined;
-  const names = connection
-    .toLowerCase()
-    .split(",")
-    .map((name) => name.trim());
-  return new Set(names.filter((name) => name !== "" && !HOP_BY_HOP.has(name)));
 }
 
 /** With `_` for `-` too, as in the strip plan. */

@@ -23,6 +23,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
       credentialRefusals: new CredentialRefusals(),
       noteDroppedCookie: () => {},
       signature: undefined,
+      cache: undefined,
     },
     {
       service,

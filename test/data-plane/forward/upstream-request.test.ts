@@ -43,6 +43,7 @@ const keptParts = {
   credentialRefusals: new CredentialRefusals(),
   noteDroppedCookie: () => {},
   signature: undefined,
+  cache: undefined,
 };
 const dialOptions = {
   service,

@@ -1,0 +1,135 @@
+/**
+ * Where the cache of one service keeps its responses: the contract of every store, and the store in memory.
+ * Invariant: the bytes and the number of entries have bounds, whatever is stored; the least recently used entries go first.
+ */
+import { type StoredResponse, sizeOf } from "./stored-response.ts";
+
+export interface CacheUsage {
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+/** Keys are opaque. Under one key there is a response for each variance of its neutral headers. */
+export interface CacheStore {
+  /** Newest first; it counts as a use. */
+  find(key: string): readonly StoredResponse[];
+  /** Replaces a response of the same variance. One that is larger than the store is not kept. @param url for `invalidate`. */
+  put(key: string, url: string, response: StoredResponse): void;
+  /** Removes the response of one variance under a key. */
+  remove(key: string, variance: string): void;
+  /** Removes the responses of a URL under all keys. */
+  invalidate(url: string): void;
+  clear(): void;
+  usage(): CacheUsage;
+}
+
+export interface StoreBounds {
+  readonly maxBytes: number;
+  readonly maxEntries: number;
+}
+
+/** A response that varies by a header that differs for each request would otherwise fill the store by itself. */
+const VARIANTS_LIMIT = 8;
+
+interface Slot {
+  readonly url: string;
+  readonly variants: StoredResponse[];
+  bytes: number;
+}
+
+const NONE: readonly StoredResponse[] = [];
+
+export class MemoryStore implements CacheStore {
+  readonly #bounds: StoreBounds;
+  /** By key, in the order of use: the first is the least recently used. */
+  readonly #slots = new Map<string, Slot>();
+  /** Keys by URL. */
+  readonly #keysOf = new Map<string, Set<string>>();
+  #bytes = 0;
+  #entries = 0;
+
+  constructor(bounds: StoreBounds) {
+    this.#bounds = bounds;
+  }
+
+  find(key: string): readonly StoredResponse[] {
+    const slot = this.#slots.get(key);
+    if (slot === undefined) return NONE;
+    this.#slots.delete(key);
+    this.#slots.set(key, slot);
+    return slot.variants;
+  }
+
+  put(key: string, url: string, response: StoredResponse): void {
+    this.remove(key, response.variance);
+    const size = sizeOf(response);
+    if (size > this.#bounds.maxBytes) return;
+    const slot = this.#slotFor(key, url);
+    slot.variants.unshift(response);
+    slot.bytes += size;
+    this.#bytes += size;
+    this.#entries++;
+    if (slot.variants.length > VARIANTS_LIMIT) this.#dropVariant(key, slot, VARIANTS_LIMIT);
+    this.#makeRoom(key, slot);
+  }
+
+  remove(key: string, variance: string): void {
+    const slot = this.#slots.get(key);
+    const at = slot?.variants.findIndex((each) => each.variance === variance) ?? -1;
+    if (slot !== undefined && at !== -1) this.#dropVariant(key, slot, at);
+  }
+
+  invalidate(url: string): void {
+    for (const key of [...(this.#keysOf.get(url) ?? [])]) this.#drop(key, this.#slots.get(key) as Slot);
+  }
+
+  clear(): void {
+    this.#slots.clear();
+    this.#keysOf.clear();
+    this.#bytes = 0;
+    this.#entries = 0;
+  }
+
+  usage(): CacheUsage {
+    return { entries: this.#entries, bytes: this.#bytes };
+  }
+
+  /** The slot is the most recently used one now. */
+  #slotFor(key: string, url: string): Slot {
+    const slot = this.#slots.get(key) ?? { url, variants: [], bytes: 0 };
+    this.#slots.delete(key);
+    this.#slots.set(key, slot);
+    const keys = this.#keysOf.get(url);
+    if (keys === undefined) this.#keysOf.set(url, new Set([key]));
+    else keys.add(key);
+    return slot;
+  }
+
+  /** @param newest what was stored last: it goes only variant by variant. */
+  #makeRoom(newest: string, slot: Slot): void {
+    const { maxBytes, maxEntries } = this.#bounds;
+    while (this.#bytes > maxBytes || this.#entries > maxEntries) {
+      const oldest = this.#slots.keys().next().value as string;
+      if (oldest === newest) this.#dropVariant(newest, slot, slot.variants.length - 1);
+      else this.#drop(oldest, this.#slots.get(oldest) as Slot);
+    }
+  }
+
+  #dropVariant(key: string, slot: Slot, at: number): void {
+    const [dropped] = slot.variants.splice(at, 1);
+    const size = sizeOf(dropped as StoredResponse);
+    slot.bytes -= size;
+    this.#bytes -= size;
+    this.#entries--;
+    if (slot.variants.length === 0) this.#drop(key, slot);
+  }
+
+  #drop(key: string, slot: Slot): void {
+    this.#slots.delete(key);
+    this.#bytes -= slot.bytes;
+    this.#entries -= slot.variants.length;
+    const keys = this.#keysOf.get(slot.url);
+    keys?.delete(key);
+    if (keys?.size === 0) this.#keysOf.delete(slot.url);
+  }
+}

@@ -1,0 +1,27 @@
+/** What writes a response to one client: the relay, after the user hooks. */
+import type { Exchange } from "../exchange.ts";
+import type { Deadline } from "../forward/deadline.ts";
+import type { ForwardParts } from "../forward/forward.ts";
+import { HookSink } from "../forward/hook-sink.ts";
+import { Relay } from "../forward/relay.ts";
+import type { ClientSink } from "../forward/response-sink.ts";
+import type { Route } from "../identify.ts";
+
+/** Another timer watches the upstream, or there is none. */
+export const NO_DEADLINE = { touch() {}, enterBody() {}, extend() {} };
+
+export interface Client {
+  readonly exchange: Exchange;
+  readonly route: Route;
+  readonly parts: ForwardParts;
+}
+
+export function openClientSink(
+  { exchange, route, parts }: Client,
+  wantsTrailers: boolean,
+  deadline: Pick<Deadline, "touch" | "enterBody" | "extend"> = NO_DEADLINE,
+): ClientSink {
+  const relayed = { exchange, route, deadline, wantsTrailers, parts };
+  const relay = new Relay(relayed);
+  return parts.hooks?.hasOnResponse ? new HookSink(relay, parts.hooks, relayed) : relay;
+}

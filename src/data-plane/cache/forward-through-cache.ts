@@ -1,0 +1,192 @@
+/**
+ * A request to a service with a cache: a stored response, a validated one, the response to an equal request that is in flight, or the
+ * upstream's.
+ * Invariant: the caller was authenticated and admitted to the service before; and what cannot be part of a key goes past the cache.
+ */
+import { GatewayError } from "../../errors.ts";
+import type { Exchange } from "../exchange.ts";
+import { decideBreaker } from "../forward/breaker.ts";
+import { type ForwardParts, forward } from "../forward/forward.ts";
+import type { UpstreamRequest } from "../forward/upstream-request.ts";
+import type { Route } from "../identify.ts";
+import { decideConnection } from "../load.ts";
+import { headerOf, urlOf } from "./cache-key.ts";
+import { cacheStatus } from "./cache-status.ts";
+import { conditionalRequest } from "./conditional-request.ts";
+import { Fill } from "./fill.ts";
+import { InvalidatingDestination } from "./invalidating-sink.ts";
+import { mayServeOnError } from "./judge-entry.ts";
+import { type LookedUp, lookUp } from "./look-up.ts";
+import type { CachedRequest, ReaderResult } from "./reader.ts";
+import { readRequestRules } from "./request-rules.ts";
+import { respondFromStore } from "./respond-from-store.ts";
+import type { ServiceCache } from "./service-cache.ts";
+
+/** RFC 9110 section 9.2.1. */
+const SAFE: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** Failures in whose place a stale response may be served: the upstream cannot be asked now. */
+const UNANSWERED: ReadonlySet<string> = new Set([
+  ...["UPSTREAM_UNREACHABLE", "UPSTREAM_TLS_ERROR", "UPSTREAM_PROTOCOL_ERROR", "UPSTREAM_TIMEOUT"],
+  ...["CIRCUIT_OPEN", "UPSTREAM_QUOTA_EXHAUSTED", "UNDER_PRESSURE"],
+]);
+
+/** A response that could not be shared leads to a request of one's own, which cannot be released again. */
+const ROUNDS = 3;
+
+/** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent. */
+export async function forwardThroughCache(
+  exchange: Exchange,
+  route: Route,
+  request: UpstreamRequest,
+  parts: ForwardParts,
+): Promise<void> {
+  const cache = route.prepared.cache as ServiceCache;
+  try {
+    const passes = whyPasses(exchange, request);
+    if (passes !== undefined) return await pass(cache, { exchange, route, request, parts }, passes);
+    await serve(cache, { exchange, route, request, rules: readRequestRules(request), parts });
+  } finally {
+    if (exchange.cache !== undefined) cache.count(exchange.cache.state);
+  }
+}
+
+/** Why a request does not use the cache; undefined where it does. */
+export function whyPasses(
+  { method, hasBody }: Pick<Exchange, "method" | "hasBody">,
+  request: UpstreamRequest,
+): "method" | "bypass" | undefined {
+  if (method !== "GET" && method !== "HEAD") return "method";
+  // A body is no part of the key, and a connection that is authenticated belongs to one client.
+  if (hasBody || request.isBound || request.rarePlaces?.form !== undefined) return "bypass";
+  if (headerOf(request, "cookie") !== undefined) return "bypass";
+  const isConditional = headerOf(request, "if-match") ?? headerOf(request, "if-unmodified-since");
+  return isConditional === undefined ? undefined : "bypass";
+}
+
+type Passed = Omit<CachedRequest, "rules">;
+
+async function pass(cache: ServiceCache, passed: Passed, reason: "method" | "bypass"): Promise<void> {
+  const { exchange, route, request, parts } = passed;
+  exchange.cache = { state: "bypass", status: cacheStatus.passed(reason) };
+  if (reason === "bypass") admitToUpstream(passed);
+  if (SAFE.has(exchange.method)) return forward(exchange, route, request, parts);
+  exchange.destination = new InvalidatingDestination({ cache, exchange, route, request, parts });
+  try {
+    await forward(exchange, route, request, parts);
+  } catch (thrown) {
+    // The upstream may have done what it was asked for.
+    if (exchange.attempts > 0) cache.invalidate([urlOf(request)]);
+    throw thrown;
+  }
+}
+
+async function serve(cache: ServiceCache, cached: CachedRequest): Promise<void> {
+  const { exchange } = cached;
+  for (let round = 1; ; round++) {
+    const found = lookUp(cache, cached);
+    const { entry, judgement } = found;
+    if (entry !== undefined && judgement !== "validate") {
+      if (judgement === "revalidate-behind") revalidateBehind(cache, cached, found);
+      const state = judgement === "fresh" ? "hit" : "stale";
+      const outcome = { state, status: cacheStatus.hit(entry.freshUntil - cache.clock.now()) } as const;
+      return respondFromStore(cached, entry, outcome, cache.clock);
+    }
+    if (cached.rules.onlyIfCached) throw notCached(exchange);
+    const result = await askUpstream(cache, cached, found, round > 1);
+    if (result.kind === "over") return;
+    if (result.kind === "entry") return respondValidated(cache, cached, found, result.entry);
+    if (result.kind === "stale") return respondInstead(cache, cached, result.entry);
+    if (result.kind === "failed") {
+      const isUnanswered = entry !== undefined && UNANSWERED.has(result.error.code);
+      if (isUnanswered && mayServeOnError(entry, cached.rules, cache.clock.now())) {
+        return respondInstead(cache, cached, entry);
+      }
+      throw result.error;
+    }
+    if (round === ROUNDS) throw new Error("a request of its own was released");
+  }
+}
+
+/** Joins an equal request, or sends one. */
+async function askUpstream(
+  cache: ServiceCache,
+  cached: CachedRequest,
+  found: LookedUp,
+  isAlone: boolean,
+): Promise<ReaderResult> {
+  const sharedAs = isAlone ? undefined : found.sharedAs;
+  const pending = sharedAs === undefined ? undefined : cache.pendingOf(sharedAs);
+  const joined = pending instanceof Fill ? pending.join(cached) : undefined;
+  if (joined !== undefined) return joined;
+  if (cached.exchange.hasClientLeft) return { kind: "over" };
+  try {
+    admitToUpstream(cached);
+  } catch (thrown) {
+    return { kind: "failed", error: GatewayError.from(thrown) };
+  }
+  const fill = createFill(cache, cached, found, { sharedAs, isBehind: false });
+  const result = fill.join(cached) as Promise<ReaderResult>;
+  void fill.run();
+  return result;
+}
+
+function createFill(
+  cache: ServiceCache,
+  cached: CachedRequest,
+  { key, entry, isShared, hasOwnAuthorization }: LookedUp,
+  { sharedAs, isBehind }: { readonly sharedAs: string | undefined; readonly isBehind: boolean },
+): Fill {
+  const { request, route } = cached;
+  const sent =
+    entry === undefined ? request : conditionalRequest(request, entry, route.prepared.scrub?.restoreConditions);
+  const urlKey = cache.keys.urlKeyOf(urlOf(request));
+  const fill = new Fill({
+    ...{ cache, cached, request: sent, key, urlKey, isShared, hasOwnAuthorization, sharedAs, entry, isBehind },
+  });
+  cache.fillBegan(fill);
+  return fill;
+}
+
+/** RFC 5861 section 3. A failure leaves the stored response as it is. */
+function revalidateBehind(cache: ServiceCache, cached: CachedRequest, found: LookedUp): void {
+  // Under the key alone no request is joined.
+  const sharedAs = found.sharedAs ?? found.key;
+  if (cache.pendingOf(sharedAs) !== undefined) return;
+  void createFill(cache, cached, found, { sharedAs, isBehind: true }).run();
+}
+
+/** The admission left these checks to the cache, because a stored response needs no upstream. @throws GatewayError */
+function admitToUpstream({ exchange, route: { prepared }, parts }: Passed): void {
+  const refusal =
+    (prepared.breaker && decideBreaker(prepared, exchange)) ?? decideConnection(prepared, exchange, parts.retryAfterS);
+  if (refusal !== undefined) throw refusal;
+}
+
+function respondValidated(
+  cache: ServiceCache,
+  cached: CachedRequest,
+  found: LookedUp,
+  entry: LookedUp["entry"] & object,
+): Promise<void> {
+  const reason = cached.rules.demandsValidation ? "request" : "stale";
+  // Of a client that joined, the exchange made no attempt.
+  const isOwn = cached.exchange.attempts > 0;
+  const outcome = isOwn
+    ? ({ state: "revalidated", status: cacheStatus.validated(reason) } as const)
+    : ({ state: "coalesced", status: cacheStatus.collapsed(found.entry === undefined ? "uri-miss" : reason) } as const);
+  return respondFromStore(cached, entry, outcome, cache.clock);
+}
+
+/** A stale response in the place of a failure. */
+function respondInstead(cache: ServiceCache, cached: CachedRequest, entry: LookedUp["entry"] & object): Promise<void> {
+  const outcome = { state: "stale", status: cacheStatus.failed(entry.freshUntil - cache.clock.now()) } as const;
+  return respondFromStore(cached, entry, outcome, cache.clock);
+}
+
+function notCached({ serviceKey }: Exchange): GatewayError {
+  return new GatewayError("NOT_CACHED", {
+    message: `The request asks for a cached response only, and there is none of ${serviceKey} that may be used.`,
+    hint: "Send the request without `Cache-Control: only-if-cached`.",
+  });
+}

@@ -1,0 +1,37 @@
+/**
+ * Responds to a client with a stored response. It goes through the relay, so that links, CORS, cookies and the headers of the gateway
+ * follow the rules of every other response.
+ */
+import type { CacheOutcome } from "../exchange.ts";
+import type { Flow } from "../forward/transport/transport-contract.ts";
+import { openClientSink } from "./client-sink.ts";
+import { type CachedRequest, NO_TRAILERS } from "./reader.ts";
+import { selectResponse } from "./select-response.ts";
+import { ageMsOf, type CacheClock, type StoredResponse } from "./stored-response.ts";
+
+/** The whole response is there. */
+const NO_FLOW: Flow = { pause() {}, resume() {}, abort() {} };
+
+/** RFC 9111 section 1.2.2. */
+const LARGEST_AGE_S = 2_147_483_648;
+
+/** @returns resolves when the client has the response, or has left. @throws GatewayError for a head that cannot be sent. */
+export function respondFromStore(
+  cached: CachedRequest,
+  stored: StoredResponse,
+  outcome: CacheOutcome,
+  clock: CacheClock,
+): Promise<void> {
+  const { exchange, rules } = cached;
+  const ageS = Math.min(LARGEST_AGE_S, Math.floor(ageMsOf(stored, clock.now()) / 1_000));
+  // It is read before anything else can run, so that no copy is needed.
+  stored.headers.age = String(ageS);
+  const response = selectResponse(stored, rules, exchange.method, clock.wallNow());
+  exchange.cache = outcome;
+  const relay = openClientSink(cached, false);
+  relay.start(response, NO_FLOW);
+  // Unless the upstream validated it, the time is not the upstream's.
+  if (outcome.state !== "revalidated") exchange.respondedAt = 0;
+  relay.end(NO_TRAILERS, response.body.length === 0 ? undefined : response.body);
+  return relay.closed;
+}
