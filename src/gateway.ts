@@ -3,8 +3,9 @@
  * Invariant: all state belongs to what is created here, so that two gateways can run in one process.
  */
 import type { Audit } from "./callers/audit.ts";
+import type { GatewayOptions } from "./composition/gateway-options.ts";
 import { type Generations, startGenerations } from "./composition/generations.ts";
-import { createProcessParts, type GatewayOptions, type ProcessParts } from "./composition/process-parts.ts";
+import { createProcessParts, type ProcessParts } from "./composition/process-parts.ts";
 import type { ReloadOutcome } from "./composition/reload-outcome.ts";
 import { createServicePorts, type OpenListener } from "./composition/service-ports.ts";
 import type { Config } from "./config/load-config.ts";

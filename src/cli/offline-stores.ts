@@ -7,7 +7,7 @@ import { type Audit, createAudit } from "../callers/audit.ts";
 import { isStoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys, type Issued, type ListedKey } from "../callers/issued-keys.ts";
 import { createKeyChanges } from "../callers/key-changes.ts";
-import type { GatewayStores } from "../composition/process-parts.ts";
+import type { GatewayStores } from "../composition/gateway-options.ts";
 import { findForbidden } from "../composition/upstreams.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";

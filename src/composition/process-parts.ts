@@ -2,9 +2,8 @@
  * The parts that outlive every configuration: created once, passed to each generation, closed with the gateway.
  * Invariant: every stateful part that belongs to no service and follows from no configuration is created here.
  */
-import { type AuditEntry, createAudit } from "../callers/audit.ts";
+import { createAudit } from "../callers/audit.ts";
 import { carriesKey } from "../callers/carried-keys.ts";
-import type { StoredKey } from "../callers/issued-key.ts";
 import { createIssuedKeys, type IssuedKeys } from "../callers/issued-keys.ts";
 import { createKeyChanges } from "../callers/key-changes.ts";
 import {
@@ -19,7 +18,6 @@ import { identityOf } from "../config/credential-source.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
-import type { CacheClock } from "../data-plane/cache/service-cache.ts";
 import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
 import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
@@ -34,32 +32,16 @@ import { type ListenerCertificate, openListenerCertificate } from "../perimeter/
 import { plural } from "../plural.ts";
 import { createPressureMonitor } from "../pressure/monitor.ts";
 import { Slots } from "../pressure/slots.ts";
-import type { StoredService } from "../services/stored-services.ts";
-import type { Stores } from "../stores/open-stores.ts";
 import { EventFeed } from "../telemetry/event-feed.ts";
-import { createLogger, type LineSink, type Logger } from "../telemetry/logger.ts";
+import { createLogger, type Logger } from "../telemetry/logger.ts";
 import { createMetrics, type MetricSources } from "../telemetry/metrics.ts";
 import { RecentExchanges } from "../telemetry/recent-exchanges.ts";
 import { version } from "../version.ts";
 import { createEventSources } from "./event-sources.ts";
+import type { GatewayOptions, GatewayStores } from "./gateway-options.ts";
 import { createMasks, type Masks } from "./masks.ts";
 import type { OpenListener } from "./service-ports.ts";
 import type { UpstreamContext } from "./upstreams.ts";
-
-export interface GatewayOptions {
-  /** Receives the lines of the log instead of stdout. */
-  readonly logSink?: LineSink;
-  /** Reads the configuration again, for a reload. @throws ConfigProblems */
-  readonly load?: LoadConfig;
-  /** Where changes are stored; in memory by default. They are closed with the gateway. */
-  readonly stores?: GatewayStores;
-  /** The clocks of the caches of services; the system's by default. */
-  readonly cacheClock?: CacheClock;
-  /** For diagnostics without a running gateway: the parts are created, and nothing listens. */
-  readonly offline?: OfflineState;
-}
-
-export type GatewayStores = Stores<StoredService, AuditEntry, StoredKey>;
 
 /** A listener with its address; undefined while it is not bound. */
 export interface BoundListener extends Listener {
@@ -145,8 +127,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const credentials = openCredentials(input, masks, logger);
   const audit = createAudit(stores.audit, logger, masks.all, sources.change);
   const issuedKeys = openIssuedKeys(stores, audit);
-  issuedKeys.onEnd(() => tunnels.closeOver());
-  issuedKeys.onEnd((_, digest) => events.recheck(digest));
+  endWithTheirKeys(issuedKeys, tunnels, events);
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
   const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight, certificate });
   return {
@@ -194,6 +175,16 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
       logger.close();
     },
   };
+}
+
+/** What a key opened ends with it. */
+function endWithTheirKeys(
+  issuedKeys: IssuedKeys,
+  tunnels: Pick<ProcessParts["tunnels"], "closeOver">,
+  events: EventFeed,
+): void {
+  issuedKeys.onEnd(() => tunnels.closeOver());
+  issuedKeys.onEnd((_, digest) => events.recheck(digest));
 }
 
 function openKeyLimits({ family, findById }: IssuedKeys): KeyLimits {

@@ -3,7 +3,7 @@
  * Invariant: the configuration is read as a start reads it. DATA_DIR is read without its lock, and no change to it remains.
  */
 import { isStoredKey } from "../callers/issued-key.ts";
-import type { GatewayStores } from "../composition/process-parts.ts";
+import type { GatewayStores } from "../composition/gateway-options.ts";
 import { ConfigProblems, type ConfigReading, readConfig } from "../config/load-config.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
 import { checksSkippedOffline } from "../diagnostics/diagnostics.ts";

@@ -3,7 +3,7 @@
  * Invariant: a start that fails releases DATA_DIR, and throws a CliFailure for everything that the operator can fix.
  */
 import { isStoredKey } from "../callers/issued-key.ts";
-import type { GatewayStores } from "../composition/process-parts.ts";
+import type { GatewayStores } from "../composition/gateway-options.ts";
 import { type Gateway, openGateway } from "../gateway.ts";
 import { isStoredService } from "../services/stored-services.ts";
 import { type DataDirLock, lockDataDir } from "../stores/data-dir-lock.ts";

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { isStoredKey } from "../../src/callers/issued-key.ts";
-import type { GatewayStores } from "../../src/composition/process-parts.ts";
+import type { GatewayStores } from "../../src/composition/gateway-options.ts";
 import { isStoredService } from "../../src/services/stored-services.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { tempFolder } from "../config/temp-folder.ts";

@@ -324,6 +324,7 @@ describe("explanation", () => {
       credential: { state: "none", type: null, place: null, source: null, fingerprint: null },
       rateLimit: { per: "service", limit: 4, remaining: 4, resetIn: 60 },
       breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
+      cache: null,
       quota: null,
     });
   });

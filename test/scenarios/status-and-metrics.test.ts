@@ -76,6 +76,7 @@ describe("/status", () => {
       inFlight: { current: 1, limit: 7 },
       breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
       connections: { open: 1, idle: 0, busy: 1, limit: 1024, pending: 0, pendingLimit: 4096 },
+      cache: null,
       quota: { mode: "observe", waiting: 0, tightest: null },
       ws: false,
       webSockets: { current: 0, limit: null },

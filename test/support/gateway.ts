@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import type { GatewayOptions, GatewayStores } from "../../src/composition/process-parts.ts";
+import type { GatewayOptions, GatewayStores } from "../../src/composition/gateway-options.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { type Gateway, openGateway } from "../../src/gateway.ts";
