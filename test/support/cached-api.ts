@@ -36,6 +36,8 @@ export async function startCachedApi(
     api.respond(req, res, upstream.requests.length);
   });
   const clock = { now: 1_000_000 };
+  // Not later than any Date of the upstream, so that each response arrives with the age zero.
+  const wallNow = Math.floor(Date.now() / 1_000) * 1_000;
   const withUrl = Object.entries(services).map(([key, service]) => [key, { baseUrl: upstream.url, ...service }]);
   const gateway = await startGateway({
     env: {
@@ -48,7 +50,7 @@ export async function startCachedApi(
       api: { baseUrl: upstream.url, cache: true, auth: { type: "bearer", tokenEnvVar: "UPSTREAM_TOKEN" } },
       ...Object.fromEntries(withUrl),
     },
-    cacheClock: { now: () => clock.now, wallNow: () => Date.now() },
+    cacheClock: { now: () => clock.now, wallNow: () => wallNow },
   });
   return Object.assign(api, {
     gateway,
