@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { credentialState } from "../config/credentials.ts";
 import { ConfigProblems } from "../config/problems.ts";
+import { CertificateUnusable, examineCertificate } from "../perimeter/server-certificate.ts";
 import { plural } from "../plural.ts";
 import { readConfiguration } from "../start/read-configuration.ts";
 import { startFailure } from "../start/start-failure.ts";
@@ -12,11 +13,13 @@ export interface CheckOutcome {
   readonly exitCode: 0 | 2;
 }
 
-/** @param file the services file to use instead of CONFIG_FILE. @throws CliFailure for a DATA_DIR that cannot be read. */
+/** @param file the services file to use instead of CONFIG_FILE. @throws CliFailure for a DATA_DIR, or TLS files, that a start could not use. */
 export async function check(file: string | undefined, isJson: boolean): Promise<CheckOutcome> {
   try {
     const commandLine: Record<string, string> = file === undefined ? {} : { CONFIG_FILE: resolve(file) };
-    const { services: all, warnings } = await readConfiguration({ commandLine });
+    const { services: all, settings, warnings } = await readConfiguration({ commandLine });
+    const certificate = examineCertificate(settings);
+    if (certificate?.problem !== undefined) throw new CertificateUnusable(certificate.problem);
     const services = [...all.values()].map((service) => ({ key: service.key, credential: credentialState(service) }));
     const lines = [
       ...warnings.map((warning) => `warning: ${warning}`),

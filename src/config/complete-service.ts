@@ -54,6 +54,10 @@ export function completeService(defined: DefinedService, context: CompletionCont
   };
   reviewService(service, findings);
   findings.problems.push(...reviewAddresses(service, settings));
+  if (service.port !== undefined && settings.TLS_CLIENT_CA_FILE !== undefined) {
+    const text = `the port of ${service.key} is plain HTTP: programs on this machine reach the service there without a client certificate`;
+    findings.warnings.push({ path: ["services", service.key, "port"], at: "value", text });
+  }
   if (service.webContent === "pass" && settings.MANAGEMENT_PORT === undefined) {
     const text = `pages of ${key} act as pages of the gateway in browsers, so /docs is off: it needs MANAGEMENT_PORT`;
     findings.warnings.push({ path: ["services", key, "webContent"], at: "value", text });

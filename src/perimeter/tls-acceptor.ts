@@ -48,6 +48,8 @@ export function createTlsAcceptor(parts: TlsAcceptorParts): (socket: Socket) => 
   const timers = new WeakMap<Socket, NodeJS.Timeout>();
   server.on("secureConnection", (socket) => {
     clearTimeout(timers.get(wireOf(socket)));
+    // As node:http expects it: a client may end its side after its request.
+    socket.allowHalfOpen = true;
     // Until node:http listens, and after it has given the socket away.
     socket.on("error", () => socket.destroy());
     parts.onSecure(socket);
@@ -62,6 +64,8 @@ export function createTlsAcceptor(parts: TlsAcceptorParts): (socket: Socket) => 
   identity.onReplace(() => server.setSecureContext(identity.context()));
 
   return (socket) => {
+    // A client that ends its side during the handshake will not complete it.
+    socket.allowHalfOpen = false;
     socket.on("error", () => socket.destroy());
     const timer = setTimeout(() => socket.destroy(), handshakeTimeoutMs);
     timer.unref();
@@ -77,6 +81,7 @@ export function createTlsAcceptor(parts: TlsAcceptorParts): (socket: Socket) => 
       if (first[0] === HANDSHAKE) server.emit("connection", socket);
       else {
         clearTimeout(timer);
+        socket.allowHalfOpen = true;
         parts.onPlain(socket);
       }
     });

@@ -2,6 +2,8 @@
 import { connect as tlsConnect } from "node:tls";
 import { describe, expect, onTestFinished, test } from "vitest";
 import WebSocket from "ws";
+import { hasBrowser, openBrowser } from "../support/browser.ts";
+import { eventually } from "../support/eventually.ts";
 import { openSocket, rawRequest } from "../support/raw-request.ts";
 import { startTlsGateway, tlsRequest } from "../support/tls-gateway.ts";
 import { bodyOf, startUpstream } from "../support/upstream.ts";
@@ -64,5 +66,109 @@ describe("A listener with a certificate", () => {
     await Promise.all([silent, begun, secure].map((socket) => new Promise((resolve) => socket.once("close", resolve))));
     expect(secure.received).toMatch(/^HTTP\/1\.1 408 /);
     expect([silent.received, begun.received]).toEqual(["", ""]);
+  });
+
+  test("TLS 1.1 is refused, TLS 1.2 and 1.3 are served, and a failed handshake is one line of level debug", async () => {
+    const { gateway } = await startTlsGateway({ env: { LOG_LEVEL: "debug" } });
+    const version = (protocol: "TLSv1.1" | "TLSv1.2" | "TLSv1.3") =>
+      openTls(gateway.port, { minVersion: protocol, maxVersion: protocol, ciphers: "DEFAULT@SECLEVEL=0" }).then(
+        (socket) => socket.getProtocol(),
+        () => "refused",
+      );
+    expect(await version("TLSv1.2")).toBe("TLSv1.2");
+    expect(await version("TLSv1.3")).toBe("TLSv1.3");
+    expect(await version("TLSv1.1")).toBe("refused");
+    const failed = () => gateway.lines().filter(({ msg }) => msg === "a TLS handshake failed");
+    await eventually(() => failed().length === 1);
+    expect(failed()).toMatchObject([{ level: 20, address: "127.0.0.1", error: expect.stringContaining("ERR_SSL_") }]);
+  });
+
+  test("Broken records, half handshakes and resets end their own connection only", async () => {
+    const { gateway } = await startTlsGateway();
+    const hello = Buffer.from("16030100050100000100", "hex");
+    for (const bytes of [
+      hello,
+      Buffer.from([0x16]),
+      Buffer.alloc(20_000, 0x16),
+      Buffer.from([0x80, 0x2e, 1]),
+      Buffer.alloc(9),
+    ]) {
+      const reset = await openSocket(gateway.port);
+      reset.write(bytes);
+      reset.resetAndDestroy();
+      const ended = await openSocket(gateway.port);
+      ended.end(bytes);
+      await new Promise((resolve) => ended.once("close", resolve));
+    }
+    const secure = await openTls(gateway.port);
+    secure.destroy();
+    expect((await tlsRequest(`${gateway.url}/health`)).status).toBe(200);
+    await eventually(async () => {
+      const { load } = JSON.parse((await tlsRequest(`${gateway.url}/status`)).body);
+      return load.connections[0].current === 1;
+    }, "the connections to be closed");
+  });
+
+  test("MAX_CONNECTIONS counts a connection from its first byte on, and the surplus gets 503 over TLS", async () => {
+    const { gateway } = await startTlsGateway({ env: { MAX_CONNECTIONS: "2" } });
+    const silent = await Promise.all([openSocket(gateway.port), openSocket(gateway.port)]);
+    const url = `${gateway.url}/proxy/echo/x`;
+    await eventually(async () => (await tlsRequest(url)).status === 503, "the cap");
+    for (const socket of silent) socket.destroy();
+    await eventually(async () => (await tlsRequest(url)).status === 200, "the freed places");
+  });
+
+  test("SEND_TIMEOUT drops a client that reads nothing, and a client that ends its side after the request gets the response", async () => {
+    const upstream = await startUpstream((_, res) => res.end(Buffer.alloc(30_000_000)));
+    const { gateway } = await startTlsGateway({
+      env: { SEND_TIMEOUT: "300" },
+      services: { a: { baseUrl: upstream.url } },
+    });
+    const stalled = await openTls(gateway.port);
+    stalled.pause();
+    stalled.write("GET /proxy/a/x HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await eventually(async () => {
+      const { load } = JSON.parse((await tlsRequest(`${gateway.url}/status`)).body);
+      return upstream.requests.length === 1 && load.connections[0].current === 1;
+    }, "the client to be dropped");
+    const half = await openTls(gateway.port);
+    half.end("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await new Promise((resolve) => half.once("close", resolve));
+    expect(half.received).toMatch(/^HTTP\/1\.1 200 [\s\S]*"status":"ok"/);
+  });
+
+  test("An event stream arrives event by event, and a drain ends with the responses", async () => {
+    const upstream = await startUpstream((_, res) => {
+      res.setHeader("content-type", "text/event-stream");
+      res.write("data: 1\n\n");
+    });
+    const { gateway } = await startTlsGateway({ services: { a: { baseUrl: upstream.url } } });
+    const client = await openTls(gateway.port);
+    client.write("GET /proxy/a/x HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await eventually(() => client.received.includes("data: 1"), "the first event");
+    const idle = await openTls(gateway.port);
+    const drained = gateway.drain(0, 300);
+    await new Promise((resolve) => idle.once("close", resolve));
+    expect(await drained).toBe(1);
+    await expect(tlsRequest(`${gateway.url}/health`)).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  });
+});
+
+describe.skipIf(!hasBrowser)("A browser over TLS", { timeout: 60_000 }, () => {
+  test("The gateway's own page may send requests while no key is set, and a page of plain HTTP at the same host may not", async () => {
+    const { gateway } = await startTlsGateway();
+    const browser = await openBrowser();
+    onTestFinished(() => browser.close());
+    const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
+    await page.goto(`${gateway.url}/docs`, { waitUntil: "commit" });
+    const statusOf = (url: string) =>
+      page.evaluate((to) => fetch(to, { method: "POST", body: "x" }).then(({ status }) => status), url);
+    expect(await statusOf(`${gateway.url}/proxy/echo/x`)).toBe(200);
+    const { host } = new URL(gateway.url);
+    const foreign = await tlsRequest(`${gateway.url}/proxy/echo/x`, {
+      method: "POST",
+      headers: { origin: `http://${host}` },
+    });
+    expect(foreign.status).toBe(403);
   });
 });
