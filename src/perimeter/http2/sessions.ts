@@ -18,7 +18,7 @@ import { StreamResponse } from "./stream-response.ts";
 import { StreamSocket } from "./stream-socket.ts";
 
 /** How long a client may take to close its connection after the last stream, ms. */
-const CLOSE_MS = 10_000;
+const CLOSE_MS = 5_000;
 
 /** RFC 9113 section 6.8: no stream is refused yet, but the client should open no more. */
 const HIGHEST_STREAM = 2 ** 31 - 1;
@@ -78,6 +78,7 @@ class ClientSession {
   readonly #parts: SessionParts;
   readonly #session: ServerHttp2Session;
   readonly #resets = new ResetBudget();
+  #isClosing = false;
   /** Until the first request, then whenever there is no stream. */
   #idle: NodeJS.Timeout | undefined;
 
@@ -100,9 +101,13 @@ class ClientSession {
   }
 
   end(): void {
-    if (this.#session.closed || this.#session.destroyed) return;
-    this.#session.close();
-    if (this.streams.size === 0) this.#closeSoon();
+    if (!this.#session.destroyed) {
+      this.#session.close();
+      if (this.streams.size > 0) return;
+      // A request whose head is not complete would delay the end.
+      this.#session.destroy();
+    }
+    this.#closeSoon();
   }
 
   readonly #onStream = (
@@ -135,7 +140,7 @@ class ClientSession {
       this.#closeSoon();
     }
     if (this.streams.size > 0) return;
-    if (this.#session.closed) this.#closeSoon();
+    if (this.#session.closed || this.#session.destroyed) this.#closeSoon();
     else this.#waitAtMost(this.#parts.times.keepAliveTimeoutMs);
   }
 
@@ -145,9 +150,11 @@ class ClientSession {
     this.#idle = setTimeout(() => this.end(), ms).unref();
   }
 
-  /** node:http2 waits for a client to close its side, and sends nothing on a connection that nghttp2 has given up. */
+  /** node:http2 waits until a client has read everything and has closed its side. */
   #closeSoon(): void {
     const socket = this.#socket;
+    if (this.#isClosing || socket.destroyed) return;
+    this.#isClosing = true;
     let { bytesWritten } = socket;
     const timer = setInterval(() => {
       if (socket.bytesWritten === bytesWritten) socket.destroy();
