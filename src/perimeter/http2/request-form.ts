@@ -74,7 +74,7 @@ function isWebSocketConnect(fields: readonly string[]): boolean {
 
 /** Everything else is checked as for HTTP/1.1. */
 function findMalformedForm(
-  { ":method": method = "", ":authority": authority, ":scheme": scheme }: Record<string, string>,
+  { ":method": method = "", ":authority": authority, ":scheme": scheme, ":path": path = "" }: Record<string, string>,
   { host, bytes }: { readonly host: string | undefined; readonly bytes: number },
 ): GatewayError | undefined {
   if (bytes > HEADER_BYTES_LIMIT) return new GatewayError("HEADERS_TOO_LARGE");
@@ -85,6 +85,8 @@ function findMalformedForm(
   if (!KNOWN_METHODS.has(method)) {
     return new GatewayError("INVALID_REQUEST", { message: "The method is not known." });
   }
+  // As node:http's parser: the target is ASCII.
+  if (/[^\x21-\x7e]/.test(path)) return new GatewayError("INVALID_PATH");
   // CONNECT has none.
   if (scheme !== undefined && scheme !== "https" && scheme !== "http") {
     return new GatewayError("INVALID_REQUEST", { message: "The scheme is not http or https." });
