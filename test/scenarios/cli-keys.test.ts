@@ -50,7 +50,16 @@ describe("keys", () => {
   test("A created key is the only output on stdout, and all options are in the request", async () => {
     const { asked, keys } = await startKeys(() => [201, { ...item, key: KEY }]);
     const permissions = ["--permissions", "github:read, npm:GET:/a,b/**", "--permissions", "*:HEAD"];
-    const limits = ["--rate-limit", "100/60s", "--allow-ip", "10.0.0.0/8", "--expires-at", "2099-01-31"];
+    const limits = [
+      "--rate-limit",
+      "100/60s",
+      "--allow-ip",
+      "10.0.0.0/8",
+      "--client-cert",
+      "ci.test",
+      "--expires-at",
+      "2099-01-31",
+    ];
     const run = await keys("create", "--name", "ci", ...permissions, ...limits);
     expect([run.code, run.out]).toEqual([0, `${KEY}\n`]);
     expect(run.err).toMatch(
@@ -64,6 +73,7 @@ describe("keys", () => {
           name: "ci",
           permissions: ["github:read", "npm:GET:/a,b/**", "*:HEAD"],
           allowIps: ["10.0.0.0/8"],
+          clientCert: "ci.test",
           expiresAt: "2099-01-31T00:00:00.000Z",
           rateLimit: { maxRequests: 100, windowMs: 60_000 },
         },

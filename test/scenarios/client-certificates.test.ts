@@ -1,5 +1,6 @@
 /** TLS_CLIENT_CA_FILE, and issued keys that are valid only with their client certificate. */
 import { X509Certificate } from "node:crypto";
+import { connect as connectHttp2 } from "node:http2";
 import { connect as tlsConnect } from "node:tls";
 import { describe, expect, onTestFinished, test } from "vitest";
 import WebSocket from "ws";
@@ -119,6 +120,23 @@ describe("A key with clientCert", () => {
     });
     expect(refused.body).not.toContain(issued.clientCert);
     expect(upstream.requests).toHaveLength(1);
+  });
+
+  test("A stream of HTTP/2 has the client certificate of its connection", async () => {
+    const gateway = await start();
+    const { key } = await issue(gateway, { permissions: ["*:*", "manage:*"], clientCert: "alice.test" });
+    const statusOf = (as: object, path: string) =>
+      new Promise((resolve, reject) => {
+        const session = connectHttp2(gateway.url, { ...as, rejectUnauthorized: false }).on("error", reject);
+        const stream = session.request({ ":path": path, "x-api-key": key });
+        stream.on("response", ({ ":status": status }) => {
+          stream.resume().on("close", () => session.close());
+          resolve(status);
+        });
+      });
+    for (const path of ["/proxy/echo/x", "/manage/keys", "/proxy/services"]) {
+      expect([await statusOf(asAlice, path), await statusOf(asBob, path)], path).toEqual([200, 403]);
+    }
   });
 
   test("It is refused on every route, without a guess being counted, and diagnostics, key-debug and explain say why", async () => {

@@ -21,7 +21,7 @@ const route = createRoute({
   operationId: "reload",
   summary: "Reload the configuration",
   description:
-    "Reads the services file, the env files and the token files again. If anything is invalid, nothing changes.",
+    "Reads the services file, the env files and the token files again. If anything is invalid, nothing changes. The certificate of the listener is read, too; one that cannot be used is in `warnings`.",
   ...forOperators("Management", "VALIDATION_ERROR"),
   responses: {
     200: json("The configuration was reloaded. The response lists the changes.", Changes, {
