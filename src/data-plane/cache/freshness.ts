@@ -70,6 +70,12 @@ export function initialAgeMs(headers: ResponseHeaders, responseDelayMs: number, 
 /** Cacheable without explicit freshness, which here means: with a validator (RFC 9110 section 15.1). */
 const BY_DEFAULT: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501]);
 
+/**
+ * They are about one request or its sender. A neutral header that a caller made too large or malformed may have caused them, and other
+ * callers would get the refusal (https://cpdos.org).
+ */
+const OF_ONE_REQUEST: ReadonlySet<number> = new Set([400, 401, 407, 408, 413, 417, 421, 425, 426, 428, 429, 431]);
+
 export interface ReceivedHead {
   readonly status: number;
   readonly headers: ResponseHeaders;
@@ -93,7 +99,7 @@ export function mayStore({ status, headers }: ReceivedHead, freshness: Freshness
   const { directives, lifetimeMs } = freshness;
   if (request.method !== "GET" || request.forbidsStoring) return false;
   // Parts of a body are not combined, and a 304 belongs to the request that it answers.
-  if (status < 200 || status > 599 || status === 206 || status === 304) return false;
+  if (status < 200 || status > 599 || status === 206 || status === 304 || OF_ONE_REQUEST.has(status)) return false;
   if (request.isConditional && status !== 200) return false;
   if (directives.has("no-store") || (directives.has("must-understand") && !BY_DEFAULT.has(status))) return false;
   if (headers["set-cookie"] !== undefined || joined(headers.vary)?.includes("*")) return false;

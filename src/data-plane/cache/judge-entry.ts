@@ -26,13 +26,18 @@ export function judgeEntry(
   const freshMs = stored.freshUntil - now;
   if (freshMs > 0) return freshMs >= rules.minFreshMs ? "fresh" : "validate";
   if (stored.forbidsStale || rules.minFreshMs > 0) return "validate";
-  if (-freshMs <= rules.maxStaleMs) return "stale";
-  return -freshMs <= stored.staleWhileRevalidateMs ? "revalidate-behind" : "validate";
+  if (isWithin(-freshMs, rules.maxStaleMs)) return "stale";
+  return isWithin(-freshMs, stored.staleWhileRevalidateMs) ? "revalidate-behind" : "validate";
 }
 
 /** Whether it may be served although the upstream failed (RFC 5861 section 4). */
 export function mayServeOnError(stored: StoredResponse, rules: RequestRules, now: number): boolean {
   if (stored.forbidsStale || stored.needsValidation || rules.demandsValidation) return false;
   const staleMs = now - stored.freshUntil;
-  return staleMs <= Math.max(stored.staleIfErrorMs, rules.staleIfErrorMs);
+  return staleMs < 0 || isWithin(staleMs, Math.max(stored.staleIfErrorMs, rules.staleIfErrorMs));
+}
+
+/** Nothing is allowed where the limit is 0, not even a response that has become stale just now. */
+function isWithin(staleMs: number, limitMs: number): boolean {
+  return limitMs > 0 && staleMs <= limitMs;
 }
