@@ -76,6 +76,22 @@ test("A stream that does not end within SHUTDOWN_TIMEOUT is cut, counted and log
   expect(gateway.exchanges().at(-1)).toMatchObject({ status: 503, outcome: "failed:SHUTTING_DOWN" });
 });
 
+test("An event stream of the control plane passes events and ends with the drain", async () => {
+  const { gateway } = await startTlsGateway();
+  const session = await openSession(gateway.url);
+  const stream = session.request({ ":path": "/manage/events" });
+  let text = "";
+  stream.on("data", (chunk: Buffer) => {
+    text += chunk;
+  });
+  await eventually(() => text.startsWith(":"));
+  await send(session, { ":path": "/proxy/none/" });
+  await eventually(() => text.includes("event: request"));
+  const ended = gateway.drain(0, 3_000);
+  await eventually(() => text.includes('{"reason":"draining"}'));
+  expect(await ended).toBe(0);
+});
+
 test("A reload leaves connections and their streams alone", async () => {
   let respond = () => {};
   const upstream = await startUpstream((_req, res) => {
