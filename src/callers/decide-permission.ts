@@ -65,7 +65,7 @@ export function decideSender({ issued }: Caller, address: string, socket?: PeerS
   if (!issued.allowsAddress(address)) {
     return new GatewayError("IP_NOT_ALLOWED", { message: `The key may not be used from ${address}.` });
   }
-  return decideCertificate(issued, socket);
+  return issued.clientCert === undefined ? undefined : decideCertificate(issued, socket);
 }
 
 /** @returns undefined for a key that is not bound to a certificate. */

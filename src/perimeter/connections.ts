@@ -136,7 +136,8 @@ export function createConnections(
     isEnding: false,
     limit: limits.all,
     limitPerAddress: limits.perAddress,
-    isSurplus: (socket) => surplus.caps.has(wireOf(socket)),
+    // Asked for every request, and almost always there is none.
+    isSurplus: (socket) => surplus.caps.size > 0 && surplus.caps.has(wireOf(socket)),
     excessOf,
     has: (socket) => sockets.has(wireOf(socket)),
     secure(secured) {
