@@ -18,7 +18,7 @@ const VALUES = [
   ...["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1; b=2", "text/plain", "for=1.2.3.4"],
 ];
 const PATHS = [
-  ...["/", "/a/b?x=1", "/%2e%2e/x", "/a//b", "/%zz", "/a%2Fb?api_key=1", `/x?api_key=${PROXY_KEY}&y=2`, "/a#b"],
+  ...["/", "/a/b?x=1", "/%2e%2e/x", "/a//b", "/%zz", "/a%2Fb?api_key=", `/x?api_key=${PROXY_KEY}&y=2`, "/a#b"],
   ...["/a\\b", "/?", "/~a;b=c"],
 ];
 const METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND"];
@@ -62,6 +62,8 @@ describe("One request over both versions", () => {
       fc.asyncProperty(head, async ({ method, path, headers, hasKey, body }) => {
         const given = Object.fromEntries(headers);
         if (hasKey) given["x-api-key"] = PROXY_KEY;
+        // Guesses would lock the test out.
+        else for (const name of ["x-api-key", "authorization"]) delete given[name];
         const content = ["GET", "HEAD", "TRACE"].includes(method) ? undefined : body;
         const length = content === undefined ? {} : { "content-length": String(content.length) };
         const target = `/proxy/a${path}`;
