@@ -243,8 +243,12 @@ function reportStoreFailures(stores: GatewayStores, logger: Logger): void {
       `${plural(damagedLines, "line")} of the audit log could not be read; audit.jsonl.damaged contains the unreadable part`,
     );
   }
-  stores.onWriteFailure = (error) =>
-    logger.error({ err: error }, "the state of quotas, or of the use of keys, could not be written");
+  if (stores.damagedClaims > 0) {
+    const text = "of the claims of idempotent requests could not be read; claims.jsonl.damaged contains them";
+    logger.error(`${plural(stores.damagedClaims, "line")} ${text}`);
+  }
+  const text = "the state of quotas, of the use of keys, or of idempotent requests could not be written";
+  stores.onWriteFailure = (error) => logger.error({ err: error }, text);
 }
 
 /** The author of an audit entry for a change that no caller made. */

@@ -67,13 +67,18 @@ export function openFileJournal<T>(path: string, limit = JOURNAL_LIMIT): Journal
 
 const lineOf = (entry: unknown) => `${JSON.stringify(entry)}\n`;
 
-async function writeAtEnd(path: string, line: string): Promise<void> {
+/**
+ * Appends whole lines. @param isSynced they are on the disk when it resolves. @returns the size of the file.
+ * @throws node:fs's error; the file is then as before, as far as the disk allows.
+ */
+export async function writeAtEnd(path: string, lines: string, isSynced = true): Promise<number> {
   const file = await open(path, "a", 0o600);
   try {
     const { size } = await file.stat();
     try {
-      await file.writeFile(line);
-      await file.datasync();
+      await file.writeFile(lines);
+      if (isSynced) await file.datasync();
+      return size + Buffer.byteLength(lines);
     } catch (error) {
       // Half a line at the end would corrupt the next.
       await file.truncate(size).catch(() => {});

@@ -2,6 +2,8 @@
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { createKeyUsage, type KeyUsage, openKeyUsage } from "../callers/key-usage.ts";
+import { type Claims, createClaims } from "./claims.ts";
+import { openFileClaims } from "./claims-file.ts";
 import { createFingerprint, type Fingerprint, openFingerprint, readFingerprint } from "./installation-key.ts";
 import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
 import { createLedger, type Ledger, openFileLedger } from "./ledger.ts";
@@ -16,6 +18,10 @@ export interface Stores<S, A, K> {
   readonly audit: Journal<A>;
   /** The requests that upstreams still allow. */
   readonly quota: Ledger;
+  /** Of requests with an Idempotency-Key. */
+  readonly claims: Claims;
+  /** Unreadable lines of the claims when they were opened. */
+  readonly damagedClaims: number;
   readonly fingerprint: Fingerprint;
   /** Undefined for stores in memory. */
   readonly folder: string | undefined;
@@ -32,6 +38,7 @@ export const FILES = [
   "usage.json",
   "audit.jsonl",
   "quota.json",
+  "claims.jsonl",
   "installation-key",
 ] as const;
 
@@ -49,8 +56,10 @@ export async function openFileStores<S, A, K>(
   const keyUsage = openKeyUsage({ path: at("usage.json"), onFailure });
   const audit = openFileJournal<A>(at("audit.jsonl"));
   const quota = openFileLedger({ path: at("quota.json"), onFailure });
+  const claims = openFileClaims({ path: at("claims.jsonl"), now: Date.now(), onFailure });
   const fingerprint = await openFingerprint(at("installation-key"));
-  const stores = withClose({ services, keys, keyUsage, audit, quota, fingerprint, folder });
+  const { damagedLines: damagedClaims } = claims;
+  const stores = withClose({ services, keys, keyUsage, audit, quota, claims, damagedClaims, fingerprint, folder });
   return stores;
 }
 
@@ -60,8 +69,8 @@ export function readStoredKeys<K>(folder: string, isKey: (value: unknown) => val
 }
 
 /**
- * A copy of the stores as of the last change, for a process without the lock. Nothing is written, and usage, audit and quota,
- * which a running gateway may not have written yet, are empty. @throws StateFileUnusable
+ * A copy of the stores as of the last change, for a process without the lock. Nothing is written, and usage, audit, quota
+ * and claims, which a running gateway may not have written yet, are empty. @throws StateFileUnusable
  */
 export function readFileStores<S, A, K>(
   folder: string,
@@ -75,6 +84,8 @@ export function readFileStores<S, A, K>(
     keyUsage: createKeyUsage(),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
+    claims: createClaims(),
+    damagedClaims: 0,
     fingerprint: readFingerprint(at("installation-key")),
     folder,
   });
@@ -96,6 +107,8 @@ export function createMemoryStores<S, A, K>(): Stores<S, A, K> {
     keyUsage: createKeyUsage(),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
+    claims: createClaims(),
+    damagedClaims: 0,
     fingerprint: createFingerprint(),
     folder: undefined,
   });
@@ -109,7 +122,8 @@ function withClose<S, A, K>(parts: Omit<Stores<S, A, K>, "close" | "onWriteFailu
       // A crash may lose this state too, so that its loss does not fail the shutdown.
       const report = (error: unknown) => stores.onWriteFailure(error);
       const periodic = [parts.quota.close().catch(report), parts.keyUsage.close().catch(report)];
-      await Promise.all([parts.services.close(), parts.keys.close(), parts.audit.close(), ...periodic]);
+      const { services, keys, audit, claims } = parts;
+      await Promise.all([services.close(), keys.close(), audit.close(), claims.close(), ...periodic]);
     },
   };
   return stores;

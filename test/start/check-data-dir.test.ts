@@ -35,15 +35,20 @@ test.each([0o777, 0o1777, 0o702, 0o772])("A folder that every user may write is 
   expect(modeOf(path)).toBe(mode & 0o777);
 });
 
-test.each(["keys.json", "services.json", "audit.jsonl", "installation-key", "usage.json", "quota.json"])(
-  "A file that every user may write is refused: %s",
-  (name) => {
-    const path = folder();
-    writeFileSync(join(path, name), "{}");
-    chmodSync(join(path, name), 0o666);
-    expect(() => checkDataDir(path)).toThrow(/^The file \S+ can be written by every user \(mode 0666\), .* chmod 600/);
-  },
-);
+test.each([
+  "keys.json",
+  "services.json",
+  "audit.jsonl",
+  "installation-key",
+  "usage.json",
+  "quota.json",
+  "claims.jsonl",
+])("A file that every user may write is refused: %s", (name) => {
+  const path = folder();
+  writeFileSync(join(path, name), "{}");
+  chmodSync(join(path, name), 0o666);
+  expect(() => checkDataDir(path)).toThrow(/^The file \S+ can be written by every user \(mode 0666\), .* chmod 600/);
+});
 
 test("What its group may write becomes private, with a warning for each", () => {
   const path = folder(0o2770);

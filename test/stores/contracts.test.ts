@@ -1,9 +1,12 @@
 /** Runs each kind of store through the suite of its contract. */
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { ClaimTable, createClaims } from "../../src/stores/claims.ts";
+import { openFileClaims } from "../../src/stores/claims-file.ts";
 import { createLedger, openFileLedger } from "../../src/stores/ledger.ts";
 import { createRecords, openFileRecords } from "../../src/stores/records.ts";
 import { tempFolder } from "../config/temp-folder.ts";
+import { describeClaims } from "../contracts/claims.ts";
 import { describeLedger } from "../contracts/ledger.ts";
 import { describeRecords, type Thing } from "../contracts/records.ts";
 
@@ -24,6 +27,16 @@ describeLedger("file", () => {
   onTestFinished(() => ledger.close());
   return ledger;
 });
+describeClaims("memory", (limits) => createClaims(limits && new ClaimTable(limits)));
+describeClaims(
+  "file",
+  (limits) => {
+    const claims = openFileClaims({ ...ledgerOptions(), now: 0, ...(limits === undefined ? {} : { limits }) });
+    onTestFinished(() => claims.close());
+    return claims;
+  },
+  1,
+);
 
 describe("ledger", () => {
   const account = { limit: 5, remaining: 0, resetsAt: Date.now() + 60_000 };
