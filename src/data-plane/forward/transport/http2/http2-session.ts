@@ -78,6 +78,8 @@ export class Http2Session implements StreamCarrier {
 
   /** Requests that it may take now. */
   get room(): number {
+    // Its events come later than its end.
+    if (this.#client?.closed || this.#client?.destroyed) return 0;
     return this.#state === "gone" || this.#isRetired ? 0 : this.#streamsLimit - this.#carried.size;
   }
 
@@ -163,8 +165,12 @@ export class Http2Session implements StreamCarrier {
     this.#lifetime.stop();
     clearTimeout(this.#timer);
     if (this.#socket === undefined) this.#dialing.abort(error);
-    if (this.isIdle && this.#client?.closed === false) this.#client.close();
-    else this.#client?.destroy();
+    // Later: nghttp2 before 1.68.1 ends the process if it is called while it reads frames (CVE-2026-27135), and an event may have led here.
+    setImmediate(() => {
+      // With GOAWAY. `close` would wait until the upstream closes the connection.
+      this.#client?.destroy();
+      this.#socket?.destroy();
+    });
     const carried = [...this.#carried];
     this.#carried.clear();
     try {

@@ -7,7 +7,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, constants, type Outgoi
 import { destroyedByGateway } from "../connection-failure.ts";
 import { noFields, type ResponseHeaders } from "../response-fields.ts";
 import type { Dispatched, Flow, ResponseListener, Share, TransportRequest } from "../transport-contract.ts";
-import { Http2Failure } from "./http2-failure.ts";
+import { Http2Failure, resetFailure } from "./http2-failure.ts";
 import { readHttp2Fields } from "./http2-fields.ts";
 import { StreamUpload } from "./stream-upload.ts";
 
@@ -96,6 +96,8 @@ export class StreamTransfer implements Dispatched, Flow {
     const { body, contentLength } = this.request;
     this.#listener.onRequestStart(this);
     if (this.#isOver) return;
+    // Such a connection would take no stream, and nothing was sent.
+    if (client.closed || client.destroyed) throw resetFailure(constants.NGHTTP2_REFUSED_STREAM);
     const stream = client.request(headers, { endStream: body === null });
     this.#stream = stream;
     this.#watchEnd(stream);
