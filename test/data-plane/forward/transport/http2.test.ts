@@ -187,6 +187,21 @@ test("A connection on which a request got nothing for a second takes no new requ
   expect([upstream.counted.connections, other.events]).toEqual([2, []]);
 });
 
+test("A malformed frame after the last response of a connection ends that connection only (CVE-2026-27135)", async () => {
+  const ping = frame(FRAME.ping, 0, 0, Buffer.alloc(7));
+  const upstream = await startFrameUpstream((socket, { type, stream }) => {
+    if (type !== FRAME.headers) return;
+    if (stream === 1) return void socket.write(RESPONSE(1));
+    const goaway = frame(FRAME.goaway, 0, 0, uint32(3, constants.NGHTTP2_NO_ERROR));
+    socket.write(Buffer.concat([goaway, frame(FRAME.headers, END_HEADERS | END_STREAM, 3, STATUS_200), ping]));
+  });
+  const { send } = openTransport(upstream.url);
+  expect(await send().over).toBe("end");
+  expect(await send().over).toBe("end");
+  expect(await send().over).toBe("end");
+  expect(upstream.counted.connections).toBe(2);
+});
+
 test("A refused stream may be repeated, once", async () => {
   const upstream = await startResponder((stream) =>
     frame(FRAME.reset, 0, stream, uint32(constants.NGHTTP2_REFUSED_STREAM)),
