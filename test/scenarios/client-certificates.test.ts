@@ -122,6 +122,26 @@ describe("A key with clientCert", () => {
     expect(upstream.requests).toHaveLength(1);
   });
 
+  test("A WebSocket on a stream of HTTP/2 has it, too", async () => {
+    const echo = await startWebSocketEcho();
+    const gateway = await start({ services: { ws: { baseUrl: echo.url, ws: true } } });
+    const { key } = await issue(gateway, { clientCert: "alice.test" });
+    const statusOf = (as: object) =>
+      new Promise((resolve, reject) => {
+        const session = connectHttp2(gateway.url, { ...as, rejectUnauthorized: false }).on("error", reject);
+        session.once("remoteSettings", () => {
+          const handshake = { ":method": "CONNECT", ":protocol": "websocket", ":scheme": "https" };
+          const headers = { ...handshake, ":path": "/proxy/ws/", "x-api-key": key, "sec-websocket-version": "13" };
+          const stream = session.request(headers, { endStream: false }).on("error", () => {});
+          stream.on("response", ({ ":status": status }) => {
+            session.destroy();
+            resolve(status);
+          });
+        });
+      });
+    expect([await statusOf(asAlice), await statusOf(asBob)]).toEqual([200, 403]);
+  });
+
   test("A stream of HTTP/2 has the client certificate of its connection", async () => {
     const gateway = await start();
     const { key } = await issue(gateway, { permissions: ["*:*", "manage:*"], clientCert: "alice.test" });

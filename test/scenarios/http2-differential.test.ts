@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { PROXY_KEY } from "../support/gateway.ts";
 import { openSession, send } from "../support/http2-client.ts";
-import { FRAME, get, openFrames, request } from "../support/http2-frames.ts";
+import { FRAME, frame, get, openFrames, request, reset } from "../support/http2-frames.ts";
 import { startTlsGateway, tlsRequest } from "../support/tls-gateway.ts";
 import { bodyOf, startUpstream } from "../support/upstream.ts";
 
@@ -175,6 +175,28 @@ describe("What only HTTP/2 can express", () => {
     expect([headers.te, headers["x-latin"]]).toEqual(["trailers", "\xe9"]);
     expect(client.isClosed).toBe(false);
   });
+
+  test.each([0, 8])(
+    "A body that its client cuts off is never completed to the upstream (RST_STREAM with %s, or the end of the connection)",
+    async (code) => {
+      const ended: string[] = [];
+      const upstream = await startUpstream((req) => void req.resume().on("end", () => ended.push(req.url ?? "")));
+      const { gateway } = await startTlsGateway({ services: { a: { baseUrl: upstream.url } } });
+      const client = await openFrames(gateway.port);
+      const post = (stream: number) =>
+        request(stream, [[":method", "POST"], ...get("/proxy/a/").filter(([name]) => name !== ":method")], 0);
+      client.send(post(1), frame(FRAME.data, { stream: 1, payload: Buffer.from("begun") }));
+      client.send(post(3), frame(FRAME.data, { stream: 3, payload: Buffer.from("begun") }));
+      await eventually(() => upstream.requests.length === 2);
+      client.send(reset(1, code));
+      await eventually(() => upstream.sockets.size === 1);
+      client.socket.end();
+      await eventually(() => upstream.sockets.size === 0);
+      await eventually(() => gateway.exchanges().length === 2);
+      expect(ended).toEqual([]);
+      expect(gateway.exchanges().map(({ outcome }) => outcome)).toEqual(["client-left", "client-left"]);
+    },
+  );
 
   test("A body whose length is not the announced one is never completed to the upstream", async () => {
     const ended: string[] = [];

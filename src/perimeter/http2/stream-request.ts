@@ -30,7 +30,8 @@ export class StreamRequest extends IncomingMessage {
     if (stream.endAfterHeaders) this.#end();
     else {
       stream.on("data", this.#onData);
-      stream.once("end", () => this.#end());
+      // node:http2 ends the readable side after RST_STREAM with NO_ERROR, too: a body that was cut off must not look complete.
+      stream.once("end", () => void (stream.closed || this.#end()));
       stream.pause();
       stream.once("close", () => void (this.complete || this.destroy()));
     }

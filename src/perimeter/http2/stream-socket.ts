@@ -3,10 +3,11 @@
  * Invariant: the head of the 101, which the tunnel writes first, becomes the head of a 200; every other byte passes unchanged, and the
  * end of one WebSocket affects no other stream.
  */
-import { createHash } from "node:crypto";
+import { createHash, type X509Certificate } from "node:crypto";
 import { constants, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
 import { wireOf } from "../wire.ts";
 import { toFields } from "./response-fields.ts";
 
@@ -37,13 +38,19 @@ export class StreamSocket extends Duplex {
     this.#key = key;
     this._parent = wireOf(connection);
     stream.on("data", this.#onData);
-    stream.once("end", () => this.push(null));
+    // node:http2 ends the readable side after a reset with NO_ERROR, too.
+    stream.once("end", () => void (stream.closed ? this.destroy() : this.push(null)));
     stream.pause();
     stream.once("close", () => this.destroy());
   }
 
   get remoteAddress(): string | undefined {
     return this.connection.remoteAddress;
+  }
+
+  /** Of the connection, as on its socket. */
+  getPeerX509Certificate(): X509Certificate | undefined {
+    return (this.connection as Partial<TLSSocket>).getPeerX509Certificate?.();
   }
 
   override _read(): void {
