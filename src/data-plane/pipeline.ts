@@ -77,8 +77,8 @@ function decideChanged(
   caller: Caller,
   passed: HookedRequest | GatewayError,
 ): HookedRequest | GatewayError {
-  if (passed instanceof GatewayError || passed.added === undefined || exchange.issued === undefined) return passed;
-  return decidePermission(exchange, passed.route, caller, passed.added) ?? passed;
+  if (passed instanceof GatewayError || passed.judged === undefined || exchange.issued === undefined) return passed;
+  return decidePermission(exchange, passed.route, caller, passed.judged) ?? passed;
 }
 
 /** The walk of a real request: a refusal is thrown, so that no later step runs. */

@@ -20,8 +20,11 @@ export interface RequestToForward {
 }
 
 export interface HookedRequest extends RequestToForward {
-  /** Flat list of the headers that hooks set; undefined where they changed nothing that a permission depends on. */
-  readonly added: readonly string[] | undefined;
+  /**
+   * Flat list of the headers that the client or a hook wrote; undefined where hooks changed nothing that a permission depends on. Those of
+   * the configuration are the operator's.
+   */
+  readonly judged: readonly string[] | undefined;
 }
 
 /** @returns the request as the hooks left it, or the refusal of one of them. @throws HookError */
@@ -55,23 +58,40 @@ export async function runRequestHooks(
     exchange.hooksMs += performance.now() - since;
     draft.seal();
   }
-  return draft.refusal ?? changedBy(draft, { route, request });
+  return draft.refusal ?? changedBy(draft, { route, request }, exchange.req.rawHeaders);
 }
 
-function changedBy(draft: RequestDraft, { route, request }: RequestToForward): HookedRequest {
+function changedBy(
+  draft: RequestDraft,
+  { route, request }: RequestToForward,
+  fromClient: readonly string[],
+): HookedRequest {
   const { isTargetChanged, headers, path, query } = draft;
-  if (!isTargetChanged && !headers.isChanged) return { route, request, added: undefined };
+  if (!isTargetChanged && !headers.isChanged) return { route, request, judged: undefined };
   const changed = isTargetChanged ? { ...route, path, query } : route;
   const flat = headers.seal();
   return {
     route: changed,
     request: changeUpstreamRequest(request, changed, isTargetChanged, flat),
-    added: addedTo(request.headers, flat),
+    judged: withoutConfigured(flat, request.headers, fromClient),
   };
 }
 
-function addedTo(before: readonly string[], after: readonly string[]): string[] {
-  const had = new Set<string>();
-  for (let i = 0; i < before.length; i += 2) had.add(`${before[i]}: ${before[i + 1]}`);
-  return after.filter((_, i) => !had.has(`${after[i - (i % 2)]}: ${after[i - (i % 2) + 1]}`));
+/** @param before the headers before the hooks: the client's, and those of the configuration. */
+function withoutConfigured(
+  headers: readonly string[],
+  before: readonly string[],
+  fromClient: readonly string[],
+): readonly string[] {
+  const configured = linesOf(before);
+  for (const line of linesOf(fromClient)) configured.delete(line);
+  return headers.filter((_, i) => !configured.has(lineAt(headers, i - (i % 2))));
 }
+
+function linesOf(headers: readonly string[]): Set<string> {
+  const lines = new Set<string>();
+  for (let i = 0; i < headers.length; i += 2) lines.add(lineAt(headers, i));
+  return lines;
+}
+
+const lineAt = (headers: readonly string[], at: number) => `${headers[at]}: ${headers[at + 1]}`;

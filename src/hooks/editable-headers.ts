@@ -7,7 +7,7 @@ import { validateHeaderName, validateHeaderValue } from "node:http";
 import type { HookHeaders } from "./contract.ts";
 
 export interface HeaderRules {
-  /** Why hooks may not change this header; undefined where they may. @param name in lower case, with `-` for `_`. */
+  /** Why hooks may not change this header; undefined where they may. @param name in lower case, with `-` for `_` and without `-` at its ends. */
   readonly fault: (name: string) => string | undefined;
   /** Why this value may not be sent; undefined where it may. */
   readonly valueFault: (value: string) => string | undefined;
@@ -86,8 +86,8 @@ export class EditableHeaders {
     const lowerCaseName = lowerCaseOf(name);
     if (this.#isSealed) throw new TypeError("The headers can no longer be changed: this step of the exchange is over.");
     validateHeaderName(name);
-    // Some servers read `X_Name` as `X-Name`.
-    const fault = this.#rules.fault(lowerCaseName.replaceAll("_", "-"));
+    // Some servers read `X_Name` and `X-Name_` as `X-Name`.
+    const fault = this.#rules.fault(lowerCaseName.replaceAll("_", "-").replace(/^-+|-+$/g, ""));
     if (fault !== undefined) throw new TypeError(`The header ${lowerCaseName} cannot be changed by a hook: ${fault}.`);
     return lowerCaseName;
   }

@@ -17,6 +17,7 @@ const IN_BOTH: readonly string[] = [
     "Transfer-Encoding",
     "content-length",
     "CONTENT_LENGTH",
+    "_content-length_",
     "te",
     "trailer",
     "upgrade",
@@ -64,6 +65,7 @@ const IN_REQUESTS: readonly string[] = [
   'r.headers.set("authorization", "Bearer mine")',
   'r.headers.set("X-Credential", "mine")',
   'r.headers.set("x_credential", "mine")',
+  ...["Content-Type", "content-md5", "content_encoding"].map((name) => `r.headers.set("${name}", "mine")`),
   `r.headers.set("x-a", "${PROXY_KEY}")`,
   `r.headers.set("x-a", "Bearer ${MANAGEMENT_KEY}")`,
   `r.path = "/x/${PROXY_KEY}"`,
@@ -117,6 +119,7 @@ describe("What a hook must not do", () => {
         secrets: { token: { envVar: "API_TOKEN" } },
         headers: { "X-Credential": "{token}" },
         query: { key: "{token}" },
+        form: { field: "{token}" },
       } as const;
       const gateway = await startHookedGateway(moduleOf(phase, acts), {
         env: { API_TOKEN: TOKEN },

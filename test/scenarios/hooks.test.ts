@@ -128,8 +128,10 @@ describe("onRequest", () => {
         if (request.path === "/v1/d") request.headers.set("X-HTTP-Method-Override", "DELETE");
         if (request.path === "/v1/e") request.query = "_method=DELETE";
         if (request.path === "/v1/f") request.headers.set("x-plain", "1");
+        if (request.path === "/v2/a") request.path = "/v3/a";
+        if (request.path === "/v2/b") { request.path = "/v3/b"; request.headers.delete("X-HTTP-Method-Override"); }
       } }`,
-      { services: { api: { baseUrl: upstream.url } } },
+      { services: { api: { baseUrl: upstream.url, setHeaders: { "X-Path-Prefix": "/admin" } } } },
     );
     const { body } = await manage(gateway, "POST", "/keys", { name: "v1", permissions: ["api:GET:/v1/**"] });
     const statusOf = async (path: string, key = body.key) =>
@@ -139,6 +141,14 @@ describe("onRequest", () => {
     ]);
     expect(upstream.requests.map(({ url }) => url).sort()).toEqual(["/v1/c", "/v1/f"]);
     expect(await statusOf("/v1/a", PROXY_KEY)).toBe(200);
+
+    // The client's own headers count for the new path, too; those of the configuration do not.
+    const permissions = ["api:*:/v2/**", "api:POST:/v3/**"];
+    const { body: poster } = await manage(gateway, "POST", "/keys", { name: "v2", permissions });
+    const post = { method: "POST", headers: { "x-api-key": poster.key, "X-HTTP-Method-Override": "DELETE" } };
+    expect((await gateway.ask("/v2/a", post)).status).toBe(403);
+    expect((await gateway.ask("/v2/b", post)).status).toBe(200);
+    expect((await gateway.ask("/v2/a", { method: "POST", headers: { "x-api-key": poster.key } })).status).toBe(200);
   });
 
   test("A client that leaves while a hook waits ends its exchange, and the hook's signal is aborted", async () => {

@@ -8,6 +8,7 @@ import type { HeaderRules } from "../../hooks/editable-headers.ts";
 import type { RequestRules } from "../../hooks/request-draft.ts";
 import { isSecretHeader, MASK } from "../../services/masked-config.ts";
 import { findPathProblem } from "../path-problem.ts";
+import { BODY_DIGESTS } from "../credential/form-body.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { headerTreatment } from "./answer-headers.ts";
 import { UNSCRUBBABLE_REQUEST_FIELDS } from "./scrub/scrubbed-fields.ts";
@@ -30,7 +31,9 @@ export function requestRules({ service, credential, secretParameters }: Prepared
   const taken = new Set(places.filter(({ kind }) => kind === "header").map(({ name }) => name.toLowerCase()));
   // Where a credential is injected, no other one is sent beside it.
   if (places.length > 0) taken.add("authorization");
-  if (places.some(({ kind }) => kind === "form")) taken.add("content-type");
+  if (places.some(({ kind }) => kind === "form")) {
+    for (const name of ["content-type", "content-encoding", ...BODY_DIGESTS]) taken.add(name);
+  }
   const unscrubbable = new Set(service.scrubBodies ? UNSCRUBBABLE_REQUEST_FIELDS : []);
   const configured = new Set(
     [...Object.keys(service.headers), ...Object.keys(service.setHeaders)].map((name) => name.toLowerCase()),
