@@ -7,8 +7,8 @@ import { holdsKey, type IsKey, maskKeySegments } from "../../callers/carried-key
 import type { HeaderRules } from "../../hooks/editable-headers.ts";
 import type { RequestRules } from "../../hooks/request-draft.ts";
 import { isSecretHeader, MASK } from "../../services/masked-config.ts";
-import { findPathProblem } from "../path-problem.ts";
 import { BODY_DIGESTS } from "../credential/form-body.ts";
+import { findPathProblem } from "../path-problem.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { headerTreatment } from "./answer-headers.ts";
 import { UNSCRUBBABLE_REQUEST_FIELDS } from "./scrub/scrubbed-fields.ts";
