@@ -118,7 +118,8 @@ export function createConnections(
   }
 
   function excessOf(socket: Socket): ConnectionExcess | undefined {
-    const setting = surplus.caps.get(wireOf(socket));
+    // Asked for every request, and almost always there is none.
+    const setting = surplus.caps.size === 0 ? undefined : surplus.caps.get(wireOf(socket));
     if (setting === undefined) return undefined;
     if (setting === "MAX_CONNECTIONS") {
       const value = sockets.size;
@@ -136,7 +137,6 @@ export function createConnections(
     isEnding: false,
     limit: limits.all,
     limitPerAddress: limits.perAddress,
-    // Asked for every request, and almost always there is none.
     isSurplus: (socket) => surplus.caps.size > 0 && surplus.caps.has(wireOf(socket)),
     excessOf,
     has: (socket) => sockets.has(wireOf(socket)),
