@@ -418,6 +418,17 @@ test("A slow client stops one stream only, in bounded memory, and gets all of it
   expect([await slow.over, slow.body.length]).toEqual(["end", size]);
 });
 
+test("A response in countless small frames is cut off while its client does not read", async () => {
+  const small = Buffer.concat(Array.from({ length: 20_000 }, () => frame(FRAME.data, 0, 1, Buffer.from("x"))));
+  const upstream = await startResponder((stream) =>
+    Buffer.concat([frame(FRAME.headers, END_HEADERS, stream, STATUS_200), small]),
+  );
+  const { send } = openTransport(upstream.url);
+  const slow = new Recorder();
+  slow.isPausing = true;
+  expect(await send({}, "any", slow).over).toBe("error it sent too many small frames");
+});
+
 test("An upload waits for the upstream's window", async () => {
   const upstream = await startHttp2Upstream((stream) => void stream.respond({ ":status": 200 }));
   const { send } = openTransport(upstream.url);

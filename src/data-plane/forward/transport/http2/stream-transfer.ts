@@ -14,6 +14,9 @@ import { StreamUpload } from "./stream-upload.ts";
 /** A request that is canceled later than this, without a response, is a reason to doubt its connection. */
 const OVERDUE_MS = 1_000;
 
+/** Frames of a response that may wait for a slow client: each costs a hundred bytes, however small it is. */
+const FRAMES_LIMIT = 16_384;
+
 /** The connection of a transfer. */
 export interface StreamCarrier {
   /** The transfer is over. @param wasCanceled the gateway reset its stream. */
@@ -45,6 +48,8 @@ export class StreamTransfer implements Dispatched, Flow {
   /** END_STREAM has arrived. */
   #isComplete = false;
   #isPaused = false;
+  /** That wait in the stream. */
+  #frames = 0;
   #isOver = false;
   /** What arrived of a complete response while it was paused: the connection may end before the client has taken it. */
   readonly #pending: Buffer[] = [];
@@ -117,6 +122,8 @@ export class StreamTransfer implements Dispatched, Flow {
     const { push } = stream;
     stream.push = (chunk, encoding) => {
       const isEnd = chunk === null && !stream.closed;
+      this.#frames = stream.readableLength === 0 ? 0 : this.#frames + 1;
+      if (this.#frames > FRAMES_LIMIT) this.fail(new Http2Failure("HTTP2_MALFORMED", "it sent too many small frames"));
       if (isEnd) {
         this.#isComplete = true;
         // After the event of its headers.
