@@ -58,8 +58,9 @@ export class StreamResponse extends EventEmitter {
     stream.once("close", this.#onStreamClose);
   }
 
+  /** Nothing can be written any more. */
   get destroyed(): boolean {
-    return this.closed || this.#stream.destroyed;
+    return this.closed || this.#stream.destroyed || this.#stream.closed;
   }
 
   get writable(): boolean {
