@@ -2,7 +2,12 @@
 import { expect, test } from "vitest";
 import { startCachedApi } from "../support/cached-api.ts";
 import { PROXY_KEY } from "../support/gateway.ts";
+import { startHookedGateway } from "../support/hooks.ts";
+import { openSession, send } from "../support/http2-client.ts";
+import { startHttp2Upstream } from "../support/http2-upstream.ts";
 import { manage } from "../support/manage.ts";
+import { startTlsGateway } from "../support/tls-gateway.ts";
+import { startUpstream } from "../support/upstream.ts";
 
 const FRESH = { "cache-control": "max-age=60", etag: '"v1"' };
 
@@ -365,4 +370,46 @@ test("A response that repeats the credential in a header is not stored", async (
   };
   expect((await api.ask("/proxy/api/a")).headers["x-echo"]).toBe("Bearer ***");
   expect((await api.ask("/proxy/api/a")).cache).toBe("miss");
+});
+
+test("The hooks of a response run for each client, also where it comes from the cache", async () => {
+  const upstream = await startUpstream((_req, res) => void res.writeHead(200, FRESH).end("body"));
+  const gateway = await startHookedGateway(
+    `let count = 0;
+    export default { name: "count", async onResponse(response) { await 0; response.headers.set("x-count", String(++count)); } };`,
+    { services: { api: { baseUrl: upstream.url, cache: true } } },
+  );
+  const seen = [];
+  for (let i = 0; i < 3; i++) {
+    const { headers } = await gateway.ask("/a");
+    seen.push([headers.get("x-proxy-cache"), headers.get("x-count")]);
+  }
+  expect(seen).toEqual([
+    ["miss", "1"],
+    ["hit", "2"],
+    ["hit", "3"],
+  ]);
+  expect(upstream.requests).toHaveLength(1);
+});
+
+test("Clients and upstreams may speak HTTP/2", async () => {
+  const upstream = await startHttp2Upstream((stream, headers) => {
+    stream.respond({ ":status": 200, ...FRESH });
+    stream.end(`body of ${headers[":path"]}`);
+  });
+  const { gateway } = await startTlsGateway({
+    env: { PROXY_API_KEY: PROXY_KEY },
+    services: { api: { baseUrl: upstream.url, http2: true, cache: true } },
+  });
+  const session = await openSession(gateway.url);
+  const asked = async () => {
+    const { body, headers } = await send(session, { ":path": "/proxy/api/a", authorization: `Bearer ${PROXY_KEY}` });
+    return [String(body), headers["x-proxy-cache"]];
+  };
+  expect(await asked()).toEqual(["body of /a", "miss"]);
+  expect(await asked()).toEqual(["body of /a", "hit"]);
+  const together = await Promise.all(
+    Array.from({ length: 20 }, () => send(session, { ":path": "/proxy/api/b", authorization: `Bearer ${PROXY_KEY}` })),
+  );
+  expect(new Set(together.map(({ body }) => String(body)))).toEqual(new Set(["body of /b"]));
 });

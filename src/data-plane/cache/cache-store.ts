@@ -45,6 +45,8 @@ export class MemoryStore implements CacheStore {
   readonly #slots = new Map<string, Slot>();
   /** Keys by URL. */
   readonly #keysOf = new Map<string, Set<string>>();
+  /** Kept, because a new iterator would first skip the places of all entries that went since the table was last rebuilt. */
+  #oldestFirst = this.#slots.keys();
   #bytes = 0;
   #entries = 0;
 
@@ -85,6 +87,7 @@ export class MemoryStore implements CacheStore {
 
   clear(): void {
     this.#slots.clear();
+    this.#oldestFirst = this.#slots.keys();
     this.#keysOf.clear();
     this.#bytes = 0;
     this.#entries = 0;
@@ -109,10 +112,23 @@ export class MemoryStore implements CacheStore {
   #makeRoom(newest: string, slot: Slot): void {
     const { maxBytes, maxEntries } = this.#bounds;
     while (this.#bytes > maxBytes || this.#entries > maxEntries) {
-      const oldest = this.#slots.keys().next().value as string;
-      if (oldest === newest) this.#dropVariant(newest, slot, slot.variants.length - 1);
-      else this.#drop(oldest, this.#slots.get(oldest) as Slot);
+      const oldest = this.#nextOldest();
+      if (oldest !== newest) this.#drop(oldest, this.#slots.get(oldest) as Slot);
+      else {
+        this.#dropVariant(newest, slot, slot.variants.length - 1);
+        // The iterator has passed it.
+        this.#slots.delete(newest);
+        this.#slots.set(newest, slot);
+      }
     }
+  }
+
+  /** What the iterator passes is removed, so its next key is always the oldest one. */
+  #nextOldest(): string {
+    const { value } = this.#oldestFirst.next();
+    if (value !== undefined) return value;
+    this.#oldestFirst = this.#slots.keys();
+    return this.#oldestFirst.next().value as string;
   }
 
   #dropVariant(key: string, slot: Slot, at: number): void {

@@ -119,8 +119,12 @@ function describeStored(
 ): StoredResponse {
   const { etag, "last-modified": lastModified } = response.headers;
   const bornAt = respondedAt - initialAgeMs(described, respondedAt - requestedAt, wallRespondedAt);
+  // Written out: a spread would make this ten times as slow.
   return {
-    ...response,
+    status: response.status,
+    reason: response.reason,
+    headers: response.headers,
+    body: response.body,
     varies,
     variance,
     bornAt,

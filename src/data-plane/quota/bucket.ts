@@ -30,6 +30,8 @@ const MISSED_LIMIT = 10;
 /** The longest wait for an upstream that refuses without giving a time, ms. */
 const LONGEST_GUESS_MS = 60_000;
 
+const NOT_MODIFIED = 304;
+
 /** Windows of one bucket: an upstream that invents names cannot fill the memory. */
 const WINDOWS_LIMIT = 16;
 
@@ -170,6 +172,8 @@ export class Bucket {
     for (const window of windows) {
       const known = this.#windows.get(window.name) ?? this.#newWindow(window.name, now);
       if (known === undefined) continue;
+      // A conditional request costs nothing at GitHub, and a point elsewhere.
+      if (status === NOT_MODIFIED) known.regain();
       corrected.push(known.learn(window, { ...observation, inFlight }));
       this.#windows.set(window.name, known);
     }

@@ -148,6 +148,11 @@ export class KnownWindow {
     this.#refill.spend(-1, now);
   }
 
+  /** A response says that its request may have cost nothing; what it reports to be left decides. */
+  regain(): void {
+    this.#free++;
+  }
+
   /** Requests that may be in flight without a report. After a window ended, its first response reports what the next one holds. */
   allowanceAt(now: number): number {
     // The number of tokens that a request takes is not known in advance.
