@@ -18,8 +18,9 @@ type Explained = Pick<LookedFor, "route"> & {
 };
 
 export function explainCache(cache: ServiceCache, { exchange, route, request }: Explained): ExplainedCache {
-  if (whyPasses(exchange, request) !== undefined) return { state: "bypass", age: null };
-  const { entry, judgement } = lookUp(cache, { exchange, route, request, rules: readRequestRules(request) });
+  const rules = readRequestRules(request);
+  if (whyPasses(exchange, request, rules) !== undefined) return { state: "bypass", age: null };
+  const { entry, judgement } = lookUp(cache, { exchange, route, request, rules });
   if (entry === undefined) return { state: "miss", age: null };
   const age = Math.min(2_147_483_647, Math.floor(ageMsOf(entry, cache.clock.now()) / 1_000));
   if (judgement === "validate") return { state: "validate", age };

@@ -18,7 +18,7 @@ import { InvalidatingDestination } from "./invalidating-sink.ts";
 import { mayServeOnError } from "./judge-entry.ts";
 import { type LookedUp, lookUp } from "./look-up.ts";
 import type { CachedRequest, ReaderResult } from "./reader.ts";
-import { readRequestRules } from "./request-rules.ts";
+import { type RequestRules, readRequestRules } from "./request-rules.ts";
 import { respondFromStore } from "./respond-from-store.ts";
 import type { ServiceCache } from "./service-cache.ts";
 
@@ -34,18 +34,30 @@ const UNANSWERED: ReadonlySet<string> = new Set([
 /** A response that could not be shared leads to a request of one's own, which cannot be released again. */
 const ROUNDS = 3;
 
-/** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent. */
-export async function forwardThroughCache(
+/** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent, also by rejecting. */
+export function forwardThroughCache(
   exchange: Exchange,
   route: Route,
   request: UpstreamRequest,
   parts: ForwardParts,
 ): Promise<void> {
   const cache = route.prepared.cache as ServiceCache;
+  const rules = readRequestRules(request);
+  const passes = whyPasses(exchange, request, rules);
+  const cached = { exchange, route, request, rules, parts };
+  if (passes !== undefined) return counted(cache, exchange, pass(cache, cached, passes));
+  const found = lookUp(cache, cached);
+  const { entry, judgement } = found;
+  if (entry === undefined || judgement !== "fresh") return counted(cache, exchange, serve(cache, cached, found));
+  // Without a further promise: this is what a cache is for.
+  cache.count("hit");
+  const outcome = { state: "hit", status: cacheStatus.hit(entry.freshUntil - cache.clock.now()) } as const;
+  return respondFromStore(cached, entry, outcome, cache.clock);
+}
+
+async function counted(cache: ServiceCache, exchange: Exchange, over: Promise<void>): Promise<void> {
   try {
-    const passes = whyPasses(exchange, request);
-    if (passes !== undefined) return await pass(cache, { exchange, route, request, parts }, passes);
-    await serve(cache, { exchange, route, request, rules: readRequestRules(request), parts });
+    await over;
   } finally {
     if (exchange.cache !== undefined) cache.count(exchange.cache.state);
   }
@@ -55,13 +67,12 @@ export async function forwardThroughCache(
 export function whyPasses(
   { method, hasBody }: Pick<Exchange, "method" | "hasBody">,
   request: UpstreamRequest,
+  { hasCookie, hasPrecondition }: RequestRules,
 ): "method" | "bypass" | undefined {
   if (method !== "GET" && method !== "HEAD") return "method";
   // A body is no part of the key, and a connection that is authenticated belongs to one client.
-  if (hasBody || request.isBound || request.rarePlaces?.form !== undefined) return "bypass";
-  if (headerOf(request, "cookie") !== undefined) return "bypass";
-  const isConditional = headerOf(request, "if-match") ?? headerOf(request, "if-unmodified-since");
-  return isConditional === undefined ? undefined : "bypass";
+  const isOfOneClient = hasBody || request.isBound || request.rarePlaces?.form !== undefined;
+  return isOfOneClient || hasCookie || hasPrecondition ? "bypass" : undefined;
 }
 
 type Passed = Omit<CachedRequest, "rules">;
@@ -81,10 +92,10 @@ async function pass(cache: ServiceCache, passed: Passed, reason: "method" | "byp
   }
 }
 
-async function serve(cache: ServiceCache, cached: CachedRequest): Promise<void> {
+async function serve(cache: ServiceCache, cached: CachedRequest, first: LookedUp): Promise<void> {
   const { exchange } = cached;
   for (let round = 1; ; round++) {
-    const found = lookUp(cache, cached);
+    const found = round === 1 ? first : lookUp(cache, cached);
     const { entry, judgement } = found;
     if (entry !== undefined && judgement !== "validate") {
       if (judgement === "revalidate-behind") revalidateBehind(cache, cached, found);
@@ -134,12 +145,13 @@ async function askUpstream(
 function createFill(
   cache: ServiceCache,
   cached: CachedRequest,
-  { key, entry, isShared, hasOwnAuthorization }: LookedUp,
+  { key, entry, isShared }: LookedUp,
   { sharedAs, isBehind }: { readonly sharedAs: string | undefined; readonly isBehind: boolean },
 ): Fill {
   const { request, route } = cached;
   const sent =
     entry === undefined ? request : conditionalRequest(request, entry, route.prepared.scrub?.restoreConditions);
+  const hasOwnAuthorization = isShared && headerOf(request, "authorization") !== undefined;
   const urlKey = cache.keys.urlKeyOf(urlOf(request));
   const fill = new Fill({
     ...{ cache, cached, request: sent, key, urlKey, isShared, hasOwnAuthorization, sharedAs, entry, isBehind },

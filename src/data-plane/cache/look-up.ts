@@ -1,6 +1,5 @@
 /** Finds what the cache has for a request. It changes nothing but the order of use. */
 import type { Exchange } from "../exchange.ts";
-import { headerOf } from "./cache-key.ts";
 import { type Judgement, judgeEntry } from "./judge-entry.ts";
 import type { CachedRequest } from "./reader.ts";
 import type { RequestRules } from "./request-rules.ts";
@@ -15,7 +14,6 @@ export interface LookedUp {
   readonly judgement: Judgement;
   /** The rules of shared caches apply. */
   readonly isShared: boolean;
-  readonly hasOwnAuthorization: boolean;
   /** The name under which equal requests to the upstream are joined; undefined for one that is sent by itself. */
   readonly sharedAs: string | undefined;
 }
@@ -41,7 +39,6 @@ export function lookUp(cache: ServiceCache, { exchange, route, request, rules }:
     entry,
     judgement,
     isShared,
-    hasOwnAuthorization: isShared && headerOf(request, "authorization") !== undefined,
     sharedAs:
       judgement === "fresh" || judgement === "stale" ? undefined : nameOf(cache, key, { exchange, rules, entry }),
   };

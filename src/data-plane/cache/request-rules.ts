@@ -22,6 +22,7 @@ export interface RequestRules {
   readonly ifRange: string | undefined;
   /** `If-Match` or `If-Unmodified-Since`: only the upstream can evaluate them. */
   readonly hasPrecondition: boolean;
+  readonly hasCookie: boolean;
 }
 
 const NO_RULES: RequestRules = {
@@ -37,12 +38,13 @@ const NO_RULES: RequestRules = {
   range: undefined,
   ifRange: undefined,
   hasPrecondition: false,
+  hasCookie: false,
 };
 
 /** The headers that are read here; most requests have none of them. */
 const READ: ReadonlySet<string> = new Set([
   ...["cache-control", "pragma", "if-none-match", "if-modified-since", "range", "if-range", "if-match"],
-  "if-unmodified-since",
+  ...["if-unmodified-since", "cookie"],
 ]);
 
 export function readRequestRules({ headers, strippedLength }: KeyedRequest): RequestRules {
@@ -84,5 +86,6 @@ function rulesOf(found: ReadonlyMap<string, string>): RequestRules {
     range: found.get("range"),
     ifRange: found.get("if-range"),
     hasPrecondition: found.has("if-match") || found.has("if-unmodified-since"),
+    hasCookie: found.has("cookie"),
   };
 }
