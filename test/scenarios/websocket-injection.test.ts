@@ -66,10 +66,10 @@ async function issueKey(gateway: TestGateway): Promise<{ readonly id: string; re
 }
 
 /** A handshake by hand, for frames that no library sends. */
-async function openRaw({ port }: TestGateway) {
+async function openRaw({ port }: TestGateway, key = PROXY_KEY) {
   const socket = await openSocket(port);
   socket.write(
-    `GET /proxy/bot/ HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: ${PROXY_KEY}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
+    `GET /proxy/bot/ HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: ${key}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
   );
   await eventually(() => socket.received.endsWith("\r\n\r\n"));
   socket.received = "";
@@ -196,6 +196,21 @@ describe("Invalid and unfinished frames at a service with ws.inject", () => {
     expect(socket.received.replace("\x81\x06before", "")).toBe(close);
     await eventually(() => upstream.server.clients.size === 0);
     await eventually(() => gateway.exchanges().length === 1);
+  });
+
+  test("A client whose key was revoked gets no secret into a message while its WebSocket ends", async () => {
+    const { gateway, upstream } = await start();
+    const received: string[] = [];
+    upstream.server.on("connection", (peer) => peer.on("message", (data) => received.push(String(data))));
+    const { id, key } = await issueKey(gateway);
+    const socket = await openRaw(gateway, key);
+    await manage(gateway, "DELETE", `/keys/${id}`);
+    await eventually(() => socket.received === "\x88\x02\x03\xe9");
+    const closed = once(socket, "close");
+    socket.write(Buffer.concat([textFrame("last"), textFrame(identify("{token}")), textFrame("later")]));
+    await closed;
+    await eventually(() => upstream.server.clients.size === 0);
+    expect(received).toEqual(["last"]);
   });
 
   test("A client that leaves inside a message sends nothing of it, and both sides end", async () => {

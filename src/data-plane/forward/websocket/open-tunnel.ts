@@ -22,6 +22,8 @@ const PROBE_AFTER_MS = 60_000;
 
 const UNAVAILABLE = closeFrame(1011, "the credential is not available");
 
+class WebSocketOver extends Error {}
+
 export class OpenTunnel {
   /** Resolves when both sockets are closed. */
   readonly closed: Promise<void>;
@@ -33,6 +35,8 @@ export class OpenTunnel {
   #closing = GOING_AWAY;
   /** The client's frames are no longer read. */
   #endsWithClose = false;
+  /** It must end soon: the caller or the service may have lost its permission. */
+  #isForced = false;
 
   /**
    * @param client piped both ways with `upstream`; no byte has passed yet. @param idleMs 0 for no limit.
@@ -69,6 +73,7 @@ export class OpenTunnel {
 
   /** The same with a time limit: the end of the current frame or the client's close frame may never come. */
   forceClose(): void {
+    this.#isForced = true;
     this.closeGoingAway();
     setTimeout(() => this.destroy(), CLOSE_MS).unref();
   }
@@ -96,7 +101,7 @@ export class OpenTunnel {
     const client = this.#client;
     const { upstream } = this;
     const messages = new ClientMessages({
-      replace,
+      replace: (message) => this.#unlessForced(replace(message)),
       send: (bytes) => {
         if (upstream.writable && !upstream.write(bytes)) client.pause();
       },
@@ -116,6 +121,16 @@ export class OpenTunnel {
       waiting.catch(() => this.#fail(UNAVAILABLE)).then(resume);
     });
     return messages;
+  }
+
+  /** After a forced end no message gets the credential. A rejection ends both sides. */
+  #unlessForced(replaced: ReturnType<MessageInjection["replace"]>): typeof replaced {
+    if (replaced === undefined) return undefined;
+    if (!(replaced instanceof Promise)) return this.#isForced ? Promise.reject(new WebSocketOver()) : replaced;
+    return replaced.then((message) => {
+      if (message !== undefined && this.#isForced) throw new WebSocketOver();
+      return message;
+    });
   }
 
   /** Ends both sides after a close frame, without waiting for the client's (RFC 6455 section 7.1.7). */
