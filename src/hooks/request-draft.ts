@@ -10,6 +10,8 @@ export interface RequestRules extends HeaderRules {
   /** Why the path cannot be requested; undefined where it can. */
   readonly pathFault: (path: string) => string | undefined;
   readonly queryFault: (query: string) => string | undefined;
+  /** A text for the client without the secrets of the service. */
+  readonly mask: (text: string) => string;
 }
 
 export interface PreparedRequest {
@@ -100,11 +102,12 @@ export class RequestDraft {
     if (code !== undefined && !/^[A-Z][A-Z0-9_]{0,63}$/.test(code)) {
       throw new TypeError("The code of a refusal must have 1 to 64 capital letters, digits and _.");
     }
+    const { mask } = this.#rules;
     // The first refusal decides.
     this.refusal ??= new GatewayError("REFUSED_BY_HOOK", {
       status,
-      ...(message === undefined ? {} : { message }),
-      ...(hint === undefined ? {} : { hint }),
+      ...(message === undefined ? {} : { message: mask(message) }),
+      ...(hint === undefined ? {} : { hint: mask(hint) }),
       ...(code === undefined ? {} : { extra: { hookCode: code } }),
     });
   }

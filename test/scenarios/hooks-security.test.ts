@@ -189,16 +189,23 @@ describe("What a hook must not do", () => {
     expect(headers.get("x-sees")).not.toMatch(/x-plain/i);
   });
 
-  test("A secret that a hook puts into a response is masked, as one of the upstream is", async () => {
+  test("A secret that a hook puts into a response or a refusal is masked, as one of the upstream is", async () => {
     const upstream = await startUpstream();
     const gateway = await startHookedGateway(
-      `export default { name: "leak", onResponse(response) { response.headers.set("x-leak", "it is ${TOKEN}"); } }`,
+      `export default {
+        name: "leak",
+        onRequest(request) {
+          if (request.path === "/refused") request.refuse(403, { message: "it is ${TOKEN}", hint: "not ${TOKEN}" });
+        },
+        onResponse(response) { response.headers.set("x-leak", "it is ${TOKEN}"); },
+      }`,
       {
         env: { API_TOKEN: TOKEN },
         services: { api: { baseUrl: upstream.url, auth: { type: "bearer", tokenEnvVar: "API_TOKEN" } } },
       },
     );
     expect((await gateway.ask("/x")).headers.get("x-leak")).toBe("it is ***");
+    expect(await (await gateway.ask("/refused")).json()).toMatchObject({ message: "it is ***", hint: "not ***" });
   });
 });
 

@@ -26,7 +26,10 @@ const FORWARDED: ReadonlySet<string> = new Set([
   ...["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"],
 ]);
 
-export function requestRules({ service, credential, secretParameters }: PreparedService, isKey: IsKey): RequestRules {
+export function requestRules(
+  { service, credential, secretParameters, echoMask }: PreparedService,
+  isKey: IsKey,
+): RequestRules {
   const { places } = credential;
   const taken = new Set(places.filter(({ kind }) => kind === "header").map(({ name }) => name.toLowerCase()));
   // Where a credential is injected, no other one is sent beside it.
@@ -56,6 +59,7 @@ export function requestRules({ service, credential, secretParameters }: Prepared
       if (keptQuery(query, ["api_key", ...secretParameters], isKey) === query) return undefined;
       return "It contains a key of the gateway, or a parameter in which the gateway sends or receives keys.";
     },
+    mask: (text) => echoMask?.mask(text) ?? text,
   };
 }
 
