@@ -64,6 +64,14 @@ export class FairQueue<T> {
     for (const [other, line] of this.#lines) yield* other === callerId ? line : line.slice(0, own + 1);
   }
 
+  /** How many items `before` gives. */
+  countBefore(callerId: string): number {
+    const own = this.#lines.get(callerId)?.length ?? 0;
+    let count = own;
+    for (const [other, line] of this.#lines) if (other !== callerId) count += Math.min(line.length, own + 1);
+    return count;
+  }
+
   *inOrder(): Generator<T> {
     let lines = [...this.#lines.values()];
     for (let round = 0; lines.length > 0; round++) {

@@ -21,7 +21,7 @@ import { type PreparedService, prepareService } from "../data-plane/prepared-ser
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
 import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
 import { createSignatureCheck } from "../data-plane/signature/signature-check.ts";
-import { createLimiter } from "../limits/limiters.ts";
+import { replaceLimiter } from "../limits/replace-limiter.ts";
 import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
@@ -63,10 +63,12 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
 
 /** State that does not depend on what changed is kept: counts of an unchanged limit, refusals of an unchanged credential, the quota, failures. */
 function stateFor(service: Service, context: UpstreamContext, old: Upstream | undefined) {
-  const isSameLimit = old !== undefined && isDeepStrictEqual(old.service.rateLimit, service.rateLimit);
   const isSameSecret = old !== undefined && hasSameSecrets(old.service.credential, service.credential);
   return {
-    limiter: isSameLimit ? old.prepared.limiter : createLimiter(service),
+    limiter: replaceLimiter(
+      service.rateLimit,
+      old && { rateLimit: old.service.rateLimit, limiter: old.prepared.limiter },
+    ),
     credentialRefusals: isSameSecret ? old.prepared.credentialRefusals : new CredentialRefusals(),
     quota: quotaOf(service, context, old?.prepared.quota),
     breaker: breakerOf(service, context, old),

@@ -11,6 +11,7 @@ import type { CredentialSource } from "./credential-source.ts";
 import { egressProxyMember } from "./egress-proxy.ts";
 import { pathHints } from "./path-hints.ts";
 import { quotaSettings } from "./quota-settings.ts";
+import { rateLimitSchema } from "./rate-limit-schema.ts";
 import { serviceHost } from "./service-addresses.ts";
 import { checkBudget } from "./service-budget.ts";
 import { checkAccess, verifySchema } from "./verify-schema.ts";
@@ -27,15 +28,6 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as 
 const milliseconds = z.int().min(1).max(LONGEST_TIMER_MS);
 
 const filePath = z.string().min(1).max(4_096);
-
-const rateLimit = z.strictObject({
-  maxRequests: z.int().min(1).max(1_000_000_000).describe("requests allowed in a window"),
-  windowMs: z.int().min(1000).max(LONGEST_TIMER_MS).describe("length of the fixed window, ms; at most 24.8 days"),
-  per: z
-    .enum(["service", "caller", "ip"])
-    .default("service")
-    .describe("whether requests are counted for the whole service, for each caller or for each address"),
-});
 
 const breaker = z.union([
   z.literal(false),
@@ -99,7 +91,7 @@ export const serviceSchema = z
       .default([])
       .describe("request headers that are neither forwarded nor added by the gateway"),
     auth: authSchema.optional().describe("the credential that the gateway adds to each request"),
-    rateLimit: rateLimit.optional().describe("the gateway's own rate limit for this service"),
+    rateLimit: rateLimitSchema(LONGEST_TIMER_MS).optional().describe("the gateway's own rate limit for this service"),
     timeoutMs: milliseconds
       .optional()
       .describe("ms until the response headers, including all attempts and back-off; default: `NETWORK_TIMEOUT`"),

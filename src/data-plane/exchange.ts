@@ -8,7 +8,7 @@ import type { FoundKey } from "../callers/key-index.ts";
 import type { TokenVerdicts } from "../callers/presented-tokens.ts";
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import type { ServiceAddress } from "../config/service-addresses.ts";
-import type { LimitState } from "../limits/limiters.ts";
+import type { LimitState } from "../limits/limit-state.ts";
 import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
@@ -55,6 +55,10 @@ export class Exchange {
   attempts = 0;
   /** Undefined unless LOG_LEVEL is `debug` or `trace`. */
   trace: ExchangeTrace | undefined;
+  /** The wait for a rate limit of the gateway, ms. */
+  limitWaitMs = 0;
+  /** The same, also where another exchange waited for it: a caller's `Prefer: wait` limits it together with the wait for the quota. */
+  earlierWaitMs = 0;
   /** The wait for the upstream's quota, ms. */
   queuedMs = 0;
   /** The wait for connections to the upstream over all attempts, ms; the deadline does not count it. */
@@ -66,7 +70,7 @@ export class Exchange {
   bytesIn = 0;
   /** Read before the request was admitted; undefined for every other body. */
   body: Buffer | undefined;
-  /** performance.now() when `body` was complete, 0 before. */
+  /** performance.now() when `body` was complete, less the wait for the rate limit that was over before; 0 while there is none. */
   bodyReadAt = 0;
   bytesOut = 0;
   /** performance.now() at the upstream's headers, 0 before. */
@@ -200,6 +204,7 @@ export class Exchange {
     detached.voter = this.voter;
     detached.issued = this.issued;
     detached.trace = this.trace;
+    detached.earlierWaitMs = this.earlierWaitMs;
     return detached;
   }
 
@@ -240,12 +245,12 @@ export class Exchange {
 
   /** The wait in all queues, ms. */
   get waitedMs(): number {
-    return this.queuedMs + this.connectionWaitMs;
+    return this.limitWaitMs + this.queuedMs + this.connectionWaitMs;
   }
 
   /** The start of the service's deadlines, which do not count waits; on the clock of performance.now(), ms. */
   get dueFrom(): number {
-    return (this.bodyReadAt || this.startedAt) + this.queuedMs + this.hooksMs;
+    return (this.bodyReadAt || this.startedAt) + this.limitWaitMs + this.queuedMs + this.hooksMs;
   }
 
   /** Called once when the client has the whole response or has left. There is one listener at a time. */

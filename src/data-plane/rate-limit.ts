@@ -1,6 +1,6 @@
 /** Refuses a request beyond a rate limit of the service or of the caller's key; the limiter has counted it. */
 import { GatewayError } from "../errors.ts";
-import type { LimitState } from "../limits/limiters.ts";
+import type { LimitState } from "../limits/limit-state.ts";
 import { refusalFields, secondsToReset } from "../limits/rate-limit-fields.ts";
 import { plural } from "../plural.ts";
 

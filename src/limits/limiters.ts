@@ -3,36 +3,14 @@
  * Invariant: the number of counters in memory is bounded, however many addresses and callers there are; and a key's limit that
  * did not change keeps its count.
  */
-import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
-import type { Service } from "../config/schema.ts";
+import type { RateLimit } from "../config/rate-limit-schema.ts";
 import { Yielder } from "../yielder.ts";
-import { addressKey } from "./address-key.ts";
-import { Crowding } from "./crowding.ts";
-
-/** Callers or addresses with a counter of their own in a window; all others share one counter. About 510 bytes each. */
-const COUNTERS_LIMIT = 50_000;
-const SHARED_COUNTER = "overflow";
+import { LimitQueue } from "./limit-queue.ts";
+import type { LimitState, LimitSubject } from "./limit-state.ts";
+import { createWindowCounters } from "./window-counters.ts";
 
 /** Twice the number of issued keys. Limiters of deleted keys stay until there are more than this; then all start again. */
 const KEY_LIMITERS_LIMIT = 200_000;
-
-/** State of a limit; times in ms from now. */
-export interface LimitState {
-  readonly limit: number;
-  readonly remaining: number;
-  readonly resetMs: number;
-  /** What is counted together: the policy's name in the RateLimit fields. */
-  readonly per: "service" | "caller" | "ip";
-  /** The `RateLimit-Policy` member, the same for every response. */
-  readonly policy: string;
-  readonly isExceeded: boolean;
-}
-
-/** The caller of a request, as far as a limit distinguishes callers. */
-export interface LimitSubject {
-  readonly callerId: string;
-  readonly address: string;
-}
 
 export interface Limiter {
   /** The state before this request: nothing is spent. */
@@ -43,99 +21,62 @@ export interface Limiter {
   reset(): void;
   /** Spends one point. @throws Error when the store fails; never for an exceeded limit. */
   spend(subject: LimitSubject): Promise<LimitState>;
+  /** Where requests beyond the limit wait; undefined where they are refused. */
+  readonly waitingRoom: WaitingRoom | undefined;
+  /** Requests that wait now; undefined where none ever waited. */
+  readonly queue: LimitQueue | undefined;
+  /** Changes how requests wait; the counts stay. */
+  configure(settings: WaitSettings): void;
+  /** Takes over the requests that wait for a limit that this one replaces, also where it lets no other request wait. */
+  takeOver(queue: LimitQueue): void;
 }
 
-/** Undefined for a service without a limit of ours. */
-export function createLimiter(service: Pick<Service, "rateLimit">): Limiter | undefined {
-  if (service.rateLimit === undefined) return undefined;
-  const { maxRequests, windowMs, per } = service.rateLimit;
-  const openStore = () => new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000, keyPrefix: "" });
-  let store = openStore();
-  let counters = createCounterBound(windowMs);
-  const policy = `"${per}";q=${maxRequests};w=${Math.ceil(windowMs / 1000)}`;
+interface WaitingRoom {
+  readonly queue: LimitQueue;
+  /** Of a request that does not say how long it may wait. */
+  readonly maxWaitMs: number;
+}
 
-  const keyOf = (subject: LimitSubject, find: (key: string) => string) => {
-    if (per === "service") return "";
-    return find(per === "caller" ? subject.callerId : addressKey(subject.address));
-  };
-  const state = (result: RateLimiterRes | null, isExceeded: boolean): LimitState => ({
-    limit: maxRequests,
-    remaining: result === null ? maxRequests : result.remainingPoints,
-    // The store counts by the wall clock; when that is set back, the window still ends in time.
-    resetMs: result === null ? windowMs : Math.min(windowMs, result.msBeforeNext),
-    per,
-    policy,
-    isExceeded,
-  });
+type WaitSettings = Pick<RateLimit, "onLimit" | "maxWaitMs" | "maxQueue">;
 
-  return {
+/** Where `rateLimit` of a service says nothing else. */
+const DEFAULT_MAX_WAIT_MS = 10_000;
+const DEFAULT_MAX_QUEUE = 1_000;
+
+export function createLimiter(rateLimit: RateLimit): Limiter {
+  const counters = createWindowCounters(rateLimit);
+  let queue: LimitQueue | undefined;
+  let waitingRoom: WaitingRoom | undefined;
+  const limiter: Limiter = {
     get counted() {
       return counters.counted;
     },
+    get waitingRoom() {
+      return waitingRoom;
+    },
+    get queue() {
+      return queue;
+    },
+    configure({ onLimit, maxWaitMs = DEFAULT_MAX_WAIT_MS, maxQueue = DEFAULT_MAX_QUEUE }) {
+      waitingRoom = undefined;
+      if (onLimit !== "wait") return;
+      queue ??= new LimitQueue(counters, maxQueue);
+      queue.maxQueue = maxQueue;
+      waitingRoom = { queue, maxWaitMs };
+    },
+    takeOver(other) {
+      queue ??= new LimitQueue(counters, 0);
+      queue.takeOver(other);
+    },
     reset() {
-      store = openStore();
-      counters = createCounterBound(windowMs);
+      counters.reset();
+      queue?.reopen();
     },
-    async peek(subject) {
-      const result = await store.get(keyOf(subject, counters.find));
-      return state(result, result !== null && result.consumedPoints >= maxRequests);
-    },
-    spend: (subject) =>
-      store.consume(keyOf(subject, counters.admit)).then(
-        (result) => state(result, false),
-        (rejection) => {
-          // An exceeded limit is a RateLimiterRes; an Error is a failure of the store.
-          if (rejection instanceof RateLimiterRes) return state(rejection, true);
-          throw rejection;
-        },
-      ),
+    peek: counters.peek,
+    spend: (subject) => counters.consume(counters.enter(subject)),
   };
-}
-
-/** Knows which keys have a counter of their own in this window; the rest share one. */
-function createCounterBound(windowMs: number) {
-  let current = new Set<string>();
-  let previous = new Set<string>();
-  let rotatesAt = performance.now() + windowMs;
-  const crowding = new Crowding(COUNTERS_LIMIT, false);
-  let requests = 0;
-  let previousRequests = 0;
-
-  /** The key of the counter. */
-  function find(key: string): string {
-    const now = performance.now();
-    if (now >= rotatesAt) {
-      // A counter lives one window from its first request, so counters of the window before may still be in use.
-      previous = now >= rotatesAt + windowMs ? new Set() : current;
-      current = new Set();
-      crowding.rotate();
-      previousRequests = now >= rotatesAt + windowMs ? 0 : requests;
-      requests = 0;
-      rotatesAt = now + windowMs;
-    }
-    if (current.has(key) || previous.has(key)) return key;
-    const size = current.size + previous.size;
-    const counted = crowding.keyFor(key, size);
-    if (counted !== key) return counted;
-    return size >= COUNTERS_LIMIT ? SHARED_COUNTER : key;
-  }
-  return {
-    find,
-    get counted() {
-      find("");
-      return { keys: new Set([...current, ...previous]).size, requests: requests + previousRequests };
-    },
-    /** The same, and the key has its own counter from now on. */
-    admit(key: string): string {
-      const counted = find(key);
-      if (counted !== SHARED_COUNTER && !current.has(counted)) {
-        if (!previous.has(counted)) crowding.entered(counted);
-        current.add(counted);
-      }
-      requests++;
-      return counted;
-    },
-  };
+  limiter.configure(rateLimit);
+  return limiter;
 }
 
 interface KeyLimit {
@@ -181,8 +122,7 @@ export function createKeyLimits(
     if (known?.limit === limit) return known;
     if (known === undefined && limiters.size >= maxLimiters) limiters.clear();
     const kept = known !== undefined && isSameLimit(known.limit, limit) ? known.limiter : undefined;
-    const limiter = kept ?? createLimiter({ rateLimit: { ...limit, per: "caller" } });
-    if (limiter === undefined) return undefined;
+    const limiter = kept ?? createLimiter({ ...limit, per: "caller" });
     const entry = { id, limit, limiter };
     limiters.set(id, entry);
     return entry;

@@ -2,7 +2,7 @@
  * The header fields of a limit: the IETF fields (draft-ietf-httpapi-ratelimit-headers-11) on every response, and the older
  * X-RateLimit-* fields on refusals only, because an upstream's own X-RateLimit-* are never overwritten.
  */
-import type { LimitState } from "./limiters.ts";
+import type { LimitState } from "./limit-state.ts";
 
 /** Whole seconds until the window ends, rounded up, so that a caller that waits them is not early. */
 export function secondsToReset(state: LimitState): number {

@@ -47,7 +47,7 @@ describe("lock-out", () => {
 });
 
 test("Addresses of one /48 do not use up the counters of a limit by address", async () => {
-  const limiter = createLimiter({ rateLimit: { maxRequests: 2, windowMs: 60_000, per: "ip" } });
+  const limiter = createLimiter({ maxRequests: 2, windowMs: 60_000, per: "ip" });
   for (let i = 0; i < 50_100; i++) await limiter?.spend({ callerId: "", address: in48(i) });
   for (let i = 0; i < 20; i++) {
     const state = await limiter?.spend({ callerId: "", address: `203.0.113.${i}` });

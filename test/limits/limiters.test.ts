@@ -5,7 +5,7 @@ import { pushRateLimitFields, refusalFields } from "../../src/limits/rate-limit-
 
 const subject = (address: string, callerId = "a") => ({ address, callerId });
 const limiter = (per: "service" | "caller" | "ip", maxRequests = 2) =>
-  createLimiter({ rateLimit: { maxRequests, windowMs: 60_000, per } })!;
+  createLimiter({ maxRequests, windowMs: 60_000, per });
 
 describe("limit", () => {
   test("Exactly maxRequests are allowed, then the limit says when it resets", async () => {

@@ -1,0 +1,187 @@
+/**
+ * The requests that wait for one counter of a rate limit, fair between callers, first come first served within one.
+ * Invariant: each request that is admitted has spent one point in the store, so that no window has more than its maxRequests.
+ */
+import { FairQueue } from "../fair-queue.ts";
+import type { LimitState, LimitSubject } from "./limit-state.ts";
+
+/** A request that may wait for a limit. */
+export interface LimitRequest {
+  readonly subject: LimitSubject;
+  /** Whose place in the queue it uses: callers alternate. */
+  readonly party: string;
+  readonly maxWaitMs: number;
+  /** Whether its caller lost its permission to send requests. */
+  readonly isOver?: () => boolean;
+}
+
+/** Why a request is not sent. */
+export type LimitRefusalReason = "too long" | "queue full" | "draining";
+
+export type LimitOutcome =
+  /** The state is undefined where the limit was removed while the request waited. */
+  | { readonly kind: "admitted"; readonly state: LimitState | undefined }
+  /** `resetMs` of the state: the time until the request could be sent. */
+  | { readonly kind: "refused"; readonly reason: LimitRefusalReason; readonly state: LimitState }
+  /** No point was spent: its caller may send no more requests, or its client left. */
+  | { readonly kind: "over" | "left" };
+
+export interface Waiting {
+  readonly request: LimitRequest;
+  /** On the clock of performance.now(), ms. */
+  readonly dueAt: number;
+  line: LimitLine;
+  /** Called when its maximum wait is over. */
+  onDue: () => void;
+  settle(outcome: LimitOutcome): void;
+  fail(error: unknown): void;
+}
+
+export interface LineRules {
+  readonly maxRequests: number;
+  readonly windowMs: number;
+  /** Spends one point of a counter. */
+  spend(counter: string): Promise<LimitState>;
+}
+
+interface LineEvents {
+  /** Called for each request that left the queue. */
+  onRemoved(line: LimitLine, waiting: Waiting): void;
+  /** Called when the time of the next window is known. */
+  onSchedule(line: LimitLine): void;
+}
+
+/** A window begins this much after the end of the one before, ms: timers are never early, and always a little late. */
+const TIMER_DELAY_MS = 2;
+
+/** The store is asked at least this often, ms: its windows follow the wall clock, which may be set. */
+const CHECK_MS = 1_000;
+
+export class LimitLine {
+  readonly counter: string;
+  readonly #rules: LineRules;
+  readonly #events: LineEvents;
+  readonly #queue = new FairQueue<Waiting>();
+  /** When the next window begins, on the clock of performance.now(), ms. */
+  #opensAt: number;
+  #pumping: Promise<void> | undefined;
+  #mustPump = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(counter: string, opensAt: number, rules: LineRules, events: LineEvents) {
+    this.counter = counter;
+    this.#opensAt = opensAt;
+    this.#rules = rules;
+    this.#events = events;
+  }
+
+  get size(): number {
+    return this.#queue.size;
+  }
+
+  /** Requests that are sent before a new one of this party. */
+  ahead(party: string): number {
+    return this.#queue.countBefore(party);
+  }
+
+  /** ms until a request with so many others ahead of it can be sent. */
+  waitMs(ahead: number, now: number): number {
+    const { maxRequests, windowMs } = this.#rules;
+    return Math.max(0, this.#opensAt - now) + Math.floor(ahead / maxRequests) * (windowMs + TIMER_DELAY_MS);
+  }
+
+  /** In the order in which they are sent. */
+  inOrder(): readonly Waiting[] {
+    return [...this.#queue.inOrder()];
+  }
+
+  add(waiting: Waiting): void {
+    this.#queue.push(waiting.request.party, waiting);
+    void this.pump();
+  }
+
+  /** @returns false if it was not in the queue. */
+  remove(waiting: Waiting): boolean {
+    if (!this.#queue.remove(waiting.request.party, waiting)) return false;
+    this.#removed(waiting);
+    return true;
+  }
+
+  /** The counts start again. */
+  reopen(): void {
+    this.#opensAt = 0;
+    void this.pump();
+  }
+
+  /** Sends every request that the window allows. Resolves when it allows no more. */
+  pump(): Promise<void> {
+    this.#mustPump = true;
+    this.#pumping ??= this.#sendAll();
+    return this.#pumping;
+  }
+
+  async #sendAll(): Promise<void> {
+    try {
+      while (this.#mustPump) {
+        this.#mustPump = false;
+        while (await this.#sendNext());
+      }
+    } catch (error) {
+      // The store failed: it would fail for the others, too.
+      for (const waiting of this.inOrder()) if (this.remove(waiting)) waiting.fail(error);
+    } finally {
+      // In the same tick as the last check, so that a later call of `pump` starts a new run.
+      this.#pumping = undefined;
+    }
+  }
+
+  /** @returns whether there may be another one. */
+  async #sendNext(): Promise<boolean> {
+    if (this.#next() === undefined) return false;
+    if (this.#opensAt > performance.now()) return this.#sleep();
+    const state = await this.#rules.spend(this.counter);
+    if (state.isExceeded) {
+      this.#opensAt = performance.now() + Math.max(1, state.resetMs);
+      this.#events.onSchedule(this);
+      return this.#sleep();
+    }
+    if (state.remaining === 0) this.#opensAt = performance.now() + state.resetMs;
+    // Chosen after the store was asked: the point of a client that left in between is the next one's.
+    const waiting = this.#next();
+    if (waiting === undefined) return false;
+    this.#queue.shift(waiting.request.party, waiting);
+    this.#removed(waiting);
+    waiting.settle({ kind: "admitted", state });
+    if (state.remaining === 0) this.#events.onSchedule(this);
+    return true;
+  }
+
+  #next(): Waiting | undefined {
+    for (;;) {
+      const waiting = this.#queue.peek();
+      if (waiting?.request.isOver?.() !== true) return waiting;
+      this.remove(waiting);
+      waiting.settle({ kind: "over" });
+    }
+  }
+
+  #sleep(): false {
+    if (this.#queue.size === 0) return false;
+    const sleepMs = Math.ceil(Math.min(CHECK_MS, this.#opensAt - performance.now()));
+    // The wait of a request keeps the process running by its socket.
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#opensAt = Math.min(this.#opensAt, performance.now());
+      void this.pump();
+    }, sleepMs).unref();
+    return false;
+  }
+
+  #removed(waiting: Waiting): void {
+    if (this.#queue.size === 0) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    }
+    this.#events.onRemoved(this, waiting);
+  }
+}
