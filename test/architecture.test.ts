@@ -74,7 +74,7 @@ describe("The architecture", () => {
       "data-plane/cache/forward-through-cache.ts",
       "data-plane/dry-run/dry-run.ts",
       "data-plane/forward/forward.ts",
-      "data-plane/forward/quota-gate.ts",
+      "data-plane/reacquire-slots.ts",
     ]);
   });
 

@@ -143,8 +143,9 @@ function describeConditions({ credential, rateLimit, breaker, cache, quota }: Ex
     facts.push(["credential", `${state}: ${type} from ${source}, in ${place ?? "no place"}${mark}`]);
   }
   if (rateLimit !== null) {
-    const { per, limit, remaining, resetIn } = rateLimit;
-    facts.push(["rate limit", `${remaining} of ${limit} left per ${per}, reset in ${resetIn} s`]);
+    const { per, limit, remaining, resetIn, waitMs = 0, position = 0 } = rateLimit;
+    const wait = position === 0 ? "" : `; would wait ${(waitMs / 1_000).toFixed(1)} s at position ${position}`;
+    facts.push(["rate limit", `${remaining} of ${limit} left per ${per}, reset in ${resetIn} s${wait}`]);
   }
   if (breaker !== null) facts.push(["breaker", breaker.state]);
   if (cache !== null) facts.push(["cache", cache.age === null ? cache.state : `${cache.state}, ${cache.age} s old`]);

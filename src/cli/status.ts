@@ -56,6 +56,7 @@ interface ServiceStatus {
     readonly remaining?: number;
     /** s */
     readonly resetIn?: number;
+    readonly waiting?: number;
   } | null;
   readonly inFlight: Taken;
   readonly breaker: { readonly state: string; readonly retryAfter: number | null } | null;
@@ -122,10 +123,11 @@ function describeCredential({ state, source, refused }: ServiceStatus["credentia
 
 function describeRateLimit(limit: ServiceStatus["rateLimit"]): string {
   if (limit === null) return "-";
-  const { maxRequests, windowMs, per, remaining, resetIn = 0 } = limit;
+  const { maxRequests, windowMs, per, remaining, resetIn = 0, waiting = 0 } = limit;
   const window = showSeconds(windowMs / 1_000);
-  if (remaining === undefined) return `${maxRequests} in ${window} per ${per}`;
-  return `${remaining} of ${maxRequests} left in ${showSeconds(resetIn || windowMs / 1_000)}`;
+  const queue = waiting === 0 ? "" : `, ${waiting} waiting`;
+  if (remaining === undefined) return `${maxRequests} in ${window} per ${per}${queue}`;
+  return `${remaining} of ${maxRequests} left in ${showSeconds(resetIn || windowMs / 1_000)}${queue}`;
 }
 
 function describeQuota(quota: ServiceStatus["quota"]): string {

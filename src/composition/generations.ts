@@ -122,9 +122,12 @@ export class Generations {
     await this.#ports.open(this.#services());
   }
 
-  /** After this time, in milliseconds, no request waits for a quota or for a connection. */
+  /** After this time, in milliseconds, no request waits for a limit, a quota or a connection. */
   drainWaiting(withinMs: number): void {
-    for (const { prepared } of this.current.upstreams.values()) prepared.quota?.drain(withinMs);
+    for (const { prepared } of this.current.upstreams.values()) {
+      prepared.limiter?.queue?.drain(withinMs);
+      prepared.quota?.drain(withinMs);
+    }
     setTimeout(() => {
       for (const { prepared } of this.current.upstreams.values()) prepared.transport.drain();
     }, withinMs).unref();
@@ -277,6 +280,7 @@ function measure(key: string, inFlight: number, upstream: Upstream | undefined):
     connections: prepared?.transport.connections(),
     cache: prepared?.cache?.describe(),
     quota: measureQuota(prepared?.quota?.describe()),
+    limitWaiting: prepared?.limiter?.queue?.size,
   };
 }
 

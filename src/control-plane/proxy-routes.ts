@@ -3,6 +3,7 @@ import { createRoute, OpenAPIHono, z } from "@hono/zod-openapi";
 import { refusePermission } from "../callers/decide-permission.ts";
 import { credentialState } from "../config/credentials.ts";
 import { forCallers, json, SERVICE_IN_PATH } from "./openapi/operations.ts";
+import { waitMembers } from "./openapi/wait-members.ts";
 import { ownAddresses } from "./own-addresses.ts";
 import type { ControlPlane, ControlPlaneParts } from "./parts.ts";
 import { type CallerEnv, requireCaller } from "./require-caller.ts";
@@ -11,6 +12,7 @@ const RateLimit = z.strictObject({
   maxRequests: z.int().describe("requests per window"),
   windowMs: z.int(),
   per: z.enum(["service", "caller", "ip"]).describe("the requests that share one count"),
+  ...waitMembers,
 });
 
 const Services = z.strictObject({

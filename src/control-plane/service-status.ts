@@ -18,6 +18,7 @@ import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
 import { CredentialCommand, CredentialState } from "./credential-schema.ts";
 import { SecretStates } from "./openapi/described-secrets.ts";
+import { waitMembers } from "./openapi/wait-members.ts";
 import { ownAddresses } from "./own-addresses.ts";
 import type { ServiceLoad } from "./parts.ts";
 
@@ -83,6 +84,8 @@ export const ServiceStatus = z
         per: z.enum(["service", "caller", "ip"]),
         remaining: z.int().optional().describe("only if all callers share one count"),
         resetIn: z.int().optional().describe("seconds"),
+        ...waitMembers,
+        waiting: z.int().optional().describe("requests that wait for the limit; only if requests may wait"),
       })
       .nullable(),
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
@@ -223,7 +226,8 @@ function describeRefusals({ count, lastStatus, lastAt }: CredentialRefusals) {
 
 /** A limit per caller or address has one count for each of them, and no total. */
 async function stateOf(limiter: Limiter | undefined, { rateLimit }: Service) {
-  if (limiter === undefined || rateLimit?.per !== "service") return {};
+  const waiting = limiter?.queue === undefined ? {} : { waiting: limiter.queue.size };
+  if (limiter === undefined || rateLimit?.per !== "service") return waiting;
   const { remaining, resetMs } = await limiter.peek({ callerId: "", address: "" });
-  return { remaining, resetIn: Math.ceil(resetMs / 1000) };
+  return { remaining, resetIn: Math.ceil(resetMs / 1000), ...waiting };
 }

@@ -8,10 +8,11 @@ import type { Caller, Callers } from "../callers/callers.ts";
 import type { FoundKey } from "../callers/key-index.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import type { Parties } from "../callers/parties.ts";
+import type { Presentation } from "../callers/presentation.ts";
 import { readPresentedKeys } from "../callers/presented-keys.ts";
 import type { Service } from "../config/schema.ts";
 import type { ServiceAddress } from "../config/service-addresses.ts";
-import type { GatewayError } from "../errors.ts";
+import { GatewayError } from "../errors.ts";
 import type { KeyLimits } from "../limits/limiters.ts";
 import type { Connections } from "../perimeter/connections.ts";
 import type { Cors } from "../perimeter/cors.ts";
@@ -36,6 +37,7 @@ import {
   pathWithoutVersion,
   type Route,
 } from "./identify.ts";
+import { forecastLimit, type WaitForecast, waitForLimit } from "./limit-wait.ts";
 import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
 import type { PreparedService } from "./prepared-service.ts";
 import { decideKeyLimit, decideRateLimit } from "./rate-limit.ts";
@@ -45,6 +47,8 @@ export interface AdmissionParts extends ShedParts {
   readonly webSockets: Slots;
   readonly instance: Instance;
   readonly callers: Callers;
+  /** The keys that are valid now: a reload may have replaced those of `callers`. */
+  readonly decideForCurrentKeys: (presentation: Presentation) => Caller | GatewayError;
   readonly parties: Parties;
   readonly keyUsage: Pick<KeyUsage, "note">;
   readonly keyLimits: KeyLimits;
@@ -124,10 +128,7 @@ export function walkAdmission<Refused extends undefined>(
   walk.admit("shed", decideShed(exchange, parts, connections));
   if (walk.commits) exchange.acquireGatewaySlot(parts.inFlight);
 
-  const presented = readPresentedKeys(req.rawHeaders, identified.query);
-  const placed = placedKeysOf(req, identified);
-  const verdicts = exchange.tokenVerdicts;
-  const presentation = { plane: "proxy", presented, address, request: req, placed, verdicts } as const;
+  const presentation = presentationOf(exchange, identified);
   const access = identified.prepared?.service.access;
   const decideCaller = walk.commits ? callers.authenticate : callers.decide;
   const caller = walk.admit("authenticate", arrival.assumeCaller?.(access) ?? decideCaller(presentation, access));
@@ -169,15 +170,20 @@ export function verifyTokens(
 ): Promise<void> | undefined {
   const { callers } = parts;
   if (!callers.acceptsTokens) return undefined;
-  const { req, clientAddress: address } = exchange;
+  const { req } = exchange;
   if (findMalformed(req) !== undefined || decideShed(exchange, parts, arrival.connections) !== undefined)
     return undefined;
   const identified = identify(req.url as string, arrival.address, parts.upstreams);
-  const presented = readPresentedKeys(req.rawHeaders, identified.query);
-  const placed = placedKeysOf(req, identified);
-  return callers.verifyTokens({ plane: "proxy", presented, address, request: req, placed })?.then((verdicts) => {
+  return callers.verifyTokens(presentationOf(exchange, identified))?.then((verdicts) => {
     exchange.tokenVerdicts = verdicts;
   });
+}
+
+/** What the request presents as its caller. */
+function presentationOf(exchange: Exchange, identified: Identified): Presentation {
+  const { req: request, clientAddress: address, tokenVerdicts: verdicts } = exchange;
+  const presented = readPresentedKeys(request.rawHeaders, identified.query);
+  return { plane: "proxy", presented, address, request, placed: placedKeysOf(request, identified), verdicts };
 }
 
 /** Of a token the gateway keeps no record. */
@@ -235,19 +241,50 @@ function isCacheable(method: string): boolean {
   return method === "GET" || method === "HEAD";
 }
 
-/** The gateway's own limits: of the caller's issued key, then of the service. @throws GatewayError where `admit` throws. */
+/**
+ * The gateway's own limits: of the caller's issued key, then of the service. @returns how long the request would wait, in a dry run.
+ * @throws GatewayError where `admit` throws.
+ */
 export async function walkLimits(
   exchange: Exchange,
-  { service, limiter }: PreparedService,
+  prepared: PreparedService,
   walk: Walk<undefined>,
-  { keyLimits }: AdmissionParts,
-): Promise<void> {
+  parts: AdmissionParts,
+): Promise<WaitForecast | undefined> {
   const { callerId, clientAddress: address } = exchange;
+  const { service, limiter } = prepared;
+  const { keyLimits } = parts;
   for (const { id, limiter: keyLimiter } of keyLimits.of(exchange.issued)) {
     const state = await keyLimiter[walk.commits ? "spend" : "peek"]({ callerId: id, address });
     walk.admit("key's rate limit", decideKeyLimit(state, Date.now(), id === callerId));
   }
-  if (limiter === undefined) return;
+  if (limiter === undefined) return undefined;
+  const { waitingRoom } = limiter;
+  if (waitingRoom !== undefined && walk.commits) {
+    const { inFlight, retryAfterS } = parts;
+    const decideCallerAgain = () => decideEndedCaller(exchange, parts);
+    const waitParts = { inFlight, retryAfterS, decideCallerAgain };
+    exchange.limit = walk.admit("rate limit", await waitForLimit(exchange, prepared, waitingRoom, waitParts));
+    return undefined;
+  }
   exchange.limit = await limiter[walk.commits ? "spend" : "peek"]({ callerId, address });
+  if (waitingRoom !== undefined) {
+    return walk.admit("rate limit", forecastLimit(exchange, prepared, waitingRoom, exchange.limit));
+  }
   walk.admit("rate limit", decideRateLimit(exchange.limit, service.key, Date.now()));
+  return undefined;
+}
+
+/** For a request that waited: its key may have ended meanwhile. */
+function decideEndedCaller(exchange: Exchange, parts: AdmissionParts): GatewayError | undefined {
+  const { callerId, issued, req, address } = exchange;
+  if (issued === undefined ? callerId !== "proxy-key" : !issued.isOver) return undefined;
+  const identified = identify(req.url as string, address, parts.upstreams);
+  const caller = parts.decideForCurrentKeys(presentationOf(exchange, identified));
+  if (caller instanceof GatewayError) return caller;
+  if (issued === undefined && caller.id === callerId) return undefined;
+  return new GatewayError("INVALID_API_KEY", {
+    message: "The key was changed while the request waited for the rate limit.",
+    hint: "Send the request again.",
+  });
 }

@@ -17,7 +17,7 @@ export interface RecordParts {
 }
 
 export function record(exchange: Exchange, { logger, metrics, recentExchanges, events, hooks }: RecordParts): void {
-  const { startedAt, respondedAt, attempts, outcome, method, serviceKey, queuedMs, waitedMs } = exchange;
+  const { startedAt, respondedAt, attempts, outcome, method, serviceKey, queuedMs, limitWaitMs, waitedMs } = exchange;
   const now = performance.now();
   const askedAt = startedAt + waitedMs + exchange.hooksMs;
   const durationMs = now - startedAt;
@@ -28,7 +28,7 @@ export function record(exchange: Exchange, { logger, metrics, recentExchanges, e
   // A WebSocket has no body.
   if (respondedAt !== 0 && statusCode !== 101) exchange.times?.note(respondedAt - askedAt, now - respondedAt);
   const retries = Math.max(0, attempts - 1);
-  metrics.observe({ service: serviceKey, method, status, durationMs, queuedMs, outcome, retries });
+  metrics.observe({ service: serviceKey, method, status, durationMs, queuedMs, limitWaitMs, outcome, retries });
   const line = {
     time: Date.now(),
     requestId: exchange.id,

@@ -63,6 +63,7 @@ export const limits: ServiceCheck = {
       remaining: state?.remaining ?? null,
       resetIn: state === undefined ? null : Math.ceil(state.resetMs / 1000),
       refused: count,
+      waiting: limiter.queue?.size ?? null,
       counted: per === "service" ? null : { keys, requests },
       trustProxy: config.settings.TRUST_PROXY ?? null,
     });

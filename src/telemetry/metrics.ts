@@ -18,6 +18,7 @@ export interface MeasuredRequest {
   readonly durationMs: number;
   /** The part of the duration that was the wait for the upstream's quota. */
   readonly queuedMs: number;
+  readonly limitWaitMs: number;
   /** `relayed`, `refused:<code>`, `failed:<code>` … */
   readonly outcome: string;
   readonly retries: number;
@@ -88,13 +89,21 @@ export function createMetrics(sources: MetricSources): Metrics {
     buckets: WAIT_BUCKETS,
     registers,
   });
+  const limitWaits = new Histogram({
+    name: "byteproxy_rate_limit_wait_seconds",
+    help: "Time that requests waited for the gateway's own limit",
+    labelNames: ["service"],
+    buckets: WAIT_BUCKETS,
+    registers,
+  });
   addGauges(sources, registers);
   addProcessMetrics(sources.version, registers);
 
   return {
-    observe({ service, method, status, durationMs, queuedMs, outcome, retries: again }) {
+    observe({ service, method, status, durationMs, queuedMs, limitWaitMs, outcome, retries: again }) {
       requests.count(service, method, status, durationMs);
       if (queuedMs > 0) waits.observe({ service }, queuedMs / 1000);
+      if (limitWaitMs > 0) limitWaits.observe({ service }, limitWaitMs / 1000);
       if (again > 0) retries.inc({ service }, again);
       if (outcome.startsWith("refused:")) refusals.inc({ service, code: outcome.slice("refused:".length) });
       else if (outcome.startsWith("failed:")) failures.inc({ service, code: outcome.slice("failed:".length) });
@@ -104,6 +113,7 @@ export function createMetrics(sources: MetricSources): Metrics {
       requests.forget(service);
       retries.remove({ service });
       waits.remove({ service });
+      limitWaits.remove({ service });
       for (const counter of [refusals, failures]) void dropSeries(counter, service);
     },
     async refusals() {

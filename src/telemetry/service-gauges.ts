@@ -1,6 +1,6 @@
 /**
  * The metrics that are read from each service when a client scrapes. They are written as text here: prom-client would take 4 µs for
- * each line, and there are eleven lines for a service.
+ * each line, and there are up to twelve lines for a service.
  * Invariant: a request costs nothing here, and a service that was removed leaves no series.
  */
 import type { BreakerState } from "../data-plane/forward/breaker.ts";
@@ -19,6 +19,8 @@ export interface MeasuredService {
   readonly cache:
     | { readonly entries: number; readonly bytes: number; readonly responses: Readonly<Record<string, number>> }
     | undefined;
+  /** Requests that wait for the gateway's own limit; undefined where none may wait. */
+  readonly limitWaiting: number | undefined;
   /** Undefined where the service has no quota settings. */
   readonly quota:
     | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
@@ -59,6 +61,7 @@ const SERIES: readonly ServiceSeries[] = [
   ),
   gauge("cache_entries", "Stored responses", ({ cache }) => cache?.entries),
   gauge("cache_bytes", "Memory of stored responses, an estimate", ({ cache }) => cache?.bytes),
+  gauge("rate_limit_waiting", "Requests that wait for the gateway's own limit", ({ limitWaiting }) => limitWaiting),
   gauge("upstream_connections_open", "Connections to the upstream, without WebSockets", connections("open")),
   gauge("upstream_connections_busy", "Of these, with a request", connections("busy")),
   gauge("upstream_connections_limit", "maxConnections", connections("limit")),

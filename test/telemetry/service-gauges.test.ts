@@ -8,6 +8,7 @@ const IDLE: Omit<MeasuredService, "key" | "inFlight"> = {
   connections: undefined,
   breaker: undefined,
   retriesWithheld: 0,
+  limitWaiting: undefined,
   cache: undefined,
   quota: undefined,
 };

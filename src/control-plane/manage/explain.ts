@@ -95,6 +95,13 @@ const Explained = z
         limit: z.int(),
         remaining: z.int().describe("before this request"),
         resetIn: z.int().describe("seconds"),
+        waitMs: z
+          .int()
+          .optional()
+          .describe(
+            "time that the request would wait for the limit; only with `onLimit: wait`, unless it would be refused",
+          ),
+        position: z.int().optional().describe("its position in the queue; 0 if it would not wait"),
       })
       .nullable(),
     breaker: Breaker.nullable(),

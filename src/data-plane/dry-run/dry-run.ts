@@ -91,7 +91,7 @@ async function explainParsed(
   const { prepared } = route;
   const { signature } = prepared;
   if (signature?.isLimitedFirst === false) log.admit("signature", decideClaim(signature, req.rawHeaders));
-  await walkLimits(exchange, prepared, log, parts);
+  const forecast = await walkLimits(exchange, prepared, log, parts);
   if (signature?.isLimitedFirst) log.admit("signature", decideClaim(signature, req.rawHeaders));
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
   const hooks = parts.hooks?.counts.filter(({ phases }) => phases.includes("onRequest")).map(({ name }) => name);
@@ -118,7 +118,13 @@ async function explainParsed(
     rateLimit:
       limit === undefined
         ? null
-        : { per: limit.per, limit: limit.limit, remaining: limit.remaining, resetIn: secondsToReset(limit) },
+        : {
+            per: limit.per,
+            limit: limit.limit,
+            remaining: limit.remaining,
+            resetIn: secondsToReset(limit),
+            ...(forecast === undefined ? {} : { waitMs: Math.ceil(forecast.waitMs), position: forecast.position }),
+          },
     breaker: prepared.breaker?.describe() ?? null,
     cache: cache ?? null,
     quota: quota === undefined ? null : { bucket: quota.bucket, waitMs: Math.ceil(quota.waitMs) },

@@ -81,6 +81,10 @@ export interface ExplainedLimit {
   readonly remaining: number;
   /** s, rounded up. */
   readonly resetIn: number;
+  /** ms that the request would wait; undefined where it would be refused, or where no request waits for the limit. */
+  readonly waitMs?: number;
+  /** In the queue, from 1; 0 for a request that would not wait. */
+  readonly position?: number;
 }
 
 export interface Explanation {

@@ -10,6 +10,7 @@ import type { Route } from "../identify.ts";
 import { connectionWaitTimeout, decideConnection, decideDrain, displaced } from "../load.ts";
 import type { PreparedService } from "../prepared-service.ts";
 import { hasQuotaHeader } from "../quota/read-quota.ts";
+import type { SlotParts } from "../reacquire-slots.ts";
 import type { ResponseParts } from "./answer-headers.ts";
 import { Attempt, type AttemptResult } from "./attempt.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
@@ -17,7 +18,7 @@ import { CredentialUse } from "./credential-use.ts";
 import { Deadline, type Expiry } from "./deadline.ts";
 import { HookSink } from "./hook-sink.ts";
 import { relayInterim } from "./interim.ts";
-import { holdForQuota, type QuotaGateParts, reportToQuota } from "./quota-gate.ts";
+import { holdForQuota, reportToQuota } from "./quota-gate.ts";
 import { Relay } from "./relay.ts";
 import { RequestBody } from "./request-body.ts";
 import type { ClientSink, ResponseSink } from "./response-sink.ts";
@@ -28,7 +29,7 @@ import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Choice } from "./transport/waiter.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
-export interface ForwardParts extends ResponseParts, QuotaGateParts {}
+export interface ForwardParts extends ResponseParts, SlotParts {}
 
 /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent. */
 export function forward(

@@ -1,20 +1,12 @@
 /** Where an exchange meets the quota of its service: before an attempt in `hold` mode, after a response in `observe` mode. */
-import type { Slots } from "../../pressure/slots.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
-import { decideInFlight, decideServiceShed } from "../load.ts";
 import type { QuotaExchange } from "../quota/pass-contract.ts";
 import type { ServiceQuota } from "../quota/service-quota.ts";
+import { reacquireSlots, type SlotParts } from "../reacquire-slots.ts";
 import type { EchoMask } from "./echo-mask.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
-
-export interface QuotaGateParts {
-  /** Slots of all proxied requests: MAX_IN_FLIGHT. */
-  readonly inFlight: Slots;
-  /** PRESSURE_RETRY_AFTER, s. */
-  readonly retryAfterS: number;
-}
 
 /** What the quota needs to know of an exchange. */
 export function quotaExchange(exchange: Exchange, { prepared, path }: Route, request: UpstreamRequest): QuotaExchange {
@@ -30,16 +22,12 @@ export async function holdForQuota(
   exchange: Exchange,
   quota: ServiceQuota,
   route: Route,
-  { request, parts: { inFlight, retryAfterS } }: { readonly request: UpstreamRequest; readonly parts: QuotaGateParts },
+  { request, parts }: { readonly request: UpstreamRequest; readonly parts: SlotParts },
 ): Promise<void> {
-  const { slots, service } = route.prepared;
   exchange.quota = quota.passOf(quotaExchange(exchange, route, request));
   const refusal = await exchange.quota.enter();
   if (refusal !== undefined) throw refusal;
-  while (!(await exchange.reacquireSlots(quota.maxWaitMsOf(exchange.req.headers)))) {
-    const full = decideInFlight(inFlight, retryAfterS) ?? decideServiceShed(slots, service.key, retryAfterS);
-    if (full !== undefined) throw full;
-  }
+  await reacquireSlots(exchange, route.prepared, quota.maxWaitMsOf(exchange), parts);
 }
 
 /** Reports a response to the quota, which learns the upstream's limits from it. */

@@ -1,24 +1,19 @@
 /** What the data plane and the quota know of each other: an exchange as the quota sees it, and its pass through the quota. */
-import type { IncomingMessage } from "node:http";
 import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
+import type { WaitingClient } from "../waiting-client.ts";
 import type { ResponseHeaders } from "./read-quota.ts";
 
 /** For the log: sent at once (`passed`) or after a wait (`held`); in observe mode `observed`; `none` without quota. */
 export type QuotaOutcome = "none" | "observed" | "passed" | "held";
 
 /** The part of an exchange that the quota uses. It is declared here, because the exchange has a `QuotaPass`. */
-export interface QuotaClient {
-  readonly req: IncomingMessage;
+export interface QuotaClient extends WaitingClient {
   readonly method: string;
   readonly callerId: string;
   quotaOutcome: QuotaOutcome;
-  /** ms that it waited for the upstream's quota so far. */
-  queuedMs: number;
-  /** Called when the client leaves. */
-  set onClose(listener: (() => void) | undefined);
-  /** Releases its slots while it waits. */
-  releaseSlots(): void;
+  /** ms that it waited for the gateway's own limit: a caller's `Prefer: wait` limits the sum. */
+  readonly earlierWaitMs: number;
 }
 
 export interface QuotaExchange {

@@ -4,9 +4,9 @@
  */
 import { GatewayError } from "../../errors.ts";
 import { plural } from "../../plural.ts";
-import { readAhead } from "../client-connection.ts";
+import { startWaiting } from "../waiting-client.ts";
 import type { CredentialAccount } from "./credential-accounts.ts";
-import type { QuotaClient, QuotaExchange, QuotaPass } from "./pass-contract.ts";
+import type { QuotaExchange, QuotaPass } from "./pass-contract.ts";
 import type { ResponseHeaders } from "./read-quota.ts";
 import type { QuotaResponse, QuotaRoute, QuotaRules } from "./rules.ts";
 import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
@@ -124,30 +124,4 @@ export class HoldingPass implements QuotaPass {
       extra: { quota: { bucket, reason, retryAt: new Date(retryAt).toISOString() } },
     });
   }
-}
-
-/** The exchange releases its slots, and its client may leave at any moment. @returns a function that ends the wait. */
-function startWaiting(exchange: QuotaClient, leave: () => void): () => void {
-  const since = performance.now();
-  const stopWatching = watchUpgrade(exchange);
-  exchange.releaseSlots();
-  exchange.onClose = leave;
-  return () => {
-    exchange.onClose = undefined;
-    exchange.queuedMs += performance.now() - since;
-    stopWatching();
-  };
-}
-
-/** The socket of an upgrade is not read by node:http, and only reading shows that the client has left. */
-function watchUpgrade({ req: { headers, socket } }: QuotaClient): () => void {
-  if (headers.upgrade === undefined) return () => {};
-  const early = readAhead(socket);
-  const onEnd = () => socket.destroy();
-  socket.once("end", onEnd);
-  return () => {
-    socket.off("end", onEnd);
-    early.stop();
-    early.unshift();
-  };
 }

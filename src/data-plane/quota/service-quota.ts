@@ -2,16 +2,16 @@
  * The upstream's limits for one service: gives each exchange its pass, and learns from the responses.
  * Invariant: what is known outlives a change of the service, as long as its upstream stays the same.
  */
-import type { IncomingHttpHeaders } from "node:http";
 import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
+import { maxWaitMs } from "../preferred-wait.ts";
 import { createQuotaClock, type QuotaClock, UpstreamClock } from "./clocks.ts";
 import { CredentialAccounts, passedCredential, type QuotaContext } from "./credential-accounts.ts";
 import { type QuotaState, type ServiceQuotaState, tightestOf, waitingIn } from "./describe.ts";
 import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
 import { limitTimes } from "./long-hold.ts";
-import type { QuotaExchange } from "./pass-contract.ts";
+import type { QuotaClient, QuotaExchange } from "./pass-contract.ts";
 import { HoldingPass } from "./passes.ts";
 import { bucketOf, type ResponseHeaders, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaResponse, type QuotaRules } from "./rules.ts";
@@ -32,9 +32,6 @@ interface UnreadResponse {
 /** Responses in observe mode are read together. */
 const UNREAD_LIMIT = 100;
 const UNREAD_MS = 250;
-
-/** The longest wait that a caller may ask for, ms: the slowest upstreams' windows are no longer. */
-const LONGEST_WAIT_MS = 3_600_000;
 
 const RULES = { discord: discordRules, github: githubRules } as const;
 
@@ -72,9 +69,9 @@ export class ServiceQuota {
     return this.#clock.now();
   }
 
-  /** How long a request with these headers may wait, ms. */
-  maxWaitMsOf({ prefer }: IncomingHttpHeaders): number {
-    return preferredWaitMs(prefer) ?? this.#service.quota.maxWaitMs;
+  /** How long a request may wait for the quota, ms. */
+  maxWaitMsOf({ req, earlierWaitMs }: Pick<QuotaClient, "req" | "earlierWaitMs">): number {
+    return maxWaitMs(req.headers.prefer, this.#service.quota.maxWaitMs, earlierWaitMs);
   }
 
   /** In hold mode. */
@@ -83,7 +80,7 @@ export class ServiceQuota {
       parts,
       this,
       this.#accounts.of(parts.sourceId, parts.headers),
-      this.maxWaitMsOf(parts.exchange.req.headers),
+      this.maxWaitMsOf(parts.exchange),
     );
   }
 
@@ -207,11 +204,4 @@ export class ServiceQuota {
   drain(withinMs: number): void {
     this.#accounts.drain(this.now() + withinMs);
   }
-}
-
-/** `Prefer: wait=10` (RFC 7240 section 4.3), ms; undefined if absent, or not a whole number of seconds. The first one counts. */
-export function preferredWaitMs(prefer: string | string[] | undefined): number | undefined {
-  if (prefer === undefined) return undefined;
-  const seconds = /(?:^|[,;])\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:$|[,;])/i.exec(String(prefer))?.[1];
-  return seconds === undefined ? undefined : Math.min(Number(seconds) * 1_000, LONGEST_WAIT_MS);
 }

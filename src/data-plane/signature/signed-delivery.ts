@@ -56,7 +56,7 @@ export class SignedDelivery {
     if (oversized !== undefined) return oversized;
     const body = exchange.hasBody ? await readSignedBody(exchange, limits) : EMPTY;
     exchange.body = body;
-    exchange.bodyReadAt = performance.now();
+    exchange.bodyReadAt = performance.now() - exchange.limitWaitMs;
     const id = check.idOf(claim, body);
     return id === undefined ? this.#refuse("mismatch") : this.#remember(claim, id);
   }

@@ -1,7 +1,7 @@
 /** The caller's own credential, and its `Prefer` header. */
 import { describe, expect, test } from "vitest";
+import { maxWaitMs, preferredWaitMs } from "../../../src/data-plane/preferred-wait.ts";
 import { passedCredential } from "../../../src/data-plane/quota/credential-accounts.ts";
-import { preferredWaitMs } from "../../../src/data-plane/quota/service-quota.ts";
 
 describe("passedCredential", () => {
   test.each([
@@ -61,4 +61,11 @@ test.each([
   [undefined, undefined],
 ])("Prefer: %s means a maximum wait of %s ms", (value, ms) => {
   expect(preferredWaitMs(value)).toBe(ms);
+});
+
+test("What a client asks for limits the sum of its waits, and a setting limits each of them", () => {
+  expect(maxWaitMs("wait=10", 3_000, 0)).toBe(10_000);
+  expect(maxWaitMs("wait=10", 3_000, 4_000)).toBe(6_000);
+  expect(maxWaitMs("wait=10", 3_000, 11_000)).toBe(0);
+  expect(maxWaitMs(undefined, 3_000, 4_000)).toBe(3_000);
 });
