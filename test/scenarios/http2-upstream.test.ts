@@ -132,6 +132,27 @@ test("A reload closes the connections of the replaced service once its requests 
   await eventually(() => canceled === 1 && upstream.sessions.size === 1);
 });
 
+test("A large response that its client reads slowly arrives whole, and its end is seen", async () => {
+  const chunk = Buffer.alloc(1 << 20, "d");
+  const upstream = await startHttp2Upstream((stream) => {
+    let left = 40;
+    const write = () => {
+      while (left-- > 0) if (!stream.write(chunk)) return void stream.once("drain", write);
+      stream.end();
+    };
+    stream.respond({ ":status": 200 });
+    write();
+  });
+  const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, http2: true, retries: 0 } } });
+  const { body } = await fetch(`${gateway.url}/proxy/api/`);
+  let received = 0;
+  for await (const part of body as unknown as AsyncIterable<Uint8Array>) {
+    received += part.length;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(received).toBe(40 * chunk.length);
+});
+
 test("A response that the upstream resets is cut off for the client", async () => {
   const upstream = await startHttp2Upstream((stream) => {
     stream.respond({ ":status": 200 });

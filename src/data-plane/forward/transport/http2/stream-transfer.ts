@@ -50,6 +50,11 @@ export class StreamTransfer implements Dispatched, Flow {
   #isPaused = false;
   /** That wait in the stream. */
   #frames = 0;
+  #bytes = 0;
+  /** Of Content-Length; undefined without. */
+  #announced: number | undefined;
+  /** node:http2 has stopped to read the stream, because its buffer was full. */
+  #wasStopped = false;
   #isOver = false;
   /** What arrived of a complete response while it was paused: the connection may end before the client has taken it. */
   readonly #pending: Buffer[] = [];
@@ -121,19 +126,31 @@ export class StreamTransfer implements Dispatched, Flow {
   #watchEnd(stream: ClientHttp2Stream): void {
     const { push } = stream;
     stream.push = (chunk, encoding) => {
-      const isEnd = chunk === null && !stream.closed;
-      this.#frames = stream.readableLength === 0 ? 0 : this.#frames + 1;
-      if (this.#frames > FRAMES_LIMIT) this.fail(new Http2Failure("HTTP2_MALFORMED", "it sent too many small frames"));
+      if (chunk !== null) this.#bytes += (chunk as Buffer).length;
+      const isEnd = chunk === null && !this.#isComplete && this.#hasEnded(stream);
+      if (chunk !== null && ++this.#frames > FRAMES_LIMIT)
+        this.fail(new Http2Failure("HTTP2_MALFORMED", "it sent too many small frames"));
       if (isEnd) {
         this.#isComplete = true;
         // After the event of its headers.
         if (!this.#hasResponse) process.nextTick(this.#failWithoutHead);
       }
       const hasRoom = push.call(stream, chunk, encoding);
+      if (!hasRoom && chunk !== null) this.#wasStopped = true;
       // Nothing more arrives, so what waits is bounded.
       if (isEnd && this.#isPaused) stream.resume();
       return hasRoom;
     };
+  }
+
+  /**
+   * END_STREAM has arrived. node:http2 sometimes reports it only with the end of a stream that it had stopped to read, where a reset
+   * with NO_ERROR, which no server should send inside a response, has no difference but the length.
+   */
+  #hasEnded(stream: ClientHttp2Stream): boolean {
+    if (!stream.closed) return true;
+    if (stream.rstCode !== constants.NGHTTP2_NO_ERROR || !this.#wasStopped) return false;
+    return this.#announced === undefined || this.#announced === this.#bytes;
   }
 
   readonly #failWithoutHead = (): void => {
@@ -142,7 +159,9 @@ export class StreamTransfer implements Dispatched, Flow {
 
   pause(): void {
     this.#isPaused = true;
-    if (!this.#isComplete) this.#stream?.pause();
+    if (this.#isComplete) return;
+    this.#wasStopped = true;
+    this.#stream?.pause();
   }
 
   resume(): void {
@@ -215,6 +234,8 @@ export class StreamTransfer implements Dispatched, Flow {
     this.#guard(() => {
       const fields = readHttp2Fields(raw);
       this.#hasResponse = true;
+      const length = fields["content-length"];
+      if (length !== undefined && this.request.method !== "HEAD") this.#announced = Number(length);
       this.#listener.onResponseStart(this, status, fields, "");
       if (this.#isOver) return;
       // At once: a gRPC response of trailers only is one frame for its client, too.
@@ -237,6 +258,7 @@ export class StreamTransfer implements Dispatched, Flow {
   };
 
   readonly #onData = (chunk: Buffer): void => {
+    this.#frames--;
     if (this.#isOver) return;
     this.#guard(() => {
       if (this.#isPaused) this.#pending.push(chunk);
