@@ -38,6 +38,7 @@ export async function startHttp2Upstream(handler: Handler, options: SecureServer
     session.on("close", () => sessions.delete(session));
     session.on("error", () => {});
   });
+  server.on("connection", (socket: Socket) => void socket.setNoDelay());
   server.on("stream", (stream, headers) => {
     requests.push(headers);
     stream.on("error", () => {});
