@@ -2,6 +2,7 @@
  * The upstreams of services that were replaced or removed.
  * Invariant: their exchanges end, then their connections are closed; exchanges of a removed service have a limited time.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { Generation } from "./generation.ts";
 import type { ProcessParts } from "./process-parts.ts";
 import type { Upstream } from "./upstreams.ts";
@@ -25,7 +26,9 @@ export class RetiredUpstreams {
   add(upstream: Upstream): void {
     const { key } = upstream.service;
     this.#removedAt.set(upstream, undefined);
-    if (!this.#isServed(key)) {
+    const next = this.#current().upstreams.get(key);
+    if (next !== undefined) passMessagesOn(upstream, next);
+    else {
       // Earlier versions of a removed service end, too.
       for (const other of this.#removedAt.keys()) {
         if (other.service.key !== key) continue;
@@ -66,4 +69,12 @@ export class RetiredUpstreams {
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
+}
+
+/** Messages of open WebSockets get the new secret where the upstream and the rule are the same. */
+function passMessagesOn(old: Upstream, next: Upstream): void {
+  const placeOf = ({ service: { baseUrl, versionedBaseUrls, ws } }: Upstream) => [baseUrl, versionedBaseUrls, ws];
+  const { messages } = next.prepared;
+  if (messages === undefined || !isDeepStrictEqual(placeOf(old), placeOf(next))) return;
+  old.prepared.messages?.continueWith(messages);
 }

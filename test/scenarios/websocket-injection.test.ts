@@ -1,6 +1,8 @@
 /** The credential in messages of a WebSocket, through a gateway, with real clients and an upstream that shows what it receives. */
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
+import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import type { ServiceInput } from "../../src/config/schema.ts";
@@ -140,6 +142,29 @@ describe("Messages of a service with ws.inject", () => {
     expect(await echoOf(one, auth(PROXY_KEY))).toBe(auth(SECRET));
     expect(await echoOf(await open(gateway, "printed"), auth("{key}"))).toBe(auth("printed-secret"));
     for (const { rawHeaders } of upstream.requests) expect(rawHeaders.join()).not.toMatch(/secret|proxy-key/);
+  });
+
+  test("After a reload an open WebSocket gets the new secret, unless its service has another rule now", async () => {
+    const inFile = { type: "custom", secrets: { token: { file: "bot.token" } } } as const;
+    let url = "";
+    const { gateway } = await start((baseUrl) => {
+      url = baseUrl;
+      return { filed: { baseUrl, auth: inFile, ws } };
+    });
+    const reload = async (secret: string) => {
+      writeFileSync(join(gateway.directory, "bot.token"), secret, { mode: 0o600 });
+      await gateway.reload();
+    };
+    await reload("secret-one-7dec");
+    const socket = await open(gateway, "filed");
+    for (const secret of ["secret-one-7dec", "secret-two-7dec", "secret-three-7dec"]) {
+      await reload(secret);
+      expect(await echoOf(socket, identify(PROXY_KEY))).toBe(identify(secret));
+    }
+    const services = { filed: { baseUrl: url, auth: inFile, ws: { inject: RULE } } };
+    writeFileSync(join(gateway.directory, "services.json"), JSON.stringify({ services }));
+    await reload("secret-four-7dec");
+    expect(await echoOf(socket, identify("{token}"))).toBe(identify("secret-three-7dec"));
   });
 
   test("Without its optional secret, and with ws: true, all messages pass untouched", async () => {

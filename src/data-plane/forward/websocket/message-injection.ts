@@ -12,6 +12,10 @@ import { createMessageMatcher, type MessageMatch, type MessageMatcher, replaceTe
 export interface MessageInjector {
   /** For one WebSocket. @param isCallersKey compares a text with the key that opened it. */
   open(isCallersKey: (text: string) => boolean): MessageInjection;
+  /** Messages of the WebSockets that are open get the secret of `next` from now on. @param next with the same rule, for the same upstream. */
+  continueWith(next: MessageInjector): void;
+  /** The current secrets. A failure is a rejection. */
+  obtain(): Injection | Promise<Injection>;
 }
 
 /** Of one WebSocket. */
@@ -23,12 +27,20 @@ type Credential = Pick<CredentialProvider, "get">;
 
 export function createMessageInjector(rule: MessageRule, credential: Credential): MessageInjector {
   const matcher = createMessageMatcher(rule);
-  return { open: (isCallersKey) => createInjection(matcher, credential, isCallersKey) };
+  let successor: MessageInjector | undefined;
+  const obtain = () => (successor === undefined ? obtainFrom(credential) : successor.obtain());
+  return {
+    open: (isCallersKey) => createInjection(matcher, obtain, isCallersKey),
+    continueWith(next) {
+      successor = next;
+    },
+    obtain,
+  };
 }
 
 function createInjection(
   matcher: MessageMatcher,
-  credential: Credential,
+  obtain: MessageInjector["obtain"],
   isCallersKey: (text: string) => boolean,
 ): MessageInjection {
   const fill = (message: Buffer, { span, text }: MessageMatch, { messages }: Injection) => {
@@ -39,7 +51,7 @@ function createInjection(
     replace(message) {
       const match = matcher.find(message);
       if (match === undefined || !(isPlaceholder(match.text) || isCallersKey(match.text))) return undefined;
-      const injection = obtain(credential);
+      const injection = obtain();
       return injection instanceof Promise
         ? injection.then((obtained) => fill(message, match, obtained))
         : fill(message, match, injection);
@@ -48,7 +60,7 @@ function createInjection(
 }
 
 /** Rejects where `get` throws: an error must not escape into the event of a socket. */
-function obtain(credential: Credential): Injection | Promise<Injection> {
+function obtainFrom(credential: Credential): Injection | Promise<Injection> {
   try {
     return credential.get();
   } catch (error) {
