@@ -139,6 +139,11 @@ export const CATALOG = {
     title: "Read-only service",
     hint: "The service is built in or defined in the services file. Remove it from that file, or override it with PUT or PATCH.",
   },
+  IDEMPOTENCY_CONFLICT: {
+    status: 409,
+    title: "Idempotency conflict",
+    hint: "Wait for the number of seconds in Retry-After, and send the request again with the same Idempotency-Key.",
+  },
   PRECONDITION_FAILED: {
     status: 412,
     title: "Precondition failed",
@@ -160,6 +165,11 @@ export const CATALOG = {
     title: "Expectation failed",
     hint: "Remove the Expect header, or send `Expect: 100-continue`. No other expectation is supported.",
     proxyStatus: "http_request_error",
+  },
+  IDEMPOTENCY_MISMATCH: {
+    status: 422,
+    title: "Idempotency mismatch",
+    hint: "Send a different request with an Idempotency-Key of its own.",
   },
   UPGRADE_NOT_ALLOWED: {
     status: 426,
@@ -238,6 +248,11 @@ export const CATALOG = {
     title: "Server under pressure",
     hint: "Wait for the number of seconds in Retry-After.",
     proxyStatus: "connection_limit_reached",
+  },
+  STORE_UNAVAILABLE: {
+    status: 503,
+    title: "Store unavailable",
+    hint: "Make room on the disk of DATA_DIR, and check that the gateway may write to it; the log has the cause.",
   },
   TOKEN_KEYS_UNAVAILABLE: {
     status: 503,

@@ -67,11 +67,11 @@ describe("The architecture", () => {
     expect([...new Set(importers)].sort()).toEqual(["data-plane/admission.ts", "data-plane/pipeline.ts"]);
   });
 
-  test("Load is decided at admission, by the cache for a request that it cannot serve, and where a request waits", () => {
+  test("Load is decided at admission, for a request that no stored response serves, and where a request waits", () => {
     const importers = imports.filter(({ to, isTypeOnly }) => to === "data-plane/load.ts" && !isTypeOnly);
     expect(importers.map(({ from }) => from).sort()).toEqual([
       "data-plane/admission.ts",
-      "data-plane/cache/forward-through-cache.ts",
+      "data-plane/admit-to-upstream.ts",
       "data-plane/dry-run/dry-run.ts",
       "data-plane/forward/forward.ts",
       "data-plane/reacquire-slots.ts",
@@ -128,6 +128,10 @@ describe("The architecture", () => {
     ["data-plane/forward/scrub/", ["body-scrub.ts", "scrubbed-fields.ts"]],
     ["hooks/", ["hook-loader.ts", "request-draft.ts", "response-draft.ts"]],
     ["data-plane/cache/", ["explain-cache.ts", "forward-through-cache.ts", "service-cache.ts"]],
+    [
+      "data-plane/idempotency/",
+      ["explain-idempotency.ts", "forward-once.ts", "idempotency-key.ts", "service-idempotency.ts"],
+    ],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "message-injection.ts", "open-tunnel.ts", "recorder.ts"]],
   ])("Other rooms import only the entry files of %s", (room, doors) => {

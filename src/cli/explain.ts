@@ -135,7 +135,8 @@ function describeUpstream({ upstream, verdict }: Explanation, paint: Paint): str
 }
 
 /** The state on which the outcome depends. */
-function describeConditions({ credential, rateLimit, breaker, cache, quota }: Explanation, paint: Paint): string[] {
+function describeConditions(explanation: Explanation, paint: Paint): string[] {
+  const { credential, rateLimit, breaker, cache, idempotency, quota } = explanation;
   const facts: [string, string][] = [];
   if (credential !== null && credential.state !== "none") {
     const { state, type, place, source, fingerprint } = credential;
@@ -149,6 +150,7 @@ function describeConditions({ credential, rateLimit, breaker, cache, quota }: Ex
   }
   if (breaker !== null) facts.push(["breaker", breaker.state]);
   if (cache !== null) facts.push(["cache", cache.age === null ? cache.state : `${cache.state}, ${cache.age} s old`]);
+  if (idempotency !== null && idempotency.state !== "off") facts.push(["idempotency", idempotency.state]);
   if (quota !== null) facts.push(["quota", `${quota.bucket || "one bucket"}, held for ${quota.waitMs} ms`]);
   if (facts.length === 0) return [];
   return ["", ...facts.map(([name, text]) => `${paint("dim", name.padEnd(10))}  ${oneLine(text)}`)];

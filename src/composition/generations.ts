@@ -279,6 +279,7 @@ function measure(key: string, inFlight: number, upstream: Upstream | undefined):
     retriesWithheld: prepared?.retryBudget.withheld ?? 0,
     connections: prepared?.transport.connections(),
     cache: prepared?.cache?.describe(),
+    idempotency: prepared?.idempotency?.describe(),
     quota: measureQuota(prepared?.quota?.describe()),
     limitWaiting: prepared?.limiter?.queue?.size,
   };

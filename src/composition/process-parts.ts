@@ -21,6 +21,7 @@ import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
 import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
 import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
+import { createIdempotencyContext } from "../data-plane/idempotency/service-idempotency.ts";
 import type { PipelineParts } from "../data-plane/pipeline.ts";
 import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
@@ -29,7 +30,6 @@ import { createKeyLimits, type KeyLimits } from "../limits/limiters.ts";
 import { SharedBudget } from "../limits/shared-budget.ts";
 import { createInstance } from "../perimeter/instance.ts";
 import { type ListenerCertificate, openListenerCertificate } from "../perimeter/listener-certificate.ts";
-import { plural } from "../plural.ts";
 import { createPressureMonitor } from "../pressure/monitor.ts";
 import { Slots } from "../pressure/slots.ts";
 import { EventFeed } from "../telemetry/event-feed.ts";
@@ -40,6 +40,7 @@ import { version } from "../version.ts";
 import { createEventSources } from "./event-sources.ts";
 import type { GatewayOptions, GatewayStores } from "./gateway-options.ts";
 import { createMasks, type Masks } from "./masks.ts";
+import { reportStoreFailures } from "./report-store-failures.ts";
 import type { OpenListener } from "./service-ports.ts";
 import type { UpstreamContext } from "./upstreams.ts";
 
@@ -147,7 +148,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     keyLimits: openKeyLimits(issuedKeys),
     lockOut: createLockOut(),
     refusedKeys: createRefusedKeys(),
-    quota: openQuota(stores, settings.MAX_IN_FLIGHT, sources.quota),
+    ...openUpstreamState(stores, settings.MAX_IN_FLIGHT, sources.quota),
     credentials,
     inFlight,
     webSockets: new Slots(settings.MAX_WEBSOCKETS),
@@ -236,21 +237,6 @@ async function openLogger({ config, options, stores }: ProcessPartsInput, masks:
   return logger;
 }
 
-function reportStoreFailures(stores: GatewayStores, logger: Logger): void {
-  const { damagedLines } = stores.audit;
-  if (damagedLines > 0) {
-    logger.warn(
-      `${plural(damagedLines, "line")} of the audit log could not be read; audit.jsonl.damaged contains the unreadable part`,
-    );
-  }
-  if (stores.damagedClaims > 0) {
-    const text = "of the claims of idempotent requests could not be read; claims.jsonl.damaged contains them";
-    logger.error(`${plural(stores.damagedClaims, "line")} ${text}`);
-  }
-  const text = "the state of quotas, of the use of keys, or of idempotent requests could not be written";
-  stores.onWriteFailure = (error) => logger.error({ err: error }, text);
-}
-
 /** The author of an audit entry for a change that no caller made. */
 /** Bodies that are held until their signatures are checked, and then until their requests end. */
 const SIGNED_BODIES_BYTES = 64 * 1_048_576;
@@ -278,12 +264,13 @@ function openCredentials(
   };
 }
 
-function openQuota(
-  { quota, fingerprint }: GatewayStores,
+function openUpstreamState(
+  { quota, claims, fingerprint }: GatewayStores,
   maxInFlight: number,
   onEvent: UpstreamContext["quota"]["onEvent"],
-): ProcessParts["quota"] {
-  return createQuotaContext({
+): Pick<ProcessParts, "quota" | "idempotency"> {
+  const idempotency = createIdempotencyContext(claims, fingerprint.request);
+  const context = createQuotaContext({
     ledger: quota,
     fingerprint,
     showCredential({ credential }) {
@@ -296,4 +283,5 @@ function openQuota(
     maxInFlight,
     onEvent,
   });
+  return { quota: context, idempotency };
 }

@@ -17,6 +17,7 @@ import { CircuitBreaker } from "../data-plane/forward/breaker.ts";
 import type { DialOptions } from "../data-plane/forward/egress.ts";
 import { type EgressPolicy, forbiddenUrl, proxyRules } from "../data-plane/forward/egress-policy.ts";
 import { RetryBudget } from "../data-plane/forward/retry.ts";
+import { type IdempotencyContext, ServiceIdempotency } from "../data-plane/idempotency/service-idempotency.ts";
 import { type PreparedService, prepareService } from "../data-plane/prepared-service.ts";
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
 import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
@@ -35,6 +36,7 @@ export interface UpstreamContext {
   readonly credentials: CredentialContext;
   /** Undefined for the system's. */
   readonly cacheClock: CacheClock | undefined;
+  readonly idempotency: IdempotencyContext;
   readonly logger: Logger;
   readonly events: Pick<EventFeed, "notice">;
 }
@@ -74,6 +76,7 @@ function stateFor(service: Service, context: UpstreamContext, old: Upstream | un
     breaker: breakerOf(service, context, old),
     retryBudget: old?.prepared.retryBudget ?? new RetryBudget(),
     cache: cacheOf(service, context, old),
+    idempotency: idempotencyOf(service, context, old),
     noteDroppedCookie: old?.prepared.noteDroppedCookie ?? warnOnce(service, context),
     signature: createSignatureCheck(service, old?.prepared.signature),
   };
@@ -125,6 +128,14 @@ function cacheOf(
   ];
   if (old !== undefined && isDeepStrictEqual(reasonsOf(old.service), reasonsOf(service))) return old.prepared.cache;
   return service.cache && new ServiceCache(service.cache, cacheClock);
+}
+
+/** Claims outlive every change: a request is the same one as long as the upstream would receive the same. */
+function idempotencyOf(service: Service, { idempotency }: UpstreamContext, old: Upstream | undefined) {
+  if (old !== undefined && isDeepStrictEqual(old.service.idempotency, service.idempotency)) {
+    return old.prepared.idempotency;
+  }
+  return service.idempotency && new ServiceIdempotency(service.key, service.idempotency, idempotency);
 }
 
 function quotaOf(service: Service, { quota }: UpstreamContext, old: ServiceQuota | undefined) {

@@ -8,6 +8,7 @@ import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import { completeCache } from "./cache-settings.ts";
 import { type CredentialContext, readCredential } from "./credentials.ts";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
+import { completeIdempotency } from "./idempotency-settings.ts";
 import { placementsOf } from "./placements.ts";
 import { readTextFile } from "./read-file.ts";
 import { reviewAddresses } from "./review-addresses.ts";
@@ -42,6 +43,7 @@ export function completeService(defined: DefinedService, context: CompletionCont
     vendor,
     quota: { ...definition.quota, mode: definition.quota.mode ?? (vendor === undefined ? "observe" : "hold") },
     cache: completeCache(definition.cache),
+    idempotency: completeIdempotency(definition.idempotency),
     key,
     source,
     embedded,

@@ -9,6 +9,7 @@ import { type CacheSettings, cacheSettings } from "./cache-settings.ts";
 import { headerMap, headerName } from "./configured-headers.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { egressProxyMember } from "./egress-proxy.ts";
+import { type IdempotencySettings, idempotencySettings } from "./idempotency-settings.ts";
 import { pathHints } from "./path-hints.ts";
 import { quotaSettings } from "./quota-settings.ts";
 import { rateLimitSchema } from "./rate-limit-schema.ts";
@@ -205,6 +206,11 @@ export const serviceSchema = z
       .describe(
         "store responses and use them again (RFC 9111); default: `true` for github with `revalidate`, otherwise `false`",
       ),
+    idempotency: idempotencySettings
+      .default(false)
+      .describe(
+        "send a POST or PATCH with an `Idempotency-Key` once, and replay its response to requests that repeat it",
+      ),
     tls: tls.default({}).describe("TLS of connections to the upstream"),
     egressProxy: egressProxyMember
       .optional()
@@ -240,7 +246,10 @@ export type TlsDefinition = z.output<typeof tls>;
 export type Vendor = "discord" | "github";
 /** A service with all defaults filled in, as the rest of the code uses it. */
 export interface Service
-  extends Omit<ServiceDefinition, "timeoutMs" | "connectTimeoutMs" | "retries" | "name" | "quota" | "cache"> {
+  extends Omit<
+    ServiceDefinition,
+    "timeoutMs" | "connectTimeoutMs" | "retries" | "name" | "quota" | "cache" | "idempotency"
+  > {
   readonly key: string;
   readonly name: string;
   readonly timeoutMs: number;
@@ -249,6 +258,8 @@ export interface Service
   readonly quota: Required<Omit<ServiceDefinition["quota"], "maxHoldMs">> & { readonly maxHoldMs?: number | undefined };
   /** Undefined without a cache. */
   readonly cache: CacheSettings | undefined;
+  /** Undefined where it is off. */
+  readonly idempotency: IdempotencySettings | undefined;
   /** The upstream with documented limits. */
   readonly vendor: Vendor | undefined;
   /** `preset`: built in, and not changed in the file. `runtime`: added over REST. `override`: replaces a service of the file or a preset, over REST. */

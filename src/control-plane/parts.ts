@@ -21,6 +21,7 @@ import type { Explanation, RequestToExplain } from "../data-plane/dry-run/explan
 import type { DescribedBreaker } from "../data-plane/forward/breaker.ts";
 import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
 import type { PoolState } from "../data-plane/forward/transport/transport.ts";
+import type { DescribedIdempotency } from "../data-plane/idempotency/service-idempotency.ts";
 import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { SignatureCheck } from "../data-plane/signature/signature-check.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
@@ -60,6 +61,8 @@ export interface ServiceLoad {
   readonly breaker: DescribedBreaker | undefined;
   /** Undefined for a service without a cache. */
   readonly cache: DescribedCache | undefined;
+  /** Undefined where it is off. */
+  readonly idempotency: DescribedIdempotency | undefined;
   /** Undefined if the upstream's quota is not observed. */
   readonly quota: DescribedQuota | undefined;
   /** Undefined if every upstream is connected to directly. */

@@ -127,6 +127,15 @@ export const ServiceStatus = z
       })
       .nullable()
       .describe("stored responses; null for a service without a cache"),
+    idempotency: z
+      .strictObject({
+        first: z.int().describe("requests that were sent, or refused for another reason"),
+        replayed: z.int(),
+        conflict: z.int().describe("409: the response to the first request is not there"),
+        mismatch: z.int().describe("422: the key was used for another request"),
+      })
+      .nullable()
+      .describe("requests with an Idempotency-Key; null where it is off"),
     ws: z.boolean(),
     inject: z
       .string()
@@ -141,7 +150,7 @@ export async function describeService(
   load: ServiceLoad,
   isOperator: boolean,
 ): Promise<z.input<typeof ServiceStatus>> {
-  const { limiter, slots, webSocketSlots, transport, credentialRefusals, breaker, quota, cache } = load;
+  const { limiter, slots, webSocketSlots, transport, credentialRefusals, breaker, quota, cache, idempotency } = load;
   const { auth, credential } = service;
   const rule = messageRuleOf(service.ws);
   return {
@@ -167,6 +176,7 @@ export async function describeService(
     connections: transport.connections(),
     quota: quota === undefined ? null : describeQuota(quota.describe()),
     cache: cache === undefined ? null : describeCache(cache),
+    idempotency: idempotency?.describe() ?? null,
     ws: service.ws !== false,
     ...(rule === undefined ? {} : { inject: describeMessageRule(rule) }),
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },

@@ -74,6 +74,7 @@ const EXAMPLE: z.input<typeof Status> = {
       rateLimit: null,
       inFlight: { current: 0, limit: null },
       cache: { entries: 118, bytes: 1_482_112, hits: 12, misses: 130, revalidated: 954, bypassed: 3 },
+      idempotency: null,
       ws: false,
       webSockets: { current: 0, limit: null },
       breaker: { state: "closed", failures: 0, requests: 12, retryAfter: null },

@@ -26,6 +26,7 @@ import { decideCredential } from "./credential/credential-provider.ts";
 import { findsPlacedKeys, type PlacePlan } from "./credential/place-plan.ts";
 import type { Exchange } from "./exchange.ts";
 import { decideBreaker } from "./forward/breaker.ts";
+import { asksForIdempotency } from "./idempotency/idempotency-key.ts";
 import {
   cutOwnPath,
   decideKeyInPath,
@@ -226,10 +227,9 @@ function admitToService(
   walk.admit("credential", decideCredential(prepared.credential, key));
   walk.admit("service shed", decideServiceShed(prepared.slots, key, retryAfterS));
   if (isUpgrade) walk.admit("WebSocket shed", decideWebSocketShed(webSockets, prepared, retryAfterS));
-  // A stored response needs no upstream: the cache decides these for a request that it cannot serve.
-  const isLeftToCache = prepared.cache !== undefined && !isUpgrade && isCacheable(exchange.method);
-  if (prepared.breaker !== undefined && !isLeftToCache) walk.admit("breaker", decideBreaker(prepared, exchange));
-  if (!isUpgrade && !isLeftToCache) walk.admit("connections", decideConnection(prepared, exchange, retryAfterS));
+  const isLeft = !isUpgrade && mayNeedNoUpstream(exchange, prepared);
+  if (prepared.breaker !== undefined && !isLeft) walk.admit("breaker", decideBreaker(prepared, exchange));
+  if (!isUpgrade && !isLeft) walk.admit("connections", decideConnection(prepared, exchange, retryAfterS));
   if (!walk.commits) return;
   exchange.acquireServiceSlot(prepared.slots);
   if (isUpgrade) exchange.acquireWebSocketSlots(webSockets, prepared.webSocketSlots);
@@ -237,8 +237,11 @@ function admitToService(
   if (prepared.credential.sourceId !== undefined) exchange.credentialRefusals = prepared.credentialRefusals;
 }
 
-function isCacheable(method: string): boolean {
-  return method === "GET" || method === "HEAD";
+/** A stored response needs no upstream: the cache, or idempotency, decides on it for a request without one. */
+export function mayNeedNoUpstream(exchange: Exchange, { cache, idempotency }: PreparedService): boolean {
+  const { method } = exchange;
+  if (cache !== undefined && (method === "GET" || method === "HEAD")) return true;
+  return idempotency !== undefined && asksForIdempotency(exchange);
 }
 
 /**

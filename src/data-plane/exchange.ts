@@ -53,6 +53,8 @@ export class Exchange {
   /** Undefined if no token had to be verified. */
   tokenVerdicts: TokenVerdicts | undefined;
   attempts = 0;
+  /** Bytes of the request may have reached the upstream. */
+  wasSent = false;
   /** Undefined unless LOG_LEVEL is `debug` or `trace`. */
   trace: ExchangeTrace | undefined;
   /** The wait for a rate limit of the gateway, ms. */
@@ -82,6 +84,12 @@ export class Exchange {
   destination: Destination | undefined;
   /** What the cache did with the request; undefined for a service without a cache. */
   cache: CacheOutcome | undefined;
+  /**
+   * What idempotency did with the request; undefined for a request without a key that counts. `first`: it was sent, or refused for another
+   * reason; `replayed`: it got a kept response; `conflict`: the response to an equal request is not there; `mismatch`: the key was used for
+   * another request.
+   */
+  idempotency: "first" | "replayed" | "conflict" | "mismatch" | undefined;
   /** Undefined unless the service holds requests for their quota. */
   quota: QuotaPass | undefined;
   quotaOutcome: QuotaOutcome = "none";

@@ -16,6 +16,7 @@ import { ExchangeTrace } from "./exchange-trace.ts";
 import { type ForwardParts, forward } from "./forward/forward.ts";
 import type { Tunnels } from "./forward/tunnel.ts";
 import { createUpstreamRequest } from "./forward/upstream-request.ts";
+import { forwardOnce } from "./idempotency/forward-once.ts";
 import { type RecordParts, record } from "./record.ts";
 import { type RefuseParts, refuse, respondToPreflight } from "./refuse.ts";
 import { type HookedRequest, runRequestHooks } from "./request-hooks.ts";
@@ -42,7 +43,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       const admission = walkAdmission(exchange, arrival, walk, parts);
       if (admission.kind === "preflight") return respondToPreflight(exchange, admission.headers);
       let { route } = admission;
-      const { signature, limiter, service, cache } = route.prepared;
+      const { signature, limiter, service, cache, idempotency } = route.prepared;
       const isSignedFirst = signature?.isLimitedFirst === false;
       if (signature !== undefined) delivery = new SignedDelivery(exchange, signature, service.timeoutMs, parts);
       if (delivery !== undefined && isSignedFirst) walk.admit("signature", await delivery.decide());
@@ -55,9 +56,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         const passed = await runRequestHooks(hooks, exchange, { route, request }, parts.callers);
         ({ route, request } = walk.admit("hooks", decideChanged(exchange, admission.caller, passed)));
       }
-      if (head === undefined)
-        await (cache === undefined ? forward : forwardThroughCache)(exchange, route, request, parts);
-      else await parts.tunnels.run({ exchange, route, request, head }, parts);
+      if (head === undefined) {
+        const send = cache === undefined ? forward : forwardThroughCache;
+        await (idempotency === undefined
+          ? send(exchange, route, request, parts)
+          : forwardOnce(exchange, { route, request }, parts, send));
+      } else await parts.tunnels.run({ exchange, route, request, head }, parts);
       exchange.outcome ||= exchange.hasClientLeft ? "client-left" : "relayed";
     } catch (thrown) {
       refuse(exchange, GatewayError.from(thrown), parts);

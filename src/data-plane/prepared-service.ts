@@ -25,6 +25,7 @@ import { createStripPlan, type StripPlan } from "./forward/strip-plan.ts";
 import { Http2Transport } from "./forward/transport/http2/http2-transport.ts";
 import { createTransport, type Transport } from "./forward/transport/transport.ts";
 import { createMessageInjector, type MessageInjector } from "./forward/websocket/message-injection.ts";
+import type { ServiceIdempotency } from "./idempotency/service-idempotency.ts";
 import { createPathHints, type PathHints } from "./path-hints.ts";
 import type { ServiceQuota } from "./quota/service-quota.ts";
 import { ServiceTimes } from "./service-times.ts";
@@ -80,6 +81,8 @@ export interface PreparedService {
   readonly retryBudget: RetryBudget;
   /** Undefined for a service without a cache. */
   readonly cache: ServiceCache | undefined;
+  /** Undefined where it is off. */
+  readonly idempotency: ServiceIdempotency | undefined;
   /** Called for each cookie that the gateway could not limit to the service. */
   readonly noteDroppedCookie: () => void;
   /** Undefined for a service without signed requests. */
@@ -104,7 +107,15 @@ export function prepareService(
   service: Service,
   kept: Pick<
     PreparedService,
-    "limiter" | "credentialRefusals" | "quota" | "breaker" | "retryBudget" | "cache" | "noteDroppedCookie" | "signature"
+    | "limiter"
+    | "credentialRefusals"
+    | "quota"
+    | "breaker"
+    | "retryBudget"
+    | "cache"
+    | "idempotency"
+    | "noteDroppedCookie"
+    | "signature"
   >,
   dialOptions: DialOptions,
   credential: CredentialProvider,

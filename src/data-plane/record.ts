@@ -44,6 +44,7 @@ export function record(exchange: Exchange, { logger, metrics, recentExchanges, e
     queuedUs: Math.round(waitedMs * 1000),
     quota: exchange.quotaOutcome,
     cache: exchange.cache?.state,
+    idempotency: exchange.idempotency,
     attempts,
     client: exchange.clientAddress,
     caller: exchange.callerId,

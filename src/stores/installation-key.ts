@@ -17,6 +17,8 @@ export interface Fingerprint {
   credential(secret: string): string;
   /** Of a credential at its upstream, to name its quota: 16 hex digits. */
   quota(text: string): string;
+  /** Of idempotent requests and their keys: 32 hex digits. */
+  request(text: string): string;
   /** Of a whole configuration: 32 hex digits. */
   state(text: string): string;
 }
@@ -30,6 +32,7 @@ export function createFingerprint(key: string = randomBytes(KEY_BYTES).toString(
     key: (text) => sign("key", text).slice(0, 8),
     credential: (text) => sign("credential", text).slice(0, 8),
     quota: (text) => sign("quota", text).slice(0, 16),
+    request: (text) => sign("request", text).slice(0, 32),
     state: (text) => sign("state", text).slice(0, 32),
   };
 }

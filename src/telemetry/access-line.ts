@@ -29,6 +29,8 @@ export interface AccessLine {
   readonly quota: string;
   /** What the cache did; undefined for a service without one. */
   readonly cache?: string | undefined;
+  /** What idempotency did; undefined for a request without a key that counts. */
+  readonly idempotency?: string | undefined;
   readonly attempts: number;
   /** An address. */
   readonly client: string;
@@ -45,8 +47,9 @@ export function accessMembers(line: AccessLine, maskKeys: SecretMask): string {
   // A client can put anything into a path, a key by mistake included: `/x%3Fapi_key=<key>`.
   const url = maskUrl(maskKeys(line.url));
   const host = line.host === undefined ? "" : `"host":${quoted(maskKeys(line.host))},`;
+  const once = line.idempotency === undefined ? "" : `"idempotency":"${line.idempotency}",`;
   const cache = line.cache === undefined ? "" : `"cache":"${line.cache}",`;
-  return `"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}",${host}"path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}",${cache}"attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}"`;
+  return `"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}",${host}"path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}",${cache}${once}"attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}"`;
 }
 
 /** Characters that a client chose, and which therefore may be many. */

@@ -21,6 +21,8 @@ export interface MeasuredService {
     | undefined;
   /** Requests that wait for the gateway's own limit; undefined where none may wait. */
   readonly limitWaiting: number | undefined;
+  /** Requests with a key by what idempotency did; undefined where it is off. */
+  readonly idempotency: Readonly<Record<string, number>> | undefined;
   /** Undefined where the service has no quota settings. */
   readonly quota:
     | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
@@ -78,12 +80,14 @@ export function serviceGaugesText(services: readonly MeasuredService[]): string 
     }
     return lines.join("\n");
   });
-  return [...families, cacheResponsesText(services)].join("\n\n");
+  return [...families, cacheResponsesText(services), idempotencyText(services)].join("\n\n");
 }
 
 const CACHE_RESPONSES = "byteproxy_cache_responses_total";
 
-/** The only family with a second label, which has six values. */
+const IDEMPOTENCY_REQUESTS = "byteproxy_idempotency_requests_total";
+
+/** A second label has six values. */
 function cacheResponsesText(services: readonly MeasuredService[]): string {
   const lines = [
     `# HELP ${CACHE_RESPONSES} Responses of services with a cache, by what the cache did`,
@@ -92,6 +96,20 @@ function cacheResponsesText(services: readonly MeasuredService[]): string {
   for (const { key, cache } of services) {
     for (const [state, count] of Object.entries(cache?.responses ?? {})) {
       if (count > 0) lines.push(`${CACHE_RESPONSES}{service="${key}",cache="${state}"} ${count}`);
+    }
+  }
+  return lines.join("\n");
+}
+
+/** A second label has four values. */
+function idempotencyText(services: readonly MeasuredService[]): string {
+  const lines = [
+    `# HELP ${IDEMPOTENCY_REQUESTS} Requests with an Idempotency-Key, by what the gateway did`,
+    `# TYPE ${IDEMPOTENCY_REQUESTS} counter`,
+  ];
+  for (const { key, idempotency } of services) {
+    for (const [state, count] of Object.entries(idempotency ?? {})) {
+      if (count > 0) lines.push(`${IDEMPOTENCY_REQUESTS}{service="${key}",idempotency="${state}"} ${count}`);
     }
   }
   return lines.join("\n");

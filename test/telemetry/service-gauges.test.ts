@@ -10,6 +10,7 @@ const IDLE: Omit<MeasuredService, "key" | "inFlight"> = {
   retriesWithheld: 0,
   limitWaiting: undefined,
   cache: undefined,
+  idempotency: undefined,
   quota: undefined,
 };
 const SAMPLE = { eventLoopDelay: 0, heapUsed: 0, rssBytes: 0, eventLoopUtilized: 0 };

@@ -114,6 +114,16 @@ const Explained = z
       })
       .nullable()
       .describe("what the cache has for the request; null for a service without one"),
+    idempotency: z
+      .strictObject({
+        state: z
+          .enum(["off", "first", "replay"])
+          .describe(
+            "`off`: passes as without idempotency; `first`: would be sent; `replay`: would get the kept response, if its body is the first request's",
+          ),
+      })
+      .nullable()
+      .describe("for a service with `idempotency`"),
     quota: z
       .strictObject({ bucket: z.string(), waitMs: z.int().describe("how long the request would be held") })
       .nullable()
@@ -179,6 +189,7 @@ const route = createRoute({
         rateLimit: null,
         breaker: null,
         cache: null,
+        idempotency: null,
         quota: null,
         request: { method: "GET", path: "/proxy/echo/../hello", address: "127.0.0.1", caller: "proxy-key" },
         refusal: { status: 400, code: "INVALID_PATH", message: "The path contains a dot segment.", hint: "Request …" },

@@ -29,6 +29,10 @@ const RecordedExchange = z
       .enum(["hit", "miss", "revalidated", "stale", "coalesced", "bypass"])
       .optional()
       .describe("what the cache did; only for a service with one"),
+    idempotency: z
+      .enum(["first", "replayed", "conflict", "mismatch"])
+      .optional()
+      .describe("what idempotency did; only for a request with an Idempotency-Key that counts"),
     attempts: z.int(),
     client: z.string(),
     caller: z.string(),

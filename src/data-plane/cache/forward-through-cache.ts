@@ -4,12 +4,11 @@
  * Invariant: the caller was authenticated and admitted to the service before; and what cannot be part of a key goes past the cache.
  */
 import { GatewayError } from "../../errors.ts";
+import { admitToUpstream } from "../admit-to-upstream.ts";
 import type { Exchange } from "../exchange.ts";
-import { decideBreaker } from "../forward/breaker.ts";
 import { type ForwardParts, forward } from "../forward/forward.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
-import { decideConnection } from "../load.ts";
 import { headerOf, urlOf } from "./cache-key.ts";
 import { cacheStatus } from "./cache-status.ts";
 import { conditionalRequest } from "./conditional-request.ts";
@@ -82,7 +81,7 @@ async function pass(cache: ServiceCache, passed: Passed, reason: "method" | "byp
   exchange.cache = { state: "bypass", status: cacheStatus.passed(reason) };
   if (reason === "bypass") admitToUpstream(passed);
   if (SAFE.has(exchange.method)) return forward(exchange, route, request, parts);
-  exchange.destination = new InvalidatingDestination({ cache, exchange, route, request, parts });
+  exchange.destination = new InvalidatingDestination({ cache, exchange, route, request, parts }, exchange.destination);
   try {
     await forward(exchange, route, request, parts);
   } catch (thrown) {
@@ -166,13 +165,6 @@ function revalidateBehind(cache: ServiceCache, cached: CachedRequest, found: Loo
   const sharedAs = found.sharedAs ?? found.key;
   if (cache.pendingOf(sharedAs) !== undefined) return;
   void createFill(cache, cached, found, { sharedAs, isBehind: true }).run();
-}
-
-/** The admission left these checks to the cache, because a stored response needs no upstream. @throws GatewayError */
-function admitToUpstream({ exchange, route: { prepared }, parts }: Passed): void {
-  const refusal =
-    (prepared.breaker && decideBreaker(prepared, exchange)) ?? decideConnection(prepared, exchange, parts.retryAfterS);
-  if (refusal !== undefined) throw refusal;
 }
 
 function respondValidated(

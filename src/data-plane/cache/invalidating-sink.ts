@@ -4,6 +4,7 @@
  */
 import type { GatewayError } from "../../errors.ts";
 import type { Exchange } from "../exchange.ts";
+import { openClientSink } from "../forward/client-sink.ts";
 import type { Deadline } from "../forward/deadline.ts";
 import type { ForwardParts } from "../forward/forward.ts";
 import type { ClientSink, Destination, ResponseHead } from "../forward/response-sink.ts";
@@ -12,7 +13,6 @@ import type { Flow } from "../forward/transport/transport-contract.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
 import { urlOf } from "./cache-key.ts";
-import { openClientSink } from "./client-sink.ts";
 import { joined } from "./freshness.ts";
 import type { ServiceCache } from "./service-cache.ts";
 
@@ -25,14 +25,20 @@ export interface Invalidation {
 }
 
 export class InvalidatingDestination implements Destination {
+  readonly relayInterim: Destination["relayInterim"];
   readonly #of: Invalidation;
+  readonly #next: Destination | undefined;
 
-  constructor(of: Invalidation) {
+  /** @param next undefined where the response goes to the client of the exchange. */
+  constructor(of: Invalidation, next: Destination | undefined) {
     this.#of = of;
+    this.#next = next;
+    this.relayInterim = next?.relayInterim?.bind(next);
   }
 
   sinkFor(deadline: Deadline): ClientSink {
-    const client = openClientSink(this.#of, this.#of.request.wantsTrailers, deadline);
+    const { request } = this.#of;
+    const client = this.#next?.sinkFor(deadline) ?? openClientSink(this.#of, request.wantsTrailers, deadline);
     return new InvalidatingSink(client, (head) => this.#invalidate(head));
   }
 

@@ -5,13 +5,13 @@
  */
 import { GatewayError } from "../../errors.ts";
 import type { CacheOutcome, Exchange } from "../exchange.ts";
+import { openClientSink } from "../forward/client-sink.ts";
 import type { ForwardParts } from "../forward/forward.ts";
 import type { ClientSink, ResponseHead } from "../forward/response-sink.ts";
 import { noFields, type ResponseHeaders } from "../forward/transport/response-fields.ts";
 import type { Flow } from "../forward/transport/transport-contract.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
-import { openClientSink } from "./client-sink.ts";
 import type { RequestRules } from "./request-rules.ts";
 import type { StoredResponse } from "./stored-response.ts";
 

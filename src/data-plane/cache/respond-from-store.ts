@@ -3,8 +3,8 @@
  * follow the rules of every other response.
  */
 import type { CacheOutcome } from "../exchange.ts";
+import { openClientSink } from "../forward/client-sink.ts";
 import type { Flow } from "../forward/transport/transport-contract.ts";
-import { openClientSink } from "./client-sink.ts";
 import { type CachedRequest, NO_TRAILERS } from "./reader.ts";
 import { selectResponse } from "./select-response.ts";
 import { ageMsOf, type CacheClock, type StoredResponse } from "./stored-response.ts";

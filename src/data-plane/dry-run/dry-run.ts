@@ -19,7 +19,14 @@ import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import { type ParsedRequest, parseRequest } from "../../perimeter/parser.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import { maskQuery } from "../../telemetry/redact.ts";
-import { type Admission, type Arrival, verifyTokens, walkAdmission, walkLimits } from "../admission.ts";
+import {
+  type Admission,
+  type Arrival,
+  mayNeedNoUpstream,
+  verifyTokens,
+  walkAdmission,
+  walkLimits,
+} from "../admission.ts";
 import { explainCache } from "../cache/explain-cache.ts";
 import type { CredentialPlace } from "../credential/credential-provider.ts";
 import { Exchange } from "../exchange.ts";
@@ -28,6 +35,7 @@ import { forbiddenUrl, proxyRules } from "../forward/egress-policy.ts";
 import { egressRefusal } from "../forward/failures.ts";
 import { quotaExchange } from "../forward/quota-gate.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
+import { explainIdempotency } from "../idempotency/explain-idempotency.ts";
 import type { Route } from "../identify.ts";
 import { decideConnection } from "../load.ts";
 import type { PipelineParts } from "../pipeline.ts";
@@ -96,11 +104,14 @@ async function explainParsed(
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
   const hooks = parts.hooks?.counts.filter(({ phases }) => phases.includes("onRequest")).map(({ name }) => name);
   const cache = prepared.cache && explainCache(prepared.cache, { exchange, route, request: upstreamRequest });
-  const isServed = cache?.state === "hit" || cache?.state === "stale";
+  const idempotency =
+    prepared.idempotency === undefined || arrival.isUpgrade
+      ? undefined
+      : log.admit("idempotency", await explainIdempotency(prepared.idempotency, exchange, upstreamRequest));
+  const isServed = cache?.state === "hit" || cache?.state === "stale" || idempotency?.state === "replay";
   if (cache !== undefined) log.admit("cache", undefined);
-  const isLeftToCache = cache !== undefined && !arrival.isUpgrade && /^(?:GET|HEAD)$/.test(exchange.method);
-  if (isLeftToCache && !isServed) {
-    // The admission leaves these to the cache.
+  if (!arrival.isUpgrade && !isServed && mayNeedNoUpstream(exchange, prepared)) {
+    // The admission left these, because a stored response needs no upstream.
     log.admit("breaker", decideBreaker(prepared, exchange));
     log.admit("connections", decideConnection(prepared, exchange, parts.retryAfterS));
   }
@@ -127,6 +138,7 @@ async function explainParsed(
           },
     breaker: prepared.breaker?.describe() ?? null,
     cache: cache ?? null,
+    idempotency: idempotency ?? null,
     quota: quota === undefined ? null : { bucket: quota.bucket, waitMs: Math.ceil(quota.waitMs) },
   };
 }
@@ -178,6 +190,7 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
     rateLimit: null,
     breaker: null,
     cache: null,
+    idempotency: null,
     quota: null,
   };
 }

@@ -5,6 +5,7 @@ import type { ServiceAddress } from "../../config/service-addresses.ts";
 import type { ErrorCode } from "../../error-catalog.ts";
 import type { ExplainedCache } from "../cache/explain-cache.ts";
 import type { BreakerState } from "../forward/breaker.ts";
+import type { ExplainedIdempotency } from "../idempotency/explain-idempotency.ts";
 
 /** The request to explain. */
 export interface RequestToExplain {
@@ -114,6 +115,8 @@ export interface Explanation {
   readonly breaker: BreakerState | null;
   /** What the cache has for the request; null for a service without one. */
   readonly cache: ExplainedCache | null;
+  /** What idempotency would do; null for a service without it, and for a refused request. */
+  readonly idempotency: ExplainedIdempotency | null;
   /** Of a service that holds requests; null otherwise, and for a refused request. */
   readonly quota: { readonly bucket: string; readonly waitMs: number } | null;
 }

@@ -109,6 +109,7 @@ export class Attempt implements ResponseListener {
 
   onRequestStart(flow: Flow): void {
     this.#flow = flow;
+    this.#parts.exchange.wasSent = true;
     this.#parts.exchange.trace?.requestSent();
     this.#parts.exchange.quota?.sent();
     if (this.#state === "settled") flow.abort(new Error("the request was canceled"));

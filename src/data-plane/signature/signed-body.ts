@@ -1,5 +1,5 @@
 /**
- * Reads a whole body into memory before it is known whether the client may send it.
+ * Reads a whole body into memory before its request is forwarded: to check its signature, or to find the response to an equal request.
  * Invariant: its bytes, its time and the memory of all such bodies are bounded, because every client can send one.
  */
 import { GatewayError } from "../../errors.ts";
@@ -11,6 +11,9 @@ import { RequestBody } from "../forward/request-body.ts";
 export interface BodyLimits {
   readonly serviceKey: string;
   readonly maxBodyBytes: number;
+  /** The option that sets `maxBodyBytes`, and what such bodies are called. */
+  readonly option: string;
+  readonly bodies: string;
   /** For the whole body. */
   readonly timeoutMs: number;
   readonly budget: SharedBudget;
@@ -50,22 +53,22 @@ export async function readSignedBody(exchange: Exchange, limits: BodyLimits): Pr
   }
 }
 
-function tooLarge({ serviceKey, maxBodyBytes }: BodyLimits): GatewayError {
+function tooLarge({ serviceKey, maxBodyBytes, option, bodies }: BodyLimits): GatewayError {
   return new GatewayError("PAYLOAD_TOO_LARGE", {
-    message: `${serviceKey} accepts signed bodies of at most ${maxBodyBytes} bytes.`,
-    hint: "Send a smaller body, or raise `verify.maxBodyBytes` for this service.",
+    message: `${serviceKey} accepts ${bodies} of at most ${maxBodyBytes} bytes.`,
+    hint: `Send a smaller body, or raise \`${option}\` for this service.`,
   });
 }
 
-function tooSlow({ serviceKey, timeoutMs }: BodyLimits): GatewayError {
+function tooSlow({ serviceKey, timeoutMs, bodies }: BodyLimits): GatewayError {
   return new GatewayError("REQUEST_TIMEOUT", {
-    message: `A signed body for ${serviceKey} did not arrive within ${timeoutMs} ms.`,
+    message: `One of the ${bodies} for ${serviceKey} did not arrive within ${timeoutMs} ms.`,
   });
 }
 
 function outOfMemory({ serviceKey, budget: { taken, limit }, retryAfterS }: BodyLimits): GatewayError {
   return new GatewayError("UNDER_PRESSURE", {
-    message: `The gateway holds ${taken} bytes of signed bodies, for ${serviceKey} and others; the limit is ${limit}, and half of it for one address.`,
+    message: `The gateway holds ${taken} bytes of bodies that are read before they are forwarded, for ${serviceKey} and others; the limit is ${limit}, and half of it for one address.`,
     headers: ["Retry-After", String(retryAfterS)],
     extra: { pressure: { gauge: "signedBodies", value: taken, limit } },
   });

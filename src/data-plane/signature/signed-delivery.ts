@@ -48,6 +48,8 @@ export class SignedDelivery {
     const limits = {
       serviceKey: check.serviceKey,
       maxBodyBytes: check.verify.maxBodyBytes,
+      option: "verify.maxBodyBytes",
+      bodies: "signed bodies",
       timeoutMs: this.#timeoutMs,
       budget: this.#parts.signedBodies,
       retryAfterS: this.#parts.retryAfterS,

@@ -24,6 +24,7 @@ function prepared(baseUrl: string, found: NodeJS.ErrnoException | readonly strin
       noteDroppedCookie: () => {},
       signature: undefined,
       cache: undefined,
+      idempotency: undefined,
     },
     {
       service,

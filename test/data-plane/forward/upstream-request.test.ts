@@ -44,6 +44,7 @@ const keptParts = {
   noteDroppedCookie: () => {},
   signature: undefined,
   cache: undefined,
+  idempotency: undefined,
 };
 const dialOptions = {
   service,

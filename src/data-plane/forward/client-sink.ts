@@ -1,11 +1,11 @@
 /** What writes a response to one client: the relay, after the user hooks. */
 import type { Exchange } from "../exchange.ts";
-import type { Deadline } from "../forward/deadline.ts";
-import type { ForwardParts } from "../forward/forward.ts";
-import { HookSink } from "../forward/hook-sink.ts";
-import { Relay } from "../forward/relay.ts";
-import type { ClientSink } from "../forward/response-sink.ts";
 import type { Route } from "../identify.ts";
+import type { Deadline } from "./deadline.ts";
+import type { ForwardParts } from "./forward.ts";
+import { HookSink } from "./hook-sink.ts";
+import { Relay } from "./relay.ts";
+import type { ClientSink } from "./response-sink.ts";
 
 /** Another timer watches the upstream, or there is none. */
 export const NO_DEADLINE = { touch() {}, enterBody() {}, extend() {} };
