@@ -125,7 +125,7 @@ export class Generations {
   /** After this time, in milliseconds, no request waits for a limit, a quota or a connection. */
   drainWaiting(withinMs: number): void {
     for (const { prepared } of this.current.upstreams.values()) {
-      prepared.limiter?.queue?.drain(withinMs);
+      prepared.limiter?.queue?.drain(withinMs, "draining");
       prepared.quota?.drain(withinMs);
     }
     setTimeout(() => {

@@ -34,6 +34,7 @@ export class RetiredUpstreams {
         if (other.service.key !== key) continue;
         this.#removedAt.set(other, performance.now());
         this.#parts.tunnels.closeOfService(other.prepared);
+        other.prepared.limiter?.queue?.drain(this.#graceMs, "removed");
       }
     }
     this.#timer ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
@@ -52,12 +53,16 @@ export class RetiredUpstreams {
     return this.#current().upstreams.has(key);
   }
 
+  /** For exchanges of a removed service, because an event stream never ends by itself. */
+  get #graceMs(): number {
+    return this.#current().config.settings.SHUTDOWN_TIMEOUT;
+  }
+
   #sweep(): void {
-    const graceMs = this.#current().config.settings.SHUTDOWN_TIMEOUT;
+    const graceMs = this.#graceMs;
     for (const [upstream, removedAt] of this.#removedAt) {
       const { service, prepared } = upstream;
       const hasEnded = prepared.slots.taken === 0 && prepared.slots.waiting === 0;
-      // Exchanges of a removed service are cut after this time, because an event stream never ends by itself.
       const isOverdue = removedAt !== undefined && performance.now() - removedAt > graceMs;
       if (!hasEnded && isOverdue) void prepared.transport.close();
       if (!hasEnded) continue;

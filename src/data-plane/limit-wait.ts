@@ -4,7 +4,7 @@
  * more when its turn comes spends no point.
  */
 import { GatewayError } from "../errors.ts";
-import type { LimitOutcome, LimitRefusalReason, LimitRequest } from "../limits/limit-line.ts";
+import type { EndReason, LimitOutcome, LimitRefusalReason, LimitRequest } from "../limits/limit-line.ts";
 import type { LimitForecast } from "../limits/limit-queue.ts";
 import type { LimitState } from "../limits/limit-state.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -75,7 +75,7 @@ function limitRequest(exchange: Exchange, room: WaitingRoom): LimitRequest {
   };
 }
 
-const WHY: Readonly<Record<Exclude<LimitRefusalReason, "draining">, string>> = {
+const WHY: Readonly<Record<Exclude<LimitRefusalReason, EndReason>, string>> = {
   "too long": "this request may not wait that long",
   "queue full": "the queue is full",
 };
@@ -84,6 +84,10 @@ function refusalOf({ reason, state }: Extract<LimitOutcome, { kind: "refused" }>
   if (reason === "draining") {
     const message = `The gateway is shutting down, and the rate limit of ${serviceKey} would not allow this request before that.`;
     return new GatewayError("SHUTTING_DOWN", { message });
+  }
+  if (reason === "removed") {
+    const message = `The service ${serviceKey} was removed while the request waited for its rate limit.`;
+    return new GatewayError("SERVICE_NOT_CONFIGURED", { message });
   }
   const seconds = secondsToReset(state);
   return new GatewayError("RATE_LIMIT_EXCEEDED", {

@@ -16,7 +16,10 @@ export interface LimitRequest {
 }
 
 /** Why a request is not sent. */
-export type LimitRefusalReason = "too long" | "queue full" | "draining";
+export type LimitRefusalReason = "too long" | "queue full" | EndReason;
+
+/** The process ends, or the service was removed. */
+export type EndReason = "draining" | "removed";
 
 export type LimitOutcome =
   /** The state is undefined where the limit was removed while the request waited. */
@@ -47,7 +50,7 @@ export interface LineRules {
 interface LineEvents {
   /** Called for each request that left the queue. */
   onRemoved(line: LimitLine, waiting: Waiting): void;
-  /** Called when the time of the next window is known. */
+  /** Called when a window is used up, or when the next one has moved. */
   onSchedule(line: LimitLine): void;
 }
 
@@ -57,6 +60,9 @@ const TIMER_DELAY_MS = 2;
 /** The store is asked at least this often, ms: its windows follow the wall clock, which may be set. */
 const CHECK_MS = 1_000;
 
+/** The waiting requests are checked again when the next window moves by this much, ms. */
+const MOVED_MS = 50;
+
 export class LimitLine {
   readonly counter: string;
   readonly #rules: LineRules;
@@ -64,6 +70,8 @@ export class LimitLine {
   readonly #queue = new FairQueue<Waiting>();
   /** When the next window begins, on the clock of performance.now(), ms. */
   #opensAt: number;
+  /** Its value for which the waiting requests were last checked. */
+  #scheduledAt: number;
   #pumping: Promise<void> | undefined;
   #mustPump = false;
   #timer: NodeJS.Timeout | undefined;
@@ -71,6 +79,7 @@ export class LimitLine {
   constructor(counter: string, opensAt: number, rules: LineRules, events: LineEvents) {
     this.counter = counter;
     this.#opensAt = opensAt;
+    this.#scheduledAt = opensAt;
     this.#rules = rules;
     this.#events = events;
   }
@@ -142,7 +151,8 @@ export class LimitLine {
     const state = await this.#rules.spend(this.counter);
     if (state.isExceeded) {
       this.#opensAt = performance.now() + Math.max(1, state.resetMs);
-      this.#events.onSchedule(this);
+      // Most of the time the store only confirms what is known.
+      if (Math.abs(this.#opensAt - this.#scheduledAt) > MOVED_MS) this.#schedule();
       return this.#sleep();
     }
     if (state.remaining === 0) this.#opensAt = performance.now() + state.resetMs;
@@ -152,8 +162,13 @@ export class LimitLine {
     this.#queue.shift(waiting.request.party, waiting);
     this.#removed(waiting);
     waiting.settle({ kind: "admitted", state });
-    if (state.remaining === 0) this.#events.onSchedule(this);
+    if (state.remaining === 0) this.#schedule();
     return true;
+  }
+
+  #schedule(): void {
+    this.#scheduledAt = this.#opensAt;
+    this.#events.onSchedule(this);
   }
 
   #next(): Waiting | undefined {

@@ -6,6 +6,7 @@
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
 import { FairQueue } from "../fair-queue.ts";
 import {
+  type EndReason,
   LimitLine,
   type LimitOutcome,
   type LimitRefusalReason,
@@ -48,6 +49,7 @@ export class LimitQueue {
   readonly #all = new FairQueue<Waiting>();
   #maxQueue: number;
   #drainsAt = Number.POSITIVE_INFINITY;
+  #endReason: EndReason = "draining";
 
   constructor(limit: QueuedLimit, maxQueue: number) {
     this.#limit = limit;
@@ -95,13 +97,13 @@ export class LimitQueue {
     for (const line of [...this.#lines.values()]) line.reopen();
   }
 
-  /** The process ends: requests that cannot be sent before then are refused now, the others then. */
-  drain(withinMs: number): void {
+  /** Requests that cannot be sent before then are refused now, the others then. */
+  drain(withinMs: number, reason: EndReason): void {
     this.#drainsAt = performance.now() + withinMs;
+    this.#endReason = reason;
     for (const line of [...this.#lines.values()]) this.#sweep(line);
     setTimeout(() => {
-      for (const line of [...this.#lines.values()])
-        for (const waiting of line.inOrder()) this.#refuse(waiting, "draining");
+      for (const line of [...this.#lines.values()]) for (const waiting of line.inOrder()) this.#refuse(waiting, reason);
     }, withinMs).unref();
   }
 
@@ -130,7 +132,7 @@ export class LimitQueue {
     const waitMs = line.waitMs(ahead, now);
     const refuse = (reason: LimitRefusalReason) =>
       ({ kind: "refused", reason, state: this.#limit.exceeded(waitMs) }) as const;
-    if (now + waitMs >= this.#drainsAt) return refuse("draining");
+    if (now + waitMs >= this.#drainsAt) return refuse(this.#endReason);
     if (waitMs > maxWaitMs) return refuse("too long");
     const isFull = this.#all.size >= this.#maxQueue;
     if (isFull && this.#all.lastOfMost(party) === undefined) return refuse("queue full");
@@ -165,10 +167,11 @@ export class LimitQueue {
         },
       };
       const timer = setTimeout(() => waiting.onDue(), Math.min(maxWaitMs + GRACE_MS, LONGEST_TIMER_MS)).unref();
+      this.#add(line, waiting);
+      // Its client may have left already: then the function is called at once.
       onQueued(() => {
         if (waiting.line.remove(waiting)) waiting.settle({ kind: "left" });
       });
-      this.#add(line, waiting);
     });
   }
 
@@ -198,7 +201,7 @@ export class LimitQueue {
     let ahead = 0;
     for (const waiting of line.inOrder()) {
       const at = now + line.waitMs(ahead, now);
-      if (at >= this.#drainsAt) this.#refuse(waiting, "draining");
+      if (at >= this.#drainsAt) this.#refuse(waiting, this.#endReason);
       else if (at > waiting.dueAt) this.#refuse(waiting, "too long");
       else ahead++;
     }

@@ -133,6 +133,14 @@ describe("A rate limit that lets requests wait", () => {
     expect([leaving.outcome?.kind, next.outcome?.kind, sent.length]).toEqual(["left", "admitted", 2]);
   });
 
+  test("A request whose client left before it could wait has no place", async () => {
+    const { queue } = createLimiter(limit(1));
+    const request = { subject: { callerId: "a", address: "" }, party: "a", maxWaitMs: 60_000 };
+    await queue?.admit(request, () => {});
+    const left = await queue?.admit(request, (leave) => leave());
+    expect([left?.kind, queue?.size]).toEqual(["left", 0]);
+  });
+
   test("A request whose key ended while it waited spends no point", async () => {
     const { ask, sent } = client(createLimiter(limit(1)));
     ask("a");
@@ -187,7 +195,7 @@ describe("A rate limit that lets requests wait", () => {
     const { ask } = client(limiter);
     const asked = [ask("a"), ask("a"), ask("a")];
     await settle();
-    limiter.queue?.drain(1_500);
+    limiter.queue?.drain(1_500, "draining");
     await settle();
     expect(asked.map(({ outcome }) => outcome?.kind)).toEqual(["admitted", undefined, "refused"]);
     expect(asked[2]?.outcome).toMatchObject({ reason: "draining" });

@@ -230,6 +230,17 @@ describe("A rate limit that lets requests wait", () => {
     expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([200, 200, 200]);
   });
 
+  test("Requests that wait for a removed service are refused at once", async () => {
+    const { gateway, ask, waiting } = await start();
+    await ask();
+    const held = [ask(), ask()];
+    await waiting(2);
+    writeFileSync(join(gateway.directory, "services.json"), JSON.stringify({ services: {} }));
+    await gateway.reload();
+    const codes = (await Promise.all(held)).map(({ headers }) => headers.get("x-proxy-error"));
+    expect(codes).toEqual(["SERVICE_NOT_CONFIGURED", "SERVICE_NOT_CONFIGURED"]);
+  });
+
   test("A request that waits while a reload replaces its key is refused", async () => {
     const { gateway, ask, reset, waiting, upstream } = await start({ env: {} });
     const serve = async (key: string) => {
