@@ -1,5 +1,7 @@
 /** HTTP/2 and the limits of the listener: connections over a cap, the end of the gateway, and a reload. */
-import { constants } from "node:http2";
+import { connect as connectHttp2, constants } from "node:http2";
+import { connect as connectTcp } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { openSession, responseOf, send } from "../support/http2-client.ts";
@@ -63,6 +65,23 @@ test("A drain announces itself at once, serves what comes meanwhile, ends stream
   expect(String((await responseOf(slow)).body)).toBe("slow");
   expect(await ended).toBe(0);
   await closed;
+});
+
+test("A client whose handshake ends after the listener is told so with its first request, which is served", async () => {
+  const upstream = await startUpstream();
+  const { gateway } = await startTlsGateway({ services: { a: { baseUrl: upstream.url } } });
+  const socket = connectTcp(gateway.port, "127.0.0.1");
+  await new Promise((resolve) => socket.once("connect", resolve));
+  const idle = await openSession(gateway.url);
+  const stopped = new Promise((resolve) => idle.once("close", resolve));
+  const ended = gateway.drain(0, 5_000);
+  await stopped;
+  const secured = connectTls({ socket, rejectUnauthorized: false, ALPNProtocols: ["h2"] });
+  const session = connectHttp2(gateway.url, { createConnection: () => secured });
+  const announced = new Promise((resolve) => session.once("goaway", resolve));
+  expect((await send(session, { ":path": "/proxy/a/" })).status).toBe(200);
+  expect(await announced).toBe(constants.NGHTTP2_NO_ERROR);
+  expect(await ended).toBe(0);
 });
 
 test("A stream that does not end within SHUTDOWN_TIMEOUT is cut, counted and logged as such", async () => {

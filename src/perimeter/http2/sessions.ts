@@ -20,6 +20,9 @@ import { StreamSocket } from "./stream-socket.ts";
 /** How long a client may take to close its connection after the last stream, ms. */
 const CLOSE_MS = 5_000;
 
+/** How long a client that connected just before the end has to send its requests, ms. */
+const LATE_MS = 500;
+
 /** RFC 9113 section 6.8: no stream is refused yet, but the client should open no more. */
 const HIGHEST_STREAM = 2 ** 31 - 1;
 
@@ -52,20 +55,27 @@ export function createSessions(parts: SessionParts): Sessions {
   const sessions = new Map<Socket, ClientSession>();
   const stalls = createStallSweep(parts.sendTimeoutMs, openStreams, (stream) => stream.destroy());
 
+  let end: "announced" | "ended" | undefined;
+
   function* openStreams(): Generator<OpenStream> {
     for (const session of sessions.values()) yield* session.streams;
   }
 
   return {
     accept(socket) {
-      sessions.set(socket, new ClientSession(socket, parts));
+      const session = new ClientSession(socket, parts);
+      sessions.set(socket, session);
       socket.once("close", () => sessions.delete(socket));
+      // Its handshake began earlier, and a client that has connected sends its requests.
+      if (end !== undefined) session.announceLate(end === "ended");
     },
     has: (socket) => sessions.has(socket),
     announceEnd() {
+      end = "announced";
       for (const session of sessions.values()) session.announceEnd();
     },
     end() {
+      end = "ended";
       for (const session of sessions.values()) session.end();
     },
     stop: stalls.stop,
@@ -98,6 +108,12 @@ class ClientSession {
     if (!this.#session.closed && !this.#session.destroyed) {
       this.#session.goaway(constants.NGHTTP2_NO_ERROR, HIGHEST_STREAM);
     }
+  }
+
+  /** After its first request: a client that learns of the end before it would repeat it on the next connection, which is no better. */
+  announceLate(hasEnded: boolean): void {
+    this.#session.once("stream", () => this.announceEnd());
+    if (hasEnded) setTimeout(() => this.end(), LATE_MS).unref();
   }
 
   end(): void {
@@ -134,7 +150,8 @@ class ClientSession {
   #onStreamClose(res: StreamResponse, socket: StreamSocket | undefined): void {
     this.streams.delete(res);
     if (socket !== undefined) this.streams.delete(socket);
-    const isReset = !res.writableFinished && !res.wasCut && socket === undefined;
+    // The end of an open WebSocket is no reset, and that of a handshake is.
+    const isReset = !res.writableFinished && !res.wasCut && socket?.isOpen !== true;
     if (isReset && !this.#resets.take() && !this.#session.destroyed) {
       this.#session.destroy(new Error("too many streams were reset"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
       this.#closeSoon();

@@ -22,6 +22,9 @@ const TRAILERS = /(?:^|,)\s*trailers\s*(?:;|,|$)/i;
 /** RFC 9110: statuses without content. */
 const EMPTY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
+/** node:http2 sends no status above it, although node:http does. */
+const HIGHEST_STATUS = 599;
+
 export class StreamResponse extends EventEmitter {
   readonly req: StreamRequest;
   statusCode = 200;
@@ -81,6 +84,7 @@ export class StreamResponse extends EventEmitter {
   /** @throws Error for fields that cannot be sent; the head may then be written again. */
   writeHead(status: number, ...given: readonly (string | GivenFields | undefined)[]): this {
     if (this.headersSent) throw new Error("the head was written already");
+    if (status > HIGHEST_STATUS) throw new RangeError("a status that HTTP/2 cannot carry");
     if (this.#isWebSocket && status >= 200 && status < 300) {
       throw new Error("a response of success to a WebSocket handshake that was not accepted");
     }
@@ -98,7 +102,10 @@ export class StreamResponse extends EventEmitter {
   /** An interim response (RFC 9110 section 15.2). @param headers flat list. */
   writeInterim(status: number, headers: readonly string[]): void {
     if (this.#hasBegun || this.destroyed) return;
-    this.#stream.additionalHeaders({ ...toFields(headers), ":status": status });
+    const fields = toFields(headers);
+    // RFC 9110 section 8.6: clients reset a stream for it.
+    delete fields["content-length"];
+    this.#stream.additionalHeaders({ ...fields, ":status": status });
   }
 
   writeContinue(): void {
@@ -168,17 +175,31 @@ export class StreamResponse extends EventEmitter {
     this.#isEmpty = isEmpty || EMPTY_STATUSES.has(this.statusCode) || this.req.method === "HEAD";
     const waitForTrailers = !this.#isEmpty && TRAILERS.test(String(this.req.headers.te ?? ""));
     if (waitForTrailers) stream.once("wantTrailers", () => this.#sendTrailers());
-    stream.respond({ ...this.#fields, ":status": this.statusCode }, { endStream: this.#isEmpty, waitForTrailers });
+    const fields: OutgoingHttpHeaders = { ...this.#fields, ":status": this.statusCode };
     this.#fields = undefined;
+    // As in an interim response. That of a 304 and of a HEAD is the length of a GET.
+    if (this.statusCode === 204 || this.statusCode === 205) delete fields["content-length"];
+    if (!this.#attempt(() => stream.respond(fields, { endStream: this.#isEmpty, waitForTrailers }))) return;
     // node:http2 has ended the stream of a HEAD before its response.
     if (this.#isEmpty) process.nextTick(() => this.#finish());
     // It ends a stream that its client has reset, too.
     else if (!waitForTrailers) stream.once("finish", () => void (stream.aborted || this.#finish()));
   }
 
+  /** A response that cannot be sent is cut: its caller has handed it over, and waits for its end only. */
+  #attempt(sendIt: () => void): boolean {
+    try {
+      sendIt();
+      return true;
+    } catch {
+      this.destroy();
+      return false;
+    }
+  }
+
   #sendTrailers(): void {
     if (this.#stream.closed || this.#stream.destroyed) return;
-    this.#stream.sendTrailers(this.#trailers);
+    if (!this.#attempt(() => this.#stream.sendTrailers(this.#trailers))) return;
     // node:http2 sends them then, too.
     setImmediate(() => this.#finish());
   }

@@ -27,7 +27,8 @@ export class StreamSocket extends Duplex {
   bytesWritten = 0;
   readonly #stream: ServerHttp2Stream;
   readonly #key: string;
-  #isOpen = false;
+  /** The handshake was accepted. */
+  isOpen = false;
   #idle: NodeJS.Timeout | undefined;
 
   /** @param key that the upstream's `Sec-WebSocket-Accept` has to prove. */
@@ -59,7 +60,7 @@ export class StreamSocket extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     if (this.#stream.destroyed || this.#stream.closed) return done();
-    if (!this.#isOpen) return this.#open(chunk, done);
+    if (!this.isOpen) return this.#open(chunk, done);
     this.bytesWritten += chunk.length;
     this.#idle?.refresh();
     this.#stream.write(chunk, (error) => done(this.destroyed ? null : error));
@@ -107,7 +108,7 @@ export class StreamSocket extends Duplex {
 
   /** @param head the status line and the headers of the 101. */
   #open(head: Buffer, done: (error?: Error | null) => void): void {
-    this.#isOpen = true;
+    this.isOpen = true;
     const lines = head.toString("latin1").split("\r\n").slice(1);
     const headers = lines.filter((line) => line !== "").map(splitLine);
     const accepted = headers.find(([name]) => name === "sec-websocket-accept")?.[1];
