@@ -325,6 +325,7 @@ describe("explanation", () => {
       rateLimit: { per: "service", limit: 4, remaining: 4, resetIn: 60 },
       breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
       cache: null,
+      idempotency: null,
       quota: null,
     });
   });

@@ -66,6 +66,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       api: { baseUrl: upstream.url, rateLimit: { maxRequests: 100, windowMs: 60_000 }, maxBodyBytes: 1000 },
       limited: { baseUrl: upstream.url, rateLimit: { maxRequests: 1, windowMs: 60_000 } },
       cached: { baseUrl: upstream.url, cache: true },
+      once: { baseUrl: upstream.url, timeoutMs: 50, idempotency: true },
       reading: { baseUrl: upstream.url, methods: ["GET"] },
       slow: { baseUrl: upstream.url, timeoutMs: 50, idleTimeoutMs: 50 },
       held: { baseUrl: `${upstream.url}/held/`, quota: { mode: "hold" } },
@@ -244,6 +245,7 @@ interface Refusal {
 }
 
 const proxied = (path: string, more: Partial<Asked> = {}) => ({ path: `/proxy/${path}`, headers: caller, ...more });
+const keyed = { headers: { ...caller, "idempotency-key": "k" } };
 const onOne = (key: string, more: Partial<Asked> = {}) => ({
   path: `/manage/services/${key}`,
   headers: asJson,
@@ -538,6 +540,19 @@ const REFUSALS: readonly Refusal[] = [
     operation: GET_PROXIED,
     asked: proxied("cached/", { headers: { ...caller, "cache-control": "only-if-cached" } }),
   },
+  {
+    code: "IDEMPOTENCY_CONFLICT",
+    operation: "POST /proxy/{service}/{path}",
+    asked: proxied("once/slow", keyed),
+    before: ({ gateway }) => ask(gateway.port, { method: "POST", path: "/proxy/once/slow", ...keyed }),
+  },
+  {
+    code: "IDEMPOTENCY_MISMATCH",
+    operation: "PATCH /proxy/{service}/{path}",
+    asked: proxied("once/", keyed),
+    before: ({ gateway }) => ask(gateway.port, { method: "POST", path: "/proxy/once/", ...keyed }),
+  },
+  { code: "STORE_UNAVAILABLE", operation: "POST /proxy/{service}/{path}", asked: proxied("once/", keyed) },
   { code: "LOOP_DETECTED", operation: "GET /health" },
   { code: "LOOP_DETECTED", operation: GET_PROXIED, asked: proxied("api/") },
 ];
@@ -723,6 +738,10 @@ function unlessWell(answer: Observed): Observed | undefined {
 /** Stores that refuse every change, if the test is for INTERNAL_ERROR. */
 function storesThatFail(code: ErrorCode) {
   const stores = createMemoryStores<StoredService, AuditEntry, StoredKey>();
+  if (code === "STORE_UNAVAILABLE") {
+    const claim = () => Promise.reject(new Error("the disk is full"));
+    return { ...stores, claims: { ...stores.claims, claim } };
+  }
   if (code !== "INTERNAL_ERROR") return stores;
   const services = createRecords<StoredService>(() => Promise.reject(new Error("the disk is full")));
   return { ...stores, services };

@@ -77,6 +77,7 @@ describe("/status", () => {
       breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
       connections: { open: 1, idle: 0, busy: 1, limit: 1024, pending: 0, pendingLimit: 4096 },
       cache: null,
+      idempotency: null,
       quota: { mode: "observe", waiting: 0, tightest: null },
       ws: false,
       webSockets: { current: 0, limit: null },

@@ -86,6 +86,11 @@ const DETAILS: Readonly<Partial<Record<ErrorCode, ErrorDetails>>> = {
     headers: { Allow: header("The methods that this route supports.") },
     example: { message: "This route does not support POST. It supports GET, HEAD." },
   },
+  IDEMPOTENCY_CONFLICT: {
+    headers: { "Retry-After": header("Seconds, if the key can be used again.", false, "integer") },
+    example: { message: "The first request with this Idempotency-Key is still running." },
+  },
+  STORE_UNAVAILABLE: { headers: { "Retry-After": header("Seconds.", true, "integer") } },
   PRECONDITION_FAILED: { headers: { ETag: header("The current ETag of the resource.", false) } },
   UNSUPPORTED_MEDIA_TYPE: { headers: { Accept: header("`application/json`") } },
   RATE_LIMIT_EXCEEDED: {

@@ -26,6 +26,9 @@ const REFUSALS = [
   "UPSTREAM_CREDENTIAL_UNAVAILABLE",
   "UPSTREAM_TIMEOUT",
   "NOT_CACHED",
+  "IDEMPOTENCY_CONFLICT",
+  "IDEMPOTENCY_MISMATCH",
+  "STORE_UNAVAILABLE",
 ] satisfies readonly ErrorCode[];
 
 const DESCRIPTION = `The gateway appends everything after \`/proxy/{service}\` to the service's base URL byte for byte, including slashes and
@@ -44,6 +47,7 @@ const UPSTREAM_RESPONSE = {
     ),
     "X-Proxy-Request-Id": header("The id of this request in the gateway's log."),
     "X-Request-Id": header("The id from the upstream, or the gateway's if the upstream sent none."),
+    "Idempotency-Replayed": header("`true`: the kept response to an equal request.", false),
     RateLimit: header(
       "If the service has a limit in the gateway. Sent in addition to the upstream's own limit headers.",
       false,
@@ -51,6 +55,14 @@ const UPSTREAM_RESPONSE = {
     "RateLimit-Policy": header("Like `RateLimit`.", false),
   },
   content: { "*/*": {} },
+};
+
+const IDEMPOTENCY_KEY = {
+  name: "Idempotency-Key",
+  in: "header" as const,
+  required: false,
+  description: "For a service with `idempotency`: equal requests with this key are sent once.",
+  schema: { type: "string" as const },
 };
 
 const PATH = {
@@ -70,7 +82,7 @@ export function proxyOperations(): RouteConfig[] {
     operationId: `proxy_${method}`,
     summary: `Forward ${method.toUpperCase()} to the upstream`,
     description: DESCRIPTION,
-    parameters: [SERVICE_IN_PATH, PATH],
+    parameters: [SERVICE_IN_PATH, PATH, ...(method === "post" || method === "patch" ? [IDEMPOTENCY_KEY] : [])],
     ...forCallers("Proxy", ...REFUSALS, ...(method === "get" ? (["UPGRADE_NOT_ALLOWED"] as const) : [])),
     ...(method === "get" || method === "head" || method === "options"
       ? {}
