@@ -36,6 +36,8 @@ export type LimitForecast =
       readonly waitMs: number;
       /** In the queue, from 1; 0 for a request that need not wait. */
       readonly position: number;
+      /** The waiting request that makes room for it in a full queue. */
+      readonly displaced?: Waiting | undefined;
     }
   | { readonly kind: "refused"; readonly reason: LimitRefusalReason; readonly state: LimitState };
 
@@ -80,7 +82,7 @@ export class LimitQueue {
     const line = this.#lines.get(counter) ?? this.#createLine(counter, opensInMs);
     const forecast = this.#forecast(line, request);
     if (forecast.kind === "refused") return forecast;
-    if (this.#all.size >= this.#maxQueue) this.#refuse(this.#all.lastOfMost(request.party) as Waiting, "queue full");
+    if (forecast.displaced !== undefined) this.#refuse(forecast.displaced, "queue full");
     return this.#wait(line, request, onQueued);
   }
 
@@ -135,8 +137,9 @@ export class LimitQueue {
     if (now + waitMs >= this.#drainsAt) return refuse(this.#endReason);
     if (waitMs > maxWaitMs) return refuse("too long");
     const isFull = this.#all.size >= this.#maxQueue;
-    if (isFull && this.#all.lastOfMost(party) === undefined) return refuse("queue full");
-    return { kind: "sent", waitMs, position: ahead + 1 };
+    const displaced = isFull ? this.#all.lastOfMost(party) : undefined;
+    if (isFull && displaced === undefined) return refuse("queue full");
+    return { kind: "sent", waitMs, position: ahead + 1, displaced };
   }
 
   #createLine(counter: string, opensInMs: number): LimitLine {
