@@ -119,6 +119,17 @@ describe("A rate limit that lets requests wait", () => {
     expect(names(sent)).toBe("a0 b1 d3");
   });
 
+  test("A request that others delay beyond its maximum wait is refused when the next window begins", async () => {
+    const { ask } = client(createLimiter(limit(1)));
+    for (let i = 0; i < 4; i++) ask("a");
+    const delayed = ask("a", 4_500);
+    for (let i = 0; i < 4; i++) ask("b");
+    await settle();
+    expect(delayed.outcome).toBeUndefined();
+    await vi.advanceTimersByTimeAsync(WINDOW_MS);
+    expect(delayed.outcome).toMatchObject({ kind: "refused", reason: "too long" });
+  });
+
   test("A request whose client leaves gives its place to the next one at once", async () => {
     const { ask, sent } = client(createLimiter(limit(1)));
     ask("a");
