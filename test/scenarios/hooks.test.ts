@@ -228,6 +228,28 @@ describe("onResponse", () => {
     expect(headers.get("x-proxy-service")).toBe("api");
   });
 
+  test("The query that a hook sees of a response has no key of the gateway, also for a stored response", async () => {
+    const upstream = await startUpstream((_, res) => res.writeHead(200, { "cache-control": "max-age=60" }).end("ok"));
+    const gateway = await startHookedGateway(
+      `export default { name: "query", onResponse(r) { r.headers.set("x-seen", r.path + "?" + Buffer.from(r.query).toString("hex")); } }`,
+      {
+        env: { API_TOKEN: TOKEN },
+        services: {
+          api: { baseUrl: upstream.url, auth: { type: "api-key", queryParam: "key", tokenEnvVar: "API_TOKEN" } },
+          cached: { baseUrl: upstream.url, auth: BEARER, cache: true },
+        },
+      },
+    );
+    const queryOf = async (path: string) => {
+      const seen = (await fetch(`${gateway.url}/proxy/${path}`)).headers.get("x-seen") ?? "";
+      return Buffer.from(seen.slice(3), "hex").toString();
+    };
+    expect(await queryOf(`api/x?a=1&%61pi_key=${PROXY_KEY}&b=2`)).toBe("a=1&b=2");
+    expect(await queryOf(`api/x?key=${PROXY_KEY}&z=1`)).toBe("z=1");
+    for (let i = 0; i < 2; i++) expect(await queryOf(`cached/x?a=1&api_key=${PROXY_KEY}`)).toBe("a=1");
+    expect(upstream.requests).toHaveLength(3);
+  });
+
   test("A long body streams unchanged after an asynchronous hook, for HEAD and for a status without a body too", async () => {
     const body = Buffer.alloc(3_000_000, "0123456789abcdef");
     const upstream = await startUpstream((req, res) => {

@@ -6,6 +6,7 @@ import type { ForwardParts } from "./forward.ts";
 import { HookSink } from "./hook-sink.ts";
 import { Relay } from "./relay.ts";
 import type { ClientSink } from "./response-sink.ts";
+import type { UpstreamRequest } from "./upstream-request.ts";
 
 /** Another timer watches the upstream, or there is none. */
 export const NO_DEADLINE = { touch() {}, enterBody() {}, extend() {} };
@@ -13,15 +14,16 @@ export const NO_DEADLINE = { touch() {}, enterBody() {}, extend() {} };
 export interface Client {
   readonly exchange: Exchange;
   readonly route: Route;
+  readonly request: Pick<UpstreamRequest, "strippedPath">;
   readonly parts: ForwardParts;
 }
 
 export function openClientSink(
-  { exchange, route, parts }: Client,
+  { exchange, route, request, parts }: Client,
   wantsTrailers: boolean,
   deadline: Pick<Deadline, "touch" | "enterBody" | "extend"> = NO_DEADLINE,
 ): ClientSink {
   const relayed = { exchange, route, deadline, wantsTrailers, parts };
   const relay = new Relay(relayed);
-  return parts.hooks?.hasOnResponse ? new HookSink(relay, parts.hooks, relayed) : relay;
+  return parts.hooks?.hasOnResponse ? new HookSink(relay, parts.hooks, relayed, request) : relay;
 }

@@ -159,7 +159,7 @@ class Forwarding {
     const relay = this.#exchange.destination?.sinkFor(this.#deadline) ?? new Relay(relayed);
     this.#relay = relay;
     const hooks = relay instanceof Relay ? parts.hooks : undefined;
-    const sink = hooks?.hasOnResponse ? new HookSink(relay as Relay, hooks, relayed) : relay;
+    const sink = hooks?.hasOnResponse ? new HookSink(relay as Relay, hooks, relayed, this.#request) : relay;
     return this.#prepared.scrub?.createSink(sink, this.#exchange, this.#deadline) ?? sink;
   };
 

@@ -16,6 +16,7 @@ import type { Relay } from "./relay.ts";
 import type { ClientSink, ResponseHead } from "./response-sink.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Flow } from "./transport/transport-contract.ts";
+import type { UpstreamRequest } from "./upstream-request.ts";
 
 interface HookedResponse {
   readonly exchange: Exchange;
@@ -27,21 +28,29 @@ export class HookSink implements ClientSink {
   readonly #relay: Relay;
   readonly #hooks: UserHooks;
   readonly #hooked: HookedResponse;
+  readonly #strippedPath: string;
   #state: "waiting" | "passing" | "over" = "passing";
   /** What arrived while a hook was awaited: no more than one read from the socket. */
   readonly #held: (() => void)[] = [];
 
-  constructor(relay: Relay, hooks: UserHooks, hooked: HookedResponse) {
+  /** @param request as the upstream received it. */
+  constructor(
+    relay: Relay,
+    hooks: UserHooks,
+    hooked: HookedResponse,
+    { strippedPath }: Pick<UpstreamRequest, "strippedPath">,
+  ) {
     this.#relay = relay;
     this.#hooks = hooks;
     this.#hooked = hooked;
+    this.#strippedPath = strippedPath;
   }
 
   start(head: ResponseHead, flow: Flow): void {
     const { exchange, route, deadline } = this.#hooked;
     exchange.upstreamStatus = head.status;
     const abort = new AbortController();
-    const draft = createDraft(head, exchange, route, abort.signal);
+    const draft = createDraft(head, this.#hooked, this.#strippedPath, abort.signal);
     const { timeoutMs } = route.prepared.service;
     const since = performance.now();
     const step = { requestId: exchange.id, service: exchange.serviceKey, timeoutMs, abort };
@@ -123,17 +132,19 @@ export class HookSink implements ClientSink {
 
 function createDraft(
   { status, headers }: ResponseHead,
-  exchange: Exchange,
-  { prepared, path, query = "" }: Route,
+  { exchange, route: { prepared, path } }: HookedResponse,
+  strippedPath: string,
   signal: AbortSignal,
 ): ResponseDraft {
+  const queryAt = strippedPath.indexOf("?");
   const flat: string[] = [];
   for (const name in headers) for (const value of [headers[name] ?? []].flat()) flat.push(name, value);
   const received = {
     exchange: describeExchange(exchange, signal),
     caller: hookCaller(exchange),
     path,
-    query,
+    // Not the route's: that has the client's key.
+    query: queryAt === -1 ? "" : strippedPath.slice(queryAt + 1),
     status,
     headers: flat,
   };
