@@ -21,6 +21,7 @@ const OWN_HEADERS = [
   "RateLimit-Policy",
   "Retry-After",
   "WWW-Authenticate",
+  "X-Proxy-Cache",
   "X-Proxy-Duration",
   "X-Proxy-Error",
   "X-Proxy-Link-Blocked",

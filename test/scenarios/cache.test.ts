@@ -297,6 +297,8 @@ test("Requests with a body, with cookies or with preconditions pass the cache", 
   expect((await api.ask("/proxy/api/a", { "content-length": "3" }, "GET", "fat")).cache).toBe("bypass");
   expect((await api.ask("/proxy/jar/a", { cookie: "a=b" })).cache).toBe("bypass");
   expect((await api.ask("/proxy/api/a", { "if-match": '"v1"' })).cache).toBe("bypass");
+  expect((await api.ask("/proxy/api/a?_method=DELETE")).cache).toBe("bypass");
+  expect((await api.ask("/proxy/api/a", { "x-http-method-override": "PUT" })).cache).toBe("bypass");
   expect((await api.ask("/proxy/api/a", {}, "OPTIONS")).cache).toBe("bypass");
   expect((await api.ask("/proxy/api/a")).cache).toBe("miss");
   // A cookie that is not forwarded is no part of the request.

@@ -45,6 +45,8 @@ const UPSTREAM_RESPONSE = {
       "`1200ms`: the part of that time that the request waited for quota or for a connection.",
       false,
     ),
+    "X-Proxy-Cache": header("What the cache did, if the service has one: `hit`, `miss`, `revalidated` …", false),
+    "Cache-Status": header("The same with details (RFC 9211), after those of the upstream's caches.", false),
     "X-Proxy-Request-Id": header("The id of this request in the gateway's log."),
     "X-Request-Id": header("The id from the upstream, or the gateway's if the upstream sent none."),
     "Idempotency-Replayed": header("`true`: the kept response to an equal request.", false),

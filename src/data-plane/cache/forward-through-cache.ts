@@ -3,6 +3,7 @@
  * upstream's.
  * Invariant: the caller was authenticated and admitted to the service before; and what cannot be part of a key goes past the cache.
  */
+import { findOverrides } from "../../callers/overrides.ts";
 import { GatewayError } from "../../errors.ts";
 import { admitToUpstream } from "../admit-to-upstream.ts";
 import type { Exchange } from "../exchange.ts";
@@ -42,7 +43,7 @@ export function forwardThroughCache(
 ): Promise<void> {
   const cache = route.prepared.cache as ServiceCache;
   const rules = readRequestRules(request);
-  const passes = whyPasses(exchange, request, rules);
+  const passes = whyPasses({ exchange, route, request, rules });
   const cached = { exchange, route, request, rules, parts };
   if (passes !== undefined) return counted(cache, exchange, pass(cache, cached, passes));
   const found = lookUp(cache, cached);
@@ -62,13 +63,25 @@ async function counted(cache: ServiceCache, exchange: Exchange, over: Promise<vo
   }
 }
 
+/** `override`: the upstream may read another method from it, and change what it names. */
+type PassReason = "method" | "override" | "bypass";
+
+export interface Asking {
+  readonly exchange: Pick<Exchange, "method" | "hasBody">;
+  readonly route: Pick<Route, "query"> & { readonly prepared: Pick<Route["prepared"], "methodParameters"> };
+  readonly request: UpstreamRequest;
+  readonly rules: RequestRules;
+}
+
 /** Why a request does not use the cache; undefined where it does. */
-export function whyPasses(
-  { method, hasBody }: Pick<Exchange, "method" | "hasBody">,
-  request: UpstreamRequest,
-  { hasCookie, hasPrecondition }: RequestRules,
-): "method" | "bypass" | undefined {
+export function whyPasses({ exchange, route, request, rules }: Asking): PassReason | undefined {
+  const { method, hasBody } = exchange;
+  const { hasCookie, hasPrecondition } = rules;
   if (method !== "GET" && method !== "HEAD") return "method";
+  const { methodParameters } = route.prepared;
+  const { headers: rawHeaders } = request;
+  const overrides = findOverrides({ rawHeaders, query: route.query, methodParameters, isFromProxy: false });
+  if (overrides !== undefined && [...overrides.methods].some((each) => !SAFE.has(each))) return "override";
   // A body is no part of the key, and a connection that is authenticated belongs to one client.
   const isOfOneClient = hasBody || request.isBound || request.rarePlaces?.form !== undefined;
   return isOfOneClient || hasCookie || hasPrecondition ? "bypass" : undefined;
@@ -76,11 +89,11 @@ export function whyPasses(
 
 type Passed = Omit<CachedRequest, "rules">;
 
-async function pass(cache: ServiceCache, passed: Passed, reason: "method" | "bypass"): Promise<void> {
+async function pass(cache: ServiceCache, passed: Passed, reason: PassReason): Promise<void> {
   const { exchange, route, request, parts } = passed;
-  exchange.cache = { state: "bypass", status: cacheStatus.passed(reason) };
-  if (reason === "bypass") admitToUpstream(passed);
-  if (SAFE.has(exchange.method)) return forward(exchange, route, request, parts);
+  exchange.cache = { state: "bypass", status: cacheStatus.passed(reason === "method" ? "method" : "bypass") };
+  if (reason !== "method") admitToUpstream(passed);
+  if (reason !== "override" && SAFE.has(exchange.method)) return forward(exchange, route, request, parts);
   exchange.destination = new InvalidatingDestination({ cache, exchange, route, request, parts }, exchange.destination);
   try {
     await forward(exchange, route, request, parts);
