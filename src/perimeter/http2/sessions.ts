@@ -26,6 +26,8 @@ const LATE_MS = 500;
 /** RFC 9113 section 6.8: no stream is refused yet, but the client should open no more. */
 const HIGHEST_STREAM = 2 ** 31 - 1;
 
+const TOO_MANY_RESETS = new Error("too many streams were reset");
+
 export interface SessionParts {
   readonly times: ParserTimes;
   /** SEND_TIMEOUT. */
@@ -89,6 +91,8 @@ class ClientSession {
   readonly #session: ServerHttp2Session;
   readonly #resets = new ResetBudget();
   #isClosing = false;
+  /** Too many streams were reset: no further one is served. */
+  #isRefusing = false;
   /** Until the first request, then whenever there is no stream. */
   #idle: NodeJS.Timeout | undefined;
 
@@ -134,7 +138,7 @@ class ClientSession {
   ): void => {
     // Its error is its reset, which its exchange sees.
     stream.on("error", () => {});
-    if (stream.destroyed || stream.closed) return;
+    if (stream.destroyed || stream.closed || this.#isRefusing) return;
     const form = readRequestForm(fields, !stream.endAfterHeaders);
     const { webSocketKey, malformed } = form;
     const socket = webSocketKey === undefined ? undefined : new StreamSocket(stream, this.#socket, webSocketKey);
@@ -152,9 +156,13 @@ class ClientSession {
     if (socket !== undefined) this.streams.delete(socket);
     // The end of an open WebSocket is no reset, and that of a handshake is.
     const isReset = !res.writableFinished && !res.wasCut && socket?.isOpen !== true;
-    if (isReset && !this.#resets.take() && !this.#session.destroyed) {
-      this.#session.destroy(new Error("too many streams were reset"), constants.NGHTTP2_ENHANCE_YOUR_CALM);
-      this.#closeSoon();
+    if (isReset && !this.#isRefusing && !this.#resets.take()) {
+      this.#isRefusing = true;
+      // Later: nghttp2 before 1.68.1 ends the process if it is called while it reads frames (CVE-2026-27135).
+      setImmediate(() => {
+        if (!this.#session.destroyed) this.#session.destroy(TOO_MANY_RESETS, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+        this.#closeSoon();
+      });
     }
     if (this.streams.size > 0) return;
     if (this.#session.closed || this.#session.destroyed) this.#closeSoon();
