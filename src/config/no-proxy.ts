@@ -3,6 +3,7 @@
  * Invariant: hosts are compared as text, never resolved. An entry that cannot be read matches no host, as in curl.
  */
 import { isIP } from "node:net";
+import { domainToASCII } from "node:url";
 import ipaddr from "ipaddr.js";
 import { isLoopbackHost } from "./hosts.ts";
 
@@ -43,7 +44,9 @@ function readEntry(text: string): Entry | undefined {
 
 /** The name itself and every name under it, with or without a leading `.` or `*.`. */
 function matchesName(text: string): Entry["matches"] {
-  const name = text.replace(/^\*?\./, "").replace(/\.$/, "");
+  const given = text.replace(/^\*?\./, "").replace(/\.$/, "");
+  // As a URL writes it: `bücher.example` is `xn--bcher-kva.example`.
+  const name = /[^\x00-\x7f]/.test(given) ? domainToASCII(given) : given;
   return (host) => name !== "" && (host === name || host.endsWith(`.${name}`));
 }
 

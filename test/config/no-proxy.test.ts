@@ -17,6 +17,8 @@ describe("NO_PROXY", () => {
     ["example.com:8443", "example.com", 443, false],
     ["a.example, b.example", "b.example", 443, true],
     ["a.example b.example", "b.example", 80, true],
+    ["bücher.example", "www.xn--bcher-kva.example", 443, true],
+    ["a_b.example", "a_b.example", 443, true],
     ["*", "anything.example", 1, true],
     ["", "example.com", 443, false],
     [",,. .", "example.com", 443, false],
