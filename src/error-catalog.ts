@@ -2,7 +2,6 @@
  * The catalog of all errors that the gateway itself can return: code, status, public title, hint.
  * Invariant: a public message never contains a secret or a cause; the cause goes to the log only.
  */
-
 export interface CatalogEntry {
   /** HTTP status of the response. */
   readonly status: number;
@@ -104,6 +103,12 @@ export const CATALOG = {
     hint: "A user hook of this gateway (MIDDLEWARE_PATH) refused the request. The message, and `hookCode` if there is one, are the hook's own; the hook also chooses the status.",
     proxyStatus: "http_request_denied",
   },
+  MODEL_NOT_ALLOWED: {
+    status: 403,
+    title: "Model not allowed",
+    hint: "Ask for one of the models in `models`, in one member `model` of a JSON body without a Content-Encoding, or ask the operator to change `models` of the key.",
+    proxyStatus: "http_request_denied",
+  },
   IP_NOT_ALLOWED: {
     status: 403,
     title: "Address not allowed",
@@ -181,6 +186,12 @@ export const CATALOG = {
     status: 429,
     title: "Rate limit exceeded",
     hint: "Wait for the number of seconds in Retry-After, or raise `rateLimit` for this service.",
+    proxyStatus: "http_request_denied",
+  },
+  BUDGET_EXCEEDED: {
+    status: 429,
+    title: "Budget exceeded",
+    hint: "Wait for the number of seconds in Retry-After, or ask the operator to raise the `budget` of the key or the service.",
     proxyStatus: "http_request_denied",
   },
   TOO_MANY_AUTH_FAILURES: {
@@ -277,11 +288,7 @@ export const CATALOG = {
     hint: "Raise the setting named in the message, or make a request that the upstream can complete faster.",
     proxyStatus: "http_response_timeout",
   },
-  NOT_CACHED: {
-    status: 504,
-    title: "Not cached",
-    hint: "Send the request without `Cache-Control: only-if-cached`.",
-  },
+  NOT_CACHED: { status: 504, title: "Not cached", hint: "Send the request without `Cache-Control: only-if-cached`." },
   LOOP_DETECTED: {
     status: 508,
     title: "Loop detected",

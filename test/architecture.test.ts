@@ -93,6 +93,7 @@ describe("The architecture", () => {
     expect([...new Set(outside.map(({ from }) => from))].sort()).toEqual([
       "composition/generation.ts",
       "composition/process-parts.ts",
+      "composition/stored-parts.ts",
       "composition/token-source.ts",
       "composition/upstreams.ts",
     ]);
@@ -131,6 +132,10 @@ describe("The architecture", () => {
     [
       "data-plane/idempotency/",
       ["explain-idempotency.ts", "forward-once.ts", "idempotency-key.ts", "service-idempotency.ts"],
+    ],
+    [
+      "data-plane/spend/",
+      ["explain-spend.ts", "prepare-request.ts", "readable-response.ts", "spending.ts", "walk-budget.ts"],
     ],
     ["data-plane/quota/", ["read-quota.ts", "service-quota.ts"]],
     ["data-plane/forward/websocket/", ["handshake.ts", "message-injection.ts", "open-tunnel.ts", "recorder.ts"]],

@@ -3,6 +3,7 @@
  * Invariant: a request is allowed only as everything that the upstream may take it for; and no key that a key makes, changes
  * or rotates does more, lasts longer, works from more addresses or without its certificate, or may send more requests than the key itself.
  */
+import { SHORTEST_WINDOW_MS } from "../config/token-budget.ts";
 import { GatewayError } from "../errors.ts";
 import { coversAddresses } from "./allowed-addresses.ts";
 import type { Caller } from "./callers.ts";
@@ -10,6 +11,7 @@ import { CLIENT_CERT, isPeerCertificate, type PeerSocket } from "./client-certif
 import type { KeyRateLimit, StoredKey } from "./issued-key.ts";
 import { JudgedPath } from "./judged-path.ts";
 import type { FoundKey } from "./key-index.ts";
+import { uncoveredModels } from "./model-patterns.ts";
 import { findOverrides, type OverridableRequest } from "./overrides.ts";
 import { type ManagePart, methodToJudge, requiredFor, uncoveredBy } from "./permissions.ts";
 
@@ -84,7 +86,10 @@ export function decideCertificate(
   });
 }
 
-type Grant = Pick<StoredKey, "permissions" | "expiresAt" | "allowIps" | "clientCert" | "rateLimit">;
+type Grant = Pick<
+  StoredKey,
+  "permissions" | "expiresAt" | "allowIps" | "clientCert" | "rateLimit" | "budget" | "models"
+>;
 
 /** @param holder undefined for a caller that may grant everything. @param grant the key as it would be. */
 export function decideGrant(holder: FoundKey | undefined, grant: Grant): GatewayError | undefined {
@@ -100,6 +105,11 @@ export function decideGrant(holder: FoundKey | undefined, grant: Grant): Gateway
     return refuseGrant("may be used without its own client certificate");
   }
   if (isLooser(grant.rateLimit, key.rateLimit)) return refuseGrant("may send more requests than itself");
+  if (isLargerBudget(grant.budget, key.budget)) return refuseGrant("may spend more tokens than itself");
+  const { models } = key;
+  if (models && (!grant.models || uncoveredModels(models, grant.models).length > 0)) {
+    return refuseGrant(`may ask for models other than its own (${models.join(", ")})`);
+  }
   return undefined;
 }
 
@@ -125,4 +135,10 @@ function isLooser(asked: KeyRateLimit | null, held: KeyRateLimit | null): boolea
   if (held === null) return false;
   if (asked === null || asked.maxRequests > held.maxRequests) return true;
   return asked.maxRequests / asked.windowMs > held.maxRequests / held.windowMs;
+}
+
+function isLargerBudget(asked: StoredKey["budget"], held: StoredKey["budget"]): boolean {
+  if (!held) return false;
+  if (!asked || asked.tokens > held.tokens) return true;
+  return asked.tokens / SHORTEST_WINDOW_MS[asked.per] > held.tokens / SHORTEST_WINDOW_MS[held.per];
 }

@@ -6,6 +6,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
+import { PERIODS, type TokenBudget } from "../config/token-budget.ts";
 import { isObject } from "../is-object.ts";
 
 export const ISSUED_PREFIX = "bp_";
@@ -82,6 +83,10 @@ export interface StoredKey {
   readonly allowIps: readonly string[];
   /** The client certificate that the key needs, as `parseClientCert` returns it; null, or absent in an older record, for none. */
   readonly clientCert?: string | null;
+  /** Tokens of language models; null, or absent in an older record, for no budget. */
+  readonly budget?: TokenBudget | null;
+  /** Patterns for the models that its requests may ask for; null, or absent in an older record, for all. */
+  readonly models?: readonly string[] | null;
   /** The current digest first, then the one before the last rotation. */
   readonly digests: readonly StoredDigest[];
 }
@@ -102,13 +107,15 @@ export interface StoredDigest {
 export function isStoredKey(value: unknown): value is StoredKey {
   if (!isObject(value)) return false;
   const { name, permissions, createdAt, createdBy, expiresAt, revokedAt, rateLimit, allowIps, digests } = value;
-  const { clientCert = null } = value;
+  const { clientCert = null, budget = null, models = null } = value;
   return (
     isText(name) &&
     isText(createdBy) &&
     isListOf(permissions, isText) &&
     isListOf(allowIps, isText) &&
     (clientCert === null || isText(clientCert)) &&
+    (budget === null || isBudget(budget)) &&
+    (models === null || isListOf(models, isText)) &&
     isTime(createdAt) &&
     isTimeOrNull(expiresAt) &&
     isTimeOrNull(revokedAt) &&
@@ -123,6 +130,8 @@ const isTime = (value: unknown) => typeof value === "string" && Number.isFinite(
 const isTimeOrNull = (value: unknown) => value === null || isTime(value);
 const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) > 0;
 const isRateLimit = (value: unknown) => isObject(value) && isCount(value.maxRequests) && isCount(value.windowMs);
+const isBudget = (value: unknown) =>
+  isObject(value) && isCount(value.tokens) && (PERIODS as readonly unknown[]).includes(value.per);
 
 function isDigest(value: unknown): boolean {
   if (!isObject(value)) return false;

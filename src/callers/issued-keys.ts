@@ -7,6 +7,7 @@
  * that still presents it learns that it expired and is not counted as guessing.
  */
 
+import type { TokenBudget } from "../config/token-budget.ts";
 import { ABSENT, type Records, VersionConflict } from "../stores/records.ts";
 import { Yielder } from "../yielder.ts";
 import { createIssuedKey, createKeyId, type StoredKey } from "./issued-key.ts";
@@ -44,15 +45,17 @@ export type Approve = (next: StoredKey, present: StoredKey) => void;
 
 /** Permissions and addresses have been checked by their grammars. */
 export type KeyChange = Partial<
-  Pick<StoredKey, "name" | "permissions" | "expiresAt" | "rateLimit" | "allowIps" | "clientCert">
+  Pick<StoredKey, "name" | "permissions" | "expiresAt" | "rateLimit" | "allowIps" | "clientCert" | "budget" | "models">
 >;
 
 export type NewKey = KeyChange & Pick<StoredKey, "name" | "permissions" | "createdBy">;
 
 /** A key as operators see it. */
-export interface ListedKey extends Omit<StoredKey, "digests" | "clientCert"> {
+export interface ListedKey extends Omit<StoredKey, "digests" | "clientCert" | "budget" | "models"> {
   readonly id: string;
   readonly clientCert: string | null;
+  readonly budget: TokenBudget | null;
+  readonly models: readonly string[] | null;
   readonly state: KeyState;
   /** The time until which the key before the last rotation works; null when it does not. */
   readonly graceUntil: string | null;
@@ -149,6 +152,8 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
       id,
       ...key,
       clientCert: key.clientCert ?? null,
+      budget: key.budget ?? null,
+      models: key.models ?? null,
       state: found.state,
       graceUntil: before?.state === "active" ? (digests[1]?.validUntil ?? null) : null,
       uses: used?.uses ?? 0,
@@ -227,7 +232,7 @@ export function createIssuedKeys(options: IssuedKeysOptions): IssuedKeys {
 
 function newRecord(wanted: NewKey, key: string, createdAt: string): StoredKey {
   const { name, permissions, expiresAt = null, rateLimit = null, allowIps = [], createdBy } = wanted;
-  const { clientCert = null } = wanted;
+  const { clientCert = null, budget = null, models = null } = wanted;
   return {
     name,
     permissions,
@@ -235,6 +240,8 @@ function newRecord(wanted: NewKey, key: string, createdAt: string): StoredKey {
     rateLimit,
     allowIps,
     clientCert,
+    budget,
+    models,
     createdAt,
     createdBy,
     revokedAt: null,
@@ -243,8 +250,9 @@ function newRecord(wanted: NewKey, key: string, createdAt: string): StoredKey {
 }
 
 /** Picks the fields by name: no other field may be changed, and an omitted or undefined one keeps its value. */
-function changedParts({ name, permissions, expiresAt, rateLimit, allowIps, clientCert }: KeyChange): KeyChange {
-  const parts = { name, permissions, expiresAt, rateLimit, allowIps, clientCert };
+function changedParts(change: KeyChange): KeyChange {
+  const { name, permissions, expiresAt, rateLimit, allowIps, clientCert, budget, models } = change;
+  const parts = { name, permissions, expiresAt, rateLimit, allowIps, clientCert, budget, models };
   return Object.fromEntries(Object.entries(parts).filter(([, value]) => value !== undefined));
 }
 

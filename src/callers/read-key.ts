@@ -3,10 +3,12 @@
  * Invariant: all problems are reported at once, and an invalid field grants nothing.
  */
 import { LONGEST_TIMER_MS } from "../config/schema.ts";
+import { BUDGET_TOKENS_LIMIT, PERIODS, type TokenBudget } from "../config/token-budget.ts";
 import { GatewayError } from "../errors.ts";
 import { isObject } from "../is-object.ts";
 import { parseAddressRange } from "./allowed-addresses.ts";
 import { parseClientCert } from "./client-certificate.ts";
+import { isModelPattern, MODEL_PATTERN_FORM, MODEL_PATTERNS_LIMIT } from "./model-patterns.ts";
 import { parsePermission } from "./permissions.ts";
 
 export interface ReadKey {
@@ -16,6 +18,8 @@ export interface ReadKey {
   readonly rateLimit?: { readonly maxRequests: number; readonly windowMs: number } | null;
   readonly allowIps?: readonly string[];
   readonly clientCert?: string | null;
+  readonly budget?: TokenBudget | null;
+  readonly models?: readonly string[] | null;
 }
 
 const NAME_LIMIT = 100;
@@ -50,6 +54,17 @@ const FIELDS: Fields = {
     if (value === null) return [];
     const parsed = typeof value === "string" ? parseClientCert(value) : parseClientCert("");
     return "problem" in parsed ? [`${parsed.problem}; or null`] : [];
+  },
+  budget: (value) =>
+    value === null || isBudget(value)
+      ? []
+      : [`allowed: null, or {tokens, per}, of 1 to ${BUDGET_TOKENS_LIMIT} tokens per ${PERIODS.join(", ")}`],
+  models: (value) => {
+    if (value === null) return [];
+    const isList = Array.isArray(value) && value.length > 0 && value.length <= MODEL_PATTERNS_LIMIT;
+    return isList && value.every((each) => typeof each === "string" && isModelPattern(each))
+      ? []
+      : [`allowed: null, or a list of 1 to ${MODEL_PATTERNS_LIMIT} patterns, each ${MODEL_PATTERN_FORM}`];
   },
 };
 
@@ -114,6 +129,13 @@ function isRateLimit(value: unknown): boolean {
   const { maxRequests, windowMs, ...others } = value;
   const isInBounds = isWhole(maxRequests, 1, 1_000_000_000) && isWhole(windowMs, 1_000, LONGEST_TIMER_MS);
   return isInBounds && Object.keys(others).length === 0;
+}
+
+function isBudget(value: unknown): boolean {
+  if (!isObject(value)) return false;
+  const { tokens, per, ...others } = value;
+  const isAmount = Number.isInteger(tokens) && (tokens as number) >= 1 && (tokens as number) <= BUDGET_TOKENS_LIMIT;
+  return isAmount && (PERIODS as readonly unknown[]).includes(per) && Object.keys(others).length === 0;
 }
 
 function isFuture(value: unknown): boolean {

@@ -1,7 +1,7 @@
 /**
  * What a key with a rate limit may do with other keys.
- * Invariant: a key and all keys that it issued, directly or by others, never send more requests than its limit, and it cannot
- * issue so many keys that others cannot issue any.
+ * Invariant: a key and all keys that it issued, directly or by others, never send more requests than its limit or begin to spend beyond its
+ * budget, and it cannot issue so many keys that others cannot issue any.
  */
 import { GatewayError } from "../errors.ts";
 import type { KeyRateLimit, StoredKey } from "./issued-key.ts";
@@ -51,22 +51,29 @@ export function decideForeignKey(
 ): GatewayError | undefined {
   if (!isLimited(keys, holder) || keys.family.issuersOf(id).includes(holder)) return undefined;
   if (next === "rotated") return id === holder ? undefined : refuse("rotates only itself and keys that it issued");
-  return isSame(next.rateLimit, present.rateLimit)
+  return isSame(next.rateLimit, present.rateLimit) && isSameBudget(next.budget, present.budget)
     ? undefined
     : refuse("changes only the limits of keys that it issued");
 }
 
 function isLimited({ family, findById }: Family, id: string): boolean {
-  return [id, ...family.issuersOf(id)].some((each) => (findById(each)?.key.rateLimit ?? null) !== null);
+  return [id, ...family.issuersOf(id)].some((each) => {
+    const key = findById(each)?.key;
+    return (key?.rateLimit ?? key?.budget ?? null) !== null;
+  });
 }
 
 function isSame(one: KeyRateLimit | null, other: KeyRateLimit | null): boolean {
   return one?.maxRequests === other?.maxRequests && one?.windowMs === other?.windowMs;
 }
 
+function isSameBudget(one: StoredKey["budget"], other: StoredKey["budget"]): boolean {
+  return one?.tokens === other?.tokens && one?.per === other?.per;
+}
+
 function refuse(rule: string): GatewayError {
   return new GatewayError("INSUFFICIENT_PERMISSIONS", {
-    message: `A key with a rate limit ${rule}.`,
+    message: `A key with a rate limit or a budget ${rule}.`,
     hint: "Use MANAGEMENT_API_KEY.",
     extra: { required: "manage:keys" },
   });

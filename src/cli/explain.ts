@@ -136,7 +136,7 @@ function describeUpstream({ upstream, verdict }: Explanation, paint: Paint): str
 
 /** The state on which the outcome depends. */
 function describeConditions(explanation: Explanation, paint: Paint): string[] {
-  const { credential, rateLimit, breaker, cache, idempotency, quota } = explanation;
+  const { credential, rateLimit, budgets, models, breaker, cache, idempotency, quota } = explanation;
   const facts: [string, string][] = [];
   if (credential !== null && credential.state !== "none") {
     const { state, type, place, source, fingerprint } = credential;
@@ -148,6 +148,10 @@ function describeConditions(explanation: Explanation, paint: Paint): string[] {
     const wait = position === 0 ? "" : `; would wait ${(waitMs / 1_000).toFixed(1)} s at position ${position}`;
     facts.push(["rate limit", `${remaining} of ${limit} left per ${per}, reset in ${resetIn} s${wait}`]);
   }
+  for (const { of, tokens, per, remaining, resetIn } of budgets) {
+    facts.push(["budget", `${remaining} of ${tokens} tokens left per ${per} of the ${of}, reset in ${resetIn} s`]);
+  }
+  if (models !== null) facts.push(["models", `${models.join(", ")}; the body decides`]);
   if (breaker !== null) facts.push(["breaker", breaker.state]);
   if (cache !== null) facts.push(["cache", cache.age === null ? cache.state : `${cache.state}, ${cache.age} s old`]);
   if (idempotency !== null && idempotency.state !== "off") facts.push(["idempotency", idempotency.state]);

@@ -4,6 +4,7 @@
  */
 import { type Command, Option } from "commander";
 import type { ListedKey } from "../callers/issued-keys.ts";
+import type { TokenBudget } from "../config/token-budget.ts";
 import type { GatewayClient } from "./gateway-client.ts";
 import type { KeyBackend, KeyList, NewKey } from "./offline-stores.ts";
 import {
@@ -12,6 +13,7 @@ import {
   collect,
   collectPermissions,
   type Rate,
+  readBudget,
   readCount,
   readDate,
   readDuration,
@@ -84,6 +86,15 @@ function addCreateCommand(keys: Command): void {
     )
     .addOption(
       new Option(
+        "--budget <budget>",
+        "tokens of language models, tokens/hour, tokens/day or tokens/month: 100000/day",
+      ).argParser(readBudget),
+    )
+    .addOption(
+      new Option("--model <pattern>", "allow only this model, such as gpt-4o*; may be repeated").argParser(collect),
+    )
+    .addOption(
+      new Option(
         "--client-cert <fingerprint|name>",
         "the key is valid only with this client certificate: its SHA-256 fingerprint, or one of its URI or DNS names",
       ),
@@ -110,12 +121,14 @@ interface CreateKeyOptions extends CommonOptions {
   readonly rateLimit?: Rate;
   readonly allowIp?: readonly string[];
   readonly clientCert?: string;
+  readonly budget?: TokenBudget;
+  readonly model?: readonly string[];
 }
 
 async function createKey(options: CreateKeyOptions): Promise<void> {
-  const { name, permissions, expiresIn, rateLimit, allowIp: allowIps, clientCert } = options;
+  const { name, permissions, expiresIn, rateLimit, allowIp: allowIps, clientCert, budget, model: models } = options;
   const expiresAt = expiresIn === undefined ? options.expiresAt : new Date(Date.now() + expiresIn).toISOString();
-  const wanted = withoutUndefined({ name, permissions, expiresAt, rateLimit, allowIps, clientCert });
+  const wanted = withoutUndefined({ name, permissions, expiresAt, rateLimit, allowIps, clientCert, budget, models });
   printNewKey(await withKeyBackend(options, (backend) => backend.create(wanted)), options);
 }
 

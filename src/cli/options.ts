@@ -1,5 +1,6 @@
 /** Options that several commands share, and how option values are read: durations, rates, dates and addresses. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { TokenBudget } from "../config/token-budget.ts";
 
 export interface CommonOptions {
   readonly url?: string;
@@ -65,6 +66,13 @@ export function readRate(text: string): Rate {
     return { maxRequests: Number(requests), windowMs: readDuration(/^\d/.test(window) ? window : `1${window}`) };
   }
   throw new InvalidArgumentError("Allowed: requests/duration, like 100/60s.");
+}
+
+/** `100000/day`. @throws InvalidArgumentError */
+export function readBudget(text: string): TokenBudget {
+  const [, tokens, per] = /^(\d{1,13})\/(hour|day|month)$/.exec(text) ?? [];
+  if (Number(tokens) > 0) return { tokens: Number(tokens), per: per as TokenBudget["per"] };
+  throw new InvalidArgumentError("Allowed: tokens/hour, tokens/day or tokens/month, like 100000/day.");
 }
 
 /** RFC 3339, or a date that means its first moment in UTC. Returns RFC 3339. @throws InvalidArgumentError */

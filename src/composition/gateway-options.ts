@@ -17,6 +17,8 @@ export interface GatewayOptions {
   readonly stores?: GatewayStores;
   /** The clocks of the caches of services; the system's by default. */
   readonly cacheClock?: CacheClock;
+  /** By which windows of token budgets begin and end, ms since the epoch; the system's by default. */
+  readonly budgetClock?: () => number;
   /** For diagnostics without a running gateway: the parts are created, and nothing listens. */
   readonly offline?: OfflineState;
 }

@@ -114,7 +114,11 @@ export class Generations {
     const inFlight = new Map<string, number>();
     for (const [key, { prepared }] of this.current.upstreams) inFlight.set(key, prepared.slots.taken);
     for (const [key, taken] of this.#retired.inFlight()) inFlight.set(key, (inFlight.get(key) ?? 0) + taken);
-    return [...inFlight].map(([key, taken]) => measure(key, taken, this.current.upstreams.get(key)));
+    const { spending } = this.#parts;
+    return [...inFlight].map(([key, taken]) => ({
+      ...measure(key, taken, this.current.upstreams.get(key)),
+      tokens: spending.counted(key),
+    }));
   }
 
   /** Opens the ports of the first services. @throws PortUnavailable */
@@ -269,7 +273,7 @@ function isAddressed(upstream: Upstream | undefined): boolean {
 }
 
 /** @param upstream undefined for a service that was removed. */
-function measure(key: string, inFlight: number, upstream: Upstream | undefined): MeasuredService {
+function measure(key: string, inFlight: number, upstream: Upstream | undefined): Omit<MeasuredService, "tokens"> {
   const prepared = upstream?.prepared;
   return {
     key,

@@ -4,8 +4,7 @@
  */
 import { createAudit } from "../callers/audit.ts";
 import { carriesKey } from "../callers/carried-keys.ts";
-import { createIssuedKeys, type IssuedKeys } from "../callers/issued-keys.ts";
-import { createKeyChanges } from "../callers/key-changes.ts";
+import type { IssuedKeys } from "../callers/issued-keys.ts";
 import {
   createKeyRefusals,
   createRefusedKeys,
@@ -14,19 +13,16 @@ import {
 } from "../callers/key-refusals.ts";
 import type { KeyUsage } from "../callers/key-usage.ts";
 import { createLockOut, type LockOut } from "../callers/lock-out.ts";
-import { identityOf } from "../config/credential-source.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
 import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
 import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
-import { createIdempotencyContext } from "../data-plane/idempotency/service-idempotency.ts";
 import type { PipelineParts } from "../data-plane/pipeline.ts";
-import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
 import { createEchoUpstream } from "../echo-upstream.ts";
-import { createKeyLimits, type KeyLimits } from "../limits/limiters.ts";
+import type { KeyLimits } from "../limits/limiters.ts";
 import { SharedBudget } from "../limits/shared-budget.ts";
 import { createInstance } from "../perimeter/instance.ts";
 import { type ListenerCertificate, openListenerCertificate } from "../perimeter/listener-certificate.ts";
@@ -42,6 +38,7 @@ import type { GatewayOptions, GatewayStores } from "./gateway-options.ts";
 import { createMasks, type Masks } from "./masks.ts";
 import { reportStoreFailures } from "./report-store-failures.ts";
 import type { OpenListener } from "./service-ports.ts";
+import { openKeyParts, openUpstreamState } from "./stored-parts.ts";
 import type { UpstreamContext } from "./upstreams.ts";
 
 /** A listener with its address; undefined while it is not bound. */
@@ -61,6 +58,7 @@ export interface ProcessParts
       | "retryAfterS"
       | "tunnels"
       | "signedBodies"
+      | "spending"
     >,
     Pick<
       ControlPlaneParts,
@@ -127,7 +125,8 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const tunnels = createTunnels(settings.SEND_TIMEOUT);
   const credentials = openCredentials(input, masks, logger);
   const audit = createAudit(stores.audit, logger, masks.all, sources.change);
-  const issuedKeys = openIssuedKeys(stores, audit);
+  const keyParts = openKeyParts(stores, audit, logger, options);
+  const { issuedKeys, spending } = keyParts;
   endWithTheirKeys(issuedKeys, tunnels, events);
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
   const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight, certificate });
@@ -141,11 +140,8 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     tunnels,
     metrics,
     audit,
-    issuedKeys,
-    keyChanges: createKeyChanges(issuedKeys, audit),
-    keyUsage: stores.keyUsage,
+    ...keyParts,
     keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
-    keyLimits: openKeyLimits(issuedKeys),
     lockOut: createLockOut(),
     refusedKeys: createRefusedKeys(),
     ...openUpstreamState(stores, settings.MAX_IN_FLIGHT, sources.quota),
@@ -171,6 +167,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
       credentials.commands.close();
       await echo?.close();
       tunnels.close();
+      spending.close();
       issuedKeys.close();
       monitor.close();
       logger.close();
@@ -186,10 +183,6 @@ function endWithTheirKeys(
 ): void {
   issuedKeys.onEnd(() => tunnels.closeOver());
   issuedKeys.onEnd((_, digest) => events.recheck(digest));
-}
-
-function openKeyLimits({ family, findById }: IssuedKeys): KeyLimits {
-  return createKeyLimits((id) => family.issuersOf(id).flatMap((each) => findById(each) ?? []));
 }
 
 function describeListener({ name, server, service }: OpenListener): BoundListener {
@@ -237,19 +230,8 @@ async function openLogger({ config, options, stores }: ProcessPartsInput, masks:
   return logger;
 }
 
-/** The author of an audit entry for a change that no caller made. */
 /** Bodies that are held until their signatures are checked, and then until their requests end. */
 const SIGNED_BODIES_BYTES = 64 * 1_048_576;
-
-const GATEWAY = { caller: "gateway", address: "", requestId: "" };
-
-function openIssuedKeys(stores: GatewayStores, audit: ProcessParts["audit"]): IssuedKeys {
-  return createIssuedKeys({
-    records: stores.keys,
-    usage: stores.keyUsage,
-    onDeleted: (subject) => void audit.record(GATEWAY, { action: "key.forget", subject }),
-  });
-}
 
 function openCredentials(
   { stores, current }: ProcessPartsInput,
@@ -262,26 +244,4 @@ function openCredentials(
     isOwnKey: (text) => current.isOwnKey(text),
     keepSecrets: masks.keep,
   };
-}
-
-function openUpstreamState(
-  { quota, claims, fingerprint }: GatewayStores,
-  maxInFlight: number,
-  onEvent: UpstreamContext["quota"]["onEvent"],
-): Pick<ProcessParts, "quota" | "idempotency"> {
-  const idempotency = createIdempotencyContext(claims, fingerprint.request);
-  const context = createQuotaContext({
-    ledger: quota,
-    fingerprint,
-    showCredential({ credential }) {
-      const secret = identityOf(credential);
-      return {
-        source: credential?.source ?? null,
-        fingerprint: secret === undefined ? null : fingerprint.credential(secret),
-      };
-    },
-    maxInFlight,
-    onEvent,
-  });
-  return { quota: context, idempotency };
 }

@@ -14,10 +14,10 @@ export class RetiredUpstreams {
   /** With the time, of `performance.now()`, when the service was removed; undefined if another one replaced it. */
   readonly #removedAt = new Map<Upstream, number | undefined>();
   readonly #current: () => Generation;
-  readonly #parts: Pick<ProcessParts, "tunnels" | "metrics">;
+  readonly #parts: Pick<ProcessParts, "tunnels" | "metrics" | "spending">;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(current: () => Generation, parts: Pick<ProcessParts, "tunnels" | "metrics">) {
+  constructor(current: () => Generation, parts: Pick<ProcessParts, "tunnels" | "metrics" | "spending">) {
     this.#current = current;
     this.#parts = parts;
   }
@@ -68,7 +68,9 @@ export class RetiredUpstreams {
       if (!hasEnded) continue;
       void prepared.close();
       this.#removedAt.delete(upstream);
-      if (!this.#isServed(service.key)) this.#parts.metrics.forget(service.key);
+      if (this.#isServed(service.key)) continue;
+      this.#parts.metrics.forget(service.key);
+      this.#parts.spending.forget(service.key);
     }
     if (this.#removedAt.size > 0) return;
     clearInterval(this.#timer);

@@ -15,6 +15,7 @@ import { quotaSettings } from "./quota-settings.ts";
 import { rateLimitSchema } from "./rate-limit-schema.ts";
 import { serviceHost } from "./service-addresses.ts";
 import { checkBudget } from "./service-budget.ts";
+import { tokenBudget } from "./token-budget.ts";
 import { checkAccess, verifySchema } from "./verify-schema.ts";
 import { checkMessages, wsSchema } from "./ws-schema.ts";
 
@@ -93,6 +94,9 @@ export const serviceSchema = z
       .describe("request headers that are neither forwarded nor added by the gateway"),
     auth: authSchema.optional().describe("the credential that the gateway adds to each request"),
     rateLimit: rateLimitSchema(LONGEST_TIMER_MS).optional().describe("the gateway's own rate limit for this service"),
+    budget: tokenBudget
+      .optional()
+      .describe("tokens of language models that all callers together may spend, counted from the upstream's responses"),
     timeoutMs: milliseconds
       .optional()
       .describe("ms until the response headers, including all attempts and back-off; default: `NETWORK_TIMEOUT`"),

@@ -24,6 +24,7 @@ import type { PoolState } from "../data-plane/forward/transport/transport.ts";
 import type { DescribedIdempotency } from "../data-plane/idempotency/service-idempotency.ts";
 import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { SignatureCheck } from "../data-plane/signature/signature-check.ts";
+import type { Spending } from "../data-plane/spend/spending.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { GatewayError } from "../errors.ts";
 import type { UserHooks } from "../hooks/user-hooks.ts";
@@ -117,6 +118,8 @@ export interface ControlPlaneParts {
   readonly diagnose: () => Promise<Diagnostics>;
   /** Describes what the data plane would do with a request. */
   readonly explain: (request: RequestToExplain) => Promise<Explanation>;
+  /** Budgets of tokens, and what was spent. */
+  readonly spending: Pick<Spending, "used" | "ofKeys" | "ofService">;
   /** Replaces every known secret. */
   readonly mask: SecretMask;
   /** The load of a service in the registry. */

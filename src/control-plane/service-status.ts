@@ -9,11 +9,13 @@ import {
 import { credentialState } from "../config/credentials.ts";
 import { proxyUrlFor } from "../config/egress-proxy.ts";
 import type { Service } from "../config/schema.ts";
+import { PERIODS } from "../config/token-budget.ts";
 import { SIGNATURE_SCHEMES } from "../config/verify-schema.ts";
 import { describeMessageRule, messageRuleOf } from "../config/ws-schema.ts";
 import type { DescribedCache } from "../data-plane/cache/service-cache.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
+import type { BudgetState } from "../data-plane/spend/spending.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
 import { CredentialCommand, CredentialState } from "./credential-schema.ts";
@@ -88,6 +90,16 @@ export const ServiceStatus = z
         waiting: z.int().optional().describe("requests that wait for the limit; only if requests may wait"),
       })
       .nullable(),
+    budget: z
+      .strictObject({
+        tokens: z.int(),
+        per: z.enum(PERIODS),
+        spent: z.int(),
+        remaining: z.int(),
+        resetIn: z.int().describe("seconds"),
+      })
+      .nullable()
+      .describe("tokens of language models that all callers may spend; null without `budget`"),
     inFlight: z.strictObject({ current: z.int(), limit: z.int().nullable() }),
     breaker: Breaker.nullable().describe("null if it is switched off"),
     connections: z
@@ -148,6 +160,7 @@ export const ServiceStatus = z
 export async function describeService(
   service: Service,
   load: ServiceLoad,
+  budget: BudgetState | undefined,
   isOperator: boolean,
 ): Promise<z.input<typeof ServiceStatus>> {
   const { limiter, slots, webSocketSlots, transport, credentialRefusals, breaker, quota, cache, idempotency } = load;
@@ -171,6 +184,7 @@ export async function describeService(
     },
     signature: describeSignature(service, load, isOperator),
     rateLimit: service.rateLimit === undefined ? null : { ...service.rateLimit, ...(await stateOf(limiter, service)) },
+    budget: budget === undefined ? null : describeBudget(budget),
     inFlight: { current: slots.taken, limit: slots.limit || null },
     breaker: breaker?.describe() ?? null,
     connections: transport.connections(),
@@ -214,6 +228,10 @@ function describeCache(cache: DescribedCache) {
   const { entries, bytes, responses } = cache.describe();
   const { hit, stale, coalesced, miss: misses, revalidated, bypass: bypassed } = responses;
   return { entries, bytes, hits: hit + stale + coalesced, misses, revalidated, bypassed };
+}
+
+function describeBudget({ tokens, per, spent, remaining, resetIn }: BudgetState) {
+  return { tokens, per, spent, remaining, resetIn };
 }
 
 function describeQuota({ mode, waiting, tightest, at }: ServiceQuotaState) {

@@ -72,6 +72,7 @@ const EXAMPLE: z.input<typeof Status> = {
       credential: { state: "present", type: "bearer", required: false, refused: null, source: "GITHUB_TOKEN" },
       signature: null,
       rateLimit: null,
+      budget: null,
       inFlight: { current: 0, limit: null },
       cache: { entries: 118, bytes: 1_482_112, hits: 12, misses: 130, revalidated: 954, bypassed: 3 },
       idempotency: null,
@@ -111,13 +112,17 @@ const route = createRoute({
 });
 
 export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): void {
-  const { instance, monitor, inFlight, registry, loadOf } = parts;
+  const { instance, monitor, inFlight, registry, loadOf, spending } = parts;
   app.openapi(route, async (context) => {
     const { callers, clients } = parts;
     const { incoming } = context.env;
     const isOperator = isOperatorsKey(callers, incoming, clients.addressOf(incoming));
     const services = await Promise.all(
-      registry.list().map((service) => describeService(service, loadOf(service.key), isOperator)),
+      registry
+        .list()
+        .map(async (service) =>
+          describeService(service, loadOf(service.key), await spending.ofService(service), isOperator),
+        ),
     );
     const { sample, pressure } = monitor;
     return context.json(

@@ -42,6 +42,7 @@ import { forecastLimit, type WaitForecast, waitForLimit } from "./limit-wait.ts"
 import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, type ShedParts } from "./load.ts";
 import type { PreparedService } from "./prepared-service.ts";
 import { decideKeyLimit, decideRateLimit } from "./rate-limit.ts";
+import type { Spending } from "./spend/spending.ts";
 
 export interface AdmissionParts extends ShedParts {
   /** Slots of all WebSockets: MAX_WEBSOCKETS. */
@@ -57,6 +58,7 @@ export interface AdmissionParts extends ShedParts {
   /** Asked only while the plane has no key. */
   readonly guardOpenPlane: OpenPlaneGuard;
   readonly registry: Registry;
+  readonly spending: Spending;
   /** By key. */
   readonly upstreams: ReadonlyMap<string, { readonly prepared: PreparedService }>;
 }

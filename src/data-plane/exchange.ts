@@ -16,6 +16,7 @@ import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { Destination } from "./forward/response-sink.ts";
 import type { QuotaOutcome, QuotaPass } from "./quota/pass-contract.ts";
 import type { ServiceTimes } from "./service-times.ts";
+import type { Spend } from "./spend/spend.ts";
 
 const NO_PATHS: readonly string[] = [];
 
@@ -72,6 +73,8 @@ export class Exchange {
   bytesIn = 0;
   /** Read before the request was admitted; undefined for every other body. */
   body: Buffer | undefined;
+  /** The gateway added something to `body`. */
+  isBodyChanged = false;
   /** performance.now() when `body` was complete, less the wait for the rate limit that was over before; 0 while there is none. */
   bodyReadAt = 0;
   bytesOut = 0;
@@ -80,6 +83,8 @@ export class Exchange {
   /** `relayed`, `refused:<code>`, `failed:<code>`, `client-left` or `preflight`. */
   outcome = "";
   limit: LimitState | undefined;
+  /** Undefined where no budget counts the exchange and its model is not restricted. */
+  spend: Spend | undefined;
   /** Undefined where the response goes to the client of this exchange. */
   destination: Destination | undefined;
   /** What the cache did with the request; undefined for a service without a cache. */
@@ -213,6 +218,7 @@ export class Exchange {
     detached.issued = this.issued;
     detached.trace = this.trace;
     detached.earlierWaitMs = this.earlierWaitMs;
+    detached.spend = this.spend;
     return detached;
   }
 

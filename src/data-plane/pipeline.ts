@@ -21,6 +21,8 @@ import { type RecordParts, record } from "./record.ts";
 import { type RefuseParts, refuse, respondToPreflight } from "./refuse.ts";
 import { type HookedRequest, runRequestHooks } from "./request-hooks.ts";
 import { type SignatureParts, SignedDelivery } from "./signature/signed-delivery.ts";
+import { prepareRequest } from "./spend/prepare-request.ts";
+import { walkBudget } from "./spend/walk-budget.ts";
 
 export interface PipelineParts extends AdmissionParts, ForwardParts, RefuseParts, RecordParts, SignatureParts {
   readonly clients: ClientView;
@@ -44,6 +46,12 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       if (admission.kind === "preflight") return respondToPreflight(exchange, admission.headers);
       let { route } = admission;
       const { signature, limiter, service, cache, idempotency } = route.prepared;
+      if (service.budget !== undefined || exchange.issued !== undefined) {
+        exchange.spend = parts.spending.of(exchange, exchange.issued?.id, service);
+      }
+      const { spend } = exchange;
+      if (spend !== undefined)
+        await walkBudget(spend, exchange, { route, isUpgrade: head !== undefined }, { walk, parts });
       const isSignedFirst = signature?.isLimitedFirst === false;
       if (signature !== undefined) delivery = new SignedDelivery(exchange, signature, service.timeoutMs, parts);
       if (delivery !== undefined && isSignedFirst) walk.admit("signature", await delivery.decide());
@@ -51,6 +59,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         await walkLimits(exchange, route.prepared, walk, parts);
       }
       if (delivery !== undefined && !isSignedFirst) walk.admit("signature", await delivery.decide());
+      if (spend !== undefined) walk.admit("prepare", await prepareRequest(spend, exchange, route, parts));
       let request = createUpstreamRequest(exchange, route, parts);
       if (hooks?.hasOnRequest) {
         const passed = await runRequestHooks(hooks, exchange, { route, request }, parts.callers);
@@ -68,6 +77,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     } finally {
       exchange.quota?.end();
       delivery?.end();
+      exchange.spend?.end();
       if ((exchange.hasClientLeft || head !== undefined) && connections.wasCut(req.socket)) exchange.noteShutdown();
       exchange.end();
       record(exchange, parts);

@@ -45,6 +45,7 @@ export function record(exchange: Exchange, { logger, metrics, recentExchanges, e
     quota: exchange.quotaOutcome,
     cache: exchange.cache?.state,
     idempotency: exchange.idempotency,
+    tokens: exchange.spend?.tokens,
     attempts,
     client: exchange.clientAddress,
     caller: exchange.callerId,

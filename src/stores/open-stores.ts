@@ -8,6 +8,7 @@ import { createFingerprint, type Fingerprint, openFingerprint, readFingerprint }
 import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
 import { createLedger, type Ledger, openFileLedger } from "./ledger.ts";
 import { createRecords, openFileRecords, type Records, readFileRecords } from "./records.ts";
+import { createTallies, openFileTallies, type Tallies } from "./tallies.ts";
 
 /** @typeParam S a stored service. @typeParam A an audit entry. @typeParam K a stored key. */
 export interface Stores<S, A, K> {
@@ -22,6 +23,8 @@ export interface Stores<S, A, K> {
   readonly claims: Claims;
   /** Unreadable lines of the claims when they were opened. */
   readonly damagedClaims: number;
+  /** Tokens that were spent. */
+  readonly tallies: Tallies;
   readonly fingerprint: Fingerprint;
   /** Undefined for stores in memory. */
   readonly folder: string | undefined;
@@ -39,6 +42,7 @@ export const FILES = [
   "audit.jsonl",
   "quota.json",
   "claims.jsonl",
+  "tokens.json",
   "installation-key",
 ] as const;
 
@@ -57,9 +61,11 @@ export async function openFileStores<S, A, K>(
   const audit = openFileJournal<A>(at("audit.jsonl"));
   const quota = openFileLedger({ path: at("quota.json"), onFailure });
   const claims = openFileClaims({ path: at("claims.jsonl"), now: Date.now(), onFailure });
+  const tallies = openFileTallies({ path: at("tokens.json"), onFailure });
   const fingerprint = await openFingerprint(at("installation-key"));
   const { damagedLines: damagedClaims } = claims;
-  const stores = withClose({ services, keys, keyUsage, audit, quota, claims, damagedClaims, fingerprint, folder });
+  const periodic = { keyUsage, quota, tallies };
+  const stores = withClose({ ...periodic, services, keys, audit, claims, damagedClaims, fingerprint, folder });
   return stores;
 }
 
@@ -69,8 +75,8 @@ export function readStoredKeys<K>(folder: string, isKey: (value: unknown) => val
 }
 
 /**
- * A copy of the stores as of the last change, for a process without the lock. Nothing is written, and usage, audit, quota
- * and claims, which a running gateway may not have written yet, are empty. @throws StateFileUnusable
+ * A copy of the stores as of the last change, for a process without the lock. Nothing is written, and usage, audit, quota,
+ * claims and tallies, which a running gateway may not have written yet, are empty. @throws StateFileUnusable
  */
 export function readFileStores<S, A, K>(
   folder: string,
@@ -86,6 +92,7 @@ export function readFileStores<S, A, K>(
     quota: createLedger(),
     claims: createClaims(),
     damagedClaims: 0,
+    tallies: createTallies(),
     fingerprint: readFingerprint(at("installation-key")),
     folder,
   });
@@ -109,6 +116,7 @@ export function createMemoryStores<S, A, K>(): Stores<S, A, K> {
     quota: createLedger(),
     claims: createClaims(),
     damagedClaims: 0,
+    tallies: createTallies(),
     fingerprint: createFingerprint(),
     folder: undefined,
   });
@@ -121,7 +129,7 @@ function withClose<S, A, K>(parts: Omit<Stores<S, A, K>, "close" | "onWriteFailu
     async close() {
       // A crash may lose this state too, so that its loss does not fail the shutdown.
       const report = (error: unknown) => stores.onWriteFailure(error);
-      const periodic = [parts.quota.close().catch(report), parts.keyUsage.close().catch(report)];
+      const periodic = [parts.quota, parts.tallies, parts.keyUsage].map((store) => store.close().catch(report));
       const { services, keys, audit, claims } = parts;
       await Promise.all([services.close(), keys.close(), audit.close(), claims.close(), ...periodic]);
     },

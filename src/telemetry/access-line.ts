@@ -31,6 +31,8 @@ export interface AccessLine {
   readonly cache?: string | undefined;
   /** What idempotency did; undefined for a request without a key that counts. */
   readonly idempotency?: string | undefined;
+  /** Tokens that were charged; undefined where none were counted. */
+  readonly tokens?: number | undefined;
   readonly attempts: number;
   /** An address. */
   readonly client: string;
@@ -49,7 +51,8 @@ export function accessMembers(line: AccessLine, maskKeys: SecretMask): string {
   const host = line.host === undefined ? "" : `"host":${quoted(maskKeys(line.host))},`;
   const once = line.idempotency === undefined ? "" : `"idempotency":"${line.idempotency}",`;
   const cache = line.cache === undefined ? "" : `"cache":"${line.cache}",`;
-  return `"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}",${host}"path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}",${cache}${once}"attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}"`;
+  const tokens = line.tokens === undefined ? "" : `"tokens":${line.tokens},`;
+  return `"time":${line.time},"requestId":"${line.requestId}","service":"${line.service}","method":"${line.method}",${host}"path":${quoted(url)},"status":${line.status},"bytesIn":${line.bytesIn},"bytesOut":${line.bytesOut},"durationUs":${line.durationUs},"upstreamUs":${line.upstreamUs},"queuedUs":${line.queuedUs},"quota":"${line.quota}",${cache}${once}${tokens}"attempts":${line.attempts},"client":"${line.client}","caller":"${line.caller}","outcome":"${line.outcome}"`;
 }
 
 /** Characters that a client chose, and which therefore may be many. */

@@ -23,6 +23,8 @@ export interface MeasuredService {
   readonly limitWaiting: number | undefined;
   /** Requests with a key by what idempotency did; undefined where it is off. */
   readonly idempotency: Readonly<Record<string, number>> | undefined;
+  /** Tokens that were counted, with the kinds and models that have some. */
+  readonly tokens: readonly { readonly model: string; readonly kind: string; readonly count: number }[];
   /** Undefined where the service has no quota settings. */
   readonly quota:
     | { readonly remaining: number | undefined; readonly waiting: number; readonly upstreamRefusals: number }
@@ -80,7 +82,7 @@ export function serviceGaugesText(services: readonly MeasuredService[]): string 
     }
     return lines.join("\n");
   });
-  return [...families, cacheResponsesText(services), idempotencyText(services)].join("\n\n");
+  return [...families, cacheResponsesText(services), idempotencyText(services), tokensText(services)].join("\n\n");
 }
 
 const CACHE_RESPONSES = "byteproxy_cache_responses_total";
@@ -110,6 +112,22 @@ function idempotencyText(services: readonly MeasuredService[]): string {
   for (const { key, idempotency } of services) {
     for (const [state, count] of Object.entries(idempotency ?? {})) {
       if (count > 0) lines.push(`${IDEMPOTENCY_REQUESTS}{service="${key}",idempotency="${state}"} ${count}`);
+    }
+  }
+  return lines.join("\n");
+}
+
+const TOKENS = "byteproxy_tokens_total";
+
+/** A service has at most 51 models, whose names need no escaping, and four kinds of tokens. */
+function tokensText(services: readonly MeasuredService[]): string {
+  const lines = [
+    `# HELP ${TOKENS} Tokens of language models that budgets counted, by the model and the kind of token`,
+    `# TYPE ${TOKENS} counter`,
+  ];
+  for (const { key, tokens } of services) {
+    for (const { model, kind, count } of tokens) {
+      lines.push(`${TOKENS}{service="${key}",model="${model}",kind="${kind}"} ${count}`);
     }
   }
   return lines.join("\n");

@@ -323,6 +323,8 @@ describe("explanation", () => {
       },
       credential: { state: "none", type: null, place: null, source: null, fingerprint: null },
       rateLimit: { per: "service", limit: 4, remaining: 4, resetIn: 60 },
+      budgets: [],
+      models: null,
       breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
       cache: null,
       idempotency: null,

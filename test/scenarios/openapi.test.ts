@@ -35,6 +35,14 @@ const asJson = { ...operator, "content-type": "application/json" };
 const pem = (name: string) => join(import.meta.dirname, `../support/tls/${name}.pem`);
 const WEATHER = { baseUrl: "https://api.weather.example/v2/" };
 
+/** Its response costs one token, which is the budget. */
+const SPENT = {
+  method: "POST",
+  path: "/proxy/spending/x",
+  headers: { ...caller, "content-type": "application/json" },
+  body: "{}",
+};
+
 const GET_PROXIED = "GET /proxy/{service}/{path}";
 
 async function documentOf(url: string): Promise<Document> {
@@ -49,7 +57,9 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
         res.setHeader(`x-ratelimit-${name}`, value);
       }
     }
-    if (req.url !== "/slow") req.resume().on("end", () => res.setHeader("content-type", "text/plain").end("ok"));
+    if (req.url?.startsWith("/spent/")) {
+      res.setHeader("content-type", "application/json").end('{"usage":{"total_tokens":1}}');
+    } else if (req.url !== "/slow") req.resume().on("end", () => res.setHeader("content-type", "text/plain").end("ok"));
   });
   const secure = await startUpstream(
     undefined,
@@ -65,6 +75,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
     services: {
       api: { baseUrl: upstream.url, rateLimit: { maxRequests: 100, windowMs: 60_000 }, maxBodyBytes: 1000 },
       limited: { baseUrl: upstream.url, rateLimit: { maxRequests: 1, windowMs: 60_000 } },
+      spending: { baseUrl: `${upstream.url}/spent`, budget: { tokens: 1, per: "month" } },
       cached: { baseUrl: upstream.url, cache: true },
       once: { baseUrl: upstream.url, timeoutMs: 50, idempotency: true },
       reading: { baseUrl: upstream.url, methods: ["GET"] },
@@ -198,6 +209,8 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
   ["GET /manage/key-debug", 200, { headers: operator }],
   [GET_PROXIED, 200, { path: "/proxy/held/x", headers: caller }],
   ["GET /manage/quota", 200, { headers: operator }],
+  ["GET /manage/usage", 200, { headers: operator }],
+  ["GET /manage/usage", 200, { path: "/manage/usage?per=month&service=spending&caller=proxy-key", headers: operator }],
   ["GET /manage/diagnostics", 200, { headers: operator }],
   [
     "POST /manage/explain",
@@ -448,6 +461,18 @@ const REFUSALS: readonly Refusal[] = [
     operation: GET_PROXIED,
     asked: proxied("limited/"),
     before: ({ gateway }) => ask(gateway.port, { method: "GET", path: "/proxy/limited/", headers: caller }),
+  },
+  {
+    code: "BUDGET_EXCEEDED",
+    operation: "POST /proxy/{service}/{path}",
+    asked: SPENT,
+    before: ({ gateway }) => ask(gateway.port, SPENT),
+  },
+  {
+    code: "MODEL_NOT_ALLOWED",
+    operation: GET_PROXIED,
+    asked: proxied("api/?model=o3"),
+    headersOf: (started) => issuedFor(started, { permissions: ["api:*"], models: ["gpt-4o*"] }),
   },
   {
     code: "INSUFFICIENT_PERMISSIONS",

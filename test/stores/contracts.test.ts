@@ -5,10 +5,12 @@ import { ClaimTable, createClaims } from "../../src/stores/claims.ts";
 import { openFileClaims } from "../../src/stores/claims-file.ts";
 import { createLedger, openFileLedger } from "../../src/stores/ledger.ts";
 import { createRecords, openFileRecords } from "../../src/stores/records.ts";
+import { createTallies, openFileTallies } from "../../src/stores/tallies.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { describeClaims } from "../contracts/claims.ts";
 import { describeLedger } from "../contracts/ledger.ts";
 import { describeRecords, type Thing } from "../contracts/records.ts";
+import { describeTallies } from "../contracts/tallies.ts";
 
 const newPath = () => join(tempFolder(), "state.json");
 const isAny = <T>(value: unknown): value is T => value !== undefined;
@@ -37,6 +39,25 @@ describeClaims(
   },
   1,
 );
+
+describeTallies("memory", (limit) => createTallies({ ...(limit === undefined ? {} : { limit }) }));
+describeTallies("file", (limit) => {
+  const tallies = openFileTallies({ ...ledgerOptions(), limit });
+  onTestFinished(() => tallies.close());
+  return tallies;
+});
+
+test("Tallies outlive a restart", async () => {
+  const options = ledgerOptions();
+  const now = Date.now();
+  const before = openFileTallies(options);
+  await before.add("k", { input: 1, cached: 2, output: 3, estimated: 4 }, now);
+  await before.close();
+  const after = openFileTallies(options);
+  expect(await after.total("k", "month", now)).toBe(10);
+  expect(await after.list("", "month", now)).toHaveLength(1);
+  await after.close();
+});
 
 describe("ledger", () => {
   const account = { limit: 5, remaining: 0, resetsAt: Date.now() + 60_000 };

@@ -40,6 +40,8 @@ export interface GatewaySetup {
   readonly services?: Record<string, Partial<ServiceInput>>;
   /** Of caches. */
   readonly cacheClock?: GatewayOptions["cacheClock"];
+  /** Of token budgets. */
+  readonly budgetClock?: GatewayOptions["budgetClock"];
 }
 
 /** Starts a gateway, and closes it at the end of the test. */
@@ -48,6 +50,7 @@ export async function startGateway({
   services = {},
   stores,
   cacheClock,
+  budgetClock,
 }: GatewaySetup = {}): Promise<TestGateway> {
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-test-"));
   const file = join(directory, "services.json");
@@ -63,6 +66,7 @@ export async function startGateway({
     load,
     ...(stores === undefined ? {} : { stores }),
     ...(cacheClock === undefined ? {} : { cacheClock }),
+    ...(budgetClock === undefined ? {} : { budgetClock }),
     logSink: {
       write: (lines) => {
         text += lines;

@@ -11,6 +11,7 @@ const IDLE: Omit<MeasuredService, "key" | "inFlight"> = {
   limitWaiting: undefined,
   cache: undefined,
   idempotency: undefined,
+  tokens: [],
   quota: undefined,
 };
 const SAMPLE = { eventLoopDelay: 0, heapUsed: 0, rssBytes: 0, eventLoopUtilized: 0 };

@@ -18,6 +18,7 @@ import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
 import { Breaker } from "../service-status.ts";
+import { EXPLAINED_SPEND } from "./explained-spend.ts";
 import { readJson } from "./read-json.ts";
 
 type Header = readonly [name: string, value: string];
@@ -104,6 +105,7 @@ const Explained = z
         position: z.int().optional().describe("its position in the queue; 0 if it would not wait"),
       })
       .nullable(),
+    ...EXPLAINED_SPEND,
     breaker: Breaker.nullable(),
     cache: z
       .strictObject({
@@ -187,6 +189,8 @@ const route = createRoute({
         upstream: null,
         credential: null,
         rateLimit: null,
+        budgets: [],
+        models: null,
         breaker: null,
         cache: null,
         idempotency: null,

@@ -4,7 +4,9 @@
  */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { ListedKey } from "../../callers/issued-keys.ts";
+import { MODEL_PATTERNS_LIMIT } from "../../callers/model-patterns.ts";
 import { LONGEST_TIMER_MS } from "../../config/schema.ts";
+import { BUDGET_TOKENS_LIMIT, PERIODS } from "../../config/token-budget.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import { authorOf, type CallerEnv } from "../require-caller.ts";
@@ -24,6 +26,8 @@ const ITEM = {
   rateLimit: z.strictObject({ maxRequests: z.int(), windowMs: z.int() }).nullable(),
   allowIps: z.array(z.string()).readonly(),
   clientCert: z.string().nullable().describe("the key is valid only on a connection with this client certificate"),
+  budget: z.strictObject({ tokens: z.int(), per: z.enum(PERIODS) }).nullable(),
+  models: z.array(z.string()).readonly().nullable().describe("patterns for the models that it may ask for"),
   uses: z.int(),
   lastUsedAt: z.iso.datetime().nullable(),
 };
@@ -54,6 +58,8 @@ const EXAMPLE = {
   rateLimit: null,
   allowIps: [],
   clientCert: null,
+  budget: null,
+  models: null,
   uses: 0,
   lastUsedAt: null,
 };
@@ -78,6 +84,23 @@ const CHANGE = {
     type: ["string", "null"] as ("string" | "null")[],
     maxLength: 512,
     description: "SHA-256 fingerprint of a client certificate, or one of its URI or DNS names; see TLS_CLIENT_CA_FILE",
+  },
+  budget: {
+    type: ["object", "null"] as ("object" | "null")[],
+    additionalProperties: false,
+    required: ["tokens", "per"],
+    properties: {
+      tokens: { type: "integer" as const, minimum: 1, maximum: BUDGET_TOKENS_LIMIT },
+      per: { type: "string" as const, enum: [...PERIODS] },
+    },
+    description: "tokens of language models in an hour, a day or a month, in UTC",
+  },
+  models: {
+    type: ["array", "null"] as ("array" | "null")[],
+    items: { type: "string" as const, minLength: 1, maxLength: 200 },
+    minItems: 1,
+    maxItems: MODEL_PATTERNS_LIMIT,
+    description: "patterns such as `gpt-4o*` for the `model` of request bodies",
   },
 };
 const body = (schema: object, example: object) => ({
@@ -226,5 +249,6 @@ function warningsOf(
 }
 
 function show(item: ListedKey) {
-  return { ...item, permissions: [...item.permissions], allowIps: [...item.allowIps] };
+  const { permissions, allowIps, models } = item;
+  return { ...item, permissions: [...permissions], allowIps: [...allowIps], models: models && [...models] };
 }

@@ -17,6 +17,7 @@ import { addRequestsRoute } from "./requests.ts";
 import { addResetRoutes } from "./resets.ts";
 import { addServiceRoutes } from "./services.ts";
 import { addTestServiceRoute } from "./test-service.ts";
+import { addUsageRoute } from "./usage.ts";
 
 export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, audience: Audience): void {
   const { callers, findForeignPage } = parts;
@@ -40,6 +41,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, aud
   addCacheRoutes(routes, parts);
   addReloadRoute(routes, parts);
   addQuotaRoute(routes, parts);
+  addUsageRoute(routes, parts);
   addAuditRoute(routes, parts);
   addRequestsRoute(routes, parts);
   addEventsRoute(routes, parts);

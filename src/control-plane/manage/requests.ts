@@ -33,6 +33,7 @@ const RecordedExchange = z
       .enum(["first", "replayed", "conflict", "mismatch"])
       .optional()
       .describe("what idempotency did; only for a request with an Idempotency-Key that counts"),
+    tokens: z.int().optional().describe("tokens of language models that a budget counted"),
     attempts: z.int(),
     client: z.string(),
     caller: z.string(),

@@ -3,6 +3,7 @@
  * Invariant: they are generated from the catalog, by the function that makes the real responses.
  */
 import { z } from "@hono/zod-openapi";
+import { PERIODS } from "../../config/token-budget.ts";
 import { CATALOG, type ErrorCode } from "../../error-catalog.ts";
 import { GatewayError, type GatewayErrorOptions } from "../../errors.ts";
 import { errorResponse } from "../../perimeter/refusals.ts";
@@ -37,6 +38,20 @@ export const ErrorBody = z
       .strictObject({ bucket: z.string(), reason: z.enum(["too long", "queue full"]), retryAt: z.iso.datetime() })
       .optional()
       .describe("`UPSTREAM_QUOTA_EXHAUSTED`: what is used up, and until when"),
+    budget: z
+      .strictObject({
+        of: z.enum(["key", "issuer", "service"]).describe("`issuer`: a key that issued the caller's key"),
+        tokens: z.int(),
+        per: z.enum(PERIODS),
+        spent: z.int(),
+        resetsAt: z.iso.datetime(),
+      })
+      .optional()
+      .describe("`BUDGET_EXCEEDED`: what is spent, and until when"),
+    models: z
+      .array(z.string())
+      .optional()
+      .describe("`MODEL_NOT_ALLOWED`: patterns for the models that the key may use"),
   })
   .openapi("Error");
 
@@ -100,6 +115,21 @@ const DETAILS: Readonly<Partial<Record<ErrorCode, ErrorDetails>>> = {
       "X-RateLimit-Reset": header("Seconds since the epoch.", true, "integer"),
     },
     example: { message: "Rate limit exceeded for github. Resets in 25 seconds." },
+  },
+  BUDGET_EXCEEDED: {
+    headers: { "Retry-After": header("Seconds until the next window.", true, "integer") },
+    example: {
+      message: "The budget of this key is spent: 100000 tokens per day. The next day begins in 7384 seconds.",
+      extra: {
+        budget: { of: "key", tokens: 100_000, per: "day", spent: 100_412, resetsAt: "2026-11-30T00:00:00.000Z" },
+      },
+    },
+  },
+  MODEL_NOT_ALLOWED: {
+    example: {
+      message: "Refused: the key may not use the model o3-pro. The key is limited to: gpt-4o*.",
+      extra: { models: ["gpt-4o*"] },
+    },
   },
   TOO_MANY_AUTH_FAILURES: {
     headers: { "Retry-After": header("Seconds.", true, "integer") },

@@ -41,6 +41,8 @@ import { decideConnection } from "../load.ts";
 import type { PipelineParts } from "../pipeline.ts";
 import { currentService, type PreparedService } from "../prepared-service.ts";
 import { decideClaim } from "../signature/signed-delivery.ts";
+import { explainSpend } from "../spend/explain-spend.ts";
+import { walkBudget } from "../spend/walk-budget.ts";
 import { describeUpstream } from "./describe-upstream.ts";
 import type { ExplainedCredential, Explanation, RequestToExplain } from "./explanation.ts";
 import { StepLog } from "./step-log.ts";
@@ -99,6 +101,11 @@ async function explainParsed(
   const { prepared } = route;
   const { signature } = prepared;
   if (signature?.isLimitedFirst === false) log.admit("signature", decideClaim(signature, req.rawHeaders));
+  exchange.spend = parts.spending.of(exchange, exchange.issued?.id, prepared.service);
+  const { spend } = exchange;
+  if (spend !== undefined) {
+    await walkBudget(spend, exchange, { route, isUpgrade: arrival.isUpgrade }, { walk: log, parts });
+  }
   const forecast = await walkLimits(exchange, prepared, log, parts);
   if (signature?.isLimitedFirst) log.admit("signature", decideClaim(signature, req.rawHeaders));
   const upstreamRequest = createUpstreamRequest(exchange, route, parts);
@@ -136,6 +143,7 @@ async function explainParsed(
             resetIn: secondsToReset(limit),
             ...(forecast === undefined ? {} : { waitMs: Math.ceil(forecast.waitMs), position: forecast.position }),
           },
+    ...(await explainSpend(spend, parts.spending)),
     breaker: prepared.breaker?.describe() ?? null,
     cache: cache ?? null,
     idempotency: idempotency ?? null,
@@ -188,6 +196,8 @@ function conclude({ method, target, address }: RequestToExplain, log: StepLog, w
     upstream: null,
     credential: null,
     rateLimit: null,
+    budgets: [],
+    models: null,
     breaker: null,
     cache: null,
     idempotency: null,

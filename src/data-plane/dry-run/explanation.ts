@@ -2,10 +2,12 @@
 import type { DescribedCommand, DescribedSecret } from "../../config/credential-source.ts";
 import type { CredentialState } from "../../config/credentials.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
+import type { TokenBudget } from "../../config/token-budget.ts";
 import type { ErrorCode } from "../../error-catalog.ts";
 import type { ExplainedCache } from "../cache/explain-cache.ts";
 import type { BreakerState } from "../forward/breaker.ts";
 import type { ExplainedIdempotency } from "../idempotency/explain-idempotency.ts";
+import type { ChargedBudget } from "../spend/spend.ts";
 
 /** The request to explain. */
 export interface RequestToExplain {
@@ -88,6 +90,14 @@ export interface ExplainedLimit {
   readonly position?: number;
 }
 
+export interface ExplainedBudget extends TokenBudget {
+  readonly of: ChargedBudget["ownerKind"];
+  readonly spent: number;
+  readonly remaining: number;
+  /** s, rounded up. */
+  readonly resetIn: number;
+}
+
 export interface Explanation {
   /** `forward`: the request would go to the upstream. `preflight`: the gateway would respond to a browser's preflight with 204. */
   readonly verdict: "forward" | "refuse" | "preflight";
@@ -111,6 +121,10 @@ export interface Explanation {
   readonly upstream: ExplainedUpstream | null;
   readonly credential: ExplainedCredential | null;
   readonly rateLimit: ExplainedLimit | null;
+  /** Budgets of tokens that would count the request. */
+  readonly budgets: readonly ExplainedBudget[];
+  /** Patterns for the models that the key may ask for; null for all. The body, which decides, is not explained. */
+  readonly models: readonly string[] | null;
   /** Null where the service has none. */
   readonly breaker: BreakerState | null;
   /** What the cache has for the request; null for a service without one. */

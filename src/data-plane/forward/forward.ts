@@ -153,14 +153,14 @@ class Forwarding {
     const afterMs = status < 400 ? undefined : this.#waitBeforeRetry(status, headers);
     this.#retryAfterMs = afterMs ?? 0;
     if (afterMs !== undefined) return undefined;
-    const parts = this.#parts;
-    const { wantsTrailers } = this.#request;
-    const relayed = { exchange: this.#exchange, route: this.#route, deadline: this.#deadline, wantsTrailers, parts };
-    const relay = this.#exchange.destination?.sinkFor(this.#deadline) ?? new Relay(relayed);
+    const [parts, exchange, { wantsTrailers }] = [this.#parts, this.#exchange, this.#request];
+    const relayed = { exchange, route: this.#route, deadline: this.#deadline, wantsTrailers, parts };
+    const relay = exchange.destination?.sinkFor(this.#deadline) ?? new Relay(relayed);
     this.#relay = relay;
     const hooks = relay instanceof Relay ? parts.hooks : undefined;
     const sink = hooks?.hasOnResponse ? new HookSink(relay as Relay, hooks, relayed, this.#request) : relay;
-    return this.#prepared.scrub?.createSink(sink, this.#exchange, this.#deadline) ?? sink;
+    const scrubbed = this.#prepared.scrub?.createSink(sink, exchange, this.#deadline) ?? sink;
+    return exchange.spend?.createSink(scrubbed) ?? scrubbed;
   };
 
   /** @throws GatewayError where there is no retry. */

@@ -22,6 +22,7 @@ import { BODY_DIGESTS, FORM_TYPE, sendsForm } from "../credential/form-body.ts";
 import { insertsPath, type PlacePlan, readSubprotocols } from "../credential/place-plan.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
+import { requestReadable } from "../spend/readable-response.ts";
 import { connectionOptions } from "./connection-options.ts";
 import { hasSharedJar } from "./scope-cookie.ts";
 import type { StripPlan } from "./strip-plan.ts";
@@ -78,6 +79,7 @@ export function createUpstreamRequest(
     if (!holds(headers, lowerCaseName)) headers.push(name, value);
   }
   for (const forced of stripPlan.forced) headers.push(forced);
+  if (exchange.spend?.isCounting) requestReadable(headers, exchange);
   const own = ["X-Request-Id", exchange.id, "traceparent", traceparent];
   if (service.forwardedHeaders) own.push(...forwardedHeaders(exchange.req, clients, isOwnKey));
   for (let i = 0; i < own.length; i += 2) {

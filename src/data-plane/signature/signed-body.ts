@@ -14,6 +14,8 @@ export interface BodyLimits {
   /** The option that sets `maxBodyBytes`, and what such bodies are called. */
   readonly option: string;
   readonly bodies: string;
+  /** Instead of the one about the option. */
+  readonly hint?: string;
   /** For the whole body. */
   readonly timeoutMs: number;
   readonly budget: SharedBudget;
@@ -53,10 +55,10 @@ export async function readSignedBody(exchange: Exchange, limits: BodyLimits): Pr
   }
 }
 
-function tooLarge({ serviceKey, maxBodyBytes, option, bodies }: BodyLimits): GatewayError {
+function tooLarge({ serviceKey, maxBodyBytes, option, bodies, hint }: BodyLimits): GatewayError {
   return new GatewayError("PAYLOAD_TOO_LARGE", {
     message: `${serviceKey} accepts ${bodies} of at most ${maxBodyBytes} bytes.`,
-    hint: `Send a smaller body, or raise \`${option}\` for this service.`,
+    hint: hint ?? `Send a smaller body, or raise \`${option}\` for this service.`,
   });
 }
 

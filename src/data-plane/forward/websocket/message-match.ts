@@ -5,7 +5,7 @@
  */
 import { isUtf8 } from "node:buffer";
 import type { MessageRule } from "../../../config/ws-schema.ts";
-import { findValue, type Span } from "./json-span.ts";
+import { findValue, type Span } from "../../json-span.ts";
 
 export interface MessageMatch {
   /** Where the text is in the message, with its quotes. */

@@ -35,6 +35,34 @@ export function findValue(text: Buffer, path: readonly string[]): Span | undefin
   return { start, end: endOf(text, start) };
 }
 
+export interface Member {
+  readonly name: string;
+  readonly value: Span;
+}
+
+/** The members of an object, in their order, with names as they are after unescaping. @param text valid JSON in UTF-8. */
+export function* membersOf(text: Buffer, open: number): Generator<Member> {
+  let at = skipSpace(text, open + 1);
+  while (text[at] !== CLOSE_BRACE) {
+    const nameEnd = endOf(text, at);
+    const start = skipSpace(text, skipSpace(text, nameEnd) + 1);
+    const end = endOf(text, start);
+    const isNamePlain = isPlain(text, at + 1, nameEnd - 1);
+    const name = isNamePlain
+      ? text.toString("latin1", at + 1, nameEnd - 1)
+      : JSON.parse(text.toString("utf8", at, nameEnd));
+    yield { name, value: { start, end } };
+    at = skipSpace(text, end);
+    if (text[at] === COMMA) at = skipSpace(text, at + 1);
+  }
+}
+
+/** Where the object of the text begins; undefined where its value is not an object. @param text valid JSON in UTF-8. */
+export function objectStart(text: Buffer, from = 0): number | undefined {
+  const start = skipSpace(text, from);
+  return text[start] === OPEN_BRACE ? start : undefined;
+}
+
 /** @returns the start of the member's value; -1 where there is none, or more than one that a parser may take for it. */
 function findMember(text: Buffer, open: number, name: string): number {
   const isPlainName = /^[ -~]*$/.test(name);

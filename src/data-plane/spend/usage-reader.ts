@@ -1,0 +1,108 @@
+/** The cost of one response, read while it streams. */
+import type { TokenCounts } from "../../stores/tallies.ts";
+import { type Found, JsonUsageScanner, type RawUsage } from "./json-usage.ts";
+import { EventSplitter } from "./sse-usage.ts";
+
+export interface ReadUsage {
+  /** Undefined where the response reported none. */
+  readonly counts: Omit<TokenCounts, "estimated"> | undefined;
+  readonly model: string | undefined;
+  /** Of the response, where the upstream can be asked for it again. */
+  readonly id: string | undefined;
+  /** What the model wrote, as far as it can be told: one token for four bytes, and one for each event with a text. */
+  readonly writtenTokens: number;
+}
+
+const BYTES_PER_TOKEN = 4;
+
+export interface UsageReader {
+  push(chunk: Buffer): void;
+  /** What was read until now; the end of the response, or where it was cut off. */
+  read(): ReadUsage;
+}
+
+/** @param isEventStream else one JSON document. */
+export function createUsageReader(isEventStream: boolean): UsageReader {
+  return isEventStream ? new StreamReader() : new DocumentReader();
+}
+
+class DocumentReader implements UsageReader {
+  readonly #scanner = new JsonUsageScanner();
+
+  push(chunk: Buffer): void {
+    this.#scanner.push(chunk);
+  }
+
+  read(): ReadUsage {
+    const { found, textBytes } = this.#scanner;
+    const writtenTokens = tokensOf(textBytes);
+    return { counts: countsOf(found.usage.root), model: found.model, id: found.id, writtenTokens };
+  }
+}
+
+class StreamReader implements UsageReader {
+  readonly #scanner = new JsonUsageScanner();
+  readonly #events: EventSplitter;
+  /** Later events repeat or complete those before: usage only grows within a stream. */
+  readonly #usage: RawUsage = {};
+  #model: string | undefined;
+  #id: string | undefined;
+  #textEvents = 0;
+  #textBytes = 0;
+
+  constructor() {
+    this.#events = new EventSplitter({
+      onData: (chunk, from, to) => this.#scanner.push(chunk, from, to),
+      onEvent: () => this.#take(),
+    });
+  }
+
+  push(chunk: Buffer): void {
+    this.#events.push(chunk);
+  }
+
+  read(): ReadUsage {
+    this.#events.end();
+    const writtenTokens = Math.max(this.#textEvents, tokensOf(this.#scanner.textBytes));
+    return { counts: countsOf(this.#usage), model: this.#model, id: this.#id, writtenTokens };
+  }
+
+  #take(): void {
+    const { found, textBytes } = this.#scanner;
+    if (textBytes > this.#textBytes) this.#textEvents++;
+    this.#textBytes = textBytes;
+    this.#model ??= found.model;
+    this.#id ??= found.id;
+    for (const [name, count] of Object.entries(usageOf(found) ?? {}) as [keyof RawUsage, number][]) {
+      this.#usage[name] = Math.max(this.#usage[name] ?? 0, count);
+    }
+    this.#scanner.reset();
+  }
+}
+
+/** OpenAI's Responses API wraps it into `response`, Anthropic's first event into `message`; all others have it in the event itself. */
+function usageOf({ type = "", usage }: Found): RawUsage | undefined {
+  if (type === "message_start") return usage.message;
+  return type.startsWith("response.") ? usage.response : usage.root;
+}
+
+/** Undefined where nothing valid was reported. */
+function countsOf(usage: RawUsage | undefined): ReadUsage["counts"] {
+  if (usage === undefined) return undefined;
+  const { total_tokens: total = 0, cache_creation_input_tokens: written = 0, cached_tokens = 0 } = usage;
+  const input = usage.prompt_tokens ?? usage.input_tokens;
+  const output = usage.completion_tokens ?? usage.output_tokens;
+  if (input === undefined && output === undefined && total === 0) return undefined;
+  // Anthropic counts tokens of its cache beside `input_tokens`, OpenAI as a part of them.
+  const extra = usage.cache_read_input_tokens;
+  const cached = extra ?? Math.min(cached_tokens, input ?? 0);
+  const fresh = (input ?? 0) + written - (extra === undefined ? cached : 0);
+  // Some upstreams count reasoning in the total only, and embeddings have no output.
+  const uncounted = Math.max(0, total - fresh - cached - (output ?? 0));
+  const isInput = input === undefined;
+  return { input: fresh + (isInput ? uncounted : 0), cached, output: (output ?? 0) + (isInput ? 0 : uncounted) };
+}
+
+export function tokensOf(bytes: number): number {
+  return Math.ceil(bytes / BYTES_PER_TOKEN);
+}
