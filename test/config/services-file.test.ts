@@ -175,6 +175,10 @@ describe("entries", () => {
       "x.rateLimit.windowMs: found 2147483648, allowed: an integer from 1000 to 2147483647",
     ],
     [
+      { ...own, rateLimit: { maxRequests: 1, windowMs: 1_000, maxWaitMs: 5 } },
+      "x.rateLimit.maxWaitMs: found 5, allowed: maxWaitMs only with onLimit wait",
+    ],
+    [
       { ...own, pathHints: [{ match: "(", message: "m" }] },
       'x.pathHints[0].match: found "(", allowed: a regular expression without look-around and back references (RE2)',
     ],

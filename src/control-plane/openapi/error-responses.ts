@@ -34,6 +34,10 @@ export const ErrorBody = z
       .strictObject({ gauge: z.string(), value: z.number(), limit: z.number() })
       .optional()
       .describe("`UNDER_PRESSURE`: the gauge that is above its limit"),
+    rateLimit: z
+      .strictObject({ reason: z.enum(["too long", "queue full"]), retryAfter: z.int().describe("seconds") })
+      .optional()
+      .describe("`RATE_LIMIT_EXCEEDED`, for a limit with `onLimit: wait`: why the request does not wait"),
     quota: z
       .strictObject({ bucket: z.string(), reason: z.enum(["too long", "queue full"]), retryAt: z.iso.datetime() })
       .optional()

@@ -44,7 +44,7 @@ const UPSTREAM_RESPONSE = {
     "X-Proxy-Service": header("The service's key."),
     "X-Proxy-Duration": header("`12ms`: the time until the upstream's response headers."),
     "X-Proxy-Queue-Duration": header(
-      "`1200ms`: the part of that time that the request waited for quota or for a connection.",
+      "`1200ms`: the part of that time that the request waited for a rate limit, for quota or for a connection.",
       false,
     ),
     "X-Proxy-Cache": header("What the cache did, if the service has one: `hit`, `miss`, `revalidated` …", false),
