@@ -1,13 +1,16 @@
 /** Rate limits that let requests wait (`onLimit: wait`), over real sockets. A reset of the limit is the next window. */
 import { writeFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
+import { constants } from "node:http2";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
+import { openSession, responseOf, send } from "../support/http2-client.ts";
 import { manage } from "../support/manage.ts";
+import { startTlsGateway } from "../support/tls-gateway.ts";
 import { startUpstream } from "../support/upstream.ts";
 import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
@@ -52,19 +55,19 @@ const queueMs = (response: Response) => Number.parseInt(response.headers.get("x-
 describe("A rate limit that lets requests wait", () => {
   test("A request waits for the next window, and its deadline does not count the wait", async () => {
     const rateLimit: RateLimit = { maxRequests: 2, windowMs: 1_000, onLimit: "wait" };
-    const { gateway, ask, upstream } = await start({ rateLimit, timeoutMs: 500 });
+    const { gateway, ask, upstream } = await start({ rateLimit, timeoutMs: 700 });
     const responses = await Promise.all(Array.from({ length: 4 }, () => ask()));
     expect(responses.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
     const waited = responses.filter((response) => queueMs(response) > 0);
     expect(waited).toHaveLength(2);
     for (const response of waited) {
-      expect(queueMs(response)).toBeGreaterThan(800);
+      expect(queueMs(response)).toBeGreaterThan(700);
       expect(response.headers.get("ratelimit")).toMatch(/^"service";r=[01];t=1$/);
       expect(response.headers.get("ratelimit-policy")).toBe('"service";q=2;w=1');
     }
     expect(upstream.requests).toHaveLength(4);
     const lines = gateway.exchanges().filter(({ queuedUs }) => (queuedUs as number) > 0);
-    expect(lines.map(({ outcome, upstreamUs }) => [outcome, (upstreamUs as number) < 500_000])).toEqual(
+    expect(lines.map(({ outcome, upstreamUs }) => [outcome, (upstreamUs as number) < 700_000])).toEqual(
       Array(2).fill(["relayed", true]),
     );
     const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
@@ -286,6 +289,34 @@ describe("A rate limit that lets requests wait", () => {
     expect(await reply).toBe("hello");
     staying.terminate();
     expect(echo.requests).toHaveLength(1);
+  });
+
+  test("A stream of HTTP/2 waits like a request, and its place is free as soon as it is canceled", async () => {
+    const upstream = await startUpstream();
+    const { gateway } = await startTlsGateway({
+      env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, PROXY_API_KEY: PROXY_KEY },
+      services: { api: { baseUrl: upstream.url, rateLimit: LONG } },
+    });
+    const session = await openSession(gateway.url);
+    const request = (path: string) => session.request({ ":path": `/proxy/api/${path}`, "x-api-key": PROXY_KEY });
+    const operate = async (headers: Record<string, string>) =>
+      (await send(session, { "x-api-key": MANAGEMENT_KEY, ...headers })).body.toString();
+    const waiting = (count: number) =>
+      eventually(async () => {
+        const { services } = JSON.parse(await operate({ ":path": "/status" }));
+        return services.find(({ key }: { key: string }) => key === "api").rateLimit.waiting === count;
+      }, `${count} to wait`);
+    expect((await responseOf(request(""))).status).toBe(200);
+    const canceled = request("canceled");
+    canceled.on("error", () => {});
+    await waiting(1);
+    canceled.close(constants.NGHTTP2_CANCEL);
+    await waiting(0);
+    const staying = responseOf(request("staying"));
+    await waiting(1);
+    await operate({ ":method": "POST", ":path": "/manage/services/api/rate-limit/reset" });
+    expect((await staying).status).toBe(200);
+    expect(upstream.requests.map(({ url }) => url)).toEqual(["/", "/staying"]);
   });
 
   test("A request waits for the limit and then for the quota, and the response gives the sum", async () => {
