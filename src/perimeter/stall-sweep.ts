@@ -69,7 +69,7 @@ interface Handle {
 }
 
 /** What the kernel has not taken of the current write; node:net reads the same value before it calls a socket idle. */
-function queueSizeOf(socket: Written): number {
+export function queueSizeOf(socket: Written): number {
   const { _handle: handle } = socket as { _handle?: Handle | null };
   return (handle?.writeQueueSize ?? 0) + (handle?._parent?.writeQueueSize ?? 0);
 }

@@ -16,12 +16,17 @@ import { ResetBudget } from "./reset-budget.ts";
 import { StreamRequest } from "./stream-request.ts";
 import { StreamResponse } from "./stream-response.ts";
 import { StreamSocket } from "./stream-socket.ts";
+import { TerminationCheck } from "./termination-check.ts";
 
 /** How long a client may take to close its connection after the last stream, ms. */
 const CLOSE_MS = 5_000;
 
 /** How long a client that connected just before the end has to send its requests, ms. */
 const LATE_MS = 500;
+
+/** How often silent connections are checked, ms, at most; and how often within SEND_TIMEOUT. */
+const CHECK_MS = 5_000;
+const CHECKS = 10;
 
 /** RFC 9113 section 6.8: no stream is refused yet, but the client should open no more. */
 const HIGHEST_STREAM = 2 ** 31 - 1;
@@ -47,7 +52,7 @@ export interface Sessions {
   announceEnd(): void;
   /** Accepts no further stream; each connection ends after its last one. */
   end(): void;
-  /** Stops the check for streams that are not read. */
+  /** Stops the checks. */
   stop(): void;
 }
 
@@ -57,10 +62,15 @@ export function createSessions(parts: SessionParts): Sessions {
   const sessions = new Map<Socket, ClientSession>();
   const stalls = createStallSweep(parts.sendTimeoutMs, openStreams, (stream) => stream.destroy());
 
+  const checking = setInterval(checkAll, Math.min(CHECK_MS, Math.ceil(parts.sendTimeoutMs / CHECKS))).unref();
   let end: "announced" | "ended" | undefined;
 
   function* openStreams(): Generator<OpenStream> {
     for (const session of sessions.values()) yield* session.streams;
+  }
+
+  function checkAll(): void {
+    for (const session of sessions.values()) session.check();
   }
 
   return {
@@ -80,7 +90,10 @@ export function createSessions(parts: SessionParts): Sessions {
       end = "ended";
       for (const session of sessions.values()) session.end();
     },
-    stop: stalls.stop,
+    stop() {
+      stalls.stop();
+      clearInterval(checking);
+    },
   };
 }
 
@@ -90,6 +103,7 @@ class ClientSession {
   readonly #parts: SessionParts;
   readonly #session: ServerHttp2Session;
   readonly #resets = new ResetBudget();
+  readonly #termination: TerminationCheck;
   #isClosing = false;
   /** Too many streams were reset: no further one is served. */
   #isRefusing = false;
@@ -100,12 +114,20 @@ class ClientSession {
     this.#socket = socket;
     this.#parts = parts;
     this.#session = performServerHandshake(socket, SESSION_OPTIONS);
+    this.#termination = new TerminationCheck(this.#session, socket);
     this.#session.on("error", (error) => this.#log(error));
     this.#session.on("stream", this.#onStream as (stream: ServerHttp2Stream) => void);
     this.#session.once("close", () => clearTimeout(this.#idle));
     // No frame can come any more. A socket of node:http may be half-open; node:http2 would wait for its streams.
     socket.once("end", () => socket.destroy());
     this.#waitAtMost(parts.times.headersTimeoutMs);
+  }
+
+  /** Without a stream its idle timeout ends it. */
+  check(): void {
+    if (this.streams.size === 0 || this.#session.destroyed || this.#termination.run()) return;
+    this.#session.destroy(new Error("its client broke the protocol"));
+    this.#socket.destroy();
   }
 
   announceEnd(): void {
@@ -145,6 +167,7 @@ class ClientSession {
     const req = new StreamRequest(stream, (socket as unknown as Socket | undefined) ?? this.#socket, form);
     const res = new StreamResponse(stream, req, socket !== undefined);
     clearTimeout(this.#idle);
+    this.#termination.reset();
     for (const open of socket === undefined ? [res] : [res, socket]) this.streams.add(open);
     stream.once("close", () => this.#onStreamClose(res, socket));
     if (this.#parts.isSurplus(this.#socket)) this.#session.close();

@@ -22,7 +22,7 @@ const TRAILERS = /(?:^|,)\s*trailers\s*(?:;|,|$)/i;
 /** RFC 9110: statuses without content. */
 const EMPTY_STATUSES: ReadonlySet<number> = new Set([204, 205, 304]);
 
-/** node:http2 sends no status above it, although node:http does. */
+/** node:http2 sends no final status above it, although node:http does. */
 const HIGHEST_STATUS = 599;
 
 export class StreamResponse extends EventEmitter {
@@ -84,7 +84,7 @@ export class StreamResponse extends EventEmitter {
   /** @throws Error for fields that cannot be sent; the head may then be written again. */
   writeHead(status: number, ...given: readonly (string | GivenFields | undefined)[]): this {
     if (this.headersSent) throw new Error("the head was written already");
-    if (status > HIGHEST_STATUS) throw new RangeError("a status that HTTP/2 cannot carry");
+    if (status < 200 || status > HIGHEST_STATUS) throw new RangeError("a status that HTTP/2 cannot carry");
     if (this.#isWebSocket && status >= 200 && status < 300) {
       throw new Error("a response of success to a WebSocket handshake that was not accepted");
     }
