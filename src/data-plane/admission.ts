@@ -229,7 +229,8 @@ function admitToService(
   walk.admit("credential", decideCredential(prepared.credential, key));
   walk.admit("service shed", decideServiceShed(prepared.slots, key, retryAfterS));
   if (isUpgrade) walk.admit("WebSocket shed", decideWebSocketShed(webSockets, prepared, retryAfterS));
-  const isLeft = !isUpgrade && mayNeedNoUpstream(exchange, prepared);
+  const mayBeLeft = !isUpgrade && (prepared.cache !== undefined || prepared.idempotency !== undefined);
+  const isLeft = mayBeLeft && mayNeedNoUpstream(exchange, prepared);
   if (prepared.breaker !== undefined && !isLeft) walk.admit("breaker", decideBreaker(prepared, exchange));
   if (!isUpgrade && !isLeft) walk.admit("connections", decideConnection(prepared, exchange, retryAfterS));
   if (!walk.commits) return;

@@ -14,6 +14,7 @@ const OWN_HEADERS = [
   "ETag",
   "Grpc-Message",
   "Grpc-Status",
+  "Idempotency-Replayed",
   "Link",
   "Location",
   "Proxy-Status",

@@ -3,6 +3,7 @@
  * Invariant: they are kept from the beginning only up to the bounds of the cache; beyond them only what a client has not read yet, and
  * no more than those bounds.
  */
+import { joinBody } from "../forward/join-body.ts";
 import { noFields, type ResponseHeaders } from "../forward/transport/response-fields.ts";
 import type { ArrivedBody } from "./reader.ts";
 import type { ServiceCache } from "./service-cache.ts";
@@ -58,12 +59,8 @@ export class FillBody implements ArrivedBody {
     this.trailers = trailers;
   }
 
-  /** A buffer of its own: it keeps no larger one in memory. */
   concat(): Buffer {
-    const whole = Buffer.allocUnsafeSlow(this.#bytes);
-    let at = 0;
-    for (const chunk of this.#chunks) at += chunk.copy(whole, at);
-    return whole;
+    return joinBody(this.#chunks, this.#bytes);
   }
 
   stopKeeping(): void {

@@ -5,6 +5,7 @@
  */
 import type { GatewayError } from "../../errors.ts";
 import type { CacheOutcome } from "../exchange.ts";
+import { holdsSecret } from "../forward/echo-mask.ts";
 import type { ResponseHead } from "../forward/response-sink.ts";
 import type { ResponseHeaders } from "../forward/transport/response-fields.ts";
 import { cacheStatus } from "./cache-status.ts";
@@ -153,15 +154,8 @@ export class FillPlan {
     return this.#task.isShared;
   }
 
-  /** Links and echoes may hold it; they are masked in what a client gets. */
   #holdsSecret(reason: string, headers: ResponseHeaders): boolean {
-    const { echoMask } = this.#task.cached.route.prepared;
-    if (echoMask === undefined) return false;
-    if (echoMask.mask(reason) !== reason) return true;
-    for (const name in headers) {
-      for (const value of [headers[name] ?? []].flat()) if (echoMask.mask(value) !== value) return true;
-    }
-    return false;
+    return holdsSecret({ reason, headers }, this.#task.cached.route.prepared.echoMask);
   }
 
   /** A response to HEAD says only whether its validators differ (RFC 9111 section 4.3.5). */

@@ -4,6 +4,7 @@
  * stays byte for byte.
  */
 import { deriveFrom } from "./live-secrets.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
 
 export interface EchoMask {
   /** Masks the values of a flat list, in place. */
@@ -57,6 +58,19 @@ export function createEchoMask(secrets: readonly string[]): EchoMask | undefined
       }
     },
   };
+}
+
+/** Whether a response that would be stored repeats a secret in a header. Links and echoes may; they are masked in what a client gets. */
+export function holdsSecret(
+  { reason, headers }: { readonly reason: string; readonly headers: ResponseHeaders },
+  echoMask: EchoMask | undefined,
+): boolean {
+  if (echoMask === undefined) return false;
+  if (echoMask.mask(reason) !== reason) return true;
+  for (const name in headers) {
+    for (const value of [headers[name] ?? []].flat()) if (echoMask.mask(value) !== value) return true;
+  }
+  return false;
 }
 
 /** For secrets that change. @param secrets returns the same array until they do. */

@@ -2,7 +2,6 @@
  * A request with an Idempotency-Key: it is sent once, and requests that repeat it get the response that is kept.
  * Invariant: nothing is sent before the claim is durable, and never while another request holds the claim.
  */
-import { performance } from "node:perf_hooks";
 import { GatewayError } from "../../errors.ts";
 import { type Claimed, ClaimsFull } from "../../stores/claims.ts";
 import { admitToUpstream } from "../admit-to-upstream.ts";
@@ -131,7 +130,6 @@ async function readBody({ exchange, route, parts, idempotency }: Keyed): Promise
   };
   try {
     exchange.body = exchange.hasBody ? await readSignedBody(exchange, limits) : EMPTY;
-    exchange.bodyReadAt = performance.now();
     return release;
   } catch (thrown) {
     release();

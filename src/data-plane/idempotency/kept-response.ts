@@ -4,7 +4,7 @@
  */
 import type { KeptResponse } from "../../stores/claims.ts";
 import { connectionOptions } from "../forward/connection-options.ts";
-import type { EchoMask } from "../forward/echo-mask.ts";
+import { type EchoMask, holdsSecret } from "../forward/echo-mask.ts";
 import type { ResponseHead } from "../forward/response-sink.ts";
 import { HOP_BY_HOP } from "../forward/strip-plan.ts";
 
@@ -26,13 +26,6 @@ export function mayKeep(head: ResponseHead, maxBodyBytes: number, echoMask: Echo
   const { headers } = head;
   if (STREAM.test(String(headers["content-type"] ?? ""))) return false;
   return !(Number(headers["content-length"]) > maxBodyBytes) && !holdsSecret(head, echoMask);
-}
-
-/** Links and echoes may hold it; they are masked in what a client gets. */
-function holdsSecret({ reason, headers }: ResponseHead, echoMask: EchoMask | undefined): boolean {
-  if (echoMask === undefined) return false;
-  const values = Object.values(headers).flatMap((value) => value ?? []);
-  return [reason, ...values].some((value) => echoMask.mask(value) !== value);
 }
 
 const NOT_KEPT: ReadonlySet<string> = new Set([...HOP_BY_HOP, "set-cookie", "set-cookie2", "content-length"]);

@@ -10,6 +10,7 @@ import type { Exchange } from "../exchange.ts";
 import { type Client, openClientSink } from "../forward/client-sink.ts";
 import type { Deadline } from "../forward/deadline.ts";
 import { relayInterim } from "../forward/interim.ts";
+import { joinBody } from "../forward/join-body.ts";
 import { idleLimit } from "../forward/relay.ts";
 import type { ClientSink, Destination, ResponseHead } from "../forward/response-sink.ts";
 import type { ResponseHeaders } from "../forward/transport/response-fields.ts";
@@ -48,8 +49,6 @@ export class OnceRun implements Destination, ClientSink {
     const { exchange: client, body } = task;
     const exchange = client.detach(new ServerResponse(client.req));
     exchange.body = body;
-    exchange.bodyReadAt = client.bodyReadAt;
-    exchange.hooksMs = client.hooksMs;
     exchange.destination = this;
     this.#exchange = exchange;
     this.result = new Promise((resolve, reject) => {
@@ -116,8 +115,8 @@ export class OnceRun implements Destination, ClientSink {
     if (last !== undefined) this.#keep(last);
     // Trailers, as those of gRPC, may be what the response means.
     if (Object.keys(trailers).length > 0) this.#forgetChunks();
-    const body = this.#chunks && Buffer.concat(this.#chunks, this.#bytes);
-    this.#task.claim.complete(body && createKeptResponse(this.#head as ResponseHead, body));
+    const head = this.#head as ResponseHead;
+    this.#task.claim.complete(this.#chunks && createKeptResponse(head, joinBody(this.#chunks, this.#bytes)));
     this.#isOver = true;
     this.#relay?.end(trailers, last);
     if (this.#relay === undefined) this.#resolveClosed();

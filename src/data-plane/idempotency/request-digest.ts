@@ -27,11 +27,11 @@ const PART = 22;
 
 /** @param sign a keyed hash: a stored digest must not help to guess what a client sent. */
 export function digestRequest(
-  request: Pick<UpstreamRequest, "method" | "origin" | "strippedPath" | "headers" | "strippedLength">,
+  request: Pick<UpstreamRequest, "method" | "origin" | "strippedPath" | "headers" | "strippedLength" | "rarePlaces">,
   body: Buffer,
   sign: (text: string) => string,
 ): RequestDigest {
-  const { method, origin, strippedPath, headers, strippedLength } = request;
+  const { method, origin, strippedPath, headers, strippedLength, rarePlaces } = request;
   const lines: string[] = [];
   for (let i = 0; i < strippedLength; i += 2) {
     const name = (headers[i] as string).toLowerCase();
@@ -39,7 +39,8 @@ export function digestRequest(
   }
   const part = (name: string, text: string) => sign(`${name}\n${text}`).slice(0, PART);
   return {
-    target: part("target", `${method} ${origin}${strippedPath}`),
+    // The path may begin with one of several templates, which the credential fills.
+    target: part("target", `${method} ${origin}${strippedPath} ${rarePlaces?.pathTemplate ?? ""}`),
     headers: part("headers", sortedByName(lines).join("\n")),
     body: part("body", hash("sha256", body, "base64url")),
   };
