@@ -181,6 +181,19 @@ describe("a proxy that refuses", () => {
     expect(proxy.requests[0]?.head).toContain(`Proxy-Authorization: Basic ${encoded}`);
   });
 
+  test("A proxy at an address that is never connected to is named in the refusal and its hint, also by the explanation", async () => {
+    const gateway = await startGateway({
+      env: { EGRESS_PROXY: "http://169.254.169.254", MANAGEMENT_API_KEY: MANAGEMENT_KEY },
+      services: { plain: { baseUrl: "http://plain.example/" } },
+    });
+    const refusal = await ask(gateway, "plain");
+    expect([refusal.status, refusal.code]).toEqual([403, "EGRESS_NOT_ALLOWED"]);
+    expect(refusal.message).toBe("plain cannot be reached: the address of its egress proxy is link-local.");
+    expect(refusal.hint).toMatch(/EGRESS_PROXY/);
+    const { body } = await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/plain/x" });
+    expect(body.refusal).toMatchObject({ code: "EGRESS_NOT_ALLOWED", message: refusal.message, hint: refusal.hint });
+  });
+
   test("A probe through a working proxy measures the proxy's part", async () => {
     const tested = await manage(shared.gateway, "POST", "/services/secure/test");
     const number = expect.any(Number);

@@ -32,7 +32,7 @@ import type { CredentialPlace } from "../credential/credential-provider.ts";
 import { Exchange } from "../exchange.ts";
 import { decideBreaker } from "../forward/breaker.ts";
 import { forbiddenUrl, proxyRules } from "../forward/egress-policy.ts";
-import { egressRefusal } from "../forward/failures.ts";
+import { egressRefusal, proxyAddressRefusal } from "../forward/failures.ts";
 import { quotaExchange } from "../forward/quota-gate.ts";
 import { createUpstreamRequest } from "../forward/upstream-request.ts";
 import { explainIdempotency } from "../idempotency/explain-idempotency.ts";
@@ -168,8 +168,10 @@ function assumptionOf({ callerId }: RequestToExplain, { callers }: DryRunParts):
 function decideEgress({ prepared: { service, egress, proxyUse }, base }: Route): GatewayError | undefined {
   const proxy = proxyUrlFor(proxyUse, base.origin);
   const proxyReason = egress && proxy && forbiddenUrl(proxy, proxyRules(proxyUse as ProxyUse, egress));
-  const reason = (egress && forbiddenUrl(base.origin, egress)) ?? (proxyReason && `its egress proxy is ${proxyReason}`);
-  return reason === undefined ? undefined : egressRefusal(service.key, reason);
+  const reason = egress && forbiddenUrl(base.origin, egress);
+  if (reason !== undefined) return egressRefusal(service.key, reason);
+  if (!proxyReason) return undefined;
+  return proxyAddressRefusal(service.key, `the address of its egress proxy is ${proxyReason}`);
 }
 
 interface Walked {

@@ -22,6 +22,9 @@ export class EgressError extends Error {
   readonly code = EGRESS_NOT_ALLOWED;
 }
 
+/** The address is that of the egress proxy. */
+export class ProxyAddressError extends EgressError {}
+
 /** For the address of an egress proxy: one that the operator names may be private. */
 export function proxyRules({ isOperators }: { readonly isOperators: boolean }, egress: EgressPolicy): EgressPolicy {
   return isOperators ? { ...egress, allowsPrivate: true } : egress;

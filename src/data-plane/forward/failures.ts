@@ -5,7 +5,7 @@
 import type { Service } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
 import { CONNECT_TIMEOUT } from "./egress.ts";
-import { EGRESS_NOT_ALLOWED } from "./egress-policy.ts";
+import { EGRESS_NOT_ALLOWED, ProxyAddressError } from "./egress-policy.ts";
 import { ProxyError, ProxyTimeoutError } from "./proxy-error.ts";
 
 interface Explanation {
@@ -97,6 +97,7 @@ function plainHttp(): Explanation {
 export function explainFailure(error: Error, service: Pick<Service, "key" | "connectTimeoutMs">): GatewayError {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === CONNECT_TIMEOUT) return connectTimeout(service, error);
+  if (error instanceof ProxyAddressError) return proxyAddressRefusal(service.key, error.message);
   if (code === EGRESS_NOT_ALLOWED) return egressRefusal(service.key, error.message);
   if (error instanceof ProxyError) return proxyFailure(service, error);
   const explanation = explain(code, error);
@@ -134,6 +135,14 @@ export function isUpstreamsFault({ code, cause }: GatewayError): boolean {
 export function egressRefusal(serviceKey: string, reason: string): GatewayError {
   return new GatewayError("EGRESS_NOT_ALLOWED", {
     message: `${serviceKey} points to an address that the gateway does not connect to: ${reason}.`,
+  });
+}
+
+/** @param reason why the address of its egress proxy is refused. */
+export function proxyAddressRefusal(serviceKey: string, reason: string): GatewayError {
+  return new GatewayError("EGRESS_NOT_ALLOWED", {
+    message: `${serviceKey} cannot be reached: ${reason}.`,
+    hint: "Set EGRESS_PROXY, or `egressProxy` of this service, to a proxy that the gateway may connect to, and never to the gateway itself.",
   });
 }
 

@@ -7,7 +7,14 @@ import { isIP, type LookupFunction, type Socket } from "node:net";
 import type { ProxyUse } from "../../config/egress-proxy.ts";
 import { createNoProxy } from "../../config/no-proxy.ts";
 import { Dialing, type DialTarget, type Resolve } from "./dialing.ts";
-import { checkedLookup, EgressError, type EgressPolicy, proxyRules, refusal } from "./egress-policy.ts";
+import {
+  checkedLookup,
+  EgressError,
+  type EgressPolicy,
+  ProxyAddressError,
+  proxyRules,
+  refusal,
+} from "./egress-policy.ts";
 import { ProxyDialing, type ProxyDialingParts, type SocketCallback } from "./proxy-dialing.ts";
 import { ProxyTimeoutError } from "./proxy-error.ts";
 import { createTlsOpener, type OpenTls } from "./tls-opener.ts";
@@ -97,7 +104,7 @@ function createProxyConnect(use: ProxyUse, { egress, resolve, openTcp, timeoutMs
   const { hostname, port } = proxy;
   const rules = proxyRules(use, egress);
   const explain = (error: Error | null) =>
-    error instanceof EgressError ? new EgressError(`the address of its egress proxy is ${error.message}`) : error;
+    error instanceof EgressError ? new ProxyAddressError(`the address of its egress proxy is ${error.message}`) : error;
   return (onSocket, signal, callback) => {
     const reason = isIP(hostname) === 0 ? undefined : refusal(hostname, port, rules);
     if (reason !== undefined) return void process.nextTick(callback, explain(new EgressError(reason)), null);
