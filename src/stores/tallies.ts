@@ -44,6 +44,9 @@ type Slots = Record<Period, Slot>;
 /** Keys with a fallback. About 600 bytes each. */
 const KEYS_LIMIT = 20_000;
 
+/** Sums of four stay exact. */
+const COUNT_LIMIT = 1_000_000_000_000_000;
+
 /** Between two writes of the file, ms. */
 const SAVE_INTERVAL_MS = 1_000;
 
@@ -83,9 +86,15 @@ export function createTallies(options: TalliesOptions = {}): MemoryTallies {
       for (const per of PERIODS) {
         const slot = isCurrent(slots[per], per, now) ? slots[per] : emptySlot(per, now);
         const [start, input, cached, output, estimated] = slot;
-        const sum = [input + counts.input, cached + counts.cached, output + counts.output] as const;
+        const sums = [
+          input + counts.input,
+          cached + counts.cached,
+          output + counts.output,
+          estimated + counts.estimated,
+        ];
+        const [a = 0, b = 0, c = 0, d = 0] = sums.map((sum) => Math.min(sum, COUNT_LIMIT));
         // A new slot: the file may be writing the old one.
-        slots[per] = [start, ...sum, estimated + counts.estimated];
+        slots[per] = [start, a, b, c, d];
       }
       kept.set(counted, slots);
       onChange();

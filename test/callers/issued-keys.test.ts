@@ -83,6 +83,8 @@ describe("issued key", () => {
           rateLimit: { maxRequests: 5, windowMs: 1_000 },
           allowIps: [],
           clientCert: null,
+          budget: null,
+          models: null,
         },
         state: "expired",
         graceUntil: null,

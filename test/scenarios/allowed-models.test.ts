@@ -82,6 +82,7 @@ describe("A key with models", () => {
       ["a comment", '{"model":"gpt-4o"/*","x":"*/}'],
       ["a byte order mark", '\ufeff{"model":"gpt-4o"}'],
       ["no JSON", "model=gpt-4o"],
+      ["another model under a name that ends early", '{"model":"gpt-4o","model\\u0000x":"o3"}'],
       ["a list of models in one name", '{"model":"gpt-4o,o3"}'],
       ["a path in its name", '{"model":"gpt-4o/../o3"}'],
     ] as const;

@@ -73,6 +73,7 @@ describe("/status", () => {
       credential: { state: "present", type: "bearer", required: true, refused: null, source: "API_TOKEN" },
       signature: null,
       rateLimit: { maxRequests: 50, windowMs: 60_000, per: "service", remaining: 49, resetIn: expect.any(Number) },
+      budget: null,
       inFlight: { current: 1, limit: 7 },
       breaker: { state: "closed", failures: 0, requests: 0, retryAfter: null },
       connections: { open: 1, idle: 0, busy: 1, limit: 1024, pending: 0, pendingLimit: 4096 },

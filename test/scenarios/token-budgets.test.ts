@@ -324,6 +324,48 @@ describe("With a budget", () => {
     expect(await api.spent()).toBe(30);
   });
 
+  test("A request with an Idempotency-Key is charged once: not for its replay, and also after its client has left", async () => {
+    let finish: (() => void) | undefined;
+    const api = await start({
+      budget: DAY(100_000),
+      service: { idempotency: true },
+      respond: (_req, res) => {
+        finish = () => void sendJson(res, completion());
+      },
+    });
+    const headers = { "x-api-key": PROXY_KEY, "content-type": "application/json", "idempotency-key": "k-1" };
+    const abort = new AbortController();
+    const url = `${api.gateway.url}/proxy/llm${CHAT}`;
+    const left = fetch(url, { method: "POST", headers, body: JSON.stringify(ASK), signal: abort.signal }).catch(
+      () => {},
+    );
+    await eventually(() => finish !== undefined);
+    abort.abort();
+    await left;
+    await eventually(() => api.gateway.exchanges()[0]?.outcome === "client-left");
+    expect(await api.spent()).toBe(0);
+    finish?.();
+    await eventually(async () => (await api.spent()) === 30, "the charge");
+    const replayed = await api.post(CHAT, ASK, { "idempotency-key": "k-1" });
+    expect([replayed.headers.get("idempotency-replayed"), (await jsonOf(replayed)).usage]).toEqual(["true", USAGE]);
+    expect(await api.spent()).toBe(30);
+    expect(api.upstream.requests).toHaveLength(1);
+  });
+
+  test("A secret is masked in what the client gets, hooks or not, and the tokens are those of the upstream", async () => {
+    const secret = "sk-upstream-0123456789";
+    const api = await start({
+      budget: DAY(100_000),
+      service: { scrubBodies: true },
+      respond: (_req, res) => void sendJson(res, completion(secret)),
+    });
+    const answer = await api.post(CHAT, ASK);
+    const text = await answer.text();
+    expect(text).not.toContain(secret);
+    expect(JSON.parse(text).usage).toEqual(USAGE);
+    expect(await api.spent()).toBe(30);
+  });
+
   test("Requests at the same time may spend beyond the budget, each by its own cost, and all of it is counted", async () => {
     const api = await start({ budget: DAY(31) });
     const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await api.post(CHAT, ASK)).status));

@@ -11,6 +11,7 @@ import { describeClaims } from "../contracts/claims.ts";
 import { describeLedger } from "../contracts/ledger.ts";
 import { describeRecords, type Thing } from "../contracts/records.ts";
 import { describeTallies } from "../contracts/tallies.ts";
+import { eventually } from "../support/eventually.ts";
 
 const newPath = () => join(tempFolder(), "state.json");
 const isAny = <T>(value: unknown): value is T => value !== undefined;
@@ -45,6 +46,15 @@ describeTallies("file", (limit) => {
   const tallies = openFileTallies({ ...ledgerOptions(), limit });
   onTestFinished(() => tallies.close());
   return tallies;
+});
+
+test("A crash loses only the tallies of the last moments", async () => {
+  const options = ledgerOptions();
+  const crashed = openFileTallies({ ...options, saveIntervalMs: 5 });
+  onTestFinished(() => crashed.close());
+  const now = Date.now();
+  await crashed.add("k", { input: 1, cached: 0, output: 0, estimated: 0 }, now);
+  await eventually(() => openFileTallies(options).total("k", "day", now));
 });
 
 test("Tallies outlive a restart", async () => {

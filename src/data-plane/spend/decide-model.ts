@@ -46,8 +46,9 @@ export function modelsInTarget(path: string, query: string | undefined): NamedMo
   return { names, isUnclear };
 }
 
-/** Some parsers ignore the case of names (Go's encoding/json). */
-const isModelName = (name: string) => name.toLowerCase() === "model";
+/** Some parsers ignore the case of names (Go's encoding/json), and some end a name at NUL. */
+const isModelName = (name: string) => foldName(name) === "model";
+const foldName = (name: string) => name.toLowerCase().split("\0", 1)[0];
 
 function decode(segment: string): string | undefined {
   try {
@@ -72,14 +73,14 @@ export function decideBodyModel(body: Buffer, named: NamedModels, rules: ModelRu
   const names = [...named.names];
   let hasModel = false;
   for (const { name, value } of membersOf(body, open)) {
-    if (name.toLowerCase() === "models") {
+    if (foldName(name) === "models") {
       const list: unknown = JSON.parse(body.toString("utf8", value.start, value.end));
       if (!isTextList(list)) return refuse("the member `models` is not a short list of names", rules);
       names.push(...list);
     }
     if (!isModelName(name)) continue;
     if (hasModel) return refuse("the body has more than one member `model`", rules);
-    if (name !== "model") return refuse("the member `model` is written in another case", rules);
+    if (name !== "model") return refuse("the member `model` is written in another way", rules);
     hasModel = true;
     const model: unknown = JSON.parse(body.toString("utf8", value.start, value.end));
     if (typeof model !== "string") return refuse("the member `model` is not a text", rules);

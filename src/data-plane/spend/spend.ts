@@ -6,7 +6,7 @@
 import type { TokenBudget } from "../../config/token-budget.ts";
 import type { TokenCounts } from "../../stores/tallies.ts";
 import type { ResponseHead, ResponseSink } from "../forward/response-sink.ts";
-import { createUsageReader, tokensOf, type UsageReader } from "./usage-reader.ts";
+import { createUsageReader, type ReadUsage, tokensOf, type UsageReader } from "./usage-reader.ts";
 import { type UsageMeter, UsageSink } from "./usage-sink.ts";
 
 /** A budget that counts the exchange. */
@@ -24,7 +24,7 @@ export interface SpendingExchange {
   readonly method: string;
   readonly hasBody: boolean;
   readonly bytesIn: number;
-  readonly attempts: number;
+  readonly wasSent: boolean;
   readonly outcome: string;
   readonly hasClientLeft: boolean;
   readonly serviceKey: string;
@@ -46,6 +46,8 @@ export interface SpendParts {
   readonly charge: (exchange: SpendingExchange, charge: Charge) => number | undefined;
   readonly noteEncoded: () => void;
 }
+
+const NOTHING_READ = { counts: undefined, isPartial: false, model: undefined, id: undefined };
 
 const NO_TOKENS = { input: 0, cached: 0, output: 0 };
 
@@ -112,7 +114,8 @@ export class Spend implements UsageMeter {
 
   /** The response is complete. */
   complete(): void {
-    const { counts, writtenTokens, ...what } = this.#end();
+    const { counts, model, id, writtenTokens } = this.#end();
+    const what = { model, id };
     if (counts !== undefined) return this.#charge({ counts: { ...counts, estimated: 0 }, ...what });
     // A document without usage cost nothing; a stream may come from an upstream that does not report it.
     const isUnreported = this.#kind === "stream" || (this.#kind === "document" && this.#reader === undefined);
@@ -122,11 +125,11 @@ export class Spend implements UsageMeter {
   /** The response was cut off by the upstream, by the gateway, or by a client that left. */
   cut(): void {
     if (this.#state !== "open") return;
-    const { counts, writtenTokens, ...what } = this.#end();
+    const { counts, model, id, writtenTokens, isPartial } = this.#end();
+    const what = { model, id };
     if (this.#kind === "none") return;
     if (counts === undefined) return this.#estimate(writtenTokens, what);
-    // What a stream reports at its beginning has hardly any output.
-    const estimated = Math.max(0, writtenTokens - counts.output);
+    const estimated = isPartial ? Math.max(0, writtenTokens - counts.output) : 0;
     this.#charge({ counts: { ...counts, estimated }, ...what });
   }
 
@@ -134,23 +137,16 @@ export class Spend implements UsageMeter {
   end(): void {
     this.releaseBody?.();
     this.releaseBody = undefined;
-    if (this.#state !== "before" || this.exchange.attempts === 0 || !this.isCounting) return;
+    if (this.#state !== "before" || !this.exchange.wasSent || !this.isCounting) return;
     const { outcome, hasClientLeft } = this.exchange;
     // The upstream may have worked for it.
     const isUnfinished = hasClientLeft || outcome === "failed:UPSTREAM_TIMEOUT" || this.#kind !== "none";
     if (isUnfinished) this.#estimate(0, { model: undefined, id: undefined });
   }
 
-  #end() {
+  #end(): ReadUsage {
     this.#state = "over";
-    return (
-      this.#reader?.read() ?? {
-        counts: undefined,
-        model: undefined,
-        id: undefined,
-        writtenTokens: tokensOf(this.#unreadBytes),
-      }
-    );
+    return this.#reader?.read() ?? { ...NOTHING_READ, writtenTokens: tokensOf(this.#unreadBytes) };
   }
 
   /** Only a request with a body makes a model work. */

@@ -6,6 +6,8 @@ import { EventSplitter } from "./sse-usage.ts";
 export interface ReadUsage {
   /** Undefined where the response reported none. */
   readonly counts: Omit<TokenCounts, "estimated"> | undefined;
+  /** They were reported at the beginning, with hardly any output. */
+  readonly isPartial: boolean;
   readonly model: string | undefined;
   /** Of the response, where the upstream can be asked for it again. */
   readonly id: string | undefined;
@@ -36,7 +38,8 @@ class DocumentReader implements UsageReader {
   read(): ReadUsage {
     const { found, textBytes } = this.#scanner;
     const writtenTokens = tokensOf(textBytes);
-    return { counts: countsOf(found.usage.root), model: found.model, id: found.id, writtenTokens };
+    const counts = countsOf(found.usage.root);
+    return { counts, isPartial: false, model: found.model, id: found.id, writtenTokens };
   }
 }
 
@@ -45,6 +48,7 @@ class StreamReader implements UsageReader {
   readonly #events: EventSplitter;
   /** Later events repeat or complete those before: usage only grows within a stream. */
   readonly #usage: RawUsage = {};
+  #isPartial = true;
   #model: string | undefined;
   #id: string | undefined;
   #textEvents = 0;
@@ -64,7 +68,8 @@ class StreamReader implements UsageReader {
   read(): ReadUsage {
     this.#events.end();
     const writtenTokens = Math.max(this.#textEvents, tokensOf(this.#scanner.textBytes));
-    return { counts: countsOf(this.#usage), model: this.#model, id: this.#id, writtenTokens };
+    const counts = countsOf(this.#usage);
+    return { counts, isPartial: this.#isPartial, model: this.#model, id: this.#id, writtenTokens };
   }
 
   #take(): void {
@@ -73,7 +78,9 @@ class StreamReader implements UsageReader {
     this.#textBytes = textBytes;
     this.#model ??= found.model;
     this.#id ??= found.id;
-    for (const [name, count] of Object.entries(usageOf(found) ?? {}) as [keyof RawUsage, number][]) {
+    const usage = usageOf(found);
+    if (usage !== undefined && found.type !== "message_start") this.#isPartial = false;
+    for (const [name, count] of Object.entries(usage ?? {}) as [keyof RawUsage, number][]) {
       this.#usage[name] = Math.max(this.#usage[name] ?? 0, count);
     }
     this.#scanner.reset();
