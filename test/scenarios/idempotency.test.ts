@@ -58,18 +58,18 @@ describe("a repeated request", () => {
     const api = await startOnceApi();
     await api.post("k", "a");
     const others: [difference: string, body: string, more: PostOptions][] = [
-      ["its method, path or query", "a", { path: "/proxy/api/other" }],
-      ["its method, path or query", "a", { path: "/proxy/api/charges?a=1" }],
-      ["its method, path or query", "a", { method: "PATCH" }],
-      ["its body", "b", {}],
-      ["its headers", "a", { headers: { authorization: "Bearer other-user" } }],
-      ["its headers", "a", { headers: { "stripe-account": "acct_2" } }],
-      ["its headers", "a", { headers: { "content-type": "application/json" } }],
+      ["another method, path or query", "a", { path: "/proxy/api/other" }],
+      ["another method, path or query", "a", { path: "/proxy/api/charges?a=1" }],
+      ["another method, path or query", "a", { method: "PATCH" }],
+      ["another body", "b", {}],
+      ["other headers", "a", { headers: { authorization: "Bearer other-user" } }],
+      ["other headers", "a", { headers: { "stripe-account": "acct_2" } }],
+      ["other headers", "a", { headers: { "content-type": "application/json" } }],
     ];
     for (const [difference, body, more] of others) {
       const other = await api.post("k", body, more);
       expect(other).toMatchObject({ status: 422, code: "IDEMPOTENCY_MISMATCH" });
-      expect(other.body).toContain(`: ${difference} differs.`);
+      expect(other.body).toContain(` a request with ${difference}.`);
     }
     expect(api.requests).toHaveLength(1);
   });

@@ -4,7 +4,7 @@ import { GatewayError } from "../../errors.ts";
 /** @param difference from the first request. */
 export function mismatchError(difference: string): GatewayError {
   return new GatewayError("IDEMPOTENCY_MISMATCH", {
-    message: `The Idempotency-Key was used for another request: ${difference} differs.`,
+    message: `The Idempotency-Key was used for a request with ${difference}.`,
   });
 }
 

@@ -53,9 +53,9 @@ export function writeDigest({ target, headers, body }: RequestDigest): string {
 /** What differs from the digest of the first request, for its client; undefined where nothing does. */
 export function differenceFrom(first: string, { target, headers, body }: RequestDigest): string | undefined {
   const [firstTarget, firstHeaders, firstBody] = first.split(".");
-  if (firstTarget !== target) return "its method, path or query";
-  if (firstBody !== body) return "its body";
-  return firstHeaders === headers ? undefined : "its headers";
+  if (firstTarget !== target) return "another method, path or query";
+  if (firstBody !== body) return "another body";
+  return firstHeaders === headers ? undefined : "other headers";
 }
 
 function isOfOneAttempt(name: string): boolean {
