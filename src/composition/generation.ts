@@ -256,6 +256,7 @@ function describeProcess(
     issuedKeyCount: () => parts.issuedKeys.count,
     keyRefusals: parts.keyRefusals.list,
     keysAtLimit: parts.keyLimits.exceeded,
+    budgets: (services) => parts.spending.budgets(services),
   };
 }
 

@@ -119,7 +119,7 @@ export interface ControlPlaneParts {
   /** Describes what the data plane would do with a request. */
   readonly explain: (request: RequestToExplain) => Promise<Explanation>;
   /** Budgets of tokens, and what was spent. */
-  readonly spending: Pick<Spending, "used" | "ofKeys" | "ofService">;
+  readonly spending: Pick<Spending, "used" | "budgets" | "ofService">;
   /** Replaces every known secret. */
   readonly mask: SecretMask;
   /** The load of a service in the registry. */

@@ -17,6 +17,7 @@ import type { PoolState } from "../data-plane/forward/transport/transport.ts";
 import type { DescribedQuota } from "../data-plane/quota/describe.ts";
 import type { ServiceTimes } from "../data-plane/service-times.ts";
 import type { SignatureCheck } from "../data-plane/signature/signature-check.ts";
+import type { Spending } from "../data-plane/spend/spending.ts";
 import type { UserHooks } from "../hooks/user-hooks.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import type { CertificateState } from "../perimeter/server-certificate.ts";
@@ -162,6 +163,8 @@ export interface DiagnosticsContext {
   readonly keyRefusals: () => readonly KeyRefusal[];
   /** Ids of the keys that have used up their own limit. */
   readonly keysAtLimit: () => Promise<readonly string[]>;
+  /** Budgets of tokens, of these services and of all keys. */
+  readonly budgets: Spending["budgets"];
   /** Undefined if the gateway accepts no tokens. */
   readonly tokens: Pick<TokenVerifier, "jwks"> | undefined;
   /** Undefined without user hooks, and without a running gateway. */

@@ -5,6 +5,7 @@
 import type { RecentError } from "../telemetry/recent-errors.ts";
 import { Yielder } from "../yielder.ts";
 import { auth } from "./auth.ts";
+import { budgets } from "./budgets.ts";
 import {
   type Check,
   type CheckResult,
@@ -57,6 +58,7 @@ export const CHECKS: readonly Check[] = [
   egressProxy,
   auth,
   keys,
+  budgets,
   tokens,
   cors,
   hooks,

@@ -193,6 +193,7 @@ test("A check that throws produces a result that does not contain the error", as
     certificate: () => undefined,
     keyRefusals: () => [],
     keysAtLimit: async () => [],
+    budgets: async () => [],
     refusedOrigins: new Map(),
     logger: {
       error: (line: { check: string }) => failed.push(line.check),

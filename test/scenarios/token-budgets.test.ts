@@ -194,6 +194,12 @@ describe("With a budget", () => {
       budgets: [{ of: "service", remaining: 0 }],
     });
     const status = await jsonOf(await fetch(`${gateway.url}/status`));
+    const { checks } = (await manage(gateway, "GET", "/diagnostics")).body;
+    expect(checks.find(({ id }: { id: string }) => id === "budgets")).toMatchObject({
+      status: "warn",
+      summary: "the service llm has spent 30 tokens per day",
+      evidence: { spent: [{ of: "service", id: "llm", resetIn: 10 }] },
+    });
     expect(status.services.find(({ key }: { key: string }) => key === "llm").budget).toEqual({
       ...{ tokens: 30, per: "day", spent: 30, remaining: 0, resetIn: 10 },
     });

@@ -1,7 +1,7 @@
 /** `/manage/usage`: tokens of language models by caller, service and model, and what is left of the budgets. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { PERIODS } from "../../config/token-budget.ts";
-import type { BudgetState, SpentTokens } from "../../data-plane/spend/spending.ts";
+import type { SpentTokens } from "../../data-plane/spend/spending.ts";
 import { forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
 import type { CallerEnv } from "../require-caller.ts";
@@ -108,13 +108,9 @@ export function addUsageRoute(
     const isSelected = (row: SpentTokens) =>
       (service === undefined || row.service === service) && (caller === undefined || row.caller === caller);
     const selected = rows.filter(isSelected).sort((a, b) => b.total - a.total);
-    const services = await Promise.all(
-      registry.list().map(async (each) => [each.key, await spending.ofService(each)] as const),
-    );
-    const budgets = [
-      ...(await spending.ofKeys()).map(({ key, ...state }) => show("key", key, state)),
-      ...services.flatMap(([key, state]) => (state === undefined ? [] : [show("service", key, state)])),
-    ].filter(({ of, id }) => (of === "key" ? caller === undefined || id === caller : (service ?? id) === id));
+    const budgets = (await spending.budgets(registry.list()))
+      .filter(({ of, id }) => id === ((of === "key" ? caller : service) ?? id))
+      .map(({ resetIn: _, resetsAt, ...budget }) => ({ ...budget, resetsAt: new Date(resetsAt).toISOString() }));
     budgets.sort((a, b) => a.remaining / a.tokens - b.remaining / b.tokens);
     const body = {
       per,
@@ -126,8 +122,4 @@ export function addUsageRoute(
     };
     return context.json(body, 200, { "Cache-Control": "no-store" });
   });
-}
-
-function show(of: "key" | "service", id: string, { tokens, per, spent, remaining, resetsAt }: BudgetState) {
-  return { of, id, tokens, per, spent, remaining, resetsAt: new Date(resetsAt).toISOString() };
 }

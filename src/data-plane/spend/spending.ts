@@ -18,8 +18,10 @@ export interface BudgetState extends TokenBudget {
   readonly resetIn: number;
 }
 
-export interface KeyBudgetState extends BudgetState {
-  readonly key: string;
+export interface OwnedBudget extends BudgetState {
+  readonly of: "key" | "service";
+  /** Of the key, or the key of the service. */
+  readonly id: string;
 }
 
 /** Tokens of one caller, service and model. */
@@ -107,11 +109,15 @@ export class Spending {
     return budget && this.stateOf({ tally: serviceTally(key), budget });
   }
 
-  /** Of every key with a budget. */
-  async ofKeys(): Promise<readonly KeyBudgetState[]> {
-    const states: KeyBudgetState[] = [];
+  /** Of every key with a budget, and of those of the services that have one. */
+  async budgets(services: Iterable<Pick<Service, "key" | "budget">>): Promise<readonly OwnedBudget[]> {
+    const states: OwnedBudget[] = [];
     for (const { id, budget } of this.#parts.keys.budgets()) {
-      states.push({ key: id, ...(await this.stateOf({ tally: keyTally(id), budget })) });
+      states.push({ of: "key", id, ...(await this.stateOf({ tally: keyTally(id), budget })) });
+    }
+    for (const service of services) {
+      const state = await this.ofService(service);
+      if (state !== undefined) states.push({ of: "service", id: service.key, ...state });
     }
     return states;
   }
