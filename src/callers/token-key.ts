@@ -79,10 +79,13 @@ export class TokenKey implements FoundKey {
   }
 }
 
+/** No digest follows. */
+export const WITHOUT_SUBJECT = "jwt:#";
+
 /** `jwt:<sub>`, or a digest of a subject that is long or has other characters. Tokens without a subject share one id. */
 export function callerIdOf({ sub, client_id, azp }: JWTPayload): string {
   const subject = [sub, client_id, azp].find((each): each is string => typeof each === "string" && each !== "");
-  if (subject === undefined) return "jwt:#";
+  if (subject === undefined) return WITHOUT_SUBJECT;
   return PLAIN_SUBJECT.test(subject) ? `jwt:${subject}` : `jwt:#${digestOf(subject).slice(0, 16)}`;
 }
 

@@ -14,6 +14,7 @@ import { SIGNATURE_SCHEMES } from "../config/verify-schema.ts";
 import { describeMessageRule, messageRuleOf } from "../config/ws-schema.ts";
 import type { DescribedCache } from "../data-plane/cache/service-cache.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
+import type { DescribedIdempotency } from "../data-plane/idempotency/service-idempotency.ts";
 import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { BudgetState } from "../data-plane/spend/spending.ts";
 import type { Limiter } from "../limits/limiters.ts";
@@ -145,6 +146,7 @@ export const ServiceStatus = z
         replayed: z.int(),
         conflict: z.int().describe("409: the response to the first request is not there"),
         mismatch: z.int().describe("422: the key was used for another request"),
+        keys: z.int().describe("keys that the gateway remembers, of all services"),
       })
       .nullable()
       .describe("requests with an Idempotency-Key; null where it is off"),
@@ -190,7 +192,7 @@ export async function describeService(
     connections: transport.connections(),
     quota: quota === undefined ? null : describeQuota(quota.describe()),
     cache: cache === undefined ? null : describeCache(cache),
-    idempotency: idempotency?.describe() ?? null,
+    idempotency: idempotency === undefined ? null : describeIdempotency(idempotency),
     ws: service.ws !== false,
     ...(rule === undefined ? {} : { inject: describeMessageRule(rule) }),
     webSockets: { current: webSocketSlots.taken, limit: webSocketSlots.limit || null },
@@ -222,6 +224,11 @@ function secretStates(credential: CredentialSource | undefined) {
 function withCommand({ credential }: Service) {
   const command = describeOnlyCommand(credential);
   return command === undefined ? {} : { command };
+}
+
+function describeIdempotency(idempotency: DescribedIdempotency) {
+  const { requests, keys } = idempotency.describe();
+  return { ...requests, keys };
 }
 
 function describeCache(cache: DescribedCache) {

@@ -116,7 +116,7 @@ class JournalWriter implements ClaimsWriter {
       const size = await writeAtEnd(path, this.#mayBeTorn ? `\n${text}` : text, isAwaited);
       this.#mayBeTorn = false;
       for (const { settle } of batch) settle?.();
-      if (size >= this.#rewriteAt) await this.#rewrite();
+      if (size >= this.#rewriteAt) await this.#rewrite(size);
     } catch (error) {
       this.#mayBeTorn = true;
       for (const { settle } of batch) settle?.(error);
@@ -125,7 +125,7 @@ class JournalWriter implements ClaimsWriter {
   }
 
   /** Lines in the queue repeat what the new file has; they are read in order, so that the last one decides. */
-  async #rewrite(): Promise<void> {
+  async #rewrite(size: number): Promise<void> {
     const { path, onFailure, slackBytes = SLACK_BYTES } = this.#options;
     let bytes = 0;
     const entries = [...this.#table.entries];
@@ -138,10 +138,12 @@ class JournalWriter implements ClaimsWriter {
     }
     try {
       await replaceFile(path, chunked(lines()));
+      this.#rewriteAt = 2 * bytes + slackBytes;
     } catch (error) {
+      // Not again with the next line.
+      this.#rewriteAt = 2 * size;
       onFailure(error);
     }
-    this.#rewriteAt = 2 * bytes + slackBytes;
   }
 }
 

@@ -22,7 +22,7 @@ export interface MeasuredService {
   /** Requests that wait for the gateway's own limit; undefined where none may wait. */
   readonly limitWaiting: number | undefined;
   /** Requests with a key by what idempotency did; undefined where it is off. */
-  readonly idempotency: Readonly<Record<string, number>> | undefined;
+  readonly idempotency: { readonly requests: Readonly<Record<string, number>> } | undefined;
   /** Tokens that were counted, with the kinds and models that have some. */
   readonly tokens: readonly { readonly model: string; readonly kind: string; readonly count: number }[];
   /** Undefined where the service has no quota settings. */
@@ -110,7 +110,7 @@ function idempotencyText(services: readonly MeasuredService[]): string {
     `# TYPE ${IDEMPOTENCY_REQUESTS} counter`,
   ];
   for (const { key, idempotency } of services) {
-    for (const [state, count] of Object.entries(idempotency ?? {})) {
+    for (const [state, count] of Object.entries(idempotency?.requests ?? {})) {
       if (count > 0) lines.push(`${IDEMPOTENCY_REQUESTS}{service="${key}",idempotency="${state}"} ${count}`);
     }
   }

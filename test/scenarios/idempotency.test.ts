@@ -2,9 +2,13 @@
 import type { ServerResponse } from "node:http";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
+import { MANAGEMENT_KEY, PROXY_KEY } from "../support/gateway.ts";
+import { openSession, send as sendStream } from "../support/http2-client.ts";
+import { AUDIENCE, claimsWith, ISSUER, SECRET, signWithSecret } from "../support/issuer.ts";
 import { manage } from "../support/manage.ts";
 import { type PostOptions, startOnceApi } from "../support/once-api.ts";
-import { startRawUpstream } from "../support/upstream.ts";
+import { startTlsGateway } from "../support/tls-gateway.ts";
+import { bodyOf, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 describe("a repeated request", () => {
   test("A request with a key is sent once, and each repetition gets the same response, marked", async () => {
@@ -122,6 +126,78 @@ test("A key that is not one text is refused and nothing is sent", async () => {
     expect(response.body).toContain(message);
   }
   expect(api.requests).toHaveLength(0);
+});
+
+test("Tokens are callers of their subject, and tokens without one pass as before", async () => {
+  const env = { JWT_ISSUER: ISSUER, JWT_AUDIENCE: AUDIENCE, JWT_SECRET: SECRET };
+  const api = await startOnceApi({}, { env });
+  const ask = async (claims: Record<string, unknown>) => {
+    const token = await signWithSecret(claimsWith({ scope: "api:*", ...claims }));
+    return api.post("k", "a", { apiKey: "", headers: { authorization: `Bearer ${token}` } });
+  };
+  expect(await ask({ sub: "alice" })).toMatchObject({ body: "1: a" });
+  expect(await ask({ sub: "alice", jti: "2" })).toMatchObject({ body: "1: a", isReplayed: true });
+  expect(await ask({ sub: "bob" })).toMatchObject({ body: "2: a" });
+  for (const [jti, body] of ["3: a", "4: a"].entries()) {
+    expect(await ask({ sub: undefined, jti: `${jti}` })).toMatchObject({ body, isReplayed: false });
+  }
+});
+
+test("The log, metrics, status and explanations show what idempotency did", async () => {
+  const api = await startOnceApi();
+  const explain = async (key: string, path = "/proxy/api/charges") => {
+    const headers = { "idempotency-key": key, "content-type": "text/plain" };
+    const request = { method: "POST", path, caller: "proxy-key", headers };
+    const { body } = await manage(api.gateway, "POST", "/explain", request);
+    return { state: body.idempotency?.state, code: body.refusal?.code };
+  };
+  expect(await explain("k")).toEqual({ state: "first", code: undefined });
+  await api.post("k");
+  await api.post("k");
+  await api.post("k", "other");
+  await api.post([]);
+  expect(await explain("k")).toEqual({ state: "replay", code: undefined });
+  expect(await explain("k", "/proxy/api/other")).toEqual({ state: undefined, code: "IDEMPOTENCY_MISMATCH" });
+  expect(await explain("")).toEqual({ state: undefined, code: "INVALID_REQUEST" });
+  expect(api.requests).toHaveLength(2);
+  const logged = api.gateway.exchanges().filter(({ service }) => service === "api");
+  expect(logged.map(({ idempotency }) => idempotency)).toEqual(["first", "replayed", "mismatch", undefined]);
+  expect(logged.map(({ attempts, upstreamUs }) => [attempts, (upstreamUs as number) > 0])).toEqual([
+    [1, true],
+    [0, false],
+    [0, false],
+    [1, true],
+  ]);
+  const operator = { headers: { authorization: `Bearer ${MANAGEMENT_KEY}` } };
+  const metrics = await (await fetch(`${api.gateway.url}/metrics`, operator)).text();
+  expect(metrics).toContain('byteproxy_idempotency_requests_total{service="api",idempotency="replayed"} 1');
+  const status = (await (await fetch(`${api.gateway.url}/status`, operator)).json()) as {
+    services: { key: string; idempotency: unknown }[];
+  };
+  const counts = { first: 1, replayed: 1, conflict: 0, mismatch: 1, keys: 1 };
+  expect(status.services.find(({ key }) => key === "api")?.idempotency).toEqual(counts);
+});
+
+test("Requests over HTTP/2 are sent once too, and complete without their client", async () => {
+  const upstream = await startUpstream(async (req, res) => {
+    await bodyOf(req);
+    res.writeHead(201).end(`charge ${upstream.requests.length}`);
+  });
+  const { gateway } = await startTlsGateway({
+    env: { PROXY_API_KEY: PROXY_KEY },
+    services: { api: { baseUrl: upstream.url, idempotency: true } },
+  });
+  const session = await openSession(gateway.url);
+  const headers = { ":method": "POST", ":path": "/proxy/api/x", "x-api-key": PROXY_KEY, "idempotency-key": "k" };
+  const left = session.request(headers, { endStream: false });
+  left.on("error", () => {});
+  left.end("a", () => setImmediate(() => left.close(8)));
+  const again = await eventually(async () => {
+    const response = await sendStream(session, headers, "a");
+    return response.status === 201 ? response : undefined;
+  });
+  expect([again.body.toString(), upstream.requests.length]).toEqual(["charge 1", 1]);
+  expect((await sendStream(session, headers, "a")).headers["idempotency-replayed"]).toBe("true");
 });
 
 describe("a request that was not executed", () => {

@@ -1,5 +1,5 @@
 /** Claims in a file: over restarts, crashes and a full disk, in bounded memory and with a bounded file. */
-import { appendFileSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ClaimTable, createClaims, type KeptResponse } from "../../src/stores/claims.ts";
@@ -133,6 +133,18 @@ test("The file is rewritten when most of it is out of date, and claims during th
       response: { body: Buffer.from("x".repeat(500)) },
     });
   }
+});
+
+test("A file that cannot be rewritten goes on growing, keeps every claim, and is not rewritten with each line", async () => {
+  const path = join(tempFolder(), "claims.jsonl");
+  mkdirSync(join(`${path}.tmp`, "in-the-way"), { recursive: true });
+  const { options, failures } = optionsOf(path, 0, 1_000);
+  const claims = openFileClaims(options);
+  for (let i = 0; i < 100; i++) await win(claims, `k${i}`);
+  await claims.close();
+  expect(failures.length).toBeGreaterThan(0);
+  expect(failures.length).toBeLessThan(8);
+  expect(openFileClaims(optionsOf(path).options).usage(0).claims).toBe(100);
 });
 
 test("100,000 claims take at most 100 MB of memory and are dropped after their end", async () => {

@@ -2,7 +2,7 @@
  * The key that a client sends to have a request executed once (draft-ietf-httpapi-idempotency-key-header).
  * Invariant: one key or a refusal: a key that two readers could read differently is none.
  */
-import { ANONYMOUS } from "../../callers/callers.ts";
+import { isSharedIdentity } from "../../callers/shared-identity.ts";
 import { GatewayError } from "../../errors.ts";
 import type { Exchange } from "../exchange.ts";
 
@@ -26,8 +26,7 @@ type Keyed = Pick<Exchange, "method" | "callerId" | "req">;
 export function asksForIdempotency({ method, callerId, req }: Keyed): boolean {
   if (method !== "POST" && method !== "PATCH") return false;
   const { headers } = req;
-  // Anonymous callers share an identity, so that one could read another's response.
-  return headers[NAME] !== undefined && callerId !== ANONYMOUS.id && !GRPC.test(headers["content-type"] ?? "");
+  return headers[NAME] !== undefined && !isSharedIdentity(callerId) && !GRPC.test(headers["content-type"] ?? "");
 }
 
 /** @param rawHeaders names and values in turn. */

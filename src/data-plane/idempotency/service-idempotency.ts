@@ -26,7 +26,11 @@ export type IdempotencyState = NonNullable<Exchange["idempotency"]>;
 
 /** What status and metrics show. */
 export interface DescribedIdempotency {
-  describe(): Readonly<Record<IdempotencyState, number>>;
+  describe(): {
+    readonly requests: Readonly<Record<IdempotencyState, number>>;
+    /** That the gateway remembers, of all services. */
+    readonly keys: number;
+  };
 }
 
 export class ServiceIdempotency implements DescribedIdempotency {
@@ -61,6 +65,7 @@ export class ServiceIdempotency implements DescribedIdempotency {
   }
 
   describe() {
-    return { ...this.#counts };
+    // Reading the usage also drops what is over, while no request does.
+    return { requests: { ...this.#counts }, keys: this.context.claims.usage(this.now()).claims };
   }
 }
