@@ -130,6 +130,7 @@ function refuseMethod(method: string, allowed: readonly string[]): GatewayError 
 
 function respondWithError(context: Context<ControlEnv>, parts: ControlPlaneParts, error: GatewayError): Response {
   const { incoming } = context.env;
-  const request = { requestId: context.get("requestId"), path: incoming.url?.split("?", 1)[0] };
+  const contentType = incoming.headers["content-type"];
+  const request = { requestId: context.get("requestId"), path: incoming.url?.split("?", 1)[0], contentType };
   return toFetchResponse(errorResponse(error, request, parts.logger.maskKeys), context.req.method);
 }

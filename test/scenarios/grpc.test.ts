@@ -138,6 +138,9 @@ describe("gRPC through the gateway", () => {
     expect(limited.error?.details).toMatch(/^Rate limit exceeded for texts\./);
     const elsewhere = await unary(connect(gateway, pair.cert, "localhost"), "a");
     expect(elsewhere.error?.code).toBe(status.UNIMPLEMENTED);
+    // A client that knows no error of the gateway would show its HTTP status only.
+    expect(elsewhere.error?.metadata.get("x-proxy-error")).toEqual(["NOT_FOUND"]);
+    expect(elsewhere.error?.details).toBe("There is no route at this path.");
   });
 
   test("A deadline of the caller ends the call upstream, and so does a cancellation", async () => {
