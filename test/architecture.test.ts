@@ -112,6 +112,7 @@ describe("The architecture", () => {
         "credential-provider.ts",
         "form-body.ts",
         "place-plan.ts",
+        "renewed-tokens.ts",
         "run-command.ts",
       ],
     ],
@@ -184,6 +185,7 @@ describe("The architecture", () => {
     ["yaml", ["config/"]],
     ["zod", ["config/"]],
     ["jose", ["callers/"]],
+    ["oauth4webapi", ["data-plane/credential/"]],
     ["re2js", ["config/path-hints.ts", "data-plane/path-hints.ts"]],
   ])("Only its own room imports %s", (name, allowed) => {
     const importers = imports.filter(({ to }) => to === name || to.startsWith(`${name}/`)).map(({ from }) => from);
@@ -215,14 +217,14 @@ describe("The architecture", () => {
     expect(requesting.sort()).toEqual([
       "cli/gateway-client.ts",
       "data-plane/forward/egress.ts",
-      "data-plane/forward/fetch-json.ts",
       "data-plane/forward/probe.ts",
+      "data-plane/forward/small-exchange.ts",
     ]);
     // On a socket of dial().
     expect(opens("http2", "connect")).toEqual(["data-plane/forward/transport/http2/http2-session.ts"]);
     const dialing = filesWith(/\bcreateDialAgent\(/);
     expect(dialing).toEqual(
-      expect.arrayContaining(["data-plane/forward/fetch-json.ts", "data-plane/forward/probe.ts"]),
+      expect.arrayContaining(["data-plane/forward/probe.ts", "data-plane/forward/small-exchange.ts"]),
     );
     expect(filesWith(/(?<![.\w])fetch\(/)).toEqual([]);
   });

@@ -174,7 +174,7 @@ export class Generations {
     for (const [key, upstream] of previous.upstreams) {
       if (generation.upstreams.get(key) !== upstream) this.#retired.add(upstream);
     }
-    this.#parts.credentials.commands.retryFailed();
+    this.#parts.credentials.retryFailed();
     this.#onChange();
     return compareGenerations(previous, generation, certificate?.problem);
   }
@@ -279,6 +279,7 @@ function measure(key: string, inFlight: number, upstream: Upstream | undefined):
     key,
     inFlight,
     credentialRefusals: prepared?.credentialRefusals.count ?? 0,
+    credentialExpiresAt: prepared?.credential.describe?.().token?.expiresAt,
     breaker: prepared?.breaker?.describe().state,
     retriesWithheld: prepared?.retryBudget.withheld ?? 0,
     connections: prepared?.transport.connections(),

@@ -16,8 +16,6 @@ import { createLockOut, type LockOut } from "../callers/lock-out.ts";
 import type { Config, LoadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { ControlPlaneParts, Listener } from "../control-plane/parts.ts";
-import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
-import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import { createTunnels } from "../data-plane/forward/tunnel.ts";
 import type { PipelineParts } from "../data-plane/pipeline.ts";
 import type { OfflineState } from "../diagnostics/check.ts";
@@ -33,6 +31,7 @@ import { createLogger, type Logger } from "../telemetry/logger.ts";
 import { createMetrics, type MetricSources } from "../telemetry/metrics.ts";
 import { RecentExchanges } from "../telemetry/recent-exchanges.ts";
 import { version } from "../version.ts";
+import { openCredentialSources } from "./credential-sources.ts";
 import { createEventSources } from "./event-sources.ts";
 import type { GatewayOptions, GatewayStores } from "./gateway-options.ts";
 import { createMasks, type Masks } from "./masks.ts";
@@ -123,7 +122,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const sources = createEventSources(events);
   const monitor = createPressureMonitor(settings, sources.pressure);
   const tunnels = createTunnels(settings.SEND_TIMEOUT);
-  const credentials = openCredentials(input, masks, logger);
+  const credentials = openCredentialSources(input, masks, logger);
   const audit = createAudit(stores.audit, logger, masks.all, sources.change);
   const keyParts = openKeyParts(stores, audit, logger, options);
   const { issuedKeys, spending } = keyParts;
@@ -164,7 +163,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     cacheClock: options.cacheClock,
     offline: options.offline,
     async close() {
-      credentials.commands.close();
+      credentials.close();
       await echo?.close();
       tunnels.close();
       spending.close();
@@ -232,16 +231,3 @@ async function openLogger({ config, options, stores }: ProcessPartsInput, masks:
 
 /** Bodies that are held until their signatures are checked, and then until their requests end. */
 const SIGNED_BODIES_BYTES = 64 * 1_048_576;
-
-function openCredentials(
-  { stores, current }: ProcessPartsInput,
-  masks: Masks,
-  logger: Logger,
-): UpstreamContext["credentials"] {
-  return {
-    commands: createCommandSecrets({ runner: createCommandRunner(), context: current.commandContext, logger }),
-    nameSource: stores.fingerprint.quota,
-    isOwnKey: (text) => current.isOwnKey(text),
-    keepSecrets: masks.keep,
-  };
-}

@@ -10,13 +10,15 @@ import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
 import { type CacheClock, ServiceCache } from "../data-plane/cache/service-cache.ts";
-import { type CredentialContext, createCredential } from "../data-plane/credential/create-credential.ts";
+import { createCredential } from "../data-plane/credential/create-credential.ts";
+import type { EndpointAccess } from "../data-plane/credential/minted-credential.ts";
 import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { BreakerState } from "../data-plane/forward/breaker.ts";
 import { CircuitBreaker } from "../data-plane/forward/breaker.ts";
 import type { DialOptions } from "../data-plane/forward/egress.ts";
 import { type EgressPolicy, forbiddenUrl, proxyRules } from "../data-plane/forward/egress-policy.ts";
 import { RetryBudget } from "../data-plane/forward/retry.ts";
+import { exchangeSmall } from "../data-plane/forward/small-exchange.ts";
 import { type IdempotencyContext, ServiceIdempotency } from "../data-plane/idempotency/service-idempotency.ts";
 import { type PreparedService, prepareService } from "../data-plane/prepared-service.ts";
 import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
@@ -26,6 +28,7 @@ import { replaceLimiter } from "../limits/replace-limiter.ts";
 import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
+import type { CredentialSources } from "./credential-sources.ts";
 
 export interface UpstreamContext {
   readonly settings: Pick<Config["settings"], "STRICT_TLS" | "EGRESS_ALLOW_PRIVATE"> & ProxySettings;
@@ -33,7 +36,7 @@ export interface UpstreamContext {
   /** Of the embedded echo server; undefined if it does not run. */
   readonly echoSocketPath: string | undefined;
   readonly quota: QuotaContext;
-  readonly credentials: CredentialContext;
+  readonly credentials: CredentialSources;
   /** Undefined for the system's. */
   readonly cacheClock: CacheClock | undefined;
   readonly idempotency: IdempotencyContext;
@@ -58,7 +61,12 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
   const state = stateFor(service, context, old);
   return {
     service,
-    prepared: prepareService(service, state, dialOptions, createCredential(service, context.credentials)),
+    prepared: prepareService(
+      service,
+      state,
+      dialOptions,
+      createCredential(service, context.credentials, () => endpointAccess(dialOptions, context)),
+    ),
     dialOptions,
   };
 }
@@ -215,6 +223,23 @@ function egressOf(
   { settings, ownListeners }: Pick<UpstreamContext, "settings" | "ownListeners">,
 ): EgressPolicy {
   return { allowsPrivate: settings.EGRESS_ALLOW_PRIVATE ?? !isFromRest(source), ownListeners };
+}
+
+const TOKEN_TIMEOUT_MS = 10_000;
+const TOKEN_BYTES_LIMIT = 262_144;
+
+/** The operator named the token endpoint, also for a service that was added over REST: its `auth` is that of a service of the file. */
+function endpointAccess(
+  { proxyUse }: DialOptions,
+  { settings, ownListeners }: Pick<UpstreamContext, "settings" | "ownListeners">,
+): EndpointAccess {
+  const { STRICT_TLS: isTlsStrict, EGRESS_ALLOW_PRIVATE: allowsPrivate = true } = settings;
+  const limits = { method: "POST", timeoutMs: TOKEN_TIMEOUT_MS, bytesLimit: TOKEN_BYTES_LIMIT } as const;
+  const wayOut = { isTlsStrict, egress: { allowsPrivate, ownListeners }, proxyUse };
+  return {
+    post: (url, form) => exchangeSmall(url, { ...limits, ...form }, wayOut),
+    way: JSON.stringify([isTlsStrict, allowsPrivate, describeUse(proxyUse)]),
+  };
 }
 
 function proxyUseFor({ embedded, egressProxy, source }: Service, { settings }: Pick<UpstreamContext, "settings">) {

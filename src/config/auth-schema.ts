@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { checkCustomAuth } from "./check-custom-auth.ts";
 import { headerName } from "./configured-headers.ts";
+import { checkOauth2, OAUTH2_MEMBERS, oauth2Members } from "./oauth2-schema.ts";
 
 const variableName = z
   .string()
@@ -82,9 +83,9 @@ const userName = z
 export const authSchema = z
   .strictObject({
     type: z
-      .enum(["bearer", "bot", "basic", "api-key", "custom"])
+      .enum(["bearer", "bot", "basic", "api-key", "custom", "oauth2"])
       .describe(
-        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key` or `custom` (several secrets, in any place)",
+        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place) or `oauth2` (access tokens that the gateway obtains and renews)",
       ),
     tokenEnvVar: variableName.optional().describe("environment variable that holds the secret"),
     tokenFile: filePath.optional().describe("file that holds the secret; line breaks at its end are removed"),
@@ -125,6 +126,7 @@ export const authSchema = z
       .optional()
       .describe("`custom`: fields of an `application/x-www-form-urlencoded` body by name"),
     subprotocol: template.optional().describe("`custom`: a WebSocket subprotocol"),
+    ...oauth2Members,
     required: z
       .boolean()
       .default(true)
@@ -140,6 +142,7 @@ export const authSchema = z
       problem(`${listed(names)} only for type ${types.join(", ")}`);
     }
     if (value.type === "custom") return checkCustomAuth(value, refinement);
+    if (value.type === "oauth2") return checkOauth2(value, refinement);
     const sources = [value.tokenEnvVar, value.tokenFile, value.tokenCommand];
     if (sources.filter((source) => source !== undefined).length !== 1) {
       problem("exactly one of tokenEnvVar, tokenFile and tokenCommand");
@@ -165,6 +168,7 @@ const BELONGS = [
   [["headerName", "queryParam"], ["api-key"]],
   [["scheme"], ["api-key"]],
   [["secrets", "headers", "query", "path", "form", "subprotocol"], ["custom"]],
+  [OAUTH2_MEMBERS, ["oauth2"]],
 ] as const;
 
 function listed(names: readonly string[]): string {

@@ -171,10 +171,13 @@ function reviewSubprotocol({ key, auth, ws }: Service, { warnings }: Findings): 
 }
 
 function reviewClearText(service: Service, { warnings }: Findings): void {
-  if (service.auth === undefined) return;
-  for (const { path, url } of baseUrlsOf(service)) {
+  const { auth } = service;
+  if (auth === undefined) return;
+  const endpoints = auth.tokenUrl === undefined ? [] : [{ path: ["auth", "tokenUrl"], url: auth.tokenUrl }];
+  for (const { path, url } of [...baseUrlsOf(service), ...endpoints]) {
     const { protocol, hostname } = new URL(url);
-    if (protocol === "https:" || isLoopbackHost(hostname) || isPrivateHost(hostname)) continue;
+    const isEndpoint = path[0] === "auth";
+    if (protocol === "https:" || isLoopbackHost(hostname) || (isPrivateHost(hostname) && !isEndpoint)) continue;
     warnings.push({
       path: ["services", service.key, ...path],
       at: "value",

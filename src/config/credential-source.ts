@@ -56,6 +56,20 @@ export interface NamedSecret {
   readonly run?: CommandState;
 }
 
+/** What became of the access token of a service. Times are ms since the epoch. Never a part of a token. */
+export interface TokenState {
+  /** `none`: no request has needed it yet. `failing`: the last fetch failed; an earlier token may still be used. */
+  readonly state: "none" | "ready" | "failing";
+  /** Undefined without a token, and for one whose end is not known. */
+  readonly expiresAt: number | undefined;
+  /** As the token endpoint granted it. */
+  readonly scope: string | undefined;
+  /** The last fetch that gave a token. */
+  readonly renewedAt: number | undefined;
+  /** Completes "the token endpoint …"; undefined while it works. */
+  readonly failure: string | undefined;
+}
+
 /** The secrets of a service. */
 export interface CredentialSource {
   /** The sources of all secrets, for messages. */
@@ -63,6 +77,8 @@ export interface CredentialSource {
   readonly secrets: readonly NamedSecret[];
   /** Why the secrets are not used although they may be there, and what would change that. */
   readonly withheld?: { readonly message: string; readonly hint: string };
+  /** In the state of the running gateway, for a credential whose tokens it obtains. */
+  readonly token?: TokenState;
 }
 
 /** The secrets that a definition names; the first is that of the types with one secret. */
@@ -74,12 +90,24 @@ export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
       path: ["auth", "secrets", name, envVar !== undefined ? "envVar" : file !== undefined ? "file" : "command"],
     }));
   }
+  if (auth.type === "oauth2") return secretsOfClient(auth);
   const { tokenEnvVar, tokenFile, tokenCommand, tokenCommandTtlSeconds, usernameEnvVar } = auth;
   const member = tokenFile !== undefined ? "tokenFile" : tokenCommand !== undefined ? "tokenCommand" : "tokenEnvVar";
   const origin = originOf(tokenEnvVar, tokenFile, tokenCommand, tokenCommandTtlSeconds);
   const secrets: DefinedSecret[] = [{ name: "token", origin, path: ["auth", member] }];
   if (usernameEnvVar !== undefined) {
     secrets.push({ name: "username", origin: { envVar: usernameEnvVar }, path: ["auth", "usernameEnvVar"] });
+  }
+  return secrets;
+}
+
+/** What the gateway shows to a token endpoint; the access tokens are no secrets of the definition. */
+function secretsOfClient({ clientIdEnvVar, clientSecretEnvVar, clientSecretFile }: AuthDefinition): DefinedSecret[] {
+  const member = clientSecretFile === undefined ? "clientSecretEnvVar" : "clientSecretFile";
+  const origin = originOf(clientSecretEnvVar, clientSecretFile, undefined);
+  const secrets: DefinedSecret[] = [{ name: "clientSecret", origin, path: ["auth", member] }];
+  if (clientIdEnvVar !== undefined) {
+    secrets.push({ name: "clientId", origin: { envVar: clientIdEnvVar }, path: ["auth", "clientIdEnvVar"] });
   }
   return secrets;
 }
@@ -170,6 +198,29 @@ export function describeCommand({ command, run }: NamedSecret): DescribedCommand
     lastRunAt: run?.lastRunAt === undefined ? null : new Date(run.lastRunAt).toISOString(),
     failure: run?.failure ?? null,
     ttlSeconds: command.ttlSeconds,
+  };
+}
+
+/** For operators. Times are RFC 3339. */
+export interface DescribedToken {
+  readonly state: TokenState["state"];
+  readonly expiresAt: string | null;
+  readonly scope: string | null;
+  readonly renewedAt: string | null;
+  readonly failure: string | null;
+}
+
+/** Undefined for a credential whose secrets are sent as they are. */
+export function describeToken(credential: CredentialSource | undefined): DescribedToken | undefined {
+  if (credential?.token === undefined) return undefined;
+  const { state, expiresAt, scope, renewedAt, failure } = credential.token;
+  const written = (at: number | undefined) => (at === undefined ? null : new Date(at).toISOString());
+  return {
+    state,
+    expiresAt: written(expiresAt),
+    scope: scope ?? null,
+    renewedAt: written(renewedAt),
+    failure: failure ?? null,
   };
 }
 

@@ -35,6 +35,7 @@ function ofRequests(auth: AuthDefinition): Placement[] {
   switch (auth.type) {
     // RFC 6750 section 2.1.
     case "bearer":
+    case "oauth2":
       return [inHeader("Authorization", around("Bearer ", { secret: "token", encoding: "plain" }))];
     // Discord's form for bots.
     case "bot":

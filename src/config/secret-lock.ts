@@ -4,6 +4,7 @@
  * to the same origins and, for the first two, in the same place of the request.
  */
 import { resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { definedSecrets, nameOrigin } from "./credential-source.ts";
 import { type CredentialContext, realPath } from "./credentials.ts";
@@ -99,6 +100,7 @@ function unlockAuth(
   if (commanded !== undefined) return { refusal: refuseCommand(commanded.path) };
   const own = secrets.find(({ origin }) => OWN_SECRETS.has(nameOrigin(origin)));
   if (own !== undefined) return { refusal: refuseOwn(own.path, nameOrigin(own.origin)) };
+  if (auth.type === "oauth2") return unlockMinted(auth, { definition, candidates, origins, settings });
   const bound = candidates.map((other) => ({ other, uses: usesOfSecrets(other, fileOf) }));
   const spellings = new Map<string, string>();
   for (const [secret, { places }] of usesOfSecrets(definition, fileOf)) {
@@ -122,6 +124,27 @@ function unlockAuth(
     for (const { name } of defined) spellings.set(name, spelling);
   }
   return { auth: withFiles(auth, spellings) };
+}
+
+/**
+ * The client's secrets are sent to the token endpoint, and the tokens to the base URLs: both must be the operator's, and so must what
+ * the tokens are for.
+ */
+function unlockMinted(
+  auth: AuthDefinition,
+  { definition, candidates, origins, settings }: Pick<AuthLock, "definition" | "candidates" | "origins" | "settings">,
+): { readonly auth: AuthDefinition } | { readonly refusal: SecretRefusal } {
+  const bindings = candidates.filter(
+    (other) => isDeepStrictEqual(other.auth, auth) && covers(origins, originsOf(other)),
+  );
+  const weaknesses = bindings.map(
+    (other) =>
+      weakTls(definition.tls, other.tls, settings.STRICT_TLS) ??
+      otherProxy(definition, other) ??
+      (isUnscrubbed(definition, other) ? refuseUnscrubbed() : undefined),
+  );
+  if (weaknesses.includes(undefined)) return { auth };
+  return { refusal: weaknesses[0] ?? refuseMinted(origins) };
 }
 
 /** The secret is sent nowhere, but its signatures open the service: only for the callers that the operator has named it for. */
@@ -227,6 +250,14 @@ function refuse(path: Path, secret: string, origins: ReadonlySet<string>): Secre
     path,
     message: `${secret} may not be used by a service added over REST for ${[...origins].join(", ")} in this way: no service of the services file sends it there in the same place.`,
     hint: `Add ${entries} to REST_SECRETS, or add the service to the services file.`,
+  };
+}
+
+function refuseMinted(origins: ReadonlySet<string>): SecretRefusal {
+  return {
+    path: ["auth"],
+    message: `A service added over REST may use this auth of type oauth2 only as a service of the services file does: with the same members, for exactly the origins of that service. These origins are ${[...origins].join(", ")}.`,
+    hint: "Copy auth and the base URLs from the services file, or add the service to that file. REST_SECRETS cannot allow it.",
   };
 }
 

@@ -31,7 +31,8 @@ function credentialTexts({ auth, credential }: Pick<Service, "auth" | "credentia
   const texts = (credential?.secrets ?? []).flatMap(({ name, secret }) => {
     const text = secret?.reveal();
     // A user name is an ordinary word, or a key: some APIs take a key as the user name.
-    const isUserName = auth?.type === "basic" && name === "username";
+    const isUserName =
+      name === (auth?.type === "basic" ? "username" : auth?.type === "oauth2" ? "clientId" : undefined);
     if (text === undefined || (isUserName && text.length < LEAST_MASKED)) return [];
     // An upstream may show a quoted secret without its quotes.
     return [text, withoutQuotes(text)];

@@ -32,7 +32,16 @@ const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["idempotency"]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
   PropertyKey,
   (value: unknown) => boolean
->([["type", (value) => value === "oauth2"]]);
+>([
+  ["type", (value) => ["github-app", "aws-sigv4", "pool"].includes(String(value))],
+  ["grant", (value) => value === "refresh_token" || value === "jwt_bearer"],
+  ["clientAuth", (value) => value === "private_key_jwt" || value === "none"],
+]);
+/** Members of `auth` that a later version will have. */
+const LATER_AUTH_NAMES: ReadonlySet<PropertyKey> = new Set([
+  ...["refreshTokenEnvVar", "refreshTokenFile", "refreshToken", "authorizationUrl", "deviceAuthorizationUrl"],
+  ...["keyFile", "algorithm", "issuer", "subject", "assertionAudience", "nextTokenEnvVar", "nextTokenFile"],
+]);
 
 /** For one object. An operator with more problems than this fixes the first ones first. */
 const ISSUES_LIMIT = 50;
@@ -105,17 +114,20 @@ function describeAllowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined
 
 function unknownName(name: string, known: readonly string[], path: Path): string {
   if (path.length === 2 && LATER_NAMES.has(name)) return NOT_YET;
+  if (path.length === 3 && path[2] === "auth" && LATER_AUTH_NAMES.has(name)) return NOT_YET;
   const guess = nearestName(name, known);
   return `unknown key ${showName(name)}${guess === undefined ? `, allowed: ${known.join(", ")}` : `; did you mean "${guess}"?`}`;
 }
 
 const showName = (name: PropertyKey | undefined) => showWord(String(name));
 
+const SHOWN_AUTH_MEMBERS: ReadonlySet<PropertyKey | undefined> = new Set(["type", "grant", "clientAuth", "required"]);
+
 /** A place in which the operator writes, or by mistake may write, a secret. */
 function isSecretPlace(path: Path): boolean {
   const [, , member, ...rest] = path;
   if (member === "headers" || member === "setHeaders") return true;
-  return member === "auth" && rest[0] !== "type" && rest[0] !== "required";
+  return member === "auth" && !SHOWN_AUTH_MEMBERS.has(rest[0]);
 }
 
 function valueAt(document: unknown, path: Path): unknown {

@@ -16,3 +16,21 @@ export const CredentialCommand = z
     ttlSeconds: z.int(),
   })
   .openapi("CredentialCommand");
+
+/** Of a credential whose access tokens the gateway obtains. */
+export const CredentialToken = z
+  .strictObject({
+    state: z
+      .enum(["none", "ready", "failing"])
+      .describe(
+        "`none`: no request has needed one yet; `failing`: the last fetch failed; an earlier token may still be used",
+      ),
+    expiresAt: z.iso.datetime().nullable().describe("null without a token, and if its end is not known"),
+    scope: z.string().nullable().describe("as the token endpoint granted it"),
+    renewedAt: z.iso.datetime().nullable().describe("the last fetch that gave a token"),
+    failure: z
+      .string()
+      .nullable()
+      .describe("what the token endpoint did instead, such as `responded with 400 (invalid_client)`"),
+  })
+  .openapi("CredentialToken");

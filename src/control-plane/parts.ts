@@ -16,6 +16,7 @@ import type { ProxyUse } from "../config/egress-proxy.ts";
 import type { PlaneConfig } from "../config/planes.ts";
 import type { ServiceAddresses } from "../config/service-addresses.ts";
 import type { DescribedCache } from "../data-plane/cache/service-cache.ts";
+import type { CredentialProvider } from "../data-plane/credential/credential-provider.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../data-plane/dry-run/explanation.ts";
 import type { DescribedBreaker } from "../data-plane/forward/breaker.ts";
@@ -54,6 +55,7 @@ export interface ServiceLoad {
   readonly transport: { connections(): PoolState };
   readonly webSocketSlots: Slots;
   readonly credentialRefusals: CredentialRefusals;
+  readonly credential: Pick<CredentialProvider, "refresh">;
   /** Undefined for a service without a credential. */
   readonly keyPlaces: KeyPlaces | undefined;
   /** Undefined for a service without signed requests. */

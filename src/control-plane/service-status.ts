@@ -4,6 +4,7 @@ import {
   type CredentialSource,
   describeOnlyCommand,
   describeSecrets,
+  describeToken,
   identityOf,
 } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
@@ -19,7 +20,7 @@ import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { BudgetState } from "../data-plane/spend/spending.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
-import { CredentialCommand, CredentialState } from "./credential-schema.ts";
+import { CredentialCommand, CredentialState, CredentialToken } from "./credential-schema.ts";
 import { SecretStates } from "./openapi/described-secrets.ts";
 import { waitMembers } from "./openapi/wait-members.ts";
 import { ownAddresses } from "./own-addresses.ts";
@@ -66,6 +67,7 @@ export const ServiceStatus = z
         .optional()
         .describe("the variable, file or program; only with the management key, if one is set"),
       command: CredentialCommand.optional().describe("as `source`; where a command prints the secret"),
+      token: CredentialToken.optional().describe("as `source`; where the gateway obtains access tokens"),
       secrets: SecretStates.optional(),
     }),
     signature: z
@@ -223,7 +225,8 @@ function secretStates(credential: CredentialSource | undefined) {
 
 function withCommand({ credential }: Service) {
   const command = describeOnlyCommand(credential);
-  return command === undefined ? {} : { command };
+  const token = describeToken(credential);
+  return { ...(command === undefined ? {} : { command }), ...(token === undefined ? {} : { token }) };
 }
 
 function describeIdempotency(idempotency: DescribedIdempotency) {

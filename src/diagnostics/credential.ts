@@ -3,6 +3,7 @@ import {
   type CredentialSource,
   describeOnlyCommand,
   describeSecrets,
+  describeToken,
   identityOf,
   nameMissing,
 } from "../config/credential-source.ts";
@@ -42,6 +43,16 @@ const FINDINGS = {
     status: "warn",
     symptom: "the command of a credential fails, and its last secret is still used",
     fix: "Run the command of evidence.source as the gateway's user. When the secret is ten times as old as its TTL, requests get 502.",
+  },
+  tokenFails: {
+    status: "fail",
+    symptom: "502 UPSTREAM_CREDENTIAL_UNAVAILABLE",
+    fix: "Check tokenUrl, the client and its secret, and scope. The log has the reason of a failed connection. After a fix of the client at the provider, POST /manage/services/<key>/credential/refresh.",
+  },
+  tokenFailsLately: {
+    status: "warn",
+    symptom: "the token endpoint fails, and the last token is still used",
+    fix: "Check the token endpoint before evidence.token.expiresAt: then requests get 502.",
   },
   optional: {
     status: "warn",
@@ -108,12 +119,14 @@ export const credential: ServiceCheck = {
     const command = describeOnlyCommand(source);
     const secret = identityOf(source);
     const secrets = describeSecrets(source, context.fingerprint.credential);
+    const token = describeToken(source);
     const evidence = {
       type: auth.type,
       source: source?.source ?? null,
       fingerprint: secret === undefined ? null : context.fingerprint.credential(secret),
       ...(secrets === undefined ? {} : { secrets }),
       ...(command === undefined ? {} : { command }),
+      ...(token === undefined ? {} : { token }),
       loadedAt: secret === undefined ? null : new Date(refusals.since).toISOString(),
       upstreamSays: outcome?.credential ?? "unknown",
       refused:
@@ -151,8 +164,15 @@ export const credential: ServiceCheck = {
   },
 };
 
-/** Of each command whose last run failed. */
+/** Of each command whose last run failed, and of the token endpoint. */
 function failuresOf(source: CredentialSource | undefined, key: string): Problem[] {
+  const token = source?.token;
+  if (token?.failure !== undefined) {
+    // A token without a known end may be in use, too.
+    const isUsed = token.renewedAt !== undefined && (token.expiresAt === undefined || token.expiresAt > Date.now());
+    const finding = isUsed ? FINDINGS.tokenFailsLately : FINDINGS.tokenFails;
+    return [{ finding, message: `the token endpoint of ${key} ${token.failure}` }];
+  }
   return (source?.secrets ?? []).flatMap(({ run, secret, source: named }) => {
     if (run?.failure === undefined) return [];
     const finding = secret === undefined ? FINDINGS.commandFails : FINDINGS.commandFailsLately;

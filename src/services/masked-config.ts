@@ -13,8 +13,8 @@ export const MASK = "***";
 
 type Config = Readonly<Record<string, unknown>>;
 
-/** Objects of names and values; those of `auth` are templates, which may also be fixed values. */
-const MEMBERS = ["headers", "setHeaders", "auth.query", "auth.form"] as const;
+/** Objects of names and values; those of `auth` are templates, which may also be fixed values, or parameters of a token request. */
+const MEMBERS = ["headers", "setHeaders", "auth.query", "auth.form", "auth.params"] as const;
 
 /** Headers that carry no credential and are shown. A list of those that do would never be complete. */
 const IS_PLAIN = /^(?:accept(?:-.*)?|cache-control|content-.*|prefer|user-agent|(?:.*-)?version)$/i;

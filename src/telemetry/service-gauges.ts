@@ -10,6 +10,8 @@ export interface MeasuredService {
   readonly key: string;
   readonly inFlight: number;
   readonly credentialRefusals: number;
+  /** Of the access token, ms since the epoch; undefined for other credentials and where it is not known. */
+  readonly credentialExpiresAt: number | undefined;
   /** Undefined for a service that was removed. */
   readonly connections: PoolState | undefined;
   /** Undefined where the breaker is off. */
@@ -47,6 +49,11 @@ const SERIES: readonly ServiceSeries[] = [
     "credential_refusals_total",
     "401 and 403 responses of the upstream to the credential",
     ({ credentialRefusals }) => (credentialRefusals > 0 ? credentialRefusals : undefined),
+  ),
+  gauge(
+    "credential_expires_seconds",
+    "When the access token of the credential expires, in seconds since 1970",
+    ({ credentialExpiresAt }) => credentialExpiresAt && Math.round(credentialExpiresAt / 1_000),
   ),
   gauge("breaker_state", "State of the circuit breaker: 0 closed, 1 half-open, 2 open", ({ breaker }) =>
     breaker === undefined ? undefined : BREAKER_STATES.indexOf(breaker),

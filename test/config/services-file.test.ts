@@ -225,7 +225,7 @@ describe("entries", () => {
       { ...own, egressProxy: "socks5://p" },
       'x.egressProxy: found "socks5://p", allowed: an http:// or https:// URL with a host and no path',
     ],
-    [{ ...own, auth: { type: "oauth2", clientId: "i" } }, 'x.auth.type: found "oauth2", not yet supported'],
+    [{ ...own, auth: { type: "github-app", appId: "i" } }, 'x.auth.type: found "github-app", not yet supported'],
   ])("The entry %o is refused as not yet supported, in one line", async (entry, line) => {
     expect(await problemsOfService(entry)).toEqual([line]);
   });

@@ -5,6 +5,7 @@ import { type CallerEnv, requireCaller } from "../require-caller.ts";
 import { findPageOfSharedOrigin } from "../shared-origin.ts";
 import { addAuditRoute } from "./audit.ts";
 import { addCacheRoutes } from "./cache.ts";
+import { addCredentialRoute } from "./credential.ts";
 import { addDiagnosticsRoute } from "./diagnostics.ts";
 import { addEventsRoute } from "./events.ts";
 import { addExplainRoute } from "./explain.ts";
@@ -39,6 +40,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, aud
   addExplainRoute(routes, parts);
   addResetRoutes(routes, parts);
   addCacheRoutes(routes, parts);
+  addCredentialRoute(routes, parts);
   addReloadRoute(routes, parts);
   addQuotaRoute(routes, parts);
   addUsageRoute(routes, parts);

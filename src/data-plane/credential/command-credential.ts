@@ -107,6 +107,12 @@ export class CommandCredential implements CredentialProvider {
     return renewals.length === 0 ? undefined : Promise.all(renewals).then(() => {});
   }
 
+  async refresh(): Promise<string | undefined> {
+    await Promise.all(this.#commands.map((command) => command.refresh()));
+    const failed = this.#commands.find((command) => command.describe().failure !== undefined);
+    return failed && `the command that prints it ${failed.describe().failure}`;
+  }
+
   readonly secrets = (): readonly string[] => this.#secrets;
 
   describe(): CredentialSource {

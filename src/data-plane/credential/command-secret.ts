@@ -104,6 +104,13 @@ export class CommandSecret {
     return this.#start();
   }
 
+  /** Runs the command now, for an operator. */
+  async refresh(): Promise<void> {
+    // A run that is not over may have begun before the operator's change.
+    await this.#running;
+    if (!this.#isClosed) await this.#start();
+  }
+
   /** A failing command may run again at once: what prevented it may be fixed. */
   retry(): void {
     if (this.#failure === undefined) return;

@@ -66,6 +66,8 @@ export interface CredentialProvider {
    * `get` gives the new credential, or the refused one if there is no better.
    */
   renew?(refused: Injection): Promise<void> | undefined;
+  /** Obtains another credential now. Undefined for one that cannot be renewed. @returns why that failed; undefined for success. */
+  refresh?(): Promise<string | undefined>;
   /** The secrets that masks must know now, where they change; the same array until they do. Undefined: those of the service. */
   secrets?(): readonly string[];
   /** The current secrets and states of their sources, for operators, where they change. Undefined: those of the service. */

@@ -33,7 +33,7 @@ function describeMissing(credential: CredentialSource | undefined): Pick<Missing
   const files = missing.filter(({ path }) => path !== undefined);
   const others = missing.filter(({ path }) => path === undefined);
   // The path of a file is for operators, who see it in /manage.
-  if (missing.length === 1 && files.length === 1) {
+  if (missing.length === 1 && files[0]?.name === "token") {
     return {
       message: "its token file is missing or empty.",
       hint: "Put the secret into the file that `tokenFile` names.",
@@ -44,7 +44,7 @@ function describeMissing(credential: CredentialSource | undefined): Pick<Missing
   if (others.length === 0 && files.length > 0) {
     return {
       message: `${ofFiles} are missing or empty.`,
-      hint: "Put the secrets into the files that `secrets` names.",
+      hint: "Put the secrets into the files that `auth` names.",
     };
   }
   const alsoFiles = ofFiles === "" ? "" : ` Also missing or empty: ${ofFiles}.`;

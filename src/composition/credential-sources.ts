@@ -1,0 +1,42 @@
+/**
+ * What the credentials of all services share: the programs that print secrets, and the tokens that the gateway obtains.
+ * Invariant: a reload keeps both, so that an unchanged credential stays as it is.
+ */
+import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
+import type { CredentialContext } from "../data-plane/credential/create-credential.ts";
+import { createRenewedTokens } from "../data-plane/credential/renewed-tokens.ts";
+import { createCommandRunner } from "../data-plane/credential/run-command.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Masks } from "./masks.ts";
+import type { ProcessPartsInput } from "./process-parts.ts";
+
+export interface CredentialSources extends CredentialContext {
+  /** After a reload: failing sources may be asked again at once. */
+  retryFailed(): void;
+  /** Ends every command and every fetch. */
+  close(): void;
+}
+
+export function openCredentialSources(
+  { stores, current }: Pick<ProcessPartsInput, "stores" | "current">,
+  masks: Masks,
+  logger: Logger,
+): CredentialSources {
+  const commands = createCommandSecrets({ runner: createCommandRunner(), context: current.commandContext, logger });
+  const tokens = createRenewedTokens({ logger });
+  return {
+    commands,
+    tokens,
+    nameSource: stores.fingerprint.quota,
+    isOwnKey: (text) => current.isOwnKey(text),
+    keepSecrets: masks.keep,
+    retryFailed() {
+      commands.retryFailed();
+      tokens.retryFailed();
+    },
+    close() {
+      commands.close();
+      tokens.close();
+    },
+  };
+}

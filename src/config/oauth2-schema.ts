@@ -1,0 +1,108 @@
+/**
+ * The members of `auth` for type `oauth2` (RFC 6749): how the gateway obtains access tokens, and what must fit together.
+ * Invariant: `params` cannot replace what a member of its own says.
+ */
+import { z } from "zod";
+
+const URL_FORM = "an http:// or https:// URL without user info and fragment";
+
+/** RFC 6749 section 3.2: a token endpoint has no fragment. */
+const endpoint = z
+  .string()
+  .max(2_048)
+  .superRefine((text, refinement) => {
+    const isUrl = /^https?:\/\//i.test(text) && URL.canParse(text) && !text.includes("#");
+    const url = isUrl ? new URL(text) : undefined;
+    if (url === undefined || url.username !== "" || url.password !== "") {
+      refinement.addIssue({ code: "custom", message: URL_FORM });
+    }
+  })
+  .meta({ allowed: URL_FORM });
+
+/** RFC 6749 appendix A: VSCHAR. */
+const visibleText = z
+  .string()
+  .min(1)
+  .max(2_048)
+  .regex(/^[\x20-\x7e]+$/, "printable ASCII characters");
+
+const variableName = z
+  .string()
+  .max(256)
+  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
+  .meta({ allowed: "the name of an environment variable" });
+
+/** Names that members of their own have, or that the grant sets. */
+const OWN_PARAMETERS = [
+  ...["grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type"],
+  ...["scope", "refresh_token", "assertion", "code", "redirect_uri", "username", "password"],
+];
+
+const PARAMETERS_LIMIT = 16;
+
+export const oauth2Members = {
+  grant: z
+    .enum(["client_credentials"])
+    .optional()
+    .describe("`oauth2`: how access tokens are obtained: `client_credentials`"),
+  tokenUrl: endpoint.optional().describe("`oauth2`: the token endpoint"),
+  clientId: visibleText.optional().describe("`oauth2`: the client's identifier"),
+  clientIdEnvVar: variableName
+    .optional()
+    .describe("`oauth2`: environment variable that holds the client's identifier, instead of `clientId`"),
+  clientSecretEnvVar: variableName.optional().describe("`oauth2`: environment variable that holds the client's secret"),
+  clientSecretFile: z
+    .string()
+    .min(1)
+    .max(4_096)
+    .optional()
+    .describe("`oauth2`: file that holds the client's secret; line breaks at its end are removed"),
+  clientAuth: z
+    .enum(["basic", "post"])
+    .optional()
+    .describe(
+      "`oauth2`: how the client authenticates: `basic` (default: `Authorization: Basic …`) or `post` (in the form)",
+    ),
+  scope: z
+    .string()
+    .max(4_096)
+    .regex(
+      /^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$/,
+      "scopes with one space between them (RFC 6749 section 3.3)",
+    )
+    .optional()
+    .describe("`oauth2`: the requested scopes, with a space between them"),
+  audience: visibleText.optional().describe("`oauth2`: the parameter `audience`, which some providers require"),
+  params: z
+    .record(
+      z.string().regex(/^[A-Za-z0-9_.-]{1,128}$/, "a parameter name of letters, digits, `_`, `.` and `-`"),
+      z.string().max(2_048),
+    )
+    .optional()
+    .describe("`oauth2`: more parameters of the token request by name; no place for secrets"),
+} as const;
+
+export const OAUTH2_MEMBERS = Object.keys(oauth2Members) as (keyof typeof oauth2Members)[];
+
+type Oauth2Auth = z.output<z.ZodObject<typeof oauth2Members>>;
+
+export function checkOauth2(auth: Oauth2Auth, refinement: z.RefinementCtx): void {
+  const problem = (message: string, path: PropertyKey[] = []) => refinement.addIssue({ code: "custom", path, message });
+  if (auth.grant === undefined) problem("grant for type oauth2");
+  if (auth.tokenUrl === undefined) problem("tokenUrl for type oauth2");
+  if ((auth.clientId === undefined) === (auth.clientIdEnvVar === undefined)) {
+    problem("exactly one of clientId and clientIdEnvVar");
+  }
+  if ((auth.clientSecretEnvVar === undefined) === (auth.clientSecretFile === undefined)) {
+    problem("exactly one of clientSecretEnvVar and clientSecretFile");
+  }
+  const names = Object.keys(auth.params ?? {});
+  if (names.length > PARAMETERS_LIMIT) {
+    const message = `at most ${PARAMETERS_LIMIT} entries, these are ${names.length}`;
+    refinement.addIssue({ code: "custom", path: ["params"], message, params: { isBudget: true } });
+  }
+  for (const name of names) {
+    const isTaken = OWN_PARAMETERS.includes(name) || (name === "audience" && auth.audience !== undefined);
+    if (isTaken) problem("a parameter that no other member of auth sets", ["params", name]);
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * Credentials with an access token that the gateway obtains: what is injected is computed once for each token.
+ * Invariant: every mask knows a token before it is sent, and as long as it may come back; the source id stays the same, so a renewed
+ * token spends the same quota.
+ */
+import type { AuthDefinition } from "../../config/auth-schema.ts";
+import type { CredentialSource } from "../../config/credential-source.ts";
+import { type Placement, placementsOf } from "../../config/placements.ts";
+import type { Service } from "../../config/schema.ts";
+import { secretsOfService } from "../../config/service-secrets.ts";
+import {
+  type CredentialPlace,
+  type CredentialProvider,
+  type Injection,
+  type MissingCredential,
+  NOTHING,
+  unavailableCredential,
+} from "./credential-provider.ts";
+import { describePlaces, fillPlaces } from "./fill-places.ts";
+import type { HeldToken, RenewedToken } from "./renewed-token.ts";
+import type { RenewedTokens } from "./renewed-tokens.ts";
+import type { PostForm } from "./token-endpoint.ts";
+
+export interface MintedCredentialContext {
+  readonly tokens: RenewedTokens;
+  /** Turns a text into a name that does not reveal it. */
+  readonly nameSource: (text: string) => string;
+  /** An endpoint must not issue a key of the gateway. */
+  readonly isOwnKey: (text: string) => boolean;
+  /** Called before a new token is used, with all that may come back now. @param owner keeps only these. */
+  readonly keepSecrets: (owner: object, secrets: readonly string[]) => void;
+}
+
+/** How the token endpoint of one service is reached. */
+export interface EndpointAccess {
+  readonly post: PostForm;
+  /** Compares two of them. */
+  readonly way: string;
+}
+
+/** A service whose client secrets are all there. */
+export interface MintedService {
+  readonly service: Service & { readonly auth: AuthDefinition; readonly credential: CredentialSource };
+  readonly secrets: ReadonlyMap<string, string>;
+}
+
+export class MintedCredential implements CredentialProvider {
+  readonly places: readonly CredentialPlace[];
+  readonly sourceId: string;
+  readonly #service: MintedService["service"];
+  readonly #context: MintedCredentialContext;
+  readonly #placements: readonly Placement[];
+  readonly #held: { readonly token: RenewedToken; release(): void };
+  readonly #token: RenewedToken;
+  #built: { readonly token: HeldToken; readonly injection: Injection } | undefined;
+  #secrets: readonly string[];
+
+  constructor({ service, secrets }: MintedService, context: MintedCredentialContext, { post, way }: EndpointAccess) {
+    const { auth, ws, key: serviceKey } = service;
+    this.#service = service;
+    this.#context = context;
+    this.#placements = placementsOf(auth, ws);
+    this.places = describePlaces(this.#placements);
+    this.sourceId = context.nameSource(identityOfClient(auth, secrets));
+    this.#held = context.tokens.acquire({ auth, secrets, post, way, serviceKey });
+    this.#token = this.#held.token;
+    this.#secrets = secretsOfService(service);
+  }
+
+  get missing(): MissingCredential | undefined {
+    const reason = this.#token.unavailable;
+    return reason === undefined ? undefined : this.#describeFailure(reason);
+  }
+
+  get(): Injection | Promise<Injection> {
+    const token = this.#token.get();
+    return token instanceof Promise ? token.then((each) => this.#injectionOf(each)) : this.#injectionOf(token);
+  }
+
+  renew(refused: Injection): Promise<void> | undefined {
+    const built = this.#built;
+    if (refused === NOTHING) return undefined;
+    // Another request has renewed it.
+    if (built?.injection !== refused) return Promise.resolve();
+    return this.#token.renew(built.token);
+  }
+
+  async refresh(): Promise<string | undefined> {
+    const failure = await this.#token.refresh();
+    return failure && `its token endpoint ${failure}`;
+  }
+
+  readonly secrets = (): readonly string[] => this.#secrets;
+
+  describe(): CredentialSource {
+    return { ...this.#service.credential, token: this.#token.describe() };
+  }
+
+  close(): void {
+    this.#held.release();
+  }
+
+  /** @throws GatewayError where the credential is required. */
+  #injectionOf(token: HeldToken | undefined): Injection {
+    const built = this.#built;
+    if (built !== undefined && built.token === token) return built.injection;
+    if (token === undefined)
+      return this.#without(this.#token.failure ?? "was not asked, because the service has ended");
+    if (this.#context.isOwnKey(token.text)) return this.#without("issued a key of the gateway");
+    this.#secrets = [...new Set([...secretsOfService(this.#service), ...this.#token.recent])];
+    this.#context.keepSecrets(this, this.#secrets);
+    const injection = fillPlaces(this.#placements, new Map([["token", token.text]]));
+    this.#built = { token, injection };
+    return injection;
+  }
+
+  #without(reason: string): Injection {
+    const missing = this.#describeFailure(reason);
+    if (missing.isRequired) throw unavailableCredential(this.#service.key, missing);
+    return NOTHING;
+  }
+
+  #describeFailure(reason: string): MissingCredential {
+    const { auth, key } = this.#service;
+    return {
+      isRequired: auth.required,
+      isUnavailable: true,
+      message: `its token endpoint ${reason}.`,
+      hint: `It is asked again by itself. The log and the check credential:${key} of /manage/diagnostics show operators its state.`,
+    };
+  }
+}
+
+/** The account of the upstream: the client and what it asks for. A new client secret is still the same account. */
+function identityOfClient(
+  { grant, tokenUrl, clientId, scope, audience, params }: AuthDefinition,
+  secrets: ReadonlyMap<string, string>,
+): string {
+  return JSON.stringify([grant, tokenUrl, clientId ?? secrets.get("clientId"), scope, audience, params]);
+}

@@ -1,0 +1,82 @@
+/**
+ * The access tokens of all services. Services with the same client and the same request share a token.
+ * Invariant: a token that no service uses any more is forgotten; one that a reload keeps stays as it is.
+ */
+import type { AuthDefinition } from "../../config/auth-schema.ts";
+import type { Logger } from "../../telemetry/logger.ts";
+import { RenewedToken } from "./renewed-token.ts";
+import { fetchAccessToken, type PostForm } from "./token-endpoint.ts";
+
+/** Everything on which a token depends. */
+export interface TokenOrder {
+  readonly auth: AuthDefinition;
+  readonly secrets: ReadonlyMap<string, string>;
+  readonly post: PostForm;
+  /** Compares ways to the token endpoint. */
+  readonly way: string;
+  /** For the log. */
+  readonly serviceKey: string;
+}
+
+export interface RenewedTokens {
+  /** To be released once. */
+  acquire(order: TokenOrder): { readonly token: RenewedToken; release(): void };
+  /** After a reload: failing endpoints may be asked again at once. */
+  retryFailed(): void;
+  /** Ends every fetch, now and from now on. */
+  close(): void;
+}
+
+export interface RenewedTokensOptions {
+  readonly logger: Pick<Logger, "warn" | "info">;
+  /** Monotonic clock, ms. */
+  readonly now?: () => number;
+}
+
+export function createRenewedTokens({ logger, now = () => performance.now() }: RenewedTokensOptions): RenewedTokens {
+  const shared = new Map<string, { readonly token: RenewedToken; users: number }>();
+  let isClosed = false;
+
+  function open(order: TokenOrder): RenewedToken {
+    const { serviceKey: service } = order;
+    const token = new RenewedToken({
+      now,
+      fetchToken: (signal) => fetchAccessToken(order, signal),
+      onFailure(failure) {
+        if (failure === undefined) logger.info({ service }, "the token endpoint of a credential works again");
+        else {
+          const { message: reason, detail } = failure;
+          logger.warn({ service, reason, detail }, "the token endpoint of a credential failed");
+        }
+      },
+    });
+    if (isClosed) token.close();
+    return token;
+  }
+
+  return {
+    acquire(order) {
+      const { required: _, ...auth } = order.auth;
+      const key = JSON.stringify([auth, [...order.secrets], order.way]);
+      const entry = shared.get(key) ?? { token: open(order), users: 0 };
+      entry.users++;
+      shared.set(key, entry);
+      return {
+        token: entry.token,
+        release() {
+          entry.users--;
+          if (entry.users > 0) return;
+          shared.delete(key);
+          entry.token.close();
+        },
+      };
+    },
+    retryFailed() {
+      for (const { token } of shared.values()) token.retry();
+    },
+    close() {
+      isClosed = true;
+      for (const { token } of shared.values()) token.close();
+    },
+  };
+}

@@ -1,0 +1,442 @@
+/** Credentials of type oauth2, with a real authorization server or a stand-in, a real gateway and a real upstream. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { Provider } from "oidc-provider";
+import { describe, expect, onTestFinished, test } from "vitest";
+import type { ServiceInput } from "../../src/config/schema.ts";
+import { eventually } from "../support/eventually.ts";
+import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { refuseToken, startTokenEndpoint, type TokenAnswer } from "../support/token-endpoint.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+const SECRET = "the-secret-of-the-client";
+
+function clientOf(tokenUrl: string, more: object = {}): NonNullable<ServiceInput["auth"]> {
+  return {
+    type: "oauth2",
+    grant: "client_credentials",
+    tokenUrl,
+    clientId: "the-client",
+    clientSecretEnvVar: "CLIENT_SECRET",
+    ...more,
+  };
+}
+
+/** Accepts every token but the refused ones, and shows what it got. */
+async function startVendor(refused: Set<string> = new Set()) {
+  return startUpstream((req, res) => {
+    req.resume();
+    req.on("end", () => {
+      const authorization = String(req.headers.authorization);
+      res.statusCode = refused.has(authorization.replace("Bearer ", "")) ? 401 : 200;
+      res.setHeader("x-got", authorization);
+      res.end(`got ${authorization}`);
+    });
+  });
+}
+
+const env = { EGRESS_ALLOW_PRIVATE: "true", CLIENT_SECRET: SECRET, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+const manage = { authorization: `Bearer ${MANAGEMENT_KEY}` };
+
+async function open(tokenUrl: string, more: { auth?: object; refused?: Set<string>; service?: object } = {}) {
+  const vendor = await startVendor(more.refused);
+  const api = { baseUrl: vendor.url, auth: clientOf(tokenUrl, more.auth), ...more.service };
+  const gateway = await startGateway({ env, services: { api, other: { baseUrl: vendor.url } } });
+  return { vendor, gateway, proxy: `${gateway.url}/proxy/api/x`, ...gateway };
+}
+
+async function ask(url: string, init: RequestInit = {}) {
+  const response = await fetch(url, init);
+  const text = await response.text();
+  return { status: response.status, headers: response.headers, text };
+}
+
+describe("A real authorization server", () => {
+  async function startProvider() {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const client = { redirect_uris: [], response_types: [], grant_types: ["client_credentials"], scope: "read write" };
+    const provider = new Provider(issuer, {
+      clients: [
+        {
+          ...client,
+          client_id: "basic:client",
+          client_secret: "s%cret +/:of the client",
+          token_endpoint_auth_method: "client_secret_basic",
+        },
+        {
+          ...client,
+          client_id: "post-client",
+          client_secret: SECRET,
+          token_endpoint_auth_method: "client_secret_post",
+        },
+      ] as never,
+      scopes: ["read", "write"],
+      features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
+    });
+    server.on("request", provider.callback());
+    return { provider, tokenUrl: `${issuer}/token` };
+  }
+
+  test("Its client credentials grant gives tokens to clients that authenticate with Basic or in the form", async () => {
+    const { provider, tokenUrl } = await startProvider();
+    const vendor = await startVendor();
+    const { url } = await startGateway({
+      env: { ...env, ODD_SECRET: "s%cret +/:of the client" },
+      services: {
+        basic: {
+          baseUrl: vendor.url,
+          auth: clientOf(tokenUrl, { clientId: "basic:client", clientSecretEnvVar: "ODD_SECRET", scope: "read write" }),
+        },
+        post: {
+          baseUrl: vendor.url,
+          auth: clientOf(tokenUrl, { clientId: "post-client", clientAuth: "post", scope: "read" }),
+        },
+      },
+    });
+    for (const [key, clientId, scope] of [
+      ["basic", "basic:client", "read write"],
+      ["post", "post-client", "read"],
+    ]) {
+      const got = await ask(`${url}/proxy/${key}/x`);
+      expect(got.text).toContain("got Bearer");
+      const sent = vendor.requests.at(-1)?.headers.authorization ?? "";
+      const token = await provider.ClientCredentials.find(sent.replace("Bearer ", ""));
+      expect([token?.clientId, token?.scope]).toEqual([clientId, scope]);
+    }
+  });
+});
+
+describe("An access token", () => {
+  test("It is fetched at the first request, reused for later ones, and shown nowhere", async () => {
+    const endpoint = await startTokenEndpoint((_, count) => ({
+      access_token: `token-${count}-of-the-endpoint`,
+      token_type: "bearer",
+      expires_in: 3_600,
+      scope: "read",
+    }));
+    const auth = { scope: "read write", audience: "https://api.example", params: { resource: "x y" } };
+    const { proxy, url, vendor, gateway } = await open(endpoint.url, { auth });
+    const explained = await ask(`${url}/manage/explain`, {
+      method: "POST",
+      headers: { ...manage, "content-type": "application/json" },
+      body: JSON.stringify({ method: "GET", path: "/proxy/api/x" }),
+    });
+    expect(explained.status).toBe(200);
+    expect(endpoint.requests).toHaveLength(0);
+
+    for (let at = 0; at < 3; at++) {
+      const answer = await ask(proxy);
+      expect(answer.status).toBe(200);
+      expect(answer.headers.get("x-got")).not.toContain("token-1");
+    }
+    expect(vendor.requests.map(({ headers }) => headers.authorization)).toEqual(
+      Array(3).fill("Bearer token-1-of-the-endpoint"),
+    );
+    expect(endpoint.requests).toHaveLength(1);
+    const [{ form, authorization } = { form: new URLSearchParams(), authorization: "" }] = endpoint.requests;
+    expect(Object.fromEntries(form)).toEqual({
+      grant_type: "client_credentials",
+      scope: "read write",
+      audience: "https://api.example",
+      resource: "x y",
+    });
+    expect(authorization).toBe(`Basic ${Buffer.from(`the-client:${SECRET}`).toString("base64")}`);
+
+    const status = await ask(`${url}/status`, { headers: manage });
+    const [api] = JSON.parse(status.text).services.filter(({ key }: { key: string }) => key === "api");
+    expect(api.credential).toMatchObject({
+      state: "present",
+      type: "oauth2",
+      source: "CLIENT_SECRET",
+      token: { state: "ready", scope: "read", failure: null },
+    });
+    expect(Date.parse(api.credential.token.expiresAt)).toBeGreaterThan(Date.now() + 3_500_000);
+    const metrics = await ask(`${url}/metrics`, { headers: manage });
+    expect(metrics.text).toMatch(/byteproxy_credential_expires_seconds\{service="api"\} \d{10}\n/);
+    expect(metrics.text).not.toContain('byteproxy_credential_expires_seconds{service="other"}');
+    const diagnostics = await ask(`${url}/manage/diagnostics`, { headers: manage });
+    expect(diagnostics.text).toContain('"scope":"read"');
+    const shown = [explained, status, metrics, diagnostics, await ask(`${url}/manage/services`, { headers: manage })];
+    for (const { text } of shown) expect(text).not.toMatch(/token-1-of|the-secret-of/);
+    expect(gateway.logText()).not.toMatch(/token-1-of|the-secret-of/);
+  });
+
+  test("1,000 requests after it has expired need one fetch, and none of them fails", async () => {
+    let release = () => {};
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const endpoint = await startTokenEndpoint(async (_, count) => {
+      if (count === 2) await gate;
+      return { access_token: `token-${count}`, token_type: "bearer", expires_in: count === 1 ? 0.001 : 3_600 };
+    });
+    const { proxy, vendor } = await open(endpoint.url, { service: { maxConcurrent: 1_000 } });
+    expect((await ask(proxy)).status).toBe(200);
+    const waiting = Promise.all(Array.from({ length: 1_000 }, () => ask(proxy)));
+    await eventually(() => endpoint.requests.length === 2, "the second fetch");
+    release();
+    expect(new Set((await waiting).map(({ status }) => status))).toEqual(new Set([200]));
+    expect(endpoint.requests).toHaveLength(2);
+    expect(new Set(vendor.requests.slice(1).map(({ headers }) => headers.authorization))).toEqual(
+      new Set(["Bearer token-2"]),
+    );
+  });
+
+  test("A token that the upstream refuses is replaced, and the request is sent again once", async () => {
+    const endpoint = await startTokenEndpoint();
+    const refused = new Set<string>();
+    const { proxy, vendor } = await open(endpoint.url, { refused });
+    expect((await ask(proxy)).status).toBe(200);
+    refused.add("token-1-of-the-endpoint");
+    expect((await ask(proxy)).status).toBe(200);
+    expect(vendor.requests).toHaveLength(3);
+    expect(endpoint.requests).toHaveLength(2);
+    // An upstream that refuses every token does not make the gateway fetch one for each request.
+    refused.add("token-2-of-the-endpoint").add("token-3-of-the-endpoint");
+    for (let at = 0; at < 5; at++) expect((await ask(proxy)).status).toBe(401);
+    expect(endpoint.requests.length).toBeLessThanOrEqual(3);
+  });
+
+  test("An operator fetches another one; a failure keeps the current one; a static credential is refused", async () => {
+    const endpoint = await startTokenEndpoint();
+    const { proxy, url, vendor } = await open(endpoint.url);
+    const refresh = (key: string) =>
+      ask(`${url}/manage/services/${key}/credential/refresh`, { method: "POST", headers: manage });
+    await ask(proxy);
+    expect((await refresh("api")).status).toBe(204);
+    await ask(proxy);
+    expect(vendor.requests.at(-1)?.headers.authorization).toBe("Bearer token-2-of-the-endpoint");
+    endpoint.respond((_, __, res) => refuseToken(res, 400, { error: "invalid_client", error_description: "private" }));
+    const failed = await refresh("api");
+    expect([failed.status, JSON.parse(failed.text).code]).toEqual([502, "UPSTREAM_CREDENTIAL_UNAVAILABLE"]);
+    expect(failed.text).toContain("responded with 400 (invalid_client)");
+    expect((await ask(proxy)).status).toBe(200);
+    expect(JSON.parse((await refresh("other")).text).code).toBe("CREDENTIAL_NOT_RENEWABLE");
+    expect((await refresh("missing")).status).toBe(404);
+    const audit = await ask(`${url}/manage/audit`, { headers: manage });
+    expect(audit.text.match(/credential\.refresh/g)).toHaveLength(2);
+  });
+
+  test("A reload keeps it, and so does a change of another member of the service", async () => {
+    const endpoint = await startTokenEndpoint();
+    const { proxy, url, reload } = await open(endpoint.url);
+    await ask(proxy);
+    await reload();
+    await ask(proxy);
+    const patched = await ask(`${url}/manage/services/api`, {
+      method: "PATCH",
+      headers: { ...manage, "content-type": "application/merge-patch+json" },
+      body: JSON.stringify({ timeoutMs: 9_000 }),
+    });
+    expect(patched.status).toBe(200);
+    expect((await ask(proxy)).status).toBe(200);
+    expect(endpoint.requests).toHaveLength(1);
+  });
+});
+
+describe("A token endpoint that fails", () => {
+  const huge = "x".repeat(400_000);
+  const hostile: readonly [string, TokenAnswer, string][] = [
+    [
+      "refuses the client",
+      (_, __, res) =>
+        refuseToken(
+          res,
+          401,
+          { error: "invalid_client", error_description: "private-text" },
+          { "www-authenticate": "Basic" },
+        ),
+      "responded with 401 (invalid_client)",
+    ],
+    [
+      "has an error code that is no word",
+      (_, __, res) => refuseToken(res, 400, { error: "private-text\r\nX: y" }),
+      "responded with 400.",
+    ],
+    [
+      "repeats the client's secret as its error code",
+      (_, __, res) => refuseToken(res, 400, { error: SECRET }),
+      "responded with 400.",
+    ],
+    ["responds with 500", (_, __, res) => refuseToken(res, 500, "private-text"), "responded with 500."],
+    [
+      "redirects",
+      (_, __, res) => refuseToken(res, 307, "private-text", { location: "http://127.0.0.1:1/private-text" }),
+      "responded with 307.",
+    ],
+    [
+      "is no JSON",
+      (_, __, res) => refuseToken(res, 200, "<html>private-text"),
+      "something other than a token response in JSON",
+    ],
+    ["is a list", () => ["private-text"], "something other than a token response in JSON"],
+    ["is huge", (_, __, res) => refuseToken(res, 200, huge), "could not be used"],
+    ["closes the connection", (_, __, res) => void res.destroy(), "could not be used"],
+    ["has no token", () => ({ token_type: "bearer", other: "private-text" }), "without a valid access_token"],
+    [
+      "has an object as token",
+      () => ({ access_token: { a: "private-text" }, token_type: "bearer" }),
+      "without a valid access_token",
+    ],
+    [
+      "has a token with a line break",
+      () => ({ access_token: "private-text\r\nX-Admin: 1", token_type: "bearer" }),
+      "characters that a header cannot carry",
+    ],
+    [
+      "has a token with a space",
+      () => ({ access_token: "private text", token_type: "bearer" }),
+      "characters that a header cannot carry",
+    ],
+    [
+      "has a token beyond ASCII",
+      () => ({ access_token: "private-töken", token_type: "bearer" }),
+      "characters that a header cannot carry",
+    ],
+    [
+      "has a token that is too long",
+      () => ({ access_token: "x".repeat(20_000), token_type: "bearer" }),
+      "too long for a header",
+    ],
+    ["has no type", () => ({ access_token: "private-text" }), "without a valid token_type"],
+    ["has a token for DPoP", () => ({ access_token: "private-text", token_type: "DPoP" }), "bound to a key (DPoP)"],
+    [
+      "has a token of another type",
+      () => ({ access_token: "private-text", token_type: "mac" }),
+      "of a type that is not bearer",
+    ],
+    [
+      "has a negative expires_in",
+      () => ({ access_token: "private-text", token_type: "bearer", expires_in: -1 }),
+      "without a valid expires_in",
+    ],
+    [
+      "has an expires_in of 0",
+      () => ({ access_token: "private-text", token_type: "bearer", expires_in: 0 }),
+      "already expired",
+    ],
+    [
+      "has a word as expires_in",
+      () => ({ access_token: "private-text", token_type: "bearer", expires_in: "soon" }),
+      "without a valid expires_in",
+    ],
+    [
+      "issues a key of the gateway",
+      () => ({ access_token: MANAGEMENT_KEY, token_type: "bearer" }),
+      "issued a key of the gateway",
+    ],
+  ];
+
+  test("Whatever it responds with, requests get 502 without its text, and nothing reaches the upstream", async () => {
+    let asked: TokenAnswer | undefined;
+    const endpoint = await startTokenEndpoint((...request) => asked?.(...request));
+    const vendor = await startVendor();
+    const services = hostile.map((_, at) => [
+      `api-${at}`,
+      { baseUrl: vendor.url, auth: clientOf(endpoint.url, { params: { at: `${at}` } }) },
+    ]);
+    const gateway = await startGateway({ env, services: Object.fromEntries(services) });
+    for (const [at, [name, answer, reason]] of hostile.entries()) {
+      asked = answer;
+      const answered = await ask(`${gateway.url}/proxy/api-${at}/x`);
+      expect([answered.status, JSON.parse(answered.text).code], name).toEqual([502, "UPSTREAM_CREDENTIAL_UNAVAILABLE"]);
+      expect(answered.text, name).toContain(reason);
+      // At once, without another request to the endpoint.
+      expect((await ask(`${gateway.url}/proxy/api-${at}/x`)).status, name).toBe(502);
+      expect(endpoint.requests, name).toHaveLength(at + 1);
+      expect(answered.text, name).not.toMatch(/private|the-secret-of/);
+      expect(answered.text, name).not.toContain(MANAGEMENT_KEY);
+    }
+    expect(vendor.requests).toHaveLength(0);
+    const status = await ask(`${gateway.url}/status`, { headers: manage });
+    for (const text of [status.text, gateway.logText()]) {
+      expect(text).not.toMatch(/private|the-secret-of/);
+      expect(text).not.toContain(MANAGEMENT_KEY);
+    }
+  });
+
+  test.each([
+    ["a text", "3600", 3_600],
+    ["no member", undefined, undefined],
+    ["more than a year", 1e300, 365 * 86_400],
+  ])("An expires_in as %s is accepted", async (_, expires_in, seconds) => {
+    const endpoint = await startTokenEndpoint(() => ({
+      access_token: "token-of-the-endpoint",
+      token_type: "BEARER",
+      expires_in,
+    }));
+    const { proxy, url } = await open(endpoint.url);
+    expect((await ask(proxy)).status).toBe(200);
+    const { services } = JSON.parse((await ask(`${url}/status`, { headers: manage })).text);
+    const { token } = services.find(({ key }: { key: string }) => key === "api").credential;
+    if (seconds === undefined) expect(token.expiresAt).toBeNull();
+    else expect(Math.abs((Date.parse(token.expiresAt) - Date.now()) / 1_000 - seconds)).toBeLessThan(60);
+  });
+
+  test("A service with auth.required false is used without a credential meanwhile", async () => {
+    const endpoint = await startTokenEndpoint((_, __, res) => refuseToken(res, 503, ""));
+    const { proxy, vendor } = await open(endpoint.url, { auth: { required: false } });
+    expect((await ask(proxy)).status).toBe(200);
+    expect(vendor.requests[0]?.headers.authorization).toBeUndefined();
+  });
+
+  test("A request waits for a slow endpoint only as long as its own time lasts", async () => {
+    const endpoint = await startTokenEndpoint(() => undefined);
+    const { proxy, url } = await open(endpoint.url, { service: { timeoutMs: 100 } });
+    const answered = await ask(proxy);
+    expect([answered.status, JSON.parse(answered.text).code]).toEqual([502, "UPSTREAM_CREDENTIAL_UNAVAILABLE"]);
+    expect((await ask(`${url}/proxy/other/x`)).status).toBe(200);
+  });
+
+  test("An address of cloud metadata is not a token endpoint", async () => {
+    const { proxy, gateway } = await open("http://169.254.169.254/token");
+    expect((await ask(proxy)).status).toBe(502);
+    expect(gateway.logText()).toContain("169.254.169.254");
+  });
+});
+
+describe("A service added over REST", () => {
+  type Change = (service: { baseUrl: string; auth: Record<string, unknown> }) => object;
+
+  const changes: readonly [string, Change][] = [
+    ["another tokenUrl", ({ auth, ...api }) => ({ ...api, auth: { ...auth, tokenUrl: "http://127.0.0.1:9/token" } })],
+    ["another scope", ({ auth, ...api }) => ({ ...api, auth: { ...auth, scope: "admin" } })],
+    ["another parameter", ({ auth, ...api }) => ({ ...api, auth: { ...auth, params: { a: "b" } } })],
+    ["another client", ({ auth, ...api }) => ({ ...api, auth: { ...auth, clientId: "other" } })],
+    ["another base URL", (api) => ({ ...api, baseUrl: "http://127.0.0.1:9" })],
+    ["one more base URL", (api) => ({ ...api, versionedBaseUrls: { v1: "http://127.0.0.1:9" } })],
+    [
+      "the client's secret as a bearer token",
+      (api) => ({ ...api, auth: { type: "bearer", tokenEnvVar: "CLIENT_SECRET" } }),
+    ],
+  ];
+
+  test("It has the credential with the auth and the origins of a service of the file, and with no other ones", async () => {
+    const endpoint = await startTokenEndpoint();
+    const vendor = await startVendor();
+    const api = { baseUrl: vendor.url, auth: { ...clientOf(endpoint.url) } };
+    const rest = { REST_SECRETS: "CLIENT_SECRET@http://127.0.0.1:9" };
+    const { url } = await startGateway({ env: { ...env, ...rest }, services: { api } });
+    const put = (change: Change) =>
+      ask(`${url}/manage/services/copy`, {
+        method: "PUT",
+        headers: { ...manage, "content-type": "application/json" },
+        body: JSON.stringify(change(structuredClone(api) as never)),
+      });
+    for (const [name, change] of changes) {
+      const { status, text } = await put(change);
+      expect([status, JSON.parse(text).code], name).toEqual([403, "EGRESS_NOT_ALLOWED"]);
+      expect(text, name).toMatch(/services file/);
+    }
+    expect(endpoint.requests).toHaveLength(0);
+    expect((await put((same) => ({ ...same, timeoutMs: 1_000 }))).status).toBe(201);
+    expect((await ask(`${url}/proxy/copy/x`)).status).toBe(200);
+    expect(endpoint.requests).toHaveLength(1);
+  });
+});
