@@ -91,6 +91,7 @@ describe("The architecture", () => {
       ({ from, to, isTypeOnly }) => to.startsWith("data-plane/") && !from.startsWith("data-plane/") && !isTypeOnly,
     );
     expect([...new Set(outside.map(({ from }) => from))].sort()).toEqual([
+      "composition/credential-sources.ts",
       "composition/generation.ts",
       "composition/process-parts.ts",
       "composition/stored-parts.ts",

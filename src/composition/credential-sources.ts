@@ -2,13 +2,13 @@
  * What the credentials of all services share: the programs that print secrets, and the tokens that the gateway obtains.
  * Invariant: a reload keeps both, so that an unchanged credential stays as it is.
  */
-import { createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
+import { type CommandSecretsOptions, createCommandSecrets } from "../data-plane/credential/command-secrets.ts";
 import type { CredentialContext } from "../data-plane/credential/create-credential.ts";
 import { createRenewedTokens } from "../data-plane/credential/renewed-tokens.ts";
 import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { GatewayStores } from "./gateway-options.ts";
 import type { Masks } from "./masks.ts";
-import type { ProcessPartsInput } from "./process-parts.ts";
 
 export interface CredentialSources extends CredentialContext {
   /** After a reload: failing sources may be asked again at once. */
@@ -17,8 +17,14 @@ export interface CredentialSources extends CredentialContext {
   close(): void;
 }
 
+interface CredentialSourcesInput {
+  readonly stores: Pick<GatewayStores, "fingerprint">;
+  /** Of the current configuration. */
+  readonly current: Pick<CredentialContext, "isOwnKey"> & { readonly commandContext: CommandSecretsOptions["context"] };
+}
+
 export function openCredentialSources(
-  { stores, current }: Pick<ProcessPartsInput, "stores" | "current">,
+  { stores, current }: CredentialSourcesInput,
   masks: Masks,
   logger: Logger,
 ): CredentialSources {

@@ -139,7 +139,8 @@ export const authSchema = z
     for (const [names, types] of BELONGS) {
       const found = names.filter((name) => value[name] !== undefined);
       if (found.length === 0 || types.some((type) => type === value.type)) continue;
-      problem(`${listed(names)} only for type ${types.join(", ")}`);
+      // A long group is shown by its members that are there.
+      problem(`${listed(names.length > 6 ? found : names)} only for type ${types.join(", ")}`);
     }
     if (value.type === "custom") return checkCustomAuth(value, refinement);
     if (value.type === "oauth2") return checkOauth2(value, refinement);

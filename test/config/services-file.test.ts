@@ -5,6 +5,13 @@ import { loadConfig } from "../../src/config/load-config.ts";
 import { load, problemsOf, SERVICES, services, tempFolder } from "./temp-folder.ts";
 
 const own = { baseUrl: "https://api.example.com/" };
+const client = {
+  type: "oauth2",
+  grant: "client_credentials",
+  tokenUrl: "https://login.example.com/token",
+  clientId: "i",
+  clientSecretEnvVar: "S",
+};
 
 /** The problems of one service `x`, without their position. */
 const problemsOfService = async (entry: unknown) =>
@@ -192,11 +199,25 @@ describe("entries", () => {
     ],
     [
       { ...own, auth: { type: "token", tokenEnvVar: "T" } },
-      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key, custom',
+      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key, custom, oauth2',
     ],
     [{ ...own, zzzzzzzzzzz: 1, tls: { cafile: "x" } }, 'x.tls.cafile: unknown key "cafile"; did you mean "caFile"?'],
   ])("The entry %o is refused with what was found and what is allowed", async (entry, line) => {
     expect(await problemsOfService(entry)).toContain(line);
+  });
+
+  test.each([
+    [{ ...client, tokenUrl: "https://u:p@x/" }, "allowed: an http:// or https:// URL without user info and fragment"],
+    [{ ...client, clientSecretFile: "f" }, "allowed: exactly one of clientSecretEnvVar and clientSecretFile"],
+    [{ ...client, clientIdEnvVar: "I" }, "allowed: exactly one of clientId and clientIdEnvVar"],
+    [{ ...client, tokenUrl: undefined }, "allowed: tokenUrl for type oauth2"],
+    [{ ...client, scope: "a  b" }, "allowed: scopes with one space between them (RFC 6749 section 3.3)"],
+    [{ ...client, params: { client_secret: "x" } }, "allowed: a parameter that no other member of auth sets"],
+    [{ ...client, tokenEnvVar: "T" }, "and tokenCommandTtlSeconds only for type bearer, bot, basic, api-key"],
+    [{ type: "bearer", tokenEnvVar: "T", scope: "a" }, "allowed: scope only for type oauth2"],
+    [{ ...client, clientid: "x" }, 'x.auth.clientid: unknown key "clientid"; did you mean "clientId"?'],
+  ])("The auth %o is refused with what is allowed", async (auth, text) => {
+    expect((await problemsOfService({ ...own, auth })).join("\n")).toContain(text);
   });
 
   test("An unknown key that resembles no known key lists all known keys", async () => {
@@ -216,7 +237,6 @@ describe("entries", () => {
   );
 
   test.each([
-    [{ ...own, idempotency: true }, "x.idempotency: not yet supported"],
     [
       { ...own, egressProxy: "http://u:hunter2@p/" },
       'x.egressProxy: found "http://***@p/", allowed: an http:// or https:// URL with a host and no path, without user info (it belongs in EGRESS_PROXY_AUTH)',
@@ -226,6 +246,12 @@ describe("entries", () => {
       'x.egressProxy: found "socks5://p", allowed: an http:// or https:// URL with a host and no path',
     ],
     [{ ...own, auth: { type: "github-app", appId: "i" } }, 'x.auth.type: found "github-app", not yet supported'],
+    [{ ...own, auth: { ...client, grant: "jwt_bearer" } }, 'x.auth.grant: found "jwt_bearer", not yet supported'],
+    [
+      { ...own, auth: { ...client, clientAuth: "private_key_jwt" } },
+      'x.auth.clientAuth: found "private_key_jwt", not yet supported',
+    ],
+    [{ ...own, auth: { ...client, issuer: "https://x" } }, "x.auth.issuer: not yet supported"],
   ])("The entry %o is refused as not yet supported, in one line", async (entry, line) => {
     expect(await problemsOfService(entry)).toEqual([line]);
   });

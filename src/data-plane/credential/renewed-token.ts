@@ -138,13 +138,13 @@ export class RenewedToken {
   }
 
   #start(): Promise<HeldToken | undefined> {
-    this.#running ??= this.#fetch().finally(() => {
+    this.#running ??= this.#obtain().finally(() => {
       this.#running = undefined;
     });
     return this.#running;
   }
 
-  async #fetch(): Promise<HeldToken | undefined> {
+  async #obtain(): Promise<HeldToken | undefined> {
     const { fetchToken, now, onFailure } = this.#options;
     const startedAt = now();
     try {
