@@ -149,11 +149,6 @@ export const CATALOG = {
     title: "Idempotency conflict",
     hint: "Wait for the number of seconds in Retry-After, and send the request again with the same Idempotency-Key.",
   },
-  CREDENTIAL_NOT_RENEWABLE: {
-    status: 409,
-    title: "Credential not renewable",
-    hint: "Only a credential that the gateway obtains itself can be renewed: that of type `oauth2`, and one of a command. Change any other one in its variable and reload, or in its file.",
-  },
   PRECONDITION_FAILED: {
     status: 412,
     title: "Precondition failed",

@@ -217,7 +217,7 @@ describe("An access token", () => {
     expect([failed.status, JSON.parse(failed.text).code]).toEqual([502, "UPSTREAM_CREDENTIAL_UNAVAILABLE"]);
     expect(failed.text).toContain("responded with 400 (invalid_client)");
     expect((await ask(proxy)).status).toBe(200);
-    expect(JSON.parse((await refresh("other")).text).code).toBe("CREDENTIAL_NOT_RENEWABLE");
+    expect(JSON.parse((await refresh("other")).text).code).toBe("VALIDATION_ERROR");
     expect((await refresh("missing")).status).toBe(404);
     const audit = await ask(`${url}/manage/audit`, { headers: manage });
     expect(audit.text.match(/credential\.refresh/g)).toHaveLength(2);

@@ -13,7 +13,7 @@ const route = createRoute({
   description:
     "Fetches an access token from the token endpoint, or runs the commands that print the secrets. If that fails, the credential from before stays in use as long as it lasts.",
   parameters: [KEY_IN_PATH],
-  ...forOperators("Services", "SERVICE_NOT_CONFIGURED", "CREDENTIAL_NOT_RENEWABLE", "UPSTREAM_CREDENTIAL_UNAVAILABLE"),
+  ...forOperators("Services", "SERVICE_NOT_CONFIGURED", "VALIDATION_ERROR", "UPSTREAM_CREDENTIAL_UNAVAILABLE"),
   responses: { 204: { description: "Later requests are sent with the new credential." } },
 });
 
@@ -24,8 +24,9 @@ export function addCredentialRoute(routes: OpenAPIHono<CallerEnv>, parts: Contro
     if (registry.find(key) === undefined) throw registry.refuseUnknown(key);
     const { credential } = loadOf(key);
     if (credential.refresh === undefined) {
-      throw new GatewayError("CREDENTIAL_NOT_RENEWABLE", {
+      throw new GatewayError("VALIDATION_ERROR", {
         message: `The gateway does not obtain the credential of ${key} itself, or lacks a secret for that.`,
+        hint: "Only a credential of type oauth2, or one that a command prints, can be obtained again. Change any other one in its variable and reload, or in its file.",
       });
     }
     const failure = await credential.refresh();
