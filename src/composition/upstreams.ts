@@ -58,7 +58,7 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
   if (service.embedded && context.echoSocketPath === undefined) return undefined;
   const dialOptions = dialOptionsOf(service, context);
   if (old !== undefined && isSameUpstream(old, service, dialOptions)) return old;
-  const state = stateFor(service, context, old);
+  const state = stateFor(service, dialOptions, context, old);
   return {
     service,
     prepared: prepareService(
@@ -72,7 +72,7 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
 }
 
 /** State that does not depend on what changed is kept: counts of an unchanged limit, refusals of an unchanged credential, the quota, failures. */
-function stateFor(service: Service, context: UpstreamContext, old: Upstream | undefined) {
+function stateFor(service: Service, dialOptions: DialOptions, context: UpstreamContext, old: Upstream | undefined) {
   const isSameSecret = old !== undefined && hasSameSecrets(old.service.credential, service.credential);
   return {
     limiter: replaceLimiter(
@@ -83,7 +83,7 @@ function stateFor(service: Service, context: UpstreamContext, old: Upstream | un
     quota: quotaOf(service, context, old?.prepared.quota),
     breaker: breakerOf(service, context, old),
     retryBudget: old?.prepared.retryBudget ?? new RetryBudget(),
-    cache: cacheOf(service, context, old),
+    cache: cacheOf(service, dialOptions, context, old),
     idempotency: idempotencyOf(service, context, old),
     noteDroppedCookie: old?.prepared.noteDroppedCookie ?? warnOnce(service, context),
     signature: createSignatureCheck(service, old?.prepared.signature),
@@ -125,16 +125,24 @@ function breakerOf(service: Service, context: UpstreamContext, old: Upstream | u
   return new CircuitBreaker(settings, onChange);
 }
 
-/** A cache is kept unless its settings changed, or what its entries came from: everything else is in their keys or applied when they are used. */
+/**
+ * A cache is kept unless its settings changed, or what its entries came from: everything else is in their keys or applied when they are
+ * used. Of the credential the keys name the secret, but not what stands beside it, such as a user name.
+ */
 function cacheOf(
   service: Service,
+  dialOptions: DialOptions,
   { cacheClock }: UpstreamContext,
   old: Upstream | undefined,
 ): ServiceCache | undefined {
-  const reasonsOf = ({ cache, baseUrl, versionedBaseUrls, tls, scrubBodies }: Service) => [
-    ...[cache, baseUrl, versionedBaseUrls, tls, scrubBodies],
+  const reasonsOf = ({ cache, baseUrl, versionedBaseUrls, tls, auth, scrubBodies }: Service) => [
+    ...[cache, baseUrl, versionedBaseUrls, tls, auth, scrubBodies],
   ];
-  if (old !== undefined && isDeepStrictEqual(reasonsOf(old.service), reasonsOf(service))) return old.prepared.cache;
+  const isSameOrigin =
+    old !== undefined &&
+    isSameDial(old.dialOptions, dialOptions) &&
+    isDeepStrictEqual(reasonsOf(old.service), reasonsOf(service));
+  if (isSameOrigin) return old.prepared.cache;
   return service.cache && new ServiceCache(service.cache, cacheClock);
 }
 

@@ -11,6 +11,7 @@ import type { ServiceAddress } from "../config/service-addresses.ts";
 import type { LimitState } from "../limits/limit-state.ts";
 import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
+import type { CacheOutcome } from "./cache/cache-outcome.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { Destination } from "./forward/response-sink.ts";
@@ -19,12 +20,6 @@ import type { ServiceTimes } from "./service-times.ts";
 import type { Spend } from "./spend/spend.ts";
 
 const NO_PATHS: readonly string[] = [];
-
-export interface CacheOutcome {
-  readonly state: "hit" | "miss" | "revalidated" | "stale" | "coalesced" | "bypass";
-  /** The parameters of Cache-Status (RFC 9211) after the name of the cache. */
-  readonly status: string;
-}
 
 export class Exchange {
   readonly req: IncomingMessage;
@@ -109,6 +104,9 @@ export class Exchange {
   /** The client did not get the whole response and never will. */
   hasClientLeft = false;
 
+  /** Finds an exchange that waits for the response of this one, whose slots it may use. */
+  findLender: (() => Exchange | undefined) | undefined;
+
   #gatewaySlots: Slots | undefined;
   #serviceSlots: Slots | undefined;
   #webSocketSlots: readonly Slots[] | undefined;
@@ -166,6 +164,7 @@ export class Exchange {
   async reacquireSlots(maxWaitMs: number): Promise<boolean> {
     if (!this.#hasReleasedSlots) return true;
     for (let full = this.#fullSlots(); full !== undefined && !this.hasClientLeft; full = this.#fullSlots()) {
+      if (this.#borrowSlots(this.findLender?.())) return true;
       if (maxWaitMs <= this.queuedMs) return false;
       const since = performance.now();
       await this.#freed(full, maxWaitMs - this.queuedMs);
@@ -177,6 +176,18 @@ export class Exchange {
     this.#serviceSlots.taken++;
     this.#serviceSlots.waiting--;
     return true;
+  }
+
+  /** From now on the other one has released its slots, and this one has not: no count changes. */
+  #borrowSlots(lender: Exchange | undefined): boolean {
+    if (!lender?.hasSlots || lender.#serviceSlots !== this.#serviceSlots) return false;
+    lender.#hasReleasedSlots = true;
+    this.#hasReleasedSlots = false;
+    return true;
+  }
+
+  get hasSlots(): boolean {
+    return !this.#isOver && !this.#hasReleasedSlots && this.#serviceSlots !== undefined;
   }
 
   #fullSlots(): Slots | undefined {
@@ -246,11 +257,9 @@ export class Exchange {
   /** Releases every slot; the last thing that happens to an exchange. */
   end(): void {
     this.#isOver = true;
-    if (!this.#hasReleasedSlots) {
-      this.#gatewaySlots?.release();
-      this.#serviceSlots?.release();
-    } else if (this.#serviceSlots !== undefined) this.#serviceSlots.waiting--;
-    if (this.#webSocketSlots !== undefined) for (const slots of this.#webSocketSlots) slots.release();
+    if (!this.#hasReleasedSlots) for (const slots of [this.#gatewaySlots, this.#serviceSlots]) slots?.release();
+    else if (this.#serviceSlots !== undefined) this.#serviceSlots.waiting--;
+    for (const slots of this.#webSocketSlots ?? []) slots.release();
     this.#webSocketSlots = undefined;
     this.#hasReleasedSlots = false;
     this.#gatewaySlots = undefined;
@@ -285,7 +294,7 @@ export class Exchange {
 
   /** Bytes announced by Content-Length; undefined for a chunked body. */
   get announcedBytes(): number | undefined {
-    const length = this.req.headers["content-length"];
+    const { "content-length": length } = this.req.headers;
     return length === undefined ? undefined : Number(length);
   }
 }

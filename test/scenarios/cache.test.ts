@@ -1,4 +1,6 @@
 /** The response cache of a service, through a gateway. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { startCachedApi } from "../support/cached-api.ts";
 import { PROXY_KEY } from "../support/gateway.ts";
@@ -187,6 +189,28 @@ test("A response is private to its credential, and without one to its caller und
   expect((await api.ask("/proxy/api/private", { "x-api-key": issued.key })).status).toBe(403);
   expect((await api.ask("/proxy/api/private", { "x-api-key": "wrong-key-0123456789" })).status).toBe(401);
 });
+
+test("After a change of the credential's user name, or of the way to the upstream, nothing stored before is served", async () => {
+  const api = await startCachedApi({ of: { cache: true, auth: basicOf("alice") } });
+  api.respond = (req, res) => res.writeHead(200, { "cache-control": "max-age=60" }).end(req.headers.authorization);
+  const reloaded = async (change: object) => {
+    const of = { baseUrl: api.upstreamUrl, cache: true, ...change };
+    writeFileSync(join(api.gateway.directory, "services.json"), JSON.stringify({ services: { of } }));
+    expect((await api.gateway.reload()).isDone).toBe(true);
+    return api.ask("/proxy/of/a");
+  };
+  const alices = await api.ask("/proxy/of/a");
+  expect(await reloaded({ auth: basicOf("alice"), timeoutMs: 9_000 })).toMatchObject({
+    cache: "hit",
+    body: alices.body,
+  });
+  const bobs = await reloaded({ auth: basicOf("bob") });
+  expect(bobs.cache).toBe("miss");
+  expect(bobs.body).not.toBe(alices.body);
+  expect((await reloaded({ auth: basicOf("bob"), tls: { strict: false } })).cache).toBe("miss");
+});
+
+const basicOf = (username: string) => ({ type: "basic", username, tokenEnvVar: "UPSTREAM_TOKEN" }) as const;
 
 test("A successful unsafe request removes the stored responses of its URL, its Location and its Content-Location, for all callers", async () => {
   const api = await startCachedApi({ open: { cache: true } });

@@ -178,3 +178,72 @@ test("A follower whose own rules differ is not joined, and each caller is author
   for (const res of waiting) res.writeHead(200, FRESH).end("body");
   for (const each of [first, own, part, conditional]) expect((await each).status).toBe(200);
 });
+
+test("Event streams are neither joined nor stored, whatever their Cache-Control says", async () => {
+  const api = await startCachedApi();
+  const waiting = held(api);
+  const stream = { ...FRESH, "content-type": "Text/Event-Stream; charset=utf-8", etag: '"1"' };
+  const first = [api.ask("/proxy/api/e"), api.ask("/proxy/api/e")];
+  await eventually(async () => (await inFlight(api.gateway.url)) === 2);
+  waiting[0]?.writeHead(200, stream).flushHeaders();
+  await eventually(() => waiting.length === 2);
+  waiting[1]?.writeHead(200, stream);
+  // One that says what it wants waits for no other.
+  const named = { accept: "text/event-stream" };
+  const second = [api.ask("/proxy/api/f", named), api.ask("/proxy/api/f", named)];
+  await eventually(() => waiting.length === 4);
+  for (const res of waiting.slice(2)) res.writeHead(200, stream);
+  for (const [i, res] of waiting.entries()) res.end(`data: ${i}\n\n`);
+  const received = await Promise.all([...first, ...second]);
+  expect(new Set(received.map(({ body }) => body)).size).toBe(4);
+  expect(received.map(({ cache }) => cache)).toEqual(["miss", "miss", "miss", "miss"]);
+  api.respond = (_req, res) => res.writeHead(200, stream).end("data: new\n\n");
+  expect(await api.ask("/proxy/api/e")).toMatchObject({ cache: "miss", body: "data: new\n\n" });
+});
+
+test("After a long poll that could not be shared, further polls do not wait for each other", async () => {
+  const api = await startCachedApi();
+  const waiting = held(api);
+  const round = async () => {
+    const polls = [api.ask("/proxy/api/poll"), api.ask("/proxy/api/poll")];
+    await eventually(async () => (await inFlight(api.gateway.url)) === 2);
+    return polls;
+  };
+  const end = async (polls: readonly Promise<unknown>[], seen: number) => {
+    api.clock.now += 30_000;
+    waiting[seen]?.writeHead(200, { "cache-control": "no-store" }).end();
+    await eventually(() => waiting.length === seen + 2);
+    waiting[seen + 1]?.writeHead(200, { "cache-control": "no-store" }).end();
+    await Promise.all(polls);
+  };
+  await end(await round(), 0);
+  for (let seen = 2; seen < 8; seen += 2) {
+    const polls = await round();
+    await eventually(() => waiting.length === seen + 2);
+    await end(polls, seen);
+  }
+});
+
+test("A request that waits for its quota uses the slot of one that waits for it, so that its own followers do not keep it out", async () => {
+  const quota = { mode: "hold", maxWaitMs: 10_000 } as const;
+  const api = await startCachedApi({ held: { cache: true, maxConcurrent: 2, quota } });
+  const spent = { ...FRESH, "ratelimit-limit": "1", "ratelimit-remaining": "0", "ratelimit-reset": "1" };
+  api.respond = (_req, res) => res.writeHead(200, spent).end("body");
+  await api.ask("/proxy/held/first");
+  const leader = api.ask("/proxy/held/a");
+  const waitingRequests = async () =>
+    /^byteproxy_quota_waiting\{service="held"\} (\d+)$/m.exec(
+      await (await fetch(`${api.gateway.url}/metrics`)).text(),
+    )?.[1];
+  await eventually(async () => (await waitingRequests()) === "1");
+  const followers = [api.ask("/proxy/held/a"), api.ask("/proxy/held/a")];
+  const received = await Promise.all([leader, ...followers]);
+  expect(received.map(({ status, cache }) => `${status} ${cache}`)).toEqual([
+    "200 miss",
+    "200 coalesced",
+    "200 coalesced",
+  ]);
+  // All slots are free again.
+  const more = await Promise.all([api.ask("/proxy/held/a"), api.ask("/proxy/held/a")]);
+  expect(more.map(({ cache }) => cache)).toEqual(["hit", "hit"]);
+});

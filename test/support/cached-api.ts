@@ -18,6 +18,7 @@ export type Respond = (req: IncomingMessage, res: ServerResponse, count: number)
 
 export interface CachedApi {
   readonly gateway: TestGateway;
+  readonly upstreamUrl: string;
   /** Requests that the upstream received. */
   readonly requests: readonly IncomingMessage[];
   readonly clock: { now: number };
@@ -54,6 +55,7 @@ export async function startCachedApi(
   });
   return Object.assign(api, {
     gateway,
+    upstreamUrl: upstream.url,
     requests: upstream.requests,
     clock,
     ask: (path: string, headers: Record<string, string | string[]> = {}, method = "GET", body?: string) =>

@@ -4,10 +4,10 @@
  * the cache a moment later (RFC 9111 section 4).
  */
 import type { GatewayError } from "../../errors.ts";
-import type { CacheOutcome } from "../exchange.ts";
 import { holdsSecret } from "../forward/echo-mask.ts";
 import type { ResponseHead } from "../forward/response-sink.ts";
 import type { ResponseHeaders } from "../forward/transport/response-fields.ts";
+import type { CacheOutcome } from "./cache-outcome.ts";
 import { cacheStatus } from "./cache-status.ts";
 import type { FillBody } from "./fill-body.ts";
 import type { FillTask } from "./fill-task.ts";
@@ -134,7 +134,7 @@ export class FillPlan {
     const ageMs = initialAgeMs(headers, reception.respondedAt - reception.requestedAt, reception.wallRespondedAt);
     const isFresh = !freshness.needsValidation && (freshness.lifetimeMs ?? 0) > ageMs;
     this.#isShared = this.#isStored && isFresh && sharedAs !== undefined;
-    if (!this.#isShared && sharedAs !== undefined) cache.noteUnshared(sharedAs);
+    if (!this.#isShared && sharedAs !== undefined) cache.noteUnshared(sharedAs, this.#now - this.#beganAt);
   }
 
   #received(waitedMs: number, varies: readonly string[]): Reception {

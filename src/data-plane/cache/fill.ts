@@ -41,6 +41,7 @@ export class Fill implements Destination, ClientSink, ActiveFill {
     const { exchange: client } = task.cached;
     this.exchange = client.detach(new ServerResponse(client.req));
     this.exchange.destination = this;
+    this.exchange.findLender = () => this.#readers.find(({ cached }) => cached.exchange.hasSlots)?.cached.exchange;
     this.#body = new FillBody(task.cache);
     this.#plan = new FillPlan(task);
     this.#isJoinable = task.sharedAs !== undefined;

@@ -10,6 +10,7 @@ import type { Exchange } from "../exchange.ts";
 import { type ForwardParts, forward } from "../forward/forward.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
+import { reacquireSlots } from "../reacquire-slots.ts";
 import { headerOf, urlOf } from "./cache-key.ts";
 import { cacheStatus } from "./cache-status.ts";
 import { conditionalRequest } from "./conditional-request.ts";
@@ -142,8 +143,9 @@ async function askUpstream(
   const pending = sharedAs === undefined ? undefined : cache.pendingOf(sharedAs);
   const joined = pending instanceof Fill ? pending.join(cached) : undefined;
   if (joined !== undefined) return joined;
-  if (cached.exchange.hasClientLeft) return { kind: "over" };
   try {
+    if (isAlone) await takeSlotsAgain(cached);
+    if (cached.exchange.hasClientLeft) return { kind: "over" };
     admitToUpstream(cached);
   } catch (thrown) {
     return { kind: "failed", error: GatewayError.from(thrown) };
@@ -152,6 +154,12 @@ async function askUpstream(
   const result = fill.join(cached) as Promise<ReaderResult>;
   void fill.run();
   return result;
+}
+
+/** The request that it waited for may have used its slots. @throws GatewayError where none become free in time. */
+async function takeSlotsAgain({ exchange, route: { prepared }, parts }: CachedRequest): Promise<void> {
+  const { quota } = prepared;
+  if (quota?.isHolding) await reacquireSlots(exchange, prepared, quota.maxWaitMsOf(exchange), parts);
 }
 
 function createFill(

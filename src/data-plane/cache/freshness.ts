@@ -104,6 +104,7 @@ export function mayStore({ status, headers }: ReceivedHead, freshness: Freshness
   if (directives.has("no-store") || (directives.has("must-understand") && !BY_DEFAULT.has(status))) return false;
   if (headers["set-cookie"] !== undefined || joined(headers.vary)?.includes("*")) return false;
   if (!request.isFramed && !hasFramedBody(status, headers)) return false;
+  if (isEventStream(headers["content-type"])) return false;
   if (request.isShared && fieldsNamedBy(directives, "private")?.length === 0) return false;
   if (request.isShared && request.hasOwnAuthorization && !allowsAuthorized(directives)) return false;
   if (lifetimeMs !== undefined && lifetimeMs > 0) return true;
@@ -114,6 +115,11 @@ export function mayStore({ status, headers }: ReceivedHead, freshness: Freshness
 /** RFC 9111 section 3.5. */
 function allowsAuthorized(directives: Directives): boolean {
   return directives.has("must-revalidate") || directives.has("public") || directives.has("s-maxage");
+}
+
+/** Its events happen while it is received: another client, or a later one, has events of its own. */
+function isEventStream(type: string | string[] | undefined): boolean {
+  return type !== undefined && /^[ \t]*(?:text\/event-stream|application\/grpc)\b/i.test(joined(type) ?? "");
 }
 
 /** Where only the end of the connection ends a body, a body that was cut off looks complete. */

@@ -1,5 +1,6 @@
 /** Finds what the cache has for a request. It changes nothing but the order of use. */
 import type { Exchange } from "../exchange.ts";
+import { headerOf, type KeyedRequest } from "./cache-key.ts";
 import { type Judgement, judgeEntry } from "./judge-entry.ts";
 import type { CachedRequest } from "./reader.ts";
 import type { RequestRules } from "./request-rules.ts";
@@ -40,19 +41,24 @@ export function lookUp(cache: ServiceCache, { exchange, route, request, rules }:
     judgement,
     isShared,
     sharedAs:
-      judgement === "fresh" || judgement === "stale" ? undefined : nameOf(cache, key, { exchange, rules, entry }),
+      judgement === "fresh" || judgement === "stale"
+        ? undefined
+        : nameOf(cache, key, { exchange, request, rules, entry }),
   };
 }
 
 interface Naming {
+  readonly request: KeyedRequest;
   readonly exchange: Pick<Exchange, "method">;
   readonly rules: RequestRules;
   readonly entry: StoredResponse | undefined;
 }
 
 /** A request that asks for something of its own, a part or a new response, is sent by itself. */
-function nameOf(cache: ServiceCache, key: string, { exchange, rules, entry }: Naming): string | undefined {
+function nameOf(cache: ServiceCache, key: string, { exchange, request, rules, entry }: Naming): string | undefined {
   if (exchange.method !== "GET" || rules.range !== undefined) return undefined;
+  // Its response is not shared, so that the others would wait for it in vain.
+  if (headerOf(request, "accept")?.toLowerCase().includes("text/event-stream")) return undefined;
   if (rules.demandsValidation || rules.forbidsStoring || rules.maxAgeMs !== Number.POSITIVE_INFINITY) return undefined;
   // The client's own conditions are sent unless those of a stored response take their place.
   const conditions =

@@ -4,7 +4,7 @@
  * fill.
  */
 import { GatewayError } from "../../errors.ts";
-import type { CacheOutcome, Exchange } from "../exchange.ts";
+import type { Exchange } from "../exchange.ts";
 import { openClientSink } from "../forward/client-sink.ts";
 import type { ForwardParts } from "../forward/forward.ts";
 import type { ClientSink, ResponseHead } from "../forward/response-sink.ts";
@@ -12,6 +12,7 @@ import { noFields, type ResponseHeaders } from "../forward/transport/response-fi
 import type { Flow } from "../forward/transport/transport-contract.ts";
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
 import type { Route } from "../identify.ts";
+import type { CacheOutcome } from "./cache-outcome.ts";
 import type { RequestRules } from "./request-rules.ts";
 import type { StoredResponse } from "./stored-response.ts";
 

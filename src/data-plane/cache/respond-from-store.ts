@@ -2,9 +2,10 @@
  * Responds to a client with a stored response. It goes through the relay, so that links, CORS, cookies and the headers of the gateway
  * follow the rules of every other response.
  */
-import type { CacheOutcome } from "../exchange.ts";
+
 import { openClientSink } from "../forward/client-sink.ts";
 import type { Flow } from "../forward/transport/transport-contract.ts";
+import type { CacheOutcome } from "./cache-outcome.ts";
 import { type CachedRequest, NO_TRAILERS } from "./reader.ts";
 import { selectResponse } from "./select-response.ts";
 import { ageMsOf, type CacheClock, type StoredResponse } from "./stored-response.ts";

@@ -4,8 +4,8 @@
  * partitions, and a response that is arriving meanwhile is not stored.
  */
 import type { CacheSettings } from "../../config/cache-settings.ts";
-import type { CacheOutcome } from "../exchange.ts";
 import { CacheKeys } from "./cache-key.ts";
+import type { CacheOutcome } from "./cache-outcome.ts";
 import { type CacheStore, type CacheUsage, MemoryStore } from "./cache-store.ts";
 import type { CacheClock } from "./stored-response.ts";
 
@@ -29,8 +29,12 @@ export interface DescribedCache {
 /** However small the responses are. */
 const ENTRIES_LIMIT = 10_000;
 
-/** For how long requests are not joined after a response that could not be shared: each would only wait for the first. */
+/**
+ * For how long requests are not joined after a response that could not be shared: each would only wait for the first. Longer where that
+ * one took long, as with a long poll: of that time no more than this share is spent waiting in vain.
+ */
 const UNSHARED_MS = 10_000;
+const WAITS_PER_UNSHARED = 20;
 const UNSHARED_LIMIT = 1_000;
 
 export const SYSTEM_CLOCK: CacheClock = { now: () => performance.now(), wallNow: () => Date.now() };
@@ -80,10 +84,10 @@ export class ServiceCache implements DescribedCache {
     this.#fills.delete(fill);
   }
 
-  /** The response to requests of this name cannot be shared. */
-  noteUnshared(sharedAs: string): void {
+  /** The response to requests of this name cannot be shared. @param tookMs how long requests that had joined waited for it. */
+  noteUnshared(sharedAs: string, tookMs: number): void {
     if (this.#unshared.size >= UNSHARED_LIMIT) this.#unshared.clear();
-    this.#unshared.set(sharedAs, this.clock.now() + UNSHARED_MS);
+    this.#unshared.set(sharedAs, this.clock.now() + Math.max(UNSHARED_MS, WAITS_PER_UNSHARED * tookMs));
   }
 
   mayShare(sharedAs: string): boolean {
