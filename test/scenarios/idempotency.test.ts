@@ -51,9 +51,9 @@ describe("a repeated request", () => {
       expect(each.headers["retry-after"]).toBe("1");
     }
     pending?.end("done");
-    const statuses = (await Promise.all(all)).map(({ status }) => status);
-    expect(statuses.filter((status) => status === 200)).toHaveLength(1);
-    expect(statuses.filter((status) => status === 409)).toHaveLength(99);
+    const received = (await Promise.all(all)).map(({ status, headers }) => `${status} ${headers["retry-after"]}`);
+    expect(received.filter((each) => each === "200 undefined")).toHaveLength(1);
+    expect(received.filter((each) => each === "409 1")).toHaveLength(99);
     expect(api.requests).toHaveLength(1);
     expect(await api.post("same")).toMatchObject({ status: 200, isReplayed: true, body: "done" });
   });

@@ -84,8 +84,14 @@ async function claimRequest(
   digest: RequestDigest,
 ): Promise<Claimed> {
   const claim = { key, owner: exchange.callerId, request: writeDigest(digest), until: idempotency.end() };
+  const { claims, running } = idempotency.context;
+  // From now on, because the store may be slow: until it has the claim, an equal request finds one whose request is not over.
+  const isNew = !running.has(key);
+  if (isNew) running.add(key);
+  let claimed: Claimed | undefined;
   try {
-    return await idempotency.context.claims.claim(claim, idempotency.now());
+    claimed = await claims.claim(claim, idempotency.now());
+    return claimed;
   } catch (cause) {
     const headers = ["Retry-After", String(parts.retryAfterS)];
     if (!(cause instanceof ClaimsFull)) {
@@ -97,6 +103,8 @@ async function claimRequest(
       headers,
       extra: { pressure: { gauge: "idempotencyKeys", value: cause.claims, limit: cause.claims } },
     });
+  } finally {
+    if (isNew && claimed?.state !== "won") running.delete(key);
   }
 }
 
