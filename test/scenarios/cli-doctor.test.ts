@@ -98,7 +98,9 @@ describe("doctor without a gateway", () => {
       "credential:api",
     ])
       expect(run.out()).toMatch(new RegExp(`^(ok|warn) +${id} `, "m"));
-    expect(run.out()).toMatch(/^Skipped, .*: pressure, memory, limits:<service>, quota:<service>, pool:<service>$/m);
+    expect(run.out()).toMatch(
+      /^Skipped, .*: pressure, memory, budgets, limits:<service>, quota:<service>, pool:<service>$/m,
+    );
     expect(run.out()).not.toMatch(/^(ok|warn|fail) +(pressure|memory|pool:)/m);
     expect(run.out()).not.toContain("a-token-of-mine");
     expect(upstream.requests.every(({ headers }) => headers.authorization === "Bearer a-token-of-mine")).toBe(true);
@@ -134,6 +136,7 @@ describe("doctor without a gateway", () => {
       "config",
       "env-files",
       "data-dir",
+      "hooks",
     ]);
     expect(notRunning.leftOut).toEqual(expect.arrayContaining(["auth", "reach:<service>", "pressure"]));
     expect(upstream.requests).toEqual([]);

@@ -57,6 +57,7 @@ describe("keys", () => {
       "10.0.0.0/8",
       "--client-cert",
       "ci.test",
+      ...["--budget", "100000/day", "--model", "gpt-4o*", "--model", "o3"],
       "--expires-at",
       "2099-01-31",
     ];
@@ -74,6 +75,8 @@ describe("keys", () => {
           permissions: ["github:read", "npm:GET:/a,b/**", "*:HEAD"],
           allowIps: ["10.0.0.0/8"],
           clientCert: "ci.test",
+          budget: { tokens: 100_000, per: "day" },
+          models: ["gpt-4o*", "o3"],
           expiresAt: "2099-01-31T00:00:00.000Z",
           rateLimit: { maxRequests: 100, windowMs: 60_000 },
         },

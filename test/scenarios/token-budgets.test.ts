@@ -407,6 +407,16 @@ describe("The request for usage", () => {
     await api.post(CHAT, body, { "content-type": "text/plain" });
     await api.post(CHAT, `{"stream":true,"x":"${"y".repeat(1_100_000)}"}`);
     expect(api.bodies.map((each) => each.slice(0, 15))).toEqual([body, body, '{"stream":true,']);
+    const chunked = (text: string) =>
+      fetch(`${api.gateway.url}/proxy/llm${CHAT}`, {
+        method: "POST",
+        headers: { "x-api-key": PROXY_KEY, "content-type": "application/json" },
+        body: new Blob([text]).stream(),
+        duplex: "half",
+      } as RequestInit);
+    expect((await chunked(body)).status).toBe(200);
+    expect(api.bodies[3]).toBe('{"stream_options":{"include_usage":true},"stream":true}');
+    expect((await chunked(`{"x":"${"y".repeat(1_100_000)}"}`)).status).toBe(413);
     const free = await start({ respond: (_req, res) => void res.end() });
     await free.post(CHAT, body);
     expect(free.bodies).toEqual([body]);

@@ -18,6 +18,12 @@ import type { Spending } from "./spending.ts";
 /** A body that is checked or changed. */
 const BODY_BYTES_LIMIT = 1_048_576;
 
+/** Where no model is checked, only such a body can be too large. */
+const UNANNOUNCED = {
+  bodies: "bodies without a Content-Length, because it has a budget,",
+  hint: "Send a Content-Length, or a smaller body.",
+};
+
 export interface PrepareParts extends SignatureParts {
   readonly spending: Pick<Spending, "stateOf">;
 }
@@ -51,7 +57,7 @@ export async function prepareRequest(
   if (spent !== undefined) return spent;
   const mayChange = asksForUsage(spend, exchange, route, parts);
   if (!exchange.hasBody || (models.length === 0 && !mayChange)) return undefined;
-  const limits = limitsOf(route, parts);
+  const limits = { ...limitsOf(route, parts), ...(models.length === 0 ? UNANNOUNCED : {}) };
   const oversized = decideBodySize(exchange, limits);
   if (oversized !== undefined) return oversized;
   const body = exchange.body ?? (await read(spend, exchange, limits));
@@ -76,14 +82,14 @@ async function read(spend: Spend, exchange: Exchange, limits: BodyLimits): Promi
   return body;
 }
 
-/** A longer body is not read for this alone: without usage its stream is charged by an estimate. */
+/** A body that announces more is not read for this alone: without usage its stream is charged by an estimate. */
 function asksForUsage(
   { isCounting }: Spend,
   exchange: Exchange,
   { base, path, prepared }: Route,
   { signedBodies: held }: PrepareParts,
 ): boolean {
-  const { hasBody, announcedBytes = Number.POSITIVE_INFINITY, req } = exchange;
+  const { hasBody, announcedBytes = BODY_BYTES_LIMIT, req } = exchange;
   // A signed body is forwarded as its signature has it.
   if (!isCounting || !hasBody || exchange.method !== "POST" || prepared.service.access === "signature") return false;
   const hasRoom = announcedBytes <= BODY_BYTES_LIMIT && held.taken + announcedBytes <= held.limit / 2;

@@ -1,6 +1,6 @@
 /**
  * Makes an OpenAI-shaped stream report its usage: adds `"stream_options": {"include_usage": true}` to the request.
- * Invariant: every other byte of the body stays as it is; and a body that could be read in two ways is not changed.
+ * Invariant: every other byte of the body stays as it is; and a body that could be read in two ways asks for it in both.
  */
 import { type Member, membersOf, objectStart, type Span } from "../json-span.ts";
 import { parseStrictly } from "./json-request.ts";
@@ -12,7 +12,11 @@ const OPTIONS = "stream_options";
 const OPTION = "include_usage";
 
 export function knowsUsageOption(path: string): boolean {
-  return KNOWS_OPTION.test(path);
+  try {
+    return KNOWS_OPTION.test(decodeURIComponent(path));
+  } catch {
+    return false;
+  }
 }
 
 /** @returns undefined where nothing is to change: the request streams nothing, or asks for its usage already. */
@@ -20,34 +24,49 @@ export function withUsage(body: Buffer): Buffer | undefined {
   const open = parseStrictly(body) === undefined ? undefined : objectStart(body);
   if (open === undefined) return undefined;
   const members = [...membersOf(body, open)];
-  const stream = only(members, "stream");
-  const options = only(members, OPTIONS);
-  if (stream === "several" || options === "several" || stream === "none") return undefined;
-  if (textOf(body, stream.value) !== "true") return undefined;
-  if (options === "none") return insert(body, open, `"${OPTIONS}":{"${OPTION}":true}`);
-  if (textOf(body, options.value) === "null") return replace(body, options.value, `{"${OPTION}":true}`);
-  const inner = objectStart(body, options.value.start);
-  if (inner === undefined) return undefined;
-  const option = only([...membersOf(body, inner)], OPTION);
-  if (option === "several") return undefined;
-  if (option === "none") return insert(body, inner, `"${OPTION}":true`);
-  return textOf(body, option.value) === "true" ? undefined : replace(body, option.value, "true");
+  if (!named(members, "stream").some(({ value }) => textOf(body, value) === "true")) return undefined;
+  const options = named(members, OPTIONS);
+  const edits =
+    options.length === 0
+      ? [insertion(body, open, `"${OPTIONS}":{"${OPTION}":true}`)]
+      : options.flatMap(({ value }) => editsOf(body, value));
+  return edits.length === 0 ? undefined : apply(body, edits);
 }
 
-function only(members: readonly Member[], name: string): Member | "none" | "several" {
-  const found = members.filter((member) => member.name.toLowerCase() === name);
-  if (found.length === 0) return "none";
-  return found.length > 1 || found[0]?.name !== name ? "several" : found[0];
+interface Edit extends Span {
+  readonly text: string;
+}
+
+/** Of the options: each member that an upstream may read is set. */
+function editsOf(body: Buffer, value: Span): Edit[] {
+  if (textOf(body, value) === "null") return [{ ...value, text: `{"${OPTION}":true}` }];
+  const inner = objectStart(body, value.start);
+  if (inner === undefined) return [];
+  const found = named([...membersOf(body, inner)], OPTION);
+  if (found.length === 0) return [insertion(body, inner, `"${OPTION}":true`)];
+  return found.flatMap(({ value }) => (textOf(body, value) === "true" ? [] : [{ ...value, text: "true" }]));
+}
+
+/** All members that some parser takes for this one: repeated, or in another case. */
+function named(members: readonly Member[], name: string): readonly Member[] {
+  return members.filter((member) => member.name.toLowerCase() === name);
 }
 
 const textOf = (body: Buffer, { start, end }: Span) => body.toString("utf8", start, end);
 
 /** As the first member of the object. */
-function insert(body: Buffer, open: number, member: string): Buffer {
+function insertion(body: Buffer, open: number, member: string): Edit {
   const isEmpty = membersOf(body, open).next().done;
-  return replace(body, { start: open + 1, end: open + 1 }, isEmpty ? member : `${member},`);
+  return { start: open + 1, end: open + 1, text: isEmpty ? member : `${member},` };
 }
 
-function replace(body: Buffer, { start, end }: Span, text: string): Buffer {
-  return Buffer.concat([body.subarray(0, start), Buffer.from(text), body.subarray(end)]);
+/** @param edits in the order of the body. */
+function apply(body: Buffer, edits: readonly Edit[]): Buffer {
+  const parts: Buffer[] = [];
+  let at = 0;
+  for (const { start, end, text } of edits) {
+    parts.push(body.subarray(at, start), Buffer.from(text));
+    at = end;
+  }
+  return Buffer.concat([...parts, body.subarray(at)]);
 }
