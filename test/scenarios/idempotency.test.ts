@@ -411,6 +411,29 @@ test("A replay counts against the rate limit, and its links and CORS headers are
   expect(await api.post("k")).toMatchObject({ status: 429 });
 });
 
+test("A token budget is charged once for a key, also for a client that left, and not for replays", async () => {
+  const api = await startOnceApi({ budget: { tokens: 100, per: "day" } });
+  const usage = { usage: { prompt_tokens: 30, completion_tokens: 20, total_tokens: 50 }, model: "m" };
+  let release: (() => void) | undefined;
+  api.respond = (res, { body }) => {
+    const send = () => res.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(usage));
+    if (body.includes("slow")) release = send;
+    else send();
+  };
+  const headers = { "content-type": "application/json" };
+  const post = (key: string, body = "{}") => api.send(key, body, { headers });
+  for (let i = 0; i < 5; i++) expect((await post("k").received).status).toBe(200);
+  const left = post("left", '{"slow":1}');
+  const respond = await eventually(() => release);
+  left.request.destroy();
+  await eventually(() => api.gateway.exchanges().some(({ outcome }) => outcome === "client-left"));
+  // 50 of 100 tokens are used.
+  expect(await post("left", '{"slow":1}').received).toMatchObject({ code: "IDEMPOTENCY_CONFLICT" });
+  respond();
+  await eventually(async () => (await post("left", '{"slow":1}').received).code === "BUDGET_EXCEEDED");
+  expect(api.requests).toHaveLength(2);
+});
+
 test("A service with a cache and idempotency sends once and removes what the request changed", async () => {
   const api = await startOnceApi({ cache: true });
   api.respond = (res, { req }, count) =>

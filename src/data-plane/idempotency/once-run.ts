@@ -70,6 +70,7 @@ export class OnceRun implements Destination, ClientSink {
     } catch (thrown) {
       client.adopt(exchange);
       client.onClose = undefined;
+      client.wasSent = exchange.wasSent;
       this.#settle(GatewayError.from(thrown));
     } finally {
       this.#forgetChunks();
@@ -79,8 +80,16 @@ export class OnceRun implements Destination, ClientSink {
       if (!exchange.wasSent) claim.release();
       claim.end();
       client.adopt(exchange);
+      if (client.hasClientLeft) this.#chargeAlone();
       this.#settle();
     }
+  }
+
+  /** The budgets were asked when the client left: then it was not known what the request would cost. */
+  #chargeAlone(): void {
+    const { exchange: client } = this.#task;
+    client.wasSent = this.#exchange.wasSent;
+    client.spend?.end();
   }
 
   sinkFor(deadline: Deadline): ClientSink {
