@@ -83,6 +83,7 @@ describe("A key with models", () => {
       ["a byte order mark", '\ufeff{"model":"gpt-4o"}'],
       ["no JSON", "model=gpt-4o"],
       ["another model under a name that ends early", '{"model":"gpt-4o","model\\u0000x":"o3"}'],
+      ["more members than any request has", `{"model":"gpt-4o",${'"x":0,'.repeat(1_000)}"y":0}`],
       ["a list of models in one name", '{"model":"gpt-4o,o3"}'],
       ["a path in its name", '{"model":"gpt-4o/../o3"}'],
     ] as const;

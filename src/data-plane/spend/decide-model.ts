@@ -20,6 +20,9 @@ const SHOWN_LIMIT = 80;
 /** Names in a list, as routers of models accept it for their alternatives. */
 const LIST_LIMIT = 50;
 
+/** Members of a body. Requests have a few dozen; to look at a hundred thousand would hold up others. */
+const MEMBERS_LIMIT = 1_000;
+
 /** What the head of a request names. */
 export interface NamedModels {
   readonly names: readonly string[];
@@ -72,7 +75,9 @@ export function decideBodyModel(body: Buffer, named: NamedModels, rules: ModelRu
   if (open === undefined) return refuse("the body is not a JSON object", rules);
   const names = [...named.names];
   let hasModel = false;
+  let count = 0;
   for (const { name, value } of membersOf(body, open)) {
+    if (++count > MEMBERS_LIMIT) return refuse(`the body has more than ${MEMBERS_LIMIT} members`, rules);
     if (foldName(name) === "models") {
       const list: unknown = JSON.parse(body.toString("utf8", value.start, value.end));
       if (!isTextList(list)) return refuse("the member `models` is not a short list of names", rules);

@@ -8,6 +8,8 @@ import { parseStrictly } from "./json-request.ts";
 /** The endpoints that know the option. Other APIs refuse members that they do not know. */
 const KNOWS_OPTION = /\/(?:chat\/)?completions\/?$/;
 
+const MEMBERS_LIMIT = 1_000;
+
 const OPTIONS = "stream_options";
 const OPTION = "include_usage";
 
@@ -23,7 +25,7 @@ export function knowsUsageOption(path: string): boolean {
 export function withUsage(body: Buffer): Buffer | undefined {
   const open = parseStrictly(body) === undefined ? undefined : objectStart(body);
   if (open === undefined) return undefined;
-  const members = [...membersOf(body, open)];
+  const members = firstMembers(body, open);
   if (!named(members, "stream").some(({ value }) => textOf(body, value) === "true")) return undefined;
   const options = named(members, OPTIONS);
   const edits =
@@ -42,9 +44,18 @@ function editsOf(body: Buffer, value: Span): Edit[] {
   if (textOf(body, value) === "null") return [{ ...value, text: `{"${OPTION}":true}` }];
   const inner = objectStart(body, value.start);
   if (inner === undefined) return [];
-  const found = named([...membersOf(body, inner)], OPTION);
+  const found = named(firstMembers(body, inner), OPTION);
   if (found.length === 0) return [insertion(body, inner, `"${OPTION}":true`)];
   return found.flatMap(({ value }) => (textOf(body, value) === "true" ? [] : [{ ...value, text: "true" }]));
+}
+
+/** Beyond them nothing is looked for: it would hold up other requests. */
+function firstMembers(body: Buffer, open: number): readonly Member[] {
+  const members: Member[] = [];
+  for (const member of membersOf(body, open)) {
+    if (members.push(member) === MEMBERS_LIMIT) break;
+  }
+  return members;
 }
 
 /** All members that some parser takes for this one: repeated, or in another case. */
