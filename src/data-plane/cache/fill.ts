@@ -176,7 +176,8 @@ export class Fill implements Destination, ClientSink, ActiveFill {
     const at = this.#readers.indexOf(reader);
     if (at === -1) return;
     this.#readers.splice(at, 1);
-    if (this.#readers.length > 0 || this.task.isBehind || this.#isOver) return this.#settlePace();
+    if (this.#isOver) return this.#releaseBody();
+    if (this.#readers.length > 0 || this.task.isBehind) return this.#settlePace();
     this.#closeToOthers();
     if (this.#flow === undefined) this.exchange.abandon();
     else this.#flow.abort(new Error("all clients left"));
@@ -252,8 +253,13 @@ export class Fill implements Destination, ClientSink, ActiveFill {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#closeToOthers();
-    this.#body.release();
+    this.#releaseBody();
     this.task.cache.fillEnded(this);
     this.#resolveClosed();
+  }
+
+  /** A client that is slow holds it in memory after it has arrived, too. */
+  #releaseBody(): void {
+    if (!this.#readers.some(({ isReading }) => isReading)) this.#body.release();
   }
 }

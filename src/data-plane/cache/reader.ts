@@ -62,7 +62,7 @@ export class Reader implements Flow {
   readonly #body: ArrivedBody;
   readonly #onChange: (reader: Reader, change: "paused" | "resumed" | "left") => void;
 
-  /** @param onChange called when it pauses, resumes or leaves. */
+  /** @param onChange called when it pauses, resumes, or leaves: then it holds none of the body any more. */
   constructor(
     cached: CachedRequest,
     body: ArrivedBody,
@@ -99,10 +99,12 @@ export class Reader implements Flow {
     const relay = openClientSink(this.cached, request.wantsTrailers);
     relay.start(head, this);
     this.#relay = relay;
-    relay.closed.then(
-      () => this.#settle({ kind: "over" }),
-      (error: unknown) => this.#settle({ kind: "failed", error: GatewayError.from(error) }),
-    );
+    relay.closed
+      .then(
+        () => this.#settle({ kind: "over" }),
+        (error: unknown) => this.#settle({ kind: "failed", error: GatewayError.from(error) }),
+      )
+      .finally(() => this.#onChange(this, "left"));
   }
 
   /** Relays what has arrived, as long as the client takes it. */

@@ -44,7 +44,7 @@ export class ServiceCache implements DescribedCache {
   readonly clock: CacheClock;
   readonly store: CacheStore;
   readonly keys = new CacheKeys();
-  /** Bytes of bodies that are kept while they arrive. */
+  /** Bytes of bodies that are kept while they arrive, and until each client that waited for them has them. */
   arriving = 0;
   readonly #pending = new Map<string, ActiveFill>();
   readonly #fills = new Set<ActiveFill>();
