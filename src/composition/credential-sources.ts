@@ -18,7 +18,7 @@ export interface CredentialSources extends CredentialContext {
 }
 
 interface CredentialSourcesInput {
-  readonly stores: Pick<GatewayStores, "fingerprint">;
+  readonly stores: Pick<GatewayStores, "fingerprint" | "credentials">;
   /** Of the current configuration. */
   readonly current: Pick<CredentialContext, "isOwnKey"> & { readonly commandContext: CommandSecretsOptions["context"] };
 }
@@ -29,7 +29,7 @@ export function openCredentialSources(
   logger: Logger,
 ): CredentialSources {
   const commands = createCommandSecrets({ runner: createCommandRunner(), context: current.commandContext, logger });
-  const tokens = createRenewedTokens({ logger });
+  const tokens = createRenewedTokens({ logger, refreshTokens: stores.credentials });
   return {
     commands,
     tokens,

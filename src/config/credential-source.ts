@@ -102,14 +102,18 @@ export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
 }
 
 /** What the gateway shows to a token endpoint; the access tokens are no secrets of the definition. */
-function secretsOfClient({ clientIdEnvVar, clientSecretEnvVar, clientSecretFile }: AuthDefinition): DefinedSecret[] {
-  const member = clientSecretFile === undefined ? "clientSecretEnvVar" : "clientSecretFile";
-  const origin = originOf(clientSecretEnvVar, clientSecretFile, undefined);
-  const secrets: DefinedSecret[] = [{ name: "clientSecret", origin, path: ["auth", member] }];
-  if (clientIdEnvVar !== undefined) {
-    secrets.push({ name: "clientId", origin: { envVar: clientIdEnvVar }, path: ["auth", "clientIdEnvVar"] });
-  }
-  return secrets;
+function secretsOfClient(auth: AuthDefinition): DefinedSecret[] {
+  const { clientIdEnvVar, clientSecretEnvVar, clientSecretFile, refreshTokenEnvVar, refreshTokenFile } = auth;
+  const sources = [
+    ["clientSecret", clientSecretEnvVar, clientSecretFile],
+    ["refreshToken", refreshTokenEnvVar, refreshTokenFile],
+    ["clientId", clientIdEnvVar, undefined],
+  ] as const;
+  return sources.flatMap(([name, envVar, file]): DefinedSecret[] => {
+    if (envVar === undefined && file === undefined) return [];
+    const member = `${name}${file === undefined ? "EnvVar" : "File"}`;
+    return [{ name, origin: originOf(envVar, file, undefined), path: ["auth", member] }];
+  });
 }
 
 function originOf(

@@ -42,9 +42,9 @@ const PARAMETERS_LIMIT = 16;
 
 export const oauth2Members = {
   grant: z
-    .enum(["client_credentials"])
+    .enum(["client_credentials", "refresh_token"])
     .optional()
-    .describe("`oauth2`: how access tokens are obtained: `client_credentials`"),
+    .describe("`oauth2`: how access tokens are obtained: `client_credentials` or `refresh_token`"),
   tokenUrl: endpoint.optional().describe("`oauth2`: the token endpoint"),
   clientId: visibleText.optional().describe("`oauth2`: the client's identifier"),
   clientIdEnvVar: variableName
@@ -58,11 +58,20 @@ export const oauth2Members = {
     .optional()
     .describe("`oauth2`: file that holds the client's secret; line breaks at its end are removed"),
   clientAuth: z
-    .enum(["basic", "post"])
+    .enum(["basic", "post", "none"])
     .optional()
     .describe(
-      "`oauth2`: how the client authenticates: `basic` (default: `Authorization: Basic …`) or `post` (in the form)",
+      "`oauth2`: how the client authenticates: `basic` (default: `Authorization: Basic …`), `post` (in the form) or `none` (a client without a secret)",
     ),
+  refreshTokenEnvVar: variableName
+    .optional()
+    .describe("`refresh_token`: environment variable that holds the first refresh token"),
+  refreshTokenFile: z
+    .string()
+    .min(1)
+    .max(4_096)
+    .optional()
+    .describe("`refresh_token`: file that holds the first refresh token; line breaks at its end are removed"),
   scope: z
     .string()
     .max(4_096)
@@ -86,6 +95,8 @@ export const OAUTH2_MEMBERS = Object.keys(oauth2Members) as (keyof typeof oauth2
 
 type Oauth2Auth = z.output<z.ZodObject<typeof oauth2Members>>;
 
+const countOf = (...sources: readonly unknown[]) => sources.filter((source) => source !== undefined).length;
+
 export function checkOauth2(auth: Oauth2Auth, refinement: z.RefinementCtx): void {
   const problem = (message: string, path: PropertyKey[] = []) => refinement.addIssue({ code: "custom", path, message });
   if (auth.grant === undefined) problem("grant for type oauth2");
@@ -93,8 +104,18 @@ export function checkOauth2(auth: Oauth2Auth, refinement: z.RefinementCtx): void
   if ((auth.clientId === undefined) === (auth.clientIdEnvVar === undefined)) {
     problem("exactly one of clientId and clientIdEnvVar");
   }
-  if ((auth.clientSecretEnvVar === undefined) === (auth.clientSecretFile === undefined)) {
-    problem("exactly one of clientSecretEnvVar and clientSecretFile");
+  const secrets = countOf(auth.clientSecretEnvVar, auth.clientSecretFile);
+  if (auth.clientAuth === "none" && secrets > 0)
+    problem("neither clientSecretEnvVar nor clientSecretFile for clientAuth none");
+  if (auth.clientAuth !== "none" && secrets !== 1) problem("exactly one of clientSecretEnvVar and clientSecretFile");
+  const refreshTokens = countOf(auth.refreshTokenEnvVar, auth.refreshTokenFile);
+  if (auth.grant === "refresh_token" && refreshTokens !== 1) {
+    problem("exactly one of refreshTokenEnvVar and refreshTokenFile for grant refresh_token");
+  }
+  if (auth.grant === "client_credentials") {
+    if (refreshTokens > 0) problem("refreshTokenEnvVar and refreshTokenFile only for grant refresh_token");
+    // RFC 6749 section 4.4: only for confidential clients.
+    if (auth.clientAuth === "none") problem("basic or post for grant client_credentials", ["clientAuth"]);
   }
   const names = Object.keys(auth.params ?? {});
   if (names.length > PARAMETERS_LIMIT) {

@@ -34,12 +34,12 @@ const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new 
   (value: unknown) => boolean
 >([
   ["type", (value) => ["github-app", "aws-sigv4", "pool"].includes(String(value))],
-  ["grant", (value) => value === "refresh_token" || value === "jwt_bearer"],
-  ["clientAuth", (value) => value === "private_key_jwt" || value === "none"],
+  ["grant", (value) => value === "jwt_bearer"],
+  ["clientAuth", (value) => value === "private_key_jwt"],
 ]);
 /** Members of `auth` that a later version will have. */
 const LATER_AUTH_NAMES: ReadonlySet<PropertyKey> = new Set([
-  ...["refreshTokenEnvVar", "refreshTokenFile", "refreshToken", "authorizationUrl", "deviceAuthorizationUrl"],
+  ...["refreshToken", "authorizationUrl", "deviceAuthorizationUrl"],
   ...["keyFile", "algorithm", "issuer", "subject", "assertionAudience", "nextTokenEnvVar", "nextTokenFile"],
 ]);
 

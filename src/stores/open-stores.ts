@@ -8,6 +8,7 @@ import { createFingerprint, type Fingerprint, openFingerprint, readFingerprint }
 import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
 import { createLedger, type Ledger, openFileLedger } from "./ledger.ts";
 import { createRecords, openFileRecords, type Records, readFileRecords } from "./records.ts";
+import { isStoredRefreshToken, type StoredRefreshToken } from "./stored-refresh-token.ts";
 import { createTallies, openFileTallies, type Tallies } from "./tallies.ts";
 
 /** @typeParam S a stored service. @typeParam A an audit entry. @typeParam K a stored key. */
@@ -16,6 +17,8 @@ export interface Stores<S, A, K> {
   /** Issued keys. */
   readonly keys: Records<K>;
   readonly keyUsage: KeyUsage;
+  /** Refresh tokens that token endpoints issued. */
+  readonly credentials: Records<StoredRefreshToken>;
   readonly audit: Journal<A>;
   /** The requests that upstreams still allow. */
   readonly quota: Ledger;
@@ -39,6 +42,7 @@ export const FILES = [
   "services.json",
   "keys.json",
   "usage.json",
+  "credentials.json",
   "audit.jsonl",
   "quota.json",
   "claims.jsonl",
@@ -58,6 +62,7 @@ export async function openFileStores<S, A, K>(
   const services = openFileRecords(at("services.json"), isService);
   const keys = openFileRecords(at("keys.json"), isKey);
   const keyUsage = openKeyUsage({ path: at("usage.json"), onFailure });
+  const credentials = openFileRecords(at("credentials.json"), isStoredRefreshToken);
   const audit = openFileJournal<A>(at("audit.jsonl"));
   const quota = openFileLedger({ path: at("quota.json"), onFailure });
   const claims = openFileClaims({ path: at("claims.jsonl"), now: Date.now(), onFailure });
@@ -65,7 +70,17 @@ export async function openFileStores<S, A, K>(
   const fingerprint = await openFingerprint(at("installation-key"));
   const { damagedLines: damagedClaims } = claims;
   const periodic = { keyUsage, quota, tallies };
-  const stores = withClose({ ...periodic, services, keys, audit, claims, damagedClaims, fingerprint, folder });
+  const stores = withClose({
+    ...periodic,
+    services,
+    keys,
+    credentials,
+    audit,
+    claims,
+    damagedClaims,
+    fingerprint,
+    folder,
+  });
   return stores;
 }
 
@@ -88,6 +103,7 @@ export function readFileStores<S, A, K>(
     services: readFileRecords(at("services.json"), isService),
     keys: readFileRecords(at("keys.json"), isKey),
     keyUsage: createKeyUsage(),
+    credentials: readFileRecords(at("credentials.json"), isStoredRefreshToken),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
     claims: createClaims(),
@@ -112,6 +128,7 @@ export function createMemoryStores<S, A, K>(): Stores<S, A, K> {
     services: createRecords<S>(),
     keys: createRecords<K>(),
     keyUsage: createKeyUsage(),
+    credentials: createRecords<StoredRefreshToken>(),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
     claims: createClaims(),
@@ -130,8 +147,9 @@ function withClose<S, A, K>(parts: Omit<Stores<S, A, K>, "close" | "onWriteFailu
       // A crash may lose this state too, so that its loss does not fail the shutdown.
       const report = (error: unknown) => stores.onWriteFailure(error);
       const periodic = [parts.quota, parts.tallies, parts.keyUsage].map((store) => store.close().catch(report));
-      const { services, keys, audit, claims } = parts;
-      await Promise.all([services.close(), keys.close(), audit.close(), claims.close(), ...periodic]);
+      const { services, keys, credentials, audit, claims } = parts;
+      const written = [services, keys, credentials, audit, claims].map((store) => store.close());
+      await Promise.all([...written, ...periodic]);
     },
   };
   return stores;

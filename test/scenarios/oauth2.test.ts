@@ -1,11 +1,17 @@
 /** Credentials of type oauth2, with a real authorization server or a stand-in, a real gateway and a real upstream. */
+import { readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { Provider } from "oidc-provider";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { ServiceInput } from "../../src/config/schema.ts";
+import { createMemoryStores } from "../../src/stores/open-stores.ts";
+import { createRecords } from "../../src/stores/records.ts";
+import type { StoredRefreshToken } from "../../src/stores/stored-refresh-token.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { startProcess } from "../support/process.ts";
 import { refuseToken, startTokenEndpoint, type TokenAnswer } from "../support/token-endpoint.ts";
 import { startUpstream } from "../support/upstream.ts";
 
@@ -167,7 +173,7 @@ describe("An access token", () => {
     expect(gateway.logText()).not.toMatch(/token-1-of|the-secret-of/);
   });
 
-  test("1,000 requests after it has expired need one fetch, and none of them fails", async () => {
+  test("200 requests after it has expired need one fetch, and none of them fails", async () => {
     let release = () => {};
     const gate = new Promise<void>((resolve) => {
       release = resolve;
@@ -176,9 +182,9 @@ describe("An access token", () => {
       if (count === 2) await gate;
       return { access_token: `token-${count}`, token_type: "bearer", expires_in: count === 1 ? 0.001 : 3_600 };
     });
-    const { proxy, vendor } = await open(endpoint.url, { service: { maxConcurrent: 1_000 } });
+    const { proxy, vendor } = await open(endpoint.url, { service: { maxConcurrent: 200 } });
     expect((await ask(proxy)).status).toBe(200);
-    const waiting = Promise.all(Array.from({ length: 1_000 }, () => ask(proxy)));
+    const waiting = Promise.all(Array.from({ length: 200 }, () => ask(proxy)));
     await eventually(() => endpoint.requests.length === 2, "the second fetch");
     release();
     expect(new Set((await waiting).map(({ status }) => status))).toEqual(new Set([200]));
@@ -438,5 +444,91 @@ describe("A service added over REST", () => {
     expect((await put((same) => ({ ...same, timeoutMs: 1_000 }))).status).toBe(201);
     expect((await ask(`${url}/proxy/copy/x`)).status).toBe(200);
     expect(endpoint.requests).toHaveLength(1);
+  });
+});
+
+/** Accepts each refresh token once, and issues another one with it. */
+async function startRotating() {
+  let valid = "refresh-0-of-the-user";
+  const endpoint = await startTokenEndpoint((request, count, res) => {
+    if (request.form.get("refresh_token") !== valid) return refuseToken(res, 400, { error: "invalid_grant" });
+    valid = `refresh-${count}-of-the-user`;
+    const token = { access_token: `token-${count}-of-the-user`, token_type: "bearer", expires_in: 3_600 };
+    return { ...token, refresh_token: valid, id_token: "not.checked.here" };
+  });
+  return endpoint;
+}
+
+const refreshing = (tokenUrl: string, more: object = {}) =>
+  clientOf(tokenUrl, { grant: "refresh_token", refreshTokenEnvVar: "REFRESH_TOKEN", ...more });
+
+describe("A refresh token that the endpoint rotates", () => {
+  test("It is in DATA_DIR before its access token is used, so that a kill loses nothing", async () => {
+    const endpoint = await startRotating();
+    let stored = "";
+    const vendor = await startUpstream((_, res) => {
+      stored = readFileSync(join(first.directory, "data", "credentials.json"), "utf8");
+      first.child.kill("SIGKILL");
+      res.end();
+    });
+    const services = { api: { baseUrl: vendor.url, auth: refreshing(endpoint.url) } };
+    const files = { "services.json": JSON.stringify({ services }) };
+    const variables = { CONFIG_FILE: "services.json", CLIENT_SECRET: SECRET, REFRESH_TOKEN: "refresh-0-of-the-user" };
+    const first = startProcess(variables, [], files);
+    const port = await first.port();
+    await ask(`http://127.0.0.1:${port}/proxy/api/x`).catch(() => {});
+    await first.ended;
+    expect(stored).toContain("refresh-1-of-the-user");
+    expect(statSync(join(first.directory, "data", "credentials.json")).mode & 0o777).toBe(0o600);
+
+    const after = await startVendor();
+    const moved = { api: { baseUrl: after.url, auth: refreshing(endpoint.url) } };
+    const again = { ...variables, DATA_DIR: join(first.directory, "data") };
+    // A base URL with another origin discards it.
+    const other = startProcess(again, [], { "services.json": JSON.stringify({ services: moved }) });
+    const refused = await ask(`http://127.0.0.1:${await other.port()}/proxy/api/x`);
+    expect(refused.text).toContain("responded with 400 (invalid_grant)");
+    other.child.kill("SIGKILL");
+    await other.ended;
+
+    const second = startProcess(again, [], files);
+    await ask(`http://127.0.0.1:${await second.port()}/proxy/api/x`).catch(() => {});
+    expect(endpoint.requests.map(({ form }) => form.get("refresh_token"))).toEqual([
+      "refresh-0-of-the-user",
+      "refresh-0-of-the-user",
+      "refresh-1-of-the-user",
+    ]);
+    expect(vendor.requests.at(-1)?.headers.authorization).toBe("Bearer token-3-of-the-user");
+  });
+
+  test("While it cannot be stored, its access token is not used; the next fetch has the newest one", async () => {
+    const endpoint = await startRotating();
+    const vendor = await startVendor();
+    let isFull = true;
+    const stores = createMemoryStores<never, never, never>();
+    const credentials = createRecords<StoredRefreshToken>(async () => {
+      if (isFull) throw new Error("the disk is full");
+    });
+    const auth = refreshing(endpoint.url, { clientAuth: "none", clientSecretEnvVar: undefined });
+    const { url, logText } = await startGateway({
+      env: { ...env, REFRESH_TOKEN: "refresh-0-of-the-user" },
+      services: { api: { baseUrl: vendor.url, auth } },
+      stores: { ...stores, credentials } as never,
+    });
+    const refused = await ask(`${url}/proxy/api/x`);
+    expect(refused.text).toContain("issued another refresh token, which could not be stored");
+    expect(vendor.requests).toHaveLength(0);
+    isFull = false;
+    const refreshed = await ask(`${url}/manage/services/api/credential/refresh`, { method: "POST", headers: manage });
+    expect(refreshed.status).toBe(204);
+    expect((await ask(`${url}/proxy/api/x`)).headers.get("x-got")).not.toContain("token-2");
+    expect(vendor.requests[0]?.headers.authorization).toBe("Bearer token-2-of-the-user");
+    expect(endpoint.requests[1]?.form.get("client_id")).toBe("the-client");
+    expect([...credentials.entries.values()].map(({ value }) => value)).toEqual([
+      { service: "api", token: "refresh-2-of-the-user" },
+    ]);
+    for (const { text } of [refused, await ask(`${url}/status`, { headers: manage })])
+      expect(text).not.toMatch(/of-the-user/);
+    expect(logText()).not.toMatch(/of-the-user/);
   });
 });

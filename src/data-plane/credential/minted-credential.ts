@@ -7,6 +7,7 @@ import type { AuthDefinition } from "../../config/auth-schema.ts";
 import type { CredentialSource } from "../../config/credential-source.ts";
 import { type Placement, placementsOf } from "../../config/placements.ts";
 import type { Service } from "../../config/schema.ts";
+import { originsOf } from "../../config/secret-lock.ts";
 import { secretsOfService } from "../../config/service-secrets.ts";
 import {
   type CredentialPlace,
@@ -19,6 +20,7 @@ import {
 import { describePlaces, fillPlaces } from "./fill-places.ts";
 import type { HeldToken, RenewedToken } from "./renewed-token.ts";
 import type { RenewedTokens } from "./renewed-tokens.ts";
+import type { RefreshBinding } from "./rotating-token.ts";
 import type { PostForm } from "./token-endpoint.ts";
 
 export interface MintedCredentialContext {
@@ -62,7 +64,8 @@ export class MintedCredential implements CredentialProvider {
     this.#placements = placementsOf(auth, ws);
     this.places = describePlaces(this.#placements);
     this.sourceId = context.nameSource(identityOfClient(auth, secrets));
-    this.#held = context.tokens.acquire({ auth, secrets, post, way, serviceKey });
+    const binding = bindingOf(service, secrets, context.nameSource);
+    this.#held = context.tokens.acquire({ auth, secrets, post, way, serviceKey, binding });
     this.#token = this.#held.token;
     this.#secrets = secretsOfService(service);
   }
@@ -131,10 +134,35 @@ export class MintedCredential implements CredentialProvider {
   }
 }
 
-/** The account of the upstream: the client and what it asks for. A new client secret is still the same account. */
+/** What a stored refresh token is bound to; undefined for a grant without one. */
+function bindingOf(
+  { auth, baseUrl, versionedBaseUrls, key: service }: MintedService["service"],
+  secrets: ReadonlyMap<string, string>,
+  nameSource: MintedCredentialContext["nameSource"],
+): RefreshBinding | undefined {
+  const configured = secrets.get("refreshToken");
+  if (auth.grant !== "refresh_token" || configured === undefined) return undefined;
+  const origins = [...originsOf({ baseUrl, versionedBaseUrls })].sort();
+  const { tokenUrl, clientId = secrets.get("clientId") } = auth;
+  return {
+    id: nameSource(JSON.stringify(["refresh_token", origins, tokenUrl, clientId, configured])),
+    service,
+    configured,
+  };
+}
+
+/** The account of the upstream: the client, what it asks for and the user who allowed it. A new client secret is still the same account. */
 function identityOfClient(
   { grant, tokenUrl, clientId, scope, audience, params }: AuthDefinition,
   secrets: ReadonlyMap<string, string>,
 ): string {
-  return JSON.stringify([grant, tokenUrl, clientId ?? secrets.get("clientId"), scope, audience, params]);
+  return JSON.stringify([
+    grant,
+    tokenUrl,
+    clientId ?? secrets.get("clientId"),
+    scope,
+    audience,
+    params,
+    secrets.get("refreshToken"),
+  ]);
 }

@@ -30,7 +30,7 @@ const LONGEST_DELAY_MS = 60_000;
 /** A token is renewed this long before it expires, or a tenth of its life. */
 const EARLY_MS = 60_000;
 /** Earlier tokens may still come back from an upstream. */
-const REMEMBERED_TOKENS = 8;
+const REMEMBERED_TOKENS = 16;
 
 interface Failure {
   readonly cause: TokenFailure;
@@ -55,7 +55,7 @@ export class RenewedToken {
     this.#options = options;
   }
 
-  /** The current token and those before it, for masks. */
+  /** The current token and those before it, also refresh tokens, for masks. */
   get recent(): readonly string[] {
     return this.#recent;
   }
@@ -148,11 +148,12 @@ export class RenewedToken {
     const { fetchToken, now, onFailure } = this.#options;
     const startedAt = now();
     try {
-      const { text, scope, expiresIn } = await fetchToken(this.#closing.signal);
+      const { text, scope, expiresIn, refreshToken } = await fetchToken(this.#closing.signal);
       const lifeMs = expiresIn === undefined ? Number.POSITIVE_INFINITY : expiresIn * 1_000;
       const expiresAt = startedAt + lifeMs;
       const earlyMs = Number.isFinite(lifeMs) ? Math.min(EARLY_MS, lifeMs / 10) : 0;
-      this.#recent = [text, ...this.#recent.filter((each) => each !== text)].slice(0, REMEMBERED_TOKENS);
+      const secrets = refreshToken === undefined ? [text] : [text, refreshToken];
+      this.#recent = [...new Set([...secrets, ...this.#recent])].slice(0, REMEMBERED_TOKENS);
       this.#held = { text, scope, expiresAt, renewAt: expiresAt - earlyMs };
       this.#renewedAt = Date.now();
       this.#expiresAt = Number.isFinite(lifeMs) ? this.#renewedAt - (now() - startedAt) + lifeMs : undefined;

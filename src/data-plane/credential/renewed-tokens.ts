@@ -3,8 +3,11 @@
  * Invariant: a token that no service uses any more is forgotten; one that a reload keeps stays as it is.
  */
 import type { AuthDefinition } from "../../config/auth-schema.ts";
+import type { Records } from "../../stores/records.ts";
+import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import { RenewedToken } from "./renewed-token.ts";
+import { type RefreshBinding, RotatingToken } from "./rotating-token.ts";
 import { fetchAccessToken, type PostForm } from "./token-endpoint.ts";
 
 /** Everything on which a token depends. */
@@ -16,6 +19,8 @@ export interface TokenOrder {
   readonly way: string;
   /** For the log. */
   readonly serviceKey: string;
+  /** Of the grant `refresh_token`: what the refresh token is bound to. Services with another binding share nothing. */
+  readonly binding?: RefreshBinding | undefined;
 }
 
 export interface RenewedTokens {
@@ -29,19 +34,26 @@ export interface RenewedTokens {
 
 export interface RenewedTokensOptions {
   readonly logger: Pick<Logger, "warn" | "info">;
+  /** Refresh tokens that outlive the process. */
+  readonly refreshTokens: Records<StoredRefreshToken>;
   /** Monotonic clock, ms. */
   readonly now?: () => number;
 }
 
-export function createRenewedTokens({ logger, now = () => performance.now() }: RenewedTokensOptions): RenewedTokens {
+export function createRenewedTokens({
+  logger,
+  refreshTokens,
+  now = () => performance.now(),
+}: RenewedTokensOptions): RenewedTokens {
   const shared = new Map<string, { readonly token: RenewedToken; users: number }>();
   let isClosed = false;
 
   function open(order: TokenOrder): RenewedToken {
-    const { serviceKey: service } = order;
+    const { serviceKey: service, binding } = order;
+    const rotating = binding && new RotatingToken(refreshTokens, binding);
     const token = new RenewedToken({
       now,
-      fetchToken: (signal) => fetchAccessToken(order, signal),
+      fetchToken: (signal) => fetchAccessToken({ ...order, rotating }, signal),
       onFailure(failure) {
         if (failure === undefined) logger.info({ service }, "the token endpoint of a credential works again");
         else {
@@ -57,7 +69,7 @@ export function createRenewedTokens({ logger, now = () => performance.now() }: R
   return {
     acquire(order) {
       const { required: _, ...auth } = order.auth;
-      const key = JSON.stringify([auth, [...order.secrets], order.way]);
+      const key = JSON.stringify([auth, [...order.secrets], order.way, order.binding?.id]);
       const entry = shared.get(key) ?? { token: open(order), users: 0 };
       entry.users++;
       shared.set(key, entry);
@@ -67,7 +79,8 @@ export function createRenewedTokens({ logger, now = () => performance.now() }: R
           entry.users--;
           if (entry.users > 0) return;
           shared.delete(key);
-          entry.token.close();
+          // A response with another refresh token must not be lost.
+          if (order.binding === undefined) entry.token.close();
         },
       };
     },

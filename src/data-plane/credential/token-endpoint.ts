@@ -6,12 +6,15 @@
 import type { Client, ClientAuth, TokenEndpointResponse } from "oauth4webapi";
 import type { AuthDefinition } from "../../config/auth-schema.ts";
 import { isObject } from "../../is-object.ts";
+import type { RotatingToken } from "./rotating-token.ts";
 
 export interface AccessToken {
   readonly text: string;
   /** Seconds from the request on; undefined where it is not known. */
   readonly expiresIn: number | undefined;
   readonly scope: string | undefined;
+  /** The refresh token that came with it, for masks. */
+  readonly refreshToken: string | undefined;
 }
 
 export class TokenFailure extends Error {
@@ -40,8 +43,10 @@ export type PostForm = (
 
 export interface TokenRequest {
   readonly auth: AuthDefinition;
-  /** By name: `clientSecret`, `clientId`. */
+  /** By name: `clientSecret`, `clientId`, `refreshToken`. */
   readonly secrets: ReadonlyMap<string, string>;
+  /** Defined for the grant `refresh_token`. */
+  readonly rotating?: RotatingToken | undefined;
   readonly post: PostForm;
 }
 
@@ -55,24 +60,46 @@ const LONGEST_RETRY_AFTER_SECONDS = 300;
 export async function fetchAccessToken(request: TokenRequest, signal: AbortSignal): Promise<AccessToken> {
   // Loaded when a service needs it.
   const oauth = await import("oauth4webapi");
-  const { auth, secrets, post } = request;
+  const { auth, secrets, post, rotating } = request;
   // The issuer is compared with nothing in this grant.
   const server = { issuer: auth.tokenUrl ?? "", token_endpoint: auth.tokenUrl ?? "" };
   const client: Client = { client_id: auth.clientId ?? secrets.get("clientId") ?? "" };
   const secret = secrets.get("clientSecret") ?? "";
-  const clientAuth: ClientAuth = auth.clientAuth === "post" ? oauth.ClientSecretPost(secret) : basicAuth(secret);
+  const methods = { basic: basicAuth, post: oauth.ClientSecretPost, none: oauth.None } as const;
+  const clientAuth: ClientAuth = methods[auth.clientAuth ?? "basic"](secret);
+  const refreshToken = rotating?.current;
   const options = {
     // `tokenUrl` may be http: the configuration warns about it.
     [oauth.allowInsecureRequests]: true,
     [oauth.customFetch]: (url: string, init: { headers: Record<string, string>; body?: unknown }) =>
-      send(url, init, { post, signal, secrets: [...secrets.values()] }),
+      send(url, init, { post, signal, secrets: [...secrets.values(), refreshToken ?? ""] }),
     signal,
   };
+  const parameters = parametersOf(auth);
   try {
-    const response = await oauth.clientCredentialsGrantRequest(server, client, clientAuth, parametersOf(auth), options);
-    return readToken(await oauth.processClientCredentialsResponse(server, client, response));
+    if (rotating === undefined || refreshToken === undefined) {
+      const response = await oauth.clientCredentialsGrantRequest(server, client, clientAuth, parameters, options);
+      return readToken(await oauth.processClientCredentialsResponse(server, client, response));
+    }
+    const more = { ...options, additionalParameters: parameters };
+    const response = await oauth.refreshTokenGrantRequest(server, client, clientAuth, refreshToken, more);
+    const issued = await oauth.processRefreshTokenResponse(server, client, response);
+    await keepRotated(issued.refresh_token, rotating);
+    return readToken(issued);
   } catch (error) {
     throw error instanceof TokenFailure ? error : explainResponse(error);
+  }
+}
+
+/** Also where the access token cannot be used: the endpoint may accept only the new refresh token from now on. @throws TokenFailure */
+async function keepRotated(token: string | undefined, rotating: RotatingToken): Promise<void> {
+  if (token === undefined || token === rotating.current) return;
+  try {
+    await rotating.rotate(token);
+  } catch (error) {
+    throw new TokenFailure("issued another refresh token, which could not be stored", {
+      detail: (error as Error).message,
+    });
   }
 }
 
@@ -120,7 +147,7 @@ async function send(
     return new Response(withoutIdToken(text), { headers: { "content-type": "application/json" } });
   }
   const code = errorCodeOf(text);
-  const isShown = code !== undefined && !secrets.some((secret) => code.includes(secret));
+  const isShown = code !== undefined && !secrets.some((secret) => secret !== "" && code.includes(secret));
   throw new TokenFailure(`responded with ${status}${isShown ? ` (${code})` : ""}`, {
     retryAfterMs: retryAfterOf(response.headers["retry-after"]),
   });
@@ -155,7 +182,8 @@ function retryAfterOf(text: string | readonly string[] | undefined): number | un
   return seconds > 0 ? Math.min(seconds, LONGEST_RETRY_AFTER_SECONDS) * 1_000 : undefined;
 }
 
-function readToken({ access_token: text, token_type: type, expires_in, scope }: TokenEndpointResponse): AccessToken {
+function readToken(issued: TokenEndpointResponse): AccessToken {
+  const { access_token: text, token_type: type, expires_in, scope, refresh_token: refreshToken } = issued;
   if (type !== "bearer")
     throw new TokenFailure("issued a token that is bound to a key (DPoP), allowed: a bearer token");
   // RFC 6750 section 2.1, and what servers accept beyond it. A space or a control character would end the token.
@@ -164,7 +192,12 @@ function readToken({ access_token: text, token_type: type, expires_in, scope }: 
   if (expires_in !== undefined && !(expires_in > 0)) throw new TokenFailure("issued a token that has already expired");
   const expiresIn = expires_in ?? remainingLifeOf(text);
   if (expiresIn !== undefined && expiresIn <= 0) throw new TokenFailure("issued a token that has already expired");
-  return { text, expiresIn: expiresIn && Math.min(expiresIn, LONGEST_LIFE_SECONDS), scope: readScope(scope) };
+  return {
+    text,
+    expiresIn: expiresIn && Math.min(expiresIn, LONGEST_LIFE_SECONDS),
+    scope: readScope(scope),
+    refreshToken,
+  };
 }
 
 /** Of a JSON Web Token without `expires_in`: `exp` (RFC 7519 section 4.1.4). Its signature is for the upstream. */

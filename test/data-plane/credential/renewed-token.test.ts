@@ -30,7 +30,7 @@ function open() {
     },
     async issue(text: string, life: number | "unknown" = 3_600) {
       const expiresIn = life === "unknown" ? undefined : life;
-      waiting.shift()?.resolve({ text, expiresIn, scope: undefined });
+      waiting.shift()?.resolve({ text, expiresIn, scope: undefined, refreshToken: undefined });
       await settle();
     },
     async fail(retryAfterMs?: number) {
@@ -67,6 +67,19 @@ describe("Renewal", () => {
     await issue("one", "unknown");
     pass(10 * 86_400);
     expect((token.get() as { text: string }).text).toBe("one");
+  });
+
+  test("1,000 requests after it has expired get the same new token of one fetch", async () => {
+    const { token, issue, pass, ...state } = open();
+    token.get();
+    await issue("one");
+    pass(3_600);
+    const waiting = Array.from({ length: 1_000 }, () => token.get());
+    await issue("two", 0.001);
+    pass(1);
+    expect(new Set(await Promise.all(waiting.map(textOf)))).toEqual(new Set(["two"]));
+    expect(state.failures).toEqual([]);
+    expect(token.recent).toEqual(["two", "one"]);
   });
 
   test("A token is used until it expires while its renewal fails, and then there is none", async () => {
