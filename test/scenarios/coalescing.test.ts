@@ -266,3 +266,25 @@ test("What a slow client has not taken counts against maxBytes, also after it ha
   await api.ask("/proxy/api/b");
   expect((await api.ask("/proxy/api/b", {}, "HEAD")).cache).toBe("hit");
 });
+
+test("A stored response that slow clients receive counts against maxBytes after it was removed, too", async () => {
+  const api = await startCachedApi({ api: { cache: { maxEntryBytes: 16_777_216, maxBytes: 16_777_216 } } });
+  const body = Buffer.alloc(12_000_000, "x");
+  api.respond = (_req, res) => res.writeHead(200, { ...FRESH, "content-length": body.length }).end(body);
+  await api.ask("/proxy/api/a");
+  let hasBegun = false;
+  const slow = connect(api.gateway.port, "127.0.0.1", () => {
+    slow.write(`GET /proxy/api/a HTTP/1.1\r\nHost: 127.0.0.1\r\nx-api-key: ${PROXY_KEY}\r\n\r\n`);
+  });
+  onTestFinished(() => void slow.destroy());
+  slow.once("data", () => {
+    slow.pause();
+    hasBegun = true;
+  });
+  await eventually(() => hasBegun);
+  for (let i = 0; i < 2; i++) expect(await api.ask("/proxy/api/b")).toMatchObject({ status: 200, cache: "miss" });
+  slow.destroy();
+  await eventually(async () => (await inFlight(api.gateway.url)) === 0);
+  await api.ask("/proxy/api/b");
+  expect((await api.ask("/proxy/api/b", {}, "HEAD")).cache).toBe("hit");
+});

@@ -20,6 +20,8 @@ export interface CacheStore {
   /** Removes the responses of a URL under all keys. */
   invalidate(url: string): void;
   clear(): void;
+  /** A client receives the response: its memory counts until then, also if it is removed. @returns a function that ends this. */
+  hold(response: StoredResponse): () => void;
   usage(): CacheUsage;
 }
 
@@ -49,6 +51,11 @@ export class MemoryStore implements CacheStore {
   #oldestFirst = this.#slots.keys();
   #bytes = 0;
   #entries = 0;
+  /** Responses that clients receive, with the number of clients. */
+  readonly #held = new Map<StoredResponse, number>();
+  /** Those of them that were removed, with their bytes. */
+  readonly #removed = new Map<StoredResponse, number>();
+  #removedBytes = 0;
 
   constructor(bounds: StoreBounds) {
     this.#bounds = bounds;
@@ -65,7 +72,7 @@ export class MemoryStore implements CacheStore {
   put(key: string, url: string, response: StoredResponse): void {
     this.remove(key, response.variance);
     const size = sizeOf(response);
-    if (size > this.#bounds.maxBytes) return;
+    if (size + this.#removedBytes > this.#bounds.maxBytes) return;
     const slot = this.#slotFor(key, url);
     slot.variants.unshift(response);
     slot.bytes += size;
@@ -86,11 +93,30 @@ export class MemoryStore implements CacheStore {
   }
 
   clear(): void {
+    for (const { variants } of this.#slots.values()) for (const each of variants) this.#noteRemoved(each);
     this.#slots.clear();
     this.#oldestFirst = this.#slots.keys();
     this.#keysOf.clear();
     this.#bytes = 0;
     this.#entries = 0;
+  }
+
+  hold(response: StoredResponse): () => void {
+    this.#held.set(response, (this.#held.get(response) ?? 0) + 1);
+    return () => {
+      const others = (this.#held.get(response) ?? 1) - 1;
+      if (others > 0) return void this.#held.set(response, others);
+      this.#held.delete(response);
+      this.#removedBytes -= this.#removed.get(response) ?? 0;
+      this.#removed.delete(response);
+    };
+  }
+
+  #noteRemoved(response: StoredResponse): void {
+    if (!this.#held.has(response)) return;
+    const size = sizeOf(response);
+    this.#removed.set(response, size);
+    this.#removedBytes += size;
   }
 
   usage(): CacheUsage {
@@ -111,11 +137,13 @@ export class MemoryStore implements CacheStore {
   /** @param newest what was stored last: it goes only variant by variant. */
   #makeRoom(newest: string, slot: Slot): void {
     const { maxBytes, maxEntries } = this.#bounds;
-    while (this.#bytes > maxBytes || this.#entries > maxEntries) {
+    while (this.#bytes + this.#removedBytes > maxBytes || this.#entries > maxEntries) {
       const oldest = this.#nextOldest();
       if (oldest !== newest) this.#drop(oldest, this.#slots.get(oldest) as Slot);
       else {
         this.#dropVariant(newest, slot, slot.variants.length - 1);
+        // There is no room: clients still receive what was removed for it.
+        if (slot.variants.length === 0) return;
         // The iterator has passed it.
         this.#slots.delete(newest);
         this.#slots.set(newest, slot);
@@ -134,6 +162,7 @@ export class MemoryStore implements CacheStore {
   #dropVariant(key: string, slot: Slot, at: number): void {
     const [dropped] = slot.variants.splice(at, 1);
     const size = sizeOf(dropped as StoredResponse);
+    this.#noteRemoved(dropped as StoredResponse);
     slot.bytes -= size;
     this.#bytes -= size;
     this.#entries--;
@@ -142,6 +171,7 @@ export class MemoryStore implements CacheStore {
 
   #drop(key: string, slot: Slot): void {
     this.#slots.delete(key);
+    for (const each of slot.variants) this.#noteRemoved(each);
     this.#bytes -= slot.bytes;
     this.#entries -= slot.variants.length;
     const keys = this.#keysOf.get(slot.url);

@@ -53,7 +53,7 @@ export function forwardThroughCache(
   // Without a further promise: this is what a cache is for.
   cache.count("hit");
   const outcome = { state: "hit", status: cacheStatus.hit(entry.freshUntil - cache.clock.now()) } as const;
-  return respondFromStore(cached, entry, outcome, cache.clock);
+  return respondFromStore(cached, entry, outcome, cache);
 }
 
 async function counted(cache: ServiceCache, exchange: Exchange, over: Promise<void>): Promise<void> {
@@ -114,7 +114,7 @@ async function serve(cache: ServiceCache, cached: CachedRequest, first: LookedUp
       if (judgement === "revalidate-behind") revalidateBehind(cache, cached, found);
       const state = judgement === "fresh" ? "hit" : "stale";
       const outcome = { state, status: cacheStatus.hit(entry.freshUntil - cache.clock.now()) } as const;
-      return respondFromStore(cached, entry, outcome, cache.clock);
+      return respondFromStore(cached, entry, outcome, cache);
     }
     if (cached.rules.onlyIfCached) throw notCached(exchange);
     const result = await askUpstream(cache, cached, found, round > 1);
@@ -200,13 +200,13 @@ function respondValidated(
   const outcome = isOwn
     ? ({ state: "revalidated", status: cacheStatus.validated(reason) } as const)
     : ({ state: "coalesced", status: cacheStatus.collapsed(found.entry === undefined ? "uri-miss" : reason) } as const);
-  return respondFromStore(cached, entry, outcome, cache.clock);
+  return respondFromStore(cached, entry, outcome, cache);
 }
 
 /** A stale response in the place of a failure. */
 function respondInstead(cache: ServiceCache, cached: CachedRequest, entry: LookedUp["entry"] & object): Promise<void> {
   const outcome = { state: "stale", status: cacheStatus.failed(entry.freshUntil - cache.clock.now()) } as const;
-  return respondFromStore(cached, entry, outcome, cache.clock);
+  return respondFromStore(cached, entry, outcome, cache);
 }
 
 function notCached({ serviceKey }: Exchange): GatewayError {

@@ -8,10 +8,14 @@ import type { Flow } from "../forward/transport/transport-contract.ts";
 import type { CacheOutcome } from "./cache-outcome.ts";
 import { type CachedRequest, NO_TRAILERS } from "./reader.ts";
 import { selectResponse } from "./select-response.ts";
-import { ageMsOf, type CacheClock, type StoredResponse } from "./stored-response.ts";
+import type { ServiceCache } from "./service-cache.ts";
+import { ageMsOf, type StoredResponse } from "./stored-response.ts";
 
 /** The whole response is there. */
 const NO_FLOW: Flow = { pause() {}, resume() {}, abort() {} };
+
+/** Of a body that a slow client keeps in memory. */
+const HELD_BYTES = 65_536;
 
 /** RFC 9111 section 1.2.2. */
 const LARGEST_AGE_S = 2_147_483_648;
@@ -21,7 +25,7 @@ export function respondFromStore(
   cached: CachedRequest,
   stored: StoredResponse,
   outcome: CacheOutcome,
-  clock: CacheClock,
+  { clock, store }: Pick<ServiceCache, "clock" | "store">,
 ): Promise<void> {
   const { exchange, rules } = cached;
   const ageS = Math.min(LARGEST_AGE_S, Math.floor(ageMsOf(stored, clock.now()) / 1_000));
@@ -34,5 +38,6 @@ export function respondFromStore(
   // Unless the upstream validated it, the time is not the upstream's.
   if (outcome.state !== "revalidated") exchange.respondedAt = 0;
   relay.end(NO_TRAILERS, response.body.length === 0 ? undefined : response.body);
-  return relay.closed;
+  // What fits into the buffers of the socket is soon gone from here.
+  return response.body.length > HELD_BYTES ? relay.closed.finally(store.hold(stored)) : relay.closed;
 }
