@@ -139,7 +139,7 @@ function bindingOf(
   { auth, baseUrl, versionedBaseUrls, key: service }: MintedService["service"],
   secrets: ReadonlyMap<string, string>,
   nameSource: MintedCredentialContext["nameSource"],
-): RefreshBinding | undefined {
+): Omit<RefreshBinding, "isUsed"> | undefined {
   const configured = secrets.get("refreshToken");
   if (auth.grant !== "refresh_token" || configured === undefined) return undefined;
   const origins = [...originsOf({ baseUrl, versionedBaseUrls })].sort();

@@ -20,7 +20,7 @@ export interface TokenOrder {
   /** For the log. */
   readonly serviceKey: string;
   /** Of the grant `refresh_token`: what the refresh token is bound to. Services with another binding share nothing. */
-  readonly binding?: RefreshBinding | undefined;
+  readonly binding?: Omit<RefreshBinding, "isUsed"> | undefined;
 }
 
 export interface RenewedTokens {
@@ -45,12 +45,16 @@ export function createRenewedTokens({
   refreshTokens,
   now = () => performance.now(),
 }: RenewedTokensOptions): RenewedTokens {
-  const shared = new Map<string, { readonly token: RenewedToken; users: number }>();
+  const shared = new Map<
+    string,
+    { readonly token: RenewedToken; readonly binding: string | undefined; users: number }
+  >();
   let isClosed = false;
+  const isUsed = (id: string) => [...shared.values()].some(({ binding }) => binding === id);
 
   function open(order: TokenOrder): RenewedToken {
     const { serviceKey: service, binding } = order;
-    const rotating = binding && new RotatingToken(refreshTokens, binding);
+    const rotating = binding && new RotatingToken(refreshTokens, { ...binding, isUsed });
     const token = new RenewedToken({
       now,
       fetchToken: (signal) => fetchAccessToken({ ...order, rotating }, signal),
@@ -70,7 +74,7 @@ export function createRenewedTokens({
     acquire(order) {
       const { required: _, ...auth } = order.auth;
       const key = JSON.stringify([auth, [...order.secrets], order.way, order.binding?.id]);
-      const entry = shared.get(key) ?? { token: open(order), users: 0 };
+      const entry = shared.get(key) ?? { token: open(order), binding: order.binding?.id, users: 0 };
       entry.users++;
       shared.set(key, entry);
       return {

@@ -11,6 +11,8 @@ export interface RefreshBinding {
   readonly id: string;
   readonly service: string;
   readonly configured: string;
+  /** Whether another service has this binding now. */
+  readonly isUsed: (id: string) => boolean;
 }
 
 export class RotatingToken {
@@ -31,11 +33,13 @@ export class RotatingToken {
 
   /** @throws the store's failure: then the token is kept in memory, and stored with the next one. */
   async rotate(token: string): Promise<void> {
-    const { id, service } = this.#binding;
+    const { id, service, isUsed } = this.#binding;
     this.#unstored = token;
     await this.#records.put(id, { service, token });
     this.#unstored = undefined;
-    const outdated = [...this.#records.entries].filter(([key, { value }]) => key !== id && value.service === service);
+    const outdated = [...this.#records.entries].filter(
+      ([key, { value }]) => key !== id && value.service === service && !isUsed(key),
+    );
     for (const [key] of outdated) await this.#records.delete(key);
   }
 }
