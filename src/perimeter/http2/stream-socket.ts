@@ -117,8 +117,12 @@ export class StreamSocket extends Duplex {
       .digest("base64");
     // A client over HTTP/1.1 would find it out.
     if (accepted !== expected) return done(new Error("the upstream's Sec-WebSocket-Accept is wrong"));
-    const fields = toFields(headers.filter(([name]) => !HANDSHAKE_ONLY.has(name)).flat());
-    this.#stream.respond({ ...fields, ":status": 200 });
+    try {
+      const fields = toFields(headers.filter(([name]) => !HANDSHAKE_ONLY.has(name)).flat());
+      this.#stream.respond({ ...fields, ":status": 200 });
+    } catch (error) {
+      return done(error as Error);
+    }
     done();
   }
 }

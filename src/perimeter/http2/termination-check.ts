@@ -14,12 +14,12 @@ const LONGEST_PAUSE = 64;
 export class TerminationCheck {
   readonly #session: ServerHttp2Session;
   readonly #socket: Socket;
-  /** At the last run. */
+  /** These three: at the last run. */
   #bytesRead = 0;
-  /** At the last check. */
+  #bytesWritten = 0;
+  #isStuck = false;
+  /** At the last PING. */
   #checkedBytes = 0;
-  /** Bytes that were written before the last PING; undefined once it was sent. */
-  #pingedAt: number | undefined;
   #pause = 1;
   #runs = 0;
 
@@ -37,20 +37,22 @@ export class TerminationCheck {
   /** Called again and again. @returns false where the connection was given up. */
   run(): boolean {
     const { bytesRead, bytesWritten } = this.#socket;
-    if (this.#pingedAt === bytesWritten && this.#isStuck()) return false;
-    this.#pingedAt = undefined;
     const isSilent = bytesRead === this.#bytesRead;
+    const wasStuck = this.#isStuck && bytesWritten === this.#bytesWritten;
     this.#bytesRead = bytesRead;
+    this.#bytesWritten = bytesWritten;
+    this.#isStuck = this.#holdsFrames();
+    if (this.#isStuck) return !wasStuck;
     if (!isSilent || bytesRead === this.#checkedBytes || ++this.#runs < this.#pause) return true;
     this.#runs = 0;
     this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE);
     this.#checkedBytes = bytesRead;
-    if (!this.#session.destroyed && this.#session.ping(() => {})) this.#pingedAt = bytesWritten;
+    if (!this.#session.destroyed) this.#session.ping(() => {});
     return true;
   }
 
-  /** nghttp2 sends no PING on such a connection. On any other it is sent at once, unless earlier bytes wait for the client. */
-  #isStuck(): boolean {
+  /** nghttp2 sends no frame on such a connection. On any other it is sent at once, unless earlier bytes wait for the client. */
+  #holdsFrames(): boolean {
     const { outboundQueueSize = 0 } = this.#session.state;
     return outboundQueueSize > 0 && queueSizeOf(this.#socket) === 0;
   }
