@@ -8,6 +8,7 @@ import { CacheKeys } from "./cache-key.ts";
 import type { CacheOutcome } from "./cache-outcome.ts";
 import { type CacheStore, type CacheUsage, MemoryStore } from "./cache-store.ts";
 import type { CacheClock } from "./stored-response.ts";
+import { createSystemClock } from "./system-clock.ts";
 
 export type { CacheClock };
 
@@ -37,8 +38,6 @@ const UNSHARED_MS = 10_000;
 const WAITS_PER_UNSHARED = 20;
 const UNSHARED_LIMIT = 1_000;
 
-export const SYSTEM_CLOCK: CacheClock = { now: () => performance.now(), wallNow: () => Date.now() };
-
 export class ServiceCache implements DescribedCache {
   readonly settings: CacheSettings;
   readonly clock: CacheClock;
@@ -52,7 +51,7 @@ export class ServiceCache implements DescribedCache {
   readonly #unshared = new Map<string, number>();
   readonly #responses = { hit: 0, miss: 0, revalidated: 0, stale: 0, coalesced: 0, bypass: 0 };
 
-  constructor(settings: CacheSettings, clock: CacheClock = SYSTEM_CLOCK) {
+  constructor(settings: CacheSettings, clock: CacheClock = createSystemClock()) {
     this.settings = settings;
     this.clock = clock;
     this.store = new MemoryStore({ maxBytes: settings.maxBytes, maxEntries: ENTRIES_LIMIT });
