@@ -7,6 +7,7 @@
 import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { queueSizeOf } from "../stall-sweep.ts";
+import { wireOf } from "../wire.ts";
 
 /** A client that responds to each check is checked ever more rarely: at most after this number of runs. */
 const LONGEST_PAUSE = 64;
@@ -53,7 +54,8 @@ export class TerminationCheck {
 
   /** nghttp2 sends no frame on such a connection. On any other it is sent at once, unless earlier bytes wait for the client. */
   #holdsFrames(): boolean {
+    // Of the TCP connection: what waits in the TLS layer alone waits for ever.
     const { outboundQueueSize = 0 } = this.#session.state;
-    return outboundQueueSize > 0 && queueSizeOf(this.#socket) === 0;
+    return outboundQueueSize > 0 && queueSizeOf(wireOf(this.#socket)) === 0;
   }
 }
