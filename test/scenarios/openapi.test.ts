@@ -90,6 +90,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       garbled: { baseUrl: garbled.url },
       leaving: { baseUrl: leaving.url, redirects: "block" },
       commanded: { baseUrl: leaving.url, auth: { type: "bearer", tokenCommand: ["/no/such/program"] } },
+      printing: { baseUrl: leaving.url, auth: { type: "bearer", tokenCommand: ["echo", "printed-secret"] } },
       closed: { baseUrl: "http://127.0.0.1:9/", retries: 0 },
       broken: { baseUrl: "http://127.0.0.1:9/", retries: 0, breaker: { minRequests: 1 } },
       plain: { baseUrl: upstream.url.replace("http:", "https:"), retries: 0 },
@@ -185,6 +186,11 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
   ["POST /manage/services/{key}/test", 200, { path: "/manage/services/api/test", headers: operator }],
   ["POST /manage/services/{key}/test", 200, { path: "/manage/services/closed/test", headers: operator }],
   ["POST /manage/services/{key}/test", 200, { path: "/manage/services/secure/test", headers: operator }],
+  [
+    "POST /manage/services/{key}/credential/refresh",
+    204,
+    { path: "/manage/services/printing/credential/refresh", headers: operator },
+  ],
   ["POST /manage/services/{key}/quota/reset", 204, { path: "/manage/services/held/quota/reset", headers: operator }],
   [
     "POST /manage/services/{key}/rate-limit/reset",
@@ -390,6 +396,21 @@ const REFUSALS: readonly Refusal[] = [
     code: "SERVICE_NOT_CONFIGURED",
     operation: "POST /manage/services/{key}/test",
     asked: onOne("nope/test"),
+  },
+  {
+    code: "SERVICE_NOT_CONFIGURED",
+    operation: "POST /manage/services/{key}/credential/refresh",
+    asked: onOne("nope/credential/refresh"),
+  },
+  {
+    code: "VALIDATION_ERROR",
+    operation: "POST /manage/services/{key}/credential/refresh",
+    asked: onOne("api/credential/refresh"),
+  },
+  {
+    code: "UPSTREAM_CREDENTIAL_UNAVAILABLE",
+    operation: "POST /manage/services/{key}/credential/refresh",
+    asked: onOne("commanded/credential/refresh"),
   },
   {
     code: "SERVICE_NOT_CONFIGURED",
