@@ -9,7 +9,7 @@ const HOUR_MS = 3_600_000;
 /** Each of them requests more than the buffers in between hold. */
 const SLOW_READERS = 40;
 /** Little more than the gateway and its load need: at its start Node reads some 200 modules at the same time. */
-const OPEN_FILES = 256;
+const OPEN_FILES = 320;
 const RESTARTS = 2;
 
 export const gatewayFaults: readonly Fault[] = [

@@ -6,7 +6,7 @@ import { startProcess, withOpenFiles } from "../support/process.ts";
 import { rawRequest } from "../support/raw-request.ts";
 
 /** Node opens this many files at once while it starts. */
-const OPEN_FILES = 200;
+const OPEN_FILES = 320;
 
 test("A process without a free descriptor keeps running, serves its open connections, and later accepts new ones again", async () => {
   const env = { PRESSURE_SAMPLE_INTERVAL: "10", PRESSURE_MAX_RSS_BYTES: String(2 ** 40) };
