@@ -21,7 +21,7 @@ import { type RecordParts, record } from "./record.ts";
 import { type RefuseParts, refuse, respondToPreflight } from "./refuse.ts";
 import { type HookedRequest, runRequestHooks } from "./request-hooks.ts";
 import { type SignatureParts, SignedDelivery } from "./signature/signed-delivery.ts";
-import { prepareRequest } from "./spend/prepare-request.ts";
+import { decideModelByTarget, prepareRequest } from "./spend/prepare-request.ts";
 import { walkBudget } from "./spend/walk-budget.ts";
 
 export interface PipelineParts extends AdmissionParts, ForwardParts, RefuseParts, RecordParts, SignatureParts {
@@ -85,14 +85,17 @@ export function createPipeline(parts: PipelineParts): Pipeline {
   };
 }
 
-/** A hook that changes a request does not give its caller more permissions. */
+/** A hook that changes a request gives its caller neither more permissions nor other models. */
 function decideChanged(
   exchange: Exchange,
   caller: Caller,
   passed: HookedRequest | GatewayError,
 ): HookedRequest | GatewayError {
   if (passed instanceof GatewayError || passed.judged === undefined || exchange.issued === undefined) return passed;
-  return decidePermission(exchange, passed.route, caller, passed.judged) ?? passed;
+  const refusal =
+    decidePermission(exchange, passed.route, caller, passed.judged) ??
+    (exchange.spend && decideModelByTarget(exchange.spend, exchange, passed.route));
+  return refusal ?? passed;
 }
 
 /** The walk of a real request: a refusal is thrown, so that no later step runs. */

@@ -84,6 +84,7 @@ describe("A key with models", () => {
       ["no JSON", "model=gpt-4o"],
       ["another model under a name that ends early", '{"model":"gpt-4o","model\\u0000x":"o3"}'],
       ["more members than any request has", `{"model":"gpt-4o",${'"x":0,'.repeat(1_000)}"y":0}`],
+      ["alternatives under a name that only folds to `models`", '{"model":"gpt-4o","model\u017f":["o3"]}'],
       ["a list of models in one name", '{"model":"gpt-4o,o3"}'],
       ["a path in its name", '{"model":"gpt-4o/../o3"}'],
     ] as const;
@@ -100,6 +101,8 @@ describe("A key with models", () => {
       { "content-type": "application/x-www-form-urlencoded" },
       { "content-type": "multipart/form-data; boundary=x" },
       { "content-type": "application/json; charset=utf-16" },
+      { "content-type": "application/json; charset*=utf-16''en" },
+      { "content-type": "application/x-www-form-urlencoded+json" },
       { "content-encoding": "gzip" },
       { content_type: "application/x-www-form-urlencoded" },
       { content_encoding: "gzip" },
@@ -146,9 +149,23 @@ describe("A key with models", () => {
       `${CHAT}?model=o3`,
       `${CHAT}?a=b&Model=o3`,
       "/%ff/x",
+      "/deployments%2Fgpt-5/chat/completions",
+      "/x%2fmodels%2fo3%2fchat",
+      "/deployments%5Cgpt-5/chat/completions",
+      "/deployments\\gpt-5\\chat",
+      "/deployments%252Fgpt-5/chat/completions",
+      "/%2564eployments/gpt-5/chat/completions",
+      "/models%20/o3",
+      `/chat%3Fmodel=o3`,
+      `${CHAT}?a=b;model=o3`,
+      `${CHAT}?model[]=o3`,
+      `${CHAT}?%20model%5B0%5D=o3`,
     ]) {
       expect(await send(path, '{"model":"gpt-4o"}'), path).toMatchObject({ code: "MODEL_NOT_ALLOWED" });
     }
+    expect(await send("/files/a%2Fb?x=1;y", '{"model":"gpt-4o"}')).toBe(200);
+    expect(await send("/models/gpt-4o%2Feu:generate", "{}")).toBe(200);
+    expect(await send("/models/o3/predictions", "")).toMatchObject({ code: "MODEL_NOT_ALLOWED" });
     expect(await send("/deployments/gpt-4o-eu/chat/completions?model=gpt-4o", '{"model":"gpt-4o"}')).toBe(200);
   });
 

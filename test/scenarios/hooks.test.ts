@@ -119,12 +119,13 @@ describe("onRequest", () => {
     expect(upstream.requests.at(-1)?.headers["x-calls"]).toBe("2");
   });
 
-  test("A changed request is judged by the permissions of the caller's key again", async () => {
+  test("A changed request is judged by the permissions and models of the caller's key again", async () => {
     const upstream = await startUpstream();
     const gateway = await startHookedGateway(
       `export default { name: "rewrite", onRequest(request) {
         if (request.path === "/v1/a") request.path = "/admin";
         if (request.path === "/v1/b") request.path = "/v1/c";
+        if (request.path === "/v1/m") request.path = "/deployments/b";
         if (request.path === "/v1/d") request.headers.set("X-HTTP-Method-Override", "DELETE");
         if (request.path === "/v1/e") request.query = "_method=DELETE";
         if (request.path === "/v1/f") request.headers.set("x-plain", "1");
@@ -141,6 +142,17 @@ describe("onRequest", () => {
     ]);
     expect(upstream.requests.map(({ url }) => url).sort()).toEqual(["/v1/c", "/v1/f"]);
     expect(await statusOf("/v1/a", PROXY_KEY)).toBe(200);
+
+    const { body: limited } = await manage(gateway, "POST", "/keys", {
+      name: "m",
+      permissions: ["api:*"],
+      models: ["a"],
+    });
+    const named = { method: "POST", body: '{"model":"a"}' };
+    const headers = { "x-api-key": limited.key, "content-type": "application/json" };
+    expect((await gateway.ask("/v1/b", { ...named, headers })).status).toBe(200);
+    const refused = await gateway.ask("/v1/m", { ...named, headers });
+    expect([refused.status, refused.headers.get("x-proxy-error")]).toEqual([403, "MODEL_NOT_ALLOWED"]);
 
     // The client's own headers count for the new path, too; those of the configuration do not.
     const permissions = ["api:*:/v2/**", "api:POST:/v3/**"];

@@ -26,32 +26,47 @@ const MEMBERS_LIMIT = 1_000;
 /** What the head of a request names. */
 export interface NamedModels {
   readonly names: readonly string[];
-  /** A part could not be decoded. */
+  /** Servers may read a part in different ways. */
   readonly isUnclear: boolean;
 }
 
 /** @param path as it is sent to the upstream. */
-export function modelsInTarget(path: string, query: string | undefined): NamedModels {
+export function modelsInTarget(path: string, query = ""): NamedModels {
   const names: string[] = [];
   let isUnclear = false;
   let isNext = false;
   for (const segment of path.split("/")) {
     const decoded = decode(segment);
-    isUnclear ||= decoded === undefined;
+    isUnclear ||= decoded === undefined || isAmbiguous(decoded);
     const text = (decoded ?? segment).split(";", 1)[0] as string;
     // Some servers join slashes.
     if (text === "") continue;
     // `gemini-pro:generateContent`, and Bedrock's `anthropic.claude-v2:0`: either reading may be the name.
     if (isNext) names.push(text.replace(/:[A-Za-z]\w*$/, ""));
-    isNext = NAMES_MODEL.has(text.toLowerCase());
+    isNext = namesModel(text);
   }
-  for (const [name, value] of new URLSearchParams(query ?? "")) if (isModelName(name)) names.push(value);
+  // Some servers also separate parameters by `;`.
+  const readings = query.includes(";") ? [query, query.replaceAll(";", "&")] : [query];
+  for (const reading of readings) {
+    for (const [name, value] of new URLSearchParams(reading)) if (isModelParameter(name)) names.push(value);
+  }
   return { names, isUnclear };
 }
 
-/** Some parsers ignore the case of names (Go's encoding/json), and some end a name at NUL. */
+const namesModel = (segment: string) => NAMES_MODEL.has(segment.trim().toLowerCase());
+
+/** Some servers decode twice, and some decode the path before they split it, also at `\`. */
+function isAmbiguous(decoded: string): boolean {
+  if (/%[0-9A-Fa-f]{2}|[?#]/.test(decoded)) return true;
+  return /[/\\]/.test(decoded) && decoded.split(/[/\\]/).some((part) => namesModel(part.split(";", 1)[0] as string));
+}
+
+/** Some parsers ignore the case of names (Go's encoding/json, with Unicode's folding: `ſ` is `s`), and some end a name at NUL. */
 const isModelName = (name: string) => foldName(name) === "model";
-const foldName = (name: string) => name.toLowerCase().split("\0", 1)[0];
+const foldName = (name: string) => name.toUpperCase().toLowerCase().split("\0", 1)[0];
+
+/** Also `model[]` and `model[0]`, which some parsers take for a list, and a name after white space, which some drop. */
+const isModelParameter = (name: string) => isModelName((name.split("[", 1)[0] as string).trim());
 
 function decode(segment: string): string | undefined {
   try {
@@ -61,14 +76,14 @@ function decode(segment: string): string | undefined {
   }
 }
 
-/** For a request without a body. It makes no model work, unless it names one in its query. */
-export function decideTarget({ names }: NamedModels, rules: ModelRules): GatewayError | undefined {
+/** For what can be judged without the body. */
+export function decideTarget({ names, isUnclear }: NamedModels, rules: ModelRules): GatewayError | undefined {
+  if (isUnclear) return refuse("servers may read the model in the path in different ways", rules);
   return refuseForeign(names, rules);
 }
 
 /** @param body complete. @param named in the target. */
 export function decideBodyModel(body: Buffer, named: NamedModels, rules: ModelRules): GatewayError | undefined {
-  if (named.isUnclear) return refuse("the path is not valid percent-encoding of UTF-8", rules);
   const parsed = parseStrictly(body);
   if (parsed === undefined) return refuse("the body is not JSON in UTF-8", rules);
   const open = objectStart(body);

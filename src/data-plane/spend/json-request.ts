@@ -11,8 +11,10 @@ export function whyUnreadable(rawHeaders: readonly string[]): string | undefined
     return "it has a Content-Encoding";
   }
   const [type = "", ...parameters] = (types[0] as string).toLowerCase().split(";");
-  if (!/^application\/(?:[\w.+-]+\+)?json$/.test(type.trim())) return "its Content-Type is not application/json";
-  const isUtf8 = (parameter: string) => !/^\s*charset\s*=/.test(parameter) || /=\s*"?utf-8"?\s*$/.test(parameter);
+  if (type.trim() !== "application/json") return "its Content-Type is not application/json";
+  // `charset*=` and `charset*0=` of RFC 2231 give it too.
+  const isUtf8 = (parameter: string) =>
+    !/^\s*charset\s*[=*]/.test(parameter) || /^\s*charset\s*=\s*"?utf-8"?\s*$/.test(parameter);
   return parameters.every(isUtf8) ? undefined : "its character set is not UTF-8";
 }
 

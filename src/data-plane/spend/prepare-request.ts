@@ -28,20 +28,33 @@ export interface PrepareParts extends SignatureParts {
   readonly spending: Pick<Spending, "stateOf">;
 }
 
+/** Methods that, without a body, make no model work. */
+const READING_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
 /** What the head of the request decides about its model; the rest is decided by its body. */
 export function decideModelByHead(
   spend: Pick<Spend, "models">,
   exchange: Exchange,
-  { base, path, query }: Route,
+  route: Route,
   isUpgrade: boolean,
 ): GatewayError | undefined {
   const { models } = spend;
   if (models.length === 0) return undefined;
   if (isUpgrade) return refuse("the gateway does not read the messages of a WebSocket", models);
-  if (!exchange.hasBody) return decideTarget(modelsInTarget("", query), models);
-  const problem = whyUnreadable(exchange.req.rawHeaders);
+  const problem = exchange.hasBody ? whyUnreadable(exchange.req.rawHeaders) : undefined;
   if (problem !== undefined) return refuse(`the model of the request cannot be read: ${problem}`, models);
-  return decideTarget(modelsInTarget(base.prefix + path, query), models);
+  return decideModelByTarget(spend, exchange, route);
+}
+
+/** Again for a target that a hook changed. */
+export function decideModelByTarget(
+  { models }: Pick<Spend, "models">,
+  { hasBody, method }: Pick<Exchange, "hasBody" | "method">,
+  { base, path, query }: Route,
+): GatewayError | undefined {
+  if (models.length === 0) return undefined;
+  const isRead = !hasBody && READING_METHODS.has(method);
+  return decideTarget(modelsInTarget(isRead ? "" : base.prefix + path, query), models);
 }
 
 /** The exchange then has the body, if it was read. @returns the refusal of its model, or of its budget after a wait. @throws GatewayError where it cannot be read. */
