@@ -330,6 +330,48 @@ describe("With a budget", () => {
     expect(await api.spent()).toBe(30);
   });
 
+  test("A stored response whose client left is charged for the rest when it is read, also where its stream is left again", async () => {
+    const created = { type: "response.created", response: { id: "resp_2", model: "gpt-4o", usage: null } };
+    const events = (...each: object[]) => each.map((data) => `data: ${JSON.stringify(data)}\n\n`).join("");
+    const written = { type: "response.output_text.delta", item_id: "msg_1", delta: "y".repeat(4_000) };
+    const open = (text: string) => (_req: IncomingMessage, res: ServerResponse) => {
+      res.writeHead(200, { "content-type": "text/event-stream" });
+      res.write(text);
+    };
+    const api = await start({ budget: DAY(100_000), respond: open(events(created)) });
+    const leave = async (path: string, more: RequestInit = {}) => {
+      const abort = new AbortController();
+      const response = await fetch(`${api.gateway.url}/proxy/llm${path}`, {
+        headers: { "x-api-key": PROXY_KEY, "content-type": "application/json" },
+        ...more,
+        signal: abort.signal,
+      });
+      await response.body?.getReader().read();
+      abort.abort();
+    };
+    const body = JSON.stringify({ model: "gpt-4o", background: true, stream: true });
+    const first = Math.ceil(body.length / 4);
+    await leave("/responses", { method: "POST", body });
+    await eventually(async () => (await api.spent()) === first, "the charge of the request");
+    // From the beginning, twice: what was charged before counts.
+    api.respond = open(events(created, written));
+    await leave("/responses/resp_2?stream=true");
+    await eventually(async () => (await api.spent()) === 1_000, "the charge of what was read");
+    await leave("/responses/resp_2?stream=true");
+    await eventually(() => api.gateway.exchanges().length === 3);
+    // From its middle: nothing says which response it is.
+    api.respond = open(events(written));
+    await leave("/responses/resp_2?stream=true&starting_after=1");
+    await eventually(async () => (await api.spent()) === 2_000, "the charge of the rest of the stream");
+    api.respond = (_req, res) =>
+      void sendJson(res, { id: "resp_2", usage: { input_tokens: 30, output_tokens: 1_500, total_tokens: 1_530 } });
+    for (let i = 0; i < 2; i++) {
+      const again = { headers: { "x-api-key": PROXY_KEY } };
+      await (await fetch(`${api.gateway.url}/proxy/llm/responses/resp_2`, again)).text();
+    }
+    expect(await api.spent()).toBe(2_530);
+  });
+
   test("A request with an Idempotency-Key is charged once: not for its replay, and also after its client has left", async () => {
     let finish: (() => void) | undefined;
     const api = await start({

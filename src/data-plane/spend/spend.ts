@@ -47,7 +47,7 @@ export interface SpendParts {
   readonly noteEncoded: () => void;
 }
 
-const NOTHING_READ = { counts: undefined, isPartial: false, model: undefined, id: undefined };
+const NOTHING_READ = { counts: undefined, isPartial: false, isStored: false, model: undefined, id: undefined };
 
 const NO_TOKENS = { input: 0, cached: 0, output: 0 };
 
@@ -114,21 +114,21 @@ export class Spend implements UsageMeter {
 
   /** The response is complete. */
   complete(): void {
-    const { counts, model, id, writtenTokens } = this.#end();
+    const { counts, model, id, writtenTokens, isStored } = this.#end();
     const what = { model, id };
     if (counts !== undefined) return this.#charge({ counts: { ...counts, estimated: 0 }, ...what });
     // A document without usage cost nothing; a stream may come from an upstream that does not report it.
     const isUnreported = this.#kind === "stream" || (this.#kind === "document" && this.#reader === undefined);
-    if (isUnreported && writtenTokens > 0) this.#estimate(writtenTokens, what);
+    if (isUnreported && writtenTokens > 0) this.#estimate(writtenTokens, what, isStored);
   }
 
   /** The response was cut off by the upstream, by the gateway, or by a client that left. */
   cut(): void {
     if (this.#state !== "open") return;
-    const { counts, model, id, writtenTokens, isPartial } = this.#end();
+    const { counts, model, id, writtenTokens, isPartial, isStored } = this.#end();
     const what = { model, id };
     if (this.#kind === "none") return;
-    if (counts === undefined) return this.#estimate(writtenTokens, what);
+    if (counts === undefined) return this.#estimate(writtenTokens, what, isStored);
     const estimated = isPartial ? Math.max(0, writtenTokens - counts.output) : 0;
     this.#charge({ counts: { ...counts, estimated }, ...what });
   }
@@ -149,10 +149,10 @@ export class Spend implements UsageMeter {
     return this.#reader?.read() ?? { ...NOTHING_READ, writtenTokens: tokensOf(this.#unreadBytes) };
   }
 
-  /** Only a request with a body makes a model work. */
-  #estimate(writtenTokens: number, what: Omit<Charge, "counts">): void {
+  /** Only a request with a body makes a model work; a stored stream without its end shows what another request made it write. */
+  #estimate(writtenTokens: number, what: Omit<Charge, "counts">, isStored = false): void {
     const { hasBody, bytesIn } = this.exchange;
-    if (!hasBody || !(this.#isSuccess || this.#kind === "none")) return;
+    if (!(hasBody || isStored) || !(this.#isSuccess || this.#kind === "none")) return;
     const estimated = tokensOf(bytesIn) + writtenTokens;
     if (estimated > 0) this.#charge({ counts: { ...NO_TOKENS, estimated }, ...what });
   }

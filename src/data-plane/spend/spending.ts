@@ -6,6 +6,7 @@ import type { KeySpendings } from "../../callers/key-spending.ts";
 import type { Service } from "../../config/schema.ts";
 import { type TokenBudget, windowEnd, windowStart } from "../../config/token-budget.ts";
 import type { Tallies, Tally, TokenCounts } from "../../stores/tallies.ts";
+import { ChargedResponses, totalOf } from "./charged-responses.ts";
 import { type Charge, type ChargedBudget, Spend, type SpendingExchange } from "./spend.ts";
 
 /** A budget with what is left of it. */
@@ -52,9 +53,6 @@ const MODELS_LIMIT = 50;
 const OTHER = "other";
 const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,63}$/;
 
-/** Responses that are known to be charged, of all services. */
-const CHARGED_LIMIT = 10_000;
-
 /** No part of a tally's key contains it. */
 const SEPARATOR = "\n";
 const keyTally = (id: string) => `key${SEPARATOR}${id}`;
@@ -66,7 +64,7 @@ export class Spending {
   readonly #now: () => number;
   /** By service and model. */
   readonly #counted = new Map<string, Map<string, TokenCounts>>();
-  readonly #charged = new Set<string>();
+  readonly #charged = new ChargedResponses();
   readonly #encodedServices = new Set<string>();
 
   constructor(parts: SpendingParts) {
@@ -152,31 +150,17 @@ export class Spending {
   #charge(
     { method, serviceKey, callerId }: SpendingExchange,
     budgets: readonly ChargedBudget[],
-    { counts, model, id }: Charge,
+    { counts: reported, model, id }: Charge,
   ): number | undefined {
-    if (!this.#isFirst(method, serviceKey, id)) return undefined;
+    const counts = this.#charged.take(method, serviceKey, id, reported);
+    if (counts === undefined) return undefined;
     const now = this.#now();
     const name = this.#countMetrics(serviceKey, model, counts);
     const { tallies } = this.#parts;
     for (const { tally } of budgets) void tallies.add(tally, counts, now);
     const fallback = usedTally(OTHER, serviceKey, OTHER);
     void tallies.add(usedTally(callerId, serviceKey, name), counts, now, fallback);
-    return counts.input + counts.cached + counts.output + counts.estimated;
-  }
-
-  /** A response that the upstream stores can be read again, and reports its usage each time. */
-  #isFirst(method: string, serviceKey: string, id: string | undefined): boolean {
-    if (id === undefined) return method !== "GET" && method !== "HEAD";
-    const response = `${serviceKey}${SEPARATOR}${id}`;
-    if (this.#charged.has(response) && method === "GET") return false;
-    if (this.#charged.size >= CHARGED_LIMIT) {
-      for (const oldest of this.#charged) {
-        this.#charged.delete(oldest);
-        break;
-      }
-    }
-    this.#charged.add(response);
-    return true;
+    return totalOf(counts);
   }
 
   /** @returns the name under which the model is counted. */

@@ -8,6 +8,8 @@ export interface ReadUsage {
   readonly counts: Omit<TokenCounts, "estimated"> | undefined;
   /** They were reported at the beginning, with hardly any output. */
   readonly isPartial: boolean;
+  /** A stream of the Responses API, which can be read again, and from its middle. */
+  readonly isStored: boolean;
   readonly model: string | undefined;
   /** Of the response, where the upstream can be asked for it again. */
   readonly id: string | undefined;
@@ -39,7 +41,7 @@ class DocumentReader implements UsageReader {
     const { found, textBytes } = this.#scanner;
     const writtenTokens = tokensOf(textBytes);
     const counts = countsOf(found.usage.root);
-    return { counts, isPartial: false, model: found.model, id: found.id, writtenTokens };
+    return { counts, isPartial: false, isStored: false, model: found.model, id: found.id, writtenTokens };
   }
 }
 
@@ -49,6 +51,7 @@ class StreamReader implements UsageReader {
   /** Later events repeat or complete those before: usage only grows within a stream. */
   readonly #usage: RawUsage = {};
   #isPartial = true;
+  #isStored = false;
   #model: string | undefined;
   #id: string | undefined;
   #textEvents = 0;
@@ -69,7 +72,8 @@ class StreamReader implements UsageReader {
     this.#events.end();
     const writtenTokens = Math.max(this.#textEvents, tokensOf(this.#scanner.textBytes));
     const counts = countsOf(this.#usage);
-    return { counts, isPartial: this.#isPartial, model: this.#model, id: this.#id, writtenTokens };
+    const said = { model: this.#model, id: this.#id, writtenTokens };
+    return { counts, isPartial: this.#isPartial, isStored: this.#isStored, ...said };
   }
 
   #take(): void {
@@ -78,6 +82,7 @@ class StreamReader implements UsageReader {
     this.#textBytes = textBytes;
     this.#model ??= found.model;
     this.#id ??= found.id;
+    this.#isStored ||= found.type?.startsWith("response.") === true;
     const usage = usageOf(found);
     if (usage !== undefined && found.type !== "message_start") this.#isPartial = false;
     for (const [name, count] of Object.entries(usage ?? {}) as [keyof RawUsage, number][]) {
