@@ -163,6 +163,8 @@ describe("A key with models", () => {
     ]) {
       expect(await send(path, '{"model":"gpt-4o"}'), path).toMatchObject({ code: "MODEL_NOT_ALLOWED" });
     }
+    const elsewhere = { "x-original-url": "/v1/deployments/gpt-5/chat/completions" };
+    expect(await send(CHAT, '{"model":"gpt-4o"}', elsewhere)).toMatchObject({ code: "MODEL_NOT_ALLOWED" });
     expect(await send("/files/a%2Fb?x=1;y", '{"model":"gpt-4o"}')).toBe(200);
     expect(await send("/models/gpt-4o%2Feu:generate", "{}")).toBe(200);
     expect(await send("/models/o3/predictions", "")).toMatchObject({ code: "MODEL_NOT_ALLOWED" });

@@ -3,6 +3,7 @@
  * Invariant: the upstream receives the bytes that were checked; and a request that needs neither streams as ever.
  */
 import { performance } from "node:perf_hooks";
+import { findOverrides } from "../../callers/overrides.ts";
 import type { GatewayError } from "../../errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
@@ -24,6 +25,8 @@ const UNANNOUNCED = {
   hint: "Send a Content-Length, or a smaller body.",
 };
 
+const NO_PARAMETERS = { query: undefined, methodParameters: new Set<string>() };
+
 export interface PrepareParts extends SignatureParts {
   readonly spending: Pick<Spending, "stateOf">;
 }
@@ -43,7 +46,14 @@ export function decideModelByHead(
   if (isUpgrade) return refuse("the gateway does not read the messages of a WebSocket", models);
   const problem = exchange.hasBody ? whyUnreadable(exchange.req.rawHeaders) : undefined;
   if (problem !== undefined) return refuse(`the model of the request cannot be read: ${problem}`, models);
+  if (namesOtherPath(exchange)) return refuse("a header names another path", models);
   return decideModelByTarget(spend, exchange, route);
+}
+
+/** As `X-Original-URL`, which some servers prefer to the path: it may name another model. */
+function namesOtherPath({ req: { rawHeaders, socket }, clientAddress }: Exchange): boolean {
+  const isFromProxy = socket.remoteAddress?.endsWith(clientAddress) === false;
+  return findOverrides({ rawHeaders, isFromProxy, ...NO_PARAMETERS })?.isForAnyPath === true;
 }
 
 /** Again for a target that a hook changed. */
