@@ -98,21 +98,25 @@ function usageOf({ type = "", usage }: Found): RawUsage | undefined {
   return type.startsWith("response.") ? usage.response : usage.root;
 }
 
-/** Undefined where nothing valid was reported. */
+/** Undefined where nothing valid was reported: some upstreams have zeros until the end of a stream. */
 function countsOf(usage: RawUsage | undefined): ReadUsage["counts"] {
   if (usage === undefined) return undefined;
-  const { total_tokens: total = 0, cache_creation_input_tokens: written = 0, cached_tokens = 0 } = usage;
-  const input = usage.prompt_tokens ?? usage.input_tokens;
-  const output = usage.completion_tokens ?? usage.output_tokens;
-  if (input === undefined && output === undefined && total === 0) return undefined;
-  // Anthropic counts tokens of its cache beside `input_tokens`, OpenAI as a part of them.
-  const extra = usage.cache_read_input_tokens;
-  const cached = extra ?? Math.min(cached_tokens, input ?? 0);
-  const fresh = (input ?? 0) + written - (extra === undefined ? cached : 0);
+  const { total_tokens: total = 0, cached_tokens = 0, cache_read_input_tokens: fromCache = 0 } = usage;
+  const { prompt_tokens: prompt = 0, completion_tokens = 0, output_tokens = 0 } = usage;
+  // Some have the members of both forms, with zeros in one.
+  const asked = Math.max(prompt, usage.input_tokens ?? 0);
+  const written = Math.max(completion_tokens, output_tokens);
+  // Anthropic counts tokens of its cache beside `input_tokens`, OpenAI as a part of them, and so do those who add these to OpenAI's members.
+  const isBeside = prompt === 0;
+  const cached = isBeside && fromCache > 0 ? fromCache : Math.min(Math.max(cached_tokens, fromCache), asked);
+  const fresh = isBeside
+    ? asked + (usage.cache_creation_input_tokens ?? 0) - (fromCache > 0 ? 0 : cached)
+    : asked - cached;
   // Some upstreams count reasoning in the total only, and embeddings have no output.
-  const uncounted = Math.max(0, total - fresh - cached - (output ?? 0));
-  const isInput = input === undefined;
-  return { input: fresh + (isInput ? uncounted : 0), cached, output: (output ?? 0) + (isInput ? 0 : uncounted) };
+  const uncounted = Math.max(0, total - fresh - cached - written);
+  if (fresh + cached + written + uncounted === 0) return undefined;
+  const isInput = usage.prompt_tokens === undefined && usage.input_tokens === undefined;
+  return { input: fresh + (isInput ? uncounted : 0), cached, output: written + (isInput ? 0 : uncounted) };
 }
 
 export function tokensOf(bytes: number): number {

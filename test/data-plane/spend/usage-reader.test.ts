@@ -121,6 +121,21 @@ describe("Usage in responses", () => {
     expect(countsOf('{"usage":{"total_tokens":30}}')).toEqual({ input: 30, cached: 0, output: 0 });
   });
 
+  test("Members of both forms are counted once: zeros in one, and Anthropic's cache as a part of OpenAI's prompt", () => {
+    const both = { input_tokens: 5, output_tokens: 2, prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 };
+    expect(countsOf(JSON.stringify({ usage: both }))).toEqual({ input: 5, cached: 0, output: 2 });
+    const usage = { prompt_tokens: 100, completion_tokens: 10, total_tokens: 110, cache_read_input_tokens: 80 };
+    expect(countsOf(JSON.stringify({ usage: { ...usage, cache_creation_input_tokens: 15 } }))).toEqual({
+      ...{ input: 20, cached: 80, output: 10 },
+    });
+  });
+
+  test("Zeros in the events of a stream that was cut off report nothing", () => {
+    const usage = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 };
+    const text = event({ id: "c1", choices: [{ delta: { content: "y".repeat(400) } }], usage });
+    expect(read(text, true)).toMatchObject({ counts: undefined, writtenTokens: 100 });
+  });
+
   test("Streams of chat completions, messages and the Responses API report their last usage, once", () => {
     expect(read(OPENAI_STREAM, true)).toMatchObject({ counts: { input: 11, cached: 0, output: 3 }, model: "gpt-4o" });
     expect(read(ANTHROPIC_STREAM, true)).toMatchObject({
