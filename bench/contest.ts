@@ -1,6 +1,8 @@
 /** Measures one workload: starts its contestants as new processes, runs the rounds, and ends them. */
 import { join } from "node:path";
-import { assertEverythingIsOn, assertLogged, type RunningGateway, startGateway } from "./gateway.ts";
+import { assertEverythingIsOn, assertLogged } from "./assert-gateway.ts";
+import { type Certificate, createCertificate } from "./certificate.ts";
+import { type RunningGateway, startGateway } from "./gateway.ts";
 import { CONNECTIONS, type Contestant, type Load, type Measured, measure } from "./measure.ts";
 import { isNginxInstalled, startNginx } from "./nginx.ts";
 import type { Options } from "./options.ts";
@@ -25,18 +27,21 @@ export async function runContest(
   options: Options,
 ): Promise<Measured[]> {
   const contestants: Contestant[] = [];
+  const isSecure = workload.secureSide === "load";
+  const certificate = isSecure ? createCertificate(stage.processes.folder, "contestants") : undefined;
+  const caFile = certificate?.certFile;
   const gateways = new Map<ContestantName, RunningGateway>();
   for (const name of contestantsOf(workload, options)) {
     const root = rootOf(name, stage, options);
     if (root === undefined) {
-      contestants.push({ name, server: await startPeer(stage, name, origin), prefix: "" });
+      contestants.push({ name, server: await startPeer(stage, name, origin, certificate), prefix: "", caFile });
       continue;
     }
-    const isScrubbed = workload.isScrubbed === true && name === "gateway";
-    const gateway = await startGateway(stage.processes, root, origin, isScrubbed);
-    await assertEverythingIsOn(gateway, isScrubbed);
+    const option = name === "gateway" ? workload.option : undefined;
+    const gateway = await startGateway(stage.processes, root, origin, { certificate, option });
+    await assertEverythingIsOn(gateway);
     gateways.set(name, gateway);
-    contestants.push({ name, server: gateway, prefix: "/proxy/origin" });
+    contestants.push({ name, server: gateway, prefix: "/proxy/origin", caFile });
   }
   if (contestants.length === 0) return [];
   const measured = await measure(workload, contestants, stage.load, options);
@@ -59,11 +64,15 @@ function contestantsOf({ contestants }: Workload, { only, against }: Options): C
 /** The checkout of a contestant that is a gateway. */
 function rootOf(name: ContestantName, { root }: Stage, { against }: Options): string | undefined {
   if (name === "against") return against;
-  return name === "gateway" || name === "unscrubbed" ? root : undefined;
+  return name === "gateway" || name === "plain" ? root : undefined;
 }
 
-function startPeer({ processes, compiled }: Stage, name: ContestantName, origin: Origin): Promise<RunningServer> {
-  if (name === "nginx") return startNginx(processes, origin);
-  const file = join(compiled, "contestants", `${name}.js`);
-  return processes.startServer(file, origin.url, ...(origin.caFile === undefined ? [] : [origin.caFile]));
+function startPeer(
+  { processes, compiled }: Stage,
+  name: ContestantName,
+  origin: Origin,
+  certificate: Certificate | undefined,
+): Promise<RunningServer> {
+  if (name === "nginx") return startNginx(processes, origin, certificate);
+  return processes.startServer(join(compiled, "contestants", `${name}.js`), { origin, certificate });
 }

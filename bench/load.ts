@@ -3,8 +3,10 @@
  * because an HTTP client would take CPU from the measured process.
  * Invariant: a byte that is not the expected one, a closed connection and a hang fail the round.
  */
+import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { createSecureContext, connect as secureConnect } from "node:tls";
 import { exitWithParent } from "./announce.ts";
 import { Latencies } from "./latencies.ts";
 import { cpuMicros } from "./process-accounting.ts";
@@ -50,7 +52,8 @@ interface Connection {
 /** What the connections of a round share. */
 interface Round {
   readonly createClient: CreateClient;
-  readonly port: number;
+  /** Connects to the contestant. */
+  readonly openSocket: (onOpen: () => void) => Socket;
   readonly origin: Socket;
   onUnit(ms: number): void;
   fail(error: unknown): void;
@@ -68,7 +71,7 @@ async function run(job: LoadJob): Promise<LoadResult> {
   failed.catch(() => undefined);
   const round: Round = {
     createClient: workload.prepare(job.target),
-    port: job.target.port,
+    openSocket: connectorOf(job.target),
     origin: openDirectConnection(job.originPort, fail),
     onUnit: (ms) => void (counting && latencies.add(ms)),
     fail,
@@ -113,9 +116,17 @@ function openDirectConnection(port: number, fail: (error: unknown) => void): Soc
   return socket;
 }
 
+/** Over TLS, the certificate is verified, and a contestant without TLS 1.3 fails the round. */
+function connectorOf({ port, caFile }: Target): Round["openSocket"] {
+  const to = { port, host: "127.0.0.1" };
+  if (caFile === undefined) return (onOpen) => connect({ ...to, noDelay: true }, onOpen);
+  const secureContext = createSecureContext({ ca: readFileSync(caFile), minVersion: "TLSv1.3" });
+  return (onOpen) => secureConnect({ ...to, secureContext, ALPNProtocols: ["http/1.1"] }, onOpen).setNoDelay(true);
+}
+
 /** Begins a unit after each complete one, until the socket is destroyed. */
-function openConnection({ createClient, port, origin, onUnit, fail }: Round, number: number): Connection {
-  const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+function openConnection({ createClient, openSocket, origin, onUnit, fail }: Round, number: number): Connection {
+  const socket = openSocket(() => client.start());
   const streamNumber = Buffer.of(number);
   let begunAt = 0;
   let onIdle: (() => void) | undefined;
@@ -134,7 +145,6 @@ function openConnection({ createClient, port, origin, onUnit, fail }: Round, num
       return onIdle === undefined;
     },
   });
-  socket.on("connect", () => client.start());
   socket.on("data", (chunk) => {
     try {
       client.onData(chunk);

@@ -19,6 +19,8 @@ export interface Contestant {
   readonly server: RunningServer;
   /** What precedes the origin's paths. */
   readonly prefix: string;
+  /** The authority of its certificate; undefined for plain HTTP. */
+  readonly caFile: string | undefined;
 }
 
 export interface Measured {
@@ -42,15 +44,15 @@ export async function measure(
   load: Load,
   options: Options,
 ): Promise<Measured[]> {
-  const measureOnce = (contestant: Contestant, seconds: number) =>
-    runJob(load.child, `${contestant.name} under ${workload.name}`, {
+  const measureOnce = ({ name, server, prefix, caFile }: Contestant, seconds: number) =>
+    runJob(load.child, `${name} under ${workload.name}`, {
       workload: workload.name,
-      target: { port: contestant.server.port, prefix: contestant.prefix, apiKey: API_KEY },
+      target: { port: server.port, prefix, apiKey: API_KEY, caFile },
       originPort: load.originPort,
       connections: CONNECTIONS,
       leadInMs: LEAD_IN_MS,
       windowMs: seconds * 1000,
-      pid: contestant.server.pid,
+      pid: server.pid,
       ticksPerSecond: load.ticksPerSecond,
     });
   for (const contestant of contestants) await measureOnce(contestant, options.warmUpSeconds);

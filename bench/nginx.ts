@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import type { Certificate } from "./certificate.ts";
 import { freePort, type Processes, type RunningServer } from "./processes.ts";
 import type { Origin } from "./start-origin.ts";
 
@@ -13,11 +14,16 @@ export function isNginxInstalled(): boolean {
   return spawnSync("nginx", ["-v"], { stdio: "ignore" }).status === 0;
 }
 
-export async function startNginx(processes: Processes, origin: Origin): Promise<RunningServer> {
+/** @param certificate it serves https with this one. */
+export async function startNginx(
+  processes: Processes,
+  origin: Origin,
+  certificate: Certificate | undefined,
+): Promise<RunningServer> {
   const port = await freePort();
   const folder = join(processes.folder, `nginx-${port}`);
   mkdirSync(folder);
-  writeFileSync(join(folder, "nginx.conf"), configuration(port, origin));
+  writeFileSync(join(folder, "nginx.conf"), configuration(listen(port, certificate), origin));
   const args = ["-p", folder, "-c", "nginx.conf", "-e", "error.log"];
   const child = processes.start(args, { stdio: ["ignore", "inherit", "inherit"] }, "nginx");
   const deadline = performance.now() + READY_MS;
@@ -28,8 +34,15 @@ export async function startNginx(processes: Processes, origin: Origin): Promise<
   return { child, pid: child.pid, port };
 }
 
+function listen(port: number, certificate: Certificate | undefined): string {
+  const address = `127.0.0.1:${port}`;
+  if (certificate === undefined) return `listen ${address};`;
+  const { certFile, keyFile } = certificate;
+  return `listen ${address} ssl; ssl_certificate ${certFile}; ssl_certificate_key ${keyFile}; ssl_protocols TLSv1.3;`;
+}
+
 /** Connections are never closed after a number of requests, and the log is written in blocks, as the gateway does. */
-function configuration(port: number, { url, port: originPort, caFile }: Origin): string {
+function configuration(listening: string, { url, port: originPort, caFile }: Origin): string {
   const scheme = new URL(url).protocol;
   const tls = caFile === undefined ? "" : `proxy_ssl_verify on; proxy_ssl_trusted_certificate ${caFile};`;
   return `
@@ -52,7 +65,7 @@ http {
     keepalive_requests 1000000000;
   }
   server {
-    listen 127.0.0.1:${port};
+    ${listening}
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_ssl_name localhost;

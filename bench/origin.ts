@@ -1,13 +1,10 @@
 /**
  * The upstream of the benchmark: the workloads' responses, with the headers of a real API, and the routes for the extras.
  * It is as cheap as node:http allows, because it shares two cores with the measured process.
- * Called with the files of a certificate and its key, it speaks https.
  */
-import { readFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { createServer as createSecureServer } from "node:https";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import { announce } from "./announce.ts";
+import { announce, createHttpServer } from "./announce.ts";
 import { createStreams } from "./origin-streams.ts";
 import { createWebSockets } from "./origin-websockets.ts";
 import { createDocument, createItem, DOCUMENT_COUNT, ITEM_COUNT } from "./workloads/contents.ts";
@@ -31,17 +28,14 @@ const itemHeaders = items.map((item) => ({
   "Content-Length": item.length,
   ...ITEM_HEADERS,
 }));
+const cacheableHeaders = itemHeaders.map((headers) => ({ ...headers, "Cache-Control": "max-age=3600" }));
 const documents = Array.from({ length: DOCUMENT_COUNT }, (_, number) => createDocument(number));
 const documentHeaders = { ...itemHeaders[0], "Content-Length": documents[0]?.length };
 const BLOCK = Buffer.alloc(64 * 1024, "x");
 const streams = createStreams();
 const webSockets = createWebSockets();
-const [certFile, keyFile] = process.argv.slice(2);
 
-const server =
-  certFile === undefined || keyFile === undefined
-    ? createServer(onRequest)
-    : createSecureServer({ cert: readFileSync(certFile), key: readFileSync(keyFile) }, onRequest);
+const server = createHttpServer(onRequest);
 // While other contestants are measured, the connections of a contestant stay open: a POST on a connection that closes would fail.
 server.keepAliveTimeout = 600_000;
 server.on("upgrade", onUpgrade);
@@ -49,7 +43,8 @@ announce(server);
 
 function onRequest(req: IncomingMessage, res: ServerResponse): void {
   const url = req.url ?? "/";
-  if (url.startsWith("/items/")) return sendItem(res, Number.parseInt(url.slice("/items/".length), 10));
+  if (url.startsWith("/items/")) return sendItem(res, Number.parseInt(url.slice("/items/".length), 10), itemHeaders);
+  if (url.startsWith("/cacheable/")) return sendItem(res, Number(url.slice("/cacheable/".length)), cacheableHeaders);
   if (url.startsWith("/documents/")) return sendDocument(res, Number(url.slice("/documents/".length)));
   if (url === "/echo") return echo(req, res);
   if (url.startsWith("/streams/")) return streams.openNumbered(Number(url.slice("/streams/".length)), res);
@@ -71,8 +66,8 @@ function onUpgrade({ url }: IncomingMessage, socket: Duplex): void {
   else webSockets.openIdle(socket);
 }
 
-function sendItem(res: ServerResponse, id: number): void {
-  res.writeHead(200, itemHeaders[id]).end(items[id]);
+function sendItem(res: ServerResponse, id: number, headers: typeof itemHeaders): void {
+  res.writeHead(200, headers[id]).end(items[id]);
 }
 
 function sendDocument(res: ServerResponse, number: number): void {

@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Certificate } from "./certificate.ts";
 
 /** How long a process may take to end after SIGTERM. */
 const GRACE_MS = 5000;
@@ -18,6 +19,14 @@ export interface RunningServer {
   readonly child: ChildProcess;
   readonly pid: number;
   readonly port: number;
+}
+
+/** What a program of announce.ts gets as arguments. */
+export interface ServerSetup {
+  /** For contestants. */
+  readonly origin?: { readonly url: string; readonly caFile: string | undefined };
+  /** It serves https with this certificate. */
+  readonly certificate: Certificate | undefined;
 }
 
 export type Processes = ReturnType<typeof createProcesses>;
@@ -40,8 +49,8 @@ export function createProcesses() {
   }
 
   /** Starts a program that prints its port (announce.ts). */
-  async function startServer(file: string, ...args: string[]): Promise<RunningServer> {
-    const child = start([file, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+  async function startServer(file: string, setup: ServerSetup): Promise<RunningServer> {
+    const child = start([file, ...argumentsOf(setup)], { stdio: ["pipe", "pipe", "inherit"] });
     const deadline = AbortSignal.timeout(START_MS);
     const printed = once(child.stdout!, "data", { signal: deadline });
     const ended = once(child, "exit", { signal: deadline }).then(() => {
@@ -69,6 +78,11 @@ export function createProcesses() {
   }
 
   return { folder, start, startServer, close };
+}
+
+function argumentsOf({ origin, certificate }: ServerSetup): string[] {
+  const values = { origin: origin?.url, ca: origin?.caFile, cert: certificate?.certFile, key: certificate?.keyFile };
+  return Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
 }
 
 /** Ends one process: SIGTERM, then SIGKILL if it does not end. */

@@ -59,8 +59,9 @@ async function runWorkloads(stage: Stage, origin: Origin, options: Options): Pro
   const results: WorkloadResult[] = [];
   let secureOrigin: Origin | undefined;
   for (const workload of options.workloads) {
-    if (workload.isSecure) secureOrigin ??= await startOrigin(stage.processes, stage.compiled, true);
-    const measured = await runContest(stage, workload, workload.isSecure ? secureOrigin! : origin, options);
+    const isSecure = workload.secureSide === "origin";
+    if (isSecure) secureOrigin ??= await startOrigin(stage.processes, stage.compiled, true);
+    const measured = await runContest(stage, workload, isSecure ? secureOrigin! : origin, options);
     if (measured.length > 0) results.push({ workload, measured });
   }
   return results;

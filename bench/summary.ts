@@ -4,7 +4,7 @@ import { spreadOf } from "./statistics.ts";
 import { ratio, type WorkloadResult } from "./workload-report.ts";
 import type { ContestantName } from "./workloads/workload.ts";
 
-const COLUMNS: readonly ContestantName[] = ["undici", "http-proxy-3", "nginx", "unscrubbed"];
+const COLUMNS: readonly ContestantName[] = ["undici", "http-proxy-3", "nginx", "plain"];
 
 /** Ratios in bold miss their goal. Empty if the gateway was not measured. */
 export function summary(results: readonly WorkloadResult[]): string {
@@ -26,7 +26,7 @@ export function summary(results: readonly WorkloadResult[]): string {
   });
   if (rows.length === 0) return "";
   return markdownTable(
-    ["", "CPU µs of ByteProxy", "÷ undici relay", "÷ http-proxy-3", "÷ nginx", "÷ without `scrubBodies`"],
+    ["", "CPU µs of ByteProxy", "÷ undici relay", "÷ http-proxy-3", "÷ nginx", "÷ without the option"],
     rows,
   );
 }

@@ -7,9 +7,8 @@ import { type Spread, spreadOf } from "./statistics.ts";
 import type { ContestantName, Workload } from "./workloads/workload.ts";
 
 const MIB = 2 ** 20;
-const TITLES: Record<Exclude<ContestantName, "against">, string> = {
+const TITLES: Record<Exclude<ContestantName, "against" | "plain">, string> = {
   gateway: "ByteProxy, all features on",
-  unscrubbed: "ByteProxy without scrubBodies",
   undici: "undici relay",
   "http-proxy-3": "http-proxy-3, keep-alive agent",
   "fastify-http-proxy": "@fastify/http-proxy",
@@ -24,7 +23,10 @@ export interface WorkloadResult {
 
 export function workloadReport({ workload, measured }: WorkloadResult, options: Options): string {
   const ours = measured.find(({ name }) => name === "gateway");
-  const title = (name: ContestantName) => (name === "against" ? `gateway of ${options.against}` : TITLES[name]);
+  const title = (name: ContestantName) => {
+    if (name === "against") return `gateway of ${options.against}`;
+    return name === "plain" ? `ByteProxy without ${workload.option}` : TITLES[name];
+  };
   const header = [
     ...["", `CPU µs per ${workload.unit}`, "ByteProxy ÷ it", `${workload.unit}s/s`],
     ...["p50 ms", "p99 ms", "peak MiB"],

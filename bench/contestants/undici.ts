@@ -1,7 +1,6 @@
 /** The lower bound: relays headers and bytes with undici's dispatch and back-pressure, and nothing else. */
-import { createServer } from "node:http";
 import { Pool } from "undici";
-import { announce, originCa, originUrl } from "../announce.ts";
+import { announce, createHttpServer, originCa, originUrl } from "../announce.ts";
 
 const HOP_BY_HOP = new Set(
   "connection keep-alive proxy-connection te trailer transfer-encoding upgrade host expect".split(" "),
@@ -14,7 +13,7 @@ function endToEnd<T>(headers: Record<string, T>): Record<string, T> {
   return kept;
 }
 
-const server = createServer((req, res) => {
+const server = createHttpServer((req, res) => {
   const hasBody = req.headers["content-length"] !== undefined || req.headers["transfer-encoding"] !== undefined;
   const [path, method] = [req.url ?? "/", req.method ?? "GET"];
   pool.dispatch(

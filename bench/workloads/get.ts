@@ -14,14 +14,18 @@ export const get: Workload = {
     { than: "http-proxy-3", atMost: 0.72 },
     { than: "nginx", atMost: 2, isStretch: true },
   ],
-  isSecure: false,
   isLongLived: false,
   prepare: prepareGet,
 };
 
 export function prepareGet(target: Target): CreateClient {
+  return prepareItems(target, (id) => `/items/${id}?x=1`);
+}
+
+/** @param path the path of an item. */
+export function prepareItems(target: Target, path: (id: number) => string): CreateClient {
   const exchanges = Array.from({ length: ITEM_COUNT }, (_, id): Exchange => {
-    return { request: Buffer.from(requestHead(`GET /items/${id}?x=1`, target)), body: createItem(id) };
+    return { request: Buffer.from(requestHead(`GET ${path(id)}`, target)), body: createItem(id) };
   });
   return (number, wire) => new ExchangeClient(exchanges, number, wire);
 }

@@ -11,7 +11,7 @@ export const httpsGet: Workload = {
     { than: "undici", atMost: 1.2 },
     { than: "http-proxy-3", atMost: 0.72 },
   ],
-  isSecure: true,
+  secureSide: "origin",
   isLongLived: false,
   prepare: prepareGet,
 };

@@ -14,7 +14,6 @@ export const post: Workload = {
     { than: "http-proxy-3", atMost: 0.72 },
     { than: "nginx", atMost: 1.3, isStretch: true },
   ],
-  isSecure: false,
   isLongLived: false,
   prepare: preparePost,
 };

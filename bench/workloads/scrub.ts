@@ -8,11 +8,10 @@ export const scrub: Workload = {
   name: "scrub",
   title: "GET of 16 KiB, searched for secrets",
   unit: "request",
-  contestants: ["gateway", "unscrubbed"],
-  goals: [{ than: "unscrubbed", atMost: 1.15 }],
-  isSecure: false,
+  contestants: ["gateway", "plain"],
+  goals: [{ than: "plain", atMost: 1.15 }],
   isLongLived: false,
-  isScrubbed: true,
+  option: "scrubBodies",
   prepare: prepareDocuments,
 };
 

@@ -17,7 +17,6 @@ export const sse: Workload = {
     { than: "undici", atMost: 1.05 },
     { than: "http-proxy-3", atMost: 1 },
   ],
-  isSecure: false,
   isLongLived: true,
   prepare: prepareStreams,
 };

@@ -10,7 +10,6 @@ export const websocket: Workload = {
   unit: "message",
   contestants: ["gateway", "against", "http-proxy-3", "nginx"],
   goals: [{ than: "http-proxy-3", atMost: 1.05 }],
-  isSecure: false,
   isLongLived: true,
   prepare: prepareWebSockets,
 };

@@ -1,10 +1,10 @@
 /** The shape of a workload: what the load sends on each connection, how it verifies what arrives, and what one unit is. */
 
-/** All contestants, in the order of the tables; "against" is the gateway of another checkout, "unscrubbed" this one without `scrubBodies`. */
+/** All contestants, in the order of the tables; "against" is the gateway of another checkout, "plain" this one without the workload's option. */
 export const CONTESTANTS = [
   "gateway",
   "against",
-  "unscrubbed",
+  "plain",
   "undici",
   "http-proxy-3",
   "fastify-http-proxy",
@@ -26,6 +26,8 @@ export interface Target {
   /** What precedes the origin's paths. */
   readonly prefix: string;
   readonly apiKey: string;
+  /** The authority of its certificate; undefined for plain HTTP. */
+  readonly caFile?: string | undefined;
 }
 
 /** What a client may do with its connection. */
@@ -49,18 +51,20 @@ export interface Client {
 /** Creates the client of a connection. @param number counts the connections of a round from 0. */
 export type CreateClient = (number: number, wire: Wire) => Client;
 
+export type ServiceOption = "scrubBodies" | "cache";
+
 export interface Workload {
   readonly name: string;
   readonly title: string;
   readonly unit: "request" | "event" | "message";
   readonly contestants: readonly ContestantName[];
   readonly goals: readonly Goal[];
-  /** The contestants reach the origin over TLS. */
-  readonly isSecure: boolean;
+  /** The side of the contestants with TLS: their connections from the load, or those to the origin. */
+  readonly secureSide?: "load" | "origin";
   /** All units of a connection belong to one request. */
   readonly isLongLived: boolean;
-  /** The gateway masks secrets in bodies. */
-  readonly isScrubbed?: boolean;
+  /** The option of the gateway's service that is measured. */
+  readonly option?: ServiceOption;
   /** Called once per round, so that no connection has to build its bytes. */
   prepare(target: Target): CreateClient;
 }

@@ -36,6 +36,8 @@ function message(number: number): Unit {
 const units: Record<string, (number: number) => Unit> = {
   get: (number) => exchange(createItem(number)),
   "https-get": (number) => exchange(createItem(number)),
+  tls: (number) => exchange(createItem(number)),
+  cached: (number) => exchange(createItem(number)),
   post: (number) => exchange(createBody(number)),
   scrub: (number) => exchange(createDocument(number)),
   sse: event,
