@@ -153,6 +153,6 @@ describe("cost of a mask", () => {
       const { add } = createGrowingMask();
       for (const secret of secrets(count)) add([secret]);
     };
-    expect(await costOf(learn(4_000))).toBeLessThan(12 * (await costOf(learn(500))) + 50);
+    expect(await costOf(learn(4_000))).toBeLessThan(24 * (await costOf(learn(500))) + 50);
   });
 });

@@ -12,6 +12,9 @@ import type { StreamRequest } from "./stream-request.ts";
 const FLUSH_MS = 2_000;
 
 /** How often it is checked whether they have, ms. */
+/** In which most clients end a request that already has its response. */
+const REST_MS = 250;
+
 const FLUSH_CHECK_MS = 20;
 
 /** Frames of a connection that may wait to be sent before one that may be left out is left out. */
@@ -209,10 +212,11 @@ export class StreamResponse extends EventEmitter {
     this.writableEnded = true;
     this.writableFinished = true;
     this.emit("finish");
-    // RFC 9113 section 8.1: the client need not send the rest.
+    // RFC 9113 section 8.1: the client need not send the rest. A client that receives its reset with the response may lose the response.
     if (!this.req.complete && !this.#stream.closed) {
       this.req.discard();
-      this.#stream.close(constants.NGHTTP2_NO_ERROR);
+      const reset = setTimeout(() => this.#stream.close(constants.NGHTTP2_NO_ERROR), REST_MS).unref();
+      this.#stream.once("close", () => clearTimeout(reset));
     }
     this.#close();
   }

@@ -132,10 +132,12 @@ async function startResponder(bytesFor: (stream: number, socket: Socket) => Buff
   });
 }
 
-test("A response that is reset with NO_ERROR inside its body is not taken for complete", async () => {
+test("A response that is reset with NO_ERROR before all of its Content-Length is not taken for complete", async () => {
+  // Content-Length: 9, as a literal without an index (RFC 7541 section 6.2.2), whose name is entry 28 of the static table.
+  const length = Buffer.from([0x0f, 28 - 15, 1, "9".charCodeAt(0)]);
   const upstream = await startResponder((stream) =>
     Buffer.concat([
-      frame(FRAME.headers, END_HEADERS, stream, STATUS_200),
+      frame(FRAME.headers, END_HEADERS, stream, Buffer.concat([STATUS_200, length])),
       frame(FRAME.data, 0, stream, Buffer.from("half")),
       frame(FRAME.reset, 0, stream, uint32(constants.NGHTTP2_NO_ERROR)),
     ]),

@@ -53,8 +53,6 @@ export class StreamTransfer implements Dispatched, Flow {
   #bytes = 0;
   /** Of Content-Length; undefined without. */
   #announced: number | undefined;
-  /** node:http2 has stopped to read the stream, because its buffer was full. */
-  #wasStopped = false;
   #isOver = false;
   /** What arrived of a complete response while it was paused: the connection may end before the client has taken it. */
   readonly #pending: Buffer[] = [];
@@ -136,7 +134,6 @@ export class StreamTransfer implements Dispatched, Flow {
         if (!this.#hasResponse) process.nextTick(this.#failWithoutHead);
       }
       const hasRoom = push.call(stream, chunk, encoding);
-      if (!hasRoom && chunk !== null) this.#wasStopped = true;
       // Nothing more arrives, so what waits is bounded.
       if (isEnd && this.#isPaused) stream.resume();
       return hasRoom;
@@ -144,12 +141,12 @@ export class StreamTransfer implements Dispatched, Flow {
   }
 
   /**
-   * END_STREAM has arrived. node:http2 sometimes reports it only with the end of a stream that it had stopped to read, where a reset
-   * with NO_ERROR, which no server should send inside a response, has no difference but the length.
+   * END_STREAM has arrived. node:http2 sometimes reports it only with the end of the stream, where a reset with NO_ERROR, which no
+   * server may send inside a response (RFC 9113 section 8.1), has no difference but the length.
    */
   #hasEnded(stream: ClientHttp2Stream): boolean {
     if (!stream.closed) return true;
-    if (stream.rstCode !== constants.NGHTTP2_NO_ERROR || !this.#wasStopped) return false;
+    if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) return false;
     return this.#announced === undefined || this.#announced === this.#bytes;
   }
 
@@ -159,9 +156,7 @@ export class StreamTransfer implements Dispatched, Flow {
 
   pause(): void {
     this.#isPaused = true;
-    if (this.#isComplete) return;
-    this.#wasStopped = true;
-    this.#stream?.pause();
+    if (!this.#isComplete) this.#stream?.pause();
   }
 
   resume(): void {
