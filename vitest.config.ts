@@ -12,8 +12,8 @@ export default defineConfig({
     pool: "forks",
     // Modules of user hooks are loaded by Node, as in a gateway.
     server: { deps: { external: [/byteproxy-hooks-/] } },
-    // Most tests wait for sockets, processes and clocks, so that four workers keep two cores busy.
-    maxWorkers: availableParallelism() * 2,
+    // Most tests wait for sockets, processes and clocks, so that three workers keep two cores busy.
+    maxWorkers: Math.ceil(availableParallelism() * 1.5),
     projects: [
       // No part of the gateway keeps state in a module, so files may share them: loading them anew was a third of the time.
       { extends: true, test: { name: "gateway", include: ["test/**/*.test.ts"], exclude: ALONE, isolate: false } },

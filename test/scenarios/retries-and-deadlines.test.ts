@@ -183,7 +183,7 @@ describe("deadline", () => {
     const sendRequest = async (_: unknown, i: number) => {
       await new Promise((resolve) => setTimeout(resolve, i));
       const bytes = `GET /proxy/api/${i} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`;
-      return (await rawRequest(gateway.port, bytes, { withinMs: 3_000 })).status;
+      return (await rawRequest(gateway.port, bytes, { withinMs: 8_000 })).status;
     };
     const statuses = await Promise.all(Array.from({ length: 300 }, sendRequest));
     expect(statuses.filter((status) => status !== 503 && status !== 504)).toEqual([]);
