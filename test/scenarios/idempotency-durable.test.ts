@@ -1,5 +1,5 @@
 /** Claims of idempotent requests survive the end of the process, and nothing is sent without one. */
-import { readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { isStoredKey } from "../../src/callers/issued-key.ts";
@@ -53,8 +53,9 @@ test("Without room on the disk a request with a key is refused and not sent; oth
   const path = join(folder, "claims.jsonl");
   expect(await api.post("before")).toMatchObject({ status: 201 });
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  rmSync(path);
-  symlinkSync("/dev/full", path);
+  // In one step: the result of the first request may still be on its way to the file.
+  symlinkSync("/dev/full", `${path}.full`);
+  renameSync(`${path}.full`, path);
   const refused = await api.post("k");
   expect(refused).toMatchObject({ status: 503, code: "STORE_UNAVAILABLE" });
   expect(refused.headers["retry-after"]).toBeDefined();
