@@ -70,7 +70,7 @@ test("The second run of an Octokit program costs no point, and a new token costs
   expect(state.used).toBe(6);
   expect(await run()).toEqual(["revalidated"]);
   expect(state.used).toBe(6);
-  // A client with its own copy is told that it is current, at no cost either.
+  // A client with its own copy learns that it is current, at no cost either.
   const asked = { method: "GET", headers: { "x-api-key": PROXY_KEY, "if-none-match": `W/"unknown"` } };
   expect((await fetch(`${gateway.url}/proxy/github/repos/o/a`, asked)).status).toBe(200);
 });

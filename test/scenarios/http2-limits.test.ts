@@ -67,7 +67,7 @@ test("A drain announces itself at once, serves what comes meanwhile, ends stream
   await closed;
 });
 
-test("A client whose handshake ends after the listener is told so with its first request, which is served", async () => {
+test("A client whose handshake ends after the listener learns of it with its first request, which is served", async () => {
   const upstream = await startUpstream();
   const { gateway } = await startTlsGateway({ services: { a: { baseUrl: upstream.url } } });
   const socket = connectTcp(gateway.port, "127.0.0.1");

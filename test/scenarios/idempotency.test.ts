@@ -37,7 +37,7 @@ describe("a repeated request", () => {
     expect(again).toMatchObject({ isReplayed: true, body: "1: a" });
   });
 
-  test("A hundred equal requests at the same time are one request to the upstream; the others are told to wait", async () => {
+  test("A hundred equal requests at the same time are one request to the upstream; the others wait", async () => {
     const api = await startOnceApi();
     let pending: ServerResponse | undefined;
     api.respond = (res) => {

@@ -1,4 +1,4 @@
-/** A token endpoint for tests: it counts its requests, and responds as it is told. */
+/** A token endpoint for tests: it counts its requests, and responds as the test sets it. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { startUpstream } from "./upstream.ts";
 

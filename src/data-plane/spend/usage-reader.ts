@@ -13,7 +13,7 @@ export interface ReadUsage {
   readonly model: string | undefined;
   /** Of the response, where the upstream can be asked for it again. */
   readonly id: string | undefined;
-  /** What the model wrote, as far as it can be told: one token for four bytes, and one for each event with a text. */
+  /** What the model wrote, as far as it is known: one token for four bytes, and one for each event with a text. */
   readonly writtenTokens: number;
 }
 
