@@ -12,10 +12,10 @@ import type { StreamRequest } from "./stream-request.ts";
 const FLUSH_MS = 2_000;
 
 /** How often it is checked whether they have, ms. */
-/** In which most clients end a request that already has its response. */
-const REST_MS = 250;
-
 const FLUSH_CHECK_MS = 20;
+
+/** How long a client may take to end a request that already has its response, ms. */
+const REST_MS = 250;
 
 /** Frames of a connection that may wait to be sent before one that may be left out is left out. */
 const QUEUED_FRAMES_LIMIT = 100;
