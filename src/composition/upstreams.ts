@@ -11,7 +11,7 @@ import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
 import { type CacheClock, ServiceCache } from "../data-plane/cache/service-cache.ts";
 import { createCredential } from "../data-plane/credential/create-credential.ts";
-import type { EndpointAccess } from "../data-plane/credential/minted-credential.ts";
+import type { EndpointAccess } from "../data-plane/credential/endpoint-exchange.ts";
 import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { BreakerState } from "../data-plane/forward/breaker.ts";
 import { CircuitBreaker } from "../data-plane/forward/breaker.ts";
@@ -242,10 +242,10 @@ function endpointAccess(
   { settings, ownListeners }: Pick<UpstreamContext, "settings" | "ownListeners">,
 ): EndpointAccess {
   const { STRICT_TLS: isTlsStrict, EGRESS_ALLOW_PRIVATE: allowsPrivate = true } = settings;
-  const limits = { method: "POST", timeoutMs: TOKEN_TIMEOUT_MS, bytesLimit: TOKEN_BYTES_LIMIT } as const;
+  const limits = { timeoutMs: TOKEN_TIMEOUT_MS, bytesLimit: TOKEN_BYTES_LIMIT };
   const wayOut = { isTlsStrict, egress: { allowsPrivate, ownListeners }, proxyUse };
   return {
-    post: (url, form) => exchangeSmall(url, { ...limits, ...form }, wayOut),
+    send: (url, asked) => exchangeSmall(url, { ...limits, ...asked }, wayOut),
     way: JSON.stringify([isTlsStrict, allowsPrivate, describeUse(proxyUse)]),
   };
 }

@@ -81,6 +81,14 @@ export interface CredentialSource {
   readonly token?: TokenState;
 }
 
+/** Whether the gateway obtains the tokens that are sent: the secrets of the definition then go to another endpoint. */
+export function isMinted<A extends Pick<AuthDefinition, "type">>(auth: A): auth is A & { readonly type: MintedType } {
+  return auth.type === "oauth2";
+}
+
+/** The types whose tokens the gateway obtains. */
+export type MintedType = "oauth2";
+
 /** The secrets that a definition names; the first is that of the types with one secret. */
 export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
   if (auth.type === "custom") {

@@ -6,7 +6,7 @@
 import { resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { AuthDefinition } from "./auth-schema.ts";
-import { definedSecrets, nameOrigin } from "./credential-source.ts";
+import { definedSecrets, isMinted, nameOrigin } from "./credential-source.ts";
 import { type CredentialContext, realPath } from "./credentials.ts";
 import { isSameProxy } from "./egress-proxy.ts";
 import type { ServiceDefinition, TlsDefinition } from "./schema.ts";
@@ -100,7 +100,7 @@ function unlockAuth(
   if (commanded !== undefined) return { refusal: refuseCommand(commanded.path) };
   const own = secrets.find(({ origin }) => OWN_SECRETS.has(nameOrigin(origin)));
   if (own !== undefined) return { refusal: refuseOwn(own.path, nameOrigin(own.origin)) };
-  if (auth.type === "oauth2") return unlockMinted(auth, { definition, candidates, origins, settings });
+  if (isMinted(auth)) return unlockMinted(auth, { definition, candidates, origins, settings });
   const bound = candidates.map((other) => ({ other, uses: usesOfSecrets(other, fileOf) }));
   const spellings = new Map<string, string>();
   for (const [secret, { places }] of usesOfSecrets(definition, fileOf)) {
@@ -144,7 +144,7 @@ function unlockMinted(
       (isUnscrubbed(definition, other) ? refuseUnscrubbed() : undefined),
   );
   if (weaknesses.includes(undefined)) return { auth };
-  return { refusal: weaknesses[0] ?? refuseMinted(origins) };
+  return { refusal: weaknesses[0] ?? refuseMinted(auth, origins) };
 }
 
 /** The secret is sent nowhere, but its signatures open the service: only for the callers that the operator has named it for. */
@@ -253,10 +253,10 @@ function refuse(path: Path, secret: string, origins: ReadonlySet<string>): Secre
   };
 }
 
-function refuseMinted(origins: ReadonlySet<string>): SecretRefusal {
+function refuseMinted({ type }: AuthDefinition, origins: ReadonlySet<string>): SecretRefusal {
   return {
     path: ["auth"],
-    message: `A service added over REST may use this auth of type oauth2 only as a service of the services file does: with the same members, for exactly the origins of that service. These origins are ${[...origins].join(", ")}.`,
+    message: `A service added over REST may use this auth of type ${type} only as a service of the services file does: with the same members, for exactly the origins of that service. These origins are ${[...origins].join(", ")}.`,
     hint: "Copy auth and the base URLs from the services file, or add the service to that file. REST_SECRETS cannot allow it.",
   };
 }

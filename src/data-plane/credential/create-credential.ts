@@ -1,14 +1,11 @@
 /** Chooses the provider of a service's credential by where its secrets come from. */
-import { secretTexts } from "../../config/credential-source.ts";
+import { isMinted, secretTexts } from "../../config/credential-source.ts";
 import type { Service } from "../../config/schema.ts";
 import { CommandCredential, type CommandCredentialContext, type CommandedService } from "./command-credential.ts";
 import type { CredentialProvider } from "./credential-provider.ts";
-import {
-  type EndpointAccess,
-  MintedCredential,
-  type MintedCredentialContext,
-  type MintedService,
-} from "./minted-credential.ts";
+import type { EndpointAccess } from "./endpoint-exchange.ts";
+import { MintedCredential, type MintedCredentialContext } from "./minted-credential.ts";
+import { orderOauth2Token } from "./oauth2-order.ts";
 import { createStaticCredential } from "./static-credential.ts";
 
 export type CredentialContext = CommandCredentialContext & MintedCredentialContext;
@@ -20,18 +17,24 @@ export function createCredential(
   endpoint: () => EndpointAccess,
 ): CredentialProvider {
   if (isCommanded(service)) return new CommandCredential(service, context);
-  const minted = mintedFrom(service);
-  return minted === undefined
-    ? createStaticCredential(service, context.nameSource)
-    : new MintedCredential(minted, context, endpoint());
+  return mintedCredential(service, context, endpoint) ?? createStaticCredential(service, context.nameSource);
 }
 
+/** How the tokens of each type are obtained. */
+const TOKEN_ORDERS = { oauth2: orderOauth2Token } as const;
+
 /** Undefined also where a secret of the client is missing, or all are withheld: then no token is fetched. */
-function mintedFrom(service: Service): MintedService | undefined {
+function mintedCredential(
+  service: Service,
+  context: MintedCredentialContext,
+  endpoint: () => EndpointAccess,
+): CredentialProvider | undefined {
   const { auth, credential } = service;
   const secrets = secretTexts(credential);
-  if (auth?.type !== "oauth2" || credential === undefined || secrets === undefined) return undefined;
-  return { service: Object.assign({}, service, { auth, credential }), secrets };
+  if (auth === undefined || !isMinted(auth) || credential === undefined || secrets === undefined) return undefined;
+  const minted = Object.assign({}, service, { auth, credential });
+  const order = TOKEN_ORDERS[auth.type](minted, secrets, endpoint(), context.nameSource);
+  return new MintedCredential(minted, context, order);
 }
 
 /** False also where another secret is missing, or all are withheld: then no command runs. */

@@ -7,7 +7,6 @@ import type { AuthDefinition } from "../../config/auth-schema.ts";
 import type { CredentialSource } from "../../config/credential-source.ts";
 import { type Placement, placementsOf } from "../../config/placements.ts";
 import type { Service } from "../../config/schema.ts";
-import { originsOf } from "../../config/secret-lock.ts";
 import { secretsOfService } from "../../config/service-secrets.ts";
 import {
   type CredentialPlace,
@@ -19,9 +18,7 @@ import {
 } from "./credential-provider.ts";
 import { describePlaces, fillPlaces } from "./fill-places.ts";
 import type { HeldToken, RenewedToken } from "./renewed-token.ts";
-import type { RenewedTokens } from "./renewed-tokens.ts";
-import type { RefreshBinding } from "./rotating-token.ts";
-import type { PostForm } from "./token-endpoint.ts";
+import type { RenewedTokens, TokenOrder } from "./renewed-tokens.ts";
 
 export interface MintedCredentialContext {
   readonly tokens: RenewedTokens;
@@ -33,23 +30,13 @@ export interface MintedCredentialContext {
   readonly keepSecrets: (owner: object, secrets: readonly string[]) => void;
 }
 
-/** How the token endpoint of one service is reached. */
-export interface EndpointAccess {
-  readonly post: PostForm;
-  /** Compares two of them. */
-  readonly way: string;
-}
-
-/** A service whose client secrets are all there. */
-export interface MintedService {
-  readonly service: Service & { readonly auth: AuthDefinition; readonly credential: CredentialSource };
-  readonly secrets: ReadonlyMap<string, string>;
-}
+/** A service whose tokens the gateway obtains. */
+export type MintedService = Service & { readonly auth: AuthDefinition; readonly credential: CredentialSource };
 
 export class MintedCredential implements CredentialProvider {
   readonly places: readonly CredentialPlace[];
   readonly sourceId: string;
-  readonly #service: MintedService["service"];
+  readonly #service: MintedService;
   readonly #context: MintedCredentialContext;
   readonly #placements: readonly Placement[];
   readonly #held: { readonly token: RenewedToken; release(): void };
@@ -57,15 +44,14 @@ export class MintedCredential implements CredentialProvider {
   #built: { readonly token: HeldToken; readonly injection: Injection } | undefined;
   #secrets: readonly string[];
 
-  constructor({ service, secrets }: MintedService, context: MintedCredentialContext, { post, way }: EndpointAccess) {
-    const { auth, ws, key: serviceKey } = service;
+  constructor(service: MintedService, context: MintedCredentialContext, order: TokenOrder) {
+    const { auth, ws } = service;
     this.#service = service;
     this.#context = context;
     this.#placements = placementsOf(auth, ws);
     this.places = describePlaces(this.#placements);
-    this.sourceId = context.nameSource(identityOfClient(auth, secrets));
-    const binding = bindingOf(service, secrets, context.nameSource);
-    this.#held = context.tokens.acquire({ auth, secrets, post, way, serviceKey, binding });
+    this.sourceId = context.nameSource(order.account);
+    this.#held = context.tokens.acquire(order);
     this.#token = this.#held.token;
     this.#secrets = secretsOfService(service);
   }
@@ -132,37 +118,4 @@ export class MintedCredential implements CredentialProvider {
       hint: `It is asked again by itself. The log and the check credential:${key} of /manage/diagnostics show operators its state.`,
     };
   }
-}
-
-/** What a stored refresh token is bound to; undefined for a grant without one. */
-function bindingOf(
-  { auth, baseUrl, versionedBaseUrls, key: service }: MintedService["service"],
-  secrets: ReadonlyMap<string, string>,
-  nameSource: MintedCredentialContext["nameSource"],
-): Omit<RefreshBinding, "isUsed"> | undefined {
-  const configured = secrets.get("refreshToken");
-  if (auth.grant !== "refresh_token" || configured === undefined) return undefined;
-  const origins = [...originsOf({ baseUrl, versionedBaseUrls })].sort();
-  const { tokenUrl, clientId = secrets.get("clientId") } = auth;
-  return {
-    id: nameSource(JSON.stringify(["refresh_token", origins, tokenUrl, clientId, configured])),
-    service,
-    configured,
-  };
-}
-
-/** The account of the upstream: the client, what it asks for and the user who allowed it. A new client secret is still the same account. */
-function identityOfClient(
-  { grant, tokenUrl, clientId, scope, audience, params }: AuthDefinition,
-  secrets: ReadonlyMap<string, string>,
-): string {
-  return JSON.stringify([
-    grant,
-    tokenUrl,
-    clientId ?? secrets.get("clientId"),
-    scope,
-    audience,
-    params,
-    secrets.get("refreshToken"),
-  ]);
 }

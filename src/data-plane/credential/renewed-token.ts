@@ -4,7 +4,7 @@
  * tokens the upstream refuses. A token is used until it expires, also while its renewal fails.
  */
 import type { TokenState } from "../../config/credential-source.ts";
-import { type AccessToken, TokenFailure } from "./token-endpoint.ts";
+import { type AccessToken, TokenFailure } from "./access-token.ts";
 
 export interface RenewedTokenOptions {
   /** @throws TokenFailure */

@@ -2,25 +2,25 @@
  * The access tokens of all services. Services with the same client and the same request share a token.
  * Invariant: a token that no service uses any more is forgotten; one that a reload keeps stays as it is.
  */
-import type { AuthDefinition } from "../../config/auth-schema.ts";
 import type { Records } from "../../stores/records.ts";
 import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
 import type { Logger } from "../../telemetry/logger.ts";
+import type { AccessToken } from "./access-token.ts";
 import { RenewedToken } from "./renewed-token.ts";
 import { type RefreshBinding, RotatingToken } from "./rotating-token.ts";
-import { fetchAccessToken, type PostForm } from "./token-endpoint.ts";
 
-/** Everything on which a token depends. */
+/** How the tokens of one service are obtained. Each type of credential makes its own. */
 export interface TokenOrder {
-  readonly auth: AuthDefinition;
-  readonly secrets: ReadonlyMap<string, string>;
-  readonly post: PostForm;
-  /** Compares ways to the token endpoint. */
-  readonly way: string;
   /** For the log. */
   readonly serviceKey: string;
+  /** Names the account of the upstream. Another token or another secret of the same client is still the same account. */
+  readonly account: string;
+  /** Everything on which a token depends, secrets included. Services with an equal one share a token. */
+  readonly shareKey: string;
   /** Of the grant `refresh_token`: what the refresh token is bound to. Services with another binding share nothing. */
   readonly binding?: Omit<RefreshBinding, "isUsed"> | undefined;
+  /** @param rotating defined where `binding` is. @throws TokenFailure */
+  readonly fetchToken: (signal: AbortSignal, rotating: RotatingToken | undefined) => Promise<AccessToken>;
 }
 
 export interface RenewedTokens {
@@ -57,7 +57,7 @@ export function createRenewedTokens({
     const rotating = binding && new RotatingToken(refreshTokens, { ...binding, isUsed });
     const token = new RenewedToken({
       now,
-      fetchToken: (signal) => fetchAccessToken({ ...order, rotating }, signal),
+      fetchToken: (signal) => order.fetchToken(signal, rotating),
       onFailure(failure) {
         if (failure === undefined) logger.info({ service }, "the token endpoint of a credential works again");
         else {
@@ -72,8 +72,7 @@ export function createRenewedTokens({
 
   return {
     acquire(order) {
-      const { required: _, ...auth } = order.auth;
-      const key = JSON.stringify([auth, [...order.secrets], order.way, order.binding?.id]);
+      const key = JSON.stringify([order.shareKey, order.binding?.id]);
       const entry = shared.get(key) ?? { token: open(order), binding: order.binding?.id, users: 0 };
       entry.users++;
       shared.set(key, entry);

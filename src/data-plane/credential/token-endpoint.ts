@@ -6,40 +6,9 @@
 import type { Client, ClientAuth, TokenEndpointResponse } from "oauth4webapi";
 import type { AuthDefinition } from "../../config/auth-schema.ts";
 import { isObject } from "../../is-object.ts";
+import { type AccessToken, checkAccessToken, TokenFailure } from "./access-token.ts";
+import { askEndpoint, refusalOf, type SendToEndpoint } from "./endpoint-exchange.ts";
 import type { RotatingToken } from "./rotating-token.ts";
-
-export interface AccessToken {
-  readonly text: string;
-  /** Seconds from the request on; undefined where it is not known. */
-  readonly expiresIn: number | undefined;
-  readonly scope: string | undefined;
-  /** The refresh token that came with it, for masks. */
-  readonly refreshToken: string | undefined;
-}
-
-export class TokenFailure extends Error {
-  /** The endpoint wants no request for this time, ms. */
-  readonly retryAfterMs: number | undefined;
-  /** For the log only. */
-  readonly detail: string | undefined;
-
-  /** @param message completes "the token endpoint …", and may be shown to callers. */
-  constructor(message: string, more: { readonly retryAfterMs?: number | undefined; readonly detail?: string } = {}) {
-    super(message);
-    this.retryAfterMs = more.retryAfterMs;
-    this.detail = more.detail;
-  }
-}
-
-/** Sends a form to the token endpoint. @throws Error with a message that may be logged. */
-export type PostForm = (
-  url: string,
-  form: { readonly headers: Readonly<Record<string, string>>; readonly body: string; readonly signal: AbortSignal },
-) => Promise<{
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
-  readonly text: string;
-}>;
 
 export interface TokenRequest {
   readonly auth: AuthDefinition;
@@ -47,20 +16,14 @@ export interface TokenRequest {
   readonly secrets: ReadonlyMap<string, string>;
   /** Defined for the grant `refresh_token`. */
   readonly rotating?: RotatingToken | undefined;
-  readonly post: PostForm;
+  readonly send: SendToEndpoint;
 }
-
-/** A longer one is no header that servers accept. */
-const TOKEN_LENGTH_LIMIT = 16_384;
-/** Of a token that claims to live longer. */
-const LONGEST_LIFE_SECONDS = 365 * 86_400;
-const LONGEST_RETRY_AFTER_SECONDS = 300;
 
 /** @throws TokenFailure */
 export async function fetchAccessToken(request: TokenRequest, signal: AbortSignal): Promise<AccessToken> {
   // Loaded when a service needs it.
   const oauth = await import("oauth4webapi");
-  const { auth, secrets, post, rotating } = request;
+  const { auth, secrets, send, rotating } = request;
   // The issuer is compared with nothing in this grant.
   const server = { issuer: auth.tokenUrl ?? "", token_endpoint: auth.tokenUrl ?? "" };
   const client: Client = { client_id: auth.clientId ?? secrets.get("clientId") ?? "" };
@@ -72,7 +35,7 @@ export async function fetchAccessToken(request: TokenRequest, signal: AbortSigna
     // `tokenUrl` may be http: the configuration warns about it.
     [oauth.allowInsecureRequests]: true,
     [oauth.customFetch]: (url: string, init: { headers: Record<string, string>; body?: unknown }) =>
-      send(url, init, { post, signal, secrets: [...secrets.values(), refreshToken ?? ""] }),
+      sendForm(url, init, { send, signal, secrets: [...secrets.values(), refreshToken ?? ""] }),
     signal,
   };
   const parameters = parametersOf(auth);
@@ -121,36 +84,26 @@ function parametersOf({ scope, audience, params = {} }: AuthDefinition): Record<
 }
 
 interface Sending {
-  readonly post: PostForm;
+  readonly send: SendToEndpoint;
   readonly signal: AbortSignal;
   /** An error code must not contain one of them. */
   readonly secrets: readonly string[];
 }
 
 /** @returns a successful response; the library is given no other one. @throws TokenFailure */
-async function send(
+async function sendForm(
   url: string,
   { headers, body }: { readonly headers: Record<string, string>; readonly body?: unknown },
-  { post, signal, secrets }: Sending,
+  { send, signal, secrets }: Sending,
 ): Promise<Response> {
-  let response: Awaited<ReturnType<PostForm>>;
-  try {
-    response = await post(url, { headers, body: String(body), signal });
-  } catch (error) {
-    throw new TokenFailure("could not be used: the connection failed, or there was no response in time", {
-      detail: (error as Error).message,
-    });
-  }
-  const { status, text } = response;
-  if (status === 200) {
+  const response = await askEndpoint(url, { method: "POST", headers, body: String(body), signal }, send);
+  if (response.status === 200) {
     // Providers also send JSON as text/javascript and the like.
-    return new Response(withoutIdToken(text), { headers: { "content-type": "application/json" } });
+    return new Response(withoutIdToken(response.text), { headers: { "content-type": "application/json" } });
   }
-  const code = errorCodeOf(text);
+  const code = errorCodeOf(response.text);
   const isShown = code !== undefined && !secrets.some((secret) => secret !== "" && code.includes(secret));
-  throw new TokenFailure(`responded with ${status}${isShown ? ` (${code})` : ""}`, {
-    retryAfterMs: retryAfterOf(response.headers["retry-after"]),
-  });
+  throw refusalOf(response, isShown ? code : undefined);
 }
 
 /** The gateway knows no users, so it has nothing to compare an ID token with. */
@@ -175,29 +128,12 @@ function errorCodeOf(text: string): string | undefined {
   }
 }
 
-/** RFC 9110 section 10.2.3. */
-function retryAfterOf(text: string | readonly string[] | undefined): number | undefined {
-  if (typeof text !== "string") return undefined;
-  const seconds = /^\d{1,9}$/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1_000;
-  return seconds > 0 ? Math.min(seconds, LONGEST_RETRY_AFTER_SECONDS) * 1_000 : undefined;
-}
-
 function readToken(issued: TokenEndpointResponse): AccessToken {
   const { access_token: text, token_type: type, expires_in, scope, refresh_token: refreshToken } = issued;
   if (type !== "bearer")
     throw new TokenFailure("issued a token that is bound to a key (DPoP), allowed: a bearer token");
-  // RFC 6750 section 2.1, and what servers accept beyond it. A space or a control character would end the token.
-  if (!/^[\x21-\x7e]+$/.test(text)) throw new TokenFailure("issued a token with characters that a header cannot carry");
-  if (text.length > TOKEN_LENGTH_LIMIT) throw new TokenFailure("issued a token that is too long for a header");
-  if (expires_in !== undefined && !(expires_in > 0)) throw new TokenFailure("issued a token that has already expired");
   const expiresIn = expires_in ?? remainingLifeOf(text);
-  if (expiresIn !== undefined && expiresIn <= 0) throw new TokenFailure("issued a token that has already expired");
-  return {
-    text,
-    expiresIn: expiresIn && Math.min(expiresIn, LONGEST_LIFE_SECONDS),
-    scope: readScope(scope),
-    refreshToken,
-  };
+  return checkAccessToken({ text, expiresIn, scope: readScope(scope), refreshToken });
 }
 
 /** Of a JSON Web Token without `expires_in`: `exp` (RFC 7519 section 4.1.4). Its signature is for the upstream. */

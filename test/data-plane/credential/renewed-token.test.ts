@@ -1,7 +1,7 @@
 /** When an access token is fetched, with an injected clock. */
 import { describe, expect, test } from "vitest";
+import { type AccessToken, TokenFailure } from "../../../src/data-plane/credential/access-token.ts";
 import { RenewedToken } from "../../../src/data-plane/credential/renewed-token.ts";
-import { type AccessToken, TokenFailure } from "../../../src/data-plane/credential/token-endpoint.ts";
 
 /** A token endpoint whose responses the test gives. */
 function open() {
