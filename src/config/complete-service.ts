@@ -173,7 +173,10 @@ function reviewSubprotocol({ key, auth, ws }: Service, { warnings }: Findings): 
 function reviewClearText(service: Service, { warnings }: Findings): void {
   const { auth } = service;
   if (auth === undefined) return;
-  const endpoints = auth.tokenUrl === undefined ? [] : [{ path: ["auth", "tokenUrl"], url: auth.tokenUrl }];
+  const endpoints = (["tokenUrl", "authorizationUrl", "deviceAuthorizationUrl"] as const).flatMap((name) => {
+    const url = auth[name];
+    return url === undefined ? [] : [{ path: ["auth", name], url }];
+  });
   for (const { path, url } of [...baseUrlsOf(service), ...endpoints]) {
     const { protocol, hostname } = new URL(url);
     const isEndpoint = path[0] === "auth";

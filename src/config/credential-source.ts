@@ -29,6 +29,8 @@ export interface SecretOrigin {
   readonly envVar?: string;
   readonly file?: string;
   readonly command?: SecretCommand;
+  /** A person obtains it with `byteproxy login`; it is stored in DATA_DIR. */
+  readonly login?: true;
 }
 
 /** A secret of the definition. */
@@ -54,6 +56,8 @@ export interface NamedSecret {
   readonly command?: SecretCommand;
   /** In the state of the running gateway, with `command`. */
   readonly run?: CommandState;
+  /** It comes from a login. The configuration has no `secret` then; the state of the running gateway has the current one. */
+  readonly login?: true;
 }
 
 /** What became of the access token of a service. Times are ms since the epoch. Never a part of a token. */
@@ -117,11 +121,13 @@ function secretsOfClient(auth: AuthDefinition): DefinedSecret[] {
     ["refreshToken", refreshTokenEnvVar, refreshTokenFile],
     ["clientId", clientIdEnvVar, undefined],
   ] as const;
-  return sources.flatMap(([name, envVar, file]): DefinedSecret[] => {
+  const read = sources.flatMap(([name, envVar, file]): DefinedSecret[] => {
     if (envVar === undefined && file === undefined) return [];
     const member = `${name}${file === undefined ? "EnvVar" : "File"}`;
     return [{ name, origin: originOf(envVar, file, undefined), path: ["auth", member] }];
   });
+  if (auth.refreshToken === undefined) return read;
+  return [...read, { name: "refreshToken", origin: { login: true }, path: ["auth", "refreshToken"] }];
 }
 
 function originOf(
@@ -134,8 +140,9 @@ function originOf(
   return argv === undefined ? { envVar: envVar ?? "" } : { command: { argv, ttlSeconds } };
 }
 
-/** `NAME`, `file:<path>` or `command:<program>`. The arguments of a program may be secrets. */
-export function nameOrigin({ envVar, file, command }: SecretOrigin): string {
+/** `NAME`, `file:<path>`, `command:<program>` or `login`. The arguments of a program may be secrets. */
+export function nameOrigin({ envVar, file, command, login }: SecretOrigin): string {
+  if (login) return "login";
   if (file !== undefined) return `file:${file}`;
   return command === undefined ? (envVar ?? "") : `command:${command.argv[0]}`;
 }
@@ -148,6 +155,13 @@ export function nameSources(secrets: readonly Pick<NamedSecret, "source">[]): st
 /** The sources of the missing secrets. */
 export function nameMissing(credential: CredentialSource | undefined): string {
   return nameSources(credential?.secrets.filter(({ secret }) => secret === undefined) ?? []);
+}
+
+/** Of a credential whose refresh token comes from a login: the other secrets by name; undefined while one of them is missing. */
+export function textsBesideLogin(credential: CredentialSource): ReadonlyMap<string, string> | undefined {
+  const others = credential.secrets.filter(({ login }) => !login);
+  if (credential.withheld !== undefined) return undefined;
+  return others.length === 0 ? new Map() : secretTexts({ ...credential, secrets: others });
 }
 
 /** The secrets by name; undefined while one of them is missing. */

@@ -75,8 +75,9 @@ interface SecretToRead extends SoughtSecret {
 function readSecret(subject: SecretToRead, context: CredentialContext, findings: Findings): NamedSecret {
   const { defined, auth, key } = subject;
   const { name, origin } = defined;
-  const { command } = origin;
+  const { command, login } = origin;
   const source = nameOrigin(origin);
+  if (login) return { name, source, secret: undefined, login };
   if (command !== undefined) return { name, source, secret: undefined, command };
   const found = findSecret(subject, context, findings);
   const path = found.path === undefined ? {} : { path: found.path };

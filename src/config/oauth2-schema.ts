@@ -3,21 +3,8 @@
  * Invariant: `params` cannot replace what a member of its own says.
  */
 import { z } from "zod";
-
-const URL_FORM = "an http:// or https:// URL without user info and fragment";
-
-/** RFC 6749 section 3.2: a token endpoint has no fragment. */
-const endpoint = z
-  .string()
-  .max(2_048)
-  .superRefine((text, refinement) => {
-    const isUrl = /^https?:\/\//i.test(text) && URL.canParse(text) && !text.includes("#");
-    const url = isUrl ? new URL(text) : undefined;
-    if (url === undefined || url.username !== "" || url.password !== "") {
-      refinement.addIssue({ code: "custom", message: URL_FORM });
-    }
-  })
-  .meta({ allowed: URL_FORM });
+import { isLoopbackHost } from "./hosts.ts";
+import { checkLogin, endpoint, loginMembers } from "./login-schema.ts";
 
 /** RFC 6749 appendix A: VSCHAR. */
 const visibleText = z
@@ -46,6 +33,11 @@ export const oauth2Members = {
     .optional()
     .describe("`oauth2`: how access tokens are obtained: `client_credentials` or `refresh_token`"),
   tokenUrl: endpoint.optional().describe("`oauth2`: the token endpoint"),
+  issuer: visibleText
+    .optional()
+    .describe(
+      "`oauth2`: instead of `tokenUrl`, the issuer whose metadata name the endpoints (RFC 8414, OpenID Connect)",
+    ),
   clientId: visibleText.optional().describe("`oauth2`: the client's identifier"),
   clientIdEnvVar: variableName
     .optional()
@@ -72,6 +64,7 @@ export const oauth2Members = {
     .max(4_096)
     .optional()
     .describe("`refresh_token`: file that holds the first refresh token; line breaks at its end are removed"),
+  ...loginMembers,
   scope: z
     .string()
     .max(4_096)
@@ -100,7 +93,7 @@ const countOf = (...sources: readonly unknown[]) => sources.filter((source) => s
 export function checkOauth2(auth: Oauth2Auth, refinement: z.RefinementCtx): void {
   const problem = (message: string, path: PropertyKey[] = []) => refinement.addIssue({ code: "custom", path, message });
   if (auth.grant === undefined) problem("grant for type oauth2");
-  if (auth.tokenUrl === undefined) problem("tokenUrl for type oauth2");
+  checkIssuer(auth, problem);
   if ((auth.clientId === undefined) === (auth.clientIdEnvVar === undefined)) {
     problem("exactly one of clientId and clientIdEnvVar");
   }
@@ -108,12 +101,14 @@ export function checkOauth2(auth: Oauth2Auth, refinement: z.RefinementCtx): void
   if (auth.clientAuth === "none" && secrets > 0)
     problem("neither clientSecretEnvVar nor clientSecretFile for clientAuth none");
   if (auth.clientAuth !== "none" && secrets !== 1) problem("exactly one of clientSecretEnvVar and clientSecretFile");
-  const refreshTokens = countOf(auth.refreshTokenEnvVar, auth.refreshTokenFile);
+  const refreshTokens = countOf(auth.refreshTokenEnvVar, auth.refreshTokenFile, auth.refreshToken);
   if (auth.grant === "refresh_token" && refreshTokens !== 1) {
-    problem("exactly one of refreshTokenEnvVar and refreshTokenFile for grant refresh_token");
+    problem("exactly one of refreshTokenEnvVar, refreshTokenFile and refreshToken for grant refresh_token");
   }
+  checkLogin(auth, problem);
   if (auth.grant === "client_credentials") {
-    if (refreshTokens > 0) problem("refreshTokenEnvVar and refreshTokenFile only for grant refresh_token");
+    if (refreshTokens > 0)
+      problem("refreshTokenEnvVar, refreshTokenFile and refreshToken only for grant refresh_token");
     // RFC 6749 section 4.4: only for confidential clients.
     if (auth.clientAuth === "none") problem("basic or post for grant client_credentials", ["clientAuth"]);
   }
@@ -126,4 +121,23 @@ export function checkOauth2(auth: Oauth2Auth, refinement: z.RefinementCtx): void
     const isTaken = OWN_PARAMETERS.includes(name) || (name === "audience" && auth.audience !== undefined);
     if (isTaken) problem("a parameter that no other member of auth sets", ["params", name]);
   }
+}
+
+/** Metadata that another server on the way could change would lead the client's secret to that server. */
+function checkIssuer({ tokenUrl, issuer }: Oauth2Auth, problem: (message: string, path?: PropertyKey[]) => void): void {
+  if (tokenUrl !== undefined) {
+    if (issuer !== undefined) problem("one of tokenUrl and issuer");
+    return;
+  }
+  if (issuer === undefined) return problem("tokenUrl or issuer for type oauth2");
+  if (!isIssuer(issuer)) problem(ISSUER_FORM, ["issuer"]);
+}
+
+const ISSUER_FORM = "an https:// URL without user info, query and fragment, or http:// on this machine";
+
+/** RFC 8414 section 2. */
+function isIssuer(text: string): boolean {
+  if (!/^https?:\/\/[^?#]+$/i.test(text) || !URL.canParse(text)) return false;
+  const { protocol, hostname, username, password } = new URL(text);
+  return username === "" && password === "" && (protocol === "https:" || isLoopbackHost(hostname));
 }

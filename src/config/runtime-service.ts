@@ -101,11 +101,16 @@ function indexByUse(definitions: Iterable<DefinedService>): Map<string, DefinedS
   return found;
 }
 
-/** Each secret with each origin: a variable by its name, and all files as one, because two paths may lead to the same file. */
+/** Each secret with each origin: a variable by its name, all files as one, because two paths may lead to the same file, and all logins. */
 function usesOf(definition: ServiceDefinition, origins: Iterable<string>): string[] {
   const { tls } = definition;
   const sources = secretsOfDefinition(definition).map(({ origin }) => origin);
   const hasFiles = (tls.certFile ?? tls.keyFile) !== undefined || sources.some(({ file }) => file !== undefined);
-  const secrets = [...sources.flatMap(({ envVar }) => envVar ?? []), ...(hasFiles ? ["file:"] : [])];
+  const isFromLogin = sources.some(({ login }) => login);
+  const secrets = [
+    ...sources.flatMap(({ envVar }) => envVar ?? []),
+    ...(hasFiles ? ["file:"] : []),
+    ...(isFromLogin ? ["login"] : []),
+  ];
   return [...origins].flatMap((origin) => secrets.map((secret) => `${secret}@${origin}`));
 }

@@ -39,8 +39,7 @@ const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new 
 ]);
 /** Members of `auth` that a later version will have. */
 const LATER_AUTH_NAMES: ReadonlySet<PropertyKey> = new Set([
-  ...["refreshToken", "authorizationUrl", "deviceAuthorizationUrl"],
-  ...["keyFile", "algorithm", "issuer", "subject", "assertionAudience", "nextTokenEnvVar", "nextTokenFile"],
+  ...["keyFile", "algorithm", "subject", "assertionAudience", "nextTokenEnvVar", "nextTokenFile"],
 ]);
 
 /** For one object. An operator with more problems than this fixes the first ones first. */

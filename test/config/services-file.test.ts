@@ -5,6 +5,15 @@ import { loadConfig } from "../../src/config/load-config.ts";
 import { load, problemsOf, SERVICES, services, tempFolder } from "./temp-folder.ts";
 
 const own = { baseUrl: "https://api.example.com/" };
+const loginClient = {
+  type: "oauth2",
+  grant: "refresh_token",
+  tokenUrl: "https://login.example.com/token",
+  authorizationUrl: "https://login.example.com/authorize",
+  refreshToken: "login",
+  clientId: "gateway",
+  clientAuth: "none",
+};
 const client = {
   type: "oauth2",
   grant: "client_credentials",
@@ -210,7 +219,15 @@ describe("entries", () => {
     [{ ...client, tokenUrl: "https://u:p@x/" }, "allowed: an http:// or https:// URL without user info and fragment"],
     [{ ...client, clientSecretFile: "f" }, "allowed: exactly one of clientSecretEnvVar and clientSecretFile"],
     [{ ...client, clientIdEnvVar: "I" }, "allowed: exactly one of clientId and clientIdEnvVar"],
-    [{ ...client, tokenUrl: undefined }, "allowed: tokenUrl for type oauth2"],
+    [{ ...client, tokenUrl: undefined }, "allowed: tokenUrl or issuer for type oauth2"],
+    [{ ...client, issuer: "https://x/" }, "allowed: one of tokenUrl and issuer"],
+    [{ ...client, tokenUrl: undefined, issuer: "http://x.example/" }, "or http:// on this machine"],
+    [{ ...client, tokenUrl: undefined, issuer: "https://x.example/?a" }, "without user info, query and fragment"],
+    [{ ...client, refreshToken: "login" }, "refreshToken only for grant refresh_token"],
+    [{ ...client, authorizationUrl: "https://x/" }, 'deviceAuthorizationUrl only with refreshToken "login"'],
+    [{ ...loginClient, authorizationUrl: undefined }, "authorizationUrl or deviceAuthorizationUrl with refreshToken"],
+    [{ ...loginClient, refreshTokenFile: "f" }, "exactly one of refreshTokenEnvVar, refreshTokenFile and refreshToken"],
+    [{ ...loginClient, refreshToken: "the-token-itself" }, 'found a string, allowed: login'],
     [{ ...client, scope: "a  b" }, "allowed: scopes with one space between them (RFC 6749 section 3.3)"],
     [{ ...client, params: { client_secret: "x" } }, "allowed: a parameter that no other member of auth sets"],
     [{ ...client, tokenEnvVar: "T" }, "and tokenCommandTtlSeconds only for type bearer, bot, basic, api-key"],
@@ -251,7 +268,7 @@ describe("entries", () => {
       { ...own, auth: { ...client, clientAuth: "private_key_jwt" } },
       'x.auth.clientAuth: found "private_key_jwt", not yet supported',
     ],
-    [{ ...own, auth: { ...client, issuer: "https://x" } }, "x.auth.issuer: not yet supported"],
+    [{ ...own, auth: { ...client, nextTokenEnvVar: "N" } }, "x.auth.nextTokenEnvVar: not yet supported"],
   ])("The entry %o is refused as not yet supported, in one line", async (entry, line) => {
     expect(await problemsOfService(entry)).toEqual([line]);
   });

@@ -86,11 +86,11 @@ describe("A real authorization server", () => {
       features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
     });
     server.on("request", provider.callback());
-    return { provider, tokenUrl: `${issuer}/token` };
+    return { provider, issuer, tokenUrl: `${issuer}/token` };
   }
 
   test("Its client credentials grant gives tokens to clients that authenticate with Basic or in the form", async () => {
-    const { provider, tokenUrl } = await startProvider();
+    const { provider, issuer, tokenUrl } = await startProvider();
     const vendor = await startVendor();
     const { url } = await startGateway({
       env: { ...env, ODD_SECRET: "s%cret +/:of the client" },
@@ -103,11 +103,20 @@ describe("A real authorization server", () => {
           baseUrl: vendor.url,
           auth: clientOf(tokenUrl, { clientId: "post-client", clientAuth: "post", scope: "read" }),
         },
+        discovered: {
+          baseUrl: vendor.url,
+          auth: { ...clientOf(tokenUrl, { clientId: "post-client", clientAuth: "post" }), tokenUrl: undefined, issuer },
+        },
+        elsewhere: {
+          baseUrl: vendor.url,
+          auth: { ...clientOf(tokenUrl), tokenUrl: undefined, issuer: `${issuer}/other` },
+        },
       },
     });
     for (const [key, clientId, scope] of [
       ["basic", "basic:client", "read write"],
       ["post", "post-client", "read"],
+      ["discovered", "post-client", undefined],
     ]) {
       const got = await ask(`${url}/proxy/${key}/x`);
       expect(got.text).toContain("got Bearer");
@@ -115,6 +124,9 @@ describe("A real authorization server", () => {
       const token = await provider.ClientCredentials.find(sent.replace("Bearer ", ""));
       expect([token?.clientId, token?.scope]).toEqual([clientId, scope]);
     }
+    const failed = await ask(`${url}/proxy/elsewhere/x`);
+    expect([failed.status, JSON.parse(failed.text).code]).toEqual([502, "UPSTREAM_CREDENTIAL_UNAVAILABLE"]);
+    expect(failed.text).toContain("its token endpoint was not found by discovery: the issuer responded with 404.");
   });
 });
 

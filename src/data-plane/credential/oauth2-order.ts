@@ -1,6 +1,7 @@
 /** How the access tokens of a service of type `oauth2` are obtained. */
 import type { AuthDefinition } from "../../config/auth-schema.ts";
 import { originsOf } from "../../config/secret-lock.ts";
+import { endpointsOf } from "./discovery.ts";
 import type { EndpointAccess } from "./endpoint-exchange.ts";
 import type { MintedService } from "./minted-credential.ts";
 import type { TokenOrder } from "./renewed-tokens.ts";
@@ -18,12 +19,13 @@ export function orderOauth2Token(
 ): TokenOrder {
   const { auth, key: serviceKey } = service;
   const { required: _, ...requested } = auth;
+  const endpoints = endpointsOf(auth, send);
   return {
     serviceKey,
     account: identityOfClient(auth, secrets),
     shareKey: JSON.stringify([requested, [...secrets], way]),
     binding: bindingOf(service, secrets, nameSource),
-    fetchToken: (signal, rotating) => fetchAccessToken({ auth, secrets, send, rotating }, signal),
+    fetchToken: (signal, rotating) => fetchAccessToken({ auth, secrets, send, rotating, endpoints }, signal),
   };
 }
 
@@ -36,7 +38,7 @@ function bindingOf(
   const configured = secrets.get("refreshToken");
   if (auth.grant !== "refresh_token" || configured === undefined) return undefined;
   const origins = [...originsOf({ baseUrl, versionedBaseUrls })].sort();
-  const { tokenUrl, clientId = secrets.get("clientId") } = auth;
+  const { tokenUrl = auth.issuer, clientId = secrets.get("clientId") } = auth;
   return {
     id: nameSource(JSON.stringify(["refresh_token", origins, tokenUrl, clientId, configured])),
     service,
@@ -46,7 +48,7 @@ function bindingOf(
 
 /** The account of the upstream: the client, what it asks for and the user who allowed it. A new client secret is still the same account. */
 function identityOfClient(
-  { grant, tokenUrl, clientId, scope, audience, params }: AuthDefinition,
+  { grant, issuer, tokenUrl = issuer, clientId, scope, audience, params }: AuthDefinition,
   secrets: ReadonlyMap<string, string>,
 ): string {
   return JSON.stringify([

@@ -7,6 +7,7 @@ import type { Client, ClientAuth, TokenEndpointResponse } from "oauth4webapi";
 import type { AuthDefinition } from "../../config/auth-schema.ts";
 import { isObject } from "../../is-object.ts";
 import { type AccessToken, checkAccessToken, TokenFailure } from "./access-token.ts";
+import type { EndpointSource } from "./discovery.ts";
 import { askEndpoint, refusalOf, type SendToEndpoint } from "./endpoint-exchange.ts";
 import type { RotatingToken } from "./rotating-token.ts";
 
@@ -16,6 +17,7 @@ export interface TokenRequest {
   readonly secrets: ReadonlyMap<string, string>;
   /** Defined for the grant `refresh_token`. */
   readonly rotating?: RotatingToken | undefined;
+  readonly endpoints: EndpointSource;
   readonly send: SendToEndpoint;
 }
 
@@ -23,9 +25,9 @@ export interface TokenRequest {
 export async function fetchAccessToken(request: TokenRequest, signal: AbortSignal): Promise<AccessToken> {
   // Loaded when a service needs it.
   const oauth = await import("oauth4webapi");
-  const { auth, secrets, send, rotating } = request;
-  // The issuer is compared with nothing in this grant.
-  const server = { issuer: auth.tokenUrl ?? "", token_endpoint: auth.tokenUrl ?? "" };
+  const { auth, secrets, send, rotating, endpoints } = request;
+  const { issuer, tokenUrl } = await endpoints.get(signal);
+  const server = { issuer, token_endpoint: tokenUrl };
   const client: Client = { client_id: auth.clientId ?? secrets.get("clientId") ?? "" };
   const secret = secrets.get("clientSecret") ?? "";
   const methods = { basic: basicAuth, post: oauth.ClientSecretPost, none: oauth.None } as const;
@@ -50,6 +52,7 @@ export async function fetchAccessToken(request: TokenRequest, signal: AbortSigna
     await keepRotated(issued.refresh_token, rotating);
     return readToken(issued);
   } catch (error) {
+    endpoints.forget();
     throw error instanceof TokenFailure ? error : explainResponse(error);
   }
 }
