@@ -85,6 +85,7 @@ async function compose(config: Config, options: GatewayOptions): Promise<Composi
     throw error;
   });
   const closeParts = async () => {
+    await parts.credentials.close();
     await stores.close();
     await parts.close();
   };

@@ -13,8 +13,8 @@ import type { Masks } from "./masks.ts";
 export interface CredentialSources extends CredentialContext {
   /** After a reload: failing sources may be asked again at once. */
   retryFailed(): void;
-  /** Ends every command and every fetch. */
-  close(): void;
+  /** Ends every command and every fetch. Resolves when nothing more will be stored. */
+  close(): Promise<void>;
 }
 
 interface CredentialSourcesInput {
@@ -42,7 +42,7 @@ export function openCredentialSources(
     },
     close() {
       commands.close();
-      tokens.close();
+      return tokens.close();
     },
   };
 }

@@ -163,7 +163,6 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     cacheClock: options.cacheClock,
     offline: options.offline,
     async close() {
-      credentials.close();
       await echo?.close();
       tunnels.close();
       spending.close();

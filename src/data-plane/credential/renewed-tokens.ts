@@ -7,7 +7,8 @@ import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { AccessToken } from "./access-token.ts";
 import { RenewedToken } from "./renewed-token.ts";
-import { type RefreshBinding, RotatingToken } from "./rotating-token.ts";
+import type { RefreshBinding, RotatingToken } from "./rotating-token.ts";
+import { createRotatingTokens } from "./rotating-tokens.ts";
 
 /** How the tokens of one service are obtained. Each type of credential makes its own. */
 export interface TokenOrder {
@@ -28,8 +29,8 @@ export interface RenewedTokens {
   acquire(order: TokenOrder): { readonly token: RenewedToken; release(): void };
   /** After a reload: failing endpoints may be asked again at once. */
   retryFailed(): void;
-  /** Ends every fetch, now and from now on. */
-  close(): void;
+  /** Ends every fetch, now and from now on; one that may give another refresh token has some time. */
+  close(): Promise<void>;
 }
 
 export interface RenewedTokensOptions {
@@ -50,14 +51,18 @@ export function createRenewedTokens({
     { readonly token: RenewedToken; readonly binding: string | undefined; users: number }
   >();
   let isClosed = false;
+  /** Of no service any more, with a fetch that may give another refresh token. */
+  const ending = new Set<RenewedToken>();
   const isUsed = (id: string) => [...shared.values()].some(({ binding }) => binding === id);
+  const rotatingTokens = createRotatingTokens(refreshTokens, isUsed);
 
-  function open(order: TokenOrder): RenewedToken {
-    const { serviceKey: service, binding } = order;
-    const rotating = binding && new RotatingToken(refreshTokens, { ...binding, isUsed });
+  function open({ serviceKey: service, ...order }: TokenOrder, rotating: RotatingToken | undefined): RenewedToken {
     const token = new RenewedToken({
       now,
-      fetchToken: (signal) => order.fetchToken(signal, rotating),
+      fetchToken: (signal) =>
+        rotating === undefined
+          ? order.fetchToken(signal, undefined)
+          : rotating.useExclusively(() => order.fetchToken(signal, rotating)),
       onFailure(failure) {
         if (failure === undefined) logger.info({ service }, "the token endpoint of a credential works again");
         else {
@@ -70,10 +75,21 @@ export function createRenewedTokens({
     return token;
   }
 
+  /** A response with another refresh token must not be lost. */
+  function endAfter(rotating: RotatingToken, token: RenewedToken): void {
+    ending.add(token);
+    void rotating.useOver().then(() => {
+      ending.delete(token);
+      token.close();
+    });
+  }
+
   return {
     acquire(order) {
-      const key = JSON.stringify([order.shareKey, order.binding?.id]);
-      const entry = shared.get(key) ?? { token: open(order), binding: order.binding?.id, users: 0 };
+      const { binding } = order;
+      const rotating = binding && rotatingTokens.of(binding);
+      const key = JSON.stringify([order.shareKey, binding?.id]);
+      const entry = shared.get(key) ?? { token: open(order, rotating), binding: binding?.id, users: 0 };
       entry.users++;
       shared.set(key, entry);
       return {
@@ -82,17 +98,19 @@ export function createRenewedTokens({
           entry.users--;
           if (entry.users > 0) return;
           shared.delete(key);
-          // A response with another refresh token must not be lost.
-          if (order.binding === undefined) entry.token.close();
+          if (rotating === undefined) entry.token.close();
+          else endAfter(rotating, entry.token);
         },
       };
     },
     retryFailed() {
       for (const { token } of shared.values()) token.retry();
     },
-    close() {
+    async close() {
       isClosed = true;
-      for (const { token } of shared.values()) token.close();
+      for (const { token, binding } of shared.values()) if (binding === undefined) token.close();
+      await rotatingTokens.close();
+      for (const token of [...[...shared.values()].map((entry) => entry.token), ...ending]) token.close();
     },
   };
 }

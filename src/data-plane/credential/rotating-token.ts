@@ -5,6 +5,7 @@
  */
 import type { Records } from "../../stores/records.ts";
 import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
+import { TokenFailure } from "./access-token.ts";
 
 export interface RefreshBinding {
   /** Names the base origins, the endpoint, the client and the configured token, without revealing it. */
@@ -20,6 +21,9 @@ export class RotatingToken {
   readonly #binding: RefreshBinding;
   /** The newest one, which could not be stored. */
   #unstored: string | undefined;
+  /** Settles when the use that was requested last is over. */
+  #lastUse: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
 
   constructor(records: Records<StoredRefreshToken>, binding: RefreshBinding) {
     this.#records = records;
@@ -31,15 +35,39 @@ export class RotatingToken {
     return this.#unstored ?? this.#records.entries.get(id)?.value.token ?? configured;
   }
 
-  /** @throws the store's failure: then the token is kept in memory, and stored with the next one. */
-  async rotate(token: string): Promise<void> {
+  /** Runs when no other use is under way: an endpoint that rotates may revoke a token that it receives twice. @throws TokenFailure */
+  useExclusively<T>(use: () => Promise<T>): Promise<T> {
+    const outcome = this.#lastUse.then(() => {
+      if (this.#isClosed) throw new TokenFailure("was not asked, because the gateway is ending");
+      return use();
+    });
+    this.#lastUse = outcome.catch(() => {});
+    return outcome;
+  }
+
+  /** @param issued by the endpoint; undefined if it issued none. @throws the store's failure: then it is kept in memory, and stored next time. */
+  async rotate(issued: string | undefined): Promise<void> {
     const { id, service, isUsed } = this.#binding;
+    const token = issued ?? this.current;
+    if (this.#unstored === undefined && token === this.current) return;
     this.#unstored = token;
     await this.#records.put(id, { service, token });
     this.#unstored = undefined;
     const outdated = [...this.#records.entries].filter(
       ([key, { value }]) => key !== id && value.service === service && !isUsed(key),
     );
-    for (const [key] of outdated) await this.#records.delete(key);
+    // The next rotation deletes what is left.
+    for (const [key] of outdated) await this.#records.delete(key).catch(() => {});
+  }
+
+  /** Resolves when all uses that were requested until now are over. */
+  async useOver(): Promise<void> {
+    await this.#lastUse;
+  }
+
+  /** No use begins from now on. Resolves when the current one is over: its response may have the only token that the endpoint accepts. */
+  close(): Promise<void> {
+    this.#isClosed = true;
+    return this.useOver();
   }
 }

@@ -37,7 +37,7 @@ export async function fetchAccessToken(request: TokenRequest, signal: AbortSigna
     // `tokenUrl` may be http: the configuration warns about it.
     [oauth.allowInsecureRequests]: true,
     [oauth.customFetch]: (url: string, init: { headers: Record<string, string>; body?: unknown }) =>
-      sendForm(url, init, { send, signal, secrets: [...secrets.values(), refreshToken ?? ""] }),
+      sendForm(url, init, { send, signal, rotating, secrets: [...secrets.values(), refreshToken ?? ""] }),
     signal,
   };
   const parameters = parametersOf(auth);
@@ -48,20 +48,18 @@ export async function fetchAccessToken(request: TokenRequest, signal: AbortSigna
     }
     const more = { ...options, additionalParameters: parameters };
     const response = await oauth.refreshTokenGrantRequest(server, client, clientAuth, refreshToken, more);
-    const issued = await oauth.processRefreshTokenResponse(server, client, response);
-    await keepRotated(issued.refresh_token, rotating);
-    return readToken(issued);
+    return readToken(await oauth.processRefreshTokenResponse(server, client, response));
   } catch (error) {
     endpoints.forget();
     throw error instanceof TokenFailure ? error : explainResponse(error);
   }
 }
 
-/** Also where the access token cannot be used: the endpoint may accept only the new refresh token from now on. @throws TokenFailure */
-async function keepRotated(token: string | undefined, rotating: RotatingToken): Promise<void> {
-  if (token === undefined || token === rotating.current) return;
+/** Also where the rest of the response is not valid: the endpoint may accept only the new refresh token from now on. @throws TokenFailure */
+async function keepRotated(body: unknown, rotating: RotatingToken): Promise<void> {
+  const issued = isObject(body) ? body.refresh_token : undefined;
   try {
-    await rotating.rotate(token);
+    await rotating.rotate(typeof issued === "string" && issued !== "" ? issued : undefined);
   } catch (error) {
     throw new TokenFailure("issued another refresh token, which could not be stored", {
       detail: (error as Error).message,
@@ -89,6 +87,7 @@ function parametersOf({ scope, audience, params = {} }: AuthDefinition): Record<
 interface Sending {
   readonly send: SendToEndpoint;
   readonly signal: AbortSignal;
+  readonly rotating: RotatingToken | undefined;
   /** An error code must not contain one of them. */
   readonly secrets: readonly string[];
 }
@@ -97,38 +96,44 @@ interface Sending {
 async function sendForm(
   url: string,
   { headers, body }: { readonly headers: Record<string, string>; readonly body?: unknown },
-  { send, signal, secrets }: Sending,
+  { send, signal, rotating, secrets }: Sending,
 ): Promise<Response> {
   const response = await askEndpoint(url, { method: "POST", headers, body: String(body), signal }, send);
-  if (response.status === 200) {
-    // Providers also send JSON as text/javascript and the like.
-    return new Response(withoutIdToken(response.text), { headers: { "content-type": "application/json" } });
-  }
-  const code = errorCodeOf(response.text);
+  const received = parsed(response.text);
+  const code = errorCodeOf(received);
   const isShown = code !== undefined && !secrets.some((secret) => secret !== "" && code.includes(secret));
-  throw refusalOf(response, isShown ? code : undefined);
+  if (response.status !== 200) throw refusalOf(response, isShown ? code : undefined);
+  if (rotating !== undefined) await keepRotated(received, rotating);
+  // Some providers report errors with status 200.
+  if (isObject(received) && received.error !== undefined && received.access_token === undefined)
+    throw refusalOf(response, isShown ? code : undefined);
+  // Providers also send JSON as text/javascript and the like.
+  const headersOfJson = { "content-type": "application/json" };
+  return new Response(isObject(received) ? JSON.stringify(conforming(received)) : "", { headers: headersOfJson });
 }
 
-/** The gateway knows no users, so it has nothing to compare an ID token with. */
-function withoutIdToken(text: string): string {
-  if (!text.includes("id_token")) return text;
+/** Undefined for a text that is no JSON. */
+function parsed(text: string): unknown {
   try {
-    const { id_token: _, ...others } = JSON.parse(text);
-    return JSON.stringify(others);
-  } catch {
-    return text;
-  }
-}
-
-/** RFC 6749 section 5.2; in fewer characters, so that it is a word and no text. */
-function errorCodeOf(text: string): string | undefined {
-  try {
-    const body: unknown = JSON.parse(text);
-    const code = isObject(body) ? body.error : undefined;
-    return typeof code === "string" && /^[a-z][a-z0-9_.-]{0,63}$/i.test(code) ? code : undefined;
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
+}
+
+/**
+ * What providers send beside RFC 6749 section 5.1: null for a member that is left out, and scopes as a list. The gateway knows no users, so
+ * it has nothing to compare an ID token with.
+ */
+function conforming({ id_token: _, scope, ...members }: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const present = Object.entries(members).filter(([, value]) => value !== null);
+  return { ...Object.fromEntries(present), scope: Array.isArray(scope) ? scope.join(" ") : (scope ?? undefined) };
+}
+
+/** RFC 6749 section 5.2; in fewer characters, so that it is a word and no text. */
+function errorCodeOf(body: unknown): string | undefined {
+  const code = isObject(body) ? body.error : undefined;
+  return typeof code === "string" && /^[a-z][a-z0-9_.-]{0,63}$/i.test(code) ? code : undefined;
 }
 
 function readToken(issued: TokenEndpointResponse): AccessToken {
