@@ -128,6 +128,7 @@ describe("The architecture", () => {
         "transport.ts",
       ],
     ],
+    ["data-plane/aws/", ["canonical-request.ts", "payload.ts", "request-signer.ts"]],
     ["data-plane/forward/scrub/", ["body-scrub.ts", "scrubbed-fields.ts"]],
     ["hooks/", ["hook-loader.ts", "request-draft.ts", "response-draft.ts"]],
     ["data-plane/cache/", ["explain-cache.ts", "forward-through-cache.ts", "service-cache.ts"]],

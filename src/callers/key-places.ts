@@ -33,7 +33,9 @@ const SHORTEST_KEY = 16;
 /** @param placements where the service's credential goes. @returns undefined where callers can use none of them. */
 export function createKeyPlaces(placements: readonly Placement[]): KeyPlaces | undefined {
   // The gateway does not read bodies.
-  const readers = placements.filter(({ kind }) => kind !== "form" && kind !== "message").map(readerOf);
+  const readable = placements.filter(({ kind }) => kind !== "form" && kind !== "message" && kind !== "signature");
+  const readers = readable.map(readerOf);
+  if (placements.some(({ kind }) => kind === "signature")) readers.push(SIGNATURE_READER);
   if (placements.some(({ kind }) => kind === "message")) readers.push(readerOfUserInfo());
   if (readers.length === 0) return undefined;
   return {
@@ -100,6 +102,15 @@ function readerOfUserInfo(): PlaceReader {
 
 const isPair = ({ texts: [before = ""], placeholders: [first] }: Template) =>
   first?.encoding === "basic" || (first?.encoding === "base64" && /^basic\s*$/i.test(before));
+
+/** The date ends the access key id. A signature by an asymmetric key has the same form. */
+const SIGNATURE = /^AWS4-[A-Z0-9-]+[ \t](?:.*[ \t,])?Credential=([^\s,]+?)\/\d{8}\//;
+
+/** The access key id of an AWS signature. A presigned URL is not read: it is made to be passed on. */
+const SIGNATURE_READER: PlaceReader = {
+  name: "header Authorization: AWS4-HMAC-SHA256 Credential=<key>/…",
+  read: ({ rawHeaders }) => valuesOf("authorization", rawHeaders).flatMap((value) => SIGNATURE.exec(value)?.[1] ?? []),
+};
 
 /**
  * A browser adds a stored pair to requests of any page, so a page of another origin could use the key. Over plain HTTP a browser does not

@@ -3,6 +3,7 @@
  * Invariant: each secret has exactly one source, and at least one place.
  */
 import { z } from "zod";
+import { AWS_MEMBERS, awsMembers, checkAws } from "./aws-schema.ts";
 import { checkCustomAuth } from "./check-custom-auth.ts";
 import { headerName } from "./configured-headers.ts";
 import { checkOauth2, OAUTH2_MEMBERS, oauth2Members } from "./oauth2-schema.ts";
@@ -83,9 +84,9 @@ const userName = z
 export const authSchema = z
   .strictObject({
     type: z
-      .enum(["bearer", "bot", "basic", "api-key", "custom", "oauth2"])
+      .enum(["bearer", "bot", "basic", "api-key", "custom", "oauth2", "aws-sigv4"])
       .describe(
-        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place) or `oauth2` (access tokens that the gateway obtains and renews)",
+        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place), `oauth2` (access tokens that the gateway obtains and renews) or `aws-sigv4` (a signature of each request)",
       ),
     tokenEnvVar: variableName.optional().describe("environment variable that holds the secret"),
     tokenFile: filePath.optional().describe("file that holds the secret; line breaks at its end are removed"),
@@ -127,6 +128,7 @@ export const authSchema = z
       .describe("`custom`: fields of an `application/x-www-form-urlencoded` body by name"),
     subprotocol: template.optional().describe("`custom`: a WebSocket subprotocol"),
     ...oauth2Members,
+    ...awsMembers,
     required: z
       .boolean()
       .default(true)
@@ -144,6 +146,7 @@ export const authSchema = z
     }
     if (value.type === "custom") return checkCustomAuth(value, refinement);
     if (value.type === "oauth2") return checkOauth2(value, refinement);
+    if (value.type === "aws-sigv4") return checkAws(value, refinement);
     const sources = [value.tokenEnvVar, value.tokenFile, value.tokenCommand];
     if (sources.filter((source) => source !== undefined).length !== 1) {
       problem("exactly one of tokenEnvVar, tokenFile and tokenCommand");
@@ -170,6 +173,7 @@ const BELONGS = [
   [["scheme"], ["api-key"]],
   [["secrets", "headers", "query", "path", "form", "subprotocol"], ["custom"]],
   [OAUTH2_MEMBERS, ["oauth2"]],
+  [AWS_MEMBERS, ["aws-sigv4"]],
 ] as const;
 
 function listed(names: readonly string[]): string {

@@ -97,7 +97,7 @@ function reviewHeaderNames(service: Service, { problems }: Findings): void {
   const { auth } = service;
   for (const { kind, name } of auth === undefined ? [] : placementsOf(auth)) {
     const member = auth?.type === "custom" ? ["headers", name] : auth?.headerName === undefined ? [] : ["headerName"];
-    if (kind === "header") names.push({ path: ["auth", ...member], name });
+    if (kind === "header" || kind === "signature") names.push({ path: ["auth", ...member], name });
   }
 
   const seen = new Map<string, Path>();

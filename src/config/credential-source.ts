@@ -102,6 +102,7 @@ export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
       path: ["auth", "secrets", name, envVar !== undefined ? "envVar" : file !== undefined ? "file" : "command"],
     }));
   }
+  if (auth.type === "aws-sigv4") return secretsOfSigner(auth);
   if (auth.type === "oauth2") return secretsOfClient(auth);
   const { tokenEnvVar, tokenFile, tokenCommand, tokenCommandTtlSeconds, usernameEnvVar } = auth;
   const member = tokenFile !== undefined ? "tokenFile" : tokenCommand !== undefined ? "tokenCommand" : "tokenEnvVar";
@@ -121,13 +122,29 @@ function secretsOfClient(auth: AuthDefinition): DefinedSecret[] {
     ["refreshToken", refreshTokenEnvVar, refreshTokenFile],
     ["clientId", clientIdEnvVar, undefined],
   ] as const;
-  const read = sources.flatMap(([name, envVar, file]): DefinedSecret[] => {
+  const read = fromMembers(sources);
+  if (auth.refreshToken === undefined) return read;
+  return [...read, { name: "refreshToken", origin: { login: true }, path: ["auth", "refreshToken"] }];
+}
+
+/** Of a signature, the session token belongs to temporary credentials only. */
+function secretsOfSigner(auth: AuthDefinition): DefinedSecret[] {
+  return fromMembers([
+    ["accessKeyId", auth.accessKeyIdEnvVar, auth.accessKeyIdFile],
+    ["secretAccessKey", auth.secretAccessKeyEnvVar, auth.secretAccessKeyFile],
+    ["sessionToken", auth.sessionTokenEnvVar, auth.sessionTokenFile],
+  ]);
+}
+
+type SourceMembers = readonly [name: string, envVar: string | undefined, file: string | undefined];
+
+/** The members are named after the secret: `clientSecretEnvVar`, `clientSecretFile`. */
+function fromMembers(sources: readonly SourceMembers[]): DefinedSecret[] {
+  return sources.flatMap(([name, envVar, file]): DefinedSecret[] => {
     if (envVar === undefined && file === undefined) return [];
     const member = `${name}${file === undefined ? "EnvVar" : "File"}`;
     return [{ name, origin: originOf(envVar, file, undefined), path: ["auth", member] }];
   });
-  if (auth.refreshToken === undefined) return read;
-  return [...read, { name: "refreshToken", origin: { login: true }, path: ["auth", "refreshToken"] }];
 }
 
 function originOf(

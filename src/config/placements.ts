@@ -3,12 +3,13 @@
  * Invariant: every type of credential is described here by templates, so that injection, stripping and the secret lock agree.
  */
 import type { AuthDefinition } from "./auth-schema.ts";
+import { SIGNATURE_START } from "./aws-signature-names.ts";
 import { type Placeholder, parseTemplate, type Template } from "./template.ts";
 import { messageRuleOf, type WsDefinition } from "./ws-schema.ts";
 
 export interface Placement {
-  /** `message`: a member of a WebSocket's messages. */
-  readonly kind: "header" | "query" | "path" | "form" | "subprotocol" | "message";
+  /** `message`: a member of a WebSocket's messages. `signature`: a header that the signature of the request is in, or covers. */
+  readonly kind: "header" | "query" | "path" | "form" | "subprotocol" | "message" | "signature";
   /** Of the header, parameter or field; the rule of a message; empty for the other kinds. */
   readonly name: string;
   readonly template: Template;
@@ -50,6 +51,8 @@ function ofRequests(auth: AuthDefinition): Placement[] {
     }
     case "custom":
       return customPlacements(auth);
+    case "aws-sigv4":
+      return signaturePlacements(auth);
   }
 }
 
@@ -64,6 +67,22 @@ function customPlacements({ headers, query, path, form, subprotocol }: AuthDefin
     ...unnamed("path", path === undefined ? [] : [path].flat()),
     ...named("form", form),
     ...unnamed("subprotocol", subprotocol === undefined ? [] : [subprotocol]),
+  ];
+}
+
+/** The secret access key has no place: it is never sent. */
+function signaturePlacements({ sessionTokenEnvVar, sessionTokenFile }: AuthDefinition): Placement[] {
+  const inSignature = (name: string, template: Template): Placement => ({ kind: "signature", name, template });
+  const computed = { texts: ["…"], placeholders: [] };
+  const hasToken = (sessionTokenEnvVar ?? sessionTokenFile) !== undefined;
+  const keyId = { secret: "accessKeyId", encoding: "plain" } as const;
+  return [
+    inSignature("Authorization", { texts: [SIGNATURE_START, "/…"], placeholders: [keyId] }),
+    inSignature("X-Amz-Date", computed),
+    inSignature("X-Amz-Content-Sha256", computed),
+    ...(hasToken
+      ? [inSignature("X-Amz-Security-Token", around("", { secret: "sessionToken", encoding: "plain" }))]
+      : []),
   ];
 }
 

@@ -110,6 +110,7 @@ function describePlacement({ kind, name, template }: Placement, auth: AuthDefini
   const text = `${texts[0] ?? ""}${filled.join("")}`;
   switch (kind) {
     case "header":
+    case "signature":
       return `${name}: ${text}`;
     case "query":
       return `?${name}=${text}`;

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { authSchema } from "./auth-schema.ts";
+import { checkSignedService } from "./aws-schema.ts";
 import { baseUrl } from "./base-url.ts";
 import { type CacheSettings, cacheSettings } from "./cache-settings.ts";
 import { headerMap, headerName } from "./configured-headers.ts";
@@ -226,6 +227,7 @@ export const serviceSchema = z
   .superRefine(checkBudget)
   .superRefine(checkAccess)
   .superRefine(checkMessages)
+  .superRefine(checkSignedService)
   .superRefine(({ http2, ws }, refinement) => {
     const message = "false with http2: a WebSocket needs HTTP/1.1";
     if (http2 && ws) refinement.addIssue({ code: "custom", path: ["ws"], message });

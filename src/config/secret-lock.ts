@@ -100,7 +100,9 @@ function unlockAuth(
   if (commanded !== undefined) return { refusal: refuseCommand(commanded.path) };
   const own = secrets.find(({ origin }) => OWN_SECRETS.has(nameOrigin(origin)));
   if (own !== undefined) return { refusal: refuseOwn(own.path, nameOrigin(own.origin)) };
-  if (isMinted(auth)) return unlockMinted(auth, { definition, candidates, origins, settings });
+  // A signature opens the upstream as a token does.
+  if (isMinted(auth) || auth.type === "aws-sigv4")
+    return unlockMinted(auth, { definition, candidates, origins, settings });
   const bound = candidates.map((other) => ({ other, uses: usesOfSecrets(other, fileOf) }));
   const spellings = new Map<string, string>();
   for (const [secret, { places }] of usesOfSecrets(definition, fileOf)) {

@@ -17,6 +17,13 @@ export function baseUrlsOf({ baseUrl, versionedBaseUrls }: Pick<Service, "baseUr
   ];
 }
 
+/** The secret of each type that is a name. */
+const USER_NAMES: Partial<Record<AuthDefinition["type"], string>> = {
+  basic: "username",
+  oauth2: "clientId",
+  "aws-sigv4": "accessKeyId",
+};
+
 /** Raw: masks search for the encodings of each themselves. */
 export function secretsOfService(
   service: Pick<Service, "auth" | "baseUrl" | "versionedBaseUrls" | "credential" | "signingSecret">,
@@ -31,8 +38,7 @@ function credentialTexts({ auth, credential }: Pick<Service, "auth" | "credentia
   const texts = (credential?.secrets ?? []).flatMap(({ name, secret }) => {
     const text = secret?.reveal();
     // A user name is an ordinary word, or a key: some APIs take a key as the user name.
-    const isUserName =
-      name === (auth?.type === "basic" ? "username" : auth?.type === "oauth2" ? "clientId" : undefined);
+    const isUserName = name === (auth && USER_NAMES[auth.type]);
     if (text === undefined || (isUserName && text.length < LEAST_MASKED)) return [];
     // An upstream may show a quoted secret without its quotes.
     return [text, withoutQuotes(text)];

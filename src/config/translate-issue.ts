@@ -33,7 +33,7 @@ const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new 
   PropertyKey,
   (value: unknown) => boolean
 >([
-  ["type", (value) => ["github-app", "aws-sigv4", "pool"].includes(String(value))],
+  ["type", (value) => ["github-app", "pool"].includes(String(value))],
   ["grant", (value) => value === "jwt_bearer"],
   ["clientAuth", (value) => value === "private_key_jwt"],
 ]);

@@ -40,6 +40,9 @@ function unusableIn({ kind, template }: Placement, { text, name }: CheckedSecret
     if (encoding === "basic" && user === undefined && !text.includes(":")) return "user:password";
     if (encoding !== "plain") continue;
     if (kind === "header" && /[^\x00-\xff]/.test(text)) return "characters that a header can carry (Latin-1)";
+    if (kind === "signature" && /[^\x21-\x7e]/.test(text)) return "visible ASCII characters";
+    if (kind === "signature" && name === "accessKeyId" && /[/,=]/.test(text))
+      return "an access key id without /, , and =";
     if (kind === "subprotocol" && /[^!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(text)) {
       return "the characters of a token (RFC 9110 section 5.6.2), or a template with |base64";
     }

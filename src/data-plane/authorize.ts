@@ -5,6 +5,7 @@ import { decideProxyPermission } from "../callers/decide-permission.ts";
 import { GatewayError } from "../errors.ts";
 import { isWebSocketUpgrade } from "../perimeter/framing.ts";
 import { isGrpc } from "../perimeter/grpc-refusal.ts";
+import { decidePayload } from "./aws/payload.ts";
 import { decideForm } from "./credential/form-body.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Route } from "./identify.ts";
@@ -73,9 +74,11 @@ export function decideAuthorization(
       hint: `Set \`http2\` to true for ${service.key}. gRPC-Web needs no HTTP/2.`,
     });
   }
-  const { placePlan } = prepared;
+  const { placePlan, payloads } = prepared;
   const form = placePlan && decideForm(placePlan, exchange, service.key);
   if (form !== undefined) return form;
+  const payload = payloads && decidePayload(payloads, exchange);
+  if (payload !== undefined) return payload;
   if (service.maxBodyBytes > 0 && (exchange.announcedBytes ?? 0) > service.maxBodyBytes) {
     return new GatewayError("PAYLOAD_TOO_LARGE", {
       message: `${service.key} accepts bodies of at most ${service.maxBodyBytes} bytes.`,

@@ -4,6 +4,7 @@
  */
 import { createKeyPlaces, type KeyPlaces } from "../callers/key-places.ts";
 import { foldName } from "../callers/overrides.ts";
+import { SIGNATURE_NAMES } from "../config/aws-signature-names.ts";
 import type { ProxyUse } from "../config/egress-proxy.ts";
 import { placementsOf } from "../config/placements.ts";
 import type { Service } from "../config/schema.ts";
@@ -11,6 +12,7 @@ import { secretsOfService } from "../config/service-secrets.ts";
 import { messageRuleOf } from "../config/ws-schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
+import { createPayloadRules, type PayloadRules } from "./aws/payload.ts";
 import type { ServiceCache } from "./cache/service-cache.ts";
 import type { CredentialProvider } from "./credential/credential-provider.ts";
 import { createPlacePlan, type PlacePlan } from "./credential/place-plan.ts";
@@ -65,6 +67,8 @@ export interface PreparedService {
   readonly messages: MessageInjector | undefined;
   /** Undefined for a credential in headers and the query. */
   readonly placePlan: PlacePlan | undefined;
+  /** Undefined for a service whose requests are not signed. */
+  readonly payloads: PayloadRules | undefined;
   readonly credentialRefusals: CredentialRefusals;
   readonly times: ServiceTimes;
   readonly stripPlan: StripPlan;
@@ -124,6 +128,7 @@ export function prepareService(
   const transport = service.http2 ? new Http2Transport(dial, service) : createTransport(dial, service);
   const fixed = secretsOfService(service);
   const secretParameters = credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name);
+  const isSigned = credential.places.some(({ kind }) => kind === "signature");
   const secrets = credential.secrets ?? (() => fixed);
   return {
     service,
@@ -136,10 +141,11 @@ export function prepareService(
     echoMask: credential.secrets === undefined ? createEchoMask(fixed) : createLiveEchoMask(credential.secrets),
     scrub: service.scrubBodies ? createBodyScrub(service.key, secrets) : undefined,
     secretParameters,
-    strippedParameters: ["api_key", ...secretParameters],
+    strippedParameters: ["api_key", ...secretParameters, ...(isSigned ? SIGNATURE_PARAMETERS : [])],
     keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth, service.ws)),
     messages: injectorOf(service, credential),
     placePlan: createPlacePlan(credential.places),
+    payloads: isSigned ? createPayloadRules(service) : undefined,
     ...kept,
     times: new ServiceTimes(),
     stripPlan: createStripPlan(service, credential.places),
@@ -158,6 +164,9 @@ export function prepareService(
     proxyUse: dialOptions.proxyUse,
   };
 }
+
+/** Of a presigned URL. Some servers read them in lower case, too. */
+const SIGNATURE_PARAMETERS = SIGNATURE_NAMES.flatMap((name) => [name, name.toLowerCase()]);
 
 /** Undefined also where the secret is missing. */
 function injectorOf({ ws }: Service, credential: CredentialProvider): MessageInjector | undefined {

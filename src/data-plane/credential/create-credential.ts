@@ -1,6 +1,7 @@
 /** Chooses the provider of a service's credential by where its secrets come from. */
 import { isMinted, secretTexts } from "../../config/credential-source.ts";
 import type { Service } from "../../config/schema.ts";
+import { createAwsCredential } from "./aws-credential.ts";
 import { CommandCredential, type CommandCredentialContext, type CommandedService } from "./command-credential.ts";
 import type { CredentialProvider } from "./credential-provider.ts";
 import type { EndpointAccess } from "./endpoint-exchange.ts";
@@ -17,7 +18,11 @@ export function createCredential(
   endpoint: () => EndpointAccess,
 ): CredentialProvider {
   if (isCommanded(service)) return new CommandCredential(service, context);
-  return mintedCredential(service, context, endpoint) ?? createStaticCredential(service, context.nameSource);
+  return (
+    mintedCredential(service, context, endpoint) ??
+    createAwsCredential(service, context.nameSource) ??
+    createStaticCredential(service, context.nameSource)
+  );
 }
 
 /** How the tokens of each type are obtained. */

@@ -20,6 +20,20 @@ export interface Injection {
   readonly subprotocol: string;
   /** Secrets by the text that stands for each in messages of a WebSocket: `{token}`. Undefined for a credential without this place. */
   readonly messages?: ReadonlyMap<string, string> | undefined;
+  /** Adds a signature of the request, which is otherwise complete. Undefined for a credential that is a text. */
+  readonly sign?: (request: SignableRequest) => void;
+}
+
+/** What a signature covers. */
+export interface SignableRequest {
+  readonly method: string;
+  readonly origin: string;
+  readonly path: string;
+  /** Flat list of names and values. */
+  readonly headers: string[];
+  readonly body?: unknown;
+  /** How the body is signed: by its hash, if this is left out. */
+  readonly payload?: { readonly word: string | undefined } | undefined;
 }
 
 /** The text of a place around the secret: that of its first placeholder, if it has several. */
@@ -34,7 +48,7 @@ interface PlaceText {
 /** A place that belongs to the credential: what the client put there is stripped. */
 export type CredentialPlace = PlaceText &
   (
-    | { readonly kind: "header" | "query" | "form" | "message"; readonly name: string }
+    | { readonly kind: "header" | "query" | "form" | "message" | "signature"; readonly name: string }
     | { readonly kind: "path" | "subprotocol"; readonly name: "" }
   );
 
@@ -114,7 +128,7 @@ export function unavailableCredential(
 }
 
 /** A request that credentials are injected into. One object serves all attempts, so that an attempt copies nothing. */
-export interface InjectableRequest {
+export interface InjectableRequest extends SignableRequest {
   /** Path and query, with what was injected. */
   path: string;
   /** Flat list of names and values, with what was injected. */
@@ -161,6 +175,7 @@ export function inject(request: InjectableRequest, injection: Injection): void {
   if (request.rarePlaces !== undefined) path = injectRarely(request, request.rarePlaces, injection);
   if (query !== "") path = `${path}${path.includes("?") ? "&" : "?"}${query}`;
   request.path = path;
+  injection.sign?.(request);
 }
 
 /** @returns the path with the inserted one. */

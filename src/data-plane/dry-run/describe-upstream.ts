@@ -56,7 +56,7 @@ function maskedInjection(places: readonly CredentialPlace[]): Injection {
       .map(({ name }) => `${name}=${MASK}`)
       .join("&");
   return {
-    headers: of("header").flatMap(({ name }) => [name, MASK]),
+    headers: [...of("header"), ...of("signature")].flatMap(({ name }) => [name, MASK]),
     query: pairs("query"),
     paths: of("path").map(({ template }) => fillTemplate(template, () => MASK)),
     form: pairs("form"),

@@ -2,9 +2,7 @@
  * An admitted request on its way to the upstream: quota, breaker, attempt, relay. A retry repeats from the quota.
  * Invariant: only a replayable request is sent twice, and everything up to the response's headers fits into one deadline.
  */
-import { GatewayError } from "../../errors.ts";
-import { onMalformedRest } from "../../perimeter/malformed-rest.ts";
-import { FORM_BYTES_LIMIT, formTooLarge, withoutFields } from "../credential/form-body.ts";
+import type { GatewayError } from "../../errors.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import { connectionWaitTimeout, decideConnection, decideDrain, displaced } from "../load.ts";
@@ -13,6 +11,7 @@ import { hasQuotaHeader } from "../quota/read-quota.ts";
 import type { SlotParts } from "../reacquire-slots.ts";
 import type { ResponseParts } from "./answer-headers.ts";
 import { Attempt, type AttemptResult } from "./attempt.ts";
+import { BodyIntake, type IntakeParts } from "./body-intake.ts";
 import { type AttemptOutcome, decideBreaker, enterBreaker, NO_PASS, settleBreaker } from "./breaker.ts";
 import { CredentialUse } from "./credential-use.ts";
 import { Deadline, type Expiry } from "./deadline.ts";
@@ -20,16 +19,15 @@ import { HookSink } from "./hook-sink.ts";
 import { relayInterim } from "./interim.ts";
 import { holdForQuota, reportToQuota } from "./quota-gate.ts";
 import { Relay } from "./relay.ts";
-import { RequestBody } from "./request-body.ts";
 import type { ClientSink, ResponseSink } from "./response-sink.ts";
-import { backoffMs, isFinal, isIdempotent, isRetriableStatus, REPLAY_BODY_BYTES_LIMIT, retryAfterMs } from "./retry.ts";
+import { backoffMs, isFinal, isIdempotent, isRetriableStatus, retryAfterMs } from "./retry.ts";
 import { pauseUnlessGone } from "./retry-pause.ts";
 import { timeoutError } from "./timeout-error.ts";
 import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Choice } from "./transport/waiter.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
-export interface ForwardParts extends ResponseParts, SlotParts {}
+export interface ForwardParts extends ResponseParts, SlotParts, IntakeParts {}
 
 /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent. */
 export function forward(
@@ -58,7 +56,8 @@ class Forwarding {
   readonly #parts: ForwardParts;
   readonly #credential: CredentialUse;
   readonly #deadline: Deadline;
-  #upload: RequestBody | undefined;
+  /** Undefined for a request without a body. */
+  #intake: BodyIntake | undefined;
   #attempt: Attempt | undefined;
   #relay: ClientSink | undefined;
   #retries = 0;
@@ -85,10 +84,9 @@ class Forwarding {
     const exchange = this.#exchange;
     const request = this.#request;
     try {
-      if (exchange.body !== undefined) request.body = exchange.hasBody ? this.#takeForm(exchange.body) : null;
-      else if (exchange.hasBody) request.body = await this.#takeBody();
+      if (exchange.hasBody) request.body = await this.#takeBody();
       if (exchange.hasClientLeft) return;
-      this.#isReplayable = isIdempotent(exchange.method) && !(request.body instanceof RequestBody);
+      this.#isReplayable = isIdempotent(exchange.method) && (request.body === null || Buffer.isBuffer(request.body));
       const onReused = this.#isReplayable ? "any" : "proven";
       for (let on: Choice = onReused; ; ) {
         const isInjected = this.#credential.inject(request, this.#deadline);
@@ -109,7 +107,23 @@ class Forwarding {
     } finally {
       if (this.#pass !== NO_PASS) this.#judge(undefined);
       this.#deadline.stop();
+      this.#intake?.end();
     }
+  }
+
+  /** @throws GatewayError */
+  #takeBody(): ReturnType<BodyIntake["take"]> {
+    const { signedBodies, retryAfterS } = this.#parts;
+    this.#intake = new BodyIntake({
+      exchange: this.#exchange,
+      prepared: this.#prepared,
+      request: this.#request,
+      onBytes: () => this.#deadline.touch(),
+      fail: (error) => this.#fail(error),
+      signedBodies,
+      retryAfterS,
+    });
+    return this.#intake.take();
   }
 
   /** @throws GatewayError where none may be made. */
@@ -172,7 +186,7 @@ class Forwarding {
       throw error;
     }
     // An upstream may give up on a client that stops inside its upload, or read no more of it: then the fault may be either's.
-    const mayBeClients = this.#attempt?.wasSent === true && this.#upload?.isComplete === false;
+    const mayBeClients = this.#attempt?.wasSent === true && this.#intake?.upload?.isComplete === false;
     this.#judge(result.isStale || mayBeClients ? undefined : error);
     const afterMs = isFinal(error) ? undefined : this.#waitBeforeRetry(undefined, undefined);
     if (afterMs === undefined) throw error;
@@ -235,7 +249,7 @@ class Forwarding {
 
   #onExpire(expired: Expiry): void {
     let expiry = expired;
-    const isWaitingForClient = !this.#attempt?.isWaiting && this.#upload?.isStarved === true;
+    const isWaitingForClient = !this.#attempt?.isWaiting && this.#intake?.upload?.isStarved === true;
     if (expiry === "headers" && isWaitingForClient) {
       if (this.#deadline.waitForClient()) return;
       expiry = "client-idle";
@@ -246,55 +260,9 @@ class Forwarding {
     else this.#fail(timeoutError(expiry, this.#route, this.#exchange.method));
   }
 
-  /** Enforces `maxBodyBytes` for a body that announced no length. */
-  #onBodyBytes(length: number): void {
-    const exchange = this.#exchange;
-    exchange.bytesIn += length;
-    this.#deadline.touch();
-    const { key, maxBodyBytes } = this.#prepared.service;
-    if (this.#isForm && exchange.bytesIn > FORM_BYTES_LIMIT) this.#fail(formTooLarge(key));
-    else if (maxBodyBytes > 0 && exchange.bytesIn > maxBodyBytes) {
-      const message = `${key} accepts bodies of at most ${maxBodyBytes} bytes.`;
-      this.#fail(new GatewayError("PAYLOAD_TOO_LARGE", { message }));
-    }
-  }
-
   #fail(error: GatewayError): void {
     this.#failure = error;
-    if (this.#attempt === undefined) this.#upload?.cancel(error);
+    if (this.#attempt === undefined) this.#intake?.upload?.cancel(error);
     else this.#attempt.fail(error);
-  }
-
-  /** The body is a form that carries the credential. */
-  get #isForm(): boolean {
-    return this.#request.rarePlaces?.form !== undefined;
-  }
-
-  /** The body; of a form, the injection adds the credential's fields for each attempt. */
-  #takeForm(body: Buffer): Buffer {
-    const { rarePlaces } = this.#request;
-    const { placePlan } = this.#prepared;
-    if (rarePlaces?.form !== undefined && placePlan !== undefined) rarePlaces.form = withoutFields(body, placePlan);
-    return body;
-  }
-
-  /** A small body of an idempotent request is buffered, to be sent again; every other body streams. */
-  async #takeBody(): Promise<Buffer | RequestBody> {
-    const exchange = this.#exchange;
-    // HTTP/1.0 has no interim responses (RFC 9110 section 10.1.1).
-    if (exchange.expectsContinue && exchange.req.httpVersionMinor > 0) exchange.res.writeContinue();
-    const upload = new RequestBody(exchange.req, (length) => this.#onBodyBytes(length));
-    this.#upload = upload;
-    onMalformedRest(exchange.req, (error) => this.#fail(error));
-    const { announcedBytes = Number.POSITIVE_INFINITY } = exchange;
-    const isBuffered = isIdempotent(exchange.method) && announcedBytes <= REPLAY_BODY_BYTES_LIMIT;
-    if ((!isBuffered && !this.#isForm) || exchange.hasClientLeft) return upload;
-    exchange.onClose = () => upload.cancel(new Error("the client left while it sent its body"));
-    try {
-      return this.#takeForm(await upload.collect());
-    } catch (error) {
-      if (!exchange.hasClientLeft) throw error;
-      return upload;
-    }
   }
 }

@@ -4,6 +4,7 @@
  * itself are out of their reach; a value that is or may be a secret is shown as a mask.
  */
 import { holdsKey, type IsKey, maskKeySegments } from "../../callers/carried-keys.ts";
+import { SIGNATURE_NAMES } from "../../config/aws-signature-names.ts";
 import type { HeaderRules } from "../../hooks/editable-headers.ts";
 import type { RequestRules } from "../../hooks/request-draft.ts";
 import { isSecretHeader, MASK } from "../../services/masked-config.ts";
@@ -19,6 +20,9 @@ const OF_CONNECTION = "it belongs to the connection or frames the message";
 const OF_GATEWAY = "the gateway writes it itself";
 const OF_CREDENTIAL = "the service's credential is sent in its place";
 
+/** They say how a body is encoded whose signature the gateway writes. */
+const BODY_NAMES = ["Content-Encoding", "X-Amz-Decoded-Content-Length", "X-Amz-Trailer"];
+
 /** Beside the hop-by-hop headers. */
 const FRAMING: ReadonlySet<string> = new Set(["host", "content-length", "expect"]);
 const OWN: ReadonlySet<string> = new Set(["via", "x-request-id", "traceparent", "tracestate"]);
@@ -27,11 +31,14 @@ const FORWARDED: ReadonlySet<string> = new Set([
 ]);
 
 export function requestRules(
-  { service, credential, secretParameters, echoMask }: PreparedService,
+  { service, credential, strippedParameters, echoMask }: PreparedService,
   isKey: IsKey,
 ): RequestRules {
   const { places } = credential;
   const taken = new Set(places.filter(({ kind }) => kind === "header").map(({ name }) => name.toLowerCase()));
+  if (places.some(({ kind }) => kind === "signature")) {
+    for (const name of [...SIGNATURE_NAMES, ...BODY_NAMES]) taken.add(name.toLowerCase());
+  }
   // Where a credential is injected, no other one is sent beside it.
   if (places.length > 0) taken.add("authorization");
   if (places.some(({ kind }) => kind === "form")) {
@@ -56,7 +63,7 @@ export function requestRules(
       return findPathProblem(path, service.pathPolicy);
     },
     queryFault(query) {
-      if (keptQuery(query, ["api_key", ...secretParameters], isKey) === query) return undefined;
+      if (keptQuery(query, strippedParameters, isKey) === query) return undefined;
       return "It contains a key of the gateway, or a parameter in which the gateway sends or receives keys.";
     },
     mask: (text) => echoMask?.mask(text) ?? text,

@@ -123,7 +123,8 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
   const rarePlaces = hasPath
     ? { pathAt: start.length, pathTemplate: 0, form: undefined, subprotocols: undefined }
     : undefined;
-  const wire = { path: start, strippedPath: start, headers, strippedLength: headers.length, rarePlaces };
+  const stripped = { strippedPath: start, strippedLength: headers.length };
+  const wire = { method: "GET", origin: base.origin, path: start, headers, rarePlaces, body: null, ...stripped };
   inject(wire, await credential.get());
   const isShort = withinMs < service.timeoutMs;
   const probing = {

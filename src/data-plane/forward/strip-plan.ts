@@ -3,6 +3,7 @@
  * Invariant: strip first, then add. A name is matched in any case and with `_` for `-`, because some servers read `X_Api_Key` as
  * `x-api-key`.
  */
+import { SIGNATURE_NAMES } from "../../config/aws-signature-names.ts";
 import type { Service } from "../../config/schema.ts";
 import { messageRuleOf } from "../../config/ws-schema.ts";
 import type { CredentialPlace } from "../credential/credential-provider.ts";
@@ -69,6 +70,7 @@ export function createStripPlan(
   if (!service.cookies) dropped.add("cookie");
   for (const { kind, name } of places) {
     if (kind === "header") dropped.add(name.toLowerCase());
+    if (kind === "signature") for (const each of SIGNATURE_NAMES) dropped.add(each.toLowerCase());
     // Written again with the items that do not belong to the credential.
     if (kind === "subprotocol") dropped.add("sec-websocket-protocol");
   }

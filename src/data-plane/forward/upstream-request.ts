@@ -17,6 +17,7 @@ import { cutParameters } from "../../callers/presented-keys.ts";
 import type { ClientView } from "../../perimeter/client-view.ts";
 import { isWebSocketUpgrade } from "../../perimeter/framing.ts";
 import type { Instance } from "../../perimeter/instance.ts";
+import { type Payload, planPayload } from "../aws/payload.ts";
 import type { InjectableRequest, RarePlaces } from "../credential/credential-provider.ts";
 import { BODY_DIGESTS, FORM_TYPE, sendsForm } from "../credential/form-body.ts";
 import { insertsPath, type PlacePlan, readSubprotocols } from "../credential/place-plan.ts";
@@ -41,7 +42,9 @@ export interface UpstreamRequest extends InjectableRequest {
   /** Set before the first attempt. */
   body: Buffer | BodySource | null;
   readonly rarePlaces: RarePlaces | undefined;
-  /** As the client announced it. */
+  /** Undefined for a service whose requests are not signed. */
+  readonly payload: Payload | undefined;
+  /** As the client announced it, of the body that the upstream receives. */
   readonly contentLength: number | undefined;
 }
 
@@ -93,6 +96,8 @@ export function createUpstreamRequest(
 
   const rarePlaces =
     route.prepared.placePlan && rarePlacesOf(exchange, route, route.prepared.placePlan, { headers, callers });
+  const { payloads } = route.prepared;
+  const payload = payloads && planPayload(payloads, exchange, headers);
   const query = keptQuery(route.query, strippedParameters, isOwnKey);
   exchange.isKeyInUrl = query !== route.query || exchange.url !== exchange.req.url;
   const path = joinPath(route, query);
@@ -109,7 +114,8 @@ export function createUpstreamRequest(
     wantsTrailers,
     body: null,
     rarePlaces,
-    contentLength: exchange.announcedBytes,
+    payload,
+    contentLength: payload === undefined ? exchange.announcedBytes : payload.contentLength,
   };
 }
 

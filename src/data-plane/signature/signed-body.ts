@@ -68,7 +68,12 @@ function tooSlow({ serviceKey, timeoutMs, bodies }: BodyLimits): GatewayError {
   });
 }
 
-function outOfMemory({ serviceKey, budget: { taken, limit }, retryAfterS }: BodyLimits): GatewayError {
+/** The refusal where the bodies of all clients need too much memory. */
+export function outOfMemory({
+  serviceKey,
+  budget: { taken, limit },
+  retryAfterS,
+}: Pick<BodyLimits, "serviceKey" | "budget" | "retryAfterS">): GatewayError {
   return new GatewayError("UNDER_PRESSURE", {
     message: `The gateway holds ${taken} bytes of bodies that are read before they are forwarded, for ${serviceKey} and others; the limit is ${limit}, and half of it for one address.`,
     headers: ["Retry-After", String(retryAfterS)],

@@ -1,0 +1,97 @@
+/**
+ * Decodes a body in chunks with a signature each (`Content-Encoding: aws-chunked`), as it arrives.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
+ * Invariant: the bytes of a chunk are passed on as they arrive, and nothing else is; a body that is malformed, or has another length
+ * than was announced, never ends well. The signatures are the caller's own and are not checked.
+ */
+
+/** A chunk's head, and the trailers after the last chunk. */
+const LINE_LIMIT = 4_096;
+const TRAILERS_LIMIT = 16_384;
+
+const HEAD = /^([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e]*)?$/;
+
+type State = "head" | "data" | "data-end" | "trailers" | "over";
+
+const CR = 13;
+const LF = 10;
+
+export class SignedChunks {
+  readonly #announced: number;
+  #state: State = "head";
+  #line = "";
+  /** Of the current chunk. */
+  #left = 0;
+  #total = 0;
+  #trailerBytes = 0;
+
+  /** @param announced bytes of the decoded body: `X-Amz-Decoded-Content-Length`. */
+  constructor(announced: number) {
+    this.#announced = announced;
+  }
+
+  /** @returns the decoded bytes. @throws Error with what is wrong, as "a chunk …". */
+  push(bytes: Buffer): Buffer[] {
+    const decoded: Buffer[] = [];
+    let at = 0;
+    while (at < bytes.length) {
+      if (this.#state === "over") throw new Error("bytes after the last chunk");
+      if (this.#state !== "data") {
+        at = this.#readLine(bytes, at);
+        continue;
+      }
+      const part = bytes.subarray(at, at + this.#left);
+      at += part.length;
+      this.#left -= part.length;
+      decoded.push(part);
+      if (this.#left === 0) this.#state = "data-end";
+    }
+    return decoded;
+  }
+
+  /** @throws Error where the body ended too early. */
+  end(): void {
+    // Some clients leave out the empty line after the last chunk.
+    const isOver = this.#state === "over" || (this.#state === "trailers" && this.#line === "");
+    if (!isOver) throw new Error("an end before the last chunk");
+    if (this.#total !== this.#announced) {
+      throw new Error(`${this.#total} bytes, and X-Amz-Decoded-Content-Length announced ${this.#announced}`);
+    }
+  }
+
+  /** @returns the position after the line, or the end of the bytes. */
+  #readLine(bytes: Buffer, from: number): number {
+    const end = bytes.indexOf(LF, from);
+    this.#line += bytes.toString("latin1", from, end === -1 ? bytes.length : end);
+    if (this.#line.length > LINE_LIMIT) throw new Error(`a line of more than ${LINE_LIMIT} bytes`);
+    if (end === -1) return bytes.length;
+    if (this.#line.charCodeAt(this.#line.length - 1) !== CR) throw new Error("a line that does not end with CR LF");
+    const line = this.#line.slice(0, -1);
+    this.#line = "";
+    this.#onLine(line);
+    return end + 1;
+  }
+
+  #onLine(line: string): void {
+    if (this.#state === "head") return this.#onHead(line);
+    if (this.#state === "data-end") {
+      if (line !== "") throw new Error("a chunk that is longer than its head says");
+      this.#state = "head";
+      return;
+    }
+    this.#trailerBytes += line.length;
+    if (this.#trailerBytes > TRAILERS_LIMIT) throw new Error(`more than ${TRAILERS_LIMIT} bytes of trailers`);
+    if (line === "") this.#state = "over";
+  }
+
+  #onHead(line: string): void {
+    const size = HEAD.exec(line)?.[1];
+    if (size === undefined) throw new Error("a chunk without its length in hexadecimal");
+    this.#left = Number.parseInt(size, 16);
+    this.#total += this.#left;
+    if (this.#total > this.#announced) {
+      throw new Error(`more bytes than the ${this.#announced} that X-Amz-Decoded-Content-Length announced`);
+    }
+    this.#state = this.#left === 0 ? "trailers" : "data";
+  }
+}
