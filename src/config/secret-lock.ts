@@ -16,6 +16,7 @@ import { OWN_SECRETS, type RestSecret } from "./settings.ts";
 import { definedSigningSecret } from "./signing-secret.ts";
 import type { Path } from "./translate-issue.ts";
 import type { VerifyDefinition } from "./verify-schema.ts";
+import { messageRuleOf } from "./ws-schema.ts";
 
 export interface LockContext extends Pick<CredentialContext, "directory"> {
   readonly settings: { readonly REST_SECRETS: readonly RestSecret[]; readonly STRICT_TLS: boolean };
@@ -136,8 +137,13 @@ function unlockMinted(
   auth: AuthDefinition,
   { definition, candidates, origins, settings }: Pick<AuthLock, "definition" | "candidates" | "origins" | "settings">,
 ): { readonly auth: AuthDefinition } | { readonly refusal: SecretRefusal } {
+  const rule = messageRuleOf(definition.ws);
   const bindings = candidates.filter(
-    (other) => isDeepStrictEqual(other.auth, auth) && covers(origins, originsOf(other)),
+    (other) =>
+      isDeepStrictEqual(other.auth, auth) &&
+      covers(origins, originsOf(other)) &&
+      // A message is a place of the token: what a client writes, others may read.
+      (rule === undefined || isDeepStrictEqual(rule, messageRuleOf(other.ws))),
   );
   const weaknesses = bindings.map(
     (other) =>
@@ -258,8 +264,8 @@ function refuse(path: Path, secret: string, origins: ReadonlySet<string>): Secre
 function refuseMinted({ type }: AuthDefinition, origins: ReadonlySet<string>): SecretRefusal {
   return {
     path: ["auth"],
-    message: `A service added over REST may use this auth of type ${type} only as a service of the services file does: with the same members, for exactly the origins of that service. These origins are ${[...origins].join(", ")}.`,
-    hint: "Copy auth and the base URLs from the services file, or add the service to that file. REST_SECRETS cannot allow it.",
+    message: `A service added over REST may use this auth of type ${type} only as a service of the services file does: with the same members, for exactly the origins of that service, and in no other messages of WebSockets. These origins are ${[...origins].join(", ")}.`,
+    hint: "Copy auth, the base URLs and ws from the services file, or add the service to that file. REST_SECRETS cannot allow it.",
   };
 }
 

@@ -429,6 +429,7 @@ describe("A service added over REST", () => {
     ["another client", ({ auth, ...api }) => ({ ...api, auth: { ...auth, clientId: "other" } })],
     ["another base URL", (api) => ({ ...api, baseUrl: "http://127.0.0.1:9" })],
     ["one more base URL", (api) => ({ ...api, versionedBaseUrls: { v1: "http://127.0.0.1:9" } })],
+    ["the token in messages of a WebSocket", (api) => ({ ...api, ws: { inject: { match: {}, path: "d.content" } } })],
     [
       "the client's secret as a bearer token",
       (api) => ({ ...api, auth: { type: "bearer", tokenEnvVar: "CLIENT_SECRET" } }),
