@@ -186,7 +186,7 @@ describe("The architecture", () => {
     ["commander", ["cli/"]],
     ["yaml", ["config/"]],
     ["zod", ["config/"]],
-    ["jose", ["callers/"]],
+    ["jose", ["callers/", "data-plane/credential/"]],
     ["oauth4webapi", ["data-plane/credential/"]],
     ["re2js", ["config/path-hints.ts", "data-plane/path-hints.ts"]],
   ])("Only its own room imports %s", (name, allowed) => {

@@ -65,7 +65,7 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
       service,
       state,
       dialOptions,
-      createCredential(service, context.credentials, () => endpointAccess(dialOptions, context)),
+      createCredential(service, context.credentials, (isUpstream) => endpointAccess(dialOptions, context, isUpstream)),
     ),
     dialOptions,
   };
@@ -236,17 +236,26 @@ function egressOf(
 const TOKEN_TIMEOUT_MS = 10_000;
 const TOKEN_BYTES_LIMIT = 262_144;
 
-/** The operator named the token endpoint, also for a service that was added over REST: its `auth` is that of a service of the file. */
+/**
+ * The operator named the token endpoint, also for a service that was added over REST: its `auth` is that of a service of the file.
+ * @param isUpstream the endpoint belongs to the upstream, and is reached as it is.
+ */
 function endpointAccess(
-  { proxyUse }: DialOptions,
+  { proxyUse, ...upstream }: DialOptions,
   { settings, ownListeners }: Pick<UpstreamContext, "settings" | "ownListeners">,
+  isUpstream: boolean,
 ): EndpointAccess {
-  const { STRICT_TLS: isTlsStrict, EGRESS_ALLOW_PRIVATE: allowsPrivate = true } = settings;
+  const { STRICT_TLS, EGRESS_ALLOW_PRIVATE: allowsPrivate = true } = settings;
   const limits = { timeoutMs: TOKEN_TIMEOUT_MS, bytesLimit: TOKEN_BYTES_LIMIT };
-  const wayOut = { isTlsStrict, egress: { allowsPrivate, ownListeners }, proxyUse };
+  const { pem, service, isTlsStrict, egress } = upstream;
+  const { tls } = service;
+  const wayOut = isUpstream
+    ? { isTlsStrict, egress, proxyUse, upstreamTls: { tls, pem } }
+    : { isTlsStrict: STRICT_TLS, egress: { allowsPrivate, ownListeners }, proxyUse };
+  const upstreamWay = isUpstream ? [tls.servername, pem] : [];
   return {
     send: (url, asked) => exchangeSmall(url, { ...limits, ...asked }, wayOut),
-    way: JSON.stringify([isTlsStrict, allowsPrivate, describeUse(proxyUse)]),
+    way: JSON.stringify([wayOut.isTlsStrict, wayOut.egress.allowsPrivate, describeUse(proxyUse), ...upstreamWay]),
   };
 }
 

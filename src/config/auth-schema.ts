@@ -6,6 +6,7 @@ import { z } from "zod";
 import { AWS_MEMBERS, awsMembers, checkAws } from "./aws-schema.ts";
 import { checkCustomAuth } from "./check-custom-auth.ts";
 import { headerName } from "./configured-headers.ts";
+import { checkGithubApp, GITHUB_APP_MEMBERS, githubAppMembers } from "./github-app-schema.ts";
 import { checkOauth2, OAUTH2_MEMBERS, oauth2Members } from "./oauth2-schema.ts";
 
 const variableName = z
@@ -84,9 +85,9 @@ const userName = z
 export const authSchema = z
   .strictObject({
     type: z
-      .enum(["bearer", "bot", "basic", "api-key", "custom", "oauth2", "aws-sigv4"])
+      .enum(["bearer", "bot", "basic", "api-key", "custom", "oauth2", "github-app", "aws-sigv4"])
       .describe(
-        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place), `oauth2` (access tokens that the gateway obtains and renews) or `aws-sigv4` (a signature of each request)",
+        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place), `oauth2` (access tokens that the gateway obtains and renews), `github-app` (tokens of an installation of a GitHub App) or `aws-sigv4` (a signature of each request)",
       ),
     tokenEnvVar: variableName.optional().describe("environment variable that holds the secret"),
     tokenFile: filePath.optional().describe("file that holds the secret; line breaks at its end are removed"),
@@ -128,6 +129,7 @@ export const authSchema = z
       .describe("`custom`: fields of an `application/x-www-form-urlencoded` body by name"),
     subprotocol: template.optional().describe("`custom`: a WebSocket subprotocol"),
     ...oauth2Members,
+    ...githubAppMembers,
     ...awsMembers,
     required: z
       .boolean()
@@ -146,6 +148,7 @@ export const authSchema = z
     }
     if (value.type === "custom") return checkCustomAuth(value, refinement);
     if (value.type === "oauth2") return checkOauth2(value, refinement);
+    if (value.type === "github-app") return checkGithubApp(value, refinement);
     if (value.type === "aws-sigv4") return checkAws(value, refinement);
     const sources = [value.tokenEnvVar, value.tokenFile, value.tokenCommand];
     if (sources.filter((source) => source !== undefined).length !== 1) {
@@ -173,6 +176,7 @@ const BELONGS = [
   [["scheme"], ["api-key"]],
   [["secrets", "headers", "query", "path", "form", "subprotocol"], ["custom"]],
   [OAUTH2_MEMBERS, ["oauth2"]],
+  [GITHUB_APP_MEMBERS, ["github-app"]],
   [AWS_MEMBERS, ["aws-sigv4"]],
 ] as const;
 

@@ -5,6 +5,7 @@
 import { resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
+import { tokenUrlOf } from "./assertion-settings.ts";
 import { completeCache } from "./cache-settings.ts";
 import { type CredentialContext, readCredential } from "./credentials.ts";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
@@ -171,12 +172,13 @@ function reviewSubprotocol({ key, auth, ws }: Service, { warnings }: Findings): 
 }
 
 function reviewClearText(service: Service, { warnings }: Findings): void {
-  const { auth } = service;
+  const { auth, credential } = service;
   if (auth === undefined) return;
-  const endpoints = (["tokenUrl", "authorizationUrl", "deviceAuthorizationUrl"] as const).flatMap((name) => {
-    const url = auth[name];
-    return url === undefined ? [] : [{ path: ["auth", name], url }];
-  });
+  const tokenUrl = tokenUrlOf(auth, credential?.secrets.find(({ isKey }) => isKey)?.secret?.reveal());
+  const { authorizationUrl, deviceAuthorizationUrl } = auth;
+  const endpoints = Object.entries({ tokenUrl, authorizationUrl, deviceAuthorizationUrl }).flatMap(([name, url]) =>
+    url === undefined ? [] : [{ path: ["auth", name], url }],
+  );
   for (const { path, url } of [...baseUrlsOf(service), ...endpoints]) {
     const { protocol, hostname } = new URL(url);
     const isEndpoint = path[0] === "auth";

@@ -40,11 +40,14 @@ export interface DefinedSecret {
   readonly origin: SecretOrigin;
   /** Of the member that names the source, from the root of the service. */
   readonly path: readonly PropertyKey[];
+  /** A private key, which signs and is sent nowhere. It may have several lines. */
+  readonly isKey?: boolean;
 }
 
 /** One secret of a credential, and the secret if it is there. */
 export interface NamedSecret {
   readonly name: string;
+  readonly isKey?: boolean;
   /** `GITHUB_TOKEN`, `file:/run/secrets/token` or `command:vault`, for messages. Never a part of the secret. */
   readonly source: string;
   readonly secret: Secret | undefined;
@@ -87,11 +90,11 @@ export interface CredentialSource {
 
 /** Whether the gateway obtains the tokens that are sent: the secrets of the definition then go to another endpoint. */
 export function isMinted<A extends Pick<AuthDefinition, "type">>(auth: A): auth is A & { readonly type: MintedType } {
-  return auth.type === "oauth2";
+  return auth.type === "oauth2" || auth.type === "github-app";
 }
 
 /** The types whose tokens the gateway obtains. */
-export type MintedType = "oauth2";
+export type MintedType = "oauth2" | "github-app";
 
 /** The secrets that a definition names; the first is that of the types with one secret. */
 export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
@@ -103,7 +106,7 @@ export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
     }));
   }
   if (auth.type === "aws-sigv4") return secretsOfSigner(auth);
-  if (auth.type === "oauth2") return secretsOfClient(auth);
+  if (isMinted(auth)) return secretsOfClient(auth);
   const { tokenEnvVar, tokenFile, tokenCommand, tokenCommandTtlSeconds, usernameEnvVar } = auth;
   const member = tokenFile !== undefined ? "tokenFile" : tokenCommand !== undefined ? "tokenCommand" : "tokenEnvVar";
   const origin = originOf(tokenEnvVar, tokenFile, tokenCommand, tokenCommandTtlSeconds);
@@ -118,6 +121,8 @@ export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
 function secretsOfClient(auth: AuthDefinition): DefinedSecret[] {
   const { clientIdEnvVar, clientSecretEnvVar, clientSecretFile, refreshTokenEnvVar, refreshTokenFile } = auth;
   const sources = [
+    ["key", undefined, auth.keyFile],
+    ["privateKey", auth.privateKeyEnvVar, auth.privateKeyFile],
     ["clientSecret", clientSecretEnvVar, clientSecretFile],
     ["refreshToken", refreshTokenEnvVar, refreshTokenFile],
     ["clientId", clientIdEnvVar, undefined],
@@ -143,7 +148,8 @@ function fromMembers(sources: readonly SourceMembers[]): DefinedSecret[] {
   return sources.flatMap(([name, envVar, file]): DefinedSecret[] => {
     if (envVar === undefined && file === undefined) return [];
     const member = `${name}${file === undefined ? "EnvVar" : "File"}`;
-    return [{ name, origin: originOf(envVar, file, undefined), path: ["auth", member] }];
+    const isKey = name === "key" || name === "privateKey";
+    return [{ name, origin: originOf(envVar, file, undefined), path: ["auth", member], ...(isKey ? { isKey } : {}) }];
   });
 }
 

@@ -5,6 +5,7 @@
  */
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
+import { unusableKey } from "./assertion-settings.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import {
   type CredentialSource,
@@ -82,6 +83,8 @@ function readSecret(subject: SecretToRead, context: CredentialContext, findings:
   const found = findSecret(subject, context, findings);
   const path = found.path === undefined ? {} : { path: found.path };
   if (found.text === undefined) return { name, source, secret: undefined, ...path };
+  if (defined.isKey)
+    return { name, source, isKey: true, secret: readKey(found.text, found.place, subject, findings), ...path };
   const { text, faults } = readSecretForm(found.text, auth, name);
   for (const fault of faults) {
     findings.warnings.push({ ...found.place, text: `${nameSecret(subject)} ${FAULT_TEXTS[fault]}; remove it there` });
@@ -95,6 +98,13 @@ function readSecret(subject: SecretToRead, context: CredentialContext, findings:
     });
   }
   return { name, source, secret: new Secret(text), faults, ...path };
+}
+
+/** A key that cannot sign is a problem: a token endpoint would refuse what it signs, later and with less to say. */
+function readKey(text: string, place: FoundSecret["place"], { auth }: SecretToRead, { problems }: Findings): Secret {
+  const allowed = unusableKey(auth, text);
+  if (allowed !== undefined) problems.push({ ...place, text: `found an unusable key, allowed: ${allowed}` });
+  return new Secret(text);
 }
 
 function nameSecret({ defined: { name }, auth, key }: SecretToRead): string {

@@ -11,13 +11,15 @@ export const endpoint = z
   .string()
   .max(2_048)
   .superRefine((text, refinement) => {
-    const isUrl = /^https?:\/\//i.test(text) && URL.canParse(text) && !text.includes("#");
-    const url = isUrl ? new URL(text) : undefined;
-    if (url === undefined || url.username !== "" || url.password !== "") {
-      refinement.addIssue({ code: "custom", message: URL_FORM });
-    }
+    if (!isEndpoint(text)) refinement.addIssue({ code: "custom", message: URL_FORM });
   })
   .meta({ allowed: URL_FORM });
+
+export function isEndpoint(text: string): boolean {
+  if (!/^https?:\/\//i.test(text) || !URL.canParse(text) || text.includes("#")) return false;
+  const { username, password } = new URL(text);
+  return username === "" && password === "";
+}
 
 export const loginMembers = {
   refreshToken: z

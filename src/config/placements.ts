@@ -37,6 +37,7 @@ function ofRequests(auth: AuthDefinition): Placement[] {
     // RFC 6750 section 2.1.
     case "bearer":
     case "oauth2":
+    case "github-app":
       return [inHeader("Authorization", around("Bearer ", { secret: "token", encoding: "plain" }))];
     // Discord's form for bots.
     case "bot":

@@ -143,7 +143,9 @@ function unlockMinted(
       isDeepStrictEqual(other.auth, auth) &&
       covers(origins, originsOf(other)) &&
       // A message is a place of the token: what a client writes, others may read.
-      (rule === undefined || isDeepStrictEqual(rule, messageRuleOf(other.ws))),
+      (rule === undefined || isDeepStrictEqual(rule, messageRuleOf(other.ws))) &&
+      // Its tokens are issued below the base URL.
+      (auth.type !== "github-app" || other.baseUrl === definition.baseUrl),
   );
   const weaknesses = bindings.map(
     (other) =>

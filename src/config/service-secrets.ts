@@ -4,6 +4,7 @@ import type { AuthDefinition } from "./auth-schema.ts";
 import { type CredentialSource, secretTexts } from "./credential-source.ts";
 import type { Service } from "./schema.ts";
 import { withoutQuotes } from "./secret-form.ts";
+import { secretsOfKey } from "./signing-key.ts";
 import { signingSecretTexts } from "./signing-secret.ts";
 
 /** Characters. A shorter text of a base URL would be masked where it is no secret, too. */
@@ -24,19 +25,30 @@ const USER_NAMES: Partial<Record<AuthDefinition["type"], string>> = {
   "aws-sigv4": "accessKeyId",
 };
 
+type ServiceWithSecrets = Pick<Service, "auth" | "baseUrl" | "versionedBaseUrls" | "credential" | "signingSecret">;
+
 /** Raw: masks search for the encodings of each themselves. */
-export function secretsOfService(
-  service: Pick<Service, "auth" | "baseUrl" | "versionedBaseUrls" | "credential" | "signingSecret">,
-): string[] {
+export function secretsOfService(service: ServiceWithSecrets): string[] {
+  return [...returnableSecrets(service), ...keysOfService(service)];
+}
+
+/** Without private keys: those are sent to no server that could send them back. */
+export function returnableSecrets(service: ServiceWithSecrets): string[] {
   const inUrls = baseUrlsOf(service)
     .flatMap(({ url }) => secretsInBaseUrl(url))
     .filter(({ length }) => length >= LEAST_MASKED);
   return [...new Set([...credentialTexts(service), ...signingSecretTexts(service.signingSecret), ...inUrls])];
 }
 
+/** In all forms. */
+function keysOfService({ credential }: Pick<Service, "credential">): string[] {
+  const keys = (credential?.secrets ?? []).flatMap(({ isKey, secret }) => (isKey && secret?.reveal()) || []);
+  return keys.flatMap(secretsOfKey);
+}
+
 function credentialTexts({ auth, credential }: Pick<Service, "auth" | "credential">): string[] {
-  const texts = (credential?.secrets ?? []).flatMap(({ name, secret }) => {
-    const text = secret?.reveal();
+  const texts = (credential?.secrets ?? []).flatMap(({ name, secret, isKey }) => {
+    const text = isKey ? undefined : secret?.reveal();
     // A user name is an ordinary word, or a key: some APIs take a key as the user name.
     const isUserName = name === (auth && USER_NAMES[auth.type]);
     if (text === undefined || (isUserName && text.length < LEAST_MASKED)) return [];

@@ -32,15 +32,9 @@ const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["idempotency"]);
 const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
   PropertyKey,
   (value: unknown) => boolean
->([
-  ["type", (value) => ["github-app", "pool"].includes(String(value))],
-  ["grant", (value) => value === "jwt_bearer"],
-  ["clientAuth", (value) => value === "private_key_jwt"],
-]);
+>([["type", (value) => ["pool"].includes(String(value))]]);
 /** Members of `auth` that a later version will have. */
-const LATER_AUTH_NAMES: ReadonlySet<PropertyKey> = new Set([
-  ...["keyFile", "algorithm", "subject", "assertionAudience", "nextTokenEnvVar", "nextTokenFile"],
-]);
+const LATER_AUTH_NAMES: ReadonlySet<PropertyKey> = new Set([...["nextTokenEnvVar", "nextTokenFile"]]);
 
 /** For one object. An operator with more problems than this fixes the first ones first. */
 const ISSUES_LIMIT = 50;

@@ -8,7 +8,7 @@ import { SIGNATURE_NAMES } from "../config/aws-signature-names.ts";
 import type { ProxyUse } from "../config/egress-proxy.ts";
 import { placementsOf } from "../config/placements.ts";
 import type { Service } from "../config/schema.ts";
-import { secretsOfService } from "../config/service-secrets.ts";
+import { returnableSecrets } from "../config/service-secrets.ts";
 import { messageRuleOf } from "../config/ws-schema.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { Slots } from "../pressure/slots.ts";
@@ -126,7 +126,7 @@ export function prepareService(
 ): PreparedService {
   const dial = createDial(dialOptions);
   const transport = service.http2 ? new Http2Transport(dial, service) : createTransport(dial, service);
-  const fixed = secretsOfService(service);
+  const fixed = returnableSecrets(service);
   const secretParameters = credential.places.filter(({ kind }) => kind === "query").map(({ name }) => name);
   const isSigned = credential.places.some(({ kind }) => kind === "signature");
   const secrets = credential.secrets ?? (() => fixed);

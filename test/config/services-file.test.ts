@@ -22,6 +22,9 @@ const client = {
   clientSecretEnvVar: "S",
 };
 
+const assertion = { type: "oauth2", grant: "jwt_bearer", tokenUrl: client.tokenUrl, keyFile: "k" };
+const app = { type: "github-app", appId: 1, privateKeyFile: "k", installationId: 2 };
+
 /** The problems of one service `x`, without their position. */
 const problemsOfService = async (entry: unknown) =>
   (await problemsOf(services({ x: entry }))).map((line) =>
@@ -208,7 +211,7 @@ describe("entries", () => {
     ],
     [
       { ...own, auth: { type: "token", tokenEnvVar: "T" } },
-      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key, custom, oauth2, aws-sigv4',
+      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key, custom, oauth2, github-app, aws-sigv4',
     ],
     [{ ...own, zzzzzzzzzzz: 1, tls: { cafile: "x" } }, 'x.tls.cafile: unknown key "cafile"; did you mean "caFile"?'],
   ])("The entry %o is refused with what was found and what is allowed", async (entry, line) => {
@@ -227,11 +230,28 @@ describe("entries", () => {
     [{ ...client, authorizationUrl: "https://x/" }, 'deviceAuthorizationUrl only with refreshToken "login"'],
     [{ ...loginClient, authorizationUrl: undefined }, "authorizationUrl or deviceAuthorizationUrl with refreshToken"],
     [{ ...loginClient, refreshTokenFile: "f" }, "exactly one of refreshTokenEnvVar, refreshTokenFile and refreshToken"],
-    [{ ...loginClient, refreshToken: "the-token-itself" }, 'found a string, allowed: login'],
+    [{ ...loginClient, refreshToken: "the-token-itself" }, "found a string, allowed: login"],
     [{ ...client, scope: "a  b" }, "allowed: scopes with one space between them (RFC 6749 section 3.3)"],
     [{ ...client, params: { client_secret: "x" } }, "allowed: a parameter that no other member of auth sets"],
     [{ ...client, tokenEnvVar: "T" }, "and tokenCommandTtlSeconds only for type bearer, bot, basic, api-key"],
     [{ type: "bearer", tokenEnvVar: "T", scope: "a" }, "allowed: scope only for type oauth2"],
+    [{ ...client, subject: "s" }, "allowed: subject only for grant jwt_bearer"],
+    [{ ...client, grant: "jwt_bearer" }, "allowed: keyFile for grant jwt_bearer"],
+    [{ ...assertion, tokenUrl: undefined, clientAuth: "basic" }, "allowed: exactly one of clientId and clientIdEnvVar"],
+    [{ ...assertion, algorithm: "HS256" }, "allowed: RS256, RS384, RS512"],
+    [{ ...client, clientAuth: "private_key_jwt" }, "allowed: keyFile for clientAuth private_key_jwt"],
+    [
+      { ...client, clientAuth: "private_key_jwt", keyFile: "k" },
+      "allowed: neither clientSecretEnvVar nor clientSecretFile for clientAuth private_key_jwt",
+    ],
+    [{ ...client, appId: 1 }, "allowed: appId only for type github-app"],
+    [{ ...app, owner: "o" }, "allowed: exactly one of installationId and owner"],
+    [{ ...app, appId: undefined }, "allowed: appId for type github-app"],
+    [{ ...app, privateKeyEnvVar: "K" }, "allowed: exactly one of privateKeyFile and privateKeyEnvVar"],
+    [{ ...app, permissions: {} }, "allowed: at least one permission"],
+    [{ ...app, permissions: { contents: "all" } }, "allowed: read, write, admin"],
+    [{ ...app, repositories: ["o/r"] }, "allowed: the name of a repository, without its owner"],
+    [{ ...app, tokenUrl: "https://x/" }, "allowed: tokenUrl only for type oauth2"],
     [{ ...client, clientid: "x" }, 'x.auth.clientid: unknown key "clientid"; did you mean "clientId"?'],
   ])("The auth %o is refused with what is allowed", async (auth, text) => {
     expect((await problemsOfService({ ...own, auth })).join("\n")).toContain(text);
@@ -262,13 +282,8 @@ describe("entries", () => {
       { ...own, egressProxy: "socks5://p" },
       'x.egressProxy: found "socks5://p", allowed: an http:// or https:// URL with a host and no path',
     ],
-    [{ ...own, auth: { type: "github-app", appId: "i" } }, 'x.auth.type: found "github-app", not yet supported'],
-    [{ ...own, auth: { ...client, grant: "jwt_bearer" } }, 'x.auth.grant: found "jwt_bearer", not yet supported'],
-    [
-      { ...own, auth: { ...client, clientAuth: "private_key_jwt" } },
-      'x.auth.clientAuth: found "private_key_jwt", not yet supported',
-    ],
     [{ ...own, auth: { ...client, nextTokenEnvVar: "N" } }, "x.auth.nextTokenEnvVar: not yet supported"],
+    [{ ...own, auth: { type: "pool", of: [] } }, 'x.auth.type: found "pool", not yet supported'],
   ])("The entry %o is refused as not yet supported, in one line", async (entry, line) => {
     expect(await problemsOfService(entry)).toEqual([line]);
   });

@@ -5,17 +5,18 @@ import { createAwsCredential } from "./aws-credential.ts";
 import { CommandCredential, type CommandCredentialContext, type CommandedService } from "./command-credential.ts";
 import type { CredentialProvider } from "./credential-provider.ts";
 import type { EndpointAccess } from "./endpoint-exchange.ts";
+import { orderInstallationToken } from "./installation-order.ts";
 import { MintedCredential, type MintedCredentialContext } from "./minted-credential.ts";
 import { orderOauth2Token } from "./oauth2-order.ts";
 import { createStaticCredential } from "./static-credential.ts";
 
 export type CredentialContext = CommandCredentialContext & MintedCredentialContext;
 
-/** @param endpoint called for a credential whose tokens the gateway obtains. */
+/** @param endpoint called for a credential whose tokens the gateway obtains, with whether the upstream itself issues them. */
 export function createCredential(
   service: Service,
   context: CredentialContext,
-  endpoint: () => EndpointAccess,
+  endpoint: (isUpstream: boolean) => EndpointAccess,
 ): CredentialProvider {
   if (isCommanded(service)) return new CommandCredential(service, context);
   return (
@@ -26,19 +27,19 @@ export function createCredential(
 }
 
 /** How the tokens of each type are obtained. */
-const TOKEN_ORDERS = { oauth2: orderOauth2Token } as const;
+const TOKEN_ORDERS = { oauth2: orderOauth2Token, "github-app": orderInstallationToken } as const;
 
 /** Undefined also where a secret of the client is missing, or all are withheld: then no token is fetched. */
 function mintedCredential(
   service: Service,
   context: MintedCredentialContext,
-  endpoint: () => EndpointAccess,
+  endpoint: (isUpstream: boolean) => EndpointAccess,
 ): CredentialProvider | undefined {
   const { auth, credential } = service;
   const secrets = secretTexts(credential);
   if (auth === undefined || !isMinted(auth) || credential === undefined || secrets === undefined) return undefined;
   const minted = Object.assign({}, service, { auth, credential });
-  const order = TOKEN_ORDERS[auth.type](minted, secrets, endpoint(), context.nameSource);
+  const order = TOKEN_ORDERS[auth.type](minted, secrets, endpoint(auth.type === "github-app"), context.nameSource);
   return new MintedCredential(minted, context, order);
 }
 

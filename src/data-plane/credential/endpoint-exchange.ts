@@ -48,8 +48,8 @@ export function refusalOf({ status, headers }: EndpointResponse, reason: string 
   });
 }
 
-/** RFC 9110 section 10.2.3. */
-function retryAfterOf(text: string | readonly string[] | undefined): number | undefined {
+/** Ms, bounded (RFC 9110 section 10.2.3). */
+export function retryAfterOf(text: string | readonly string[] | undefined): number | undefined {
   if (typeof text !== "string") return undefined;
   const seconds = /^\d{1,9}$/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1_000;
   return seconds > 0 ? Math.min(seconds, LONGEST_RETRY_AFTER_SECONDS) * 1_000 : undefined;

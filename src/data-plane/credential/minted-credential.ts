@@ -7,7 +7,7 @@ import type { AuthDefinition } from "../../config/auth-schema.ts";
 import type { CredentialSource } from "../../config/credential-source.ts";
 import { type Placement, placementsOf } from "../../config/placements.ts";
 import type { Service } from "../../config/schema.ts";
-import { secretsOfService } from "../../config/service-secrets.ts";
+import { returnableSecrets } from "../../config/service-secrets.ts";
 import {
   type CredentialPlace,
   type CredentialProvider,
@@ -53,7 +53,7 @@ export class MintedCredential implements CredentialProvider {
     this.sourceId = context.nameSource(order.account);
     this.#held = context.tokens.acquire(order);
     this.#token = this.#held.token;
-    this.#secrets = secretsOfService(service);
+    this.#secrets = returnableSecrets(service);
   }
 
   get missing(): MissingCredential | undefined {
@@ -96,7 +96,7 @@ export class MintedCredential implements CredentialProvider {
     if (token === undefined)
       return this.#without(this.#token.failure ?? "was not asked, because the service has ended");
     if (this.#context.isOwnKey(token.text)) return this.#without("issued a key of the gateway");
-    this.#secrets = [...new Set([...secretsOfService(this.#service), ...this.#token.recent])];
+    this.#secrets = [...new Set([...returnableSecrets(this.#service), ...this.#token.recent])];
     this.#context.keepSecrets(this, this.#secrets);
     const injection = fillPlaces(this.#placements, new Map([["token", token.text]]));
     this.#built = { token, injection };

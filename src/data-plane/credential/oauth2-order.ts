@@ -1,4 +1,5 @@
 /** How the access tokens of a service of type `oauth2` are obtained. */
+import { type AssertionSettings, readAssertionSettings } from "../../config/assertion-settings.ts";
 import type { AuthDefinition } from "../../config/auth-schema.ts";
 import { originsOf } from "../../config/secret-lock.ts";
 import { endpointsOf } from "./discovery.ts";
@@ -10,7 +11,7 @@ import { fetchAccessToken } from "./token-endpoint.ts";
 /** Turns a text into a name that does not reveal it. */
 type NameSource = (text: string) => string;
 
-/** @param secrets by name: `clientSecret`, `clientId`, `refreshToken`. */
+/** @param secrets by name: `clientSecret`, `clientId`, `refreshToken`, `key`. */
 export function orderOauth2Token(
   service: MintedService,
   secrets: ReadonlyMap<string, string>,
@@ -19,38 +20,53 @@ export function orderOauth2Token(
 ): TokenOrder {
   const { auth, key: serviceKey } = service;
   const { required: _, ...requested } = auth;
-  const endpoints = endpointsOf(auth, send);
+  const assertions = assertionsOf(auth, secrets);
+  const tokenUrl = assertions?.tokenUrl ?? auth.tokenUrl;
+  const endpoints = endpointsOf({ ...auth, tokenUrl }, send);
+  const server = tokenUrl ?? auth.issuer;
   return {
     serviceKey,
-    account: identityOfClient(auth, secrets),
+    account: identityOfClient({ ...auth, tokenUrl: server }, secrets, assertions),
     shareKey: JSON.stringify([requested, [...secrets], way]),
-    binding: bindingOf(service, secrets, nameSource),
-    fetchToken: (signal, rotating) => fetchAccessToken({ auth, secrets, send, rotating, endpoints }, signal),
+    binding: bindingOf(service, server, secrets, nameSource),
+    fetchToken: (signal, rotating) =>
+      fetchAccessToken({ auth, secrets, endpoints, assertions, send, rotating }, signal),
   };
+}
+
+/** Undefined where the gateway signs nothing. The configuration has refused every key that cannot be used. */
+function assertionsOf(auth: AuthDefinition, secrets: ReadonlyMap<string, string>): AssertionSettings | undefined {
+  const key = secrets.get("key");
+  if (key === undefined) return undefined;
+  const settings = readAssertionSettings(auth, key, auth.clientId ?? secrets.get("clientId"));
+  return "allowed" in settings ? undefined : settings;
 }
 
 /** What a stored refresh token is bound to; undefined for a grant without one. */
 function bindingOf(
   { auth, baseUrl, versionedBaseUrls, key: service }: MintedService,
+  server: string | undefined,
   secrets: ReadonlyMap<string, string>,
   nameSource: NameSource,
 ): TokenOrder["binding"] {
   const configured = secrets.get("refreshToken");
   if (auth.grant !== "refresh_token" || configured === undefined) return undefined;
   const origins = [...originsOf({ baseUrl, versionedBaseUrls })].sort();
-  const { tokenUrl = auth.issuer, clientId = secrets.get("clientId") } = auth;
+  const { clientId = secrets.get("clientId") } = auth;
   return {
-    id: nameSource(JSON.stringify(["refresh_token", origins, tokenUrl, clientId, configured])),
+    id: nameSource(JSON.stringify(["refresh_token", origins, server, clientId, configured])),
     service,
     configured,
   };
 }
 
-/** The account of the upstream: the client, what it asks for and the user who allowed it. A new client secret is still the same account. */
+/** The account of the upstream: the client, what it asks for and the user who allowed it. A new client secret or key is still the same account. */
 function identityOfClient(
-  { grant, issuer, tokenUrl = issuer, clientId, scope, audience, params }: AuthDefinition,
+  { grant, tokenUrl, clientId, scope, audience, params }: AuthDefinition,
   secrets: ReadonlyMap<string, string>,
+  assertions: AssertionSettings | undefined,
 ): string {
+  const subject = grant === "jwt_bearer" ? [assertions?.grant.issuer, assertions?.grant.subject] : [];
   return JSON.stringify([
     grant,
     tokenUrl,
@@ -59,5 +75,6 @@ function identityOfClient(
     audience,
     params,
     secrets.get("refreshToken"),
+    ...subject,
   ]);
 }

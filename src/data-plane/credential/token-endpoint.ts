@@ -3,56 +3,81 @@
  * Invariant: a failure contains nothing of the response but its status and its error code; and a token that a header cannot carry is
  * refused.
  */
-import type { Client, ClientAuth, TokenEndpointResponse } from "oauth4webapi";
+import type { Client, TokenEndpointResponse } from "oauth4webapi";
+import type { AssertionSettings } from "../../config/assertion-settings.ts";
 import type { AuthDefinition } from "../../config/auth-schema.ts";
 import { isObject } from "../../is-object.ts";
 import { type AccessToken, checkAccessToken, TokenFailure } from "./access-token.ts";
+import { clientAuthentication, NO_CLIENT } from "./client-auth.ts";
 import type { EndpointSource } from "./discovery.ts";
 import { askEndpoint, refusalOf, type SendToEndpoint } from "./endpoint-exchange.ts";
 import type { RotatingToken } from "./rotating-token.ts";
+import { freshClaims, signAssertion } from "./sign-assertion.ts";
 
 export interface TokenRequest {
   readonly auth: AuthDefinition;
-  /** By name: `clientSecret`, `clientId`, `refreshToken`. */
+  /** By name: `clientSecret`, `clientId`, `refreshToken`, `key`. */
   readonly secrets: ReadonlyMap<string, string>;
+  readonly endpoints: EndpointSource;
+  /** Defined where the gateway signs. */
+  readonly assertions: AssertionSettings | undefined;
   /** Defined for the grant `refresh_token`. */
   readonly rotating?: RotatingToken | undefined;
-  readonly endpoints: EndpointSource;
   readonly send: SendToEndpoint;
 }
+
+/** RFC 7523 section 2.1. */
+const JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /** @throws TokenFailure */
 export async function fetchAccessToken(request: TokenRequest, signal: AbortSignal): Promise<AccessToken> {
   // Loaded when a service needs it.
   const oauth = await import("oauth4webapi");
-  const { auth, secrets, send, rotating, endpoints } = request;
+  const { auth, secrets, endpoints, assertions, send, rotating } = request;
   const { issuer, tokenUrl } = await endpoints.get(signal);
   const server = { issuer, token_endpoint: tokenUrl };
-  const client: Client = { client_id: auth.clientId ?? secrets.get("clientId") ?? "" };
-  const secret = secrets.get("clientSecret") ?? "";
-  const methods = { basic: basicAuth, post: oauth.ClientSecretPost, none: oauth.None } as const;
-  const clientAuth: ClientAuth = methods[auth.clientAuth ?? "basic"](secret);
+  const client: Client = { client_id: auth.clientId ?? secrets.get("clientId") ?? NO_CLIENT };
   const refreshToken = rotating?.current;
+  const hidden = [...secrets.values(), refreshToken ?? ""];
+  const secret = secrets.get("clientSecret") ?? "";
+  const clientAuth = clientAuthentication(auth, { secret, assertions }, (assertion) => hidden.push(assertion));
   const options = {
     // `tokenUrl` may be http: the configuration warns about it.
     [oauth.allowInsecureRequests]: true,
     [oauth.customFetch]: (url: string, init: { headers: Record<string, string>; body?: unknown }) =>
-      sendForm(url, init, { send, signal, rotating, secrets: [...secrets.values(), refreshToken ?? ""] }),
+      sendForm(url, init, { send, signal, rotating, secrets: hidden }),
     signal,
   };
   const parameters = parametersOf(auth);
   try {
-    if (rotating === undefined || refreshToken === undefined) {
-      const response = await oauth.clientCredentialsGrantRequest(server, client, clientAuth, parameters, options);
-      return readToken(await oauth.processClientCredentialsResponse(server, client, response));
+    if (rotating !== undefined && refreshToken !== undefined) {
+      const more = { ...options, additionalParameters: parameters };
+      const response = await oauth.refreshTokenGrantRequest(server, client, clientAuth, refreshToken, more);
+      return readToken(await oauth.processRefreshTokenResponse(server, client, response));
     }
-    const more = { ...options, additionalParameters: parameters };
-    const response = await oauth.refreshTokenGrantRequest(server, client, clientAuth, refreshToken, more);
-    return readToken(await oauth.processRefreshTokenResponse(server, client, response));
+    if (assertions !== undefined && auth.grant === "jwt_bearer") {
+      const assertion = await assertGrant(auth, assertions, issuer);
+      hidden.push(assertion);
+      const sent = { ...parameters, assertion };
+      const response = await oauth.genericTokenEndpointRequest(server, client, clientAuth, JWT_BEARER, sent, options);
+      return readToken(await oauth.processGenericTokenEndpointResponse(server, client, response));
+    }
+    const response = await oauth.clientCredentialsGrantRequest(server, client, clientAuth, parameters, options);
+    return readToken(await oauth.processClientCredentialsResponse(server, client, response));
   } catch (error) {
     endpoints.forget();
     throw error instanceof TokenFailure ? error : explainResponse(error);
   }
+}
+
+/** Google takes the scopes from the assertion: https://developers.google.com/identity/protocols/oauth2/service-account#authorizingrequests */
+function assertGrant(
+  { scope }: AuthDefinition,
+  { signingKey, grant, audience }: AssertionSettings,
+  server: string,
+): Promise<string> {
+  const { issuer: iss, subject: sub } = grant;
+  return signAssertion(signingKey, { iss, sub, aud: audience ?? server, scope, ...freshClaims() });
 }
 
 /** Also where the rest of the response is not valid: the endpoint may accept only the new refresh token from now on. @throws TokenFailure */
@@ -67,19 +92,10 @@ async function keepRotated(body: unknown, rotating: RotatingToken): Promise<void
   }
 }
 
-/** RFC 6749 section 2.3.1. The library's own also encodes `-`, `.` and `_`, which servers that decode nothing do not understand. */
-function basicAuth(secret: string): ClientAuth {
-  const encoded = (text: string) => new URLSearchParams([["", text]]).toString().slice(1);
-  return (_server, { client_id }, _body, headers) => {
-    const pair = `${encoded(client_id)}:${encoded(secret)}`;
-    headers.set("authorization", `Basic ${Buffer.from(pair, "latin1").toString("base64")}`);
-  };
-}
-
-function parametersOf({ scope, audience, params = {} }: AuthDefinition): Record<string, string> {
+function parametersOf({ grant, scope, audience, params = {} }: AuthDefinition): Record<string, string> {
   return {
     ...params,
-    ...(scope === undefined ? {} : { scope }),
+    ...(scope === undefined || grant === "jwt_bearer" ? {} : { scope }),
     ...(audience === undefined ? {} : { audience }),
   };
 }

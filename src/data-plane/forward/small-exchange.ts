@@ -4,7 +4,7 @@
  */
 import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
 import type { ProxyUse } from "../../config/egress-proxy.ts";
-import { createDial, createDialAgent } from "./egress.ts";
+import { createDial, createDialAgent, type DialOptions } from "./egress.ts";
 import type { EgressPolicy } from "./egress-policy.ts";
 import { explainFailure } from "./failures.ts";
 
@@ -26,20 +26,25 @@ export interface SmallResponse {
 
 /** How the connection is opened. */
 export interface WayOut {
+  /** TLS as for an upstream; undefined for a server that no service describes. */
+  readonly upstreamTls?: Pick<DialOptions, "pem"> & Pick<DialOptions["service"], "tls">;
   readonly isTlsStrict: boolean;
   readonly egress: EgressPolicy;
   readonly proxyUse: ProxyUse | undefined;
 }
 
+const NO_TLS_SETTINGS = { tls: {}, pem: {} };
+
 /** @throws Error with a message that contains nothing of the response. */
 export async function exchangeSmall(
   url: string,
   { method, headers, body, timeoutMs, bytesLimit, signal }: SmallRequest,
-  { isTlsStrict, egress, proxyUse }: WayOut,
+  { upstreamTls = NO_TLS_SETTINGS, isTlsStrict, egress, proxyUse }: WayOut,
 ): Promise<SmallResponse> {
   const { origin, host, pathname, search } = new URL(url);
-  const service = { key: host, connectTimeoutMs: timeoutMs, tls: {} };
-  const agent = createDialAgent(createDial({ service, pem: {}, isTlsStrict, egress, proxyUse }), origin);
+  const { tls, pem } = upstreamTls;
+  const service = { key: host, connectTimeoutMs: timeoutMs, tls };
+  const agent = createDialAgent(createDial({ service, pem, isTlsStrict, egress, proxyUse }), origin);
   const length = body === undefined ? {} : { "Content-Length": String(Buffer.byteLength(body)) };
   const sent = { Host: host, "User-Agent": "ByteProxy/1", ...headers, ...length };
   const asking = request({ agent, method, path: pathname + search, headers: sent });

@@ -1,0 +1,59 @@
+/**
+ * What a refusal of GitHub's API to issue a token means.
+ * Invariant: nothing of the body is shown; it only chooses between sentences.
+ */
+import { TokenFailure } from "./access-token.ts";
+import { type EndpointResponse, refusalOf, retryAfterOf } from "./endpoint-exchange.ts";
+
+/** GitHub accepts no token of an app whose times are further away from its own clock, seconds. */
+const TOLERATED_SKEW_SECONDS = 60;
+
+export const isSuspended = () =>
+  new TokenFailure("cannot issue tokens: the installation is suspended, and its owner can unsuspend it");
+
+/** @param subject what was asked for. */
+export function explainGithubRefusal(response: EndpointResponse, subject: "owner" | "installation"): TokenFailure {
+  const { status, text } = response;
+  // "This installation has been suspended", with 403.
+  if (status === 403 && /\bsuspended\b/i.test(text)) return isSuspended();
+  const pauseMs = rateLimitPauseOf(response);
+  if (pauseMs !== undefined) {
+    return new TokenFailure(`responded with ${status} (its rate limit is used up)`, { retryAfterMs: pauseMs });
+  }
+  return refusalOf(response, reasonOf(response, subject));
+}
+
+function reasonOf({ status, headers }: EndpointResponse, subject: "owner" | "installation"): string | undefined {
+  switch (status) {
+    case 401:
+      return skewOf(headers.date) ?? "the app is not known by appId, or the private key is not one of its keys";
+    case 403:
+      return "the app may not do this";
+    case 404:
+      return subject === "owner"
+        ? "the owner has not installed this app"
+        : "this app has no such installation, or baseUrl is not that of the REST API";
+    case 422:
+      return "the installation does not have all of repositories and permissions";
+    default:
+      return undefined;
+  }
+}
+
+/** A clock that is wrong makes the app's token invalid. */
+function skewOf(date: string | readonly string[] | undefined): string | undefined {
+  const skew = typeof date === "string" ? Math.round((Date.now() - Date.parse(date)) / 1_000) : 0;
+  if (!(Math.abs(skew) >= TOLERATED_SKEW_SECONDS)) return undefined;
+  return `the clock of this machine is ${Math.abs(skew)} seconds ${skew > 0 ? "ahead of" : "behind"} that of the endpoint`;
+}
+
+/** https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit */
+function rateLimitPauseOf({ status, headers }: EndpointResponse): number | undefined {
+  if (status !== 403 && status !== 429) return undefined;
+  const pauseMs = retryAfterOf(headers["retry-after"]);
+  if (pauseMs !== undefined) return pauseMs;
+  const reset = headers["x-ratelimit-reset"];
+  if (headers["x-ratelimit-remaining"] !== "0" || typeof reset !== "string" || !/^\d{1,12}$/.test(reset))
+    return undefined;
+  return retryAfterOf(new Date(Number(reset) * 1_000).toUTCString());
+}
