@@ -5,7 +5,8 @@ import { describe, expect, test } from "vitest";
 import { version } from "../../src/version.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { freePort } from "../support/free-port.ts";
-import { runCommand, startProcess } from "../support/process.ts";
+import { startProcess } from "../support/process.ts";
+import { runCommand } from "../support/run-command.ts";
 import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
 
 const doctor = (env: Record<string, string>, ...words: string[]) => runCommand(env, ["doctor", ...words]);

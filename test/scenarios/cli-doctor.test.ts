@@ -7,14 +7,15 @@ import { tempFolder } from "../config/temp-folder.ts";
 import { freePort } from "../support/free-port.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
-import { type EndedRun, runCommand, startProcess } from "../support/process.ts";
+import { startProcess } from "../support/process.ts";
+import { type EndedCommand, runCommand } from "../support/run-command.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const KEYS = { PROXY_API_KEY: PROXY_KEY, MANAGEMENT_API_KEY: MANAGEMENT_KEY };
 
 const doctor = (env: Record<string, string>, ...words: string[]) => runCommand(env, ["doctor", ...words]);
 
-function checkOf({ out }: EndedRun, id: string): CheckResult | undefined {
+function checkOf({ out }: EndedCommand, id: string): CheckResult | undefined {
   return (JSON.parse(out).checks as CheckResult[]).find((check) => check.id === id);
 }
 

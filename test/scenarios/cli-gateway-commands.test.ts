@@ -1,7 +1,7 @@
 /** `status`, `explain`, `quota`, `audit`, `reload` and `services show|update` as an operator runs them. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
-import { runCommand } from "../support/process.ts";
+import { runCommand } from "../support/run-command.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const SECRET = "the-secret-of-the-upstream";

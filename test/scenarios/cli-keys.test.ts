@@ -4,7 +4,8 @@ import type { IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
-import { runCommand, startProcess } from "../support/process.ts";
+import { startProcess } from "../support/process.ts";
+import { runCommand } from "../support/run-command.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const KEY = "bp_0123456789abcdefghijklmnopqrstuvwxyz0123456789";

@@ -4,8 +4,9 @@ import { ask } from "../support/contract.ts";
 import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/free-port.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
-import { runCommand, startProcess } from "../support/process.ts";
+import { startProcess } from "../support/process.ts";
 import { rawRequest } from "../support/raw-request.ts";
+import { runCommand } from "../support/run-command.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const operator = { "x-api-key": MANAGEMENT_KEY, "content-type": "application/json" };

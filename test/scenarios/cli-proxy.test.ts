@@ -5,7 +5,8 @@ import { describe, expect, test } from "vitest";
 import { findKnownApi, withVariable } from "../../src/config/known-api.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { eventually } from "../support/eventually.ts";
-import { runCommand, startProcess } from "../support/process.ts";
+import { startProcess } from "../support/process.ts";
+import { runCommand } from "../support/run-command.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const SECRET = "the-secret-of-the-upstream";

@@ -16,7 +16,7 @@ import { describe, expect, test } from "vitest";
 import { chooseRecipe, type RecipeOptions } from "../../src/cli/choose-recipe.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
-import { runCommand } from "../support/process.ts";
+import { runCommand } from "../support/run-command.ts";
 
 /** Commands that add recipes to the services file of one folder. */
 function folderWithFile(text?: string) {

@@ -1,7 +1,8 @@
 /** `byteproxy services` as an operator runs it: a separate process that talks to a real gateway. */
 import { describe, expect, test } from "vitest";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
-import { runCommand, startProcess } from "../support/process.ts";
+import { startProcess } from "../support/process.ts";
+import { runCommand } from "../support/run-command.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 /** A gateway, and commands with its address and key in their settings. */

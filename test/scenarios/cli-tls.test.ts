@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { makeCertificate } from "../support/certificate.ts";
 import { MANAGEMENT_KEY } from "../support/gateway.ts";
-import { runCommand } from "../support/process.ts";
+import { runCommand } from "../support/run-command.ts";
 import { startTlsGateway, writeTlsFiles } from "../support/tls-gateway.ts";
 
 const KEY = { MANAGEMENT_API_KEY: MANAGEMENT_KEY };

@@ -1,4 +1,4 @@
-/** Runs a gateway or a command as a separate process, and records its output and its exit code. */
+/** Runs a gateway, or a command until a signal, as a separate process, and records its output and its exit code. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -24,7 +24,7 @@ export function withOpenFiles(limit: number): readonly string[] {
 }
 
 /** No shedding: the load of other tests must not refuse requests. */
-const DEFAULT_ENV = { PORT: "0", LOG_FORMAT: "json", SHUTDOWN_DELAY: "0", PRESSURE_MAX_EVENT_LOOP_DELAY: "0" };
+export const COMMAND_ENV = { PORT: "0", LOG_FORMAT: "json", SHUTDOWN_DELAY: "0", PRESSURE_MAX_EVENT_LOOP_DELAY: "0" };
 
 /** Starts the process in a temporary folder. Both are removed after the test. */
 export function startProcess(
@@ -38,7 +38,7 @@ export function startProcess(
   const [program = "", ...before] = command;
   const child = spawn(program, [...before, builtMain, ...words], {
     cwd: directory,
-    env: { PATH: process.env.PATH, ...DEFAULT_ENV, ...env },
+    env: { PATH: process.env.PATH, ...COMMAND_ENV, ...env },
   });
   let out = "";
   let err = "";
@@ -59,22 +59,4 @@ export function startProcess(
     return Number(await eventually(listening, `the gateway to listen; it printed ${err}`, 9_000));
   };
   return { child, directory, out: () => out, err: () => err, ended, port };
-}
-
-export interface EndedRun {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs a command until it ends. @param input its stdin. */
-export async function runCommand(
-  env: Record<string, string>,
-  words: string[],
-  { input = "", files = {} }: { input?: string; files?: Record<string, string> } = {},
-): Promise<EndedRun> {
-  const run = startProcess(env, words, files);
-  run.child.stdin?.end(input);
-  const code = await run.ended;
-  return { code, out: run.out(), err: run.err() };
 }
