@@ -149,6 +149,7 @@ export const CATALOG = {
     title: "Idempotency conflict",
     hint: "Wait for the number of seconds in Retry-After, and send the request again with the same Idempotency-Key.",
   },
+  CREDENTIAL_ROTATION_CONFLICT: { status: 409, title: "Rotation conflict", hint: "GET /status shows the stage." },
   PRECONDITION_FAILED: {
     status: 412,
     title: "Precondition failed",
@@ -176,6 +177,7 @@ export const CATALOG = {
     title: "Idempotency mismatch",
     hint: "Send a different request with an Idempotency-Key of its own.",
   },
+  NEXT_CREDENTIAL_REFUSED: { status: 422, title: "Next credential refused", hint: "Check it at its provider." },
   UPGRADE_NOT_ALLOWED: {
     status: 426,
     title: "Upgrade not allowed",
@@ -277,11 +279,7 @@ export const CATALOG = {
     hint: "Wait for the number of seconds in Retry-After. The gateway sends this service no requests because too many failed. `breaker` of this service sets that threshold.",
     proxyStatus: "destination_unavailable",
   },
-  SHUTTING_DOWN: {
-    status: 503,
-    title: "Shutting down",
-    hint: "Send the request again. Another instance, or this one after its restart, will serve it.",
-  },
+  SHUTTING_DOWN: { status: 503, title: "Shutting down", hint: "Send the request again, to another instance or later." },
   UPSTREAM_TIMEOUT: {
     status: 504,
     title: "Upstream timeout",

@@ -115,6 +115,7 @@ describe("The architecture", () => {
         "place-plan.ts",
         "renewed-tokens.ts",
         "run-command.ts",
+        "staged-rotations.ts",
       ],
     ],
     [

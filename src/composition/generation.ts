@@ -14,6 +14,7 @@ import type { ControlPlane, ControlPlaneParts, Listener } from "../control-plane
 import { createDryRun } from "../data-plane/dry-run/dry-run.ts";
 import { fetchJson } from "../data-plane/forward/fetch-json.ts";
 import { probe } from "../data-plane/forward/probe.ts";
+import { cancelRotation, rotateCredential } from "../data-plane/forward/rotate-credential.ts";
 import { createPipeline, type Pipeline } from "../data-plane/pipeline.ts";
 import { currentService } from "../data-plane/prepared-service.ts";
 import type { DiagnosedService, DiagnosticsContext } from "../diagnostics/check.ts";
@@ -99,26 +100,24 @@ export function createGeneration(
     registry: createRegistry(upstreams, ({ prepared }) => currentService(prepared)),
     serviceAddresses: () => served.addresses,
   };
-  const probeService = async (key: string, withinMs?: number) =>
-    probe((upstreams.get(key) as Upstream).prepared, withinMs);
+  const access = accessTo(upstreams);
   const pipelineParts = { ...parts, upstreams };
   const diagnose = createDiagnostics({
     ...describeGeneration({ config, warnings, callers, cors, upstreams }, processParts),
     ...describeProcess(processParts),
     checkForUpdate,
-    probe: probeService,
+    probe: access.probe,
     tokens: tokens?.verifier,
     hooks: processParts.hooks,
   });
   const controlPlaneParts = {
     ...parts,
+    ...access,
     diagnose,
     explain: createDryRun({
       ...pipelineParts,
       connections: (address) => listenerFor(address, parts.listeners()).connections,
     }),
-    loadOf: (key: string) => (upstreams.get(key) as Upstream).prepared,
-    probe: probeService,
     guardOpenProxyPlane: guardOpenPlane,
     guardOpenManagementPlane: createOpenPlaneGuard(config, "management"),
     findForeignPage: createForeignPageGuard(config),
@@ -140,6 +139,19 @@ export function createGeneration(
     served,
     warnings,
     controlPlanes: createControlPlanes(config, parts.addresses, controlPlaneParts),
+  };
+}
+
+/** By the key of a service in the table. */
+function accessTo(
+  upstreams: ReadonlyMap<string, Upstream>,
+): Pick<ControlPlaneParts, "loadOf" | "probe" | "rotateCredential" | "cancelRotation"> {
+  const preparedOf = (key: string) => (upstreams.get(key) as Upstream).prepared;
+  return {
+    loadOf: preparedOf,
+    probe: (key, withinMs) => probe(preparedOf(key), withinMs),
+    rotateCredential: (key, order) => rotateCredential(preparedOf(key), order),
+    cancelRotation: (key) => cancelRotation(preparedOf(key)),
   };
 }
 

@@ -141,6 +141,7 @@ export class Generations {
     this.#stopWatching();
     // A change that is under way may open connections, which would otherwise never be closed.
     await this.#lastChange;
+    this.#parts.credentials.abandonRotations();
     await this.#retired.close();
     await Promise.all([...this.current.upstreams.values()].map(({ prepared }) => prepared.close()));
   }

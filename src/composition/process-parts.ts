@@ -122,8 +122,8 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const sources = createEventSources(events);
   const monitor = createPressureMonitor(settings, sources.pressure);
   const tunnels = createTunnels(settings.SEND_TIMEOUT);
-  const credentials = openCredentialSources(input, masks, logger);
   const audit = createAudit(stores.audit, logger, masks.all, sources.change);
+  const credentials = openCredentialSources(input, { masks, logger, audit });
   const keyParts = openKeyParts(stores, audit, logger, options);
   const { issuedKeys, spending } = keyParts;
   endWithTheirKeys(issuedKeys, tunnels, events);

@@ -97,6 +97,10 @@ export const authSchema = z
     tokenCommandTtlSeconds: ttlSeconds
       .optional()
       .describe(`seconds until \`tokenCommand\` runs again; default: ${DEFAULT_TTL_SECONDS}`),
+    nextTokenEnvVar: variableName
+      .optional()
+      .describe("environment variable that holds the secret that a [rotation](rotation.md) changes to"),
+    nextTokenFile: filePath.optional().describe("file that holds the secret that a rotation changes to"),
     username: userName.optional().describe("`basic`: the user name; the secret is then the password"),
     usernameEnvVar: variableName
       .optional()
@@ -157,6 +161,7 @@ export const authSchema = z
     if (value.tokenCommandTtlSeconds !== undefined && value.tokenCommand === undefined) {
       problem("tokenCommandTtlSeconds only with tokenCommand");
     }
+    checkNextToken(value, problem);
     if (value.username !== undefined && value.usernameEnvVar !== undefined) {
       problem("at most one of username and usernameEnvVar");
     }
@@ -171,6 +176,7 @@ const ONE_SECRET = ["bearer", "bot", "basic", "api-key"] as const;
 /** Members that only some types have. */
 const BELONGS = [
   [["tokenEnvVar", "tokenFile", "tokenCommand", "tokenCommandTtlSeconds"], ONE_SECRET],
+  [["nextTokenEnvVar", "nextTokenFile"], ONE_SECRET],
   [["username", "usernameEnvVar"], ["basic"]],
   [["headerName", "queryParam"], ["api-key"]],
   [["scheme"], ["api-key"]],
@@ -179,6 +185,26 @@ const BELONGS = [
   [GITHUB_APP_MEMBERS, ["github-app"]],
   [AWS_MEMBERS, ["aws-sigv4"]],
 ] as const;
+
+interface TokenSources {
+  readonly tokenEnvVar?: string | undefined;
+  readonly tokenFile?: string | undefined;
+  readonly tokenCommand?: readonly string[] | undefined;
+  readonly nextTokenEnvVar?: string | undefined;
+  readonly nextTokenFile?: string | undefined;
+}
+
+function checkNextToken(sources: TokenSources, problem: (message: string) => void): void {
+  const { tokenEnvVar, tokenFile, tokenCommand, nextTokenEnvVar, nextTokenFile } = sources;
+  if (nextTokenEnvVar === undefined && nextTokenFile === undefined) return;
+  if (nextTokenEnvVar !== undefined && nextTokenFile !== undefined) {
+    problem("at most one of nextTokenEnvVar and nextTokenFile");
+  }
+  if (tokenCommand !== undefined) problem("nextTokenEnvVar and nextTokenFile only with tokenEnvVar or tokenFile");
+  const isSame = (one: string | undefined, other: string | undefined) => one !== undefined && one === other;
+  if (isSame(nextTokenEnvVar, tokenEnvVar)) problem("nextTokenEnvVar names another variable than tokenEnvVar");
+  if (isSame(nextTokenFile, tokenFile)) problem("nextTokenFile names another file than tokenFile");
+}
 
 function listed(names: readonly string[]): string {
   return names.length === 1 ? String(names[0]) : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;

@@ -3,8 +3,10 @@
  * Invariant: the names and sources are for messages; only `Secret` holds a secret.
  */
 import { type AuthDefinition, DEFAULT_TTL_SECONDS } from "./auth-schema.ts";
+import { NEXT, type RotationState } from "./rotation-state.ts";
 import type { Secret } from "./secret.ts";
 import type { SecretFault } from "./secret-form.ts";
+import type { TokenState } from "./token-state.ts";
 
 /** A program that prints a secret. */
 export interface SecretCommand {
@@ -63,20 +65,6 @@ export interface NamedSecret {
   readonly login?: true;
 }
 
-/** What became of the access token of a service. Times are ms since the epoch. Never a part of a token. */
-export interface TokenState {
-  /** `none`: no request has needed it yet. `failing`: the last fetch failed; an earlier token may still be used. */
-  readonly state: "none" | "ready" | "failing";
-  /** Undefined without a token, and for one whose end is not known. */
-  readonly expiresAt: number | undefined;
-  /** As the token endpoint granted it. */
-  readonly scope: string | undefined;
-  /** The last fetch that gave a token. */
-  readonly renewedAt: number | undefined;
-  /** Completes "the token endpoint …"; undefined while it works. */
-  readonly failure: string | undefined;
-}
-
 /** The secrets of a service. */
 export interface CredentialSource {
   /** The sources of all secrets, for messages. */
@@ -86,6 +74,10 @@ export interface CredentialSource {
   readonly withheld?: { readonly message: string; readonly hint: string };
   /** In the state of the running gateway, for a credential whose tokens it obtains. */
   readonly token?: TokenState;
+  /** The secret that a rotation changes to; undefined where the definition names none. */
+  readonly next?: NamedSecret;
+  /** In the state of the running gateway, where both secrets are there. */
+  readonly rotation?: RotationState;
 }
 
 /** Whether the gateway obtains the tokens that are sent: the secrets of the definition then go to another endpoint. */
@@ -113,6 +105,11 @@ export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
   const secrets: DefinedSecret[] = [{ name: "token", origin, path: ["auth", member] }];
   if (usernameEnvVar !== undefined) {
     secrets.push({ name: "username", origin: { envVar: usernameEnvVar }, path: ["auth", "usernameEnvVar"] });
+  }
+  const { nextTokenEnvVar, nextTokenFile } = auth;
+  if (nextTokenEnvVar !== undefined || nextTokenFile !== undefined) {
+    const member = nextTokenFile === undefined ? "nextTokenEnvVar" : "nextTokenFile";
+    secrets.push({ name: NEXT, origin: originOf(nextTokenEnvVar, nextTokenFile, undefined), path: ["auth", member] });
   }
   return secrets;
 }
@@ -212,7 +209,10 @@ export function identityOf(credential: CredentialSource | undefined): string | u
 /** Whether both have the same secrets, from the same sources. */
 export function hasSameSecrets(one: CredentialSource | undefined, other: CredentialSource | undefined): boolean {
   const describe = (credential: CredentialSource | undefined) =>
-    credential?.secrets.map(({ name, source, secret }) => [name, source, secret?.reveal()].join("\0")).join("\n");
+    credential &&
+    [...credential.secrets, ...(credential.next === undefined ? [] : [credential.next])]
+      .map(({ name, source, secret }) => [name, source, secret?.reveal()].join("\0"))
+      .join("\n");
   return describe(one) === describe(other);
 }
 
@@ -247,29 +247,6 @@ export function describeCommand({ command, run }: NamedSecret): DescribedCommand
     lastRunAt: run?.lastRunAt === undefined ? null : new Date(run.lastRunAt).toISOString(),
     failure: run?.failure ?? null,
     ttlSeconds: command.ttlSeconds,
-  };
-}
-
-/** For operators. Times are RFC 3339. */
-export interface DescribedToken {
-  readonly state: TokenState["state"];
-  readonly expiresAt: string | null;
-  readonly scope: string | null;
-  readonly renewedAt: string | null;
-  readonly failure: string | null;
-}
-
-/** Undefined for a credential whose secrets are sent as they are. */
-export function describeToken(credential: CredentialSource | undefined): DescribedToken | undefined {
-  if (credential?.token === undefined) return undefined;
-  const { state, expiresAt, scope, renewedAt, failure } = credential.token;
-  const written = (at: number | undefined) => (at === undefined ? null : new Date(at).toISOString());
-  return {
-    state,
-    expiresAt: written(expiresAt),
-    scope: scope ?? null,
-    renewedAt: written(renewedAt),
-    failure: failure ?? null,
   };
 }
 

@@ -15,10 +15,11 @@ import {
   isPending,
   type NamedSecret,
   nameOrigin,
-  nameSources,
 } from "./credential-source.ts";
 import type { Variable } from "./env.ts";
+import { splitNext } from "./next-secret.ts";
 import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
+import { NEXT } from "./rotation-state.ts";
 import type { Service } from "./schema.ts";
 import { Secret } from "./secret.ts";
 import { FAULT_TEXTS, readSecretForm } from "./secret-form.ts";
@@ -55,9 +56,13 @@ export function readCredential(
   const { auth } = service.definition;
   if (auth === undefined) return undefined;
   const secrets = definedSecrets(auth).map((defined) =>
-    readSecret({ defined, auth, key: service.key, what: "credential" }, context, findings),
+    readSecret(
+      { defined, auth, key: service.key, what: defined.name === NEXT ? "next secret" : "credential" },
+      context,
+      findings,
+    ),
   );
-  return { source: nameSources(secrets), secrets };
+  return splitNext(secrets);
 }
 
 /** A secret that is being looked for. */
@@ -65,7 +70,7 @@ interface SoughtSecret {
   readonly defined: DefinedSecret;
   /** Of the service. */
   readonly key: string;
-  readonly what: "credential" | "signing secret";
+  readonly what: "credential" | "next secret" | "signing secret";
 }
 
 /** A secret of a service's credential, which is being read. */
@@ -76,6 +81,8 @@ interface SecretToRead extends SoughtSecret {
 function readSecret(subject: SecretToRead, context: CredentialContext, findings: Findings): NamedSecret {
   const { defined, auth, key } = subject;
   const { name, origin } = defined;
+  // The next secret is sent as the current one is.
+  const written = name === NEXT ? "token" : name;
   const { command, login } = origin;
   const source = nameOrigin(origin);
   if (login) return { name, source, secret: undefined, login };
@@ -85,12 +92,12 @@ function readSecret(subject: SecretToRead, context: CredentialContext, findings:
   if (found.text === undefined) return { name, source, secret: undefined, ...path };
   if (defined.isKey)
     return { name, source, isKey: true, secret: readKey(found.text, found.place, subject, findings), ...path };
-  const { text, faults } = readSecretForm(found.text, auth, name);
+  const { text, faults } = readSecretForm(found.text, auth, written);
   for (const fault of faults) {
     findings.warnings.push({ ...found.place, text: `${nameSecret(subject)} ${FAULT_TEXTS[fault]}; remove it there` });
   }
   if (text === "") return { name, source, secret: undefined, ...path };
-  const allowed = unusableSecret({ text, name, auth }, context.ownKeys);
+  const allowed = unusableSecret({ text, name: written, auth }, context.ownKeys);
   if (allowed !== undefined) {
     findings.problems.push({
       ...found.place,
@@ -108,6 +115,7 @@ function readKey(text: string, place: FoundSecret["place"], { auth }: SecretToRe
 }
 
 function nameSecret({ defined: { name }, auth, key }: SecretToRead): string {
+  if (name === NEXT) return `the next secret of ${key}`;
   if (auth.type === "basic" && name === "username") return `the user name of ${key}`;
   return auth.type === "custom" ? `the secret ${name} of ${key}` : `the secret of ${key}`;
 }
@@ -157,7 +165,9 @@ function fromFile(
   }
   const reading = readTextFile(path);
   const text = reading.state === "read" ? nonEmpty(withoutTrailingNewlines(reading.text)) : undefined;
-  if (text === undefined) {
+  // The next secret is put there for a rotation.
+  const isEarly = subject.what === "next secret" && reading.state !== "unreadable";
+  if (text === undefined && !isEarly) {
     const reason = { read: "it is empty", absent: "there is no such file" };
     const why = reading.state === "unreadable" ? reading.reason : reason[reading.state];
     warnings.push({

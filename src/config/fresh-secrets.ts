@@ -65,17 +65,23 @@ function freshened(
   { formOf, unusable }: Reading,
 ): CredentialSource | undefined {
   if (old === undefined) return undefined;
-  const secrets = old.secrets.map((each): NamedSecret => {
+  const freshen = (each: NamedSecret, name: string, isOptional: boolean): NamedSecret => {
     if (each.path === undefined) return each;
     const reading = readTextFile(each.path);
     const read = reading.state === "read" ? withoutTrailingNewlines(reading.text) : "";
-    const { text, faults } = formOf(read, each.name);
-    const allowed = text.trim() === "" ? "a file that holds a secret" : unusable(text, each.name);
+    const { text, faults } = formOf(read, name);
+    const isEmpty = text.trim() === "";
+    if (isEmpty && isOptional) return each.secret === undefined ? each : { ...each, secret: undefined, faults };
+    const allowed = isEmpty ? "a file that holds a secret" : unusable(text, name);
     if (allowed !== undefined) {
       report(each.source, allowed);
       return each;
     }
     return each.secret?.reveal() === text ? each : { ...each, secret: new Secret(text), faults };
-  });
-  return secrets.some((secret, index) => secret !== old.secrets[index]) ? { ...old, secrets } : old;
+  };
+  // The next secret is in its file for a rotation only, and is sent as `token` is.
+  const next = old.next && freshen(old.next, "token", true);
+  const secrets = old.secrets.map((each) => freshen(each, each.name, false));
+  const isSame = next === old.next && secrets.every((secret, index) => secret === old.secrets[index]);
+  return isSame ? old : { ...old, secrets, ...(next === undefined ? {} : { next }) };
 }

@@ -30,6 +30,8 @@ export function withVariable(auth: ServiceInput["auth"], variable: string): Serv
   if (auth.secrets === undefined) {
     const {
       tokenFile: _file,
+      nextTokenEnvVar: _nextVariable,
+      nextTokenFile: _nextFile,
       tokenCommand: _command,
       tokenCommandTtlSeconds: _ttl,
       required: _required,

@@ -4,7 +4,8 @@
  */
 import type { AuthDefinition } from "./auth-schema.ts";
 import { type CompletionContext, completeService } from "./complete-service.ts";
-import { type CredentialSource, definedSecrets, nameOrigin, nameSources } from "./credential-source.ts";
+import { type CredentialSource, definedSecrets, nameOrigin } from "./credential-source.ts";
+import { splitNext } from "./next-secret.ts";
 import { ECHO_KEY, PRESETS } from "./presets.ts";
 import type { Service, ServiceDefinition } from "./schema.ts";
 import { originsOf, type SecretRefusal, unlockSecrets } from "./secret-lock.ts";
@@ -85,7 +86,7 @@ function withheldCredential(
     source: nameOrigin(origin),
     secret: undefined,
   }));
-  return { source: nameSources(secrets), secrets, withheld };
+  return { ...splitNext(secrets), withheld };
 }
 
 /** An index, because thousands of stored services are compared with the definitions that use the same secret and origin. */

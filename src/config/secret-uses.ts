@@ -6,6 +6,7 @@
 import type { AuthDefinition } from "./auth-schema.ts";
 import { definedSecrets, nameOrigin, type SecretOrigin } from "./credential-source.ts";
 import { type Placement, placementsOf } from "./placements.ts";
+import { NEXT } from "./rotation-state.ts";
 import type { ServiceDefinition } from "./schema.ts";
 import type { Placeholder } from "./template.ts";
 
@@ -28,14 +29,26 @@ export function usesOfSecrets(definition: ServiceDefinition, fileOf: FileOf): Ma
     keys.set(name, key);
     if (!uses.has(key)) uses.set(key, { places: new Set(), spelling: nameOrigin(origin) });
   }
+  const next = keys.get(NEXT);
   for (const placement of placementsOf(auth, ws)) {
-    const places = describe(auth, placement, keys, definition);
-    for (const secret of secretsIn(placement)) {
-      const use = uses.get(keys.get(secret) ?? "");
-      for (const place of places) use?.places.add(place);
-    }
+    addPlaces(uses, keys, placement, describe(auth, placement, keys, definition));
+    if (next === undefined) continue;
+    const after = new Map([...keys, ["token", next]]);
+    addPlaces(uses, after, placement, describe(auth, placement, after, definition));
   }
   return uses;
+}
+
+function addPlaces(
+  uses: ReadonlyMap<string, { readonly places: Set<string> }>,
+  keys: ReadonlyMap<string, string>,
+  placement: Placement,
+  places: readonly string[],
+): void {
+  for (const secret of secretsIn(placement)) {
+    const use = uses.get(keys.get(secret) ?? "");
+    for (const place of places) use?.places.add(place);
+  }
 }
 
 /** Equal for two spellings of one file. */
@@ -46,7 +59,14 @@ export function sourceKey(origin: SecretOrigin, fileOf: FileOf): string {
 /** @param spellings of the sources by the name of the secret: the operator's paths instead of the caller's. */
 export function withFiles(auth: AuthDefinition, spellings: ReadonlyMap<string, string>): AuthDefinition {
   const pathOf = (name: string, own: string) => spellings.get(name)?.replace(/^file:/, "") ?? own;
-  if (auth.tokenFile !== undefined) return { ...auth, tokenFile: pathOf("token", auth.tokenFile) };
+  const { tokenFile, nextTokenFile } = auth;
+  if (tokenFile !== undefined || nextTokenFile !== undefined) {
+    return {
+      ...auth,
+      ...(tokenFile === undefined ? {} : { tokenFile: pathOf("token", tokenFile) }),
+      ...(nextTokenFile === undefined ? {} : { nextTokenFile: pathOf(NEXT, nextTokenFile) }),
+    };
+  }
   if (auth.secrets === undefined) return auth;
   const secrets = Object.entries(auth.secrets).map(([name, source]) => [
     name,

@@ -2,6 +2,7 @@
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { type CredentialSource, secretTexts } from "./credential-source.ts";
+import { withNext } from "./next-secret.ts";
 import type { Service } from "./schema.ts";
 import { withoutQuotes } from "./secret-form.ts";
 import { secretsOfKey } from "./signing-key.ts";
@@ -37,7 +38,10 @@ export function returnableSecrets(service: ServiceWithSecrets): string[] {
   const inUrls = baseUrlsOf(service)
     .flatMap(({ url }) => secretsInBaseUrl(url))
     .filter(({ length }) => length >= LEAST_MASKED);
-  return [...new Set([...credentialTexts(service), ...signingSecretTexts(service.signingSecret), ...inUrls])];
+  const { auth, credential } = service;
+  const next = credential && withNext(credential);
+  const ofCredential = [credential, next].flatMap((each) => credentialTexts({ auth, credential: each }));
+  return [...new Set([...ofCredential, ...signingSecretTexts(service.signingSecret), ...inUrls])];
 }
 
 /** In all forms. */

@@ -33,8 +33,6 @@ const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new 
   PropertyKey,
   (value: unknown) => boolean
 >([["type", (value) => ["pool"].includes(String(value))]]);
-/** Members of `auth` that a later version will have. */
-const LATER_AUTH_NAMES: ReadonlySet<PropertyKey> = new Set([...["nextTokenEnvVar", "nextTokenFile"]]);
 
 /** For one object. An operator with more problems than this fixes the first ones first. */
 const ISSUES_LIMIT = 50;
@@ -107,7 +105,6 @@ function describeAllowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined
 
 function unknownName(name: string, known: readonly string[], path: Path): string {
   if (path.length === 2 && LATER_NAMES.has(name)) return NOT_YET;
-  if (path.length === 3 && path[2] === "auth" && LATER_AUTH_NAMES.has(name)) return NOT_YET;
   const guess = nearestName(name, known);
   return `unknown key ${showName(name)}${guess === undefined ? `, allowed: ${known.join(", ")}` : `; did you mean "${guess}"?`}`;
 }

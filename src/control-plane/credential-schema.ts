@@ -17,6 +17,21 @@ export const CredentialCommand = z
   })
   .openapi("CredentialCommand");
 
+/** Of a credential with a next secret. */
+export const CredentialRotation = z
+  .strictObject({
+    stage: z
+      .enum(["ready", "sharing", "promoted", "rolled-back"])
+      .describe(
+        "`ready`: no rotation runs; `sharing`: a share of the requests has the next secret; `promoted`: all requests have it, and the operator moves it to the source of the current one",
+      ),
+    share: z.number().nullable().describe("of the requests, while it runs"),
+    until: z.iso.datetime().nullable().describe("the end of the sharing, while it runs"),
+    requests: z.int().describe("requests with the next secret in the last rotation"),
+    reason: z.string().nullable().describe("why it was rolled back"),
+  })
+  .openapi("CredentialRotation");
+
 /** Of a credential whose access tokens the gateway obtains. */
 export const CredentialToken = z
   .strictObject({

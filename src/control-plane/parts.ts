@@ -17,10 +17,12 @@ import type { PlaneConfig } from "../config/planes.ts";
 import type { ServiceAddresses } from "../config/service-addresses.ts";
 import type { DescribedCache } from "../data-plane/cache/service-cache.ts";
 import type { CredentialProvider } from "../data-plane/credential/credential-provider.ts";
+import type { RotationOrder } from "../data-plane/credential/staged-rotation.ts";
 import type { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { Explanation, RequestToExplain } from "../data-plane/dry-run/explanation.ts";
 import type { DescribedBreaker } from "../data-plane/forward/breaker.ts";
 import type { ProbeOutcome } from "../data-plane/forward/probe.ts";
+import type { BegunRotation } from "../data-plane/forward/rotate-credential.ts";
 import type { PoolState } from "../data-plane/forward/transport/transport.ts";
 import type { DescribedIdempotency } from "../data-plane/idempotency/service-idempotency.ts";
 import type { DescribedQuota } from "../data-plane/quota/describe.ts";
@@ -115,7 +117,11 @@ export interface ControlPlaneParts {
   readonly planes: Readonly<Record<Plane, PlaneConfig>>;
   readonly checkForUpdate: () => Promise<UpdateStatus>;
   /** Probes the upstream of a service in the registry. */
-  readonly probe: (key: string) => Promise<ProbeOutcome>;
+  readonly probe: (key: string, withinMs?: number) => Promise<ProbeOutcome>;
+  /** Begins the rotation of the credential of a service in the registry. @throws GatewayError */
+  readonly rotateCredential: (key: string, order: RotationOrder) => Promise<BegunRotation>;
+  /** @throws GatewayError where none runs. */
+  readonly cancelRotation: (key: string) => Promise<void>;
   /** Runs all checks. */
   readonly diagnose: () => Promise<Diagnostics>;
   /** Describes what the data plane would do with a request. */

@@ -4,13 +4,14 @@ import {
   type CredentialSource,
   describeOnlyCommand,
   describeSecrets,
-  describeToken,
   identityOf,
 } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import { proxyUrlFor } from "../config/egress-proxy.ts";
+import { describeRotation } from "../config/rotation-state.ts";
 import type { Service } from "../config/schema.ts";
 import { PERIODS } from "../config/token-budget.ts";
+import { describeToken } from "../config/token-state.ts";
 import { SIGNATURE_SCHEMES } from "../config/verify-schema.ts";
 import { describeMessageRule, messageRuleOf } from "../config/ws-schema.ts";
 import type { DescribedCache } from "../data-plane/cache/service-cache.ts";
@@ -20,7 +21,7 @@ import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { BudgetState } from "../data-plane/spend/spending.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
-import { CredentialCommand, CredentialState, CredentialToken } from "./credential-schema.ts";
+import { CredentialCommand, CredentialRotation, CredentialState, CredentialToken } from "./credential-schema.ts";
 import { SecretStates } from "./openapi/described-secrets.ts";
 import { waitMembers } from "./openapi/wait-members.ts";
 import { ownAddresses } from "./own-addresses.ts";
@@ -68,6 +69,7 @@ export const ServiceStatus = z
         .describe("the variable, file or program; only with the management key, if one is set"),
       command: CredentialCommand.optional().describe("as `source`; where a command prints the secret"),
       token: CredentialToken.optional().describe("as `source`; where the gateway obtains access tokens"),
+      rotation: CredentialRotation.optional().describe("as `source`; where a next secret is set"),
       secrets: SecretStates.optional(),
     }),
     signature: z
@@ -225,8 +227,12 @@ function secretStates(credential: CredentialSource | undefined) {
 
 function withCommand({ credential }: Service) {
   const command = describeOnlyCommand(credential);
-  const token = describeToken(credential);
-  return { ...(command === undefined ? {} : { command }), ...(token === undefined ? {} : { token }) };
+  const token = describeToken(credential?.token);
+  return {
+    ...(command === undefined ? {} : { command }),
+    ...(token === undefined ? {} : { token }),
+    ...(credential?.rotation === undefined ? {} : { rotation: describeRotation(credential.rotation) }),
+  };
 }
 
 function describeIdempotency(idempotency: DescribedIdempotency) {

@@ -172,7 +172,7 @@ const SIGNATURE_PARAMETERS = SIGNATURE_NAMES.flatMap((name) => [name, name.toLow
 function injectorOf({ ws }: Service, credential: CredentialProvider): MessageInjector | undefined {
   const rule = messageRuleOf(ws);
   const hasPlace = credential.places.some(({ kind }) => kind === "message");
-  return rule && hasPlace ? createMessageInjector(rule, credential) : undefined;
+  return rule && hasPlace ? createMessageInjector(rule, credential.staged?.settled ?? credential) : undefined;
 }
 
 /** The service with the current secrets of its credential, for operators and for masks. */

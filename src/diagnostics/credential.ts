@@ -3,15 +3,16 @@ import {
   type CredentialSource,
   describeOnlyCommand,
   describeSecrets,
-  describeToken,
   identityOf,
   nameMissing,
 } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import { ConfigProblems } from "../config/load-config.ts";
+import { describeRotation } from "../config/rotation-state.ts";
 import type { Service } from "../config/schema.ts";
 import { FAULT_TEXTS } from "../config/secret-form.ts";
 import { baseUrlsOf } from "../config/service-secrets.ts";
+import { describeToken } from "../config/token-state.ts";
 import { plural } from "../plural.ts";
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import {
@@ -53,6 +54,16 @@ const FINDINGS = {
     status: "warn",
     symptom: "the token endpoint fails, and the last token is still used",
     fix: "Check the token endpoint before evidence.token.expiresAt: then requests get 502.",
+  },
+  promoted: {
+    status: "warn",
+    symptom: "a rotation is not finished",
+    fix: "Put the secret of evidence.rotation.source into evidence.source and reload. Then revoke the secret before, and remove the next one.",
+  },
+  rolledBack: {
+    status: "warn",
+    symptom: "a rotation was rolled back",
+    fix: "Check the next secret at its provider: its account, its permissions and whether it is complete. Then start the rotation again.",
   },
   optional: {
     status: "warn",
@@ -119,7 +130,7 @@ export const credential: ServiceCheck = {
     const command = describeOnlyCommand(source);
     const secret = identityOf(source);
     const secrets = describeSecrets(source, context.fingerprint.credential);
-    const token = describeToken(source);
+    const token = describeToken(source?.token);
     const evidence = {
       type: auth.type,
       source: source?.source ?? null,
@@ -127,6 +138,7 @@ export const credential: ServiceCheck = {
       ...(secrets === undefined ? {} : { secrets }),
       ...(command === undefined ? {} : { command }),
       ...(token === undefined ? {} : { token }),
+      ...rotationEvidence(source, context),
       loadedAt: secret === undefined ? null : new Date(refusals.since).toISOString(),
       upstreamSays: outcome?.credential ?? "unknown",
       refused:
@@ -144,7 +156,7 @@ export const credential: ServiceCheck = {
       return conclude(found, "the service is not in use", evidence);
     }
     const problems: Problem[] = [...misplaced];
-    problems.push(...failuresOf(source, key), ...faultsOf(subject));
+    problems.push(...failuresOf(source, key), ...faultsOf(subject), ...unfinished(source, key));
     const isAccepted = outcome?.credential === "accepted" || refusals.accepted > 0;
     if (outcome?.credential === "refused" && !isAccepted) {
       problems.push({
@@ -178,6 +190,26 @@ function failuresOf(source: CredentialSource | undefined, key: string): Problem[
     const finding = secret === undefined ? FINDINGS.commandFails : FINDINGS.commandFailsLately;
     return [{ finding, message: `${named}, which prints a secret of ${key}, ${run.failure}` }];
   });
+}
+
+function rotationEvidence(source: CredentialSource | undefined, { fingerprint }: DiagnosticsContext) {
+  const { rotation, next } = source ?? {};
+  if (rotation === undefined || next?.secret === undefined) return {};
+  const shown = fingerprint.credential(next.secret.reveal());
+  return { rotation: { ...describeRotation(rotation), source: next.source, fingerprint: shown } };
+}
+
+/** A rotation that the operator has to do something about. */
+function unfinished(source: CredentialSource | undefined, key: string): Problem[] {
+  const { rotation, next } = source ?? {};
+  if (rotation?.stage === "promoted") {
+    const message = `${key} uses the secret of ${next?.source} for all requests, and ${source?.source} still holds the one before`;
+    return [{ finding: FINDINGS.promoted, message }];
+  }
+  if (rotation?.stage !== "rolled-back") return [];
+  return [
+    { finding: FINDINGS.rolledBack, message: `the rotation of ${key} was rolled back, because ${rotation.reason}` },
+  ];
 }
 
 /** Of each secret: how it is written, and whether masks can search for it. */

@@ -55,7 +55,9 @@ function report({ logger, audit }: Gateway, reason: string, outcome: ReloadOutco
 
 function tokenFilesOf({ services }: Gateway): string[] {
   return services().flatMap(({ credential, signingSecret }) =>
-    [credential, signingSecret].flatMap((source) => source?.secrets.flatMap(({ path }) => path ?? []) ?? []),
+    [credential, signingSecret].flatMap((source) =>
+      [...(source?.secrets ?? []), source?.next].flatMap((secret) => secret?.path ?? []),
+    ),
   );
 }
 

@@ -8,6 +8,7 @@ import { createFingerprint, type Fingerprint, openFingerprint, readFingerprint }
 import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
 import { createLedger, type Ledger, openFileLedger } from "./ledger.ts";
 import { createRecords, openFileRecords, type Records, readFileRecords } from "./records.ts";
+import { isStoredPromotion, type StoredPromotion } from "./stored-promotion.ts";
 import { isStoredRefreshToken, type StoredRefreshToken } from "./stored-refresh-token.ts";
 import { createTallies, openFileTallies, type Tallies } from "./tallies.ts";
 
@@ -19,6 +20,8 @@ export interface Stores<S, A, K> {
   readonly keyUsage: KeyUsage;
   /** Refresh tokens that token endpoints issued. */
   readonly credentials: Records<StoredRefreshToken>;
+  /** The secrets that rotations have changed services to, by the key of the service. */
+  readonly promotions: Records<StoredPromotion>;
   readonly audit: Journal<A>;
   /** The requests that upstreams still allow. */
   readonly quota: Ledger;
@@ -43,6 +46,7 @@ export const FILES = [
   "keys.json",
   "usage.json",
   "credentials.json",
+  "rotations.json",
   "audit.jsonl",
   "quota.json",
   "claims.jsonl",
@@ -63,6 +67,7 @@ export async function openFileStores<S, A, K>(
   const keys = openFileRecords(at("keys.json"), isKey);
   const keyUsage = openKeyUsage({ path: at("usage.json"), onFailure });
   const credentials = openFileRecords(at("credentials.json"), isStoredRefreshToken);
+  const promotions = openFileRecords(at("rotations.json"), isStoredPromotion);
   const audit = openFileJournal<A>(at("audit.jsonl"));
   const quota = openFileLedger({ path: at("quota.json"), onFailure });
   const claims = openFileClaims({ path: at("claims.jsonl"), now: Date.now(), onFailure });
@@ -75,6 +80,7 @@ export async function openFileStores<S, A, K>(
     services,
     keys,
     credentials,
+    promotions,
     audit,
     claims,
     damagedClaims,
@@ -104,6 +110,7 @@ export function readFileStores<S, A, K>(
     keys: readFileRecords(at("keys.json"), isKey),
     keyUsage: createKeyUsage(),
     credentials: readFileRecords(at("credentials.json"), isStoredRefreshToken),
+    promotions: readFileRecords(at("rotations.json"), isStoredPromotion),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
     claims: createClaims(),
@@ -129,6 +136,7 @@ export function createMemoryStores<S, A, K>(): Stores<S, A, K> {
     keys: createRecords<K>(),
     keyUsage: createKeyUsage(),
     credentials: createRecords<StoredRefreshToken>(),
+    promotions: createRecords<StoredPromotion>(),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
     claims: createClaims(),
@@ -147,8 +155,8 @@ function withClose<S, A, K>(parts: Omit<Stores<S, A, K>, "close" | "onWriteFailu
       // A crash may lose this state too, so that its loss does not fail the shutdown.
       const report = (error: unknown) => stores.onWriteFailure(error);
       const periodic = [parts.quota, parts.tallies, parts.keyUsage].map((store) => store.close().catch(report));
-      const { services, keys, credentials, audit, claims } = parts;
-      const written = [services, keys, credentials, audit, claims].map((store) => store.close());
+      const { services, keys, credentials, promotions, audit, claims } = parts;
+      const written = [services, keys, credentials, promotions, audit, claims].map((store) => store.close());
       await Promise.all([...written, ...periodic]);
     },
   };

@@ -37,6 +37,14 @@ describe("auth", () => {
     ["auth.tokenCommand", { type: "bearer", tokenCommand: [] }],
     ["a list that begins with the name of a program", { type: "bearer", tokenCommand: ["", "a"] }],
     ["auth.tokenCommand", { type: "bearer", tokenCommand: "vault read" }],
+    [
+      "at most one of nextTokenEnvVar and nextTokenFile",
+      { type: "bearer", tokenEnvVar: "T", nextTokenEnvVar: "N", nextTokenFile: "n" },
+    ],
+    ["only with tokenEnvVar or tokenFile", { type: "bearer", tokenCommand: ["x"], nextTokenEnvVar: "N" }],
+    ["another variable than tokenEnvVar", { type: "bearer", tokenEnvVar: "T", nextTokenEnvVar: "T" }],
+    ["another file than tokenFile", { type: "bearer", tokenFile: "t", nextTokenFile: "t" }],
+    ["only for type bearer, bot, basic, api-key", custom({ headers: { A: "{t}" }, nextTokenEnvVar: "N" })],
     ["username and usernameEnvVar only for type basic", { type: "bearer", tokenEnvVar: "T", username: "me" }],
     [
       "at most one of username and usernameEnvVar",

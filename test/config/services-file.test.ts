@@ -282,7 +282,6 @@ describe("entries", () => {
       { ...own, egressProxy: "socks5://p" },
       'x.egressProxy: found "socks5://p", allowed: an http:// or https:// URL with a host and no path',
     ],
-    [{ ...own, auth: { ...client, nextTokenEnvVar: "N" } }, "x.auth.nextTokenEnvVar: not yet supported"],
     [{ ...own, auth: { type: "pool", of: [] } }, 'x.auth.type: found "pool", not yet supported'],
   ])("The entry %o is refused as not yet supported, in one line", async (entry, line) => {
     expect(await problemsOfService(entry)).toEqual([line]);

@@ -43,6 +43,10 @@ const SPENT = {
   body: "{}",
 };
 
+const ROTATED = { FIRST_TOKEN: "first-token", SECOND_TOKEN: "second-token", REFUSED_TOKEN: "refused-token" };
+const rotated = (tokenEnvVar: keyof typeof ROTATED, nextTokenEnvVar: keyof typeof ROTATED) =>
+  ({ type: "bearer", tokenEnvVar, nextTokenEnvVar }) as const;
+
 const GET_PROXIED = "GET /proxy/{service}/{path}";
 
 async function documentOf(url: string): Promise<Document> {
@@ -57,6 +61,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
         res.setHeader(`x-ratelimit-${name}`, value);
       }
     }
+    if (req.headers.authorization === `Bearer ${ROTATED.REFUSED_TOKEN}`) res.statusCode = 401;
     if (req.url?.startsWith("/spent/")) {
       res.setHeader("content-type", "application/json").end('{"usage":{"total_tokens":1}}');
     } else if (req.url !== "/slow") req.resume().on("end", () => res.setHeader("content-type", "text/plain").end("ok"));
@@ -71,7 +76,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
   const gateway = await startGateway({
     ...setup,
     // Compiling the document may block the event loop for long, which must not shed the next request.
-    env: { ...KEYS, PRESSURE_MAX_EVENT_LOOP_DELAY: "60000", ...env },
+    env: { ...KEYS, ...ROTATED, PRESSURE_MAX_EVENT_LOOP_DELAY: "60000", ...env },
     services: {
       api: { baseUrl: upstream.url, rateLimit: { maxRequests: 100, windowMs: 60_000 }, maxBodyBytes: 1000 },
       limited: { baseUrl: upstream.url, rateLimit: { maxRequests: 1, windowMs: 60_000 } },
@@ -91,6 +96,8 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       leaving: { baseUrl: leaving.url, redirects: "block" },
       commanded: { baseUrl: leaving.url, auth: { type: "bearer", tokenCommand: ["/no/such/program"] } },
       printing: { baseUrl: leaving.url, auth: { type: "bearer", tokenCommand: ["echo", "printed-secret"] } },
+      rotating: { baseUrl: upstream.url, auth: rotated("FIRST_TOKEN", "SECOND_TOKEN") },
+      refusing: { baseUrl: `${upstream.url}/refusing`, auth: rotated("FIRST_TOKEN", "REFUSED_TOKEN") },
       closed: { baseUrl: "http://127.0.0.1:9/", retries: 0 },
       broken: { baseUrl: "http://127.0.0.1:9/", retries: 0, breaker: { minRequests: 1 } },
       plain: { baseUrl: upstream.url.replace("http:", "https:"), retries: 0 },
@@ -190,6 +197,16 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
     "POST /manage/services/{key}/credential/refresh",
     204,
     { path: "/manage/services/printing/credential/refresh", headers: operator },
+  ],
+  [
+    "POST /manage/services/{key}/credential/rotate",
+    202,
+    { path: "/manage/services/rotating/credential/rotate", headers: operator },
+  ],
+  [
+    "DELETE /manage/services/{key}/credential/rotate",
+    204,
+    { path: "/manage/services/rotating/credential/rotate", headers: operator },
   ],
   ["POST /manage/services/{key}/quota/reset", 204, { path: "/manage/services/held/quota/reset", headers: operator }],
   [
@@ -411,6 +428,23 @@ const REFUSALS: readonly Refusal[] = [
     code: "UPSTREAM_CREDENTIAL_UNAVAILABLE",
     operation: "POST /manage/services/{key}/credential/refresh",
     asked: onOne("commanded/credential/refresh"),
+  },
+  ...(["POST", "DELETE"] as const).flatMap((method) => [
+    {
+      code: "SERVICE_NOT_CONFIGURED" as const,
+      operation: `${method} /manage/services/{key}/credential/rotate`,
+      asked: onOne("nope/credential/rotate"),
+    },
+    {
+      code: "CREDENTIAL_ROTATION_CONFLICT" as const,
+      operation: `${method} /manage/services/{key}/credential/rotate`,
+      asked: onOne("api/credential/rotate"),
+    },
+  ]),
+  {
+    code: "NEXT_CREDENTIAL_REFUSED",
+    operation: "POST /manage/services/{key}/credential/rotate",
+    asked: onOne("refusing/credential/rotate"),
   },
   {
     code: "SERVICE_NOT_CONFIGURED",

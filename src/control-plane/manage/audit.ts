@@ -26,7 +26,7 @@ const Entry = z
     action: z
       .string()
       .describe(
-        "`service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `cache.clear`, `key.create`, `key.change`, `key.revoke` or `key.rotate`",
+        "`service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `cache.clear`, `credential.refresh`, `credential.rotate`, `credential.promote`, `credential.roll-back`, `credential.cancel`, `key.create`, `key.change`, `key.revoke` or `key.rotate`",
       ),
     subject: z.string().optional().describe("the key of a service"),
     before: z.unknown().optional(),

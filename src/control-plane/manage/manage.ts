@@ -16,6 +16,7 @@ import { requireJson } from "./read-json.ts";
 import { addReloadRoute } from "./reload.ts";
 import { addRequestsRoute } from "./requests.ts";
 import { addResetRoutes } from "./resets.ts";
+import { addRotationRoutes } from "./rotation.ts";
 import { addServiceRoutes } from "./services.ts";
 import { addTestServiceRoute } from "./test-service.ts";
 import { addUsageRoute } from "./usage.ts";
@@ -41,6 +42,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, aud
   addResetRoutes(routes, parts);
   addCacheRoutes(routes, parts);
   addCredentialRoute(routes, parts);
+  addRotationRoutes(routes, parts);
   addReloadRoute(routes, parts);
   addQuotaRoute(routes, parts);
   addUsageRoute(routes, parts);

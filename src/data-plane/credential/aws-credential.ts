@@ -27,5 +27,6 @@ export function createAwsCredential(
     { isObjectStore: isObjectStore(service), separator: http2 ? ", " : "," },
   );
   const sourceId = nameSource(JSON.stringify([accessKeyId, region, service]));
-  return createFixedProvider(sourceId, describePlaces(placementsOf(auth)), { ...NOTHING, sign });
+  const places = describePlaces(placementsOf(auth));
+  return createFixedProvider({ sourceId, places, injection: { ...NOTHING, sign } });
 }

@@ -1,5 +1,6 @@
 /** Chooses the provider of a service's credential by where its secrets come from. */
-import { isMinted, secretTexts } from "../../config/credential-source.ts";
+import { type CredentialSource, isMinted, secretTexts } from "../../config/credential-source.ts";
+import { withNext } from "../../config/next-secret.ts";
 import type { Service } from "../../config/schema.ts";
 import { createAwsCredential } from "./aws-credential.ts";
 import { CommandCredential, type CommandCredentialContext, type CommandedService } from "./command-credential.ts";
@@ -8,9 +9,13 @@ import type { EndpointAccess } from "./endpoint-exchange.ts";
 import { orderInstallationToken } from "./installation-order.ts";
 import { MintedCredential, type MintedCredentialContext } from "./minted-credential.ts";
 import { orderOauth2Token } from "./oauth2-order.ts";
-import { createStaticCredential } from "./static-credential.ts";
+import { StagedCredential } from "./staged-credential.ts";
+import type { StagedRotations } from "./staged-rotations.ts";
+import { createStaticCredential, readStaticCredential } from "./static-credential.ts";
 
-export type CredentialContext = CommandCredentialContext & MintedCredentialContext;
+export interface CredentialContext extends CommandCredentialContext, MintedCredentialContext {
+  readonly rotations: StagedRotations;
+}
 
 /** @param endpoint called for a credential whose tokens the gateway obtains, with whether the upstream itself issues them. */
 export function createCredential(
@@ -22,8 +27,23 @@ export function createCredential(
   return (
     mintedCredential(service, context, endpoint) ??
     createAwsCredential(service, context.nameSource) ??
+    stagedCredential(service, context) ??
     createStaticCredential(service, context.nameSource)
   );
+}
+
+/** Undefined also where one of the two secrets is missing, or both are the same: then there is nothing to rotate. */
+function stagedCredential(
+  service: Service,
+  { rotations, nameSource }: CredentialContext,
+): StagedCredential | undefined {
+  const { key, credential } = service;
+  const following = credential && withNext(credential);
+  if (credential === undefined || following === undefined) return undefined;
+  const read = (each: CredentialSource) => readStaticCredential({ ...service, credential: each }, nameSource);
+  const [current, next] = [read(credential), read(following)];
+  if (current === undefined || next === undefined || current.sourceId === next.sourceId) return undefined;
+  return new StagedCredential({ key, credential }, { current, next }, rotations);
 }
 
 /** How the tokens of each type are obtained. */

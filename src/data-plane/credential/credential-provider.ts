@@ -5,6 +5,7 @@
 import type { CredentialSource } from "../../config/credential-source.ts";
 import type { SecretEncoding, Template } from "../../config/template.ts";
 import { GatewayError } from "../../errors.ts";
+import type { StagedRotation } from "./staged-rotation.ts";
 
 /** What one attempt adds to its request, ready for the wire. Everything but `headers` and `query` is empty for most credentials. */
 export interface Injection {
@@ -62,6 +63,29 @@ export interface MissingCredential {
   readonly hint: string;
 }
 
+/** Another credential for the repetition of a refused request. */
+export interface Repetition {
+  readonly injection: Injection;
+  /** Called with the status of each response to the repetition; with undefined where the request is not repeated. */
+  readonly settle: (status: number | undefined) => void;
+}
+
+/** All that a credential with one secret injects. */
+export interface FixedCredential {
+  readonly sourceId: string;
+  readonly places: readonly CredentialPlace[];
+  readonly injection: Injection;
+}
+
+/** A credential with two secrets, one of which replaces the other. */
+export interface StagedParts {
+  readonly rotation: StagedRotation;
+  readonly current: FixedCredential;
+  readonly next: FixedCredential;
+  /** Injects the secret of most requests: for what is no request of a caller's, and cannot be repeated. */
+  readonly settled: { get(): Injection };
+}
+
 export interface CredentialProvider {
   /** Empty where the service has no credential. */
   readonly places: readonly CredentialPlace[];
@@ -76,12 +100,14 @@ export interface CredentialProvider {
   get(): Injection | Promise<Injection>;
   /**
    * Called after the upstream refused an injection with 401. Undefined for a credential that cannot be renewed.
-   * @returns undefined where there can be no other credential now; else it resolves, and never rejects, when the renewal is over. Then
-   * `get` gives the new credential, or the refused one if there is no better.
+   * @returns undefined where there can be no other credential now. A promise resolves, and never rejects, when the renewal is over; then
+   * `get` gives the new credential, or the refused one if there is no better. A repetition names the credential to use.
    */
-  renew?(refused: Injection): Promise<void> | undefined;
+  renew?(refused: Injection): Promise<void> | Repetition | undefined;
   /** Obtains another credential now. Undefined for one that cannot be renewed. @returns why that failed; undefined for success. */
   refresh?(): Promise<string | undefined>;
+  /** Undefined for a credential that no rotation changes. */
+  readonly staged?: StagedParts;
   /** The secrets that masks must know now, where they change; the same array until they do. Undefined: those of the service. */
   secrets?(): readonly string[];
   /** The current secrets and states of their sources, for operators, where they change. Undefined: those of the service. */
@@ -91,11 +117,7 @@ export interface CredentialProvider {
 }
 
 /** A provider that always injects the same. */
-export function createFixedProvider(
-  sourceId: string,
-  places: readonly CredentialPlace[],
-  injection: Injection,
-): CredentialProvider {
+export function createFixedProvider({ sourceId, places, injection }: FixedCredential): CredentialProvider {
   return { places, sourceId, missing: undefined, get: () => injection };
 }
 

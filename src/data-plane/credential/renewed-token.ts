@@ -3,7 +3,7 @@
  * Invariant: one fetch at a time, and never one for each request: a failing endpoint is asked less often each time, and so is one whose
  * tokens the upstream refuses. A token is used until it expires, also while its renewal fails.
  */
-import type { TokenState } from "../../config/credential-source.ts";
+import type { TokenState } from "../../config/token-state.ts";
 import { type AccessToken, TokenFailure } from "./access-token.ts";
 
 export interface RenewedTokenOptions {

@@ -6,25 +6,40 @@ import {
   type CredentialProvider,
   createEmptyProvider,
   createFixedProvider,
+  type FixedCredential,
   type MissingCredential,
 } from "./credential-provider.ts";
 import { describePlaces, fillPlaces } from "./fill-places.ts";
 
 /**
+ * Undefined where a secret is missing.
  * @param nameSource turns a secret into a name that does not reveal it. Another secret is another source, because it may
  * belong to another account of the upstream.
  */
-export function createStaticCredential(
+export function readStaticCredential(
   { auth, credential, ws }: Pick<Service, "auth" | "credential" | "ws">,
   nameSource: (secret: string) => string,
-): CredentialProvider {
+): FixedCredential | undefined {
   const secrets = secretTexts(credential);
   const identity = identityOf(credential);
-  if (auth === undefined || secrets === undefined || identity === undefined) {
-    return createEmptyProvider(auth && { isRequired: auth.required, ...describeMissing(credential) });
-  }
+  if (auth === undefined || secrets === undefined || identity === undefined) return undefined;
   const placements = placementsOf(auth, ws);
-  return createFixedProvider(nameSource(identity), describePlaces(placements), fillPlaces(placements, secrets));
+  return {
+    sourceId: nameSource(identity),
+    places: describePlaces(placements),
+    injection: fillPlaces(placements, secrets),
+  };
+}
+
+/** @param nameSource as for `readStaticCredential`. */
+export function createStaticCredential(
+  service: Pick<Service, "auth" | "credential" | "ws">,
+  nameSource: (secret: string) => string,
+): CredentialProvider {
+  const found = readStaticCredential(service, nameSource);
+  if (found !== undefined) return createFixedProvider(found);
+  const { auth, credential } = service;
+  return createEmptyProvider(auth && { isRequired: auth.required, ...describeMissing(credential) });
 }
 
 function describeMissing(credential: CredentialSource | undefined): Pick<MissingCredential, "message" | "hint"> {

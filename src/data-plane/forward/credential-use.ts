@@ -10,6 +10,7 @@ import {
   type InjectableRequest,
   type Injection,
   inject,
+  type Repetition,
 } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
 
@@ -24,6 +25,10 @@ export class CredentialUse {
   #injection: Injection | undefined;
   #renewal: Promise<void> | undefined;
   #hasRenewed = false;
+  /** After a refusal: with another credential. */
+  #repetition: Repetition | undefined;
+  /** Whether `note` has to be called with the next response. */
+  isWatched = false;
 
   constructor(exchange: Exchange, credential: CredentialProvider) {
     this.#exchange = exchange;
@@ -35,7 +40,7 @@ export class CredentialUse {
    * @returns false where the client left. @throws GatewayError UPSTREAM_CREDENTIAL_UNAVAILABLE
    */
   inject(request: InjectableRequest, time: RemainingTime): boolean | Promise<boolean> {
-    const obtained = this.#credential.get();
+    const obtained = this.#repetition?.injection ?? this.#credential.get();
     if (!(obtained instanceof Promise)) return this.#inject(request, obtained);
     const isThere = obtained.then((injection) => this.#inject(request, injection));
     return unlessGone(isThere, this.#exchange, time.remainingMs);
@@ -57,10 +62,22 @@ export class CredentialUse {
     if (this.#credential.renew === undefined || this.#injection === undefined || this.#hasRenewed) return false;
     // Also for a request that cannot be sent again: the next one has the new credential.
     const renewal = this.#credential.renew(this.#injection);
-    if (renewal === undefined || !mayRepeat()) return false;
+    if (renewal === undefined) return false;
+    const repetition = renewal instanceof Promise ? undefined : renewal;
+    if (!mayRepeat()) {
+      repetition?.settle(undefined);
+      return false;
+    }
     this.#hasRenewed = true;
-    this.#renewal = renewal;
+    this.#repetition = repetition;
+    this.isWatched = repetition !== undefined;
+    this.#renewal = renewal instanceof Promise ? renewal : Promise.resolve();
     return true;
+  }
+
+  /** Called with the status of a response while it `isWatched`. */
+  note(status: number): void {
+    this.#repetition?.settle(status);
   }
 
   /** Undefined where there is no renewal to wait for; else false where the client left. @throws GatewayError as `inject` does. */

@@ -81,8 +81,7 @@ class Forwarding {
   }
 
   async run(): Promise<void> {
-    const exchange = this.#exchange;
-    const request = this.#request;
+    const [exchange, request] = [this.#exchange, this.#request];
     try {
       if (exchange.hasBody) request.body = await this.#takeBody();
       if (exchange.hasClientLeft) return;
@@ -160,6 +159,7 @@ class Forwarding {
       reportToQuota(this.#exchange, this.#route, this.#request, { status, headers });
     }
     this.#judge(status);
+    if (this.#credential.isWatched) this.#credential.note(status);
     // The budget pays for the repetition, which needs no `retries`.
     if (status === 401 && this.#credential.wasRefused(() => this.#mayRepeat && this.#prepared.retryBudget.take())) {
       return undefined;

@@ -125,7 +125,7 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
     : undefined;
   const stripped = { strippedPath: start, strippedLength: headers.length };
   const wire = { method: "GET", origin: base.origin, path: start, headers, rarePlaces, body: null, ...stripped };
-  inject(wire, await credential.get());
+  inject(wire, await (credential.staged?.settled ?? credential).get());
   const isShort = withinMs < service.timeoutMs;
   const probing = {
     path: wire.path,
