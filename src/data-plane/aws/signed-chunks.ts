@@ -1,8 +1,8 @@
 /**
  * Decodes a body in chunks with a signature each (`Content-Encoding: aws-chunked`), as it arrives.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
- * Invariant: the bytes of a chunk are passed on as they arrive, and nothing else is; a body that is malformed, or has another length
- * than was announced, never ends well. The signatures are the caller's own and are not checked.
+ * Invariant: the bytes of a chunk are passed on as they arrive, and nothing else is. Only the last byte waits for the end of the last
+ * chunk, so that a malformed body is never whole for the upstream. The signatures are the caller's own and are not checked.
  */
 
 /** A chunk's head, and the trailers after the last chunk. */
@@ -12,6 +12,8 @@ const TRAILERS_LIMIT = 16_384;
 const HEAD = /^([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e]*)?$/;
 
 type State = "head" | "data" | "data-end" | "trailers" | "over";
+
+const NOTHING = Buffer.alloc(0);
 
 const CR = 13;
 const LF = 10;
@@ -24,6 +26,7 @@ export class SignedChunks {
   #left = 0;
   #total = 0;
   #trailerBytes = 0;
+  #last: Buffer = NOTHING;
 
   /** @param announced bytes of the decoded body: `X-Amz-Decoded-Content-Length`. */
   constructor(announced: number) {
@@ -44,19 +47,24 @@ export class SignedChunks {
       at += part.length;
       this.#left -= part.length;
       decoded.push(part);
-      if (this.#left === 0) this.#state = "data-end";
+      if (this.#left > 0) continue;
+      this.#state = "data-end";
+      if (this.#total < this.#announced) continue;
+      decoded[decoded.length - 1] = part.subarray(0, -1);
+      this.#last = part.subarray(-1);
     }
     return decoded;
   }
 
-  /** @throws Error where the body ended too early. */
-  end(): void {
+  /** @returns the last byte. @throws Error where the body ended too early. */
+  end(): Buffer {
     // Some clients leave out the empty line after the last chunk.
     const isOver = this.#state === "over" || (this.#state === "trailers" && this.#line === "");
     if (!isOver) throw new Error("an end before the last chunk");
     if (this.#total !== this.#announced) {
       throw new Error(`${this.#total} bytes, and X-Amz-Decoded-Content-Length announced ${this.#announced}`);
     }
+    return this.#last;
   }
 
   /** @returns the position after the line, or the end of the bytes. */

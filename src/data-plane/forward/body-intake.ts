@@ -136,9 +136,7 @@ export class BodyIntake {
     const chunks = this.#intake.request.payload?.chunks;
     if (chunks === undefined) return body;
     try {
-      const parts = chunks.push(body);
-      chunks.end();
-      return Buffer.concat(parts);
+      return Buffer.concat([...chunks.push(body), chunks.end()]);
     } catch (error) {
       throw malformedChunks(error);
     }
@@ -157,11 +155,10 @@ function decoderOf(chunks: SignedChunks, fail: (error: GatewayError) => void): B
     },
     end() {
       try {
-        chunks.end();
-        return true;
+        return chunks.end();
       } catch (error) {
         fail(malformedChunks(error));
-        return false;
+        return undefined;
       }
     },
   };

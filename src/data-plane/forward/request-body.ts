@@ -12,8 +12,8 @@ const CHUNKS_LIMIT = 1_024;
 /** Decodes the body on its way. It reports an error itself, and ends the body by that. */
 export interface BodyDecoder {
   push(chunk: Buffer): readonly Buffer[];
-  /** @returns false for a body that is not whole. */
-  end(): boolean;
+  /** @returns the rest; undefined for a body that is not whole. */
+  end(): Buffer | undefined;
 }
 
 export class RequestBody implements BodySource {
@@ -138,7 +138,11 @@ export class RequestBody implements BodySource {
   }
 
   readonly #onEnd = (): void => {
-    if (this.#decoder?.end() === false) return;
+    if (this.#decoder !== undefined) {
+      const rest = this.#decoder.end();
+      if (rest === undefined) return;
+      this.#sink?.write(rest);
+    }
     this.#isComplete = true;
     this.#sink?.end();
   };
