@@ -101,7 +101,7 @@ describe("services file", () => {
         writeFileSync(join(directory, "config/services.json"), text);
         await sayings(directory);
       }),
-      { numRuns: 250 },
+      { numRuns: 120 },
     );
   }, 30_000);
 
@@ -113,7 +113,7 @@ describe("services file", () => {
         writeFileSync(join(directory, "config/services.json"), text);
         expect(await sayings(directory)).not.toContain(LONG_PART);
       }),
-      { numRuns: 250 },
+      { numRuns: 120 },
     );
     for (const print of prints) expect(print).not.toHaveBeenCalled();
   }, 30_000);
@@ -128,7 +128,7 @@ describe("env file", () => {
         writeFileSync(join(directory, ".env"), damagedText);
         expect(await sayings(directory)).not.toContain(LONG_PART);
       }),
-      { numRuns: 250 },
+      { numRuns: 120 },
     );
     rmSync(join(directory, ".env"));
   });

@@ -3,15 +3,15 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { tempFolder } from "../config/temp-folder.ts";
-import { builtMain } from "../support/built.ts";
+import { runCommand } from "../support/run-command.ts";
 
 const scripts = new Map<string, string>();
 
-beforeAll(() => {
+beforeAll(async () => {
   for (const shell of ["bash", "zsh", "fish"]) {
-    const { status, stdout } = spawnSync(process.execPath, [builtMain, "completion", shell], { encoding: "utf8" });
-    expect(status).toBe(0);
-    scripts.set(shell, stdout);
+    const { code, out } = await runCommand({}, ["completion", shell]);
+    expect(code).toBe(0);
+    scripts.set(shell, out);
   }
 }, 20_000);
 
@@ -63,11 +63,11 @@ describe("bash", () => {
 });
 
 /** Every command and option of the help is in each script, and no other. */
-test.each(["bash", "zsh", "fish"])("The script for %s has the commands and options of the help", (shell) => {
+test.each(["bash", "zsh", "fish"])("The script for %s has the commands and options of the help", async (shell) => {
   const script = scripts.get(shell) ?? "";
   for (const words of [["proxy"], ["services", "update"], ["keys", "create"]]) {
-    const { stdout } = spawnSync(process.execPath, [builtMain, ...words, "--help"], { encoding: "utf8" });
-    const options = [...stdout.matchAll(/^ {2}(?:-\w, )?--([a-z-]+)/gm)].map((match) => match[1] as string);
+    const { out } = await runCommand({}, [...words, "--help"]);
+    const options = [...out.matchAll(/^ {2}(?:-\w, )?--([a-z-]+)/gm)].map((match) => match[1] as string);
     expect(options.length).toBeGreaterThan(2);
     for (const option of options) expect(script, option).toMatch(new RegExp(`(?:--|-l )${option}\\b`));
     expect(script).toContain(words.join(" "));

@@ -18,7 +18,7 @@ import {
   ask,
   askRaw,
   type Contract,
-  createContract,
+  contractOf,
   type Document,
   type Observed,
 } from "../support/contract.ts";
@@ -110,7 +110,7 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       github: { timeoutMs: 5000, auth: { type: "bearer", tokenEnvVar: "GITHUB_TOKEN" } },
     },
   });
-  return { gateway, upstream, contract: createContract(await documentOf(gateway.url)) };
+  return { gateway, upstream, contract: contractOf(await documentOf(gateway.url)) };
 }
 
 function expectPromised(contract: Contract, operation: string, answer: Observed): void {
@@ -652,14 +652,14 @@ describe("/openapi.json", () => {
     const registered = app.routes
       .filter(({ method }) => method !== "ALL")
       .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
-    const { operations } = createContract(await documentOf((await startGateway()).url));
+    const { operations } = contractOf(await documentOf((await startGateway()).url));
     const ofTheControlPlane = operations.filter((operation) => !operation.endsWith("/proxy/{service}/{path}"));
     expect(ofTheControlPlane.sort()).toEqual([...new Set(registered)].sort());
     expect(operations.length - ofTheControlPlane.length).toBe(7);
   });
 
   test("The document names each operation once, with its tag and its key", async () => {
-    const { operations, operation } = createContract(await documentOf((await startGateway()).url));
+    const { operations, operation } = contractOf(await documentOf((await startGateway()).url));
     const all = operations.map((name) => ({ name, ...operation(name) }));
     expect(new Set(all.map(({ operationId }) => operationId)).size).toBe(all.length);
     for (const { name, tags, security } of all) {
@@ -690,7 +690,7 @@ describe("/openapi.json", () => {
 
   test("Every example is valid by its schema", async () => {
     const document = await documentOf((await startGateway()).url);
-    const { operations, operation, problemsOfValue } = createContract(document);
+    const { operations, operation, problemsOfValue } = contractOf(document);
     const contents = operations.flatMap((name) => {
       const { responses, requestBody } = operation(name);
       return [...Object.values(responses), ...(requestBody === undefined ? [] : [requestBody])];
@@ -758,7 +758,7 @@ describe("documented responses", () => {
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url, retries: 0 } } });
     const answer = await ask(gateway.port, { method: "GET", path: "/proxy/api/" });
     expect([answer.status, answer.body]).toEqual([429, "no"]);
-    expectPromised(createContract(await documentOf(gateway.url)), GET_PROXIED, answer);
+    expectPromised(contractOf(await documentOf(gateway.url)), GET_PROXIED, answer);
   });
 
   test.each(REFUSALS)("The response of $operation with $code matches the document", async (refusal) => {

@@ -7,6 +7,7 @@ import { eventually } from "../support/eventually.ts";
 import { rewriteHooks, writeHooks } from "../support/hooks.ts";
 import { startProcess } from "../support/process.ts";
 import { openSocket } from "../support/raw-request.ts";
+import { runCommand } from "../support/run-command.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 describe("second process", () => {
@@ -105,9 +106,8 @@ describe("start", () => {
     const run = startProcess({}, ["dance"]);
     expect(await run.ended).toBe(2);
     expect(run.err()).toContain("Usage: byteproxy");
-    const help = startProcess({}, ["--help"]);
-    expect(await help.ended).toBe(0);
-    expect(help.out()).toContain("Usage: byteproxy");
+    const help = await runCommand({}, ["--help"]);
+    expect(help).toMatchObject({ code: 0, out: expect.stringContaining("Usage: byteproxy") });
     const version = startProcess({}, ["--version"]);
     expect(await version.ended).toBe(0);
     expect(version.out()).toMatch(/^\d+\.\d+\.\d+\n$/);
@@ -124,22 +124,22 @@ describe("check", () => {
     expect(run.err()).toMatch(/^PORT \(environment\): found "99999", allowed: .*\n$/);
     expect(existsSync(join(run.directory, "data"))).toBe(false);
 
-    const file = startProcess({}, ["check", "good.yaml"], { "good.yaml": good });
-    expect(await file.ended).toBe(0);
-    expect(file.out()).toMatch(/^The configuration is valid: \d+ services\.\n$/);
+    const file = await runCommand({}, ["check", "good.yaml"], { files: { "good.yaml": good } });
+    expect(file.code).toBe(0);
+    expect(file.out).toMatch(/^The configuration is valid: \d+ services\.\n$/);
 
-    const json = startProcess({}, ["check", "--json", "bad.json"], { "bad.json": bad });
-    expect(await json.ended).toBe(2);
-    expect(JSON.parse(json.out())).toMatchObject({
+    const json = await runCommand({}, ["check", "--json", "bad.json"], { files: { "bad.json": bad } });
+    expect(json.code).toBe(2);
+    expect(JSON.parse(json.out)).toMatchObject({
       ok: false,
       problems: [expect.stringMatching(/^bad\.json:1:\d+ services\.api\.baseUrl/), expect.stringContaining("retrys")],
     });
   });
 
   test("The check names a missing file, and refuses unknown arguments", async () => {
-    const absent = startProcess({}, ["check", "absent.json"]);
-    expect(await absent.ended).toBe(2);
-    expect(absent.err()).toMatch(
+    const absent = await runCommand({}, ["check", "absent.json"]);
+    expect(absent.code).toBe(2);
+    expect(absent.err).toMatch(
       /^CONFIG_FILE \(command line\): found "absent\.json": cannot be read: there is no such file/,
     );
     for (const [words, problem] of [
@@ -147,9 +147,8 @@ describe("check", () => {
       [["start", "foo"], "byteproxy start takes no arguments, but got 1."],
       [["check", "--nope"], "Unknown: check --nope"],
     ] as const) {
-      const run = startProcess({}, [...words]);
-      expect(await run.ended).toBe(2);
-      expect(run.err()).toMatch(new RegExp(`^${problem}`));
+      const run = await runCommand({}, [...words]);
+      expect([run.code, run.err]).toEqual([2, expect.stringMatching(new RegExp(`^${problem}`))]);
     }
   });
 });

@@ -3,9 +3,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { DataDirInUse, lockDataDir } from "../../src/stores/data-dir-lock.ts";
+import { builtMain } from "../support/built.ts";
 
 function folder(...below: string[]): string {
   const root = mkdtempSync(join(tmpdir(), "byteproxy-lock-"));
@@ -31,9 +32,9 @@ test.each([[[]], [["a".repeat(60), "b".repeat(60)]]])(
 
 test("A killed process does not keep the folder locked", async () => {
   const path = folder();
-  const module = join(import.meta.dirname, "../../src/stores/data-dir-lock.ts");
+  const module = join(dirname(builtMain), "stores/data-dir-lock.js");
   const script = `import { lockDataDir } from ${JSON.stringify(module)}; await lockDataDir(${JSON.stringify(path)}); console.log("locked"); setInterval(() => {}, 1000);`;
-  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), "--input-type=module", "-e", script]);
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script]);
   await once(child.stdout, "data");
   await expect(lockDataDir(path)).rejects.toThrow(`(process ${child.pid})`);
   child.kill("SIGKILL");
@@ -45,9 +46,9 @@ test("A killed process does not keep the folder locked", async () => {
 
 test("Of several processes that take over from a dead one at the same time, exactly one gets the lock", async () => {
   const path = folder();
-  const module = join(import.meta.dirname, "../../src/stores/data-dir-lock.ts");
+  const module = join(dirname(builtMain), "stores/data-dir-lock.js");
   const script = `import { lockDataDir } from ${JSON.stringify(module)}; await lockDataDir(${JSON.stringify(path)}); process.kill(process.pid, "SIGKILL");`;
-  const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), "--input-type=module", "-e", script]);
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script]);
   await once(child, "exit");
   expect(existsSync(join(path, "lock"))).toBe(true);
   const outcomes = await Promise.allSettled(Array.from({ length: 5 }, () => lockDataDir(path)));

@@ -5,9 +5,10 @@
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { openFileRecords } from "../../src/stores/records.ts";
+import { builtMain } from "../support/built.ts";
 
 const hasStrace = (() => {
   try {
@@ -26,13 +27,13 @@ const root = mkdtempSync(join(tmpdir(), "byteproxy-faults-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 const isText = (value: unknown): value is string => typeof value === "string";
-const module = join(import.meta.dirname, "../../src/stores/records.ts");
+const module = join(dirname(builtMain), "stores/records.js");
 
 /** Puts three records one after another, and prints after each the outcome and the records in memory. */
 const SCRIPT = `
 import { existsSync, readFileSync } from "node:fs";
 import { openFileRecords } from ${JSON.stringify(module)};
-const records = openFileRecords(process.argv[2], (value): value is string => typeof value === "string");
+const records = openFileRecords(process.argv[2], (value) => typeof value === "string");
 for (const [key, value] of [["a", "1"], ["b", "x".repeat(200_000)], ["c", "3"]]) {
   const outcome = await records.put(key, value).then(() => "ok", (error) => error.code);
   const state = () => ({
@@ -57,7 +58,7 @@ interface Step {
 async function run(inject: string): Promise<{ path: string; steps: Step[]; wasKilled: boolean }> {
   const folder = mkdtempSync(join(root, "run-"));
   const path = join(folder, "data.json");
-  const script = join(folder, "script.mts");
+  const script = join(folder, "script.mjs");
   writeFileSync(script, SCRIPT);
   const call = inject.split(":", 1)[0];
   const child = spawn(
@@ -65,7 +66,7 @@ async function run(inject: string): Promise<{ path: string; steps: Step[]; wasKi
     [
       ...["-f", "-qq", "-o", "/dev/null", "-P", path, "-P", `${path}.tmp`, "-P", folder],
       ...["-e", `trace=${call}`, "-e", `inject=${inject}`],
-      ...[process.execPath, "--import", import.meta.resolve("tsx"), script, path],
+      ...[process.execPath, script, path],
       // strace counts the calls of each thread separately, so one thread makes them all.
     ],
     { env: { ...process.env, UV_THREADPOOL_SIZE: "1" } },

@@ -51,7 +51,17 @@ export interface Contract {
   problemsOfValue(media: Media, value: unknown): string[];
 }
 
-export function createContract(document: Document): Contract {
+/** Equal documents share their contract, because compiling the schemas takes long. */
+const contracts = new Map<string, Contract>();
+
+export function contractOf(document: Document): Contract {
+  const text = JSON.stringify(document);
+  const contract = contracts.get(text) ?? createContract(document);
+  contracts.set(text, contract);
+  return contract;
+}
+
+function createContract(document: Document): Contract {
   // The document contains keywords of OpenAPI as well as those of JSON Schema.
   const ajv = new Ajv2020({ strict: false, allErrors: true });
   addFormats.default(ajv);
