@@ -104,7 +104,7 @@ function unlessGone(pending: Promise<boolean>, exchange: Exchange, withinMs: num
     };
     const onTimeout = () => {
       stop();
-      reject(tooSlow(exchange.serviceKey));
+      reject(credentialTooSlow(exchange.serviceKey));
     };
     const timer = setTimeout(onTimeout, Math.max(0, Math.min(withinMs, LONGEST_TIMER_MS)));
     pending.finally(stop).then(resolve, reject);
@@ -115,9 +115,10 @@ function unlessGone(pending: Promise<boolean>, exchange: Exchange, withinMs: num
   });
 }
 
-function tooSlow(serviceKey: string): GatewayError {
+/** @param limit `timeoutMs`, or a shorter time. */
+export function credentialTooSlow(serviceKey: string, limit = "timeoutMs"): GatewayError {
   return new GatewayError("UPSTREAM_CREDENTIAL_UNAVAILABLE", {
-    message: `${serviceKey} needs a credential, but it was not obtained within timeoutMs. Nothing was sent with it.`,
+    message: `${serviceKey} needs a credential, but it was not obtained within ${limit}. Nothing was sent with it.`,
     hint: "Send the request again. If this happens often, raise timeoutMs or make the source of the credential faster.",
   });
 }

@@ -6,11 +6,13 @@
 import { type IncomingMessage, request } from "node:http";
 import { isIP, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
+import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
 import { maskBaseUrl } from "../../telemetry/redact.ts";
 import { type CredentialProvider, inject } from "../credential/credential-provider.ts";
 import { insertsPath } from "../credential/place-plan.ts";
 import type { PreparedService } from "../prepared-service.ts";
+import { credentialTooSlow } from "./credential-use.ts";
 import { createDialAgent } from "./egress.ts";
 import { explainFailure, probeTimeout, responseTimeout } from "./failures.ts";
 import { askOverHttp2, type Http2Probe } from "./probe-http2.ts";
@@ -125,8 +127,10 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
     : undefined;
   const stripped = { strippedPath: start, strippedLength: headers.length };
   const wire = { method: "GET", origin: base.origin, path: start, headers, rarePlaces, body: null, ...stripped };
-  inject(wire, await (credential.staged?.settled ?? credential).get());
   const isShort = withinMs < service.timeoutMs;
+  const endsAt = progress.startedAt + Math.min(withinMs, service.timeoutMs);
+  const tooSlow = () => credentialTooSlow(service.key, isShort ? `${withinMs} ms` : undefined);
+  inject(wire, await before(endsAt, (credential.staged?.settled ?? credential).get(), tooSlow));
   const probing = {
     path: wire.path,
     headers,
@@ -134,13 +138,22 @@ async function ask(prepared: PreparedService, progress: Progress, withinMs: numb
     onTunnel: () => {
       progress.tunnelAt = performance.now();
     },
-    withinMs: Math.min(withinMs, service.timeoutMs),
+    withinMs: endsAt - performance.now(),
     createTimeout: () => (isShort ? probeTimeout(service.key, withinMs) : responseTimeout(service)),
   };
   if (!service.http2) return askOverHttp1(prepared, probing);
   const response = await askOverHttp2(prepared, probing);
   const { date } = response.headers;
   return { statusCode: response.status, date: typeof date === "string" ? date : undefined };
+}
+
+/** @param endsAt on the clock of performance.now(). @throws what `createError` gives, after that time. */
+async function before<T>(endsAt: number, pending: T | Promise<T>, createError: () => Error): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(createError()), Math.min(endsAt - performance.now(), LONGEST_TIMER_MS));
+  });
+  return Promise.race([pending, over]).finally(() => clearTimeout(timer));
 }
 
 function askOverHttp1(
