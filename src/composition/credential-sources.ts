@@ -34,7 +34,9 @@ export function openCredentialSources(
   { masks, logger, audit }: { readonly masks: Masks; readonly logger: Logger; readonly audit: Audit },
 ): CredentialSources {
   const commands = createCommandSecrets({ runner: createCommandRunner(), context: current.commandContext, logger });
-  const tokens = createRenewedTokens({ logger, refreshTokens: stores.credentials });
+  const isOwnKey = (text: string) => current.isOwnKey(text);
+  const issued = { isOwnKey, keepSecrets: masks.keep, mask: masks.all };
+  const tokens = createRenewedTokens({ logger, refreshTokens: stores.credentials, ...issued });
   const rotations = createStagedRotations({
     promotions: stores.promotions,
     onEnd: (service, end, requestId) => reportRotation(service, end, { requestId, logger, audit }),
@@ -45,7 +47,7 @@ export function openCredentialSources(
     rotations,
     abandonRotations: rotations.close,
     nameSource: stores.fingerprint.quota,
-    isOwnKey: (text) => current.isOwnKey(text),
+    isOwnKey,
     keepSecrets: masks.keep,
     retryFailed() {
       commands.retryFailed();

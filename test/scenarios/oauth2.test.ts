@@ -192,10 +192,12 @@ describe("An access token", () => {
     });
     const endpoint = await startTokenEndpoint(async (_, count) => {
       if (count === 2) await gate;
-      return { access_token: `token-${count}`, token_type: "bearer", expires_in: count === 1 ? 0.001 : 3_600 };
+      return { access_token: `token-${count}`, token_type: "bearer", expires_in: count === 1 ? 1 : 3_600 };
     });
-    const { proxy, vendor } = await open(endpoint.url, { service: { maxConcurrent: 200 } });
+    const { proxy, vendor, url } = await open(endpoint.url, { service: { maxConcurrent: 200 } });
     expect((await ask(proxy)).status).toBe(200);
+    const hasExpired = async () => (await ask(`${url}/status`, { headers: manage })).text.includes('"token":{"state":"none"');
+    await eventually(hasExpired, "the end of the token");
     const waiting = Promise.all(Array.from({ length: 200 }, () => ask(proxy)));
     await eventually(() => endpoint.requests.length === 2, "the second fetch");
     release();

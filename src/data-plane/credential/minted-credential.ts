@@ -24,10 +24,8 @@ export interface MintedCredentialContext {
   readonly tokens: RenewedTokens;
   /** Turns a text into a name that does not reveal it. */
   readonly nameSource: (text: string) => string;
-  /** An endpoint must not issue a key of the gateway. */
+  /** A token that was issued before may be a key of the gateway since a reload. */
   readonly isOwnKey: (text: string) => boolean;
-  /** Called before a new token is used, with all that may come back now. @param owner keeps only these. */
-  readonly keepSecrets: (owner: object, secrets: readonly string[]) => void;
 }
 
 /** A service whose tokens the gateway obtains. */
@@ -97,7 +95,6 @@ export class MintedCredential implements CredentialProvider {
       return this.#without(this.#token.failure ?? "was not asked, because the service has ended");
     if (this.#context.isOwnKey(token.text)) return this.#without("issued a key of the gateway");
     this.#secrets = [...new Set([...returnableSecrets(this.#service), ...this.#token.recent])];
-    this.#context.keepSecrets(this, this.#secrets);
     const injection = fillPlaces(this.#placements, new Map([["token", token.text]]));
     this.#built = { token, injection };
     return injection;

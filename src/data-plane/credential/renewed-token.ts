@@ -29,6 +29,8 @@ const FIRST_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 60_000;
 /** A token is renewed this long before it expires, or a tenth of its life. */
 const EARLY_MS = 60_000;
+/** A token is used for at least this time: an endpoint whose tokens live for less must not be asked for each request. */
+const SHORTEST_USE_MS = 1_000;
 /** Earlier tokens may still come back from an upstream. */
 const REMEMBERED_TOKENS = 16;
 
@@ -104,7 +106,7 @@ export class RenewedToken {
     const sinceMs = now - this.#refusals.lastFetchAt;
     const { delayMs } = this.#refusals;
     if (sinceMs < delayMs) return undefined;
-    const next = sinceMs > LONGEST_DELAY_MS ? FIRST_DELAY_MS : Math.max(FIRST_DELAY_MS, delayMs * 2);
+    const next = sinceMs > delayMs + LONGEST_DELAY_MS ? FIRST_DELAY_MS : Math.max(FIRST_DELAY_MS, delayMs * 2);
     this.#refusals = { delayMs: Math.min(next, LONGEST_DELAY_MS), lastFetchAt: now };
     return this.#start().then(() => {});
   }
@@ -113,8 +115,8 @@ export class RenewedToken {
   async refresh(): Promise<string | undefined> {
     // A fetch that runs may have begun before the operator's change.
     await this.#running;
-    await this.#start();
-    return this.failure;
+    const held = this.#closing.signal.aborted ? undefined : await this.#start();
+    return held === undefined ? (this.failure ?? "was not asked, because the service has ended") : undefined;
   }
 
   /** After a reload: what made the endpoint fail may be fixed. */
@@ -149,7 +151,7 @@ export class RenewedToken {
     const startedAt = now();
     try {
       const { text, scope, expiresIn, refreshToken } = await fetchToken(this.#closing.signal);
-      const lifeMs = expiresIn === undefined ? Number.POSITIVE_INFINITY : expiresIn * 1_000;
+      const lifeMs = expiresIn === undefined ? Number.POSITIVE_INFINITY : Math.max(expiresIn * 1_000, SHORTEST_USE_MS);
       const expiresAt = startedAt + lifeMs;
       const earlyMs = Number.isFinite(lifeMs) ? Math.min(EARLY_MS, lifeMs / 10) : 0;
       const secrets = refreshToken === undefined ? [text] : [text, refreshToken];

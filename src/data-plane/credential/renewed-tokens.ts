@@ -5,10 +5,11 @@
 import type { Records } from "../../stores/records.ts";
 import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
 import type { Logger } from "../../telemetry/logger.ts";
-import type { AccessToken } from "./access-token.ts";
+import type { AccessToken, TokenFailure } from "./access-token.ts";
+import { createAdmitSecrets, type IssuedSecretsContext, maskFailure } from "./issued-secrets.ts";
 import { RenewedToken } from "./renewed-token.ts";
-import type { RefreshBinding, RotatingToken } from "./rotating-token.ts";
-import { createRotatingTokens } from "./rotating-tokens.ts";
+import type { RotatingToken } from "./rotating-token.ts";
+import { createRotatingTokens, type DefinedBinding } from "./rotating-tokens.ts";
 
 /** How the tokens of one service are obtained. Each type of credential makes its own. */
 export interface TokenOrder {
@@ -19,7 +20,7 @@ export interface TokenOrder {
   /** Everything on which a token depends, secrets included. Services with an equal one share a token. */
   readonly shareKey: string;
   /** Of the grant `refresh_token`: what the refresh token is bound to. Services with another binding share nothing. */
-  readonly binding?: Omit<RefreshBinding, "isUsed"> | undefined;
+  readonly binding?: DefinedBinding | undefined;
   /** @param rotating defined where `binding` is. @throws TokenFailure */
   readonly fetchToken: (signal: AbortSignal, rotating: RotatingToken | undefined) => Promise<AccessToken>;
 }
@@ -33,7 +34,7 @@ export interface RenewedTokens {
   close(): Promise<void>;
 }
 
-export interface RenewedTokensOptions {
+export interface RenewedTokensOptions extends IssuedSecretsContext {
   readonly logger: Pick<Logger, "warn" | "info">;
   /** Refresh tokens that outlive the process. */
   readonly refreshTokens: Records<StoredRefreshToken>;
@@ -41,11 +42,9 @@ export interface RenewedTokensOptions {
   readonly now?: () => number;
 }
 
-export function createRenewedTokens({
-  logger,
-  refreshTokens,
-  now = () => performance.now(),
-}: RenewedTokensOptions): RenewedTokens {
+export function createRenewedTokens(options: RenewedTokensOptions): RenewedTokens {
+  const { logger, refreshTokens, mask, now = () => performance.now() } = options;
+  const admitSecrets = createAdmitSecrets(options);
   const shared = new Map<
     string,
     { readonly token: RenewedToken; readonly binding: string | undefined; users: number }
@@ -54,22 +53,24 @@ export function createRenewedTokens({
   /** Of no service any more, with a fetch that may give another refresh token. */
   const ending = new Set<RenewedToken>();
   const isUsed = (id: string) => [...shared.values()].some(({ binding }) => binding === id);
-  const rotatingTokens = createRotatingTokens(refreshTokens, isUsed);
+  const rotatingTokens = createRotatingTokens(refreshTokens, isUsed, admitSecrets);
 
   function open({ serviceKey: service, ...order }: TokenOrder, rotating: RotatingToken | undefined): RenewedToken {
+    const fetchToken = async (signal: AbortSignal): Promise<AccessToken> => {
+      try {
+        const issued = await (rotating === undefined
+          ? order.fetchToken(signal, undefined)
+          : rotating.useExclusively(() => order.fetchToken(signal, rotating)));
+        admitSecrets(token, [issued.text, ...(issued.refreshToken ? [issued.refreshToken] : [])], token.recent);
+        return { ...issued, scope: issued.scope && mask(issued.scope) };
+      } catch (error) {
+        throw maskFailure(error, mask);
+      }
+    };
     const token = new RenewedToken({
       now,
-      fetchToken: (signal) =>
-        rotating === undefined
-          ? order.fetchToken(signal, undefined)
-          : rotating.useExclusively(() => order.fetchToken(signal, rotating)),
-      onFailure(failure) {
-        if (failure === undefined) logger.info({ service }, "the token endpoint of a credential works again");
-        else {
-          const { message: reason, detail } = failure;
-          logger.warn({ service, reason, detail }, "the token endpoint of a credential failed");
-        }
-      },
+      fetchToken,
+      onFailure: (failure) => logOutcome(logger, service, failure),
     });
     if (isClosed) token.close();
     return token;
@@ -113,4 +114,11 @@ export function createRenewedTokens({
       for (const token of [...[...shared.values()].map((entry) => entry.token), ...ending]) token.close();
     },
   };
+}
+
+/** @param failure undefined when the endpoint works again. */
+function logOutcome(logger: RenewedTokensOptions["logger"], service: string, failure: TokenFailure | undefined): void {
+  if (failure === undefined) return logger.info({ service }, "the token endpoint of a credential works again");
+  const { message: reason, detail } = failure;
+  logger.warn({ service, reason, detail }, "the token endpoint of a credential failed");
 }

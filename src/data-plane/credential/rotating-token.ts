@@ -6,6 +6,7 @@
 import type { Records } from "../../stores/records.ts";
 import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
 import { TokenFailure } from "./access-token.ts";
+import type { AdmitSecrets } from "./issued-secrets.ts";
 
 export interface RefreshBinding {
   /** Names the base origins, the endpoint, the client and the configured token, without revealing it. */
@@ -14,6 +15,7 @@ export interface RefreshBinding {
   readonly configured: string;
   /** Whether another service has this binding now. */
   readonly isUsed: (id: string) => boolean;
+  readonly admitSecrets: AdmitSecrets;
 }
 
 export class RotatingToken {
@@ -45,11 +47,12 @@ export class RotatingToken {
     return outcome;
   }
 
-  /** @param issued by the endpoint; undefined if it issued none. @throws the store's failure: then it is kept in memory, and stored next time. */
+  /** @param issued by the endpoint; undefined if it issued none. @throws TokenFailure, or the store's failure: then it is kept in memory, and stored next time. */
   async rotate(issued: string | undefined): Promise<void> {
-    const { id, service, isUsed } = this.#binding;
+    const { id, service, isUsed, admitSecrets } = this.#binding;
     const token = issued ?? this.current;
     if (this.#unstored === undefined && token === this.current) return;
+    admitSecrets(this, [token], [this.current]);
     this.#unstored = token;
     await this.#records.put(id, { service, token });
     this.#unstored = undefined;

@@ -5,13 +5,17 @@
  */
 import type { Records } from "../../stores/records.ts";
 import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
+import type { AdmitSecrets } from "./issued-secrets.ts";
 import { type RefreshBinding, RotatingToken } from "./rotating-token.ts";
 
 export interface RotatingTokens {
-  of(binding: Omit<RefreshBinding, "isUsed">): RotatingToken;
+  of(binding: DefinedBinding): RotatingToken;
   /** No use begins from now on. Resolves when all are over, but after 5 s at the latest. */
   close(): Promise<void>;
 }
+
+/** What a service says of its binding. */
+export type DefinedBinding = Pick<RefreshBinding, "id" | "service" | "configured">;
 
 const GRACE_MS = 5_000;
 
@@ -19,11 +23,12 @@ const GRACE_MS = 5_000;
 export function createRotatingTokens(
   records: Records<StoredRefreshToken>,
   isUsed: RefreshBinding["isUsed"],
+  admitSecrets: AdmitSecrets,
 ): RotatingTokens {
   const tokens = new Map<string, RotatingToken>();
   return {
     of(binding) {
-      const token = tokens.get(binding.id) ?? new RotatingToken(records, { ...binding, isUsed });
+      const token = tokens.get(binding.id) ?? new RotatingToken(records, { ...binding, isUsed, admitSecrets });
       tokens.set(binding.id, token);
       return token;
     },

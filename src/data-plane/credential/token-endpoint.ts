@@ -86,6 +86,7 @@ async function keepRotated(body: unknown, rotating: RotatingToken): Promise<void
   try {
     await rotating.rotate(typeof issued === "string" && issued !== "" ? issued : undefined);
   } catch (error) {
+    if (error instanceof TokenFailure) throw error;
     throw new TokenFailure("issued another refresh token, which could not be stored", {
       detail: (error as Error).message,
     });
@@ -117,7 +118,8 @@ async function sendForm(
   const response = await askEndpoint(url, { method: "POST", headers, body: String(body), signal }, send);
   const received = parsed(response.text);
   const code = errorCodeOf(received);
-  const isShown = code !== undefined && !secrets.some((secret) => secret !== "" && code.includes(secret));
+  const sent = [...secrets, headers.authorization?.replace(/^Basic |=+$/g, "") ?? ""];
+  const isShown = code !== undefined && !sent.some((secret) => secret !== "" && code.includes(secret));
   if (response.status !== 200) throw refusalOf(response, isShown ? code : undefined);
   if (rotating !== undefined) await keepRotated(received, rotating);
   // Some providers report errors with status 200.

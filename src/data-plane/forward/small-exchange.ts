@@ -41,6 +41,7 @@ export async function exchangeSmall(
   { method, headers, body, timeoutMs, bytesLimit, signal }: SmallRequest,
   { upstreamTls = NO_TLS_SETTINGS, isTlsStrict, egress, proxyUse }: WayOut,
 ): Promise<SmallResponse> {
+  signal?.throwIfAborted();
   const { origin, host, pathname, search } = new URL(url);
   const { tls, pem } = upstreamTls;
   const service = { key: host, connectTimeoutMs: timeoutMs, tls };

@@ -154,9 +154,29 @@ describe("A refused token", () => {
     expect(test.count).toBe(3);
   });
 
-  test("No fetch starts after the end", async () => {
+  test("An upstream that refuses every token causes a fetch after 1, 2, 4 and at most 60 seconds, for as long as it does", async () => {
+    const test = open();
+    test.token.get();
+    await test.issue("token-0");
+    for (const seconds of [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]) {
+      test.pass(seconds - 0.1);
+      const refused = test.token.get() as never;
+      if (seconds > 0) expect(test.token.renew(refused)).toBeUndefined();
+      test.pass(0.1);
+      expect(test.token.renew(refused)).toBeInstanceOf(Promise);
+      await test.issue(`token-after-${seconds}`);
+    }
+    test.pass(200);
+    void test.token.renew(test.token.get() as never);
+    await test.issue("later");
+    test.pass(1);
+    expect(test.token.renew(test.token.get() as never)).toBeInstanceOf(Promise);
+  });
+
+  test("No fetch starts after the end, also for an operator", async () => {
     const test = open();
     test.token.close();
+    expect(await test.token.refresh()).toBe("was not asked, because the service has ended");
     expect(await test.token.get()).toBeUndefined();
     expect(test.count).toBe(0);
   });

@@ -7,7 +7,11 @@ import type { StoredRefreshToken } from "../../../src/stores/stored-refresh-toke
 function open(used: readonly string[] = []) {
   const records = createRecords<StoredRefreshToken>();
   const bind = (id: string, service = "api") =>
-    new RotatingToken(records, { id, service, configured: "configured", isUsed: (other) => used.includes(other) });
+    new RotatingToken(records, {
+      ...{ id, service, configured: "configured" },
+      isUsed: (other) => used.includes(other),
+      admitSecrets() {},
+    });
   return { records, bind };
 }
 
