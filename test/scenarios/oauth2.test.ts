@@ -196,7 +196,8 @@ describe("An access token", () => {
     });
     const { proxy, vendor, url } = await open(endpoint.url, { service: { maxConcurrent: 200 } });
     expect((await ask(proxy)).status).toBe(200);
-    const hasExpired = async () => (await ask(`${url}/status`, { headers: manage })).text.includes('"token":{"state":"none"');
+    const hasExpired = async () =>
+      (await ask(`${url}/status`, { headers: manage })).text.includes('"token":{"state":"none"');
     await eventually(hasExpired, "the end of the token");
     const waiting = Promise.all(Array.from({ length: 200 }, () => ask(proxy)));
     await eventually(() => endpoint.requests.length === 2, "the second fetch");
