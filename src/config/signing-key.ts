@@ -79,6 +79,10 @@ type FoundKey = Omit<SigningKey, "algorithm"> & {
 
 function findKey(text: string): FoundKey | UnusableKey {
   const json = readJson(text);
+  // RFC 7468 section 11, and the older form of RFC 1421.
+  if (/^-----BEGIN ENCRYPTED |^Proc-Type: 4,ENCRYPTED/m.test(unescaped(text))) {
+    return { allowed: "a private key without a passphrase" };
+  }
   if (json === undefined) return keyOf(() => createPrivateKey(unescaped(text)), {});
   const { kid, alg: named, private_key: pem } = json;
   if (typeof pem === "string") {
@@ -94,9 +98,8 @@ function keyOf(
 ): FoundKey | UnusableKey {
   try {
     return { key: create(), named: undefined, kid: textOf(kid), ...others };
-  } catch (error) {
-    const isLocked = (error as NodeJS.ErrnoException).code === "ERR_MISSING_PASSPHRASE";
-    return { allowed: isLocked ? "a private key without a passphrase" : KEY_FORMS };
+  } catch {
+    return { allowed: KEY_FORMS };
   }
 }
 

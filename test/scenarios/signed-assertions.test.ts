@@ -1,0 +1,220 @@
+/** Credentials of type oauth2 with a private key: the grant jwt_bearer, and clients that authenticate with private_key_jwt. */
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { type JWTPayload, jwtVerify } from "jose";
+import { Provider } from "oidc-provider";
+import { expect, onTestFinished, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
+import { MANAGEMENT_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
+import { ecPair, type KeyPair, piecesOf, pkcs1Of, pkcs8Of, rsaPair, serviceAccountOf } from "../support/keys.ts";
+import { everythingShown } from "../support/shown.ts";
+import { refuseToken, startTokenEndpoint } from "../support/token-endpoint.ts";
+import { startUpstream } from "../support/upstream.ts";
+
+const env = { EGRESS_ALLOW_PRIVATE: "true", MANAGEMENT_API_KEY: MANAGEMENT_KEY };
+const manage = { authorization: `Bearer ${MANAGEMENT_KEY}` };
+const rsa = rsaPair();
+
+async function ask({ url }: TestGateway, key: string) {
+  const response = await fetch(`${url}/proxy/${key}/x`);
+  return { status: response.status, text: await response.text() };
+}
+
+const refresh = ({ url }: TestGateway, key: string) =>
+  fetch(`${url}/manage/services/${key}/credential/refresh`, { method: "POST", headers: manage });
+
+/** Files of the gateway's folder, which exist only after it has started. */
+async function startWithFiles(
+  services: NonNullable<Parameters<typeof startGateway>[0]>["services"],
+  files: Record<string, string>,
+) {
+  const gateway = await startGateway({ env, services });
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(gateway.directory, name), text);
+  await gateway.reload();
+  return gateway;
+}
+
+/** Verifies the assertion as Google does, accepts each one once, and issues a token. */
+async function startGoogle(expected: { issuer: string; audience?: string }, pair: { current: KeyPair }) {
+  const seen: { readonly claims: JWTPayload; readonly header: object; readonly form: URLSearchParams }[] = [];
+  const endpoint = await startTokenEndpoint(async ({ form, authorization }, count, res) => {
+    try {
+      const { audience = endpoint.url, issuer } = expected;
+      const options = { audience, issuer, requiredClaims: ["iat", "exp", "jti"], maxTokenAge: 300 };
+      const verified = await jwtVerify(form.get("assertion") ?? "", pair.current.publicKey, options);
+      const isNew = seen.every(({ claims }) => claims.jti !== verified.payload.jti);
+      const isRight = form.get("grant_type") === "urn:ietf:params:oauth:grant-type:jwt-bearer" && !authorization;
+      seen.push({ claims: verified.payload, header: verified.protectedHeader, form });
+      if (isNew && isRight) return { access_token: `ya29.token-${count}`, token_type: "Bearer", expires_in: 3_599 };
+    } catch {
+      // Refused as any other assertion that is not valid.
+    }
+    return refuseToken(res, 400, { error: "invalid_grant", error_description: "Invalid JWT Signature." });
+  });
+  return { endpoint, seen };
+}
+
+test("A Google service account needs its key file only: the scope is a claim, and each assertion is new", async () => {
+  const google = await startGoogle({ issuer: "robot@the-project.iam.gserviceaccount.com" }, { current: rsa });
+  const vendor = await startUpstream();
+  const account = { type: "oauth2", grant: "jwt_bearer", keyFile: "account.json" } as const;
+  const gateway = await startWithFiles(
+    {
+      drive: { baseUrl: vendor.url, auth: { ...account, scope: "https://www.googleapis.com/auth/drive" } },
+      admin: { baseUrl: vendor.url, auth: { ...account, subject: "admin@example.com", params: { scope: "a" } } },
+    },
+    { "account.json": serviceAccountOf(rsa, google.endpoint.url) },
+  );
+  for (const key of ["drive", "drive"]) expect((await ask(gateway, key)).status).toBe(200);
+  expect(vendor.requests.at(-1)?.headers.authorization).toBe("Bearer ya29.token-1");
+  expect((await refresh(gateway, "drive")).status).toBe(204);
+  expect((await ask(gateway, "admin")).status).toBe(200);
+
+  const [first, second, third] = google.seen;
+  expect(google.seen).toHaveLength(3);
+  expect(first?.header).toEqual({ alg: "RS256", typ: "JWT", kid: "the-key-of-the-account" });
+  expect(first?.claims).toEqual({
+    iss: "robot@the-project.iam.gserviceaccount.com",
+    aud: google.endpoint.url,
+    scope: "https://www.googleapis.com/auth/drive",
+    jti: expect.any(String),
+    iat: expect.any(Number),
+    exp: (first?.claims.iat ?? 0) + 120,
+  });
+  expect([...(first?.form.keys() ?? [])].sort()).toEqual(["assertion", "grant_type"]);
+  expect(second?.claims.jti).not.toBe(first?.claims.jti);
+  expect(third?.claims).toMatchObject({ sub: "admin@example.com" });
+  expect(third?.claims).not.toHaveProperty("scope");
+  expect(third?.form.get("scope")).toBe("a");
+
+  google.endpoint.respond((_, __, res) => refuseToken(res, 400, { error: "invalid_grant" }));
+  expect(await (await refresh(gateway, "drive")).text()).toContain("responded with 400 (invalid_grant)");
+  const shown = await everythingShown(gateway, ["drive", "admin"]);
+  expect(shown).toContain("file:account.json");
+  for (const piece of [...piecesOf(rsa), "ya29.", "eyJhbGci"]) expect(shown).not.toContain(piece);
+});
+
+test("A key file that changes is used at once, and one that is removed is a missing secret", async () => {
+  const [before, after] = [ecPair(), ecPair()];
+  const pair = { current: before };
+  const { endpoint, seen } = await startGoogle({ issuer: "gateway", audience: "https://login.example" }, pair);
+  const vendor = await startUpstream();
+  const auth = {
+    ...({ type: "oauth2", grant: "jwt_bearer", keyFile: "key.pem", algorithm: "ES256" } as const),
+    ...{ tokenUrl: endpoint.url, issuer: "gateway", assertionAudience: "https://login.example" },
+  };
+  const gateway = await startWithFiles({ api: { baseUrl: vendor.url, auth } }, { "key.pem": pkcs8Of(before) });
+  expect((await ask(gateway, "api")).status).toBe(200);
+  expect(seen[0]?.claims).toMatchObject({ iss: "gateway", sub: "gateway" });
+  expect(seen[0]?.header).toEqual({ alg: "ES256", typ: "JWT" });
+
+  pair.current = after;
+  writeFileSync(join(gateway.directory, "key.pem"), pkcs8Of(after));
+  await gateway.reload();
+  expect((await ask(gateway, "api")).status).toBe(200);
+  expect(seen).toHaveLength(2);
+
+  writeFileSync(join(gateway.directory, "key.pem"), pkcs8Of(rsa));
+  expect(await gateway.reload()).toMatchObject({
+    isDone: false,
+    problems: [expect.stringContaining("a key for the algorithm ES256; this one is for RS256")],
+  });
+  expect((await ask(gateway, "api")).status).toBe(200);
+
+  writeFileSync(join(gateway.directory, "key.pem"), "\n");
+  await gateway.reload();
+  expect(JSON.parse((await ask(gateway, "api")).text)).toMatchObject({
+    code: "UPSTREAM_CREDENTIAL_MISSING",
+    message: expect.stringContaining("missing or empty"),
+  });
+  const shown = await everythingShown(gateway, ["api"]);
+  for (const piece of [...piecesOf(before), ...piecesOf(after), ...piecesOf(rsa)]) expect(shown).not.toContain(piece);
+});
+
+test("A real authorization server accepts a client with private_key_jwt, by tokenUrl and by discovery, with each kind of key", async () => {
+  const ec = ecPair();
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = (client_id: string, { publicKey }: KeyPair, token_endpoint_auth_signing_alg: string) => ({
+    ...{ client_id, redirect_uris: [], response_types: [], grant_types: ["client_credentials"], scope: "read" },
+    ...{ token_endpoint_auth_method: "private_key_jwt", token_endpoint_auth_signing_alg },
+    jwks: { keys: [{ ...publicKey.export({ format: "jwk" }), kid: `key-of-${client_id}` }] },
+  });
+  const provider = new Provider(issuer, {
+    clients: [client("rsa", rsa, "PS256"), client("ec", ec, "ES256")] as never,
+    scopes: ["read"],
+    features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
+    enabledJWA: { clientAuthSigningAlgValues: ["PS256", "ES256"] },
+    ttl: { ClientCredentials: 600 },
+  });
+  server.on("request", provider.callback());
+  const vendor = await startUpstream();
+  const common = { type: "oauth2", grant: "client_credentials", clientAuth: "private_key_jwt", scope: "read" } as const;
+  const rsaClient = { ...common, clientId: "rsa", keyFile: "rsa.pem", algorithm: "PS256" } as const;
+  const gateway = await startWithFiles(
+    {
+      rsa: { baseUrl: vendor.url, auth: { ...rsaClient, tokenUrl: `${issuer}/token` } },
+      discovered: { baseUrl: vendor.url, auth: { ...common, issuer, clientId: "ec", keyFile: "ec.jwk" } },
+      other: { baseUrl: vendor.url, auth: { ...rsaClient, tokenUrl: `${issuer}/token`, keyFile: "other.pem" } },
+      audience: {
+        baseUrl: vendor.url,
+        auth: { ...rsaClient, tokenUrl: `${issuer}/token`, assertionAudience: "https://elsewhere.example" },
+      },
+    },
+    {
+      "rsa.pem": pkcs1Of(rsa),
+      "ec.jwk": JSON.stringify({ ...ec.privateKey.export({ format: "jwk" }), kid: "key-of-ec" }),
+      "other.pem": pkcs8Of(rsaPair()),
+    },
+  );
+  for (const [key, clientId] of [
+    ["rsa", "rsa"],
+    ["discovered", "ec"],
+  ]) {
+    expect((await ask(gateway, key as string)).status).toBe(200);
+    const sent = vendor.requests.at(-1)?.headers.authorization ?? "";
+    const token = await provider.ClientCredentials.find(sent.replace("Bearer ", ""));
+    expect([token?.clientId, token?.scope]).toEqual([clientId, "read"]);
+    // The server remembers the assertions that it has accepted.
+    expect((await refresh(gateway, key as string)).status).toBe(204);
+  }
+  for (const key of ["other", "audience"]) {
+    expect((await ask(gateway, key)).text).toContain("responded with 401 (invalid_client)");
+  }
+});
+
+test("A client with private_key_jwt also renews with a refresh token, and adds no secret to the form", async () => {
+  const endpoint = await startTokenEndpoint((_, count) => ({
+    ...{ access_token: `token-${count}-of-the-user`, token_type: "bearer", expires_in: 3_600 },
+    refresh_token: `refresh-${count}-of-the-user`,
+  }));
+  const vendor = await startUpstream();
+  const auth = {
+    ...({ type: "oauth2", grant: "refresh_token", clientAuth: "private_key_jwt", keyFile: "key.pem" } as const),
+    ...{ tokenUrl: endpoint.url, clientId: "the-client", issuer: "the-issuer", refreshTokenFile: "refresh" },
+  };
+  const gateway = await startWithFiles(
+    { api: { baseUrl: vendor.url, auth } },
+    { "key.pem": pkcs8Of(rsa), refresh: "refresh-0-of-the-user" },
+  );
+  expect((await ask(gateway, "api")).status).toBe(200);
+  expect((await refresh(gateway, "api")).status).toBe(204);
+  await eventually(() => endpoint.requests.length === 2, "the second fetch");
+  const assertions = endpoint.requests.map(({ form }) => form.get("client_assertion") ?? "");
+  expect(assertions[0]).not.toBe(assertions[1]);
+  for (const [at, { form }] of endpoint.requests.entries()) {
+    expect([...form.keys()].sort()).toEqual([
+      ...["client_assertion", "client_assertion_type", "client_id", "grant_type", "refresh_token"],
+    ]);
+    expect(form.get("refresh_token")).toBe(`refresh-${at}-of-the-user`);
+    const { payload } = await jwtVerify(assertions[at] as string, rsa.publicKey, { audience: endpoint.url });
+    expect(payload).toMatchObject({ iss: "the-issuer", sub: "the-client" });
+  }
+});
