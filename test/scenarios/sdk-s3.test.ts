@@ -1,7 +1,7 @@
 /**
  * The AWS SDK's S3 client, with only its endpoint changed, and `pathPolicy: raw`.
- * Its signature is forwarded unchanged. It covers the gateway's host and path, so a substitute accepts it but S3 would not. For that
- * the gateway would have to sign (a later step).
+ * Its signature is forwarded unchanged. It covers the gateway's host and path, so a substitute accepts it but S3 would not:
+ * aws-sigv4.test.ts has a gateway that signs.
  */
 import { createHash, randomBytes } from "node:crypto";
 import type { IncomingMessage } from "node:http";
