@@ -150,6 +150,12 @@ function checkParameters(auth: Oauth2Auth, refinement: z.RefinementCtx): void {
     const message = "a parameter that no other member of auth sets";
     refinement.addIssue({ code: "custom", path: ["params", name], message });
   }
+  const { tokenUrl = "" } = auth;
+  const inUrl = URL.canParse(tokenUrl) ? [...new URL(tokenUrl).searchParams.keys()] : [];
+  if (inUrl.some((name) => OWN_PARAMETERS.includes(name))) {
+    const message = "a URL without the client's parameters and secrets in its query (RFC 6749 section 2.3.1)";
+    refinement.addIssue({ code: "custom", path: ["tokenUrl"], message });
+  }
 }
 
 /** Metadata that another server on the way could change would lead the client's secret to that server. */

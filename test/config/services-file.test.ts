@@ -232,6 +232,10 @@ describe("entries", () => {
     [{ ...loginClient, refreshTokenFile: "f" }, "exactly one of refreshTokenEnvVar, refreshTokenFile and refreshToken"],
     [{ ...loginClient, refreshToken: "the-token-itself" }, "found a string, allowed: login"],
     [{ ...client, scope: "a  b" }, "allowed: scopes with one space between them (RFC 6749 section 3.3)"],
+    [
+      { ...client, tokenUrl: "https://a.example/t?x=1&client_secret=s" },
+      "allowed: a URL without the client's parameters",
+    ],
     [{ ...client, params: { client_secret: "x" } }, "allowed: a parameter that no other member of auth sets"],
     [{ ...client, tokenEnvVar: "T" }, "and tokenCommandTtlSeconds only for type bearer, bot, basic, api-key"],
     [{ type: "bearer", tokenEnvVar: "T", scope: "a" }, "allowed: scope only for type oauth2"],

@@ -122,6 +122,14 @@ test("A key of the gateway as a new token leaves the current one in use, and is 
   expect((await read("/status")).text).toContain('"state":"failing"');
 });
 
+test("Endless interim responses end the fetch at once", async () => {
+  const { gateway, read } = await open((_, __, res) => {
+    for (let at = 0; at < 100; at++) res.writeProcessing();
+  });
+  expect((await read("/proxy/api/x")).status).toBe(502);
+  expect(gateway.logText()).toContain("too many interim responses");
+});
+
 test("A probe and the diagnostics wait for a silent endpoint only as long as for an upstream", async () => {
   const { endpoint, read } = await open(() => undefined, { timeoutMs: 300 });
   const startedAt = performance.now();

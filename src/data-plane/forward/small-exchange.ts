@@ -35,6 +35,9 @@ export interface WayOut {
 
 const NO_TLS_SETTINGS = { tls: {}, pem: {} };
 
+/** Of 1xx responses. More of them keep the gateway busy, and say nothing. */
+const INTERIM_LIMIT = 32;
+
 /** @throws Error with a message that contains nothing of the response. */
 export async function exchangeSmall(
   url: string,
@@ -76,6 +79,10 @@ function responseOf(asking: ReturnType<typeof request>, bytesLimit: number): Pro
     asking.on("upgrade", (_, socket) => {
       socket.destroy();
       reject(new Error("the response switched protocols"));
+    });
+    let interim = 0;
+    asking.on("information", () => {
+      if (++interim > INTERIM_LIMIT) reject(new Error("the response has too many interim responses"));
     });
     asking.on("close", () => reject(new Error("the connection ended without a response")));
     asking.once("response", (response: IncomingMessage) => {
