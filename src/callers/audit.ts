@@ -19,7 +19,7 @@ export interface Author {
 export interface AuditEntry extends Omit<Author, "issued"> {
   /** RFC 3339. */
   readonly time: string;
-  /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `cache.clear`, `credential.refresh`, `credential.rotate`, `credential.promote`, `credential.roll-back`, `credential.cancel`, `key.create`, `key.change`, `key.revoke`, `key.rotate`, `key.forget`. */
+  /** `service.create`, `service.replace`, `service.patch`, `service.delete`, `reload`, `rate-limit.reset`, `quota.reset`, `cache.clear`, `credential.refresh`, `credential.rotate`, `credential.promote`, `credential.roll-back`, `credential.cancel`, `credential.login`, `credential.logout`, `key.create`, `key.change`, `key.revoke`, `key.rotate`, `key.forget`. */
   readonly action: string;
   /** What was changed: the key of a service, or the id of an issued key. */
   readonly subject?: string;

@@ -172,9 +172,11 @@ export function nameSources(secrets: readonly Pick<NamedSecret, "source">[]): st
   return [...new Set(secrets.map(({ source }) => source))].join(", ");
 }
 
-/** The sources of the missing secrets. */
+/** The sources of the missing secrets. A login is named alone: it needs the others first. */
 export function nameMissing(credential: CredentialSource | undefined): string {
-  return nameSources(credential?.secrets.filter(({ secret }) => secret === undefined) ?? []);
+  const missing = credential?.secrets.filter(({ secret }) => secret === undefined) ?? [];
+  const others = missing.filter(({ login }) => !login);
+  return nameSources(others.length > 0 ? others : missing);
 }
 
 /** Of a credential whose refresh token comes from a login: the other secrets by name; undefined while one of them is missing. */

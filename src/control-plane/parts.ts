@@ -57,7 +57,7 @@ export interface ServiceLoad {
   readonly transport: { connections(): PoolState };
   readonly webSocketSlots: Slots;
   readonly credentialRefusals: CredentialRefusals;
-  readonly credential: Pick<CredentialProvider, "refresh">;
+  readonly credential: Pick<CredentialProvider, "refresh" | "setLogin">;
   /** Undefined for a service without a credential. */
   readonly keyPlaces: KeyPlaces | undefined;
   /** Undefined for a service without signed requests. */

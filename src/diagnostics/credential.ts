@@ -30,6 +30,11 @@ const FINDINGS = {
     symptom: "401 UPSTREAM_CREDENTIAL_MISSING",
     fix: "Set the variable or file in evidence.source and reload, or set auth.required to false.",
   },
+  login: {
+    status: "fail",
+    symptom: "401 UPSTREAM_CREDENTIAL_MISSING",
+    fix: "Run byteproxy login <service> in the folder of the gateway. A change of the base URLs, tokenUrl or the client ends the login before.",
+  },
   withheld: {
     status: "fail",
     symptom: "401 UPSTREAM_CREDENTIAL_MISSING although the secret is set",
@@ -241,8 +246,12 @@ function missing({ service: { key, auth, credential: source } }: DiagnosedServic
   if (source?.withheld !== undefined) return { finding: FINDINGS.withheld, message: source.withheld.message };
   const [failure] = failuresOf(source, key);
   if (failure !== undefined) return failure;
-  const finding = auth?.required === false ? FINDINGS.optional : FINDINGS.missing;
   const sources = nameMissing(source);
+  const isOptional = auth?.required === false;
+  if (sources === "login") {
+    return { finding: isOptional ? FINDINGS.optional : FINDINGS.login, message: `no login for ${key} has taken place` };
+  }
+  const finding = isOptional ? FINDINGS.optional : FINDINGS.missing;
   const verb = sources.includes(", ") ? "are" : "is";
   return { finding, message: `${key} has no credential${isOnDisk ? "" : `: ${sources} ${verb} not set`}` };
 }
@@ -253,7 +262,8 @@ async function staleness({ service }: DiagnosedService, context: DiagnosticsCont
   if (from !== "file" && from !== "preset") return [];
   const next = await readAgain(key, context);
   if (next === undefined) return [];
-  const [before, after] = [inUse?.secrets ?? [], next.credential?.secrets ?? []];
+  // What a login obtained is not in the configuration.
+  const [before, after] = [inUse, next.credential].map((each) => each?.secrets.filter(({ login }) => !login) ?? []);
   const names = new Set([...after, ...before].map(({ name }) => name));
   return [...names].flatMap((name) => {
     const [old, now] = [before, after].map((secrets) => secrets.find((each) => each.name === name));

@@ -210,6 +210,7 @@ function describeCredential(service: Service): string {
       return `credential by ${source}, which runs at the first request`;
     case "missing":
       if (service.credential?.withheld !== undefined) return "its secret is locked, see the warning";
+      if (source === "login") return `off: byteproxy login ${service.key}`;
       return service.auth?.required ? `off: set ${source}` : `without ${source}`;
   }
 }

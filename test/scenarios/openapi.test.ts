@@ -98,6 +98,18 @@ async function start(env: Record<string, string> = {}, setup: Parameters<typeof 
       printing: { baseUrl: leaving.url, auth: { type: "bearer", tokenCommand: ["echo", "printed-secret"] } },
       rotating: { baseUrl: upstream.url, auth: rotated("FIRST_TOKEN", "SECOND_TOKEN") },
       refusing: { baseUrl: `${upstream.url}/refusing`, auth: rotated("FIRST_TOKEN", "REFUSED_TOKEN") },
+      personal: {
+        baseUrl: upstream.url,
+        auth: {
+          type: "oauth2",
+          grant: "refresh_token",
+          refreshToken: "login",
+          tokenUrl: "http://127.0.0.1:9/",
+          authorizationUrl: "http://127.0.0.1:9/",
+          clientId: "client",
+          clientAuth: "none",
+        },
+      },
       closed: { baseUrl: "http://127.0.0.1:9/", retries: 0 },
       broken: { baseUrl: "http://127.0.0.1:9/", retries: 0, breaker: { minRequests: 1 } },
       plain: { baseUrl: upstream.url.replace("http:", "https:"), retries: 0 },
@@ -207,6 +219,16 @@ const SUCCESSES: readonly (readonly [operation: string, status: number, asked?: 
     "DELETE /manage/services/{key}/credential/rotate",
     204,
     { path: "/manage/services/rotating/credential/rotate", headers: operator },
+  ],
+  [
+    "PUT /manage/services/{key}/credential",
+    204,
+    { path: "/manage/services/personal/credential", headers: asJson, body: '{"accessToken":"of-a-person"}' },
+  ],
+  [
+    "DELETE /manage/services/{key}/credential",
+    204,
+    { path: "/manage/services/personal/credential", headers: operator },
   ],
   ["POST /manage/services/{key}/quota/reset", 204, { path: "/manage/services/held/quota/reset", headers: operator }],
   [
@@ -424,6 +446,18 @@ const REFUSALS: readonly Refusal[] = [
     operation: "POST /manage/services/{key}/credential/refresh",
     asked: onOne("api/credential/refresh"),
   },
+  ...(["PUT", "DELETE"] as const).flatMap((method) => [
+    {
+      code: "SERVICE_NOT_CONFIGURED" as const,
+      operation: `${method} /manage/services/{key}/credential`,
+      asked: onOne("nope/credential", method === "PUT" ? { body: "{}" } : {}),
+    },
+    {
+      code: "VALIDATION_ERROR" as const,
+      operation: `${method} /manage/services/{key}/credential`,
+      asked: onOne("api/credential", method === "PUT" ? { body: "{}" } : {}),
+    },
+  ]),
   {
     code: "UPSTREAM_CREDENTIAL_UNAVAILABLE",
     operation: "POST /manage/services/{key}/credential/refresh",

@@ -6,6 +6,7 @@ import { findPageOfSharedOrigin } from "../shared-origin.ts";
 import { addAuditRoute } from "./audit.ts";
 import { addCacheRoutes } from "./cache.ts";
 import { addCredentialRoute } from "./credential.ts";
+import { addCredentialLoginRoutes } from "./credential-login.ts";
 import { addDiagnosticsRoute } from "./diagnostics.ts";
 import { addEventsRoute } from "./events.ts";
 import { addExplainRoute } from "./explain.ts";
@@ -43,6 +44,7 @@ export function addManageRoutes(app: ControlPlane, parts: ControlPlaneParts, aud
   addCacheRoutes(routes, parts);
   addCredentialRoute(routes, parts);
   addRotationRoutes(routes, parts);
+  addCredentialLoginRoutes(routes, parts);
   addReloadRoute(routes, parts);
   addQuotaRoute(routes, parts);
   addUsageRoute(routes, parts);

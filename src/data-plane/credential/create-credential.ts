@@ -1,5 +1,6 @@
 /** Chooses the provider of a service's credential by where its secrets come from. */
-import { type CredentialSource, isMinted, secretTexts } from "../../config/credential-source.ts";
+import { type CredentialSource, isMinted } from "../../config/credential-source.ts";
+import { textsBesideLogin } from "../../config/login-binding.ts";
 import { withNext } from "../../config/next-secret.ts";
 import type { Service } from "../../config/schema.ts";
 import { createAwsCredential } from "./aws-credential.ts";
@@ -56,8 +57,9 @@ function mintedCredential(
   endpoint: (isUpstream: boolean) => EndpointAccess,
 ): CredentialProvider | undefined {
   const { auth, credential } = service;
-  const secrets = secretTexts(credential);
-  if (auth === undefined || !isMinted(auth) || credential === undefined || secrets === undefined) return undefined;
+  if (auth === undefined || !isMinted(auth) || credential === undefined) return undefined;
+  const secrets = textsBesideLogin(credential);
+  if (secrets === undefined) return undefined;
   const minted = Object.assign({}, service, { auth, credential });
   const order = TOKEN_ORDERS[auth.type](minted, secrets, endpoint(auth.type === "github-app"), context.nameSource);
   return new MintedCredential(minted, context, order);

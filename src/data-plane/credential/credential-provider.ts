@@ -108,12 +108,26 @@ export interface CredentialProvider {
   refresh?(): Promise<string | undefined>;
   /** Undefined for a credential that no rotation changes. */
   readonly staged?: StagedParts;
+  /**
+   * Uses the token of a login from now on, when it is durable; undefined removes it. Undefined for a credential that no login gives.
+   * @throws GatewayError VALIDATION_ERROR, or the store's failure.
+   */
+  setLogin?(login: LoginToken | undefined): Promise<void>;
   /** The secrets that masks must know now, where they change; the same array until they do. Undefined: those of the service. */
   secrets?(): readonly string[];
   /** The current secrets and states of their sources, for operators, where they change. Undefined: those of the service. */
   describe?(): CredentialSource;
   /** Called once, when no exchange uses it any more. */
   close?(): void;
+}
+
+/** What a login obtained. */
+export interface LoginToken {
+  readonly token: string;
+  /** An access token that does not expire, instead of a refresh token. */
+  readonly isAccessToken: boolean;
+  /** Of an access token, as it was granted. */
+  readonly scope?: string | undefined;
 }
 
 /** A provider that always injects the same. */

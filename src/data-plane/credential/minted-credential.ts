@@ -7,18 +7,22 @@ import type { AuthDefinition } from "../../config/auth-schema.ts";
 import type { CredentialSource } from "../../config/credential-source.ts";
 import { type Placement, placementsOf } from "../../config/placements.ts";
 import type { Service } from "../../config/schema.ts";
+import { Secret } from "../../config/secret.ts";
 import { returnableSecrets } from "../../config/service-secrets.ts";
+import { CredentialLogin } from "./credential-login.ts";
 import {
   type CredentialPlace,
   type CredentialProvider,
+  decideCredential,
   type Injection,
+  type LoginToken,
   type MissingCredential,
   NOTHING,
   unavailableCredential,
 } from "./credential-provider.ts";
 import { describePlaces, fillPlaces } from "./fill-places.ts";
 import type { HeldToken, RenewedToken } from "./renewed-token.ts";
-import type { RenewedTokens, TokenOrder } from "./renewed-tokens.ts";
+import type { AcquiredToken, RenewedTokens, TokenOrder } from "./renewed-tokens.ts";
 
 export interface MintedCredentialContext {
   readonly tokens: RenewedTokens;
@@ -33,12 +37,15 @@ export type MintedService = Service & { readonly auth: AuthDefinition; readonly 
 
 export class MintedCredential implements CredentialProvider {
   readonly places: readonly CredentialPlace[];
-  readonly sourceId: string;
+  /** Defined where a login gives the refresh token. */
+  readonly setLogin: ((login: LoginToken | undefined) => Promise<void>) | undefined;
+  readonly #sourceId: string;
   readonly #service: MintedService;
   readonly #context: MintedCredentialContext;
   readonly #placements: readonly Placement[];
-  readonly #held: { readonly token: RenewedToken; release(): void };
+  readonly #held: AcquiredToken;
   readonly #token: RenewedToken;
+  readonly #login: CredentialLogin | undefined;
   #built: { readonly token: HeldToken; readonly injection: Injection } | undefined;
   #secrets: readonly string[];
 
@@ -48,31 +55,50 @@ export class MintedCredential implements CredentialProvider {
     this.#context = context;
     this.#placements = placementsOf(auth, ws);
     this.places = describePlaces(this.#placements);
-    this.sourceId = context.nameSource(order.account);
+    this.#sourceId = context.nameSource(order.account);
     this.#held = context.tokens.acquire(order);
     this.#token = this.#held.token;
+    const { rotating } = this.#held;
+    const isFromLogin = order.binding !== undefined && order.binding.configured === undefined;
+    if (isFromLogin && rotating !== undefined) {
+      this.#login = new CredentialLogin({ ...this.#held, rotating }, service, order.account, context);
+      this.setLogin = (next) => (this.#login as CredentialLogin).replace(next);
+    }
     this.#secrets = returnableSecrets(service);
   }
 
+  get sourceId(): string {
+    return this.#login === undefined ? this.#sourceId : this.#login.sourceId;
+  }
+
   get missing(): MissingCredential | undefined {
+    const missing = this.#login?.missing;
+    if (missing !== undefined) return missing;
     const reason = this.#token.unavailable;
     return reason === undefined ? undefined : this.#describeFailure(reason);
   }
 
   get(): Injection | Promise<Injection> {
+    if (this.#login?.missing !== undefined) {
+      const refusal = decideCredential(this, this.#service.key);
+      if (refusal !== undefined) throw refusal;
+      return NOTHING;
+    }
     const token = this.#token.get();
     return token instanceof Promise ? token.then((each) => this.#injectionOf(each)) : this.#injectionOf(token);
   }
 
   renew(refused: Injection): Promise<void> | undefined {
     const built = this.#built;
-    if (refused === NOTHING) return undefined;
+    if (refused === NOTHING || this.#login?.isAccessToken) return undefined;
     // Another request has renewed it.
     if (built?.injection !== refused) return Promise.resolve();
     return this.#token.renew(built.token);
   }
 
   async refresh(): Promise<string | undefined> {
+    if (this.#login?.missing !== undefined) return "no login has taken place";
+    if (this.#login?.isAccessToken) return "its login gave no refresh token";
     const failure = await this.#token.refresh();
     return failure && `its token endpoint ${failure}`;
   }
@@ -80,7 +106,13 @@ export class MintedCredential implements CredentialProvider {
   readonly secrets = (): readonly string[] => this.#secrets;
 
   describe(): CredentialSource {
-    return { ...this.#service.credential, token: this.#token.describe() };
+    const { credential } = this.#service;
+    const text = this.#login?.token;
+    const secrets =
+      text === undefined
+        ? credential.secrets
+        : credential.secrets.map((each) => (each.login ? { ...each, secret: new Secret(text) } : each));
+    return { ...credential, secrets, token: this.#token.describe() };
   }
 
   close(): void {

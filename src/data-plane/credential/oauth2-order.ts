@@ -1,11 +1,14 @@
 /** How the access tokens of a service of type `oauth2` are obtained. */
 import { type AssertionSettings, readAssertionSettings } from "../../config/assertion-settings.ts";
 import type { AuthDefinition } from "../../config/auth-schema.ts";
+import { loginBinding } from "../../config/login-binding.ts";
 import { originsOf } from "../../config/secret-lock.ts";
+import { type AccessToken, checkAccessToken, TokenFailure } from "./access-token.ts";
 import { endpointsOf } from "./discovery.ts";
 import type { EndpointAccess } from "./endpoint-exchange.ts";
 import type { MintedService } from "./minted-credential.ts";
 import type { TokenOrder } from "./renewed-tokens.ts";
+import type { RotatingToken } from "./rotating-token.ts";
 import { fetchAccessToken } from "./token-endpoint.ts";
 
 /** Turns a text into a name that does not reveal it. */
@@ -29,8 +32,9 @@ export function orderOauth2Token(
     account: identityOfClient({ ...auth, tokenUrl: server }, secrets, assertions),
     shareKey: JSON.stringify([requested, [...secrets], way]),
     binding: bindingOf(service, server, secrets, nameSource),
-    fetchToken: (signal, rotating) =>
-      fetchAccessToken({ auth, secrets, endpoints, assertions, send, rotating }, signal),
+    fetchToken: async (signal, rotating) =>
+      tokenOfLogin(rotating) ??
+      (await fetchAccessToken({ auth, secrets, endpoints, assertions, send, rotating }, signal)),
   };
 }
 
@@ -42,13 +46,26 @@ function assertionsOf(auth: AuthDefinition, secrets: ReadonlyMap<string, string>
   return "allowed" in settings ? undefined : settings;
 }
 
+/** Some logins give an access token that does not expire, and no refresh token. @throws TokenFailure without a login. */
+function tokenOfLogin(rotating: RotatingToken | undefined): AccessToken | undefined {
+  if (rotating === undefined) return undefined;
+  const { current: text, login } = rotating;
+  if (text === undefined) throw new TokenFailure("was not asked, because no login has taken place");
+  if (!login?.isAccessToken) return undefined;
+  return checkAccessToken({ text, expiresIn: undefined, scope: login.scope, refreshToken: undefined });
+}
+
 /** What a stored refresh token is bound to; undefined for a grant without one. */
 function bindingOf(
-  { auth, baseUrl, versionedBaseUrls, key: service }: MintedService,
+  minted: MintedService,
   server: string | undefined,
   secrets: ReadonlyMap<string, string>,
   nameSource: NameSource,
 ): TokenOrder["binding"] {
+  const { auth, baseUrl, versionedBaseUrls, key: service } = minted;
+  if (auth.refreshToken !== undefined) {
+    return { id: nameSource(loginBinding(minted, secrets)), service, configured: undefined };
+  }
   const configured = secrets.get("refreshToken");
   if (auth.grant !== "refresh_token" || configured === undefined) return undefined;
   const origins = [...originsOf({ baseUrl, versionedBaseUrls })].sort();

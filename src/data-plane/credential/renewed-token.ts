@@ -125,6 +125,13 @@ export class RenewedToken {
     this.#failure = { ...this.#failure, delayMs: 0, retryAt: Number.NEGATIVE_INFINITY };
   }
 
+  /** Uses no token from before. @param isFetched fetch another one in the background. */
+  forget(isFetched: boolean): void {
+    this.#held = undefined;
+    this.#failure = undefined;
+    if (isFetched && !this.#isBackingOff) void this.#start();
+  }
+
   /** Ends a fetch. */
   close(): void {
     this.#closing.abort();

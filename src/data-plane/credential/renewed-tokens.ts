@@ -3,7 +3,7 @@
  * Invariant: a token that no service uses any more is forgotten; one that a reload keeps stays as it is.
  */
 import type { Records } from "../../stores/records.ts";
-import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
+import type { StoredLogin, StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
 import type { Logger } from "../../telemetry/logger.ts";
 import type { AccessToken, TokenFailure } from "./access-token.ts";
 import { createAdmitSecrets, type IssuedSecretsContext, maskFailure } from "./issued-secrets.ts";
@@ -25,9 +25,22 @@ export interface TokenOrder {
   readonly fetchToken: (signal: AbortSignal, rotating: RotatingToken | undefined) => Promise<AccessToken>;
 }
 
+/** A token that a service uses. */
+export interface AcquiredToken {
+  readonly token: RenewedToken;
+  /** Defined for the grant `refresh_token`. */
+  readonly rotating: RotatingToken | undefined;
+  /**
+   * Replaces the token of a login by that of another one, for all services with the same binding; undefined removes it. Another access
+   * token is fetched in the background. @throws as `RotatingToken.replace` does.
+   */
+  replaceLogin(next: { readonly token: string; readonly login: StoredLogin } | undefined): Promise<void>;
+  /** To be called once. */
+  release(): void;
+}
+
 export interface RenewedTokens {
-  /** To be released once. */
-  acquire(order: TokenOrder): { readonly token: RenewedToken; release(): void };
+  acquire(order: TokenOrder): AcquiredToken;
   /** After a reload: failing endpoints may be asked again at once. */
   retryFailed(): void;
   /** Ends every fetch, now and from now on; one that may give another refresh token has some time. */
@@ -95,6 +108,12 @@ export function createRenewedTokens(options: RenewedTokensOptions): RenewedToken
       shared.set(key, entry);
       return {
         token: entry.token,
+        rotating,
+        async replaceLogin(next) {
+          await rotating?.replace(next);
+          const users = [...shared.values()].filter((each) => each.binding === binding?.id);
+          for (const { token } of users) token.forget(next !== undefined);
+        },
         release() {
           entry.users--;
           if (entry.users > 0) return;

@@ -1,10 +1,10 @@
 /**
- * The refresh token of one credential (RFC 6749 section 6): the configured one, until the token endpoint issues another one.
- * Invariant: a rotated token is durable before the access token that came with it is used, because the endpoint accepts no other one
- * after that. It is bound to everything that it was issued for: a change of that discards it.
+ * The refresh token of one credential (RFC 6749 section 6): the configured one, or that of a login, until the token endpoint issues
+ * another one. Invariant: a rotated token is durable before the access token that came with it is used, because the endpoint accepts no
+ * other one after that. It is bound to everything that it was issued for: a change of that discards it.
  */
 import type { Records } from "../../stores/records.ts";
-import type { StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
+import type { StoredLogin, StoredRefreshToken } from "../../stores/stored-refresh-token.ts";
 import { TokenFailure } from "./access-token.ts";
 import type { AdmitSecrets } from "./issued-secrets.ts";
 
@@ -12,7 +12,8 @@ export interface RefreshBinding {
   /** Names the base origins, the endpoint, the client and the configured token, without revealing it. */
   readonly id: string;
   readonly service: string;
-  readonly configured: string;
+  /** Undefined for a token that comes from a login. */
+  readonly configured: string | undefined;
   /** Whether another service has this binding now. */
   readonly isUsed: (id: string) => boolean;
   readonly admitSecrets: AdmitSecrets;
@@ -32,15 +33,21 @@ export class RotatingToken {
     this.#binding = binding;
   }
 
-  get current(): string {
-    const { id, configured } = this.#binding;
-    return this.#unstored ?? this.#records.entries.get(id)?.value.token ?? configured;
+  /** Undefined while no login has taken place. */
+  get current(): string | undefined {
+    return this.#unstored ?? this.#stored?.token ?? this.#binding.configured;
+  }
+
+  get login(): StoredLogin | undefined {
+    return this.#stored?.login;
   }
 
   /** Runs when no other use is under way: an endpoint that rotates may revoke a token that it receives twice. @throws TokenFailure */
   useExclusively<T>(use: () => Promise<T>): Promise<T> {
     const outcome = this.#lastUse.then(() => {
       if (this.#isClosed) throw new TokenFailure("was not asked, because the gateway is ending");
+      // Also one that was stored before this start.
+      if (this.current !== undefined) this.#binding.admitSecrets(this, [this.current], []);
       return use();
     });
     this.#lastUse = outcome.catch(() => {});
@@ -49,12 +56,35 @@ export class RotatingToken {
 
   /** @param issued by the endpoint; undefined if it issued none. @throws TokenFailure, or the store's failure: then it is kept in memory, and stored next time. */
   async rotate(issued: string | undefined): Promise<void> {
-    const { id, service, isUsed, admitSecrets } = this.#binding;
     const token = issued ?? this.current;
-    if (this.#unstored === undefined && token === this.current) return;
-    admitSecrets(this, [token], [this.current]);
+    if (token === undefined || (this.#unstored === undefined && token === this.current)) return;
+    this.#binding.admitSecrets(this, [token], [this.current ?? ""]);
     this.#unstored = token;
-    await this.#records.put(id, { service, token });
+    await this.#store(token, this.login);
+  }
+
+  /**
+   * The token of a login instead of the one before; undefined removes it. A response to the one before cannot replace it.
+   * @throws the store's failure: then nothing changed; or TokenFailure at the end of the gateway.
+   */
+  replace(next: { readonly token: string; readonly login: StoredLogin } | undefined): Promise<void> {
+    return this.useExclusively(async () => {
+      if (next !== undefined) {
+        this.#binding.admitSecrets(this, [next.token], [this.current ?? ""]);
+        return this.#store(next.token, next.login);
+      }
+      await this.#records.delete(this.#binding.id);
+      this.#unstored = undefined;
+    });
+  }
+
+  get #stored(): StoredRefreshToken | undefined {
+    return this.#records.entries.get(this.#binding.id)?.value;
+  }
+
+  async #store(token: string, login: StoredLogin | undefined): Promise<void> {
+    const { id, service, isUsed } = this.#binding;
+    await this.#records.put(id, { service, token, ...(login === undefined ? {} : { login }) });
     this.#unstored = undefined;
     const outdated = [...this.#records.entries].filter(
       ([key, { value }]) => key !== id && value.service === service && !isUsed(key),

@@ -44,7 +44,8 @@ export function createStaticCredential(
 
 function describeMissing(credential: CredentialSource | undefined): Pick<MissingCredential, "message" | "hint"> {
   if (credential?.withheld !== undefined) return credential.withheld;
-  const missing = credential?.secrets.filter(({ secret }) => secret === undefined) ?? [];
+  // A login needs the other secrets first.
+  const missing = credential?.secrets.filter(({ secret, login }) => secret === undefined && !login) ?? [];
   const files = missing.filter(({ path }) => path !== undefined);
   const others = missing.filter(({ path }) => path === undefined);
   // The path of a file is for operators, who see it in /manage.

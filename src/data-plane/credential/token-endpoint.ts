@@ -93,10 +93,12 @@ async function keepRotated(body: unknown, rotating: RotatingToken): Promise<void
   }
 }
 
-function parametersOf({ grant, scope, audience, params = {} }: AuthDefinition): Record<string, string> {
+function parametersOf({ grant, scope, audience, params = {}, refreshToken }: AuthDefinition): Record<string, string> {
+  // Without it, the tokens have the scope of the login (RFC 6749 section 6), where the person may have granted less.
+  const isOmitted = scope === undefined || grant === "jwt_bearer" || refreshToken === "login";
   return {
     ...params,
-    ...(scope === undefined || grant === "jwt_bearer" ? {} : { scope }),
+    ...(isOmitted ? {} : { scope }),
     ...(audience === undefined ? {} : { audience }),
   };
 }

@@ -1,0 +1,19 @@
+/**
+ * What a login belongs to: a token is never sent to other origins, another endpoint or for another client than those it was obtained for.
+ * Invariant: a running gateway and a command without one make the same text.
+ */
+import type { AuthDefinition } from "./auth-schema.ts";
+import { originsOf } from "./secret-lock.ts";
+
+export interface LoginService {
+  readonly auth: AuthDefinition;
+  readonly baseUrl: string;
+  readonly versionedBaseUrls: Readonly<Record<string, string>>;
+}
+
+/** @param secrets by name: `clientId`, where a variable holds it. */
+export function loginBinding(service: LoginService, secrets: ReadonlyMap<string, string>): string {
+  const { auth } = service;
+  const { issuer, tokenUrl = issuer, clientId = secrets.get("clientId") } = auth;
+  return JSON.stringify(["login", [...originsOf(service)].sort(), tokenUrl, clientId]);
+}
