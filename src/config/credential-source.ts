@@ -179,13 +179,6 @@ export function nameMissing(credential: CredentialSource | undefined): string {
   return nameSources(others.length > 0 ? others : missing);
 }
 
-/** Of a credential whose refresh token comes from a login: the other secrets by name; undefined while one of them is missing. */
-export function textsBesideLogin(credential: CredentialSource): ReadonlyMap<string, string> | undefined {
-  const others = credential.secrets.filter(({ login }) => !login);
-  if (credential.withheld !== undefined) return undefined;
-  return others.length === 0 ? new Map() : secretTexts({ ...credential, secrets: others });
-}
-
 /** The secrets by name; undefined while one of them is missing. */
 export function secretTexts(credential: CredentialSource | undefined): ReadonlyMap<string, string> | undefined {
   if (credential === undefined) return undefined;

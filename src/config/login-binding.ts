@@ -3,6 +3,7 @@
  * Invariant: a running gateway and a command without one make the same text.
  */
 import type { AuthDefinition } from "./auth-schema.ts";
+import { type CredentialSource, secretTexts } from "./credential-source.ts";
 import { originsOf } from "./secret-lock.ts";
 
 export interface LoginService {
@@ -16,4 +17,11 @@ export function loginBinding(service: LoginService, secrets: ReadonlyMap<string,
   const { auth } = service;
   const { issuer, tokenUrl = issuer, clientId = secrets.get("clientId") } = auth;
   return JSON.stringify(["login", [...originsOf(service)].sort(), tokenUrl, clientId]);
+}
+
+/** Of a credential whose refresh token comes from a login: the other secrets by name; undefined while one of them is missing. */
+export function textsBesideLogin(credential: CredentialSource): ReadonlyMap<string, string> | undefined {
+  const others = credential.secrets.filter(({ login }) => !login);
+  if (credential.withheld !== undefined) return undefined;
+  return others.length === 0 ? new Map() : secretTexts({ ...credential, secrets: others });
 }
