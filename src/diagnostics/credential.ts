@@ -7,7 +7,6 @@ import {
   nameMissing,
 } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
-import { ConfigProblems } from "../config/load-config.ts";
 import { describeRotation } from "../config/rotation-state.ts";
 import type { Service } from "../config/schema.ts";
 import { FAULT_TEXTS } from "../config/secret-form.ts";
@@ -15,6 +14,7 @@ import { baseUrlsOf } from "../config/service-secrets.ts";
 import { describeToken } from "../config/token-state.ts";
 import { plural } from "../plural.ts";
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
+import { secretsAwaitingReload } from "./awaiting-reload.ts";
 import {
   conclude,
   type DiagnosedService,
@@ -151,7 +151,8 @@ export const credential: ServiceCheck = {
           ? null
           : { count: refusals.count, lastStatus: refusals.lastStatus, lastAt: new Date(refusals.lastAt).toISOString() },
     };
-    const stale = await staleness(subject, context);
+    const changes = await secretsAwaitingReload(subject, context);
+    const stale = changes.map((message) => ({ finding: FINDINGS.stale, message }));
     if (credentialState(subject.service) === "pending") {
       return conclude(misplaced, "a command prints the credential, and has not run yet", evidence);
     }
@@ -254,50 +255,4 @@ function missing({ service: { key, auth, credential: source } }: DiagnosedServic
   const finding = isOptional ? FINDINGS.optional : FINDINGS.missing;
   const verb = sources.includes(", ") ? "are" : "is";
   return { finding, message: `${key} has no credential${isOnDisk ? "" : `: ${sources} ${verb} not set`}` };
-}
-
-/** For services of the file: whether a reload would add, replace or remove the secret. */
-async function staleness({ service }: DiagnosedService, context: DiagnosticsContext): Promise<Problem[]> {
-  const { key, source: from, credential: inUse } = service;
-  if (from !== "file" && from !== "preset") return [];
-  const next = await readAgain(key, context);
-  if (next === undefined) return [];
-  // What a login obtained is not in the configuration.
-  const [before, after] = [inUse, next.credential].map((each) => each?.secrets.filter(({ login }) => !login) ?? []);
-  const names = new Set([...after, ...before].map(({ name }) => name));
-  return [...names].flatMap((name) => {
-    const [old, now] = [before, after].map((secrets) => secrets.find((each) => each.name === name));
-    const [oldText, text] = [old?.secret?.reveal(), now?.secret?.reveal()];
-    if (text === oldText) return [];
-    return [{ finding: FINDINGS.stale, message: `${(now ?? old)?.source} ${describeChange(oldText, text)}` }];
-  });
-}
-
-function describeChange(old: string | undefined, now: string | undefined): string {
-  if (now === undefined) return "is no longer set, but its old secret is still in use";
-  return old === undefined ? "is set now, but its secret is not in use yet" : "has a new secret that is not in use yet";
-}
-
-/** The service as a reload would load it. Undefined if the reload would be refused: the check `config` reports that. */
-async function readAgain(key: string, { load }: Pick<DiagnosticsContext, "load">): Promise<Service | undefined> {
-  try {
-    return (await load()).services.get(key);
-  } catch (error) {
-    if (error instanceof ConfigProblems) return undefined;
-    throw error;
-  }
-}
-
-/** A built-in service that is not in use, but will be after the next reload: its credential is on disk now. */
-export async function awaitsReload(
-  { service }: DiagnosedService,
-  context: Pick<DiagnosticsContext, "load">,
-): Promise<boolean> {
-  try {
-    const next = await readAgain(service.key, context);
-    return !isInUse(service) && next !== undefined && isInUse(next);
-  } catch {
-    // The checks that read the configuration report this error.
-    return false;
-  }
 }

@@ -5,6 +5,7 @@
 import type { RecentError } from "../telemetry/recent-errors.ts";
 import { Yielder } from "../yielder.ts";
 import { auth } from "./auth.ts";
+import { awaitsReload } from "./awaiting-reload.ts";
 import { budgets } from "./budgets.ts";
 import {
   type Check,
@@ -20,7 +21,7 @@ import {
 import { clock } from "./clock.ts";
 import { configuration } from "./configuration.ts";
 import { cors } from "./cors.ts";
-import { awaitsReload, credential } from "./credential.ts";
+import { credential } from "./credential.ts";
 import { dataDir } from "./data-dir.ts";
 import { describeAuthentication, describeEnvironment, describeNetwork, describeSystem } from "./describe.ts";
 import { egressProxy } from "./egress-proxy.ts";

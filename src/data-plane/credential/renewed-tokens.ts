@@ -58,14 +58,11 @@ export interface RenewedTokensOptions extends IssuedSecretsContext {
 export function createRenewedTokens(options: RenewedTokensOptions): RenewedTokens {
   const { logger, refreshTokens, mask, now = () => performance.now() } = options;
   const admitSecrets = createAdmitSecrets(options);
-  const shared = new Map<
-    string,
-    { readonly token: RenewedToken; readonly binding: string | undefined; users: number }
-  >();
+  const shared = new Map<string, Shared>();
   let isClosed = false;
   /** Of no service any more, with a fetch that may give another refresh token. */
   const ending = new Set<RenewedToken>();
-  const isUsed = (id: string) => [...shared.values()].some(({ binding }) => binding === id);
+  const isUsed = (id: string) => withBinding(shared, id).length > 0;
   const rotatingTokens = createRotatingTokens(refreshTokens, isUsed, admitSecrets);
 
   function open({ serviceKey: service, ...order }: TokenOrder, rotating: RotatingToken | undefined): RenewedToken {
@@ -111,8 +108,7 @@ export function createRenewedTokens(options: RenewedTokensOptions): RenewedToken
         rotating,
         async replaceLogin(next) {
           await rotating?.replace(next);
-          const users = [...shared.values()].filter((each) => each.binding === binding?.id);
-          for (const { token } of users) token.forget(next !== undefined);
+          for (const { token } of withBinding(shared, binding?.id)) token.forget(next !== undefined);
         },
         release() {
           entry.users--;
@@ -133,6 +129,16 @@ export function createRenewedTokens(options: RenewedTokensOptions): RenewedToken
       for (const token of [...[...shared.values()].map((entry) => entry.token), ...ending]) token.close();
     },
   };
+}
+
+interface Shared {
+  readonly token: RenewedToken;
+  readonly binding: string | undefined;
+  users: number;
+}
+
+function withBinding(shared: ReadonlyMap<string, Shared>, id: string | undefined): Shared[] {
+  return [...shared.values()].filter(({ binding }) => binding === id);
 }
 
 /** @param failure undefined when the endpoint works again. */
