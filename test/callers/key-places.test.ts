@@ -23,6 +23,11 @@ const HEADER = { type: "api-key", headerName: "X-Goog-Api-Key", ...secret };
 const SCHEME = { type: "api-key", headerName: "Authorization", scheme: "DeepL-Auth-Key", ...secret };
 const QUERY = { type: "api-key", queryParam: "key", ...secret };
 const BASIC = { type: "basic", ...secret };
+const AWS = {
+  ...{ type: "aws-sigv4", region: "r", service: "s3" },
+  ...{ accessKeyIdEnvVar: "ID", secretAccessKeyEnvVar: "SECRET", sessionTokenEnvVar: "TOKEN" },
+};
+const SCOPE = "/20261130/eu-central-1/s3/aws4_request";
 const custom = (places: object) => ({ type: "custom", secrets, ...places });
 
 describe("place of a key", () => {
@@ -35,6 +40,21 @@ describe("place of a key", () => {
       "bare Authorization",
       { type: "api-key", headerName: "Authorization", ...secret },
       { rawHeaders: ["authorization", KEY] },
+    ],
+    [
+      "signature",
+      AWS,
+      { rawHeaders: ["authorization", `AWS4-HMAC-SHA256 Credential=${KEY}${SCOPE}, SignedHeaders=a, Signature=0`] },
+    ],
+    [
+      "signature in another order",
+      AWS,
+      { rawHeaders: ["Authorization", `AWS4-HMAC-SHA256 SignedHeaders=a,Credential=${KEY}${SCOPE}`] },
+    ],
+    [
+      "signature by an asymmetric key",
+      AWS,
+      { rawHeaders: ["authorization", `AWS4-ECDSA-P256-SHA256 Credential=${KEY}/20261130/s3/aws4_request`] },
     ],
     ["parameter", QUERY, { query: `a=1&key=${KEY}` }],
     ["percent-encoded parameter", QUERY, { query: `k%65y=${KEY.replace("a", "%61")}` }],

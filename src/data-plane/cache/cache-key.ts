@@ -13,7 +13,7 @@ import type { InjectableRequest } from "../credential/credential-provider.ts";
  */
 export const NEUTRAL: ReadonlySet<string> = new Set([
   // They differ for each message and say nothing about the response.
-  ...["x-request-id", "traceparent", "tracestate"],
+  ...["x-request-id", "traceparent", "tracestate", "amz-sdk-invocation-id", "amz-sdk-request"],
   // The path of the message and of its trailers.
   ...["via", "te"],
   // The cache obeys them (RFC 9111 sections 5.2.1 and 5.4).
