@@ -46,8 +46,6 @@ export class RotatingToken {
   useExclusively<T>(use: () => Promise<T>): Promise<T> {
     const outcome = this.#lastUse.then(() => {
       if (this.#isClosed) throw new TokenFailure("was not asked, because the gateway is ending");
-      // Also one that was stored before this start.
-      if (this.current !== undefined) this.#binding.admitSecrets(this, [this.current], []);
       return use();
     });
     this.#lastUse = outcome.catch(() => {});

@@ -33,7 +33,7 @@ export function createRotatingTokens(
       const token = new RotatingToken(records, { ...binding, isUsed, admitSecrets });
       tokens.set(binding.id, token);
       // One of an earlier process is in no configuration.
-      admitSecrets(token, [], [token.current]);
+      admitSecrets(token, [], [token.current ?? ""]);
       return token;
     },
     async close() {
