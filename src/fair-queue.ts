@@ -72,6 +72,15 @@ export class FairQueue<T> {
     return count;
   }
 
+  /** The items of each caller, the next caller first. */
+  lines(): Iterable<readonly T[]> {
+    return this.#lines.values();
+  }
+
+  holds(callerId: string, item: T): boolean {
+    return this.#lines.get(callerId)?.includes(item) ?? false;
+  }
+
   *inOrder(): Generator<T> {
     let lines = [...this.#lines.values()];
     for (let round = 0; lines.length > 0; round++) {

@@ -14,7 +14,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { GatewayStores } from "./gateway-options.ts";
 import type { Masks } from "./masks.ts";
 
-export interface CredentialSources extends CredentialContext {
+export interface CredentialSources extends Omit<CredentialContext, "now"> {
   /** After a reload: failing sources may be asked again at once. */
   retryFailed(): void;
   /** Before the services are closed: the end of the process is no end of a rotation that is reported. */
@@ -49,6 +49,10 @@ export function openCredentialSources(
     nameSource: stores.fingerprint.quota,
     isOwnKey,
     keepSecrets: masks.keep,
+    noteRest(service, source, restMs) {
+      const text = "the upstream refused a credential of the pool with 401; the others are used meanwhile";
+      logger.warn({ service, source, restMs }, text);
+    },
     retryFailed() {
       commands.retryFailed();
       tokens.retryFailed();

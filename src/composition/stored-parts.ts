@@ -54,7 +54,7 @@ export function openUpstreamState(
   const context = createQuotaContext({
     ledger: quota,
     fingerprint,
-    showCredential({ credential }) {
+    showCredential(credential) {
       const secret = identityOf(credential);
       return {
         source: credential?.source ?? null,

@@ -65,7 +65,12 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
       service,
       state,
       dialOptions,
-      createCredential(service, context.credentials, (isUpstream) => endpointAccess(dialOptions, context, isUpstream)),
+      createCredential(
+        service,
+        { ...context.credentials, now: context.quota.clock.now },
+        (isUpstream) => endpointAccess(dialOptions, context, isUpstream),
+        old?.prepared.credential,
+      ),
     ),
     dialOptions,
   };

@@ -47,6 +47,11 @@ const ttlSeconds = z.int().min(1).max(604_800);
 
 export const DEFAULT_TTL_SECONDS = 300;
 
+export const DEFAULT_REST_SECONDS = 300;
+
+/** Credentials of a pool. Each attempt compares all of them. */
+const POOL_LIMIT = 32;
+
 /** The text around secrets. Longer ones are no credentials. */
 const template = z
   .string()
@@ -82,59 +87,97 @@ const userName = z
   .max(256)
   .regex(/^[^:\x00-\x1f\x7f]*$/, "a user name without colons and control characters (RFC 7617 section 2)");
 
+/** Of the credentials that a pool may have. */
+const POOLED_TYPES = ["bearer", "bot", "basic", "api-key", "custom", "oauth2", "github-app"] as const;
+
+/** Of every credential; a pool is a list of them. */
+const members = {
+  tokenEnvVar: variableName.optional().describe("environment variable that holds the secret"),
+  tokenFile: filePath.optional().describe("file that holds the secret; line breaks at its end are removed"),
+  tokenCommand: command
+    .optional()
+    .describe("program and arguments that print the secret, run without a shell; only in the services file"),
+  tokenCommandTtlSeconds: ttlSeconds
+    .optional()
+    .describe(`seconds until \`tokenCommand\` runs again; default: ${DEFAULT_TTL_SECONDS}`),
+  nextTokenEnvVar: variableName
+    .optional()
+    .describe("environment variable that holds the secret that a [rotation](rotation.md) changes to"),
+  nextTokenFile: filePath.optional().describe("file that holds the secret that a rotation changes to"),
+  username: userName.optional().describe("`basic`: the user name; the secret is then the password"),
+  usernameEnvVar: variableName
+    .optional()
+    .describe("`basic`: environment variable that holds the user name; the secret is then the password"),
+  headerName: headerName.optional().describe("`api-key`: the header that carries the secret"),
+  scheme: z
+    .string()
+    .min(1)
+    .max(64)
+    .regex(/^[\x21-\x7e][\x20-\x7e]*$/, "a prefix such as `Token `, of printable ASCII characters")
+    .optional()
+    .describe("`api-key`: text before the secret in the header; after a letter or digit a space is added"),
+  queryParam: parameterName.optional().describe("`api-key`: the query parameter that carries the secret"),
+  secrets: z
+    .record(secretName, secretSource)
+    .optional()
+    .describe(
+      '`custom`: sources by name: `{ "envVar": … }`, `{ "file": … }` or `{ "command": […], "ttlSeconds": 300 }` (a command only in the services file)',
+    ),
+  headers: templates(headerName)
+    .optional()
+    .describe("`custom`: headers by name, with placeholders `{name}` and `{name|base64}`"),
+  query: templates(parameterName).optional().describe("`custom`: query parameters by name"),
+  path: z
+    .union([template, z.array(template).min(1).max(16)])
+    .optional()
+    .describe("`custom`: a path that is inserted after the base URL, such as `/bot{token}`, or a list of them"),
+  form: templates(fieldName)
+    .optional()
+    .describe("`custom`: fields of an `application/x-www-form-urlencoded` body by name"),
+  subprotocol: template.optional().describe("`custom`: a WebSocket subprotocol"),
+  ...oauth2Members,
+  ...githubAppMembers,
+  ...awsMembers,
+};
+
+/** One credential of a pool. */
+const pooledSchema = z
+  .strictObject({ type: z.enum(POOLED_TYPES), ...members })
+  .superRefine(checkAuth)
+  .superRefine(({ nextTokenEnvVar, nextTokenFile, refreshToken }, refinement) => {
+    const problem = (message: string) => refinement.addIssue({ code: "custom", message });
+    // Both are named by the service alone.
+    if ((nextTokenEnvVar ?? nextTokenFile) !== undefined)
+      problem("nextTokenEnvVar and nextTokenFile not within a pool");
+    if (refreshToken !== undefined) problem("refreshToken not within a pool");
+  });
+
+export type PooledDefinition = z.output<typeof pooledSchema>;
+
 export const authSchema = z
   .strictObject({
     type: z
-      .enum(["bearer", "bot", "basic", "api-key", "custom", "oauth2", "github-app", "aws-sigv4"])
+      .enum([...POOLED_TYPES, "aws-sigv4", "pool"])
       .describe(
-        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place), `oauth2` (access tokens that the gateway obtains and renews), `github-app` (tokens of an installation of a GitHub App) or `aws-sigv4` (a signature of each request)",
+        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place), `oauth2` (access tokens that the gateway obtains and renews), `github-app` (tokens of an installation of a GitHub App), `aws-sigv4` (a signature of each request) or `pool` ([several credentials](credential-pools.md))",
       ),
-    tokenEnvVar: variableName.optional().describe("environment variable that holds the secret"),
-    tokenFile: filePath.optional().describe("file that holds the secret; line breaks at its end are removed"),
-    tokenCommand: command
+    ...members,
+    of: z
+      .array(pooledSchema)
+      .min(2)
+      .max(POOL_LIMIT)
       .optional()
-      .describe("program and arguments that print the secret, run without a shell; only in the services file"),
-    tokenCommandTtlSeconds: ttlSeconds
-      .optional()
-      .describe(`seconds until \`tokenCommand\` runs again; default: ${DEFAULT_TTL_SECONDS}`),
-    nextTokenEnvVar: variableName
-      .optional()
-      .describe("environment variable that holds the secret that a [rotation](rotation.md) changes to"),
-    nextTokenFile: filePath.optional().describe("file that holds the secret that a rotation changes to"),
-    username: userName.optional().describe("`basic`: the user name; the secret is then the password"),
-    usernameEnvVar: variableName
-      .optional()
-      .describe("`basic`: environment variable that holds the user name; the secret is then the password"),
-    headerName: headerName.optional().describe("`api-key`: the header that carries the secret"),
-    scheme: z
-      .string()
+      .describe(
+        "`pool`: the credentials, each as `auth` without `required`, all of one type and with the same places; each attempt uses the one with the most quota left",
+      ),
+    restSeconds: z
+      .int()
       .min(1)
-      .max(64)
-      .regex(/^[\x21-\x7e][\x20-\x7e]*$/, "a prefix such as `Token `, of printable ASCII characters")
-      .optional()
-      .describe("`api-key`: text before the secret in the header; after a letter or digit a space is added"),
-    queryParam: parameterName.optional().describe("`api-key`: the query parameter that carries the secret"),
-    secrets: z
-      .record(secretName, secretSource)
+      .max(86_400)
       .optional()
       .describe(
-        '`custom`: sources by name: `{ "envVar": … }`, `{ "file": … }` or `{ "command": […], "ttlSeconds": 300 }` (a command only in the services file)',
+        `\`pool\`: seconds in which a credential is not used after the upstream refused it with 401; default: ${DEFAULT_REST_SECONDS}`,
       ),
-    headers: templates(headerName)
-      .optional()
-      .describe("`custom`: headers by name, with placeholders `{name}` and `{name|base64}`"),
-    query: templates(parameterName).optional().describe("`custom`: query parameters by name"),
-    path: z
-      .union([template, z.array(template).min(1).max(16)])
-      .optional()
-      .describe("`custom`: a path that is inserted after the base URL, such as `/bot{token}`, or a list of them"),
-    form: templates(fieldName)
-      .optional()
-      .describe("`custom`: fields of an `application/x-www-form-urlencoded` body by name"),
-    subprotocol: template.optional().describe("`custom`: a WebSocket subprotocol"),
-    ...oauth2Members,
-    ...githubAppMembers,
-    ...awsMembers,
     required: z
       .boolean()
       .default(true)
@@ -142,34 +185,46 @@ export const authSchema = z
         "if the secret is missing: `true` refuses requests with 401 `UPSTREAM_CREDENTIAL_MISSING`, `false` sends them without it",
       ),
   })
-  .superRefine((value, refinement) => {
-    const problem = (message: string) => refinement.addIssue({ code: "custom", message });
-    for (const [names, types] of BELONGS) {
-      const found = names.filter((name) => value[name] !== undefined);
-      if (found.length === 0 || types.some((type) => type === value.type)) continue;
-      // A long group is shown by its members that are there.
-      problem(`${listed(names.length > 6 ? found : names)} only for type ${types.join(", ")}`);
-    }
-    if (value.type === "custom") return checkCustomAuth(value, refinement);
-    if (value.type === "oauth2") return checkOauth2(value, refinement);
-    if (value.type === "github-app") return checkGithubApp(value, refinement);
-    if (value.type === "aws-sigv4") return checkAws(value, refinement);
-    const sources = [value.tokenEnvVar, value.tokenFile, value.tokenCommand];
-    if (sources.filter((source) => source !== undefined).length !== 1) {
-      problem("exactly one of tokenEnvVar, tokenFile and tokenCommand");
-    }
-    if (value.tokenCommandTtlSeconds !== undefined && value.tokenCommand === undefined) {
-      problem("tokenCommandTtlSeconds only with tokenCommand");
-    }
-    checkNextToken(value, problem);
-    if (value.username !== undefined && value.usernameEnvVar !== undefined) {
-      problem("at most one of username and usernameEnvVar");
-    }
-    if (value.type === "api-key" && (value.headerName === undefined) === (value.queryParam === undefined)) {
-      problem("exactly one of headerName and queryParam for type api-key");
-    }
-    if (value.scheme !== undefined && value.headerName === undefined) problem("scheme only with headerName");
-  });
+  .superRefine(checkAuth);
+
+type CheckedAuth = z.output<z.ZodObject<typeof members>> & {
+  readonly type: (typeof POOLED_TYPES)[number] | "aws-sigv4" | "pool";
+  readonly of?: unknown;
+  readonly restSeconds?: unknown;
+};
+
+function checkAuth(value: CheckedAuth, refinement: z.RefinementCtx): void {
+  const problem = (message: string) => refinement.addIssue({ code: "custom", message });
+  for (const [names, types] of BELONGS) {
+    const found = names.filter((name) => value[name] !== undefined);
+    if (found.length === 0 || types.some((type) => type === value.type)) continue;
+    // A long group is shown by its members that are there.
+    problem(`${listed(names.length > 6 ? found : names)} only for type ${types.join(", ")}`);
+  }
+  if (value.type === "pool") {
+    if (value.of === undefined) problem("of for type pool");
+    return;
+  }
+  if (value.type === "custom") return checkCustomAuth(value, refinement);
+  if (value.type === "oauth2") return checkOauth2(value, refinement);
+  if (value.type === "github-app") return checkGithubApp(value, refinement);
+  if (value.type === "aws-sigv4") return checkAws(value, refinement);
+  const sources = [value.tokenEnvVar, value.tokenFile, value.tokenCommand];
+  if (sources.filter((source) => source !== undefined).length !== 1) {
+    problem("exactly one of tokenEnvVar, tokenFile and tokenCommand");
+  }
+  if (value.tokenCommandTtlSeconds !== undefined && value.tokenCommand === undefined) {
+    problem("tokenCommandTtlSeconds only with tokenCommand");
+  }
+  checkNextToken(value, problem);
+  if (value.username !== undefined && value.usernameEnvVar !== undefined) {
+    problem("at most one of username and usernameEnvVar");
+  }
+  if (value.type === "api-key" && (value.headerName === undefined) === (value.queryParam === undefined)) {
+    problem("exactly one of headerName and queryParam for type api-key");
+  }
+  if (value.scheme !== undefined && value.headerName === undefined) problem("scheme only with headerName");
+}
 
 const ONE_SECRET = ["bearer", "bot", "basic", "api-key"] as const;
 
@@ -184,6 +239,7 @@ const BELONGS = [
   [OAUTH2_MEMBERS, ["oauth2"]],
   [GITHUB_APP_MEMBERS, ["github-app"]],
   [AWS_MEMBERS, ["aws-sigv4"]],
+  [["of", "restSeconds"], ["pool"]],
 ] as const;
 
 interface TokenSources {

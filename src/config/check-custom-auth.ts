@@ -45,10 +45,10 @@ export function checkCustomAuth(auth: CustomAuth, refinement: z.RefinementCtx): 
   }
 }
 
-/** Each secret has a place, for a service whose messages receive none of them. @param refinement of the service. */
-export function checkCustomPlaces(auth: CustomAuth, refinement: z.RefinementCtx): void {
+/** Each secret has a place, for a service whose messages receive none of them. @param at from the root of the service, and @param refinement of the service. */
+export function checkCustomPlaces(auth: CustomAuth, at: readonly PropertyKey[], refinement: z.RefinementCtx): void {
   const problem = (path: PropertyKey[], message: string) =>
-    refinement.addIssue({ code: "custom", path: ["auth", ...path], message });
+    refinement.addIssue({ code: "custom", path: [...at, ...path], message });
   const written = templatesOf(auth);
   if (written.length === 0) return problem([], `${PLACES} for type custom`);
   const used = new Set(written.flatMap(({ text }) => secretsOf(parseTemplate(text))));

@@ -6,11 +6,14 @@ import { resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import { tokenUrlOf } from "./assertion-settings.ts";
+import { entriesOf } from "./auth-entries.ts";
+import type { AuthDefinition } from "./auth-schema.ts";
 import { completeCache } from "./cache-settings.ts";
 import { type CredentialContext, readCredential } from "./credentials.ts";
 import { isLoopbackHost, isPrivateHost } from "./hosts.ts";
 import { completeIdempotency } from "./idempotency-settings.ts";
 import { placementsOf } from "./placements.ts";
+import { credentialsOf, type OneCredential } from "./pooled-credentials.ts";
 import { readTextFile } from "./read-file.ts";
 import { reviewAddresses } from "./review-addresses.ts";
 import { isFromRest, type Service, type Vendor } from "./schema.ts";
@@ -97,8 +100,11 @@ function reviewHeaderNames(service: Service, { problems }: Findings): void {
   }
   const { auth } = service;
   for (const { kind, name } of auth === undefined ? [] : placementsOf(auth)) {
-    const member = auth?.type === "custom" ? ["headers", name] : auth?.headerName === undefined ? [] : ["headerName"];
-    if (kind === "header" || kind === "signature") names.push({ path: ["auth", ...member], name });
+    const [entry] = entriesOf(auth as AuthDefinition);
+    const { type, headerName } = entry?.auth ?? {};
+    const member = type === "custom" ? ["headers", name] : headerName === undefined ? [] : ["headerName"];
+    if (kind === "header" || kind === "signature")
+      names.push({ path: [...(entry?.path ?? ["auth"]), ...member], name });
   }
 
   const seen = new Map<string, Path>();
@@ -163,22 +169,29 @@ function isPair(cert: string, key: string): boolean {
 }
 
 function reviewSubprotocol({ key, auth, ws }: Service, { warnings }: Findings): void {
-  if (auth?.subprotocol === undefined || ws) return;
+  const entry = auth && entriesOf(auth)[0];
+  if (entry?.auth.subprotocol === undefined || ws) return;
   warnings.push({
-    path: ["services", key, "auth", "subprotocol"],
+    path: ["services", key, ...entry.path, "subprotocol"],
     at: "value",
     text: `the subprotocol of ${key} is never sent, because ws is false`,
   });
 }
 
-function reviewClearText(service: Service, { warnings }: Findings): void {
-  const { auth, credential } = service;
-  if (auth === undefined) return;
-  const tokenUrl = tokenUrlOf(auth, credential?.secrets.find(({ isKey }) => isKey)?.secret?.reveal());
+/** @param at of the credential, from the root of the service. */
+function endpointsOf({ auth, credential }: OneCredential, at: readonly PropertyKey[]) {
+  const tokenUrl = tokenUrlOf(auth, credential.secrets.find(({ isKey }) => isKey)?.secret?.reveal());
   const { authorizationUrl, deviceAuthorizationUrl } = auth;
-  const endpoints = Object.entries({ tokenUrl, authorizationUrl, deviceAuthorizationUrl }).flatMap(([name, url]) =>
-    url === undefined ? [] : [{ path: ["auth", name], url }],
+  return Object.entries({ tokenUrl, authorizationUrl, deviceAuthorizationUrl }).flatMap(([name, url]) =>
+    url === undefined ? [] : [{ path: [...at, name], url }],
   );
+}
+
+function reviewClearText(service: Service, { warnings }: Findings): void {
+  const { auth } = service;
+  if (auth === undefined) return;
+  const paths = entriesOf(auth).map(({ path }) => path);
+  const endpoints = credentialsOf(service).flatMap((one, index) => endpointsOf(one, paths[index] ?? []));
   for (const { path, url } of [...baseUrlsOf(service), ...endpoints]) {
     const { protocol, hostname } = new URL(url);
     const isEndpoint = path[0] === "auth";

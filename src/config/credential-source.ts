@@ -2,7 +2,9 @@
  * Where the secrets of a service's credential come from, and the secrets that are there.
  * Invariant: the names and sources are for messages; only `Secret` holds a secret.
  */
+import { entriesOf, indexOfSecret } from "./auth-entries.ts";
 import { type AuthDefinition, DEFAULT_TTL_SECONDS } from "./auth-schema.ts";
+import type { PooledState } from "./pooled-state.ts";
 import { NEXT, type RotationState } from "./rotation-state.ts";
 import type { Secret } from "./secret.ts";
 import type { SecretFault } from "./secret-form.ts";
@@ -37,7 +39,7 @@ export interface SecretOrigin {
 
 /** A secret of the definition. */
 export interface DefinedSecret {
-  /** `token`, or the name in `secrets`; `username` for the user name of `basic`. */
+  /** `token`, or the name in `secrets`; `username` for the user name of `basic`; `of[1].token` in a pool. */
   readonly name: string;
   readonly origin: SecretOrigin;
   /** Of the member that names the source, from the root of the service. */
@@ -78,6 +80,8 @@ export interface CredentialSource {
   readonly next?: NamedSecret;
   /** In the state of the running gateway, where both secrets are there. */
   readonly rotation?: RotationState;
+  /** In the state of the running gateway, for a pool: its credentials in the order of the list. */
+  readonly of?: readonly PooledState[];
 }
 
 /** Whether the gateway obtains the tokens that are sent: the secrets of the definition then go to another endpoint. */
@@ -90,6 +94,15 @@ export type MintedType = "oauth2" | "github-app";
 
 /** The secrets that a definition names; the first is that of the types with one secret. */
 export function definedSecrets(auth: AuthDefinition): DefinedSecret[] {
+  if (auth.type === "pool") {
+    return entriesOf(auth).flatMap(({ auth: entry, prefix, path: at }) =>
+      definedSecrets(entry).map((secret) => ({
+        ...secret,
+        name: `${prefix}${secret.name}`,
+        path: [...at, ...secret.path.slice(1)],
+      })),
+    );
+  }
   if (auth.type === "custom") {
     return Object.entries(auth.secrets ?? {}).map(([name, { envVar, file, command, ttlSeconds }]) => ({
       name,
@@ -179,15 +192,23 @@ export function nameMissing(credential: CredentialSource | undefined): string {
   return nameSources(others.length > 0 ? others : missing);
 }
 
-/** The secrets by name; undefined while one of them is missing. */
+/** The secrets by name; undefined while one of them is missing. Of a pool: those of the credentials that are complete. */
 export function secretTexts(credential: CredentialSource | undefined): ReadonlyMap<string, string> | undefined {
   if (credential === undefined) return undefined;
   const texts = new Map<string, string>();
+  const incomplete = incompleteEntries(credential);
   for (const { name, secret } of credential.secrets) {
+    const entry = indexOfSecret(name);
+    if (entry !== undefined && incomplete.has(entry)) continue;
     if (secret === undefined) return undefined;
     texts.set(name, secret.reveal());
   }
   return texts.size === 0 ? undefined : texts;
+}
+
+/** The indexes of the credentials of a pool that lack a secret; empty for any other credential. */
+export function incompleteEntries({ secrets }: Pick<CredentialSource, "secrets">): ReadonlySet<number> {
+  return new Set(secrets.flatMap(({ name, secret }) => (secret === undefined ? (indexOfSecret(name) ?? []) : [])));
 }
 
 /**

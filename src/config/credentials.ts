@@ -6,6 +6,7 @@
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { unusableKey } from "./assertion-settings.ts";
+import { entryOfSecret, indexOfSecret } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import {
   type CredentialSource,
@@ -18,6 +19,7 @@ import {
 } from "./credential-source.ts";
 import type { Variable } from "./env.ts";
 import { splitNext } from "./next-secret.ts";
+import { credentialsOf } from "./pooled-credentials.ts";
 import { readTextFile, withoutTrailingNewlines } from "./read-file.ts";
 import { NEXT } from "./rotation-state.ts";
 import type { Service } from "./schema.ts";
@@ -35,8 +37,11 @@ export type CredentialState = "none" | "present" | "missing" | "pending";
 export function credentialState({ auth, credential }: Pick<Service, "auth" | "credential">): CredentialState {
   if (auth === undefined) return "none";
   if (identityOf(credential) !== undefined) return "present";
-  const absent = credential?.secrets.filter(({ secret }) => secret === undefined) ?? [];
-  return absent.length > 0 && absent.every(isPending) ? "pending" : "missing";
+  const isPendingNow = ({ secrets }: CredentialSource) => {
+    const absent = secrets.filter(({ secret }) => secret === undefined);
+    return absent.length > 0 && absent.every(isPending);
+  };
+  return credentialsOf({ auth, credential }).some((entry) => isPendingNow(entry.credential)) ? "pending" : "missing";
 }
 
 /** What is needed to read a credential. */
@@ -62,7 +67,22 @@ export function readCredential(
       findings,
     ),
   );
-  return splitNext(secrets);
+  const credential = splitNext(secrets);
+  if (auth.type === "pool") warnOfIncomplete(service.key, credential, findings);
+  return credential;
+}
+
+/** The pool works with its other credentials. A file that cannot be used has a warning of its own. */
+function warnOfIncomplete(key: string, credential: CredentialSource, { warnings }: Findings): void {
+  if (identityOf(credential) === undefined) return;
+  for (const { name, source, secret, command, path } of credential.secrets) {
+    if (secret !== undefined || command !== undefined || path !== undefined) continue;
+    warnings.push({
+      path: ["services", key, "auth", "of", indexOfSecret(name) ?? 0],
+      at: "value",
+      text: `the pool of ${key} works without this credential, because ${source} is empty or not set`,
+    });
+  }
 }
 
 /** A secret that is being looked for. */
@@ -101,20 +121,26 @@ function readSecret(subject: SecretToRead, context: CredentialContext, findings:
   if (allowed !== undefined) {
     findings.problems.push({
       ...found.place,
-      text: `found an unusable secret${auth.type === "custom" ? ` of ${key}` : ""}, allowed: ${allowed}`,
+      text: `found an unusable secret${["custom", "pool"].includes(auth.type) ? ` of ${key}` : ""}, allowed: ${allowed}`,
     });
   }
   return { name, source, secret: new Secret(text), faults, ...path };
 }
 
 /** A key that cannot sign is a problem: a token endpoint would refuse what it signs, later and with less to say. */
-function readKey(text: string, place: FoundSecret["place"], { auth }: SecretToRead, { problems }: Findings): Secret {
-  const allowed = unusableKey(auth, text);
+function readKey(
+  text: string,
+  place: FoundSecret["place"],
+  { auth, defined }: SecretToRead,
+  { problems }: Findings,
+): Secret {
+  const allowed = unusableKey(entryOfSecret(auth, defined.name).auth, text);
   if (allowed !== undefined) problems.push({ ...place, text: `found an unusable key, allowed: ${allowed}` });
   return new Secret(text);
 }
 
 function nameSecret({ defined: { name }, auth, key }: SecretToRead): string {
+  if (auth.type === "pool") return `the secret ${name} of ${key}`;
   if (name === NEXT) return `the next secret of ${key}`;
   if (auth.type === "basic" && name === "username") return `the user name of ${key}`;
   return auth.type === "custom" ? `the secret ${name} of ${key}` : `the secret of ${key}`;

@@ -2,6 +2,7 @@
  * The places of a request in which a credential's secrets are sent.
  * Invariant: every type of credential is described here by templates, so that injection, stripping and the secret lock agree.
  */
+import { firstEntry } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { SIGNATURE_START } from "./aws-signature-names.ts";
 import { type Placeholder, parseTemplate, type Template } from "./template.ts";
@@ -15,9 +16,13 @@ export interface Placement {
   readonly template: Template;
 }
 
-/** In the order in which they are sent. A list of path templates is in the order of the definition. @param ws of the service. */
+/**
+ * In the order in which they are sent. A list of path templates is in the order of the definition. Those of a pool are the same for
+ * all of its credentials. @param ws of the service.
+ */
 export function placementsOf(auth: AuthDefinition, ws: WsDefinition = false): Placement[] {
-  return [...ofRequests(auth), ...ofMessages(auth, ws)];
+  const entry = firstEntry(auth);
+  return [...ofRequests(entry), ...ofMessages(entry, ws)];
 }
 
 /** Any of the secrets may be named in a message. */
@@ -54,6 +59,9 @@ function ofRequests(auth: AuthDefinition): Placement[] {
       return customPlacements(auth);
     case "aws-sigv4":
       return signaturePlacements(auth);
+    // `firstEntry` has replaced it.
+    case "pool":
+      return [];
   }
 }
 

@@ -7,6 +7,7 @@ import { authSchema } from "./auth-schema.ts";
 import { checkSignedService } from "./aws-schema.ts";
 import { baseUrl } from "./base-url.ts";
 import { type CacheSettings, cacheSettings } from "./cache-settings.ts";
+import { checkPool } from "./check-pool.ts";
 import { headerMap, headerName } from "./configured-headers.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { egressProxyMember } from "./egress-proxy.ts";
@@ -227,6 +228,7 @@ export const serviceSchema = z
   .superRefine(checkBudget)
   .superRefine(checkAccess)
   .superRefine(checkMessages)
+  .superRefine(checkPool)
   .superRefine(checkSignedService)
   .superRefine(({ http2, ws }, refinement) => {
     const message = "false with http2: a WebSocket needs HTTP/1.1";

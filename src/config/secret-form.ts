@@ -3,6 +3,7 @@
  * Invariant: a second scheme is never sent. Quotes may belong to the secret, so they are sent and reported.
  */
 
+import { entryOfSecret } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { placementsOf } from "./placements.ts";
 
@@ -24,7 +25,8 @@ const QUOTED = /^(["'`])(.*)\1$/s;
 /** @param name of the secret in `auth`. */
 export function readSecretForm(secret: string, auth: AuthDefinition, name: string): SecretForm {
   let text = secret;
-  for (const scheme of schemesBefore(auth, name)) text = text.replace(scheme, "");
+  const entry = entryOfSecret(auth, name);
+  for (const scheme of schemesBefore(entry.auth, entry.name)) text = text.replace(scheme, "");
   const faults: SecretFault[] = [];
   if (text !== secret) faults.push("scheme");
   if (isQuoted(text)) faults.push("quoted");

@@ -5,6 +5,7 @@
  */
 import { resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
+import { entriesOf } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { definedSecrets, isMinted, nameOrigin } from "./credential-source.ts";
 import { type CredentialContext, realPath } from "./credentials.ts";
@@ -101,8 +102,8 @@ function unlockAuth(
   if (commanded !== undefined) return { refusal: refuseCommand(commanded.path) };
   const own = secrets.find(({ origin }) => OWN_SECRETS.has(nameOrigin(origin)));
   if (own !== undefined) return { refusal: refuseOwn(own.path, nameOrigin(own.origin)) };
-  // A signature opens the upstream as a token does.
-  if (isMinted(auth) || auth.type === "aws-sigv4")
+  // A signature opens the upstream as a token does, and a pool may have such credentials.
+  if (isMinted(auth) || auth.type === "aws-sigv4" || auth.type === "pool")
     return unlockMinted(auth, { definition, candidates, origins, settings });
   const bound = candidates.map((other) => ({ other, uses: usesOfSecrets(other, fileOf) }));
   const spellings = new Map<string, string>();
@@ -145,7 +146,7 @@ function unlockMinted(
       // A message is a place of the token: what a client writes, others may read.
       (rule === undefined || isDeepStrictEqual(rule, messageRuleOf(other.ws))) &&
       // Its tokens are issued below the base URL.
-      (auth.type !== "github-app" || other.baseUrl === definition.baseUrl),
+      (!hasApp(auth) || other.baseUrl === definition.baseUrl),
   );
   const weaknesses = bindings.map(
     (other) =>
@@ -156,6 +157,8 @@ function unlockMinted(
   if (weaknesses.includes(undefined)) return { auth };
   return { refusal: weaknesses[0] ?? refuseMinted(auth, origins) };
 }
+
+const hasApp = (auth: AuthDefinition) => entriesOf(auth).some((entry) => entry.auth.type === "github-app");
 
 /** The secret is sent nowhere, but its signatures open the service: only for the callers that the operator has named it for. */
 function unlockVerify(

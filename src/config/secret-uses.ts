@@ -3,6 +3,7 @@
  * Invariant: two places are equal only if the upstream receives the secret in the same way: in the same header, parameter, field or
  * path, with the same text, scheme, user name and encoding around it. In another place, an upstream may echo the secret.
  */
+import { entriesOf } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { definedSecrets, nameOrigin, type SecretOrigin } from "./credential-source.ts";
 import { type Placement, placementsOf } from "./placements.ts";
@@ -21,8 +22,17 @@ type FileOf = (path: string) => string;
 /** By `sourceKey`. @param fileOf the real path. */
 export function usesOfSecrets(definition: ServiceDefinition, fileOf: FileOf): Map<string, SecretUse> {
   const uses = new Map<string, SecretUse & { readonly places: Set<string> }>();
-  const { auth, ws } = definition;
-  if (auth === undefined) return uses;
+  const { auth } = definition;
+  for (const entry of auth === undefined ? [] : entriesOf(auth)) addUses(uses, entry.auth, definition, fileOf);
+  return uses;
+}
+
+function addUses(
+  uses: Map<string, SecretUse & { readonly places: Set<string> }>,
+  auth: AuthDefinition,
+  definition: ServiceDefinition,
+  fileOf: FileOf,
+): void {
   const keys = new Map<string, string>();
   for (const { name, origin } of definedSecrets(auth)) {
     const key = sourceKey(origin, fileOf);
@@ -30,13 +40,12 @@ export function usesOfSecrets(definition: ServiceDefinition, fileOf: FileOf): Ma
     if (!uses.has(key)) uses.set(key, { places: new Set(), spelling: nameOrigin(origin) });
   }
   const next = keys.get(NEXT);
-  for (const placement of placementsOf(auth, ws)) {
+  for (const placement of placementsOf(auth, definition.ws)) {
     addPlaces(uses, keys, placement, describe(auth, placement, keys, definition));
     if (next === undefined) continue;
     const after = new Map([...keys, ["token", next]]);
     addPlaces(uses, after, placement, describe(auth, placement, after, definition));
   }
-  return uses;
 }
 
 function addPlaces(

@@ -3,6 +3,7 @@ import { secretsInBaseUrl } from "../telemetry/redact.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { type CredentialSource, secretTexts } from "./credential-source.ts";
 import { withNext } from "./next-secret.ts";
+import { credentialsOf } from "./pooled-credentials.ts";
 import type { Service } from "./schema.ts";
 import { withoutQuotes } from "./secret-form.ts";
 import { secretsOfKey } from "./signing-key.ts";
@@ -51,6 +52,12 @@ function keysOfService({ credential }: Pick<Service, "credential">): string[] {
 }
 
 function credentialTexts({ auth, credential }: Pick<Service, "auth" | "credential">): string[] {
+  return auth?.type === "pool" && credential !== undefined
+    ? credentialsOf({ auth, credential }).flatMap(textsOfOne)
+    : textsOfOne({ auth, credential });
+}
+
+function textsOfOne({ auth, credential }: Pick<Service, "auth" | "credential">): string[] {
   const texts = (credential?.secrets ?? []).flatMap(({ name, secret, isKey }) => {
     const text = isKey ? undefined : secret?.reveal();
     // A user name is an ordinary word, or a key: some APIs take a key as the user name.

@@ -27,13 +27,6 @@ export interface Findings {
   readonly warnings: FoundProblem[];
 }
 
-/** Members of a service that a later version will have, and values of existing members. */
-const LATER_NAMES: ReadonlySet<PropertyKey> = new Set(["idempotency"]);
-const LATER_VALUES: ReadonlyMap<PropertyKey, (value: unknown) => boolean> = new Map<
-  PropertyKey,
-  (value: unknown) => boolean
->([["type", (value) => ["pool"].includes(String(value))]]);
-
 /** For one object. An operator with more problems than this fixes the first ones first. */
 const ISSUES_LIMIT = 50;
 
@@ -41,14 +34,8 @@ const ISSUES_LIMIT = 50;
 export function translateIssues(issues: readonly z.core.$ZodIssue[], document: unknown): FoundProblem[] {
   if (issues.length === 0) return [];
   const root = servicesFileJsonSchema();
-  const found = issues.slice(0, ISSUES_LIMIT).flatMap((issue) => translate(issue, document, root));
-  // If a whole object belongs to a later version, its other members need no line of their own.
-  const later = found.filter((problem) => problem.path.at(-1) === "type" && problem.text.endsWith(NOT_YET));
-  const isBeside = (path: Path) => later.some((other) => startsWith(path, other.path.slice(0, -1)));
-  return found.filter((problem) => later.includes(problem) || !isBeside(problem.path));
+  return issues.slice(0, ISSUES_LIMIT).flatMap((issue) => translate(issue, document, root));
 }
-
-const NOT_YET = "not yet supported";
 
 function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema): FoundProblem[] {
   const { path } = issue;
@@ -62,16 +49,13 @@ function translate(issue: z.core.$ZodIssue, document: unknown, root: JsonSchema)
     const known = knownNames(schemaAt(root, path));
     return issue.keys
       .slice(0, ISSUES_LIMIT)
-      .map((name) => ({ path: [...path, name], at: "name", text: unknownName(name, known, path) }));
+      .map((name) => ({ path: [...path, name], at: "name", text: unknownName(name, known) }));
   }
   if (issue.code === "invalid_key") {
     const allowed = issue.issues[0]?.message ?? "another name";
     return [{ path, at: "name", text: `found ${showName(path.at(-1))}, allowed: ${allowed}` }];
   }
   const value = valueAt(document, path);
-  if (LATER_VALUES.get(path.at(-1) ?? "")?.(value)) {
-    return [{ path, at: "value", text: `found ${showValue(value, isSecretPlace(path))}, ${NOT_YET}` }];
-  }
   const schema = schemaAt(root, path);
   const text = `${describeFound(value, path, schema)}, allowed: ${describeAllowed(issue, schema)}`;
   return [isBudget(issue) ? { path, at: "value", text, isBudget: true } : { path, at: "value", text }];
@@ -103,21 +87,22 @@ function describeAllowed(issue: z.core.$ZodIssue, schema: JsonSchema | undefined
   return allowedValues(schema);
 }
 
-function unknownName(name: string, known: readonly string[], path: Path): string {
-  if (path.length === 2 && LATER_NAMES.has(name)) return NOT_YET;
+function unknownName(name: string, known: readonly string[]): string {
   const guess = nearestName(name, known);
   return `unknown key ${showName(name)}${guess === undefined ? `, allowed: ${known.join(", ")}` : `; did you mean "${guess}"?`}`;
 }
 
 const showName = (name: PropertyKey | undefined) => showWord(String(name));
 
-const SHOWN_AUTH_MEMBERS: ReadonlySet<PropertyKey | undefined> = new Set(["type", "grant", "clientAuth", "required"]);
+const SHOWN_AUTH_MEMBERS: ReadonlySet<PropertyKey | undefined> = new Set([
+  ...["type", "grant", "clientAuth", "required", "restSeconds"],
+]);
 
 /** A place in which the operator writes, or by mistake may write, a secret. */
 function isSecretPlace(path: Path): boolean {
   const [, , member, ...rest] = path;
   if (member === "headers" || member === "setHeaders") return true;
-  return member === "auth" && !SHOWN_AUTH_MEMBERS.has(rest[0]);
+  return member === "auth" && !SHOWN_AUTH_MEMBERS.has(rest[0] === "of" ? rest[2] : rest[0]);
 }
 
 function valueAt(document: unknown, path: Path): unknown {
@@ -129,5 +114,3 @@ function valueAt(document: unknown, path: Path): unknown {
   }
   return value;
 }
-
-const startsWith = (path: Path, start: Path) => start.every((segment, index) => path[index] === segment);

@@ -1,4 +1,5 @@
 /** Secrets that their places cannot carry. */
+import { entryOfSecret } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { type Placement, placementsOf } from "./placements.ts";
 import type { Secret } from "./secret.ts";
@@ -12,10 +13,11 @@ interface CheckedSecret {
 
 /** What the secret would have to be, if it cannot be sent in a request; undefined if it can. */
 export function unusableSecret(checked: CheckedSecret, ownKeys: readonly Secret[]): string | undefined {
-  const { text, auth } = checked;
+  const { text } = checked;
+  const { auth, name } = entryOfSecret(checked.auth, checked.name);
   if (/[\x00-\x1f\x7f]/.test(text)) return "one line without control characters";
   for (const placement of placementsOf(auth)) {
-    const allowed = unusableIn(placement, checked);
+    const allowed = unusableIn(placement, { text, name, auth });
     if (allowed !== undefined) return allowed;
   }
   const parts = textsIn(text, auth);

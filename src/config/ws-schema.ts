@@ -3,6 +3,7 @@
  * Invariant: every form of `inject` means one rule, and two definitions with the same rule compare as equal.
  */
 import { z } from "zod";
+import { entriesOf } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { checkCustomPlaces } from "./check-custom-auth.ts";
 
@@ -79,5 +80,7 @@ export function checkMessages({ auth, ws }: WithMessages, refinement: z.Refineme
   if (hasMessages && auth === undefined) {
     refinement.addIssue({ code: "custom", path: ["ws", "inject"], message: "inject only with auth" });
   }
-  if (auth?.type === "custom" && !hasMessages) checkCustomPlaces(auth, refinement);
+  for (const entry of auth === undefined || hasMessages ? [] : entriesOf(auth)) {
+    if (entry.auth.type === "custom") checkCustomPlaces(entry.auth, entry.path, refinement);
+  }
 }

@@ -12,6 +12,7 @@ import type { LimitState } from "../limits/limit-state.ts";
 import { hasBody } from "../perimeter/framing.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { CacheOutcome } from "./cache/cache-outcome.ts";
+import type { PoolUse } from "./credential/credential-provider.ts";
 import type { CredentialRefusals } from "./credential-refusals.ts";
 import type { ExchangeTrace } from "./exchange-trace.ts";
 import type { Destination } from "./forward/response-sink.ts";
@@ -84,15 +85,13 @@ export class Exchange {
   destination: Destination | undefined;
   /** What the cache did with the request; undefined for a service without a cache. */
   cache: CacheOutcome | undefined;
-  /**
-   * What idempotency did with the request; undefined for a request without a key that counts. `first`: it was sent, or refused for another
-   * reason; `replayed`: it got a kept response; `conflict`: the response to an equal request is not there; `mismatch`: the key was used for
-   * another request.
-   */
+  /** Undefined for a request without a key that counts. `first`: it was sent, or refused; the others: docs/idempotency.md. */
   idempotency: "first" | "replayed" | "conflict" | "mismatch" | undefined;
   /** Undefined unless the service holds requests for their quota. */
   quota: QuotaPass | undefined;
   quotaOutcome: QuotaOutcome = "none";
+  /** The credential of a pool that was chosen for the latest attempt, and the one to prefer. */
+  poolUse: PoolUse | undefined;
   /** Of the credential in the latest attempt: an upstream repeats them in its links, also after the credential was renewed. */
   insertedPaths: readonly string[] = NO_PATHS;
   /** Of the injected credential; undefined where none is injected. */

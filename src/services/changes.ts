@@ -281,6 +281,8 @@ function includesTag(tags: string, tag: string): boolean {
 
 /** Of `headers.X.Y`, `auth.query.key` or `baseUrl`: a name may contain dots. */
 function segmentsOf(member: string): string[] {
+  const pooled = /^auth\.of\.(\d+)\.(.*)$/s.exec(member);
+  if (pooled !== null) return ["auth", "of", pooled[1] as string, ...(pooled[2] as string).split(/\.(.*)/s, 2)];
   const auth = member.startsWith("auth.") ? ["auth"] : [];
   return [...auth, ...(auth.length === 0 ? member : member.slice("auth.".length)).split(/\.(.*)/, 2)];
 }

@@ -58,7 +58,10 @@ function isTemplate(value: unknown): boolean {
 /** A program's arguments may be secrets. They cannot be sent back, because no program is run for a service added over REST. */
 function maskCommands(config: Config): Config {
   const { auth } = config;
-  if (!isObject(auth)) return config;
+  return isObject(auth) ? { ...config, auth: withMaskedCommands(auth) } : config;
+}
+
+function withMaskedCommands(auth: Config): Config {
   const masked: Record<string, unknown> = { ...auth };
   if (Array.isArray(auth.tokenCommand)) masked.tokenCommand = maskArguments(auth.tokenCommand);
   if (isObject(auth.secrets)) {
@@ -71,7 +74,8 @@ function maskCommands(config: Config): Config {
       ]),
     );
   }
-  return { ...config, auth: masked };
+  if (Array.isArray(auth.of)) masked.of = auth.of.map((entry) => (isObject(entry) ? withMaskedCommands(entry) : entry));
+  return masked;
 }
 
 function maskArguments([program, ...rest]: readonly unknown[]): readonly unknown[] {
@@ -134,19 +138,38 @@ function namedValue(config: Config, member: string, name: string): unknown {
 
 /** Undefined for any other value, which the schema refuses. */
 function objectAt(config: Config, member: string): Config | undefined {
-  const { auth } = config;
-  const found = member.startsWith("auth.") ? isObject(auth) && auth[member.slice("auth.".length)] : config[member];
+  let found: unknown = config;
+  for (const name of member.split(".")) {
+    if (typeof found !== "object" || found === null || !Object.hasOwn(found, name)) return undefined;
+    found = (found as Config)[name];
+  }
   return isObject(found) ? found : undefined;
 }
 
+/** The members with named values that the config has or may have: those of `auth` also for each credential of a pool. */
+function membersOf({ auth }: Config): readonly string[] {
+  if (!isObject(auth) || !Array.isArray(auth.of)) return MEMBERS;
+  const ofAuth = MEMBERS.filter((member) => member.startsWith("auth."));
+  return [
+    ...MEMBERS,
+    ...auth.of.flatMap((_, index) => ofAuth.map((each) => each.replace("auth.", `auth.of.${index}.`))),
+  ];
+}
+
+/** A copy with another value at this path, which exists. */
+function replacedAt(value: unknown, [name, ...rest]: readonly string[], next: unknown): unknown {
+  if (name === undefined) return next;
+  const inner = replacedAt((value as Config)[name], rest, next);
+  return Array.isArray(value) ? value.with(Number(name), inner) : { ...(value as Config), [name]: inner };
+}
+
 function mapNamed(config: Config, map: (member: string, name: string, value: unknown) => unknown): Config {
-  const mapped: Record<string, unknown> = { ...config };
-  for (const member of MEMBERS) {
+  let mapped = config;
+  for (const member of membersOf(config)) {
     const values = objectAt(config, member);
     if (values === undefined) continue;
     const entries = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(member, name, value)]));
-    if (!member.startsWith("auth.")) mapped[member] = entries;
-    else mapped.auth = { ...(mapped.auth as Config), [member.slice("auth.".length)]: entries };
+    mapped = replacedAt(mapped, member.split("."), entries) as Config;
   }
   return mapped;
 }

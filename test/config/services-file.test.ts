@@ -286,8 +286,7 @@ describe("entries", () => {
       { ...own, egressProxy: "socks5://p" },
       'x.egressProxy: found "socks5://p", allowed: an http:// or https:// URL with a host and no path',
     ],
-    [{ ...own, auth: { type: "pool", of: [] } }, 'x.auth.type: found "pool", not yet supported'],
-  ])("The entry %o is refused as not yet supported, in one line", async (entry, line) => {
+  ])("The entry %o is refused in one line", async (entry, line) => {
     expect(await problemsOfService(entry)).toEqual([line]);
   });
 

@@ -1,8 +1,11 @@
 /** Chooses the provider of a service's credential by where its secrets come from. */
+import { DEFAULT_REST_SECONDS } from "../../config/auth-schema.ts";
 import { type CredentialSource, isMinted } from "../../config/credential-source.ts";
 import { textsBesideLogin } from "../../config/login-binding.ts";
 import { withNext } from "../../config/next-secret.ts";
+import { credentialsOf } from "../../config/pooled-credentials.ts";
 import type { Service } from "../../config/schema.ts";
+import { returnableSecrets } from "../../config/service-secrets.ts";
 import { createAwsCredential } from "./aws-credential.ts";
 import { CommandCredential, type CommandCredentialContext, type CommandedService } from "./command-credential.ts";
 import type { CredentialProvider } from "./credential-provider.ts";
@@ -10,20 +13,51 @@ import type { EndpointAccess } from "./endpoint-exchange.ts";
 import { orderInstallationToken } from "./installation-order.ts";
 import { MintedCredential, type MintedCredentialContext } from "./minted-credential.ts";
 import { orderOauth2Token } from "./oauth2-order.ts";
+import { PooledCredential } from "./pooled-credential.ts";
 import { StagedCredential } from "./staged-credential.ts";
 import type { StagedRotations } from "./staged-rotations.ts";
 import { createStaticCredential, readStaticCredential } from "./static-credential.ts";
 
 export interface CredentialContext extends CommandCredentialContext, MintedCredentialContext {
   readonly rotations: StagedRotations;
+  /** ms since the epoch. */
+  readonly now: () => number;
+  /** Called when the upstream refused a credential of a pool. @param source for messages. */
+  readonly noteRest: (serviceKey: string, source: string, restMs: number) => void;
 }
 
-/** @param endpoint called for a credential whose tokens the gateway obtains, with whether the upstream itself issues them. */
+/** Called for a credential whose tokens the gateway obtains. @param isUpstream whether the upstream itself issues them. */
+type OpenEndpoint = (isUpstream: boolean) => EndpointAccess;
+
+/** @param previous of the service before its change. */
 export function createCredential(
   service: Service,
   context: CredentialContext,
-  endpoint: (isUpstream: boolean) => EndpointAccess,
+  endpoint: OpenEndpoint,
+  previous?: CredentialProvider,
 ): CredentialProvider {
+  const { auth, credential, key } = service;
+  if (auth?.type !== "pool" || credential === undefined) return createOne(service, context, endpoint);
+  const entries = credentialsOf(service).map((one) => {
+    const entry = { ...service, ...one };
+    return {
+      provider: createOne(entry, context, endpoint),
+      credential: one.credential,
+      fixedSecrets: returnableSecrets(entry),
+    };
+  });
+  const restMs = (auth.restSeconds ?? DEFAULT_REST_SECONDS) * 1_000;
+  return new PooledCredential(entries, {
+    credential,
+    isRequired: auth.required,
+    restMs,
+    now: context.now,
+    onRest: (member) => context.noteRest(key, member.credential.source, restMs),
+    previous: previous?.pool,
+  });
+}
+
+function createOne(service: Service, context: CredentialContext, endpoint: OpenEndpoint): CredentialProvider {
   if (isCommanded(service)) return new CommandCredential(service, context);
   return (
     mintedCredential(service, context, endpoint) ??
@@ -54,7 +88,7 @@ const TOKEN_ORDERS = { oauth2: orderOauth2Token, "github-app": orderInstallation
 function mintedCredential(
   service: Service,
   context: MintedCredentialContext,
-  endpoint: (isUpstream: boolean) => EndpointAccess,
+  endpoint: OpenEndpoint,
 ): CredentialProvider | undefined {
   const { auth, credential } = service;
   if (auth === undefined || !isMinted(auth) || credential === undefined) return undefined;

@@ -96,6 +96,8 @@ export interface CredentialProvider {
   readonly sourceId: string | undefined;
   /** Defined where the secret is missing. */
   readonly missing: MissingCredential | undefined;
+  /** Of a pool: one of its credentials is chosen for each attempt. Undefined for a single credential. */
+  readonly pool?: CredentialPool | undefined;
   /** Called once for each attempt. @throws GatewayError UPSTREAM_CREDENTIAL_UNAVAILABLE, also by rejecting. */
   get(): Injection | Promise<Injection>;
   /**
@@ -128,6 +130,64 @@ export interface LoginToken {
   readonly isAccessToken: boolean;
   /** Of an access token, as it was granted. */
   readonly scope?: string | undefined;
+}
+
+/** One credential of a pool. */
+export interface PoolMember {
+  /** In the list `of`. */
+  readonly index: number;
+  readonly sourceId: string;
+  readonly provider: CredentialProvider;
+  /** As it is configured. */
+  readonly credential: CredentialSource;
+}
+
+/** How one exchange uses a pool. */
+export interface PoolUse {
+  /** For the latest attempt. */
+  chosen?: PoolMember | undefined;
+  /** Used as long as it can be: the request validates what is stored for it. */
+  readonly pinned?: PoolMember | undefined;
+}
+
+export type PoolMemberState = "ready" | "resting" | "unavailable";
+
+/** What is known of one credential of a pool. */
+export interface MemberHistory {
+  /** It rests until then, ms since the epoch. */
+  restsUntil: number;
+  /** With 401. */
+  refusals: number;
+}
+
+/** Kept when the pool changes, by source id. */
+export interface PoolMemory {
+  readonly histories: Map<string, MemberHistory>;
+  /** The credential that was chosen last. */
+  last: string | undefined;
+}
+
+/** @see RestingPool */
+export interface CredentialPool {
+  /** Equal for pools of the same credentials. */
+  readonly id: string;
+  /** At least one; each has another source id. */
+  readonly members: readonly PoolMember[];
+  readonly memory: PoolMemory;
+  /** When a rest ends next, ms since the epoch; infinity while none rests. */
+  readonly changesAt: number;
+  /** Those that may be used now, at least one, in the order in which equal ones are. */
+  usable(): readonly PoolMember[];
+  noteChosen(member: PoolMember): void;
+  /** The next one in the round. */
+  choose(): PoolMember;
+  /**
+   * The upstream refused it with 401.
+   * @returns undefined where the request cannot have another credential; else it resolves when that is there.
+   */
+  refused(member: PoolMember, injection: Injection): Promise<void> | undefined;
+  stateOf(member: PoolMember): PoolMemberState;
+  historyOf(member: PoolMember): Readonly<MemberHistory>;
 }
 
 /** A provider that always injects the same. */

@@ -1,26 +1,38 @@
 /**
- * The credential in the attempts of one exchange: obtained for each of them, and renewed after an upstream refused it with 401.
- * Invariant: an exchange repeats its request for a renewed credential once, and outside of `retries`; it waits for a credential only as
+ * The credential in the attempts of one exchange: chosen from a pool and obtained for each of them; after an upstream refused it with 401,
+ * renewed, or replaced by another one of its pool.
+ * Invariant: an exchange repeats its request for another credential once, and outside of `retries`; it waits for a credential only as
  * long as the client is there and its time lasts.
  */
 import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { GatewayError } from "../../errors.ts";
 import {
+  type CredentialPool,
   type CredentialProvider,
   type InjectableRequest,
   type Injection,
   inject,
+  NOTHING,
+  type PoolMember,
   type Repetition,
 } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
+import type { PreparedService } from "../prepared-service.ts";
 
 /** To the response's headers. */
 interface RemainingTime {
   readonly remainingMs: number;
 }
 
+/** The part of a route that the credential depends on. */
+export interface CredentialRoute {
+  readonly prepared: Pick<PreparedService, "credential" | "quota">;
+  readonly path: string;
+}
+
 export class CredentialUse {
   readonly #exchange: Exchange;
+  readonly #route: CredentialRoute;
   readonly #credential: CredentialProvider;
   #injection: Injection | undefined;
   #renewal: Promise<void> | undefined;
@@ -30,9 +42,10 @@ export class CredentialUse {
   /** Whether `note` has to be called with the next response. */
   isWatched = false;
 
-  constructor(exchange: Exchange, credential: CredentialProvider) {
+  constructor(exchange: Exchange, route: CredentialRoute) {
     this.#exchange = exchange;
-    this.#credential = credential;
+    this.#route = route;
+    this.#credential = route.prepared.credential;
   }
 
   /**
@@ -40,10 +53,48 @@ export class CredentialUse {
    * @returns false where the client left. @throws GatewayError UPSTREAM_CREDENTIAL_UNAVAILABLE
    */
   inject(request: InjectableRequest, time: RemainingTime): boolean | Promise<boolean> {
-    const obtained = this.#repetition?.injection ?? this.#credential.get();
+    if (this.#credential.pool !== undefined) return this.#injectFromPool(this.#credential.pool, request, time);
+    return this.#injectObtained(this.#repetition?.injection ?? this.#credential.get(), request, time);
+  }
+
+  #injectObtained(
+    obtained: Injection | Promise<Injection>,
+    request: InjectableRequest,
+    time: RemainingTime,
+  ): boolean | Promise<boolean> {
     if (!(obtained instanceof Promise)) return this.#inject(request, obtained);
     const isThere = obtained.then((injection) => this.#inject(request, injection));
     return unlessGone(isThere, this.#exchange, time.remainingMs);
+  }
+
+  /** Of the credential whose quota was reserved; without a reservation one is chosen now. A source that fails leads to another one. */
+  async #injectFromPool(pool: CredentialPool, request: InjectableRequest, time: RemainingTime): Promise<boolean> {
+    const exchange = this.#exchange;
+    for (const failed = new Set<PoolMember>(); ; ) {
+      const chosen = this.#chosenFrom(pool);
+      try {
+        return await this.#injectObtained(chosen.provider.get(), request, time);
+      } catch (thrown) {
+        failed.add(chosen);
+        const hasOther = pool.usable().some((other) => !failed.has(other) && pool.stateOf(other) === "ready");
+        if (!hasOther) throw thrown;
+        const refusal = await exchange.quota?.enter(Math.floor(time.remainingMs));
+        if (refusal !== undefined) throw refusal;
+        if (exchange.hasClientLeft) return false;
+        await exchange.reacquireSlots(exchange.queuedMs + time.remainingMs);
+      }
+    }
+  }
+
+  #chosenFrom(pool: CredentialPool): PoolMember {
+    const exchange = this.#exchange;
+    const { poolUse = {}, method } = exchange;
+    exchange.poolUse = poolUse;
+    if (exchange.quota !== undefined && poolUse.chosen !== undefined) return poolUse.chosen;
+    const { prepared, path } = this.#route;
+    const chosen = prepared.quota?.choose(pool, { method, path, pinned: poolUse.pinned }) ?? pool.choose();
+    poolUse.chosen = chosen;
+    return chosen;
   }
 
   #inject(request: InjectableRequest, injection: Injection): true {
@@ -59,7 +110,11 @@ export class CredentialUse {
    * @returns true where the request is sent again after `renewed`.
    */
   wasRefused(mayRepeat: () => boolean): boolean {
-    if (this.#credential.renew === undefined || this.#injection === undefined || this.#hasRenewed) return false;
+    if (this.#injection === undefined) return false;
+    const { pool } = this.#credential;
+    const chosen = this.#exchange.poolUse?.chosen;
+    if (pool !== undefined && chosen !== undefined) return this.#wasRefusedInPool(pool, chosen, mayRepeat);
+    if (this.#credential.renew === undefined || this.#hasRenewed) return false;
     // Also for a request that cannot be sent again: the next one has the new credential.
     const renewal = this.#credential.renew(this.#injection);
     if (renewal === undefined) return false;
@@ -72,6 +127,15 @@ export class CredentialUse {
     this.#repetition = repetition;
     this.isWatched = repetition !== undefined;
     this.#renewal = renewal instanceof Promise ? renewal : Promise.resolve();
+    return true;
+  }
+
+  /** The credential rests also where the request is not sent again. */
+  #wasRefusedInPool(pool: CredentialPool, chosen: PoolMember, mayRepeat: () => boolean): boolean {
+    const renewal = pool.refused(chosen, this.#injection ?? NOTHING);
+    if (renewal === undefined || this.#hasRenewed || !mayRepeat()) return false;
+    this.#hasRenewed = true;
+    this.#renewal = renewal;
     return true;
   }
 

@@ -76,7 +76,7 @@ class Forwarding {
     this.#prepared = route.prepared;
     this.#request = request;
     this.#parts = parts;
-    this.#credential = new CredentialUse(exchange, route.prepared.credential);
+    this.#credential = new CredentialUse(exchange, route);
     this.#deadline = new Deadline(route.prepared.service, exchange.dueFrom, (expiry) => this.#onExpire(expiry));
   }
 

@@ -11,7 +11,9 @@ import type { UpstreamRequest } from "./upstream-request.ts";
 /** What the quota needs to know of an exchange. */
 export function quotaExchange(exchange: Exchange, { prepared, path }: Route, request: UpstreamRequest): QuotaExchange {
   const { service, credential } = prepared;
-  return { exchange, service, path, headers: request.headers, sourceId: credential.sourceId };
+  const { pool, sourceId } = credential;
+  const member = pool === undefined ? undefined : exchange.poolUse?.chosen;
+  return { exchange, service, path, headers: request.headers, sourceId: member?.sourceId ?? sourceId, pool, member };
 }
 
 /**

@@ -158,7 +158,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
       const { quota } = route.prepared;
       if (quota?.isHolding) await holdForQuota(exchange, quota, route, { request: upgrade.request, parts });
       else if (quota !== undefined) exchange.quotaOutcome = "observed";
-      const credential = new CredentialUse(exchange, route.prepared.credential);
+      const credential = new CredentialUse(exchange, route);
       if (!(await credential.inject(upgrade.request, handshakeTime(upgrade)))) return;
       // Before the breaker: what it throws is no attempt.
       const { upgradeHead, join } = await prepare(upgrade);

@@ -21,6 +21,19 @@ function startTimer(ms: number, run: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
+/** No timer is set for longer, ms: Node's overflow at 2^31. */
+const LONGEST_WAIT_MS = 3_600_000;
+
+/** Runs not a millisecond early, although timers may, and however far away the time is. @returns a function that cancels it. */
+export function runAt(clock: QuotaClock, at: number, run: () => void): () => void {
+  const inMs = Math.min(LONGEST_WAIT_MS, Math.max(0, at - clock.now()));
+  let stop = clock.after(inMs, () => {
+    if (clock.now() >= at) run();
+    else stop = runAt(clock, at, run);
+  });
+  return () => stop();
+}
+
 /** A larger step of the wall clock is a correction of the time, not of the clock's rate, ms. */
 const ADJUSTMENT_MS = 1_000;
 

@@ -6,10 +6,12 @@
 import type { Service } from "../../config/schema.ts";
 import type { Fingerprint } from "../../stores/installation-key.ts";
 import type { Account, Ledger } from "../../stores/ledger.ts";
+import type { CredentialPool, PoolMember } from "../credential/credential-provider.ts";
 import type { QuotaClock } from "./clocks.ts";
 import { CredentialQuota } from "./credential-quota.ts";
 import type { QuotaState } from "./describe.ts";
 import { isHold } from "./learn.ts";
+import { PooledQuota } from "./pooled-quota.ts";
 import type { QuotaRules } from "./rules.ts";
 
 /** Shared by all services, and kept when they change. */
@@ -17,7 +19,7 @@ export interface QuotaContext {
   readonly ledger: Ledger;
   readonly fingerprint: Pick<Fingerprint, "quota">;
   /** What `/manage/quota` shows of the credential that the gateway adds. */
-  readonly showCredential: (service: Service) => Pick<QuotaState, "source" | "fingerprint">;
+  readonly showCredential: (credential: Service["credential"]) => Pick<QuotaState, "source" | "fingerprint">;
   readonly clock: QuotaClock;
   /** Of all services together: MAX_IN_FLIGHT; 0 for no cap. */
   readonly maxInFlight: number;
@@ -53,6 +55,10 @@ export class CredentialAccounts {
   readonly #own = new Map<string, CredentialAccount>();
   /** Of callers' own credentials; an empty key for requests without one. The most recently used are the last. */
   readonly #passed = new Map<string, CredentialAccount>();
+  /** Those of the latest pool: one that is idle may be taken from at this moment. */
+  #pooledIds: ReadonlySet<string> = new Set();
+  #pool: CredentialPool | undefined;
+  #pooled: PooledQuota | undefined;
   #drainsUntil: number | undefined;
 
   /** @param service called at each use, because the service may change, except for its key and its origin. */
@@ -76,6 +82,44 @@ export class CredentialAccounts {
     return account;
   }
 
+  /** The one queue of all credentials of a pool; a request that waits keeps the credentials of its own pool. */
+  get pooled(): PooledQuota {
+    if (this.#pooled !== undefined) return this.#pooled;
+    const service = this.#service;
+    this.#pooled = new PooledQuota({
+      accountOf: (member) => this.ofMember(member).quota.pooled,
+      clock: this.#context.clock,
+      get maxQueue() {
+        return service().quota.maxQueue;
+      },
+    });
+    if (this.#drainsUntil !== undefined) this.#pooled.drain(this.#drainsUntil);
+    return this.#pooled;
+  }
+
+  /** The pool whose accounts were used last. */
+  get pool(): CredentialPool | undefined {
+    return this.#pool;
+  }
+
+  /** Requests that wait for a credential of a pool. */
+  get waitingInPool(): number {
+    return this.#pooled?.waiting ?? 0;
+  }
+
+  /** Opens the accounts of all its credentials. */
+  ofPool(pool: CredentialPool): readonly CredentialAccount[] {
+    if (pool !== this.#pool) {
+      this.#pool = pool;
+      this.#pooledIds = new Set(pool.members.map(({ sourceId }) => sourceId));
+    }
+    return pool.members.map((member) => this.ofMember(member));
+  }
+
+  ofMember({ sourceId, credential }: PoolMember): CredentialAccount {
+    return this.#own.get(sourceId) ?? this.#openOwn(sourceId, credential);
+  }
+
   *[Symbol.iterator](): Iterator<CredentialAccount> {
     yield* this.#own.values();
     yield* this.#passed.values();
@@ -86,17 +130,22 @@ export class CredentialAccounts {
     this.#own.clear();
     this.#passed.clear();
     await this.#context.ledger.forget(`${this.#serviceKey}\n`);
+    this.#pooled?.changed();
   }
 
   /** The process ends. @param until no request waits longer, ms since the epoch. */
   drain(until: number): void {
     this.#drainsUntil = until;
     for (const { quota } of this) quota.drain(until);
+    this.#pooled?.drain(until);
   }
 
-  #openOwn(sourceId: string): CredentialAccount {
-    for (const [key, { quota }] of this.#own) if (quota.isIdle) this.#own.delete(key);
-    const account = { ...this.#open(sourceId), ...this.#context.showCredential(this.#service()) };
+  /** @param shown of a pool: the one credential. */
+  #openOwn(sourceId: string, shown = this.#service().credential): CredentialAccount {
+    for (const [key, { quota }] of this.#own) {
+      if (quota.isIdle && !this.#pooledIds.has(key)) this.#own.delete(key);
+    }
+    const account = { ...this.#open(sourceId), ...this.#context.showCredential(shown) };
     this.#own.set(sourceId, account);
     return account;
   }
@@ -118,6 +167,7 @@ export class CredentialAccounts {
       ledger,
       prefix,
       clock,
+      onChange: () => this.#pooled?.changed(),
       get maxQueue() {
         return service().quota.maxQueue;
       },

@@ -6,10 +6,11 @@
 import type { Account, Ledger } from "../../stores/ledger.ts";
 import type { Bucket, Waiting } from "./bucket.ts";
 import { Buckets } from "./buckets.ts";
-import type { QuotaClock } from "./clocks.ts";
+import { type QuotaClock, runAt } from "./clocks.ts";
 import { type CredentialQuotaState, describeQuota } from "./describe.ts";
 import { type Ahead, addAhead, aheadOf, type Costs, Gates, laneOf } from "./gates.ts";
 import { LedgerAccounts, learnResponse, type QuotaParts, restoreAccounts } from "./learn.ts";
+import { PooledAccount } from "./pooled-account.ts";
 import type { QuotaResponse, QuotaRoute, QuotaRules } from "./rules.ts";
 import type { QuotaRefusal, QuotaRequest, Ticket } from "./ticket.ts";
 import { Turnstile } from "./turnstile.ts";
@@ -24,10 +25,9 @@ export interface CredentialQuotaOptions {
   readonly clock: QuotaClock;
   /** In addition to the limit of the rules; none by default. */
   readonly maxInFlight?: number;
+  /** Called after something has changed that may let a request of a pool through. */
+  readonly onChange?: () => void;
 }
-
-/** No timer is set for longer, ms: Node's overflow at 2^31. */
-const LONGEST_TIMER_MS = 3_600_000;
 
 /** The requests that wait for a window's end are checked again when it moves by this much, ms. */
 const SWEEP_MS = 1_000;
@@ -36,6 +36,8 @@ const SWEEP_MS = 1_000;
 const SOON_MS = 1_000;
 
 export class CredentialQuota {
+  /** For requests that wait in the queue of a pool. */
+  readonly pooled: PooledAccount;
   readonly #options: CredentialQuotaOptions;
   readonly #parts: QuotaParts;
   readonly #turnstile: Turnstile;
@@ -61,6 +63,7 @@ export class CredentialQuota {
       now: () => this.#now(),
       onEnd: (bucket) => this.#changed(bucket),
     });
+    this.pooled = new PooledAccount(this.#parts, this.#turnstile, () => this.#now());
   }
 
   get waiting(): number {
@@ -199,6 +202,7 @@ export class CredentialQuota {
   #changed(bucket: Bucket): void {
     bucket.changes++;
     bucket.askAgainAt = 0;
+    this.#options.onChange?.();
     if (this.#room.size === 0) return;
     const now = this.#now();
     this.#room.moved(bucket);
@@ -263,15 +267,8 @@ export class CredentialQuota {
     return true;
   }
 
-  /** Runs not a millisecond early, although timers may, and however far away the time is. @returns a function that cancels it. */
   #at(at: number, run: () => void): () => void {
-    const { clock } = this.#options;
-    const inMs = Math.min(LONGEST_TIMER_MS, Math.max(0, at - clock.now()));
-    let stop = clock.after(inMs, () => {
-      if (clock.now() >= at) run();
-      else stop = this.#at(at, run);
-    });
-    return () => stop();
+    return runAt(this.#options.clock, at, run);
   }
 
   #estimate(bucket: Bucket, costs: Costs, ahead: Ahead, now: number): number {

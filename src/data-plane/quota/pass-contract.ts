@@ -1,6 +1,7 @@
 /** What the data plane and the quota know of each other: an exchange as the quota sees it, and its pass through the quota. */
 import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
+import type { CredentialPool, PoolMember, PoolUse } from "../credential/credential-provider.ts";
 import type { WaitingClient } from "../waiting-client.ts";
 import type { ResponseHeaders } from "./read-quota.ts";
 
@@ -12,6 +13,8 @@ export interface QuotaClient extends WaitingClient {
   readonly method: string;
   readonly callerId: string;
   quotaOutcome: QuotaOutcome;
+  /** The credential of a pool that the latest ticket is for, and the one to prefer. */
+  poolUse: PoolUse | undefined;
   /** ms that it waited for the gateway's own limit: a caller's `Prefer: wait` limits the sum. */
   readonly earlierWaitMs: number;
 }
@@ -23,6 +26,10 @@ export interface QuotaExchange {
   readonly path: string;
   /** Identifies the credential that the gateway adds; undefined if it adds none. */
   readonly sourceId: string | undefined;
+  /** Undefined for a single credential. */
+  readonly pool: CredentialPool | undefined;
+  /** The credential of the pool that was chosen; undefined before the choice. */
+  readonly member: PoolMember | undefined;
   /** Flat list, as sent to the upstream. */
   readonly headers: readonly string[];
 }

@@ -4,8 +4,8 @@
  */
 import { GatewayError } from "../../errors.ts";
 import { plural } from "../../plural.ts";
+import type { PoolMember } from "../credential/credential-provider.ts";
 import { startWaiting } from "../waiting-client.ts";
-import type { CredentialAccount } from "./credential-accounts.ts";
 import type { QuotaExchange, QuotaPass } from "./pass-contract.ts";
 import type { ResponseHeaders } from "./read-quota.ts";
 import type { QuotaResponse, QuotaRoute, QuotaRules } from "./rules.ts";
@@ -27,9 +27,29 @@ export interface HoldingService {
 /** A reservation lasts this much longer than the deadline of the response, ms. */
 const LEASE_MARGIN_MS = 1_000;
 
+/** The queue in which the requests of an account wait: of one credential, or of a pool. */
+export interface HoldingAccount {
+  /** Resolves when what is known from before is there. */
+  readonly ready: Promise<void>;
+  readonly quota: {
+    decide(request: QuotaRequest): QuotaDecision | QuotaRefusal;
+    admit(request: QuotaRequest, onQueued: (leave: () => void) => void): Promise<PassTicket | QuotaRefusal | undefined>;
+  };
+}
+
+export interface QuotaDecision {
+  readonly bucket: string;
+  readonly waitMs: number;
+  /** Of a pool: the credential that would be used. */
+  readonly member?: PoolMember;
+}
+
+/** Of a pool: with the credential that it is for. */
+type PassTicket = Ticket & { readonly member?: PoolMember };
+
 export class HoldingPass implements QuotaPass {
   readonly #service: HoldingService;
-  readonly #account: CredentialAccount;
+  readonly #account: HoldingAccount;
   readonly #parts: QuotaExchange;
   /** Over all attempts, ms. */
   readonly #maxWaitMs: number;
@@ -38,7 +58,7 @@ export class HoldingPass implements QuotaPass {
   #wasSent = false;
   wasRefused = false;
 
-  constructor(parts: QuotaExchange, service: HoldingService, account: CredentialAccount, maxWaitMs: number) {
+  constructor(parts: QuotaExchange, service: HoldingService, account: HoldingAccount, maxWaitMs: number) {
     this.#service = service;
     this.#account = account;
     this.#parts = parts;
@@ -48,7 +68,7 @@ export class HoldingPass implements QuotaPass {
   }
 
   /** What would happen to the request now: its bucket and its wait, or its refusal. Nothing is reserved. */
-  async decide(): Promise<{ readonly bucket: string; readonly waitMs: number } | GatewayError> {
+  async decide(): Promise<QuotaDecision | GatewayError> {
     await this.#account.ready;
     const decision = this.#account.quota.decide(this.#request());
     return "reason" in decision ? this.#refusalOf(decision) : decision;
@@ -71,6 +91,8 @@ export class HoldingPass implements QuotaPass {
     if (outcome === undefined) return undefined;
     if ("reason" in outcome) return this.#refusalOf(outcome);
     this.#ticket = outcome;
+    const { exchange } = this.#parts;
+    if (outcome.member !== undefined) exchange.poolUse = { ...exchange.poolUse, chosen: outcome.member };
     return undefined;
   }
 

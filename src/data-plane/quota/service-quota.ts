@@ -4,6 +4,7 @@
  */
 import type { Service } from "../../config/schema.ts";
 import type { GatewayError } from "../../errors.ts";
+import type { CredentialPool, PoolMember } from "../credential/credential-provider.ts";
 import { maxWaitMs } from "../preferred-wait.ts";
 import { createQuotaClock, type QuotaClock, UpstreamClock } from "./clocks.ts";
 import { CredentialAccounts, passedCredential, type QuotaContext } from "./credential-accounts.ts";
@@ -12,7 +13,8 @@ import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
 import { limitTimes } from "./long-hold.ts";
 import type { QuotaClient, QuotaExchange } from "./pass-contract.ts";
-import { HoldingPass } from "./passes.ts";
+import { HoldingPass, type QuotaDecision } from "./passes.ts";
+import { chooseObserved, type ObservedRequest, poolAccount } from "./pool-choice.ts";
 import { bucketOf, type ResponseHeaders, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaResponse, type QuotaRules } from "./rules.ts";
 
@@ -76,12 +78,18 @@ export class ServiceQuota {
 
   /** In hold mode. */
   passOf(parts: QuotaExchange): HoldingPass {
-    return new HoldingPass(
-      parts,
-      this,
-      this.#accounts.of(parts.sourceId, parts.headers),
-      this.maxWaitMsOf(parts.exchange),
-    );
+    const { pool, exchange, sourceId, headers } = parts;
+    const account =
+      pool === undefined
+        ? this.#accounts.of(sourceId, headers)
+        : poolAccount(this.#accounts, pool, exchange.poolUse?.pinned);
+    return new HoldingPass(parts, this, account, this.maxWaitMsOf(exchange));
+  }
+
+  /** The credential of a pool for a request that does not wait: the one with the most left, as far as is known. */
+  choose(pool: CredentialPool, asking: ObservedRequest): PoolMember {
+    this.#readAll();
+    return chooseObserved(this.#accounts, pool, { ...asking, route: this.rules.routeOf(asking.method, asking.path) });
   }
 
   /** A request begins to wait. */
@@ -95,7 +103,7 @@ export class ServiceQuota {
   }
 
   /** What would happen to a request in hold mode now: its bucket and its wait, or its refusal. Nothing is reserved. */
-  decide(parts: QuotaExchange): Promise<{ readonly bucket: string; readonly waitMs: number } | GatewayError> {
+  decide(parts: QuotaExchange): Promise<QuotaDecision | GatewayError> {
     return this.passOf(parts).decide();
   }
 
@@ -169,7 +177,9 @@ export class ServiceQuota {
     // A response that says nothing of a quota needs no account.
     if (isSilent && !this.rules.refusals?.counts(status, reading.scope)) return;
     const route = this.rules.routeOf(parts.exchange.method, parts.path);
-    this.#accounts.of(parts.sourceId, parts.headers).quota.observe(route, response, at);
+    const { member, sourceId } = parts;
+    const account = member === undefined ? this.#accounts.of(sourceId, parts.headers) : this.#accounts.ofMember(member);
+    account.quota.observe(route, response, at);
   }
 
   describe(): ServiceQuotaState {
@@ -189,7 +199,7 @@ export class ServiceQuota {
       upstreamRefusals: this.#upstreamRefusals,
       lastRefusalAt: this.#lastRefusalAt,
       credentials,
-      waiting: waitingIn(credentials),
+      waiting: waitingIn(credentials) + this.#accounts.waitingInPool,
       tightest: tightestOf(credentials),
     };
   }

@@ -1,0 +1,80 @@
+/** Which credential of a pool a request uses: in `hold` mode by its queue, otherwise by what the responses have reported. */
+import type { CredentialPool, PoolMember } from "../credential/credential-provider.ts";
+import type { CredentialAccount, CredentialAccounts } from "./credential-accounts.ts";
+import type { HoldingAccount } from "./passes.ts";
+import type { PoolChoice } from "./pool-members.ts";
+import { compareLeft } from "./pooled-account.ts";
+import type { QuotaRoute } from "./rules.ts";
+
+/** @param pinned used as long as it can be. */
+export function poolAccount(
+  accounts: CredentialAccounts,
+  pool: CredentialPool,
+  pinned: PoolMember | undefined,
+): HoldingAccount {
+  const choice = pinned === undefined ? pool : new PinnedChoice(pool, pinned);
+  const { pooled } = accounts;
+  return {
+    ready: allReady(accounts.ofPool(pool)),
+    quota: {
+      decide: (request) => pooled.decide(request, choice),
+      admit: (request, onQueued) => pooled.admit(request, choice, onQueued),
+    },
+  };
+}
+
+async function allReady(opened: readonly CredentialAccount[]): Promise<void> {
+  for (const { ready } of opened) await ready;
+}
+
+class PinnedChoice implements PoolChoice {
+  readonly id: string;
+  readonly #pool: CredentialPool;
+  readonly #pinned: PoolMember;
+
+  constructor(pool: CredentialPool, pinned: PoolMember) {
+    this.id = `${pool.id}\n${pinned.sourceId}`;
+    this.#pool = pool;
+    this.#pinned = pinned;
+  }
+
+  get changesAt(): number {
+    return this.#pool.changesAt;
+  }
+
+  usable(): readonly PoolMember[] {
+    const usable = this.#pool.usable();
+    return usable.includes(this.#pinned) ? [this.#pinned] : usable;
+  }
+
+  noteChosen(member: PoolMember): void {
+    this.#pool.noteChosen(member);
+  }
+}
+
+export interface ObservedRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly pinned: PoolMember | undefined;
+}
+
+/** Without reservations: requests that were sent since the last report count as spent. */
+export function chooseObserved(
+  accounts: CredentialAccounts,
+  pool: CredentialPool,
+  { route, pinned }: ObservedRequest & { readonly route: QuotaRoute },
+): PoolMember {
+  accounts.ofPool(pool);
+  const usable = pool.usable();
+  const ranked =
+    pinned !== undefined && usable.includes(pinned)
+      ? [pinned]
+      : usable
+          .map((member) => ({ member, left: accounts.ofMember(member).quota.pooled.leftUnreported(route) }))
+          .sort((a, b) => compareLeft(a.left, b.left))
+          .map(({ member }) => member);
+  const [member] = ranked as [PoolMember, ...PoolMember[]];
+  pool.noteChosen(member);
+  accounts.ofMember(member).quota.pooled.noteUnreported(route);
+  return member;
+}
