@@ -211,7 +211,7 @@ describe("entries", () => {
     ],
     [
       { ...own, auth: { type: "token", tokenEnvVar: "T" } },
-      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key, custom, oauth2, github-app, aws-sigv4',
+      'x.auth.type: found "token", allowed: bearer, bot, basic, api-key, custom, oauth2, github-app, aws-sigv4, pool',
     ],
     [{ ...own, zzzzzzzzzzz: 1, tls: { cafile: "x" } }, 'x.tls.cafile: unknown key "cafile"; did you mean "caFile"?'],
   ])("The entry %o is refused with what was found and what is allowed", async (entry, line) => {

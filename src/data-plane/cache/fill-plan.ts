@@ -4,6 +4,7 @@
  * the cache a moment later (RFC 9111 section 4).
  */
 import type { GatewayError } from "../../errors.ts";
+import type { PoolMember } from "../credential/credential-provider.ts";
 import { holdsSecret } from "../forward/echo-mask.ts";
 import type { ResponseHead } from "../forward/response-sink.ts";
 import type { ResponseHeaders } from "../forward/transport/response-fields.ts";
@@ -34,6 +35,8 @@ const OF_ALL: ReadonlySet<string> = new Set([
 export class FillPlan {
   readonly #task: FillTask;
   readonly #beganAt: number;
+  /** Of the credential that received the response. */
+  #key: string;
   #reception: Reception | undefined;
   #isStored = false;
   #isShared = false;
@@ -41,18 +44,29 @@ export class FillPlan {
 
   constructor(task: FillTask) {
     this.#task = task;
+    this.#key = task.key;
     this.#beganAt = task.cache.clock.now();
   }
 
-  /** @param waitedMs the part of the time since the beginning in which the request was not sent. */
-  judge(head: ResponseHead, waitedMs: number): FillVerdict {
-    const { entry, cached } = this.#task;
+  /**
+   * @param waitedMs the part of the time since the beginning in which the request was not sent. @param chosen the credential of a pool
+   * that received the response.
+   */
+  judge(head: ResponseHead, waitedMs: number, chosen?: PoolMember): FillVerdict {
+    const { entry, cached, pool, key } = this.#task;
     const { status, headers } = head;
+    if (pool !== undefined && chosen !== undefined) this.#key = pool.keyOf(chosen);
+    const isOwn = this.#key === key;
+    if (entry !== undefined && status === 304 && !isOwn) {
+      // Another credential's: it says nothing about the stored response, whose credential could not be used.
+      this.#task.cache.store.remove(key, entry.variance);
+      return { kind: "mismatched" };
+    }
     if (entry !== undefined && status === 304) return this.#judgeValidation(entry, headers, waitedMs);
     if (entry !== undefined && isServerError(status) && mayServeOnError(entry, cached.rules, this.#now)) {
       return { kind: "stale", entry };
     }
-    if (entry !== undefined && this.#isReplaced(entry, head)) this.#removeEntry(entry);
+    if (entry !== undefined && isOwn && this.#isReplaced(entry, head)) this.#removeEntry(entry);
     this.#decideStoring(head, waitedMs);
     return { kind: "relayed", isStored: this.#isStored, isShared: this.#isShared };
   }
@@ -64,10 +78,10 @@ export class FillPlan {
 
   /** Called when the response is complete. */
   store({ status, reason, headers }: ResponseHead, body: FillBody): void {
-    const { cache, key, urlKey } = this.#task;
+    const { cache, urlKey } = this.#task;
     if (!this.#isStored || this.#reception === undefined) return;
     const received = { status, reason, headers, body: body.concat() };
-    cache.store.put(key, urlKey, createStoredResponse(received, this.#reception));
+    cache.store.put(this.#key, urlKey, createStoredResponse(received, this.#reception));
   }
 
   /** Whether another client may have the response that is arriving. */
@@ -100,7 +114,7 @@ export class FillPlan {
   }
 
   #judgeValidation(entry: StoredResponse, headers: ResponseHeaders, waitedMs: number): FillVerdict {
-    const { cache, key, urlKey } = this.#task;
+    const { cache, urlKey } = this.#task;
     if (!isAbout(entry, headers)) {
       this.#removeEntry(entry);
       return { kind: "mismatched" };
@@ -108,7 +122,7 @@ export class FillPlan {
     const updated = updateStoredResponse(entry, headers, this.#received(waitedMs, entry.varies));
     if (readFreshness(headers, this.#isForUsers, cache.clock.wallNow()).directives.has("no-store")) {
       this.#removeEntry(entry);
-    } else if (!this.#isInvalidated && !this.#holdsSecret("", headers)) cache.store.put(key, urlKey, updated);
+    } else if (!this.#isInvalidated && !this.#holdsSecret("", headers)) cache.store.put(this.#key, urlKey, updated);
     return { kind: "validated", entry: updated };
   }
 
@@ -166,7 +180,7 @@ export class FillPlan {
   }
 
   #removeEntry({ variance }: StoredResponse): void {
-    this.#task.cache.store.remove(this.#task.key, variance);
+    this.#task.cache.store.remove(this.#key, variance);
   }
 }
 

@@ -1,5 +1,6 @@
 /** What one request to the upstream is made for. */
 import type { UpstreamRequest } from "../forward/upstream-request.ts";
+import type { PooledLookUp } from "./look-up.ts";
 import type { CachedRequest } from "./reader.ts";
 import type { ServiceCache } from "./service-cache.ts";
 import type { StoredResponse } from "./stored-response.ts";
@@ -19,6 +20,8 @@ export interface FillTask {
   readonly sharedAs: string | undefined;
   /** The stored response that the request validates. */
   readonly entry: StoredResponse | undefined;
+  /** Undefined for a single credential; otherwise the response is stored for the one that received it. */
+  readonly pool: PooledLookUp | undefined;
   /** No client waits for it: the stored response was served. */
   readonly isBehind: boolean;
 }

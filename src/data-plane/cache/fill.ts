@@ -41,6 +41,7 @@ export class Fill implements Destination, ClientSink, ActiveFill {
     const { exchange: client } = task.cached;
     this.exchange = client.detach(new ServerResponse(client.req));
     this.exchange.destination = this;
+    this.exchange.poolUse = task.pool && { pinned: task.pool.pinned };
     this.exchange.findLender = () => this.#readers.find(({ cached }) => cached.exchange.hasSlots)?.cached.exchange;
     this.#body = new FillBody(task.cache);
     this.#plan = new FillPlan(task);
@@ -106,7 +107,7 @@ export class Fill implements Destination, ClientSink, ActiveFill {
   start(head: ResponseHead, flow: Flow): void {
     this.#flow = flow;
     this.#deadline?.enterBody(performance.now(), idleLimit(this.task.cached.route, head.headers));
-    const verdict = this.#plan.judge(head, this.exchange.waitedMs);
+    const verdict = this.#plan.judge(head, this.exchange.waitedMs, this.exchange.poolUse?.chosen);
     if (verdict.kind === "mismatched") return this.#settleWaiting({ kind: "released" });
     if (verdict.kind === "validated") return this.#settleValidated(verdict.entry);
     if (verdict.kind === "stale") return this.#settleStale(verdict.entry);

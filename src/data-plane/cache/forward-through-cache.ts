@@ -165,7 +165,7 @@ async function takeSlotsAgain({ exchange, route: { prepared }, parts }: CachedRe
 function createFill(
   cache: ServiceCache,
   cached: CachedRequest,
-  { key, entry, isShared }: LookedUp,
+  { key, entry, isShared, pool }: LookedUp,
   { sharedAs, isBehind }: { readonly sharedAs: string | undefined; readonly isBehind: boolean },
 ): Fill {
   const { request, route } = cached;
@@ -174,7 +174,7 @@ function createFill(
   const hasOwnAuthorization = isShared && headerOf(request, "authorization") !== undefined;
   const urlKey = cache.keys.urlKeyOf(urlOf(request));
   const fill = new Fill({
-    ...{ cache, cached, request: sent, key, urlKey, isShared, hasOwnAuthorization, sharedAs, entry, isBehind },
+    ...{ cache, cached, request: sent, key, urlKey, isShared, hasOwnAuthorization, sharedAs, entry, pool, isBehind },
   });
   cache.fillBegan(fill);
   return fill;

@@ -1,5 +1,7 @@
 /** Finds what the cache has for a request. It changes nothing but the order of use. */
+import type { CredentialPool, CredentialProvider, PoolMember } from "../credential/credential-provider.ts";
 import type { Exchange } from "../exchange.ts";
+import type { ServiceQuota } from "../quota/service-quota.ts";
 import { headerOf, type KeyedRequest } from "./cache-key.ts";
 import { type Judgement, judgeEntry } from "./judge-entry.ts";
 import type { CachedRequest } from "./reader.ts";
@@ -17,19 +19,71 @@ export interface LookedUp {
   readonly isShared: boolean;
   /** The name under which equal requests to the upstream are joined; undefined for one that is sent by itself. */
   readonly sharedAs: string | undefined;
+  /** Undefined for a single credential. */
+  readonly pool: PooledLookUp | undefined;
+}
+
+export interface PooledLookUp {
+  /** The credential whose response is stored: only with this one is it validated. Undefined where nothing usable is stored. */
+  readonly pinned: PoolMember | undefined;
+  /** The key of a response that this credential received. */
+  keyOf(member: PoolMember): string;
 }
 
 export type LookedFor = Pick<CachedRequest, "request" | "rules"> & {
   readonly exchange: Pick<Exchange, "callerId" | "method">;
   readonly route: {
-    readonly prepared: { readonly credential: { readonly sourceId: string | undefined } };
+    readonly path: string;
+    readonly prepared: {
+      readonly credential: Pick<CredentialProvider, "sourceId" | "pool">;
+      readonly quota: Pick<ServiceQuota, "isFree"> | undefined;
+    };
   };
 };
 
-export function lookUp(cache: ServiceCache, { exchange, route, request, rules }: LookedFor): LookedUp {
-  const { sourceId } = route.prepared.credential;
+export function lookUp(cache: ServiceCache, looked: LookedFor): LookedUp {
+  const { exchange, route, request } = looked;
+  const { sourceId, pool } = route.prepared.credential;
+  if (pool !== undefined) return lookUpInPool(cache, pool, looked);
   const isShared = sourceId === undefined;
   const key = cache.keys.keyOf({ id: sourceId ?? exchange.callerId, isShared }, request);
+  return { ...find(cache, key, looked), isShared, pool: undefined };
+}
+
+/**
+ * The caller may get the response of any credential that could be chosen for it. A stored one is validated only with its own
+ * credential, because the entity tags of two accounts may be equal by chance.
+ */
+function lookUpInPool(cache: ServiceCache, pool: CredentialPool, looked: LookedFor): LookedUp {
+  const { exchange, route, request } = looked;
+  const keyOf = ({ sourceId }: PoolMember) => cache.keys.keyOf({ id: sourceId, isShared: false }, request);
+  const usable = pool.usable();
+  let best: (Found & { readonly member: PoolMember }) | undefined;
+  for (const member of pool.members) {
+    if (!usable.includes(member)) continue;
+    const found = find(cache, keyOf(member), looked);
+    if (found.entry === undefined || PREFERENCE[found.judgement] >= PREFERENCE[best?.judgement ?? "none"]) continue;
+    const asked = { method: exchange.method, path: route.path };
+    const isOfUse = found.judgement !== "validate" || (route.prepared.quota?.isFree(member, asked) ?? true);
+    if (isOfUse) best = { ...found, member };
+  }
+  if (best !== undefined) return { ...best, isShared: false, pool: { pinned: best.member, keyOf } };
+  const key = cache.keys.keyOf({ id: pool.id, isShared: false }, request);
+  return { ...find(cache, key, looked), isShared: false, pool: { pinned: undefined, keyOf } };
+}
+
+/** The smallest first. */
+const PREFERENCE: Readonly<Record<Judgement | "none", number>> = {
+  fresh: 0,
+  stale: 1,
+  "revalidate-behind": 2,
+  validate: 3,
+  none: 4,
+};
+
+type Found = Pick<LookedUp, "key" | "entry" | "judgement" | "sharedAs">;
+
+function find(cache: ServiceCache, key: string, { exchange, request, rules }: LookedFor): Found {
   const stored = cache.store.find(key);
   const entry = stored.find(({ varies, variance }) => varies.length === 0 || varianceOf(varies, request) === variance);
   const now = cache.clock.now();
@@ -39,7 +93,6 @@ export function lookUp(cache: ServiceCache, { exchange, route, request, rules }:
     // One without a validator is of use while it may be served, also in the place of an error.
     entry,
     judgement,
-    isShared,
     sharedAs:
       judgement === "fresh" || judgement === "stale"
         ? undefined

@@ -31,7 +31,7 @@ export class PooledAccount {
   }
 
   /** When one more request may be sent, as far as is known without the ledger; ms since the epoch, infinity if that depends on a response. */
-  freeAt({ route, method, path }: QuotaRequest): number {
+  freeAt({ route, method, path }: Pick<QuotaRequest, "route" | "method" | "path">): number {
     const bucket = this.#parts.buckets.peek(route);
     const costs = this.#parts.gates.costsOf(method, path);
     return Math.max(bucket.askAgainAt, this.#turnstile.freeAt(bucket, costs, this.#now()));

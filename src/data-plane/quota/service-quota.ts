@@ -92,6 +92,14 @@ export class ServiceQuota {
     return chooseObserved(this.#accounts, pool, { ...asking, route: this.rules.routeOf(asking.method, asking.path) });
   }
 
+  /** Whether a credential of a pool can be used now. */
+  isFree(member: PoolMember, { method, path }: Pick<ObservedRequest, "method" | "path">): boolean {
+    const { pooled } = this.#accounts.ofMember(member).quota;
+    const route = this.rules.routeOf(method, path);
+    if (!this.isHolding) return pooled.leftUnreported(route).requests > 0;
+    return pooled.freeAt({ method, path, route }) <= this.now();
+  }
+
   /** A request begins to wait. */
   noteWaiting(): void {
     if (this.#waiting++ === 0) this.#onEvent({ service: this.#service.key, state: "holding" });
