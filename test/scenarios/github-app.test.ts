@@ -49,7 +49,7 @@ test("A token of the installation is fetched below the base URL, with its reposi
 
   const shown = await everythingShown(gateway, ["all", "some"]);
   expect(shown).toContain("contents:read");
-  for (const piece of [...piecesOf(pair), "ghs_", "eyJhbGci"]) expect(shown).not.toContain(piece);
+  expect([...piecesOf(pair), "ghs_", "eyJhbGci"].filter((piece) => shown.includes(piece))).toEqual([]);
 });
 
 test("The installation of an owner is looked up once, and again when GitHub does not know it any more", async () => {
@@ -114,7 +114,7 @@ const refusals: readonly [string, object, GithubAnswer | undefined, string | Reg
     "a clock that is behind",
     {},
     responding(401, () => ({ date: inSeconds(900) })),
-    /clock of this machine is 8\d\d seconds behind/,
+    /clock of this machine is (?:8\d\d|900) seconds behind/,
   ],
   ["a forbidden app", {}, responding(403), "403 (the app may not do this)."],
   [
@@ -163,7 +163,7 @@ test("Requests get 502 with the reason for each refusal, and without the text of
   expect(github.asked).toHaveLength(refusals.length);
   const shown = await everythingShown(gateway, ["api-0"]);
   expect(shown).toContain("the installation is suspended");
-  for (const piece of [...piecesOf(pair), "private-text", "eyJhbGci"]) expect(shown).not.toContain(piece);
+  expect([...piecesOf(pair), "private-text", "eyJhbGci"].filter((piece) => shown.includes(piece))).toEqual([]);
 });
 
 test("The endpoint of a server with a private authority is reached as the upstream is", async () => {

@@ -25,17 +25,6 @@ async function ask({ url }: TestGateway, key: string) {
 const refresh = ({ url }: TestGateway, key: string) =>
   fetch(`${url}/manage/services/${key}/credential/refresh`, { method: "POST", headers: manage });
 
-/** Files of the gateway's folder, which exist only after it has started. */
-async function startWithFiles(
-  services: NonNullable<Parameters<typeof startGateway>[0]>["services"],
-  files: Record<string, string>,
-) {
-  const gateway = await startGateway({ env, services });
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(gateway.directory, name), text);
-  await gateway.reload();
-  return gateway;
-}
-
 /** Verifies the assertion as Google does, accepts each one once, and issues a token. */
 async function startGoogle(expected: { issuer: string; audience?: string }, pair: { current: KeyPair }) {
   const seen: { readonly claims: JWTPayload; readonly header: object; readonly form: URLSearchParams }[] = [];
@@ -60,13 +49,14 @@ test("A Google service account needs its key file only: the scope is a claim, an
   const google = await startGoogle({ issuer: "robot@the-project.iam.gserviceaccount.com" }, { current: rsa });
   const vendor = await startUpstream();
   const account = { type: "oauth2", grant: "jwt_bearer", keyFile: "account.json" } as const;
-  const gateway = await startWithFiles(
-    {
+  const gateway = await startGateway({
+    env,
+    services: {
       drive: { baseUrl: vendor.url, auth: { ...account, scope: "https://www.googleapis.com/auth/drive" } },
       admin: { baseUrl: vendor.url, auth: { ...account, subject: "admin@example.com", params: { scope: "a" } } },
     },
-    { "account.json": serviceAccountOf(rsa, google.endpoint.url) },
-  );
+    files: { "account.json": serviceAccountOf(rsa, google.endpoint.url) },
+  });
   for (const key of ["drive", "drive"]) expect((await ask(gateway, key)).status).toBe(200);
   expect(vendor.requests.at(-1)?.headers.authorization).toBe("Bearer ya29.token-1");
   expect((await refresh(gateway, "drive")).status).toBe(204);
@@ -93,7 +83,7 @@ test("A Google service account needs its key file only: the scope is a claim, an
   expect(await (await refresh(gateway, "drive")).text()).toContain("responded with 400 (invalid_grant)");
   const shown = await everythingShown(gateway, ["drive", "admin"]);
   expect(shown).toContain("file:account.json");
-  for (const piece of [...piecesOf(rsa), "ya29.", "eyJhbGci"]) expect(shown).not.toContain(piece);
+  expect([...piecesOf(rsa), "ya29.", "eyJhbGci"].filter((piece) => shown.includes(piece))).toEqual([]);
 });
 
 test("A key file that changes is used at once, and one that is removed is a missing secret", async () => {
@@ -105,7 +95,11 @@ test("A key file that changes is used at once, and one that is removed is a miss
     ...({ type: "oauth2", grant: "jwt_bearer", keyFile: "key.pem", algorithm: "ES256" } as const),
     ...{ tokenUrl: endpoint.url, issuer: "gateway", assertionAudience: "https://login.example" },
   };
-  const gateway = await startWithFiles({ api: { baseUrl: vendor.url, auth } }, { "key.pem": pkcs8Of(before) });
+  const gateway = await startGateway({
+    env,
+    services: { api: { baseUrl: vendor.url, auth } },
+    files: { "key.pem": pkcs8Of(before) },
+  });
   expect((await ask(gateway, "api")).status).toBe(200);
   expect(seen[0]?.claims).toMatchObject({ iss: "gateway", sub: "gateway" });
   expect(seen[0]?.header).toEqual({ alg: "ES256", typ: "JWT" });
@@ -130,7 +124,9 @@ test("A key file that changes is used at once, and one that is removed is a miss
     message: expect.stringContaining("missing or empty"),
   });
   const shown = await everythingShown(gateway, ["api"]);
-  for (const piece of [...piecesOf(before), ...piecesOf(after), ...piecesOf(rsa)]) expect(shown).not.toContain(piece);
+  expect([...piecesOf(before), ...piecesOf(after), ...piecesOf(rsa)].filter((piece) => shown.includes(piece))).toEqual(
+    [],
+  );
 });
 
 test("A real authorization server accepts a client with private_key_jwt, by tokenUrl and by discovery, with each kind of key", async () => {
@@ -158,8 +154,9 @@ test("A real authorization server accepts a client with private_key_jwt, by toke
   const vendor = await startUpstream();
   const common = { type: "oauth2", grant: "client_credentials", clientAuth: "private_key_jwt", scope: "read" } as const;
   const rsaClient = { ...common, clientId: "rsa", keyFile: "rsa.pem", algorithm: "PS256" } as const;
-  const gateway = await startWithFiles(
-    {
+  const gateway = await startGateway({
+    env,
+    services: {
       rsa: { baseUrl: vendor.url, auth: { ...rsaClient, tokenUrl: `${issuer}/token` } },
       discovered: { baseUrl: vendor.url, auth: { ...common, issuer, clientId: "ec", keyFile: "ec.jwk" } },
       other: { baseUrl: vendor.url, auth: { ...rsaClient, tokenUrl: `${issuer}/token`, keyFile: "other.pem" } },
@@ -168,12 +165,12 @@ test("A real authorization server accepts a client with private_key_jwt, by toke
         auth: { ...rsaClient, tokenUrl: `${issuer}/token`, assertionAudience: "https://elsewhere.example" },
       },
     },
-    {
+    files: {
       "rsa.pem": pkcs1Of(rsa),
       "ec.jwk": JSON.stringify({ ...ec.privateKey.export({ format: "jwk" }), kid: "key-of-ec" }),
       "other.pem": pkcs8Of(rsaPair()),
     },
-  );
+  });
   for (const [key, clientId] of [
     ["rsa", "rsa"],
     ["discovered", "ec"],
@@ -200,10 +197,11 @@ test("A client with private_key_jwt also renews with a refresh token, and adds n
     ...({ type: "oauth2", grant: "refresh_token", clientAuth: "private_key_jwt", keyFile: "key.pem" } as const),
     ...{ tokenUrl: endpoint.url, clientId: "the-client", issuer: "the-issuer", refreshTokenFile: "refresh" },
   };
-  const gateway = await startWithFiles(
-    { api: { baseUrl: vendor.url, auth } },
-    { "key.pem": pkcs8Of(rsa), refresh: "refresh-0-of-the-user" },
-  );
+  const gateway = await startGateway({
+    env,
+    services: { api: { baseUrl: vendor.url, auth } },
+    files: { "key.pem": pkcs8Of(rsa), refresh: "refresh-0-of-the-user" },
+  });
   expect((await ask(gateway, "api")).status).toBe(200);
   expect((await refresh(gateway, "api")).status).toBe(204);
   await eventually(() => endpoint.requests.length === 2, "the second fetch");

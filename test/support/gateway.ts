@@ -38,6 +38,8 @@ export interface GatewaySetup {
   /** Stores for changes; in memory if left out. */
   readonly stores?: GatewayStores;
   readonly services?: Record<string, Partial<ServiceInput>>;
+  /** Other files of its folder, by name. */
+  readonly files?: Readonly<Record<string, string>>;
   /** Of caches. */
   readonly cacheClock?: GatewayOptions["cacheClock"];
   /** Of token budgets. */
@@ -48,6 +50,7 @@ export interface GatewaySetup {
 export async function startGateway({
   env = {},
   services = {},
+  files = {},
   stores,
   cacheClock,
   budgetClock,
@@ -55,6 +58,7 @@ export async function startGateway({
   const directory = mkdtempSync(join(tmpdir(), "byteproxy-test-"));
   const file = join(directory, "services.json");
   writeFileSync(file, JSON.stringify({ services }));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
   const load = () =>
     loadConfig({
       directory,
