@@ -224,6 +224,18 @@ describe("An access token", () => {
     expect(endpoint.requests.length).toBeLessThanOrEqual(3);
   });
 
+  test("When a token is revoked under load, one fetch serves all requests, and none of them fails", async () => {
+    const endpoint = await startTokenEndpoint();
+    const refused = new Set<string>();
+    const { proxy, vendor } = await open(endpoint.url, { refused });
+    expect((await ask(proxy)).status).toBe(200);
+    refused.add("token-1-of-the-endpoint");
+    const responses = await Promise.all(Array.from({ length: 100 }, () => ask(proxy)));
+    expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(endpoint.requests).toHaveLength(2);
+    expect(vendor.requests.length).toBeLessThanOrEqual(201);
+  });
+
   test("An operator fetches another one; a failure keeps the current one; a static credential is refused", async () => {
     const endpoint = await startTokenEndpoint();
     const { proxy, url, vendor } = await open(endpoint.url);

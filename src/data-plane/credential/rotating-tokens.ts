@@ -28,12 +28,8 @@ export function createRotatingTokens(
   const tokens = new Map<string, RotatingToken>();
   return {
     of(binding) {
-      const known = tokens.get(binding.id);
-      if (known !== undefined) return known;
-      const token = new RotatingToken(records, { ...binding, isUsed, admitSecrets });
+      const token = tokens.get(binding.id) ?? new RotatingToken(records, { ...binding, isUsed, admitSecrets });
       tokens.set(binding.id, token);
-      // One of an earlier process is in no configuration.
-      admitSecrets(token, [], [token.current ?? ""]);
       return token;
     },
     async close() {

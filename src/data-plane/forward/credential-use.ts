@@ -106,7 +106,7 @@ export class CredentialUse {
 
   /**
    * Called when the upstream responds with 401; starts a renewal where that is possible.
-   * @param mayRepeat whether the request may be sent again; it pays for that. Asked only if there can be a better credential.
+   * @param mayRepeat whether the request may be sent again. Asked only if there can be a better credential.
    * @returns true where the request is sent again after `renewed`.
    */
   wasRefused(mayRepeat: () => boolean): boolean {

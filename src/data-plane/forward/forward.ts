@@ -160,10 +160,8 @@ class Forwarding {
     }
     this.#judge(status);
     if (this.#credential.isWatched) this.#credential.note(status);
-    // The budget pays for the repetition, which needs no `retries`.
-    if (status === 401 && this.#credential.wasRefused(() => this.#mayRepeat && this.#prepared.retryBudget.take())) {
-      return undefined;
-    }
+    // Outside of `retries` and their budget: how often a credential is renewed bounds these repetitions.
+    if (status === 401 && this.#credential.wasRefused(() => this.#mayRepeat)) return undefined;
     const afterMs = status < 400 ? undefined : this.#waitBeforeRetry(status, headers);
     this.#retryAfterMs = afterMs ?? 0;
     if (afterMs !== undefined) return undefined;
