@@ -53,7 +53,7 @@ const FINDINGS = {
   tokenFails: {
     status: "fail",
     symptom: "502 UPSTREAM_CREDENTIAL_UNAVAILABLE",
-    fix: "Check tokenUrl, the client and its secret, and scope. The log has the reason of a failed connection. After a fix of the client at the provider, POST /manage/services/<key>/credential/refresh.",
+    fix: "Check tokenUrl, the client and its secret or key, and scope; for type github-app appId, the private key and the installation. The log has the reason of a failed connection. After a fix of the client at the provider, POST /manage/services/<key>/credential/refresh.",
   },
   tokenFailsLately: {
     status: "warn",

@@ -26,7 +26,7 @@ export function addCredentialRoute(routes: OpenAPIHono<CallerEnv>, parts: Contro
     if (credential.refresh === undefined) {
       throw new GatewayError("VALIDATION_ERROR", {
         message: `The gateway does not obtain the credential of ${key} itself, or lacks a secret for that.`,
-        hint: "Only a credential of type oauth2, or one that a command prints, can be obtained again. Change any other one in its variable and reload, or in its file.",
+        hint: "Only a credential of type oauth2 or github-app, or one that a command prints, can be obtained again. Change any other one in its variable and reload, or in its file.",
       });
     }
     const failure = await credential.refresh();
