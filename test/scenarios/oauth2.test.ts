@@ -11,6 +11,7 @@ import { createRecords } from "../../src/stores/records.ts";
 import type { StoredRefreshToken } from "../../src/stores/stored-refresh-token.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { startHttp2Upstream } from "../support/http2-upstream.ts";
 import { startProcess } from "../support/process.ts";
 import { refuseToken, startTokenEndpoint, type TokenAnswer } from "../support/token-endpoint.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -234,6 +235,26 @@ describe("An access token", () => {
     expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([200]));
     expect(endpoint.requests).toHaveLength(2);
     expect(vendor.requests.length).toBeLessThanOrEqual(201);
+  });
+
+  test("A gRPC upstream refuses a token with status 200; the next call has another one", async () => {
+    const endpoint = await startTokenEndpoint();
+    const grpc = await startHttp2Upstream((stream, headers) => {
+      const status = headers.authorization === "Bearer token-1-of-the-endpoint" ? 16 : 0;
+      stream.respond(
+        { ":status": 200, "content-type": "application/grpc", "grpc-status": status },
+        { endStream: true },
+      );
+    });
+    const { url } = await open(endpoint.url, { service: { baseUrl: grpc.url, http2: true } });
+    const call = async () => {
+      const { status, headers } = await ask(`${url}/proxy/api/a.B/C`, { method: "POST", body: "x" });
+      return [status, headers.get("grpc-status")];
+    };
+    expect(await call()).toEqual([200, "16"]);
+    await eventually(() => endpoint.requests.length === 2, "the second fetch");
+    expect(await eventually(async () => (await call())[1] === "0", "a call with the second token")).toBe(true);
+    expect(endpoint.requests).toHaveLength(2);
   });
 
   test("An operator fetches another one; a failure keeps the current one; a static credential is refused", async () => {

@@ -27,6 +27,9 @@ import type { ResponseHeaders } from "./transport/response-fields.ts";
 import type { Choice } from "./transport/waiter.ts";
 import type { UpstreamRequest } from "./upstream-request.ts";
 
+/** In the headers of a gRPC response without messages, whose status is 200 (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md). */
+const GRPC_UNAUTHENTICATED = "16";
+
 export interface ForwardParts extends ResponseParts, SlotParts, IntakeParts {}
 
 /** Resolves when the exchange is over on both sides. @throws GatewayError while nothing of a response was sent. */
@@ -161,7 +164,8 @@ class Forwarding {
     this.#judge(status);
     if (this.#credential.isWatched) this.#credential.note(status);
     // Outside of `retries` and their budget: how often a credential is renewed bounds these repetitions.
-    if (status === 401 && this.#credential.wasRefused(() => this.#mayRepeat)) return undefined;
+    const isRefused = status === 401 || headers["grpc-status"] === GRPC_UNAUTHENTICATED;
+    if (isRefused && this.#credential.wasRefused(() => this.#mayRepeat)) return undefined;
     const afterMs = status < 400 ? undefined : this.#waitBeforeRetry(status, headers);
     this.#retryAfterMs = afterMs ?? 0;
     if (afterMs !== undefined) return undefined;
