@@ -33,8 +33,8 @@ const SHORTEST_KEY = 16;
 /** @param placements where the service's credential goes. @returns undefined where callers can use none of them. */
 export function createKeyPlaces(placements: readonly Placement[]): KeyPlaces | undefined {
   // The gateway does not read bodies.
-  const readable = placements.filter(({ kind }) => kind !== "form" && kind !== "message" && kind !== "signature");
-  const readers = readable.map(readerOf);
+  const unread: readonly Placement["kind"][] = ["form", "message", "signature"];
+  const readers = placements.filter(({ kind, isComputed }) => !unread.includes(kind) && !isComputed).map(readerOf);
   if (placements.some(({ kind }) => kind === "signature")) readers.push(SIGNATURE_READER);
   if (placements.some(({ kind }) => kind === "message")) readers.push(readerOfUserInfo());
   if (readers.length === 0) return undefined;

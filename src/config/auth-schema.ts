@@ -8,6 +8,7 @@ import { checkCustomAuth } from "./check-custom-auth.ts";
 import { headerName } from "./configured-headers.ts";
 import { checkGithubApp, GITHUB_APP_MEMBERS, githubAppMembers } from "./github-app-schema.ts";
 import { checkOauth2, OAUTH2_MEMBERS, oauth2Members } from "./oauth2-schema.ts";
+import { signSchema } from "./sign-schema.ts";
 
 const variableName = z
   .string()
@@ -135,6 +136,11 @@ const members = {
     .optional()
     .describe("`custom`: fields of an `application/x-www-form-urlencoded` body by name"),
   subprotocol: template.optional().describe("`custom`: a WebSocket subprotocol"),
+  sign: signSchema
+    .optional()
+    .describe(
+      "`custom`: an HMAC of each request, for the placeholders `{signature}` and `{timestamp}` in `headers` and `query`",
+    ),
   ...oauth2Members,
   ...githubAppMembers,
   ...awsMembers,
@@ -144,12 +150,13 @@ const members = {
 const pooledSchema = z
   .strictObject({ type: z.enum(POOLED_TYPES), ...members })
   .superRefine(checkAuth)
-  .superRefine(({ nextTokenEnvVar, nextTokenFile, refreshToken }, refinement) => {
+  .superRefine(({ nextTokenEnvVar, nextTokenFile, refreshToken, sign }, refinement) => {
     const problem = (message: string) => refinement.addIssue({ code: "custom", message });
     // Both are named by the service alone.
     if ((nextTokenEnvVar ?? nextTokenFile) !== undefined)
       problem("nextTokenEnvVar and nextTokenFile not within a pool");
     if (refreshToken !== undefined) problem("refreshToken not within a pool");
+    if (sign !== undefined) problem("sign not within a pool");
   });
 
 export type PooledDefinition = z.output<typeof pooledSchema>;
@@ -235,10 +242,11 @@ const BELONGS = [
   [["username", "usernameEnvVar"], ["basic"]],
   [["headerName", "queryParam"], ["api-key"]],
   [["scheme"], ["api-key"]],
-  [["secrets", "headers", "query", "path", "form", "subprotocol"], ["custom"]],
+  [["secrets", "headers", "query", "path", "form", "subprotocol", "sign"], ["custom"]],
   [OAUTH2_MEMBERS, ["oauth2"]],
   [GITHUB_APP_MEMBERS, ["github-app"]],
-  [AWS_MEMBERS, ["aws-sigv4"]],
+  [AWS_MEMBERS.filter((name) => name !== "maxSignedBodyBytes"), ["aws-sigv4"]],
+  [["maxSignedBodyBytes"], ["aws-sigv4", "custom"]],
   [["of", "restSeconds"], ["pool"]],
 ] as const;
 

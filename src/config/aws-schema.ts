@@ -52,7 +52,7 @@ export const awsMembers = {
     .max(SIGNED_BODY_BYTES_LIMIT)
     .optional()
     .describe(
-      `\`aws-sigv4\`: the largest body that is signed, default: ${DEFAULT_SIGNED_BODY_BYTES}; a larger one is unsigned for S3 over https, else 413`,
+      `\`aws-sigv4\`, and \`custom\` with \`sign\`: the largest body that is signed, default: ${DEFAULT_SIGNED_BODY_BYTES}; a larger one is unsigned for S3 over https, else 413`,
     ),
 } as const;
 
@@ -77,13 +77,14 @@ export function checkAws(auth: AwsAuth, refinement: z.RefinementCtx): void {
 }
 
 interface WithSignature {
-  readonly auth?: { readonly type: string } | undefined;
+  readonly auth?: { readonly type: string; readonly sign?: unknown } | undefined;
   readonly ws: unknown;
 }
 
 /** @param refinement of the service. */
 export function checkSignedService({ auth, ws }: WithSignature, refinement: z.RefinementCtx): void {
-  if (auth?.type !== "aws-sigv4" || ws === false) return;
-  const message = "false with auth of type aws-sigv4: AWS expects the signature of a WebSocket in its URL";
+  const isSigned = auth?.type === "aws-sigv4" || auth?.sign !== undefined;
+  if (!isSigned || ws === false) return;
+  const message = "false with a signature of each request: a handshake of a WebSocket is not signed";
   refinement.addIssue({ code: "custom", path: ["ws"], message });
 }

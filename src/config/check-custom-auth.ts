@@ -5,6 +5,7 @@
  */
 import type { z } from "zod";
 import { nearestName } from "./nearest-name.ts";
+import { COMPUTED, checkSign, namesIn, type SignRule } from "./sign-schema.ts";
 import { parseTemplate, type Template } from "./template.ts";
 
 type Templates = Readonly<Record<string, string>>;
@@ -16,6 +17,8 @@ export interface CustomAuth {
   readonly path?: string | readonly string[] | undefined;
   readonly form?: Templates | undefined;
   readonly subprotocol?: string | undefined;
+  readonly sign?: SignRule | undefined;
+  readonly maxSignedBodyBytes?: number | undefined;
 }
 
 /** Secrets; and templates of each kind. */
@@ -37,9 +40,13 @@ export function checkCustomAuth(auth: CustomAuth, refinement: z.RefinementCtx): 
   }
   for (const { path, text } of templatesOf(auth)) {
     const template = parseTemplate(text);
-    const allowed = "allowed" in template ? template.allowed : findProblem(path, template, names);
+    const computed = auth.sign !== undefined && (path[0] === "headers" || path[0] === "query") ? COMPUTED : [];
+    const allowed = "allowed" in template ? template.allowed : findProblem(path, template, [...names, ...computed]);
     if (allowed !== undefined) problem([...path], allowed);
   }
+  checkSign(auth, refinement);
+  if (auth.sign === undefined && auth.maxSignedBodyBytes !== undefined)
+    problem([], "maxSignedBodyBytes only with sign");
   for (const name of Object.keys(auth.headers ?? {})) {
     if (NOT_FOR_SECRETS.test(name)) problem(["headers", name], "a header that belongs to the request itself");
   }
@@ -52,6 +59,7 @@ export function checkCustomPlaces(auth: CustomAuth, at: readonly PropertyKey[], 
   const written = templatesOf(auth);
   if (written.length === 0) return problem([], `${PLACES} for type custom`);
   const used = new Set(written.flatMap(({ text }) => secretsOf(parseTemplate(text))));
+  if (auth.sign !== undefined) for (const name of [auth.sign.secret, ...namesIn(auth.sign.message)]) used.add(name);
   for (const name of Object.keys(auth.secrets ?? {})) {
     if (!used.has(name)) problem(["secrets", name], `a secret that a template names as {${name}}`);
   }

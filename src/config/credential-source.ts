@@ -89,6 +89,11 @@ export function isMinted<A extends Pick<AuthDefinition, "type">>(auth: A): auth 
   return auth.type === "oauth2" || auth.type === "github-app";
 }
 
+/** Whether a secret of the definition is not sent: the gateway signs requests with it. */
+export function signsRequests({ type, sign }: Pick<AuthDefinition, "type" | "sign">): boolean {
+  return type === "aws-sigv4" || sign !== undefined;
+}
+
 /** The types whose tokens the gateway obtains. */
 export type MintedType = "oauth2" | "github-app";
 

@@ -5,6 +5,7 @@
 import { firstEntry } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { SIGNATURE_START } from "./aws-signature-names.ts";
+import { COMPUTED, namesIn } from "./sign-schema.ts";
 import { type Placeholder, parseTemplate, type Template } from "./template.ts";
 import { messageRuleOf, type WsDefinition } from "./ws-schema.ts";
 
@@ -14,6 +15,8 @@ export interface Placement {
   /** Of the header, parameter or field; the rule of a message; empty for the other kinds. */
   readonly name: string;
   readonly template: Template;
+  /** It has something that is computed for each attempt: no caller has its key there. */
+  readonly isComputed?: boolean;
 }
 
 /**
@@ -65,9 +68,12 @@ function ofRequests(auth: AuthDefinition): Placement[] {
   }
 }
 
-function customPlacements({ headers, query, path, form, subprotocol }: AuthDefinition): Placement[] {
+function customPlacements({ headers, query, path, form, subprotocol, sign }: AuthDefinition): Placement[] {
   const named = (kind: Placement["kind"], texts: Readonly<Record<string, string>> = {}) =>
-    Object.entries(texts).map(([name, text]) => ({ kind, name, template: parsed(text) }));
+    Object.entries(texts).map(([name, text]) => {
+      const isComputed = sign !== undefined && namesIn(text).some((each) => COMPUTED.includes(each));
+      return { kind, name, template: parsed(text), ...(isComputed ? { isComputed } : {}) };
+    });
   const unnamed = (kind: Placement["kind"], texts: readonly string[]) =>
     texts.map((text) => ({ kind, name: "", template: parsed(text) }));
   return [

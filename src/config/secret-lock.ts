@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { entriesOf } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
-import { definedSecrets, isMinted, nameOrigin } from "./credential-source.ts";
+import { definedSecrets, isMinted, nameOrigin, signsRequests } from "./credential-source.ts";
 import { type CredentialContext, realPath } from "./credentials.ts";
 import { isSameProxy } from "./egress-proxy.ts";
 import type { ServiceDefinition, TlsDefinition } from "./schema.ts";
@@ -103,7 +103,7 @@ function unlockAuth(
   const own = secrets.find(({ origin }) => OWN_SECRETS.has(nameOrigin(origin)));
   if (own !== undefined) return { refusal: refuseOwn(own.path, nameOrigin(own.origin)) };
   // A signature opens the upstream as a token does, and a pool may have such credentials.
-  if (isMinted(auth) || auth.type === "aws-sigv4" || auth.type === "pool")
+  if (isMinted(auth) || signsRequests(auth) || auth.type === "pool")
     return unlockMinted(auth, { definition, candidates, origins, settings });
   const bound = candidates.map((other) => ({ other, uses: usesOfSecrets(other, fileOf) }));
   const spellings = new Map<string, string>();

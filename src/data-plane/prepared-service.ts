@@ -145,7 +145,7 @@ export function prepareService(
     keyPlaces: service.auth && createKeyPlaces(placementsOf(service.auth, service.ws)),
     messages: injectorOf(service, credential),
     placePlan: createPlacePlan(credential.places),
-    payloads: isSigned ? createPayloadRules(service) : undefined,
+    payloads: credential.places.length > 0 ? createPayloadRules(service) : undefined,
     ...kept,
     times: new ServiceTimes(),
     stripPlan: createStripPlan(service, credential.places),

@@ -5,6 +5,7 @@
  */
 import type { AuthDefinition } from "../../config/auth-schema.ts";
 import { DEFAULT_SIGNED_BODY_BYTES } from "../../config/aws-schema.ts";
+import { namesIn } from "../../config/sign-schema.ts";
 import { GatewayError } from "../../errors.ts";
 import type { Exchange } from "../exchange.ts";
 import { isObjectStore } from "./canonical-request.ts";
@@ -23,6 +24,8 @@ const OF_SIGNED_CHUNKS: ReadonlySet<string> = new Set([
 /** Of a service. */
 export interface PayloadRules {
   readonly serviceKey: string;
+  /** The caller's body may have signatures of AWS, and the word for an unsigned body exists. */
+  readonly isAws: boolean;
   readonly isSigned: boolean;
   /** Of a signed body. */
   readonly maxBytes: number;
@@ -39,15 +42,19 @@ interface SignedService {
 
 /** Undefined for a service whose requests are not signed. */
 export function createPayloadRules({ key, auth, baseUrl, versionedBaseUrls }: SignedService): PayloadRules | undefined {
-  if (auth?.type !== "aws-sigv4") return undefined;
+  const isAws = auth?.type === "aws-sigv4";
+  if (auth === undefined || !(isAws || signsBody(auth))) return undefined;
   const isHttps = [baseUrl, ...Object.values(versionedBaseUrls)].every((url) => /^https:/i.test(url));
   return {
     serviceKey: key,
+    isAws,
     isSigned: auth.payload !== "unsigned",
     maxBytes: auth.maxSignedBodyBytes ?? DEFAULT_SIGNED_BODY_BYTES,
     mayBeUnsigned: isHttps && isObjectStore(auth.service ?? ""),
   };
 }
+
+const signsBody = ({ sign }: AuthDefinition) => sign !== undefined && namesIn(sign.message).includes("body");
 
 /** Of a request, as its client sends it. */
 interface SentPayload {
@@ -56,8 +63,11 @@ interface SentPayload {
   readonly bytes: number | undefined;
 }
 
-function readPayload({ req, announcedBytes }: Pick<Exchange, "req" | "announcedBytes">): SentPayload {
-  const word = req.headers["x-amz-content-sha256"];
+function readPayload(
+  { isAws }: PayloadRules,
+  { req, announcedBytes }: Pick<Exchange, "req" | "announcedBytes">,
+): SentPayload {
+  const word = isAws ? req.headers["x-amz-content-sha256"] : undefined;
   if (typeof word !== "string" || !word.startsWith("STREAMING-")) return { kind: "plain", bytes: announcedBytes };
   if (word === UNSIGNED_CHUNKS) return { kind: "unsigned-chunks", bytes: announcedBytes };
   if (!SIGNED_CHUNKS.test(word)) return { kind: "events", bytes: announcedBytes };
@@ -68,26 +78,27 @@ function readPayload({ req, announcedBytes }: Pick<Exchange, "req" | "announcedB
 /** The refusal of a body that cannot be signed; undefined where the request may continue. */
 export function decidePayload(rules: PayloadRules, exchange: Exchange): GatewayError | undefined {
   if (!exchange.hasBody) return undefined;
-  const { kind, bytes = 0 } = readPayload(exchange);
+  const { kind, bytes } = readPayload(rules, exchange);
   if (kind === "events") {
     return new GatewayError("NOT_IMPLEMENTED", {
       message: "The messages of an event stream have the client's own signatures, which the gateway cannot replace.",
       hint: "Send this request to AWS directly.",
     });
   }
-  if (kind === "signed-chunks" && readPayload(exchange).bytes === undefined) {
+  if (kind === "signed-chunks" && bytes === undefined) {
     return new GatewayError("INVALID_REQUEST", {
       message: "A body in signed chunks needs X-Amz-Decoded-Content-Length with the number of its bytes.",
     });
   }
   const mustBeSigned = rules.isSigned && !rules.mayBeUnsigned && kind !== "unsigned-chunks";
-  return mustBeSigned && bytes > rules.maxBytes ? tooLarge(rules) : undefined;
+  return mustBeSigned && (bytes ?? 0) > rules.maxBytes ? tooLarge(rules) : undefined;
 }
 
-function tooLarge({ serviceKey, maxBytes }: PayloadRules): GatewayError {
+function tooLarge({ serviceKey, maxBytes, isAws }: PayloadRules): GatewayError {
+  const unsigned = ' Where the upstream accepts unsigned bodies, `auth.payload: "unsigned"` sends bodies of any size.';
   return new GatewayError("PAYLOAD_TOO_LARGE", {
     message: `${serviceKey} signs bodies of at most ${maxBytes} bytes.`,
-    hint: `Raise \`auth.maxSignedBodyBytes\` for ${serviceKey}. Where the upstream accepts unsigned bodies, \`auth.payload: "unsigned"\` sends bodies of any size.`,
+    hint: `Raise \`auth.maxSignedBodyBytes\` for ${serviceKey}.${isAws ? unsigned : ""}`,
   });
 }
 
@@ -105,7 +116,7 @@ export interface Payload {
 
 /** @param headers a flat list; headers of an encoding that the gateway removes are removed. */
 export function planPayload(rules: PayloadRules, exchange: Exchange, headers: string[]): Payload {
-  const { kind, bytes } = readPayload(exchange);
+  const { kind, bytes } = readPayload(rules, exchange);
   if (kind === "signed-chunks") removeEncoding(headers);
   const mustStream = !rules.isSigned || (rules.mayBeUnsigned && (bytes ?? 0) > rules.maxBytes);
   const streamed = kind === "unsigned-chunks" ? UNSIGNED_CHUNKS : mustStream ? UNSIGNED : undefined;

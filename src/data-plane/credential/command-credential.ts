@@ -167,7 +167,7 @@ export class CommandCredential implements CredentialProvider {
       .map(({ name, text }) => this.#findUnusable(text, name, auth))
       .find((each) => each !== undefined);
     this.#keepSecrets();
-    const injection = fillPlaces(this.#placements, new Map(forms.map(({ name, text }) => [name, text])));
+    const injection = fillPlaces(this.#placements, new Map(forms.map(({ name, text }) => [name, text])), auth.sign);
     return { texts, injection, sent: forms.flatMap(({ text }) => textsIn(text, auth)), allowed };
   }
 

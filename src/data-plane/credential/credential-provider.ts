@@ -29,7 +29,8 @@ export interface Injection {
 export interface SignableRequest {
   readonly method: string;
   readonly origin: string;
-  readonly path: string;
+  /** Path and query. */
+  path: string;
   /** Flat list of names and values. */
   readonly headers: string[];
   readonly body?: unknown;

@@ -6,8 +6,10 @@
 
 import { encodePathText } from "../../config/path-text.ts";
 import type { Placement } from "../../config/placements.ts";
+import type { SignRule } from "../../config/sign-schema.ts";
 import { fillTemplate, type Placeholder, type Template } from "../../config/template.ts";
 import type { CredentialPlace, Injection } from "./credential-provider.ts";
+import { createHmacSigner } from "./hmac-signer.ts";
 
 /** By name. */
 type Secrets = ReadonlyMap<string, string>;
@@ -26,7 +28,21 @@ export function describePlaces(placements: readonly Placement[]): CredentialPlac
   });
 }
 
-export function fillPlaces(placements: readonly Placement[], secrets: Secrets): Injection {
+/** @param rule of the signature that some of the places have. */
+export function fillPlaces(all: readonly Placement[], secrets: Secrets, rule?: SignRule): Injection {
+  if (rule === undefined) return fillFixed(all, secrets);
+  const placements = all.filter(({ isComputed }) => !isComputed);
+  return {
+    ...fillFixed(placements, secrets),
+    sign: createHmacSigner(
+      rule,
+      all.filter(({ isComputed }) => isComputed),
+      secrets,
+    ),
+  };
+}
+
+function fillFixed(placements: readonly Placement[], secrets: Secrets): Injection {
   const filled = (kind: Placement["kind"], write: (text: string) => string = asIs) =>
     placements
       .filter((placement) => placement.kind === kind)

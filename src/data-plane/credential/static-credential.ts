@@ -27,7 +27,7 @@ export function readStaticCredential(
   return {
     sourceId: nameSource(identity),
     places: describePlaces(placements),
-    injection: fillPlaces(placements, secrets),
+    injection: fillPlaces(placements, secrets, auth.sign),
   };
 }
 
