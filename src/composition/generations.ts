@@ -16,6 +16,7 @@ import type { Records } from "../stores/records.ts";
 import type { MeasuredService } from "../telemetry/service-gauges.ts";
 import { Yielder } from "../yielder.ts";
 import { addressesOf, createGeneration, type Generation, type ServedServices } from "./generation.ts";
+import { measureCredential } from "./measure-credential.ts";
 import type { ProcessParts } from "./process-parts.ts";
 import { compareGenerations, findDangers, type ReloadOutcome } from "./reload-outcome.ts";
 import { RetiredUpstreams } from "./retired-upstreams.ts";
@@ -279,8 +280,7 @@ function measure(key: string, inFlight: number, upstream: Upstream | undefined):
   return {
     key,
     inFlight,
-    credentialRefusals: prepared?.credentialRefusals.count ?? 0,
-    credentialExpiresAt: prepared?.credential.describe?.().token?.expiresAt,
+    ...measureCredential(prepared),
     breaker: prepared?.breaker?.describe().state,
     retriesWithheld: prepared?.retryBudget.withheld ?? 0,
     connections: prepared?.transport.connections(),

@@ -49,3 +49,35 @@ export const CredentialToken = z
       .describe("what the token endpoint did instead, such as `responded with 400 (invalid_client)`"),
   })
   .openapi("CredentialToken");
+
+const pooledMembers = {
+  source: z.string().describe("the variables, files or programs of its secrets"),
+  state: z
+    .enum(["ready", "resting", "unavailable", "missing", "twin"])
+    .describe(
+      "`resting`: the upstream refused it with 401; `unavailable`: its program or token endpoint fails; `twin`: an earlier one has the same secret",
+    ),
+  restsUntil: z.iso.datetime().nullable(),
+  refusals: z.int().describe("responses with 401"),
+  token: CredentialToken.optional(),
+};
+
+/** Of a pool: each of its credentials, in the order of the list. */
+export const PooledCredentials = z.array(z.strictObject(pooledMembers).openapi("PooledCredential")).readonly();
+
+/** What an explanation shows of a pool. */
+export const ExplainedPool = z.strictObject({
+  chosen: z
+    .int()
+    .nullable()
+    .describe("the index of the credential that would be used; null if none may send the request in time"),
+  reason: z.string(),
+  of: z
+    .array(
+      z.strictObject({
+        ...pooledMembers,
+        left: z.number().nullable().describe("requests that it may still send now; null if that is not known"),
+      }),
+    )
+    .readonly(),
+});

@@ -8,6 +8,7 @@ import {
 } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
 import { proxyUrlFor } from "../config/egress-proxy.ts";
+import { describePool } from "../config/pooled-state.ts";
 import { describeRotation } from "../config/rotation-state.ts";
 import type { Service } from "../config/schema.ts";
 import { PERIODS } from "../config/token-budget.ts";
@@ -21,7 +22,13 @@ import type { ServiceQuotaState } from "../data-plane/quota/describe.ts";
 import type { BudgetState } from "../data-plane/spend/spending.ts";
 import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
-import { CredentialCommand, CredentialRotation, CredentialState, CredentialToken } from "./credential-schema.ts";
+import {
+  CredentialCommand,
+  CredentialRotation,
+  CredentialState,
+  CredentialToken,
+  PooledCredentials,
+} from "./credential-schema.ts";
 import { SecretStates } from "./openapi/described-secrets.ts";
 import { waitMembers } from "./openapi/wait-members.ts";
 import { ownAddresses } from "./own-addresses.ts";
@@ -71,6 +78,7 @@ export const ServiceStatus = z
       token: CredentialToken.optional().describe("as `source`; where the gateway obtains access tokens"),
       rotation: CredentialRotation.optional().describe("as `source`; where a next secret is set"),
       secrets: SecretStates.optional(),
+      of: PooledCredentials.optional().describe("as `source`; the credentials of a pool"),
     }),
     signature: z
       .strictObject({
@@ -232,6 +240,7 @@ function withCommand({ credential }: Service) {
     ...(command === undefined ? {} : { command }),
     ...(token === undefined ? {} : { token }),
     ...(credential?.rotation === undefined ? {} : { rotation: describeRotation(credential.rotation) }),
+    ...(credential?.of === undefined ? {} : { of: describePool(credential.of) }),
   };
 }
 

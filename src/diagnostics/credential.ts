@@ -7,6 +7,7 @@ import {
   nameMissing,
 } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
+import { describePool } from "../config/pooled-state.ts";
 import { describeRotation } from "../config/rotation-state.ts";
 import type { Service } from "../config/schema.ts";
 import { FAULT_TEXTS } from "../config/secret-form.ts";
@@ -23,6 +24,7 @@ import {
   type Problem,
   type ServiceCheck,
 } from "./check.ts";
+import { POOL_FINDINGS, pooledProblems } from "./pooled-credentials.ts";
 
 const FINDINGS = {
   missing: {
@@ -105,6 +107,7 @@ const FINDINGS = {
     symptom: "a secret is in baseUrl, where no variable or file can hold it",
     fix: "Keep the services file private, and create a new secret if others have read it. The gateway masks the secret in the log and in its responses, and shows callers only the origin of baseUrl.",
   },
+  ...POOL_FINDINGS,
   stale: {
     status: "warn",
     symptom: "a new token has no effect",
@@ -143,6 +146,7 @@ export const credential: ServiceCheck = {
       ...(secrets === undefined ? {} : { secrets }),
       ...(command === undefined ? {} : { command }),
       ...(token === undefined ? {} : { token }),
+      ...(source?.of === undefined ? {} : { of: describePool(source.of) }),
       ...rotationEvidence(source, context),
       loadedAt: secret === undefined ? null : new Date(refusals.since).toISOString(),
       upstreamSays: outcome?.credential ?? "unknown",
@@ -184,6 +188,7 @@ export const credential: ServiceCheck = {
 
 /** Of each command whose last run failed, and of the token endpoint. */
 function failuresOf(source: CredentialSource | undefined, key: string): Problem[] {
+  if (source?.of !== undefined) return pooledProblems(source, key);
   const token = source?.token;
   if (token?.failure !== undefined) {
     // A token without a known end may be in use, too.
@@ -245,7 +250,7 @@ function secretsInBaseUrls(service: Service): Problem[] {
 
 function missing({ service: { key, auth, credential: source } }: DiagnosedService, isOnDisk: boolean): Problem {
   if (source?.withheld !== undefined) return { finding: FINDINGS.withheld, message: source.withheld.message };
-  const [failure] = failuresOf(source, key);
+  const [failure] = source?.of === undefined ? failuresOf(source, key) : [];
   if (failure !== undefined) return failure;
   const sources = nameMissing(source);
   const isOptional = auth?.required === false;

@@ -12,6 +12,8 @@ export interface MeasuredService {
   readonly credentialRefusals: number;
   /** Of the access token, ms since the epoch; undefined for other credentials and where it is not known. */
   readonly credentialExpiresAt: number | undefined;
+  /** Of a pool; undefined for a single credential. */
+  readonly credentialsResting: number | undefined;
   /** Undefined for a service that was removed. */
   readonly connections: PoolState | undefined;
   /** Undefined where the breaker is off. */
@@ -54,6 +56,11 @@ const SERIES: readonly ServiceSeries[] = [
     "credential_expires_seconds",
     "When the access token of the credential expires, in seconds since 1970",
     ({ credentialExpiresAt }) => credentialExpiresAt && Math.round(credentialExpiresAt / 1_000),
+  ),
+  gauge(
+    "pool_credentials_resting",
+    "Credentials of a pool that are not used after a 401 of the upstream",
+    ({ credentialsResting }) => credentialsResting,
   ),
   gauge("breaker_state", "State of the circuit breaker: 0 closed, 1 half-open, 2 open", ({ breaker }) =>
     breaker === undefined ? undefined : BREAKER_STATES.indexOf(breaker),

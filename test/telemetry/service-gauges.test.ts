@@ -6,6 +6,7 @@ import type { MeasuredService } from "../../src/telemetry/service-gauges.ts";
 const IDLE: Omit<MeasuredService, "key" | "inFlight"> = {
   credentialRefusals: 0,
   credentialExpiresAt: undefined,
+  credentialsResting: undefined,
   connections: undefined,
   breaker: undefined,
   retriesWithheld: 0,

@@ -44,7 +44,8 @@ import { decideClaim } from "../signature/signed-delivery.ts";
 import { explainSpend } from "../spend/explain-spend.ts";
 import { walkBudget } from "../spend/walk-budget.ts";
 import { describeUpstream } from "./describe-upstream.ts";
-import type { ExplainedCredential, Explanation, RequestToExplain } from "./explanation.ts";
+import { explainPool } from "./explain-pool.ts";
+import type { ExplainedCredential, ExplainedPool, Explanation, RequestToExplain } from "./explanation.ts";
 import { StepLog } from "./step-log.ts";
 
 export interface DryRunParts extends PipelineParts {
@@ -132,7 +133,7 @@ async function explainParsed(
     ...conclude(request, log, { exchange, admission }),
     hooks: hooks ?? null,
     upstream: describeUpstream(exchange, route, request.headers, upstreamRequest),
-    credential: describeCredential(prepared, parts.fingerprint),
+    credential: describeCredential(prepared, parts.fingerprint, explainPool(route, request.method, quota)),
     rateLimit:
       limit === undefined
         ? null
@@ -212,7 +213,11 @@ function describePlace({ kind, name, template }: CredentialPlace): string {
   return kind === "path" || kind === "subprotocol" ? `${kind} ${writeTemplate(template)}` : `${kind} ${name}`;
 }
 
-function describeCredential(prepared: PreparedService, fingerprint: Fingerprint): ExplainedCredential {
+function describeCredential(
+  prepared: PreparedService,
+  fingerprint: Fingerprint,
+  pool: ExplainedPool | undefined,
+): ExplainedCredential {
   const { credential } = prepared;
   const service = currentService(prepared);
   const command = describeOnlyCommand(service.credential);
@@ -227,5 +232,6 @@ function describeCredential(prepared: PreparedService, fingerprint: Fingerprint)
     fingerprint: identity === undefined ? null : fingerprint.credential(identity),
     ...(secrets === undefined ? {} : { secrets }),
     ...(command === undefined ? {} : { command }),
+    ...(pool === undefined ? {} : { pool }),
   };
 }

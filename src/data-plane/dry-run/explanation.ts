@@ -1,6 +1,7 @@
 /** What would happen to a request, without sending it. */
 import type { DescribedCommand, DescribedSecret } from "../../config/credential-source.ts";
 import type { CredentialState } from "../../config/credentials.ts";
+import type { DescribedPoolEntry } from "../../config/pooled-state.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import type { TokenBudget } from "../../config/token-budget.ts";
 import type { ErrorCode } from "../../error-catalog.ts";
@@ -75,6 +76,17 @@ export interface ExplainedCredential {
   readonly secrets?: readonly DescribedSecret[];
   /** Of a credential with one secret, which a command prints. */
   readonly command?: DescribedCommand;
+  readonly pool?: ExplainedPool;
+}
+
+export interface ExplainedPool {
+  /** The index of the credential that would be used; null if none may send the request in time. */
+  readonly chosen: number | null;
+  readonly reason: string;
+  readonly of: readonly (DescribedPoolEntry & {
+    /** Requests that it may still send now; null if that is not known. */
+    readonly left: number | null;
+  })[];
 }
 
 export interface ExplainedLimit {

@@ -208,13 +208,13 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
 
 /** Undefined where the client's messages pass untouched. It stays in memory as long as the WebSocket. */
 function injectionOf(
-  { callerId: id, issued }: Exchange,
+  { callerId: id, issued, poolUse }: Exchange,
   { prepared: { messages } }: Route,
   { callers }: TunnelParts,
 ): MessageInjection | undefined {
   if (messages === undefined) return undefined;
   const caller = { id, issued };
-  return messages.open((text) => callers.isKeyOf(caller, text));
+  return messages.open((text) => callers.isKeyOf(caller, text), poolUse?.chosen);
 }
 
 /** @param timeMs since the epoch. */

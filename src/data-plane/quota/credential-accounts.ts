@@ -97,9 +97,9 @@ export class CredentialAccounts {
     return this.#pooled;
   }
 
-  /** The pool whose accounts were used last. */
-  get pool(): CredentialPool | undefined {
-    return this.#pool;
+  /** Whether it belongs to the pool that was used last. */
+  isPooled(account: CredentialAccount): boolean {
+    return [...this.#pooledIds].some((id) => this.#own.get(id) === account);
   }
 
   /** Requests that wait for a credential of a pool. */

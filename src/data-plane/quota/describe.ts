@@ -129,6 +129,18 @@ export function tightestOf(credentials: readonly QuotaState[]): TightestQuota | 
   return tightest;
 }
 
+/** Of a pool, what its best credential has left counts; null as long as one has no known limit. */
+export function loosestOf(credentials: readonly QuotaState[]): TightestQuota | null {
+  let loosest: TightestQuota | null = null;
+  for (const each of credentials) {
+    const tightest = tightestOf([each]);
+    if (tightest === null) return null;
+    if (loosest === null || tightest.remaining > loosest.remaining) loosest = tightest;
+    else if (tightest.remaining === loosest.remaining && tightest.until < loosest.until) loosest = tightest;
+  }
+  return loosest;
+}
+
 export function waitingIn(credentials: readonly QuotaState[]): number {
   return credentials.reduce((sum, { waiting }) => sum + waiting, 0);
 }

@@ -58,23 +58,29 @@ export interface ObservedRequest {
   readonly pinned: PoolMember | undefined;
 }
 
+type RoutedRequest = ObservedRequest & { readonly route: QuotaRoute };
+
 /** Without reservations: requests that were sent since the last report count as spent. */
-export function chooseObserved(
+export function chooseObserved(accounts: CredentialAccounts, pool: CredentialPool, asking: RoutedRequest): PoolMember {
+  const [member] = rankObserved(accounts, pool, asking);
+  pool.noteChosen(member);
+  accounts.ofMember(member).quota.pooled.noteUnreported(asking.route);
+  return member;
+}
+
+/** The one to use first. */
+export function rankObserved(
   accounts: CredentialAccounts,
   pool: CredentialPool,
-  { route, pinned }: ObservedRequest & { readonly route: QuotaRoute },
-): PoolMember {
+  { route, pinned }: RoutedRequest,
+): readonly [PoolMember, ...PoolMember[]] {
   accounts.ofPool(pool);
   const usable = pool.usable();
-  const ranked =
-    pinned !== undefined && usable.includes(pinned)
-      ? [pinned]
-      : usable
-          .map((member) => ({ member, left: accounts.ofMember(member).quota.pooled.leftUnreported(route) }))
-          .sort((a, b) => compareLeft(a.left, b.left))
-          .map(({ member }) => member);
-  const [member] = ranked as [PoolMember, ...PoolMember[]];
-  pool.noteChosen(member);
-  accounts.ofMember(member).quota.pooled.noteUnreported(route);
-  return member;
+  if (pinned !== undefined && usable.includes(pinned)) return [pinned];
+  const ranked = usable
+    .map((member) => ({ member, left: accounts.ofMember(member).quota.pooled.leftUnreported(route) }))
+    // A sort keeps the order of equals.
+    .sort((a, b) => compareLeft(a.left, b.left))
+    .map(({ member }) => member);
+  return ranked as [PoolMember, ...PoolMember[]];
 }

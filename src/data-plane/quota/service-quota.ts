@@ -8,13 +8,13 @@ import type { CredentialPool, PoolMember } from "../credential/credential-provid
 import { maxWaitMs } from "../preferred-wait.ts";
 import { createQuotaClock, type QuotaClock, UpstreamClock } from "./clocks.ts";
 import { CredentialAccounts, passedCredential, type QuotaContext } from "./credential-accounts.ts";
-import { type QuotaState, type ServiceQuotaState, tightestOf, waitingIn } from "./describe.ts";
+import { loosestOf, type QuotaState, type ServiceQuotaState, tightestOf, waitingIn } from "./describe.ts";
 import { discordRules } from "./discord.ts";
 import { githubRules } from "./github.ts";
 import { limitTimes } from "./long-hold.ts";
 import type { QuotaClient, QuotaExchange } from "./pass-contract.ts";
 import { HoldingPass, type QuotaDecision } from "./passes.ts";
-import { chooseObserved, type ObservedRequest, poolAccount } from "./pool-choice.ts";
+import { chooseObserved, type ObservedRequest, poolAccount, rankObserved } from "./pool-choice.ts";
 import { bucketOf, type ResponseHeaders, readQuota } from "./read-quota.ts";
 import { genericRules, type QuotaResponse, type QuotaRules } from "./rules.ts";
 
@@ -90,6 +90,20 @@ export class ServiceQuota {
   choose(pool: CredentialPool, asking: ObservedRequest): PoolMember {
     this.#readAll();
     return chooseObserved(this.#accounts, pool, { ...asking, route: this.rules.routeOf(asking.method, asking.path) });
+  }
+
+  /** The same, without using it. */
+  peek(pool: CredentialPool, asking: ObservedRequest): PoolMember {
+    this.#readAll();
+    const route = this.rules.routeOf(asking.method, asking.path);
+    return rankObserved(this.#accounts, pool, { ...asking, route })[0];
+  }
+
+  /** Requests that a credential of a pool may still send now; infinity if that is not known. */
+  leftOf(member: PoolMember, { method, path }: Pick<ObservedRequest, "method" | "path">): number {
+    const { pooled } = this.#accounts.ofMember(member).quota;
+    const route = this.rules.routeOf(method, path);
+    return (this.isHolding ? pooled.left(route) : pooled.leftUnreported(route)).requests;
   }
 
   /** Whether a credential of a pool can be used now. */
@@ -195,10 +209,14 @@ export class ServiceQuota {
     const at = this.now();
     const limit = this.rules.refusals?.limit;
     const credentials: QuotaState[] = [];
-    for (const { quota, source, fingerprint } of this.#accounts) {
+    const pooled: QuotaState[] = [];
+    for (const account of this.#accounts) {
+      const { quota, source, fingerprint } = account;
       const { refusals: count, ...state } = quota.describe(at);
       const refusals = count === undefined || limit === undefined ? null : { count, limit };
-      credentials.push({ source, fingerprint, ...state, refusals });
+      const described = { source, fingerprint, ...state, refusals };
+      credentials.push(described);
+      if (this.#accounts.isPooled(account)) pooled.push(described);
     }
     return {
       ...this.#service.quota,
@@ -208,7 +226,7 @@ export class ServiceQuota {
       lastRefusalAt: this.#lastRefusalAt,
       credentials,
       waiting: waitingIn(credentials) + this.#accounts.waitingInPool,
-      tightest: tightestOf(credentials),
+      tightest: pooled.length === 0 ? tightestOf(credentials) : loosestOf(pooled),
     };
   }
 

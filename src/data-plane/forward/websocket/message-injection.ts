@@ -4,18 +4,18 @@
  * Invariant: the secret is the current one at the time of the message, and a message is sent with it or not at all.
  */
 import type { MessageRule } from "../../../config/ws-schema.ts";
-import type { CredentialProvider, Injection } from "../../credential/credential-provider.ts";
+import type { CredentialProvider, Injection, PoolMember } from "../../credential/credential-provider.ts";
 import type { ClientMessagesParts } from "./client-messages.ts";
 import { createMessageMatcher, type MessageMatch, type MessageMatcher, replaceText } from "./message-match.ts";
 
 /** Of one service. */
 export interface MessageInjector {
-  /** For one WebSocket. @param isCallersKey compares a text with the key that opened it. */
-  open(isCallersKey: (text: string) => boolean): MessageInjection;
+  /** For one WebSocket. @param isCallersKey compares a text with the key that opened it. @param member of a pool: the credential of its handshake. */
+  open(isCallersKey: (text: string) => boolean, member?: PoolMember): MessageInjection;
   /** Messages of the WebSockets that are open get the secret of `next` from now on. @param next with the same rule, for the same upstream. */
   continueWith(next: MessageInjector): void;
-  /** The current secrets. A failure is a rejection. */
-  obtain(): Injection | Promise<Injection>;
+  /** The current secrets. A failure is a rejection. @param member as for `open`; where it was removed from its pool, another one is used. */
+  obtain(member?: PoolMember): Injection | Promise<Injection>;
 }
 
 /** Of one WebSocket. */
@@ -23,14 +23,15 @@ export interface MessageInjection {
   readonly replace: ClientMessagesParts["replace"];
 }
 
-type Credential = Pick<CredentialProvider, "get">;
+type Credential = Pick<CredentialProvider, "get" | "pool">;
 
 export function createMessageInjector(rule: MessageRule, credential: Credential): MessageInjector {
   const matcher = createMessageMatcher(rule);
   let successor: MessageInjector | undefined;
-  const obtain = () => (successor === undefined ? obtainFrom(credential) : successor.obtain());
+  const obtain = (member?: PoolMember) =>
+    successor === undefined ? obtainFrom(memberOf(credential, member) ?? credential) : successor.obtain(member);
   return {
-    open: (isCallersKey) => createInjection(matcher, obtain, isCallersKey),
+    open: (isCallersKey, member) => createInjection(matcher, () => obtain(member), isCallersKey),
     continueWith(next) {
       successor = next;
     },
@@ -57,6 +58,10 @@ function createInjection(
         : fill(message, match, injection);
     },
   };
+}
+
+function memberOf({ pool }: Credential, member: PoolMember | undefined): Credential | undefined {
+  return member && pool?.members.find(({ sourceId }) => sourceId === member.sourceId)?.provider;
 }
 
 /** Rejects where `get` throws: an error must not escape into the event of a socket. */
