@@ -61,7 +61,8 @@ export const readAppKey = (key: string) => readSigningKey(key, "RS256");
 
 /** What the key would have to be; undefined if it can be used. */
 export function unusableKey(auth: AuthDefinition, key: string): string | undefined {
-  const clientId = auth.clientId ?? (auth.clientIdEnvVar === undefined ? undefined : auth.clientIdEnvVar);
+  // What the variable holds makes no difference here.
+  const clientId = auth.clientId ?? auth.clientIdEnvVar;
   const read = auth.type === "github-app" ? readAppKey(key) : readAssertionSettings(auth, key, clientId);
   return "allowed" in read ? read.allowed : undefined;
 }

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { version } from "../../src/version.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { freePort } from "../support/free-port.ts";
+import { piecesOf, pkcs1Of, rsaPair, serviceAccountOf } from "../support/keys.ts";
 import { startProcess } from "../support/process.ts";
 import { runCommand } from "../support/run-command.ts";
 import { respondWith, startRawUpstream, startUpstream } from "../support/upstream.ts";
@@ -27,6 +28,9 @@ const PLANTED = {
   BY_FILE: "PLANTED+key/from/a/file=01234",
 };
 
+/** Of an app and of a service account. */
+const KEY = rsaPair();
+
 /** Unchanged, percent-encoded, in base64 at each of the three offsets within a longer text, and in base64url. */
 function spellingsOf(secret: string): string[] {
   const encoded = encodeURIComponent(secret);
@@ -42,6 +46,7 @@ function expectNoSecret(text: string, more: readonly string[] = []): void {
   const all = [...Object.values(PLANTED).flatMap((secret) => [secret, ...secret.split(":")]), ...more];
   expect(all.flatMap(spellingsOf).filter((spelling) => text.includes(spelling))).toEqual([]);
   expect(text).not.toMatch(/PLANTED/i);
+  expect(piecesOf(KEY).filter((piece) => text.includes(piece))).toEqual([]);
 }
 
 function plantedFiles(upstream: string, garbage: string): Record<string, string> {
@@ -55,11 +60,15 @@ function plantedFiles(upstream: string, garbage: string): Record<string, string>
     },
     basic: { baseUrl: "http://127.0.0.1:1/", retries: 0, auth: { type: "basic", tokenEnvVar: "BASIC" } },
     file: { baseUrl: garbage, retries: 0, auth: { type: "api-key", queryParam: "key", tokenFile: "token" } },
+    app: { baseUrl: upstream, auth: { type: "github-app", appId: 1, owner: "acme", privateKeyFile: "app.pem" } },
+    robot: { baseUrl: upstream, auth: { type: "oauth2", grant: "jwt_bearer", keyFile: "account.json" } },
   };
   return {
     "services.json": JSON.stringify({ services }),
     token: `${PLANTED.FILE}\n`,
     key: `${PLANTED.MANAGEMENT_API_KEY}\n`,
+    "app.pem": pkcs1Of(KEY),
+    "account.json": serviceAccountOf(KEY, `${upstream}/token`),
     ".env": `TOKEN=${PLANTED.TOKEN}\nREST=${PLANTED.REST}\nCONFIG_FILE=services.json\n`,
   };
 }
@@ -107,7 +116,7 @@ describe("bundle", () => {
       }
     }
     // A key in the path is refused, so that the upstream has seen none of the requests above.
-    for (const path of ["api", "basic", "file", "added"]) {
+    for (const path of ["api", "basic", "file", "app", "robot", "added"]) {
       await fetch(`${url}/proxy/${path}/x`, { headers: { "x-api-key": PLANTED.PROXY_API_KEY } });
     }
     const env = { MANAGEMENT_API_KEY: PLANTED.MANAGEMENT_API_KEY };
@@ -135,6 +144,7 @@ describe("bundle", () => {
         config: expect.objectContaining({ setHeaders: { "X-Runtime": "***" } }),
       }),
     );
+    expect(text).toContain("the token endpoint of app responded with 401");
     expect(bundle.audit).toContainEqual(expect.objectContaining({ action: "service.create", subject: "added" }));
     expect(bundle.recentErrors).toContainEqual(
       expect.objectContaining({
