@@ -10,6 +10,7 @@ import { createRenewedTokens } from "../data-plane/credential/renewed-tokens.ts"
 import { createCommandRunner } from "../data-plane/credential/run-command.ts";
 import type { RotationEnd } from "../data-plane/credential/staged-rotation.ts";
 import { createStagedRotations } from "../data-plane/credential/staged-rotations.ts";
+import type { CredentialUses } from "../stores/credential-uses.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { GatewayStores } from "./gateway-options.ts";
 import type { Masks } from "./masks.ts";
@@ -17,6 +18,9 @@ import type { Masks } from "./masks.ts";
 export interface CredentialSources extends Omit<CredentialContext, "now"> {
   /** After a reload: failing sources may be asked again at once. */
   retryFailed(): void;
+  readonly uses: CredentialUses;
+  /** Whether a text contains one. */
+  readonly isSecret: (text: string) => boolean;
   /** Before the services are closed: the end of the process is no end of a rotation that is reported. */
   abandonRotations(): void;
   /** Ends every command and every fetch. Resolves when nothing more will be stored. */
@@ -24,7 +28,7 @@ export interface CredentialSources extends Omit<CredentialContext, "now"> {
 }
 
 interface CredentialSourcesInput {
-  readonly stores: Pick<GatewayStores, "fingerprint" | "credentials" | "promotions">;
+  readonly stores: Pick<GatewayStores, "fingerprint" | "credentials" | "promotions" | "credentialUses">;
   /** Of the current configuration. */
   readonly current: Pick<CredentialContext, "isOwnKey"> & { readonly commandContext: CommandSecretsOptions["context"] };
 }
@@ -45,6 +49,8 @@ export function openCredentialSources(
     commands,
     tokens,
     rotations,
+    uses: stores.credentialUses,
+    isSecret: (text) => masks.all(text) !== text,
     abandonRotations: rotations.close,
     nameSource: stores.fingerprint.quota,
     isOwnKey,

@@ -4,14 +4,16 @@
  * the source of its definition.
  */
 import { isDeepStrictEqual } from "node:util";
-import { hasSameSecrets } from "../config/credential-source.ts";
+import { type CredentialSource, hasSameSecrets } from "../config/credential-source.ts";
 import { describeUse, type ProxySettings, proxyUseOf } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
 import { readTextFile } from "../config/read-file.ts";
 import { isFromRest, type Service } from "../config/schema.ts";
 import { type CacheClock, ServiceCache } from "../data-plane/cache/service-cache.ts";
 import { createCredential } from "../data-plane/credential/create-credential.ts";
+import type { CredentialProvider } from "../data-plane/credential/credential-provider.ts";
 import type { EndpointAccess } from "../data-plane/credential/endpoint-exchange.ts";
+import { CredentialLife } from "../data-plane/credential-life.ts";
 import { CredentialRefusals } from "../data-plane/credential-refusals.ts";
 import type { BreakerState } from "../data-plane/forward/breaker.ts";
 import { CircuitBreaker } from "../data-plane/forward/breaker.ts";
@@ -58,27 +60,30 @@ export function openUpstream(service: Service, context: UpstreamContext, old?: U
   if (service.embedded && context.echoSocketPath === undefined) return undefined;
   const dialOptions = dialOptionsOf(service, context);
   if (old !== undefined && isSameUpstream(old, service, dialOptions)) return old;
-  const state = stateFor(service, dialOptions, context, old);
-  return {
+  const credential = createCredential(
     service,
-    prepared: prepareService(
-      service,
-      state,
-      dialOptions,
-      createCredential(
-        service,
-        { ...context.credentials, now: context.quota.clock.now },
-        (isUpstream) => endpointAccess(dialOptions, context, isUpstream),
-        old?.prepared.credential,
-      ),
-    ),
-    dialOptions,
-  };
+    { ...context.credentials, now: context.quota.clock.now },
+    (isUpstream) => endpointAccess(dialOptions, context, isUpstream),
+    old?.prepared.credential,
+  );
+  const state = stateFor(service, dialOptions, context, old);
+  state.credentialRefusals.life = lifeOf(service, credential, context.credentials, old);
+  return { service, prepared: prepareService(service, state, dialOptions, credential), dialOptions };
+}
+
+function lifeOf(
+  { key: service, credential: source }: Service,
+  credential: CredentialProvider,
+  { uses, isSecret }: CredentialSources,
+  old: Upstream | undefined,
+): CredentialLife | undefined {
+  if (source === undefined || credential.sourceId === undefined) return undefined;
+  return new CredentialLife({ service, source, credential, uses, isSecret }, old?.prepared.credentialRefusals.life);
 }
 
 /** State that does not depend on what changed is kept: counts of an unchanged limit, refusals of an unchanged credential, the quota, failures. */
 function stateFor(service: Service, dialOptions: DialOptions, context: UpstreamContext, old: Upstream | undefined) {
-  const isSameSecret = old !== undefined && hasSameSecrets(old.service.credential, service.credential);
+  const isSameSecret = old !== undefined && hasSameSecrets(withoutNext(old.service), withoutNext(service));
   return {
     limiter: replaceLimiter(
       service.rateLimit,
@@ -93,6 +98,13 @@ function stateFor(service: Service, dialOptions: DialOptions, context: UpstreamC
     noteDroppedCookie: old?.prepared.noteDroppedCookie ?? warnOnce(service, context),
     signature: createSignatureCheck(service, old?.prepared.signature),
   };
+}
+
+/** Of a rotation that has not begun. */
+function withoutNext({ credential }: Service): CredentialSource | undefined {
+  if (credential === undefined) return undefined;
+  const { next: _, ...current } = credential;
+  return current;
 }
 
 /** One line for each service: an upstream may send such a cookie with every response. */

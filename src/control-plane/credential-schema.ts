@@ -17,6 +17,29 @@ export const CredentialCommand = z
   })
   .openapi("CredentialCommand");
 
+/** Of every credential that is there. */
+export const CredentialLife = z
+  .strictObject({
+    expiresAt: z.iso.datetime().nullable().describe("null if it is not known"),
+    renewedBy: z.enum(["gateway", "operator"]).describe("who replaces it before that"),
+    since: z.iso.datetime().describe("the first start with it"),
+    lastUsedAt: z.iso.datetime().nullable().describe("null if no request has had it; after a restart to the hour"),
+    scopes: z
+      .strictObject({
+        granted: z.array(z.string()).readonly().describe("as the upstream names them"),
+        unneeded: z
+          .array(z.string())
+          .readonly()
+          .nullable()
+          .describe("scopes that no response has asked for; null before 1,000 responses and a day"),
+        responses: z.int(),
+        since: z.iso.datetime(),
+      })
+      .nullable()
+      .describe("null for an upstream that does not name them"),
+  })
+  .openapi("CredentialLife");
+
 /** Of a credential with a next secret. */
 export const CredentialRotation = z
   .strictObject({

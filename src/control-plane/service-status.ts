@@ -7,6 +7,7 @@ import {
   identityOf,
 } from "../config/credential-source.ts";
 import { credentialState } from "../config/credentials.ts";
+import { describeLife } from "../config/described-life.ts";
 import { proxyUrlFor } from "../config/egress-proxy.ts";
 import { describePool } from "../config/pooled-state.ts";
 import { describeRotation } from "../config/rotation-state.ts";
@@ -24,6 +25,7 @@ import type { Limiter } from "../limits/limiters.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
 import {
   CredentialCommand,
+  CredentialLife,
   CredentialRotation,
   CredentialState,
   CredentialToken,
@@ -76,6 +78,7 @@ export const ServiceStatus = z
         .describe("the variable, file or program; only with the management key, if one is set"),
       command: CredentialCommand.optional().describe("as `source`; where a command prints the secret"),
       token: CredentialToken.optional().describe("as `source`; where the gateway obtains access tokens"),
+      life: CredentialLife.optional().describe("as `source`; where the credential is there"),
       rotation: CredentialRotation.optional().describe("as `source`; where a next secret is set"),
       secrets: SecretStates.optional(),
       of: PooledCredentials.optional().describe("as `source`; the credentials of a pool"),
@@ -193,7 +196,12 @@ export async function describeService(
       required: auth?.required ?? false,
       refused: describeRefusals(credentialRefusals),
       ...(isOperator
-        ? { source: credential?.source ?? null, ...withCommand(service), ...secretStates(credential) }
+        ? {
+            source: credential?.source ?? null,
+            ...withCommand(service),
+            ...withLife(credentialRefusals),
+            ...secretStates(credential),
+          }
         : {}),
     },
     signature: describeSignature(service, load, isOperator),
@@ -242,6 +250,10 @@ function withCommand({ credential }: Service) {
     ...(credential?.rotation === undefined ? {} : { rotation: describeRotation(credential.rotation) }),
     ...(credential?.of === undefined ? {} : { of: describePool(credential.of) }),
   };
+}
+
+function withLife({ life }: CredentialRefusals) {
+  return life === undefined ? {} : { life: describeLife(life.describe()) };
 }
 
 function describeIdempotency(idempotency: DescribedIdempotency) {

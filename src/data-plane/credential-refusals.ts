@@ -1,4 +1,5 @@
 /** Counts how often an upstream refused the gateway's credential, which shows an expired token. */
+import type { CredentialLife } from "./credential-life.ts";
 
 /** The log reports a refusal at most once in this time, ms. */
 const REPORT_EVERY_MS = 3_600_000;
@@ -13,6 +14,8 @@ export class CredentialRefusals {
   lastStatus = 0;
   /** ms since the epoch. */
   lastAt = 0;
+  /** Of the same credential; undefined where nothing is injected. */
+  life: CredentialLife | undefined;
   #reportedAt = Number.NEGATIVE_INFINITY;
 
   /** @returns whether to report the refusal in the log. @param now ms since the epoch. */

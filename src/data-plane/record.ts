@@ -24,13 +24,14 @@ export function record(exchange: Exchange, { logger, metrics, recentExchanges, e
   // nginx's status for a client that closed the connection first.
   const status = outcome === "client-left" ? 499 : exchange.res.statusCode;
   const { statusCode } = exchange.res;
-  if (respondedAt !== 0 || exchange.upstreamStatus !== 0) noteVerdict(exchange, logger);
+  const time = Date.now();
+  if (respondedAt !== 0 || exchange.upstreamStatus !== 0) noteVerdict(exchange, logger, time);
   // A WebSocket has no body.
   if (respondedAt !== 0 && statusCode !== 101) exchange.times?.note(respondedAt - askedAt, now - respondedAt);
   const retries = Math.max(0, attempts - 1);
   metrics.observe({ service: serviceKey, method, status, durationMs, queuedMs, limitWaitMs, outcome, retries });
   const line = {
-    time: Date.now(),
+    time,
     requestId: exchange.id,
     service: serviceKey,
     method,
@@ -58,10 +59,16 @@ export function record(exchange: Exchange, { logger, metrics, recentExchanges, e
 }
 
 /** Reports an upstream's 401 or 403 to the gateway's own credential; the caller receives the response unchanged. */
-function noteVerdict({ credentialRefusals, res, upstreamStatus, serviceKey: service }: Exchange, logger: Logger): void {
+function noteVerdict(exchange: Exchange, logger: Logger, time: number): void {
+  const { credentialRefusals, res, upstreamStatus, serviceKey: service } = exchange;
+  const life = credentialRefusals?.life;
+  if (life !== undefined && exchange.wasSent) {
+    life.lastUsedAt = time;
+    if (time >= life.saveAt) life.save(time);
+  }
   const statusCode = upstreamStatus || res.statusCode;
   if (credentialRefusals !== undefined && statusCode < 400) credentialRefusals.accepted++;
   if (statusCode !== 401 && statusCode !== 403) return;
-  if (!credentialRefusals?.note(statusCode, Date.now())) return;
+  if (!credentialRefusals?.note(statusCode, time)) return;
   logger.warn({ service, status: statusCode }, `${service} responded ${statusCode} to its credential`);
 }

@@ -4,6 +4,12 @@ import { join } from "node:path";
 import { createKeyUsage, type KeyUsage, openKeyUsage } from "../callers/key-usage.ts";
 import { type Claims, createClaims } from "./claims.ts";
 import { openFileClaims } from "./claims-file.ts";
+import {
+  type CredentialUses,
+  createCredentialUses,
+  openCredentialUses,
+  readCredentialUses,
+} from "./credential-uses.ts";
 import { createFingerprint, type Fingerprint, openFingerprint, readFingerprint } from "./installation-key.ts";
 import { createMemoryJournal, type Journal, openFileJournal } from "./journal.ts";
 import { createLedger, type Ledger, openFileLedger } from "./ledger.ts";
@@ -22,6 +28,8 @@ export interface Stores<S, A, K> {
   readonly credentials: Records<StoredRefreshToken>;
   /** The secrets that rotations have changed services to, by the key of the service. */
   readonly promotions: Records<StoredPromotion>;
+  /** When credentials were used, and when they end. */
+  readonly credentialUses: CredentialUses;
   readonly audit: Journal<A>;
   /** The requests that upstreams still allow. */
   readonly quota: Ledger;
@@ -47,6 +55,7 @@ export const FILES = [
   "usage.json",
   "credentials.json",
   "rotations.json",
+  "credential-uses.json",
   "audit.jsonl",
   "quota.json",
   "claims.jsonl",
@@ -68,13 +77,14 @@ export async function openFileStores<S, A, K>(
   const keyUsage = openKeyUsage({ path: at("usage.json"), onFailure });
   const credentials = openFileRecords(at("credentials.json"), isStoredRefreshToken);
   const promotions = openFileRecords(at("rotations.json"), isStoredPromotion);
+  const credentialUses = openCredentialUses(at("credential-uses.json"), onFailure);
   const audit = openFileJournal<A>(at("audit.jsonl"));
   const quota = openFileLedger({ path: at("quota.json"), onFailure });
   const claims = openFileClaims({ path: at("claims.jsonl"), now: Date.now(), onFailure });
   const tallies = openFileTallies({ path: at("tokens.json"), onFailure });
   const fingerprint = await openFingerprint(at("installation-key"));
   const { damagedLines: damagedClaims } = claims;
-  const periodic = { keyUsage, quota, tallies };
+  const periodic = { keyUsage, credentialUses, quota, tallies };
   const stores = withClose({
     ...periodic,
     services,
@@ -110,6 +120,7 @@ export function readFileStores<S, A, K>(
     keys: readFileRecords(at("keys.json"), isKey),
     keyUsage: createKeyUsage(),
     credentials: readFileRecords(at("credentials.json"), isStoredRefreshToken),
+    credentialUses: readCredentialUses(at("credential-uses.json")),
     promotions: readFileRecords(at("rotations.json"), isStoredPromotion),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
@@ -136,6 +147,7 @@ export function createMemoryStores<S, A, K>(): Stores<S, A, K> {
     keys: createRecords<K>(),
     keyUsage: createKeyUsage(),
     credentials: createRecords<StoredRefreshToken>(),
+    credentialUses: createCredentialUses(),
     promotions: createRecords<StoredPromotion>(),
     audit: createMemoryJournal<A>(),
     quota: createLedger(),
@@ -154,7 +166,9 @@ function withClose<S, A, K>(parts: Omit<Stores<S, A, K>, "close" | "onWriteFailu
     async close() {
       // A crash may lose this state too, so that its loss does not fail the shutdown.
       const report = (error: unknown) => stores.onWriteFailure(error);
-      const periodic = [parts.quota, parts.tallies, parts.keyUsage].map((store) => store.close().catch(report));
+      const periodic = [parts.quota, parts.tallies, parts.keyUsage, parts.credentialUses].map((store) =>
+        store.close().catch(report),
+      );
       const { services, keys, credentials, promotions, audit, claims } = parts;
       const written = [services, keys, credentials, promotions, audit, claims].map((store) => store.close());
       await Promise.all([...written, ...periodic]);

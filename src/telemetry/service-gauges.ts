@@ -10,8 +10,8 @@ export interface MeasuredService {
   readonly key: string;
   readonly inFlight: number;
   readonly credentialRefusals: number;
-  /** Of the access token, ms since the epoch; undefined for other credentials and where it is not known. */
-  readonly credentialExpiresAt: number | undefined;
+  /** Times are ms since the epoch. Undefined where nothing is injected. */
+  readonly credentialLife: { readonly expiresAt: number | undefined; readonly isRenewed: boolean } | undefined;
   /** Of a pool; undefined for a single credential. */
   readonly credentialsResting: number | undefined;
   /** Undefined for a service that was removed. */
@@ -53,11 +53,6 @@ const SERIES: readonly ServiceSeries[] = [
     ({ credentialRefusals }) => (credentialRefusals > 0 ? credentialRefusals : undefined),
   ),
   gauge(
-    "credential_expires_seconds",
-    "When the access token of the credential expires, in seconds since 1970",
-    ({ credentialExpiresAt }) => credentialExpiresAt && Math.round(credentialExpiresAt / 1_000),
-  ),
-  gauge(
     "pool_credentials_resting",
     "Credentials of a pool that are not used after a 401 of the upstream",
     ({ credentialsResting }) => credentialsResting,
@@ -96,12 +91,34 @@ export function serviceGaugesText(services: readonly MeasuredService[]): string 
     }
     return lines.join("\n");
   });
-  return [...families, cacheResponsesText(services), idempotencyText(services), tokensText(services)].join("\n\n");
+  return [
+    ...families,
+    credentialEndsText(services),
+    cacheResponsesText(services),
+    idempotencyText(services),
+    tokensText(services),
+  ].join("\n\n");
 }
 
 const CACHE_RESPONSES = "byteproxy_cache_responses_total";
 
 const IDEMPOTENCY_REQUESTS = "byteproxy_idempotency_requests_total";
+
+const CREDENTIAL_ENDS = "byteproxy_credential_expires_seconds";
+
+/** A second label has two values. */
+function credentialEndsText(services: readonly MeasuredService[]): string {
+  const lines = [
+    `# HELP ${CREDENTIAL_ENDS} When the credential expires, in seconds since 1970, and whether the gateway or the operator renews it`,
+    `# TYPE ${CREDENTIAL_ENDS} gauge`,
+  ];
+  for (const { key, credentialLife: life } of services) {
+    if (life?.expiresAt === undefined) continue;
+    const by = life.isRenewed ? "gateway" : "operator";
+    lines.push(`${CREDENTIAL_ENDS}{service="${key}",renewed_by="${by}"} ${Math.round(life.expiresAt / 1_000)}`);
+  }
+  return lines.join("\n");
+}
 
 /** A second label has six values. */
 function cacheResponsesText(services: readonly MeasuredService[]): string {

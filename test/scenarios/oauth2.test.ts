@@ -177,8 +177,8 @@ describe("An access token", () => {
     });
     expect(Date.parse(api.credential.token.expiresAt)).toBeGreaterThan(Date.now() + 3_500_000);
     const metrics = await ask(`${url}/metrics`, { headers: manage });
-    expect(metrics.text).toMatch(/byteproxy_credential_expires_seconds\{service="api"\} \d{10}\n/);
-    expect(metrics.text).not.toContain('byteproxy_credential_expires_seconds{service="other"}');
+    expect(metrics.text).toMatch(/byteproxy_credential_expires_seconds\{service="api",renewed_by="gateway"\} \d{10}\n/);
+    expect(metrics.text).not.toContain('byteproxy_credential_expires_seconds{service="other"');
     const diagnostics = await ask(`${url}/manage/diagnostics`, { headers: manage });
     expect(diagnostics.text).toContain('"scope":"read"');
     const shown = [explained, status, metrics, diagnostics, await ask(`${url}/manage/services`, { headers: manage })];

@@ -5,7 +5,7 @@ import type { MeasuredService } from "../../src/telemetry/service-gauges.ts";
 
 const IDLE: Omit<MeasuredService, "key" | "inFlight"> = {
   credentialRefusals: 0,
-  credentialExpiresAt: undefined,
+  credentialLife: undefined,
   credentialsResting: undefined,
   connections: undefined,
   breaker: undefined,

@@ -6,6 +6,7 @@
 import type { Client, TokenEndpointResponse } from "oauth4webapi";
 import type { AssertionSettings } from "../../config/assertion-settings.ts";
 import type { AuthDefinition } from "../../config/auth-schema.ts";
+import { endOfJwt } from "../../config/jwt-end.ts";
 import { isObject } from "../../is-object.ts";
 import { type AccessToken, checkAccessToken, TokenFailure } from "./access-token.ts";
 import { clientAuthentication, NO_CLIENT } from "./client-auth.ts";
@@ -164,17 +165,10 @@ function readToken(issued: TokenEndpointResponse): AccessToken {
   return checkAccessToken({ text, expiresIn, scope: readScope(scope), refreshToken });
 }
 
-/** Of a JSON Web Token without `expires_in`: `exp` (RFC 7519 section 4.1.4). Its signature is for the upstream. */
+/** Of a JSON Web Token without `expires_in`. */
 function remainingLifeOf(token: string): number | undefined {
-  const [, payload, signature] = token.split(".");
-  if (payload === undefined || signature === undefined) return undefined;
-  try {
-    const claims: unknown = JSON.parse(Buffer.from(payload, "base64url").toString("utf8"));
-    const exp = isObject(claims) ? claims.exp : undefined;
-    return typeof exp === "number" && Number.isFinite(exp) ? exp - Date.now() / 1_000 : undefined;
-  } catch {
-    return undefined;
-  }
+  const end = endOfJwt(token);
+  return end === undefined ? undefined : end - Date.now() / 1_000;
 }
 
 /** For operators. */

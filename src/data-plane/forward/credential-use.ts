@@ -16,8 +16,10 @@ import {
   type PoolMember,
   type Repetition,
 } from "../credential/credential-provider.ts";
+import type { CredentialLife } from "../credential-life.ts";
 import type { Exchange } from "../exchange.ts";
 import type { PreparedService } from "../prepared-service.ts";
+import type { ResponseHeaders } from "./transport/response-fields.ts";
 
 /** To the response's headers. */
 interface RemainingTime {
@@ -26,7 +28,7 @@ interface RemainingTime {
 
 /** The part of a route that the credential depends on. */
 export interface CredentialRoute {
-  readonly prepared: Pick<PreparedService, "credential" | "quota">;
+  readonly prepared: Pick<PreparedService, "credential" | "quota" | "credentialRefusals">;
   readonly path: string;
 }
 
@@ -39,13 +41,17 @@ export class CredentialUse {
   #hasRenewed = false;
   /** After a refusal: with another credential. */
   #repetition: Repetition | undefined;
+  readonly #life: CredentialLife | undefined;
   /** Whether `note` has to be called with the next response. */
-  isWatched = false;
+  isWatched: boolean;
 
   constructor(exchange: Exchange, route: CredentialRoute) {
     this.#exchange = exchange;
     this.#route = route;
     this.#credential = route.prepared.credential;
+    const { life } = route.prepared.credentialRefusals;
+    this.#life = life;
+    this.isWatched = life !== undefined && --life.skip < 0;
   }
 
   /**
@@ -125,7 +131,7 @@ export class CredentialUse {
     }
     this.#hasRenewed = true;
     this.#repetition = repetition;
-    this.isWatched = repetition !== undefined;
+    if (repetition !== undefined) this.isWatched = true;
     this.#renewal = renewal instanceof Promise ? renewal : Promise.resolve();
     return true;
   }
@@ -139,9 +145,10 @@ export class CredentialUse {
     return true;
   }
 
-  /** Called with the status of a response while it `isWatched`. */
-  note(status: number): void {
+  /** Called with each response while it `isWatched`. @param status 401 for every refusal of the credential. */
+  note(status: number, headers: ResponseHeaders): void {
     this.#repetition?.settle(status);
+    if (status < 400 && this.#repetition === undefined) this.#life?.read(headers);
   }
 
   /** Undefined where there is no renewal to wait for; else false where the client left. @throws GatewayError as `inject` does. */

@@ -162,9 +162,9 @@ class Forwarding {
       reportToQuota(this.#exchange, this.#route, this.#request, { status, headers });
     }
     this.#judge(status);
-    if (this.#credential.isWatched) this.#credential.note(status);
-    // Outside of `retries` and their budget: how often a credential is renewed bounds these repetitions.
     const isRefused = status === 401 || headers["grpc-status"] === GRPC_UNAUTHENTICATED;
+    if (this.#credential.isWatched) this.#credential.note(isRefused ? 401 : status, headers);
+    // Outside of `retries` and their budget: how often a credential is renewed bounds these repetitions.
     if (isRefused && this.#credential.wasRefused(() => this.#mayRepeat)) return undefined;
     const afterMs = status < 400 ? undefined : this.#waitBeforeRetry(status, headers);
     this.#retryAfterMs = afterMs ?? 0;
