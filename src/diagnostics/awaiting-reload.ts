@@ -1,4 +1,5 @@
 /** What is on disk, and not in use before the next reload: secrets, and services that they switch on. */
+import type { CredentialSource, NamedSecret } from "../config/credential-source.ts";
 import { ConfigProblems } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import { type DiagnosedService, type DiagnosticsContext, isInUse } from "./check.ts";
@@ -12,8 +13,7 @@ export async function secretsAwaitingReload(
   if (from !== "file" && from !== "preset") return [];
   const next = await readAgain(key, context);
   if (next === undefined) return [];
-  // What a login obtained is not in the configuration.
-  const [before, after] = [inUse, next.credential].map((each) => each?.secrets.filter(({ login }) => !login) ?? []);
+  const [before, after] = [readSecrets(inUse), readSecrets(next.credential)];
   const names = new Set([...after, ...before].map(({ name }) => name));
   return [...names].flatMap((name) => {
     const [old, now] = [before, after].map((secrets) => secrets.find((each) => each.name === name));
@@ -21,6 +21,13 @@ export async function secretsAwaitingReload(
     if (text === oldText) return [];
     return [`${(now ?? old)?.source} ${describeChange(oldText, text)}`];
   });
+}
+
+/** Without those that a login or a command obtained: they are not in the configuration. */
+function readSecrets(credential: CredentialSource | undefined): NamedSecret[] {
+  const { secrets = [], next } = credential ?? {};
+  const all = next === undefined ? secrets : [...secrets, next];
+  return all.filter(({ login, command }) => !login && command === undefined);
 }
 
 function describeChange(old: string | undefined, now: string | undefined): string {

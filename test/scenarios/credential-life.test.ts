@@ -143,3 +143,27 @@ test("The last use is known after a restart, a credential without use for 30 day
   expect((await lifeOf(later, "api")).lastUsedAt).toBeNull();
   expect((await checkOf(later, "api")).status).toBe("ok");
 });
+
+test("A secret that a command printed awaits no reload, and another next secret does", async () => {
+  const upstream = await startUpstream();
+  const env: Record<string, string> = {
+    MANAGEMENT_API_KEY: MANAGEMENT_KEY,
+    TOKEN: SECRET,
+    NEXT_TOKEN: "the-next-secret",
+  };
+  const gateway = await startGateway({
+    env,
+    services: {
+      printed: { baseUrl: upstream.url, auth: { type: "bearer", tokenCommand: ["echo", "a-printed-secret"] } },
+      api: { baseUrl: upstream.url, auth: { type: "bearer", tokenEnvVar: "TOKEN", nextTokenEnvVar: "NEXT_TOKEN" } },
+    },
+  });
+  await (await fetch(`${gateway.url}/proxy/printed/x`)).text();
+  expect((await checkOf(gateway, "printed")).status).toBe("ok");
+  expect((await checkOf(gateway, "api")).status).toBe("ok");
+  env.NEXT_TOKEN = "another-next-secret";
+  expect(await checkOf(gateway, "api")).toMatchObject({
+    status: "warn",
+    summary: "NEXT_TOKEN has a new secret that is not in use yet",
+  });
+});
