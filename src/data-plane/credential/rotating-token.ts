@@ -52,13 +52,23 @@ export class RotatingToken {
     return outcome;
   }
 
-  /** @param issued by the endpoint; undefined if it issued none. @throws TokenFailure, or the store's failure: then it is kept in memory, and stored next time. */
-  async rotate(issued: string | undefined): Promise<void> {
-    const token = issued ?? this.current;
-    if (token === undefined || (this.#unstored === undefined && token === this.current)) return;
-    this.#binding.admitSecrets(this, [token], [this.current ?? ""]);
-    this.#unstored = token;
-    await this.#store(token, this.login);
+  /** @param issued by the endpoint. @throws TokenFailure, also where it cannot be stored: then it is kept in memory. */
+  async rotate(issued: string): Promise<void> {
+    if (issued === this.current) return;
+    this.#binding.admitSecrets(this, [issued], [this.current ?? ""]);
+    this.#unstored = issued;
+    await this.persist();
+  }
+
+  /** Stores what could not be stored. @throws TokenFailure */
+  async persist(): Promise<void> {
+    if (this.#unstored === undefined) return;
+    try {
+      await this.#store(this.#unstored, this.login);
+    } catch (error) {
+      const { message: detail } = error as Error;
+      throw new TokenFailure("issued another refresh token, which could not be stored", { detail });
+    }
   }
 
   /**
@@ -97,8 +107,9 @@ export class RotatingToken {
   }
 
   /** No use begins from now on. Resolves when the current one is over: its response may have the only token that the endpoint accepts. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#isClosed = true;
-    return this.useOver();
+    await this.useOver();
+    await this.persist().catch(() => {});
   }
 }

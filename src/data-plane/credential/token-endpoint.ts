@@ -38,6 +38,8 @@ export async function fetchAccessToken(request: TokenRequest, signal: AbortSigna
   const { issuer, tokenUrl } = await endpoints.get(signal);
   const server = { issuer, token_endpoint: tokenUrl };
   const client: Client = { client_id: auth.clientId ?? secrets.get("clientId") ?? NO_CLIENT };
+  // While one cannot be stored, a further fetch would only give another one.
+  await rotating?.persist();
   const refreshToken = rotating?.current;
   const hidden = [...secrets.values(), refreshToken ?? ""];
   const secret = secrets.get("clientSecret") ?? "";
@@ -84,14 +86,7 @@ function assertGrant(
 /** Also where the rest of the response is not valid: the endpoint may accept only the new refresh token from now on. @throws TokenFailure */
 async function keepRotated(body: unknown, rotating: RotatingToken): Promise<void> {
   const issued = isObject(body) ? body.refresh_token : undefined;
-  try {
-    await rotating.rotate(typeof issued === "string" && issued !== "" ? issued : undefined);
-  } catch (error) {
-    if (error instanceof TokenFailure) throw error;
-    throw new TokenFailure("issued another refresh token, which could not be stored", {
-      detail: (error as Error).message,
-    });
-  }
+  if (typeof issued === "string" && issued !== "") await rotating.rotate(issued);
 }
 
 function parametersOf({ grant, scope, audience, params = {}, refreshToken }: AuthDefinition): Record<string, string> {
