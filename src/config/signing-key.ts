@@ -87,7 +87,7 @@ function findKey(text: string): FoundKey | UnusableKey {
   const { kid, alg: named, private_key: pem } = json;
   if (typeof pem === "string") {
     const account = { email: textOf(json.client_email), tokenUrl: textOf(json.token_uri) };
-    return keyOf(() => createPrivateKey(pem), { kid: json.private_key_id, account });
+    return keyOf(() => createPrivateKey(unescaped(pem)), { kid: json.private_key_id, account });
   }
   return keyOf(() => createPrivateKey({ key: json, format: "jwk" }), { kid, named });
 }

@@ -80,7 +80,12 @@ test("A Google service account needs its key file only: the scope is a claim, an
   expect(third?.form.get("scope")).toBe("a");
 
   google.endpoint.respond((_, __, res) => refuseToken(res, 400, { error: "invalid_grant" }));
-  expect(await (await refresh(gateway, "drive")).text()).toContain("responded with 400 (invalid_grant)");
+  expect(await (await refresh(gateway, "drive")).text()).toContain("responded with 400 (invalid_grant).");
+  const hourAgo = { date: new Date(Date.now() - 3_600_000).toUTCString() };
+  google.endpoint.respond((_, __, res) => refuseToken(res, 400, { error: "invalid_grant" }, hourAgo));
+  expect(await (await refresh(gateway, "drive")).text()).toMatch(
+    /400 \(invalid_grant; the clock of this machine is 36\d\d seconds ahead of that of the endpoint\)/,
+  );
   const shown = await everythingShown(gateway, ["drive", "admin"]);
   expect(shown).toContain("file:account.json");
   expect([...piecesOf(rsa), "ya29.", "eyJhbGci"].filter((piece) => shown.includes(piece))).toEqual([]);

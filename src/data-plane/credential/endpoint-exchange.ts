@@ -41,11 +41,21 @@ export async function askEndpoint(
   }
 }
 
-/** @param reason a word or a sentence of ours about the status. */
-export function refusalOf({ status, headers }: EndpointResponse, reason: string | undefined): TokenFailure {
-  return new TokenFailure(`responded with ${status}${reason === undefined ? "" : ` (${reason})`}`, {
+/** @param reason a word or a sentence of ours about the status; empty for none. */
+export function refusalOf({ status, headers }: EndpointResponse, reason = ""): TokenFailure {
+  return new TokenFailure(`responded with ${status}${reason === "" ? "" : ` (${reason})`}`, {
     retryAfterMs: retryAfterOf(headers["retry-after"]),
   });
+}
+
+/** Seconds. Servers accept what was signed only if its times are not further away from their own clock. */
+const TOLERATED_SKEW = 60;
+
+/** Why an endpoint may refuse what the gateway has signed; undefined where the clocks agree. */
+export function describeSkew({ headers: { date } }: Pick<EndpointResponse, "headers">): string | undefined {
+  const skew = typeof date === "string" ? Math.round((Date.now() - Date.parse(date)) / 1_000) : 0;
+  if (!(Math.abs(skew) >= TOLERATED_SKEW)) return undefined;
+  return `the clock of this machine is ${Math.abs(skew)} seconds ${skew > 0 ? "ahead of" : "behind"} that of the endpoint`;
 }
 
 /** Ms, bounded (RFC 9110 section 10.2.3). */

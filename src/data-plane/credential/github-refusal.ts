@@ -3,10 +3,7 @@
  * Invariant: nothing of the body is shown; it only chooses between sentences.
  */
 import { TokenFailure } from "./access-token.ts";
-import { type EndpointResponse, refusalOf, retryAfterOf } from "./endpoint-exchange.ts";
-
-/** GitHub accepts no token of an app whose times are further away from its own clock, seconds. */
-const TOLERATED_SKEW_SECONDS = 60;
+import { describeSkew, type EndpointResponse, refusalOf, retryAfterOf } from "./endpoint-exchange.ts";
 
 export const isSuspended = () =>
   new TokenFailure("cannot issue tokens: the installation is suspended, and its owner can unsuspend it");
@@ -26,7 +23,7 @@ export function explainGithubRefusal(response: EndpointResponse, subject: "owner
 function reasonOf({ status, headers }: EndpointResponse, subject: "owner" | "installation"): string | undefined {
   switch (status) {
     case 401:
-      return skewOf(headers.date) ?? "the app is not known by appId, or the private key is not one of its keys";
+      return describeSkew({ headers }) ?? "the app is not known by appId, or the private key is not one of its keys";
     case 403:
       return "the app may not do this";
     case 404:
@@ -38,13 +35,6 @@ function reasonOf({ status, headers }: EndpointResponse, subject: "owner" | "ins
     default:
       return undefined;
   }
-}
-
-/** A clock that is wrong makes the app's token invalid. */
-function skewOf(date: string | readonly string[] | undefined): string | undefined {
-  const skew = typeof date === "string" ? Math.round((Date.now() - Date.parse(date)) / 1_000) : 0;
-  if (!(Math.abs(skew) >= TOLERATED_SKEW_SECONDS)) return undefined;
-  return `the clock of this machine is ${Math.abs(skew)} seconds ${skew > 0 ? "ahead of" : "behind"} that of the endpoint`;
 }
 
 /** https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit */

@@ -11,7 +11,7 @@ import { isObject } from "../../is-object.ts";
 import { type AccessToken, checkAccessToken, TokenFailure } from "./access-token.ts";
 import { clientAuthentication, NO_CLIENT } from "./client-auth.ts";
 import type { EndpointSource } from "./discovery.ts";
-import { askEndpoint, refusalOf, type SendToEndpoint } from "./endpoint-exchange.ts";
+import { askEndpoint, describeSkew, refusalOf, type SendToEndpoint } from "./endpoint-exchange.ts";
 import type { RotatingToken } from "./rotating-token.ts";
 import { freshClaims, signAssertion } from "./sign-assertion.ts";
 
@@ -48,7 +48,7 @@ export async function fetchAccessToken(request: TokenRequest, signal: AbortSigna
     // `tokenUrl` may be http: the configuration warns about it.
     [oauth.allowInsecureRequests]: true,
     [oauth.customFetch]: (url: string, init: { headers: Record<string, string>; body?: unknown }) =>
-      sendForm(url, init, { send, signal, rotating, secrets: hidden }),
+      sendForm(url, init, { send, signal, rotating, secrets: hidden, isSigned: assertions !== undefined }),
     signal,
   };
   const parameters = parametersOf(auth);
@@ -105,24 +105,28 @@ interface Sending {
   readonly rotating: RotatingToken | undefined;
   /** An error code must not contain one of them. */
   readonly secrets: readonly string[];
+  /** The form has an assertion. */
+  readonly isSigned: boolean;
 }
 
 /** @returns a successful response; the library is given no other one. @throws TokenFailure */
 async function sendForm(
   url: string,
   { headers, body }: { readonly headers: Record<string, string>; readonly body?: unknown },
-  { send, signal, rotating, secrets }: Sending,
+  { send, signal, rotating, secrets, isSigned }: Sending,
 ): Promise<Response> {
   const response = await askEndpoint(url, { method: "POST", headers, body: String(body), signal }, send);
   const received = parsed(response.text);
   const code = errorCodeOf(received);
   const sent = [...secrets, headers.authorization?.replace(/^Basic |=+$/g, "") ?? ""];
   const isShown = code !== undefined && !sent.some((secret) => secret !== "" && code.includes(secret));
-  if (response.status !== 200) throw refusalOf(response, isShown ? code : undefined);
+  const skew = isSigned ? describeSkew(response) : undefined;
+  const reason = [isShown ? code : [], skew ?? []].flat().join("; ");
+  if (response.status !== 200) throw refusalOf(response, reason);
   if (rotating !== undefined) await keepRotated(received, rotating);
   // Some providers report errors with status 200.
   if (isObject(received) && received.error !== undefined && received.access_token === undefined)
-    throw refusalOf(response, isShown ? code : undefined);
+    throw refusalOf(response, reason);
   // Providers also send JSON as text/javascript and the like.
   const headersOfJson = { "content-type": "application/json" };
   return new Response(isObject(received) ? JSON.stringify(conforming(received)) : "", { headers: headersOfJson });
