@@ -48,7 +48,7 @@ export const awsMembers = {
     ),
   maxSignedBodyBytes: z
     .int()
-    .min(0)
+    .min(1)
     .max(SIGNED_BODY_BYTES_LIMIT)
     .optional()
     .describe(

@@ -139,11 +139,13 @@ function readKey(
   return new Secret(text);
 }
 
+const isOneOfSeveral = ({ type }: AuthDefinition) => type === "custom" || type === "aws-sigv4";
+
 function nameSecret({ defined: { name }, auth, key }: SecretToRead): string {
   if (auth.type === "pool") return `the secret ${name} of ${key}`;
   if (name === NEXT) return `the next secret of ${key}`;
   if (auth.type === "basic" && name === "username") return `the user name of ${key}`;
-  return auth.type === "custom" ? `the secret ${name} of ${key}` : `the secret of ${key}`;
+  return isOneOfSeveral(auth) ? `the secret ${name} of ${key}` : `the secret of ${key}`;
 }
 
 interface FoundSecret {

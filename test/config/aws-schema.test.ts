@@ -18,7 +18,7 @@ describe("auth of type aws-sigv4", () => {
   test.each([
     {},
     { payload: "unsigned" },
-    { payload: "signed", maxSignedBodyBytes: 0 },
+    { payload: "signed", maxSignedBodyBytes: 1 },
     { sessionTokenEnvVar: "SECRET", required: false },
   ])("%j is allowed", async (auth) => {
     expect(await problems(auth)).toEqual([]);
@@ -34,6 +34,7 @@ describe("auth of type aws-sigv4", () => {
     [{ payload: "hashed" }, "x.auth.payload: found a string, allowed: signed, unsigned"],
     [{ payload: "unsigned", maxSignedBodyBytes: 1 }, "maxSignedBodyBytes only with payload signed"],
     [{ maxSignedBodyBytes: 67_108_865 }, "x.auth.maxSignedBodyBytes"],
+    [{ maxSignedBodyBytes: 0 }, "x.auth.maxSignedBodyBytes"],
     [{ tokenEnvVar: "SECRET" }, "only for type bearer, bot, basic, api-key"],
     [{ acessKeyIdEnvVar: "KEY_ID" }, 'did you mean "accessKeyIdEnvVar"?'],
     [{ accessKeyIdEnvVar: "WITH_SLASH" }, "allowed: an access key id without /, , and ="],
@@ -44,7 +45,7 @@ describe("auth of type aws-sigv4", () => {
   });
 
   test("A service that signs opens no WebSocket, and no configured header replaces one of the signature", async () => {
-    expect(await problems({}, { ws: true })).toEqual([expect.stringContaining("false with auth of type aws-sigv4")]);
+    expect(await problems({}, { ws: true })).toEqual([expect.stringContaining("false with a signature of each request")]);
     for (const name of ["x-amz-date", "X-Amz-Content-Sha256", "authorization"]) {
       expect(await problems({}, { setHeaders: { [name]: "x" } })).toEqual([expect.stringContaining("again, after")]);
     }

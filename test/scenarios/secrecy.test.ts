@@ -11,6 +11,9 @@ const SECRETS = {
   MANAGEMENT_API_KEY: "PLANTED-management-key-a01b",
   TOKEN: "PLANTED+upstream/token=93d4",
   BASIC: "PLANTED-user:PLANTED-password-5e",
+  AWS_ID: "PLANTEDKEYID22B1",
+  AWS_SECRET: "PLANTED/secret+access=key-0f",
+  AWS_SESSION: "PLANTED//session+token==4d",
 } as const;
 const CALLERS_OWN = "PLANTED-of-the-callers-c8";
 const WRONG = "PLANTED-wrong-key-of-somebody";
@@ -38,6 +41,14 @@ test("No log line, gateway response or start-up text ever contains a secret, at 
   const silent = await startRawUpstream(() => {});
   const auth = { type: "bearer", tokenEnvVar: "TOKEN" } as const;
   const common = { auth, retries: 0, timeoutMs: 100 };
+  const aws = {
+    ...{ type: "aws-sigv4" as const, region: "eu-central-1", service: "s3", maxSignedBodyBytes: 1 },
+    ...{ accessKeyIdEnvVar: "AWS_ID", secretAccessKeyEnvVar: "AWS_SECRET", sessionTokenEnvVar: "AWS_SESSION" },
+  };
+  const hmac = {
+    ...{ type: "custom" as const, secrets: { key: { envVar: "AWS_SECRET" } }, query: { signature: "{signature}" } },
+    sign: { secret: "key", message: "{query}{body}{key}" },
+  };
   const services = {
     good: { baseUrl: good.url, ...common },
     limited: { baseUrl: good.url, ...common, rateLimit: { maxRequests: 1, windowMs: 60_000 } },
@@ -47,6 +58,9 @@ test("No log line, gateway response or start-up text ever contains a secret, at 
     silent: { baseUrl: silent.url, ...common },
     missing: { baseUrl: good.url, auth: { type: "bearer", tokenEnvVar: "NOT_SET" } },
     echo: { auth },
+    aws: { ...common, baseUrl: good.url, auth: aws },
+    "aws-cut": { ...common, baseUrl: cut.url, auth: aws },
+    hmac: { ...common, baseUrl: garbage.url, auth: hmac },
   } as const;
   const env = { ...SECRETS, LOG_LEVEL: "trace" };
   const gateway = await startGateway({ env, services });
@@ -61,6 +75,9 @@ test("No log line, gateway response or start-up text ever contains a secret, at 
     "silent",
     "missing",
     "echo",
+    "aws",
+    "aws-cut",
+    "hmac",
     "nope",
     "__proto__",
   ].flatMap((key) => [
@@ -79,6 +96,8 @@ test("No log line, gateway response or start-up text ever contains a secret, at 
   const headers = [
     "Host: localhost",
     `Authorization: Bearer ${WRONG}`,
+    `Authorization: AWS4-HMAC-SHA256 Credential=${WRONG}/20261130/r/s3/aws4_request, SignedHeaders=host, Signature=${WRONG}`,
+    `X-Amz-Security-Token: ${CALLERS_OWN}`,
     `x-api-key: ${SECRETS.PROXY_API_KEY}`,
     `Cookie: session=${CALLERS_OWN}`,
     `X-Custom: ${CALLERS_OWN}`,
