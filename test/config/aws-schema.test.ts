@@ -45,7 +45,9 @@ describe("auth of type aws-sigv4", () => {
   });
 
   test("A service that signs opens no WebSocket, and no configured header replaces one of the signature", async () => {
-    expect(await problems({}, { ws: true })).toEqual([expect.stringContaining("false with a signature of each request")]);
+    expect(await problems({}, { ws: true })).toEqual([
+      expect.stringContaining("false with a signature of each request"),
+    ]);
     for (const name of ["x-amz-date", "X-Amz-Content-Sha256", "authorization"]) {
       expect(await problems({}, { setHeaders: { [name]: "x" } })).toEqual([expect.stringContaining("again, after")]);
     }
