@@ -21,6 +21,7 @@ interface QuotaList {
   readonly services: readonly {
     readonly service: string;
     readonly mode: string;
+    readonly waiting: number;
     readonly credentials: readonly Credential[];
   }[];
   readonly count: number;
@@ -54,9 +55,14 @@ async function showQuota({ url, json }: CommonOptions): Promise<void> {
   const { openGatewayClient } = await import("./gateway-client.ts");
   const list = await openGatewayClient(url).ask<QuotaList>("GET", "/manage/quota", { members: ["services", "count"] });
   if (json) return printJson(list);
-  const rows = list.services.flatMap(({ service, mode, credentials }) =>
-    credentials.flatMap((credential) => rowsOf(`${service} (${mode})`, credential)),
-  );
+  const rows = list.services.flatMap(({ service, mode, waiting, credentials }) => {
+    const name = `${service} (${mode})`;
+    // Those that wait for any credential of a pool are counted for none of them.
+    const pooled = waiting - credentials.reduce((sum, each) => sum + each.waiting, 0);
+    const ofPool: Row[] =
+      pooled > 0 ? [{ cells: [name, "any of the pool", "-", "-", "-", String(pooled), "-"], isExhausted: true }] : [];
+    return [...ofPool, ...credentials.flatMap((credential) => rowsOf(name, credential))];
+  });
   if (rows.length === 0) {
     return printLine("No quota is known yet: the gateway learns it from the responses of the upstreams.");
   }

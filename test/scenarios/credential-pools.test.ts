@@ -1,10 +1,16 @@
 /** Several credentials for one upstream, over real sockets: which one each attempt uses, who waits, and what a refusal costs. */
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
+import { WebSocket } from "ws";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { type QuotaUpstreamOptions, startQuotaUpstream } from "../support/quota-upstream.ts";
+import { refuseToken, startTokenEndpoint } from "../support/token-endpoint.ts";
 import { startUpstream } from "../support/upstream.ts";
+import { startWebSocketEcho } from "../support/websocket-echo.ts";
 
 const SECRETS = ["first-secret-0123", "second-secret-0123", "third-secret-0123"] as const;
 const NAMES = ["TOKEN_A", "TOKEN_B", "TOKEN_C"] as const;
@@ -121,16 +127,223 @@ test("In hold mode, no request is refused while any credential has quota left", 
   expect(credentials.map(({ source }: { source: string }) => source)).toEqual([...NAMES]);
 });
 
-test("In hold mode, callers alternate in one queue, and every window of every credential is used", async () => {
-  const { upstream, gateway, used } = await startHolding({ limit: 3, windowMs: 400 }, { maxWaitMs: 10_000 });
+test("In hold mode, callers alternate in one queue for all credentials, and the upstream refuses none", async () => {
+  const { upstream, gateway, used } = await startHolding({ limit: 2, windowMs: 300 }, { maxWaitMs: 20_000 });
+  const keyOf = async (name: string) =>
+    (await manage(gateway, "POST", "/keys", { name, permissions: ["api:*"] })).body.key as string;
+  const keys = { greedy: await keyOf("greedy"), modest: await keyOf("modest") };
   const done: string[] = [];
-  const ask = async (caller: string) => {
-    const response = await fetch(`${gateway.url}/proxy/api/`, { headers: { "x-caller": caller } });
+  const ask = async (caller: keyof typeof keys) => {
+    const response = await fetch(`${gateway.url}/proxy/api/`, { headers: { "x-api-key": keys[caller] } });
     done.push(caller);
     return response.status;
   };
-  const statuses = await Promise.all(Array.from({ length: 40 }, () => ask("one")));
-  expect(new Set(statuses)).toEqual(new Set([200]));
+  const asked = [...Array.from({ length: 18 }, () => ask("greedy")), ...Array.from({ length: 6 }, () => ask("modest"))];
+  expect(new Set(await Promise.all(asked))).toEqual(new Set([200]));
+  expect(upstream.counts).toEqual({ served: 24, refused: 0 });
+  expect([...used.values()].every((count) => count >= 4)).toBe(true);
+  // At most one round of all credentials was sent to the greedy caller before the other one came.
+  const before = done.slice(0, done.lastIndexOf("modest")).filter((caller) => caller === "greedy").length;
+  expect(before).toBeLessThanOrEqual(6 + 6);
+});
+
+test("A reload that removes a credential keeps the queue, and the accounts and rests of the others", async () => {
+  const { upstream, gateway, used } = await startHolding({ limit: 2, windowMs: 1_200 }, { maxWaitMs: 20_000 });
+  const ask = async () => (await fetch(`${gateway.url}/proxy/api/`)).status;
+  for (let i = 0; i < 6; i++) expect(await ask()).toBe(200);
+  const waiting = Array.from({ length: 4 }, ask);
+  const shown = async () => {
+    const { body } = await manage(gateway, "GET", "/quota");
+    return body.services.find(({ service }: { service: string }) => service === "api");
+  };
+  await eventually(async () => (await shown()).waiting === 4, "four to wait");
+  writeFileSync(
+    join(gateway.directory, "services.json"),
+    JSON.stringify({
+      services: {
+        api: { baseUrl: upstream.url, auth: pool(["TOKEN_A", "TOKEN_C"]), quota: { mode: "hold", maxWaitMs: 0 } },
+      },
+    }),
+  );
+  expect((await gateway.reload()).isDone).toBe(true);
+  // The accounts are those from before the reload: used up.
+  expect(await ask()).toBe(429);
+  expect(new Set(await Promise.all(waiting))).toEqual(new Set([200]));
   expect(upstream.counts.refused).toBe(0);
-  expect([...used.values()].every((count) => count >= 9)).toBe(true);
+  const ofRemoved = used.get(`Bearer ${SECRETS[1]}`);
+  for (let i = 0; i < 3; i++) await ask();
+  expect(used.get(`Bearer ${SECRETS[1]}`)).toBe(ofRemoved);
+});
+
+test("A pool works without some of its secrets, with a warning and a finding; without all of them nothing is sent", async () => {
+  const { upstream, seen } = await startCounting();
+  const names = ["TOKEN_A", "TOKEN_UNSET", "TOKEN_B"];
+  const gateway = await startGateway({
+    env,
+    services: {
+      some: { baseUrl: upstream.url, auth: pool(names) },
+      none: { baseUrl: upstream.url, auth: pool(["TOKEN_UNSET", "TOKEN_NONE"]) },
+      open: { baseUrl: upstream.url, auth: pool(["TOKEN_UNSET", "TOKEN_NONE"], { required: false }) },
+    },
+  });
+  const ask = (service: string) => fetch(`${gateway.url}/proxy/${service}/`);
+  for (let i = 0; i < 4; i++) expect((await ask("some")).status).toBe(200);
+  expect(new Set(seen)).toEqual(new Set([SECRETS[0], SECRETS[1]]));
+  const refused = await ask("none");
+  expect([refused.status, refused.headers.get("x-proxy-error")]).toEqual([401, "UPSTREAM_CREDENTIAL_MISSING"]);
+  expect((await ask("open")).status).toBe(200);
+  expect(seen.at(-1)).toBe("");
+  const { body } = await manage(gateway, "GET", "/diagnostics");
+  const check = body.checks.find(({ id }: { id: string }) => id === "credential:some");
+  expect(check).toMatchObject({
+    status: "warn",
+    summary: expect.stringContaining("of[1] of some, TOKEN_UNSET, is not set"),
+  });
+  expect(check.evidence.of.map(({ state }: { state: string }) => state)).toEqual(["ready", "missing", "ready"]);
+});
+
+test("Explain, status and metrics show each credential and never a secret, and a secret that comes back is masked", async () => {
+  const refused = new Set<string>([SECRETS[0]]);
+  const upstream = await startUpstream((req, res) => {
+    const secret = (req.headers.authorization ?? "").replace("Bearer ", "");
+    res.statusCode = refused.has(secret) ? 401 : 200;
+    res.setHeader("x-echo", secret).end(SECRETS.join());
+  });
+  const gateway = await startGateway({
+    env,
+    services: { api: { baseUrl: upstream.url, auth: pool(), scrubBodies: true } },
+  });
+  const response = await fetch(`${gateway.url}/proxy/api/`);
+  expect([response.status, response.headers.get("x-echo")]).toEqual([200, "***"]);
+  expect(await response.text()).not.toContain("secret");
+  const explained = await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/api/" });
+  const { pool: shown } = explained.body.credential;
+  expect(shown).toMatchObject({ chosen: 2, reason: expect.stringContaining("not known") });
+  expect(shown.of.map(({ state }: { state: string }) => state)).toEqual(["resting", "ready", "ready"]);
+  // An explanation chooses nothing.
+  const again = await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/api/" });
+  expect(again.body.credential.pool).toEqual(shown);
+  const status = await (await fetch(`${gateway.url}/status`, { headers: { "x-api-key": MANAGEMENT_KEY } })).json();
+  const { credential } = (status as { services: { key: string; credential: object }[] }).services.find(
+    ({ key }) => key === "api",
+  ) as { credential: { of: object[] } };
+  expect(credential.of[0]).toMatchObject({ source: "TOKEN_A", state: "resting", refusals: 1 });
+  const metrics = await (await fetch(`${gateway.url}/metrics`, { headers: { "x-api-key": MANAGEMENT_KEY } })).text();
+  expect(metrics).toContain('byteproxy_pool_credentials_resting{service="api"} 1');
+  const texts = [JSON.stringify([explained.body, shown, status]), metrics, gateway.logText()];
+  for (const secret of SECRETS) for (const text of texts) expect(text).not.toContain(secret);
+  expect(gateway.lines()).toContainEqual(
+    expect.objectContaining({ service: "api", source: "TOKEN_A", restMs: 300_000 }),
+  );
+});
+
+test("A stored response belongs to the credential that received it, and only that one validates it", async () => {
+  const asked: { secret: string; tag: string | undefined }[] = [];
+  const upstream = await startUpstream((req, res) => {
+    const secret = (req.headers.authorization ?? "").replace("Bearer ", "");
+    const tag = req.headers["if-none-match"];
+    asked.push({ secret, tag });
+    // The entity tags of all accounts are equal, and their responses are not.
+    res.writeHead(tag === undefined ? 200 : 304, { etag: '"1"', "cache-control": "private, max-age=0" });
+    res.end(tag === undefined ? `seen by ${SECRETS.indexOf(secret as (typeof SECRETS)[number])}` : undefined);
+  });
+  const gateway = await startGateway({ env, services: { api: { baseUrl: upstream.url, auth: pool(), cache: true } } });
+  const ask = async (path: string) => (await fetch(`${gateway.url}/proxy/api/${path}`)).text();
+  expect(await ask("a")).toBe("seen by 0");
+  expect(await ask("b")).toBe("seen by 1");
+  expect(await ask("a")).toBe("seen by 0");
+  expect(await ask("b")).toBe("seen by 1");
+  expect(asked.slice(2)).toEqual([
+    { secret: SECRETS[0], tag: '"1"' },
+    { secret: SECRETS[1], tag: '"1"' },
+  ]);
+});
+
+test("A stored response whose credential rests is not validated with another one", async () => {
+  const refused = new Set<string>();
+  const asked: (readonly [string, string | undefined])[] = [];
+  const upstream = await startUpstream((req, res) => {
+    const secret = (req.headers.authorization ?? "").replace("Bearer ", "");
+    const tag = req.headers["if-none-match"];
+    asked.push([secret, tag]);
+    if (refused.has(secret)) return res.writeHead(401).end();
+    res.writeHead(tag === undefined ? 200 : 304, { etag: '"1"', "cache-control": "private, max-age=0" });
+    return res.end(tag === undefined ? `seen by ${SECRETS.indexOf(secret as (typeof SECRETS)[number])}` : undefined);
+  });
+  const gateway = await startGateway({
+    env,
+    services: { api: { baseUrl: upstream.url, auth: pool(["TOKEN_A", "TOKEN_B"]), cache: true } },
+  });
+  const ask = async () => (await fetch(`${gateway.url}/proxy/api/`)).text();
+  expect(await ask()).toBe("seen by 0");
+  refused.add(SECRETS[0]);
+  // The 304 of the second one is about its own response.
+  expect(await ask()).toBe("seen by 1");
+  expect(await ask()).toBe("seen by 1");
+  expect(asked.at(-1)).toEqual([SECRETS[1], '"1"']);
+});
+
+test("A WebSocket keeps the credential of its handshake for its messages", async () => {
+  const echo = await startWebSocketEcho();
+  const auth = pool();
+  const { url } = await startGateway({
+    env,
+    services: { api: { baseUrl: echo.url, auth, ws: { inject: "discord-identify" } } },
+  });
+  for (const secret of [...SECRETS, SECRETS[0]]) {
+    const socket = new WebSocket(`${url.replace("http", "ws")}/proxy/api/`);
+    await once(socket, "open");
+    expect(echo.requests.at(-1)?.headers.authorization).toBe(`Bearer ${secret}`);
+    for (let i = 0; i < 2; i++) {
+      socket.send(JSON.stringify({ op: 2, d: { token: "{token}" } }));
+      const [message] = await once(socket, "message");
+      expect(JSON.parse(String(message)).d.token).toBe(secret);
+    }
+    socket.close();
+    await once(socket, "close");
+  }
+});
+
+test("A credential whose token endpoint fails is passed over, and the others serve every request", async () => {
+  const { upstream, seen } = await startCounting();
+  const endpoint = await startTokenEndpoint(({ form }, _count, res) =>
+    form.get("client_id") === "broken"
+      ? refuseToken(res, 500, { error: "server_error" })
+      : { access_token: `token-of-${form.get("client_id")}-0123`, token_type: "bearer", expires_in: 3600 },
+  );
+  const client = (clientId: string) => ({
+    type: "oauth2" as const,
+    grant: "client_credentials" as const,
+    tokenUrl: endpoint.url,
+    clientId,
+    clientSecretEnvVar: "TOKEN_A",
+    clientAuth: "post" as const,
+  });
+  const auth = { type: "pool" as const, of: ["one", "broken", "two"].map(client) };
+  const gateway = await startGateway({
+    env,
+    services: { api: { baseUrl: upstream.url, auth } },
+  });
+  for (let i = 0; i < 6; i++) expect((await fetch(`${gateway.url}/proxy/api/`)).status).toBe(200);
+  expect(new Set(seen)).toEqual(new Set(["token-of-one-0123", "token-of-two-0123"]));
+  const explained = await manage(gateway, "POST", "/explain", { method: "GET", path: "/proxy/api/" });
+  expect(explained.body.credential.pool.of[1]).toMatchObject({ state: "unavailable" });
+});
+
+test("Over REST a pool may be used only with the members and the origins that the services file has", async () => {
+  const { upstream } = await startCounting();
+  const gateway = await startGateway({
+    env: { ...env, REST_SECRETS: `TOKEN_C@${upstream.url}` },
+    services: { api: { baseUrl: upstream.url, auth: pool(["TOKEN_A", "TOKEN_B"]) } },
+  });
+  const put = async (auth: object, baseUrl = upstream.url) =>
+    (await manage(gateway, "PUT", "/services/other", { baseUrl, auth })).status;
+  expect(await put(pool(["TOKEN_A", "TOKEN_B"]))).toBe(201);
+  expect(await put(pool(["TOKEN_B", "TOKEN_A"]))).toBe(403);
+  expect(await put(pool(["TOKEN_A", "TOKEN_B", "TOKEN_C"]))).toBe(403);
+  expect(await put(pool(["TOKEN_A", "TOKEN_B"], { restSeconds: 1 }))).toBe(403);
+  expect(await put(pool(["TOKEN_A", "TOKEN_B"]), "http://127.0.0.1:9/")).toBe(403);
+  // One credential of the pool by itself goes where the file sends it.
+  expect(await put({ type: "bearer", tokenEnvVar: "TOKEN_A" })).toBe(200);
+  expect(await put({ type: "bot", tokenEnvVar: "TOKEN_A" })).toBe(403);
 });

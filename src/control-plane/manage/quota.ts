@@ -60,6 +60,7 @@ const ServiceQuota = z
       .strictObject({ count: z.int(), lastAt: z.iso.datetime() })
       .nullable()
       .describe("responses for too many requests, since the start"),
+    waiting: z.int().describe("requests that are held, over all credentials; those of a pool wait for any of them"),
     credentialCount: z.int(),
     credentials: z.array(Credential).readonly().describe(`at most ${LISTED_LIMIT}`),
   })
@@ -74,6 +75,7 @@ const EXAMPLE = {
       maxQueue: 1_000,
       maxHoldMs: 3_600_000,
       upstreamRefusals: null,
+      waiting: 0,
       credentialCount: 1,
       credentials: [
         {
@@ -132,7 +134,7 @@ export function addQuotaRoute(routes: OpenAPIHono<CallerEnv>, { registry, loadOf
 }
 
 function show(service: string, state: ServiceQuotaState): z.input<typeof ServiceQuota> {
-  const { mode, maxWaitMs, maxQueue, maxHoldMs, upstreamRefusals: count, lastRefusalAt, credentials } = state;
+  const { mode, maxWaitMs, maxQueue, maxHoldMs, upstreamRefusals: count, lastRefusalAt, credentials, waiting } = state;
   return {
     service,
     mode,
@@ -140,6 +142,7 @@ function show(service: string, state: ServiceQuotaState): z.input<typeof Service
     maxQueue,
     maxHoldMs,
     upstreamRefusals: count === 0 ? null : { count, lastAt: new Date(lastRefusalAt).toISOString() },
+    waiting,
     credentialCount: credentials.length,
     credentials: [...credentials]
       .sort((a, b) => b.waiting - a.waiting || b.buckets.length - a.buckets.length)
