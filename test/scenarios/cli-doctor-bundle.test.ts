@@ -17,6 +17,7 @@ const PLANTED = {
   PROXY_API_KEY: "PLANTED+proxy/key=0123456789",
   MANAGEMENT_API_KEY: "PLANTED+management/key=0123456789",
   TOKEN: "PLANTED+upstream/token=93d4",
+  NEXT_TOKEN: "PLANTED+next/token=94d5",
   BASIC: "PLANTED-user:PLANTED/password+5e",
   FILE: "PLANTED+token/file=77",
   HEADER: "PLANTED+header/value=1",
@@ -50,7 +51,7 @@ function expectNoSecret(text: string, more: readonly string[] = []): void {
 }
 
 function plantedFiles(upstream: string, garbage: string): Record<string, string> {
-  const bearer = { type: "bearer", tokenEnvVar: "TOKEN" };
+  const bearer = { type: "bearer", tokenEnvVar: "TOKEN", nextTokenEnvVar: "NEXT_TOKEN" };
   const services = {
     api: {
       baseUrl: upstream,
@@ -69,7 +70,7 @@ function plantedFiles(upstream: string, garbage: string): Record<string, string>
     key: `${PLANTED.MANAGEMENT_API_KEY}\n`,
     "app.pem": pkcs1Of(KEY),
     "account.json": serviceAccountOf(KEY, `${upstream}/token`),
-    ".env": `TOKEN=${PLANTED.TOKEN}\nREST=${PLANTED.REST}\nCONFIG_FILE=services.json\n`,
+    ".env": `TOKEN=${PLANTED.TOKEN}\nNEXT_TOKEN=${PLANTED.NEXT_TOKEN}\nREST=${PLANTED.REST}\nCONFIG_FILE=services.json\n`,
   };
 }
 

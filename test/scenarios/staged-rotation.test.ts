@@ -1,5 +1,7 @@
 /** The change of a service from its current secret to the next one, with a real gateway and a real upstream. */
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -39,9 +41,10 @@ interface Setup {
   /** DATA_DIR. */
   readonly folder?: string;
   readonly vendor?: Awaited<ReturnType<typeof startVendor>>;
+  readonly service?: object;
 }
 
-async function open({ auth = AUTH, env: more = {}, folder, vendor: running }: Setup = {}) {
+async function open({ auth = AUTH, env: more = {}, folder, vendor: running, service }: Setup = {}) {
   const vendor = running ?? (await startVendor());
   // Read again at each reload.
   const env: Record<string, string> = {
@@ -52,7 +55,9 @@ async function open({ auth = AUTH, env: more = {}, folder, vendor: running }: Se
     folder === undefined
       ? {}
       : { stores: await openFileStores<StoredService, AuditEntry, StoredKey>(folder, isStoredService, isStoredKey) };
-  const services = { api: { baseUrl: vendor.url, auth: auth as NonNullable<ServiceInput["auth"]>, scrubBodies: true } };
+  const services = {
+    api: { baseUrl: vendor.url, auth: auth as NonNullable<ServiceInput["auth"]>, scrubBodies: true, ...service },
+  };
   const gateway = await startGateway({ env, services, ...stores });
   const get = (path = "x", init: RequestInit = {}) => ask(`${gateway.url}/proxy/api/${path}`, init);
   const stage = async () => (await statusOf(gateway)).rotation?.stage;
@@ -192,6 +197,28 @@ test("A refused POST is not sent twice: its 401 rolls the next secret back, unle
   expect(await stage()).toBe("sharing");
 });
 
+test("A refused WebSocket handshake rolls the next secret back", async () => {
+  const server = createServer();
+  server.on("upgrade", (req, socket) => {
+    const isRefused = req.headers.authorization === `Bearer ${NEW}`;
+    socket.end(`HTTP/1.1 ${isRefused ? "401 Unauthorized" : "403 Forbidden"}\r\nContent-Length: 0\r\n\r\n`);
+  });
+  const vendor = { ...(await startUpstream(undefined, server)), refused: new Set<string>(), counts: new Map() };
+  const { gateway, stage } = await open({ vendor, service: { ws: true } });
+  await rotate(gateway, { share: 1, seconds: 600 });
+  const shakeHands = async () => {
+    const headers = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13" };
+    const key = { "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
+    const req = request(`${gateway.url}/proxy/api/ws`, { headers: { ...headers, ...key } }).end();
+    const [res] = (await once(req, "response")) as [IncomingMessage];
+    res.resume();
+    return res.statusCode;
+  };
+  expect(await shakeHands()).toBe(401);
+  expect(await stage()).toBe("rolled-back");
+  expect(await shakeHands()).toBe(403);
+});
+
 test("The next secret is probed first: a 401 to it alone ends the rotation, and a 401 to both does not", async () => {
   const { vendor, gateway, get, stage } = await open();
   vendor.refused.add(`${NEW} /`);
@@ -310,7 +337,9 @@ test("Neither secret is in the log, the status, metrics, diagnostics, the audit 
     const headers = { authorization: `Bearer ${MANAGEMENT_KEY}` };
     shown.push((await ask(`${gateway.url}${path}`, { headers })).text);
   }
-  shown.push((await manage(gateway, "POST", "/manage/explain", { method: "GET", path: "/proxy/api/x" })).text);
+  const explained = await manage(gateway, "POST", "/manage/explain", { method: "GET", path: "/proxy/api/x" });
+  expect(explained.json.credential.rotation).toMatchObject({ stage: "rolled-back" });
+  shown.push(explained.text);
   const text = [...shown, gateway.logText()].join("\n");
   expect(text).toContain("NEXT_TOKEN");
   for (const secret of [OLD, NEW]) expect(text).not.toContain(secret);

@@ -12,7 +12,7 @@ import { GatewayError } from "../../errors.ts";
 import { isObject } from "../../is-object.ts";
 import { isProxied } from "../../perimeter/parser.ts";
 import { maskTexts } from "../../telemetry/redact.ts";
-import { CredentialCommand, CredentialState, ExplainedPool } from "../credential-schema.ts";
+import { CredentialCommand, CredentialRotation, CredentialState, ExplainedPool } from "../credential-schema.ts";
 import { DescribedSecrets } from "../openapi/described-secrets.ts";
 import { BODY_CODES, forOperators, json, NO_STORE } from "../openapi/operations.ts";
 import type { ControlPlaneParts } from "../parts.ts";
@@ -88,6 +88,7 @@ const Explained = z
         command: CredentialCommand.optional().describe(
           "where a command prints the secret; an explanation never runs it",
         ),
+        rotation: CredentialRotation.optional().describe("where a next secret is set"),
         pool: ExplainedPool.optional().describe("which of several credentials would be used, and why"),
       })
       .nullable(),

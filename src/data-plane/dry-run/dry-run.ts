@@ -9,6 +9,7 @@ import { KEY_FORM_NAMES } from "../../callers/presented-keys.ts";
 import { describeOnlyCommand, describeSecrets, identityOf } from "../../config/credential-source.ts";
 import { credentialState } from "../../config/credentials.ts";
 import { type ProxyUse, proxyUrlFor } from "../../config/egress-proxy.ts";
+import { describeRotation } from "../../config/rotation-state.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import { writeTemplate } from "../../config/template.ts";
 import { describeMessageRule, type MessageRule } from "../../config/ws-schema.ts";
@@ -232,6 +233,7 @@ function describeCredential(
     fingerprint: identity === undefined ? null : fingerprint.credential(identity),
     ...(secrets === undefined ? {} : { secrets }),
     ...(command === undefined ? {} : { command }),
+    ...(service.credential?.rotation === undefined ? {} : { rotation: describeRotation(service.credential.rotation) }),
     ...(pool === undefined ? {} : { pool }),
   };
 }

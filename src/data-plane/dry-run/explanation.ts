@@ -2,6 +2,7 @@
 import type { DescribedCommand, DescribedSecret } from "../../config/credential-source.ts";
 import type { CredentialState } from "../../config/credentials.ts";
 import type { DescribedPoolEntry } from "../../config/pooled-state.ts";
+import type { DescribedRotation } from "../../config/rotation-state.ts";
 import type { ServiceAddress } from "../../config/service-addresses.ts";
 import type { TokenBudget } from "../../config/token-budget.ts";
 import type { ErrorCode } from "../../error-catalog.ts";
@@ -76,6 +77,8 @@ export interface ExplainedCredential {
   readonly secrets?: readonly DescribedSecret[];
   /** Of a credential with one secret, which a command prints. */
   readonly command?: DescribedCommand;
+  /** Where a next secret is set: which of both a request would have follows from the stage. */
+  readonly rotation?: DescribedRotation;
   readonly pool?: ExplainedPool;
 }
 
