@@ -226,11 +226,13 @@ function admitToService(
 ): void {
   const { key } = prepared.service;
   walk.admit("authorize", decideAuthorization(exchange, prepared, isUpgrade));
-  walk.admit("credential", decideCredential(prepared.credential, key));
-  walk.admit("service shed", decideServiceShed(prepared.slots, key, retryAfterS));
-  if (isUpgrade) walk.admit("WebSocket shed", decideWebSocketShed(webSockets, prepared, retryAfterS));
   const mayBeLeft = !isUpgrade && (prepared.cache !== undefined || prepared.idempotency !== undefined);
   const isLeft = mayBeLeft && mayNeedNoUpstream(exchange, prepared);
+  // While its source fails, an attempt is refused.
+  const isCredentialLeft = isLeft && prepared.credential.missing?.isUnavailable === true;
+  if (!isCredentialLeft) walk.admit("credential", decideCredential(prepared.credential, key));
+  walk.admit("service shed", decideServiceShed(prepared.slots, key, retryAfterS));
+  if (isUpgrade) walk.admit("WebSocket shed", decideWebSocketShed(webSockets, prepared, retryAfterS));
   if (prepared.breaker !== undefined && !isLeft) walk.admit("breaker", decideBreaker(prepared, exchange));
   if (!isUpgrade && !isLeft) walk.admit("connections", decideConnection(prepared, exchange, retryAfterS));
   if (!walk.commits) return;

@@ -390,6 +390,35 @@ describe("A token endpoint that fails", () => {
     expect(vendor.requests[0]?.headers.authorization).toBeUndefined();
   });
 
+  test("Stored responses are served meanwhile, stale ones where stale-if-error allows it", async () => {
+    const endpoint = await startTokenEndpoint((_, count) => ({
+      access_token: `token-${count}-of-the-endpoint`,
+      ...{ token_type: "bearer", expires_in: 1 },
+    }));
+    const vendor = await startUpstream((req, res) => {
+      res.setHeader("cache-control", req.url === "/fresh" ? "max-age=60" : "max-age=0, stale-if-error=60");
+      res.setHeader("etag", '"one"');
+      res.end("stored");
+    });
+    const service = { baseUrl: vendor.url, cache: true as const };
+    const { url } = await open(endpoint.url, { service });
+    const get = async (path: string) => {
+      const { status, headers } = await ask(`${url}/proxy/api${path}`);
+      return [status, headers.get("x-proxy-cache")];
+    };
+    expect([await get("/fresh"), await get("/stale")]).toEqual([
+      [200, "miss"],
+      [200, "miss"],
+    ]);
+    endpoint.respond((_, __, res) => refuseToken(res, 503, ""));
+    const post = async () => (await ask(`${url}/proxy/api/other`, { method: "POST" })).status;
+    await eventually(async () => (await post()) === 502, "the end of the token");
+    expect([await get("/fresh"), await get("/stale")]).toEqual([
+      [200, "hit"],
+      [200, "stale"],
+    ]);
+  });
+
   test("A request waits for a slow endpoint only as long as its own time lasts", async () => {
     const endpoint = await startTokenEndpoint(() => undefined);
     const { proxy, url } = await open(endpoint.url, { service: { timeoutMs: 100 } });

@@ -29,7 +29,7 @@ const SAFE: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
 /** Failures in whose place a stale response may be served: the upstream cannot be asked now. */
 const UNANSWERED: ReadonlySet<string> = new Set([
   ...["UPSTREAM_UNREACHABLE", "UPSTREAM_TLS_ERROR", "UPSTREAM_PROTOCOL_ERROR", "UPSTREAM_TIMEOUT"],
-  ...["CIRCUIT_OPEN", "UPSTREAM_QUOTA_EXHAUSTED", "UNDER_PRESSURE"],
+  ...["CIRCUIT_OPEN", "UPSTREAM_QUOTA_EXHAUSTED", "UNDER_PRESSURE", "UPSTREAM_CREDENTIAL_UNAVAILABLE"],
 ]);
 
 /** A response that could not be shared leads to a request of one's own, which cannot be released again. */
