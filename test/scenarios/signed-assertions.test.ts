@@ -1,14 +1,11 @@
 /** Credentials of type oauth2 with a private key: the grant jwt_bearer, and clients that authenticate with private_key_jwt. */
 import { writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type JWTPayload, jwtVerify } from "jose";
-import { Provider } from "oidc-provider";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
-import { ecPair, type KeyPair, piecesOf, pkcs1Of, pkcs8Of, rsaPair, serviceAccountOf } from "../support/keys.ts";
+import { ecPair, type KeyPair, piecesOf, pkcs8Of, rsaPair, serviceAccountOf } from "../support/keys.ts";
 import { everythingShown } from "../support/shown.ts";
 import { refuseToken, startTokenEndpoint } from "../support/token-endpoint.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -132,64 +129,6 @@ test("A key file that changes is used at once, and one that is removed is a miss
   expect([...piecesOf(before), ...piecesOf(after), ...piecesOf(rsa)].filter((piece) => shown.includes(piece))).toEqual(
     [],
   );
-});
-
-test("A real authorization server accepts a client with private_key_jwt, by tokenUrl and by discovery, with each kind of key", async () => {
-  const ec = ecPair();
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const client = (client_id: string, { publicKey }: KeyPair, token_endpoint_auth_signing_alg: string) => ({
-    ...{ client_id, redirect_uris: [], response_types: [], grant_types: ["client_credentials"], scope: "read" },
-    ...{ token_endpoint_auth_method: "private_key_jwt", token_endpoint_auth_signing_alg },
-    jwks: { keys: [{ ...publicKey.export({ format: "jwk" }), kid: `key-of-${client_id}` }] },
-  });
-  const provider = new Provider(issuer, {
-    clients: [client("rsa", rsa, "PS256"), client("ec", ec, "ES256")] as never,
-    scopes: ["read"],
-    features: { clientCredentials: { enabled: true }, devInteractions: { enabled: false } },
-    enabledJWA: { clientAuthSigningAlgValues: ["PS256", "ES256"] },
-    ttl: { ClientCredentials: 600 },
-  });
-  server.on("request", provider.callback());
-  const vendor = await startUpstream();
-  const common = { type: "oauth2", grant: "client_credentials", clientAuth: "private_key_jwt", scope: "read" } as const;
-  const rsaClient = { ...common, clientId: "rsa", keyFile: "rsa.pem", algorithm: "PS256" } as const;
-  const gateway = await startGateway({
-    env,
-    services: {
-      rsa: { baseUrl: vendor.url, auth: { ...rsaClient, tokenUrl: `${issuer}/token` } },
-      discovered: { baseUrl: vendor.url, auth: { ...common, issuer, clientId: "ec", keyFile: "ec.jwk" } },
-      other: { baseUrl: vendor.url, auth: { ...rsaClient, tokenUrl: `${issuer}/token`, keyFile: "other.pem" } },
-      audience: {
-        baseUrl: vendor.url,
-        auth: { ...rsaClient, tokenUrl: `${issuer}/token`, assertionAudience: "https://elsewhere.example" },
-      },
-    },
-    files: {
-      "rsa.pem": pkcs1Of(rsa),
-      "ec.jwk": JSON.stringify({ ...ec.privateKey.export({ format: "jwk" }), kid: "key-of-ec" }),
-      "other.pem": pkcs8Of(rsaPair()),
-    },
-  });
-  for (const [key, clientId] of [
-    ["rsa", "rsa"],
-    ["discovered", "ec"],
-  ]) {
-    expect((await ask(gateway, key as string)).status).toBe(200);
-    const sent = vendor.requests.at(-1)?.headers.authorization ?? "";
-    const token = await provider.ClientCredentials.find(sent.replace("Bearer ", ""));
-    expect([token?.clientId, token?.scope]).toEqual([clientId, "read"]);
-    // The server remembers the assertions that it has accepted.
-    expect((await refresh(gateway, key as string)).status).toBe(204);
-  }
-  for (const key of ["other", "audience"]) {
-    expect((await ask(gateway, key)).text).toContain("responded with 401 (invalid_client)");
-  }
 });
 
 test("A client with private_key_jwt also renews with a refresh token, and adds no secret to the form", async () => {
