@@ -15,6 +15,7 @@ import {
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, PROXY_KEY, startGateway } from "../support/gateway.ts";
 import { ACCOUNT, ACCOUNT_ENV, STORE_AUTH, startObjectStore } from "../support/object-store.ts";
 import { RandomRequests } from "../support/random-requests.ts";
@@ -277,6 +278,19 @@ describe("Bodies", () => {
     const refused = await send(url, chunked);
     expect(refused).toMatchObject({ status: 413, code: "PAYLOAD_TOO_LARGE" });
     expect(refused.text).toContain("maxSignedBodyBytes");
+    expect(store.requests).toHaveLength(1);
+  });
+
+  test("Bodies that are buffered for a signature share a limit, and release it when their request ends", async () => {
+    const { store, url, gateway } = await open({ maxSignedBodyBytes: 60_000_000 });
+    const body = Array.from({ length: 34 }, () => Buffer.alloc(1_000_000));
+    const refused = await send(url, { method: "PUT", path: "/b/k", body });
+    expect(refused).toMatchObject({ status: 503, code: "UNDER_PRESSURE" });
+    const leaving = httpRequest(`${url}/b/k`, { method: "PUT", headers: { "x-api-key": PROXY_KEY } });
+    leaving.on("error", () => {});
+    leaving.write(Buffer.alloc(20_000_000), () => leaving.destroy());
+    await eventually(() => gateway.exchanges().some(({ outcome }) => outcome === "client-left"));
+    expect((await send(url, { method: "PUT", path: "/b/k", body: body.slice(0, 15) })).status).toBe(200);
     expect(store.requests).toHaveLength(1);
   });
 
