@@ -1,4 +1,5 @@
 /** Checks whether the upstream accepts the credential, and whether it is the same as on disk. */
+import { entryOfSecret } from "../config/auth-entries.ts";
 import {
   type CredentialSource,
   describeOnlyCommand,
@@ -151,8 +152,9 @@ function faultsOf({ service: { key, auth, credential: source } }: DiagnosedServi
   const all = source?.secrets ?? [];
   return all.flatMap(({ name, secret, faults = [] }) => {
     const named = all.length === 1 ? `the secret of ${key}` : `the secret ${name} of ${key}`;
+    const entry = auth && entryOfSecret(auth, name);
     const isShort =
-      !(auth?.type === "basic" && name === "username") &&
+      !(entry?.auth.type === "basic" && entry.name === "username") &&
       secret !== undefined &&
       Buffer.byteLength(secret.reveal()) < SHORTEST_MASKED_SECRET;
     return [

@@ -4,6 +4,15 @@ import { load, problemsOf, services } from "./temp-folder.ts";
 
 const withAuth = (auth: unknown, more = {}) => services({ x: { baseUrl: "https://api.example.com/", auth, ...more } });
 const T = { t: { envVar: "TOKEN" } };
+const pool = (...of: readonly object[]) => ({ type: "pool", of });
+const bearer = { type: "bearer", tokenEnvVar: "T" };
+const other = { type: "bearer", tokenEnvVar: "U" };
+const client = {
+  type: "oauth2",
+  grant: "client_credentials",
+  tokenUrl: "https://login.example.com/token",
+  clientSecretEnvVar: "TOKEN",
+};
 const custom = (more: object) => ({ type: "custom", secrets: T, ...more });
 
 describe("auth", () => {
@@ -14,6 +23,12 @@ describe("auth", () => {
     { type: "basic", tokenEnvVar: "TOKEN", username: "Zoë" },
     { type: "basic", tokenEnvVar: "TOKEN", usernameEnvVar: "USER_NAME" },
     { type: "bearer", tokenCommand: ["vault", "read", ""], tokenCommandTtlSeconds: 60 },
+    pool({ type: "bearer", tokenEnvVar: "TOKEN" }, { type: "bearer", tokenCommand: ["vault"] }),
+    pool(
+      { type: "basic", tokenEnvVar: "TOKEN", username: "one" },
+      { type: "basic", tokenEnvVar: "TOKEN", usernameEnvVar: "USER_NAME" },
+    ),
+    { ...pool({ ...client, clientId: "a" }, { ...client, clientId: "b", scope: "x" }), restSeconds: 5 },
     custom({ headers: { "X-A": "{t}", "X-B": "k={t|base64};v=1" } }),
     custom({ query: { key: "{t}", format: "json" } }),
     custom({ path: "/bot{t}" }),
@@ -28,6 +43,23 @@ describe("auth", () => {
   });
 
   test.each([
+    ["of for type pool", { type: "pool" }],
+    ["auth.of", pool(bearer)],
+    ["of and restSeconds only for type pool", { ...bearer, of: [bearer, { ...bearer, tokenEnvVar: "U" }] }],
+    ["tokenCommandTtlSeconds only for type bearer", { ...pool(bearer, other), tokenEnvVar: "T" }],
+    ["auth.restSeconds: found 0", { ...pool(bearer, other), restSeconds: 0 }],
+    ["another credential than those before it", pool(bearer, bearer)],
+    ["auth.of[1].type", pool(bearer, { ...other, type: "bot" })],
+    ["auth.of[0].required", pool({ ...bearer, required: false }, other)],
+    ["nextTokenEnvVar and nextTokenFile not within a pool", pool(bearer, { ...other, nextTokenEnvVar: "N" })],
+    [
+      "the places and the names of secrets of the first credential",
+      pool(
+        { type: "api-key", queryParam: "k", tokenEnvVar: "T" },
+        { type: "api-key", queryParam: "l", tokenEnvVar: "U" },
+      ),
+    ],
+    ["auth.of[0]", pool({ type: "bearer" }, other)],
     ["exactly one of tokenEnvVar, tokenFile and tokenCommand", { type: "bearer" }],
     [
       "exactly one of tokenEnvVar, tokenFile and tokenCommand",

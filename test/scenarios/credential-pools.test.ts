@@ -127,6 +127,24 @@ test("In hold mode, no request is refused while any credential has quota left", 
   expect(credentials.map(({ source }: { source: string }) => source)).toEqual([...NAMES]);
 });
 
+test("In hold mode, a request that one credential gets 429 for is sent again with another one at once", async () => {
+  const seen: string[] = [];
+  const upstream = await startUpstream((req, res) => {
+    const secret = (req.headers.authorization ?? "").replace("Bearer ", "");
+    seen.push(secret);
+    if (secret === SECRETS[0]) return res.writeHead(429, { "retry-after": "600" }).end();
+    return res.end();
+  });
+  const { url } = await startGateway({
+    env,
+    services: { api: { baseUrl: upstream.url, auth: pool(), quota: { mode: "hold" }, retries: 0 } },
+  });
+  for (let i = 0; i < 4; i++) expect((await fetch(`${url}/proxy/api/`)).status).toBe(200);
+  expect(seen[0]).toBe(SECRETS[0]);
+  expect(seen.slice(1)).not.toContain(SECRETS[0]);
+  expect(seen).toHaveLength(5);
+});
+
 test("In hold mode, callers alternate in one queue for all credentials, and the upstream refuses none", async () => {
   const { upstream, gateway, used } = await startHolding({ limit: 2, windowMs: 300 }, { maxWaitMs: 20_000 });
   const keyOf = async (name: string) =>
@@ -281,6 +299,29 @@ test("A stored response whose credential rests is not validated with another one
   expect(await ask()).toBe("seen by 1");
   expect(await ask()).toBe("seen by 1");
   expect(asked.at(-1)).toEqual([SECRETS[1], '"1"']);
+});
+
+test("A request does not wait for the credential of a stored response", async () => {
+  const left = new Map<string, number>(SECRETS.map((secret) => [secret, secret === SECRETS[0] ? 1 : 5]));
+  const upstream = await startUpstream((req, res) => {
+    const secret = (req.headers.authorization ?? "").replace("Bearer ", "");
+    const remaining = (left.get(secret) ?? 0) - 1;
+    left.set(secret, remaining);
+    res.setHeader("x-ratelimit-limit", "5").setHeader("x-ratelimit-remaining", String(remaining));
+    res.setHeader("x-ratelimit-reset", "600");
+    const account = SECRETS.indexOf(secret as (typeof SECRETS)[number]);
+    const isSame = req.headers["if-none-match"] === `"${account}"`;
+    res.writeHead(isSame ? 304 : 200, { etag: `"${account}"`, "cache-control": "private, max-age=0" });
+    res.end(isSame ? undefined : `seen by ${account}`);
+  });
+  const gateway = await startGateway({
+    env,
+    services: { api: { baseUrl: upstream.url, auth: pool(), cache: true, quota: { mode: "hold", maxWaitMs: 0 } } },
+  });
+  const ask = async () => (await fetch(`${gateway.url}/proxy/api/`)).text();
+  expect(await ask()).toBe("seen by 0");
+  expect(await ask()).toBe("seen by 1");
+  expect(left.get(SECRETS[0])).toBe(0);
 });
 
 test("A WebSocket keeps the credential of its handshake for its messages", async () => {

@@ -60,15 +60,11 @@ export class CredentialUse {
    */
   inject(request: InjectableRequest, time: RemainingTime): boolean | Promise<boolean> {
     if (this.#credential.pool !== undefined) return this.#injectFromPool(this.#credential.pool, request, time);
-    return this.#injectObtained(this.#repetition?.injection ?? this.#credential.get(), request, time);
+    const obtained = this.#repetition?.injection ?? this.#credential.get();
+    return obtained instanceof Promise ? this.#injectLater(obtained, request, time) : this.#inject(request, obtained);
   }
 
-  #injectObtained(
-    obtained: Injection | Promise<Injection>,
-    request: InjectableRequest,
-    time: RemainingTime,
-  ): boolean | Promise<boolean> {
-    if (!(obtained instanceof Promise)) return this.#inject(request, obtained);
+  #injectLater(obtained: Promise<Injection>, request: InjectableRequest, time: RemainingTime): Promise<boolean> {
     const isThere = obtained.then((injection) => this.#inject(request, injection));
     return unlessGone(isThere, this.#exchange, time.remainingMs);
   }
@@ -79,7 +75,9 @@ export class CredentialUse {
     for (const failed = new Set<PoolMember>(); ; ) {
       const chosen = this.#chosenFrom(pool);
       try {
-        return await this.#injectObtained(chosen.provider.get(), request, time);
+        const obtained = chosen.provider.get();
+        if (!(obtained instanceof Promise)) return this.#inject(request, obtained);
+        return await this.#injectLater(obtained, request, time);
       } catch (thrown) {
         failed.add(chosen);
         const hasOther = pool.usable().some((other) => !failed.has(other) && pool.stateOf(other) === "ready");

@@ -5,6 +5,7 @@ import type { HoldingAccount } from "./passes.ts";
 import type { PoolChoice } from "./pool-members.ts";
 import { compareLeft } from "./pooled-account.ts";
 import type { QuotaRoute } from "./rules.ts";
+import type { QuotaRequest } from "./ticket.ts";
 
 /** @param pinned used as long as it can be. */
 export function poolAccount(
@@ -12,13 +13,16 @@ export function poolAccount(
   pool: CredentialPool,
   pinned: PoolMember | undefined,
 ): HoldingAccount {
-  const choice = pinned === undefined ? pool : new PinnedChoice(pool, pinned);
   const { pooled } = accounts;
+  const choiceFor = (request: QuotaRequest): PoolChoice =>
+    pinned === undefined
+      ? pool
+      : new PinnedChoice(pool, pinned, () => accounts.ofMember(pinned).quota.pooled.isFree(request));
   return {
     ready: allReady(accounts.ofPool(pool)),
     quota: {
-      decide: (request) => pooled.decide(request, choice),
-      admit: (request, onQueued) => pooled.admit(request, choice, onQueued),
+      decide: (request) => pooled.decide(request, choiceFor(request)),
+      admit: (request, onQueued) => pooled.admit(request, choiceFor(request), onQueued),
     },
   };
 }
@@ -27,12 +31,15 @@ async function allReady(opened: readonly CredentialAccount[]): Promise<void> {
   for (const { ready } of opened) await ready;
 }
 
+/** One credential as long as it can send the request: no request waits for it. */
 class PinnedChoice implements PoolChoice {
   readonly id: string;
+  readonly #isFree: () => boolean;
   readonly #pool: CredentialPool;
   readonly #pinned: PoolMember;
 
-  constructor(pool: CredentialPool, pinned: PoolMember) {
+  constructor(pool: CredentialPool, pinned: PoolMember, isFree: () => boolean) {
+    this.#isFree = isFree;
     this.id = `${pool.id}\n${pinned.sourceId}`;
     this.#pool = pool;
     this.#pinned = pinned;
@@ -44,7 +51,7 @@ class PinnedChoice implements PoolChoice {
 
   usable(): readonly PoolMember[] {
     const usable = this.#pool.usable();
-    return usable.includes(this.#pinned) ? [this.#pinned] : usable;
+    return usable.includes(this.#pinned) && this.#isFree() ? [this.#pinned] : usable;
   }
 
   noteChosen(member: PoolMember): void {

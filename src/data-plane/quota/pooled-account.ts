@@ -37,6 +37,10 @@ export class PooledAccount {
     return Math.max(bucket.askAgainAt, this.#turnstile.freeAt(bucket, costs, this.#now()));
   }
 
+  isFree(request: Pick<QuotaRequest, "route" | "method" | "path">): boolean {
+    return this.freeAt(request) <= this.#now();
+  }
+
   /** @param since when it began to wait. @returns a ticket, or a later time to ask again; both times in ms since the epoch. */
   take(request: QuotaRequest, since: number): Promise<Ticket | number> {
     const costs = this.#parts.gates.costsOf(request.method, request.path);

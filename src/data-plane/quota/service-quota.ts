@@ -111,7 +111,7 @@ export class ServiceQuota {
     const { pooled } = this.#accounts.ofMember(member).quota;
     const route = this.rules.routeOf(method, path);
     if (!this.isHolding) return pooled.leftUnreported(route).requests > 0;
-    return pooled.freeAt({ method, path, route }) <= this.now();
+    return pooled.isFree({ method, path, route });
   }
 
   /** A request begins to wait. */
