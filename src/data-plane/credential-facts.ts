@@ -15,6 +15,8 @@ const ENOUGH_RESPONSES = 1_000;
 const ENOUGH_MS = 86_400_000;
 const SCOPES_LIMIT = 100;
 const KNOWN_TEXTS_LIMIT = 256;
+/** Characters of a list of scopes. */
+const TEXT_LIMIT = 2_048;
 const SCOPE = /^[A-Za-z0-9][A-Za-z0-9_.:/*-]{0,99}$/;
 
 export interface CredentialFactsOptions {
@@ -28,7 +30,7 @@ export interface CredentialFactsOptions {
 
 export class CredentialFacts {
   readonly #options: CredentialFactsOptions & { readonly now: () => number };
-  readonly #since: number;
+  #since: number;
   #misses = 0;
   #responses = 0;
   #grantedText: string | undefined;
@@ -84,10 +86,14 @@ export class CredentialFacts {
     if (granted !== this.#grantedText) {
       this.#grantedText = granted;
       this.#granted = this.#scopesIn(granted);
-      this.#known.clear();
+      // What is known is about other scopes.
+      for (const set of [this.#known, this.#needed]) set.clear();
+      this.#isUnclear = false;
+      this.#responses = 1;
+      this.#since = this.#options.now();
     }
     if (typeof accepted !== "string" || accepted === "" || this.#known.has(accepted)) return;
-    if (this.#known.size >= KNOWN_TEXTS_LIMIT) {
+    if (this.#known.size >= KNOWN_TEXTS_LIMIT || accepted.length > TEXT_LIMIT) {
       this.#isUnclear = true;
       return;
     }

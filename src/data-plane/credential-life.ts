@@ -73,6 +73,8 @@ export class CredentialLife {
   describe(): CredentialLifeState {
     const { credential, uses } = this.#options;
     const source = credential.describe?.() ?? this.#options.source;
+    // The secret that a rotation has promoted since.
+    if (uses.of(this.#id) === undefined) this.#store({});
     const stored = uses.of(this.#id);
     const tokens = [source.token, ...(source.of ?? []).map(({ token }) => token)].filter(
       (token) => token !== undefined,

@@ -41,7 +41,7 @@ export const CREDENTIAL_FINDINGS = {
   promoted: {
     status: "warn",
     symptom: "a rotation is not finished",
-    fix: "Put the secret of evidence.rotation.source into evidence.source and reload. Then revoke the secret before, and remove the next one.",
+    fix: "Put the secret of evidence.rotation.source into the source of the current secret and reload. Then revoke the secret before, and empty the source of the next one.",
   },
   rolledBack: {
     status: "warn",

@@ -135,7 +135,7 @@ function rotationEvidence(source: CredentialSource | undefined, { fingerprint }:
 function unfinished(source: CredentialSource | undefined, key: string): Problem[] {
   const { rotation, next } = source ?? {};
   if (rotation?.stage === "promoted") {
-    const message = `${key} uses the secret of ${next?.source} for all requests, and ${source?.source} still holds the one before`;
+    const message = `${key} uses its next secret, that of ${next?.source}, for all requests`;
     return [{ finding: CREDENTIAL_FINDINGS.promoted, message }];
   }
   if (rotation?.stage !== "rolled-back") return [];

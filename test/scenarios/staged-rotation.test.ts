@@ -86,6 +86,11 @@ async function statusOf(gateway: TestGateway) {
     .credential;
 }
 
+async function checkOf(gateway: TestGateway) {
+  const { checks } = (await manage(gateway, "GET", "/manage/diagnostics")).json;
+  return checks.find(({ id }: { id: string }) => id === "credential:api");
+}
+
 async function actionsOf(gateway: TestGateway) {
   const { entries } = (await manage(gateway, "GET", "/manage/audit")).json;
   return entries.map(({ action, caller, after }: Record<string, unknown>) => ({ action, caller, after }));
@@ -128,12 +133,25 @@ test("A quarter of the requests has the next secret, then all have it, also afte
     { action: "credential.rotate", after: { share: 0.25 } },
   ]);
   expect((await rotate(gateway)).json).toMatchObject({ code: "CREDENTIAL_ROTATION_CONFLICT" });
+  expect(await checkOf(gateway)).toMatchObject({
+    status: "warn",
+    evidence: { source: "TOKEN", rotation: { stage: "promoted", source: "NEXT_TOKEN" } },
+  });
   await gateway.close();
   expect(readFileSync(join(folder, "rotations.json"), "utf8")).not.toContain("secret-");
 
   const after = await open({ folder, vendor });
   expect(await after.stage()).toBe("promoted");
   await sendsNew(after);
+  // The operator removes the secret before without the other one in its place.
+  Object.assign(after.env, { TOKEN: "" });
+  await after.gateway.reload();
+  await sendsNew(after);
+  expect(await statusOf(after.gateway)).toMatchObject({ state: "present", rotation: { stage: "promoted" } });
+  expect(await checkOf(after.gateway)).toMatchObject({
+    status: "warn",
+    summary: expect.stringContaining("api uses its next secret, that of NEXT_TOKEN, for all requests"),
+  });
   // The operator finishes the change.
   Object.assign(after.env, { TOKEN: NEW });
   await after.gateway.reload();

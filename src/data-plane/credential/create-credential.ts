@@ -8,7 +8,7 @@ import type { Service } from "../../config/schema.ts";
 import { returnableSecrets } from "../../config/service-secrets.ts";
 import { createAwsCredential } from "./aws-credential.ts";
 import { CommandCredential, type CommandCredentialContext, type CommandedService } from "./command-credential.ts";
-import type { CredentialProvider } from "./credential-provider.ts";
+import { type CredentialProvider, createFixedProvider, type FixedCredential } from "./credential-provider.ts";
 import type { EndpointAccess } from "./endpoint-exchange.ts";
 import { orderInstallationToken } from "./installation-order.ts";
 import { MintedCredential, type MintedCredentialContext } from "./minted-credential.ts";
@@ -67,18 +67,28 @@ function createOne(service: Service, context: CredentialContext, endpoint: OpenE
   );
 }
 
-/** Undefined also where one of the two secrets is missing, or both are the same: then there is nothing to rotate. */
+/** Undefined also where both secrets are the same, or one of them is missing: then there is nothing to rotate. */
 function stagedCredential(
   service: Service,
   { rotations, nameSource }: CredentialContext,
-): StagedCredential | undefined {
+): CredentialProvider | undefined {
   const { key, credential } = service;
   const following = credential && withNext(credential);
   if (credential === undefined || following === undefined) return undefined;
   const read = (each: CredentialSource) => readStaticCredential({ ...service, credential: each }, nameSource);
   const [current, next] = [read(credential), read(following)];
-  if (current === undefined || next === undefined || current.sourceId === next.sourceId) return undefined;
+  if (next === undefined || current?.sourceId === next.sourceId) return undefined;
+  // The operator has removed the secret that was replaced, and has not moved the other one yet.
+  if (current === undefined)
+    return rotations.isPromoted(key, next.sourceId)
+      ? promotedCredential(next, { ...following, next: credential.next })
+      : undefined;
   return new StagedCredential({ key, credential }, { current, next }, rotations);
+}
+
+function promotedCredential(next: FixedCredential, source: CredentialSource): CredentialProvider {
+  const rotation = { stage: "promoted", share: undefined, until: undefined, requests: 0, reason: undefined } as const;
+  return { ...createFixedProvider(next), describe: () => ({ ...source, rotation }) };
 }
 
 /** How the tokens of each type are obtained. */

@@ -7,6 +7,8 @@ import { StagedRotation, type StagedRotationOptions } from "./staged-rotation.ts
 export interface StagedRotations {
   /** To be released once. */
   acquire(service: string, pair: StagedRotationOptions["pair"]): { readonly rotation: StagedRotation; release(): void };
+  /** Whether a rotation of the service has changed it to this secret. */
+  isPromoted(service: string, to: string): boolean;
   /** Ends them without a report. */
   close(): void;
 }
@@ -36,6 +38,7 @@ export function createStagedRotations({
         },
       };
     },
+    isPromoted: (service, to) => promotions.entries.get(service)?.value.to === to,
     close() {
       for (const { rotation } of byService.values()) rotation.abandon();
     },
