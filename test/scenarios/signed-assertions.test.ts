@@ -68,7 +68,7 @@ test("A Google service account needs its key file only: the scope is a claim, an
     scope: "https://www.googleapis.com/auth/drive",
     jti: expect.any(String),
     iat: expect.any(Number),
-    exp: (first?.claims.iat ?? 0) + 120,
+    exp: (first?.claims.iat ?? 0) + 130,
   });
   expect([...(first?.form.keys() ?? [])].sort()).toEqual(["assertion", "grant_type"]);
   expect(second?.claims.jti).not.toBe(first?.claims.jti);

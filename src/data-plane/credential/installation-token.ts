@@ -63,20 +63,19 @@ export function createInstallation({ auth, baseUrl, signingKey, send }: Installa
   return {
     /** @throws TokenFailure */
     async fetchToken(signal: AbortSignal): Promise<AccessToken> {
-      const known = auth.installationId === undefined ? found : String(auth.installationId);
-      const id = known ?? (await find(signal));
+      if (auth.installationId !== undefined) return readToken(await issue(String(auth.installationId), signal));
+      const known = found;
+      // After a failure of any kind, the next fetch looks it up.
+      found = undefined;
+      let id = known ?? (await find(signal));
       let response = await issue(id, signal);
-      if (auth.installationId === undefined) {
-        found = id;
-        if (response.status === 404 && known !== undefined) {
-          found = undefined;
-          found = await find(signal);
-          response = await issue(found, signal);
-        }
-        if (response.status !== 201) found = undefined;
+      if (response.status === 404 && known !== undefined) {
+        id = await find(signal);
+        response = await issue(id, signal);
       }
-      if (response.status !== 201) throw explainGithubRefusal(response, "installation");
-      return readInstallationToken(response);
+      const token = readToken(response);
+      found = id;
+      return token;
     },
   };
 }
@@ -98,7 +97,9 @@ function readJson(text: string): Readonly<Record<string, unknown>> {
   throw new TokenFailure("responded with something other than a JSON object");
 }
 
-function readInstallationToken({ text, headers }: EndpointResponse): AccessToken {
+function readToken(response: EndpointResponse): AccessToken {
+  const { status, text, headers } = response;
+  if (status !== 201 && status !== 200) throw explainGithubRefusal(response, "installation");
   const { token, expires_at, permissions } = readJson(text);
   if (typeof token !== "string") throw new TokenFailure("responded without a valid token");
   const endsAt = typeof expires_at === "string" ? Date.parse(expires_at) : Number.NaN;

@@ -19,10 +19,13 @@ export interface Claims {
 /** Seconds. A server that wants an assertion to be fresh accepts it, and so does one whose clock is a little behind. */
 const LIFE_SECONDS = 120;
 
+/** Seconds. Some servers refuse what begins a second after their own time. */
+const EARLY_SECONDS = 10;
+
 /** The claims that make an assertion one of its own, and short. */
 export function freshClaims(): Pick<Claims, "jti" | "iat" | "exp"> {
-  const iat = Math.floor(Date.now() / 1_000);
-  return { jti: randomUUID(), iat, exp: iat + LIFE_SECONDS };
+  const now = Math.floor(Date.now() / 1_000);
+  return { jti: randomUUID(), iat: now - EARLY_SECONDS, exp: now + LIFE_SECONDS };
 }
 
 /** @returns a JSON Web Token in the compact form (RFC 7515 section 3.1). */
