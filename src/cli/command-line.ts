@@ -13,6 +13,7 @@ import { addDoctorCommand } from "./doctor.ts";
 import { addExplainCommand } from "./explain.ts";
 import { addInitCommand } from "./init.ts";
 import { addKeysCommand } from "./keys.ts";
+import { addLoginCommand } from "./login.ts";
 import { addLogsCommand } from "./logs.ts";
 import { withJson } from "./options.ts";
 import { handleClosedPipes, oneLine, printJson } from "./output.ts";
@@ -84,6 +85,7 @@ export function createProgram(run: RunCommand, start: StartGateway): Command {
   program.commandsGroup("Change:");
   addServicesCommand(program);
   addKeysCommand(program);
+  addLoginCommand(program);
   addReloadCommand(program);
 
   program.commandsGroup("Shell:");

@@ -2,16 +2,19 @@
  * `--offline`: changes the stores in DATA_DIR without a gateway, with the same checks and audit as over REST.
  * Invariant: DATA_DIR is locked while its stores are open. A refusal has the words of a gateway, as CliFailure.
  */
-
+import { randomUUID } from "node:crypto";
 import { type Audit, createAudit } from "../callers/audit.ts";
-import { isStoredKey } from "../callers/issued-key.ts";
+import { isStoredKey, maskIssuedKeys } from "../callers/issued-key.ts";
 import { createIssuedKeys, type Issued, type ListedKey } from "../callers/issued-keys.ts";
 import { createKeyChanges } from "../callers/key-changes.ts";
 import type { GatewayStores } from "../composition/gateway-options.ts";
 import { findForbidden } from "../composition/upstreams.ts";
 import { type Config, loadConfig } from "../config/load-config.ts";
+import { loginBinding, textsBesideLogin, unusableLogin } from "../config/login-binding.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
+import { NO_OWN_KEY } from "../config/unusable-secret.ts";
+import type { LoginToken } from "../data-plane/credential/credential-provider.ts";
 import { GatewayError } from "../errors.ts";
 import { createServiceChanges, type ServiceChanges } from "../services/changes.ts";
 import type { ServiceItem } from "../services/items.ts";
@@ -112,6 +115,44 @@ export async function openOfflineServices(): Promise<ServiceBackend> {
   };
 }
 
+/** What a login obtained, in DATA_DIR. */
+export interface LoginBackend extends Backend {
+  /** For the next start. @throws CliFailure */
+  store(key: string, login: LoginToken): Promise<void>;
+}
+
+/** @throws CliFailure */
+export async function openOfflineLogins(): Promise<LoginBackend> {
+  const offline = await openOfflineStores("name its address with --url");
+  return {
+    close: offline.close,
+    store: (key, login) =>
+      storeLogin(key, login, offline).catch((error: NodeJS.ErrnoException) => {
+        if (error instanceof CliFailure) throw error;
+        throw new CliFailure(1, [`The login could not be stored in DATA_DIR (${error.code}). Log in again.`]);
+      }),
+  };
+}
+
+async function storeLogin(
+  key: string,
+  { token, isAccessToken, scope }: LoginToken,
+  { config, stores, audit }: OfflineStores,
+): Promise<void> {
+  const { service } = servicesOf(config, stores).get(key) ?? {};
+  const secrets = service?.credential && textsBesideLogin(service.credential);
+  if (service?.auth === undefined || secrets === undefined) throw new CliFailure(2, [`${key} has no login.`]);
+  const ownKeys = [config.proxyPlane.key, config.managementPlane.key].flatMap((own) => own?.reveal() ?? []);
+  const isOwnKey = ownKeys.includes(token) || maskIssuedKeys(token) !== token;
+  const allowed = isOwnKey ? NO_OWN_KEY : unusableLogin(token, isAccessToken);
+  if (allowed !== undefined) throw new CliFailure(1, [`The token of the login cannot be used, allowed: ${allowed}.`]);
+  const id = stores.fingerprint.quota(loginBinding({ ...service, auth: service.auth }, secrets));
+  const kind = isAccessToken ? ({ isAccessToken: true, scope } as const) : {};
+  await stores.credentials.put(id, { service: key, token, login: { id: randomUUID(), ...kind } });
+  const after = { kind: isAccessToken ? "access token" : "refresh token" };
+  await audit.record(AUTHOR, { action: "credential.login", subject: key, after });
+}
+
 function createOfflineChanges(config: Config, stores: GatewayStores, audit: Audit): ServiceChanges {
   const { settings } = config;
   return createServiceChanges({
@@ -156,7 +197,7 @@ interface OfflineStores {
 }
 
 /** @throws CliFailure */
-async function openOfflineStores(): Promise<OfflineStores> {
+async function openOfflineStores(advice = "omit --offline, or stop the gateway first"): Promise<OfflineStores> {
   try {
     // A start on a public address requires a key, and this command may be about to create it.
     const config = await loadConfig({ hasIssuedKey: () => true });
@@ -178,7 +219,7 @@ async function openOfflineStores(): Promise<OfflineStores> {
       },
     };
   } catch (error) {
-    throw explainFailure(error);
+    throw explainFailure(error, advice);
   }
 }
 
@@ -191,9 +232,9 @@ function createOfflineAudit({ services, proxyPlane, managementPlane }: Config, s
   );
 }
 
-function explainFailure(error: unknown): unknown {
+function explainFailure(error: unknown, advice: string): unknown {
   if (!(error instanceof DataDirInUse)) return startFailure(error);
-  const reason = `DATA_DIR ${error.path} is in use by a running gateway (process ${error.pid}): omit --offline, or stop the gateway first.`;
+  const reason = `DATA_DIR ${error.path} is in use by a running gateway (process ${error.pid}): ${advice}.`;
   return new CliFailure(1, [reason]);
 }
 

@@ -276,6 +276,18 @@ function endpointAccess(
   };
 }
 
+/** How a command without a gateway reaches the endpoints of a service's authorization server. */
+export function loginAccess(
+  service: Service,
+  context: Pick<UpstreamContext, "settings" | "ownListeners">,
+): EndpointAccess["send"] {
+  const isTlsStrict = context.settings.STRICT_TLS;
+  const egress = egressOf(service, context);
+  const proxyUse = proxyUseFor(service, context);
+  const dialOptions = { service, isTlsStrict, pem: {}, socketPath: undefined, egress, proxyUse };
+  return endpointAccess(dialOptions, context, false).send;
+}
+
 function proxyUseFor({ embedded, egressProxy, source }: Service, { settings }: Pick<UpstreamContext, "settings">) {
   return embedded ? undefined : proxyUseOf(egressProxy, isFromRest(source), settings);
 }

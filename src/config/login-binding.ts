@@ -25,3 +25,13 @@ export function textsBesideLogin(credential: CredentialSource): ReadonlyMap<stri
   if (credential.withheld !== undefined) return undefined;
   return others.length === 0 ? new Map() : secretTexts({ ...credential, secrets: others });
 }
+
+/** Characters that servers accept in a form or a header. */
+const TOKEN_LENGTH_LIMIT = 16_384;
+
+/** What the token would have to be; undefined if it can be used. RFC 6749 appendix A.17, RFC 6750 section 2.1. */
+export function unusableLogin(token: string, isAccessToken: boolean): string | undefined {
+  if (token === "" || token.length > TOKEN_LENGTH_LIMIT) return `a token of 1 to ${TOKEN_LENGTH_LIMIT} characters`;
+  const allowed = isAccessToken ? /^[\x21-\x7e]+$/ : /^[\x20-\x7e]+$/;
+  return allowed.test(token) ? undefined : "a token of printable ASCII characters";
+}

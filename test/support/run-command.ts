@@ -22,13 +22,22 @@ export interface EndedCommand {
 /** Commands share the environment of the process: one runs at a time. */
 let last: Promise<unknown> = Promise.resolve();
 
-/** Runs a command until it ends. @param input its stdin. @param files in its folder, by name. */
+interface CommandInput {
+  /** Its stdin. */
+  readonly input?: string;
+  /** In its folder, by name. */
+  readonly files?: Record<string, string>;
+  /** Called with all of stderr so far, while the command runs. */
+  readonly onNote?: (text: string) => void;
+}
+
+/** Runs a command until it ends. */
 export function runCommand(
   env: Record<string, string>,
   words: string[],
-  { input = "", files = {} }: { input?: string; files?: Record<string, string> } = {},
+  more: CommandInput = {},
 ): Promise<EndedCommand> {
-  const run = last.then(() => runAlone(env, words, input, files));
+  const run = last.then(() => runAlone(env, words, more));
   last = run.catch(() => {});
   return run;
 }
@@ -36,14 +45,18 @@ export function runCommand(
 async function runAlone(
   env: Record<string, string>,
   words: string[],
-  input: string,
-  files: Record<string, string>,
+  { input = "", files = {}, onNote }: CommandInput,
 ): Promise<EndedCommand> {
   const folder = mkdtempSync(join(tmpdir(), "byteproxy-command-"));
   for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
   const stdout = new PassThrough();
   const stderr = new PassThrough();
   const printed = Promise.all([text(stdout), text(stderr)]);
+  let notes = "";
+  stderr.on("data", (chunk) => {
+    notes += String(chunk);
+    onNote?.(notes);
+  });
   const restore = replaceMembers(process, {
     env: { PATH: process.env.PATH, ...COMMAND_ENV, ...env },
     stdin: Readable.from(input === "" ? [] : [input]),

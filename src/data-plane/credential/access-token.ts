@@ -18,9 +18,20 @@ export class TokenFailure extends Error {
   /** For the log only. */
   readonly detail: string | undefined;
 
+  /** The error code of a refusal (RFC 6749 section 5.2). */
+  readonly code: string | undefined;
+
   /** @param message completes "the token endpoint …", and may be shown to callers. */
-  constructor(message: string, more: { readonly retryAfterMs?: number | undefined; readonly detail?: string } = {}) {
+  constructor(
+    message: string,
+    more: {
+      readonly retryAfterMs?: number | undefined;
+      readonly detail?: string;
+      readonly code?: string | undefined;
+    } = {},
+  ) {
     super(message);
+    this.code = more.code;
     this.retryAfterMs = more.retryAfterMs;
     this.detail = more.detail;
   }

@@ -3,6 +3,7 @@
  * Invariant: another login is another source of the credential, because it may be another account of the upstream.
  */
 import { randomUUID } from "node:crypto";
+import { unusableLogin } from "../../config/login-binding.ts";
 import { NO_OWN_KEY } from "../../config/unusable-secret.ts";
 import { GatewayError } from "../../errors.ts";
 import type { LoginToken, MissingCredential } from "./credential-provider.ts";
@@ -13,9 +14,6 @@ interface LoginContext {
   readonly nameSource: (text: string) => string;
   readonly isOwnKey: (text: string) => boolean;
 }
-
-/** Bytes of a token that servers accept in a form or a header. */
-export const LOGIN_TOKEN_LIMIT = 16_384;
 
 export class CredentialLogin {
   readonly #rotating: RotatingToken;
@@ -71,18 +69,11 @@ export class CredentialLogin {
   async replace(next: LoginToken | undefined): Promise<void> {
     if (next === undefined) return this.#held.replaceLogin(undefined);
     const { token, isAccessToken, scope } = next;
-    const allowed = this.#context.isOwnKey(token) ? NO_OWN_KEY : unusableToken(token, isAccessToken);
+    const allowed = this.#context.isOwnKey(token) ? NO_OWN_KEY : unusableLogin(token, isAccessToken);
     if (allowed !== undefined) throw unusable(allowed);
     const kind = isAccessToken ? ({ isAccessToken: true, scope } as const) : {};
     await this.#held.replaceLogin({ token, login: { id: randomUUID(), ...kind } });
   }
-}
-
-/** What the token would have to be; undefined if it can be used. RFC 6749 appendix A.17, RFC 6750 section 2.1. */
-export function unusableToken(token: string, isAccessToken: boolean): string | undefined {
-  if (token === "" || token.length > LOGIN_TOKEN_LIMIT) return `a token of 1 to ${LOGIN_TOKEN_LIMIT} characters`;
-  const allowed = isAccessToken ? /^[\x21-\x7e]+$/ : /^[\x20-\x7e]+$/;
-  return allowed.test(token) ? undefined : "a token of printable ASCII characters";
 }
 
 function unusable(allowed: string): GatewayError {

@@ -41,10 +41,11 @@ export async function askEndpoint(
   }
 }
 
-/** @param reason a word or a sentence of ours about the status; empty for none. */
-export function refusalOf({ status, headers }: EndpointResponse, reason = ""): TokenFailure {
+/** @param reason a word or a sentence of ours about the status; empty for none. @param code of the response (RFC 6749 section 5.2). */
+export function refusalOf({ status, headers }: EndpointResponse, reason = "", code?: string): TokenFailure {
   return new TokenFailure(`responded with ${status}${reason === "" ? "" : ` (${reason})`}`, {
     retryAfterMs: retryAfterOf(headers["retry-after"]),
+    code,
   });
 }
 

@@ -39,7 +39,10 @@ export function orderOauth2Token(
 }
 
 /** Undefined where the gateway signs nothing. The configuration has refused every key that cannot be used. */
-function assertionsOf(auth: AuthDefinition, secrets: ReadonlyMap<string, string>): AssertionSettings | undefined {
+export function assertionsOf(
+  auth: AuthDefinition,
+  secrets: ReadonlyMap<string, string>,
+): AssertionSettings | undefined {
   const key = secrets.get("key");
   if (key === undefined) return undefined;
   const settings = readAssertionSettings(auth, key, auth.clientId ?? secrets.get("clientId"));
