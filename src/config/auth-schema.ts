@@ -139,7 +139,7 @@ const members = {
   sign: signSchema
     .optional()
     .describe(
-      "`custom`: an HMAC of each request, for the placeholders `{signature}` and `{timestamp}` in `headers` and `query`",
+      "`custom`: [an HMAC of each request](hmac.md), for the placeholders `{signature}` and `{timestamp}` in `headers` and `query`",
     ),
   ...oauth2Members,
   ...githubAppMembers,
@@ -166,7 +166,7 @@ export const authSchema = z
     type: z
       .enum([...POOLED_TYPES, "aws-sigv4", "pool"])
       .describe(
-        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place), `oauth2` (access tokens that the gateway obtains and renews), `github-app` (tokens of an installation of a GitHub App), `aws-sigv4` (a signature of each request) or `pool` ([several credentials](credential-pools.md))",
+        "`bearer`, `bot` (`Authorization: Bot …`), `basic` (the secret is `user:password`, or the password), `api-key`, `custom` (several secrets, in any place), `oauth2` (access tokens that the gateway obtains and renews), `github-app` (tokens of an installation of a GitHub App), `aws-sigv4` ([a signature of each request](aws.md)) or `pool` ([several credentials](credential-pools.md))",
       ),
     ...members,
     of: z
