@@ -329,6 +329,14 @@ test("Other secrets after a reload or in a file end a rotation that runs, and a 
   expect(await stage()).toBe("ready");
   await get();
   expect(vendor.counts).toEqual(new Map([["another-current-secret", 1]]));
+  await rotate(gateway, { share: 1, seconds: 600 });
+  writeFileSync(join(gateway.directory, "services.json"), JSON.stringify({ services: {} }));
+  await gateway.reload();
+  const isEnded = ({ after }: { after?: { reason?: string } }) => after?.reason?.includes("was removed meanwhile");
+  await eventually(
+    async () => (await actionsOf(gateway)).some(isEnded),
+    "the end of the rotation of a removed service",
+  );
 });
 
 test("A service over REST names the next secret only if the file sends it to the same place of the same origin", async () => {
