@@ -39,6 +39,18 @@ describe("docs/configuration.md", () => {
   });
 });
 
+describe("docs/login.md", () => {
+  it("The definitions in docs/login.md are valid services, and each takes its refresh token from a login", async () => {
+    const blocks = [...inRepository("docs/login.md").matchAll(/```json\n([\s\S]*?)```/g)];
+    const loaded = await Promise.all(blocks.map(([, text = ""]) => load({ "config/services.json": text })));
+    const documented = ["spotify", "github-user", "google-drive", "slack-user", "notion-user"];
+    const found = loaded.flatMap(({ services }) =>
+      documented.map((key) => services.get(key)?.auth?.refreshToken ?? []),
+    );
+    expect(found.flat()).toEqual(documented.map(() => "login"));
+  });
+});
+
 describe("docs/troubleshooting.md", () => {
   it("The symptoms in docs/troubleshooting.md name every check, and no other", () => {
     const [byHand = ""] = inRepository("docs/troubleshooting.md").split("## What the checks find");

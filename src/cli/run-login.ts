@@ -59,7 +59,7 @@ async function openFlows(key: string, signal: AbortSignal): Promise<LoginFlows> 
   });
   const service = config.services.get(key);
   if (service === undefined) {
-    throw new CliFailure(2, [
+    throw new CliFailure(1, [
       `There is no service ${key} in the services file of this folder, ${config.configFile.path}.`,
     ]);
   }

@@ -193,7 +193,7 @@ describe("byteproxy login", () => {
       1,
       "The login was not completed in time. Nothing was changed.",
     ]);
-    expect(await run("nope")).toEqual([2, expect.stringContaining("There is no service nope")]);
+    expect(await run("nope")).toEqual([1, expect.stringContaining("There is no service nope")]);
     expect(await run("static")).toEqual([2, expect.stringContaining('has no "refreshToken": "login"')]);
     expect(await run("lacking")).toEqual([2, "lacking lacks a secret of its client: set NOT_SET first."]);
     expect(await run("api", "--device")).toEqual([1, expect.stringContaining("no device authorization endpoint")]);
