@@ -1,6 +1,9 @@
 /** Services of type aws-sigv4: a real SDK and raw clients, a real gateway, and upstreams that verify each signature. */
 import { createHash, randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Readable } from "node:stream";
 import {
   CompleteMultipartUploadCommand,
@@ -459,6 +462,27 @@ describe("Secrets", () => {
     const missing = await send(url.replace(gateway.url, other.url), { path: "/b/k" });
     expect(missing).toMatchObject({ status: 401, code: "UPSTREAM_CREDENTIAL_MISSING" });
     expect(missing.text).toContain("ABSENT_TOKEN");
+  });
+
+  test("Temporary credentials in files are read again together when they change", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "byteproxy-aws-"));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const file = (name: string) => join(folder, name);
+    const write = (id: string, secret: string, token: string) => {
+      for (const [name, text] of Object.entries({ id, secret, token })) writeFileSync(file(name), `${text}\n`);
+    };
+    write("AKIDOLD", "old-secret", "old-token");
+    const store = await startObjectStore();
+    const auth = {
+      ...{ type: "aws-sigv4" as const, region: ACCOUNT.region, service: "s3" },
+      ...{ accessKeyIdFile: file("id"), secretAccessKeyFile: file("secret"), sessionTokenFile: file("token") },
+    };
+    const gateway = await startGateway({ env, services: { s3: { baseUrl: store.url, auth } } });
+    const put = () => send(`${gateway.url}/proxy/s3`, { method: "PUT", path: "/b/k", body: Buffer.from("x") });
+    expect((await put()).status).toBe(403);
+    write(ACCOUNT.accessKeyId, ACCOUNT.secretAccessKey, ACCOUNT.sessionToken as string);
+    expect(await gateway.refreshTokens()).toMatchObject({ isDone: true, changed: ["s3"] });
+    expect((await put()).status).toBe(200);
   });
 
   test("Over REST a service may sign only as a service of the file does", async () => {
