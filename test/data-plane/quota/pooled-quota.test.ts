@@ -38,6 +38,7 @@ describe("A pool", () => {
         const latencyMs = () => latencies[at++ % latencies.length] as number;
         const { ask, clock, sent, pooled, isAnyFree } = openPooledQuota(credentials, { ...vendors[vendor], latencyMs });
         const asked = callers.flatMap((count, caller) => Array.from({ length: count }, () => ask(`caller ${caller}`)));
+        await clock.run(0);
         for (let i = 0; i < 400 && pooled.waiting > 0; i++) {
           await clock.run(250);
           if (pooled.waiting > 0) expect(isAnyFree()).toBe(false);
@@ -91,6 +92,28 @@ describe("A pool", () => {
     }
     // Left after the first three: 3, 8 and 5.
     expect(used).toEqual([0, 1, 2, 1, 1, 1, 2, 1, 2, 1, 2, 0]);
+  });
+
+  test("A request that comes at the moment in which a credential becomes free does not overtake those that wait", async () => {
+    const credentials = [
+      { limit: 1, windowMs: 5_000 },
+      { limit: 1, windowMs: 7_000 },
+    ];
+    /** @param comesAt ms since the start. @returns who was sent, and when. */
+    const run = async (comesAt: number) => {
+      const { ask, clock, sent } = openPooledQuota(credentials, vendors.discord);
+      const startedAt = clock.now();
+      for (let i = 0; i < 2; i++) await ask("first");
+      await clock.run(50);
+      // Its timer was set earlier, so it fires before that of the waiting request.
+      clock.after(startedAt + comesAt - clock.now(), () => void ask("late"));
+      void ask("waiting");
+      await clock.run(20_000);
+      return sent.slice(2).map(({ callerId, at }) => [callerId, at - startedAt] as const);
+    };
+    const [[, arrivedAt] = ["", 0]] = await run(60_000);
+    const sent = await run(arrivedAt - 10);
+    expect(sent.map(([callerId]) => callerId)).toEqual(["waiting", "late"]);
   });
 
   test("A closed credential delays no request, and its quota serves again after the time that the upstream gave", async () => {
