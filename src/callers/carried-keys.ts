@@ -15,6 +15,9 @@ export interface IsKey {
 /** The minimum in the schema of the settings; issued keys are longer. */
 const SHORTEST_KEY = 16;
 
+/** The key before its date in an AWS signature. */
+const AWS_CREDENTIAL = /^(?:credential=)?([^\s,]+?)\/\d{8}\//i;
+
 /** Names before a key that are looked through: `Token token=<key>`. */
 const NAMES = 3;
 
@@ -46,6 +49,8 @@ function isWord(text: string, isKey: IsKey): boolean {
   const slash = text.indexOf("/");
   if (slash >= SHORTEST_KEY && isKey(text.slice(text.indexOf("=") < slash ? text.indexOf("=") + 1 : 0, slash)))
     return true;
+  // A key may have slashes, too.
+  if (slash !== -1 && text.includes("/aws4_request") && isKey(AWS_CREDENTIAL.exec(text)?.[1] ?? "")) return true;
   let equals = text.indexOf("=");
   for (let i = 0; i < NAMES && equals !== -1 && text.length - equals > SHORTEST_KEY; i++) {
     const value = text.slice(equals + 1);

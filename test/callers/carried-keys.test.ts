@@ -161,3 +161,22 @@ test("The longest hostile values take a few milliseconds", () => {
     expect(performance.now() - since, piece).toBeLessThan(200);
   }
 });
+
+test.each([
+  [
+    "as the access key id of a signature",
+    (key: string) => `AWS4-HMAC-SHA256 Credential=${key}/20260101/eu/s3/aws4_request, SignedHeaders=host`,
+  ],
+  [
+    "after another part of it",
+    (key: string) => `AWS4-HMAC-SHA256 SignedHeaders=host, Credential=${key}/20260101/eu/s3/aws4_request`,
+  ],
+  ["as that of a presigned URL", (key: string) => `${key}%2F20260101%2Feu%2Fs3%2Faws4_request`],
+])("A key with slashes is found %s", (_, write) => {
+  const key = "own/key/0123456789abcdef";
+  const isIt = (text: string) => text === key;
+  expect(carriesKey(write(key), isIt)).toBe(true);
+  const scope = encodeURIComponent(`${key}/20260101/eu/s3/aws4_request`);
+  expect(cutKeyParameters(`a=1&X-Amz-Credential=${scope}`, isIt)).toBe("a=1");
+  expect(carriesKey(write("another/key/0123456789"), isIt)).toBe(false);
+});
