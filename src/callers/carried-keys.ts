@@ -15,9 +15,6 @@ export interface IsKey {
 /** The minimum in the schema of the settings; issued keys are longer. */
 const SHORTEST_KEY = 16;
 
-/** The key before its date in an AWS signature. */
-const AWS_CREDENTIAL = /^(?:credential=)?([^\s,]+?)\/\d{8}\//i;
-
 /** Names before a key that are looked through: `Token token=<key>`. */
 const NAMES = 3;
 
@@ -41,24 +38,35 @@ function hasKey(value: string, isKey: IsKey): boolean {
   return end === "basic".length && isBasic(value) && pairHasKey(afterScheme, isKey);
 }
 
-/** `<key>`, `"<key>"`, `name=<key>` or `<key>/…`. */
+/** `<key>`, `"<key>"`, `<key>/…`, `<key>:…`, or one of them after `name=`. */
 function isWord(text: string, isKey: IsKey): boolean {
   if (text.length < SHORTEST_KEY) return false;
-  if (isKey(text) || isQuotedKey(text, isKey)) return true;
-  // The scope of a key in an AWS signature follows it.
-  const slash = text.indexOf("/");
-  if (slash >= SHORTEST_KEY && isKey(text.slice(text.indexOf("=") < slash ? text.indexOf("=") + 1 : 0, slash)))
-    return true;
-  // A key may have slashes, too.
-  if (slash !== -1 && text.includes("/aws4_request") && isKey(AWS_CREDENTIAL.exec(text)?.[1] ?? "")) return true;
+  if (isValue(text, isKey)) return true;
   let equals = text.indexOf("=");
   for (let i = 0; i < NAMES && equals !== -1 && text.length - equals > SHORTEST_KEY; i++) {
-    const value = text.slice(equals + 1);
-    if (isKey(value) || isQuotedKey(value, isKey)) return true;
+    if (isValue(text.slice(equals + 1), isKey)) return true;
     equals = text.indexOf("=", equals + 1);
   }
   return false;
 }
+
+function isValue(text: string, isKey: IsKey): boolean {
+  return isKey(text) || isQuotedKey(text, isKey) || isAccessKeyId(text, isKey);
+}
+
+/**
+ * Of an AWS signature: `<key>/20261130/<region>/…`, or in version 2 `<key>:<signature>`. A key in base64 may have slashes, so it ends at
+ * the date, too.
+ */
+function isAccessKeyId(text: string, isKey: IsKey): boolean {
+  const endsKey = (end: number) => end >= SHORTEST_KEY && isKey(text.slice(0, end));
+  const slash = text.indexOf("/");
+  if (endsKey(slash) || endsKey(text.lastIndexOf(":"))) return true;
+  return slash !== -1 && [...text.matchAll(SCOPE_DATE)].some(({ index }) => endsKey(index));
+}
+
+/** The slash after it may begin the next one. */
+const SCOPE_DATE = /\/(?=\d{8}\/)/g;
 
 const QUOTE = 34;
 

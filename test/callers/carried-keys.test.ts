@@ -12,8 +12,10 @@ import {
 import { createIssuedKey } from "../../src/callers/issued-key.ts";
 
 const OWN = "own-key-0123456789abcdef";
+/** As `openssl rand -base64` writes keys. */
+const BASE64 = "Zm/9+k/20w26113AHt/Q7Lxj1k2c3d4e5f6g7h8i9j==";
 const ISSUED = createIssuedKey();
-const isKey = (text: string) => text === OWN || text === ISSUED;
+const isKey = (text: string) => text === OWN || text === BASE64 || text === ISSUED;
 const base64 = (text: string) => Buffer.from(text).toString("base64");
 const twice = (text: string) => text.replace(/./g, (each) => `%25${each.charCodeAt(0).toString(16)}`);
 const once = (text: string) => text.replace(/./g, (each) => `%${each.charCodeAt(0).toString(16)}`);
@@ -36,7 +38,11 @@ describe.each([
     `Basic ${base64(`${KEY}:x-oauth-basic`)}`,
     `Basic ${base64(KEY)}`,
     `AWS4-HMAC-SHA256 Credential=${KEY}/20260101/eu/s3/aws4_request`,
+    `AWS4-HMAC-SHA256 SignedHeaders=host, Credential=${KEY}/20260101/eu/s3/aws4_request, Signature=0`,
+    `${KEY}/20260101/eu/s3/aws4_request`,
+    `AWS ${KEY}:c2lnbmF0dXJl`,
     once(KEY),
+    once(`${KEY}/20260101/eu/s3/aws4_request`),
     `Bearer%20${KEY}`,
     twice(KEY),
   ])("A value that holds a key is found: %s", (value) => {
@@ -97,6 +103,18 @@ describe.each([
   });
 });
 
+test.each([
+  `AWS4-HMAC-SHA256 Credential=${BASE64}/20260101/eu/s3/aws4_request, SignedHeaders=host, Signature=0`,
+  `AWS4-HMAC-SHA256 SignedHeaders=host, Credential=${BASE64}/20260101/eu/s3/aws4_request`,
+  `${BASE64}/20260101/eu/s3/aws4_request`,
+  once(`${BASE64}/20260101/eu/s3/aws4_request`),
+  `AWS ${BASE64}:c2lnbmF0dXJl`,
+])("A key with slashes in it is found as the access key id of a signature: %s", (value) => {
+  expect(holdsKey(value, isKey)).toBe(true);
+  expect(carriesKey(value, isKey)).toBe(true);
+  expect(cutKeyParameters(`a=1&X-Amz-Credential=${encodeURIComponent(value)}`, isKey)).toBe("a=1");
+});
+
 test("An issued key is found in the middle of any text", () => {
   for (const text of [`/bot${ISSUED}/getMe`, `a${ISSUED}b`, `Digest username="${ISSUED}", realm="x"`]) {
     expect(holdsKey(text, isKey)).toBe(true);
@@ -150,6 +168,7 @@ test("The longest hostile values take a few milliseconds", () => {
     " ",
     "%2525252541+b;",
     "bp_0123456789abcdefgh ",
+    "/20260101",
   ]) {
     const value = piece.repeat(Math.ceil(16_000 / piece.length));
     const since = performance.now();

@@ -57,6 +57,8 @@ describe("key of the gateway in a header", () => {
     (key: string) => `X-Auth: Basic ${base64(`${key}:`)}`,
     (key: string) => `X-Auth: ${percent(key)}`,
     (key: string) => `Authorization: AWS4-HMAC-SHA256 Credential=${key}/20260101/eu/s3/aws4_request, Signature=0`,
+    (key: string) => `X-Auth: AWS4-HMAC-SHA256 SignedHeaders=host, Credential=${key}/20260101/eu/s3/aws4_request`,
+    (key: string) => `Authorization: AWS ${key}:c2lnbmF0dXJl`,
     (key: string) => `Sec_WebSocket_Protocol: ${key}`,
     (key: string) => `Content-Type: ${key}`,
     (key: string) => `Via: 1.1 ${key}`,
