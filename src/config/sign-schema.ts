@@ -32,6 +32,18 @@ export const signSchema = z.strictObject({
 
 export type SignRule = z.output<typeof signSchema>;
 
+/** Both alphabets, with or without the padding (RFC 4648 sections 4, 5 and 8). */
+const KEY_FORMS = {
+  text: /^/,
+  base64: /^(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{4}|[A-Za-z0-9+/_-]{3}=?|[A-Za-z0-9+/_-]{2}(?:==)?)$/,
+  hex: /^(?:[0-9A-Fa-f]{2})+$/,
+} as const;
+
+/** What the key of the HMAC has to be, if it is not that: Node decodes the start of another text, which may be empty. */
+export function unusableKey(text: string, { secretEncoding }: SignRule): string | undefined {
+  return KEY_FORMS[secretEncoding].test(text) ? undefined : `${secretEncoding}, as sign.secretEncoding says`;
+}
+
 interface SignedAuth {
   readonly sign?: SignRule | undefined;
   readonly secrets?: Readonly<Record<string, unknown>> | undefined;
@@ -47,7 +59,7 @@ export function checkSign(
   if (sign === undefined) return;
   const problem = (path: PropertyKey[], message: string) => refinement.addIssue({ code: "custom", path, message });
   const names = Object.keys(secrets);
-  for (const name of COMPUTED) {
+  for (const name of new Set([...COMPUTED, ...PARTS])) {
     if (names.includes(name)) problem(["secrets", name], `another name: with sign, {${name}} is computed`);
   }
   if (!names.includes(sign.secret)) problem(["sign", "secret"], "the name of a secret that secrets defines");
@@ -56,8 +68,21 @@ export function checkSign(
       problem(["sign", "message"], `placeholders ${[...PARTS, ...names].map((each) => `{${each}}`).join(", ")}`);
     }
   }
-  const written = [...Object.values(headers), ...Object.values(query)].flatMap(namesIn);
-  if (!written.includes("signature")) problem(["sign"], "a template of headers or query with {signature}");
+  const templates = [...Object.values(headers), ...Object.values(query)];
+  if (!templates.flatMap(namesIn).includes("signature")) {
+    problem(["sign"], "a template of headers or query with {signature}");
+  }
+  const encoded = [sign.message, ...templates].flatMap(encodedNamesIn).find((name) => !names.includes(name));
+  if (encoded !== undefined) {
+    problem(["sign"], `{${encoded}} without |base64, which is for secrets; encoding is that of the signature`);
+  }
+}
+
+/** Placeholders with `|base64`. */
+function encodedNamesIn(text: string): string[] {
+  const template = parseTemplate(text);
+  if ("allowed" in template) return [];
+  return template.placeholders.flatMap(({ secret, encoding }) => (encoding === "base64" ? [secret] : []));
 }
 
 /** The names of the placeholders of a template. */

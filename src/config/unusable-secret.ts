@@ -3,6 +3,7 @@ import { entryOfSecret } from "./auth-entries.ts";
 import type { AuthDefinition } from "./auth-schema.ts";
 import { type Placement, placementsOf } from "./placements.ts";
 import type { Secret } from "./secret.ts";
+import { unusableKey } from "./sign-schema.ts";
 import { fillTemplate } from "./template.ts";
 
 interface CheckedSecret {
@@ -20,6 +21,8 @@ export function unusableSecret(checked: CheckedSecret, ownKeys: readonly Secret[
     const allowed = unusableIn(placement, { text, name, auth });
     if (allowed !== undefined) return allowed;
   }
+  const key = auth.sign?.secret === name ? unusableKey(text, auth.sign) : undefined;
+  if (key !== undefined) return key;
   const parts = textsIn(text, auth);
   return ownKeys.some((key) => parts.includes(key.reveal())) ? NO_OWN_KEY : undefined;
 }

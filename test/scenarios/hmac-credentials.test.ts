@@ -108,13 +108,30 @@ describe("a signature by HMAC", () => {
       { secrets: { ...custom.secrets, timestamp: { envVar: "API_KEY" } } },
       "another name: with sign, {timestamp} is computed",
     ],
+    [{ secrets: { ...custom.secrets, body: { envVar: "API_KEY" } } }, "another name: with sign, {body} is computed"],
+    [{ sign: { ...binance.sign, message: "{body|base64}" } }, "{body} without |base64"],
+    [{ query: { signature: "{signature|base64}" } }, "{signature} without |base64"],
     [{ sign: { ...binance.sign, algorithm: "md5" } }, "sha256, sha384, sha512"],
+    [{ sign: { ...binance.sign, secretEncoding: "hex" } }, "allowed: hex, as sign.secretEncoding says"],
   ])("%j is refused with %s", async (change, message) => {
     const found = await problemsOf(
       written({ x: { baseUrl: "https://x.example/", auth: { ...binance, ...change } } }),
       env,
     );
     expect(found.join("\n")).toContain(message);
+  });
+
+  test.each([
+    ["hex", "0aFf"],
+    ["base64", "+/8="],
+    ["base64", "-_8"],
+    ["base64", "AAAA"],
+  ])("A key in %s may be written as %s", async (secretEncoding, key) => {
+    const auth = { ...binance, sign: { ...binance.sign, secretEncoding } };
+    const of = (secret: string) =>
+      problemsOf(written({ x: { baseUrl: "https://x.example/", auth } }), { ...env, API_SECRET: secret });
+    expect(await of(key)).toEqual([]);
+    expect((await of(`${key}!`)).join()).toContain(`allowed: ${secretEncoding}, as sign.secretEncoding says`);
   });
 
   test("A service with a signature opens no WebSocket, and a pool has no signature", async () => {
