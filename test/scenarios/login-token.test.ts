@@ -39,6 +39,7 @@ async function open(more: { readonly auth?: object; readonly isFull?: () => bool
   const endpoint = await startIssuer();
   const vendor = await startUpstream((req, res) => {
     res.statusCode = String(req.headers.authorization).includes("revoked") ? 401 : 200;
+    res.setHeader("cache-control", "max-age=60");
     res.end();
   });
   const credentials = createRecords<StoredRefreshToken>(async () => {
@@ -50,6 +51,7 @@ async function open(more: { readonly auth?: object; readonly isFull?: () => bool
       api: { baseUrl: vendor.url, auth: loginClient(endpoint.url, more.auth) },
       optional: { baseUrl: vendor.url, auth: loginClient(endpoint.url, { clientId: "other", required: false }) },
       lacking: { baseUrl: vendor.url, auth: loginClient(endpoint.url, { clientSecretEnvVar: "NOT_SET" }) },
+      cached: { baseUrl: vendor.url, cache: true, auth: loginClient(endpoint.url, { clientId: "caching" }) },
       static: { baseUrl: vendor.url, auth: { type: "bearer", tokenEnvVar: "CLIENT_SECRET" } },
     },
     stores: { ...createMemoryStores<never, never, never>(), credentials } as never,
@@ -204,6 +206,33 @@ describe("A refresh token that comes from a login", () => {
     expect([refused.status, refused.body.code]).toEqual([503, "STORE_UNAVAILABLE"]);
     expect((await proxy()).status).toBe(200);
     expect(tokens()).toEqual(Array(2).fill("Bearer access-of-the-user"));
+  });
+
+  test("A response that was stored for the person before is not served after another login", async () => {
+    const { proxy, login, tokens } = await open();
+    for (const person of ["ann", "bob"]) {
+      await login({ accessToken: `access-of-${person}` }, "cached");
+      for (let at = 0; at < 2; at++) expect((await proxy("cached")).status).toBe(200);
+    }
+    expect(tokens()).toEqual(["Bearer access-of-ann", "Bearer access-of-bob"]);
+  });
+
+  test("A service added over REST shares the login with the auth and the origins of the file, and has it with no others", async () => {
+    const { proxy, login, ask, tokens, endpoint, vendor } = await open();
+    await login({ accessToken: "access-of-the-user" });
+    const auth = loginClient(endpoint.url);
+    expect((await ask("/manage/services/copy", "PUT", { baseUrl: `${vendor.url}/`, auth })).status).toBe(201);
+    expect((await proxy("copy")).status).toBe(200);
+    expect(tokens()).toEqual(["Bearer access-of-the-user"]);
+    const others = [
+      { baseUrl: "https://evil.example/", auth },
+      { baseUrl: vendor.url, auth: { ...auth, tokenUrl: "https://evil.example/token" } },
+      { baseUrl: vendor.url, auth: { ...auth, authorizationUrl: "https://evil.example/authorize" } },
+      { baseUrl: vendor.url, auth: { ...auth, clientSecretEnvVar: undefined, clientAuth: "none" } },
+    ];
+    for (const other of others) {
+      expect((await ask("/manage/services/other", "PUT", other)).body.code).toBe("EGRESS_NOT_ALLOWED");
+    }
   });
 
   test("A change of the client ends it", async () => {
