@@ -22,6 +22,8 @@ export function checkPool({ auth, ws }: WithPool, refinement: z.RefinementCtx): 
   for (const [index, entry] of entries.entries()) {
     const problem = (message: string, ...path: PropertyKey[]) =>
       refinement.addIssue({ code: "custom", path: ["auth", "of", index, ...path], message });
+    // A login is for a service, and would have to name the entry.
+    if (entry.auth.refreshToken !== undefined) problem("a credential without a login", "refreshToken");
     const earlier = entries.slice(0, index);
     if (first === undefined || earlier.length === 0) continue;
     if (entry.auth.type !== first.auth.type) problem(`the type of the first credential, ${first.auth.type}`, "type");

@@ -15,6 +15,16 @@ const client = {
 };
 const custom = (more: object) => ({ type: "custom", secrets: T, ...more });
 
+const fromLogin = {
+  type: "oauth2",
+  grant: "refresh_token",
+  refreshToken: "login",
+  tokenUrl: "https://login.example/token",
+  authorizationUrl: "https://login.example/authorize",
+  clientId: "a",
+  clientAuth: "none",
+};
+
 describe("auth", () => {
   test.each([
     { type: "api-key", tokenEnvVar: "TOKEN", headerName: "Authorization", scheme: "Token " },
@@ -51,6 +61,7 @@ describe("auth", () => {
     ["another credential than those before it", pool(bearer, bearer)],
     ["auth.of[1].type", pool(bearer, { ...other, type: "bot" })],
     ["auth.of[0].required", pool({ ...bearer, required: false }, other)],
+    ["a credential without a login", pool(fromLogin, { ...fromLogin, clientId: "b" })],
     ["nextTokenEnvVar and nextTokenFile not within a pool", pool(bearer, { ...other, nextTokenEnvVar: "N" })],
     [
       "the places and the names of secrets of the first credential",

@@ -27,6 +27,7 @@ const PLANTED = {
   REST: "PLANTED+named/by/rest_secrets=5",
   RUNTIME: "PLANTED+runtime/header=6",
   BY_FILE: "PLANTED+key/from/a/file=01234",
+  LOGIN: "PLANTED+refresh/token/of/a/login=8",
 };
 
 /** Of an app and of a service account. */
@@ -62,6 +63,18 @@ function plantedFiles(upstream: string, garbage: string): Record<string, string>
     basic: { baseUrl: "http://127.0.0.1:1/", retries: 0, auth: { type: "basic", tokenEnvVar: "BASIC" } },
     file: { baseUrl: garbage, retries: 0, auth: { type: "api-key", queryParam: "key", tokenFile: "token" } },
     app: { baseUrl: upstream, auth: { type: "github-app", appId: 1, owner: "acme", privateKeyFile: "app.pem" } },
+    person: {
+      baseUrl: upstream,
+      auth: {
+        type: "oauth2",
+        grant: "refresh_token",
+        refreshToken: "login",
+        tokenUrl: `${upstream}/token`,
+        authorizationUrl: `${upstream}/authorize`,
+        clientId: "client",
+        clientAuth: "none",
+      },
+    },
     robot: { baseUrl: upstream, auth: { type: "oauth2", grant: "jwt_bearer", keyFile: "account.json" } },
   };
   return {
@@ -101,6 +114,12 @@ describe("bundle", () => {
       }),
     });
     expect(added.status).toBe(201);
+    const login = await fetch(`${url}/manage/services/person/credential`, {
+      method: "PUT",
+      headers: operator,
+      body: JSON.stringify({ refreshToken: PLANTED.LOGIN }),
+    });
+    expect(login.status).toBe(204);
     const issued = await fetch(`${url}/manage/keys`, {
       method: "POST",
       headers: operator,
@@ -117,7 +136,7 @@ describe("bundle", () => {
       }
     }
     // A key in the path is refused, so that the upstream has seen none of the requests above.
-    for (const path of ["api", "basic", "file", "app", "robot", "added"]) {
+    for (const path of ["api", "basic", "file", "app", "robot", "person", "added"]) {
       await fetch(`${url}/proxy/${path}/x`, { headers: { "x-api-key": PLANTED.PROXY_API_KEY } });
     }
     const env = { MANAGEMENT_API_KEY: PLANTED.MANAGEMENT_API_KEY };
@@ -146,6 +165,7 @@ describe("bundle", () => {
       }),
     );
     expect(text).toContain("the token endpoint of app responded with 401");
+    expect(text).toContain("the token endpoint of person responded with 401");
     expect(bundle.audit).toContainEqual(expect.objectContaining({ action: "service.create", subject: "added" }));
     expect(bundle.recentErrors).toContainEqual(
       expect.objectContaining({
