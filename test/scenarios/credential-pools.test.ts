@@ -165,7 +165,7 @@ test("In hold mode, callers alternate in one queue for all credentials, and the 
   expect(before).toBeLessThanOrEqual(6 + 6);
 });
 
-test("A reload that removes a credential keeps the queue, and the accounts and rests of the others", async () => {
+test("A reload that removes a credential keeps the queue, and the accounts of the others", async () => {
   const { upstream, gateway, used } = await startHolding({ limit: 2, windowMs: 1_200 }, { maxWaitMs: 20_000 });
   const ask = async () => (await fetch(`${gateway.url}/proxy/api/`)).status;
   for (let i = 0; i < 6; i++) expect(await ask()).toBe(200);
@@ -195,9 +195,9 @@ test("A reload that removes a credential keeps the queue, and the accounts and r
 
 test("A pool works without some of its secrets, with a warning and a finding; without all of them nothing is sent", async () => {
   const { upstream, seen } = await startCounting();
-  const names = ["TOKEN_A", "TOKEN_UNSET", "TOKEN_B"];
+  const names = ["TOKEN_A", "TOKEN_UNSET", "TOKEN_B", "TOKEN_TWIN"];
   const gateway = await startGateway({
-    env,
+    env: { ...env, TOKEN_TWIN: SECRETS[0] },
     services: {
       some: { baseUrl: upstream.url, auth: pool(names) },
       none: { baseUrl: upstream.url, auth: pool(["TOKEN_UNSET", "TOKEN_NONE"]) },
@@ -217,7 +217,38 @@ test("A pool works without some of its secrets, with a warning and a finding; wi
     status: "warn",
     summary: expect.stringContaining("of[1] of some, TOKEN_UNSET, is not set"),
   });
-  expect(check.evidence.of.map(({ state }: { state: string }) => state)).toEqual(["ready", "missing", "ready"]);
+  expect(check.evidence.of.map(({ state }: { state: string }) => state)).toEqual(["ready", "missing", "ready", "twin"]);
+});
+
+test("A changed token file changes one credential of a pool, and the others stay as they are", async () => {
+  const { upstream, seen } = await startCounting();
+  const gateway = await startGateway({
+    env,
+    services: {
+      api: {
+        baseUrl: upstream.url,
+        auth: {
+          type: "pool",
+          of: [
+            { type: "bearer", tokenFile: "a" },
+            { type: "bearer", tokenFile: "b" },
+          ],
+        },
+      },
+    },
+  });
+  const write = (name: string, secret: string) =>
+    writeFileSync(join(gateway.directory, name), `${secret}\n`, { mode: 0o600 });
+  const ask = async () => (await fetch(`${gateway.url}/proxy/api/`)).status;
+  expect(await ask()).toBe(401);
+  write("a", "secret-of-a-0123");
+  write("b", "Bearer secret-of-b-0123");
+  expect((await gateway.reload()).isDone).toBe(true);
+  expect([await ask(), await ask()]).toEqual([200, 200]);
+  write("a", "new-secret-of-a-0123");
+  await gateway.refreshTokens();
+  expect([await ask(), await ask()]).toEqual([200, 200]);
+  expect(new Set(seen)).toEqual(new Set(["secret-of-a-0123", "secret-of-b-0123", "new-secret-of-a-0123"]));
 });
 
 test("Explain, status and metrics show each credential and never a secret, and a secret that comes back is masked", async () => {
