@@ -59,15 +59,24 @@ function isValue(text: string, isKey: IsKey): boolean {
  * the date, too.
  */
 function isAccessKeyId(text: string, isKey: IsKey): boolean {
-  const endsKey = (end: number) => end >= SHORTEST_KEY && isKey(text.slice(0, end));
   const slash = text.indexOf("/");
-  if (endsKey(slash) || endsKey(text.lastIndexOf(":"))) return true;
-  return slash !== -1 && [...text.matchAll(SCOPE_DATE)].some(({ index }) => endsKey(index));
+  if (endsKey(text, slash, isKey) || endsKey(text, text.lastIndexOf(":"), isKey)) return true;
+  for (let at = slash; at !== -1; at = text.indexOf("/", at + 1)) {
+    if (isScopeDate(text, at + 1) && endsKey(text, at, isKey)) return true;
+  }
+  return false;
 }
 
-/** The slash after it may begin the next one. */
-const SCOPE_DATE = /\/(?=\d{8}\/)/g;
+function endsKey(text: string, end: number, isKey: IsKey): boolean {
+  return end >= SHORTEST_KEY && isKey(text.slice(0, end));
+}
 
+/** Eight digits and a slash. Asked for each slash of a header, most of which have none there. */
+function isScopeDate(text: string, start: number): boolean {
+  return text.charCodeAt(start + 8) === SLASH && /^\d{8}$/.test(text.slice(start, start + 8));
+}
+
+const SLASH = 47;
 const QUOTE = 34;
 
 function isQuotedKey(text: string, isKey: IsKey): boolean {
