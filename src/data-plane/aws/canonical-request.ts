@@ -68,7 +68,7 @@ function signedValues(host: string, headers: readonly string[], separator: strin
     if (!name.startsWith("x-amz-") && name !== "content-type" && name !== "content-md5") continue;
     const value = withoutSpace(headers[i + 1] as string);
     const before = values.get(name);
-    values.set(name, before === undefined ? value : `${before}${separator}${value}`);
+    values.set(name, before === undefined ? value : withoutSpace(`${before}${separator}${value}`));
   }
   return values;
 }

@@ -38,7 +38,8 @@ export function createHttp2Headers(request: TransportRequest, authority: URL, by
     if (NOT_VALUE.test(value)) throw invalidPart("header value");
     // Repeated fields may be joined (RFC 9110 section 5.3); node:http2 accepts no repetition of many names.
     const before = made[name] as string | undefined;
-    made[name] = before === undefined ? value : `${before}${name === "cookie" ? "; " : ", "}${value}`;
+    made[name] =
+      before === undefined ? value : withoutOuterSpace(`${before}${name === "cookie" ? "; " : ", "}${value}`);
     if (i >= strippedLength) sensitive.push(name);
     bytes += name.length + value.length + FIELD_OVERHEAD;
   }
