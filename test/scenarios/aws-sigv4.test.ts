@@ -385,6 +385,12 @@ describe("Bodies", () => {
         expect(response, text).toMatchObject({ status: 400, code: "INVALID_REQUEST" });
         expect(response.text, text).toContain(reason);
       }
+      for (const word of ["STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"]) {
+        const headers = { "x-amz-content-sha256": word, "x-amz-decoded-content-length": "2" };
+        const empty = await send(url, { method: "PUT", path: "/b/k", headers });
+        expect(empty).toMatchObject({ status: 400, code: "INVALID_REQUEST" });
+        expect(empty.text).toContain("announced 2 bytes");
+      }
       const events = { "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-EVENTS" };
       expect(await sendChunks("x", "1", events)).toMatchObject({ status: 501, code: "NOT_IMPLEMENTED" });
       expect(store.objects.size).toBe(0);

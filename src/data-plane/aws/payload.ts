@@ -3,6 +3,7 @@
  * https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
  * Invariant: what is decided here is what the signature says; a body that cannot be signed as configured is refused before it is sent.
  */
+import type { IncomingMessage } from "node:http";
 import type { AuthDefinition } from "../../config/auth-schema.ts";
 import { DEFAULT_SIGNED_BODY_BYTES } from "../../config/aws-schema.ts";
 import { namesIn } from "../../config/sign-schema.ts";
@@ -71,14 +72,18 @@ function readPayload(
   if (typeof word !== "string" || !word.startsWith("STREAMING-")) return { kind: "plain", bytes: announcedBytes };
   if (word === UNSIGNED_CHUNKS) return { kind: "unsigned-chunks", bytes: announcedBytes };
   if (!SIGNED_CHUNKS.test(word)) return { kind: "events", bytes: announcedBytes };
-  const length = String(req.headers["x-amz-decoded-content-length"] ?? "");
-  return { kind: "signed-chunks", bytes: /^\d{1,15}$/.test(length) ? Number(length) : undefined };
+  return { kind: "signed-chunks", bytes: decodedLength(req) };
+}
+
+function decodedLength({ headers }: IncomingMessage): number | undefined {
+  const length = String(headers["x-amz-decoded-content-length"] ?? "");
+  return /^\d{1,15}$/.test(length) ? Number(length) : undefined;
 }
 
 /** The refusal of a body that cannot be signed; undefined where the request may continue. */
 export function decidePayload(rules: PayloadRules, exchange: Exchange): GatewayError | undefined {
-  if (!exchange.hasBody) return undefined;
   const { kind, bytes } = readPayload(rules, exchange);
+  if (!exchange.hasBody) return kind === "plain" ? undefined : decideNoChunks(exchange);
   if (kind === "events") {
     return new GatewayError("NOT_IMPLEMENTED", {
       message: "The messages of an event stream have the client's own signatures, which the gateway cannot replace.",
@@ -92,6 +97,15 @@ export function decidePayload(rules: PayloadRules, exchange: Exchange): GatewayE
   }
   const mustBeSigned = rules.isSigned && !rules.mayBeUnsigned && kind !== "unsigned-chunks";
   return mustBeSigned && (bytes ?? 0) > rules.maxBytes ? tooLarge(rules) : undefined;
+}
+
+/** Without the refusal the upstream would store an empty body. */
+function decideNoChunks({ req }: Exchange): GatewayError | undefined {
+  const length = decodedLength(req) ?? 0;
+  if (length === 0) return undefined;
+  return new GatewayError("INVALID_REQUEST", {
+    message: `The request has no body, and X-Amz-Decoded-Content-Length announced ${length} ${length === 1 ? "byte" : "bytes"}.`,
+  });
 }
 
 function tooLarge({ serviceKey, maxBytes, isAws }: PayloadRules): GatewayError {

@@ -9,6 +9,9 @@
 const LINE_LIMIT = 4_096;
 const TRAILERS_LIMIT = 16_384;
 
+/** Buffers for the bytes of one read. */
+const PARTS_LIMIT = 16;
+
 const HEAD = /^([0-9A-Fa-f]{1,8})(?:;[\t\x20-\x7e]*)?$/;
 
 type State = "head" | "data" | "data-end" | "trailers" | "over";
@@ -33,8 +36,14 @@ export class SignedChunks {
     this.#announced = announced;
   }
 
-  /** @returns the decoded bytes. @throws Error with what is wrong, as "a chunk …". */
-  push(bytes: Buffer): Buffer[] {
+  /** @returns the decoded bytes, in few buffers. @throws Error with what is wrong, as "a chunk …". */
+  push(bytes: Buffer): readonly Buffer[] {
+    const decoded = this.#decode(bytes);
+    // A client may send each byte as a chunk of its own, and each buffer costs a system call.
+    return decoded.length > PARTS_LIMIT ? [Buffer.concat(decoded)] : decoded;
+  }
+
+  #decode(bytes: Buffer): Buffer[] {
     const decoded: Buffer[] = [];
     let at = 0;
     while (at < bytes.length) {
