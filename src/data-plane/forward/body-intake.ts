@@ -78,6 +78,7 @@ export class BodyIntake {
     try {
       const body = await upload.collectUpTo(limit);
       this.#isHeld = false;
+      if (body === undefined) upload.onHeldSent = () => this.end();
       return this.#settle(body) ?? upload;
     } catch (error) {
       if (exchange.hasClientLeft) return upload;

@@ -17,6 +17,8 @@ export interface BodyDecoder {
 }
 
 export class RequestBody implements BodySource {
+  /** Called when a body that was too large to be collected streams: what was held of it was given to the upstream's connection. */
+  onHeldSent: (() => void) | undefined;
   readonly #req: IncomingMessage;
   readonly #onBytes: (length: number) => void;
   readonly #decoder: BodyDecoder | undefined;
@@ -133,6 +135,7 @@ export class RequestBody implements BodySource {
   #continue(sink: BodySink, held: readonly Buffer[]): void {
     this.#held = undefined;
     for (const chunk of held) if (this.#sink?.write(chunk) === false) this.#isRoom = false;
+    this.onHeldSent?.();
     if (this.#isComplete) sink.end();
     else if (this.#isRoom) this.#req.resume();
   }
