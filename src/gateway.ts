@@ -150,7 +150,7 @@ export async function openGateway(config: Config, options: GatewayOptions = {}):
     get config() {
       return generations.current.config;
     },
-    services: () => [...generations.current.upstreams.values()].map(({ service }) => service),
+    services: () => generations.current.registry.list(),
     get warnings() {
       return generations.current.warnings;
     },

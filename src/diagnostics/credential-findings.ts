@@ -31,7 +31,7 @@ export const CREDENTIAL_FINDINGS = {
   tokenFails: {
     status: "fail",
     symptom: "502 UPSTREAM_CREDENTIAL_UNAVAILABLE",
-    fix: "Check tokenUrl, the client and its secret or key, and scope; for type github-app appId, the private key and the installation. The log has the reason of a failed connection. After a fix of the client at the provider, POST /manage/services/<key>/credential/refresh.",
+    fix: "Check tokenUrl, the client and its secret or key, and scope; for type github-app appId, the private key and the installation. The log has the reason of a failed connection. After a fix of the client at the provider, POST /manage/services/<key>/credential/refresh. If the access of a login was revoked, byteproxy login <key>.",
   },
   tokenFailsLately: {
     status: "warn",

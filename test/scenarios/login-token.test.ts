@@ -124,6 +124,21 @@ describe("A refresh token that comes from a login", () => {
     expect(`${shown.join("\n")}${gateway.logText()}`).not.toMatch(/of-the-user|the-secret-of/);
   });
 
+  test("While the endpoint refuses its token, the error names the command for another login", async () => {
+    const { proxy, login } = await open();
+    await login({ refreshToken: "revoked" });
+    const refused = await proxy();
+    expect([refused.status, JSON.parse(refused.text)]).toMatchObject([
+      502,
+      {
+        message: expect.stringContaining("its token endpoint responded with 400 (invalid_grant)"),
+        hint: expect.stringContaining("If the access was revoked, run byteproxy login api."),
+      },
+    ]);
+    await login({ refreshToken: "refresh-bob-of-the-user" });
+    expect((await proxy()).status).toBe(200);
+  });
+
   test("Another login replaces it at once; a logout ends it", async () => {
     const { proxy, login, ask, tokens, vendor, credentials } = await open();
     await login({ refreshToken: "refresh-ann-of-the-user" });

@@ -1,6 +1,8 @@
 /** The lines that a start logs: who can reach the gateway, and a bounded number of warnings. */
 import { execFileSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
+import type { Service } from "../../src/config/schema.ts";
+import { Secret } from "../../src/config/secret.ts";
 import { logWarnings, shellKey, startLines, startScreen } from "../../src/start/describe-start.ts";
 import { load } from "../config/temp-folder.ts";
 
@@ -16,6 +18,25 @@ test("A start on loopback inside a container says that outside clients cannot re
   expect(await containerLine({})).toContain("clients outside of it cannot reach the gateway;");
   expect(await containerLine({ ...KEY, MANAGEMENT_HOST: "127.0.0.1" })).toContain("cannot reach the gateway;");
   expect(await containerLine({ ...KEY, MANAGEMENT_HOST: "0.0.0.0" })).toContain("cannot reach /proxy;");
+});
+
+test("A service whose login has not taken place is shown with the command for it, and one with a login as ready", async () => {
+  const auth = {
+    type: "oauth2",
+    grant: "refresh_token",
+    refreshToken: "login",
+    issuer: "https://login.example",
+    clientId: "gateway",
+    clientAuth: "none",
+  };
+  const services = { api: { baseUrl: "https://api.example/", auth } };
+  const config = await load({ "config/services.json": JSON.stringify({ services }) });
+  const api = config.services.get("api") as Service;
+  const shown = (service: Service) =>
+    startLines({ config, services: [service], url: "http://127.0.0.1:3420" }).join("\n");
+  expect(shown(api)).toContain("api (off: byteproxy login api)");
+  const secrets = [{ name: "refreshToken", source: "login", login: true as const, secret: new Secret("of-the-user") }];
+  expect(shown({ ...api, credential: { source: "login", secrets } })).toContain("api (credential ready)");
 });
 
 describe("warnings", () => {

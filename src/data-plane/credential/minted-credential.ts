@@ -140,11 +140,12 @@ export class MintedCredential implements CredentialProvider {
 
   #describeFailure(reason: string): MissingCredential {
     const { auth, key } = this.#service;
+    const login = this.#login === undefined ? "" : ` If the access was revoked, run byteproxy login ${key}.`;
     return {
       isRequired: auth.required,
       isUnavailable: true,
       message: `its token endpoint ${reason}.`,
-      hint: `It is asked again by itself. The log and the check credential:${key} of /manage/diagnostics show operators its state.`,
+      hint: `It is asked again by itself.${login} The log and the check credential:${key} of /manage/diagnostics show operators its state.`,
     };
   }
 }
