@@ -47,8 +47,7 @@ export class PoolMembers {
   }
 
   timesOf(request: QuotaRequest, choice: PoolChoice): MergedTimes {
-    const accounts = choice.usable().map((member) => this.accountOf(member));
-    return new MergedTimes(accounts.map((account) => (ahead) => account.estimate(request, ahead)));
+    return new MergedTimes(choice.usable().map((member) => this.accountOf(member).estimates(request)));
   }
 
   bucketOf({ route }: QuotaRequest, choice: PoolChoice): string {

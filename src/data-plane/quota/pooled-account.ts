@@ -47,13 +47,16 @@ export class PooledAccount {
     return this.#turnstile.take(this.#parts.buckets.of(request.route, this.#now()), { request, costs, since });
   }
 
-  /** The earliest known time for a request with `ahead` like it ahead of it, ms since the epoch. */
-  estimate({ route, method, path }: QuotaRequest, ahead: number): number {
+  /** The earliest known time for a request with `ahead` like it ahead of it, as it is known now; ms since the epoch. */
+  estimates({ route, method, path }: QuotaRequest): (ahead: number) => number {
     const { buckets, gates } = this.#parts;
     const now = this.#now();
     const costs = gates.costsOf(method, path);
-    const before = costs.map((cost) => cost * ahead);
-    return Math.max(gates.estimate(costs, before, now), buckets.peek(route).estimate(ahead, now));
+    const bucket = buckets.peek(route);
+    return (ahead) => {
+      const before = costs.map((cost) => cost * ahead);
+      return Math.max(gates.estimate(costs, before, now), bucket.estimate(ahead, now));
+    };
   }
 
   /** Equal for requests that wait for the same. */
