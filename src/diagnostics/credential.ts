@@ -10,7 +10,7 @@ import {
 import { credentialState } from "../config/credentials.ts";
 import { describeLife } from "../config/described-life.ts";
 import { describePool } from "../config/pooled-state.ts";
-import { describeRotation } from "../config/rotation-state.ts";
+import { describeRotation, NEXT } from "../config/rotation-state.ts";
 import type { Service } from "../config/schema.ts";
 import { FAULT_TEXTS } from "../config/secret-form.ts";
 import { baseUrlsOf } from "../config/service-secrets.ts";
@@ -149,10 +149,13 @@ function unfinished(source: CredentialSource | undefined, key: string): Problem[
 
 /** Of each secret: how it is written, and whether masks can search for it. */
 function faultsOf({ service: { key, auth, credential: source } }: DiagnosedService): Problem[] {
-  const all = source?.secrets ?? [];
+  const own = source?.secrets ?? [];
+  const all = source?.next === undefined ? own : [...own, source.next];
   return all.flatMap(({ name, secret, faults = [] }) => {
-    const named = all.length === 1 ? `the secret of ${key}` : `the secret ${name} of ${key}`;
-    const entry = auth && entryOfSecret(auth, name);
+    const isNext = name === NEXT;
+    const which = isNext ? "the next secret" : own.length === 1 ? "the secret" : `the secret ${name}`;
+    const named = `${which} of ${key}`;
+    const entry = auth && entryOfSecret(auth, isNext ? "token" : name);
     const isShort =
       !(entry?.auth.type === "basic" && entry.name === "username") &&
       secret !== undefined &&

@@ -68,8 +68,11 @@ function readUses(path: string): (readonly [id: string, use: CredentialUse])[] {
   return [...(readState(path, isUse)?.entries ?? [])].filter(([, { seenAt }]) => seenAt > oldest);
 }
 
+/** ms since the epoch (ECMA-262 section 21.4.1.1). */
+const LAST_TIME = 8.64e15;
+
 function isUse(value: unknown): value is CredentialUse {
   if (!isObject(value)) return false;
   const { since, seenAt, usedAt = 0, expiresAt = 0 } = value;
-  return [since, seenAt, usedAt, expiresAt].every((time) => Number.isFinite(time));
+  return [since, seenAt, usedAt, expiresAt].every((time) => typeof time === "number" && Math.abs(time) <= LAST_TIME);
 }

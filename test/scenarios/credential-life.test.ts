@@ -15,9 +15,12 @@ const DAY_MS = 86_400_000;
 const SECRET = "the-secret-of-the-service";
 const authorization = `Bearer ${MANAGEMENT_KEY}`;
 
-function jwtThatEndsAt(at: number): string {
-  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  return `${part({ alg: "HS256" })}.${part({ exp: Math.round(at / 1_000) })}.c2lnbmF0dXJl`;
+const jwtThatEndsAt = (at: number) => jwtWithEnd(String(Math.round(at / 1_000)));
+
+/** @param exp in JSON. */
+function jwtWithEnd(exp: string): string {
+  const part = (json: string) => Buffer.from(json).toString("base64url");
+  return `${part('{"alg":"HS256"}')}.${part(`{"exp":${exp}}`)}.c2lnbmF0dXJl`;
 }
 
 const bearer = (tokenEnvVar: string): ServiceInput["auth"] => ({ type: "bearer", tokenEnvVar });
@@ -74,6 +77,22 @@ test("The end of a secret that is a JSON Web Token is in the status, the metrics
     gateway.logText(),
   ];
   for (const [, token] of tokens) expect(shown.join("\n")).not.toContain(token);
+});
+
+test("An end that is no date is not shown, and breaks neither the status nor the diagnostics", async () => {
+  const upstream = await startUpstream();
+  const ends = { huge: "1e300", negative: "-1e300", late: "9007199254740991", infinite: "1e400", text: '"5"' };
+  const services = Object.keys(ends).map((key) => [key, { baseUrl: upstream.url, auth: bearer(key.toUpperCase()) }]);
+  const tokens = Object.entries(ends).map(([key, exp]) => [key.toUpperCase(), jwtWithEnd(exp)]);
+  const gateway = await startGateway({
+    env: { MANAGEMENT_API_KEY: MANAGEMENT_KEY, ...Object.fromEntries(tokens) },
+    services: Object.fromEntries(services),
+  });
+  for (const key of Object.keys(ends)) {
+    expect((await lifeOf(gateway, key)).expiresAt).toBeNull();
+    expect((await checkOf(gateway, key)).evidence).toMatchObject({ life: { expiresAt: null } });
+  }
+  expect(await read(gateway, "/metrics")).not.toContain("byteproxy_credential_expires_seconds{");
 });
 
 test("What an upstream says about the end and the scopes of a token is shown, without a secret", async () => {

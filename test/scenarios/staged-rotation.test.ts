@@ -21,16 +21,18 @@ const NEW = "the-secret-after-the-rotation";
 async function startVendor() {
   const refused = new Set<string>();
   const counts = new Map<string, number>();
+  /** The status of responses at the base URL to the current secret; 0 for the usual ones. */
+  const atBase = { status: 0 };
   const upstream = await startUpstream((req, res) => {
     req.resume();
     const token = String(req.headers.authorization).replace("Bearer ", "");
     const path = String(req.url);
     if (path !== "/") counts.set(token, (counts.get(token) ?? 0) + 1);
     const isRefused = refused.has(token) || refused.has(`${token} ${path}`) || (path === "/" && refused.has("probe"));
-    res.statusCode = isRefused ? 401 : 200;
+    res.statusCode = isRefused ? 401 : path === "/" && token === OLD ? atBase.status || 200 : 200;
     res.end(`got ${token}`);
   });
-  return { ...upstream, refused, counts };
+  return { ...upstream, refused, counts, atBase };
 }
 
 const AUTH = { type: "bearer", tokenEnvVar: "TOKEN", nextTokenEnvVar: "NEXT_TOKEN" } as const;
@@ -126,6 +128,7 @@ test("A quarter of the requests has the next secret, then all have it, also afte
   await sendsNew({ get });
   await gateway.reload();
   await sendsNew({ get });
+  await eventually(async () => (await actionsOf(gateway)).length === 4, "the entry of the promotion");
   expect(await actionsOf(gateway)).toMatchObject([
     { action: "credential.promote", caller: "gateway", after: { requests: 0 } },
     { action: "credential.rotate", after: { share: 1, seconds: 1, probe: "accepted" } },
@@ -209,9 +212,41 @@ test("A refused POST is not sent twice: its 401 rolls the next secret back, unle
 
   vendor.refused.add(`${OLD} /x`);
   await rotate(gateway, { share: 0.5, seconds: 600 });
-  expect((await get("x")).status).toBe(401);
+  const post = async (path: string) => (await get(path, { method: "POST", body: "1" })).status;
+  expect([await post("x"), await post("x")]).toEqual([401, 401]);
+  expect(await stage()).toBe("rolled-back");
+
+  // The POSTs have the current secret first, and then the next one.
+  await rotate(gateway, { share: 0.5, seconds: 600 });
   await get("ok");
+  expect([await post("x"), await post("x")]).toEqual([401, 401]);
+  expect(await stage()).toBe("sharing");
+});
+
+test("A caller who causes a 401 does not protect a next secret that other requests are refused with", async () => {
+  const { vendor, gateway, get, stage } = await open();
+  for (const token of [OLD, NEW]) vendor.refused.add(`${token} /nobody`);
+  vendor.refused.add(`${NEW} /x`);
+  await rotate(gateway, { share: 1, seconds: 600 });
+  expect((await get("nobody")).status).toBe(401);
+  expect((await get("nobody", { method: "POST", body: "1" })).status).toBe(401);
+  expect(await stage()).toBe("rolled-back");
+  await rotate(gateway, { share: 1, seconds: 600 });
+  await get("nobody");
   expect((await get("x", { method: "POST", body: "1" })).status).toBe(401);
+  expect(await stage()).toBe("rolled-back");
+  expect((await get("x", { method: "POST", body: "1" })).status).toBe(200);
+});
+
+test("Where the current secret is refused and the next one is accepted, no other 401 ends the rotation", async () => {
+  const { vendor, gateway, get, stage } = await open();
+  vendor.refused.add(OLD).add(`${NEW} /nobody`);
+  await rotate(gateway, { share: 0.5, seconds: 600 });
+  await get();
+  expect((await get()).status).toBe(200);
+  const statuses = [];
+  for (let sent = 0; sent < 4; sent++) statuses.push((await get("nobody", { method: "POST", body: "1" })).status);
+  expect(statuses).toEqual([401, 401, 401, 401]);
   expect(await stage()).toBe("sharing");
 });
 
@@ -221,7 +256,12 @@ test("A refused WebSocket handshake rolls the next secret back", async () => {
     const isRefused = req.headers.authorization === `Bearer ${NEW}`;
     socket.end(`HTTP/1.1 ${isRefused ? "401 Unauthorized" : "403 Forbidden"}\r\nContent-Length: 0\r\n\r\n`);
   });
-  const vendor = { ...(await startUpstream(undefined, server)), refused: new Set<string>(), counts: new Map() };
+  const vendor = {
+    ...(await startUpstream(undefined, server)),
+    refused: new Set<string>(),
+    counts: new Map(),
+    atBase: { status: 0 },
+  };
   const { gateway, stage } = await open({ vendor, service: { ws: true } });
   await rotate(gateway, { share: 1, seconds: 600 });
   const shakeHands = async () => {
@@ -249,6 +289,11 @@ test("The next secret is probed first: a 401 to it alone ends the rotation, and 
   expect(await stage()).toBe("rolled-back");
   await get();
   expect(vendor.counts.get(NEW)).toBeUndefined();
+  // An upstream that is overloaded says nothing about the current secret.
+  vendor.atBase.status = 503;
+  expect((await rotate(gateway)).json).toMatchObject({ probe: "unknown", rotation: { stage: "sharing" } });
+  await cancel(gateway);
+  vendor.atBase.status = 0;
   vendor.refused.add("probe");
   const begun = await rotate(gateway);
   expect(begun.json).toMatchObject({ probe: "unknown", rotation: { stage: "sharing", share: 0.1 } });
@@ -369,4 +414,10 @@ test("Neither secret is in the log, the status, metrics, diagnostics, the audit 
   const text = [...shown, gateway.logText()].join("\n");
   expect(text).toContain("NEXT_TOKEN");
   for (const secret of [OLD, NEW]) expect(text).not.toContain(secret);
+});
+
+test("Quotes around the next secret are reported", async () => {
+  const { gateway } = await open({ env: { NEXT_TOKEN: `"${NEW}"` } });
+  const { status, summary } = await checkOf(gateway);
+  expect([status, summary]).toEqual(["warn", expect.stringContaining("the next secret of api")]);
 });

@@ -103,10 +103,11 @@ export interface CredentialProvider {
   get(): Injection | Promise<Injection>;
   /**
    * Called after the upstream refused an injection with 401. Undefined for a credential that cannot be renewed.
+   * @param target of the request: `POST /path`. A rotation needs it.
    * @returns undefined where there can be no other credential now. A promise resolves, and never rejects, when the renewal is over; then
    * `get` gives the new credential, or the refused one if there is no better. A repetition names the credential to use.
    */
-  renew?(refused: Injection): Promise<void> | Repetition | undefined;
+  renew?(refused: Injection, target?: string): Promise<void> | Repetition | undefined;
   /** Obtains another credential now. Undefined for one that cannot be renewed. @returns why that failed; undefined for success. */
   refresh?(): Promise<string | undefined>;
   /** Undefined for a credential that no rotation changes. */

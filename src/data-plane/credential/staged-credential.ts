@@ -59,16 +59,15 @@ export class StagedCredential implements CredentialProvider {
     }
   }
 
-  renew(refused: Injection): Repetition | undefined {
+  renew(refused: Injection, target = ""): Repetition | undefined {
     const rotation = this.#rotation;
     const { stage } = rotation;
     if (refused === this.#next.injection) {
       if (stage === "promoted") return undefined;
-      return { injection: this.#current.injection, settle: (status) => rotation.noteNextRefused(status) };
+      return { injection: this.#current.injection, settle: (status) => rotation.noteNextRefused(status, target) };
     }
-    if (stage === "sharing") rotation.noteCurrentRefused();
-    else if (stage !== "promoted") return undefined;
-    return { injection: this.#next.injection, settle: () => {} };
+    if (stage !== "sharing" && stage !== "promoted") return undefined;
+    return { injection: this.#next.injection, settle: (status) => rotation.noteCurrentRefused(status, target) };
   }
 
   describe(): CredentialSource {

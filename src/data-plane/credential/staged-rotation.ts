@@ -33,6 +33,14 @@ export interface StagedRotationOptions {
   readonly onEnd: (service: string, end: RotationEnd, requestId: string) => void;
 }
 
+/** Whether the status of a response shows that the upstream has accepted the secret. Overload and rate limits may come before that. */
+function acceptsSecret(status: number): boolean {
+  return status !== 401 && status !== 407 && status !== 429 && status < 500;
+}
+
+/** Requests that are remembered because the current secret was refused. */
+const REFUSED_LIMIT = 256;
+
 /** Shares are counted in these, so that no sum of fractions is inexact. */
 const WHOLE = 1_000_000;
 
@@ -42,7 +50,10 @@ interface Sharing {
   readonly until: number;
   readonly timer: NodeJS.Timeout;
   owed: number;
-  wasCurrentRefused: boolean;
+  /** `POST /path` of requests to which the upstream responded with 401 also when they had the current secret. */
+  readonly refused: Set<string>;
+  /** A request was refused with the current secret and accepted with the next one. */
+  isCurrentInvalid: boolean;
 }
 
 export class StagedRotation {
@@ -51,12 +62,12 @@ export class StagedRotation {
   #sharing: Sharing | undefined;
   #requests = 0;
   #reason: string | undefined;
+  /** Settles when no promotion is being stored. */
+  #promoting: Promise<void> = Promise.resolve();
 
   constructor(options: StagedRotationOptions) {
     this.#options = options;
-    const { service, pair, promotions } = options;
-    const stored = promotions.entries.get(service)?.value;
-    if (stored?.from === pair.from && stored.to === pair.to) this.#stage = "promoted";
+    if (this.#isStored) this.#stage = "promoted";
   }
 
   /** `over`: the secrets have changed, or no service has them any more. */
@@ -97,41 +108,63 @@ export class StagedRotation {
       order,
       step: Math.round(order.share * WHOLE),
       until: Date.now() + ms,
-      timer: setTimeout(() => void this.#promote(), ms).unref(),
+      timer: setTimeout(() => this.#startPromotion(), ms).unref(),
       // The first request has it: what is wrong shows soon.
       owed: WHOLE - Math.round(order.share * WHOLE),
-      wasCurrentRefused: false,
+      refused: new Set(),
+      isCurrentInvalid: false,
     };
     return true;
   }
 
-  /** The upstream refused the next secret when it was probed. */
-  refuse(reason: string): void {
-    if (this.#stage !== "probing") return;
-    this.#stage = "rolled-back";
-    this.#reason = reason;
-  }
-
-  /** The upstream responded with 401 to the current secret. */
-  noteCurrentRefused(): void {
-    if (this.#sharing !== undefined) this.#sharing.wasCurrentRefused = true;
+  /**
+   * The upstream responded to a probe with 401 to the next secret.
+   * @param status of its response to the same probe with the current one.
+   * @returns why the rotation is over; undefined where the two responses say nothing.
+   */
+  refuse(status: number): string | undefined {
+    if (!acceptsSecret(status)) return undefined;
+    const reason = `the upstream responded to a probe with 401 to the next secret and with ${status} to the current one`;
+    if (this.#stage === "probing") {
+      this.#stage = "rolled-back";
+      this.#reason = reason;
+    }
+    return reason;
   }
 
   /**
-   * The upstream responded with 401 to the next secret.
-   * @param status of its response to the same request with the current secret; undefined where the request was not repeated.
+   * The upstream responded with 401 to the current secret.
+   * @param status of its response to the same request with the next secret; undefined where the request was not repeated.
+   * @param target of the request: `POST /path`.
    */
-  noteNextRefused(status: number | undefined): void {
+  noteCurrentRefused(status: number | undefined, target: string): void {
+    if (this.#sharing === undefined) return;
+    if (status === undefined || status === 401) this.#rememberRefused(target);
+    else if (acceptsSecret(status)) this.#sharing.isCurrentInvalid = true;
+  }
+
+  /**
+   * The upstream responded with 401 to the next secret. Without a repetition it counts unless this request was refused with the current
+   * secret before: callers can cause a 401 by what they request, and must not decide about the rotation of the others.
+   * @param status of its response to the same request with the current secret; undefined where the request was not repeated.
+   * @param target of the request: `POST /path`.
+   */
+  noteNextRefused(status: number | undefined, target: string): void {
     if (this.#sharing === undefined) return;
     if (status === undefined) {
-      if (!this.#sharing.wasCurrentRefused) {
+      if (!this.#sharing.isCurrentInvalid && !this.#sharing.refused.has(target)) {
         this.#rollBack("the upstream responded with 401 to a request with the next secret that could not be repeated");
       }
-    } else if (status === 401) this.#sharing.wasCurrentRefused = true;
-    else if (status < 500) {
+    } else if (status === 401) this.#rememberRefused(target);
+    else if (acceptsSecret(status)) {
       const both = `with 401 to the next secret and with ${status} to the current one`;
       this.#rollBack(`the upstream responded to a request ${both}`);
     }
+  }
+
+  #rememberRefused(target: string): void {
+    const { refused } = this.#sharing as Sharing;
+    if (refused.size < REFUSED_LIMIT) refused.add(target);
   }
 
   /**
@@ -139,14 +172,17 @@ export class StagedRotation {
    * @returns false where there is nothing to end. @throws the store's failure: then the promotion stays.
    */
   async cancel(): Promise<boolean> {
-    if (this.#stage === "sharing") {
-      this.#stop("ready");
-      return true;
+    const { service, promotions } = this.#options;
+    const wasSharing = this.#stage === "sharing";
+    if (wasSharing) this.#stop("ready");
+    // A promotion that is being stored would be in force after a restart.
+    await this.#promoting;
+    if (!this.#isStored) return wasSharing;
+    await promotions.delete(service);
+    if (this.#stage === "promoted") {
+      this.#stage = "ready";
+      this.#requests = 0;
     }
-    if (this.#stage !== "promoted") return false;
-    await this.#options.promotions.delete(this.#options.service);
-    this.#stage = "ready";
-    this.#requests = 0;
     return true;
   }
 
@@ -161,22 +197,34 @@ export class StagedRotation {
     this.#stop("over");
   }
 
-  async #promote(): Promise<void> {
-    const { service, pair, promotions } = this.#options;
+  /** One at a time: the end of the one before may still be being stored. */
+  #startPromotion(): void {
     const sharing = this.#sharing;
+    this.#promoting = this.#promoting.then(() => this.#promote(sharing));
+  }
+
+  async #promote(sharing: Sharing | undefined): Promise<void> {
+    const { service, pair, promotions } = this.#options;
+    if (sharing === undefined || this.#sharing !== sharing) return;
     try {
       await promotions.put(service, pair);
     } catch {
       if (this.#sharing === sharing) this.#rollBack("the change could not be stored in DATA_DIR");
       return;
     }
-    if (sharing !== undefined && this.#sharing === sharing) {
+    if (this.#sharing === sharing) {
       this.#stop("promoted");
       this.#options.onEnd(service, { outcome: "promoted", requests: this.#requests }, sharing.order.requestId);
       return;
     }
     // It was ended while the change was being stored.
-    if (promotions.entries.get(service)?.value === pair) await promotions.delete(service).catch(() => {});
+    if (this.#isStored) await promotions.delete(service).catch(() => {});
+  }
+
+  get #isStored(): boolean {
+    const { service, pair, promotions } = this.#options;
+    const stored = promotions.entries.get(service)?.value;
+    return stored?.from === pair.from && stored.to === pair.to;
   }
 
   #rollBack(reason: string): void {

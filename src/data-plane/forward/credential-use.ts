@@ -120,7 +120,7 @@ export class CredentialUse {
     if (pool !== undefined && chosen !== undefined) return this.#wasRefusedInPool(pool, chosen, mayRepeat);
     if (this.#credential.renew === undefined || this.#hasRenewed) return false;
     // Also for a request that cannot be sent again: the next one has the new credential.
-    const renewal = this.#credential.renew(this.#injection);
+    const renewal = this.#credential.renew(this.#injection, `${this.#exchange.method} ${this.#route.path}`);
     if (renewal === undefined) return false;
     const repetition = renewal instanceof Promise ? undefined : renewal;
     if (!mayRepeat()) {

@@ -1,7 +1,7 @@
 /**
  * Begins the rotation of a service's credential: the next secret is probed, and then used for a share of the requests.
  * Invariant: an upstream that refuses the next secret and not the current one ends the rotation before any request has it. An upstream
- * that cannot be probed, or that responds with 401 to both, says nothing about either.
+ * that cannot be probed, or that responds with 401 to both, or is overloaded, says nothing about either.
  */
 import { NEXT, type RotationState } from "../../config/rotation-state.ts";
 import type { Service } from "../../config/schema.ts";
@@ -40,9 +40,9 @@ export async function rotateCredential(prepared: PreparedService, order: Rotatio
   const ask = (fixed: FixedCredential) => probe({ ...prepared, credential: createFixedProvider(fixed) }, PROBE_MS);
   const outcome = await ask(next);
   const before = outcome.credential === "refused" ? await ask(current) : undefined;
-  if (before !== undefined && before.responseStatus !== null && before.credential !== "refused") {
-    const reason = `the upstream responded to a probe with 401 to the next secret and with ${before.responseStatus} to the current one`;
-    rotation.refuse(reason);
+  const status = before?.responseStatus;
+  const reason = typeof status === "number" ? rotation.refuse(status) : undefined;
+  if (reason !== undefined) {
     throw new GatewayError("NEXT_CREDENTIAL_REFUSED", {
       message: `The credential of ${key} was not changed, because ${reason}.`,
     });
