@@ -42,6 +42,7 @@ describe("offline", () => {
       ),
       expect.stringMatching(/^Set SLACK_BOT_TOKEN for the gateway: bot token/),
       "Set in @slack/web-api: token = <gateway key>, slackApiUrl = <gateway>/proxy/slack/",
+      expect.stringMatching(/^Note: byteproxy login obtains a token of a person/),
       expect.stringMatching(/^The vendor's documentation: https:\/\//),
       "",
     ]);
