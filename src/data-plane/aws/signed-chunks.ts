@@ -29,6 +29,8 @@ export class SignedChunks {
   #left = 0;
   #total = 0;
   #trailerBytes = 0;
+  /** The last trailer ended with LF only. */
+  #isTrailerOpen = false;
   #last: Buffer = NOTHING;
 
   /** @param announced bytes of the decoded body: `X-Amz-Decoded-Content-Length`. */
@@ -82,10 +84,12 @@ export class SignedChunks {
     this.#line += bytes.toString("latin1", from, end === -1 ? bytes.length : end);
     if (this.#line.length > LINE_LIMIT) throw new Error(`a line of more than ${LINE_LIMIT} bytes`);
     if (end === -1) return bytes.length;
-    if (this.#line.charCodeAt(this.#line.length - 1) !== CR) throw new Error("a line that does not end with CR LF");
-    const line = this.#line.slice(0, -1);
+    const hasCr = this.#line.charCodeAt(this.#line.length - 1) === CR;
+    if (!hasCr && this.#state !== "trailers") throw new Error("a line that does not end with CR LF");
+    const line = hasCr ? this.#line.slice(0, -1) : this.#line;
     this.#line = "";
-    this.#onLine(line);
+    if (this.#state === "trailers") this.#onTrailer(line, hasCr);
+    else this.#onLine(line);
     return end + 1;
   }
 
@@ -94,11 +98,15 @@ export class SignedChunks {
     if (this.#state === "data-end") {
       if (line !== "") throw new Error("a chunk that is longer than its head says");
       this.#state = "head";
-      return;
     }
+  }
+
+  /** minio-go ends a trailer with LF CR LF: that is the end of its line, not an empty line. */
+  #onTrailer(line: string, hasCr: boolean): void {
     this.#trailerBytes += line.length;
     if (this.#trailerBytes > TRAILERS_LIMIT) throw new Error(`more than ${TRAILERS_LIMIT} bytes of trailers`);
-    if (line === "") this.#state = "over";
+    if (line === "" && !this.#isTrailerOpen) this.#state = "over";
+    this.#isTrailerOpen = line !== "" && !hasCr;
   }
 
   #onHead(line: string): void {
