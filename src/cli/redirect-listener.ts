@@ -22,6 +22,8 @@ export interface RedirectListener {
 /** For all of them: a browser opens one or two connections. */
 const CONNECTIONS_LIMIT = 16;
 
+const NO_ADDRESS: readonly string[] = ["EADDRNOTAVAIL", "EAFNOSUPPORT"];
+
 /** @param wanted `http://127.0.0.1/callback`: without a port, the system chooses it. @throws CliFailure */
 export async function openRedirectListener(wanted: URL): Promise<RedirectListener> {
   const servers: Server[] = [];
@@ -51,8 +53,11 @@ export async function openRedirectListener(wanted: URL): Promise<RedirectListene
     const isFirst = servers.length === 0;
     const problem = await listen(server, address, Number(redirectUri.port));
     if (problem === undefined) servers.push(server);
-    // A machine may have no ::1.
-    else if (isFirst) throw new CliFailure(1, [`The login cannot listen on ${redirectUri.host}: ${problem}.`]);
+    // A machine may have no ::1. One where another process listens there would send it the redirect.
+    else if (isFirst || !NO_ADDRESS.includes(problem)) {
+      for (const opened of servers) opened.close();
+      throw new CliFailure(1, [`The login cannot listen on ${redirectUri.host}: ${problem}.`]);
+    }
     if (isFirst) redirectUri.port = String((server.address() as AddressInfo).port);
   }
   return {

@@ -5,6 +5,7 @@
 import { type LoginFlows, openLoginFlows } from "../composition/login-client.ts";
 import type { AuthDefinition } from "../config/auth-schema.ts";
 import { nameMissing } from "../config/credential-source.ts";
+import { isLoopbackHost } from "../config/hosts.ts";
 import { loadConfig } from "../config/load-config.ts";
 import type { Service } from "../config/schema.ts";
 import type { LoginToken } from "../data-plane/credential/credential-provider.ts";
@@ -28,8 +29,8 @@ export interface LoginOptions extends CommonOptions {
 /** @throws CliFailure */
 export async function runLogin(key: string, options: LoginOptions): Promise<void> {
   const stop = stopAfter(options.timeout ?? FIVE_MINUTES_MS);
-  const login = await obtain(key, options, stop);
-  const storedIn = await handOver(key, login, options.url);
+  const { login, target } = await obtain(key, options, stop);
+  const storedIn = await handOver(target, login);
   const kind = login.isAccessToken ? "an access token that does not expire" : "a refresh token";
   if (options.json) printJson({ key, token: login.isAccessToken ? "access" : "refresh", storedIn });
   else if (storedIn === "gateway") printLine(`Logged in: the gateway has ${kind} for ${key} and uses it from now on.`);
@@ -39,11 +40,18 @@ export async function runLogin(key: string, options: LoginOptions): Promise<void
 const FIVE_MINUTES_MS = 300_000;
 
 /** @throws CliFailure */
-async function obtain(key: string, options: LoginOptions, stop: Stop): Promise<LoginToken> {
+async function obtain(
+  key: string,
+  options: LoginOptions,
+  stop: Stop,
+): Promise<{ readonly login: LoginToken; readonly target: Target }> {
   try {
     const flows = await openFlows(key, stop.signal);
-    await checkHandOver(key, options.url);
-    return await (options.device ? loginOnDevice(flows, stop.signal) : loginInBrowser(flows, options, stop.signal));
+    const target = { key, auth: flows.auth, url: options.url };
+    await checkHandOver(target);
+    const { signal } = stop;
+    const login = await (options.device ? loginOnDevice(flows, signal) : loginInBrowser(flows, options, signal));
+    return { login, target };
   } catch (error) {
     throw stop.reason() ?? explain(error);
   } finally {
@@ -110,23 +118,43 @@ async function loginOnDevice(flows: LoginFlows, signal: AbortSignal): Promise<Lo
   return device.wait(signal);
 }
 
+/** Where the token goes. */
+interface Target {
+  readonly key: string;
+  /** What the login was for. */
+  readonly auth: AuthDefinition;
+  /** Undefined for the gateway of this folder. */
+  readonly url: string | undefined;
+}
+
 /** Before the person does anything. @throws CliFailure */
-async function checkHandOver(key: string, url: string | undefined): Promise<void> {
-  if (await isServed(key, url)) return;
+async function checkHandOver(target: Target): Promise<void> {
+  if (await isServed(target)) {
+    const { protocol, origin, hostname } = new URL(openGatewayClient(target.url).url);
+    if (protocol === "http:" && !isLoopbackHost(hostname)) {
+      printNote(`${origin} has no TLS: the management key and the token can be read on the way. Use https.`);
+    }
+    return;
+  }
   const backend = await openOfflineLogins();
   await backend.close();
 }
 
 interface ServedService {
-  readonly config: { readonly auth?: { readonly refreshToken?: unknown } };
+  readonly config: { readonly auth?: Readonly<Record<string, unknown>> };
 }
 
+/** What a token belongs to: another endpoint or client must not receive it. */
+const OF_TOKEN = ["refreshToken", "tokenUrl", "issuer", "clientId", "clientIdEnvVar"] as const;
+
 /** @returns false where no gateway runs. @throws CliFailure */
-async function isServed(key: string, url: string | undefined): Promise<boolean> {
+async function isServed({ key, auth, url }: Target): Promise<boolean> {
   try {
     const { config } = await openGatewayClient(url).ask<ServedService>("GET", pathOf(key), { members: ["config"] });
-    if (config.auth?.refreshToken === "login") return true;
-    throw new CliFailure(1, [`The running gateway has another auth for ${key}: run byteproxy reload first.`]);
+    const other = OF_TOKEN.find((member) => config.auth?.[member] !== auth[member]);
+    if (other === undefined) return true;
+    const difference = `has another ${other} for ${key} than the services file of this folder`;
+    throw new CliFailure(1, [`The running gateway ${difference}: run byteproxy reload, or log in where it runs.`]);
   } catch (error) {
     // With --url, the operator means that gateway.
     if (error instanceof NoGateway && error.isRefused && url === undefined) return false;
@@ -135,8 +163,9 @@ async function isServed(key: string, url: string | undefined): Promise<boolean> 
 }
 
 /** The gateway may have been started or stopped meanwhile. @throws CliFailure */
-async function handOver(key: string, login: LoginToken, url: string | undefined): Promise<"gateway" | "DATA_DIR"> {
-  if (await isServed(key, url)) {
+async function handOver(target: Target, login: LoginToken): Promise<"gateway" | "DATA_DIR"> {
+  const { key, url } = target;
+  if (await isServed(target)) {
     const { token, isAccessToken, scope } = login;
     const body = isAccessToken
       ? { accessToken: token, ...(scope === undefined ? {} : { scope }) }

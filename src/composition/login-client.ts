@@ -10,6 +10,8 @@ import { assertionsOf } from "../data-plane/credential/oauth2-order.ts";
 import { loginAccess, type UpstreamContext } from "./upstreams.ts";
 
 export interface LoginFlows {
+  /** What the login is for. */
+  readonly auth: AuthDefinition;
   readonly inBrowser: (redirectUri: string) => ReturnType<typeof beginLogin>;
   readonly onDevice: (signal: AbortSignal) => ReturnType<typeof beginDeviceLogin>;
 }
@@ -27,6 +29,7 @@ export async function openLoginFlows(
   const endpoints = await endpointsOf(auth, send).get(signal);
   const client: LoginClient = { auth, secrets, assertions: assertionsOf(auth, secrets), endpoints, send };
   return {
+    auth,
     inBrowser: (redirectUri) => beginLogin(client, redirectUri),
     onDevice: (waitSignal) => beginDeviceLogin(client, waitSignal),
   };

@@ -1,4 +1,7 @@
 /** The listener at the end of a login. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { networkInterfaces } from "node:os";
 import { expect, test } from "vitest";
 import { openRedirectListener } from "../../src/cli/redirect-listener.ts";
 
@@ -35,4 +38,19 @@ test("A port that is in use is an error with the address", async () => {
     /^The login cannot listen on 127\.0\.0\.1:\d+: EADDRINUSE\.$/,
   );
   await listener.close();
+});
+
+const hasIpv6 = Object.values(networkInterfaces()).some((each) => each?.some(({ address }) => address === "::1"));
+
+test.skipIf(!hasIpv6)("A process that listens on the IPv6 side of localhost does not get the redirect", async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, "::1", resolve));
+  const { port } = other.address() as AddressInfo;
+  const wanted = new URL(`http://localhost:${port}/callback`);
+  await expect(openRedirectListener(wanted)).rejects.toThrow(
+    `The login cannot listen on localhost:${port}: EADDRINUSE.`,
+  );
+  await new Promise((done) => other.close(done));
+  // Nothing of the failed one is left on 127.0.0.1.
+  await (await openRedirectListener(wanted)).close();
 });

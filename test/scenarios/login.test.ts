@@ -205,6 +205,24 @@ describe("byteproxy login", () => {
     expect(existsSync(join(folder, "credentials.json"))).toBe(false);
   });
 
+  test("A gateway whose service has another client or endpoint gets no token; one without TLS is named", async () => {
+    const { auth } = await startIssuer();
+    const served = { ...auth, tokenUrl: "https://tokens.example/other" };
+    const gateway = await startGateway({ env, services: { api: { baseUrl: "http://127.0.0.1:9/", auth: served } } });
+    const run = async (own: object, url: string) => {
+      const services = { api: { baseUrl: "http://127.0.0.1:9/", auth: { ...served, ...own } } };
+      return (await startLogin(services, ["api", "--url", url, "--timeout", "300ms"]).ended).err;
+    };
+    const refused = (member: string) => `The running gateway has another ${member} for api than the services file`;
+    expect(await run({ clientId: "another" }, gateway.url)).toContain(refused("clientId"));
+    expect(await run({ tokenUrl: auth.tokenUrl }, gateway.url)).toContain(refused("tokenUrl"));
+    const matching = await run({}, gateway.url);
+    expect(matching).toContain("was not completed in time");
+    expect(matching).not.toContain("no TLS");
+    const unspecified = gateway.url.replace("127.0.0.1", "0.0.0.0");
+    expect(await run({}, unspecified)).toContain(`${unspecified} has no TLS: the management key and the token`);
+  });
+
   test("Ctrl-C ends it and leaves nothing behind", async () => {
     const { auth } = await startIssuer();
     const services = { api: { baseUrl: "http://127.0.0.1:9/", auth } };

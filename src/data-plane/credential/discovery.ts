@@ -69,7 +69,8 @@ async function discover(issuer: string, send: SendToEndpoint, signal: AbortSigna
     throw failed(`the issuer ${error.message}`, { retryAfterMs: error.retryAfterMs, detail: error.detail ?? "" });
   }
   const endpoint = (name: "token_endpoint" | "authorization_endpoint" | "device_authorization_endpoint") => {
-    const url = metadata[name];
+    // Some servers write null for an endpoint that they do not have.
+    const url = metadata[name] ?? undefined;
     if (url === undefined || isUsable(url, issuer)) return url;
     throw failed(`${name} in the metadata is no https URL`);
   };

@@ -61,6 +61,16 @@ describe("The endpoints of an issuer", () => {
     });
   });
 
+  test("An endpoint that is null is one that the issuer does not have", async () => {
+    const nulls = { authorization_endpoint: null, device_authorization_endpoint: null };
+    expect(await open({ [OIDC]: json({ ...metadata, ...nulls }) }).get()).toMatchObject({
+      tokenUrl: metadata.token_endpoint,
+      authorizationUrl: undefined,
+    });
+    const failing = open({ [OIDC]: json({ ...metadata, token_endpoint: null }) }).get();
+    await expect(failing).rejects.toThrow("the metadata name no token_endpoint");
+  });
+
   test.each([
     ["no response", new Error("ECONNREFUSED 10.0.0.1"), "the issuer could not be used: the connection failed"],
     ["a redirect", { status: 302, headers: { location: "https://other.example/" } }, "the issuer responded with 302"],
