@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { SIGNING_ALGORITHMS } from "./signing-key.ts";
+import { filePath } from "./source-names.ts";
 
 /** RFC 6749 appendix A: VSCHAR. */
 const visibleText = z
@@ -13,10 +14,7 @@ const visibleText = z
   .regex(/^[\x20-\x7e]+$/, "printable ASCII characters");
 
 export const assertionMembers = {
-  keyFile: z
-    .string()
-    .min(1)
-    .max(4_096)
+  keyFile: filePath
     .optional()
     .describe(
       "`jwt_bearer`, `private_key_jwt`: file that holds the private key: PEM, a JSON Web Key, or the key file of a Google service account",

@@ -9,14 +9,7 @@ import { headerName } from "./configured-headers.ts";
 import { checkGithubApp, GITHUB_APP_MEMBERS, githubAppMembers } from "./github-app-schema.ts";
 import { checkOauth2, OAUTH2_MEMBERS, oauth2Members } from "./oauth2-schema.ts";
 import { signSchema } from "./sign-schema.ts";
-
-const variableName = z
-  .string()
-  .max(256)
-  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
-  .meta({ allowed: "the name of an environment variable" });
-
-const filePath = z.string().min(1).max(4_096);
+import { filePath, variableName } from "./source-names.ts";
 
 const parameterName = z
   .string()

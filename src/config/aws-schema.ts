@@ -3,14 +3,7 @@
  * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
  */
 import { z } from "zod";
-
-const variableName = z
-  .string()
-  .max(256)
-  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
-  .meta({ allowed: "the name of an environment variable" });
-
-const filePath = z.string().min(1).max(4_096);
+import { filePath, variableName } from "./source-names.ts";
 
 /** A part of the credential scope, in which `/` separates the parts. */
 const scopePart = z

@@ -3,12 +3,7 @@
  * https://docs.github.com/en/rest/apps/apps#create-an-installation-access-token-for-an-app
  */
 import { z } from "zod";
-
-const variableName = z
-  .string()
-  .max(256)
-  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
-  .meta({ allowed: "the name of an environment variable" });
+import { filePath, variableName } from "./source-names.ts";
 
 /** GitHub's limit of one request. */
 const REPOSITORIES_LIMIT = 500;
@@ -24,10 +19,7 @@ export const githubAppMembers = {
     .meta({ allowed: APP_ID_FORM })
     .optional()
     .describe("`github-app`: the app's ID, or its client ID"),
-  privateKeyFile: z
-    .string()
-    .min(1)
-    .max(4_096)
+  privateKeyFile: filePath
     .optional()
     .describe("`github-app`: file that holds a private key of the app (PEM, as GitHub generates it)"),
   privateKeyEnvVar: variableName

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { assertionMembers, checkKey, signs } from "./assertion-schema.ts";
 import { isLoopbackHost } from "./hosts.ts";
 import { checkLogin, endpoint, loginMembers } from "./login-schema.ts";
+import { filePath, variableName } from "./source-names.ts";
 
 /** RFC 6749 appendix A: VSCHAR. */
 const visibleText = z
@@ -13,12 +14,6 @@ const visibleText = z
   .min(1)
   .max(2_048)
   .regex(/^[\x20-\x7e]+$/, "printable ASCII characters");
-
-const variableName = z
-  .string()
-  .max(256)
-  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
-  .meta({ allowed: "the name of an environment variable" });
 
 /** Names that members of their own have, or that the grant sets. */
 const OWN_PARAMETERS = [
@@ -48,10 +43,7 @@ export const oauth2Members = {
     .optional()
     .describe("`oauth2`: environment variable that holds the client's identifier, instead of `clientId`"),
   clientSecretEnvVar: variableName.optional().describe("`oauth2`: environment variable that holds the client's secret"),
-  clientSecretFile: z
-    .string()
-    .min(1)
-    .max(4_096)
+  clientSecretFile: filePath
     .optional()
     .describe("`oauth2`: file that holds the client's secret; line breaks at its end are removed"),
   clientAuth: z
@@ -64,10 +56,7 @@ export const oauth2Members = {
   refreshTokenEnvVar: variableName
     .optional()
     .describe("`refresh_token`: environment variable that holds the first refresh token"),
-  refreshTokenFile: z
-    .string()
-    .min(1)
-    .max(4_096)
+  refreshTokenFile: filePath
     .optional()
     .describe("`refresh_token`: file that holds the first refresh token; line breaks at its end are removed"),
   ...loginMembers,

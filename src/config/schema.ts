@@ -17,6 +17,7 @@ import { quotaSettings } from "./quota-settings.ts";
 import { rateLimitSchema } from "./rate-limit-schema.ts";
 import { serviceHost } from "./service-addresses.ts";
 import { checkBudget } from "./service-budget.ts";
+import { filePath } from "./source-names.ts";
 import { tokenBudget } from "./token-budget.ts";
 import { checkAccess, verifySchema } from "./verify-schema.ts";
 import { checkMessages, wsSchema } from "./ws-schema.ts";
@@ -30,8 +31,6 @@ export const LONGEST_TIMER_MS = 2_147_483_647;
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const;
 
 const milliseconds = z.int().min(1).max(LONGEST_TIMER_MS);
-
-const filePath = z.string().min(1).max(4_096);
 
 const breaker = z.union([
   z.literal(false),

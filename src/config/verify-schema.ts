@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { headerName } from "./configured-headers.ts";
+import { filePath, variableName } from "./source-names.ts";
 import type { WsDefinition } from "./ws-schema.ts";
 
 const MEBIBYTE = 1_048_576;
@@ -23,18 +24,8 @@ export const verifySchema = z
       .describe(
         "who signs, and how: `github`, `stripe`, `slack`, `standard-webhooks` (also the `svix-…` headers), or `hmac` for any other header with an HMAC of the body",
       ),
-    secretEnvVar: z
-      .string()
-      .max(256)
-      .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of an environment variable")
-      .optional()
-      .describe("environment variable that holds the signing secret"),
-    secretFile: z
-      .string()
-      .min(1)
-      .max(4_096)
-      .optional()
-      .describe("file that holds the signing secret; line breaks at its end are removed"),
+    secretEnvVar: variableName.optional().describe("environment variable that holds the signing secret"),
+    secretFile: filePath.optional().describe("file that holds the signing secret; line breaks at its end are removed"),
     header: headerName.optional().describe("`hmac`: the header that carries the signature"),
     algorithm: z
       .enum(["sha1", "sha256", "sha384", "sha512"])

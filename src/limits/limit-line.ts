@@ -3,6 +3,7 @@
  * Invariant: each request that is admitted has spent one point in the store, so that no window has more than its maxRequests.
  */
 import { FairQueue } from "../fair-queue.ts";
+import { Pump } from "../pump.ts";
 import type { LimitState, LimitSubject } from "./limit-state.ts";
 
 /** A request that may wait for a limit. */
@@ -72,8 +73,7 @@ export class LimitLine {
   #opensAt: number;
   /** Its value for which the waiting requests were last checked. */
   #scheduledAt: number;
-  #pumping: Promise<void> | undefined;
-  #mustPump = false;
+  readonly #pump = new Pump(() => this.#sendNext());
   #timer: NodeJS.Timeout | undefined;
 
   constructor(counter: string, opensAt: number, rules: LineRules, events: LineEvents) {
@@ -124,31 +124,21 @@ export class LimitLine {
 
   /** Sends every request that the window allows. Resolves when it allows no more. */
   pump(): Promise<void> {
-    this.#mustPump = true;
-    this.#pumping ??= this.#sendAll();
-    return this.#pumping;
-  }
-
-  async #sendAll(): Promise<void> {
-    try {
-      while (this.#mustPump) {
-        this.#mustPump = false;
-        while (await this.#sendNext());
-      }
-    } catch (error) {
-      // The store failed: it would fail for the others, too.
-      for (const waiting of this.inOrder()) if (this.remove(waiting)) waiting.fail(error);
-    } finally {
-      // In the same tick as the last check, so that a later call of `pump` starts a new run.
-      this.#pumping = undefined;
-    }
+    return this.#pump.run();
   }
 
   /** @returns whether there may be another one. */
   async #sendNext(): Promise<boolean> {
     if (this.#next() === undefined) return false;
     if (this.#opensAt > performance.now()) return this.#sleep();
-    const state = await this.#rules.spend(this.counter);
+    let state: LimitState;
+    try {
+      state = await this.#rules.spend(this.counter);
+    } catch (error) {
+      // The store failed: it would fail for the others, too.
+      for (const waiting of this.inOrder()) if (this.remove(waiting)) waiting.fail(error);
+      return false;
+    }
     if (state.isExceeded) {
       this.#opensAt = performance.now() + Math.max(1, state.resetMs);
       // Most of the time the store only confirms what is known.

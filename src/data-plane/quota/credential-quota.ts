@@ -3,6 +3,7 @@
  * Invariant: a request is sent only with a reservation on every account that counts it; no request overtakes those ahead of it; and
  * every ticket ends.
  */
+import { Pump } from "../../pump.ts";
 import type { Account, Ledger } from "../../stores/ledger.ts";
 import type { Bucket, Waiting } from "./bucket.ts";
 import { Buckets } from "./buckets.ts";
@@ -42,8 +43,7 @@ export class CredentialQuota {
   readonly #parts: QuotaParts;
   readonly #turnstile: Turnstile;
   readonly #room = new WaitingRoom();
-  #pumping: Promise<void> | undefined;
-  #mustPump = false;
+  readonly #pump = new Pump(() => this.#sendNext());
   /** Some requests wait only for a limit over all buckets: no new request may overtake them. */
   #isHeldBack = false;
   #drainsAt = Number.POSITIVE_INFINITY;
@@ -175,13 +175,13 @@ export class CredentialQuota {
       };
       const stopTimer = this.#at(since + asking.request.maxWaitMs, () => {
         // A point that becomes free at this very moment is still in time.
-        void this.#pump().then(() => this.#refuse(waiting, "too long"));
+        void this.#pump.run().then(() => this.#refuse(waiting, "too long"));
       });
       this.#room.add(waiting);
       onQueued(() => {
         if (this.#room.remove(waiting)) waiting.settle(undefined);
       });
-      void this.#pump();
+      void this.#pump.run();
     });
   }
 
@@ -208,7 +208,7 @@ export class CredentialQuota {
     this.#room.moved(bucket);
     if (this.#parts.gates.closedUntil > now) for (const each of this.#room.buckets) this.#sweep(each, now);
     else this.#sweep(bucket, now);
-    void this.#pump();
+    void this.#pump.run();
   }
 
   /** Refuses waiting requests as soon as they cannot be sent in time. */
@@ -230,25 +230,6 @@ export class CredentialQuota {
     }
   }
 
-  /** Sends every waiting request that may be sent. */
-  #pump(): Promise<void> {
-    this.#mustPump = true;
-    this.#pumping ??= this.#sendAll();
-    return this.#pumping;
-  }
-
-  async #sendAll(): Promise<void> {
-    try {
-      while (this.#mustPump) {
-        this.#mustPump = false;
-        while (await this.#sendNext());
-      }
-    } finally {
-      // In the same tick as the last check, so that a later call of #pump starts a new run.
-      this.#pumping = undefined;
-    }
-  }
-
   /** @returns whether there may be another one. */
   async #sendNext(): Promise<boolean> {
     const now = this.#now();
@@ -256,7 +237,7 @@ export class CredentialQuota {
     this.#isHeldBack = isHeldBack;
     if (waiting === undefined) {
       this.#stopTimer();
-      if (Number.isFinite(at)) this.#stopTimer = this.#at(at, () => void this.#pump());
+      if (Number.isFinite(at)) this.#stopTimer = this.#at(at, () => void this.#pump.run());
       return false;
     }
     const taken = await this.#turnstile.take(waiting.bucket, waiting);

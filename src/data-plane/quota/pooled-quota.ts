@@ -4,6 +4,7 @@
  * request in the order of fair queues that it can serve; and each request is sent through the turnstile of one credential.
  */
 import { FairQueue } from "../../fair-queue.ts";
+import { Pump } from "../../pump.ts";
 import type { PoolMember } from "../credential/credential-provider.ts";
 import { type QuotaClock, runAt } from "./clocks.ts";
 import type { MergedTimes } from "./merged-times.ts";
@@ -47,8 +48,7 @@ export class PooledQuota {
   readonly #options: PooledQuotaOptions;
   readonly #members: PoolMembers;
   readonly #queue = new FairQueue<Waiting>();
-  #pumping: Promise<void> | undefined;
-  #mustPump = false;
+  readonly #pump = new Pump(() => this.#sendNext());
   #drainsAt = Number.POSITIVE_INFINITY;
   #sweptFor = 0;
   #stopTimer: () => void = () => {};
@@ -110,7 +110,7 @@ export class PooledQuota {
   changed(): void {
     if (this.#queue.size === 0) return;
     this.#sweep(false);
-    void this.#pump();
+    void this.#pump.run();
   }
 
   /** In a full queue, the request that has to make room is refused. */
@@ -138,11 +138,11 @@ export class PooledQuota {
     const waiting: Waiting = { ...asking, kind: this.#members.kindOf(asking.request, asking.choice), settle };
     this.#queue.push(asking.request.callerId, waiting);
     // It may be sent at once: the others may wait for something else.
-    await this.#pump();
+    await this.#pump.run();
     if (isSettled) return outcome;
     const stopTimer = this.#at(asking.since + asking.request.maxWaitMs, () => {
       // A point that becomes free at this very moment is still in time.
-      void this.#pump().then(() => this.#refuse(waiting, "too long"));
+      void this.#pump.run().then(() => this.#refuse(waiting, "too long"));
     });
     onQueued(() => {
       if (this.#queue.remove(asking.request.callerId, waiting)) waiting.settle(undefined);
@@ -198,31 +198,12 @@ export class PooledQuota {
     return times.peek();
   }
 
-  /** Sends every waiting request that may be sent. */
-  #pump(): Promise<void> {
-    this.#mustPump = true;
-    this.#pumping ??= this.#sendAll();
-    return this.#pumping;
-  }
-
-  async #sendAll(): Promise<void> {
-    try {
-      while (this.#mustPump) {
-        this.#mustPump = false;
-        while (await this.#sendNext());
-      }
-    } finally {
-      // In the same tick as the last check, so that a later call of #pump starts a new run.
-      this.#pumping = undefined;
-    }
-  }
-
   /** @returns whether there may be another one. */
   async #sendNext(): Promise<boolean> {
     const { waiting, at } = this.#next();
     this.#stopTimer();
     if (waiting === undefined) {
-      if (Number.isFinite(at)) this.#stopTimer = this.#at(at, () => void this.#pump());
+      if (Number.isFinite(at)) this.#stopTimer = this.#at(at, () => void this.#pump.run());
       return false;
     }
     const taken = await this.#take(waiting);
