@@ -4,6 +4,7 @@
  */
 import type { AuthDefinition } from "./auth-schema.ts";
 import { type CredentialSource, secretTexts } from "./credential-source.ts";
+import { endOfJwt } from "./jwt-end.ts";
 import { originsOf } from "./secret-lock.ts";
 
 export interface LoginService {
@@ -32,6 +33,8 @@ const TOKEN_LENGTH_LIMIT = 16_384;
 /** What the token would have to be; undefined if it can be used. RFC 6749 appendix A.17, RFC 6750 section 2.1. */
 export function unusableLogin(token: string, isAccessToken: boolean): string | undefined {
   if (token === "" || token.length > TOKEN_LENGTH_LIMIT) return `a token of 1 to ${TOKEN_LENGTH_LIMIT} characters`;
+  // Nothing could renew it.
+  if (isAccessToken && endOfJwt(token) !== undefined) return "an access token that does not expire";
   const allowed = isAccessToken ? /^[\x21-\x7e]+$/ : /^[\x20-\x7e]+$/;
   return allowed.test(token) ? undefined : "a token of printable ASCII characters";
 }

@@ -13,6 +13,11 @@ import type { ResponseHeaders } from "./forward/transport/response-fields.ts";
 
 const SAVE_EVERY_MS = 3_600_000;
 
+/** A clock that was not set says a time before this one. */
+const EARLIEST = Date.UTC(2020, 0);
+/** Ahead of now: what a clock that has been put back says. */
+const AHEAD_MS = 86_400_000;
+
 export interface CredentialLifeOptions {
   readonly service: string;
   readonly source: CredentialSource;
@@ -80,7 +85,10 @@ export class CredentialLife {
       (token) => token !== undefined,
     );
     const isRenewed = tokens.length > 0 || source.secrets.some(({ command }) => command !== undefined);
-    const lastUsedAt = Math.max(this.lastUsedAt, stored?.usedAt ?? 0);
+    const now = Date.now();
+    // The clock has been put back: without this, no use would be stored until it is there again.
+    if (this.saveAt > now + SAVE_EVERY_MS) this.saveAt = 0;
+    const lastUsedAt = Math.max(...[this.lastUsedAt, stored?.usedAt ?? 0].filter((at) => isPossible(at, now)), 0);
     const ends = [
       stored?.expiresAt,
       ...tokens.map(({ expiresAt }) => expiresAt),
@@ -90,7 +98,7 @@ export class CredentialLife {
     return {
       expiresAt: known.length === 0 ? undefined : Math.min(...known),
       isRenewed,
-      since: stored?.since ?? Date.now(),
+      since: stored === undefined || !isPossible(stored.since, now) ? now : stored.since,
       lastUsedAt: lastUsedAt === 0 ? undefined : lastUsedAt,
       scopes: this.#known?.id === this.#id ? this.#known.facts.describe() : undefined,
     };
@@ -105,8 +113,15 @@ export class CredentialLife {
   #store(change: { readonly usedAt?: number; readonly expiresAt?: number }): void {
     const { uses } = this.#options;
     const now = Date.now();
-    uses.set(this.#id, { since: now, ...uses.of(this.#id), ...change, seenAt: now });
+    const before = uses.of(this.#id);
+    const since = before !== undefined && isPossible(before.since, now) ? before.since : now;
+    uses.set(this.#id, { ...before, ...change, since, seenAt: now });
   }
+}
+
+/** Whether a clock that is set can have said this time, ms since the epoch. */
+function isPossible(at: number, now: number): boolean {
+  return at >= EARLIEST && at <= now + AHEAD_MS;
 }
 
 /** Of the secrets that are sent: after a rotation, the next one. */

@@ -10,6 +10,10 @@ const SAVE_INTERVAL_MS = 5_000;
 /** Of a credential that nothing has used or configured in this time, nothing is kept. */
 const FORGOTTEN_MS = 400 * 86_400_000;
 
+/** Of one service: a file may hold another secret each hour. The ones before are kept for an operator who returns to one of them. */
+const SECRETS_LIMIT = 8;
+const ENTRIES_LIMIT = 10_000;
+
 /** Times are ms since the epoch. */
 export interface CredentialUse {
   /** The first start with it. */
@@ -23,6 +27,7 @@ export interface CredentialUse {
 }
 
 export interface CredentialUses {
+  /** @param id `<service>:<secret>`. */
   of(id: string): CredentialUse | undefined;
   set(id: string, use: CredentialUse): void;
   /** Writes pending changes. @throws node:fs's error. */
@@ -35,15 +40,35 @@ export function createCredentialUses(
   { onChange = () => {}, close = async () => {} }: { onChange?: () => void; close?: () => Promise<void> } = {},
 ): CredentialUses & { entries(): Iterable<readonly [id: string, use: CredentialUse]> } {
   const uses = new Map(initial);
+  /** Entries of each service, at most. */
+  const counts = new Map<string, number>();
+  const count = (id: string) => counts.set(serviceOf(id), (counts.get(serviceOf(id)) ?? 0) + 1);
+  for (const id of uses.keys()) count(id);
+  function makeRoomFor(id: string): void {
+    const service = serviceOf(id);
+    if ((counts.get(service) ?? 0) >= SECRETS_LIMIT)
+      makeRoom(uses, SECRETS_LIMIT, (each) => serviceOf(each) === service);
+    else count(id);
+    if (uses.size >= ENTRIES_LIMIT) makeRoom(uses, ENTRIES_LIMIT, () => true);
+  }
   return {
     of: (id) => uses.get(id),
     set(id, use) {
+      if (!uses.has(id)) makeRoomFor(id);
       uses.set(id, use);
       onChange();
     },
     entries: () => uses,
     close,
   };
+}
+
+const serviceOf = (id: string) => id.slice(0, id.lastIndexOf(":"));
+
+/** Deletes what was configured longest ago, until one more entry fits. */
+function makeRoom(uses: Map<string, CredentialUse>, limit: number, isCandidate: (id: string) => boolean): void {
+  const candidates = [...uses].filter(([id]) => isCandidate(id)).sort(([, a], [, b]) => a.seenAt - b.seenAt);
+  for (const [id] of candidates.slice(0, Math.max(0, candidates.length + 1 - limit))) uses.delete(id);
 }
 
 /** @throws StateFileUnusable */

@@ -161,6 +161,18 @@ test("The last use is known after a restart, a credential without use for 30 day
   await later.reload();
   expect((await lifeOf(later, "api")).lastUsedAt).toBeNull();
   expect((await checkOf(later, "api")).status).toBe("ok");
+  await later.close();
+
+  // A clock that was not set at the start before, and one that was ahead.
+  for (const at of [60_000, Date.now() + 900 * DAY_MS]) {
+    writeFileSync(file, readFileSync(file, "utf8").replace(/("(?:since|usedAt|seenAt)":)\d+/g, `$1${at}`));
+    const corrected = await open();
+    const life = await lifeOf(corrected, "api");
+    expect(Math.abs(Date.parse(life.since) - Date.now())).toBeLessThan(60_000);
+    expect(life.lastUsedAt).toBeNull();
+    expect((await checkOf(corrected, "api")).status).toBe("ok");
+    await corrected.close();
+  }
 });
 
 test("A secret that a command printed awaits no reload, and another next secret does", async () => {

@@ -197,6 +197,12 @@ describe("A refresh token that comes from a login", () => {
     expect((await proxy()).status).toBe(200);
     expect(await stateOf(opened)).toMatchObject({ state: "present", token: { expiresAt: null, scope: "repo" } });
     expect((await ask("/manage/services/api/credential/refresh", "POST")).text).toContain("gave no refresh token");
+    const claims = Buffer.from('{"exp":4102444800}').toString("base64url");
+    const ending = await login({ accessToken: `e30.${claims}.c2lnbmF0dXJl` });
+    expect([ending.status, ending.text]).toEqual([
+      400,
+      expect.stringContaining("an access token that does not expire"),
+    ]);
     await login({ accessToken: "revoked-of-the-user" });
     expect((await proxy()).status).toBe(401);
     expect(tokens()).toEqual(["Bearer access-of-the-user", "Bearer revoked-of-the-user"]);
