@@ -55,9 +55,9 @@ export function openCredentialSources(
     nameSource: stores.fingerprint.quota,
     isOwnKey,
     keepSecrets: masks.keep,
-    noteRest(service, source, restMs) {
-      const text = "the upstream refused a credential of the pool with 401; the others are used meanwhile";
-      logger.warn({ service, source, restMs }, text);
+    noteRest(rest) {
+      const users = rest.callers === "one" ? "this caller's requests use the others" : "the others are used";
+      logger.warn({ ...rest }, `the upstream refused a credential of the pool with 401; ${users} meanwhile`);
     },
     retryFailed() {
       commands.retryFailed();

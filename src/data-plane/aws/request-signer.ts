@@ -5,7 +5,7 @@
  */
 import { createHmac, hash } from "node:crypto";
 import { SIGNATURE_START } from "../../config/aws-signature-names.ts";
-import type { SignableRequest } from "../credential/credential-provider.ts";
+import type { SignableRequest } from "../credential/injectable-request.ts";
 import { type CanonicalForm, canonicalRequest } from "./canonical-request.ts";
 
 export interface SigningKeys {

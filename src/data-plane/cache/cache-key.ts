@@ -5,7 +5,7 @@
  * not. The key is a hash: no secret of a client is kept.
  */
 import { hash, randomBytes } from "node:crypto";
-import type { InjectableRequest } from "../credential/credential-provider.ts";
+import type { InjectableRequest } from "../credential/injectable-request.ts";
 
 /**
  * Request headers that are not in the key, unless the response names them in `Vary`. docs/cache.md lists them with the reasons: they

@@ -98,6 +98,10 @@ export class CommandCredential implements CredentialProvider {
       : this.#injectionOf(obtained as readonly (string | undefined)[]);
   }
 
+  isPending(): boolean {
+    return this.#commands.some((command) => command.isPending);
+  }
+
   renew(refused: Injection): Promise<void> | undefined {
     const built = this.#built;
     if (refused === NOTHING) return undefined;

@@ -63,6 +63,11 @@ export class CommandSecret {
     return this.text === undefined && this.#isBackingOff ? this.#failure?.reason : undefined;
   }
 
+  /** There is no secret that could be used at once. */
+  get isPending(): boolean {
+    return this.text === undefined || (this.#ageMs >= this.#options.ttlMs && this.#failure === undefined);
+  }
+
   describe(): CommandState {
     const failure = this.#failure?.reason;
     const known = this.text === undefined ? "not-run" : "ready";

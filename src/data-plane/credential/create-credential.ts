@@ -18,12 +18,22 @@ import { StagedCredential } from "./staged-credential.ts";
 import type { StagedRotations } from "./staged-rotations.ts";
 import { createStaticCredential, readStaticCredential } from "./static-credential.ts";
 
+/** Of one credential of a pool. */
+export interface CredentialRest {
+  readonly service: string;
+  /** For messages. */
+  readonly source: string;
+  readonly restMs: number;
+  /** Whose requests use the others. */
+  readonly callers: "one" | "all";
+}
+
 export interface CredentialContext extends CommandCredentialContext, MintedCredentialContext {
   readonly rotations: StagedRotations;
   /** ms since the epoch. */
   readonly now: () => number;
-  /** Called when the upstream refused a credential of a pool. @param source for messages. */
-  readonly noteRest: (serviceKey: string, source: string, restMs: number) => void;
+  /** Called when the upstream refused a credential of a pool. */
+  readonly noteRest: (rest: CredentialRest) => void;
 }
 
 /** Called for a credential whose tokens the gateway obtains. @param isUpstream whether the upstream itself issues them. */
@@ -52,7 +62,7 @@ export function createCredential(
     isRequired: auth.required,
     restMs,
     now: context.now,
-    onRest: (member) => context.noteRest(key, member.credential.source, restMs),
+    onRest: ({ credential: { source } }, callers) => context.noteRest({ service: key, source, restMs, callers }),
     previous: previous?.pool,
   });
 }

@@ -5,6 +5,7 @@
 import type { CredentialSource } from "../../config/credential-source.ts";
 import type { SecretEncoding, Template } from "../../config/template.ts";
 import { GatewayError } from "../../errors.ts";
+import type { InjectableRequest, RarePlaces, SignableRequest } from "./injectable-request.ts";
 import type { StagedRotation } from "./staged-rotation.ts";
 
 /** What one attempt adds to its request, ready for the wire. Everything but `headers` and `query` is empty for most credentials. */
@@ -23,19 +24,6 @@ export interface Injection {
   readonly messages?: ReadonlyMap<string, string> | undefined;
   /** Adds a signature of the request, which is otherwise complete. Undefined for a credential that is a text. */
   readonly sign?: (request: SignableRequest) => void;
-}
-
-/** What a signature covers. */
-export interface SignableRequest {
-  readonly method: string;
-  readonly origin: string;
-  /** Path and query. */
-  path: string;
-  /** Flat list of names and values. */
-  readonly headers: string[];
-  readonly body?: unknown;
-  /** How the body is signed: by its hash, if this is left out. */
-  readonly payload?: { readonly word: string | undefined } | undefined;
 }
 
 /** The text of a place around the secret: that of its first placeholder, if it has several. */
@@ -101,6 +89,8 @@ export interface CredentialProvider {
   readonly pool?: CredentialPool | undefined;
   /** Called once for each attempt. @throws GatewayError UPSTREAM_CREDENTIAL_UNAVAILABLE, also by rejecting. */
   get(): Injection | Promise<Injection>;
+  /** Whether `get` would have to wait for the source of the secret. Undefined for a credential that never waits. */
+  isPending?(): boolean;
   /**
    * Called after the upstream refused an injection with 401. Undefined for a credential that cannot be renewed.
    * @param target of the request: `POST /path`. A rotation needs it.
@@ -160,6 +150,21 @@ export interface MemberHistory {
   restsUntil: number;
   /** With 401. */
   refusals: number;
+  /** The caller whose requests it refused, as long as it refused those of no other: for these it rests until then. */
+  refusedFor: { readonly voter: string; readonly until: number } | undefined;
+}
+
+export interface DescribedMember {
+  readonly state: PoolMemberState;
+  /** ms since the epoch; undefined unless it rests. */
+  readonly restsUntil: number | undefined;
+  readonly refusals: number;
+}
+
+export interface UsableLater {
+  readonly member: PoolMember;
+  /** ms since the epoch. */
+  readonly at: number;
 }
 
 /** Kept when the pool changes, by source id. */
@@ -167,6 +172,8 @@ export interface PoolMemory {
   readonly histories: Map<string, MemberHistory>;
   /** The credential that was chosen last. */
   last: string | undefined;
+  /** Called when others may be used than before, and no time that was known is the reason. */
+  onUsable: () => void;
 }
 
 /** @see RestingPool */
@@ -176,20 +183,32 @@ export interface CredentialPool {
   /** At least one; each has another source id. */
   readonly members: readonly PoolMember[];
   readonly memory: PoolMemory;
-  /** When a rest ends next, ms since the epoch; infinity while none rests. */
+  /** Without any credential, requests are refused. */
+  readonly isRequired: boolean;
+  /** When `usable` changes next, ms since the epoch; infinity if that is not known. */
   readonly changesAt: number;
-  /** Those that may be used now, at least one, in the order in which equal ones are. */
-  usable(): readonly PoolMember[];
+  /** Those that may be used now, at least one, in the order in which equal ones are. @param voter the caller; empty for any. */
+  usable(voter?: string): readonly PoolMember[];
+  /** Whether one of them rests for this caller only. */
+  restsFor(voter: string): boolean;
   noteChosen(member: PoolMember): void;
   /** The next one in the round. */
-  choose(): PoolMember;
+  choose(voter?: string): PoolMember;
+  /** Those that rest, and when they may be used. */
+  usableLater(voter?: string): readonly UsableLater[];
   /**
-   * The upstream refused it with 401.
+   * Begins to obtain those that are not there yet. @param isPatient gives this one more time. @returns a promise that resolves when one of
+   * the others is there, or never.
+   */
+  obtainOther(than: PoolMember, voter: string, isPatient: boolean): Promise<void>;
+  /**
+   * The upstream refused it with 401. @param voter the caller; empty where there is only one.
    * @returns undefined where the request cannot have another credential; else it resolves when that is there.
    */
-  refused(member: PoolMember, injection: Injection): Promise<void> | undefined;
-  stateOf(member: PoolMember): PoolMemberState;
-  historyOf(member: PoolMember): Readonly<MemberHistory>;
+  refused(member: PoolMember, injection: Injection, voter?: string): Promise<void> | undefined;
+  stateOf(member: PoolMember, voter?: string): PoolMemberState;
+  /** For operators: also a rest for one caller only. */
+  describe(member: PoolMember): DescribedMember;
 }
 
 /** A provider that always injects the same. */
@@ -223,45 +242,6 @@ export function unavailableCredential(
     message: `${serviceKey} needs a credential, but ${message} Nothing was sent.`,
     hint,
   });
-}
-
-/** A request that credentials are injected into. One object serves all attempts, so that an attempt copies nothing. */
-export interface InjectableRequest extends SignableRequest {
-  /** Path and query, with what was injected. */
-  path: string;
-  /** Flat list of names and values, with what was injected. */
-  readonly headers: string[];
-  /** `path` before an injection. */
-  readonly strippedPath: string;
-  /** Length of `headers` before an injection. */
-  readonly strippedLength: number;
-  /** Undefined for credentials that go into headers and the query only. */
-  readonly rarePlaces?: RarePlaces | undefined;
-  body?: unknown;
-}
-
-/** Where a credential is injected beside headers and the query. */
-export interface RarePlaces {
-  /** The length of the base's prefix in `strippedPath`. */
-  readonly pathAt: number;
-  /** The index of the path template that the client chose by its path. */
-  readonly pathTemplate: number;
-  /** The client's form without the fields of the credential; undefined where no form is sent. */
-  form: Buffer | undefined;
-  /** The subprotocols that the client offered; undefined for a request that is no WebSocket handshake. */
-  readonly subprotocols: OfferedSubprotocols | undefined;
-}
-
-/** The client's Sec-WebSocket-Protocol. */
-export interface OfferedSubprotocols {
-  /** Those that do not belong to the credential. */
-  readonly kept: readonly string[];
-  /** The position of the injected one. */
-  readonly at: number;
-  /** The client's own in the place of the credential, as the client wrote it. */
-  readonly replaced: string | undefined;
-  /** The injected one; empty before the injection. */
-  injected: string;
 }
 
 /** Replaces what was injected for an earlier attempt, and everything that was added after it. */

@@ -6,7 +6,7 @@ import { createHmac } from "node:crypto";
 import type { Placement } from "../../config/placements.ts";
 import type { SignRule } from "../../config/sign-schema.ts";
 import { fillTemplate, parseTemplate, type Template } from "../../config/template.ts";
-import type { SignableRequest } from "./credential-provider.ts";
+import type { SignableRequest } from "./injectable-request.ts";
 
 /** @param placements those that are computed. @param secrets by name. @param now ms since the epoch. */
 export function createHmacSigner(

@@ -88,6 +88,10 @@ export class MintedCredential implements CredentialProvider {
     return token instanceof Promise ? token.then((each) => this.#injectionOf(each)) : this.#injectionOf(token);
   }
 
+  isPending(): boolean {
+    return this.#login?.missing === undefined && this.#token.isPending;
+  }
+
   renew(refused: Injection): Promise<void> | undefined {
     const built = this.#built;
     if (refused === NOTHING || this.#login?.isAccessToken) return undefined;

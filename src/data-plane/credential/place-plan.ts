@@ -5,7 +5,8 @@
  */
 import { cutProtocols, type IsKey } from "../../callers/carried-keys.ts";
 import { readTemplate, type Template } from "../../config/template.ts";
-import type { CredentialPlace, OfferedSubprotocols } from "./credential-provider.ts";
+import type { CredentialPlace } from "./credential-provider.ts";
+import type { OfferedSubprotocols } from "./injectable-request.ts";
 
 export interface PlacePlan {
   readonly paths: readonly Template[];

@@ -25,7 +25,6 @@ export interface PoolEntry {
 }
 
 export interface PooledCredentialOptions extends PoolOptions {
-  readonly isRequired: boolean;
   /** The configured sources of the whole pool. */
   readonly credential: CredentialSource;
   /** The pool that this one replaces. */
@@ -77,13 +76,10 @@ export class PooledCredential implements CredentialProvider {
     const of = described.map(({ source, token }, index): PooledState => {
       const member = pool?.members.find((each) => each.index === index);
       const isTwin = member === undefined && this.#entries[index]?.provider.sourceId !== undefined;
-      const state = member === undefined || pool === undefined ? undefined : pool.stateOf(member);
-      const history = member === undefined ? undefined : pool?.historyOf(member);
+      const described = member && pool?.describe(member);
       return {
         source,
-        state: state ?? (isTwin ? "twin" : "missing"),
-        restsUntil: state === "resting" ? history?.restsUntil : undefined,
-        refusals: history?.refusals ?? 0,
+        ...(described ?? { state: isTwin ? "twin" : "missing", restsUntil: undefined, refusals: 0 }),
         token,
       };
     });

@@ -67,6 +67,11 @@ export class RenewedToken {
     return this.#usable === undefined && this.#isBackingOff ? this.failure : undefined;
   }
 
+  /** There is no token that could be used at once. */
+  get isPending(): boolean {
+    return this.#usable === undefined;
+  }
+
   /** Of the last fetch; undefined if it succeeded. */
   get failure(): string | undefined {
     return this.#failure?.cause.message;

@@ -134,7 +134,7 @@ async function explainParsed(
     ...conclude(request, log, { exchange, admission }),
     hooks: hooks ?? null,
     upstream: describeUpstream(exchange, route, request.headers, upstreamRequest),
-    credential: describeCredential(prepared, parts.fingerprint, explainPool(route, request.method, quota)),
+    credential: describeCredential(prepared, parts.fingerprint, explainPool(route, exchange, quota)),
     rateLimit:
       limit === undefined
         ? null

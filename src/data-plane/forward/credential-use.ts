@@ -9,13 +9,13 @@ import { GatewayError } from "../../errors.ts";
 import {
   type CredentialPool,
   type CredentialProvider,
-  type InjectableRequest,
   type Injection,
   inject,
   NOTHING,
   type PoolMember,
   type Repetition,
 } from "../credential/credential-provider.ts";
+import type { InjectableRequest } from "../credential/injectable-request.ts";
 import type { CredentialLife } from "../credential-life.ts";
 import type { Exchange } from "../exchange.ts";
 import type { PreparedService } from "../prepared-service.ts";
@@ -72,16 +72,22 @@ export class CredentialUse {
   /** Of the credential whose quota was reserved; without a reservation one is chosen now. A source that fails leads to another one. */
   async #injectFromPool(pool: CredentialPool, request: InjectableRequest, time: RemainingTime): Promise<boolean> {
     const exchange = this.#exchange;
+    const { voter } = exchange;
     for (const failed = new Set<PoolMember>(); ; ) {
-      const chosen = this.#chosenFrom(pool);
+      const chosen = this.#chosenFrom(pool, failed);
       try {
         const obtained = chosen.provider.get();
         if (!(obtained instanceof Promise)) return this.#inject(request, obtained);
-        return await this.#injectLater(obtained, request, time);
+        const other = pool.obtainOther(chosen, voter, failed.has(chosen));
+        return await this.#injectFirst(obtained, other, { request, time });
       } catch (thrown) {
+        const isKnown = failed.has(chosen);
         failed.add(chosen);
-        const hasOther = pool.usable().some((other) => !failed.has(other) && pool.stateOf(other) === "ready");
-        if (!hasOther) throw thrown;
+        const hasOther = pool.usable(voter).some((each) => !failed.has(each) && pool.stateOf(each, voter) === "ready");
+        if (thrown !== OVERTAKEN && (!hasOther || isKnown)) {
+          if (pool.isRequired || time.remainingMs <= 0) throw thrown;
+          return this.#inject(request, NOTHING);
+        }
         const refusal = await exchange.quota?.enter(Math.floor(time.remainingMs));
         if (refusal !== undefined) throw refusal;
         if (exchange.hasClientLeft) return false;
@@ -90,13 +96,33 @@ export class CredentialUse {
     }
   }
 
-  #chosenFrom(pool: CredentialPool): PoolMember {
+  /** Fails with `OVERTAKEN` if another credential of the pool is there first. */
+  #injectFirst(
+    obtained: Promise<Injection>,
+    other: Promise<void>,
+    { request, time }: { readonly request: InjectableRequest; readonly time: RemainingTime },
+  ): Promise<boolean> {
+    let isOver = false;
+    const own = obtained.then((injection) => isOver || this.#inject(request, injection));
+    const overtaken = other.then(() => {
+      throw OVERTAKEN;
+    });
+    const first = Promise.race([own, overtaken]).finally(() => {
+      isOver = true;
+    });
+    return unlessGone(first, this.#exchange, time.remainingMs);
+  }
+
+  /** @param failed not chosen again without a reservation. */
+  #chosenFrom(pool: CredentialPool, failed: ReadonlySet<PoolMember>): PoolMember {
     const exchange = this.#exchange;
-    const { poolUse = {}, method } = exchange;
+    const { poolUse = {}, method, voter } = exchange;
     exchange.poolUse = poolUse;
     if (exchange.quota !== undefined && poolUse.chosen !== undefined) return poolUse.chosen;
     const { prepared, path } = this.#route;
-    const chosen = prepared.quota?.choose(pool, { method, path, pinned: poolUse.pinned }) ?? pool.choose();
+    const asking = { method, path, voter, pinned: poolUse.pinned };
+    const best = prepared.quota?.choose(pool, asking) ?? pool.choose(voter);
+    const chosen = failed.has(best) ? (pool.usable(voter).find((other) => !failed.has(other)) ?? best) : best;
     poolUse.chosen = chosen;
     return chosen;
   }
@@ -136,7 +162,8 @@ export class CredentialUse {
 
   /** The credential rests also where the request is not sent again. */
   #wasRefusedInPool(pool: CredentialPool, chosen: PoolMember, mayRepeat: () => boolean): boolean {
-    const renewal = pool.refused(chosen, this.#injection ?? NOTHING);
+    if (this.#injection === undefined || this.#injection === NOTHING) return false;
+    const renewal = pool.refused(chosen, this.#injection, this.#exchange.voter);
     if (renewal === undefined || this.#hasRenewed || !mayRepeat()) return false;
     this.#hasRenewed = true;
     this.#renewal = renewal;
@@ -163,6 +190,9 @@ export class CredentialUse {
     );
   }
 }
+
+/** Another credential of the pool can be used, and this one is still to be obtained. */
+const OVERTAKEN = Symbol("overtaken");
 
 /** Resolves to false where the client left. @throws GatewayError after `withinMs`. */
 function unlessGone(pending: Promise<boolean>, exchange: Exchange, withinMs: number): Promise<boolean> {

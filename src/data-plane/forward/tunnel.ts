@@ -10,7 +10,7 @@ import type { Callers } from "../../callers/callers.ts";
 import type { FoundKey } from "../../callers/key-index.ts";
 import { LONGEST_TIMER_MS } from "../../config/schema.ts";
 import { createStallSweep } from "../../perimeter/stall-sweep.ts";
-import type { OfferedSubprotocols } from "../credential/credential-provider.ts";
+import type { OfferedSubprotocols } from "../credential/injectable-request.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Route } from "../identify.ts";
 import type { PreparedService } from "../prepared-service.ts";

@@ -111,6 +111,7 @@ export class CredentialAccounts {
   ofPool(pool: CredentialPool): readonly CredentialAccount[] {
     if (pool !== this.#pool) {
       this.#pool = pool;
+      pool.memory.onUsable = () => this.#pooled?.changed();
       this.#pooledIds = new Set(pool.members.map(({ sourceId }) => sourceId));
     }
     return pool.members.map((member) => this.ofMember(member));

@@ -12,6 +12,8 @@ export type QuotaOutcome = "none" | "observed" | "passed" | "held";
 export interface QuotaClient extends WaitingClient {
   readonly method: string;
   readonly callerId: string;
+  /** The caller; empty where only one may use the service. */
+  readonly voter: string;
   quotaOutcome: QuotaOutcome;
   /** The credential of a pool that the latest ticket is for, and the one to prefer. */
   poolUse: PoolUse | undefined;

@@ -1,23 +1,30 @@
 /** Which credential of a pool a request uses: in `hold` mode by its queue, otherwise by what the responses have reported. */
-import type { CredentialPool, PoolMember } from "../credential/credential-provider.ts";
+import type { CredentialPool, PoolMember, UsableLater } from "../credential/credential-provider.ts";
 import type { CredentialAccount, CredentialAccounts } from "./credential-accounts.ts";
 import type { HoldingAccount } from "./passes.ts";
-import type { PoolChoice } from "./pool-members.ts";
-import { compareLeft } from "./pooled-account.ts";
+import { type PoolChoice, rankMembers } from "./pool-members.ts";
 import type { QuotaRoute } from "./rules.ts";
 import type { QuotaRequest } from "./ticket.ts";
 
-/** @param pinned used as long as it can be. */
+/** For whom a credential is chosen. */
+export interface PoolClient {
+  /** The caller; empty where there is only one. */
+  readonly voter: string;
+  /** Used as long as it can be. */
+  readonly pinned: PoolMember | undefined;
+}
+
 export function poolAccount(
   accounts: CredentialAccounts,
   pool: CredentialPool,
-  pinned: PoolMember | undefined,
+  { voter, pinned }: PoolClient,
 ): HoldingAccount {
   const { pooled } = accounts;
-  const choiceFor = (request: QuotaRequest): PoolChoice =>
-    pinned === undefined
-      ? pool
-      : new PinnedChoice(pool, pinned, () => accounts.ofMember(pinned).quota.pooled.isFree(request));
+  const choiceFor = (request: QuotaRequest): PoolChoice => {
+    const own = new OwnChoice(pool, voter);
+    if (pinned === undefined) return own;
+    return new PinnedChoice(own, pinned, () => accounts.ofMember(pinned).quota.pooled.isFree(request));
+  };
   return {
     ready: allReady(accounts.ofPool(pool)),
     quota: {
@@ -31,14 +38,49 @@ async function allReady(opened: readonly CredentialAccount[]): Promise<void> {
   for (const { ready } of opened) await ready;
 }
 
+/** Without those that rest for the caller. */
+export class OwnChoice implements PoolChoice {
+  readonly #pool: CredentialPool;
+  readonly #voter: string;
+
+  constructor(pool: CredentialPool, voter: string) {
+    this.#pool = pool;
+    this.#voter = voter;
+  }
+
+  get id(): string {
+    return this.#pool.id;
+  }
+
+  get variant(): string {
+    return this.#pool.restsFor(this.#voter) ? `\n${this.#voter}` : "";
+  }
+
+  get changesAt(): number {
+    return this.#pool.changesAt;
+  }
+
+  usable(): readonly PoolMember[] {
+    return this.#pool.usable(this.#voter);
+  }
+
+  usableLater(): readonly UsableLater[] {
+    return this.#pool.usableLater(this.#voter);
+  }
+
+  noteChosen(member: PoolMember): void {
+    this.#pool.noteChosen(member);
+  }
+}
+
 /** One credential as long as it can send the request: no request waits for it. */
 class PinnedChoice implements PoolChoice {
   readonly id: string;
   readonly #isFree: () => boolean;
-  readonly #pool: CredentialPool;
+  readonly #pool: PoolChoice;
   readonly #pinned: PoolMember;
 
-  constructor(pool: CredentialPool, pinned: PoolMember, isFree: () => boolean) {
+  constructor(pool: PoolChoice, pinned: PoolMember, isFree: () => boolean) {
     this.#isFree = isFree;
     this.id = `${pool.id}\n${pinned.sourceId}`;
     this.#pool = pool;
@@ -49,9 +91,17 @@ class PinnedChoice implements PoolChoice {
     return this.#pool.changesAt;
   }
 
+  get variant(): string {
+    return this.#pool.variant;
+  }
+
   usable(): readonly PoolMember[] {
     const usable = this.#pool.usable();
-    return usable.includes(this.#pinned) && this.#isFree() ? [this.#pinned] : usable;
+    return isThere(this.#pinned, usable) && this.#isFree() ? [this.#pinned] : usable;
+  }
+
+  usableLater(): readonly UsableLater[] {
+    return this.#pool.usableLater();
   }
 
   noteChosen(member: PoolMember): void {
@@ -59,10 +109,12 @@ class PinnedChoice implements PoolChoice {
   }
 }
 
-export interface ObservedRequest {
+const isThere = (pinned: PoolMember, usable: readonly PoolMember[]) =>
+  usable.includes(pinned) && !pinned.provider.isPending?.();
+
+export interface ObservedRequest extends PoolClient {
   readonly method: string;
   readonly path: string;
-  readonly pinned: PoolMember | undefined;
 }
 
 type RoutedRequest = ObservedRequest & { readonly route: QuotaRoute };
@@ -79,15 +131,10 @@ export function chooseObserved(accounts: CredentialAccounts, pool: CredentialPoo
 export function rankObserved(
   accounts: CredentialAccounts,
   pool: CredentialPool,
-  { route, pinned }: RoutedRequest,
+  { route, pinned, voter }: RoutedRequest,
 ): readonly [PoolMember, ...PoolMember[]] {
   accounts.ofPool(pool);
-  const usable = pool.usable();
-  if (pinned !== undefined && usable.includes(pinned)) return [pinned];
-  const ranked = usable
-    .map((member) => ({ member, left: accounts.ofMember(member).quota.pooled.leftUnreported(route) }))
-    // A sort keeps the order of equals.
-    .sort((a, b) => compareLeft(a.left, b.left))
-    .map(({ member }) => member);
-  return ranked as [PoolMember, ...PoolMember[]];
+  const usable = pool.usable(voter);
+  if (pinned !== undefined && isThere(pinned, usable)) return [pinned];
+  return rankMembers(usable, (member) => accounts.ofMember(member).quota.pooled.leftUnreported(route));
 }

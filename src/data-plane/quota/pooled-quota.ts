@@ -44,6 +44,8 @@ const SWEEP_MS = 1_000;
 /** When to retry if that depends on the response to another request, ms. */
 const SOON_MS = 1_000;
 
+const kindNow = ({ kind, choice: { variant } }: Waiting) => (variant === "" ? kind : kind + variant);
+
 export class PooledQuota {
   readonly #options: PooledQuotaOptions;
   readonly #members: PoolMembers;
@@ -173,7 +175,8 @@ export class PooledQuota {
     const times = new Map<string, MergedTimes>();
     const lines = new Map<string, string>();
     for (const waiting of [...this.#queue.inOrder()]) {
-      const { request, choice, since, kind } = waiting;
+      const { request, choice, since } = waiting;
+      const kind = kindNow(waiting);
       const line = lines.get(kind) ?? this.#members.lineOf(request, choice);
       lines.set(kind, line);
       const free = times.get(line) ?? this.#members.timesOf(request, choice);
@@ -191,8 +194,9 @@ export class PooledQuota {
     const times = this.#members.timesOf(request, choice);
     const lines = new Map<string, string>();
     for (const ahead of this.#queue.before(request.callerId)) {
-      const itsLine = lines.get(ahead.kind) ?? this.#members.lineOf(ahead.request, ahead.choice);
-      lines.set(ahead.kind, itsLine);
+      const kind = kindNow(ahead);
+      const itsLine = lines.get(kind) ?? this.#members.lineOf(ahead.request, ahead.choice);
+      lines.set(kind, itsLine);
       if (itsLine === line) times.next();
     }
     return times.peek();
@@ -225,7 +229,8 @@ export class PooledQuota {
     const blocked = new Set<string>();
     for (const line of this.#queue.lines()) {
       for (const waiting of line) {
-        const { request, choice, kind } = waiting;
+        const { request, choice } = waiting;
+        const kind = kindNow(waiting);
         if (blocked.has(kind)) continue;
         const free = this.#members.freeAt(request, choice);
         if (free <= now) return { waiting, at: now };

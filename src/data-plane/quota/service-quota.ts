@@ -82,7 +82,7 @@ export class ServiceQuota {
     const account =
       pool === undefined
         ? this.#accounts.of(sourceId, headers)
-        : poolAccount(this.#accounts, pool, exchange.poolUse?.pinned);
+        : poolAccount(this.#accounts, pool, { voter: exchange.voter, pinned: exchange.poolUse?.pinned });
     return new HoldingPass(parts, this, account, this.maxWaitMsOf(exchange));
   }
 

@@ -19,7 +19,12 @@ const memberOf = (sourceId: string, index: number, more: Partial<CredentialProvi
 function open(members: readonly PoolMember[], earlier?: RestingPool) {
   const clock = { now: 1_000 };
   const rested: string[] = [];
-  const options = { restMs: 300, now: () => clock.now, onRest: ({ sourceId }: PoolMember) => rested.push(sourceId) };
+  const options = {
+    isRequired: true,
+    restMs: 300,
+    now: () => clock.now,
+    onRest: ({ sourceId }: PoolMember) => rested.push(sourceId),
+  };
   const pool = new RestingPool(members, options, earlier?.memory);
   return { pool, clock, rested, usable: () => pool.usable().map(({ sourceId }) => sourceId) };
 }
@@ -34,7 +39,7 @@ test("A refusal during a rest begins the rest again, and is reported once", () =
   expect([usable(), pool.changesAt]).toEqual([["b"], clock.now + 1]);
   clock.now += 1;
   expect([usable(), pool.changesAt, rested]).toEqual([["a", "b"], Number.POSITIVE_INFINITY, ["a"]]);
-  expect(pool.historyOf(a).refusals).toBe(2);
+  expect(pool.describe(a).refusals).toBe(2);
 });
 
 test("While all rest, the one whose rest ends first is used, and a refused request is not repeated", () => {

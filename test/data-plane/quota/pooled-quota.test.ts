@@ -1,6 +1,7 @@
 /** Several credentials in one queue, over simulated time: none is overspent, none is left unused, and callers alternate. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Injection, PoolMember } from "../../../src/data-plane/credential/credential-provider.ts";
 import { discordRules } from "../../../src/data-plane/quota/discord.ts";
 import { githubRules } from "../../../src/data-plane/quota/github.ts";
 import { genericRules } from "../../../src/data-plane/quota/rules.ts";
@@ -38,14 +39,75 @@ describe("A pool", () => {
         const latencyMs = () => latencies[at++ % latencies.length] as number;
         const { ask, clock, sent, pooled, isAnyFree } = openPooledQuota(credentials, { ...vendors[vendor], latencyMs });
         const asked = callers.flatMap((count, caller) => Array.from({ length: count }, () => ask(`caller ${caller}`)));
-        await clock.run(0);
-        for (let i = 0; i < 400 && pooled.waiting > 0; i++) {
+        // They enter the queue in a later tick.
+        await clock.run(10);
+        for (let i = 0; i < 4_000 && pooled.waiting > 0; i++) {
+          expect(isAnyFree()).toBe(false);
           await clock.run(250);
-          if (pooled.waiting > 0) expect(isAnyFree()).toBe(false);
         }
-        await clock.run(60_000);
+        expect(pooled.waiting).toBe(0);
         const outcomes = await Promise.all(asked);
+        await clock.run(1_000);
         expect(outcomes.every((outcome) => outcome !== undefined && !("reason" in outcome))).toBe(true);
+        expect(sent.filter(({ isRefused }) => isRefused)).toEqual([]);
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  test("For any refusals, renewals, departures and maximum waits no request waits while its caller has a free credential", async () => {
+    const caller = fc.constantFrom("a", "b", "c");
+    const setup = fc.record({
+      credentials: fc.array(fc.record({ limit: fc.integer({ min: 1, max: 4 }), windowMs: fc.constant(4_000) }), {
+        minLength: 2,
+        maxLength: 4,
+      }),
+      renewMs: fc.constantFrom(undefined, 700),
+      events: fc.array(
+        fc.record({
+          afterMs: fc.integer({ min: 0, max: 900 }),
+          kind: fc.constantFrom("ask", "ask", "ask", "refuse", "leave"),
+          caller,
+          at: fc.nat(3),
+          maxWaitMs: fc.constantFrom(500, 3_000, 60_000),
+        }),
+        { minLength: 5, maxLength: 40 },
+      ),
+    });
+    await fc.assert(
+      fc.asyncProperty(setup, async ({ credentials, renewMs, events }) => {
+        const voterOf = (id: string) => id;
+        const opened = openPooledQuota(credentials, { ...vendors.generic, renewMs, restMs: 2_500, voterOf });
+        const { ask, clock, pool, members, sent, pooled, isAnyFree } = opened;
+        const waiting = new Map<() => void, string>();
+        const outcomes: Promise<unknown>[] = [];
+        const check = () => {
+          for (const voter of waiting.values()) expect([voter, isAnyFree("/x", voter)]).toEqual([voter, false]);
+        };
+        for (const { afterMs, kind, caller: id, at, maxWaitMs } of events) {
+          await clock.run(afterMs);
+          check();
+          const member = members[at % members.length] as PoolMember;
+          if (kind === "refuse") void pool.refused(member, member.provider.get() as Injection, id);
+          else if (kind === "leave") [...waiting.keys()].at(at)?.();
+          else {
+            let leave: (() => void) | undefined;
+            const onQueued = (stop: () => void) => {
+              leave = stop;
+              waiting.set(stop, id);
+            };
+            outcomes.push(ask(id, { maxWaitMs, onQueued }).finally(() => leave && waiting.delete(leave)));
+          }
+          await clock.run(1);
+          check();
+        }
+        for (let i = 0; i < 400 && pooled.waiting > 0; i++) {
+          await clock.run(200);
+          check();
+        }
+        expect([pooled.waiting, waiting.size]).toEqual([0, 0]);
+        await Promise.all(outcomes);
+        await clock.run(1_000);
         expect(sent.filter(({ isRefused }) => isRefused)).toEqual([]);
       }),
       { numRuns: 25 },
@@ -197,7 +259,7 @@ describe("A pool", () => {
     ];
     const { ask, clock, pool, members, sent } = openPooledQuota(credentials, { ...vendors.discord, restMs: 4_000 });
     const [, second] = members as [unknown, (typeof members)[number]];
-    expect(pool.refused(second, second.provider.get() as never)).toBeInstanceOf(Promise);
+    expect(pool.refused(second, second.provider.get() as never, "")).toBeInstanceOf(Promise);
     await ask("a");
     await clock.run(100);
     const waiting = ask("a");
