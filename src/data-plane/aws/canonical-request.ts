@@ -120,6 +120,12 @@ function decode(text: string, isQuery: boolean): string {
 
 /** RFC 3986 section 2.3: all but the unreserved characters. @param keepsSlash in a path. */
 function encode(bytes: string, keepsSlash: boolean): string {
-  const others = keepsSlash ? /[^A-Za-z0-9\-._~/]/g : /[^A-Za-z0-9\-._~]/g;
-  return bytes.replace(others, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
+  return bytes.replace(keepsSlash ? RESERVED_IN_PATH : RESERVED, escapeByte);
 }
+
+const RESERVED = /[^A-Za-z0-9\-._~]/g;
+const RESERVED_IN_PATH = /[^A-Za-z0-9\-._~/]/g;
+
+const escapeByte = (byte: string) => ESCAPES[byte.charCodeAt(0)] as string;
+
+const ESCAPES = Array.from({ length: 256 }, (_, byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`);
