@@ -1,7 +1,7 @@
 /** The change of a service from its current secret to the next one, with a real gateway and a real upstream. */
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, request } from "node:http";
+import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -9,7 +9,9 @@ import type { AuditEntry } from "../../src/callers/audit.ts";
 import { isStoredKey, type StoredKey } from "../../src/callers/issued-key.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { isStoredService, type StoredService } from "../../src/services/stored-services.ts";
-import { openFileStores } from "../../src/stores/open-stores.ts";
+import { createMemoryStores, openFileStores } from "../../src/stores/open-stores.ts";
+import { createRecords } from "../../src/stores/records.ts";
+import type { StoredPromotion } from "../../src/stores/stored-promotion.ts";
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -42,20 +44,24 @@ interface Setup {
   readonly env?: Record<string, string>;
   /** DATA_DIR. */
   readonly folder?: string;
+  readonly isFull?: () => boolean;
   readonly vendor?: Awaited<ReturnType<typeof startVendor>>;
   readonly service?: object;
 }
 
-async function open({ auth = AUTH, env: more = {}, folder, vendor: running, service }: Setup = {}) {
+async function open({ auth = AUTH, env: more = {}, folder, isFull, vendor: running, service }: Setup = {}) {
   const vendor = running ?? (await startVendor());
   // Read again at each reload.
   const env: Record<string, string> = {
     ...{ MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", TOKEN: OLD, NEXT_TOKEN: NEW },
     ...more,
   };
+  const promotions = createRecords<StoredPromotion>(async () => {
+    if (isFull?.()) throw new Error("the disk is full");
+  });
   const stores =
     folder === undefined
-      ? {}
+      ? { stores: { ...createMemoryStores<StoredService, AuditEntry, StoredKey>(), promotions } }
       : { stores: await openFileStores<StoredService, AuditEntry, StoredKey>(folder, isStoredService, isStoredKey) };
   const services = {
     api: { baseUrl: vendor.url, auth: auth as NonNullable<ServiceInput["auth"]>, scrubBodies: true, ...service },
@@ -344,6 +350,41 @@ test("An operator takes a promotion back, and the current secret is used again",
   await get();
   expect(vendor.counts).toEqual(new Map([[OLD, 1]]));
   expect((await actionsOf(gateway))[0]).toMatchObject({ action: "credential.cancel" });
+});
+
+test("A promotion that cannot be stored rolls back, and one that cannot be removed stays, with 503", async () => {
+  let isFull = true;
+  const { gateway, get, stage, vendor } = await open({ isFull: () => isFull });
+  await rotate(gateway, { share: 1, seconds: 1 });
+  await eventually(async () => (await stage()) === "rolled-back", "the roll-back");
+  expect((await statusOf(gateway)).rotation.reason).toContain("could not be stored in DATA_DIR");
+  isFull = false;
+  await rotate(gateway, { share: 1, seconds: 1 });
+  await eventually(async () => (await stage()) === "promoted", "the promotion");
+  isFull = true;
+  expect((await cancel(gateway)).json).toMatchObject({ code: "STORE_UNAVAILABLE", status: 503 });
+  await get();
+  expect([await stage(), vendor.counts.get(NEW)]).toEqual(["promoted", 1]);
+  isFull = false;
+  expect((await cancel(gateway)).status).toBe(204);
+});
+
+test("A cancellation during the probe ends the rotation, also where another one follows at once", async () => {
+  const held: ServerResponse[] = [];
+  const upstream = await startUpstream((req, res) => {
+    req.resume();
+    if (held.push(res) > 1) res.end();
+  });
+  const vendor = { ...(await startVendor()), ...upstream };
+  const { gateway } = await open({ vendor });
+  const first = rotate(gateway, { share: 1, seconds: 600 });
+  await eventually(() => held.length === 1, "the probe");
+  expect((await rotate(gateway)).status).toBe(409);
+  expect((await cancel(gateway)).status).toBe(204);
+  expect((await rotate(gateway, { share: 0.5, seconds: 600 })).status).toBe(202);
+  held[0]?.end();
+  expect(await first).toMatchObject({ status: 409, json: { code: "CREDENTIAL_ROTATION_CONFLICT" } });
+  expect((await statusOf(gateway)).rotation).toMatchObject({ stage: "sharing", share: 0.5 });
 });
 
 test("Other secrets after a reload or in a file end a rotation that runs, and a reload without a change keeps it", async () => {

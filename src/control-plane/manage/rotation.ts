@@ -87,7 +87,7 @@ const cancelRoute = createRoute({
   summary: "Return a service to its current secret",
   description: "Ends a rotation that runs, or takes a promotion back.",
   parameters: [KEY_IN_PATH],
-  ...forOperators("Services", "SERVICE_NOT_CONFIGURED", "CREDENTIAL_ROTATION_CONFLICT"),
+  ...forOperators("Services", "SERVICE_NOT_CONFIGURED", "CREDENTIAL_ROTATION_CONFLICT", "STORE_UNAVAILABLE"),
   responses: { 204: { description: "All requests have the current secret." } },
 });
 
@@ -114,7 +114,13 @@ export function addRotationRoutes(routes: OpenAPIHono<CallerEnv>, parts: Control
   routes.openapi(cancelRoute, async (context) => {
     const key = context.req.param("key");
     if (registry.find(key) === undefined) throw registry.refuseUnknown(key);
-    await parts.cancelRotation(key);
+    await parts.cancelRotation(key).catch((error: unknown) => {
+      if (error instanceof GatewayError) throw error;
+      throw new GatewayError("STORE_UNAVAILABLE", {
+        message: "The change could not be stored, so the next secret stays in use.",
+        cause: error,
+      });
+    });
     await audit.record(authorOf(context, parts), { action: "credential.cancel", subject: key });
     return context.body(null, 204);
   });

@@ -60,6 +60,8 @@ export class StagedRotation {
   readonly #options: StagedRotationOptions;
   #stage: RotationState["stage"] | "probing" | "over" = "ready";
   #sharing: Sharing | undefined;
+  /** The last one. */
+  #probe: symbol | undefined;
   #requests = 0;
   #reason: string | undefined;
   /** Settles when no promotion is being stored. */
@@ -92,16 +94,18 @@ export class StagedRotation {
     return true;
   }
 
-  /** No other rotation can begin before `begin` or `refuse`. */
-  startProbe(): void {
+  /** No other rotation can begin before `begin`, `refuse` or `cancel`. @returns what names this probe. */
+  startProbe(): symbol {
     this.#stage = "probing";
     this.#reason = undefined;
     this.#requests = 0;
+    this.#probe = Symbol(this.#options.service);
+    return this.#probe;
   }
 
   /** @returns false where the rotation is over since the probe began. */
-  begin(order: RotationOrder): boolean {
-    if (this.#stage !== "probing") return false;
+  begin(order: RotationOrder, probe: symbol): boolean {
+    if (!this.#isProbing(probe)) return false;
     const ms = order.seconds * 1_000;
     this.#stage = "sharing";
     this.#sharing = {
@@ -122,14 +126,18 @@ export class StagedRotation {
    * @param status of its response to the same probe with the current one.
    * @returns why the rotation is over; undefined where the two responses say nothing.
    */
-  refuse(status: number): string | undefined {
+  refuse(status: number, probe: symbol): string | undefined {
     if (!acceptsSecret(status)) return undefined;
     const reason = `the upstream responded to a probe with 401 to the next secret and with ${status} to the current one`;
-    if (this.#stage === "probing") {
+    if (this.#isProbing(probe)) {
       this.#stage = "rolled-back";
       this.#reason = reason;
     }
     return reason;
+  }
+
+  #isProbing(probe: symbol): boolean {
+    return this.#stage === "probing" && this.#probe === probe;
   }
 
   /**
@@ -173,11 +181,11 @@ export class StagedRotation {
    */
   async cancel(): Promise<boolean> {
     const { service, promotions } = this.#options;
-    const wasSharing = this.#stage === "sharing";
-    if (wasSharing) this.#stop("ready");
+    const wasRunning = this.#stage === "sharing" || this.#stage === "probing";
+    if (wasRunning) this.#stop("ready");
     // A promotion that is being stored would be in force after a restart.
     await this.#promoting;
-    if (!this.#isStored) return wasSharing;
+    if (!this.#isStored) return wasRunning;
     await promotions.delete(service);
     if (this.#stage === "promoted") {
       this.#stage = "ready";

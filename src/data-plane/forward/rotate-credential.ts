@@ -36,19 +36,20 @@ export async function rotateCredential(prepared: PreparedService, order: Rotatio
       "Move it to the source of the current secret and reload. To return to the current secret, cancel the rotation.",
     );
   }
-  rotation.startProbe();
+  const started = rotation.startProbe();
   const ask = (fixed: FixedCredential) => probe({ ...prepared, credential: createFixedProvider(fixed) }, PROBE_MS);
   const outcome = await ask(next);
   const before = outcome.credential === "refused" ? await ask(current) : undefined;
   const status = before?.responseStatus;
-  const reason = typeof status === "number" ? rotation.refuse(status) : undefined;
+  const reason = typeof status === "number" ? rotation.refuse(status, started) : undefined;
   if (reason !== undefined) {
     throw new GatewayError("NEXT_CREDENTIAL_REFUSED", {
       message: `The credential of ${key} was not changed, because ${reason}.`,
     });
   }
-  if (!rotation.begin(order)) {
-    throw conflict(`The secrets of ${key} were changed during the probe.`, "Start the rotation again.");
+  if (!rotation.begin(order, started)) {
+    const message = `The rotation of the credential of ${key} was canceled, or its secrets were changed, during the probe.`;
+    throw conflict(message, "Start the rotation again.");
   }
   return { rotation: rotation.describe(), probe: verdict(outcome) };
 }

@@ -21,8 +21,7 @@ function open() {
   const onEnd = (_: string, { outcome }: RotationEnd) => ends.push(outcome);
   const rotation = new StagedRotation({ service: "api", pair: PAIR, promotions, onEnd });
   const begin = () => {
-    rotation.startProbe();
-    rotation.begin(ORDER);
+    rotation.begin(ORDER, rotation.startProbe());
   };
   const written = (count: number) => eventually(() => writes.length === count, `${count} writes`);
   return { rotation, promotions, writes, written, ends, begin };
