@@ -189,6 +189,7 @@ describe("The architecture", () => {
     ["pino-pretty", ["telemetry/logger.ts"]],
     ["prom-client", ["telemetry/metrics.ts", "telemetry/request-series.ts", "telemetry/service-gauges.ts"]],
     ["rate-limiter-flexible", ["limits/"]],
+    ["redis", ["stores/redis-client.ts"]],
     ["dotenv", ["config/env.ts"]],
     ["commander", ["cli/"]],
     ["yaml", ["config/"]],
@@ -210,6 +211,11 @@ describe("The architecture", () => {
       ["@google/genai", "@scarf/scarf", "esbuild", "protobufjs"].map((name) => `node_modules/${name}`),
     );
     expect(read("package.json").scarfSettings).toEqual({ enabled: false });
+  });
+
+  test("The Redis client is loaded only when a connection is opened", () => {
+    expect(filesWith(/from "redis"/)).toEqual([]);
+    expect(filesWith(/await import\("redis"\)/)).toEqual(["stores/redis-client.ts"]);
   });
 
   test("Every outgoing connection of the gateway uses dial()", () => {

@@ -32,10 +32,10 @@ import {
 } from "../perimeter/open-plane.ts";
 import { examineCertificate } from "../perimeter/server-certificate.ts";
 import { createRegistry, type Registry } from "../services/registry.ts";
-import type { CountedRefusals } from "../telemetry/metrics.ts";
 import { createUpdateCheck, type UpdateStatus } from "../update-check.ts";
 import { version } from "../version.ts";
 import type { BoundListener, ProcessParts } from "./process-parts.ts";
+import { refusalsByService } from "./refusals-by-service.ts";
 import { openTokens, type TokenSource } from "./token-source.ts";
 import { openUpstream, type Upstream, type UpstreamContext } from "./upstreams.ts";
 
@@ -252,18 +252,19 @@ function describeProcess(
   DiagnosticsContext,
   keyof ReturnType<typeof describeGeneration> | "checkForUpdate" | "probe" | "tokens" | "hooks"
 > {
-  const { load, offline, stateFolder, monitor, logger, fingerprint } = parts;
+  const { load, offline, stateFolder, sharedStore, monitor, logger, fingerprint } = parts;
   return {
     load,
     offline,
     stateFolder,
+    sharedStore,
     monitor,
     logger,
     fingerprint,
     ...processUsage,
     isInContainer: findContainer(),
     listeners: () => parts.listeners().filter(isOpen).map(describeListener),
-    refusals: async () => byService(await parts.metrics.refusals()),
+    refusals: async () => refusalsByService(await parts.metrics.refusals()),
     issuedKeys: parts.issuedKeys.list,
     issuedKeyCount: () => parts.issuedKeys.count,
     keyRefusals: parts.keyRefusals.list,
@@ -287,14 +288,4 @@ function describeListener({ name, service, connections, boundTo }: BoundListener
     limit,
     limitPerAddress: limitPerAddress || null,
   };
-}
-
-function byService(refusals: readonly CountedRefusals[]): Map<string, CountedRefusals[]> {
-  const found = new Map<string, CountedRefusals[]>();
-  for (const refusal of refusals) {
-    const others = found.get(refusal.service);
-    if (others === undefined) found.set(refusal.service, [refusal]);
-    else others.push(refusal);
-  }
-  return found;
 }

@@ -3,6 +3,7 @@ import { maskIssuedKeys } from "../callers/issued-key.ts";
 import { maskTokens } from "../callers/token-form.ts";
 import { secretsOfProxies } from "../config/egress-proxy.ts";
 import type { Config } from "../config/load-config.ts";
+import { secretsOfRedis } from "../config/redis-settings.ts";
 import type { Service } from "../config/schema.ts";
 import { secretsOfService } from "../config/service-secrets.ts";
 import { createGrowingMask, type GrowingMask, type SecretMask } from "../telemetry/redact.ts";
@@ -27,7 +28,8 @@ export function createMasks(): Masks {
     add({ proxyPlane, managementPlane, settings }, services) {
       const ownKeys = [proxyPlane.key, managementPlane.key, settings.JWT_SECRET].flatMap((key) => key?.reveal() ?? []);
       keys.add(ownKeys);
-      all.add([...ownKeys, ...secretsOfProxies(settings), ...[...services].flatMap(secretsOfService)]);
+      const ofSettings = [...secretsOfProxies(settings), ...secretsOfRedis(settings)];
+      all.add([...ownKeys, ...ofSettings, ...[...services].flatMap(secretsOfService)]);
     },
   };
 }

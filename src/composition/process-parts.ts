@@ -35,6 +35,7 @@ import { openCredentialSources } from "./credential-sources.ts";
 import { createEventSources } from "./event-sources.ts";
 import type { GatewayOptions, GatewayStores } from "./gateway-options.ts";
 import { createMasks, type Masks } from "./masks.ts";
+import { openSharedStore, type SharedParts } from "./open-shared-store.ts";
 import { reportStoreFailures } from "./report-store-failures.ts";
 import type { OpenListener } from "./service-ports.ts";
 import { openKeyParts, openUpstreamState } from "./stored-parts.ts";
@@ -70,7 +71,8 @@ export interface ProcessParts
       | "events"
       | "decideForCurrentKeys"
     >,
-    Omit<UpstreamContext, "settings" | "events"> {
+    Omit<UpstreamContext, "settings" | "events" | keyof SharedParts>,
+    SharedParts {
   readonly issuedKeys: IssuedKeys;
   readonly keyUsage: KeyUsage;
   readonly keyRefusals: KeyRefusals;
@@ -124,11 +126,12 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
   const tunnels = createTunnels(settings.SEND_TIMEOUT);
   const audit = createAudit(stores.audit, logger, masks.all, sources.change);
   const credentials = openCredentialSources(input, { masks, logger, audit });
-  const keyParts = openKeyParts(stores, audit, logger, options);
+  const shared = openSharedStore(settings, logger, options.offline !== undefined);
+  const keyParts = openKeyParts(stores, { audit, logger, ...shared }, options);
   const { issuedKeys, spending } = keyParts;
   endWithTheirKeys(issuedKeys, tunnels, events);
   const inFlight = new Slots(settings.MAX_IN_FLIGHT);
-  const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight, certificate });
+  const metrics = openMetrics(input, { tunnels, monitor, instance, inFlight, certificate, ...shared });
   return {
     instance,
     logger,
@@ -140,6 +143,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     metrics,
     audit,
     ...keyParts,
+    ...shared,
     keyRefusals: createKeyRefusals((fields, words) => logger.warn(fields, words)),
     lockOut: createLockOut(),
     refusedKeys: createRefusedKeys(),
@@ -163,7 +167,7 @@ export async function createProcessParts(input: ProcessPartsInput): Promise<Proc
     cacheClock: options.cacheClock,
     offline: options.offline,
     async close() {
-      await echo?.close();
+      await Promise.all([echo?.close(), shared.sharedStore?.close()]);
       tunnels.close();
       spending.close();
       issuedKeys.close();
@@ -193,9 +197,9 @@ function boundAddresses({ server, service }: OpenListener) {
 
 function openMetrics(
   { openListeners, current }: ProcessPartsInput,
-  parts: Pick<ProcessParts, "tunnels" | "monitor" | "instance" | "inFlight" | "certificate">,
+  parts: Pick<ProcessParts, "tunnels" | "monitor" | "instance" | "inFlight" | "certificate" | "sharedStore">,
 ): ProcessParts["metrics"] {
-  const { tunnels, monitor, instance, inFlight, certificate } = parts;
+  const { tunnels, monitor, instance, inFlight, certificate, sharedStore } = parts;
   return createMetrics({
     services: current.measured,
     listeners: () => openListeners.map(({ name, server }) => ({ name, connections: server.connections.count })),
@@ -204,6 +208,7 @@ function openMetrics(
     pressure: () => ({ sample: monitor.sample, isUnderPressure: monitor.pressure !== undefined }),
     isDraining: () => instance.isDraining,
     certificateEnd: certificate && (() => Date.parse(certificate.current.chain[0].validTo) / 1000),
+    sharedStore: sharedStore && (() => sharedStore.describe()),
     version: version.version,
   });
 }

@@ -34,6 +34,8 @@ const FIXED: readonly (keyof Settings)[] = [
   "TLS_KEY_FILE",
   "TLS_CLIENT_CA_FILE",
   "DATA_DIR",
+  "REDIS_URL",
+  "REDIS_PREFIX",
   "ECHO_SERVICE",
   "WATCH_CONFIG",
   "MAX_CONNECTIONS",
@@ -68,9 +70,15 @@ export function compareGenerations(before: Comparable, after: Comparable, certif
       (key) => before.upstreams.has(key) && before.upstreams.get(key) !== after.upstreams.get(key),
     ),
     removed: keysOf(before).filter((key) => !after.upstreams.has(key)),
-    needsRestart: FIXED.filter((name) => !isDeepStrictEqual(old[name], next[name])),
+    needsRestart: FIXED.filter((name) => !isDeepStrictEqual(revealed(old[name]), revealed(next[name]))),
     warnings: [...(certificateProblem === undefined ? [] : [certificateProblem]), ...after.warnings],
   };
+}
+
+/** Two secrets are equal for isDeepStrictEqual, whatever their texts. */
+function revealed(value: Settings[keyof Settings]): unknown {
+  if (typeof value !== "object" || value === null || !("password" in value)) return value;
+  return { ...value, password: value.password?.reveal() };
 }
 
 /** Why a valid configuration is not applied. @param addresses of the listeners since the start. */

@@ -8,6 +8,7 @@ import { createIdempotencyContext } from "../data-plane/idempotency/service-idem
 import { createQuotaContext } from "../data-plane/quota/service-quota.ts";
 import { Spending } from "../data-plane/spend/spending.ts";
 import { createKeyLimits, type KeyLimits } from "../limits/limiters.ts";
+import type { SharedCounters } from "../stores/shared-counters.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { GatewayOptions, GatewayStores } from "./gateway-options.ts";
 import type { UpstreamContext } from "./upstreams.ts";
@@ -23,15 +24,21 @@ function openIssuedKeys(stores: GatewayStores, audit: Audit): IssuedKeys {
   });
 }
 
-function openKeyLimits({ family, findById }: IssuedKeys): KeyLimits {
-  return createKeyLimits((id) => family.issuersOf(id).flatMap((each) => findById(each) ?? []));
+function openKeyLimits({ family, findById }: IssuedKeys, shared: SharedCounters | undefined): KeyLimits {
+  return createKeyLimits((id) => family.issuersOf(id).flatMap((each) => findById(each) ?? []), { shared });
+}
+
+interface KeyContext {
+  readonly audit: Audit;
+  readonly logger: Logger;
+  /** Undefined where limits are local to the process. */
+  readonly sharedCounters: SharedCounters | undefined;
 }
 
 /** Of issued keys: what they may do, and what they did. */
 export function openKeyParts(
   stores: GatewayStores,
-  audit: Audit,
-  logger: Logger,
+  { audit, logger, sharedCounters }: KeyContext,
   { budgetClock: now }: GatewayOptions,
 ) {
   const issuedKeys = openIssuedKeys(stores, audit);
@@ -40,7 +47,7 @@ export function openKeyParts(
     issuedKeys,
     keyChanges: createKeyChanges(issuedKeys, audit),
     keyUsage: stores.keyUsage,
-    keyLimits: openKeyLimits(issuedKeys),
+    keyLimits: openKeyLimits(issuedKeys, sharedCounters),
     spending: new Spending({ tallies: stores.tallies, keys, logger, now }),
   };
 }

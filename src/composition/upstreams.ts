@@ -27,6 +27,7 @@ import type { QuotaContext } from "../data-plane/quota/credential-accounts.ts";
 import { ServiceQuota } from "../data-plane/quota/service-quota.ts";
 import { createSignatureCheck } from "../data-plane/signature/signature-check.ts";
 import { replaceLimiter } from "../limits/replace-limiter.ts";
+import type { SharedCounters } from "../stores/shared-counters.ts";
 import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { maskBaseUrl } from "../telemetry/redact.ts";
@@ -38,6 +39,8 @@ export interface UpstreamContext {
   /** Of the embedded echo server; undefined if it does not run. */
   readonly echoSocketPath: string | undefined;
   readonly quota: QuotaContext;
+  /** Undefined where limits are local to the process. */
+  readonly sharedCounters: SharedCounters | undefined;
   readonly credentials: CredentialSources;
   /** Undefined for the system's. */
   readonly cacheClock: CacheClock | undefined;
@@ -83,11 +86,13 @@ function lifeOf(
 
 /** State that does not depend on what changed is kept: counts of an unchanged limit, refusals of an unchanged credential, the quota, failures. */
 function stateFor(service: Service, dialOptions: DialOptions, context: UpstreamContext, old: Upstream | undefined) {
+  const { sharedCounters: counters } = context;
   const isSameSecret = old !== undefined && hasSameSecrets(withoutNext(old.service), withoutNext(service));
   return {
     limiter: replaceLimiter(
       service.rateLimit,
       old && { rateLimit: old.service.rateLimit, limiter: old.prepared.limiter },
+      counters && { counters, owner: `service:${service.key}` },
     ),
     credentialRefusals: isSameSecret ? old.prepared.credentialRefusals : new CredentialRefusals(),
     quota: quotaOf(service, context, old?.prepared.quota),

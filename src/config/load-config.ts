@@ -172,9 +172,14 @@ async function readServices(only: OnlyService | undefined, options: ServicesFile
   return only === undefined ? readServicesFile(options) : defineOnlyService(only);
 }
 
-function ownKeysOf({ proxyPlane, managementPlane }: Planes, { JWT_SECRET }: Settings): Secret[] {
-  return [proxyPlane.key, managementPlane.key, JWT_SECRET].filter((key) => key !== undefined);
+function ownKeysOf({ proxyPlane, managementPlane }: Planes, { JWT_SECRET, REDIS_URL }: Settings): Secret[] {
+  const keys = [proxyPlane.key, managementPlane.key, JWT_SECRET, REDIS_URL?.password];
+  // Most values contain a password of few characters.
+  return keys.filter((key) => key !== undefined).filter((key) => key.reveal().length >= SHORTEST_OWN_KEY);
 }
+
+/** Characters. */
+const SHORTEST_OWN_KEY = 8;
 
 /** Undefined where no variable names the file. */
 function configFilePlace({ variables }: Environment): string | undefined {

@@ -2,10 +2,11 @@
  * The environment variables: names, defaults, allowed values and meanings.
  * Invariant: a variable of a later version is refused at start, never ignored (NOT_YET below).
  */
-import { isIP } from "node:net";
 import { z } from "zod";
 import { EGRESS_PROXY, EGRESS_PROXY_AUTH, NO_PROXY } from "./proxy-settings.ts";
+import { REDIS_PREFIX, REDIS_URL } from "./redis-settings.ts";
 import { Secret } from "./secret.ts";
+import { isAddressOrCidr, isBaseUrl, isHost, isOrigin } from "./setting-forms.ts";
 import { choice, flag, integer, list, milliseconds, number, setting, splitList, TOKEN, text } from "./setting-kinds.ts";
 
 /** A key of the gateway. Problems show only its length. */
@@ -16,18 +17,6 @@ const apiKey = (name: string) =>
     .optional()
     .describe(`key for ${name}, at least 16 characters`)
     .meta({ secret: true, default: "none" });
-
-/**
- * In the form that a browser sends: `null` for sandboxed pages and files. URL has no origin for unknown schemes. A `*` within an
- * origin would match nothing, because origins are compared as a whole.
- */
-const isOrigin = (value: string) =>
-  value === "null" ||
-  (!value.includes("*") && URL.canParse(value) && new URL(value).origin === value) ||
-  /^(?!https?:)[a-z][a-z0-9+.-]*:\/\/[^/?#@\s*]+$/.test(value);
-const isBaseUrl = (value: string) =>
-  URL.canParse(value) && /^https?:$/.test(new URL(value).protocol) && !/[?#@]/.test(value);
-const isHost = (value: string) => isIP(value) !== 0 || /^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/i.test(value);
 
 /** A secret that services added over REST may name, and the origin that it may be sent to. */
 export interface RestSecret {
@@ -46,14 +35,6 @@ function readRestSecret(item: string): RestSecret | undefined {
   return url?.href === `${url?.origin}/` ? { secret, origin: url.origin } : undefined;
 }
 
-/** As strict as proxy-addr, which would otherwise throw when the gateway is built. */
-function isAddressOrCidr(value: string): boolean {
-  if (/^(loopback|linklocal|uniquelocal)$/.test(value)) return true;
-  const [address = "", bits = "1", ...rest] = value.split("/");
-  const most = isIP(address) === 4 ? 32 : 128;
-  return isIP(address) !== 0 && rest.length === 0 && /^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= most;
-}
-
 /** Variables that may be read from a file instead: the variable of the same name with `_FILE` names it. */
 export const SETTINGS_WITH_FILE = [
   "PROXY_API_KEY",
@@ -61,6 +42,7 @@ export const SETTINGS_WITH_FILE = [
   "JWT_SECRET",
   "EGRESS_PROXY",
   "EGRESS_PROXY_AUTH",
+  "REDIS_URL",
 ] as const;
 
 /** Variables that hold, or lead to, keys of the gateway. They cannot be the credential of a service. */
@@ -85,6 +67,8 @@ export const settingsSchema = z.object({
   DATA_DIR: text("a path")
     .default("./data")
     .describe("folder for run-time state, created with mode 0700; no other user may be its owner or write to it"),
+  REDIS_URL,
+  REDIS_PREFIX,
   PROXY_API_KEY: apiKey("`/proxy/*`"),
   MANAGEMENT_API_KEY: apiKey("`/manage/*`"),
   JWT_ISSUER: setting("printable characters without spaces", (value) =>
@@ -294,6 +278,5 @@ export const SETTING_ALIASES = [
  * on a protection that does not exist.
  */
 export const NOT_YET: Readonly<Record<string, readonly string[]>> = {
-  REDIS_URL: [],
   WORKERS: ["1"],
 };

@@ -84,6 +84,13 @@ const healthRoute = <P extends string>(path: P, operationId: string) =>
 const readiness = <S extends string>(status: S) =>
   z.strictObject({ status: z.literal(status), reasons: z.array(z.enum(["draining"])) });
 
+const Ready = readiness("ready").extend({
+  degraded: z
+    .array(z.enum(["store"]))
+    .optional()
+    .describe("what works in a reduced way: while the shared store is degraded, limits are local"),
+});
+
 const readyRoute = <P extends string>(path: P, operationId: string) =>
   createRoute({
     method: "get",
@@ -92,7 +99,7 @@ const readyRoute = <P extends string>(path: P, operationId: string) =>
     summary: "Whether the gateway is ready for traffic",
     ...forEveryone("Health"),
     responses: {
-      200: json("The gateway is ready.", readiness("ready"), { status: "ready", reasons: [] }),
+      200: json("The gateway is ready.", Ready, { status: "ready", reasons: [] }),
       503: json("The gateway is not ready, for these reasons.", readiness("unready"), {
         status: "unready",
         reasons: ["draining"],
@@ -152,9 +159,10 @@ const updateRoute = createRoute({
 
 export function addHealthRoutes(
   app: ControlPlane,
-  { instance, checkForUpdate }: ControlPlaneParts,
+  { instance, checkForUpdate, sharedStore }: ControlPlaneParts,
   audience: Audience,
 ): void {
+  const degraded = () => (sharedStore?.describe().state === "degraded" ? { degraded: ["store" as const] } : {});
   app.openapi(linksRoute, (context) =>
     context.json(
       {
@@ -194,7 +202,7 @@ export function addHealthRoutes(
     app.openapi(route, (context) =>
       instance.isDraining
         ? context.json({ status: "unready" as const, reasons: ["draining" as const] }, 503)
-        : context.json({ status: "ready" as const, reasons: [] }, 200),
+        : context.json({ status: "ready" as const, reasons: [], ...degraded() }, 200),
     );
   }
   app.openapi(updateRoute, async (context) => context.json(await checkForUpdate(), 200));

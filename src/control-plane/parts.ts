@@ -43,6 +43,7 @@ import type { Slots } from "../pressure/slots.ts";
 import type { ServiceChanges } from "../services/changes.ts";
 import type { Registry } from "../services/registry.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
+import type { SharedStore } from "../stores/shared-store.ts";
 import type { EventFeed } from "../telemetry/event-feed.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -111,6 +112,8 @@ export interface ControlPlaneParts {
   readonly keyUsage: Pick<KeyUsage, "note">;
   readonly keyRefusals: Pick<KeyRefusals, "noteError">;
   readonly fingerprint: Fingerprint;
+  /** Undefined without REDIS_URL. */
+  readonly sharedStore: Pick<SharedStore, "describe"> | undefined;
   /** Undefined if the gateway accepts no tokens. */
   readonly tokens: Pick<TokenVerifier, "verify"> | undefined;
   /** The gateway's own keys. */

@@ -55,6 +55,16 @@ const Status = z.strictObject({
     .strictObject({ validTo: z.iso.datetime(), daysLeft: z.int(), fingerprint: z.string() })
     .nullable()
     .describe("the certificate that the gateway serves; null for plain HTTP"),
+  store: z
+    .strictObject({
+      state: z.enum(["connected", "degraded"]),
+      fault: z.string().nullable().describe("why it is degraded"),
+      code: z.string().nullable().describe("error code, such as `ECONNREFUSED` or `WRONGPASS`"),
+      since: z.iso.datetime(),
+      replicas: z.int().describe("gateways that share it, this one included, as last seen"),
+    })
+    .nullable()
+    .describe("the shared store (`REDIS_URL`); null without one"),
   memory: z.strictObject({ rssBytes: z.int(), heapUsedBytes: z.int(), heapLimitBytes: z.int() }),
 });
 
@@ -97,6 +107,7 @@ const EXAMPLE: z.input<typeof Status> = {
     pressure: null,
   },
   tls: null,
+  store: { state: "connected", fault: null, code: null, since: "2026-11-20T23:09:16.041Z", replicas: 3 },
   memory: { rssBytes: 98_426_880, heapUsedBytes: 21_358_416, heapLimitBytes: 4_345_298_944 },
 };
 
@@ -148,6 +159,7 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
           pressure: pressure ?? null,
         },
         tls: parts.certificate === undefined ? null : expiryShown(describeCertificate(parts.certificate.current)),
+        store: describeStore(parts.sharedStore),
         memory: {
           rssBytes: sample.rssBytes,
           heapUsedBytes: sample.heapUsed,
@@ -161,6 +173,12 @@ export function addStatusRoute(app: ControlPlane, parts: ControlPlaneParts): voi
 
 function expiryShown({ validTo, daysLeft, fingerprint }: DescribedCertificate) {
   return { validTo, daysLeft, fingerprint };
+}
+
+function describeStore(store: ControlPlaneParts["sharedStore"]) {
+  if (store === undefined) return null;
+  const { since, ...state } = store.describe();
+  return { ...state, since: new Date(since).toISOString() };
 }
 
 function describeHook({ name, phases, refusals, failures, slow }: HookCounts) {

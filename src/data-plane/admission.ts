@@ -43,6 +43,7 @@ import { decideConnection, decideServiceShed, decideShed, decideWebSocketShed, t
 import type { PreparedService } from "./prepared-service.ts";
 import { decideKeyLimit, decideRateLimit } from "./rate-limit.ts";
 import type { Spending } from "./spend/spending.ts";
+import { spendTogether } from "./spend-together.ts";
 
 export interface AdmissionParts extends ShedParts {
   /** Slots of all WebSockets: MAX_WEBSOCKETS. */
@@ -249,10 +250,7 @@ export function mayNeedNoUpstream(exchange: Exchange, { cache, idempotency }: Pr
   return idempotency !== undefined && asksForIdempotency(exchange);
 }
 
-/**
- * The gateway's own limits: of the caller's issued key, then of the service. @returns how long the request would wait, in a dry run.
- * @throws GatewayError where `admit` throws.
- */
+/** The gateway's own limits: of the key, then of the service. @returns the wait, in a dry run. @throws GatewayError where `admit` throws. */
 export async function walkLimits(
   exchange: Exchange,
   prepared: PreparedService,
@@ -260,26 +258,30 @@ export async function walkLimits(
   parts: AdmissionParts,
 ): Promise<WaitForecast | undefined> {
   const { callerId, clientAddress: address } = exchange;
-  const { service, limiter } = prepared;
-  const { keyLimits } = parts;
-  for (const { id, limiter: keyLimiter } of keyLimits.of(exchange.issued)) {
-    const state = await keyLimiter[walk.commits ? "spend" : "peek"]({ callerId: id, address });
+  const { limiter } = prepared;
+  const limits = parts.keyLimits.of(exchange.issued);
+  const together = limits.length > 0 && walk.commits ? spendTogether(limits, limiter, exchange) : undefined;
+  const spent = together && (await together);
+  let count = 0;
+  for (const { id, limiter: keyLimiter } of limits) {
+    const state = spent?.[count++] ?? (await keyLimiter[walk.commits ? "spend" : "peek"]({ callerId: id, address }));
     walk.admit("key's rate limit", decideKeyLimit(state, Date.now(), id === callerId));
   }
   if (limiter === undefined) return undefined;
   const { waitingRoom } = limiter;
+  const ofService = spent?.[limits.length];
   if (waitingRoom !== undefined && walk.commits) {
     const { inFlight, retryAfterS } = parts;
-    const decideCallerAgain = () => decideEndedCaller(exchange, parts);
-    const waitParts = { inFlight, retryAfterS, decideCallerAgain };
-    exchange.limit = walk.admit("rate limit", await waitForLimit(exchange, prepared, waitingRoom, waitParts));
+    const again = { decideCallerAgain: () => decideEndedCaller(exchange, parts), spent: ofService };
+    const admitted = await waitForLimit(exchange, prepared, waitingRoom, { inFlight, retryAfterS, ...again });
+    exchange.limit = walk.admit("rate limit", admitted);
     return undefined;
   }
-  exchange.limit = await limiter[walk.commits ? "spend" : "peek"]({ callerId, address });
+  exchange.limit = ofService ?? (await limiter[walk.commits ? "spend" : "peek"]({ callerId, address }));
   if (waitingRoom !== undefined) {
     return walk.admit("rate limit", forecastLimit(exchange, prepared, waitingRoom, exchange.limit));
   }
-  walk.admit("rate limit", decideRateLimit(exchange.limit, service.key, Date.now()));
+  walk.admit("rate limit", decideRateLimit(exchange.limit, prepared.service.key, Date.now()));
   return undefined;
 }
 

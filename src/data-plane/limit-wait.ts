@@ -21,6 +21,8 @@ type WaitingRoom = NonNullable<Limiter["waitingRoom"]>;
 export interface LimitWaitParts extends SlotParts {
   /** The refusal of a request whose key ended, or was changed, while it waited. */
   readonly decideCallerAgain: () => GatewayError | undefined;
+  /** The state after a point that was spent together with those of other limits; undefined where none was. */
+  readonly spent: LimitState | undefined;
 }
 
 /** How long a request would wait. */
@@ -35,9 +37,10 @@ export async function waitForLimit(
 ): Promise<LimitState | GatewayError | undefined> {
   const request = limitRequest(exchange, room);
   let stopWaiting: (() => void) | undefined;
-  const admitted = room.queue.admit(request, (leave) => {
+  const onQueued = (leave: () => void) => {
     stopWaiting = startWaiting(exchange, leave);
-  });
+  };
+  const admitted = room.queue.admit(request, onQueued, parts.spent);
   try {
     const outcome = await admitted.finally(() => stopWaiting?.());
     const { kind } = outcome;

@@ -24,6 +24,7 @@ import type { CertificateState } from "../perimeter/server-certificate.ts";
 import type { PressureMonitor } from "../pressure/monitor.ts";
 import type { Slots } from "../pressure/slots.ts";
 import type { Fingerprint } from "../stores/installation-key.ts";
+import type { SharedStore } from "../stores/shared-store.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { CountedRefusals } from "../telemetry/metrics.ts";
 import type { UpdateStatus } from "../update-check.ts";
@@ -143,6 +144,8 @@ export interface DiagnosticsContext {
   readonly isInContainer: boolean;
   /** DATA_DIR. Undefined if state is in memory. */
   readonly stateFolder: string | undefined;
+  /** Undefined without REDIS_URL, and without a running gateway. */
+  readonly sharedStore: Pick<SharedStore, "describe"> | undefined;
   readonly monitor: Pick<PressureMonitor, "sample" | "pressure" | "thresholds">;
   /** Bytes. */
   readonly memory: () => {

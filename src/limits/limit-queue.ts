@@ -68,13 +68,13 @@ export class LimitQueue {
 
   /**
    * Waits until the request has a point of the limit. @param onQueued called if it has to wait, with a function that removes it.
-   * @throws Error when the store fails.
+   * @param spent the state after its point, where that was spent together with others. @throws Error when the store fails.
    */
-  async admit(request: LimitRequest, onQueued: (leave: () => void) => void): Promise<LimitOutcome> {
-    const counter = this.#limit.enter(request.subject);
+  async admit(request: LimitRequest, onQueued: (leave: () => void) => void, spent?: LimitState): Promise<LimitOutcome> {
+    const counter = this.#limit[spent === undefined ? "enter" : "find"](request.subject);
     let opensInMs = 0;
-    if (!this.#lines.has(counter)) {
-      const state = await this.#limit.spend(counter);
+    if (spent !== undefined || !this.#lines.has(counter)) {
+      const state = spent ?? (await this.#limit.spend(counter));
       if (!state.isExceeded) return { kind: "admitted", state };
       opensInMs = state.resetMs;
     }
@@ -84,6 +84,11 @@ export class LimitQueue {
     if (forecast.kind === "refused") return forecast;
     if (forecast.displaced !== undefined) this.#refuse(forecast.displaced, "queue full");
     return this.#wait(line, request, onQueued);
+  }
+
+  /** Whether requests wait for the counter of this one. */
+  isWaitedFor(subject: LimitSubject): boolean {
+    return this.#lines.has(this.#limit.find(subject));
   }
 
   /** What would happen to a request now: nothing is spent. @param state of its counter. */

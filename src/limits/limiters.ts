@@ -4,9 +4,11 @@
  * did not change keeps its count.
  */
 import type { RateLimit } from "../config/rate-limit-schema.ts";
+import type { SharedCounters } from "../stores/shared-counters.ts";
 import { Yielder } from "../yielder.ts";
 import { LimitQueue } from "./limit-queue.ts";
 import type { LimitState, LimitSubject } from "./limit-state.ts";
+import { type SharedSpend, SharedWindows } from "./shared-windows.ts";
 import { createWindowCounters } from "./window-counters.ts";
 
 /** Twice the number of issued keys. Limiters of deleted keys stay until there are more than this; then all start again. */
@@ -17,8 +19,12 @@ export interface Limiter {
   peek(subject: LimitSubject): Promise<LimitState>;
   /** Callers or addresses with a counter in this window and the one before, and their requests. */
   readonly counted: { readonly keys: number; readonly requests: number };
-  /** Sets every count to zero. */
-  reset(): void;
+  /** Sets every count to zero. @throws StoreUnavailable where the limit is shared and the store is degraded. */
+  reset(): Promise<void>;
+  /** Several gateways count together. */
+  readonly isShared: boolean;
+  /** The point of a request, to be spent together with others; undefined where the limit is not shared. */
+  sharedSpend(subject: LimitSubject): SharedSpend | undefined;
   /** Spends one point. @throws Error when the store fails; never for an exceeded limit. */
   spend(subject: LimitSubject): Promise<LimitState>;
   /** Where requests beyond the limit wait; undefined where they are refused. */
@@ -43,8 +49,17 @@ type WaitSettings = Pick<RateLimit, "onLimit" | "maxWaitMs" | "maxQueue">;
 const DEFAULT_MAX_WAIT_MS = 10_000;
 const DEFAULT_MAX_QUEUE = 1_000;
 
-export function createLimiter(rateLimit: RateLimit): Limiter {
-  const counters = createWindowCounters(rateLimit);
+/** Where limits are counted that several gateways share. */
+export interface SharedLimit {
+  readonly counters: SharedCounters;
+  /** Whose limit it is: the same for all gateways. */
+  readonly owner: string;
+}
+
+/** @param shared undefined for a limit of this process alone. */
+export function createLimiter(rateLimit: RateLimit, shared?: SharedLimit): Limiter {
+  const windows = shared && new SharedWindows(rateLimit, shared.owner, shared.counters);
+  const counters = createWindowCounters(rateLimit, windows);
   let queue: LimitQueue | undefined;
   let waitingRoom: WaitingRoom | undefined;
   const limiter: Limiter = {
@@ -68,11 +83,13 @@ export function createLimiter(rateLimit: RateLimit): Limiter {
       queue ??= new LimitQueue(counters, 0);
       queue.takeOver(other);
     },
-    reset() {
-      counters.reset();
+    async reset() {
+      await counters.reset();
       queue?.reopen();
     },
     peek: counters.peek,
+    isShared: shared !== undefined,
+    sharedSpend: counters.sharedSpend,
     spend: (subject) => counters.consume(counters.enter(subject)),
   };
   limiter.configure(rateLimit);
@@ -104,6 +121,12 @@ export interface KeyLimits {
   exceeded(): Promise<readonly string[]>;
 }
 
+interface KeyLimitsOptions {
+  readonly maxLimiters?: number;
+  /** Undefined for limits of this process alone. */
+  readonly shared?: SharedCounters | undefined;
+}
+
 const NO_LIMITS: readonly KeyLimiter[] = [];
 
 /**
@@ -112,7 +135,7 @@ const NO_LIMITS: readonly KeyLimiter[] = [];
  */
 export function createKeyLimits(
   issuersOf: (id: string) => Iterable<LimitedKey>,
-  maxLimiters = KEY_LIMITERS_LIMIT,
+  { maxLimiters = KEY_LIMITERS_LIMIT, shared }: KeyLimitsOptions = {},
 ): KeyLimits {
   const limiters = new Map<string, KeyLimiter & { readonly limit: KeyLimit }>();
   function find({ id, key: { rateLimit: limit } }: LimitedKey): KeyLimiter | undefined {
@@ -122,7 +145,8 @@ export function createKeyLimits(
     if (known?.limit === limit) return known;
     if (known === undefined && limiters.size >= maxLimiters) limiters.clear();
     const kept = known !== undefined && isSameLimit(known.limit, limit) ? known.limiter : undefined;
-    const limiter = kept ?? createLimiter({ ...limit, per: "caller" });
+    const limiter =
+      kept ?? createLimiter({ ...limit, per: "caller" }, shared && { counters: shared, owner: `key:${id}` });
     const entry = { id, limit, limiter };
     limiters.set(id, entry);
     return entry;

@@ -4,15 +4,19 @@
  * wait for the new one, and are sent where there is none.
  */
 import type { RateLimit } from "../config/rate-limit-schema.ts";
-import { createLimiter, type Limiter } from "./limiters.ts";
+import { createLimiter, type Limiter, type SharedLimit } from "./limiters.ts";
 
 interface Limited {
   readonly rateLimit: RateLimit | undefined;
   readonly limiter: Limiter | undefined;
 }
 
-/** @returns undefined for a service without a limit of ours. */
-export function replaceLimiter(rateLimit: RateLimit | undefined, old: Limited | undefined): Limiter | undefined {
+/** @returns undefined for a service without a limit of ours. @param shared undefined for a limit of this process alone. */
+export function replaceLimiter(
+  rateLimit: RateLimit | undefined,
+  old: Limited | undefined,
+  shared?: SharedLimit,
+): Limiter | undefined {
   if (rateLimit === undefined) {
     old?.limiter?.queue?.release();
     return undefined;
@@ -21,7 +25,7 @@ export function replaceLimiter(rateLimit: RateLimit | undefined, old: Limited | 
     old.limiter.configure(rateLimit);
     return old.limiter;
   }
-  const limiter = createLimiter(rateLimit);
+  const limiter = createLimiter(rateLimit, shared);
   const waiting = old?.limiter?.queue;
   if (waiting !== undefined && waiting.size > 0) limiter.takeOver(waiting);
   return limiter;

@@ -8,6 +8,7 @@ import { addressKey } from "./address-key.ts";
 import { Crowding } from "./crowding.ts";
 import type { QueuedLimit } from "./limit-queue.ts";
 import type { LimitState, LimitSubject } from "./limit-state.ts";
+import type { SharedSpend, SharedWindows } from "./shared-windows.ts";
 
 /** Callers or addresses with a counter of their own in a window; all others share one counter. About 510 bytes each. */
 const COUNTERS_LIMIT = 50_000;
@@ -18,13 +19,20 @@ export interface WindowCounters extends QueuedLimit {
   peek(subject: LimitSubject): Promise<LimitState>;
   /** Spends one point of the counter that `enter` named. @throws Error when the store fails; never for an exceeded limit. */
   consume(counter: string): Promise<LimitState>;
+  /** The same for a request whose other limits are counted in the same step; undefined where the windows are not shared. */
+  sharedSpend(subject: LimitSubject): SharedSpend | undefined;
   readonly counted: { readonly keys: number; readonly requests: number };
-  /** Sets every count to zero. */
-  reset(): void;
+  /** Sets every count to zero. @throws StoreUnavailable where the windows are shared. */
+  reset(): Promise<void>;
 }
 
-export function createWindowCounters({ maxRequests, windowMs, per }: RateLimit): WindowCounters {
-  const openStore = () => new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000, keyPrefix: "" });
+/** @param shared where several gateways count together; in memory if left out. */
+export function createWindowCounters(
+  { maxRequests, windowMs, per }: RateLimit,
+  shared?: SharedWindows,
+): WindowCounters {
+  const openStore = () =>
+    shared ?? new RateLimiterMemory({ points: maxRequests, duration: windowMs / 1000, keyPrefix: "" });
   let store = openStore();
   let bound = createCounterBound(windowMs);
   const policy = `"${per}";q=${maxRequests};w=${Math.ceil(windowMs / 1000)}`;
@@ -65,7 +73,13 @@ export function createWindowCounters({ maxRequests, windowMs, per }: RateLimit):
     get counted() {
       return bound.counted;
     },
-    reset() {
+    sharedSpend(subject) {
+      if (shared === undefined) return undefined;
+      const counter = keyOf(subject, bound.admit);
+      return { windows: shared, counter, stateOf: (result) => state(result, result.consumedPoints > maxRequests) };
+    },
+    async reset() {
+      if (shared !== undefined) await shared.clear();
       store = openStore();
       bound = createCounterBound(windowMs);
     },

@@ -54,6 +54,8 @@ export interface MetricSources {
   isDraining(): boolean;
   /** Of the certificate that is served now, seconds since the epoch. Undefined for plain HTTP. */
   readonly certificateEnd?: (() => number) | undefined;
+  /** Undefined without REDIS_URL. */
+  readonly sharedStore?: (() => { readonly state: string; readonly replicas: number }) | undefined;
   readonly version: string;
 }
 
@@ -165,6 +167,13 @@ function addGauges(sources: MetricSources, registers: Registry[]): void {
   const { certificateEnd } = sources;
   if (certificateEnd !== undefined) {
     gauge("tls_certificate_end_seconds", "End of the listener's certificate, seconds since the epoch", certificateEnd);
+  }
+  const { sharedStore } = sources;
+  if (sharedStore !== undefined) {
+    gauge("store_degraded", "1 while the shared store cannot be used", () =>
+      Number(sharedStore().state === "degraded"),
+    );
+    gauge("store_replicas", "Gateways that share the store, as last seen", () => sharedStore().replicas);
   }
   const sample = () => sources.pressure().sample;
   gauge("event_loop_delay_seconds", "Mean of the last sample", () => sample().eventLoopDelay / 1000);

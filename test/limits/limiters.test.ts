@@ -117,7 +117,7 @@ describe("limits of issued keys", () => {
   });
 
   test("More limiters than the maximum make all counts start again, and known keys alone do not", async () => {
-    const limits = createKeyLimits(() => [], 2);
+    const limits = createKeyLimits(() => [], { maxLimiters: 2 });
     for (const id of ["a", "b"]) expect(await spend(limits, key(id))).toBe(false);
     for (const id of ["a", "b"]) expect(await spend(limits, key(id))).toBe(true);
     expect(await spend(limits, key("c"))).toBe(false);

@@ -62,7 +62,7 @@ describe("start", () => {
 
   test("A wrong configuration exits with 2, each problem on a line of its own, and no stack trace", async () => {
     const services = '{\n  "services": {\n    "a": { "baseUrl": "ftp://x", "timoutMs": 1 }\n  }\n}';
-    const run = startProcess({ PORT: "abc", LOG_LEVEL: "loud", REDIS_URL: "redis://x", CONFIG_FILE: "s.json" }, [], {
+    const run = startProcess({ PORT: "abc", LOG_LEVEL: "loud", WORKERS: "2", CONFIG_FILE: "s.json" }, [], {
       "s.json": services,
     });
     expect(await run.ended).toBe(2);
@@ -70,7 +70,7 @@ describe("start", () => {
     expect(lines).toHaveLength(5);
     expect(run.err()).toMatch(/^PORT.*"abc".*integer/m);
     expect(run.err()).toMatch(/^LOG_LEVEL.*"loud"/m);
-    expect(run.err()).toMatch(/^REDIS_URL.*not yet supported/m);
+    expect(run.err()).toMatch(/^WORKERS.*not yet supported/m);
     expect(run.err()).toMatch(/^s\.json:3:\d+ services\.a\.baseUrl/m);
     expect(run.err()).toMatch(/^s\.json:3:\d+ services\.a\.timoutMs.*did you mean "timeoutMs"/m);
     expect(run.err()).not.toMatch(/^\s+at /m);

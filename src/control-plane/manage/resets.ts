@@ -1,7 +1,9 @@
 /** `POST /manage/services/{key}/rate-limit/reset` and `…/quota/reset`: the counts of one service start again. */
 import { createRoute, type OpenAPIHono } from "@hono/zod-openapi";
+import { GatewayError } from "../../errors.ts";
+import { StoreUnavailable } from "../../stores/store-fault.ts";
 import { forOperators, KEY_IN_PATH } from "../openapi/operations.ts";
-import type { ControlPlaneParts } from "../parts.ts";
+import type { ControlPlaneParts, ServiceLoad } from "../parts.ts";
 import { authorOf, type CallerEnv } from "../require-caller.ts";
 
 const resetRateLimit = createRoute({
@@ -11,7 +13,7 @@ const resetRateLimit = createRoute({
   summary: "Reset the gateway's rate limit of a service",
   description: "Starts the counts of all its callers again.",
   parameters: [KEY_IN_PATH],
-  ...forOperators("Services", "SERVICE_NOT_CONFIGURED"),
+  ...forOperators("Services", "SERVICE_NOT_CONFIGURED", "STORE_UNAVAILABLE"),
   responses: { 204: { description: "The limit is reset, or the service has no limit." } },
 });
 
@@ -31,7 +33,7 @@ export function addResetRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPla
   routes.openapi(resetRateLimit, async (context) => {
     const key = context.req.param("key");
     if (registry.find(key) === undefined) throw registry.refuseUnknown(key);
-    loadOf(key).limiter?.reset();
+    await resetLimit(loadOf(key).limiter);
     await audit.record(authorOf(context, parts), { action: "rate-limit.reset", subject: key });
     return context.body(null, 204);
   });
@@ -42,4 +44,17 @@ export function addResetRoutes(routes: OpenAPIHono<CallerEnv>, parts: ControlPla
     await audit.record(authorOf(context, parts), { action: "quota.reset", subject: key });
     return context.body(null, 204);
   });
+}
+
+/** A limit that several gateways share is reset for all of them, or for none. */
+async function resetLimit(limiter: ServiceLoad["limiter"]): Promise<void> {
+  try {
+    await limiter?.reset();
+  } catch (error) {
+    if (!(error instanceof StoreUnavailable)) throw error;
+    throw new GatewayError("STORE_UNAVAILABLE", {
+      message: "Nothing was reset: the shared store is degraded, so that the other gateways would go on counting.",
+      hint: "Check the Redis server that REDIS_URL names; GET /manage/diagnostics has the reason. Then send the request again.",
+    });
+  }
 }
