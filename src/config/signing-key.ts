@@ -2,7 +2,7 @@
  * Private keys that sign assertions: PEM (PKCS #8, PKCS #1 or SEC 1), a JSON Web Key (RFC 7517), or the key file of a Google service
  * account. Invariant: no message contains a part of a key.
  */
-import { createPrivateKey, type KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
 import { isObject } from "../is-object.ts";
 
 /** RFC 7518 section 3.1 and RFC 8037; only those with a key pair. */
@@ -61,10 +61,12 @@ export function secretsOfKey(text: string): string[] {
   const pem = typeof json?.private_key === "string" ? json.private_key : text;
   const jwk = ["d", "p", "q", "dp", "dq", "qi"].flatMap((name) => {
     const part = json?.[name];
-    return typeof part === "string" ? [part] : [];
+    return typeof part === "string" ? [part.trim()] : [];
   });
   const lines = unescaped(pem)
-    .split(/\r?\n/)
+    .split("\n")
+    // OpenSSL ignores white space at the end of a line.
+    .map((line) => line.trim())
     .filter((line) => /^[A-Za-z0-9+/=]+$/.test(line) && line.length >= LEAST_MASKED_LINE);
   return [...new Set([text, pem, ...jwk, lines.join(""), ...lines])].filter((each) => each !== "");
 }
@@ -80,7 +82,8 @@ type FoundKey = Omit<SigningKey, "algorithm"> & {
 function findKey(text: string): FoundKey | UnusableKey {
   const json = readJson(text);
   // RFC 7468 section 11, and the older form of RFC 1421.
-  if (/^-----BEGIN ENCRYPTED |^Proc-Type: 4,ENCRYPTED/m.test(unescaped(text))) {
+  const pemText = typeof json?.private_key === "string" ? json.private_key : text;
+  if (/^-----BEGIN ENCRYPTED |^Proc-Type: 4,ENCRYPTED/m.test(unescaped(pemText))) {
     return { allowed: "a private key without a passphrase" };
   }
   if (json === undefined) return keyOf(() => createPrivateKey(unescaped(text)), {});
@@ -89,15 +92,29 @@ function findKey(text: string): FoundKey | UnusableKey {
     const account = { email: textOf(json.client_email), tokenUrl: textOf(json.token_uri) };
     return keyOf(() => createPrivateKey(unescaped(pem)), { kid: json.private_key_id, account });
   }
-  return keyOf(() => createPrivateKey({ key: json, format: "jwk" }), { kid, named });
+  const { d: _, ...publicPart } = json;
+  const create = () => {
+    const key = createPrivateKey({ key: json, format: "jwk" });
+    return signsFor(key, createPublicKey({ key: publicPart, format: "jwk" })) ? key : undefined;
+  };
+  return keyOf(create, { kid, named });
+}
+
+/** A JSON Web Key names both parts, and may have those of two pairs. */
+function signsFor(key: KeyObject, publicKey: KeyObject): boolean {
+  const text = Buffer.from("text");
+  const digest = /^ed/.test(key.asymmetricKeyType ?? "") ? null : "sha256";
+  return verify(digest, text, publicKey, sign(digest, text, key));
 }
 
 function keyOf(
-  create: () => KeyObject,
+  create: () => KeyObject | undefined,
   { kid, ...others }: { readonly kid?: unknown; readonly named?: unknown; readonly account?: SigningKey["account"] },
 ): FoundKey | UnusableKey {
   try {
-    return { key: create(), named: undefined, kid: textOf(kid), ...others };
+    const key = create();
+    if (key === undefined) return { allowed: "a JSON Web Key whose private and public parts belong together" };
+    return { key, named: undefined, kid: textOf(kid), ...others };
   } catch {
     return { allowed: KEY_FORMS };
   }
@@ -112,7 +129,8 @@ function unescaped(text: string): string {
 function readJson(text: string): Record<string, unknown> | undefined {
   if (!text.trimStart().startsWith("{")) return undefined;
   try {
-    const json: unknown = JSON.parse(text);
+    // A byte order mark is white space here.
+    const json: unknown = JSON.parse(text.trim());
     return isObject(json) ? json : {};
   } catch {
     return {};

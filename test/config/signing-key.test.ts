@@ -3,7 +3,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { readSigningKey, type SigningAlgorithm, secretsOfKey } from "../../src/config/signing-key.ts";
 import { createSecretMask } from "../../src/telemetry/redact.ts";
-import { ecPair, pkcs1Of, pkcs8Of, rsaPair, serviceAccountOf } from "../support/keys.ts";
+import { ecPair, type KeyPair, pkcs1Of, pkcs8Of, rsaPair, serviceAccountOf } from "../support/keys.ts";
 import { KEY, load, OTHER_KEY, problemsOf, services } from "./temp-folder.ts";
 
 const rsa = rsaPair();
@@ -12,6 +12,15 @@ const ed = generateKeyPairSync("ed25519");
 const jwk = (pair: { privateKey: typeof rsa.privateKey }, more: object = {}) =>
   JSON.stringify({ ...pair.privateKey.export({ format: "jwk" }), ...more });
 const account = serviceAccountOf(rsa, "https://oauth2.googleapis.com/token");
+
+const edPair = (): KeyPair => generateKeyPairSync("ed25519");
+
+/** A JSON Web Key that could be assembled by mistake. */
+function withOtherPublicPart({ privateKey }: KeyPair): string {
+  const type = privateKey.asymmetricKeyType;
+  const other = type === "rsa" ? rsaPair() : type === "ec" ? ecPair() : edPair();
+  return JSON.stringify({ ...privateKey.export({ format: "jwk" }), ...other.publicKey.export({ format: "jwk" }) });
+}
 
 describe("A private key", () => {
   test.each<[string, string, object]>([
@@ -51,6 +60,18 @@ describe("A private key", () => {
       undefined,
       "a private key: PEM",
     ],
+    [
+      "has a passphrase in the key file of an account",
+      JSON.stringify({ private_key: encrypted, client_email: "a@example.com" }),
+      undefined,
+      "a private key without a passphrase",
+    ],
+    ...[ec, rsa, edPair()].map((own): [string, string, undefined, string] => [
+      `has the public part of another ${own.privateKey.asymmetricKeyType} key`,
+      withOtherPublicPart(own),
+      undefined,
+      "private and public parts belong together",
+    ]),
     ["is symmetric", '{"kty":"oct","k":"c2VjcmV0"}', undefined, "a private key: PEM"],
     ["is no key", "hunter2", undefined, "a private key: PEM"],
     ["is cut", pkcs8Of(rsa).slice(0, 900), undefined, "a private key: PEM"],
@@ -66,6 +87,11 @@ describe("A private key", () => {
 
   test.each([
     ["PEM", pkcs1Of(rsa), pkcs1Of(rsa).split("\n").slice(1, -2)],
+    [
+      "PEM with spaces at the ends of lines",
+      pkcs8Of(rsa).replaceAll("\n", " \t\r\n"),
+      pkcs8Of(rsa).split("\n").slice(1, -2),
+    ],
     ["a JSON Web Key", jwk(ec), [ec.privateKey.export({ format: "jwk" }).d as string]],
     ["the key file of a service account", account, pkcs8Of(rsa).split("\n").slice(1, -2)],
   ])("A mask finds each line and each secret member of %s", (_, text, parts) => {

@@ -22,6 +22,11 @@ export function explainGithubRefusal(response: EndpointResponse, subject: "owner
 
 function reasonOf({ status, headers }: EndpointResponse, subject: "owner" | "installation"): string | undefined {
   switch (status) {
+    case 301:
+    case 302:
+    case 307:
+    case 308:
+      return `${subject === "owner" ? "the owner" : "the API"} has moved: redirects are not followed`;
     case 401:
       return describeSkew({ headers }) ?? "the app is not known by appId, or the private key is not one of its keys";
     case 403:

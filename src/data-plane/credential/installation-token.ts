@@ -97,12 +97,15 @@ function readJson(text: string): Readonly<Record<string, unknown>> {
   throw new TokenFailure("responded with something other than a JSON object");
 }
 
+/** RFC 3339: without its zone it would be a time of this machine. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/;
+
 function readToken(response: EndpointResponse): AccessToken {
   const { status, text, headers } = response;
   if (status !== 201 && status !== 200) throw explainGithubRefusal(response, "installation");
   const { token, expires_at, permissions } = readJson(text);
   if (typeof token !== "string") throw new TokenFailure("responded without a valid token");
-  const endsAt = typeof expires_at === "string" ? Date.parse(expires_at) : Number.NaN;
+  const endsAt = typeof expires_at === "string" && TIME.test(expires_at) ? Date.parse(expires_at) : Number.NaN;
   if (Number.isNaN(endsAt)) throw new TokenFailure("responded without a valid expires_at");
   // By GitHub's own clock, where it says what that is.
   const sentAt = typeof headers.date === "string" ? Date.parse(headers.date) : Number.NaN;
