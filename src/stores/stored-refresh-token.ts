@@ -24,6 +24,15 @@ export function isStoredRefreshToken(value: unknown): value is StoredRefreshToke
     typeof value.service === "string" &&
     typeof value.token === "string" &&
     value.token !== "" &&
-    (value.login === undefined || (isObject(value.login) && typeof value.login.id === "string"))
+    (value.login === undefined || isStoredLogin(value.login))
+  );
+}
+
+function isStoredLogin(value: unknown): value is StoredLogin {
+  return (
+    isObject(value) &&
+    typeof value.id === "string" &&
+    (value.isAccessToken === undefined || value.isAccessToken === true) &&
+    (value.scope === undefined || typeof value.scope === "string")
   );
 }

