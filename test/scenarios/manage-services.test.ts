@@ -618,11 +618,14 @@ test("A client that leaves in the middle of a change is not an error of the gate
   expect(gateway.lines().filter(({ level }) => Number(level) >= 50)).toEqual([]);
 });
 
-describe("A hundred services", () => {
-  test("A hundred services are added, changed and removed over REST under load, and no request of another service fails", async () => {
+describe("Fifty services", () => {
+  test("Fifty services are added, changed and removed over REST under load, and no request of another service fails", async () => {
     const [one, two] = [await startUpstream(), await startUpstream()];
     const gateway = await startGateway({ env: ENV, services: { kept: { baseUrl: one.url } } });
     let isOver = false;
+    onTestFinished(() => {
+      isOver = true;
+    });
     const failures: unknown[] = [];
     let served = 0;
     const work = async (service: string) => {
@@ -638,7 +641,7 @@ describe("A hundred services", () => {
     };
     await manage(gateway, "PUT", "/services/moved", { baseUrl: one.url });
     const workers = ["kept", "kept", "moved", "moved"].map(work);
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < 50; i++) {
       const path = `/services/s${i}`;
       const moved = await manage(gateway, "PUT", "/services/moved", { baseUrl: i % 2 === 0 ? two.url : one.url });
       const added = await manage(gateway, "PUT", path, { baseUrl: one.url });
