@@ -72,7 +72,7 @@ export class StagedRotation {
     if (this.#isStored) this.#stage = "promoted";
   }
 
-  /** `over`: the secrets have changed, or no service has them any more. */
+  /** `over`: the secrets have changed, or no service has them any more; a promotion stays one. */
   get stage(): RotationState["stage"] | "probing" | "over" {
     return this.#stage;
   }
@@ -194,15 +194,18 @@ export class StagedRotation {
     return true;
   }
 
-  /** @param reason completes "it was rolled back, because …". */
+  /**
+   * Requests that began before keep the secret that they would have had: the one before a promotion may be revoked.
+   * @param reason completes "it was rolled back, because …".
+   */
   close(reason: string): void {
     if (this.#stage === "sharing") this.#rollBack(reason);
-    this.#stage = "over";
+    if (this.#stage !== "promoted") this.#stage = "over";
   }
 
   /** Without a report: the process ends. */
   abandon(): void {
-    this.#stop("over");
+    this.#stop(this.#stage === "promoted" ? "promoted" : "over");
   }
 
   /** One at a time: the end of the one before may still be being stored. */

@@ -1,6 +1,7 @@
 /** A rotation whose change of DATA_DIR takes long or fails. */
 import { expect, test } from "vitest";
 import { type RotationEnd, StagedRotation } from "../../../src/data-plane/credential/staged-rotation.ts";
+import { createStagedRotations } from "../../../src/data-plane/credential/staged-rotations.ts";
 import { createRecords } from "../../../src/stores/records.ts";
 import type { StoredPromotion } from "../../../src/stores/stored-promotion.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -79,4 +80,19 @@ test("A promotion that cannot be removed stays in use, and the cancellation can 
   writes[2]?.();
   expect(await canceled).toBe(true);
   expect(rotation.stage).toBe("ready");
+});
+
+test("Requests that began before the secrets changed again keep the promoted one, also at the end of the process", () => {
+  const promotions = createRecords<StoredPromotion>(undefined, {
+    revision: 1,
+    entries: [["api", { revision: 1, value: PAIR }]],
+  });
+  const rotations = createStagedRotations({ promotions, onEnd: () => {} });
+  const { rotation, release } = rotations.acquire("api", PAIR);
+  expect(rotation.stage).toBe("promoted");
+  const following = rotations.acquire("api", { from: PAIR.to, to: "secret-c" });
+  expect([rotation.stage, following.rotation.stage]).toEqual(["promoted", "ready"]);
+  rotations.close();
+  release();
+  expect([rotation.stage, following.rotation.stage]).toEqual(["promoted", "over"]);
 });
