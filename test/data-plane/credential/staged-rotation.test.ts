@@ -85,7 +85,7 @@ test("A promotion that cannot be removed stays in use, and the cancellation can 
 test("Requests that began before the secrets changed again keep the promoted one, also at the end of the process", () => {
   const promotions = createRecords<StoredPromotion>(undefined, {
     revision: 1,
-    entries: [["api", { revision: 1, value: PAIR }]],
+    entries: [["api", { version: 1, value: PAIR }]],
   });
   const rotations = createStagedRotations({ promotions, onEnd: () => {} });
   const { rotation, release } = rotations.acquire("api", PAIR);
