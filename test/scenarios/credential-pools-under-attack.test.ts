@@ -1,7 +1,12 @@
 /** What one caller, one credential or one token endpoint could do to a pool that others use, over real sockets. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { isStoredKey } from "../../src/callers/issued-key.ts";
+import { isStoredService } from "../../src/services/stored-services.ts";
+import { openFileStores } from "../../src/stores/open-stores.ts";
+import { tempFolder } from "../config/temp-folder.ts";
+import { eventually } from "../support/eventually.ts";
+import { MANAGEMENT_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { manage } from "../support/manage.ts";
 import { refuseToken, startTokenEndpoint } from "../support/token-endpoint.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -142,4 +147,41 @@ test("Requests that wait are sent as soon as a refused credential was renewed", 
   expect(await ask("POST")).toBe(401);
   expect(await ask()).toBe(200);
   expect(seen.at(-1)).toBe("token-large-3");
+});
+
+test("What is known of each credential survives a restart that changes their order, and a reset serves requests that wait", async () => {
+  const folder = tempFolder();
+  const left = new Map<string, number>(SECRETS.map((secret, index) => [secret, index === 2 ? 3 : 1]));
+  const seen: string[] = [];
+  const upstream = await startUpstream((req, res) => {
+    const secret = (req.headers.authorization ?? "").replace("Bearer ", "");
+    seen.push(secret);
+    const remaining = (left.get(secret) ?? 0) - 1;
+    left.set(secret, remaining);
+    if (remaining < 0) return res.writeHead(429, { "retry-after": "600" }).end();
+    res.setHeader("x-ratelimit-limit", "9").setHeader("x-ratelimit-remaining", String(remaining));
+    return res.setHeader("x-ratelimit-reset", "600").end();
+  });
+  const open = async (names: readonly string[]) =>
+    startGateway({
+      env,
+      services: { api: { baseUrl: upstream.url, auth: pool(names), quota: { mode: "hold", maxWaitMs: 700_000 } } },
+      stores: await openFileStores(folder, isStoredService, isStoredKey),
+    });
+  const ask = async ({ url }: TestGateway) => (await fetch(`${url}/proxy/api/`)).status;
+  const before = await open(NAMES);
+  for (let i = 0; i < 3; i++) expect(await ask(before)).toBe(200);
+  await before.close();
+  const after = await open([...NAMES].reverse());
+  seen.length = 0;
+  for (let i = 0; i < 2; i++) expect(await ask(after)).toBe(200);
+  expect(seen).toEqual([SECRETS[2], SECRETS[2]]);
+  const waiting = [ask(after), ask(after)];
+  const shown = async () =>
+    (await manage(after, "GET", "/quota")).body.services.find(({ service }: { service: string }) => service === "api")
+      .waiting;
+  await eventually(async () => (await shown()) === 2, "two to wait");
+  for (const secret of SECRETS) left.set(secret, 9);
+  expect((await manage(after, "POST", "/services/api/quota/reset")).status).toBe(204);
+  expect(await Promise.all(waiting)).toEqual([200, 200]);
 });

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { APP_ID, startGithub } from "../support/github-app.ts";
-import { pkcs1Of, rsaPair } from "../support/keys.ts";
+import { piecesOf, pkcs1Of, rsaPair } from "../support/keys.ts";
+import { everythingShown } from "../support/shown.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const pair = rsaPair();
@@ -105,4 +106,27 @@ test("A token that is revoked while it is in use is replaced once: a GET is repe
   expect(github.asked).toHaveLength(2);
   const posts = github.requests.slice(before).filter(({ method, url: path }) => method === "POST" && path === "/repos");
   expect(posts).toHaveLength(1);
+});
+
+test("Installations of an app in a pool are accounts of their own, one of them twice is a twin, and nothing of them is shown", async () => {
+  const github = await startGithub(pair);
+  github.installations.set("acme", { id: 7, kind: "orgs" }).set("other", { id: 8, kind: "orgs" });
+  const read = { contents: "read" } as const;
+  const entry = (installationId: number, more = {}) => ({ ...app, installationId, ...more });
+  const auth = { type: "pool", of: [entry(7), entry(8), entry(7, { permissions: read })] } as const;
+  const gateway = await startGateway({ env, services: { api: { baseUrl: github.baseUrl, auth: auth as never } } });
+  for (let i = 0; i < 4; i++) {
+    expect((await fetch(`${gateway.url}/proxy/api/repos?token=ghs_installation`)).status).toBe(200);
+  }
+  const used = github.requests
+    .filter(({ url }) => url?.startsWith("/repos"))
+    .map(({ headers }) => headers.authorization);
+  expect(new Set(used).size).toBe(2);
+  expect(new Set(github.asked)).toEqual(
+    new Set(["POST /app/installations/7/access_tokens", "POST /app/installations/8/access_tokens"]),
+  );
+  const shown = await everythingShown(gateway, ["api"]);
+  expect(shown).toMatch(/"state":\s*"twin"/);
+  const tokens = [...github.tokens.keys()];
+  expect([...piecesOf(pair), ...tokens, "eyJhbGci"].filter((piece) => shown.includes(piece))).toEqual([]);
 });

@@ -31,7 +31,7 @@ export interface PooledLookUp {
 }
 
 export type LookedFor = Pick<CachedRequest, "request" | "rules"> & {
-  readonly exchange: Pick<Exchange, "callerId" | "method">;
+  readonly exchange: Pick<Exchange, "callerId" | "method" | "voter">;
   readonly route: {
     readonly path: string;
     readonly prepared: {
@@ -57,7 +57,7 @@ export function lookUp(cache: ServiceCache, looked: LookedFor): LookedUp {
 function lookUpInPool(cache: ServiceCache, pool: CredentialPool, looked: LookedFor): LookedUp {
   const { exchange, route, request } = looked;
   const keyOf = ({ sourceId }: PoolMember) => cache.keys.keyOf({ id: sourceId, isShared: false }, request);
-  const usable = pool.usable();
+  const usable = pool.usable(exchange.voter);
   let best: (Found & { readonly member: PoolMember }) | undefined;
   for (const member of pool.members) {
     if (!usable.includes(member)) continue;

@@ -172,6 +172,8 @@ export interface PoolMemory {
   readonly histories: Map<string, MemberHistory>;
   /** The credential that was chosen last. */
   last: string | undefined;
+  /** When the last rest for one caller only ends, ms since the epoch; one object for all changes of the pool. */
+  readonly restsForOne: { until: number };
   /** Called when others may be used than before, and no time that was known is the reason. */
   onUsable: () => void;
 }

@@ -52,7 +52,12 @@ export class RestingPool implements CredentialPool {
         earlier?.histories.get(sourceId) ?? { restsUntil: 0, refusals: 0, refusedFor: undefined },
       );
     }
-    this.memory = { histories, last: earlier?.last, onUsable: earlier?.onUsable ?? (() => {}) };
+    this.memory = {
+      histories,
+      last: earlier?.last,
+      restsForOne: earlier?.restsForOne ?? { until: 0 },
+      onUsable: earlier?.onUsable ?? (() => {}),
+    };
   }
 
   /**
@@ -78,8 +83,8 @@ export class RestingPool implements CredentialPool {
   }
 
   restsFor(voter: string): boolean {
-    if (voter === "") return false;
     const now = this.#options.now();
+    if (voter === "" || this.memory.restsForOne.until <= now) return false;
     for (const { refusedFor } of this.memory.histories.values()) {
       if (refusedFor?.voter === voter && refusedFor.until > now) return true;
     }
@@ -154,6 +159,7 @@ export class RestingPool implements CredentialPool {
     if (voter !== "" && isOnly && !wasResting) {
       if (refusedFor?.voter !== voter || refusedFor.until <= now) this.#options.onRest(member, "one");
       state.refusedFor = { voter, until };
+      this.memory.restsForOne.until = until;
       return;
     }
     state.refusedFor = undefined;
