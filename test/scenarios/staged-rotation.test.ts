@@ -352,6 +352,24 @@ test("An operator takes a promotion back, and the current secret is used again",
   expect((await actionsOf(gateway))[0]).toMatchObject({ action: "credential.cancel" });
 });
 
+test("A next secret that no request was accepted with is not promoted, whatever the current one is refused", async () => {
+  const { vendor, gateway, get, stage } = await open();
+  vendor.refused.add(OLD).add(NEW);
+  expect((await rotate(gateway, { share: 1, seconds: 1 })).json.probe).toBe("unknown");
+  expect((await get()).status).toBe(401);
+  await eventually(async () => (await stage()) !== "sharing", "the end");
+  expect((await statusOf(gateway)).rotation).toMatchObject({
+    stage: "rolled-back",
+    reason: expect.stringContaining("to every request with the next secret"),
+  });
+  await rotate(gateway, { share: 1, seconds: 1 });
+  expect((await get()).status).toBe(401);
+  vendor.refused.delete(NEW);
+  expect((await get()).status).toBe(200);
+  await eventually(async () => (await stage()) !== "sharing", "the end");
+  expect(await stage()).toBe("promoted");
+});
+
 test("A promotion that cannot be stored rolls back, and one that cannot be removed stays, with 503", async () => {
   let isFull = true;
   const { gateway, get, stage, vendor } = await open({ isFull: () => isFull });

@@ -54,6 +54,8 @@ interface Sharing {
   readonly refused: Set<string>;
   /** A request was refused with the current secret and accepted with the next one. */
   isCurrentInvalid: boolean;
+  /** What the upstream has said to requests with the next secret. */
+  verdict: "none" | "refused" | "accepted";
 }
 
 export class StagedRotation {
@@ -117,6 +119,7 @@ export class StagedRotation {
       owed: WHOLE - Math.round(order.share * WHOLE),
       refused: new Set(),
       isCurrentInvalid: false,
+      verdict: "none",
     };
     return true;
   }
@@ -148,7 +151,20 @@ export class StagedRotation {
   noteCurrentRefused(status: number | undefined, target: string): void {
     if (this.#sharing === undefined) return;
     if (status === undefined || status === 401) this.#rememberRefused(target);
-    else if (acceptsSecret(status)) this.#sharing.isCurrentInvalid = true;
+    else if (acceptsSecret(status)) {
+      this.#sharing.isCurrentInvalid = true;
+      this.#sharing.verdict = "accepted";
+    }
+  }
+
+  /** Whether `noteNextResponse` has to be called. */
+  get isUndecided(): boolean {
+    return this.#sharing !== undefined && this.#sharing.verdict !== "accepted";
+  }
+
+  /** @param status of a response to a request with the next secret. */
+  noteNextResponse(status: number): void {
+    if (this.#sharing !== undefined && acceptsSecret(status)) this.#sharing.verdict = "accepted";
   }
 
   /**
@@ -159,6 +175,7 @@ export class StagedRotation {
    */
   noteNextRefused(status: number | undefined, target: string): void {
     if (this.#sharing === undefined) return;
+    if (this.#sharing.verdict === "none") this.#sharing.verdict = "refused";
     if (status === undefined) {
       if (!this.#sharing.isCurrentInvalid && !this.#sharing.refused.has(target)) {
         this.#rollBack("the upstream responded with 401 to a request with the next secret that could not be repeated");
@@ -217,6 +234,10 @@ export class StagedRotation {
   async #promote(sharing: Sharing | undefined): Promise<void> {
     const { service, pair, promotions } = this.#options;
     if (sharing === undefined || this.#sharing !== sharing) return;
+    if (sharing.verdict === "refused") {
+      this.#rollBack("the upstream responded with 401 to every request with the next secret, as to the current one");
+      return;
+    }
     try {
       await promotions.put(service, pair);
     } catch {

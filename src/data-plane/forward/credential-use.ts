@@ -52,6 +52,7 @@ export class CredentialUse {
     const { life } = route.prepared.credentialRefusals;
     this.#life = life;
     this.isWatched = life !== undefined && --life.skip < 0;
+    if (this.#credential.staged?.rotation.isUndecided) this.isWatched = true;
   }
 
   /**
@@ -173,6 +174,8 @@ export class CredentialUse {
   /** Called with each response while it `isWatched`. @param status 401 for every refusal of the credential. */
   note(status: number, headers: ResponseHeaders): void {
     this.#repetition?.settle(status);
+    const { staged } = this.#credential;
+    if (staged !== undefined && this.#injection === staged.next.injection) staged.rotation.noteNextResponse(status);
     if (status < 400 && this.#repetition === undefined) this.#life?.read(headers);
   }
 

@@ -171,6 +171,7 @@ export function createTunnels(sendTimeoutMs: number): Tunnels {
         reportToQuota(exchange, route, upgrade.request, { status, headers });
         // The client's next handshake has the new credential.
         if (status === 401) credential.wasRefused(() => false);
+        else if (credential.isWatched) credential.note(status, headers);
       };
       const accepted = await shakeHands(upgrade, { ...parts, upgradeHead, onResponse, judge });
       if (accepted === undefined) return;
