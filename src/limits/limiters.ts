@@ -127,6 +127,9 @@ interface KeyLimitsOptions {
   readonly shared?: SharedCounters | undefined;
 }
 
+/** A shared store gets them in one packet. */
+const PEEKS_AT_ONCE = 100;
+
 const NO_LIMITS: readonly KeyLimiter[] = [];
 
 /**
@@ -168,9 +171,11 @@ export function createKeyLimits(
     async exceeded() {
       const ids: string[] = [];
       const yielder = new Yielder();
-      for (const [id, { limiter }] of limiters) {
-        const state = await limiter.peek({ callerId: id, address: "" });
-        if (state.isExceeded) ids.push(id);
+      const all = [...limiters.values()];
+      for (let i = 0; i < all.length; i += PEEKS_AT_ONCE) {
+        const some = all.slice(i, i + PEEKS_AT_ONCE);
+        const states = await Promise.all(some.map(({ id, limiter }) => limiter.peek({ callerId: id, address: "" })));
+        for (const [index, { id }] of some.entries()) if (states[index]?.isExceeded) ids.push(id);
         if (yielder.isDue) await yielder.yield();
       }
       return ids;

@@ -4,6 +4,7 @@
  */
 import { RedisScript } from "./redis-script.ts";
 import type { SharedStore } from "./shared-store.ts";
+import { StoreUnavailable } from "./store-fault.ts";
 
 export interface CountedWindow {
   /** Without the prefix of the store. */
@@ -59,8 +60,10 @@ export class SharedCounters {
     const keys = windows.map(({ key }) => this.#keyOf(key));
     const args = windows.flatMap(({ maxRequests, windowMs }) => [String(maxRequests), String(windowMs)]);
     const reply = (await this.#store.run(SPEND, keys, args)) as readonly number[];
+    if (!Array.isArray(reply) || !reply.every(Number.isFinite)) throw new StoreUnavailable("error");
     const counts: WindowCount[] = [];
-    for (let i = 0; i < reply.length; i += 2) counts.push({ used: Number(reply[i]), resetMs: Number(reply[i + 1]) });
+    for (let i = 0; i < reply.length; i += 2)
+      counts.push({ used: reply[i] as number, resetMs: reply[i + 1] as number });
     return counts;
   }
 

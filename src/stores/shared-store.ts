@@ -45,6 +45,11 @@ const SLOW_CALLS = 3;
 const FIRST_BACKOFF_MS = 100;
 const LONGEST_BACKOFF_MS = 2_000;
 
+/** After a recovery that lasted less than this, the next one has to wait, ms: at first that long, doubled with each further one. */
+const STABLE_MS = 10_000;
+const FIRST_HOLD_MS = 500;
+const LONGEST_HOLD_MS = 30_000;
+
 /** An unanswered heartbeat ends the connection after this time, ms: its other end may be gone. */
 const SILENT_MS = 5_000;
 
@@ -71,6 +76,10 @@ export class SharedStore {
   #replicas = 1;
   #slowCalls = 0;
   #fastChecks = 0;
+  /** On the clock of performance.now(), ms. */
+  #recoveredAt = Number.NEGATIVE_INFINITY;
+  #degradedAt = performance.now();
+  #holdMs = 0;
   #isClosed = false;
   #wake: () => void = () => {};
 
@@ -189,7 +198,8 @@ export class SharedStore {
       const end = await this.#watch(reply);
       this.#replicas = Math.max(1, Number(end.reply));
       this.#fastChecks = end.isSlow ? 0 : this.#fastChecks + 1;
-      if (!this.isConnected && this.#fastChecks >= (this.#fault === "slow" ? SLOW_CALLS : 1)) this.#recover();
+      const isStable = this.#fastChecks >= (this.#fault === "slow" ? SLOW_CALLS : 1);
+      if (!this.isConnected && isStable && performance.now() - this.#degradedAt >= this.#holdMs) this.#recover();
     } catch (error) {
       this.#fastChecks = 0;
       const failure = storeFaultOf(error);
@@ -215,6 +225,7 @@ export class SharedStore {
     this.#code = undefined;
     this.#since = Date.now();
     this.#slowCalls = 0;
+    this.#recoveredAt = performance.now();
     this.#logger.info({ store: "redis", replicas: this.#replicas }, "the shared store is connected");
   }
 
@@ -226,7 +237,7 @@ export class SharedStore {
     this.#fault = fault;
     this.#code = code;
     this.#fastChecks = 0;
-    if (before === undefined) this.#since = Date.now();
+    if (before === undefined) this.#leave();
     for (const call of this.#pending) call.abandon(new StoreUnavailable(fault, code));
     this.#wake();
     if (before !== undefined && before !== "connecting") return;
@@ -234,6 +245,14 @@ export class SharedStore {
       { store: "redis", fault, ...(code === undefined ? {} : { code }) },
       `the shared store is degraded, limits are local: ${FAULTS[fault]}`,
     );
+  }
+
+  /** A call may fail each time although the heartbeat does not: a user without the permission for a command, for example. */
+  #leave(): void {
+    this.#since = Date.now();
+    this.#degradedAt = performance.now();
+    const wasStable = this.#degradedAt - this.#recoveredAt >= STABLE_MS;
+    this.#holdMs = wasStable ? 0 : Math.min(LONGEST_HOLD_MS, this.#holdMs * 2 || FIRST_HOLD_MS);
   }
 
   #sleep(ms: number): Promise<void> {

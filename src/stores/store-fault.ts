@@ -50,11 +50,15 @@ const BY_CODE: Readonly<Record<string, StoreFault>> = {
   BUSY: "unresponsive",
 };
 
+/** In a script, Redis 7 reports NOPERM in words only. */
+const REFUSED_IN_SCRIPT = /^-?ERR The user executing the script can't /;
+
 /** Of an error of the client: a reply that begins with its code, or a failed connection. */
 export function storeFaultOf(error: unknown): StoreUnavailable {
   if (error instanceof StoreUnavailable) return error;
   if (!(error instanceof Error)) return new StoreUnavailable("error");
   const reply = codeOfReply(error);
+  if (reply === "ERR" && REFUSED_IN_SCRIPT.test(error.message)) return new StoreUnavailable("refused", "NOPERM");
   if (reply !== undefined) return new StoreUnavailable(BY_CODE[reply] ?? "error", reply);
   const { code } = error as NodeJS.ErrnoException;
   return new StoreUnavailable("unreachable", /^[A-Z][A-Z0-9_]{1,40}$/.test(code ?? "") ? code : undefined);

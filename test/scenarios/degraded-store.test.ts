@@ -142,6 +142,32 @@ describe.skipIf(!hasRedis)("While the shared store is degraded", () => {
     expect(countOf(await right.ask(1), 200)).toBe(1);
   });
 
+  test("A call that fails each time, unlike the heartbeat, does not fill the log", async () => {
+    const redis = await startRedis();
+    const fleet = await start(redis.url, 1);
+    await fleet.connected();
+    await redis.command("ACL", "SETUSER", "default", "-incr");
+    const isDegraded = ({ msg }: Record<string, unknown>) => /degraded/.test(String(msg));
+    const first = fleet.gateways[0] as Setup["first"];
+    const startedAt = performance.now();
+    await eventually(
+      async () => {
+        expect(await fleet.ask(1)).not.toContain(502);
+        await new Promise((resolve) => setTimeout(resolve, 25));
+        return linesOf(first).filter(isDegraded).length === 3;
+      },
+      "two recoveries",
+      10_000,
+    );
+    // After 500 ms, and after a second.
+    expect(performance.now() - startedAt).toBeGreaterThan(1_500);
+    expect(
+      linesOf(first)
+        .filter(isDegraded)
+        .map(({ code }) => code),
+    ).toEqual(["NOPERM", "NOPERM", "NOPERM"]);
+  });
+
   test("A gateway that ends leaves its share to the others at once", async () => {
     const { fleet, redis } = await startConnected();
     await fleet.gateways[2]?.close();

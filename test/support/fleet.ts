@@ -33,8 +33,20 @@ export const storeOf = async ({ url }: Pick<TestGateway, "url">): Promise<Shared
 export async function startFleet({ url, count = 3, services, env = {} }: FleetSetup): Promise<Fleet> {
   const all = { MANAGEMENT_API_KEY: MANAGEMENT_KEY, EGRESS_ALLOW_PRIVATE: "true", REDIS_URL: url, ...env };
   const gateways = await Promise.all(Array.from({ length: count }, () => startGateway({ env: all, services })));
-  const when = (what: string, holds: (status: SharedStoreStatus) => boolean) =>
-    eventually(async () => (await Promise.all(gateways.map(storeOf))).every(holds), what, 15_000).then(() => {});
+  const when = async (what: string, holds: (status: SharedStoreStatus) => boolean) => {
+    for (const gateway of gateways) {
+      await eventually(
+        async () => {
+          if (holds(await storeOf(gateway))) return true;
+          // A heartbeat is due each second.
+          await new Promise((resolve) => setTimeout(resolve, 25));
+          return false;
+        },
+        what,
+        15_000,
+      );
+    }
+  };
   return {
     gateways,
     ask: (each, service = "api", headers = {}) =>
