@@ -73,11 +73,16 @@ export function startLines(start: Start): string[] {
     ...(managementUrl === undefined ? [] : [secondListener(managementUrl)]),
     `Read: ${filesRead(config)}`,
     ...(config.settings.EGRESS_PROXY === undefined ? [] : [`Egress proxy: ${config.settings.EGRESS_PROXY.url}`]),
+    ...(config.settings.REDIS_URL === undefined ? [] : [describeSharedLimits(config.settings.REDIS_URL)]),
     `Services: ${withLimit(services.map(describeService))}`,
     `/proxy/* ${proxy}`,
     `/manage/* ${management}`,
     ...commandsToTry(start).map((command) => `Try: ${command}`),
   ];
+}
+
+function describeSharedLimits({ host, port, isTls }: NonNullable<Config["settings"]["REDIS_URL"]>): string {
+  return `Shared rate limits: Redis at ${host.includes(":") ? `[${host}]` : host}:${port}${isTls ? " (TLS)" : ""}`;
 }
 
 /** Rows of the table; more services are counted. */

@@ -2,6 +2,7 @@
  * One connection to Redis, by node-redis. Only this file imports it, and only when a connection is opened: a gateway without REDIS_URL
  * does not load it. Invariant: commands are never queued for a later connection.
  */
+import { isIP } from "node:net";
 import type { RedisServer } from "../config/redis-settings.ts";
 import { StoreUnavailable } from "./store-fault.ts";
 
@@ -22,7 +23,8 @@ export async function connectRedis(server: RedisServer, onEnd: () => void): Prom
   const { host, port, isTls, username, password, database } = server;
   const address = { host, port, connectTimeout: CONNECT_TIMEOUT_MS, reconnectStrategy: false } as const;
   const client = createClient({
-    socket: isTls ? { ...address, tls: true, servername: host } : address,
+    // A certificate for an address is found without SNI (RFC 6066 section 3).
+    socket: isTls ? { ...address, tls: true, ...(isIP(host) === 0 ? { servername: host } : {}) } : address,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password: password.reveal() }),
     database,

@@ -133,3 +133,10 @@ test("A start shows the egress proxy of each service, without its credential", a
   expect(text).not.toMatch(/own\.example +through/);
   expect(text).not.toContain("hunter2");
 });
+
+test("A start shows where rate limits are shared, without the password", async () => {
+  const config = await load({}, { REDIS_URL: "rediss://user:hunter2@[::1]:7000/3" });
+  const lines = startLines({ config, services: [], url: "http://127.0.0.1:3420" });
+  expect(lines).toContain("Shared rate limits: Redis at [::1]:7000 (TLS)");
+  expect(lines.join("\n")).not.toContain("hunter2");
+});
