@@ -95,26 +95,25 @@ function findKey(text: string): FoundKey | UnusableKey {
   const { d: _, ...publicPart } = json;
   const create = () => {
     const key = createPrivateKey({ key: json, format: "jwk" });
-    return signsFor(key, createPublicKey({ key: publicPart, format: "jwk" })) ? key : undefined;
+    checkPair(key, createPublicKey({ key: publicPart, format: "jwk" }));
+    return key;
   };
   return keyOf(create, { kid, named });
 }
 
-/** A JSON Web Key names both parts, and may have those of two pairs. */
-function signsFor(key: KeyObject, publicKey: KeyObject): boolean {
+/** A JSON Web Key names both parts, and may have those of two pairs. Node.js 24 refuses it by itself. @throws Error */
+function checkPair(key: KeyObject, publicKey: KeyObject): void {
   const text = Buffer.from("text");
   const digest = /^ed/.test(key.asymmetricKeyType ?? "") ? null : "sha256";
-  return verify(digest, text, publicKey, sign(digest, text, key));
+  if (!verify(digest, text, publicKey, sign(digest, text, key))) throw new Error("the parts belong to two keys");
 }
 
 function keyOf(
-  create: () => KeyObject | undefined,
+  create: () => KeyObject,
   { kid, ...others }: { readonly kid?: unknown; readonly named?: unknown; readonly account?: SigningKey["account"] },
 ): FoundKey | UnusableKey {
   try {
-    const key = create();
-    if (key === undefined) return { allowed: "a JSON Web Key whose private and public parts belong together" };
-    return { key, named: undefined, kid: textOf(kid), ...others };
+    return { key: create(), named: undefined, kid: textOf(kid), ...others };
   } catch {
     return { allowed: KEY_FORMS };
   }

@@ -70,7 +70,7 @@ describe("A private key", () => {
       `has the public part of another ${own.privateKey.asymmetricKeyType} key`,
       withOtherPublicPart(own),
       undefined,
-      "private and public parts belong together",
+      "a private key: PEM",
     ]),
     ["is symmetric", '{"kty":"oct","k":"c2VjcmV0"}', undefined, "a private key: PEM"],
     ["is no key", "hunter2", undefined, "a private key: PEM"],
