@@ -185,6 +185,9 @@ function servicesOf(config: Config, { services: stored }: GatewayStores) {
   return services;
 }
 
+/** Another process has DATA_DIR. */
+export class FolderInUse extends CliFailure {}
+
 /** The author of offline changes in the audit. */
 const AUTHOR = { caller: "command line", address: "", requestId: "" };
 
@@ -235,7 +238,7 @@ function createOfflineAudit({ services, proxyPlane, managementPlane }: Config, s
 function explainFailure(error: unknown, advice: string): unknown {
   if (!(error instanceof DataDirInUse)) return startFailure(error);
   const reason = `DATA_DIR ${error.path} is in use by a running gateway (process ${error.pid}): ${advice}.`;
-  return new CliFailure(1, [reason]);
+  return new FolderInUse(1, [reason]);
 }
 
 /** @throws CliFailure instead of a GatewayError. */

@@ -2,6 +2,7 @@
  * Runs a login: prints the URL or the code, waits for the person, and hands the token over.
  * Invariant: no token, code or verifier is printed. What the person did is not lost to a problem that could be seen before.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { type LoginFlows, openLoginFlows } from "../composition/login-client.ts";
 import type { AuthDefinition } from "../config/auth-schema.ts";
 import { nameMissing } from "../config/credential-source.ts";
@@ -13,7 +14,7 @@ import { nextListeners } from "../start/read-configuration.ts";
 import { startFailure } from "../start/start-failure.ts";
 import { CliFailure } from "./cli-failure.ts";
 import { NoGateway, openGatewayClient } from "./gateway-client.ts";
-import { openOfflineLogins } from "./offline-stores.ts";
+import { FolderInUse, openOfflineLogins } from "./offline-stores.ts";
 import type { CommonOptions } from "./options.ts";
 import { printJson, printLine, printNote } from "./output.ts";
 import { openRedirectListener } from "./redirect-listener.ts";
@@ -162,8 +163,26 @@ async function isServed({ key, auth, url }: Target): Promise<boolean> {
   }
 }
 
+/** A person would have to log in again: a gateway that is starting, or another command, gets some time. */
+const HAND_OVER_MS = 15_000;
+const PAUSE_MS = 250;
+
 /** The gateway may have been started or stopped meanwhile. @throws CliFailure */
 async function handOver(target: Target, login: LoginToken): Promise<"gateway" | "DATA_DIR"> {
+  const until = performance.now() + HAND_OVER_MS;
+  for (let isFirst = true; ; isFirst = false) {
+    try {
+      return await handOverOnce(target, login);
+    } catch (error) {
+      if (!(error instanceof FolderInUse) || performance.now() > until) throw error;
+      if (isFirst) printNote("Another process has DATA_DIR: waiting until it ends, or serves requests.");
+      await sleep(PAUSE_MS);
+    }
+  }
+}
+
+/** @throws CliFailure */
+async function handOverOnce(target: Target, login: LoginToken): Promise<"gateway" | "DATA_DIR"> {
   const { key, url } = target;
   if (await isServed(target)) {
     const { token, isAccessToken, scope } = login;

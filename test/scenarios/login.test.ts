@@ -9,6 +9,7 @@ import { isStoredKey } from "../../src/callers/issued-key.ts";
 import type { GatewayStores } from "../../src/composition/gateway-options.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { isStoredService } from "../../src/services/stored-services.ts";
+import { lockDataDir } from "../../src/stores/data-dir-lock.ts";
 import { openFileStores } from "../../src/stores/open-stores.ts";
 import { tempFolder } from "../config/temp-folder.ts";
 import { hasBrowser, openBrowser } from "../support/browser.ts";
@@ -136,6 +137,21 @@ describe("byteproxy login", () => {
     const gateway = await startGateway({ env, services, stores });
     expect((await fetch(`${gateway.url}/proxy/api/x`)).status).toBe(200);
     expect(vendor.requests.at(-1)?.headers.authorization).toBe("Bearer first-of-the-user");
+  });
+
+  test("Where DATA_DIR is in use for a moment after the person has logged in, the login is not lost", async () => {
+    const { redirectOf, auth } = await startIssuer();
+    const services = { api: { baseUrl: "http://127.0.0.1:9/", auth } };
+    const folder = tempFolder();
+    const variables = { DATA_DIR: folder, PORT: String(await freePort()) };
+    const { ended, url, notes } = startLogin(services, ["api", "--json"], variables);
+    const asked = await url();
+    const lock = await lockDataDir(folder);
+    expect((await fetch(redirectOf(asked))).status).toBe(200);
+    await eventually(() => notes().includes("Another process has DATA_DIR"), "the note", 6_000);
+    await lock.release();
+    expect(JSON.parse((await ended).out)).toMatchObject({ storedIn: "DATA_DIR" });
+    expect(readFileSync(join(folder, "credentials.json"), "utf8")).toContain("refresh-of-the-user");
   });
 
   test("With --device it shows a code for another machine, and the login goes to the gateway, too", async () => {
