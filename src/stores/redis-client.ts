@@ -17,8 +17,11 @@ export interface RedisClient {
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
-/** @param onEnd called once, when an opened connection ends. @throws when it cannot be opened within 5 s. */
-export async function connectRedis(server: RedisServer, onEnd: () => void): Promise<RedisClient> {
+/**
+ * @param onEnd called once, when an opened connection ends. @param signal ends the attempt.
+ * @throws when the connection cannot be opened within 5 s.
+ */
+export async function connectRedis(server: RedisServer, onEnd: () => void, signal: AbortSignal): Promise<RedisClient> {
   const { createClient } = await import("redis");
   const { host, port, isTls, username, password, database } = server;
   const address = { host, port, connectTimeout: CONNECT_TIMEOUT_MS, reconnectStrategy: false } as const;
@@ -46,7 +49,12 @@ export async function connectRedis(server: RedisServer, onEnd: () => void): Prom
   // Without a listener, an error would end the process.
   client.on("error", end);
   client.on("end", end);
-  await withinTime(client.connect(), destroy);
+  try {
+    await withinTime(client.connect(), signal);
+  } catch (error) {
+    destroy();
+    throw error;
+  }
   isOpened = true;
   return {
     send: (args) => client.sendCommand(args as string[]),
@@ -58,18 +66,21 @@ export async function connectRedis(server: RedisServer, onEnd: () => void): Prom
 }
 
 /** The client's own limit ends with the TCP connection: a frozen server would never respond to the first command. */
-async function withinTime(connecting: Promise<unknown>, destroy: () => void): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new StoreUnavailable("unresponsive")), CONNECT_TIMEOUT_MS).unref();
+async function withinTime(connecting: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  let end = () => {};
+  const ended = new Promise<never>((_, reject) => {
+    end = () => reject(new StoreUnavailable("unresponsive"));
   });
+  const timer = setTimeout(end, CONNECT_TIMEOUT_MS).unref();
+  signal.addEventListener("abort", end);
+  if (signal.aborted) end();
   try {
-    await Promise.race([connecting, timeout]);
+    await Promise.race([connecting, ended]);
   } catch (error) {
     connecting.catch(() => {});
-    destroy();
     throw error;
   } finally {
     clearTimeout(timer);
+    signal.removeEventListener("abort", end);
   }
 }

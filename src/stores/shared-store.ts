@@ -80,7 +80,7 @@ export class SharedStore {
   #recoveredAt = Number.NEGATIVE_INFINITY;
   #degradedAt = performance.now();
   #holdMs = 0;
-  #isClosed = false;
+  readonly #closing = new AbortController();
   #wake: () => void = () => {};
 
   /** Connects in the background. */
@@ -116,7 +116,7 @@ export class SharedStore {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#closing.abort();
     const client = this.#client;
     if (this.isConnected && client !== undefined) {
       // The others take over its share of the limits at once.
@@ -126,6 +126,10 @@ export class SharedStore {
     client?.destroy();
     this.#wake();
     await this.#done;
+  }
+
+  get #isClosed(): boolean {
+    return this.#closing.signal.aborted;
   }
 
   get #replicasKey(): string {
@@ -176,10 +180,11 @@ export class SharedStore {
 
   /** One connection, until it ends. */
   async #serve(): Promise<void> {
-    const client = await connectRedis(this.#server, () => {
+    const onEnd = () => {
       if (this.#client === client) this.#degrade(new StoreUnavailable("unreachable"));
       this.#wake();
-    });
+    };
+    const client = await connectRedis(this.#server, onEnd, this.#closing.signal);
     this.#client = client;
     try {
       while (!this.#isClosed && client.isOpen) {

@@ -40,7 +40,7 @@ async function readExports() {
   const gateway = await startGateway({
     services: { api: { baseUrl: "http://127.0.0.1:9/", auth: { type: "bearer", tokenEnvVar: "API_TOKEN" } } },
     // A JSON Web Token that ends in 2100.
-    env: { API_TOKEN: "e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2lnbmF0dXJl" },
+    env: { API_TOKEN: "e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2lnbmF0dXJl", REDIS_URL: "redis://127.0.0.1:9" },
   });
   for (const path of ["/proxy/api/", "/proxy/none/"]) await (await fetch(`${gateway.url}${path}`)).text();
   const text = await (await fetch(`${gateway.url}/metrics`)).text();
