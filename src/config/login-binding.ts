@@ -8,16 +8,17 @@ import { endOfJwt } from "./jwt-end.ts";
 import { originsOf } from "./secret-lock.ts";
 
 export interface LoginService {
+  readonly key: string;
   readonly auth: AuthDefinition;
   readonly baseUrl: string;
   readonly versionedBaseUrls: Readonly<Record<string, string>>;
 }
 
-/** @param secrets by name: `clientId`, where a variable holds it. */
+/** Two services with the same client may be for two accounts, so each has its own login. @param secrets by name: `clientId`, where a variable holds it. */
 export function loginBinding(service: LoginService, secrets: ReadonlyMap<string, string>): string {
   const { auth } = service;
   const { issuer, tokenUrl = issuer, clientId = secrets.get("clientId") } = auth;
-  return JSON.stringify(["login", [...originsOf(service)].sort(), tokenUrl, clientId]);
+  return JSON.stringify(["login", service.key, [...originsOf(service)].sort(), tokenUrl, clientId]);
 }
 
 /** Of a credential whose refresh token comes from a login: the other secrets by name; undefined while one of them is missing. */

@@ -49,6 +49,7 @@ async function open(more: { readonly auth?: object; readonly isFull?: () => bool
     env: { EGRESS_ALLOW_PRIVATE: "true", CLIENT_SECRET: SECRET, MANAGEMENT_API_KEY: MANAGEMENT_KEY },
     services: {
       api: { baseUrl: vendor.url, auth: loginClient(endpoint.url, more.auth) },
+      second: { baseUrl: vendor.url, auth: loginClient(endpoint.url, more.auth) },
       optional: { baseUrl: vendor.url, auth: loginClient(endpoint.url, { clientId: "other", required: false }) },
       lacking: { baseUrl: vendor.url, auth: loginClient(endpoint.url, { clientSecretEnvVar: "NOT_SET" }) },
       cached: { baseUrl: vendor.url, cache: true, auth: loginClient(endpoint.url, { clientId: "caching" }) },
@@ -167,6 +168,21 @@ describe("A refresh token that comes from a login", () => {
     expect(credentials.entries.size).toBe(0);
   });
 
+  test("Two services with the same client and API have two logins, for two accounts", async () => {
+    const { proxy, login, tokens, ask } = await open();
+    await login({ refreshToken: "refresh-ann-of-the-user" });
+    expect((await proxy("second")).status).toBe(401);
+    await login({ refreshToken: "refresh-bob-of-the-user" }, "second");
+    await proxy();
+    await proxy("second");
+    expect(tokens()).toEqual([
+      expect.stringMatching(/^Bearer token-ann-/),
+      expect.stringMatching(/^Bearer token-bob-/),
+    ]);
+    expect((await ask("/manage/services/second/credential", "DELETE")).status).toBe(204);
+    expect([(await proxy()).status, (await proxy("second")).status]).toEqual([200, 401]);
+  });
+
   test("A response to the token of the login before does not replace that of the new one", async () => {
     const { proxy, login, tokens, endpoint, credentials } = await open();
     let release = () => {};
@@ -243,13 +259,16 @@ describe("A refresh token that comes from a login", () => {
     expect(tokens()).toEqual(["Bearer access-of-ann", "Bearer access-of-bob"]);
   });
 
-  test("A service added over REST shares the login with the auth and the origins of the file, and has it with no others", async () => {
+  test("A service added over REST has the auth and the origins of one in the file, or is refused; its login is its own", async () => {
     const { proxy, login, ask, tokens, endpoint, vendor } = await open();
     await login({ accessToken: "access-of-the-user" });
     const auth = loginClient(endpoint.url);
     expect((await ask("/manage/services/copy", "PUT", { baseUrl: `${vendor.url}/`, auth })).status).toBe(201);
-    expect((await proxy("copy")).status).toBe(200);
-    expect(tokens()).toEqual(["Bearer access-of-the-user"]);
+    expect((await proxy("copy")).status).toBe(401);
+    await login({ accessToken: "other-of-the-user" }, "copy");
+    await proxy("copy");
+    await proxy();
+    expect(tokens()).toEqual(["Bearer other-of-the-user", "Bearer access-of-the-user"]);
     const others = [
       { baseUrl: "https://evil.example/", auth },
       { baseUrl: vendor.url, auth: { ...auth, tokenUrl: "https://evil.example/token" } },
