@@ -269,6 +269,27 @@ describe("A pool", () => {
     expect(await waiting).toMatchObject({ member: second });
   });
 
+  test("A refusal that lets the last credential of a caller rest frees the one whose rest ends first for its waiting requests", async () => {
+    const credentials = [
+      { limit: 1, windowMs: 50_000 },
+      { limit: 5, windowMs: 50_000 },
+    ];
+    const { ask, clock, pool, members } = openPooledQuota(credentials, { ...vendors.discord, voterOf: (id) => id });
+    const [first, second] = members as [PoolMember, PoolMember];
+    const refuse = (member: PoolMember) => void pool.refused(member, member.provider.get() as Injection, "a");
+    refuse(second);
+    await ask("a");
+    await clock.run(100);
+    const waiting = ask("a");
+    const other = ask("b");
+    await clock.run(100);
+    // It rests for the first caller only.
+    expect(await other).toMatchObject({ member: second });
+    refuse(first);
+    await clock.run(100);
+    expect(await Promise.race([waiting, clock.sleep(0)])).toMatchObject({ member: second });
+  });
+
   test("When the process ends, requests that wait are refused at the end at the latest", async () => {
     const { ask, clock, pooled } = openPooledQuota(
       [
