@@ -65,7 +65,7 @@ async function discover(issuer: string, send: SendToEndpoint, signal: AbortSigna
   try {
     metadata = await fetchMetadata(issuer, send, signal);
   } catch (error) {
-    if (!(error instanceof TokenFailure)) throw failed(NO_METADATA);
+    if (!(error instanceof TokenFailure)) throw failed(isOtherIssuer(error) ? OTHER_ISSUER : NO_METADATA);
     throw failed(`the issuer ${error.message}`, { retryAfterMs: error.retryAfterMs, detail: error.detail ?? "" });
   }
   const endpoint = (name: "token_endpoint" | "authorization_endpoint" | "device_authorization_endpoint") => {
@@ -84,6 +84,11 @@ async function discover(issuer: string, send: SendToEndpoint, signal: AbortSigna
     sendsIssuer: metadata.authorization_response_iss_parameter_supported === true,
   };
 }
+
+/** RFC 8414 section 3.3: both are compared as they are written. */
+const OTHER_ISSUER = "the metadata are of another issuer; a slash at its end counts";
+const isOtherIssuer = (error: unknown) =>
+  (error as { code?: unknown }).code === "OAUTH_JSON_ATTRIBUTE_COMPARISON_FAILED";
 
 const NO_METADATA = "the issuer responded with something other than its metadata (RFC 8414 section 3.2)";
 

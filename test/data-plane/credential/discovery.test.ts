@@ -74,7 +74,8 @@ describe("The endpoints of an issuer", () => {
   test.each([
     ["no response", new Error("ECONNREFUSED 10.0.0.1"), "the issuer could not be used: the connection failed"],
     ["a redirect", { status: 302, headers: { location: "https://other.example/" } }, "the issuer responded with 302"],
-    ["another issuer", json({ ...metadata, issuer: "https://evil.example" }), "something other than its metadata"],
+    ["another issuer", json({ ...metadata, issuer: "https://evil.example" }), "the metadata are of another issuer"],
+    ["a slash more", json({ ...metadata, issuer: `${ISSUER}/` }), "another issuer; a slash at its end counts"],
     ["no issuer", json({ token_endpoint: metadata.token_endpoint }), "something other than its metadata"],
     ["no JSON", { text: "<html>private-text" }, "something other than its metadata"],
     ["a list", json([]), "something other than its metadata"],
