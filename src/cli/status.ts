@@ -33,6 +33,8 @@ interface Status {
     /** ms */
     readonly eventLoopDelay: number;
   };
+  /** Undefined from an older gateway; null where limits are local to the process. */
+  readonly store?: { readonly state: string; readonly fault: string | null; readonly replicas: number } | null;
   readonly memory: { readonly rssBytes: number; readonly heapUsedBytes: number; readonly heapLimitBytes: number };
 }
 
@@ -90,7 +92,7 @@ async function showStatus({ url, json }: CommonOptions): Promise<void> {
   }
 }
 
-function describeGateway(url: string, { status, version, uptime, load, memory }: Status): string[] {
+function describeGateway(url: string, { status, version, uptime, load, store, memory }: Status): string[] {
   const paint = paintFor(process.stdout);
   const { inFlight, webSockets, connections, eventLoopDelay } = load;
   const total = connections.reduce((sum, { current }) => sum + current, 0);
@@ -98,8 +100,17 @@ function describeGateway(url: string, { status, version, uptime, load, memory }:
   return [
     `${paint("bold", "ByteProxy")} ${oneLine(version)} at ${url}: ${state}, running for ${showSeconds(uptime)}`,
     `${plural(inFlight.current, "request")} in flight, ${plural(webSockets.current, "WebSocket")}, ${plural(total, "client connection")}; event loop delay ${eventLoopDelay.toFixed(1)} ms; memory ${mebibytes(memory.rssBytes)}, heap ${mebibytes(memory.heapUsedBytes)} of ${mebibytes(memory.heapLimitBytes)}`,
+    ...(store === undefined || store === null ? [] : [describeStore(store)]),
     "",
   ];
+}
+
+function describeStore({ state, fault, replicas }: NonNullable<Status["store"]>): string {
+  if (fault === null) return `rate limits are shared by ${plural(replicas, "gateway")}`;
+  return paintFor(process.stdout)(
+    "yellow",
+    `the shared store is ${oneLine(state)} (${oneLine(fault)}): limits are local`,
+  );
 }
 
 const mebibytes = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`;
