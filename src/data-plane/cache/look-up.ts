@@ -47,7 +47,7 @@ export function lookUp(cache: ServiceCache, looked: LookedFor): LookedUp {
   if (pool !== undefined) return lookUpInPool(cache, pool, looked);
   const isShared = sourceId === undefined;
   const key = cache.keys.keyOf({ id: sourceId ?? exchange.callerId, isShared }, request);
-  return { ...find(cache, key, looked), isShared, pool: undefined };
+  return find(cache, key, looked, isShared ? SHARED : OF_ONE_CREDENTIAL);
 }
 
 /**
@@ -58,18 +58,18 @@ function lookUpInPool(cache: ServiceCache, pool: CredentialPool, looked: LookedF
   const { exchange, route, request } = looked;
   const keyOf = ({ sourceId }: PoolMember) => cache.keys.keyOf({ id: sourceId, isShared: false }, request);
   const usable = pool.usable(exchange.voter);
-  let best: (Found & { readonly member: PoolMember }) | undefined;
+  let best: LookedUp | undefined;
   for (const member of pool.members) {
     if (!usable.includes(member)) continue;
-    const found = find(cache, keyOf(member), looked);
+    const found = find(cache, keyOf(member), looked, { isShared: false, pool: { pinned: member, keyOf } });
     if (found.entry === undefined || PREFERENCE[found.judgement] >= PREFERENCE[best?.judgement ?? "none"]) continue;
     const asked = { method: exchange.method, path: route.path };
     const isOfUse = found.judgement !== "validate" || (route.prepared.quota?.isFree(member, asked) ?? true);
-    if (isOfUse) best = { ...found, member };
+    if (isOfUse) best = found;
   }
-  if (best !== undefined) return { ...best, isShared: false, pool: { pinned: best.member, keyOf } };
+  if (best !== undefined) return best;
   const key = cache.keys.keyOf({ id: pool.id, isShared: false }, request);
-  return { ...find(cache, key, looked), isShared: false, pool: { pinned: undefined, keyOf } };
+  return find(cache, key, looked, { isShared: false, pool: { pinned: undefined, keyOf } });
 }
 
 /** The smallest first. */
@@ -81,9 +81,17 @@ const PREFERENCE: Readonly<Record<Judgement | "none", number>> = {
   none: 4,
 };
 
-type Found = Pick<LookedUp, "key" | "entry" | "judgement" | "sharedAs">;
+type Partitioned = Pick<LookedUp, "isShared" | "pool">;
 
-function find(cache: ServiceCache, key: string, { exchange, request, rules }: LookedFor): Found {
+const SHARED: Partitioned = { isShared: true, pool: undefined };
+const OF_ONE_CREDENTIAL: Partitioned = { isShared: false, pool: undefined };
+
+function find(
+  cache: ServiceCache,
+  key: string,
+  { exchange, request, rules }: LookedFor,
+  { isShared, pool }: Partitioned,
+): LookedUp {
   const stored = cache.store.find(key);
   const entry = stored.find(({ varies, variance }) => varies.length === 0 || varianceOf(varies, request) === variance);
   const now = cache.clock.now();
@@ -93,6 +101,8 @@ function find(cache: ServiceCache, key: string, { exchange, request, rules }: Lo
     // One without a validator is of use while it may be served, also in the place of an error.
     entry,
     judgement,
+    isShared,
+    pool,
     sharedAs:
       judgement === "fresh" || judgement === "stale"
         ? undefined
