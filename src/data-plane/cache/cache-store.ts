@@ -3,6 +3,7 @@
  * Invariant: the bytes and the number of entries have bounds, whatever is stored; the least recently used entries go first.
  */
 import { type StoredResponse, sizeOf } from "./stored-response.ts";
+import { type Ordered, UseOrder } from "./use-order.ts";
 
 export interface CacheUsage {
   readonly entries: number;
@@ -33,7 +34,8 @@ export interface StoreBounds {
 /** A response that varies by a header that differs for each request would otherwise fill the store by itself. */
 const VARIANTS_LIMIT = 8;
 
-interface Slot {
+interface Slot extends Ordered<Slot> {
+  readonly key: string;
   readonly url: string;
   readonly variants: StoredResponse[];
   bytes: number;
@@ -43,12 +45,10 @@ const NONE: readonly StoredResponse[] = [];
 
 export class MemoryStore implements CacheStore {
   readonly #bounds: StoreBounds;
-  /** By key, in the order of use: the first is the least recently used. */
   readonly #slots = new Map<string, Slot>();
+  readonly #order = new UseOrder<Slot>();
   /** Keys by URL. */
   readonly #keysOf = new Map<string, Set<string>>();
-  /** Kept, because a new iterator would first skip the places of all entries that went since the table was last rebuilt. */
-  #oldestFirst = this.#slots.keys();
   #bytes = 0;
   #entries = 0;
   /** Responses that clients receive, with the number of clients. */
@@ -64,8 +64,7 @@ export class MemoryStore implements CacheStore {
   find(key: string): readonly StoredResponse[] {
     const slot = this.#slots.get(key);
     if (slot === undefined) return NONE;
-    this.#slots.delete(key);
-    this.#slots.set(key, slot);
+    this.#order.use(slot);
     return slot.variants;
   }
 
@@ -78,24 +77,24 @@ export class MemoryStore implements CacheStore {
     slot.bytes += size;
     this.#bytes += size;
     this.#entries++;
-    if (slot.variants.length > VARIANTS_LIMIT) this.#dropVariant(key, slot, VARIANTS_LIMIT);
-    this.#makeRoom(key, slot);
+    if (slot.variants.length > VARIANTS_LIMIT) this.#dropVariant(slot, VARIANTS_LIMIT);
+    this.#makeRoom(slot);
   }
 
   remove(key: string, variance: string): void {
     const slot = this.#slots.get(key);
     const at = slot?.variants.findIndex((each) => each.variance === variance) ?? -1;
-    if (slot !== undefined && at !== -1) this.#dropVariant(key, slot, at);
+    if (slot !== undefined && at !== -1) this.#dropVariant(slot, at);
   }
 
   invalidate(url: string): void {
-    for (const key of [...(this.#keysOf.get(url) ?? [])]) this.#drop(key, this.#slots.get(key) as Slot);
+    for (const key of [...(this.#keysOf.get(url) ?? [])]) this.#drop(this.#slots.get(key) as Slot);
   }
 
   clear(): void {
     for (const { variants } of this.#slots.values()) for (const each of variants) this.#noteRemoved(each);
     this.#slots.clear();
-    this.#oldestFirst = this.#slots.keys();
+    this.#order.clear();
     this.#keysOf.clear();
     this.#bytes = 0;
     this.#entries = 0;
@@ -125,9 +124,9 @@ export class MemoryStore implements CacheStore {
 
   /** The slot is the most recently used one now. */
   #slotFor(key: string, url: string): Slot {
-    const slot = this.#slots.get(key) ?? { url, variants: [], bytes: 0 };
-    this.#slots.delete(key);
+    const slot = this.#slots.get(key) ?? { key, url, variants: [], bytes: 0, older: undefined, newer: undefined };
     this.#slots.set(key, slot);
+    this.#order.use(slot);
     const keys = this.#keysOf.get(url);
     if (keys === undefined) this.#keysOf.set(url, new Set([key]));
     else keys.add(key);
@@ -135,47 +134,37 @@ export class MemoryStore implements CacheStore {
   }
 
   /** @param newest what was stored last: it goes only variant by variant. */
-  #makeRoom(newest: string, slot: Slot): void {
+  #makeRoom(newest: Slot): void {
     const { maxBytes, maxEntries } = this.#bounds;
     while (this.#bytes + this.#removedBytes > maxBytes || this.#entries > maxEntries) {
-      const oldest = this.#nextOldest();
-      if (oldest !== newest) this.#drop(oldest, this.#slots.get(oldest) as Slot);
+      const oldest = this.#order.oldest as Slot;
+      if (oldest !== newest) this.#drop(oldest);
       else {
-        this.#dropVariant(newest, slot, slot.variants.length - 1);
+        this.#dropVariant(newest, newest.variants.length - 1);
         // There is no room: clients still receive what was removed for it.
-        if (slot.variants.length === 0) return;
-        // The iterator has passed it.
-        this.#slots.delete(newest);
-        this.#slots.set(newest, slot);
+        if (newest.variants.length === 0) return;
       }
     }
   }
 
-  /** What the iterator passes is removed, so its next key is always the oldest one. */
-  #nextOldest(): string {
-    const { value } = this.#oldestFirst.next();
-    if (value !== undefined) return value;
-    this.#oldestFirst = this.#slots.keys();
-    return this.#oldestFirst.next().value as string;
-  }
-
-  #dropVariant(key: string, slot: Slot, at: number): void {
+  #dropVariant(slot: Slot, at: number): void {
     const [dropped] = slot.variants.splice(at, 1);
     const size = sizeOf(dropped as StoredResponse);
     this.#noteRemoved(dropped as StoredResponse);
     slot.bytes -= size;
     this.#bytes -= size;
     this.#entries--;
-    if (slot.variants.length === 0) this.#drop(key, slot);
+    if (slot.variants.length === 0) this.#drop(slot);
   }
 
-  #drop(key: string, slot: Slot): void {
-    this.#slots.delete(key);
+  #drop(slot: Slot): void {
+    this.#slots.delete(slot.key);
+    this.#order.remove(slot);
     for (const each of slot.variants) this.#noteRemoved(each);
     this.#bytes -= slot.bytes;
     this.#entries -= slot.variants.length;
     const keys = this.#keysOf.get(slot.url);
-    keys?.delete(key);
+    keys?.delete(slot.key);
     if (keys?.size === 0) this.#keysOf.delete(slot.url);
   }
 }
