@@ -1,8 +1,14 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
-/** Discord's packages bring a `fetch` of their own and take the process's dispatcher along: for a process of its own. */
-const ALONE = ["test/scenarios/sdk-anthropic-discord.test.ts", "test/scenarios/sdk-discord-gateway.test.ts"];
+/**
+ * In a process of its own. Discord's packages bring a `fetch` of their own and take the process's dispatcher along; the test of what is
+ * not loaded needs a process in which nothing was.
+ */
+const ALONE = [
+  ...["test/scenarios/sdk-anthropic-discord.test.ts", "test/scenarios/sdk-discord-gateway.test.ts"],
+  "test/scenarios/without-redis.test.ts",
+];
 
 export default defineConfig({
   test: {

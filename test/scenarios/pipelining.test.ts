@@ -18,17 +18,17 @@ describe("pipelined requests", () => {
   test("Pipelined requests get complete responses in order, of any size", async () => {
     const upstream = await startUpstream((req, res) => {
       const letter = req.url?.at(-1) ?? "";
-      setTimeout(() => res.end(Buffer.alloc(3_000_000, letter)), letter === "a" ? 80 : 0);
+      setTimeout(() => res.end(Buffer.alloc(3_000_000, letter)), letter === "x" ? 80 : 0);
     });
     const gateway = await startGateway({ services: { api: { baseUrl: upstream.url } } });
-    const bytes = get("/proxy/api/a") + get("/proxy/api/b") + get("/proxy/api/c", "Connection: close\r\n");
+    const bytes = get("/proxy/api/x") + get("/proxy/api/y") + get("/proxy/api/z", "Connection: close\r\n");
     const { text, end } = await rawRequest(gateway.port, bytes);
     expect(end).toBe("fin");
     expect(statuses(text)).toEqual([200, 200, 200]);
-    const bodies = text
-      .replace(/HTTP\/1\.1[\s\S]*?\r\n\r\n/g, "")
-      .replace(/\r\n[0-9a-f]*(?:\r\n)?|^[0-9a-f]+\r\n/g, "");
-    expect(bodies.replace(/(.)\1*/g, "$1").replace(/[0-9\r\n]/g, "")).toBe("abc");
+    const bodies = text.split("HTTP/1.1 200").map((response) => response.slice(response.indexOf("\r\n\r\n") + 4));
+    // Framing has no such letters.
+    const counts = ["x", "y", "z"].map((letter, index) => (bodies[index + 1] as string).split(letter).length - 1);
+    expect(counts).toEqual([3_000_000, 3_000_000, 3_000_000]);
   });
 
   test("The failure of the second pipelined request does not affect the response to the first", async () => {

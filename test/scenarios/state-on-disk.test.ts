@@ -136,7 +136,7 @@ test("A folder that every user may write stops the start with exit code 1, and o
   );
   expect(statSync(data).mode & 0o777).toBe(0o700);
   for (const name of ["installation-key", "lock"]) expect(statSync(join(data, name)).mode & 0o777).toBe(0o600);
-});
+}, 20_000);
 
 test("The folder has mode 0700 and each file in it 0600", async () => {
   const run = startProcess(ENV);
