@@ -16,7 +16,7 @@ export interface CredentialLifeState {
 
 export interface ScopeState {
   readonly granted: readonly string[];
-  /** Undefined before enough responses, and where it cannot be told. */
+  /** Undefined before enough responses, and where it is not known. */
   readonly unneeded: readonly string[] | undefined;
   readonly responses: number;
   readonly since: number;

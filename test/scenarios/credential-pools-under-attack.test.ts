@@ -103,7 +103,7 @@ test("A caller whose requests are refused lets no credential rest for others, an
     seen.length = 0;
     for (let i = 0; i < 6; i++) expect(await ask(`${service}/`, modest)).toBe(200);
     expect([...seen].sort()).toEqual([...SECRETS, ...SECRETS].sort());
-    // It is really revoked: the second caller's refusal tells, and no request of a third one is sent with it.
+    // It is really revoked: after the second caller's refusal, no request of a third one is sent with it.
     revoked.add(SECRETS[1]);
     for (let i = 0; i < 3; i++) expect(await ask(`${service}/`, modest)).toBe(200);
     seen.length = 0;

@@ -231,14 +231,14 @@ test("A refused POST is not sent twice: its 401 rolls the next secret back, unle
 
 test("A caller who causes a 401 does not protect a next secret that other requests are refused with", async () => {
   const { vendor, gateway, get, stage } = await open();
-  for (const token of [OLD, NEW]) vendor.refused.add(`${token} /nobody`);
+  for (const token of [OLD, NEW]) vendor.refused.add(`${token} /refused-path`);
   vendor.refused.add(`${NEW} /x`);
   await rotate(gateway, { share: 1, seconds: 600 });
-  expect((await get("nobody")).status).toBe(401);
-  expect((await get("nobody", { method: "POST", body: "1" })).status).toBe(401);
+  expect((await get("refused-path")).status).toBe(401);
+  expect((await get("refused-path", { method: "POST", body: "1" })).status).toBe(401);
   expect(await stage()).toBe("rolled-back");
   await rotate(gateway, { share: 1, seconds: 600 });
-  await get("nobody");
+  await get("refused-path");
   expect((await get("x", { method: "POST", body: "1" })).status).toBe(401);
   expect(await stage()).toBe("rolled-back");
   expect((await get("x", { method: "POST", body: "1" })).status).toBe(200);
@@ -246,12 +246,12 @@ test("A caller who causes a 401 does not protect a next secret that other reques
 
 test("Where the current secret is refused and the next one is accepted, no other 401 ends the rotation", async () => {
   const { vendor, gateway, get, stage } = await open();
-  vendor.refused.add(OLD).add(`${NEW} /nobody`);
+  vendor.refused.add(OLD).add(`${NEW} /refused-path`);
   await rotate(gateway, { share: 0.5, seconds: 600 });
   await get();
   expect((await get()).status).toBe(200);
   const statuses = [];
-  for (let sent = 0; sent < 4; sent++) statuses.push((await get("nobody", { method: "POST", body: "1" })).status);
+  for (let sent = 0; sent < 4; sent++) statuses.push((await get("refused-path", { method: "POST", body: "1" })).status);
   expect(statuses).toEqual([401, 401, 401, 401]);
   expect(await stage()).toBe("sharing");
 });

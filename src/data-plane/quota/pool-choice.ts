@@ -6,7 +6,7 @@ import { type PoolChoice, rankMembers } from "./pool-members.ts";
 import type { QuotaRoute } from "./rules.ts";
 import type { QuotaRequest } from "./ticket.ts";
 
-/** For whom a credential is chosen. */
+/** The caller for which a credential is chosen. */
 export interface PoolClient {
   /** The caller; empty where there is only one. */
   readonly voter: string;
