@@ -1,11 +1,10 @@
 /** A real authorization server, which knows the gateway's clients by their public keys: every grant, and what it refuses. */
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { jwtVerify } from "jose";
 import { type KoaContextWithOIDC, Provider } from "oidc-provider";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { MANAGEMENT_KEY, startGateway, type TestGateway } from "../support/gateway.ts";
 import { ecPair, type KeyPair, pkcs1Of, pkcs8Of, rsaPair } from "../support/keys.ts";
+import { startLoopbackServer } from "../support/loopback-server.ts";
 import { startUpstream } from "../support/upstream.ts";
 
 const env = { EGRESS_ALLOW_PRIVATE: "true", MANAGEMENT_API_KEY: MANAGEMENT_KEY };
@@ -30,13 +29,7 @@ const refresh = ({ url }: TestGateway, key: string) =>
 
 /** Accepts the client `rsa` with PS256 and the client `ec` with ES256, and each assertion once. */
 async function startProvider() {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { server, url: issuer } = await startLoopbackServer();
   const client = (client_id: string, { publicKey }: KeyPair, token_endpoint_auth_signing_alg: string) => ({
     ...{ client_id, redirect_uris: ["https://client.example/"], scope: "read offline_access openid" },
     grant_types: ["client_credentials", "refresh_token", "authorization_code", JWT_BEARER],

@@ -1,10 +1,9 @@
 /** `byteproxy login` with an authorization server, a browser, a running gateway and DATA_DIR. */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { createServer } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { Provider } from "oidc-provider";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { isStoredKey } from "../../src/callers/issued-key.ts";
 import type { GatewayStores } from "../../src/composition/gateway-options.ts";
 import type { ServiceInput } from "../../src/config/schema.ts";
@@ -16,6 +15,7 @@ import { hasBrowser, openBrowser } from "../support/browser.ts";
 import { eventually } from "../support/eventually.ts";
 import { freePort } from "../support/free-port.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
+import { startLoopbackServer } from "../support/loopback-server.ts";
 import { startProcess } from "../support/process.ts";
 import { type EndedCommand, runCommand } from "../support/run-command.ts";
 import { refuseToken, startTokenEndpoint } from "../support/token-endpoint.ts";
@@ -268,13 +268,7 @@ function rawStatus(url: URL, host: string): Promise<number> {
 
 describe.skipIf(!hasBrowser)("A real authorization server and a browser", () => {
   test("A person logs in and consents; the gateway has tokens of that person, and renews them", async () => {
-    const server = createServer();
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    onTestFinished(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { server, url: issuer } = await startLoopbackServer();
     const provider = new Provider(issuer, {
       clients: [
         {

@@ -1,10 +1,8 @@
 /** Credentials of type oauth2, with a real authorization server or a stand-in, a real gateway and a real upstream. */
 import { readFileSync, statSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { Provider } from "oidc-provider";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { ServiceInput } from "../../src/config/schema.ts";
 import { createMemoryStores } from "../../src/stores/open-stores.ts";
 import { createRecords } from "../../src/stores/records.ts";
@@ -12,6 +10,7 @@ import type { StoredRefreshToken } from "../../src/stores/stored-refresh-token.t
 import { eventually } from "../support/eventually.ts";
 import { MANAGEMENT_KEY, startGateway } from "../support/gateway.ts";
 import { startHttp2Upstream } from "../support/http2-upstream.ts";
+import { startLoopbackServer } from "../support/loopback-server.ts";
 import { startProcess } from "../support/process.ts";
 import { refuseToken, startTokenEndpoint, type TokenAnswer } from "../support/token-endpoint.ts";
 import { startUpstream } from "../support/upstream.ts";
@@ -60,13 +59,7 @@ async function ask(url: string, init: RequestInit = {}) {
 
 describe("A real authorization server", () => {
   async function startProvider() {
-    const server = createServer();
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    onTestFinished(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { server, url: issuer } = await startLoopbackServer();
     const client = { redirect_uris: [], response_types: [], grant_types: ["client_credentials"], scope: "read write" };
     const provider = new Provider(issuer, {
       clients: [
